@@ -1,0 +1,20 @@
+"""Settings every test runs under: an Airflow home of its own, and no database that could be used by accident."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+
+if "AIRFLOW_HOME" not in os.environ or not os.environ.get("SEEDREAM_TEST_HOME"):
+    home = tempfile.mkdtemp(prefix="seedream-tests-")
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    # Before anything imports Airflow, which reads its settings once.
+    os.environ.update(
+        SEEDREAM_TEST_HOME=home,
+        AIRFLOW_HOME=home,
+        AIRFLOW__CORE__LOAD_EXAMPLES="False",
+        AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=f"sqlite:///{home}/no-database-in-unit-tests.db",
+        AIRFLOW__LOGGING__LOGGING_LEVEL="INFO",
+    )
