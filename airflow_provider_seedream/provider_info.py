@@ -2,6 +2,51 @@
 
 from typing import Any
 
+_MODULES = "airflow_provider_seedream"
+# The connection form, for Airflow 3.2+ from here and for 3.1 from the hook: one place for both.
+UI_FIELD_BEHAVIOUR: dict[str, Any] = {
+    "hidden-fields": ["schema", "port", "login", "extra"],
+    "relabeling": {"password": "API key", "host": "Base URL"},
+    "placeholders": {"host": "https://api.3daistudio.com"},
+}
+
+
+def _field(label: str, types: list[str], description: str, **schema: Any) -> dict[str, Any]:
+    return {"label": label, "schema": {"type": [*types, "null"], **schema}, "description": description}
+
 
 def get_provider_info() -> dict[str, Any]:
-    return {"package-name": "airflow-provider-seedream", "name": "Seedream"}
+    return {
+        "package-name": "airflow-provider-seedream",
+        "name": "Seedream",
+        "description": "Image generation with ByteDance's Seedream V5 Lite through the 3D AI Studio API.",
+        "integrations": [
+            {"integration-name": "Seedream", "external-doc-url": "https://www.3daistudio.com/", "tags": ["ai"]}
+        ],
+        "hooks": [{"integration-name": "Seedream", "python-modules": [f"{_MODULES}.hooks.seedream"]}],
+        "operators": [{"integration-name": "Seedream", "python-modules": [f"{_MODULES}.operators.seedream"]}],
+        "sensors": [{"integration-name": "Seedream", "python-modules": [f"{_MODULES}.sensors.seedream"]}],
+        "triggers": [{"integration-name": "Seedream", "python-modules": [f"{_MODULES}.triggers.seedream"]}],
+        "connection-types": [
+            {
+                "connection-type": "seedream",
+                "hook-class-name": f"{_MODULES}.hooks.seedream.SeedreamHook",
+                "hook-name": "Seedream",
+                "ui-field-behaviour": UI_FIELD_BEHAVIOUR,
+                "conn-fields": {
+                    "destination": _field(
+                        "Destination", ["string"], "Where images land when a task names no destination."
+                    ),
+                    "requests_per_minute": _field(
+                        "Requests per minute", ["integer"], "What the key allows; 3 unless raised.", minimum=1
+                    ),
+                    "request_timeout_seconds": _field(
+                        "Request timeout (seconds)", ["number"], "How long one answer may take; 60 by default."
+                    ),
+                    "verify": _field(
+                        "Verify TLS", ["string"], "true (default), false, or the path of a CA bundle."
+                    ),
+                },
+            }
+        ],
+    }

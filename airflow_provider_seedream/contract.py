@@ -1,0 +1,50 @@
+"""The API as facts: paths, field rules, limits, prices and lifetimes, each with where it is known from.
+
+[doc] is the vendor's own page, [seen] is reported by authors of public clients. Holds no behaviour; imports nothing of ours.
+"""
+
+import re
+from typing import Final, Literal
+
+MODEL: Final = "seedream-v5-lite"
+DEFAULT_BASE_URL: Final = "https://api.3daistudio.com"  # [doc]
+
+Kind = Literal["generate", "edit"]
+# The trailing slash is part of every path; a POST without it is not expected to work [doc].
+SUBMIT_PATHS: Final[dict[Kind, str]] = {
+    "generate": "/v1/images/seedream/v5/lite/generate/",
+    "edit": "/v1/images/seedream/v5/lite/edit/",
+}
+STATUS_PATH: Final = "/v1/generation-request/{seedream_task_id}/status/"  # [doc]
+WALLET_PATH: Final = "/account/user/wallet/"  # [doc], not under /v1
+
+ImageSize = Literal[
+    "square_hd", "square", "portrait_4_3", "portrait_16_9", "landscape_4_3", "landscape_16_9", "auto_2K", "auto_3K"
+]
+DEFAULT_IMAGE_SIZE: Final[ImageSize] = "auto_2K"  # [doc]
+MIN_IMAGES: Final = 1  # [doc]
+MAX_IMAGES: Final = 6  # [doc]
+MIN_SOURCES: Final = 1  # [doc]
+MAX_SOURCES: Final = 10  # [doc]
+MAX_SOURCE_BYTES: Final = 10 * 1024 * 1024  # per source [seen]
+MAX_SOURCE_RATIO: Final = 3.0  # 1:3 to 3:1 [seen]
+
+CREDITS_PER_IMAGE: Final = 10  # at any size, taken at submit [doc]
+DEFAULT_REQUESTS_PER_MINUTE: Final = 3  # [doc]
+SECONDS_PER_IMAGE: Final = 20.0  # the faster end of "20 to 40 s per image" [doc]
+RESULTS_LIFETIME_SECONDS: Final = 24 * 3600  # results are gone after 24 h [doc]
+SETTLING_SECONDS: Final = 120.0  # links may follow FINISHED by up to ~2 minutes [seen]
+
+# Safety rejections carry free text only [seen]; no field tells them apart.
+_MODERATION = re.compile(r"safety|moderat|nsfw|content.?policy|sensitive|inappropriate|prohibited", re.IGNORECASE)
+_TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+
+
+def is_moderation(text: str | None) -> bool:
+    """Whether a failure's free text speaks of the safety checker."""
+    return bool(text and _MODERATION.search(text))
+
+
+def is_seedream_task_id(value: object) -> bool:
+    """Whether a value can be an id: a UUID [doc], kept wide enough for other tokens, safe in paths and file names."""
+    return isinstance(value, str) and _TASK_ID.fullmatch(value) is not None

@@ -1,0 +1,225 @@
+"""Every error of this provider: what happened, was it paid for, and what a retry does.
+
+SeedreamError
+  SeedreamInputError                 refused before anything was sent                       nothing paid   not retried
+  SeedreamAPIError                   the API answered with an error status
+    SeedreamBadRequestError          400, 413, 422 and other 4xx                            nothing paid   not retried
+    SeedreamAuthenticationError      401, 403                                               nothing paid   not retried
+    SeedreamInsufficientCreditsError 402                                                    nothing paid   see below
+    SeedreamNotFoundError            404                                                                   not retried
+    SeedreamRateLimitError           429                                                    nothing paid   retried
+    SeedreamServerError              5xx                                                                   retried
+  SeedreamConnectionError            the request surely did not leave                       nothing paid   retried
+  SeedreamAmbiguousSubmissionError   the POST may have been accepted                        unknown        see below
+  SeedreamResponseError              an answer outside the contract                                        retried
+  SeedreamGenerationFailedError      the generation failed                                  see ``paid``   see below
+    SeedreamModerationError          ... because the safety checker refused it              see ``paid``   not retried
+  SeedreamResultsExpiredError        results are kept for 24 h, and those have passed       paid           not retried
+  SeedreamGenerationTimeoutError     not ready within ``timeout``                           paid           not retried
+  SeedreamPollingError               the API could not be asked for too long                paid           retried, free
+  SeedreamLandingError               the images could not be landed                         paid           retried, free
+  SeedreamPartialResultError         fewer images came than were asked for                  paid           not retried
+  SeedreamLedgerError                the record cannot be read or written                   see ``paid``   retried
+
+Not retried: the class derives from Airflow's ``AirflowFailException`` or ``AirflowSensorTimeout``. Three depend on who raises them
+and are made so by ``final()``: 402 unless the task has a ``retry_policy`` to time it, an ambiguous submission unless
+``on_unknown_submit="resubmit"``, a failed generation in a sensor (which cannot submit again).
+"""
+
+from functools import cache
+from typing import Literal, TypeVar
+
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, AirflowSensorTimeout
+
+Paid = Literal["no", "yes", "refunded", "unknown"]
+
+
+class SeedreamError(AirflowException):
+    """Base of all errors of this provider.
+
+    :param message: what happened, in one sentence.
+    :param seedream_task_id: the API's id of the generation, once there is one.
+    :param record: URI of the ledger record, once there is one.
+    :param paid: whether credits were spent; the class's own answer by default.
+    """
+
+    paid: Paid = "no"
+    on_retry: str = "A retry starts over."
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        seedream_task_id: str | None = None,
+        record: str | None = None,
+        paid: Paid | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.seedream_task_id = seedream_task_id
+        self.record = record
+        if paid is not None:
+            self.paid = paid
+
+    def __str__(self) -> str:
+        parts = [self.message, f"Paid: {self.paid}.", self.on_retry]
+        if self.seedream_task_id:
+            parts.append(f"Seedream task id: {self.seedream_task_id}.")
+        if self.record:
+            parts.append(f"Record: {self.record}.")
+        return " ".join(parts)
+
+
+class SeedreamInputError(SeedreamError, AirflowFailException, ValueError):
+    """The request is invalid. Nothing was sent; a retry would be refused again."""
+
+    on_retry = "A retry would be refused again: correct the input."
+
+
+class SeedreamAPIError(SeedreamError):
+    """The API answered with an error status.
+
+    :param status_code: the HTTP status.
+    :param code: the API's own error code, e.g. ``insufficient_credits``; None when the body has none.
+    :param retry_after_seconds: what the ``Retry-After`` header asks for, in seconds from the answer; None without one.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status_code: int = 0,
+        code: str | None = None,
+        retry_after_seconds: float | None = None,
+        seedream_task_id: str | None = None,
+        record: str | None = None,
+        paid: Paid | None = None,
+    ) -> None:
+        super().__init__(message, seedream_task_id=seedream_task_id, record=record, paid=paid)
+        self.status_code = status_code
+        self.code = code
+        self.retry_after_seconds = retry_after_seconds
+
+
+class SeedreamBadRequestError(SeedreamAPIError, AirflowFailException):
+    """400, 413, 422 and every other 4xx without a class of its own: the API refuses this request for good."""
+
+    on_retry = "A retry would be refused again: correct the request."
+
+
+class SeedreamAuthenticationError(SeedreamAPIError, AirflowFailException):
+    """401, 403: the key is invalid, expired or revoked."""
+
+    on_retry = "A retry would be refused again: put a valid key into the connection, then clear the task."
+
+
+class SeedreamInsufficientCreditsError(SeedreamAPIError):
+    """402: the wallet is too low. Nothing was made."""
+
+    on_retry = "A retry succeeds only after a top-up."
+
+
+class SeedreamNotFoundError(SeedreamAPIError, AirflowFailException):
+    """404: the API does not know this generation, or no longer."""
+
+    on_retry = "A retry would not find it either."
+
+
+class SeedreamRateLimitError(SeedreamAPIError):
+    """429: too many requests. Nothing was made."""
+
+    on_retry = "A retry sends the request again."
+
+
+class SeedreamServerError(SeedreamAPIError):
+    """5xx on a call that buys nothing; on a POST it is a :class:`SeedreamAmbiguousSubmissionError`."""
+
+    on_retry = "A retry asks again."
+
+
+class SeedreamConnectionError(SeedreamError):
+    """The request surely did not reach the API: name, connection or TLS failed before anything was sent."""
+
+    on_retry = "A retry sends the request."
+
+
+class SeedreamAmbiguousSubmissionError(SeedreamError):
+    """The POST left, and its outcome is unknown: it may have been accepted and charged."""
+
+    paid = "unknown"
+    on_retry = 'Nothing is sent again by itself; on_unknown_submit="resubmit" pays again.'
+
+
+class SeedreamResponseError(SeedreamError):
+    """The API's answer is outside its contract."""
+
+    on_retry = "A retry asks again."
+
+
+class SeedreamGenerationFailedError(SeedreamError):
+    """The API reports that the generation failed. FAILED is refunded; FINISHED without images may not be."""
+
+    paid = "refunded"
+    on_retry = "The sensor cannot submit again: clear the submitting task to do so."
+
+
+class SeedreamModerationError(SeedreamGenerationFailedError, AirflowFailException):
+    """The safety checker refused the prompt or the images."""
+
+    on_retry = "The same request would most likely be refused again: change the prompt."
+
+
+class SeedreamResultsExpiredError(SeedreamError, AirflowFailException):
+    """The results were deleted by the API, 24 h after the submission."""
+
+    paid = "yes"
+    on_retry = "A retry cannot bring them back; raise `take` to buy another set."
+
+
+class SeedreamGenerationTimeoutError(SeedreamError, AirflowSensorTimeout):
+    """Not ready within ``timeout``. The generation goes on at the API."""
+
+    paid = "yes"
+    on_retry = "Clear the task to wait on for free: nothing is submitted again."
+
+
+class SeedreamPollingError(SeedreamError):
+    """The API could not be asked for longer than the outage budget."""
+
+    paid = "yes"
+    on_retry = "A retry goes on waiting for free."
+
+
+class SeedreamLandingError(SeedreamError):
+    """An image could not be downloaded, verified or stored. Nothing partial is visible."""
+
+    paid = "yes"
+    on_retry = "A retry lands again for free."
+
+
+class SeedreamPartialResultError(SeedreamError, AirflowFailException):
+    """Fewer images came than were asked for. Those that came are landed."""
+
+    paid = "yes"
+    on_retry = 'A retry finds the same images; on_partial="accept" takes them as success.'
+
+
+class SeedreamLedgerError(SeedreamError):
+    """A record cannot be read or written. Cannot read is not none: nothing is sent on such a guess."""
+
+    on_retry = "A retry reads the record again; nothing was sent."
+
+
+E = TypeVar("E", bound=SeedreamError)
+
+
+def final(error: E) -> E:
+    """The same error, ending the task without retries: its class gains ``AirflowFailException``."""
+    if not isinstance(error, AirflowFailException):
+        error.__class__ = _final_class(type(error))
+    return error
+
+
+@cache
+def _final_class(cls: type[SeedreamError]) -> type[SeedreamError]:
+    return type(cls.__name__, (cls, AirflowFailException), {"__module__": cls.__module__, "__doc__": cls.__doc__})
