@@ -1,0 +1,172 @@
+"""What the API said back, and the two small dicts that travel through XCom.
+
+Wire JSON becomes values here, tolerantly (unknown keys, missing hints); what we wrote ourselves is read back strictly.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from airflow_provider_seedream import contract
+from airflow_provider_seedream.contract import Kind
+from airflow_provider_seedream.exceptions import SeedreamInputError, SeedreamResponseError
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """The answer to a POST. ``created_at`` is ISO 8601 or None."""
+
+    seedream_task_id: str
+    created_at: str | None
+
+    @classmethod
+    def from_wire(cls, body: Any) -> Self:
+        """:raises SeedreamResponseError: when there is no usable id: then the POST's outcome is unknown."""
+        task_id = body.get("task_id") if isinstance(body, dict) else None
+        if not contract.is_seedream_task_id(task_id):
+            raise SeedreamResponseError("The API accepted a POST without naming a task id.", paid="unknown")
+        created_at = body.get("created_at")
+        return cls(seedream_task_id=task_id, created_at=created_at if isinstance(created_at, str) else None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultLinks:
+    """One result's pre-signed links, http(s) or None. They are credentials: never log, store or send them on."""
+
+    image: str | None
+    thumbnail: str | None
+
+    @classmethod
+    def from_wire(cls, result: Any) -> Self:
+        fields = result if isinstance(result, dict) else {}
+        return cls(
+            image=_link(fields.get("asset")) or _link(fields.get("asset_url")),
+            thumbnail=_link(fields.get("thumbnail")),
+        )
+
+    def __repr__(self) -> str:
+        return f"ResultLinks(image={'...' if self.image else None}, thumbnail={'...' if self.thumbnail else None})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationStatus:
+    """A status answer. ``status`` is upper case; ``progress`` (percent) is a hint for people only."""
+
+    status: str
+    progress: int | None
+    failure_reason: str | None
+    results: tuple[ResultLinks, ...]
+
+    @classmethod
+    def from_wire(cls, body: Any) -> Self:
+        """:raises SeedreamResponseError: when the body is not a status at all."""
+        if not isinstance(body, dict) or not isinstance(body.get("status"), str):
+            raise SeedreamResponseError("The API answered a status call with something that is no status.")
+        results, progress, reason = body.get("results"), body.get("progress"), body.get("failure_reason")
+        return cls(
+            status=body["status"].upper(),
+            progress=progress if isinstance(progress, int) else None,
+            failure_reason=reason if isinstance(reason, str) and reason.strip() else None,
+            results=tuple(map(ResultLinks.from_wire, results)) if isinstance(results, list) else (),
+        )
+
+    @property
+    def images_ready(self) -> int:
+        return sum(result.image is not None for result in self.results)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wallet:
+    """``balance`` in credits, as the API's own decimal text; ``rate_limit`` in requests per minute or None."""
+
+    balance: str
+    rate_limit: int | None
+
+    @classmethod
+    def from_wire(cls, body: Any) -> Self:
+        """:raises SeedreamResponseError: when there is no balance in it."""
+        if not isinstance(body, dict) or not isinstance(body.get("balance"), str | int | float):
+            raise SeedreamResponseError("The API answered a wallet call with something that is no wallet.")
+        limit = body.get("rate_limit")
+        return cls(balance=str(body["balance"]), rate_limit=limit if isinstance(limit, int) else None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """A paid generation: what an operator returns. Plain JSON as ``to_dict()``.
+
+    :param created_at: ISO 8601, by the API's clock or else ours.
+    :param num_images: how many were asked for; None when only the bare id is known.
+    :param credits: what was charged at submit; None when only the bare id is known.
+    :param destination: storage URI of the folder.
+    :param name: file stem of the images; the seedream task id unless the user chose one.
+    :param record: URI of the ledger record; None when only the bare id is known.
+    """
+
+    seedream_task_id: str
+    kind: Kind | None
+    created_at: str | None
+    num_images: int | None
+    credits: int | None
+    destination: str
+    name: str
+    record: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"schema_version": SCHEMA_VERSION, **asdict(self)}
+
+    @classmethod
+    def from_dict(cls, value: Any) -> Self:
+        """:raises SeedreamInputError: when the dict is not one of ours, or of a newer schema."""
+        fields = _checked(value, "Generation", cls.__dataclass_fields__.keys())
+        if not contract.is_seedream_task_id(fields["seedream_task_id"]):
+            raise SeedreamInputError("generation: its seedream_task_id is no id.")
+        return cls(**fields)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LandedImage:
+    """One image in storage. ``sha256`` is of its bytes; ``width`` and ``height`` in pixels."""
+
+    uri: str
+    sha256: str
+    size_bytes: int
+    width: int
+    height: int
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LandedGeneration:
+    """A generation whose images lie in storage: what a sensor returns. Plain JSON as ``to_dict()``, below 4 KB.
+
+    :param manifest: URI of the manifest.
+    :param credits: what was charged; None when only the bare id was known.
+    """
+
+    seedream_task_id: str
+    manifest: str
+    images: tuple[LandedImage, ...]
+    credits: int | None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"schema_version": SCHEMA_VERSION, **asdict(self), "images": [asdict(image) for image in self.images]}
+
+    @classmethod
+    def from_dict(cls, value: Any) -> Self:
+        """:raises SeedreamInputError: when the dict is not one of ours, or of a newer schema."""
+        fields = _checked(value, "LandedGeneration", cls.__dataclass_fields__.keys())
+        return cls(**{**fields, "images": tuple(LandedImage(**image) for image in fields["images"])})
+
+
+def _link(value: Any) -> str | None:
+    return value if isinstance(value, str) and value.lower().startswith(("http://", "https://")) else None
+
+
+def _checked(value: Any, what: str, fields: Any) -> dict[str, Any]:
+    if not isinstance(value, dict) or value.get("schema_version") != SCHEMA_VERSION:
+        raise SeedreamInputError(f"This is no {what} of schema version {SCHEMA_VERSION}: {str(value)[:80]!r}.")
+    if missing := [field for field in fields if field not in value]:
+        raise SeedreamInputError(f"This {what} lacks {', '.join(missing)}.")
+    return {field: value[field] for field in fields}
