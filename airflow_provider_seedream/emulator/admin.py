@@ -1,0 +1,95 @@
+"""``/__admin/`` on the API origin: the books, faults, clock and settings of an emulator in another process.
+
+The only paths the real API lacks. They take no key and do not appear in the books.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from airflow_provider_seedream.emulator.clock import iso
+from airflow_provider_seedream.emulator.faults import Fault
+from airflow_provider_seedream.emulator.world import World
+
+
+class Admin:
+    """The handlers below ``/__admin/``."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def routes(self) -> list[web.AbstractRouteDef]:
+        return [
+            web.get("/__admin/books", self.books),
+            web.get("/__admin/counters", self.counters),
+            web.get("/__admin/faults", self.faults),
+            web.post("/__admin/faults", self.inject),
+            web.delete("/__admin/faults", self.clear_faults),
+            web.get("/__admin/clock", self.clock),
+            web.post("/__admin/clock/advance", self.advance),
+            web.get("/__admin/settings", self.settings),
+            web.patch("/__admin/settings", self.configure),
+            web.post("/__admin/reset", self.reset),
+        ]
+
+    async def books(self, request: web.Request) -> web.Response:
+        self._world.balance_credits()  # refunds that have fallen due belong in the books
+        return web.json_response(self._world.books.to_dict())
+
+    async def counters(self, request: web.Request) -> web.Response:
+        balance = self._world.balance_credits()
+        return web.json_response({**self._world.books.counters(), "balance_credits": balance})
+
+    async def faults(self, request: web.Request) -> web.Response:
+        return web.json_response([fault.to_dict() for fault in self._world.faults.active])
+
+    async def inject(self, request: web.Request) -> web.Response:
+        body = await _json(request)
+        try:
+            faults = [Fault.from_dict(value) for value in (body if isinstance(body, list) else [body])]
+        except (TypeError, ValueError) as wrong:
+            raise _bad_request(wrong) from wrong
+        self._world.inject(*faults)
+        return await self.faults(request)
+
+    async def clear_faults(self, request: web.Request) -> web.Response:
+        self._world.faults.clear()
+        return await self.faults(request)
+
+    async def clock(self, request: web.Request) -> web.Response:
+        now = self._world.clock.now()
+        return web.json_response({"now": now, "iso": iso(now), "ahead_seconds": self._world.clock.ahead_seconds})
+
+    async def advance(self, request: web.Request) -> web.Response:
+        try:
+            self._world.clock.advance(float((await _json(request))["seconds"]))
+        except (KeyError, TypeError, ValueError) as wrong:
+            raise _bad_request(wrong) from wrong
+        return await self.clock(request)
+
+    async def settings(self, request: web.Request) -> web.Response:
+        return web.json_response(self._world.settings.to_dict())
+
+    async def configure(self, request: web.Request) -> web.Response:
+        try:
+            self._world.configure(dict(await _json(request)))
+        except (TypeError, ValueError) as wrong:
+            raise _bad_request(wrong) from wrong
+        return await self.settings(request)
+
+    async def reset(self, request: web.Request) -> web.Response:
+        self._world.reset()
+        return await self.counters(request)
+
+
+async def _json(request: web.Request) -> Any:
+    try:
+        return await request.json()
+    except ValueError as wrong:
+        raise _bad_request(wrong) from wrong
+
+
+def _bad_request(wrong: Exception) -> web.HTTPBadRequest:
+    return web.HTTPBadRequest(text=f"{type(wrong).__name__}: {wrong}\n")

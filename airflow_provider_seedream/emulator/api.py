@@ -1,0 +1,165 @@
+"""The API origin: generate, edit, status, wallet. What the vendor documents, and nothing beyond it.
+
+Each handler passes the same gate (fault, key, rate limit) and then acts on the ``World``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from aiohttp import web
+
+from airflow_provider_seedream.emulator import facts
+from airflow_provider_seedream.emulator.clock import iso
+from airflow_provider_seedream.emulator.errors import Refusal
+from airflow_provider_seedream.emulator.faults import Endpoint
+from airflow_provider_seedream.emulator.generations import Generation
+from airflow_provider_seedream.emulator.mischief import after_accept, instead_of_answer, status_mischief
+from airflow_provider_seedream.emulator.validation import Invalid, Submission, validate
+from airflow_provider_seedream.emulator.world import World
+
+_LARGE_BODY_BYTES = 100_000  # above it, reading and checking would block the event loop
+
+
+class Api:
+    """The handlers of the API origin."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._answers = 0
+
+    def routes(self) -> list[web.AbstractRouteDef]:
+        return [
+            web.post(facts.GENERATE_PATH, self.generate),
+            web.post(facts.EDIT_PATH, self.edit),
+            web.get(facts.STATUS_PATH, self.status, allow_head=False),
+            web.get(facts.WALLET_PATH, self.wallet, allow_head=False),
+        ]
+
+    async def generate(self, request: web.Request) -> web.StreamResponse:
+        return await self._submit(request, "generate")
+
+    async def edit(self, request: web.Request) -> web.StreamResponse:
+        return await self._submit(request, "edit")
+
+    async def _submit(self, request: web.Request, kind: facts.SubmissionKind) -> web.StreamResponse:
+        await self._enter(request)
+        body = await self._json(request)
+        prompt = str(body.get("prompt", "")) if isinstance(body, dict) else ""
+        self._world.learn(prompt)
+        fault = self._world.fault("answer", kind, prompt=prompt)
+        if fault is not None and (answer := await instead_of_answer(fault, request)) is not None:
+            return answer
+        self._limit()
+        submission = await self._validated(kind, body, request.content_length or 0)
+        generation = self._world.accept(submission)
+        return await self._confirm(generation, request)
+
+    async def _confirm(self, generation: Generation, request: web.Request) -> web.StreamResponse:
+        fault = self._world.fault("accepted", generation.submission.kind, generation)
+        if fault is not None and (answer := await after_accept(fault, generation)) is not None:
+            return answer
+        body = {"task_id": generation.seedream_task_id, "created_at": iso(generation.created_at)}
+        return web.json_response(self._with_quirks(body))
+
+    async def status(self, request: web.Request) -> web.StreamResponse:
+        await self._enter(request)
+        task_id = request.match_info["seedream_task_id"]
+        generation = self._world.find(task_id)
+        answer = await self._disturbed(request, "status", generation, task_id)
+        if answer is not None:
+            return answer
+        if self._world.settings.status_counts:
+            self._limit()
+        if generation is None:
+            status = self._world.settings.expired_status if self._world.ever_knew(task_id) else 404
+            raise Refusal(status, "not_found", "Generation request not found.")
+        body = self._with_quirks(self._world.status(generation))
+        return web.json_response(status_mischief(self._world.fault("status", "status", generation), body))
+
+    async def wallet(self, request: web.Request) -> web.StreamResponse:
+        await self._enter(request)
+        answer = await self._disturbed(request, "wallet", None, None)
+        if answer is not None:
+            return answer
+        body: dict[str, Any] = {"balance": f"{self._world.balance_credits()}.00"}
+        settings = self._world.settings
+        if settings.wallet_shows_rate_limit and settings.rate_limit_per_minute:
+            body["rate_limit"] = settings.rate_limit_per_minute
+        return web.json_response(body)
+
+    async def _enter(self, request: web.Request) -> None:
+        """What every request passes: latency and the key."""
+        if self._world.settings.latency_seconds:
+            await asyncio.sleep(self._world.settings.latency_seconds)
+        self._check_key(request)
+
+    def _check_key(self, request: web.Request) -> None:
+        settings = self._world.settings
+        scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+        if scheme != "Bearer" or not key:
+            self._world.violated("no_bearer", f"{request.method} {request.path}")
+        if settings.key in request.query_string:
+            self._world.violated("key_in_url", f"{request.method} {request.path}")
+        if scheme == "Bearer" and key == settings.key:
+            return
+        if key and key == settings.expired_key:
+            raise Refusal(401, "api_key_expired", "The API key has expired.")
+        if key and key == settings.revoked_key:
+            raise Refusal(401, "api_key_revoked", "The API key has been revoked.")
+        raise Refusal(401, "invalid_api_key", "The API key is missing or not valid.")
+
+    def _limit(self) -> None:
+        wait = self._world.rate_limit.ask(self._world.settings.rate_limit_per_minute, self._world.clock.now())
+        if wait > 0:
+            raise Refusal(429, "rate_limited", "Too many requests.", retry_after_seconds=wait)
+
+    async def _disturbed(
+        self, request: web.Request, endpoint: Endpoint, generation: Generation | None, task_id: str | None
+    ) -> web.StreamResponse | None:
+        where = {} if generation else {"seedream_task_id": task_id}
+        fault = self._world.fault("answer", endpoint, generation, **where)
+        return None if fault is None else await instead_of_answer(fault, request)
+
+    async def _json(self, request: web.Request) -> Any:
+        limit = self._world.settings.max_body_bytes
+        if (request.content_length or 0) > limit:
+            raise Refusal(413, "request_too_large", f"The body may have at most {limit} bytes.")
+        content = await request.read()
+        if len(content) > limit:
+            raise Refusal(413, "request_too_large", f"The body may have at most {limit} bytes.")
+        if request.content_type != "application/json":
+            self._world.violated("not_json", f"Content-Type {request.content_type}")
+        try:
+            return await _off_loop_if(len(content), json.loads, content)
+        except ValueError:
+            self._world.violated("not_json", "the body cannot be parsed")
+            raise Refusal(400, "validation_failed", "The body is not JSON.") from None
+
+    async def _validated(self, kind: facts.SubmissionKind, body: Any, size_bytes: int) -> Submission:
+        try:
+            submission: Submission = await _off_loop_if(size_bytes, validate, kind, body)
+        except Invalid as invalid:
+            self._world.violated("invalid_request", str(invalid))
+            status = self._world.settings.validation_status
+            raise Refusal(status, "validation_failed", str(invalid), field=invalid.field) from None
+        for field in submission.unknown_fields:
+            self._world.violated("unknown_field", field)
+        return submission
+
+    def _with_quirks(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Now and then a key nobody announced, or no progress: clients must not care."""
+        self._answers += 1
+        if not self._world.settings.quirks:
+            return body
+        if self._answers % 3 == 0:
+            body = {**body, "request_id": f"req_{self._answers:08d}", "queue": {"position": None}}
+        return {key: value for key, value in body.items() if key != "progress" or self._answers % 4}
+
+
+async def _off_loop_if(size_bytes: int, work: Any, *arguments: Any) -> Any:
+    if size_bytes < _LARGE_BODY_BYTES:
+        return work(*arguments)
+    return await asyncio.to_thread(work, *arguments)

@@ -1,0 +1,120 @@
+"""What surrounds every handler of both origins: the request goes into the books, refusals become bodies, hang-ups dead sockets.
+
+A client that goes away in the middle is expected here and leaves no traceback.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from airflow_provider_seedream.emulator.books import Area, Origin, RequestRecord
+from airflow_provider_seedream.emulator.errors import Hangup, Refusal, error_body, retry_after_value
+from airflow_provider_seedream.emulator.links import object_name
+from airflow_provider_seedream.emulator.world import World
+
+ADMIN_PREFIX = "/__admin/"
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_Middleware = Callable[[web.Request, _Handler], Awaitable[web.StreamResponse]]
+
+
+def bookkeeping(world: World, origin: Origin) -> _Middleware:
+    """The middleware of one origin."""
+
+    @web.middleware
+    async def keep(request: web.Request, handler: _Handler) -> web.StreamResponse:
+        if origin == "api" and request.path.startswith(ADMIN_PREFIX):
+            return await handler(request)
+        number = world.books.received(_record(world, origin, request))
+        status: int | None = None
+        try:
+            response = await _answered(world, origin, request, handler)
+            status = response.status
+            return response
+        except (Hangup, ConnectionError) as gone:
+            hang_up(request, reset=isinstance(gone, Hangup) and gone.reset)
+            return web.Response()  # goes nowhere: the connection is closed
+        finally:
+            world.books.answered(number, status)
+
+    return keep
+
+
+async def _answered(world: World, origin: Origin, request: web.Request, handler: _Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except Refusal as refusal:
+        return refused(world, refusal)
+    except web.HTTPException as unrouted:
+        _note_unrouted(world, request, unrouted.status)
+        code = "not_found" if unrouted.status == 404 else "method_not_allowed"
+        return refused(world, Refusal(unrouted.status, code, unrouted.reason, shape="html" if origin == "api" else None))
+
+
+def _note_unrouted(world: World, request: web.Request, status: int) -> None:
+    where = f"{request.method} {request.path}"
+    if status == 405:
+        world.violated("method_not_allowed", where)
+    elif not request.path.endswith("/") and area_of("api", request.path + "/") != "other":
+        world.violated("no_trailing_slash", where)
+    else:
+        world.violated("unknown_path", where)
+
+
+def refused(world: World, refusal: Refusal) -> web.Response:
+    """The answer to a refused request."""
+    settings = world.settings
+    body = error_body(refusal.shape or settings.error_shape, refusal.code, refusal.message, refusal.field)
+    headers = {"Content-Type": body.content_type}
+    if refusal.retry_after_seconds is not None:
+        form = refusal.retry_after_form or settings.retry_after
+        value = retry_after_value(form, refusal.retry_after_seconds, time.time())
+        headers.update({"Retry-After": value} if value is not None else {})
+    return web.Response(status=refusal.status, body=body.content, headers=headers)
+
+
+def hang_up(request: web.Request, *, reset: bool) -> None:
+    """End the connection now; with ``reset`` the peer sees RST instead of FIN."""
+    transport = request.transport
+    if transport is None:
+        return
+    connection = transport.get_extra_info("socket")
+    if reset and connection is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
+
+
+def area_of(origin: Origin, path: str) -> Area:
+    """What a path is about, by its shape alone."""
+    if origin == "storage":
+        name = object_name(path)
+        return "other" if name is None else "thumbnail" if name.thumbnail else "download"
+    if path.startswith("/v1/generation-request/") and path.endswith("/status/"):
+        return "status"
+    known: dict[str, Area] = {
+        "/v1/images/seedream/v5/lite/generate/": "generate",
+        "/v1/images/seedream/v5/lite/edit/": "edit",
+        "/account/user/wallet/": "wallet",
+    }
+    return known.get(path, "other")
+
+
+def _record(world: World, origin: Origin, request: web.Request) -> RequestRecord:
+    key = world.settings.key
+    authorization = request.headers.get("Authorization", "")
+    return RequestRecord(
+        at=world.clock.now(),
+        origin=origin,
+        area=area_of(origin, request.path),
+        method=request.method,
+        path=request.path,
+        authorized=authorization == f"Bearer {key}",
+        header_names=tuple(sorted({name.lower() for name in request.headers})),
+        user_agent=request.headers.get("User-Agent", ""),
+        body_bytes=request.content_length or 0,
+        key_seen=key in request.query_string or any(key in value for value in request.headers.values()),
+    )

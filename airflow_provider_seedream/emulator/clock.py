@@ -1,0 +1,47 @@
+"""The emulator's clock: real time plus whatever a test has advanced it by.
+
+Safe to read and to advance from any thread. Never sleeps.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+
+class Clock:
+    """Epoch seconds that can be moved forward, so 24 hours pass in one call."""
+
+    def __init__(self, source: Callable[[], float] = time.time) -> None:
+        self._source = source
+        self._ahead_seconds = 0.0
+        self._lock = threading.Lock()
+
+    def now(self) -> float:
+        with self._lock:
+            return self._source() + self._ahead_seconds
+
+    def advance(self, seconds: float) -> float:
+        """Move forward; the new time. Jobs finish, links and results expire, rate limits recover accordingly."""
+        if seconds < 0:
+            raise ValueError("the clock only moves forward")
+        with self._lock:
+            self._ahead_seconds += seconds
+        return self.now()
+
+    def reset(self) -> None:
+        """Back to real time."""
+        with self._lock:
+            self._ahead_seconds = 0.0
+
+    @property
+    def ahead_seconds(self) -> float:
+        with self._lock:
+            return self._ahead_seconds
+
+
+def iso(epoch: float) -> str:
+    """``2026-02-25T12:00:00Z``, as the API writes instants."""
+    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

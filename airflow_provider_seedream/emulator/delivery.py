@@ -1,0 +1,107 @@
+"""The bytes of an image on their way out, whole or spoiled by a fault.
+
+Knows bytes and sockets; what the image shows, and whether the caller may have it, is settled before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+from aiohttp import web
+
+from airflow_provider_seedream.emulator.errors import Hangup
+from airflow_provider_seedream.emulator.faults import Fault
+
+_PIECE_BYTES = 64 * 1024
+_DRIP_PIECES = 40
+_NOT_AN_IMAGE = b"This is not an image, whatever its Content-Type says.\n" * 20
+
+
+async def deliver(request: web.Request, fault: Fault | None, content: bytes, media_type: str) -> web.StreamResponse:
+    """Answer with an image, or with what the fault makes of it."""
+    half = content[: len(content) // 2]
+    match fault.kind if fault else None:
+        case "truncated":
+            return await _announce_and_send(request, len(content), [half], media_type)
+        case "wrong-length":
+            return _whole(half, media_type)
+        case "chunked-reset":
+            await _chunked(request, [half], media_type)
+            raise Hangup(reset=True)
+        case "not-an-image":
+            return _whole(_NOT_AN_IMAGE, media_type)
+    return await _deliver_oddly(request, fault, content, media_type) if fault else _whole(content, media_type)
+
+
+async def _deliver_oddly(request: web.Request, fault: Fault, content: bytes, media_type: str) -> web.StreamResponse:
+    match fault.kind:
+        case "redirect":
+            url = fault.url or str(fault.info.default)
+            return web.Response(status=302, headers={"Location": url})
+        case "huge":
+            size_bytes = int(fault.number("size_bytes"))
+            return await _announce_and_send(request, size_bytes, _padded(content, size_bytes), media_type)
+        case "endless":
+            return await _chunked(request, _padded(content, int(fault.number("size_bytes"))), media_type)
+        case "drip":
+            return await _drip(request, content, media_type, fault.number("seconds"))
+    return _whole(content, media_type)  # other-type: the content itself was drawn as JPEG
+
+
+def _whole(content: bytes, media_type: str) -> web.Response:
+    return web.Response(body=content, content_type=media_type)
+
+
+async def _announce_and_send(
+    request: web.Request, announced_bytes: int, pieces: list[bytes] | Iterator[bytes], media_type: str
+) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": media_type, "Content-Length": str(announced_bytes)})
+    response.force_close()  # else a short body would leave the client waiting for the rest
+    return await _send(request, response, pieces)
+
+
+async def _chunked(
+    request: web.Request, pieces: list[bytes] | Iterator[bytes], media_type: str
+) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": media_type})
+    response.enable_chunked_encoding()
+    await response.prepare(request)
+    for piece in pieces:
+        await response.write(piece)
+    return response
+
+
+async def _send(
+    request: web.Request, response: web.StreamResponse, pieces: list[bytes] | Iterator[bytes]
+) -> web.StreamResponse:
+    await response.prepare(request)
+    for piece in pieces:
+        await response.write(piece)
+    return response
+
+
+async def _drip(request: web.Request, content: bytes, media_type: str, seconds: float) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": media_type, "Content-Length": str(len(content))})
+    await response.prepare(request)
+    async for piece in _slowly(content, seconds):
+        await response.write(piece)
+    return response
+
+
+async def _slowly(content: bytes, seconds: float) -> AsyncIterator[bytes]:
+    step = max(1, -(-len(content) // _DRIP_PIECES))
+    for start in range(0, len(content), step):
+        yield content[start : start + step]
+        await asyncio.sleep(seconds / _DRIP_PIECES)
+
+
+def _padded(content: bytes, size_bytes: int) -> Iterator[bytes]:
+    """The image, then zeros up to the size: as large as asked, never held in memory."""
+    head = content[:size_bytes]
+    yield head
+    left = size_bytes - len(head)
+    zeros = bytes(_PIECE_BYTES)
+    while left > 0:
+        yield zeros[:left]
+        left -= len(zeros[:left])

@@ -1,0 +1,90 @@
+"""Refusals and the bodies they come in: every shape of the contract, chosen by name.
+
+Pure: no server in here. Handlers raise ``Refusal`` or ``Hangup``; the bookkeeping around them turns these into bytes or a dead socket.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from email.utils import formatdate
+from math import ceil
+from typing import Any
+
+from airflow_provider_seedream.emulator.settings import ErrorShape, RetryAfterForm
+
+
+class Refusal(Exception):
+    """The request is answered with an error and has no effect."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        field: str | None = None,
+        shape: ErrorShape | None = None,
+        retry_after_seconds: float | None = None,
+        retry_after_form: RetryAfterForm | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.field = field
+        self.shape = shape
+        self.retry_after_seconds = retry_after_seconds
+        self.retry_after_form = retry_after_form
+
+
+class Hangup(Exception):
+    """The connection ends without an answer: orderly, or with a TCP reset."""
+
+    def __init__(self, *, reset: bool) -> None:
+        super().__init__("reset" if reset else "close")
+        self.reset = reset
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorBody:
+    """Bytes and media type of an error answer."""
+
+    content: bytes
+    content_type: str
+
+
+_Shape = Callable[[str, str, str], Any]
+
+_JSON_SHAPES: dict[str, _Shape] = {
+    "error_code": lambda code, message, field: {"error_code": code, "message": message},
+    "code_detail": lambda code, message, field: {"code": code, "detail": message},
+    "error_message": lambda code, message, field: {"error": code, "message": message},
+    "nested": lambda code, message, field: {"error": {"code": code, "message": message}},
+    "detail": lambda code, message, field: {"detail": message},
+    "detail_list": lambda code, message, field: {"detail": [{"loc": ["body", field], "msg": message, "type": code}]},
+    "fields": lambda code, message, field: {field: [message]},
+}
+
+
+def error_body(shape: ErrorShape, code: str, message: str, field: str | None = None) -> ErrorBody:
+    """The body of an error in one of the shapes the contract lists."""
+    if shape in _JSON_SHAPES:
+        value = _JSON_SHAPES[shape](code, message, field or "non_field_errors")
+        return ErrorBody(content=json.dumps(value).encode(), content_type="application/json")
+    if shape == "text":
+        return ErrorBody(content=f"{code}: {message}".encode(), content_type="text/plain")
+    if shape == "html":
+        page = f"<!DOCTYPE html><html><head><title>{code}</title></head><body><h1>{message}</h1></body></html>"
+        return ErrorBody(content=page.encode(), content_type="text/html")
+    return ErrorBody(content=b"", content_type="application/json")
+
+
+def retry_after_value(form: RetryAfterForm, seconds: float, real_now: float) -> str | None:
+    """A ``Retry-After`` header; a date is rounded up to the next whole second, for that is all it can say."""
+    if form == "none":
+        return None
+    if form == "date":
+        return formatdate(ceil(real_now + seconds), usegmt=True)
+    return str(max(0, ceil(seconds)))

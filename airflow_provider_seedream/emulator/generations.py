@@ -1,0 +1,130 @@
+"""A generation's course over time, as a pure function of its record and the clock.
+
+Nothing ticks: every answer is worked out from ``now``, so a clock advanced by 24 hours needs no catching up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import inf
+from random import Random
+from typing import Any, Literal
+
+from airflow_provider_seedream.emulator.faults import Fault
+from airflow_provider_seedream.emulator.settings import Settings
+from airflow_provider_seedream.emulator.validation import Submission
+
+Outcome = Literal["finished", "failed", "finished-failed"]
+Links = Callable[[int], tuple[str, str]]  # image index -> (image link, thumbnail link)
+
+_NEVER_SHOWS_SECONDS = 3600.0  # a job that never ends creeps to 99 % in an hour
+SAFETY_TEXT = "The request was rejected by the safety checker: potentially sensitive content detected."
+FAILURE_TEXT = "The model could not process this request. Please try again."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """How one generation will go; seconds count from its creation."""
+
+    duration_seconds: float
+    late_seconds: float
+    results: int
+    outcome: Outcome = "finished"
+    failure_reason: str = FAILURE_TEXT
+    null_for_ever: frozenset[int] = frozenset()
+    omitted_keys: frozenset[str] = frozenset()
+    image_format: Literal["PNG", "JPEG", "WEBP"] = "PNG"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """An accepted submission and its course."""
+
+    seedream_task_id: str
+    created_at: float  # epoch seconds, the emulator's clock
+    submission: Submission
+    seed: int
+    credits: int
+    course: Course
+
+    @property
+    def finishes_at(self) -> float:
+        return self.created_at + self.course.duration_seconds
+
+    def failed(self, now: float) -> bool:
+        """Whether it has ended in FAILED, which is what earns a refund."""
+        return self.course.outcome == "failed" and now >= self.finishes_at
+
+
+def planned_course(settings: Settings, submission: Submission, random: Random) -> Course:
+    """The course of an undisturbed generation: further images and the largest size take longer."""
+    first = random.uniform(*settings.seconds_per_image)
+    further = first * 0.5 * (submission.num_images - 1)
+    larger = 1.5 if submission.image_size == "auto_3K" else 1.0
+    return Course(
+        duration_seconds=(first + further) * larger / settings.speed,
+        late_seconds=random.uniform(*settings.late_assets_seconds) / settings.speed,
+        results=submission.num_images,
+    )
+
+
+_CHANGES: dict[str, Callable[[Course, Fault], Course]] = {
+    "fail": lambda course, fault: replace(
+        course, outcome="failed", failure_reason=fault.message or FAILURE_TEXT
+    ),
+    "safety": lambda course, fault: replace(course, outcome="failed", failure_reason=fault.message or SAFETY_TEXT),
+    "finished-failed": lambda course, fault: replace(
+        course, outcome="finished-failed", failure_reason=fault.message or FAILURE_TEXT
+    ),
+    "never-ends": lambda course, fault: replace(course, duration_seconds=inf),
+    "takes": lambda course, fault: replace(course, duration_seconds=fault.number("seconds")),
+    "late-assets": lambda course, fault: replace(course, late_seconds=fault.number("seconds")),
+    "null-assets": lambda course, fault: replace(course, late_seconds=inf),
+    "one-null": lambda course, fault: replace(course, null_for_ever=frozenset({course.results - 1})),
+    "partial": lambda course, fault: replace(course, results=min(course.results, int(fault.number("count")))),
+    "asset-url-only": lambda course, fault: replace(course, omitted_keys=course.omitted_keys | {"asset"}),
+    "asset-only": lambda course, fault: replace(course, omitted_keys=course.omitted_keys | {"asset_url"}),
+    "no-thumbnail": lambda course, fault: replace(course, omitted_keys=course.omitted_keys | {"thumbnail"}),
+    "jpeg": lambda course, fault: replace(course, image_format="JPEG"),
+    "webp": lambda course, fault: replace(course, image_format="WEBP"),
+}
+
+
+def disturbed(course: Course, fault: Fault) -> Course:
+    """The course after a fault of stage ``job``."""
+    return _CHANGES[fault.kind](course, fault)
+
+
+def status_body(generation: Generation, now: float, links: Links) -> dict[str, Any]:
+    """What a status call answers at this moment."""
+    course = generation.course
+    if now < generation.finishes_at:
+        return _waiting(generation, now)
+    if course.outcome == "failed":
+        return {"status": "FAILED", "progress": 0, "failure_reason": course.failure_reason, "results": []}
+    reason = course.failure_reason if course.outcome == "finished-failed" else None
+    results = [_result(generation, index, now, links) for index in range(course.results)]
+    return {"status": "FINISHED", "progress": 100, "failure_reason": reason, "results": results}
+
+
+def _waiting(generation: Generation, now: float) -> dict[str, Any]:
+    expected = min(generation.course.duration_seconds, _NEVER_SHOWS_SECONDS)
+    share = min(0.99, (now - generation.created_at) / expected)
+    status = "PENDING" if share < 0.1 else "IN_PROGRESS"
+    return {"status": status, "progress": int(share * 100), "failure_reason": None, "results": []}
+
+
+def _result(generation: Generation, index: int, now: float, links: Links) -> dict[str, Any]:
+    kind = "IMAGE" if generation.submission.kind == "generate" else "EDITED_IMAGE"
+    link, thumbnail = links(index) if _settled(generation, index, now) else (None, None)
+    result = {"asset_url": link, "asset": link, "asset_type": kind, "thumbnail": thumbnail, "metadata": None}
+    return {key: value for key, value in result.items() if key not in generation.course.omitted_keys}
+
+
+def _settled(generation: Generation, index: int, now: float) -> bool:
+    """Assets appear one after the other during the settling time, the last at its end."""
+    course = generation.course
+    if course.outcome == "finished-failed" or index in course.null_for_ever:
+        return False
+    return now >= generation.finishes_at + course.late_seconds * (index + 1) / course.results

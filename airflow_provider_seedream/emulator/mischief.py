@@ -1,0 +1,102 @@
+"""Faults acted out on the API origin: before acceptance, after it, and inside a status answer.
+
+Each function gets the fault that strikes; choosing it, and moving credits, happen elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from aiohttp import web
+
+from airflow_provider_seedream.emulator.clock import iso
+from airflow_provider_seedream.emulator.errors import Hangup, Refusal
+from airflow_provider_seedream.emulator.faults import Fault
+from airflow_provider_seedream.emulator.generations import Generation
+
+MODERATION_TEXT = "The prompt was rejected by content moderation."
+_CODES = {
+    400: "validation_failed",
+    401: "invalid_api_key",
+    402: "insufficient_credits",
+    403: "forbidden",
+    404: "not_found",
+    413: "request_too_large",
+    422: "validation_failed",
+    429: "rate_limited",
+}
+
+
+async def instead_of_answer(fault: Fault, request: web.Request) -> web.StreamResponse | None:
+    """Act out a fault of stage ``answer``; None to go on as normal."""
+    match fault.kind:
+        case "stall":
+            await asyncio.sleep(fault.number("seconds"))
+            return None
+        case "drop" | "reset":
+            raise Hangup(reset=fault.kind == "reset")
+        case "html":
+            return html_page()
+        case "bad-json":
+            return web.Response(body=b'{"status": "FINI', content_type="application/json")
+        case "empty":
+            return web.Response(content_type="application/json")
+    raise _refusal(fault, request)
+
+
+def _refusal(fault: Fault, request: web.Request) -> Refusal:
+    if fault.kind == "moderation":
+        return refusal(fault, 400, "validation_failed", MODERATION_TEXT)
+    if fault.kind == "echo-key":
+        got = request.headers.get("Authorization", "")
+        return refusal(fault, 401, "invalid_api_key", f"Authorization {got!r} is not valid.")
+    if fault.kind == "rate-limited":
+        return refusal(fault, 429, "rate_limited", "Too many requests.")
+    status = int(fault.number("status"))
+    return refusal(fault, status, _CODES.get(status, "server_error"), f"Answered {status} because a fault said so.")
+
+
+def refusal(fault: Fault, status: int, code: str, message: str) -> Refusal:
+    """A refusal with whatever the fault says about it."""
+    wait = fault.number("seconds") if fault.kind == "rate-limited" else fault.retry_after_seconds
+    return Refusal(
+        status,
+        fault.code or code,
+        fault.message or message,
+        shape=fault.shape,
+        retry_after_seconds=wait,
+        retry_after_form=fault.retry_after_form,
+    )
+
+
+async def after_accept(fault: Fault, generation: Generation) -> web.StreamResponse | None:
+    """Act out a fault of stage ``accepted``: the submission is paid, the client may not learn of it."""
+    match fault.kind:
+        case "drop-after-accept" | "reset-after-accept":
+            raise Hangup(reset=fault.kind == "reset-after-accept")
+        case "stall-after-accept":
+            await asyncio.sleep(fault.number("seconds"))
+            return None
+        case "error-after-accept":
+            raise refusal(fault, int(fault.number("status")), "server_error", "Bad gateway.")
+        case "html-after-accept":
+            return html_page()
+    return web.json_response({"created_at": iso(generation.created_at)})
+
+
+def status_mischief(fault: Fault | None, body: dict[str, Any]) -> dict[str, Any]:
+    """A status body after a fault of stage ``status``."""
+    if fault is None:
+        return body
+    if fault.kind == "unknown-status":
+        return {**body, "status": fault.message or "MODERATING", "results": []}
+    if fault.kind == "zero-progress":
+        return {**body, "progress": 0}
+    return {key: value for key, value in body.items() if key != "progress"}
+
+
+def html_page() -> web.Response:
+    """What a proxy in the way would say."""
+    page = "<!DOCTYPE html><html><head><title>One moment</title></head><body><h1>One moment, please</h1></body></html>"
+    return web.Response(text=page, content_type="text/html")

@@ -1,0 +1,29 @@
+"""A pytest plugin: ``pytest_plugins = ["airflow_provider_seedream.emulator.pytest_plugin"]`` in the root ``conftest.py``.
+
+The fixture ``seedream_emulator`` is a fresh emulator with fast settings, and the Airflow connection ``seedream_default`` points at it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from airflow_provider_seedream.emulator.server import Emulator
+from airflow_provider_seedream.emulator.settings import Settings
+
+
+@pytest.fixture
+def seedream_emulator_settings() -> Settings:
+    """The settings ``seedream_emulator`` starts with; override this fixture to change them."""
+    return Settings.fast()
+
+
+@pytest.fixture
+def seedream_emulator(
+    seedream_emulator_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Emulator]:
+    """A running emulator with empty books, reachable through the connection ``seedream_default``."""
+    with Emulator(seedream_emulator_settings) as emulator:
+        monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", emulator.airflow_connection_json())
+        yield emulator

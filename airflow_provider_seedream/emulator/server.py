@@ -1,0 +1,167 @@
+"""The emulator as one object: two origins on 127.0.0.1, served from a background thread with its own event loop.
+
+Tests and the command line use this class alone; everything on it may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+from aiohttp import web
+
+from airflow_provider_seedream.emulator.admin import Admin
+from airflow_provider_seedream.emulator.api import Api
+from airflow_provider_seedream.emulator.bookkeeping import bookkeeping
+from airflow_provider_seedream.emulator.books import Books
+from airflow_provider_seedream.emulator.clock import Clock
+from airflow_provider_seedream.emulator.faults import Fault, Faults
+from airflow_provider_seedream.emulator.pictures import Pictures
+from airflow_provider_seedream.emulator.settings import Settings
+from airflow_provider_seedream.emulator.storage import Storage
+from airflow_provider_seedream.emulator.world import World
+
+HOST = "127.0.0.1"
+
+
+class Emulator:
+    """A stand-in for the Seedream API and its storage, for one test or one demo."""
+
+    def __init__(self, settings: Settings | None = None, *, port: int = 0, storage_port: int = 0) -> None:
+        self._world = World(settings or Settings())
+        self._ports = (port, storage_port)
+        self._url = ""
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._ready = threading.Event()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="seedream-emulator", daemon=True)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> Self:
+        """Listen on both ports; returns when both accept connections."""
+        self._thread.start()
+        self._ready.wait()
+        if self._failure is not None:
+            raise self._failure
+        return self
+
+    def stop(self) -> None:
+        """Close both ports and end the thread. Safe to call twice."""
+        if self._loop is not None and self._stop is not None and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    @property
+    def url(self) -> str:
+        """The base URL of the API, without a trailing slash."""
+        return self._url
+
+    @property
+    def storage_url(self) -> str:
+        return self._world.storage_url
+
+    @property
+    def key(self) -> str:
+        return self._world.settings.key
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force; ``configure`` changes them."""
+        return self._world.settings
+
+    @property
+    def books(self) -> Books:
+        self._world.balance_credits()  # refunds that have fallen due belong in the books
+        return self._world.books
+
+    @property
+    def faults(self) -> Faults:
+        return self._world.faults
+
+    @property
+    def clock(self) -> Clock:
+        return self._world.clock
+
+    @property
+    def balance_credits(self) -> int:
+        return self._world.balance_credits()
+
+    def configure(self, **changes: Any) -> None:
+        """Change some settings while it runs, for example ``configure(rate_limit_per_minute=3)``."""
+        self._world.configure(changes)
+
+    def inject(self, fault: Fault | str, **details: Any) -> None:
+        """Put a fault in force: ``inject("refuse", endpoint="status", status=503, times=3)``."""
+        self._world.inject(Fault(fault, **details) if isinstance(fault, str) else fault)
+
+    def reset(self) -> None:
+        """Empty books, no faults, a full wallet, real time; the settings stay."""
+        self._world.reset()
+
+    def airflow_connection_json(self) -> str:
+        """A value for ``AIRFLOW_CONN_SEEDREAM_DEFAULT``."""
+        return json.dumps({"conn_type": "seedream", "host": self.url, "password": self.key})
+
+    def connection_uri(self) -> str:
+        """The same connection in Airflow's URI form."""
+        return f"seedream://:{quote(self.key, safe='')}@{quote(self.url, safe='')}/"
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as failure:  # handed to the thread that called start()
+            self._failure = failure
+        finally:
+            self._ready.set()
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        pictures = Pictures()
+        runners: list[web.AppRunner] = []
+        try:
+            for app, port in zip(_apps(self._world, pictures), self._ports, strict=True):
+                runners.append(await _listen(app, port))
+            self._url, self._world.storage_url = (_origin(runner) for runner in runners)
+            self._ready.set()
+            await self._stop.wait()
+        finally:
+            for runner in runners:
+                await runner.cleanup()
+            pictures.close()
+
+
+def _apps(world: World, pictures: Pictures) -> tuple[web.Application, web.Application]:
+    api = web.Application(middlewares=[bookkeeping(world, "api")], client_max_size=0)
+    api.add_routes([*Api(world).routes(), *Admin(world).routes()])
+    storage = web.Application(middlewares=[bookkeeping(world, "storage")])
+    storage.add_routes(Storage(world, pictures).routes())
+    return api, storage
+
+
+async def _listen(app: web.Application, port: int) -> web.AppRunner:
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, HOST, port, backlog=1024).start()
+    except OSError:
+        await runner.cleanup()
+        raise
+    return runner
+
+
+def _origin(runner: web.AppRunner) -> str:
+    host, port = runner.addresses[0][:2]
+    return f"http://{host}:{port}"

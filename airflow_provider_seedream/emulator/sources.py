@@ -1,0 +1,113 @@
+"""The source images of an edit: data URIs in, what they are out; small thumbnails kept, the bulk dropped.
+
+Reads at most what the contract allows; raises ``BadSource`` in words a person understands. Blocking: run it off the event loop.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import re
+import warnings
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from airflow_provider_seedream.emulator import facts
+from airflow_provider_seedream.emulator.pillow import Image
+
+_DATA_URI = re.compile(r"data:(image/[a-z0-9.+-]+);base64,", re.IGNORECASE)
+_FORMATS: dict[str, str] = {
+    "image/jpeg": "JPEG",
+    "image/jpg": "JPEG",
+    "image/png": "PNG",
+    "image/webp": "WEBP",
+    "image/bmp": "BMP",
+    "image/tiff": "TIFF",
+    "image/gif": "GIF",
+}
+_READABLE = tuple(sorted({*_FORMATS.values(), "MPO"}))  # MPO: the JPEGs of many phones
+THUMBNAIL_PIXELS = 256
+
+
+class BadSource(Exception):
+    """A source the vendor would refuse."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One accepted source image."""
+
+    media_type: str
+    width: int
+    height: int
+    size_bytes: int
+    sha256: str
+    thumbnail: bytes  # PNG
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "media_type": self.media_type,
+            "width": self.width,
+            "height": self.height,
+            "size_bytes": self.size_bytes,
+            "sha256": self.sha256,
+        }
+
+
+def read_source(url: object) -> Source:
+    """A data URI checked the way the vendor is reported to check it."""
+    media_type, content = _decoded(url)
+    if len(content) > facts.MAX_SOURCE_BYTES:
+        raise BadSource(f"{len(content)} bytes; at most {facts.MAX_SOURCE_BYTES}")
+    picture = _opened(media_type, content)
+    width, height = picture.size
+    if not 1 / facts.MAX_SOURCE_ASPECT <= width / height <= facts.MAX_SOURCE_ASPECT:
+        raise BadSource(f"{width}x{height}: the aspect must lie between 1:3 and 3:1")
+    return Source(
+        media_type=media_type,
+        width=width,
+        height=height,
+        size_bytes=len(content),
+        sha256=sha256(content).hexdigest(),
+        thumbnail=_thumbnail(picture),
+    )
+
+
+def _decoded(url: object) -> tuple[str, bytes]:
+    found = _DATA_URI.match(url) if isinstance(url, str) else None
+    if found is None or not isinstance(url, str):
+        raise BadSource("must be a string data:image/...;base64,...")
+    media_type = found[1].lower()
+    if media_type not in _FORMATS:
+        raise BadSource(f"{media_type} is not supported")
+    try:
+        return media_type, base64.b64decode(url[found.end() :], validate=True)
+    except binascii.Error as bad:
+        raise BadSource("the base64 cannot be decoded") from bad
+
+
+def _opened(media_type: str, content: bytes) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            picture = Image.open(io.BytesIO(content), formats=_READABLE)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as bad:
+        raise BadSource("the bytes are not a readable image") from bad
+    seen = "JPEG" if picture.format == "MPO" else picture.format
+    if seen != _FORMATS[media_type]:
+        raise BadSource(f"the bytes are {seen}, the data URI says {media_type}")
+    return picture
+
+
+def _thumbnail(picture: Image.Image) -> bytes:
+    try:
+        picture.draft("RGB", (THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
+        small = picture.convert("RGB")
+    except (OSError, ValueError, SyntaxError) as bad:
+        raise BadSource("the image data is damaged") from bad
+    small.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
+    target = io.BytesIO()
+    small.save(target, "PNG")
+    return target.getvalue()

@@ -1,0 +1,70 @@
+"""The storage origin: pre-signed links to images and thumbnails, on another port, knowing no API key.
+
+A link that carries an ``Authorization`` header is refused with 400, as S3-style stores do, and goes into the books.
+"""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from airflow_provider_seedream.emulator.delivery import deliver
+from airflow_provider_seedream.emulator.errors import Refusal
+from airflow_provider_seedream.emulator.faults import Endpoint
+from airflow_provider_seedream.emulator.generations import Generation
+from airflow_provider_seedream.emulator.links import ObjectName, object_name
+from airflow_provider_seedream.emulator.mischief import instead_of_answer
+from airflow_provider_seedream.emulator.pictures import Pictures
+from airflow_provider_seedream.emulator.world import World
+
+_MEDIA_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
+
+
+class Storage:
+    """The one handler of the storage origin."""
+
+    def __init__(self, world: World, pictures: Pictures) -> None:
+        self._world = world
+        self._pictures = pictures
+
+    def routes(self) -> list[web.AbstractRouteDef]:
+        return [web.get("/{object:.+}", self.get, allow_head=False)]
+
+    async def get(self, request: web.Request) -> web.StreamResponse:
+        self._refuse_credentials(request)
+        name = object_name(request.path)
+        generation = self._world.find(name.seedream_task_id) if name else None
+        endpoint: Endpoint = "thumbnail" if name and name.thumbnail else "download"
+        where = {"image_index": name.index if name else None}
+        fault = self._world.fault("answer", endpoint, generation, **where)
+        if fault is not None and (answer := await instead_of_answer(fault, request)) is not None:
+            return answer
+        self._check_link(request)
+        if name is None or generation is None or name.index >= generation.course.results:
+            raise Refusal(404, "NoSuchKey", "The specified key does not exist.", shape="text")
+        fault = self._world.fault("image", endpoint, generation, **where)
+        if fault is not None and fault.kind == "expired-link":
+            self._world.dead_links.add(request.query_string)
+            self._check_link(request)
+        return await deliver(request, fault, await self._content(generation, name), _media_type(generation, name))
+
+    def _refuse_credentials(self, request: web.Request) -> None:
+        if self._world.settings.key in request.query_string:
+            self._world.violated("key_at_storage", request.path)
+        if "Authorization" in request.headers:
+            self._world.violated("authorization_at_storage", request.path)
+            message = "Only one auth mechanism allowed; a pre-signed link takes no Authorization header."
+            raise Refusal(400, "InvalidArgument", message, shape="text")
+
+    def _check_link(self, request: web.Request) -> None:
+        problem = self._world.signer.check(request.path, request.query, self._world.clock.now())
+        if problem is None and request.query_string in self._world.dead_links:
+            problem = "expired"
+        if problem is not None:
+            raise Refusal(403, "AccessDenied", f"The link is {problem}.", shape="text")
+
+    async def _content(self, generation: Generation, name: ObjectName) -> bytes:
+        return await self._pictures.get(self._world.settings, generation, name)
+
+
+def _media_type(generation: Generation, name: ObjectName) -> str:
+    return "image/png" if name.thumbnail else _MEDIA_TYPES[generation.course.image_format]

@@ -1,0 +1,178 @@
+"""Everything the server knows: generations, wallet, faults, books, clock, settings; and the rules that move credits.
+
+Changed by the server's thread alone; what other threads may touch (clock, faults, books, settings) guards itself. No HTTP in here.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import uuid
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+from airflow_provider_seedream.emulator import facts
+from airflow_provider_seedream.emulator.books import Books, Entry, SubmissionRecord, Violation
+from airflow_provider_seedream.emulator.clock import Clock
+from airflow_provider_seedream.emulator.errors import Refusal
+from airflow_provider_seedream.emulator.faults import Endpoint, Fault, Faults, Occasion
+from airflow_provider_seedream.emulator.generations import Generation, disturbed, planned_course, status_body
+from airflow_provider_seedream.emulator.kinds import Stage
+from airflow_provider_seedream.emulator.links import ObjectName, Signer
+from airflow_provider_seedream.emulator.magic import magic_faults
+from airflow_provider_seedream.emulator.ratelimit import RateLimit
+from airflow_provider_seedream.emulator.settings import Settings
+from airflow_provider_seedream.emulator.validation import Submission
+
+_SUFFIXES = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
+
+
+class World:
+    """The state behind both origins."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.clock = Clock()
+        self.books = Books()
+        self.faults = Faults()
+        self.rate_limit = RateLimit()
+        self.signer = Signer(secrets.token_bytes(32))
+        self.storage_url = ""  # known once the server listens
+        self.dead_links: set[str] = set()
+        self._generations: dict[str, Generation] = {}
+        self._awaiting_refund: dict[str, Generation] = {}
+        self._known_prompts: set[str] = set()
+        self._balance_credits = settings.balance_credits
+        self._credits_lock = threading.RLock()  # a test reads the balance while the server moves credits
+
+    def reset(self) -> None:
+        """A new account on the same ports, with the settings as they are."""
+        self.clock.reset()
+        self.books.clear()
+        self.faults.clear()
+        self.rate_limit.reset()
+        self.dead_links.clear()
+        self._generations.clear()
+        self._awaiting_refund.clear()
+        self._known_prompts.clear()
+        self._balance_credits = self.settings.balance_credits
+
+    def configure(self, changes: dict[str, Any]) -> None:
+        """Replace some settings; a new ``balance_credits`` fills (or empties) the wallet at once."""
+        self.settings = self.settings.changed(changes)
+        if "balance_credits" in changes:
+            self._balance_credits = self.settings.balance_credits
+
+    def violated(self, rule: str, detail: str) -> None:
+        self.books.violated(Violation(at=self.clock.now(), rule=rule, detail=detail))
+
+    # Faults
+
+    def learn(self, prompt: str) -> None:
+        """Put the magic words of a prompt in force when the prompt is first seen."""
+        if prompt not in self._known_prompts:
+            self._known_prompts.add(prompt)
+            self.faults.inject(*magic_faults(prompt))
+
+    def inject(self, *faults: Fault) -> None:
+        """Put faults in force; one about the course of a known generation changes it at once."""
+        for fault in faults:
+            known = self._generations.get(fault.seedream_task_id or "")
+            if known is not None and fault.info.stage == "job":
+                self._keep(replace(known, course=disturbed(known.course, fault)))
+            else:
+                self.faults.inject(fault)
+
+    def fault(self, stage: Stage, endpoint: Endpoint, about: Generation | None = None, **where: Any) -> Fault | None:
+        """The fault that strikes here and now, if any."""
+        if about is not None:
+            where = {"prompt": about.submission.prompt, "seedream_task_id": about.seedream_task_id, **where}
+        return self.faults.take(Occasion(stage=stage, endpoint=endpoint, now=self.clock.now(), **where))
+
+    # Generations and credits
+
+    def accept(self, submission: Submission) -> Generation:
+        """Charge a submission and start its generation; 402 when the wallet cannot pay."""
+        cost = facts.CREDITS_PER_IMAGE * submission.num_images
+        if cost > self.balance_credits():
+            raise Refusal(402, "insufficient_credits", f"{cost} credits needed, {self._balance_credits} left")
+        generation = self._started(submission, cost)
+        with self._credits_lock:
+            self._balance_credits -= cost
+            self._keep(generation)
+        self.books.accepted(_submission_record(generation))
+        return generation
+
+    def _started(self, submission: Submission, cost: int) -> Generation:
+        now = self.clock.now()
+        random = Random(submission.prompt + str(len(self._generations)))
+        course = planned_course(self.settings, submission, random)
+        for fault in self.faults.take_all(
+            Occasion(stage="job", endpoint=submission.kind, now=now, prompt=submission.prompt)
+        ):
+            course = disturbed(course, fault)
+        seed = random.randrange(2**31) if submission.seed is None else submission.seed
+        return Generation(
+            seedream_task_id=str(uuid.uuid4()),
+            created_at=now,
+            submission=submission,
+            seed=seed,
+            credits=cost,
+            course=course,
+        )
+
+    def _keep(self, generation: Generation) -> None:
+        self._generations[generation.seedream_task_id] = generation
+        self._awaiting_refund.pop(generation.seedream_task_id, None)
+        if generation.course.outcome == "failed":
+            self._awaiting_refund[generation.seedream_task_id] = generation
+
+    def balance_credits(self) -> int:
+        """What the wallet holds now, refunds that have fallen due included."""
+        now = self.clock.now()
+        with self._credits_lock:
+            for generation in [waiting for waiting in self._awaiting_refund.values() if waiting.failed(now)]:
+                self._refund(generation)
+            return self._balance_credits
+
+    def _refund(self, generation: Generation) -> None:
+        task_id = generation.seedream_task_id
+        del self._awaiting_refund[task_id]
+        self._balance_credits += generation.credits
+        self.books.refunded(Entry(at=generation.finishes_at, seedream_task_id=task_id, credits=generation.credits))
+
+    def find(self, seedream_task_id: str) -> Generation | None:
+        """A generation whose results are not gone yet."""
+        found = self._generations.get(seedream_task_id)
+        if found is None or self.clock.now() >= found.created_at + self.settings.result_lifetime_seconds:
+            return None
+        return found
+
+    def ever_knew(self, seedream_task_id: str) -> bool:
+        return seedream_task_id in self._generations
+
+    def status(self, generation: Generation) -> dict[str, Any]:
+        """The body of a status answer, with fresh links."""
+        self.balance_credits()  # a refund falls due when FAILED can first be seen
+        return status_body(generation, self.clock.now(), lambda index: self._links(generation, index))
+
+    def _links(self, generation: Generation, index: int) -> tuple[str, str]:
+        return self._link(generation, index, thumbnail=False), self._link(generation, index, thumbnail=True)
+
+    def _link(self, generation: Generation, index: int, *, thumbnail: bool) -> str:
+        name = ObjectName(seedream_task_id=generation.seedream_task_id, index=index, thumbnail=thumbnail)
+        path = name.path("png" if thumbnail else _SUFFIXES[generation.course.image_format])
+        return self.storage_url + self.signer.sign(path, self.clock.now(), self.settings.link_lifetime_seconds)
+
+
+def _submission_record(generation: Generation) -> SubmissionRecord:
+    return SubmissionRecord(
+        at=generation.created_at,
+        seedream_task_id=generation.seedream_task_id,
+        kind=generation.submission.kind,
+        prompt=generation.submission.prompt,
+        num_images=generation.submission.num_images,
+        credits=generation.credits,
+        payload=generation.submission.describe(),
+    )
