@@ -191,10 +191,17 @@ class SeedreamPollingError(SeedreamError):
 
 
 class SeedreamLandingError(SeedreamError):
-    """An image could not be downloaded, verified or stored. Nothing partial is visible."""
+    """An image could not be downloaded, verified or stored. Nothing partial is visible.
+
+    :param stale_link: the link seems expired: a status call gives a fresh one.
+    """
 
     paid = "yes"
     on_retry = "A retry lands again for free."
+
+    def __init__(self, message: str, *, stale_link: bool = False, seedream_task_id: str | None = None) -> None:
+        super().__init__(message, seedream_task_id=seedream_task_id)
+        self.stale_link = stale_link
 
 
 class SeedreamPartialResultError(SeedreamError, AirflowFailException):

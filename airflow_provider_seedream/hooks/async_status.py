@@ -1,0 +1,96 @@
+"""Status calls for triggers: one aiohttp session per event loop, shared by every trigger on it.
+
+GETs only. Shares the settings and the classification of answers with the hook, and nothing else.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import aiohttp
+
+from airflow_provider_seedream import times
+from airflow_provider_seedream.exceptions import SeedreamConnectionError, SeedreamError
+from airflow_provider_seedream.generations import GenerationStatus
+from airflow_provider_seedream.hooks.answers import error_from_answer, failed_look, read_json
+from airflow_provider_seedream.hooks.settings import CONNECT_TIMEOUT_SECONDS, SeedreamSettings
+from airflow_provider_seedream.polling import FailedLook
+
+MAX_CONNECTIONS = 100  # aiohttp's own default; 1,000 triggers at one poll each 5 s keep a handful busy
+
+
+@dataclass(slots=True)
+class _Shared:
+    session: aiohttp.ClientSession
+    users: int = 0
+
+
+_sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, _Shared] = WeakKeyDictionary()
+
+
+@asynccontextmanager
+async def shared_session() -> AsyncIterator[aiohttp.ClientSession]:
+    """The running loop's session, opened by the first user and closed by the last."""
+    loop = asyncio.get_running_loop()
+    shared = _sessions.get(loop)
+    if shared is None:
+        # No trust_env: it looks into .netrc in a thread at every call. The proxy is passed by hand instead.
+        shared = _sessions[loop] = _Shared(
+            aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS), cookie_jar=aiohttp.DummyCookieJar()
+            )
+        )
+    shared.users += 1
+    try:
+        yield shared.session
+    finally:
+        shared.users -= 1
+        if shared.users == 0:
+            del _sessions[loop]
+            await shared.session.close()
+
+
+class StatusClient:
+    """Looks at generations through one connection."""
+
+    def __init__(self, session: aiohttp.ClientSession, settings: SeedreamSettings) -> None:
+        self._session = session
+        self._settings = settings
+        self._options: dict[str, Any] = {
+            "headers": settings.headers,
+            "proxy": settings.proxy,
+            "ssl": _ssl_option(settings.verify),
+            "allow_redirects": False,
+            "timeout": aiohttp.ClientTimeout(
+                total=CONNECT_TIMEOUT_SECONDS + settings.request_timeout_seconds, sock_connect=CONNECT_TIMEOUT_SECONDS
+            ),
+        }
+
+    async def look(self, seedream_task_id: str) -> GenerationStatus | FailedLook:
+        """One status call, never repeated and never raising."""
+        try:
+            return await self._get(self._settings.status_url(seedream_task_id))
+        except SeedreamError as error:
+            return failed_look(error)
+
+    async def _get(self, url: str) -> GenerationStatus:
+        try:
+            async with self._session.get(url, **self._options) as answer:
+                body = await answer.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise SeedreamConnectionError(f"The API gave no answer ({type(error).__name__}).") from None
+        if not 200 <= answer.status < 300:
+            key, now = self._settings.key, times.now_epoch()
+            raise error_from_answer(answer.status, answer.headers, body, key=key, now_epoch=now)
+        return GenerationStatus.from_wire(read_json(body))
+
+
+def _ssl_option(verify: bool | str) -> Any:
+    if isinstance(verify, bool):
+        return verify
+    import ssl
+
+    return ssl.create_default_context(cafile=verify)

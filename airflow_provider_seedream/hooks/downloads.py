@@ -1,0 +1,147 @@
+"""Result bytes from pre-signed links, on sessions that carry no key.
+
+Only http(s) to public hosts is contacted, redirects included (loopback only beside a loopback API). A link is a credential: no
+error, log line or result names more of it than its host.
+"""
+
+import io
+import ipaddress
+import logging
+import socket
+import time
+from collections.abc import Iterator
+from urllib.parse import urljoin, urlsplit
+
+import requests
+import tenacity
+from requests.utils import get_environ_proxies, select_proxy
+
+from airflow_provider_seedream.exceptions import SeedreamLandingError
+from airflow_provider_seedream.hooks.settings import CONNECT_TIMEOUT_SECONDS, USER_AGENT
+
+CHUNK_BYTES = 1024 * 1024  # requests' habit of 8 KB costs almost twice the CPU
+MAX_REDIRECTS = 5
+MIN_BYTES_PER_SECOND = 100_000  # a body that drips slower than this is given up
+STALE_STATUS_CODES = (400, 401, 403, 404, 410)  # what storage hosts answer to an expired link; a fresh one may help
+_log = logging.getLogger(__name__)
+
+
+class _Transient(SeedreamLandingError):
+    """Worth another attempt with the same link."""
+
+
+class Downloads:
+    """Fetches bodies whole into memory, each at most ``max_bytes``.
+
+    :param timeout_seconds: silence longer than this ends an attempt.
+    :param verify: as in requests. :param allow_loopback: for an API that is itself on loopback.
+    """
+
+    def __init__(
+        self, *, max_bytes: int, timeout_seconds: float, verify: bool | str, allow_loopback: bool, max_attempts: int = 3
+    ) -> None:
+        self._max_bytes = max_bytes
+        self._timeout = (CONNECT_TIMEOUT_SECONDS, timeout_seconds)
+        self._max_seconds = timeout_seconds + max_bytes / MIN_BYTES_PER_SECOND
+        self._verify = verify
+        self._allow_loopback = allow_loopback
+        self._max_attempts = max_attempts
+
+    def fetch(self, link: str) -> bytes:
+        """The body behind a link.
+
+        :raises SeedreamLandingError: refused, cut, too large or unreachable; ``stale_link`` when a fresh link may help.
+        """
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(_Transient),
+            stop=tenacity.stop_after_attempt(self._max_attempts),
+            wait=tenacity.wait_random_exponential(multiplier=0.5, max=5),
+            before_sleep=tenacity.before_sleep_log(_log, logging.WARNING),
+            reraise=True,
+        )
+        with requests.Session() as session:
+            session.auth = _no_auth
+            session.verify = self._verify
+            body: bytes = retrying(self._fetch_once, session, link)
+            return body
+
+    def _fetch_once(self, session: requests.Session, link: str) -> bytes:
+        for _ in range(MAX_REDIRECTS + 1):
+            refuse_target(link, allow_loopback=self._allow_loopback, proxied=_is_proxied(link))
+            try:
+                with self._get(session, link) as answer:
+                    if not answer.is_redirect:
+                        return self._body(answer)
+                    link = _redirected(link, answer.headers["Location"])
+            except requests.RequestException as error:
+                raise _Transient(f"Download from {_host(link)} broke off ({type(error).__name__}).") from None
+        raise SeedreamLandingError(f"Download from {_host(link)} was redirected more than {MAX_REDIRECTS} times.")
+
+    def _get(self, session: requests.Session, link: str) -> requests.Response:
+        headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
+        return session.get(link, headers=headers, timeout=self._timeout, stream=True, allow_redirects=False)
+
+    def _body(self, answer: requests.Response) -> bytes:
+        host = _host(answer.url)
+        if answer.status_code in STALE_STATUS_CODES:
+            raise SeedreamLandingError(f"{host} answered {answer.status_code} to a download.", stale_link=True)
+        if answer.status_code != 200:
+            raise _Transient(f"{host} answered {answer.status_code} to a download.")
+        buffer = io.BytesIO()
+        for chunk in self._chunks(answer):
+            buffer.write(chunk)
+            if buffer.tell() > self._max_bytes:
+                raise SeedreamLandingError(f"The image from {host} is larger than max_image_bytes={self._max_bytes}.")
+        return buffer.getvalue()
+
+    def _chunks(self, answer: requests.Response) -> Iterator[bytes]:
+        ends = time.monotonic() + self._max_seconds
+        for chunk in answer.iter_content(CHUNK_BYTES):
+            yield chunk
+            if time.monotonic() > ends:
+                raise _Transient(f"Download from {_host(answer.url)} took longer than {self._max_seconds:.0f} s.")
+
+
+def refuse_target(link: str, *, allow_loopback: bool, proxied: bool) -> None:
+    """:raises SeedreamLandingError: unless the link leads over http(s) to a public host."""
+    parts = urlsplit(link)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+        raise SeedreamLandingError(f"A result link is no plain http(s) link (scheme {parts.scheme[:20]!r}): refused.")
+    for address in _addresses(parts.hostname, proxied):
+        if not (address.is_global or (allow_loopback and address.is_loopback)):
+            raise SeedreamLandingError(f"A result link leads to {parts.hostname}, which is no public address: refused.")
+
+
+def _addresses(hostname: str, proxied: bool) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    try:
+        return [ipaddress.ip_address(hostname)]
+    except ValueError:
+        pass
+    if proxied:  # the proxy resolves names; this machine may not be able to
+        return []
+    try:
+        found = socket.getaddrinfo(hostname, None, type=socket.SOCK_STREAM)
+    except OSError:
+        raise _Transient(f"The host {hostname} of a result link cannot be resolved.") from None
+    return [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+
+
+def _redirected(link: str, location: str) -> str:
+    target = urljoin(link, location)
+    before, after = urlsplit(link).scheme, urlsplit(target).scheme
+    if after not in (before, "https"):
+        raise SeedreamLandingError(f"A download was redirected from {before} to {after[:20]!r}: refused.")
+    return target
+
+
+def _is_proxied(link: str) -> bool:
+    return select_proxy(link, get_environ_proxies(link)) is not None
+
+
+def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Set as the session's auth, it keeps requests from taking one out of a user's .netrc."""
+    return request
+
+
+def _host(link: str) -> str:
+    return urlsplit(link).hostname or "?"

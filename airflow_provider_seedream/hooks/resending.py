@@ -1,0 +1,73 @@
+"""May this call be sent again? The retry table of the contract, from the server's point of view.
+
+| what came back                                  | what the server may have done | sent again here |
+|-------------------------------------------------|-------------------------------|-----------------|
+| POST: no byte of the body had left              | nothing                       | yes             |
+| POST: 4xx but 408, or a 3xx but 303             | nothing                       | no              |
+| POST: 429                                       | nothing                       | no: the caller waits, for minutes perhaps |
+| POST: 408, 303, 5xx, 2xx without an id          | perhaps accepted and charged  | never           |
+| POST: anything else after the body began        | perhaps accepted and charged  | never           |
+| GET: connection trouble, timeout, 5xx, no JSON  | nothing that costs            | yes             |
+| GET: 4xx                                        | nothing that costs            | no              |
+
+Retrying repeats one failed call within seconds; asking again later is polling, and lives elsewhere.
+"""
+
+import logging
+from collections.abc import Iterator
+
+import tenacity
+
+from airflow_provider_seedream.exceptions import (
+    SeedreamConnectionError,
+    SeedreamError,
+    SeedreamResponseError,
+    SeedreamServerError,
+)
+from airflow_provider_seedream.submissions import Submission
+
+DEFAULT_MAX_ATTEMPTS = 4
+_POST_SAFE = (SeedreamConnectionError,)
+_GET_SAFE = (SeedreamConnectionError, SeedreamServerError, SeedreamResponseError)
+_log = logging.getLogger(__name__)
+
+
+class SubmissionBody:
+    """A POST's body that knows whether any of it was taken to be sent: before that, the server cannot have acted."""
+
+    def __init__(self, submission: Submission) -> None:
+        self._submission = submission
+        self._length = sum(map(len, submission.body()))
+        self.has_begun = False
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[bytes]:
+        self.has_begun = True
+        return self._submission.body()
+
+
+def post_bought_nothing(status_code: int) -> bool:
+    """Whether an answer to a POST, other than 2xx, proves that nothing was accepted."""
+    return 300 <= status_code < 500 and status_code not in (303, 408)
+
+
+def post_retrying(max_attempts: int) -> tenacity.Retrying:
+    """Repeats a POST that surely was not sent."""
+    return _retrying(_POST_SAFE, max_attempts)
+
+
+def get_retrying(max_attempts: int) -> tenacity.Retrying:
+    """Repeats a GET that got no usable answer."""
+    return _retrying(_GET_SAFE, max_attempts)
+
+
+def _retrying(errors: tuple[type[SeedreamError], ...], max_attempts: int) -> tenacity.Retrying:
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(errors),
+        stop=tenacity.stop_after_attempt(max_attempts),
+        wait=tenacity.wait_random_exponential(multiplier=0.5, max=10),
+        before_sleep=tenacity.before_sleep_log(_log, logging.WARNING),
+        reraise=True,
+    )

@@ -1,0 +1,198 @@
+"""The hook: auth, sessions, timeouts, error mapping. It sends what it is given, at most once where that costs.
+
+Never waits for a generation, never touches storage or the ledger.
+"""
+
+from functools import cached_property
+from typing import Any
+
+import requests
+from requests.auth import AuthBase
+
+from airflow.providers.common.compat.sdk import BaseHook
+from airflow_provider_seedream import contract, times
+from airflow_provider_seedream.exceptions import (
+    SeedreamAmbiguousSubmissionError,
+    SeedreamBadRequestError,
+    SeedreamConnectionError,
+    SeedreamError,
+    SeedreamModerationError,
+    SeedreamResponseError,
+)
+from airflow_provider_seedream.generations import Accepted, GenerationStatus, Wallet
+from airflow_provider_seedream.hooks.answers import error_from_answer, failed_look, read_json
+from airflow_provider_seedream.hooks.downloads import Downloads
+from airflow_provider_seedream.hooks.resending import (
+    DEFAULT_MAX_ATTEMPTS,
+    SubmissionBody,
+    get_retrying,
+    post_bought_nothing,
+    post_retrying,
+)
+from airflow_provider_seedream.hooks.settings import CONNECT_TIMEOUT_SECONDS, DEFAULT_CONN_ID, SeedreamSettings
+from airflow_provider_seedream.polling import FailedLook
+from airflow_provider_seedream.provider_info import UI_FIELD_BEHAVIOUR
+from airflow_provider_seedream.submissions import Submission
+
+
+class _BearerAuth(AuthBase):
+    """Sets the key as requests' own auth: only then does requests leave a user's .netrc alone."""
+
+    def __init__(self, settings: SeedreamSettings) -> None:
+        self._settings = settings
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers.update(self._settings.headers)
+        return request
+
+
+class SeedreamHook(BaseHook):
+    """Talks to the Seedream API with the key of an Airflow connection.
+
+    :param seedream_conn_id: the connection, type ``seedream``: password = key, host = base URL.
+    :param max_attempts: how often one call may be sent when that is safe (see ``hooks/resending.py``); 4.
+    """
+
+    conn_name_attr = "seedream_conn_id"
+    default_conn_name = DEFAULT_CONN_ID
+    conn_type = "seedream"
+    hook_name = "Seedream"
+
+    def __init__(
+        self, seedream_conn_id: str = DEFAULT_CONN_ID, *, max_attempts: int = DEFAULT_MAX_ATTEMPTS, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.seedream_conn_id = seedream_conn_id
+        self.max_attempts = max_attempts
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """The connection form on Airflow 3.1; from 3.2 on the provider info says it."""
+        return {name.replace("-", "_"): value for name, value in UI_FIELD_BEHAVIOUR.items()}
+
+    @cached_property
+    def settings(self) -> SeedreamSettings:
+        """:raises SeedreamInputError: when the connection is incomplete."""
+        return SeedreamSettings.from_connection(self.get_connection(self.seedream_conn_id))
+
+    def get_conn(self) -> requests.Session:
+        """A session that carries the key: for the API host alone."""
+        session = requests.Session()
+        session.auth = _BearerAuth(self.settings)
+        session.verify = self.settings.verify
+        return session
+
+    def submit(self, submission: Submission) -> Accepted:
+        """POST a submission: at most once, unless it surely was not sent.
+
+        :raises SeedreamAmbiguousSubmissionError: it may have been accepted and charged.
+        :raises SeedreamAPIError: refused, nothing was bought; its class says why.
+        :raises SeedreamConnectionError: it surely was not sent.
+        """
+        accepted: Accepted = post_retrying(self.max_attempts)(self._post, submission)
+        return accepted
+
+    def submission_seconds(self, submission: Submission) -> float:
+        """The longest that :meth:`submit` can take, retries of unsent requests aside."""
+        return 2 * CONNECT_TIMEOUT_SECONDS + 2 * self.settings.post_timeout_seconds(len(SubmissionBody(submission)))
+
+    def get_generation(self, seedream_task_id: str, *, max_attempts: int | None = None) -> GenerationStatus:
+        """The status of a generation, with fresh links.
+
+        :raises SeedreamAPIError: the API refused. :raises SeedreamConnectionError: no answer.
+        :raises SeedreamResponseError: an answer that is no status.
+        """
+        body = self._get_json(self.settings.status_url(seedream_task_id), max_attempts or self.max_attempts)
+        return GenerationStatus.from_wire(body)
+
+    def look(self, seedream_task_id: str) -> GenerationStatus | FailedLook:
+        """One status call, never repeated and never raising: food for the decision core."""
+        try:
+            return self.get_generation(seedream_task_id, max_attempts=1)
+        except SeedreamError as error:
+            return failed_look(error)
+
+    def get_wallet(self, *, max_attempts: int | None = None) -> Wallet:
+        """Balance and rate limit. Spends nothing; raises as :meth:`get_generation`."""
+        return Wallet.from_wire(self._get_json(self.settings.url(contract.WALLET_PATH), max_attempts or self.max_attempts))
+
+    def downloads(self, *, max_bytes: int) -> Downloads:
+        """A source of result bytes on sessions without the key.
+
+        :param max_bytes: larger bodies are refused.
+        """
+        settings = self.settings
+        return Downloads(
+            max_bytes=max_bytes,
+            timeout_seconds=settings.request_timeout_seconds,
+            verify=settings.verify,
+            allow_loopback=settings.is_loopback,
+        )
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Reads the wallet: says balance and rate limit, spends nothing."""
+        try:
+            wallet = self.get_wallet(max_attempts=1)
+        except Exception as error:  # Airflow shows the text whatever it was
+            return False, str(error)
+        limit = f"{wallet.rate_limit} requests per minute" if wallet.rate_limit else "not reported"
+        return True, f"The key works. Balance: {wallet.balance} credits; rate limit: {limit}."
+
+    def _post(self, submission: Submission) -> Accepted:
+        body = SubmissionBody(submission)
+        try:
+            status_code, headers, content = self._send_post(submission, body)
+        except Exception as error:
+            raise self._post_error(error, body) from None
+        if 200 <= status_code < 300:
+            return self._accepted(content)
+        raise self._refusal(status_code, headers, content)
+
+    def _send_post(self, submission: Submission, body: SubmissionBody) -> tuple[int, Any, bytes]:
+        read_seconds = self.settings.post_timeout_seconds(len(body))
+        with self.get_conn() as session:
+            answer = session.post(
+                self.settings.url(contract.SUBMIT_PATHS[submission.kind]),
+                data=body,
+                headers={"Content-Type": "application/json"},
+                timeout=(CONNECT_TIMEOUT_SECONDS, read_seconds),
+                allow_redirects=False,
+            )
+            return answer.status_code, answer.headers, answer.content
+
+    def _post_error(self, error: Exception, body: SubmissionBody) -> SeedreamError:
+        what = f"{type(error).__name__}: {error}"[:300].replace(self.settings.key, "***")
+        if not body.has_begun:
+            return SeedreamConnectionError(f"The POST could not be sent ({what}).")
+        return SeedreamAmbiguousSubmissionError(f"The POST was sent, but no answer came ({what}).")
+
+    def _accepted(self, content: bytes) -> Accepted:
+        try:
+            return Accepted.from_wire(read_json(content))
+        except SeedreamResponseError as error:
+            raise SeedreamAmbiguousSubmissionError(f"{error.message} It may have been accepted.") from None
+
+    def _refusal(self, status_code: int, headers: Any, content: bytes) -> SeedreamError:
+        error = self._error(status_code, headers, content)
+        if not post_bought_nothing(status_code):
+            return SeedreamAmbiguousSubmissionError(f"{error.message} It may have been accepted all the same.")
+        if isinstance(error, SeedreamBadRequestError) and contract.is_moderation(f"{error.code} {error.message}"):
+            return SeedreamModerationError(error.message, paid="no")
+        return error
+
+    def _get_json(self, url: str, max_attempts: int) -> Any:
+        return get_retrying(max_attempts)(self._get_once, url)
+
+    def _get_once(self, url: str) -> Any:
+        timeout = (CONNECT_TIMEOUT_SECONDS, self.settings.request_timeout_seconds)
+        try:
+            with self.get_conn() as session:
+                answer = session.get(url, timeout=timeout, allow_redirects=False)
+        except requests.RequestException as error:
+            raise SeedreamConnectionError(f"The API gave no answer ({type(error).__name__}).") from None
+        if not 200 <= answer.status_code < 300:
+            raise self._error(answer.status_code, answer.headers, answer.content)
+        return read_json(answer.content)
+
+    def _error(self, status_code: int, headers: Any, content: bytes) -> SeedreamError:
+        return error_from_answer(status_code, headers, content, key=self.settings.key, now_epoch=times.now_epoch())

@@ -1,0 +1,126 @@
+"""A Seedream connection as values: what the hook and the trigger both need to talk to the API.
+
+Pure: reads a connection object that was already looked up. The key never appears in a repr.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, Self
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from airflow_provider_seedream import __version__, contract
+from airflow_provider_seedream.exceptions import SeedreamInputError
+
+DEFAULT_CONN_ID = "seedream_default"
+USER_AGENT = f"airflow-provider-seedream/{__version__}"
+CONNECT_TIMEOUT_SECONDS = 10.0
+DEFAULT_REQUEST_TIMEOUT_SECONDS = 60.0
+UPLOAD_BYTES_PER_SECOND = 1_000_000  # slower than this is given up; ten inputs are ~130 MB, so about two minutes
+
+
+class ConnectionLike(Protocol):
+    """What is read of an Airflow connection."""
+
+    conn_id: Any
+    host: Any
+    port: Any
+    schema: Any
+    password: Any
+
+    @property
+    def extra_dejson(self) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeedreamSettings:
+    """One connection.
+
+    :param destination: default storage folder, or None.
+    :param requests_per_minute: what the key allows; 3 unless raised [doc].
+    :param request_timeout_seconds: how long one answer may take; uploads get more (:meth:`post_timeout_seconds`).
+    :param verify: True, False, or the path of a CA bundle.
+    """
+
+    base_url: str
+    key: str = field(repr=False)
+    destination: str | None
+    requests_per_minute: int
+    request_timeout_seconds: float
+    verify: bool | str
+
+    @classmethod
+    def from_connection(cls, connection: ConnectionLike) -> Self:
+        """:raises SeedreamInputError: naming the field of the connection that is wrong."""
+        if not connection.password:
+            raise SeedreamInputError(f"Connection {connection.conn_id!r} has no password: put the API key there.")
+        extra = connection.extra_dejson or {}
+        return cls(
+            base_url=_base_url(connection),
+            key=connection.password,
+            destination=extra.get("destination") or None,
+            requests_per_minute=int(_positive(extra, "requests_per_minute", contract.DEFAULT_REQUESTS_PER_MINUTE)),
+            request_timeout_seconds=_positive(extra, "request_timeout_seconds", DEFAULT_REQUEST_TIMEOUT_SECONDS),
+            verify=_verify(extra.get("verify")),
+        )
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """For the API host alone."""
+        return {"Authorization": f"Bearer {self.key}", "Accept": "application/json", "User-Agent": USER_AGENT}
+
+    @property
+    def is_loopback(self) -> bool:
+        return urlsplit(self.base_url).hostname in ("127.0.0.1", "::1", "localhost")
+
+    @property
+    def proxy(self) -> str | None:
+        """The proxy that the environment names for the API host."""
+        parts = urlsplit(self.base_url)
+        if not parts.hostname or proxy_bypass(parts.hostname):
+            return None
+        proxies = getproxies()
+        return proxies.get(parts.scheme) or proxies.get("all")
+
+    def url(self, path: str) -> str:
+        return self.base_url + path
+
+    def status_url(self, seedream_task_id: str) -> str:
+        return self.url(contract.STATUS_PATH.format(seedream_task_id=seedream_task_id))
+
+    def post_timeout_seconds(self, body_bytes: int) -> float:
+        """How long the answer to a POST of this size may take."""
+        return self.request_timeout_seconds + body_bytes / UPLOAD_BYTES_PER_SECOND
+
+
+def _base_url(connection: ConnectionLike) -> str:
+    host = str(connection.host or contract.DEFAULT_BASE_URL).rstrip("/")
+    if "://" not in host:
+        host = f"{connection.schema or 'https'}://{host}"
+    parts = urlsplit(host)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+        raise SeedreamInputError(f"Connection {connection.conn_id!r}: host must be a plain http(s) base URL.")
+    has_port = parts.port is not None or not connection.port
+    return host if has_port else f"{host}:{connection.port}"
+
+
+def _positive(extra: Mapping[str, Any], name: str, default: float) -> float:
+    value = extra.get(name)
+    if value in (None, ""):
+        return default
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not (math.isfinite(number) and number > 0):
+        raise SeedreamInputError(f"Connection extra {name} must be a number above 0; got {json.dumps(value)[:40]}.")
+    return number
+
+
+def _verify(value: Any) -> bool | str:
+    if value is None or isinstance(value, bool):
+        return True if value is None else value
+    text = str(value).strip()
+    return {"": True, "true": True, "false": False}.get(text.lower(), text)
