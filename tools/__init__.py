@@ -1,0 +1,1 @@
+"""What the Makefile runs: scripts around a real Airflow. Not part of the package."""
