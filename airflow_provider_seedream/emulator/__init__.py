@@ -11,4 +11,14 @@ from airflow_provider_seedream.emulator.faults import Fault, Faults
 from airflow_provider_seedream.emulator.server import Emulator
 from airflow_provider_seedream.emulator.settings import Settings
 
-__all__ = ["Books", "Clock", "Emulator", "Fault", "Faults", "RequestRecord", "Settings", "SubmissionRecord", "Violation"]
+__all__ = [
+    "Books",
+    "Clock",
+    "Emulator",
+    "Fault",
+    "Faults",
+    "RequestRecord",
+    "Settings",
+    "SubmissionRecord",
+    "Violation",
+]

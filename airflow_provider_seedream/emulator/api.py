@@ -13,11 +13,11 @@ from aiohttp import web
 
 from airflow_provider_seedream.emulator import facts
 from airflow_provider_seedream.emulator.clock import iso
-from airflow_provider_seedream.emulator.errors import Refusal
+from airflow_provider_seedream.emulator.errors import RefusalError
 from airflow_provider_seedream.emulator.faults import Endpoint
 from airflow_provider_seedream.emulator.generations import Generation
 from airflow_provider_seedream.emulator.mischief import after_accept, instead_of_answer, status_mischief
-from airflow_provider_seedream.emulator.validation import Invalid, Submission, validate
+from airflow_provider_seedream.emulator.validation import InvalidFieldError, Submission, validate
 from airflow_provider_seedream.emulator.world import World
 
 _LARGE_BODY_BYTES = 100_000  # above it, reading and checking would block the event loop
@@ -75,7 +75,7 @@ class Api:
             self._limit()
         if generation is None:
             status = self._world.settings.expired_status if self._world.ever_knew(task_id) else 404
-            raise Refusal(status, "not_found", "Generation request not found.")
+            raise RefusalError(status, "not_found", "Generation request not found.")
         body = self._with_quirks(self._world.status(generation))
         return web.json_response(status_mischief(self._world.fault("status", "status", generation), body))
 
@@ -106,15 +106,15 @@ class Api:
         if scheme == "Bearer" and key == settings.key:
             return
         if key and key == settings.expired_key:
-            raise Refusal(401, "api_key_expired", "The API key has expired.")
+            raise RefusalError(401, "api_key_expired", "The API key has expired.")
         if key and key == settings.revoked_key:
-            raise Refusal(401, "api_key_revoked", "The API key has been revoked.")
-        raise Refusal(401, "invalid_api_key", "The API key is missing or not valid.")
+            raise RefusalError(401, "api_key_revoked", "The API key has been revoked.")
+        raise RefusalError(401, "invalid_api_key", "The API key is missing or not valid.")
 
     def _limit(self) -> None:
         wait = self._world.rate_limit.ask(self._world.settings.rate_limit_per_minute, self._world.clock.now())
         if wait > 0:
-            raise Refusal(429, "rate_limited", "Too many requests.", retry_after_seconds=wait)
+            raise RefusalError(429, "rate_limited", "Too many requests.", retry_after_seconds=wait)
 
     async def _disturbed(
         self, request: web.Request, endpoint: Endpoint, generation: Generation | None, task_id: str | None
@@ -126,25 +126,25 @@ class Api:
     async def _json(self, request: web.Request) -> Any:
         limit = self._world.settings.max_body_bytes
         if (request.content_length or 0) > limit:
-            raise Refusal(413, "request_too_large", f"The body may have at most {limit} bytes.")
+            raise RefusalError(413, "request_too_large", f"The body may have at most {limit} bytes.")
         content = await request.read()
         if len(content) > limit:
-            raise Refusal(413, "request_too_large", f"The body may have at most {limit} bytes.")
+            raise RefusalError(413, "request_too_large", f"The body may have at most {limit} bytes.")
         if request.content_type != "application/json":
             self._world.violated("not_json", f"Content-Type {request.content_type}")
         try:
             return await _off_loop_if(len(content), json.loads, content)
         except ValueError:
             self._world.violated("not_json", "the body cannot be parsed")
-            raise Refusal(400, "validation_failed", "The body is not JSON.") from None
+            raise RefusalError(400, "validation_failed", "The body is not JSON.") from None
 
     async def _validated(self, kind: facts.SubmissionKind, body: Any, size_bytes: int) -> Submission:
         try:
             submission: Submission = await _off_loop_if(size_bytes, validate, kind, body)
-        except Invalid as invalid:
+        except InvalidFieldError as invalid:
             self._world.violated("invalid_request", str(invalid))
             status = self._world.settings.validation_status
-            raise Refusal(status, "validation_failed", str(invalid), field=invalid.field) from None
+            raise RefusalError(status, "validation_failed", str(invalid), field=invalid.field) from None
         for field in submission.unknown_fields:
             self._world.violated("unknown_field", field)
         return submission

@@ -1,4 +1,4 @@
-"""What surrounds every handler of both origins: the request goes into the books, refusals become bodies, hang-ups dead sockets.
+"""What surrounds every handler: the request goes into the books, refusals become bodies, hang-ups dead sockets.
 
 A client that goes away in the middle is expected here and leaves no traceback.
 """
@@ -8,25 +8,23 @@ from __future__ import annotations
 import socket
 import struct
 import time
-from collections.abc import Awaitable, Callable
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from airflow_provider_seedream.emulator.books import Area, Origin, RequestRecord
-from airflow_provider_seedream.emulator.errors import Hangup, Refusal, error_body, retry_after_value
+from airflow_provider_seedream.emulator.errors import HangupError, RefusalError, error_body, retry_after_value
 from airflow_provider_seedream.emulator.links import object_name
 from airflow_provider_seedream.emulator.world import World
 
 ADMIN_PREFIX = "/__admin/"
-_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_Middleware = Callable[[web.Request, _Handler], Awaitable[web.StreamResponse]]
 
 
-def bookkeeping(world: World, origin: Origin) -> _Middleware:
+def bookkeeping(world: World, origin: Origin) -> Middleware:
     """The middleware of one origin."""
 
     @web.middleware
-    async def keep(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    async def keep(request: web.Request, handler: Handler) -> web.StreamResponse:
         if origin == "api" and request.path.startswith(ADMIN_PREFIX):
             return await handler(request)
         number = world.books.received(_record(world, origin, request))
@@ -35,8 +33,8 @@ def bookkeeping(world: World, origin: Origin) -> _Middleware:
             response = await _answered(world, origin, request, handler)
             status = response.status
             return response
-        except (Hangup, ConnectionError) as gone:
-            hang_up(request, reset=isinstance(gone, Hangup) and gone.reset)
+        except (HangupError, ConnectionError) as gone:
+            hang_up(request, reset=isinstance(gone, HangupError) and gone.reset)
             return web.Response()  # goes nowhere: the connection is closed
         finally:
             world.books.answered(number, status)
@@ -44,15 +42,17 @@ def bookkeeping(world: World, origin: Origin) -> _Middleware:
     return keep
 
 
-async def _answered(world: World, origin: Origin, request: web.Request, handler: _Handler) -> web.StreamResponse:
+async def _answered(world: World, origin: Origin, request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
-    except Refusal as refusal:
+    except RefusalError as refusal:
         return refused(world, refusal)
     except web.HTTPException as unrouted:
         _note_unrouted(world, request, unrouted.status)
         code = "not_found" if unrouted.status == 404 else "method_not_allowed"
-        return refused(world, Refusal(unrouted.status, code, unrouted.reason, shape="html" if origin == "api" else None))
+        return refused(
+            world, RefusalError(unrouted.status, code, unrouted.reason, shape="html" if origin == "api" else None)
+        )
 
 
 def _note_unrouted(world: World, request: web.Request, status: int) -> None:
@@ -65,7 +65,7 @@ def _note_unrouted(world: World, request: web.Request, status: int) -> None:
         world.violated("unknown_path", where)
 
 
-def refused(world: World, refusal: Refusal) -> web.Response:
+def refused(world: World, refusal: RefusalError) -> web.Response:
     """The answer to a refused request."""
     settings = world.settings
     body = error_body(refusal.shape or settings.error_shape, refusal.code, refusal.message, refusal.field)

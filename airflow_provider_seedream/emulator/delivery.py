@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 
 from aiohttp import web
 
-from airflow_provider_seedream.emulator.errors import Hangup
+from airflow_provider_seedream.emulator.errors import HangupError
 from airflow_provider_seedream.emulator.faults import Fault
 
 _PIECE_BYTES = 64 * 1024
@@ -28,7 +28,7 @@ async def deliver(request: web.Request, fault: Fault | None, content: bytes, med
             return _whole(half, media_type)
         case "chunked-reset":
             await _chunked(request, [half], media_type)
-            raise Hangup(reset=True)
+            raise HangupError(reset=True)
         case "not-an-image":
             return _whole(_NOT_AN_IMAGE, media_type)
     return await _deliver_oddly(request, fault, content, media_type) if fault else _whole(content, media_type)
@@ -61,9 +61,7 @@ async def _announce_and_send(
     return await _send(request, response, pieces)
 
 
-async def _chunked(
-    request: web.Request, pieces: list[bytes] | Iterator[bytes], media_type: str
-) -> web.StreamResponse:
+async def _chunked(request: web.Request, pieces: list[bytes] | Iterator[bytes], media_type: str) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": media_type})
     response.enable_chunked_encoding()
     await response.prepare(request)

@@ -1,6 +1,7 @@
 """Refusals and the bodies they come in: every shape of the contract, chosen by name.
 
-Pure: no server in here. Handlers raise ``Refusal`` or ``Hangup``; the bookkeeping around them turns these into bytes or a dead socket.
+Pure: no server in here. Handlers raise ``RefusalError`` or ``HangupError``; the bookkeeping around them turns these
+into bytes or a dead socket.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 from airflow_provider_seedream.emulator.settings import ErrorShape, RetryAfterForm
 
 
-class Refusal(Exception):
+class RefusalError(Exception):
     """The request is answered with an error and has no effect."""
 
     def __init__(
@@ -39,7 +40,7 @@ class Refusal(Exception):
         self.retry_after_form = retry_after_form
 
 
-class Hangup(Exception):
+class HangupError(Exception):
     """The connection ends without an answer: orderly, or with a TCP reset."""
 
     def __init__(self, *, reset: bool) -> None:

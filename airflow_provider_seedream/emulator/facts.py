@@ -1,6 +1,7 @@
 """The vendor's API as this stand-in reads it: paths, sizes, limits, price.
 
-An independent reading on purpose: it never imports the provider's own ``contract`` module, so that a mistake there is noticed here.
+An independent reading on purpose: it never imports the provider's own ``contract`` module, so that a mistake there is
+noticed here.
 """
 
 from __future__ import annotations

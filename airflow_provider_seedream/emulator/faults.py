@@ -1,6 +1,7 @@
 """Faults that are waiting to happen, and the choice of which one strikes a request.
 
-A fault is injected by a test or spelled in a prompt (``magic.py``); both end up in the same list. Nothing in here touches a socket.
+A fault is injected by a test or spelled in a prompt (``magic.py``); both end up in the same list. Nothing in here
+touches a socket.
 """
 
 from __future__ import annotations
@@ -59,7 +60,9 @@ class Fault:
         """From JSON; an unknown key is a ``ValueError``."""
         unknown = sorted(set(value) - {field.name for field in fields(cls)})
         if unknown or "kind" not in value:
-            raise ValueError(f"a fault needs 'kind' and knows no {', '.join(unknown)}" if unknown else "'kind' is missing")
+            raise ValueError(
+                f"a fault needs 'kind' and knows no {', '.join(unknown)}" if unknown else "'kind' is missing"
+            )
         return cls(**value)
 
     def to_dict(self) -> dict[str, Any]:

@@ -70,9 +70,7 @@ def planned_course(settings: Settings, submission: Submission, random: Random) -
 
 
 _CHANGES: dict[str, Callable[[Course, Fault], Course]] = {
-    "fail": lambda course, fault: replace(
-        course, outcome="failed", failure_reason=fault.message or FAILURE_TEXT
-    ),
+    "fail": lambda course, fault: replace(course, outcome="failed", failure_reason=fault.message or FAILURE_TEXT),
     "safety": lambda course, fault: replace(course, outcome="failed", failure_reason=fault.message or SAFETY_TEXT),
     "finished-failed": lambda course, fault: replace(
         course, outcome="finished-failed", failure_reason=fault.message or FAILURE_TEXT

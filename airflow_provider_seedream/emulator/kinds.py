@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-# answer: instead of, or before, the normal answer of any endpoint. accepted: after a submission was accepted and charged.
+# answer: instead of, or before, the normal answer of any endpoint.
+# accepted: after a submission was accepted and charged.
 # job: how a generation goes, fixed when it is submitted. status: inside a status answer. image: the bytes of a download.
 Stage = Literal["answer", "accepted", "job", "status", "image"]
 Argument = Literal["status", "seconds", "count", "size_bytes", "url"]
@@ -40,7 +41,10 @@ KINDS: dict[str, Kind] = {
     "drop-after-accept": Kind(stage="accepted", says="accepted and charged, then the connection is closed"),
     "reset-after-accept": Kind(stage="accepted", says="accepted and charged, then the connection is reset"),
     "stall-after-accept": Kind(
-        stage="accepted", argument="seconds", default=30, says="accepted and charged, answered only after so many seconds"
+        stage="accepted",
+        argument="seconds",
+        default=30,
+        says="accepted and charged, answered only after so many seconds",
     ),
     "error-after-accept": Kind(
         stage="accepted", argument="status", default=502, says="accepted and charged, then answered this HTTP status"

@@ -1,6 +1,7 @@
 """Pre-signed links in the S3 style: whoever holds the query may read the object until it expires.
 
-Signing and checking only; knows no server and no generation. Every signing gives a different link, as a fresh status call does.
+Signing and checking only; knows no server and no generation. Every signing gives a different link, as a fresh status
+call does.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Magic words: faults spelled in a prompt, as ``[endpoint/kind:argument*times]``; only the kind is required.
 
-``[fail]``, ``[late-assets:60]``, ``[status/refuse:503*3]``. Brackets that name no fault are left alone: they are just a prompt.
+``[fail]``, ``[late-assets:60]``, ``[status/refuse:503*3]``. Brackets that name no fault are left alone: they are just
+a prompt.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from airflow_provider_seedream.emulator.clock import iso
-from airflow_provider_seedream.emulator.errors import Hangup, Refusal
+from airflow_provider_seedream.emulator.errors import HangupError, RefusalError
 from airflow_provider_seedream.emulator.faults import Fault
 from airflow_provider_seedream.emulator.generations import Generation
 
@@ -35,7 +35,7 @@ async def instead_of_answer(fault: Fault, request: web.Request) -> web.StreamRes
             await asyncio.sleep(fault.number("seconds"))
             return None
         case "drop" | "reset":
-            raise Hangup(reset=fault.kind == "reset")
+            raise HangupError(reset=fault.kind == "reset")
         case "html":
             return html_page()
         case "bad-json":
@@ -45,7 +45,7 @@ async def instead_of_answer(fault: Fault, request: web.Request) -> web.StreamRes
     raise _refusal(fault, request)
 
 
-def _refusal(fault: Fault, request: web.Request) -> Refusal:
+def _refusal(fault: Fault, request: web.Request) -> RefusalError:
     if fault.kind == "moderation":
         return refusal(fault, 400, "validation_failed", MODERATION_TEXT)
     if fault.kind == "echo-key":
@@ -57,10 +57,10 @@ def _refusal(fault: Fault, request: web.Request) -> Refusal:
     return refusal(fault, status, _CODES.get(status, "server_error"), f"Answered {status} because a fault said so.")
 
 
-def refusal(fault: Fault, status: int, code: str, message: str) -> Refusal:
+def refusal(fault: Fault, status: int, code: str, message: str) -> RefusalError:
     """A refusal with whatever the fault says about it."""
     wait = fault.number("seconds") if fault.kind == "rate-limited" else fault.retry_after_seconds
-    return Refusal(
+    return RefusalError(
         status,
         fault.code or code,
         fault.message or message,
@@ -74,7 +74,7 @@ async def after_accept(fault: Fault, generation: Generation) -> web.StreamRespon
     """Act out a fault of stage ``accepted``: the submission is paid, the client may not learn of it."""
     match fault.kind:
         case "drop-after-accept" | "reset-after-accept":
-            raise Hangup(reset=fault.kind == "reset-after-accept")
+            raise HangupError(reset=fault.kind == "reset-after-accept")
         case "stall-after-accept":
             await asyncio.sleep(fault.number("seconds"))
             return None

@@ -94,6 +94,6 @@ def _caption(generation: Generation, index: int) -> tuple[str, ...]:
     safety = "on" if submission.enable_safety_checker else "off"
     return (
         f"{submission.kind} · image {index + 1} of {submission.num_images} · {seed}",
-        f"{submission.image_size} {width}×{height} · safety checker {safety}",
+        f"{submission.image_size} {width}x{height} · safety checker {safety}",
         f"{generation.seedream_task_id}",
     )

@@ -1,6 +1,7 @@
-"""A pytest plugin: ``pytest_plugins = ["airflow_provider_seedream.emulator.pytest_plugin"]`` in the root ``conftest.py``.
+"""A pytest plugin: name it in ``pytest_plugins`` of the root ``conftest.py``.
 
-The fixture ``seedream_emulator`` is a fresh emulator with fast settings, and the Airflow connection ``seedream_default`` points at it.
+The fixture ``seedream_emulator`` is a fresh emulator with fast settings, and the Airflow connection
+``seedream_default`` points at it.
 """
 
 from __future__ import annotations
@@ -20,9 +21,7 @@ def seedream_emulator_settings() -> Settings:
 
 
 @pytest.fixture
-def seedream_emulator(
-    seedream_emulator_settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Emulator]:
+def seedream_emulator(seedream_emulator_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
     """A running emulator with empty books, reachable through the connection ``seedream_default``."""
     with Emulator(seedream_emulator_settings) as emulator:
         monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", emulator.airflow_connection_json())

@@ -1,6 +1,7 @@
 """The source images of an edit: data URIs in, what they are out; small thumbnails kept, the bulk dropped.
 
-Reads at most what the contract allows; raises ``BadSource`` in words a person understands. Blocking: run it off the event loop.
+Reads at most what the contract allows; raises ``BadSourceError`` in words a person understands. Blocking: run it off
+the event loop.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ _FORMATS: dict[str, str] = {
     "image/tiff": "TIFF",
     "image/gif": "GIF",
 }
-_READABLE = tuple(sorted({*_FORMATS.values(), "MPO"}))  # MPO: the JPEGs of many phones
+_READABLE = tuple(sorted(set(_FORMATS.values())))
 THUMBNAIL_PIXELS = 256
 
 
-class BadSource(Exception):
+class BadSourceError(Exception):
     """A source the vendor would refuse."""
 
 
@@ -60,11 +61,11 @@ def read_source(url: object) -> Source:
     """A data URI checked the way the vendor is reported to check it."""
     media_type, content = _decoded(url)
     if len(content) > facts.MAX_SOURCE_BYTES:
-        raise BadSource(f"{len(content)} bytes; at most {facts.MAX_SOURCE_BYTES}")
+        raise BadSourceError(f"{len(content)} bytes; at most {facts.MAX_SOURCE_BYTES}")
     picture = _opened(media_type, content)
     width, height = picture.size
     if not 1 / facts.MAX_SOURCE_ASPECT <= width / height <= facts.MAX_SOURCE_ASPECT:
-        raise BadSource(f"{width}x{height}: the aspect must lie between 1:3 and 3:1")
+        raise BadSourceError(f"{width}x{height}: the aspect must lie between 1:3 and 3:1")
     return Source(
         media_type=media_type,
         width=width,
@@ -78,14 +79,14 @@ def read_source(url: object) -> Source:
 def _decoded(url: object) -> tuple[str, bytes]:
     found = _DATA_URI.match(url) if isinstance(url, str) else None
     if found is None or not isinstance(url, str):
-        raise BadSource("must be a string data:image/...;base64,...")
+        raise BadSourceError("must be a string data:image/...;base64,...")
     media_type = found[1].lower()
     if media_type not in _FORMATS:
-        raise BadSource(f"{media_type} is not supported")
+        raise BadSourceError(f"{media_type} is not supported")
     try:
         return media_type, base64.b64decode(url[found.end() :], validate=True)
     except binascii.Error as bad:
-        raise BadSource("the base64 cannot be decoded") from bad
+        raise BadSourceError("the base64 cannot be decoded") from bad
 
 
 def _opened(media_type: str, content: bytes) -> Image.Image:
@@ -94,10 +95,10 @@ def _opened(media_type: str, content: bytes) -> Image.Image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             picture = Image.open(io.BytesIO(content), formats=_READABLE)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as bad:
-        raise BadSource("the bytes are not a readable image") from bad
-    seen = "JPEG" if picture.format == "MPO" else picture.format
+        raise BadSourceError("the bytes are not a readable image") from bad
+    seen = "JPEG" if picture.format == "MPO" else picture.format  # MPO: what many phones call a JPEG
     if seen != _FORMATS[media_type]:
-        raise BadSource(f"the bytes are {seen}, the data URI says {media_type}")
+        raise BadSourceError(f"the bytes are {seen}, the data URI says {media_type}")
     return picture
 
 
@@ -106,7 +107,7 @@ def _thumbnail(picture: Image.Image) -> bytes:
         picture.draft("RGB", (THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
         small = picture.convert("RGB")
     except (OSError, ValueError, SyntaxError) as bad:
-        raise BadSource("the image data is damaged") from bad
+        raise BadSourceError("the image data is damaged") from bad
     small.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
     target = io.BytesIO()
     small.save(target, "PNG")

@@ -8,12 +8,13 @@ from __future__ import annotations
 from aiohttp import web
 
 from airflow_provider_seedream.emulator.delivery import deliver
-from airflow_provider_seedream.emulator.errors import Refusal
+from airflow_provider_seedream.emulator.errors import RefusalError
 from airflow_provider_seedream.emulator.faults import Endpoint
 from airflow_provider_seedream.emulator.generations import Generation
 from airflow_provider_seedream.emulator.links import ObjectName, object_name
 from airflow_provider_seedream.emulator.mischief import instead_of_answer
 from airflow_provider_seedream.emulator.pictures import Pictures
+from airflow_provider_seedream.emulator.render import ImageFormat
 from airflow_provider_seedream.emulator.world import World
 
 _MEDIA_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
@@ -40,12 +41,14 @@ class Storage:
             return answer
         self._check_link(request)
         if name is None or generation is None or name.index >= generation.course.results:
-            raise Refusal(404, "NoSuchKey", "The specified key does not exist.", shape="text")
+            raise RefusalError(404, "NoSuchKey", "The specified key does not exist.", shape="text")
         fault = self._world.fault("image", endpoint, generation, **where)
         if fault is not None and fault.kind == "expired-link":
             self._world.dead_links.add(request.query_string)
             self._check_link(request)
-        return await deliver(request, fault, await self._content(generation, name), _media_type(generation, name))
+        other: ImageFormat | None = "JPEG" if fault is not None and fault.kind == "other-type" else None
+        content = await self._pictures.get(self._world.settings, generation, name, other)
+        return await deliver(request, fault, content, _media_type(generation, name))
 
     def _refuse_credentials(self, request: web.Request) -> None:
         if self._world.settings.key in request.query_string:
@@ -53,17 +56,14 @@ class Storage:
         if "Authorization" in request.headers:
             self._world.violated("authorization_at_storage", request.path)
             message = "Only one auth mechanism allowed; a pre-signed link takes no Authorization header."
-            raise Refusal(400, "InvalidArgument", message, shape="text")
+            raise RefusalError(400, "InvalidArgument", message, shape="text")
 
     def _check_link(self, request: web.Request) -> None:
         problem = self._world.signer.check(request.path, request.query, self._world.clock.now())
         if problem is None and request.query_string in self._world.dead_links:
             problem = "expired"
         if problem is not None:
-            raise Refusal(403, "AccessDenied", f"The link is {problem}.", shape="text")
-
-    async def _content(self, generation: Generation, name: ObjectName) -> bytes:
-        return await self._pictures.get(self._world.settings, generation, name)
+            raise RefusalError(403, "AccessDenied", f"The link is {problem}.", shape="text")
 
 
 def _media_type(generation: Generation, name: ObjectName) -> str:

@@ -1,6 +1,7 @@
 """The request fields, rule by rule, as the contract's table has them.
 
-Pure: raises ``Invalid`` naming the field. Unknown fields are not refused (the vendor probably ignores them) but reported back.
+Pure: raises ``InvalidFieldError`` naming the field. Unknown fields are not refused (the vendor probably ignores them)
+but reported back.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_seedream.emulator import facts
-from airflow_provider_seedream.emulator.sources import BadSource, Source, read_source
+from airflow_provider_seedream.emulator.sources import BadSourceError, Source, read_source
 
 _COMMON_FIELDS = frozenset({"prompt", "image_size", "num_images", "seed", "enable_safety_checker"})
 
 
-class Invalid(Exception):
+class InvalidFieldError(Exception):
     """A field breaks a rule."""
 
     def __init__(self, field: str, rule: str) -> None:
@@ -52,9 +53,9 @@ class Submission:
 
 
 def validate(kind: facts.SubmissionKind, body: object) -> Submission:
-    """Read a JSON body into a ``Submission``; ``Invalid`` on the first broken rule."""
+    """Read a JSON body into a ``Submission``; ``InvalidFieldError`` on the first broken rule."""
     if not isinstance(body, dict):
-        raise Invalid("non_field_errors", "the body must be a JSON object")
+        raise InvalidFieldError("non_field_errors", "the body must be a JSON object")
     allowed = _COMMON_FIELDS | {"image_urls"} if kind == "edit" else _COMMON_FIELDS
     return Submission(
         kind=kind,
@@ -71,44 +72,44 @@ def validate(kind: facts.SubmissionKind, body: object) -> Submission:
 def _prompt(body: Mapping[str, Any]) -> str:
     prompt = body.get("prompt")
     if not isinstance(prompt, str):
-        raise Invalid("prompt", "required, a string")
+        raise InvalidFieldError("prompt", "required, a string")
     if not prompt.strip():
-        raise Invalid("prompt", "may not be blank")
+        raise InvalidFieldError("prompt", "may not be blank")
     return prompt
 
 
 def _image_size(body: Mapping[str, Any]) -> str:
     size = body.get("image_size", facts.DEFAULT_IMAGE_SIZE)
     if not isinstance(size, str) or size not in facts.IMAGE_SIZES:
-        raise Invalid("image_size", f"must be one of {', '.join(facts.IMAGE_SIZES)}")
+        raise InvalidFieldError("image_size", f"must be one of {', '.join(facts.IMAGE_SIZES)}")
     return size
 
 
 def _integer(body: Mapping[str, Any], field: str, low: int, high: int | None) -> int:
     value = body[field]
     if not isinstance(value, int) or isinstance(value, bool):
-        raise Invalid(field, "must be an integer")
+        raise InvalidFieldError(field, "must be an integer")
     if value < low or (high is not None and value > high):
-        raise Invalid(field, f"must be at least {low}" + ("" if high is None else f" and at most {high}"))
+        raise InvalidFieldError(field, f"must be at least {low}" + ("" if high is None else f" and at most {high}"))
     return value
 
 
 def _flag(body: Mapping[str, Any], field: str) -> bool:
     value = body.get(field, True)
     if not isinstance(value, bool):
-        raise Invalid(field, "must be a boolean")
+        raise InvalidFieldError(field, "must be a boolean")
     return value
 
 
 def _sources(body: Mapping[str, Any]) -> tuple[Source, ...]:
     urls = body.get("image_urls")
     if not isinstance(urls, list) or not 1 <= len(urls) <= facts.MAX_SOURCES:
-        raise Invalid("image_urls", f"required, 1 to {facts.MAX_SOURCES} data URIs")
+        raise InvalidFieldError("image_urls", f"required, 1 to {facts.MAX_SOURCES} data URIs")
     return tuple(_source(number, url) for number, url in enumerate(urls))
 
 
 def _source(number: int, url: object) -> Source:
     try:
         return read_source(url)
-    except BadSource as bad:
-        raise Invalid("image_urls", f"item {number}: {bad}") from bad
+    except BadSourceError as bad:
+        raise InvalidFieldError("image_urls", f"item {number}: {bad}") from bad

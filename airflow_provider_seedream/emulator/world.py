@@ -1,6 +1,7 @@
 """Everything the server knows: generations, wallet, faults, books, clock, settings; and the rules that move credits.
 
-Changed by the server's thread alone; what other threads may touch (clock, faults, books, settings) guards itself. No HTTP in here.
+Changed by the server's thread alone; what other threads may touch (clock, faults, books, settings) guards itself. No
+HTTP in here.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 from airflow_provider_seedream.emulator import facts
 from airflow_provider_seedream.emulator.books import Books, Entry, SubmissionRecord, Violation
 from airflow_provider_seedream.emulator.clock import Clock
-from airflow_provider_seedream.emulator.errors import Refusal
+from airflow_provider_seedream.emulator.errors import RefusalError
 from airflow_provider_seedream.emulator.faults import Endpoint, Fault, Faults, Occasion
 from airflow_provider_seedream.emulator.generations import Generation, disturbed, planned_course, status_body
 from airflow_provider_seedream.emulator.kinds import Stage
@@ -96,7 +97,7 @@ class World:
         """Charge a submission and start its generation; 402 when the wallet cannot pay."""
         cost = facts.CREDITS_PER_IMAGE * submission.num_images
         if cost > self.balance_credits():
-            raise Refusal(402, "insufficient_credits", f"{cost} credits needed, {self._balance_credits} left")
+            raise RefusalError(402, "insufficient_credits", f"{cost} credits needed, {self._balance_credits} left")
         generation = self._started(submission, cost)
         with self._credits_lock:
             self._balance_credits -= cost
