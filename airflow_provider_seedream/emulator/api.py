@@ -46,14 +46,15 @@ class Api:
 
     async def _submit(self, request: web.Request, kind: facts.SubmissionKind) -> web.StreamResponse:
         await self._enter(request)
-        body = await self._json(request)
+        content = await self._content(request)
+        body = await self._json(request, content)
         prompt = str(body.get("prompt", "")) if isinstance(body, dict) else ""
         self._world.learn(prompt)
         fault = self._world.fault("answer", kind, prompt=prompt)
         if fault is not None and (answer := await instead_of_answer(fault, request)) is not None:
             return answer
         self._limit()
-        submission = await self._validated(kind, body, request.content_length or 0)
+        submission = await self._validated(kind, body, len(content))
         generation = self._world.accept(submission)
         return await self._confirm(generation, request)
 
@@ -123,13 +124,16 @@ class Api:
         fault = self._world.fault("answer", endpoint, generation, **where)
         return None if fault is None else await instead_of_answer(fault, request)
 
-    async def _json(self, request: web.Request) -> Any:
+    async def _content(self, request: web.Request) -> bytes:
         limit = self._world.settings.max_body_bytes
         if (request.content_length or 0) > limit:
             raise RefusalError(413, "request_too_large", f"The body may have at most {limit} bytes.")
         content = await request.read()
         if len(content) > limit:
             raise RefusalError(413, "request_too_large", f"The body may have at most {limit} bytes.")
+        return content
+
+    async def _json(self, request: web.Request, content: bytes) -> Any:
         if request.content_type != "application/json":
             self._world.violated("not_json", f"Content-Type {request.content_type}")
         try:

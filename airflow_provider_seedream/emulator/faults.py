@@ -37,7 +37,7 @@ class Fault:
     prompt: str | None = None  # only this very prompt
     prompt_contains: str = ""
     seedream_task_id: str | None = None
-    image_index: int | None = None  # from 0
+    image_index: int | None = None  # from 0; for "one-null", which of the results
     status: int | None = None
     shape: ErrorShape | None = None
     code: str | None = None
@@ -100,7 +100,7 @@ def strikes(fault: Fault, occasion: Occasion) -> bool:
         and (fault.prompt is None or fault.prompt == occasion.prompt)
         and fault.prompt_contains in occasion.prompt
         and fault.seedream_task_id in (None, occasion.seedream_task_id)
-        and fault.image_index in (None, occasion.image_index)
+        and (occasion.stage == "job" or fault.image_index in (None, occasion.image_index))
     )
 
 

@@ -69,6 +69,10 @@ def planned_course(settings: Settings, submission: Submission, random: Random) -
     )
 
 
+def _null_index(course: Course, fault: Fault) -> int:
+    return course.results - 1 if fault.image_index is None else fault.image_index
+
+
 _CHANGES: dict[str, Callable[[Course, Fault], Course]] = {
     "fail": lambda course, fault: replace(course, outcome="failed", failure_reason=fault.message or FAILURE_TEXT),
     "safety": lambda course, fault: replace(course, outcome="failed", failure_reason=fault.message or SAFETY_TEXT),
@@ -79,7 +83,7 @@ _CHANGES: dict[str, Callable[[Course, Fault], Course]] = {
     "takes": lambda course, fault: replace(course, duration_seconds=fault.number("seconds")),
     "late-assets": lambda course, fault: replace(course, late_seconds=fault.number("seconds")),
     "null-assets": lambda course, fault: replace(course, late_seconds=inf),
-    "one-null": lambda course, fault: replace(course, null_for_ever=frozenset({course.results - 1})),
+    "one-null": lambda course, fault: replace(course, null_for_ever=frozenset({_null_index(course, fault)})),
     "partial": lambda course, fault: replace(course, results=min(course.results, int(fault.number("count")))),
     "asset-url-only": lambda course, fault: replace(course, omitted_keys=course.omitted_keys | {"asset"}),
     "asset-only": lambda course, fault: replace(course, omitted_keys=course.omitted_keys | {"asset_url"}),

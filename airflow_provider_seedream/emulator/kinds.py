@@ -10,7 +10,8 @@ from typing import Literal
 
 # answer: instead of, or before, the normal answer of any endpoint.
 # accepted: after a submission was accepted and charged.
-# job: how a generation goes, fixed when it is submitted. status: inside a status answer. image: the bytes of a download.
+# job: how a generation goes, fixed when it is submitted. status: inside a status answer.
+# image: the bytes of a download.
 Stage = Literal["answer", "accepted", "job", "status", "image"]
 Argument = Literal["status", "seconds", "count", "size_bytes", "url"]
 

@@ -41,7 +41,7 @@ async def instead_of_answer(fault: Fault, request: web.Request) -> web.StreamRes
         case "bad-json":
             return web.Response(body=b'{"status": "FINI', content_type="application/json")
         case "empty":
-            return web.Response(content_type="application/json")
+            return web.Response()
     raise _refusal(fault, request)
 
 
