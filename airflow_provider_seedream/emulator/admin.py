@@ -22,6 +22,7 @@ class Admin:
 
     def routes(self) -> list[web.AbstractRouteDef]:
         return [
+            web.get("/__admin/", self.index),
             web.get("/__admin/books", self.books),
             web.get("/__admin/counters", self.counters),
             web.get("/__admin/faults", self.faults),
@@ -33,6 +34,10 @@ class Admin:
             web.patch("/__admin/settings", self.configure),
             web.post("/__admin/reset", self.reset),
         ]
+
+    async def index(self, request: web.Request) -> web.Response:
+        routes = [route for route in self.routes() if isinstance(route, web.RouteDef)]
+        return web.json_response([f"{route.method} {route.path}" for route in routes])
 
     async def books(self, request: web.Request) -> web.Response:
         self._world.balance_credits()  # refunds that have fallen due belong in the books

@@ -75,6 +75,8 @@ def _prompt(body: Mapping[str, Any]) -> str:
         raise InvalidFieldError("prompt", "required, a string")
     if not prompt.strip():
         raise InvalidFieldError("prompt", "may not be blank")
+    if any("\ud800" <= mark <= "\udfff" for mark in prompt):
+        raise InvalidFieldError("prompt", "has half a surrogate pair, which is no character")
     return prompt
 
 

@@ -20,6 +20,7 @@ from tests.emulator.client import Client, as_data_uri, data_uri
         ("prompt", ""),
         ("prompt", " \n"),
         ("prompt", 7),
+        ("prompt", "half a pair \ud800"),
         ("image_size", "SQUARE"),
         ("image_size", "auto_2k"),
         ("image_size", None),
