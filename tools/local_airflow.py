@@ -12,12 +12,15 @@ import sys
 import urllib.error
 import urllib.request
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
 
 from tools.processes import Child, free_port, wait_until
+
+T = TypeVar("T")
 
 # The log servers of scheduler and triggerer listen on all addresses, hence never started.
 _COMPONENTS = {
@@ -44,6 +47,7 @@ class LocalAirflow:
         self.database = database or f"sqlite:///{home}/airflow.db"
         self.env = _environment(self) | dict(settings or {})
         self.children: dict[str, Child] = {}
+        self.user, self.password = "admin", secrets.token_urlsafe(9)
         self._token = ""
 
     def __enter__(self) -> Self:
@@ -61,6 +65,7 @@ class LocalAirflow:
         """Make the database, start every component, and wait until the API answers and all are healthy."""
         (self.home / "logs").mkdir(parents=True, exist_ok=True)
         self.dags.mkdir(parents=True, exist_ok=True)
+        (self.home / "passwords.json").write_text(json.dumps({self.user: self.password}))
         self._migrate()
         self.spawn("api-server", ["api-server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"])
         for name, arguments in _COMPONENTS.items():
@@ -68,13 +73,13 @@ class LocalAirflow:
         self.wait("all components healthy", self._healthy, timeout_seconds=120)
 
     def stop(self) -> None:
-        """End everything: the API server last, as running tasks report to it."""
+        """End everything: the API server last, as running tasks report to it. What does not end soon is killed."""
         order = sorted(self.children.values(), key=lambda child: child.name == "api-server")
         first = [child for child in order if child.name != "api-server"]
         with ThreadPoolExecutor(max_workers=8) as pool:
-            list(pool.map(Child.stop, first))
+            list(pool.map(lambda child: child.stop(patience_seconds=4), first))
         for child in order[len(first) :]:
-            child.stop(patience_seconds=5)
+            child.stop(patience_seconds=4)
         self.children.clear()
 
     def spawn(self, name: str, arguments: list[str]) -> Child:
@@ -89,16 +94,50 @@ class LocalAirflow:
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
         return _call(method, f"{self.url}/api/v2/{path}", headers, body)
 
-    def wait(self, what: str, condition: Any, *, timeout_seconds: float) -> Any:
-        """Wait for a condition; gives up at once when a component has died, and shows the logs either way."""
+    def add_connection(self, conn_id: str, **fields: Any) -> None:
+        """As the user interface would: `conn_type`, `host`, `password`, `extra` (JSON text) ..."""
+        self.api("POST", "connections", {"connection_id": conn_id, **fields})
 
-        def check() -> Any:
-            dead = [child.name for child in self.children.values() if not child.running]
-            if dead:
-                raise RuntimeError(f"{', '.join(dead)} ended while waiting for {what}\n{self.evidence()}")
+    def has_dag(self, dag_id: str) -> bool:
+        """Whether the DAG has been parsed; an error in any DAG file is raised with its text."""
+        for error in self.api("GET", "importErrors")["import_errors"]:
+            raise RuntimeError(f"{error['filename']}\n{error['stack_trace']}")
+        return any(dag["dag_id"] == dag_id for dag in self.api("GET", "dags?limit=100")["dags"])
+
+    def trigger_dag(self, dag_id: str, *, conf: Mapping[str, Any] | None = None) -> str:
+        """Start a run by hand; its run_id."""
+        body = {"logical_date": None, "conf": dict(conf or {})}
+        return str(self.api("POST", f"dags/{dag_id}/dagRuns", body)["dag_run_id"])
+
+    def dag_run_ended(self, dag_id: str, run_id: str) -> str | None:
+        """The state of a run that has ended, else None."""
+        state = self.api("GET", f"dags/{dag_id}/dagRuns/{quote(run_id)}")["state"]
+        return state if state in ("success", "failed") else None
+
+    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", *, map_index: int = -1) -> Any:
+        """One XCom as the API shows it to readers."""
+        path = f"dags/{dag_id}/dagRuns/{quote(run_id)}/taskInstances/{task_id}/xcomEntries/{key}"
+        return self.api("GET", f"{path}?deserialize=false&stringify=false&map_index={map_index}")["value"]
+
+    def task_logs(self, *names: str) -> str:
+        """The task logs whose path has all these names in it, one after the other."""
+        files = [path for path in sorted(self.home.glob("logs/dag_id=*/**/*.log")) if _has(path, names)]
+        return "\n".join(f"--- {path}\n{path.read_text(errors='replace')}" for path in files)
+
+    def wait(self, what: str, condition: Callable[[], T], *, timeout_seconds: float) -> T:
+        """The first truthy answer; gives up at once when a component has died, and shows the logs either way."""
+
+        def checked() -> T:
+            self.check()
             return condition()
 
-        return wait_until(check, what=what, timeout_seconds=timeout_seconds, evidence=self.evidence)
+        return wait_until(checked, what=what, timeout_seconds=timeout_seconds, evidence=self.evidence)
+
+    def check(self) -> None:
+        """Raise when a component has died."""
+        dead = [child.name for child in self.children.values() if not child.running]
+        if dead:
+            raise RuntimeError(f"{', '.join(dead)} ended\n{self.evidence()}")
 
     def evidence(self) -> str:
         """The end of every component's log."""
@@ -106,10 +145,8 @@ class LocalAirflow:
 
     def _migrate(self) -> None:
         migration = self.spawn("migrate", ["db", "migrate"])
-        wait_until(
-            lambda: not migration.running, what="database ready", timeout_seconds=120, evidence=migration.tail
-        )
-        if migration._popen.returncode:
+        wait_until(lambda: not migration.running, what="database ready", timeout_seconds=120, evidence=migration.tail)
+        if migration.exit_code:
             raise RuntimeError(migration.tail())
         del self.children["migrate"]
 
@@ -121,7 +158,13 @@ class LocalAirflow:
         return all(health[name]["status"] == "healthy" for name in ("scheduler", "triggerer", "dag_processor"))
 
     def _login(self) -> str:
-        return str(_call("GET", f"{self.url}/auth/token", {}, None)["access_token"])
+        body = {"username": self.user, "password": self.password}
+        headers = {"Content-Type": "application/json"}
+        return str(_call("POST", f"{self.url}/auth/token", headers, body)["access_token"])
+
+
+def _has(path: Path, names: tuple[str, ...]) -> bool:
+    return all(name in str(path) for name in names)
 
 
 def _call(method: str, url: str, headers: dict[str, str], body: Any) -> Any:
@@ -153,7 +196,8 @@ def _environment(airflow: LocalAirflow) -> dict[str, str]:
         "AIRFLOW__CORE__FERNET_KEY": urlsafe_b64encode(secrets.token_bytes(32)).decode(),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__PARALLELISM": "4" if on_sqlite else "8",  # SQLite locks up on more
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(airflow.home / "passwords.json"),
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "5",
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "2",

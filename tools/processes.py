@@ -28,6 +28,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
 def wait_until(
     condition: Callable[[], T],
     *,
@@ -73,6 +78,10 @@ class Child:
     def running(self) -> bool:
         return self._popen.poll() is None
 
+    @property
+    def exit_code(self) -> int | None:
+        return self._popen.poll()
+
     def members(self) -> list[int]:
         """Every living process of this child's session."""
         return [process.pid for process in psutil.process_iter() if _session_of(process.pid) == self.pid]
@@ -83,10 +92,10 @@ class Child:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, how)
 
-    def stop(self, *, patience_seconds: float = 15) -> None:
+    def stop(self, *, patience_seconds: float = 15, how: signal.Signals = signal.SIGTERM) -> None:
         """Ask the program to end, wait, then make sure that nothing of its session is left."""
         if self.running:
-            self._popen.terminate()
+            self._popen.send_signal(how)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._popen.wait(patience_seconds)
         self.kill()

@@ -21,17 +21,16 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import create_engine, inspect, text
 
 from tools.local_airflow import LocalAirflow
 
-T = TypeVar("T")
 ENDED = ("success", "failed", "skipped", "upstream_failed", "removed")
 
 # Tests wait for what Airflow notices; its defaults are for servers that run for months.
@@ -83,10 +82,6 @@ class Cluster(LocalAirflow):
         """The rows triggerers work from: id, classpath, kwargs as JSON text (encrypted if so stored), triggerer_id."""
         return self.sql("select * from trigger order by id")
 
-    def add_connection(self, conn_id: str, **fields: Any) -> None:
-        """As the user interface would: `conn_type`, `host`, `password`, `extra` (JSON text) ..."""
-        self.api("POST", "connections", {"connection_id": conn_id, **fields})
-
     def add_dag(self, dag_id: str, source: str, *, timeout_seconds: float = 60) -> None:
         """Write a DAG file and wait until Airflow knows the DAG; an import error is raised with its text."""
         (self.dags / f"{dag_id}.py").write_text(source)
@@ -100,8 +95,12 @@ class Cluster(LocalAirflow):
         self.wait(f"DAG {dag_id} parsed", known, timeout_seconds=timeout_seconds)
 
     def trigger(self, dag_id: str, *, conf: Mapping[str, Any] | None = None) -> Run:
-        answer = self.api("POST", f"dags/{dag_id}/dagRuns", {"logical_date": None, "conf": dict(conf or {})})
-        return Run(self, dag_id, answer["dag_run_id"])
+        return Run(self, dag_id, self.trigger_dag(dag_id, conf=conf))
+
+    def end_runs(self) -> None:
+        """Mark what still runs as failed, so that it does not disturb the next test."""
+        for row in self.sql("select dag_id, run_id from dag_run where state in ('running', 'queued')"):
+            self.api("PATCH", f"dags/{row['dag_id']}/dagRuns/{quote(row['run_id'])}", {"state": "failed"})
 
     def start_triggerer(self, name: str) -> None:
         """Another triggerer; ready when its first heartbeat is in the database."""
@@ -134,7 +133,9 @@ class Cluster(LocalAirflow):
         for table in inspect(self._engine).get_table_names():
             if table != "connection":
                 rows = self.sql(f'select * from "{table}"')  # noqa: S608
-                places += sorted({f"{table}.{name}" for row in rows for name, cell in row.items() if needle in _str(cell)})
+                places += sorted(
+                    {f"{table}.{name}" for row in rows for name, cell in row.items() if needle in _str(cell)}
+                )
         return places
 
 
@@ -151,7 +152,8 @@ class Run:
     def wait(self, *, state: str = "success", timeout_seconds: float = 120) -> None:
         """Wait until the run has ended; ending otherwise than expected is an error that shows the task logs."""
         ended = self.cluster.wait(
-            f"{self.dag_id} ended", lambda: self.state in ("success", "failed") and self.state,
+            f"{self.dag_id} ended",
+            lambda: self.cluster.dag_run_ended(self.dag_id, self.run_id),
             timeout_seconds=timeout_seconds,
         )
         if ended != state:
@@ -165,9 +167,7 @@ class Run:
     def task(self, task_id: str, *, map_index: int = -1) -> TaskRow:
         return next(row for row in self.tasks(task_id) if row.map_index == map_index)
 
-    def wait_for_task(
-        self, task_id: str, *, state: str, map_index: int = -1, timeout_seconds: float = 60
-    ) -> TaskRow:
+    def wait_for_task(self, task_id: str, *, state: str, map_index: int = -1, timeout_seconds: float = 60) -> TaskRow:
         """Wait until the task instance is in that state; any ended state other than it is an error."""
 
         def reached() -> TaskRow | None:
@@ -176,7 +176,8 @@ class Run:
                 raise AssertionError(f"{task_id} is {row.state}, not {state}\n{self.logs()[-6000:]}")
             return row if row is not None and row.state == state else None
 
-        found: TaskRow = self.cluster.wait(f"{task_id} {state}", reached, timeout_seconds=timeout_seconds)
+        found = self.cluster.wait(f"{task_id} {state}", reached, timeout_seconds=timeout_seconds)
+        assert found is not None
         return found
 
     def kill_worker(self, task_id: str, *, map_index: int = -1, how: signal.Signals = signal.SIGKILL) -> int:
@@ -199,8 +200,7 @@ class Run:
 
     def xcom(self, task_id: str, key: str = "return_value", *, map_index: int = -1) -> Any:
         """One XCom as the API shows it to readers."""
-        path = f"dags/{self.dag_id}/dagRuns/{quote(self.run_id)}/taskInstances/{task_id}/xcomEntries/{key}"
-        return self.cluster.api("GET", f"{path}?deserialize=false&map_index={map_index}")["value"]
+        return self.cluster.xcom(self.dag_id, self.run_id, task_id, key, map_index=map_index)
 
     def rendered(self, task_id: str, *, map_index: int = -1) -> dict[str, Any]:
         one = task_id if map_index < 0 else f"{task_id}/{map_index}"
@@ -209,8 +209,7 @@ class Run:
 
     def logs(self) -> str:
         """The task logs of this run, one after the other."""
-        files = [path for path in self.cluster.log_files() if self.run_id in str(path) and self.dag_id in str(path)]
-        return "\n".join(f"--- {path.name} of {path.parent.name}\n{path.read_text(errors='replace')}" for path in files)
+        return self.cluster.task_logs(f"dag_id={self.dag_id}/", f"run_id={self.run_id}/")
 
     def _rows(self, table: str, columns: str) -> list[dict[str, Any]]:
         statement = f"select {columns} from {table} where dag_id = :dag_id and run_id = :run_id"  # noqa: S608

@@ -24,6 +24,7 @@ def running_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluste
 
 @pytest.fixture
 def cluster(running_cluster: Cluster) -> Iterator[Cluster]:
-    """The session's Airflow, with one triggerer again after each test."""
+    """The session's Airflow; after each test nothing runs on and there is one triggerer again."""
     yield running_cluster
+    running_cluster.end_runs()
     running_cluster.restore()

@@ -129,4 +129,4 @@ def _encode(kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _decode(stored: dict[str, Any]) -> dict[str, Any]:
-    return _codec()[1](stored) if stored else {}  # type: ignore[no-any-return]
+    return _codec()[1](stored) if stored else {}

@@ -112,7 +112,7 @@ class ExecutionAPI:
     def _dag_run(self, dag_id: str) -> dict[str, Any]:
         date = self.logical_date.isoformat()
         known = DagRun.model_fields  # they differ between versions, and unknown ones are refused
-        run = {
+        run: dict[str, Any] = {
             "dag_id": dag_id,
             "run_id": self.run_id,
             "logical_date": date,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -48,7 +49,7 @@ def postgres(binaries: Path) -> Iterator[str]:
             )
             yield f"postgresql+psycopg2://airflow@127.0.0.1:{port}/postgres"
         finally:
-            server.stop()
+            server.stop(how=signal.SIGINT)  # at once, whoever is still connected
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -22,7 +22,7 @@ from tests.airflow.execution_api import Instance
 class _OneShotClient(Client):
     """Airflow's client repeats a request for half a minute; a test that injects an error wants it now."""
 
-    def request(self, *args: Any, **kwargs: Any) -> httpx.Response:
+    def request(self, *args: Any, **kwargs: Any) -> httpx.Response:  # type: ignore[override]
         return httpx.Client.request(self, *args, **kwargs)
 
 

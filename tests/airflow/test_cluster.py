@@ -48,7 +48,7 @@ with DAG("{dag_id}", schedule=None):
 @pytest.fixture
 def dag(cluster: Cluster, request: pytest.FixtureRequest) -> Any:
     def make(kind: str) -> str:
-        dag_id = request.node.name.split("[")[0]
+        dag_id = str(request.node.name)
         cluster.add_dag(dag_id, DAG.format(dag_id=dag_id, kind=kind))
         return dag_id
 

@@ -1,0 +1,36 @@
+"""Resolves the constraints files: `make constraints`. Change a version here, run it, commit what it writes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+_NEWEST = "3.3.2"
+_OLDEST = "3.1.8"  # the last release of 3.1
+_DAYS_AFTER_OLDEST = "2026-03-14"  # three days after its release: stands in for Airflow's own constraints file
+_NEEDS = ["--all-extras", "--group", "test", "--group", "check", "--group", "docs"]
+
+
+def main() -> None:
+    _resolve("constraints.txt", _NEWEST, [], "and everything the demo, the tests, the checks and the docs need")
+    _resolve(
+        "constraints-airflow-3.1.txt",
+        _OLDEST,
+        ["--exclude-newer", _DAYS_AFTER_OLDEST],
+        "with what there was three days after its release",
+    )
+
+
+def _resolve(target: str, airflow: str, options: list[str], words: str) -> None:
+    uv = [str(Path(sys.executable).with_name("uv")), "pip", "compile", "--quiet", "--universal", "--upgrade"]
+    style = ["--python-version", "3.11", "--no-header", "--no-annotate"]
+    command = [*uv, *style, *_NEEDS, *options, "pyproject.toml", "-"]
+    wanted = f"apache-airflow=={airflow}\nuv\n"
+    done = subprocess.run(command, input=wanted, check=True, text=True, stdout=subprocess.PIPE)
+    head = f"# Airflow {airflow} {words}, for Python 3.11 and newer.\n# Made by `make constraints`; plain pip reads it too.\n"
+    Path(target).write_text(head + done.stdout)
+
+
+if __name__ == "__main__":
+    main()

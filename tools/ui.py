@@ -1,0 +1,52 @@
+"""`make ui`: Airflow's user interface on 127.0.0.1 with the example DAGs, the connection and the emulator ready.
+
+Runs until Ctrl-C and ends everything it started. Its state lives in .airflow/ui/ and starts afresh each time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from airflow_provider_seedream.emulator import Emulator, Settings
+from tools.local_airflow import LocalAirflow
+from tools.processes import is_free
+from tools.signals import ending_cleanly
+
+_CHECKOUT = Path(__file__).parents[1]
+_HOME, _OUTPUT = _CHECKOUT / ".airflow" / "ui", _CHECKOUT / "demo-output"
+_PORT = 8080
+
+
+def main() -> int:
+    shutil.rmtree(_HOME, ignore_errors=True)
+    _OUTPUT.mkdir(exist_ok=True)
+    asked = os.environ.get("PORT")
+    port = int(asked) if asked else _PORT if is_free(_PORT) else None
+    print("Starting Airflow ...", flush=True)
+    with ending_cleanly(), Emulator(Settings(speed=5, rate_limit_per_minute=60)) as emulator:
+        settings = {"AIRFLOW__CORE__TEST_CONNECTION": "Enabled"}
+        with LocalAirflow(_HOME, dags=_CHECKOUT / "example_dags", settings=settings, port=port) as airflow:
+            connection = json.loads(emulator.airflow_connection_json())
+            extra = json.dumps({"destination": _OUTPUT.as_uri()})
+            airflow.add_connection("seedream_default", **connection, extra=extra)
+            print(f"Airflow:  {airflow.url}   user {airflow.user}   password {airflow.password}")
+            print(f"Emulator: {emulator.url}   books at {emulator.url}/__admin/books")
+            print("Images land in demo-output/. Ctrl-C ends everything.", flush=True)
+            while True:
+                airflow.check()
+                time.sleep(1)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except RuntimeError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("\nui: ended, and everything it started", file=sys.stderr)
