@@ -67,7 +67,18 @@ class LocalAirflow:
         self.dags.mkdir(parents=True, exist_ok=True)
         (self.home / "passwords.json").write_text(json.dumps({self.user: self.password}))
         self._migrate()
-        self.spawn("api-server", ["api-server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"])
+        self.spawn(
+            "api-server",
+            [
+                "api-server",
+                "--host",
+                "127.0.0.1",
+                "--port",
+                str(self.port),
+                "--workers",
+                "1",
+            ],
+        )
         for name, arguments in _COMPONENTS.items():
             self.spawn(name, arguments)
         self.wait("all components healthy", self._healthy, timeout_seconds=120)
@@ -91,7 +102,10 @@ class LocalAirflow:
     def api(self, method: str, path: str, body: Any = None) -> Any:
         """One call of Airflow's public REST API; `path` begins after /api/v2/."""
         self._token = self._token or self._login()
-        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
+        headers = {
+            "Authorization": f"Bearer {self._token}",
+            "Content-Type": "application/json",
+        }
         return _call(method, f"{self.url}/api/v2/{path}", headers, body)
 
     def add_connection(self, conn_id: str, **fields: Any) -> None:
@@ -114,7 +128,15 @@ class LocalAirflow:
         state = self.api("GET", f"dags/{dag_id}/dagRuns/{quote(run_id)}")["state"]
         return state if state in ("success", "failed") else None
 
-    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", *, map_index: int = -1) -> Any:
+    def xcom(
+        self,
+        dag_id: str,
+        run_id: str,
+        task_id: str,
+        key: str = "return_value",
+        *,
+        map_index: int = -1,
+    ) -> Any:
         """One XCom as the API shows it to readers."""
         path = f"dags/{dag_id}/dagRuns/{quote(run_id)}/taskInstances/{task_id}/xcomEntries/{key}"
         return self.api("GET", f"{path}?deserialize=false&stringify=false&map_index={map_index}")["value"]
@@ -145,7 +167,12 @@ class LocalAirflow:
 
     def _migrate(self) -> None:
         migration = self.spawn("migrate", ["db", "migrate"])
-        wait_until(lambda: not migration.running, what="database ready", timeout_seconds=120, evidence=migration.tail)
+        wait_until(
+            lambda: not migration.running,
+            what="database ready",
+            timeout_seconds=120,
+            evidence=migration.tail,
+        )
         if migration.exit_code:
             raise RuntimeError(migration.tail())
         del self.children["migrate"]
@@ -169,9 +196,9 @@ def _has(path: Path, names: tuple[str, ...]) -> bool:
 
 def _call(method: str, url: str, headers: dict[str, str], body: Any) -> Any:
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data=data, headers=headers, method=method)  # noqa: S310 - our own server
+    request = urllib.request.Request(url, data=data, headers=headers, method=method)
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=30) as answer:
             text = answer.read()
     except urllib.error.HTTPError as error:
         raise RuntimeError(f"{method} {url}: {error.code} {error.read().decode(errors='replace')}") from error

@@ -56,7 +56,13 @@ class Child:
     """One program and everything it starts."""
 
     def __init__(
-        self, name: str, command: Sequence[str], *, env: Mapping[str, str], log: Path, cwd: Path | None = None
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        log: Path,
+        cwd: Path | None = None,
     ) -> None:
         self.name, self.log = name, log
         with log.open("ab") as output:

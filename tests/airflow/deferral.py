@@ -102,9 +102,13 @@ def resume_with(deferral: Deferral, run: Callable[[], TriggerEvent]) -> tuple[De
         if deferral.timeout is None:
             raise TimeoutError(f"no event from {deferral.classpath} within the patience of the test") from None
         return _failed(deferral, "Trigger timeout", None)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever a trigger raises is what its task is told
         return _failed(deferral, "Trigger failure", traceback.format_exception(error))
-    return ended, deferral.next_method, _encode({**_decode(deferral.next_kwargs), "event": ended.payload})
+    return (
+        ended,
+        deferral.next_method,
+        _encode({**_decode(deferral.next_kwargs), "event": ended.payload}),
+    )
 
 
 def _failed(deferral: Deferral, reason: str, trace: list[str] | None) -> tuple[Deferral, str, dict[str, Any]]:
