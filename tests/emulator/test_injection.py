@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from airflow_provider_seedream.emulator import Emulator, Fault
@@ -100,17 +102,25 @@ class TestMagicWords:
     @pytest.mark.parametrize(
         ("prompt", "fault"),
         [
-            ("a [fail] b", Fault("fail", prompt="a [fail] b")),
-            ("[status/refuse:500*3]", Fault("refuse", endpoint="status", status=500, times=3, prompt="[status/refuse:500*3]")),
-            ("[late-assets:1.5]", Fault("late-assets", seconds=1.5, prompt="[late-assets:1.5]")),
-            ("[redirect:http://[::1]", None),
-            ("[redirect:http://h:1/x?a=b]", Fault("redirect", url="http://h:1/x?a=b", prompt="[redirect:http://h:1/x?a=b]")),
-            ("[a bracket] [bold] [1]", None),
+            ("a [fail] b", Fault("fail")),
+            ("[status/refuse:500*3]", Fault("refuse", endpoint="status", status=500, times=3)),
+            ("[late-assets:1.5]", Fault("late-assets", seconds=1.5)),
+            ("[redirect:http://h:1/x?a=b]", Fault("redirect", url="http://h:1/x?a=b")),
         ],
-    )  # fmt: skip
-    def test_a_word_is_a_fault_for_that_very_prompt(self, prompt: str, fault: Fault | None) -> None:
-        found = magic_faults(prompt)
-        assert found == (() if fault is None else (fault,)) or prompt.startswith("[redirect:http://[")
+    )
+    def test_a_word_is_a_fault_for_that_very_prompt(self, prompt: str, fault: Fault) -> None:
+        assert magic_faults(prompt) == (replace(fault, prompt=prompt),)
+
+    def test_several_words_are_several_faults(self) -> None:
+        assert [fault.kind for fault in magic_faults("[takes:2] a fox [partial:1][truncated*1]")] == [
+            "takes",
+            "partial",
+            "truncated",
+        ]
+
+    @pytest.mark.parametrize("prompt", ["[a bracket] [bold] [1] []", "[FAIL]", "fail", "[nowhere/fail]", "[fail"])
+    def test_other_brackets_are_just_a_prompt(self, prompt: str) -> None:
+        assert magic_faults(prompt) == ()
 
     def test_other_prompts_are_spared(self, client: Client) -> None:
         assert client.post({"prompt": "[refuse:503]"}).status_code == 503

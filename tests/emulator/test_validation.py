@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -59,8 +60,10 @@ def test_every_documented_size_is_accepted(client: Client, image_size: str) -> N
     client.submit(image_size=image_size)
 
 
-@pytest.mark.parametrize("fields", [{"num_images": 1}, {"num_images": 6}, {"seed": 0}, {"enable_safety_checker": False}])
-def test_values_at_the_edges_are_accepted(client: Client, fields: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    "fields", [{"num_images": 1}, {"num_images": 6}, {"seed": 0}, {"enable_safety_checker": False}]
+)
+def test_values_at_the_edges_are_accepted(client: Client, fields: dict[str, Any]) -> None:
     client.submit(**fields)
 
 
