@@ -4,7 +4,7 @@
 """
 
 import re
-from typing import Final, Literal
+from typing import Final, Literal, TypeGuard
 
 MODEL: Final = "seedream-v5-lite"
 DEFAULT_BASE_URL: Final = "https://api.3daistudio.com"  # [doc]
@@ -18,9 +18,7 @@ SUBMIT_PATHS: Final[dict[Kind, str]] = {
 STATUS_PATH: Final = "/v1/generation-request/{seedream_task_id}/status/"  # [doc]
 WALLET_PATH: Final = "/account/user/wallet/"  # [doc], not under /v1
 
-ImageSize = Literal[
-    "square_hd", "square", "portrait_4_3", "portrait_16_9", "landscape_4_3", "landscape_16_9", "auto_2K", "auto_3K"
-]
+ImageSize = Literal["square_hd", "square", "portrait_4_3", "portrait_16_9", "landscape_4_3", "landscape_16_9", "auto_2K", "auto_3K"]
 DEFAULT_IMAGE_SIZE: Final[ImageSize] = "auto_2K"  # [doc]
 MIN_IMAGES: Final = 1  # [doc]
 MAX_IMAGES: Final = 6  # [doc]
@@ -45,6 +43,6 @@ def is_moderation(text: str | None) -> bool:
     return bool(text and _MODERATION.search(text))
 
 
-def is_seedream_task_id(value: object) -> bool:
+def is_seedream_task_id(value: object) -> TypeGuard[str]:
     """Whether a value can be an id: a UUID [doc], kept wide enough for other tokens, safe in paths and file names."""
     return isinstance(value, str) and _TASK_ID.fullmatch(value) is not None

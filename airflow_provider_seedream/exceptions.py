@@ -79,7 +79,7 @@ class SeedreamInputError(SeedreamError, AirflowFailException, ValueError):
 class SeedreamAPIError(SeedreamError):
     """The API answered with an error status.
 
-    :param status_code: the HTTP status.
+    :param status_code: the HTTP status; None where only the trigger saw the answer.
     :param code: the API's own error code, e.g. ``insufficient_credits``; None when the body has none.
     :param retry_after_seconds: what the ``Retry-After`` header asks for, in seconds from the answer; None without one.
     """
@@ -88,7 +88,7 @@ class SeedreamAPIError(SeedreamError):
         self,
         message: str,
         *,
-        status_code: int = 0,
+        status_code: int | None = None,
         code: str | None = None,
         retry_after_seconds: float | None = None,
         seedream_task_id: str | None = None,
@@ -96,7 +96,7 @@ class SeedreamAPIError(SeedreamError):
         paid: Paid | None = None,
     ) -> None:
         super().__init__(message, seedream_task_id=seedream_task_id, record=record, paid=paid)
-        self.status_code = status_code
+        self.status_code: int | None = status_code  # type: ignore[assignment]  # Airflow's own is an HTTPStatus; an API may answer 499
         self.code = code
         self.retry_after_seconds = retry_after_seconds
 
@@ -223,7 +223,7 @@ E = TypeVar("E", bound=SeedreamError)
 def final(error: E) -> E:
     """The same error, ending the task without retries: its class gains ``AirflowFailException``."""
     if not isinstance(error, AirflowFailException):
-        error.__class__ = _final_class(type(error))
+        error.__class__ = _final_class(type(error))  # type: ignore[assignment, arg-type]  # a subclass of E, and hashable
     return error
 
 

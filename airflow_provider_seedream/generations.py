@@ -3,7 +3,8 @@
 Wire JSON becomes values here, tolerantly (unknown keys, missing hints); what we wrote ourselves is read back strictly.
 """
 
-from dataclasses import asdict, dataclass
+import re
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 from airflow_provider_seedream import contract
@@ -23,10 +24,10 @@ class Accepted:
     @classmethod
     def from_wire(cls, body: Any) -> Self:
         """:raises SeedreamResponseError: when there is no usable id: then the POST's outcome is unknown."""
-        task_id = body.get("task_id") if isinstance(body, dict) else None
+        fields = body if isinstance(body, dict) else {}
+        task_id, created_at = fields.get("task_id"), fields.get("created_at")
         if not contract.is_seedream_task_id(task_id):
             raise SeedreamResponseError("The API accepted a POST without naming a task id.", paid="unknown")
-        created_at = body.get("created_at")
         return cls(seedream_task_id=task_id, created_at=created_at if isinstance(created_at, str) else None)
 
 
@@ -67,7 +68,7 @@ class GenerationStatus:
         return cls(
             status=body["status"].upper(),
             progress=progress if isinstance(progress, int) else None,
-            failure_reason=reason if isinstance(reason, str) and reason.strip() else None,
+            failure_reason=without_queries(reason.strip()) or None if isinstance(reason, str) else None,
             results=tuple(map(ResultLinks.from_wire, results)) if isinstance(results, list) else (),
         )
 
@@ -112,6 +113,10 @@ class Generation:
     destination: str
     name: str
     record: str | None
+
+    def at(self, *, destination: str, name: str) -> Self:
+        """The same generation, to be landed elsewhere."""
+        return replace(self, destination=destination, name=name)
 
     def to_dict(self) -> dict[str, Any]:
         return {"schema_version": SCHEMA_VERSION, **asdict(self)}
@@ -158,6 +163,11 @@ class LandedGeneration:
         """:raises SeedreamInputError: when the dict is not one of ours, or of a newer schema."""
         fields = _checked(value, "LandedGeneration", cls.__dataclass_fields__.keys())
         return cls(**{**fields, "images": tuple(LandedImage(**image) for image in fields["images"])})
+
+
+def without_queries(text: str) -> str:
+    """Text whose links have lost their query strings: those are credentials."""
+    return re.sub(r"(https?://[^\s?]+)\?\S+", r"\1?...", text, flags=re.IGNORECASE)
 
 
 def _link(value: Any) -> str | None:

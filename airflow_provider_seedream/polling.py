@@ -55,7 +55,7 @@ class Watch:
 class Verdict:
     """What to do now. ``detail`` is for people; ``note`` is worth one log line.
 
-    :param refunded: for ``failed``: whether the API refunds it. FAILED is refunded [doc]; FINISHED with a reason is not known to be.
+    :param refunded: for ``failed``: whether the API refunds it. FAILED is [doc]; FINISHED with a reason is not known to be.
     """
 
     outcome: Outcome
@@ -87,9 +87,7 @@ def decide(
     return replace(verdict, note=note or verdict.note), watch
 
 
-def _after_failed_look(
-    look: FailedLook, watch: Watch, rules: Rules, now_epoch: float, jitter: float
-) -> tuple[Verdict, Watch]:
+def _after_failed_look(look: FailedLook, watch: Watch, rules: Rules, now_epoch: float, jitter: float) -> tuple[Verdict, Watch]:
     if look.trouble == "refused" or look.trouble == "missing":
         return Verdict(outcome=look.trouble, detail=look.detail), watch
     if look.trouble == "throttled":  # the API is there: a 429 on a status call never fails a task
@@ -110,9 +108,7 @@ def _outage_over(watch: Watch, now_epoch: float) -> tuple[Watch, str | None]:
     return replace(watch, outage_epoch=None), note
 
 
-def _after_status(
-    look: GenerationStatus, watch: Watch, rules: Rules, now_epoch: float, jitter: float
-) -> tuple[Verdict, Watch]:
+def _after_status(look: GenerationStatus, watch: Watch, rules: Rules, now_epoch: float, jitter: float) -> tuple[Verdict, Watch]:
     if look.status == "FAILED":
         detail = look.failure_reason or "no reason given"
         return Verdict(outcome="failed", detail=detail, refunded=True), watch
@@ -125,9 +121,7 @@ def _after_status(
     return replace(_wait(rules, now_epoch, jitter), note=note), watch
 
 
-def _after_finished(
-    look: GenerationStatus, watch: Watch, rules: Rules, now_epoch: float, jitter: float
-) -> tuple[Verdict, Watch]:
+def _after_finished(look: GenerationStatus, watch: Watch, rules: Rules, now_epoch: float, jitter: float) -> tuple[Verdict, Watch]:
     ready = look.images_ready
     if look.failure_reason and ready == 0:
         return Verdict(outcome="failed", detail=look.failure_reason), watch
@@ -144,9 +138,7 @@ def _after_finished(
     return Verdict(outcome="unsettled", detail=detail), watch
 
 
-def _wait(
-    rules: Rules, now_epoch: float, jitter: float, *, at_least: float = 0.0, at_most: float = float("inf")
-) -> Verdict:
+def _wait(rules: Rules, now_epoch: float, jitter: float, *, at_least: float = 0.0, at_most: float = float("inf")) -> Verdict:
     left = rules.deadline_epoch - now_epoch
     if left <= 0:
         return Verdict(outcome="late", detail="Not ready in time.")

@@ -20,9 +20,7 @@ def get_provider_info() -> dict[str, Any]:
         "package-name": "airflow-provider-seedream",
         "name": "Seedream",
         "description": "Image generation with ByteDance's Seedream V5 Lite through the 3D AI Studio API.",
-        "integrations": [
-            {"integration-name": "Seedream", "external-doc-url": "https://www.3daistudio.com/", "tags": ["ai"]}
-        ],
+        "integrations": [{"integration-name": "Seedream", "external-doc-url": "https://www.3daistudio.com/", "tags": ["ai"]}],
         "hooks": [{"integration-name": "Seedream", "python-modules": [f"{_MODULES}.hooks.seedream"]}],
         "operators": [{"integration-name": "Seedream", "python-modules": [f"{_MODULES}.operators.seedream"]}],
         "sensors": [{"integration-name": "Seedream", "python-modules": [f"{_MODULES}.sensors.seedream"]}],
@@ -34,18 +32,14 @@ def get_provider_info() -> dict[str, Any]:
                 "hook-name": "Seedream",
                 "ui-field-behaviour": UI_FIELD_BEHAVIOUR,
                 "conn-fields": {
-                    "destination": _field(
-                        "Destination", ["string"], "Where images land when a task names no destination."
-                    ),
+                    "destination": _field("Destination", ["string"], "Where images land when a task names no destination."),
                     "requests_per_minute": _field(
                         "Requests per minute", ["integer"], "What the key allows; 3 unless raised.", minimum=1
                     ),
                     "request_timeout_seconds": _field(
                         "Request timeout (seconds)", ["number"], "How long one answer may take; 60 by default."
                     ),
-                    "verify": _field(
-                        "Verify TLS", ["string"], "true (default), false, or the path of a CA bundle."
-                    ),
+                    "verify": _field("Verify TLS", ["string"], "true (default), false, or the path of a CA bundle."),
                 },
             }
         ],

@@ -200,9 +200,7 @@ def check_source_count(sources: Any) -> None:
     if isinstance(sources, str) or not isinstance(sources, list | tuple):
         raise SeedreamInputError(f"images must be a list of images, not {type(sources).__name__}.")
     if not contract.MIN_SOURCES <= len(sources) <= contract.MAX_SOURCES:
-        raise SeedreamInputError(
-            f"images must hold {contract.MIN_SOURCES} to {contract.MAX_SOURCES} images; got {len(sources)}."
-        )
+        raise SeedreamInputError(f"images must hold {contract.MIN_SOURCES} to {contract.MAX_SOURCES} images; got {len(sources)}.")
 
 
 def check_source(origin: str, data: bytes) -> Source:

@@ -49,15 +49,13 @@ class World:
 
     def reset(self) -> None:
         """A new account on the same ports, with the settings as they are."""
-        self.clock.reset()
-        self.books.clear()
-        self.faults.clear()
-        self.rate_limit.reset()
-        self.dead_links.clear()
-        self._generations.clear()
-        self._awaiting_refund.clear()
-        self._known_prompts.clear()
-        self._balance_credits = self.settings.balance_credits
+        with self._credits_lock:
+            for part in (self.clock, self.rate_limit):
+                part.reset()
+            for memory in (self.books, self.faults, self.dead_links, self._generations, self._awaiting_refund):
+                memory.clear()
+            self._known_prompts.clear()
+            self._balance_credits = self.settings.balance_credits
 
     def configure(self, changes: dict[str, Any]) -> None:
         """Replace some settings; a new ``balance_credits`` fills (or empties) the wallet at once."""

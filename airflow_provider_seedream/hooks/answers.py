@@ -20,6 +20,7 @@ from airflow_provider_seedream.exceptions import (
     SeedreamResponseError,
     SeedreamServerError,
 )
+from airflow_provider_seedream.generations import without_queries
 from airflow_provider_seedream.polling import FailedLook, Trouble
 
 _CLASSES: dict[int, type[SeedreamAPIError]] = {
@@ -32,8 +33,8 @@ _CLASSES: dict[int, type[SeedreamAPIError]] = {
 _TROUBLES: dict[type[SeedreamError], Trouble] = {
     SeedreamRateLimitError: "throttled",
     SeedreamNotFoundError: "missing",
+    SeedreamBadRequestError: "missing",  # a status call has nothing to be wrong but its id
     SeedreamAuthenticationError: "refused",
-    SeedreamBadRequestError: "refused",
 }
 
 
@@ -45,9 +46,7 @@ def read_json(body: bytes) -> Any:
         raise SeedreamResponseError("The API answered with something that is no JSON.") from None
 
 
-def error_from_answer(
-    status_code: int, headers: Mapping[str, str], body: bytes, *, key: str, now_epoch: float
-) -> SeedreamError:
+def error_from_answer(status_code: int, headers: Mapping[str, str], body: bytes, *, key: str, now_epoch: float) -> SeedreamError:
     """The error that an answer outside 2xx means."""
     if status_code < 400:
         return SeedreamResponseError(f"The API answered with a redirect ({status_code}); redirects are not followed.")
@@ -64,7 +63,7 @@ def error_from_answer(
 
 def failed_look(error: SeedreamError) -> FailedLook:
     """A status call's error, as the decision core takes it."""
-    trouble = next((word for cls, word in _TROUBLES.items() if isinstance(error, cls)), "transient")
+    trouble: Trouble = next((word for cls, word in _TROUBLES.items() if isinstance(error, cls)), "transient")
     return FailedLook(
         trouble=trouble,
         detail=error.message,
@@ -117,4 +116,4 @@ def _flat(message: Any) -> str:
 
 
 def _cut(text: str) -> str:
-    return " ".join(text.split())[:300]
+    return without_queries(" ".join(text.split()))[:300]

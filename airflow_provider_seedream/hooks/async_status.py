@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -39,9 +40,7 @@ async def shared_session() -> AsyncIterator[aiohttp.ClientSession]:
     if shared is None:
         # No trust_env: it looks into .netrc in a thread at every call. The proxy is passed by hand instead.
         shared = _sessions[loop] = _Shared(
-            aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS), cookie_jar=aiohttp.DummyCookieJar()
-            )
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS), cookie_jar=aiohttp.DummyCookieJar())
         )
     shared.users += 1
     try:
@@ -88,6 +87,7 @@ class StatusClient:
         return GenerationStatus.from_wire(read_json(body))
 
 
+@cache  # a context costs ~46 ms of the event loop
 def _ssl_option(verify: bool | str) -> Any:
     if isinstance(verify, bool):
         return verify

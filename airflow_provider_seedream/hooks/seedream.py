@@ -7,9 +7,9 @@ from functools import cached_property
 from typing import Any
 
 import requests
+from airflow.providers.common.compat.sdk import BaseHook
 from requests.auth import AuthBase
 
-from airflow.providers.common.compat.sdk import BaseHook
 from airflow_provider_seedream import contract, times
 from airflow_provider_seedream.exceptions import (
     SeedreamAmbiguousSubmissionError,
@@ -33,6 +33,8 @@ from airflow_provider_seedream.hooks.settings import CONNECT_TIMEOUT_SECONDS, DE
 from airflow_provider_seedream.polling import FailedLook
 from airflow_provider_seedream.provider_info import UI_FIELD_BEHAVIOUR
 from airflow_provider_seedream.submissions import Submission
+
+PEEK_SECONDS = 5.0
 
 
 class _BearerAuth(AuthBase):
@@ -58,9 +60,7 @@ class SeedreamHook(BaseHook):
     conn_type = "seedream"
     hook_name = "Seedream"
 
-    def __init__(
-        self, seedream_conn_id: str = DEFAULT_CONN_ID, *, max_attempts: int = DEFAULT_MAX_ATTEMPTS, **kwargs: Any
-    ) -> None:
+    def __init__(self, seedream_conn_id: str = DEFAULT_CONN_ID, *, max_attempts: int = DEFAULT_MAX_ATTEMPTS, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.seedream_conn_id = seedream_conn_id
         self.max_attempts = max_attempts
@@ -114,7 +114,17 @@ class SeedreamHook(BaseHook):
 
     def get_wallet(self, *, max_attempts: int | None = None) -> Wallet:
         """Balance and rate limit. Spends nothing; raises as :meth:`get_generation`."""
-        return Wallet.from_wire(self._get_json(self.settings.url(contract.WALLET_PATH), max_attempts or self.max_attempts))
+        body = self._get_json(self.settings.url(contract.WALLET_PATH), max_attempts or self.max_attempts)
+        return Wallet.from_wire(body)
+
+    def peek_balance(self) -> str | None:
+        """The wallet's balance in credits, best effort: None when it cannot be had within seconds."""
+        try:
+            url = self.settings.url(contract.WALLET_PATH)
+            return Wallet.from_wire(self._get_once(url, timeout_seconds=PEEK_SECONDS)).balance
+        except SeedreamError as error:
+            self.log.info("The wallet cannot be read now: %s", error.message)
+            return None
 
     def downloads(self, *, max_bytes: int) -> Downloads:
         """A source of result bytes on sessions without the key.
@@ -183,8 +193,8 @@ class SeedreamHook(BaseHook):
     def _get_json(self, url: str, max_attempts: int) -> Any:
         return get_retrying(max_attempts)(self._get_once, url)
 
-    def _get_once(self, url: str) -> Any:
-        timeout = (CONNECT_TIMEOUT_SECONDS, self.settings.request_timeout_seconds)
+    def _get_once(self, url: str, *, timeout_seconds: float | None = None) -> Any:
+        timeout = (CONNECT_TIMEOUT_SECONDS, timeout_seconds or self.settings.request_timeout_seconds)
         try:
             with self.get_conn() as session:
                 answer = session.get(url, timeout=timeout, allow_redirects=False)

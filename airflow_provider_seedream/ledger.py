@@ -1,0 +1,170 @@
+"""The record of what was paid, as JSON files in the user's own storage: ``_seedream/ledger/<key>.json``.
+
+A record is created exclusively before the POST, so of all racing attempts one pays. A record that cannot be read is an error, never
+"no record". Knows nothing of HTTP; what an outcome permits is a table here, what to do about it is the caller's.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, Self, TypeVar
+
+import tenacity
+
+from airflow_provider_seedream.exceptions import SeedreamLedgerError
+from airflow_provider_seedream.storage import Folder
+from airflow_provider_seedream.submissions import sha256_json
+
+SCHEMA_VERSION = 1
+RECORDS = "_seedream/ledger"
+NAMES = "_seedream/names"
+WRITE_ATTEMPTS = 4  # after a POST the id exists only in memory: worth some seconds of trying
+
+# outcome      paid for?            the same request submitted again ...
+# intent       unknown              waits until `settles_at`, then it is an unknown outcome
+# unknown      unknown              fails, naming the record; on_unknown_submit="resubmit" opens the next attempt
+# submitted    yes                  attaches to the generation
+# landed       yes                  attaches
+# partial      yes                  attaches
+# failed       refunded if refunded opens the next attempt when refunded, else attaches
+# expired      yes                  attaches
+Outcome = Literal["intent", "unknown", "submitted", "landed", "partial", "failed", "expired"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One paid request. Instants are ISO 8601 UTC.
+
+    :param attempt: 1, and one more for each refunded or given-up attempt before it.
+    :param claim: random token of the try that holds the claim.
+    :param settles_at: when a POST in flight must have ended: an intent older than that is an unknown outcome.
+    :param wallet_balance: credits before the POST, or None where the wallet could not be read.
+    :param made_by: dag_id, run_id, task_id, map_index, try_number of the submitting try.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    key: str
+    attempt: int
+    outcome: Outcome
+    claim: str
+    destination: str
+    name: str | None
+    submission: dict[str, Any]
+    fingerprint: str
+    credits: int
+    made_by: dict[str, Any]
+    intent_at: str
+    settles_at: str
+    wallet_balance: str | None = None
+    seedream_task_id: str | None = None
+    created_at: str | None = None
+    refunded: bool = False
+    detail: str | None = None
+    updated_at: str | None = None
+
+    @property
+    def file(self) -> str:
+        return record_file(self.key, self.attempt)
+
+    @property
+    def is_open_for_next(self) -> bool:
+        """Whether this attempt was refunded, so that the next may pay."""
+        return self.outcome == "failed" and self.refunded
+
+    def to_json(self) -> bytes:
+        return (json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Self:
+        """:raises ValueError: when it is none, or of a newer schema."""
+        fields = json.loads(data)
+        if not isinstance(fields, dict) or fields.get("schema_version") != SCHEMA_VERSION:
+            raise ValueError(f"no record of schema version {SCHEMA_VERSION}")
+        try:
+            return cls(**fields)
+        except TypeError as error:
+            raise ValueError(str(error)) from None
+
+
+def record_key(*, dag_id: str, run_id: str, task_id: str, destination: str, name: str | None, fingerprint: str) -> str:
+    """What makes a request the same one: not the try and not the map index, so a retry, a clear or a reordered mapping finds it."""
+    return sha256_json([dag_id, run_id, task_id, destination, name, fingerprint])
+
+
+def record_file(key: str, attempt: int) -> str:
+    return f"{RECORDS}/{key}.json" if attempt == 1 else f"{RECORDS}/{key}.{attempt}.json"
+
+
+class Ledger:
+    """The records of one destination. Every method raises :class:`SeedreamLedgerError` when the storage does not answer clearly."""
+
+    def __init__(self, destination: str) -> None:
+        self.folder = Folder(destination)
+
+    def uri(self, record: Record) -> str:
+        return self.folder.uri(record.file)
+
+    def latest(self, key: str) -> Record | None:
+        """The last attempt at a request, or None when there surely is none."""
+        latest, attempt = None, 1
+        while record := self.read(record_file(key, attempt)):
+            latest, attempt = record, attempt + 1
+        return latest
+
+    def read(self, file: str) -> Record | None:
+        """One record by its file name."""
+        data = self._try(lambda: self.folder.read(file), "read", file)
+        try:
+            return Record.from_json(data) if data is not None else None
+        except ValueError as error:
+            raise SeedreamLedgerError(f"The record {self.folder.uri(file)} cannot be understood ({error}).") from None
+
+    def claim(self, record: Record) -> bool:
+        """Write an intent that nobody else has written. False: somebody has; read it."""
+        return self._try(lambda: self.folder.create(record.file, record.to_json()), "write", record.file)
+
+    def save(self, record: Record, *, attempts: int = WRITE_ATTEMPTS) -> None:
+        """Replace a record that this try holds, or whose generation it has watched to its end."""
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(SeedreamLedgerError),
+            stop=tenacity.stop_after_attempt(attempts),
+            wait=tenacity.wait_exponential(multiplier=1, max=10),
+            reraise=True,
+        )
+        retrying(self._try, lambda: self.folder.replace(record.file, record.to_json()), "write", record.file)
+
+    def free(self, record: Record) -> None:
+        """Remove a claim whose POST surely bought nothing."""
+        self._try(lambda: self.folder.delete(record.file), "delete", record.file)
+        self.release_name(record)
+
+    def reserve_name(self, stem: str, key: str) -> bool:
+        """Give a chosen name to one request. False: another one has it."""
+        file = f"{NAMES}/{stem}.json"
+        note = json.dumps({"schema_version": SCHEMA_VERSION, "key": key}).encode()
+        return self._try(lambda: self.folder.create(file, note), "write", file)
+
+    def release_name(self, record: Record) -> None:
+        """Give a name back: nothing was landed under it."""
+        stem = file_stem(record.name, record.submission["take"])
+        if stem and self.reserve_name(stem, record.key):
+            self._try(lambda: self.folder.delete(f"{NAMES}/{stem}.json"), "delete", stem)
+
+    def _try(self, act: Callable[[], T], verb: str, file: str) -> T:
+        try:
+            return act()
+        except Exception as error:  # whatever a store raises: it is no answer
+            what = f"{type(error).__name__}: {error}"[:300]
+            raise SeedreamLedgerError(f"Cannot {verb} {self.folder.uri(file)} ({what}).") from error
+
+
+def file_stem(name: str | None, take: int) -> str | None:
+    """The stem of the image files: a further take gets names of its own."""
+    return name if name is None or take == 1 else f"{name}_take{take}"
+
+
+def finished(record: Record, outcome: Outcome, *, at: str, refunded: bool = False, detail: str | None = None) -> Record:
+    """A record with its generation's end written in."""
+    return replace(record, outcome=outcome, refunded=refunded, detail=detail, updated_at=at)

@@ -1,0 +1,142 @@
+"""The manifest: one JSON file per generation that says what lies beside it, who made it, from what, and at what price.
+
+Written last: its existence means that its images are complete. Pure; file names in it are relative, so a copied folder stays whole.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from airflow_provider_seedream import __version__, contract
+from airflow_provider_seedream.contract import Kind
+from airflow_provider_seedream.generations import Generation, LandedGeneration, LandedImage
+
+SCHEMA_VERSION = 1
+_IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+DIGITAL_SOURCE_TYPES: dict[Kind, str] = {
+    "generate": f"{_IPTC}trainedAlgorithmicMedia",
+    "edit": f"{_IPTC}compositeWithTrainedAlgorithmicMedia",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManifestImage:
+    """One image file. ``number`` counts from 1 in the API's order; ``thumbnail`` is a file name or None."""
+
+    number: int
+    file: str
+    sha256: str
+    size_bytes: int
+    width: int
+    height: int
+    media_type: str
+    thumbnail: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What is known of a landed generation. Instants are ISO 8601 UTC; None is "not known" (a rescued bare id).
+
+    :param submission: prompt, parameters, take and source hashes, as the ledger has them.
+    :param made_by: dag_id, run_id, task_id, map_index, try_number of the try that paid. :param landed_by: ... that landed.
+    :param record: the ledger record's file, relative to the folder.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    seedream_task_id: str
+    name: str
+    kind: Kind | None
+    endpoint: str | None
+    submission: dict[str, Any] | None
+    credits: int | None
+    images_requested: int | None
+    images: tuple[ManifestImage, ...]
+    digital_source_type: str | None
+    created_at: str | None
+    landed_at: str
+    made_by: dict[str, Any] | None
+    landed_by: dict[str, Any]
+    record: str | None
+    model: str = contract.MODEL
+    provider: str = f"airflow-provider-seedream/{__version__}"
+
+    @property
+    def missing_images(self) -> int:
+        """How many images were asked for and did not come."""
+        return max(0, (self.images_requested or 0) - len(self.images))
+
+    def to_json(self) -> bytes:
+        fields = {**asdict(self), "images_landed": len(self.images)}
+        return (json.dumps(fields, indent=2, ensure_ascii=False) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Self:
+        """:raises ValueError: when it is none, of a newer schema, or its counts do not reconcile."""
+        fields = json.loads(data)
+        if not isinstance(fields, dict) or fields.get("schema_version") != SCHEMA_VERSION:
+            raise ValueError(f"no manifest of schema version {SCHEMA_VERSION}")
+        landed = fields.pop("images_landed", None)
+        try:
+            images = tuple(ManifestImage(**image) for image in fields.pop("images"))
+            manifest = cls(images=images, **fields)
+        except (TypeError, KeyError) as error:
+            raise ValueError(f"no manifest: {error}") from None
+        if landed != len(images):
+            raise ValueError(f"it speaks of {landed} images and lists {len(images)}")
+        return manifest
+
+
+def build_manifest(
+    generation: Generation,
+    images: tuple[ManifestImage, ...],
+    *,
+    record: dict[str, Any] | None,
+    record_file: str | None,
+    landed_by: dict[str, Any],
+    landed_at: str,
+) -> Manifest:
+    """The manifest of a generation whose images lie there.
+
+    :param record: the ledger record's fields, where there is one.
+    """
+    kind = generation.kind
+    return Manifest(
+        seedream_task_id=generation.seedream_task_id,
+        name=generation.name,
+        kind=kind,
+        endpoint=contract.SUBMIT_PATHS[kind] if kind else None,
+        submission=record["submission"] if record else None,
+        credits=generation.credits,
+        images_requested=generation.num_images,
+        images=images,
+        digital_source_type=DIGITAL_SOURCE_TYPES[kind] if kind else None,
+        created_at=generation.created_at,
+        landed_at=landed_at,
+        made_by=record["made_by"] if record else None,
+        landed_by=landed_by,
+        record=record_file,
+    )
+
+
+def landed_generation(manifest: Manifest, folder_uri: str) -> LandedGeneration:
+    """What XCom carries of a manifest: locations and hashes, no prompt."""
+    return LandedGeneration(
+        seedream_task_id=manifest.seedream_task_id,
+        manifest=f"{folder_uri}/{manifest_file(manifest.name)}",
+        credits=manifest.credits,
+        images=tuple(
+            LandedImage(
+                uri=f"{folder_uri}/{image.file}",
+                sha256=image.sha256,
+                size_bytes=image.size_bytes,
+                width=image.width,
+                height=image.height,
+                media_type=image.media_type,
+            )
+            for image in manifest.images
+        ),
+    )
+
+
+def manifest_file(name: str) -> str:
+    return f"{name}.json"

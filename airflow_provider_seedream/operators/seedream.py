@@ -1,0 +1,256 @@
+"""The operators: one task, one paid request. They validate, submit once, push the id; with ``wait=True`` they land as well."""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, cast
+
+from airflow.providers.common.compat.sdk import Context, conf
+from airflow.sdk.definitions._internal.mixins import ResolveMixin
+from airflow.sdk.definitions._internal.templater import LiteralValue
+
+from airflow_provider_seedream import contract, times
+from airflow_provider_seedream.contract import ImageSize, Kind
+from airflow_provider_seedream.exceptions import (
+    SeedreamInputError,
+    SeedreamInsufficientCreditsError,
+    SeedreamRateLimitError,
+    final,
+)
+from airflow_provider_seedream.generations import Generation
+from airflow_provider_seedream.operators.sources import read_sources, source_list
+from airflow_provider_seedream.sensors.waiting import (
+    DEFAULT_MAX_IMAGE_BYTES,
+    DEFAULT_POKE_INTERVAL_SECONDS,
+    DEFAULT_TIMEOUT_SECONDS,
+    OnPartial,
+    WaitingMixin,
+    as_seconds,
+    check_on_partial,
+    describe_task,
+)
+from airflow_provider_seedream.storage import check_destination
+from airflow_provider_seedream.submissions import (
+    Source,
+    Submission,
+    build_submission,
+    check_image_size,
+    check_name,
+    check_num_images,
+    check_prompt,
+    check_safety,
+    check_seed,
+    check_take,
+    is_template,
+)
+
+DEFAULT_CONN_ID = "seedream_default"
+SHORT_WAIT_SECONDS = 5.0  # shorter waits for a turn are not worth a deferral, which costs two task processes
+_FIELDS = ("prompt", "image_size", "num_images", "seed", "enable_safety_checker", "take", "destination", "name")
+_CHECKS: dict[str, Callable[[Any], Any]] = {
+    "prompt": check_prompt,
+    "image_size": check_image_size,
+    "num_images": check_num_images,
+    "seed": check_seed,
+    "enable_safety_checker": check_safety,
+    "take": check_take,
+    "destination": lambda value: value is None or check_destination(value),
+    "name": check_name,
+    "images": source_list,
+}
+
+
+class SeedreamGenerateOperator(WaitingMixin):
+    """Generates images from a prompt: 10 credits per image [doc], paid at most once per request.
+
+    Returns a Generation (dict) for a :class:`~airflow_provider_seedream.sensors.seedream.SeedreamGenerationSensor`, and pushes the
+    id alone as XCom ``seedream_task_id``. With ``wait=True`` it waits, lands, and returns a LandedGeneration (dict) instead.
+
+    A retry or a clear finds what was paid for in the ledger and sends nothing. Every parameter of the API is templated and checked:
+    static values when the DAG is parsed, rendered ones before anything is sent.
+
+    :param prompt: what to draw; not blank.
+    :param image_size: one of the API's sizes; ``auto_2K``.
+    :param num_images: 1 to 6; each costs 10 credits.
+    :param seed: 0 or more for similar results, None for random; the model may ignore it, so identical pixels are never promised.
+    :param enable_safety_checker: True.
+    :param take: 1; raise it to buy another set of the same request on purpose.
+    :param destination: storage URI of the folder for images and ledger, e.g. ``s3://my_conn@bucket/folder/{{ ds }}``; the
+        connection's by default.
+    :param name: file stem of the images, unique in its destination; the seedream task id by default. Take 2 adds ``_take2``.
+    :param seedream_conn_id: the connection.
+    :param on_unknown_submit: a POST whose outcome is unknown: ``fail`` (default, without retries) or ``resubmit``: pays again.
+    :param wait: also wait for the images and land them.
+    :param deferrable: wait in the triggerer; Airflow's ``[operators] default_deferrable`` by default.
+    :param poke_interval: seconds between looks while waiting; 10.
+    :param timeout: seconds, or a timedelta, that a try may wait: for a turn at the API after 429s, then for the images; one hour.
+    :param on_partial: with ``wait``: fewer images than asked for: ``fail`` (default; those that came are landed) or ``accept``.
+    :param max_image_bytes: with ``wait``: larger images are refused; 64 MiB.
+    :param settling_seconds: with ``wait``: how long links may follow FINISHED before that is an error; 120 s [seen].
+    """
+
+    kind: Kind = "generate"
+    template_fields: Sequence[str] = (*_FIELDS, "seedream_conn_id")
+    ui_color = "#e8eaf6"
+    can_resubmit = True
+
+    def __init__(
+        self,
+        *,
+        prompt: str,
+        image_size: ImageSize | str = contract.DEFAULT_IMAGE_SIZE,
+        num_images: int | str = 1,
+        seed: int | str | None = None,
+        enable_safety_checker: bool | str = True,
+        take: int | str = 1,
+        destination: str | None = None,
+        name: str | None = None,
+        seedream_conn_id: str = DEFAULT_CONN_ID,
+        on_unknown_submit: str = "fail",
+        wait: bool = False,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        poke_interval: timedelta | float = DEFAULT_POKE_INTERVAL_SECONDS,
+        timeout: timedelta | float = DEFAULT_TIMEOUT_SECONDS,
+        on_partial: OnPartial = "fail",
+        max_image_bytes: int = DEFAULT_MAX_IMAGE_BYTES,
+        settling_seconds: timedelta | float = contract.SETTLING_SECONDS,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.prompt = prompt
+        self.image_size = image_size
+        self.num_images = num_images
+        self.seed = seed
+        self.enable_safety_checker = enable_safety_checker
+        self.take = take
+        self.destination = destination
+        self.name = name
+        self.seedream_conn_id = seedream_conn_id
+        if on_unknown_submit not in ("fail", "resubmit"):
+            raise SeedreamInputError(f"on_unknown_submit must be 'fail' or 'resubmit'; got {on_unknown_submit!r}.")
+        self.on_unknown_submit = on_unknown_submit
+        self.wait = wait
+        self.deferrable = deferrable
+        self.poke_interval = as_seconds("poke_interval", poke_interval)
+        self.timeout = as_seconds("timeout", timeout)
+        self.on_partial = check_on_partial(on_partial)
+        self.max_image_bytes = max_image_bytes
+        self.settling_seconds = as_seconds("settling_seconds", settling_seconds)
+        self._check_static_fields()
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        return self._submit(context, started_epoch=times.now_epoch())
+
+    def resume_submission(self, context: Context, event: Any, started_epoch: float) -> dict[str, Any]:
+        """Where a wait for a turn goes on. The event says nothing: the time has come."""
+        return self._submit(context, started_epoch=started_epoch)
+
+    def _submit(self, context: Context, *, started_epoch: float) -> dict[str, Any]:
+        from airflow_provider_seedream.ledger import Ledger
+        from airflow_provider_seedream.operators.submitting import OnUnknownSubmit, Request, Submitter
+
+        hook = self._hook
+        request = Request(
+            submission=self._submission(),
+            destination=check_destination(self.destination or hook.settings.destination),
+            name=check_name(self.name),
+            made_by=describe_task(context),
+        )
+        submitter = Submitter(hook, Ledger(request.destination), cast(OnUnknownSubmit, self.on_unknown_submit))
+        generation = self._in_turn(partial(submitter.submit, request), started_epoch)
+        context["ti"].xcom_push("seedream_task_id", generation.seedream_task_id)
+        if self.wait:
+            return self.wait_and_land(context, generation, started_epoch=started_epoch)
+        return generation.to_dict()
+
+    def _in_turn(self, submit: Callable[[], Generation], started_epoch: float) -> Generation:
+        """Submit; after a 429 wait for a turn, in the triggerer when that is long, and submit again."""
+        while True:
+            try:
+                return submit()
+            except SeedreamRateLimitError as error:
+                wait_seconds = self._turn_seconds(error)
+                if times.now_epoch() + wait_seconds > started_epoch + self.timeout:
+                    raise
+            except SeedreamInsufficientCreditsError as error:
+                if getattr(self, "retry_policy", None):  # it is never asked about errors that end a task
+                    raise
+                raise final(error) from None
+            self.log.info("The API limits the rate; submitting in %.0f s.", wait_seconds)
+            if self.deferrable and wait_seconds > SHORT_WAIT_SECONDS:
+                self._defer_turn(wait_seconds, started_epoch)
+            time.sleep(wait_seconds)
+
+    def _turn_seconds(self, error: SeedreamRateLimitError) -> float:
+        """At least what the API asks for, else one request's share of the minute; up to half more, as others wait too."""
+        share: float = 60.0 / self._hook.settings.requests_per_minute
+        asked: float = share if error.retry_after_seconds is None else error.retry_after_seconds
+        return asked + random.random() * min(asked, share) / 2
+
+    def _defer_turn(self, wait_seconds: float, started_epoch: float) -> None:
+        from airflow.providers.standard.triggers.temporal import DateTimeTrigger
+
+        moment = datetime.fromtimestamp(times.now_epoch() + wait_seconds, UTC)
+        trigger = DateTimeTrigger(moment=moment)
+        self.defer(trigger=trigger, method_name="resume_submission", kwargs={"started_epoch": started_epoch})
+
+    def _submission(self) -> Submission:
+        """:raises SeedreamInputError: before anything is sent."""
+        self._check_rendered_fields()
+        return build_submission(
+            kind=self.kind,
+            prompt=self.prompt,
+            image_size=self.image_size,
+            num_images=self.num_images,
+            seed=self.seed,
+            enable_safety_checker=self.enable_safety_checker,
+            take=self.take,
+            sources=self._sources(),
+        )
+
+    def _sources(self) -> tuple[Source, ...]:
+        return ()
+
+    def _check_static_fields(self) -> None:
+        """Judge what needs no rendering, when the DAG is parsed."""
+        fields = {field: getattr(self, field) for field in self.template_fields}
+        self._literal_fields = [field for field, value in fields.items() if isinstance(value, LiteralValue)]
+        for field, check in _CHECKS.items():
+            if field in fields and _is_static(fields[field]):
+                check(fields[field])
+
+    def _check_rendered_fields(self) -> None:
+        """A template that was not rendered would be paid for as it stands."""
+        for field in self.template_fields:
+            if is_template(getattr(self, field)) and field not in self._literal_fields:
+                raise SeedreamInputError(
+                    f"{field} still holds a template after rendering. If the braces are meant, wrap it in airflow.sdk.literal()."
+                )
+
+
+class SeedreamEditOperator(SeedreamGenerateOperator):
+    """Edits images by an instruction. Everything of :class:`SeedreamGenerateOperator` holds.
+
+    :param images: 1 to 10 images: storage URIs, local paths, data URIs or landed images, or a whole LandedGeneration
+        (``images=land.output``). JPEG, PNG, WEBP, BMP, TIFF or GIF, at most 10 MB each, aspect 1:3 to 3:1 [seen]. They are read,
+        checked and encoded on the worker at POST time; their bytes are part of what makes a request the same.
+    """
+
+    kind: Kind = "edit"
+    template_fields: Sequence[str] = (*SeedreamGenerateOperator.template_fields, "images")
+
+    def __init__(self, *, images: Any, **kwargs: Any) -> None:
+        self.images = images
+        super().__init__(**kwargs)
+
+    def _sources(self) -> tuple[Source, ...]:
+        return read_sources(self.images)
+
+
+def _is_static(value: Any) -> bool:
+    """Whether a value is final when the DAG is parsed: no template and nothing that resolves later."""
+    if isinstance(value, dict | list | tuple):
+        return all(_is_static(item) for item in (value.values() if isinstance(value, dict) else value))
+    return not is_template(value) and not isinstance(value, ResolveMixin)

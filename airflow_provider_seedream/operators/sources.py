@@ -1,0 +1,71 @@
+"""The input images of an edit, read from wherever the user keeps them and checked before anything is sent."""
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from airflow_provider_seedream import contract
+from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError
+from airflow_provider_seedream.submissions import Source, check_source, check_source_count
+
+_DATA_URI = re.compile(r"data:image/[\w.+-]+;base64,", re.IGNORECASE)
+
+
+def source_list(images: Any) -> list[str]:
+    """The images as strings. Takes a list of URIs, paths, data URIs or landed images, or a whole LandedGeneration.
+
+    :raises SeedreamInputError: for anything else, a bare string above all.
+    """
+    if isinstance(images, dict) and "images" in images:
+        images = images["images"]
+    check_source_count(images)
+    found: list[Any] = [image.get("uri") if isinstance(image, dict) else image for image in images]
+    if wrong := [image for image in found if not isinstance(image, str) or not image.strip()]:
+        raise SeedreamInputError(f"images must hold storage URIs, paths or data URIs; got {str(wrong[0])[:80]!r}.")
+    return found
+
+
+def read_sources(images: Any) -> tuple[Source, ...]:
+    """Every image read and checked.
+
+    :raises SeedreamInputError: naming the image and the rule.
+    :raises SeedreamError: when a storage does not answer; a retry reads again.
+    """
+    return tuple(_sources(source_list(images)))
+
+
+def _sources(images: list[str]) -> Iterator[Source]:
+    for number, image in enumerate(images, 1):
+        if image.lower().startswith("data:"):
+            yield check_source(f"data: (image {number})", _decode(number, image))
+        else:
+            yield check_source(image, _read(image))
+
+
+def _decode(number: int, image: str) -> bytes:
+    head = _DATA_URI.match(image)
+    if head is None:
+        raise SeedreamInputError(f"images: image {number} is no data URI of the form data:image/...;base64,...")
+    try:
+        return base64.b64decode(image[head.end() :], validate=True)
+    except binascii.Error as error:
+        raise SeedreamInputError(f"images: image {number} is a data URI with broken base64 ({error}).") from None
+
+
+def _read(uri: str) -> bytes:
+    """At most one byte more than is allowed: enough to refuse it."""
+    if uri.lower().startswith(("http://", "https://")):
+        raise SeedreamInputError("images: http(s) links are not read; put the image into storage and name it there.")
+    from airflow.sdk import ObjectStoragePath
+
+    try:
+        path = ObjectStoragePath(uri)
+        with path.fs.open(path.path, "rb") as file:
+            data: bytes = file.read(contract.MAX_SOURCE_BYTES + 1)
+    except (FileNotFoundError, IsADirectoryError):
+        raise SeedreamInputError(f"images: there is no file {uri}.") from None
+    except Exception as error:  # whatever a store raises
+        raise SeedreamError(f"images: {uri} cannot be read ({type(error).__name__}: {error}).") from error
+    return data

@@ -1,0 +1,148 @@
+"""The sensor: waits for a generation and lands its images. Submits nothing, ever."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow.providers.common.compat.sdk import (
+    AirflowSkipException,
+    AirflowTaskTimeout,
+    BaseOperator,
+    BaseSensorOperator,
+    Context,
+    conf,
+)
+
+from airflow_provider_seedream import contract, times
+from airflow_provider_seedream.exceptions import SeedreamGenerationTimeoutError, SeedreamInputError
+from airflow_provider_seedream.generations import Generation
+from airflow_provider_seedream.sensors.waiting import (
+    DEFAULT_MAX_IMAGE_BYTES,
+    DEFAULT_POKE_INTERVAL_SECONDS,
+    DEFAULT_TIMEOUT_SECONDS,
+    OnPartial,
+    WaitingMixin,
+    as_seconds,
+    check_on_partial,
+)
+from airflow_provider_seedream.storage import check_destination
+from airflow_provider_seedream.submissions import check_name, is_template
+
+try:
+    from airflow.sdk.exceptions import AirflowRescheduleException
+except ImportError:  # Airflow 3.1
+    from airflow.exceptions import AirflowRescheduleException
+
+DEFAULT_CONN_ID = "seedream_default"
+
+
+class SeedreamGenerationSensor(WaitingMixin, BaseSensorOperator):
+    """Waits until a generation is done, then lands its images, thumbnails and manifest. Returns a LandedGeneration (dict).
+
+    Costs nothing: a retry or a clear looks again, and lands again only what is not landed.
+
+    :param generation: a Generation (what an operator returned), or a bare seedream task id of the last 24 h.
+    :param destination: storage URI to land in; the Generation's own by default, for a bare id the connection's.
+    :param name: file stem; the Generation's own by default, for a bare id the id.
+    :param seedream_conn_id: the connection.
+    :param on_partial: fewer images than asked for: ``fail`` (default; those that came are landed) or ``accept``.
+    :param max_image_bytes: larger images are refused; 64 MiB.
+    :param settling_seconds: how long links may follow FINISHED before that is an error; 120 s [seen].
+    :param poke_interval: seconds between looks, or a timedelta; 10.
+    :param timeout: seconds, or a timedelta, from the start of a try to "not ready in time", deferred or not; one hour.
+    :param deferrable: wait in the triggerer; Airflow's ``[operators] default_deferrable`` by default.
+
+    ``soft_fail`` skips only what is not ready in time; ``never_fail`` skips every error. Both mean the same deferred or not.
+    """
+
+    template_fields: Sequence[str] = ("generation", "destination", "name", "seedream_conn_id")
+    ui_color = "#e8eaf6"
+
+    def __init__(
+        self,
+        *,
+        generation: Any,
+        destination: str | None = None,
+        name: str | None = None,
+        seedream_conn_id: str = DEFAULT_CONN_ID,
+        on_partial: OnPartial = "fail",
+        max_image_bytes: int = DEFAULT_MAX_IMAGE_BYTES,
+        settling_seconds: timedelta | float = contract.SETTLING_SECONDS,
+        poke_interval: timedelta | float = DEFAULT_POKE_INTERVAL_SECONDS,
+        timeout: timedelta | float = DEFAULT_TIMEOUT_SECONDS,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(poke_interval=poke_interval, timeout=timeout, **kwargs)
+        self.generation = generation
+        self.destination = destination
+        self.name = name
+        self.seedream_conn_id = seedream_conn_id
+        self.on_partial = check_on_partial(on_partial)
+        self.max_image_bytes = max_image_bytes
+        self.settling_seconds = as_seconds("settling_seconds", settling_seconds)
+        self.deferrable = deferrable
+        if isinstance(destination, str) and not is_template(destination):
+            check_destination(destination)
+        if isinstance(name, str) and not is_template(name):
+            check_name(name)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        with self._skipping():
+            return self.wait_and_land(context, self._generation(), started_epoch=self._started_epoch(context))
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        with self._skipping():  # the base sensor's own would skip every error, not only lateness
+            return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
+
+    def between_looks(self, wait_seconds: float) -> None:
+        if self.reschedule:
+            raise AirflowRescheduleException(datetime.now(UTC) + timedelta(seconds=wait_seconds))
+        super().between_looks(wait_seconds)
+
+    def _started_epoch(self, context: Context) -> float:
+        """The start of the try; in reschedule mode of its first poke."""
+        first = context["ti"].get_first_reschedule_date(context) if self.reschedule else None
+        return first.timestamp() if first else times.now_epoch()
+
+    def _generation(self) -> Generation:
+        given = self.generation
+        if isinstance(given, dict):
+            known = Generation.from_dict(given)
+        elif contract.is_seedream_task_id(given):
+            known = self._bare(given)
+        else:
+            raise SeedreamInputError(
+                "generation must be what a Seedream operator returned (write `generation=submit.output`) "
+                f"or a bare seedream task id; got {str(given)[:80]!r}."
+            )
+        destination = check_destination(self.destination) if self.destination else known.destination
+        return known.at(destination=destination, name=check_name(self.name) or known.name)
+
+    def _bare(self, seedream_task_id: str) -> Generation:
+        return Generation(
+            seedream_task_id=seedream_task_id,
+            kind=None,
+            created_at=None,
+            num_images=None,
+            credits=None,
+            destination=check_destination(self.destination or self._hook.settings.destination),
+            name=seedream_task_id,
+            record=None,
+        )
+
+    @contextmanager
+    def _skipping(self) -> Iterator[None]:
+        try:
+            yield
+        except (SeedreamGenerationTimeoutError, AirflowTaskTimeout) as error:
+            if self.soft_fail or self.never_fail:
+                raise AirflowSkipException(f"Skipped, as it was not ready in time: {error}") from error
+            raise
+        except (AirflowRescheduleException, AirflowSkipException):
+            raise
+        except Exception as error:
+            if self.never_fail:
+                raise AirflowSkipException(f"Skipped because of never_fail: {error}") from error
+            raise

@@ -1,0 +1,121 @@
+"""One folder in the user's object storage: read, create once, replace, all or nothing.
+
+Everything goes through the file system that Airflow attaches to the URI's connection. Nothing half-written is ever visible under a
+final name: one PUT on an object store, a finished file that is linked or renamed on file://.
+"""
+
+import os
+import re
+import uuid
+from contextlib import suppress
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlsplit
+
+from airflow_provider_seedream.exceptions import SeedreamInputError
+
+_LOCAL = ("", "file", "local")
+_REFUSED = ("http", "https", "data")
+
+
+def check_destination(uri: Any) -> str:
+    """A storage URI or an absolute path, without a trailing slash.
+
+    :raises SeedreamInputError: when images cannot be kept there.
+    """
+    if not isinstance(uri, str) or not uri.strip():
+        raise SeedreamInputError("destination must be a storage URI, e.g. s3://my_conn@bucket/folder.")
+    parts = urlsplit(uri.strip())
+    if parts.scheme in _REFUSED or parts.query or re.search(r"(^|/)\.\.(/|$)", parts.path):
+        raise SeedreamInputError(f"destination must be a plain storage URI without '..' or a query; got {uri[:200]!r}.")
+    if parts.scheme in _LOCAL and not parts.path.startswith("/"):
+        raise SeedreamInputError(f"destination must be absolute: a worker's current folder is arbitrary; got {uri[:200]!r}.")
+    return uri.strip().rstrip("/")
+
+
+class Folder:
+    """Names are relative to the folder and may contain ``/``. A store's errors come through as they are, of whatever class."""
+
+    def __init__(self, uri: str) -> None:
+        self.base = check_destination(uri)
+
+    def uri(self, name: str) -> str:
+        return f"{self.base}/{name}"
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write a file that must not exist yet: of all racing writers one wins.
+
+        False: it exists with other content, untouched. True: it is there with this content, perhaps since an earlier call: a
+        store's client repeats a PUT whose answer was lost and then meets its own object, so only the content tells who won.
+        """
+        try:
+            if self._is_local:
+                self._write_aside(name, data, os.link)
+            else:
+                self._fs.pipe_file(self._path(name), data, mode="create")
+        except Exception:  # "exists" has a different class on every store
+            there = self.read(name)
+            if there is None:
+                raise
+            return there == data
+        return True
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Write a file, replacing the one there, in one step."""
+        if self._is_local:
+            self._write_aside(name, data, os.replace)
+        else:
+            self._fs.pipe_file(self._path(name), data)
+
+    def read(self, name: str) -> bytes | None:
+        """A file's bytes; None when it surely is not there (or its bucket is not). Any doubt raises."""
+        self._fs.invalidate_cache()  # an earlier listing would answer for the store
+        try:
+            data: bytes = self._fs.cat_file(self._path(name), start=0)  # with a start: one GET, no HEAD, no cache
+        except FileNotFoundError:
+            return None
+        return data
+
+    def size_bytes(self, name: str) -> int | None:
+        """A file's size; None when it surely is not there."""
+        self._fs.invalidate_cache()
+        try:
+            return int(self._fs.info(self._path(name))["size"])
+        except FileNotFoundError:
+            return None
+
+    def delete(self, name: str) -> None:
+        with suppress(FileNotFoundError):
+            self._fs.rm_file(self._path(name))
+
+    @cached_property
+    def _root(self) -> Any:
+        from airflow.sdk import ObjectStoragePath
+
+        return ObjectStoragePath(self.base)
+
+    @cached_property
+    def _fs(self) -> Any:
+        return self._root.fs  # not the path's own methods: those may use ambient credentials
+
+    @cached_property
+    def _is_local(self) -> bool:
+        return self._root.protocol in _LOCAL
+
+    def _path(self, name: str) -> str:
+        return f"{str(self._root.path).rstrip('/')}/{name}"
+
+    def _write_aside(self, name: str, data: bytes, publish: Any) -> None:
+        """Write a finished, synced file beside the final name, then publish it there in one step."""
+        path = self._path(name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        aside = f"{os.path.dirname(path)}/.{uuid.uuid4().hex}.tmp"
+        try:
+            with open(aside, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            publish(aside, path)
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(aside)

@@ -1,0 +1,131 @@
+"""The trigger: look, decide, one small event. It only GETs, so two copies of it are harmless.
+
+Holds ids and numbers; the key is looked up where it runs. Never reaches landing or the ledger, never raises: what it would raise
+is its event.
+"""
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_provider_seedream import times
+from airflow_provider_seedream.polling import Outcome, Rules, Verdict, Watch, decide
+
+EVENT_VERSION = 1
+MAX_DETAIL_BYTES = 600  # of an event that stays below 1 KB and is logged whole
+
+
+class SeedreamGenerationTrigger(BaseTrigger):
+    """Waits until a generation is done, failed, late or lost.
+
+    :param seedream_task_id: the API's id. :param seedream_conn_id: the connection.
+    :param num_images: how many were asked for; None when unknown.
+    :param first_poll_epoch: when to look first. :param deadline_epoch: when to give up, both in epoch seconds.
+    :param poke_interval: seconds between looks; each varies by a tenth.
+    :param settling_seconds: how long links may follow FINISHED. :param outage_seconds: how long the API may be unreachable.
+    """
+
+    def __init__(
+        self,
+        *,
+        seedream_task_id: str,
+        seedream_conn_id: str,
+        num_images: int | None,
+        first_poll_epoch: float,
+        deadline_epoch: float,
+        poke_interval: float,
+        settling_seconds: float,
+        outage_seconds: float,
+    ) -> None:
+        super().__init__()
+        self.seedream_task_id = seedream_task_id
+        self.seedream_conn_id = seedream_conn_id
+        self.first_poll_epoch = first_poll_epoch
+        self.rules = Rules(
+            num_images=num_images,
+            deadline_epoch=deadline_epoch,
+            poke_interval_seconds=poke_interval,
+            settling_seconds=settling_seconds,
+            outage_seconds=outage_seconds,
+        )
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        rules = self.rules
+        return (
+            f"{type(self).__module__}.{type(self).__qualname__}",
+            {
+                "seedream_task_id": self.seedream_task_id,
+                "seedream_conn_id": self.seedream_conn_id,
+                "num_images": rules.num_images,
+                "first_poll_epoch": self.first_poll_epoch,
+                "deadline_epoch": rules.deadline_epoch,
+                "poke_interval": rules.poke_interval_seconds,
+                "settling_seconds": rules.settling_seconds,
+                "outage_seconds": rules.outage_seconds,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        try:
+            verdict = await self._watch()
+        except Exception as error:  # a raise would lose what the trigger knows
+            self.log.exception("Seedream task %s cannot be watched.", self.seedream_task_id)
+            verdict = Verdict(outcome="lost", detail=f"The trigger failed ({type(error).__name__}: {error}).")
+        yield TriggerEvent(event_from(self.seedream_task_id, verdict))
+
+    async def _watch(self) -> Verdict:
+        from airflow_provider_seedream.hooks.async_status import StatusClient, shared_session
+
+        await asyncio.sleep(self.first_poll_epoch - times.now_epoch())
+        settings = await self._settings()
+        watch = Watch()
+        async with shared_session() as session:
+            client = StatusClient(session, settings)
+            while True:
+                look = await client.look(self.seedream_task_id)
+                now, jitter = times.now_epoch(), random.random()
+                verdict, watch = decide(look, watch, self.rules, now_epoch=now, jitter=jitter)
+                if verdict.note:
+                    self.log.info("Seedream task %s: %s", self.seedream_task_id, verdict.note)
+                if verdict.outcome != "wait":
+                    return verdict
+                await asyncio.sleep(verdict.wait_seconds)
+
+    async def _settings(self) -> Any:
+        from airflow.providers.common.compat.connection import get_async_connection
+
+        from airflow_provider_seedream.hooks.settings import SeedreamSettings
+
+        return SeedreamSettings.from_connection(await get_async_connection(self.seedream_conn_id))
+
+
+def event_from(seedream_task_id: str, verdict: Verdict) -> dict[str, Any]:
+    """What the trigger says, in less than 1 KB."""
+    detail = verdict.detail
+    while len(json.dumps(detail)) > MAX_DETAIL_BYTES:
+        detail = detail[: len(detail) * 3 // 4]
+    return {
+        "schema_version": EVENT_VERSION,
+        "seedream_task_id": seedream_task_id,
+        "outcome": verdict.outcome,
+        "detail": detail,
+        "refunded": verdict.refunded,
+    }
+
+
+def verdict_from(event: Any, seedream_task_id: str) -> Verdict:
+    """The verdict in an event; anything that is not ours is "lost", which costs a free retry."""
+    known: tuple[Outcome, ...] = ("done", "failed", "unsettled", "late", "lost", "missing", "refused")
+    if (
+        not isinstance(event, dict)
+        or event.get("schema_version") != EVENT_VERSION
+        or event.get("seedream_task_id") != seedream_task_id
+        or event.get("outcome") not in known
+    ):
+        return Verdict(outcome="lost", detail=f"The trigger's event is not understood: {str(event)[:200]}.")
+    detail, refunded = str(event.get("detail", "")), event.get("refunded") is True
+    return Verdict(outcome=event["outcome"], detail=detail, refunded=refunded)
