@@ -50,9 +50,7 @@ async def _answered(world: World, origin: Origin, request: web.Request, handler:
     except web.HTTPException as unrouted:
         _note_unrouted(world, request, unrouted.status)
         code = "not_found" if unrouted.status == 404 else "method_not_allowed"
-        return refused(
-            world, RefusalError(unrouted.status, code, unrouted.reason, shape="html" if origin == "api" else None)
-        )
+        return refused(world, RefusalError(unrouted.status, code, unrouted.reason, shape="html" if origin == "api" else None))
 
 
 def _note_unrouted(world: World, request: web.Request, status: int) -> None:

@@ -70,9 +70,7 @@ async def _chunked(request: web.Request, pieces: list[bytes] | Iterator[bytes], 
     return response
 
 
-async def _send(
-    request: web.Request, response: web.StreamResponse, pieces: list[bytes] | Iterator[bytes]
-) -> web.StreamResponse:
+async def _send(request: web.Request, response: web.StreamResponse, pieces: list[bytes] | Iterator[bytes]) -> web.StreamResponse:
     await response.prepare(request)
     for piece in pieces:
         await response.write(piece)

@@ -60,9 +60,7 @@ class Fault:
         """From JSON; an unknown key is a ``ValueError``."""
         unknown = sorted(set(value) - {field.name for field in fields(cls)})
         if unknown or "kind" not in value:
-            raise ValueError(
-                f"a fault needs 'kind' and knows no {', '.join(unknown)}" if unknown else "'kind' is missing"
-            )
+            raise ValueError(f"a fault needs 'kind' and knows no {', '.join(unknown)}" if unknown else "'kind' is missing")
         return cls(**value)
 
     def to_dict(self) -> dict[str, Any]:

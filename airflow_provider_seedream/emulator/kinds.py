@@ -80,8 +80,6 @@ KINDS: dict[str, Kind] = {
     "expired-link": Kind(stage="image", says="403, and this very link stays dead; a fresh link works"),
     "redirect": Kind(stage="image", argument="url", default="http://127.0.0.1:9/", says="302 to the URL given"),
     "huge": Kind(stage="image", argument="size_bytes", default=100_000_000, says="an image of so many bytes"),
-    "endless": Kind(
-        stage="image", argument="size_bytes", default=100_000_000, says="so many bytes in chunks, no Content-Length"
-    ),
+    "endless": Kind(stage="image", argument="size_bytes", default=100_000_000, says="so many bytes in chunks, no Content-Length"),
     "drip": Kind(stage="image", argument="seconds", default=10, says="the image in small pieces over so many seconds"),
 }

@@ -61,9 +61,7 @@ def _background(subject: Subject) -> Image.Image:
 
 
 def _colour(hue: float, random: Random) -> Colour:
-    shade = colorsys.hls_to_rgb(
-        (hue + random.gauss(0, 0.05)) % 1, random.uniform(0.36, 0.7), random.uniform(0.32, 0.62)
-    )
+    shade = colorsys.hls_to_rgb((hue + random.gauss(0, 0.05)) % 1, random.uniform(0.36, 0.7), random.uniform(0.32, 0.62))
     red, green, blue = (round(255 * part) for part in shade)
     return red, green, blue
 
@@ -83,9 +81,7 @@ def _draw_panel(canvas: Image.Image, subject: Subject) -> None:
     unit = subject.unit
     inner = subject.width - 20 * unit
     prompt = fit(subject.prompt, inner, subject.height * 0.42, largest=7 * unit, smallest=2.4 * unit)
-    captions = [
-        fit(line, inner, 4 * unit, largest=max(9, 2.6 * unit), smallest=max(8, 1.6 * unit)) for line in subject.caption
-    ]
+    captions = [fit(line, inner, 4 * unit, largest=max(9, 2.6 * unit), smallest=max(8, 1.6 * unit)) for line in subject.caption]
     height = prompt.height + 2.2 * unit + sum(caption.height for caption in captions) + 8 * unit
     top = subject.height - 5 * unit - height
     _darken(canvas, (5 * unit, top, subject.width - 5 * unit, top + height), radius=3 * unit)

@@ -107,9 +107,7 @@ class World:
         now = self.clock.now()
         random = Random(submission.prompt + str(len(self._generations)))
         course = planned_course(self.settings, submission, random)
-        for fault in self.faults.take_all(
-            Occasion(stage="job", endpoint=submission.kind, now=now, prompt=submission.prompt)
-        ):
+        for fault in self.faults.take_all(Occasion(stage="job", endpoint=submission.kind, now=now, prompt=submission.prompt)):
             course = disturbed(course, fault)
         seed = random.randrange(2**31) if submission.seed is None else submission.seed
         return Generation(

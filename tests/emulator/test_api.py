@@ -164,9 +164,7 @@ class TestStatesOverTime:
 
 
 class TestRateLimit:
-    def test_the_fourth_submission_of_a_minute_is_refused_and_not_charged(
-        self, client: Client, emulator: Emulator
-    ) -> None:
+    def test_the_fourth_submission_of_a_minute_is_refused_and_not_charged(self, client: Client, emulator: Emulator) -> None:
         emulator.configure(rate_limit_per_minute=3)
         statuses = [client.post({"prompt": "a"}).status_code for _ in range(4)]
         assert statuses == [200, 200, 200, 429]
@@ -222,9 +220,7 @@ class TestStorage:
         get(f"{client.link()}&key={emulator.key}")
         assert [violation.rule for violation in emulator.books.violations] == ["key_at_storage"]
 
-    def test_a_link_dies_after_an_hour_and_a_status_call_gives_a_fresh_one(
-        self, client: Client, emulator: Emulator
-    ) -> None:
+    def test_a_link_dies_after_an_hour_and_a_status_call_gives_a_fresh_one(self, client: Client, emulator: Emulator) -> None:
         task_id = client.submit()
         emulator.clock.advance(100)
         old = client.status(task_id).json()["results"][0]["asset"]

@@ -37,9 +37,7 @@ def test_a_json_shape(client: Client, emulator: Emulator, shape: str, body: dict
         ("empty", "application/json", b""),
     ],
 )
-def test_a_shape_that_is_not_json(
-    client: Client, emulator: Emulator, shape: str, media_type: str, start: bytes
-) -> None:
+def test_a_shape_that_is_not_json(client: Client, emulator: Emulator, shape: str, media_type: str, start: bytes) -> None:
     emulator.configure(error_shape=shape)
     answer = client.post({"prompt": "a", "seed": -1})
     assert (answer.status_code, answer.headers["Content-Type"]) == (422, media_type)

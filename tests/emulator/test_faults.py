@@ -62,9 +62,7 @@ class TestRefusedAtSubmit:
 
     @check("drop", "reset")
     @pytest.mark.parametrize("kind", ["drop", "reset"])
-    def test_a_connection_can_end_before_anything_was_accepted(
-        self, client: Client, emulator: Emulator, kind: str
-    ) -> None:
+    def test_a_connection_can_end_before_anything_was_accepted(self, client: Client, emulator: Emulator, kind: str) -> None:
         assert lost(lambda: client.post({"prompt": f"[{kind}]"}))
         assert not self.charged(emulator)
         assert emulator.books.posts_received == 1
@@ -86,9 +84,7 @@ class TestRefusedAtSubmit:
 class TestAcceptedAndThenTrouble:
     @check("drop-after-accept", "reset-after-accept")
     @pytest.mark.parametrize("kind", ["drop-after-accept", "reset-after-accept"])
-    def test_a_connection_lost_after_acceptance_was_paid_for(
-        self, client: Client, emulator: Emulator, kind: str
-    ) -> None:
+    def test_a_connection_lost_after_acceptance_was_paid_for(self, client: Client, emulator: Emulator, kind: str) -> None:
         assert lost(lambda: client.post({"prompt": f"[{kind}]"}))
         assert (emulator.books.posts, emulator.books.credits_charged) == (1, 10)
 

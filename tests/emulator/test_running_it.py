@@ -134,7 +134,5 @@ class TestIndependence:
 
     def test_without_pillow_it_names_the_extra(self) -> None:
         code = "import sys; sys.modules['PIL'] = None; import airflow_provider_seedream.emulator"
-        run = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=dict(os.environ)
-        )
+        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=dict(os.environ))
         assert "pip install 'airflow-provider-seedream[emulator]'" in run.stderr
