@@ -41,7 +41,7 @@ class SeedreamGenerationTrigger(BaseTrigger):
         settling_seconds: float,
         outage_seconds: float,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.seedream_task_id = seedream_task_id
         self.seedream_conn_id = seedream_conn_id
         self.first_poll_epoch = first_poll_epoch
