@@ -12,6 +12,7 @@ from typing import Any, Literal, Self, TypeVar
 import tenacity
 
 from airflow_provider_seedream.exceptions import SeedreamLedgerError
+from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.storage import Folder
 from airflow_provider_seedream.submissions import sha256_json
 
@@ -165,6 +166,16 @@ def file_stem(name: str | None, take: int) -> str | None:
     return name if name is None or take == 1 else f"{name}_take{take}"
 
 
-def finished(record: Record, outcome: Outcome, *, at: str, refunded: bool = False, detail: str | None = None) -> Record:
-    """A record with its generation's end written in."""
-    return replace(record, outcome=outcome, refunded=refunded, detail=detail, updated_at=at)
+def finished(
+    record: Record, generation: Generation, outcome: Outcome, *, at: str, refunded: bool = False, detail: str | None = None
+) -> Record:
+    """A record with its generation's end written in, and the id, should the storage have failed right after the POST."""
+    return replace(
+        record,
+        outcome=outcome,
+        seedream_task_id=generation.seedream_task_id,
+        created_at=generation.created_at,
+        refunded=refunded,
+        detail=detail,
+        updated_at=at,
+    )

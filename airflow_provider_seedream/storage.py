@@ -23,8 +23,12 @@ def check_destination(uri: Any) -> str:
 
     :raises SeedreamInputError: when images cannot be kept there.
     """
+    if uri is None:
+        raise SeedreamInputError(
+            "destination is missing: name one in the task or in the connection. There must be a place to write down what is paid."
+        )
     if not isinstance(uri, str) or not uri.strip():
-        raise SeedreamInputError("destination must be a storage URI, e.g. s3://my_conn@bucket/folder.")
+        raise SeedreamInputError(f"destination must be a storage URI, e.g. s3://my_conn@bucket/folder; got {str(uri)[:80]!r}.")
     parts = urlsplit(uri.strip())
     if parts.scheme in _REFUSED or parts.query or re.search(r"(^|/)\.\.(/|$)", parts.path):
         raise SeedreamInputError(f"destination must be a plain storage URI without '..' or a query; got {uri[:200]!r}.")

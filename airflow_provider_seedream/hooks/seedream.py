@@ -198,7 +198,7 @@ class SeedreamHook(BaseHook):
         try:
             with self.get_conn() as session:
                 answer = session.get(url, timeout=timeout, allow_redirects=False)
-        except requests.RequestException as error:
+        except (requests.RequestException, OSError) as error:
             raise SeedreamConnectionError(f"The API gave no answer ({type(error).__name__}).") from None
         if not 200 <= answer.status_code < 300:
             raise self._error(answer.status_code, answer.headers, answer.content)

@@ -47,7 +47,7 @@ class SeedreamSettings:
     base_url: str
     key: str = field(repr=False)
     destination: str | None
-    requests_per_minute: int
+    requests_per_minute: float
     request_timeout_seconds: float
     verify: bool | str
 
@@ -61,7 +61,7 @@ class SeedreamSettings:
             base_url=_base_url(connection),
             key=connection.password,
             destination=extra.get("destination") or None,
-            requests_per_minute=int(_positive(extra, "requests_per_minute", contract.DEFAULT_REQUESTS_PER_MINUTE)),
+            requests_per_minute=_positive(extra, "requests_per_minute", contract.DEFAULT_REQUESTS_PER_MINUTE),
             request_timeout_seconds=_positive(extra, "request_timeout_seconds", DEFAULT_REQUEST_TIMEOUT_SECONDS),
             verify=_verify(extra.get("verify")),
         )

@@ -7,9 +7,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, cast
 
-from airflow.providers.common.compat.sdk import Context, conf
-from airflow.sdk.definitions._internal.mixins import ResolveMixin
-from airflow.sdk.definitions._internal.templater import LiteralValue
+from airflow.providers.common.compat.sdk import Context, conf, literal
 
 from airflow_provider_seedream import contract, times
 from airflow_provider_seedream.contract import ImageSize, Kind
@@ -26,7 +24,7 @@ from airflow_provider_seedream.sensors.waiting import (
     DEFAULT_POKE_INTERVAL_SECONDS,
     DEFAULT_TIMEOUT_SECONDS,
     OnPartial,
-    WaitingMixin,
+    WaitingOperator,
     as_seconds,
     check_on_partial,
     describe_task,
@@ -48,6 +46,7 @@ from airflow_provider_seedream.submissions import (
 
 DEFAULT_CONN_ID = "seedream_default"
 SHORT_WAIT_SECONDS = 5.0  # shorter waits for a turn are not worth a deferral, which costs two task processes
+_LITERAL = type(literal(""))  # what airflow.sdk.literal() wraps values in
 _FIELDS = ("prompt", "image_size", "num_images", "seed", "enable_safety_checker", "take", "destination", "name")
 _CHECKS: dict[str, Callable[[Any], Any]] = {
     "prompt": check_prompt,
@@ -62,7 +61,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-class SeedreamGenerateOperator(WaitingMixin):
+class SeedreamGenerateOperator(WaitingOperator):
     """Generates images from a prompt: 10 credits per image [doc], paid at most once per request.
 
     Returns a Generation (dict) for a :class:`~airflow_provider_seedream.sensors.seedream.SeedreamGenerationSensor`, and pushes the
@@ -216,7 +215,7 @@ class SeedreamGenerateOperator(WaitingMixin):
     def _check_static_fields(self) -> None:
         """Judge what needs no rendering, when the DAG is parsed."""
         fields = {field: getattr(self, field) for field in self.template_fields}
-        self._literal_fields = [field for field, value in fields.items() if isinstance(value, LiteralValue)]
+        self._literal_fields = [field for field, value in fields.items() if isinstance(value, _LITERAL)]
         for field, check in _CHECKS.items():
             if field in fields and _is_static(fields[field]):
                 check(fields[field])
@@ -250,7 +249,7 @@ class SeedreamEditOperator(SeedreamGenerateOperator):
 
 
 def _is_static(value: Any) -> bool:
-    """Whether a value is final when the DAG is parsed: no template and nothing that resolves later."""
+    """Whether a value is final when the DAG is parsed: plain data without templates, nothing that resolves later."""
     if isinstance(value, dict | list | tuple):
         return all(_is_static(item) for item in (value.values() if isinstance(value, dict) else value))
-    return not is_template(value) and not isinstance(value, ResolveMixin)
+    return value is None or (isinstance(value, str | int | float) and not is_template(value))

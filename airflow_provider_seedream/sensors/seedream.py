@@ -17,12 +17,13 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_seedream import contract, times
 from airflow_provider_seedream.exceptions import SeedreamGenerationTimeoutError, SeedreamInputError
 from airflow_provider_seedream.generations import Generation
+from airflow_provider_seedream.polling import Watch
 from airflow_provider_seedream.sensors.waiting import (
     DEFAULT_MAX_IMAGE_BYTES,
     DEFAULT_POKE_INTERVAL_SECONDS,
     DEFAULT_TIMEOUT_SECONDS,
     OnPartial,
-    WaitingMixin,
+    WaitingOperator,
     as_seconds,
     check_on_partial,
 )
@@ -37,7 +38,7 @@ except ImportError:  # Airflow 3.1
 DEFAULT_CONN_ID = "seedream_default"
 
 
-class SeedreamGenerationSensor(WaitingMixin, BaseSensorOperator):
+class SeedreamGenerationSensor(WaitingOperator, BaseSensorOperator):
     """Waits until a generation is done, then lands its images, thumbnails and manifest. Returns a LandedGeneration (dict).
 
     Costs nothing: a retry or a clear looks again, and lands again only what is not landed.
@@ -96,10 +97,10 @@ class SeedreamGenerationSensor(WaitingMixin, BaseSensorOperator):
         with self._skipping():  # the base sensor's own would skip every error, not only lateness
             return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
 
-    def between_looks(self, wait_seconds: float) -> None:
-        if self.reschedule:
+    def between_looks(self, wait_seconds: float, watch: Watch) -> None:
+        if self.reschedule and watch == Watch():  # a settling or an outage under way would be forgotten between processes
             raise AirflowRescheduleException(datetime.now(UTC) + timedelta(seconds=wait_seconds))
-        super().between_looks(wait_seconds)
+        super().between_looks(wait_seconds, watch)
 
     def _started_epoch(self, context: Context) -> float:
         """The start of the try; in reschedule mode of its first poke."""

@@ -1,12 +1,10 @@
-"""Waiting for a generation and landing it: what the sensor does, and an operator with ``wait=True``.
+"""Waiting for a generation: what the sensor does, and an operator with ``wait=True``.
 
-Here the acts are put together: look, decide, land, write the outcome into the ledger. The deferred and the synchronous wait share
-everything but where they sleep.
+The deferred and the synchronous wait share everything but where they sleep. Imports the hook, the storage and the trigger only
+when it runs: this module is loaded with every DAG.
 """
 
-import re
 import time
-from dataclasses import asdict
 from datetime import timedelta
 from random import random
 from typing import Any, Literal, cast, get_args
@@ -14,27 +12,21 @@ from typing import Any, Literal, cast, get_args
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator, Context
 
 from airflow_provider_seedream import times
-from airflow_provider_seedream.exceptions import (
-    SeedreamError,
-    SeedreamInputError,
-    SeedreamLandingError,
-    SeedreamNotFoundError,
-    SeedreamPartialResultError,
-)
+from airflow_provider_seedream.exceptions import SeedreamInputError, SeedreamPartialResultError, SeedreamResultsExpiredError
 from airflow_provider_seedream.generations import Generation
+from airflow_provider_seedream.manifest import Manifest, landed_generation
 from airflow_provider_seedream.polling import Rules, Verdict, Watch, decide, first_poll_seconds
-from airflow_provider_seedream.sensors.outcomes import error_from, missing_error
+from airflow_provider_seedream.sensors.outcomes import error_from
 
 OnPartial = Literal["fail", "accept"]
 DEFAULT_POKE_INTERVAL_SECONDS = 10.0
 DEFAULT_TIMEOUT_SECONDS = 3600.0  # six images take about four minutes [doc]; the results live 24 h
 DEFAULT_MAX_IMAGE_BYTES = 64 * 1024 * 1024
 OUTAGE_SECONDS = 1800.0
-_RECORD = re.compile(r"(?P<folder>.+)/(?P<file>_seedream/ledger/[0-9a-f]{64}(\.\d+)?\.json)")
 
 
-class WaitingMixin(BaseOperator):
-    """Adds waiting and landing to an operator that has these attributes.
+class WaitingOperator(BaseOperator):
+    """An operator that can wait for a generation and land it; its subclasses set these attributes.
 
     :param poke_interval: seconds between looks. :param timeout: seconds from the start of a try until "not ready in time".
     """
@@ -67,7 +59,7 @@ class WaitingMixin(BaseOperator):
         known = Generation.from_dict(generation)
         return self._finish(context, known, verdict_from(event, known.seedream_task_id))
 
-    def between_looks(self, wait_seconds: float) -> None:
+    def between_looks(self, wait_seconds: float, watch: Watch) -> None:
         """The synchronous wait's pause; it holds the worker slot, which is what ``deferrable=False`` asks for."""
         time.sleep(wait_seconds)
 
@@ -90,7 +82,7 @@ class WaitingMixin(BaseOperator):
 
     def _watch(self, generation: Generation, watch: Watch, rules: Rules, verdict: Verdict) -> Verdict:
         while verdict.outcome == "wait":
-            self.between_looks(verdict.wait_seconds)
+            self.between_looks(verdict.wait_seconds, watch)
             verdict, watch = self._look(generation, watch, rules)
         return verdict
 
@@ -117,107 +109,42 @@ class WaitingMixin(BaseOperator):
         self.defer(trigger=trigger, method_name="resume_landing", kwargs={"generation": generation.to_dict()})
 
     def _finish(self, context: Context, generation: Generation, verdict: Verdict) -> dict[str, Any]:
+        from airflow_provider_seedream.sensors import closing
+
         if verdict.outcome == "done":
-            return self._land(context, generation)
+            by, limit = describe_task(context), self.max_image_bytes
+            return self._result(generation, closing.land_generation(generation, self._hook, max_image_bytes=limit, landed_by=by))
         if verdict.outcome == "late" and _seconds(self.execution_timeout) < self.timeout:
             raise AirflowTaskTimeout(
                 f"Seedream task {generation.seedream_task_id} was not ready within execution_timeout; a retry waits on for free."
             )
         error = error_from(verdict, generation, now_epoch=times.now_epoch(), can_resubmit=self.can_resubmit)
         if verdict.outcome == "failed":
-            self._note_outcome(generation, "failed", refunded=verdict.refunded, detail=verdict.detail)
-        elif verdict.outcome == "missing" and not isinstance(error, SeedreamNotFoundError):
-            self._note_outcome(generation, "expired")
+            closing.note_outcome(generation, "failed", refunded=verdict.refunded, detail=verdict.detail)
+        elif isinstance(error, SeedreamResultsExpiredError):
+            closing.note_outcome(generation, "expired")
         raise error
 
-    def _land(self, context: Context, generation: Generation) -> dict[str, Any]:
-        from airflow_provider_seedream import landing, manifest
-        from airflow_provider_seedream.storage import Folder
-
-        hook, folder = self._hook, Folder(generation.destination)
-        downloads = hook.downloads(max_bytes=self.max_image_bytes)
-        origin = landing.Origin(status=lambda: hook.get_generation(generation.seedream_task_id), fetch=downloads.fetch)
-        record = self._record(generation)
-
-        def build(images: tuple[manifest.ManifestImage, ...]) -> manifest.Manifest:
-            return manifest.build_manifest(
-                generation,
-                images,
-                record=asdict(record) if record else None,
-                record_file=record.file if record else None,
-                landed_by=describe_task(context),
-                landed_at=times.to_iso(times.now_epoch()),
-            )
-
-        try:
-            landed = landing.land(folder, generation, origin, build)
-        except SeedreamNotFoundError as error:
-            raise missing_error(error.message, generation, now_epoch=times.now_epoch()) from None
-        missing = landed.missing_images
-        self._note_outcome(generation, "partial" if missing else "landed")
-        return self._result(generation, landed)
-
     def _already_landed(self, generation: Generation) -> dict[str, Any] | None:
-        from airflow_provider_seedream.landing import find_landed
-        from airflow_provider_seedream.storage import Folder
+        from airflow_provider_seedream.sensors.closing import already_landed
 
-        try:
-            landed = find_landed(Folder(generation.destination), generation)
-        except (SeedreamLandingError, SeedreamInputError):
-            raise
-        except Exception as error:  # whatever a store raises
-            raise SeedreamLandingError(
-                f"Cannot read {generation.destination} ({type(error).__name__}: {error}).",
-                seedream_task_id=generation.seedream_task_id,
-            ) from error
+        landed = already_landed(generation)
         if landed is None:
             return None
         self.log.info("Seedream task %s is landed already.", generation.seedream_task_id)
         return self._result(generation, landed)
 
-    def _result(self, generation: Generation, landed: Any) -> dict[str, Any]:
-        from airflow_provider_seedream.manifest import landed_generation
-
+    def _result(self, generation: Generation, landed: Manifest) -> dict[str, Any]:
         result = landed_generation(landed, generation.destination)
         self.log.info("Landed %d images; manifest: %s", len(result.images), result.manifest)
         if landed.missing_images and self.on_partial == "fail":
+            came = f"{len(landed.images)} of {landed.images_requested} images came"
             raise SeedreamPartialResultError(
-                f"{len(landed.images)} of {landed.images_requested} images came; they are landed, see {result.manifest}.",
+                f"{came}; they are landed, see {result.manifest}.",
                 seedream_task_id=generation.seedream_task_id,
                 record=generation.record,
             )
         return result.to_dict()
-
-    def _record(self, generation: Generation) -> Any:
-        """The ledger record, best effort: an image must not stay unlanded because its record cannot be read."""
-        from airflow_provider_seedream.ledger import Ledger
-
-        match = _RECORD.fullmatch(generation.record or "")
-        if match is None:
-            return None
-        try:
-            return Ledger(match["folder"]).read(match["file"])
-        except SeedreamError as error:
-            self.log.warning("The ledger record cannot be read; the manifest will lack the prompt: %s", error.message)
-            return None
-
-    def _note_outcome(self, generation: Generation, outcome: Any, *, refunded: bool = False, detail: str = "") -> None:
-        """Write how a generation ended into its record. A failure to is no failure of the task: the next look repeats it."""
-        from airflow_provider_seedream.ledger import Ledger, finished
-
-        record = self._record(generation)
-        if record is None or record.outcome == outcome:
-            return
-        now = times.to_iso(times.now_epoch())
-        ended = finished(record, outcome, at=now, refunded=refunded, detail=detail or None)
-        folder = (generation.record or "").removesuffix(f"/{record.file}")
-        try:
-            ledger = Ledger(folder)
-            ledger.save(ended, attempts=1)
-            if refunded:
-                ledger.release_name(ended)
-        except SeedreamError as error:
-            self.log.warning("The outcome %r could not be written into the ledger: %s", outcome, error.message)
 
     @property
     def _hook(self) -> Any:
