@@ -1,0 +1,101 @@
+"""What every guarantee test stands on: an emulator that keeps the books, a folder, and the usual pair of tasks.
+
+Nothing here is patched: connections come from the environment, settings are short, faults happen at the server.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+
+from airflow_provider_seedream.emulator import Emulator, Settings
+from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator
+from airflow_provider_seedream.sensors.seedream import SeedreamGenerationSensor
+
+POKE_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chain:
+    """A DAG of two tasks: one submits, one lands."""
+
+    dag: DAG
+    submit: Any
+    land: Any
+
+
+Build = Callable[..., Chain]
+Connect = Callable[..., None]
+
+
+@pytest.fixture
+def connect(monkeypatch: pytest.MonkeyPatch) -> Connect:
+    """Points `seedream_default` at an emulator; keyword arguments become extras of the connection."""
+
+    def connect(emulator: Emulator, **extra: Any) -> None:
+        connection = json.loads(emulator.airflow_connection_json()) | {"extra": extra}
+        monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", json.dumps(connection))
+
+    return connect
+
+
+@pytest.fixture
+def emulator(connect: Connect) -> Iterator[Emulator]:
+    """Jobs of 0.2 s, small images, no rate limit, and the connection `seedream_default`."""
+    with Emulator(Settings.fast()) as running:
+        connect(running)
+        yield running
+
+
+@pytest.fixture(params=[True, False], ids=["deferred", "synchronous"])
+def deferrable(request: pytest.FixtureRequest) -> bool:
+    """Whether waiting tasks wait in the triggerer: what is promised holds either way."""
+    return bool(request.param)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where images land, as a path to look into."""
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def destination(folder: Path) -> str:
+    """The same folder as a destination."""
+    return f"file://{folder}"
+
+
+@pytest.fixture
+def build(destination: str) -> Build:
+    """Builds the pair: `build(prompt="[fail]", submit={"retries": 2}, land={"deferrable": deferrable})`.
+
+    Further keyword arguments go to the submitting task.
+    """
+
+    def build(
+        *, prompt: str = "a watch", submit: dict[str, Any] | None = None, land: dict[str, Any] | None = None, **more: Any
+    ) -> Chain:
+        submitting = {"prompt": prompt, "destination": destination, "poke_interval": POKE_SECONDS, **more, **(submit or {})}
+        landing = {"poke_interval": POKE_SECONDS, "timeout": 20, **(land or {})}
+        with DAG("guarantees", schedule=None) as dag:
+            first = SeedreamGenerateOperator(task_id="submit", **submitting)
+            second = SeedreamGenerationSensor(task_id="land", generation=first.output, **landing)
+        return Chain(dag=dag, submit=first, land=second)
+
+    return build
+
+
+def records(folder: Path) -> list[dict[str, Any]]:
+    """The ledger of a folder, in the order of its file names."""
+    return [json.loads(file.read_text()) for file in sorted(folder.glob("_seedream/ledger/*.json"))]
+
+
+def images(folder: Path) -> list[str]:
+    """The names of the landed images, thumbnails not counted."""
+    return sorted(file.name for file in folder.glob("*") if file.suffix in (".png", ".jpg", ".webp") and ".thumb." not in file.name)
