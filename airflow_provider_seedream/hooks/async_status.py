@@ -17,7 +17,7 @@ from airflow_provider_seedream import times
 from airflow_provider_seedream.exceptions import SeedreamConnectionError, SeedreamError
 from airflow_provider_seedream.generations import GenerationStatus
 from airflow_provider_seedream.hooks.answers import error_from_answer, failed_look, read_json
-from airflow_provider_seedream.hooks.settings import CONNECT_TIMEOUT_SECONDS, SeedreamSettings
+from airflow_provider_seedream.hooks.settings import CONNECT_TIMEOUT_SECONDS, USER_AGENT, SeedreamSettings
 from airflow_provider_seedream.polling import FailedLook
 
 MAX_CONNECTIONS = 100  # aiohttp's own default; 1,000 triggers at one poll each 5 s keep a handful busy
@@ -59,7 +59,7 @@ class StatusClient:
         self._session = session
         self._settings = settings
         self._options: dict[str, Any] = {
-            "headers": settings.headers,
+            "headers": {**settings.headers, "User-Agent": f"{USER_AGENT} (trigger)"},  # tells the triggerer's calls apart
             "proxy": settings.proxy,
             "ssl": _ssl_option(settings.verify),
             "allow_redirects": False,

@@ -1,0 +1,96 @@
+"""How a generation ends in storage: its images landed, its outcome written into the ledger.
+
+Here the worker's acts are put together. The ledger is written best effort: an image must not stay unlanded, nor a task fail,
+because a record cannot be read or written; the next look repeats it.
+"""
+
+import logging
+import re
+from dataclasses import asdict
+from typing import Any
+
+from airflow_provider_seedream import times
+from airflow_provider_seedream.exceptions import SeedreamError, SeedreamLandingError, SeedreamNotFoundError
+from airflow_provider_seedream.generations import Generation
+from airflow_provider_seedream.hooks.seedream import SeedreamHook
+from airflow_provider_seedream.landing import Origin, find_landed, land
+from airflow_provider_seedream.ledger import Ledger, Outcome, Record, finished
+from airflow_provider_seedream.manifest import Manifest, ManifestImage, build_manifest
+from airflow_provider_seedream.sensors.outcomes import missing_error
+from airflow_provider_seedream.storage import Folder
+
+_RECORD = re.compile(r"(?P<folder>.+)/(?P<file>_seedream/ledger/[0-9a-f]{64}(\.\d+)?\.json)")
+_log = logging.getLogger(__name__)
+
+
+def already_landed(generation: Generation) -> Manifest | None:
+    """The manifest of a generation that lies there whole; None when there is work to do.
+
+    :raises SeedreamLandingError: when the storage does not answer, or the name belongs to another generation.
+    """
+    try:
+        return find_landed(Folder(generation.destination), generation)
+    except SeedreamError:
+        raise
+    except Exception as error:  # whatever a store raises
+        raise SeedreamLandingError(
+            f"Cannot read {generation.destination} ({type(error).__name__}: {error}).",
+            seedream_task_id=generation.seedream_task_id,
+        ) from error
+
+
+def land_generation(generation: Generation, hook: SeedreamHook, *, max_image_bytes: int, landed_by: dict[str, Any]) -> Manifest:
+    """Land a finished generation and note it in the ledger.
+
+    :raises SeedreamLandingError: a retry completes it for free.
+    :raises SeedreamResultsExpiredError: the results are gone. :raises SeedreamNotFoundError: the API does not know them.
+    """
+    origin = Origin(
+        status=lambda: hook.get_generation(generation.seedream_task_id),
+        fetch=hook.downloads(max_bytes=max_image_bytes).fetch,
+    )
+    record = _record(generation)
+
+    def build(images: tuple[ManifestImage, ...]) -> Manifest:
+        return build_manifest(
+            generation,
+            images,
+            record=asdict(record) if record else None,
+            record_file=record.file if record and record.destination == generation.destination else None,
+            landed_by=landed_by,
+            landed_at=times.to_iso(times.now_epoch()),
+        )
+
+    try:
+        manifest = land(Folder(generation.destination), generation, origin, build)
+    except SeedreamNotFoundError as error:
+        raise missing_error(error.message, generation, now_epoch=times.now_epoch()) from None
+    note_outcome(generation, "partial" if manifest.missing_images else "landed")
+    return manifest
+
+
+def note_outcome(generation: Generation, outcome: Outcome, *, refunded: bool = False, detail: str | None = None) -> None:
+    """Write how a generation ended into its record, best effort."""
+    record = _record(generation)
+    if record is None or record.outcome == outcome:
+        return
+    now = times.to_iso(times.now_epoch())
+    ended = finished(record, generation, outcome, at=now, refunded=refunded, detail=detail)
+    try:
+        ledger = Ledger((generation.record or "").removesuffix(f"/{record.file}"))
+        ledger.save(ended, attempts=1)
+        if refunded:
+            ledger.release_name(ended)
+    except SeedreamError as error:
+        _log.warning("The outcome %r could not be written into the ledger: %s", outcome, error.message)
+
+
+def _record(generation: Generation) -> Record | None:
+    match = _RECORD.fullmatch(generation.record or "")
+    if match is None:
+        return None
+    try:
+        return Ledger(match["folder"]).read(match["file"])
+    except SeedreamError as error:
+        _log.warning("The ledger record cannot be read; the manifest will lack the prompt: %s", error.message)
+        return None
