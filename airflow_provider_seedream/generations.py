@@ -162,7 +162,11 @@ class LandedGeneration:
     def from_dict(cls, value: Any) -> Self:
         """:raises SeedreamInputError: when the dict is not one of ours, or of a newer schema."""
         fields = _checked(value, "LandedGeneration", cls.__dataclass_fields__.keys())
-        return cls(**{**fields, "images": tuple(LandedImage(**image) for image in fields["images"])})
+        if not isinstance(fields["images"], list):
+            raise SeedreamInputError("This LandedGeneration has no list of images.")
+        names = LandedImage.__dataclass_fields__.keys()
+        images = tuple(LandedImage(**_named(image, "landed image", names)) for image in fields["images"])
+        return cls(**{**fields, "images": images})
 
 
 def without_queries(text: str) -> str:
@@ -177,6 +181,12 @@ def _link(value: Any) -> str | None:
 def _checked(value: Any, what: str, fields: Any) -> dict[str, Any]:
     if not isinstance(value, dict) or value.get("schema_version") != SCHEMA_VERSION:
         raise SeedreamInputError(f"This is no {what} of schema version {SCHEMA_VERSION}: {str(value)[:80]!r}.")
-    if missing := [field for field in fields if field not in value]:
+    return _named(value, what, fields)
+
+
+def _named(value: Any, what: str, fields: Any) -> dict[str, Any]:
+    """These fields alone: a later version may have added others."""
+    missing = [field for field in fields if not isinstance(value, dict) or field not in value]
+    if missing:
         raise SeedreamInputError(f"This {what} lacks {', '.join(missing)}.")
     return {field: value[field] for field in fields}
