@@ -1,0 +1,237 @@
+"""What may be sent, what makes a request the same one, and the bytes of its body."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import replace
+from typing import Any, get_args
+
+import pytest
+
+from airflow_provider_seedream.contract import ImageSize
+from airflow_provider_seedream.exceptions import SeedreamInputError
+from airflow_provider_seedream.hooks.resending import SubmissionBody
+from airflow_provider_seedream.submissions import check_name, check_source, check_source_count, is_template, sha256_json
+from tests.unit.values import edit, png, submission
+
+REFUSED: list[tuple[str, Any, str]] = [
+    ("prompt", "", "must not be blank"),
+    ("prompt", " \n\t", "must not be blank"),
+    ("prompt", None, "must be a string"),
+    ("prompt", ["a fox"], "must be a string"),
+    ("prompt", 7, "must be a string"),
+    ("image_size", "AUTO_2K", "must be one of"),
+    ("image_size", "auto_2k", "must be one of"),
+    ("image_size", "4K", "must be one of"),
+    ("image_size", None, "must be one of"),
+    ("image_size", ["square"], "must be one of"),
+    ("num_images", 0, "an integer from 1 to 6"),
+    ("num_images", 7, "an integer from 1 to 6"),
+    ("num_images", -1, "an integer from 1 to 6"),
+    ("num_images", True, "an integer from 1 to 6"),
+    ("num_images", "2x", "an integer from 1 to 6"),
+    ("num_images", "", "an integer from 1 to 6"),
+    ("num_images", 2.0, "an integer from 1 to 6"),
+    ("num_images", None, "an integer from 1 to 6"),
+    ("num_images", [2], "an integer from 1 to 6"),
+    ("seed", -1, "an integer of at least 0"),
+    ("seed", "-1", "an integer of at least 0"),
+    ("seed", 1.5, "an integer of at least 0"),
+    ("seed", False, "an integer of at least 0"),
+    ("seed", "random", "an integer of at least 0"),
+    ("enable_safety_checker", "yes", "must be true or false"),
+    ("enable_safety_checker", 1, "must be true or false"),
+    ("enable_safety_checker", None, "must be true or false"),
+    ("take", 0, "an integer of at least 1"),
+    ("take", True, "an integer of at least 1"),
+    ("take", None, "an integer of at least 1"),
+]
+TAKEN: list[tuple[str, Any, Any]] = [
+    ("prompt", "  a fox  ", "  a fox  "),
+    ("num_images", "3", 3),
+    ("num_images", " 6 ", 6),
+    ("seed", 0, 0),
+    ("seed", "0", 0),
+    ("seed", "None", None),
+    ("seed", "", None),
+    ("seed", 2**40, 2**40),
+    ("enable_safety_checker", "False", False),
+    ("enable_safety_checker", " true ", True),
+    ("take", "2", 2),
+]
+
+
+class TestWhatIsTaken:
+    @pytest.mark.parametrize(("field", "value", "rule"), REFUSED)
+    def test_a_value_against_the_rules_is_refused_naming_the_field_and_the_rule(self, field: str, value: Any, rule: str) -> None:
+        with pytest.raises(SeedreamInputError, match=rule) as refused:
+            submission(**{field: value})
+        assert refused.value.message.startswith(field)
+        assert refused.value.paid == "no"
+
+    @pytest.mark.parametrize(("field", "value", "read_as"), TAKEN)
+    def test_what_a_template_renders_to_is_read_as_the_api_wants_it(self, field: str, value: Any, read_as: Any) -> None:
+        assert getattr(submission(**{field: value}), field) == read_as
+
+    @pytest.mark.parametrize("size", get_args(ImageSize))
+    def test_every_size_of_the_contract_is_taken(self, size: str) -> None:
+        assert submission(image_size=size).parameters()["image_size"] == size
+
+    def test_a_long_prompt_is_not_repeated_in_the_refusal_of_another_field(self) -> None:
+        with pytest.raises(SeedreamInputError) as refused:
+            submission(image_size="x" * 10_000)
+        assert len(str(refused.value)) < 400
+
+    @pytest.mark.parametrize("count", [0, 11])
+    def test_an_edit_takes_one_to_ten_sources(self, count: int) -> None:
+        with pytest.raises(SeedreamInputError, match="1 to 10"):
+            edit(*[png()] * count)
+
+    def test_a_bare_string_is_no_list_of_sources(self) -> None:
+        with pytest.raises(SeedreamInputError, match="list"):
+            check_source_count("abc")
+
+    @pytest.mark.parametrize("name", ["hero", "a b", "Größe_1", "x" * 150, "2026-02-25", "v1.2"])
+    def test_a_bare_file_name_is_taken(self, name: str) -> None:
+        assert check_name(name) == name
+
+    @pytest.mark.parametrize(
+        "name", ["", ".hidden", "_seedream", "a/b", "..", "a\\b", "x" * 151, "a\n", "a ", 7, "a\x00b", "-x", "{{ ds }}"]
+    )
+    def test_a_name_that_could_leave_the_folder_is_refused(self, name: Any) -> None:
+        with pytest.raises(SeedreamInputError, match="name must be a bare file name"):
+            check_name(name)
+
+    @pytest.mark.parametrize(
+        ("value", "is_one"), [("a {{ ds }}", True), ("{% if x %}", True), ("{# x #}", True), ("a { b }", False), (3, False)]
+    )
+    def test_a_template_is_told_from_plain_text(self, value: Any, is_one: bool) -> None:
+        assert is_template(value) is is_one
+
+
+class TestSources:
+    def test_a_source_is_known_by_its_bytes(self) -> None:
+        source = check_source("s3://in/fox.jpg", png())
+        assert (source.media_type, len(source.sha256)) == ("image/png", 64)
+
+    @pytest.mark.parametrize(
+        "data", [b"", b"plain text", b"%PDF-1.7", b"\x89PNG\r\n\x1a\n", b"RIFF\x00\x00\x00\x00WAVE", b"\xff\xd8\xff"]
+    )
+    def test_what_is_no_image_is_refused_by_name(self, data: bytes) -> None:
+        with pytest.raises(SeedreamInputError, match=r"s3://in/fox.png is not a JPEG"):
+            check_source("s3://in/fox.png", data)
+
+    def test_a_source_above_ten_megabytes_is_refused(self) -> None:
+        limit = 10 * 1024 * 1024
+        data = png(padding_bytes=limit - len(png()) - 12)
+        assert len(data) == limit
+        check_source("x", data)
+        with pytest.raises(SeedreamInputError, match="at most 10485760"):
+            check_source("x", png(padding_bytes=limit))
+
+    @pytest.mark.parametrize(("width", "height", "taken"), [(3, 1, True), (1, 3, True), (31, 10, False), (10, 31, False)])
+    def test_the_aspect_must_be_within_one_to_three(self, width: int, height: int, taken: bool) -> None:
+        if taken:
+            check_source("x", png(width, height))
+        else:
+            with pytest.raises(SeedreamInputError, match="1:3 to 3:1"):
+                check_source("x", png(width, height))
+
+    def test_a_description_holds_no_bytes(self) -> None:
+        text = json.dumps(edit(png()).describe())
+        assert "base64" not in text
+        assert json.loads(text)["sources"][0]["uri"] == "file:///in/1.png"
+
+
+class TestTheSameRequest:
+    """A changed fingerprint would find no record of what was paid before, and pay again. These values must never change."""
+
+    def test_the_fingerprint_of_a_plain_request_is_pinned(self) -> None:
+        assert submission().fingerprint == "1cda8e56576cf16b3079f59e6c059540249fbd555b7d60c36243b9f7fcd755bf"
+
+    def test_the_fingerprint_of_a_request_with_everything_is_pinned(self) -> None:
+        sources = tuple(replace(edit(png()).sources[0], sha256=digit * 64) for digit in "12")
+        full = submission(
+            kind="edit",
+            sources=sources,
+            prompt="Größe 🦊",
+            image_size="portrait_16_9",
+            num_images=6,
+            seed=42,
+            enable_safety_checker=False,
+            take=3,
+        )
+        assert full.fingerprint == "84e1788e3a8498617ecc5de1b73e207fe767d4c3d7b4e8179f13b729a0953c2d"
+
+    def test_canonical_json_is_pinned(self) -> None:
+        assert sha256_json({"b": [1, None, True], "a": "ü"}) == "0bcbd63cdf25e003acb140d06eeb4780ca3731f6b3650da4ad3452e1846e2a62"
+
+    def test_text_that_renders_to_the_same_values_is_the_same_request(self) -> None:
+        rendered = submission(num_images="1", seed="None", enable_safety_checker="True", take="1")
+        assert rendered.fingerprint == submission().fingerprint
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"prompt": "a leather watch "},
+            {"image_size": "auto_3K"},
+            {"num_images": 2},
+            {"seed": 0},
+            {"seed": 1},
+            {"enable_safety_checker": False},
+            {"take": 2},
+        ],
+    )
+    def test_every_parameter_makes_another_request(self, change: dict[str, Any]) -> None:
+        assert submission(**change).fingerprint != submission().fingerprint
+
+    def test_the_kind_the_bytes_and_the_order_of_sources_make_another_request(self) -> None:
+        first, second = png(4, 3), png(3, 4)
+        prints = {edit(*images).fingerprint for images in [(first,), (second,), (first, second), (second, first)]}
+        assert len(prints | {submission().fingerprint}) == 5
+
+    def test_where_a_source_was_read_from_does_not_matter(self) -> None:
+        one = edit(png())
+        moved = replace(one, sources=tuple(replace(source, origin="s3://elsewhere") for source in one.sources))
+        assert moved.fingerprint == one.fingerprint
+
+
+class TestTheBody:
+    @pytest.mark.parametrize(
+        "sent",
+        [
+            submission(),
+            submission(seed=0, num_images=6, enable_safety_checker=False),
+            submission(prompt='"quotes" \\ \n\t\x00 Größe 🦊 \u2028 </script>'),
+            edit(png()),
+            edit(png(), png(40, 30), png(7, 7, padding_bytes=900_001), prompt='a "b"'),
+        ],
+    )
+    def test_it_is_exactly_the_json_of_the_fields(self, sent: Any) -> None:
+        expected = sent.parameters()
+        if sent.sources:
+            expected["image_urls"] = [f"data:image/png;base64,{base64.b64encode(source.data).decode()}" for source in sent.sources]
+        assert b"".join(sent.body()) == json.dumps(expected).encode()
+
+    @pytest.mark.parametrize("sent", [submission(prompt="🦊"), edit(png(), png(padding_bytes=800_000))])
+    def test_its_declared_length_is_its_length(self, sent: Any) -> None:
+        assert len(SubmissionBody(sent)) == len(b"".join(sent.body()))
+
+    def test_it_can_be_read_again_for_another_attempt(self) -> None:
+        body = SubmissionBody(edit(png()))
+        assert list(body) == list(body)
+
+    def test_no_seed_means_no_field(self) -> None:
+        assert "seed" not in submission().parameters()
+        assert submission(seed=0).parameters()["seed"] == 0
+
+    def test_only_fields_of_the_contract_are_sent(self) -> None:
+        allowed = {"prompt", "image_size", "num_images", "seed", "enable_safety_checker", "image_urls"}
+        assert json.loads(b"".join(edit(png(), seed=1, take=4).body())).keys() == allowed
+
+    def test_an_image_costs_ten_credits(self) -> None:
+        assert [submission(num_images=n).credits for n in range(1, 7)] == [10, 20, 30, 40, 50, 60]
+
+    def test_the_pieces_are_small(self) -> None:
+        assert max(map(len, edit(png(padding_bytes=5_000_000)).body())) <= 1024 * 1024
