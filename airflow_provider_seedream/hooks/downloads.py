@@ -62,7 +62,10 @@ class Downloads:
         with requests.Session() as session:
             session.auth = _no_auth
             session.verify = self._verify
-            body: bytes = retrying(self._fetch_once, session, link)
+            try:
+                body: bytes = retrying(self._fetch_once, session, link)
+            except _Transient as error:  # the caller's error tree has public names only
+                raise SeedreamLandingError(error.message) from None
             return body
 
     def _fetch_once(self, session: requests.Session, link: str) -> bytes:
