@@ -14,6 +14,7 @@ with DAG("example_seedream_generate", schedule=None, default_args={"retries": 2}
         prompt="a leather watch on a wet stone, morning light, {{ dag_run.run_after | ds }}",
         image_size="landscape_16_9",
         num_images=2,
+        # destination="s3://aws_default@my-bucket/watches/{{ dag_run.run_after | ds }}", name="hero",
     )
     SeedreamGenerationSensor(
         task_id="land",

@@ -1,0 +1,205 @@
+"""Every example DAG is imported without a warning and run to its end; the server's count says what that cost."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk.definitions._internal.contextmanager import DagContext
+from airflow.sdk.definitions.dag import DAG
+
+from airflow_provider_seedream.emulator import Books, Emulator, Settings
+from airflow_provider_seedream.hooks.seedream import SeedreamHook
+from airflow_provider_seedream.operators.seedream import SeedreamEditOperator, SeedreamGenerateOperator
+from airflow_provider_seedream.sensors.seedream import SeedreamGenerationSensor
+from airflow_provider_seedream.submissions import build_submission
+from tests.airflow.runner import Outcome, Runner
+
+EXAMPLES = Path(__file__).parents[1] / "example_dags"
+FILES = sorted(EXAMPLES.glob("*.py"))
+WAITING = (SeedreamGenerateOperator, SeedreamEditOperator, SeedreamGenerationSensor)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """An account at the emulator and the folder that its connection names."""
+
+    emulator: Emulator
+    folder: Path
+
+    @property
+    def books(self) -> Books:
+        return self.emulator.books
+
+    def names(self, pattern: str) -> list[str]:
+        return sorted(path.name for path in self.folder.glob(pattern))
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """Jobs are done at the first look, as the examples' own waits are as long as real jobs need them."""
+    settings = Settings.fast(seconds_per_image=(0.0, 0.0), late_assets_seconds=(0.0, 0.0))
+    with Emulator(settings) as emulator:
+        connection = {**json.loads(emulator.airflow_connection_json()), "extra": {"destination": tmp_path.as_uri()}}
+        monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", json.dumps(connection))
+        monkeypatch.delenv("SEEDREAM_EXAMPLE_BUCKET", raising=False)
+        yield World(emulator=emulator, folder=tmp_path)
+
+
+def load(name: str) -> DAG:
+    """The DAG of an example, found as Airflow finds it; imported afresh, every warning being an error."""
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    DagContext.autoregistered_dags.clear()
+    DagContext.current_autoregister_module_name = name
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            spec.loader.exec_module(module)
+        [(dag, _)] = DagContext.autoregistered_dags
+    finally:
+        DagContext.current_autoregister_module_name = None
+        del sys.modules[name]
+    return dag
+
+
+def run(name: str, **options: Any) -> dict[str, Outcome | list[Outcome]]:
+    """Run an example from its first task to its last, each of which must succeed in its first try."""
+    dag = load(name)
+    outcomes = Runner(**options).run_dag(dag)
+    assert set(outcomes) == set(dag.task_ids)
+    for outcome in flat(outcomes):
+        assert (outcome.state, outcome.tries) == ("success", 1)
+    return outcomes
+
+
+def flat(outcomes: dict[str, Outcome | list[Outcome]]) -> list[Outcome]:
+    return [one for outcome in outcomes.values() for one in (outcome if isinstance(outcome, list) else [outcome])]
+
+
+def value(outcomes: dict[str, Outcome | list[Outcome]], task_id: str) -> Any:
+    outcome = outcomes[task_id]
+    return [one.value for one in outcome] if isinstance(outcome, list) else outcome.value
+
+
+class TestEveryExample:
+    @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+    def test_is_a_dag_of_its_files_name_with_a_docstring_of_two_sentences(self, file: Path) -> None:
+        dag = load(file.stem)
+        assert dag.dag_id == file.stem
+        assert len(file.read_text().split('"""')[1].strip().splitlines()) == 3  # two lines and the blank one between
+
+    @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+    def test_gives_each_task_that_waits_two_retries(self, file: Path) -> None:
+        """Airflow itself fails healthy deferred tasks now and then; a retry attaches for free."""
+        waiting = [task for task in load(file.stem).tasks if issubclass(getattr(task, "operator_class", type(task)), WAITING)]
+        assert waiting
+        assert all((task.retries or 0) >= 2 for task in waiting)
+
+
+class TestGenerate:
+    def test_one_prompt_becomes_two_landed_images(self, world: World) -> None:
+        outcomes = run("example_seedream_generate")
+        task_id = value(outcomes, "submit")["seedream_task_id"]
+        assert (world.books.posts, world.books.credits_charged, world.books.violations) == (1, 20, ())
+        assert world.names("*_?.png") == [f"{task_id}_1.png", f"{task_id}_2.png"]
+
+    def test_it_waits_in_the_triggerer_when_there_is_something_to_wait_for(self, world: World) -> None:
+        world.emulator.configure(seconds_per_image=(1.0, 1.0))
+        outcomes = run("example_seedream_generate")
+        land = outcomes["land"]
+        assert isinstance(land, Outcome)
+        assert [deferral.payload["outcome"] for deferral in land.deferrals] == ["done"]
+        assert world.books.posts == 1
+
+
+class TestEdit:
+    def test_two_images_from_a_bucket_become_one_in_a_single_task(self, world: World) -> None:
+        landed = value(run("example_seedream_edit"), "edit")
+        assert (world.books.posts, world.books.credits_charged, world.books.violations) == (1, 10, ())
+        assert [(post.kind, len(post.payload["image_urls"])) for post in world.books.submissions] == [("edit", 2)]
+        manifest = json.loads(Path(landed["manifest"].removeprefix("file://")).read_text())
+        sources = [Path(source["uri"]).name for source in manifest["submission"]["sources"]]
+        assert sources == ["watch.jpg", "wet_stone.jpg"]
+
+    def test_the_bucket_can_be_another_one(
+        self, world: World, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        bucket = tmp_path_factory.mktemp("bucket")
+        for source in (EXAMPLES / "sources").iterdir():
+            (bucket / source.name).write_bytes(source.read_bytes())
+        monkeypatch.setenv("SEEDREAM_EXAMPLE_BUCKET", bucket.as_uri())
+        landed = value(run("example_seedream_edit"), "edit")
+        manifest = json.loads(Path(landed["manifest"].removeprefix("file://")).read_text())
+        assert manifest["submission"]["sources"][0]["uri"] == f"{bucket.as_uri()}/watch.jpg"
+
+
+class TestCampaign:
+    def test_each_product_is_paid_for_once_and_landed(self, world: World) -> None:
+        outcomes = run("example_seedream_campaign")
+        assert (world.books.posts, world.books.credits_charged, world.books.violations) == (3, 30, ())
+        landed = {generation["seedream_task_id"] for generation in value(outcomes, "land")}
+        assert landed == {post.seedream_task_id for post in world.books.submissions}
+        assert len(world.names("*_1.png")) == 3
+
+
+class TestChained:
+    def test_the_edit_works_on_the_very_bytes_that_were_landed(self, world: World) -> None:
+        outcomes = run("example_seedream_chained")
+        assert [post.kind for post in world.books.submissions] == ["generate", "edit"]
+        assert (world.books.credits_charged, world.books.violations) == (20, ())
+        manifest = json.loads(Path(value(outcomes, "land_edit")["manifest"].removeprefix("file://")).read_text())
+        [first] = value(outcomes, "land")["images"]
+        [source] = manifest["submission"]["sources"]
+        assert (source["uri"], source["sha256"]) == (first["uri"], first["sha256"])
+
+
+class TestRescue:
+    def test_a_bare_id_is_landed_without_a_post(self, world: World) -> None:
+        task_id = paid_by_somebody_else()
+        landed = value(run("example_seedream_rescue", conf={"seedream_task_id": task_id}), "land")
+        assert (landed["seedream_task_id"], landed["credits"]) == (task_id, None)
+        assert world.books.posts == 1  # the somebody else's
+        assert world.names("*_?.png") == [f"{task_id}_1.png"]
+
+    def test_it_lands_where_the_run_says(self, world: World) -> None:
+        conf = {"seedream_task_id": paid_by_somebody_else(), "destination": f"{world.folder.as_uri()}/rescued"}
+        run("example_seedream_rescue", conf=conf)
+        assert len(world.names("rescued/*_1.png")) == 1
+
+
+class TestTaskFlow:
+    def test_functions_write_the_prompts_and_read_the_results(self, world: World) -> None:
+        outcomes = run("example_seedream_taskflow")
+        assert (world.books.posts, world.books.credits_charged, world.books.violations) == (2, 20, ())
+        images = [Path(uri.removeprefix("file://")) for uri in value(outcomes, "list_images")]
+        assert sorted(path.name for path in images) == world.names("*_1.png")
+
+    def test_an_empty_wallet_stops_it_before_anything_is_sent(self, world: World) -> None:
+        world.emulator.configure(balance_credits=10)
+        [first] = flat(Runner().run_dag(load("example_seedream_taskflow")))
+        assert (first.state, first.tries) == ("failed", 1)
+        assert world.books.posts_received == 0
+
+
+def paid_by_somebody_else() -> str:
+    """The id of a generation that no DAG here knows of."""
+    submission = build_submission(
+        kind="generate",
+        prompt="a leather watch",
+        image_size="square",
+        num_images=1,
+        seed=None,
+        enable_safety_checker=True,
+        take=1,
+    )
+    return SeedreamHook().submit(submission).seedream_task_id
