@@ -44,8 +44,8 @@ class SubmissionBody:
         return self._length
 
     def __iter__(self) -> Iterator[bytes]:
-        self.has_begun = True
-        return self._submission.body()
+        self.has_begun = True  # runs with the first piece taken: urllib3 asks for the iterator before it connects
+        yield from self._submission.body()
 
 
 def post_bought_nothing(status_code: int) -> bool:
