@@ -6,6 +6,7 @@ Nothing here is patched: connections come from the environment, settings are sho
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,14 @@ def folder(tmp_path: Path) -> Path:
 def destination(folder: Path) -> str:
     """The same folder as a destination."""
     return f"file://{folder}"
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """A port of 127.0.0.1 where nobody listens."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 @pytest.fixture
