@@ -1,6 +1,6 @@
 """A storage that fails on request: a real fsspec file system in memory, attached to Airflow as `memory://faulty@...`.
 
-It raises what real stores raise: `PermissionError` for 403, and for 500 something that is no `OSError`. Knows nothing of the provider.
+It raises what real stores raise: `PermissionError` for 403, and for 500 something that is no `OSError`. Knows nothing of us.
 """
 
 from __future__ import annotations
