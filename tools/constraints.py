@@ -39,7 +39,7 @@ def _resolve(target: str, airflow: str, options: list[str], words: str) -> None:
     style = ["--python-version", "3.11", "--no-header", "--no-annotate"]
     command = [*uv, *style, *_NEEDS, *options, "pyproject.toml", "-"]
     wanted = f"apache-airflow=={airflow}\nuv\n"
-    done = subprocess.run(command, input=wanted, check=True, text=True, stdout=subprocess.PIPE)
+    done = subprocess.run(command, input=wanted, check=True, text=True, stdout=subprocess.PIPE)  # noqa: S603 - our own words
     head = f"# Airflow {airflow} {words}, for Python 3.11 and newer.\n# Made by `make constraints`; plain pip reads it too.\n"
     Path(target).write_text(head + done.stdout)
 

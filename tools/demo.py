@@ -4,6 +4,8 @@ A real scheduler, worker, triggerer and API server, as `airflow dags test` would
 and is no faster. Everything it starts ends with it; logs stay in .airflow/demo/ and are shown when something fails.
 """
 
+# ruff: noqa: T201 - it speaks to the person who ran it
+
 from __future__ import annotations
 
 import json
@@ -32,7 +34,10 @@ def main(dags: Path = _CHECKOUT / "example_dags") -> int:
             **json.loads(emulator.airflow_connection_json()),
             "extra": {"destination": _OUTPUT.as_uri()},
         }
-        settings = {"AIRFLOW_CONN_SEEDREAM_DEFAULT": json.dumps(connection)}
+        settings = {
+            "AIRFLOW_CONN_SEEDREAM_DEFAULT": json.dumps(connection),
+            "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "2",  # nobody waits five minutes before a demo
+        }
         with LocalAirflow(_HOME, dags=dags, settings=settings) as airflow:
             print(f"Running {_DAG} ...", flush=True)
             landed = _run(airflow)
@@ -56,7 +61,7 @@ def _run(airflow: LocalAirflow) -> dict[str, Any]:
         timeout_seconds=180,
     )
     if state != "success":
-        raise RuntimeError(f"the DAG run is {state}\n{airflow.task_logs()}")
+        raise RuntimeError(f"{airflow.evidence()}\nthe DAG run is {state}")
     return dict(airflow.xcom(_DAG, run, "land"))
 
 

@@ -3,6 +3,8 @@
 Run by .ci/run; the files are left in ./dist/.
 """
 
+# ruff: noqa: T201 - it speaks to the person who ran it
+
 from __future__ import annotations
 
 import shutil
@@ -21,7 +23,7 @@ def main() -> int:
     target = _CHECKOUT / "dist"
     shutil.rmtree(target, ignore_errors=True)
     uv = Path(sys.executable).with_name("uv")
-    subprocess.run([uv, "build", "--quiet", "--out-dir", target], cwd=_CHECKOUT, check=True)
+    subprocess.run([uv, "build", "--quiet", "--out-dir", target], cwd=_CHECKOUT, check=True)  # noqa: S603 - our own words
     complaints = [*_wheel(next(target.glob("*.whl"))), *_sdist(next(target.glob("*.tar.gz")))]
     print(*complaints, sep="\n", end="\n" if complaints else "")
     return 1 if complaints else 0
@@ -50,9 +52,8 @@ def _sdist(path: Path) -> list[str]:
 
 def _compare(what: str, code: set[str], stray: set[str]) -> list[str]:
     """What is missing of the files git knows of, and what should not be there."""
-    listed = subprocess.run(
-        ["git", "ls-files", _PACKAGE], cwd=_CHECKOUT, check=True, capture_output=True, text=True
-    ).stdout.split()
+    command = ["git", "ls-files", _PACKAGE]
+    listed = subprocess.run(command, cwd=_CHECKOUT, check=True, capture_output=True, text=True).stdout.split()  # noqa: S603
     missing, more = sorted(set(listed) - code), sorted(stray | (code - set(listed)))
     return [*(f"{what}: {name} is missing" for name in missing), *(f"{what}: {name} is stray" for name in more)]
 

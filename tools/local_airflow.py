@@ -19,6 +19,7 @@ from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 from tools.processes import Child, free_port, wait_until
+from tools.task_logs import readable
 
 T = TypeVar("T")
 
@@ -84,13 +85,10 @@ class LocalAirflow:
         self.wait("all components healthy", self._healthy, timeout_seconds=120)
 
     def stop(self) -> None:
-        """End everything: the API server last, as running tasks report to it. What does not end soon is killed."""
-        order = sorted(self.children.values(), key=lambda child: child.name == "api-server")
-        first = [child for child in order if child.name != "api-server"]
-        with ThreadPoolExecutor(max_workers=8) as pool:
-            list(pool.map(lambda child: child.stop(patience_seconds=4), first))
-        for child in order[len(first) :]:
-            child.stop(patience_seconds=4)
+        """End everything. Nothing here outlives the run, so what does not end at once is killed."""
+        children = list(self.children.values())
+        with ThreadPoolExecutor(max_workers=max(1, len(children))) as pool:
+            list(pool.map(lambda child: child.stop(patience_seconds=1), children))
         self.children.clear()
 
     def spawn(self, name: str, arguments: list[str]) -> Child:
@@ -143,7 +141,7 @@ class LocalAirflow:
 
     def task_logs(self, *names: str) -> str:
         """The task logs whose path has all these names in it, one after the other."""
-        files = [path for path in sorted(self.home.glob("logs/dag_id=*/**/*.log")) if _has(path, names)]
+        files = [path for path in self._task_log_files() if all(name in str(path) for name in names)]
         return "\n".join(f"--- {path}\n{path.read_text(errors='replace')}" for path in files)
 
     def wait(self, what: str, condition: Callable[[], T], *, timeout_seconds: float) -> T:
@@ -162,8 +160,12 @@ class LocalAirflow:
             raise RuntimeError(f"{', '.join(dead)} ended\n{self.evidence()}")
 
     def evidence(self) -> str:
-        """The end of every component's log."""
-        return "\n".join(child.tail() for child in self.children.values())
+        """What helps to find out why: the task logs, and the end of the log of every component."""
+        components = (child.tail(8 if child.running else 60) for child in self.children.values())
+        return "\n".join([readable(self._task_log_files()), *components])
+
+    def _task_log_files(self) -> list[Path]:
+        return sorted(self.home.glob("logs/dag_id=*/**/*.log"))
 
     def _migrate(self) -> None:
         migration = self.spawn("migrate", ["db", "migrate"])
@@ -190,15 +192,11 @@ class LocalAirflow:
         return str(_call("POST", f"{self.url}/auth/token", headers, body)["access_token"])
 
 
-def _has(path: Path, names: tuple[str, ...]) -> bool:
-    return all(name in str(path) for name in names)
-
-
 def _call(method: str, url: str, headers: dict[str, str], body: Any) -> Any:
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data=data, headers=headers, method=method)
+    request = urllib.request.Request(url, data=data, headers=headers, method=method)  # noqa: S310 - our own server
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
             text = answer.read()
     except urllib.error.HTTPError as error:
         raise RuntimeError(f"{method} {url}: {error.code} {error.read().decode(errors='replace')}") from error
@@ -232,6 +230,7 @@ def _environment(airflow: LocalAirflow) -> dict[str, str]:
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(airflow.home / "logs"),
         "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "2",
         "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
+        "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",  # the end of a task is noticed that late
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         "PYTHONUNBUFFERED": "1",
     }

@@ -48,7 +48,7 @@ def wait_until(
         if answer:
             return answer
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{what}: not within {timeout_seconds:.0f} s\n{evidence()}")
+            raise TimeoutError(f"{evidence()}\n{what}: not within {timeout_seconds:.0f} s")
         time.sleep(every_seconds)
 
 
@@ -66,7 +66,7 @@ class Child:
     ) -> None:
         self.name, self.log = name, log
         with log.open("ab") as output:
-            self._popen = subprocess.Popen(
+            self._popen = subprocess.Popen(  # noqa: S603 - what it runs is our own choice
                 command,
                 env=dict(env),
                 cwd=cwd,

@@ -3,6 +3,8 @@
 Runs until Ctrl-C and ends everything it started. Its state lives in .airflow/ui/ and starts afresh each time.
 """
 
+# ruff: noqa: T201 - it speaks to the person who ran it
+
 from __future__ import annotations
 
 import json

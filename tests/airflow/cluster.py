@@ -14,6 +14,7 @@ One for the whole test session, as booting takes about 20 s; each test brings DA
     cluster.triggers(); cluster.sql("select count(*) from xcom"); cluster.wipe("xcom", "task_state_store")
     cluster.start_triggerer("second"); cluster.kill_triggerer("triggerer"); cluster.restore()
     cluster.wait("both polled", lambda: emulator.books.polls > 2, timeout_seconds=30)
+    with start_cluster(home, settings=AS_SHIPPED | {...}):      # another one, e.g. with Airflow's own heartbeat
     cluster.find("canary-key")                                  # every place the text occurs: logs, database
 """
 
@@ -21,7 +22,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,9 +31,14 @@ from urllib.parse import quote
 
 from sqlalchemy import create_engine, inspect, text
 
+from tests.airflow.postgres import find_binaries, postgres
 from tools.local_airflow import LocalAirflow
 
 ENDED = ("success", "failed", "skipped", "upstream_failed", "removed")
+
+# Airflow notices the end of a task's process up to this long after it; until then the task is not known to have
+# deferred. Where a race with triggers is what a test is about, run with this, as users do.
+AS_SHIPPED = {"AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "5"}
 
 # Tests wait for what Airflow notices; its defaults are for servers that run for months.
 IMPATIENT = {
@@ -41,7 +48,6 @@ IMPATIENT = {
     "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
     "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
     "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "5",
-    "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
     "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "60",
     "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "1",
 }
@@ -152,10 +158,17 @@ class Cluster(LocalAirflow):
         for table in inspect(self._engine).get_table_names():
             if table != "connection":
                 rows = self.sql(f'select * from "{table}"')
-                places += sorted(
-                    {f"{table}.{name}" for row in rows for name, cell in row.items() if needle in _str(cell)}
-                )
+                places += sorted({f"{table}.{name}" for row in rows for name, cell in row.items() if needle in _str(cell)})
         return places
+
+
+@contextmanager
+def start_cluster(home: Path, *, settings: Mapping[str, str] | None = None) -> Iterator[Cluster]:
+    """A cluster of one's own, for tests that need other settings than the shared one has."""
+    with ExitStack() as stack:
+        binaries = find_binaries()
+        database = stack.enter_context(postgres(binaries)) if binaries else None
+        yield stack.enter_context(Cluster(home, database=database, settings=settings))
 
 
 class Run:

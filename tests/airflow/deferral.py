@@ -102,7 +102,7 @@ def resume_with(deferral: Deferral, run: Callable[[], TriggerEvent]) -> tuple[De
         if deferral.timeout is None:
             raise TimeoutError(f"no event from {deferral.classpath} within the patience of the test") from None
         return _failed(deferral, "Trigger timeout", None)
-    except Exception as error:  # noqa: BLE001 - whatever a trigger raises is what its task is told
+    except Exception as error:
         return _failed(deferral, "Trigger failure", traceback.format_exception(error))
     return (
         ended,

@@ -133,7 +133,7 @@ class Runner:
     def run_dag(self, dag: DAG) -> dict[str, Outcome | list[Outcome]]:
         """Run every task whose upstream tasks all succeeded, in topological order."""
         outcomes: dict[str, Outcome | list[Outcome]] = {}
-        for task in dag.topological_sort():  # type: ignore[no-untyped-call]
+        for task in dag.topological_sort():
             if all(_succeeded(outcomes.get(name)) for name in task.upstream_task_ids):
                 mapped = isinstance(task, MappedOperator)
                 outcomes[task.task_id] = self.run_mapped(task) if mapped else self.run(task)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from typing import Any
 
 import pytest
@@ -116,8 +115,3 @@ def test_wiped_tables_are_empty_and_needles_are_found(cluster: Cluster, dag: Any
     assert cluster.find("canary-password") == []
     cluster.wipe("xcom")
     assert cluster.sql("select * from xcom") == []
-
-
-def test_a_triggerer_can_be_asked_to_end(cluster: Cluster) -> None:
-    cluster.kill_triggerer(how=signal.SIGTERM)
-    assert "triggerer" not in cluster.children

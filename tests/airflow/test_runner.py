@@ -36,7 +36,7 @@ class EchoTrigger(BaseTrigger):
         await asyncio.sleep(self.delay_seconds)
         if self.word == "raise":
             raise ValueError("the trigger broke")
-        yield TriggerEvent({"echo": self.word})  # type: ignore[no-untyped-call]
+        yield TriggerEvent({"echo": self.word})
 
 
 class DeferringOperator(BaseOperator):
