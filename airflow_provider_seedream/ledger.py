@@ -7,10 +7,11 @@ A record is created exclusively before the POST, so of all racing attempts one p
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, get_args
 
 import tenacity
 
+from airflow_provider_seedream import contract
 from airflow_provider_seedream.exceptions import SeedreamLedgerError
 from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.storage import Folder
@@ -84,9 +85,11 @@ class Record:
         if not isinstance(fields, dict) or fields.get("schema_version") != SCHEMA_VERSION:
             raise ValueError(f"no record of schema version {SCHEMA_VERSION}")
         try:
-            return cls(**fields)
+            record = cls(**fields)
         except TypeError as error:
             raise ValueError(str(error)) from None
+        _check(record)
+        return record
 
 
 def record_key(*, dag_id: str, run_id: str, task_id: str, destination: str, name: str | None, fingerprint: str) -> str:
@@ -137,9 +140,11 @@ class Ledger:
         retrying(self._try, lambda: self.folder.replace(record.file, record.to_json()), "write", record.file)
 
     def free(self, record: Record) -> None:
-        """Remove a claim whose POST surely bought nothing."""
-        self._try(lambda: self.folder.delete(record.file), "delete", record.file)
-        self.release_name(record)
+        """Remove a claim whose POST surely bought nothing. The name first: who waits for the claim reserves it again."""
+        try:
+            self.release_name(record)
+        finally:
+            self._try(lambda: self.folder.delete(record.file), "delete", record.file)
 
     def reserve_name(self, stem: str, key: str) -> bool:
         """Give a chosen name to one request. False: another one has it."""
@@ -159,6 +164,15 @@ class Ledger:
         except Exception as error:  # whatever a store raises: it is no answer
             what = f"{type(error).__name__}: {error}"[:300]
             raise SeedreamLedgerError(f"Cannot {verb} {self.folder.uri(file)} ({what}).") from error
+
+
+def _check(record: Record) -> None:
+    """Refuse what would be taken for a paid generation, or for none, by a guess."""
+    objects = isinstance(record.submission, dict) and isinstance(record.made_by, dict)
+    if not objects or record.outcome not in get_args(Outcome):
+        raise ValueError("an outcome, a submission or a made_by that is none")
+    if record.outcome not in ("intent", "unknown") and not contract.is_seedream_task_id(record.seedream_task_id):
+        raise ValueError(f"its outcome is {record.outcome!r}, and it names no task id")
 
 
 def file_stem(name: str | None, take: int) -> str | None:
