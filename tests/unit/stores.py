@@ -1,0 +1,75 @@
+"""An object store in memory whose conditional PUT is atomic, as S3's is, and which fails when told to."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+from airflow.sdk.io.store import attach
+from fsspec.implementations.memory import MemoryFileSystem
+
+_numbers = count(1)
+Act = Callable[[], Any]
+Trouble = Callable[[Act], Any]
+
+
+class ObjectStore(MemoryFileSystem):  # type: ignore[misc]  # fsspec ships no types
+    """Objects of its own. The next calls of an operation meet the troubles that were put before them."""
+
+    cachable = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.store: dict[str, Any] = {}
+        self.pseudo_dirs: list[str] = [""]
+        self.calls: list[str] = []
+        self._lock = threading.RLock()
+        self._troubles: dict[str, list[Trouble]] = {"pipe": [], "cat": [], "rm": []}
+
+    def trouble(self, operation: str, *troubles: Trouble) -> None:
+        self._troubles[operation].extend(troubles)
+
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **options: Any) -> Any:
+        return self._do("pipe", lambda: super(ObjectStore, self).pipe_file(path, value, mode=mode, **options))
+
+    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **options: Any) -> Any:
+        return self._do("cat", lambda: super(ObjectStore, self).cat_file(path, start=start, end=end, **options))
+
+    def rm_file(self, path: str) -> Any:
+        return self._do("rm", lambda: super(ObjectStore, self)._rm(path))
+
+    def _do(self, operation: str, act: Act) -> Any:
+        with self._lock:
+            self.calls.append(operation)
+            troubles = self._troubles[operation]
+            return troubles.pop(0)(act) if troubles else act()
+
+
+class StoreError(Exception):
+    """What some stores raise: no OSError, of a class nobody outside knows."""
+
+
+def refused(act: Act) -> Any:
+    """403, 500: nothing was done."""
+    raise StoreError("403 Forbidden")
+
+
+def answer_lost(act: Act) -> Any:
+    """It was done, and nobody heard of it."""
+    act()
+    raise StoreError("connection reset")
+
+
+def repeated(act: Act) -> Any:
+    """The store's client did not hear the first answer, sent the PUT again and met its own object."""
+    act()
+    return act()
+
+
+def attached_store() -> tuple[str, ObjectStore]:
+    """A fresh store, and the URI of a folder in it that goes through Airflow's connections as s3://conn@bucket does."""
+    store, conn_id = ObjectStore(), f"unit{next(_numbers)}"
+    attach(protocol="memory", conn_id=conn_id, fs=store)
+    return f"memory://{conn_id}@bucket/watches", store

@@ -1,0 +1,251 @@
+"""The decision core as a table, and what must hold over every combination of look, memory, clock and jitter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+
+import pytest
+
+from airflow_provider_seedream.generations import GenerationStatus
+from airflow_provider_seedream.polling import FailedLook, Outcome, Rules, Verdict, Watch, decide, first_poll_seconds
+from tests.unit.values import NOW, rules, status
+
+LINK = "https://a/1"
+TRANSIENT = FailedLook(trouble="transient", detail="503")
+THROTTLED = FailedLook(trouble="throttled", detail="429")
+JITTERS = (0.0, 0.25, 0.5, 0.999999)
+FRESH = Watch()
+Look = GenerationStatus | FailedLook
+
+EVERY_LOOK: tuple[Look, ...] = (
+    status("PENDING"),
+    status("IN_PROGRESS", None),
+    status("MODERATING"),
+    status("IN_PROGRESS", LINK, LINK),
+    status("FAILED", reason="x"),
+    status("FINISHED", LINK),
+    status("FINISHED", LINK, LINK),
+    status("FINISHED", LINK, None),
+    status("FINISHED", None),
+    status("FINISHED"),
+    status("FINISHED", None, reason="x"),
+    status("FINISHED", LINK, reason="x"),
+    TRANSIENT,
+    FailedLook(trouble="transient", detail="x", retry_after_seconds=900.0),
+    THROTTLED,
+    FailedLook(trouble="throttled", detail="x", retry_after_seconds=30.0),
+    FailedLook(trouble="throttled", detail="x", retry_after_seconds=1e9),
+    FailedLook(trouble="missing", detail="x"),
+    FailedLook(trouble="refused", detail="x"),
+)
+EVERY_WATCH = tuple(
+    Watch(finished_epoch=finished, outage_epoch=outage)
+    for finished, outage in product((None, NOW, NOW - 119, NOW - 120, NOW - 9999), (None, NOW, NOW - 1799, NOW - 1800))
+)
+EVERY_RULE = tuple(
+    rules(num_images=images, deadline_epoch=NOW + left, poke_interval_seconds=interval)
+    for images, left, interval in product((None, 1, 2), (-100.0, 0.0, 0.5, 3600.0), (0.5, 300.0))
+)
+
+
+def every_case() -> Iterator[tuple[Look, Watch, Rules]]:
+    yield from product(EVERY_LOOK, EVERY_WATCH, EVERY_RULE)
+
+
+def outcome(look: Look, watch: Watch = FRESH, at: float = NOW, **changes: object) -> Outcome:
+    return decide(look, watch, rules(**changes), now_epoch=at, jitter=0.5)[0].outcome
+
+
+def waits(look: Look, watch: Watch = FRESH, jitter: float = 0.5, **changes: object) -> float:
+    verdict, _ = decide(look, watch, rules(**changes), now_epoch=NOW, jitter=jitter)
+    assert verdict.outcome == "wait"
+    return verdict.wait_seconds
+
+
+TABLE: list[tuple[str, Look, Watch, dict[str, object], Outcome]] = [
+    ("it has not begun", status("PENDING"), Watch(), {}, "wait"),
+    ("it is being made", status("IN_PROGRESS", None), Watch(), {}, "wait"),
+    ("links before FINISHED are not done", status("IN_PROGRESS", LINK), Watch(), {}, "wait"),
+    ("an unknown word is waiting", status("MODERATING"), Watch(), {}, "wait"),
+    ("it failed", status("FAILED"), Watch(), {}, "failed"),
+    ("it failed, late", status("FAILED"), Watch(), {"deadline_epoch": NOW - 1}, "failed"),
+    ("done", status("FINISHED", LINK), Watch(), {}, "done"),
+    ("done, late", status("FINISHED", LINK), Watch(), {"deadline_epoch": NOW - 1}, "done"),
+    ("done, of a bare id", status("FINISHED", LINK, LINK), Watch(), {"num_images": None}, "done"),
+    ("more than asked for is done", status("FINISHED", LINK, LINK), Watch(), {"num_images": 1}, "done"),
+    ("done with a remark", status("FINISHED", LINK, reason="one was slow"), Watch(), {}, "done"),
+    ("links not there yet", status("FINISHED", None), Watch(), {}, "wait"),
+    ("results not there yet", status("FINISHED"), Watch(), {}, "wait"),
+    ("results of a bare id not there yet", status("FINISHED"), Watch(), {"num_images": None}, "wait"),
+    ("one link not there yet", status("FINISHED", LINK, None), Watch(), {"num_images": 2}, "wait"),
+    ("one result not there yet", status("FINISHED", LINK), Watch(), {"num_images": 2}, "wait"),
+    ("an extra result without a link settles", status("FINISHED", LINK, None), Watch(), {"num_images": 1}, "wait"),
+    ("still settling", status("FINISHED", None), Watch(finished_epoch=NOW - 119.9), {}, "wait"),
+    ("settled without any link", status("FINISHED", None), Watch(finished_epoch=NOW - 120), {}, "unsettled"),
+    ("settled without results", status("FINISHED"), Watch(finished_epoch=NOW - 120), {}, "unsettled"),
+    ("settled with some", status("FINISHED", LINK, None), Watch(finished_epoch=NOW - 120), {"num_images": 2}, "done"),
+    ("settled with fewer", status("FINISHED", LINK), Watch(finished_epoch=NOW - 120), {"num_images": 2}, "done"),
+    ("no settling allowed", status("FINISHED", None), Watch(), {"settling_seconds": 0.0}, "unsettled"),
+    ("settling past the deadline", status("FINISHED", None), Watch(), {"deadline_epoch": NOW}, "late"),
+    ("finished without images", status("FINISHED", None, reason="x"), Watch(), {}, "failed"),
+    ("finished without results", status("FINISHED", reason="x"), Watch(), {}, "failed"),
+    ("no time left", status("IN_PROGRESS"), Watch(), {"deadline_epoch": NOW}, "late"),
+    ("some time left", status("IN_PROGRESS"), Watch(), {"deadline_epoch": NOW + 0.1}, "wait"),
+    ("an outage begins", TRANSIENT, Watch(), {}, "wait"),
+    ("an outage goes on", TRANSIENT, Watch(outage_epoch=NOW - 1799), {}, "wait"),
+    ("an outage takes too long", TRANSIENT, Watch(outage_epoch=NOW - 1800), {}, "lost"),
+    ("no time left in an outage", TRANSIENT, Watch(outage_epoch=NOW - 60), {"deadline_epoch": NOW}, "late"),
+    ("an answer after a long outage", status("IN_PROGRESS"), Watch(outage_epoch=NOW - 9999), {}, "wait"),
+    ("throttled", THROTTLED, Watch(), {}, "wait"),
+    ("throttled after a long outage", THROTTLED, Watch(outage_epoch=NOW - 9999), {}, "wait"),
+    ("no time left while throttled", THROTTLED, Watch(), {"deadline_epoch": NOW}, "late"),
+    ("the API does not know it", FailedLook(trouble="missing", detail="404"), Watch(), {}, "missing"),
+    ("the key is refused", FailedLook(trouble="refused", detail="401"), Watch(), {}, "refused"),
+]
+
+
+class TestTheTable:
+    @pytest.mark.parametrize(("look", "watch", "changes", "expected"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
+    def test_a_look_means(self, look: Look, watch: Watch, changes: dict[str, object], expected: Outcome) -> None:
+        assert outcome(look, watch, **changes) == expected
+
+
+class TestWhatAlwaysHolds:
+    def test_a_wait_never_reaches_past_the_deadline_and_never_stands_still(self) -> None:
+        for look, watch, rule in every_case():
+            for jitter in JITTERS:
+                verdict, _ = decide(look, watch, rule, now_epoch=NOW, jitter=jitter)
+                if verdict.outcome == "wait":
+                    assert 0 < verdict.wait_seconds <= rule.deadline_epoch - NOW, (look, watch, rule)
+                else:
+                    assert verdict.wait_seconds == 0
+
+    def test_jitter_changes_how_long_to_wait_and_nothing_else(self) -> None:
+        for look, watch, rule in every_case():
+            seen = {(_told(verdict), remembered) for verdict, remembered in _with_every_jitter(look, watch, rule)}
+            assert len(seen) == 1, (look, watch, rule)
+
+    def test_a_429_never_ends_a_wait_before_its_deadline(self) -> None:
+        for look, watch, rule in every_case():
+            if isinstance(look, FailedLook) and look.trouble == "throttled":
+                verdict, _ = decide(look, watch, rule, now_epoch=NOW, jitter=0.5)
+                assert verdict.outcome == ("late" if rule.deadline_epoch <= NOW else "wait")
+
+    def test_only_waiting_can_be_late(self) -> None:
+        for look, watch, rule in every_case():
+            verdict, _ = decide(look, watch, rule, now_epoch=NOW, jitter=0.5)
+            in_time, _ = decide(look, watch, rules(num_images=rule.num_images), now_epoch=NOW, jitter=0.5)
+            if verdict.outcome != in_time.outcome:
+                assert (verdict.outcome, in_time.outcome) == ("late", "wait")
+
+    def test_only_failed_is_said_to_be_refunded(self) -> None:
+        for look, watch, rule in every_case():
+            verdict, _ = decide(look, watch, rule, now_epoch=NOW, jitter=0.5)
+            assert verdict.refunded == (isinstance(look, GenerationStatus) and look.status == "FAILED")
+
+    def test_an_unanswered_wait_ends_by_itself(self) -> None:
+        for look in EVERY_LOOK:
+            watch, now, rule = Watch(), NOW, rules(deadline_epoch=NOW + 7200, num_images=2)
+            for _ in range(2000):
+                verdict, watch = decide(look, watch, rule, now_epoch=now, jitter=0.9)
+                if verdict.outcome != "wait":
+                    break
+                now += verdict.wait_seconds
+            assert verdict.outcome != "wait"
+            assert now <= rule.deadline_epoch
+
+
+class TestHowLongToWait:
+    def test_an_interval_varies_by_a_tenth_to_each_side(self) -> None:
+        assert [waits(status("PENDING"), jitter=jitter) for jitter in (0.0, 0.5, 1.0)] == pytest.approx([9.0, 10.0, 11.0])
+
+    def test_the_last_wait_is_cut_to_the_deadline(self) -> None:
+        assert waits(status("PENDING"), deadline_epoch=NOW + 3) == 3
+
+    def test_the_end_of_the_settling_window_is_looked_at(self) -> None:
+        assert waits(status("FINISHED", None), Watch(finished_epoch=NOW - 117)) == 3
+
+    @pytest.mark.parametrize("trouble", ["throttled", "transient"])
+    def test_retry_after_is_waited_for_even_when_longer_than_the_interval(self, trouble: str) -> None:
+        asked = FailedLook(trouble=trouble, detail="x", retry_after_seconds=42.0)  # type: ignore[arg-type]
+        assert waits(asked) == 42.0
+
+    def test_a_shorter_retry_after_does_not_shorten_the_interval(self) -> None:
+        assert waits(FailedLook(trouble="throttled", detail="x", retry_after_seconds=1.0)) == 10.0
+
+    def test_a_retry_after_of_ages_is_cut_to_the_deadline(self) -> None:
+        assert waits(FailedLook(trouble="throttled", detail="x", retry_after_seconds=float("inf"))) == 3600
+
+
+class TestMemory:
+    def test_the_settling_window_begins_with_the_first_finished(self) -> None:
+        _, watch = decide(status("FINISHED", None), Watch(), rules(), now_epoch=NOW, jitter=0.5)
+        verdict, watch = decide(status("FINISHED", None), watch, rules(), now_epoch=NOW + 119, jitter=0.5)
+        assert (verdict.outcome, verdict.wait_seconds) == ("wait", 1)
+        verdict, _ = decide(status("FINISHED", None), watch, rules(), now_epoch=NOW + 120, jitter=0.5)
+        assert verdict.outcome == "unsettled"
+
+    def test_an_outage_while_settling_does_not_restart_the_window(self) -> None:
+        _, watch = decide(status("FINISHED", None), Watch(), rules(), now_epoch=NOW, jitter=0.5)
+        _, watch = decide(TRANSIENT, watch, rules(), now_epoch=NOW + 60, jitter=0.5)
+        assert outcome(status("FINISHED", None), watch, at=NOW + 121) == "unsettled"
+
+    def test_an_outage_is_noted_once_and_its_end_with_its_length(self) -> None:
+        notes, watch = [], Watch()
+        for second, look in enumerate([TRANSIENT, TRANSIENT, THROTTLED, TRANSIENT, status("IN_PROGRESS"), status("IN_PROGRESS")]):
+            verdict, watch = decide(look, watch, rules(), now_epoch=NOW + 60 * second, jitter=0.5)
+            notes.append(verdict.note)
+        assert [note for note in notes if note] == [
+            "The API cannot be asked (503); waiting for it.",
+            "The API answers again after 240 s.",
+        ]
+
+    def test_each_outage_has_a_budget_of_its_own(self) -> None:
+        _, watch = decide(TRANSIENT, Watch(), rules(), now_epoch=NOW, jitter=0.5)
+        _, watch = decide(status("IN_PROGRESS"), watch, rules(), now_epoch=NOW + 1000, jitter=0.5)
+        assert outcome(TRANSIENT, watch, at=NOW + 1900) == "wait"
+
+    def test_the_end_of_an_outage_is_noted_whatever_the_answer_says(self) -> None:
+        verdict, _ = decide(status("FAILED"), Watch(outage_epoch=NOW - 60), rules(), now_epoch=NOW, jitter=0.5)
+        assert (verdict.outcome, verdict.note) == ("failed", "The API answers again after 60 s.")
+
+    def test_an_unknown_status_is_noted_once(self) -> None:
+        first, watch = decide(status("MODERATING"), Watch(), rules(), now_epoch=NOW, jitter=0.5)
+        second, watch = decide(status("MODERATING"), watch, rules(), now_epoch=NOW, jitter=0.5)
+        third, _ = decide(status("UPSCALING"), watch, rules(), now_epoch=NOW, jitter=0.5)
+        assert [bool(verdict.note) for verdict in (first, second, third)] == [True, False, True]
+
+    def test_a_lost_wait_says_for_how_long_and_why(self) -> None:
+        verdict, _ = decide(TRANSIENT, Watch(outage_epoch=NOW - 1800), rules(), now_epoch=NOW, jitter=0.5)
+        assert verdict.detail == "The API could not be asked for 1800 s, last: 503."
+
+
+class TestTheFirstPollOfATrigger:
+    @pytest.mark.parametrize(
+        ("elapsed", "images", "interval", "expected"),
+        [
+            (0.0, 1, 10.0, 20.0),
+            (0.0, None, 10.0, 20.0),
+            (0.0, 6, 10.0, 120.0),
+            (15.0, 1, 10.0, 5.0),
+            (18.0, 1, 10.0, 5.0),
+            (9999.0, 6, 10.0, 5.0),
+            (0.0, 1, 5.0, 20.0),
+            (0.0, 1, 0.5, 0.5),
+            (9999.0, 1, 4.9, 4.9),
+        ],
+    )
+    def test_it_is_when_the_job_can_be_ready_but_not_below_five_seconds_unless_the_user_polls_faster(
+        self, elapsed: float, images: int | None, interval: float, expected: float
+    ) -> None:
+        seconds = first_poll_seconds(elapsed_seconds=elapsed, num_images=images, poke_interval_seconds=interval)
+        assert seconds == expected
+
+
+def _with_every_jitter(look: Look, watch: Watch, rule: Rules) -> Iterator[tuple[Verdict, Watch]]:
+    return (decide(look, watch, rule, now_epoch=NOW, jitter=jitter) for jitter in JITTERS)
+
+
+def _told(verdict: Verdict) -> tuple[object, ...]:
+    return verdict.outcome, verdict.detail, verdict.note, verdict.refunded

@@ -1,0 +1,179 @@
+"""One folder: created once, replaced in one step, and in doubt an error."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+from typing import Any
+
+import pytest
+
+from airflow_provider_seedream.exceptions import SeedreamInputError
+from airflow_provider_seedream.storage import Folder, check_destination
+from tests.unit.stores import StoreError, answer_lost, attached_store, refused, repeated
+
+RACERS = 16
+
+
+class TestDestinations:
+    @pytest.mark.parametrize(
+        ("uri", "read_as"),
+        [
+            ("s3://conn@bucket/a/", "s3://conn@bucket/a"),
+            (" gs://bucket ", "gs://bucket"),
+            ("file:///data/out", "file:///data/out"),
+            ("/data/out//", "/data/out"),
+            ("abfs://c@account/a b/ü..x", "abfs://c@account/a b/ü..x"),
+        ],
+    )
+    def test_a_storage_uri_or_an_absolute_path_is_taken(self, uri: str, read_as: str) -> None:
+        assert check_destination(uri) == read_as
+
+    @pytest.mark.parametrize(
+        "uri",
+        [
+            None,
+            "",
+            "  ",
+            7,
+            "out",
+            "./out",
+            "file://out",
+            "https://bucket/x",
+            "http://x",
+            "data:text/plain,x",
+            "s3://b/../x",
+            "s3://b/x?y=1",
+            "/a/..",
+        ],
+    )
+    def test_what_cannot_keep_images_is_refused(self, uri: Any) -> None:
+        with pytest.raises(SeedreamInputError, match="destination"):
+            check_destination(uri)
+
+
+class TestAnyStorage:
+    def test_a_created_file_is_there_and_is_not_created_twice(self, destination: str) -> None:
+        folder = Folder(destination)
+        assert folder.create("a/b.json", b"one")
+        assert not folder.create("a/b.json", b"two")
+        assert folder.read("a/b.json") == b"one"
+
+    def test_of_racing_writers_one_wins(self, destination: str) -> None:
+        start = Barrier(RACERS)
+
+        def race(number: int) -> bool:
+            folder = Folder(destination)
+            start.wait()
+            return folder.create("claim.json", b"%d" % number)
+
+        with ThreadPoolExecutor(RACERS) as pool:
+            won = list(pool.map(race, range(RACERS)))
+        assert won.count(True) == 1
+        assert Folder(destination).read("claim.json") == b"%d" % won.index(True)
+
+    def test_the_same_bytes_again_count_as_created(self, destination: str) -> None:
+        folder = Folder(destination)
+        assert [folder.create("a.png", b"same") for _ in range(2)] == [True, True]
+
+    def test_replacing_needs_no_file_before(self, destination: str) -> None:
+        folder = Folder(destination)
+        for content in (b"one", b"two"):
+            folder.replace("a/b.json", content)
+            assert folder.read("a/b.json") == content
+
+    def test_what_surely_is_not_there_is_none(self, destination: str) -> None:
+        folder = Folder(destination)
+        assert folder.read("none.json") is None
+        assert folder.size_bytes("none.json") is None
+
+    def test_a_size_is_known_without_reading(self, destination: str) -> None:
+        folder = Folder(destination)
+        folder.create("a.png", b"12345")
+        assert folder.size_bytes("a.png") == 5
+
+    def test_deleting_twice_is_no_error(self, destination: str) -> None:
+        folder = Folder(destination)
+        folder.create("a.json", b"x")
+        for _ in range(2):
+            folder.delete("a.json")
+        assert folder.read("a.json") is None
+
+    @pytest.mark.parametrize("name", ["a b.json", "ü.json", "a#b.json", "100%.json", "[x].json", "a*b.json"])
+    def test_a_name_means_itself(self, destination: str, name: str) -> None:
+        folder = Folder(destination)
+        folder.create(name, b"x")
+        assert folder.read(name) == b"x"
+        assert folder.read("axb.json") is None
+
+    def test_a_uri_names_a_file_under_the_folder(self, destination: str) -> None:
+        assert Folder(f"{destination}/").uri("a/b.json") == f"{destination}/a/b.json"
+
+
+class TestADisk:
+    def test_nothing_but_finished_files_is_left(self, tmp_path: Path) -> None:
+        folder = Folder(f"file://{tmp_path}")
+        folder.create("a.json", b"one")
+        folder.create("a.json", b"two")
+        folder.replace("a.json", b"three")
+        assert os.listdir(tmp_path) == ["a.json"]
+
+    def test_a_plain_path_is_a_folder_too(self, tmp_path: Path) -> None:
+        Folder(str(tmp_path)).create("a.json", b"one")
+        assert (tmp_path / "a.json").read_bytes() == b"one"
+
+    def test_an_empty_file_is_there(self, tmp_path: Path) -> None:
+        (tmp_path / "a.json").touch()
+        assert Folder(str(tmp_path)).read("a.json") == b""
+
+    def test_a_directory_in_the_way_is_an_error_and_not_nothing(self, tmp_path: Path) -> None:
+        (tmp_path / "a.json").mkdir()
+        with pytest.raises(OSError):
+            Folder(str(tmp_path)).read("a.json")
+        with pytest.raises(OSError):
+            Folder(str(tmp_path)).create("a.json", b"x")
+
+    def test_a_failed_write_leaves_nothing(self, tmp_path: Path) -> None:
+        (tmp_path / "a.json").mkdir()
+        with pytest.raises(OSError):
+            Folder(str(tmp_path)).replace("a.json", b"x")
+        assert os.listdir(tmp_path) == ["a.json"]
+
+
+class TestAnObjectStore:
+    def test_a_put_that_was_repeated_by_the_stores_client_is_ours(self) -> None:
+        uri, store = attached_store()
+        store.trouble("pipe", repeated)
+        assert Folder(uri).create("claim.json", b"my token")
+
+    def test_a_put_whose_answer_was_lost_is_ours(self) -> None:
+        uri, store = attached_store()
+        store.trouble("pipe", answer_lost)
+        assert Folder(uri).create("claim.json", b"my token")
+
+    def test_a_put_that_was_refused_is_an_error(self) -> None:
+        uri, store = attached_store()
+        store.trouble("pipe", refused)
+        with pytest.raises(StoreError):
+            Folder(uri).create("claim.json", b"x")
+        assert Folder(uri).read("claim.json") is None
+
+    def test_a_loser_that_cannot_read_the_winner_is_an_error(self) -> None:
+        uri, store = attached_store()
+        Folder(uri).create("claim.json", b"theirs")
+        store.trouble("cat", refused)
+        with pytest.raises(StoreError):
+            Folder(uri).create("claim.json", b"mine")
+
+    def test_a_read_that_fails_is_an_error_and_not_nothing(self) -> None:
+        uri, store = attached_store()
+        store.trouble("cat", refused)
+        with pytest.raises(StoreError):
+            Folder(uri).read("claim.json")
+
+    def test_creating_takes_one_request(self) -> None:
+        uri, store = attached_store()
+        Folder(uri).create("a.png", b"x")
+        assert store.calls == ["pipe"]
