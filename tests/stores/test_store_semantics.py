@@ -1,0 +1,186 @@
+"""What the ledger and the landing build on, asked of every kind of store: file://, a real S3, GCS and Azure."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier, Event
+from typing import TypeVar
+
+import pytest
+
+from airflow_provider_seedream.storage import Folder
+from tests.stores.servers import Place
+
+RACERS = 16
+MEGABYTE = 1_000_000
+Result = TypeVar("Result")
+
+
+def race(act: Callable[[int], Result]) -> list[Result]:
+    """Let all racers go at the same moment; what each of them got."""
+    start = Barrier(RACERS)
+
+    def run(racer: int) -> Result:
+        start.wait()
+        return act(racer)
+
+    with ThreadPoolExecutor(RACERS) as racers:
+        return list(racers.map(run, range(RACERS)))
+
+
+def in_another_process(code: str, uri: str) -> None:
+    """What somebody else does to the folder: nothing this process caches can know of it."""
+    program = f"from airflow_provider_seedream.storage import Folder\nfolder = Folder({uri!r})\n{code}"
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, env=dict(os.environ), timeout=120)
+
+
+def list_folder(folder: Folder) -> None:
+    """List it as other code in a worker would, through the same cached file system of Airflow's."""
+    from airflow.sdk import ObjectStoragePath
+
+    path = ObjectStoragePath(folder.base)
+    path.fs.ls(path.path)
+
+
+class TestCreate:
+    def test_of_racing_creates_exactly_one_wins(self, store: Place) -> None:
+        won = race(lambda racer: Folder(store.uri).create("ledger/key.json", b"racer %d" % racer))
+
+        assert won.count(True) == 1
+        assert Folder(store.uri).read("ledger/key.json") == b"racer %d" % won.index(True)
+
+    def test_what_is_there_is_not_touched(self, store: Place) -> None:
+        folder = Folder(store.uri)
+        assert folder.create("key.json", b"first")
+
+        assert not folder.create("key.json", b"second, and longer")
+        assert folder.read("key.json") == b"first"
+
+    def test_meeting_ones_own_file_again_is_a_win(self, store: Place) -> None:
+        folder = Folder(store.uri)
+        assert folder.create("key.json", b"mine")
+
+        assert folder.create("key.json", b"mine"), "a client repeats a PUT whose answer was lost"
+
+    def test_a_deleted_file_can_be_created_again(self, store: Place) -> None:
+        folder = Folder(store.uri)
+        folder.create("key.json", b"first")
+        folder.delete("key.json")
+        assert folder.read("key.json") is None
+
+        assert folder.create("key.json", b"second")
+
+    def test_an_unknown_bucket_is_an_error_and_never_a_claim(self, store: Place) -> None:
+        if store.no_bucket_uri is None:
+            pytest.skip("file:// makes its folders")
+        with pytest.raises(Exception):  # noqa: B017 - of whatever class: each store has its own
+            Folder(store.no_bucket_uri).create("key.json", b"claim")
+
+
+class TestReplace:
+    def test_a_reader_sees_the_old_or_the_new_file_and_nothing_between(self, store: Place) -> None:
+        versions = [bytes([letter]) * 4 * MEGABYTE for letter in b"ab"]
+        folder, done = Folder(store.uri), Event()
+        folder.replace("image.png", versions[0])
+
+        def read_until_done() -> set[int]:
+            seen = set()
+            while not done.is_set():
+                data = folder.read("image.png")
+                seen.add(versions.index(data) if data in versions else -1)
+            return seen
+
+        with ThreadPoolExecutor(2) as readers:
+            seen = [readers.submit(read_until_done) for _ in range(2)]
+            for version in range(12):
+                folder.replace("image.png", versions[version % 2])
+            done.set()
+
+        assert {version for each in seen for version in each.result()} <= {0, 1}
+
+    def test_a_new_file_is_absent_until_it_is_whole(self, store: Place) -> None:
+        image, folder, done = b"x" * 16 * MEGABYTE, Folder(store.uri), Event()
+
+        def sizes_until_done() -> set[int | None]:
+            seen = set()
+            while not done.is_set():
+                seen.add(folder.size_bytes("image.png"))
+            return seen
+
+        with ThreadPoolExecutor(1) as reader:
+            seen = reader.submit(sizes_until_done)
+            folder.replace("image.png", image)
+            done.set()
+
+        assert seen.result() <= {None, len(image)}
+        assert folder.read("image.png") == image
+
+    def test_many_threads_land_at_once(self, store: Place) -> None:
+        folder = Folder(store.uri)
+        images = {f"image_{racer}.png": bytes([ord("a") + racer]) * MEGABYTE for racer in range(RACERS)}
+
+        race(lambda racer: folder.replace(f"image_{racer}.png", images[f"image_{racer}.png"]))
+
+        assert {name: folder.read(name) for name in images} == images
+
+
+class TestRead:
+    def test_what_is_not_there_is_none(self, store: Place) -> None:
+        folder = Folder(store.uri)
+
+        assert folder.read("key.json") is None
+        assert folder.size_bytes("key.json") is None
+        folder.delete("key.json")
+
+    def test_what_may_not_be_read_is_an_error_and_never_none(self, store: Place) -> None:
+        if store.kind != "file":
+            Folder(store.uri).create("there.json", b"record")
+        for name in ("there.json", "missing.json"):
+            with pytest.raises(Exception) as refused:
+                Folder(store.forbidden_uri).read(name)
+            assert not isinstance(refused.value, FileNotFoundError)
+
+    def test_what_may_not_be_written_is_an_error(self, store: Place) -> None:
+        with pytest.raises(Exception) as refused:
+            Folder(store.forbidden_uri).create("key.json", b"claim")
+        assert not isinstance(refused.value, FileExistsError)
+
+    def test_an_earlier_listing_does_not_answer_for_the_store(self, store: Place) -> None:
+        folder = Folder(store.uri)
+        folder.create("old.json", b"old")
+        list_folder(folder)
+
+        in_another_process("folder.create('new.json', b'new'); folder.delete('old.json')", store.uri)
+
+        assert folder.read("new.json") == b"new"
+        assert folder.size_bytes("new.json") == 3
+        assert folder.read("old.json") is None
+        assert folder.size_bytes("old.json") is None
+
+    def test_a_file_that_was_missing_is_found_once_somebody_made_it(self, store: Place) -> None:
+        folder = Folder(store.uri)
+        assert folder.read("late.json") is None
+        assert folder.size_bytes("late.json") is None
+
+        in_another_process("folder.create('late.json', b'late')", store.uri)
+
+        assert folder.read("late.json") == b"late"
+        assert not folder.create("late.json", b"too late")
+
+    @pytest.mark.parametrize("name", ["a/b/c.json", "watch #1, 100% ü?.png", "under_score-1.thumb.webp"])
+    def test_names_are_kept_to_the_letter(self, store: Place, name: str) -> None:
+        folder = Folder(store.uri)
+
+        assert folder.create(name, b"data")
+        assert folder.read(name) == b"data"
+        assert folder.size_bytes(name) == 4
+
+    def test_an_empty_file_is_not_a_missing_one(self, store: Place) -> None:
+        folder = Folder(store.uri)
+        folder.replace("empty.json", b"")
+
+        assert folder.read("empty.json") == b""
