@@ -7,6 +7,8 @@ import os
 import shutil
 import tempfile
 
+pytest_plugins = ["tests.airflow.fixtures"]  # one Airflow for all folders of tests, not one for each
+
 if "AIRFLOW_HOME" not in os.environ or not os.environ.get("SEEDREAM_TEST_HOME"):
     home = tempfile.mkdtemp(prefix="seedream-tests-")
     atexit.register(shutil.rmtree, home, ignore_errors=True)
