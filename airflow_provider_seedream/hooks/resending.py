@@ -8,25 +8,30 @@
 | POST: 408, 303, 5xx, 2xx without an id          | perhaps accepted and charged  | never           |
 | POST: anything else after the body began        | perhaps accepted and charged  | never           |
 | GET: connection trouble, timeout, 5xx, no JSON  | nothing that costs            | yes             |
-| GET: 4xx                                        | nothing that costs            | no              |
+| GET: 429                                        | nothing that costs            | yes, as late as it asks for |
+| GET: any other 4xx                              | nothing that costs            | no              |
 
 Retrying repeats one failed call within seconds; asking again later is polling, and lives elsewhere.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 import tenacity
 
 from airflow_provider_seedream.exceptions import (
     SeedreamConnectionError,
     SeedreamError,
+    SeedreamRateLimitError,
     SeedreamResponseError,
     SeedreamServerError,
 )
 from airflow_provider_seedream.submissions import Submission
 
 DEFAULT_MAX_ATTEMPTS = 4
+MAX_THROTTLED_SECONDS = 3600.0  # status calls may count against the rate limit, and a 429 on one must not fail a task
 _POST_SAFE = (SeedreamConnectionError,)
 _GET_SAFE = (SeedreamConnectionError, SeedreamServerError, SeedreamResponseError)
 _log = logging.getLogger(__name__)
@@ -58,9 +63,10 @@ def post_retrying(max_attempts: int) -> tenacity.Retrying:
     return _retrying(_POST_SAFE, max_attempts)
 
 
-def get_retrying(max_attempts: int) -> tenacity.Retrying:
-    """Repeats a GET that got no usable answer."""
-    return _retrying(_GET_SAFE, max_attempts)
+def get_retrying(max_attempts: int) -> Callable[..., Any]:
+    """Repeats a GET that got no usable answer, and waits out 429s, which count as no attempt. With one attempt neither."""
+    repeating = _retrying(_GET_SAFE, max_attempts)
+    return repeating if max_attempts == 1 else partial(_throttled(), repeating)
 
 
 def _retrying(errors: tuple[type[SeedreamError], ...], max_attempts: int) -> tenacity.Retrying:
@@ -71,3 +77,19 @@ def _retrying(errors: tuple[type[SeedreamError], ...], max_attempts: int) -> ten
         before_sleep=tenacity.before_sleep_log(_log, logging.WARNING),
         reraise=True,
     )
+
+
+def _throttled() -> tenacity.Retrying:
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(SeedreamRateLimitError),
+        stop=tenacity.stop_after_delay(MAX_THROTTLED_SECONDS),
+        wait=_turn_seconds,
+        before_sleep=tenacity.before_sleep_log(_log, logging.INFO),
+        reraise=True,
+    )
+
+
+def _turn_seconds(state: tenacity.RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    asked = getattr(error, "retry_after_seconds", None) or 0.0
+    return float(asked + tenacity.wait_random_exponential(multiplier=0.5, max=10)(state))
