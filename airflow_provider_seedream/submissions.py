@@ -17,6 +17,7 @@ from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.images import ImageFacts, inspect_image
 
 _TEMPLATE = re.compile(r"\{\{|\{%|\{#")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _NAME = re.compile(r"[^\W_.][\w.\- ]{0,149}")
 _B64_CHUNK = 3 * 256 * 1024  # a multiple of 3, so that the chunks' base64 can be joined
 
@@ -122,6 +123,13 @@ def is_template(value: Any) -> bool:
     return isinstance(value, str) and _TEMPLATE.search(value) is not None
 
 
+def is_static(value: Any) -> bool:
+    """Whether a value is final when the DAG is parsed: plain data without templates, nothing that resolves later."""
+    if isinstance(value, dict | list | tuple):
+        return all(is_static(item) for item in (value.values() if isinstance(value, dict) else value))
+    return value is None or (isinstance(value, str | int | float) and not is_template(value))
+
+
 def build_submission(
     *,
     kind: Kind,
@@ -156,6 +164,8 @@ def check_prompt(value: Any) -> str:
         raise SeedreamInputError(f"prompt must be a string, not {type(value).__name__}.")
     if not value.strip():
         raise SeedreamInputError("prompt must not be blank.")
+    if _SURROGATE.search(value):  # neither the ledger's UTF-8 nor the API can hold it
+        raise SeedreamInputError("prompt must be text; it holds half of a surrogate pair, which is no character.")
     return value
 
 
@@ -188,9 +198,9 @@ def check_name(value: Any) -> str | None:
     """A bare file stem, or None for the default (the seedream task id)."""
     if value is None:
         return None
-    if not isinstance(value, str) or _NAME.fullmatch(value) is None or value != value.strip():
+    if not isinstance(value, str) or _NAME.fullmatch(value) is None or value != value.strip() or len(value.encode()) > 150:
         raise SeedreamInputError(
-            "name must be a bare file name of 1 to 150 letters, digits, '-', '_', '.' or spaces, "
+            "name must be a bare file name of 1 to 150 bytes: letters, digits, '-', '_', '.' or spaces, "
             f"beginning with a letter or digit; got {_short(value)}."
         )
     return value

@@ -26,6 +26,7 @@ from airflow_provider_seedream.sensors.waiting import (
     OnPartial,
     WaitingOperator,
     as_seconds,
+    check_max_image_bytes,
     check_on_partial,
     describe_task,
 )
@@ -41,6 +42,7 @@ from airflow_provider_seedream.submissions import (
     check_safety,
     check_seed,
     check_take,
+    is_static,
     is_template,
 )
 
@@ -135,7 +137,7 @@ class SeedreamGenerateOperator(WaitingOperator):
         self.poke_interval = as_seconds("poke_interval", poke_interval)
         self.timeout = as_seconds("timeout", timeout)
         self.on_partial = check_on_partial(on_partial)
-        self.max_image_bytes = max_image_bytes
+        self.max_image_bytes = check_max_image_bytes(max_image_bytes)
         self.settling_seconds = as_seconds("settling_seconds", settling_seconds)
         self._check_static_fields()
 
@@ -217,7 +219,7 @@ class SeedreamGenerateOperator(WaitingOperator):
         fields = {field: getattr(self, field) for field in self.template_fields}
         self._literal_fields = [field for field, value in fields.items() if isinstance(value, _LITERAL)]
         for field, check in _CHECKS.items():
-            if field in fields and _is_static(fields[field]):
+            if field in fields and is_static(fields[field]):
                 check(fields[field])
 
     def _check_rendered_fields(self) -> None:
@@ -246,10 +248,3 @@ class SeedreamEditOperator(SeedreamGenerateOperator):
 
     def _sources(self) -> tuple[Source, ...]:
         return read_sources(self.images)
-
-
-def _is_static(value: Any) -> bool:
-    """Whether a value is final when the DAG is parsed: plain data without templates, nothing that resolves later."""
-    if isinstance(value, dict | list | tuple):
-        return all(_is_static(item) for item in (value.values() if isinstance(value, dict) else value))
-    return value is None or (isinstance(value, str | int | float) and not is_template(value))

@@ -25,10 +25,11 @@ from airflow_provider_seedream.sensors.waiting import (
     OnPartial,
     WaitingOperator,
     as_seconds,
+    check_max_image_bytes,
     check_on_partial,
 )
 from airflow_provider_seedream.storage import check_destination
-from airflow_provider_seedream.submissions import check_name, is_template
+from airflow_provider_seedream.submissions import check_name, is_static, is_template
 
 try:
     from airflow.sdk.exceptions import AirflowRescheduleException
@@ -81,9 +82,11 @@ class SeedreamGenerationSensor(WaitingOperator, BaseSensorOperator):
         self.name = name
         self.seedream_conn_id = seedream_conn_id
         self.on_partial = check_on_partial(on_partial)
-        self.max_image_bytes = max_image_bytes
+        self.max_image_bytes = check_max_image_bytes(max_image_bytes)
         self.settling_seconds = as_seconds("settling_seconds", settling_seconds)
         self.deferrable = deferrable
+        if is_static(generation):
+            _check_generation(generation)
         if isinstance(destination, str) and not is_template(destination):
             check_destination(destination)
         if isinstance(name, str) and not is_template(name):
@@ -108,16 +111,8 @@ class SeedreamGenerationSensor(WaitingOperator, BaseSensorOperator):
         return first.timestamp() if first else times.now_epoch()
 
     def _generation(self) -> Generation:
-        given = self.generation
-        if isinstance(given, dict):
-            known = Generation.from_dict(given)
-        elif contract.is_seedream_task_id(given):
-            known = self._bare(given)
-        else:
-            raise SeedreamInputError(
-                "generation must be what a Seedream operator returned (write `generation=submit.output`) "
-                f"or a bare seedream task id; got {str(given)[:80]!r}."
-            )
+        given = _check_generation(self.generation)
+        known = given if isinstance(given, Generation) else self._bare(given)
         destination = check_destination(self.destination) if self.destination else known.destination
         return known.at(destination=destination, name=check_name(self.name) or known.name)
 
@@ -147,3 +142,15 @@ class SeedreamGenerationSensor(WaitingOperator, BaseSensorOperator):
             if self.never_fail:
                 raise AirflowSkipException(f"Skipped because of never_fail: {error}") from error
             raise
+
+
+def _check_generation(value: Any) -> Generation | str:
+    """A Generation, or a bare id."""
+    if isinstance(value, dict):
+        return Generation.from_dict(value)
+    if not contract.is_seedream_task_id(value):
+        raise SeedreamInputError(
+            "generation must be what a Seedream operator returned (write `generation=submit.output`) "
+            f"or a bare seedream task id; got {str(value)[:80]!r}."
+        )
+    return value

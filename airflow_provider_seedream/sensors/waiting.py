@@ -4,6 +4,7 @@ The deferred and the synchronous wait share everything but where they sleep. Imp
 when it runs: this module is loaded with every DAG.
 """
 
+import math
 import time
 from datetime import timedelta
 from random import random
@@ -160,11 +161,17 @@ def describe_task(context: Context) -> dict[str, Any]:
 
 
 def as_seconds(field: str, value: timedelta | float) -> float:
-    """:raises SeedreamInputError: unless it is a non-negative duration."""
+    """:raises SeedreamInputError: unless it is a finite, non-negative duration: a trigger's arguments are JSON."""
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 0:
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not (math.isfinite(seconds) and seconds >= 0):
         raise SeedreamInputError(f"{field} must be a timedelta or a number of seconds, 0 or more.")
     return float(seconds)
+
+
+def check_max_image_bytes(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise SeedreamInputError(f"max_image_bytes must be an integer of at least 1; got {value!r}.")
+    return value
 
 
 def check_on_partial(value: Any) -> OnPartial:
