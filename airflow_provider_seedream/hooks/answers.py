@@ -42,7 +42,7 @@ def read_json(body: bytes) -> Any:
     """:raises SeedreamResponseError: when the body of a 2xx is no JSON."""
     try:
         return json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise SeedreamResponseError("The API answered with something that is no JSON.") from None
 
 
@@ -50,7 +50,7 @@ def error_from_answer(status_code: int, headers: Mapping[str, str], body: bytes,
     """The error that an answer outside 2xx means."""
     if status_code < 400:
         return SeedreamResponseError(f"The API answered with a redirect ({status_code}); redirects are not followed.")
-    code, message = _code_and_message(body)
+    code, message = _code_and_message(body.replace(key.encode(), b"***"))  # before anything of it is cut or changed
     text = f"The API answered {status_code}" + (f" {code}" if code else "") + (f": {message}" if message else "")
     fallback = SeedreamServerError if status_code >= 500 else SeedreamBadRequestError
     return _CLASSES.get(status_code, fallback)(
@@ -75,7 +75,7 @@ def _retry_after_seconds(value: str | None, now_epoch: float) -> float | None:
     """Seconds, or an HTTP date; None for anything else."""
     if not value:
         return None
-    if value.strip().isdigit():
+    if value.strip().isdecimal():
         return float(value)
     try:
         instant = parsedate_to_datetime(value)
@@ -88,7 +88,7 @@ def _code_and_message(body: bytes) -> tuple[str | None, str]:
     """The code and the message in any of the contract's shapes, in any case; plain text and HTML are cut short."""
     try:
         fields = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         fields = None
     if not isinstance(fields, dict):
         text = body[:2000].decode("utf-8", "replace")
@@ -109,7 +109,8 @@ def _flat(message: Any) -> str:
     if isinstance(message, list):
         return "; ".join(_flat(item) for item in message)
     if isinstance(message, dict) and "msg" in message:
-        return f"{'.'.join(map(str, message.get('loc', [])))}: {message['msg']}"
+        where = message.get("loc")
+        return f"{'.'.join(map(str, where if isinstance(where, list) else [where]))}: {_flat(message['msg'])}"
     if isinstance(message, dict):
         return "; ".join(f"{name}: {_flat(value)}" for name, value in message.items())
     return "" if message is None else str(message)

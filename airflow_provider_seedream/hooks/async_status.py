@@ -4,6 +4,7 @@ GETs only. Shares the settings and the classification of answers with the hook, 
 """
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -93,4 +94,5 @@ def _ssl_option(verify: bool | str) -> Any:
         return verify
     import ssl
 
-    return ssl.create_default_context(cafile=verify)
+    is_folder = os.path.isdir(verify)
+    return ssl.create_default_context(cafile=None if is_folder else verify, capath=verify if is_folder else None)

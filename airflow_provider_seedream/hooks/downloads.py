@@ -61,7 +61,6 @@ class Downloads:
         )
         with requests.Session() as session:
             session.auth = _no_auth
-            session.verify = self._verify
             try:
                 body: bytes = retrying(self._fetch_once, session, link)
             except _Transient as error:  # the caller's error tree has public names only
@@ -82,7 +81,14 @@ class Downloads:
 
     def _get(self, session: requests.Session, link: str) -> requests.Response:
         headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
-        return session.get(link, headers=headers, timeout=self._timeout, stream=True, allow_redirects=False)
+        return session.get(
+            link,
+            headers=headers,
+            timeout=self._timeout,
+            verify=self._verify,  # here, as a session's own yields to the environment's
+            stream=True,
+            allow_redirects=False,
+        )
 
     def _body(self, answer: requests.Response) -> bytes:
         host = _host(answer.url)

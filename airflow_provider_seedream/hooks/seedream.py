@@ -79,7 +79,7 @@ class SeedreamHook(BaseHook):
         """A session that carries the key: for the API host alone."""
         session = requests.Session()
         session.auth = _BearerAuth(self.settings)
-        session.verify = self.settings.verify
+        session.verify = self.settings.verify  # for users' own calls; ours name it each time, else the environment would win
         return session
 
     def submit(self, submission: Submission) -> Accepted:
@@ -167,11 +167,12 @@ class SeedreamHook(BaseHook):
                 headers={"Content-Type": "application/json"},
                 timeout=(CONNECT_TIMEOUT_SECONDS, read_seconds),
                 allow_redirects=False,
+                verify=self.settings.verify,
             )
             return answer.status_code, answer.headers, answer.content
 
     def _post_error(self, error: Exception, body: SubmissionBody) -> SeedreamError:
-        what = f"{type(error).__name__}: {error}"[:300].replace(self.settings.key, "***")
+        what = f"{type(error).__name__}: {error}".replace(self.settings.key, "***")[:300]
         if not body.has_begun:
             return SeedreamConnectionError(f"The POST could not be sent ({what}).")
         return SeedreamAmbiguousSubmissionError(f"The POST was sent, but no answer came ({what}).")
@@ -197,7 +198,7 @@ class SeedreamHook(BaseHook):
         timeout = (CONNECT_TIMEOUT_SECONDS, timeout_seconds or self.settings.request_timeout_seconds)
         try:
             with self.get_conn() as session:
-                answer = session.get(url, timeout=timeout, allow_redirects=False)
+                answer = session.get(url, timeout=timeout, allow_redirects=False, verify=self.settings.verify)
         except (requests.RequestException, OSError) as error:
             raise SeedreamConnectionError(f"The API gave no answer ({type(error).__name__}).") from None
         if not 200 <= answer.status_code < 300:

@@ -5,6 +5,8 @@ Pure: reads a connection object that was already looked up. The key never appear
 
 import json
 import math
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
@@ -19,6 +21,7 @@ USER_AGENT = f"airflow-provider-seedream/{__version__}"
 CONNECT_TIMEOUT_SECONDS = 10.0
 DEFAULT_REQUEST_TIMEOUT_SECONDS = 60.0
 UPLOAD_BYTES_PER_SECOND = 1_000_000  # slower than this is given up; ten inputs are ~130 MB, so about two minutes
+_KEY = re.compile(r"[\x21-\x7e]+")
 
 
 class ConnectionLike(Protocol):
@@ -41,7 +44,7 @@ class SeedreamSettings:
     :param destination: default storage folder, or None.
     :param requests_per_minute: what the key allows; 3 unless raised [doc].
     :param request_timeout_seconds: how long one answer may take; uploads get more (:meth:`post_timeout_seconds`).
-    :param verify: True, False, or the path of a CA bundle.
+    :param verify: True, False, or the path of a CA bundle: the connection's, else ``REQUESTS_CA_BUNDLE`` of the environment.
     """
 
     base_url: str
@@ -54,12 +57,10 @@ class SeedreamSettings:
     @classmethod
     def from_connection(cls, connection: ConnectionLike) -> Self:
         """:raises SeedreamInputError: naming the field of the connection that is wrong."""
-        if not connection.password:
-            raise SeedreamInputError(f"Connection {connection.conn_id!r} has no password: put the API key there.")
         extra = connection.extra_dejson or {}
         return cls(
             base_url=_base_url(connection),
-            key=connection.password,
+            key=_key(connection),
             destination=extra.get("destination") or None,
             requests_per_minute=_positive(extra, "requests_per_minute", contract.DEFAULT_REQUESTS_PER_MINUTE),
             request_timeout_seconds=_positive(extra, "request_timeout_seconds", DEFAULT_REQUEST_TIMEOUT_SECONDS),
@@ -79,7 +80,7 @@ class SeedreamSettings:
     def proxy(self) -> str | None:
         """The proxy that the environment names for the API host."""
         parts = urlsplit(self.base_url)
-        if not parts.hostname or proxy_bypass(parts.hostname):
+        if proxy_bypass(parts.netloc):
             return None
         proxies = getproxies()
         return proxies.get(parts.scheme) or proxies.get("all")
@@ -95,15 +96,28 @@ class SeedreamSettings:
         return self.request_timeout_seconds + body_bytes / UPLOAD_BYTES_PER_SECOND
 
 
+def _key(connection: ConnectionLike) -> str:
+    """The password. What no header can carry is refused here: the error of an HTTP library would repeat it."""
+    key = str(connection.password or "").strip()
+    if not key:
+        raise SeedreamInputError(f"Connection {connection.conn_id!r} has no password: put the API key there.")
+    if _KEY.fullmatch(key) is None:
+        raise SeedreamInputError(f"Connection {connection.conn_id!r}: the password holds characters that no API key has.")
+    return key
+
+
 def _base_url(connection: ConnectionLike) -> str:
-    host = str(connection.host or contract.DEFAULT_BASE_URL).rstrip("/")
+    host = str(connection.host or contract.DEFAULT_BASE_URL).strip().rstrip("/")
     if "://" not in host:
         host = f"{connection.schema or 'https'}://{host}"
-    parts = urlsplit(host)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+    try:
+        parts = urlsplit(host)
+        has_port = parts.port is not None or not connection.port
+    except ValueError:  # a port or an address that is none
+        parts, has_port = urlsplit(""), True
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
         raise SeedreamInputError(f"Connection {connection.conn_id!r}: host must be a plain http(s) base URL.")
-    has_port = parts.port is not None or not connection.port
-    return host if has_port else f"{host}:{connection.port}"
+    return host if has_port else parts._replace(netloc=f"{parts.netloc}:{connection.port}").geturl()
 
 
 def _positive(extra: Mapping[str, Any], name: str, default: float) -> float:
@@ -120,7 +134,8 @@ def _positive(extra: Mapping[str, Any], name: str, default: float) -> float:
 
 
 def _verify(value: Any) -> bool | str:
-    if value is None or isinstance(value, bool):
-        return True if value is None else value
-    text = str(value).strip()
-    return {"": True, "true": True, "false": False}.get(text.lower(), text)
+    text = "true" if value is None else str(value).strip()
+    if text.lower() not in ("", "true"):
+        return False if text.lower() == "false" else text
+    # What requests does by itself, said here so that the trigger does the same.
+    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
