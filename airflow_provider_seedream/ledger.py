@@ -144,7 +144,8 @@ class Ledger:
         try:
             self.release_name(record)
         finally:
-            self._try(lambda: self.folder.delete(record.file), "delete", record.file)
+            if self.read(record_file(record.key, record.attempt + 1)) is None:  # a gap would hide the attempts behind it
+                self._try(lambda: self.folder.delete(record.file), "delete", record.file)
 
     def reserve_name(self, stem: str, key: str) -> bool:
         """Give a chosen name to one request. False: another one has it."""

@@ -47,7 +47,8 @@ class Watch:
     """What is remembered from look to look."""
 
     finished_epoch: float | None = None
-    outage_epoch: float | None = None
+    outage_epoch: float | None = None  # without a status since
+    silent_epoch: float | None = None  # without any sign of life since: a 429 is one
     unknown_statuses: frozenset[str] = frozenset()
 
 
@@ -91,10 +92,11 @@ def _after_failed_look(look: FailedLook, watch: Watch, rules: Rules, now_epoch: 
     if look.trouble == "refused" or look.trouble == "missing":
         return Verdict(outcome=look.trouble, detail=look.detail), watch
     if look.trouble == "throttled":  # the API is there: a 429 on a status call never fails a task
+        watch = replace(watch, silent_epoch=None)
         return _wait(rules, now_epoch, jitter, at_least=look.retry_after_seconds or 0.0), watch
     note = None if watch.outage_epoch else f"The API cannot be asked ({look.detail}); waiting for it."
-    since = watch.outage_epoch or now_epoch
-    watch = replace(watch, outage_epoch=since)
+    since = watch.silent_epoch or now_epoch
+    watch = replace(watch, outage_epoch=watch.outage_epoch or now_epoch, silent_epoch=since)
     if now_epoch - since >= rules.outage_seconds:
         detail = f"The API could not be asked for {now_epoch - since:.0f} s, last: {look.detail}."
         return Verdict(outcome="lost", detail=detail), watch
@@ -105,7 +107,7 @@ def _outage_over(watch: Watch, now_epoch: float) -> tuple[Watch, str | None]:
     if watch.outage_epoch is None:
         return watch, None
     note = f"The API answers again after {now_epoch - watch.outage_epoch:.0f} s."
-    return replace(watch, outage_epoch=None), note
+    return replace(watch, outage_epoch=None, silent_epoch=None), note
 
 
 def _after_status(look: GenerationStatus, watch: Watch, rules: Rules, now_epoch: float, jitter: float) -> tuple[Verdict, Watch]:

@@ -78,9 +78,9 @@ def note_outcome(generation: Generation, outcome: Outcome, *, refunded: bool = F
     ended = finished(record, generation, outcome, at=now, refunded=refunded, detail=detail)
     try:
         ledger = Ledger((generation.record or "").removesuffix(f"/{record.file}"))
-        ledger.save(ended, attempts=1)
-        if refunded:
+        if refunded:  # before the outcome: whoever reads that submits anew, and reserves the name
             ledger.release_name(ended)
+        ledger.save(ended, attempts=1)
     except SeedreamError as error:
         _log.warning("The outcome %r could not be written into the ledger: %s", outcome, error.message)
 

@@ -1,4 +1,4 @@
-"""G1, G2, G3, G9: the process dies by SIGKILL before its first, second, ... last act on the disk or the network, then a retry follows.
+"""G1, G2, G3, G9: the process dies by SIGKILL before its first, second, ... last act on disk or network, then a retry follows.
 
 The acts are counted by Python's own audit events, so nothing is patched and no act is forgotten.
 """
@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,8 @@ def assert_nothing_is_half_written(folder: Path) -> None:
             assert (folder / image["file"]).stat().st_size == image["size_bytes"]
 
 
-def pair(runner: Runner, chain: Chain) -> tuple[Outcome, Outcome | None]:
+def pair(run_id: str, chain: Chain) -> tuple[Outcome, Outcome | None]:
+    runner = Runner(run_id=run_id)
     submitted = runner.run(chain.submit)
     return submitted, runner.run(chain.land) if submitted.state == "success" else None
 
@@ -91,17 +93,17 @@ class TestAProcessKilledBeforeAnyOfItsActs:
     """One run in a child for every act there is, and a run to the end after it."""
 
     def test_never_pays_twice_and_never_shows_half_an_image(self, emulator: Emulator, build: Build, folder: Path) -> None:
-        run_id, killed, unknown, act = "r0", 0, 0, 0
+        killed, unknown, act = 0, 0, 0
         while killed == act:
             act += 1
             run_id, name = f"r{act}", f"watch{act}"
             chain = build(submit={"retries": 2, "name": name, "num_images": 2}, land={"deferrable": False})
             before = emulator.books.posts
-            acts = run_in_child(lambda: pair(Runner(run_id=run_id), chain), folder=folder, die_before_act=act)
+            acts = run_in_child(partial(pair, run_id, chain), folder=folder, die_before_act=act)
             assert_nothing_is_half_written(folder)
             killed += acts == -1
             let_claims_settle(folder)
-            submitted, landed = pair(Runner(run_id=run_id), chain)
+            submitted, landed = pair(run_id, chain)
             posts = emulator.books.posts - before
             assert posts <= 1, f"killed before act {act}: paid twice"
             if landed is None:
