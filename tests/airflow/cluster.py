@@ -91,6 +91,9 @@ class Cluster(LocalAirflow):
             result = connection.execute(text(statement), values)
             return [dict(row) for row in result.mappings()] if result.returns_rows else []
 
+    def tables(self) -> list[str]:
+        return inspect(self._engine).get_table_names()
+
     def wipe(self, *tables: str) -> None:
         for table in tables:
             self.sql(f"delete from {table}")
@@ -155,7 +158,7 @@ class Cluster(LocalAirflow):
     def find(self, needle: str) -> list[str]:
         """Where a text occurs: log files, and columns of any database table but `connection`."""
         places = [str(path) for path in self.log_files() if needle in path.read_text(errors="replace")]
-        for table in inspect(self._engine).get_table_names():
+        for table in self.tables():
             if table != "connection":
                 rows = self.sql(f'select * from "{table}"')
                 places += sorted({f"{table}.{name}" for row in rows for name, cell in row.items() if needle in _str(cell)})

@@ -1,0 +1,88 @@
+"""G1: a task instance never pays twice by itself, however many there are and however they die."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from airflow_provider_seedream.emulator import Emulator, Settings
+from tests.airflow.cluster import Run
+from tests.scheduler.killing import Killer
+from tests.scheduler.stage import Stage, states
+
+pytestmark = pytest.mark.scheduler
+
+MAPPED = 200
+KILLED = 100  # enough for some dozen kills in everyday time
+NUM_IMAGES = 2
+
+CHAIN = f"""
+prompts = [f"watch {{number}}" for number in range({MAPPED})]
+submit = SeedreamGenerateOperator.partial(task_id="submit", num_images={NUM_IMAGES}, **USUAL).expand(prompt=prompts)
+SeedreamGenerationSensor.partial(task_id="land", **USUAL).expand(generation=submit.output)
+"""
+
+WHOLE = f"""
+prompts = [f"watch {{number}}" for number in range({KILLED})]
+SeedreamGenerateOperator.partial(task_id="whole", num_images={NUM_IMAGES}, wait=True, **USUAL).expand(prompt=prompts)
+"""
+
+
+@pytest.fixture
+def emulator() -> Any:
+    """Jobs of about a second."""
+    settings = Settings.fast(flat_images=True, seconds_per_image=(0.5, 1.0), late_assets_seconds=(0.1, 0.5))
+    with Emulator(settings) as running:
+        yield running
+
+
+@pytest.mark.timeout(1200)
+def test_two_hundred_mapped_tasks_pay_two_hundred_times(stage: Stage) -> None:
+    run = stage.start(CHAIN, deferrable=True, retries=3)
+    run.wait(timeout_seconds=1100)
+    assert len(run.tasks()) == 2 * MAPPED
+    assert states(run.tasks()) == {"success"}
+    stage.assert_landed_once(generations=MAPPED, num_images=NUM_IMAGES)
+
+
+@pytest.mark.timeout(1200)
+def test_workers_killed_at_random_pay_at_most_once_each(stage: Stage, deferrable: bool) -> None:
+    seed = int(os.environ.get("SEEDREAM_KILL_SEED", time.time_ns() % 1_000_000))
+    print(f"SEEDREAM_KILL_SEED={seed}")
+    run = stage.start(WHOLE, deferrable=deferrable, retries=3)
+    killer = Killer(run, random.Random(seed), mean_seconds=1.5, kills_per_task=1)
+
+    def ended() -> bool:
+        killer.strike()
+        return run.state in ("success", "failed")
+
+    stage.cluster.wait("the run has ended", ended, timeout_seconds=1100)
+    print(f"{killer.kills} kills")
+    assert killer.kills > 10
+    assert_paid_at_most_once(stage, run)
+
+
+def assert_paid_at_most_once(stage: Stage, run: Run) -> None:
+    """Every task has landed, or has failed over an unknown outcome that it names; no request was sent twice."""
+    paid = Counter(submission.prompt for submission in stage.emulator.books.submissions)
+    assert set(paid.values()) == {1}
+    assert stage.emulator.books.posts_received == stage.emulator.books.posts == paid.total() <= KILLED
+    records = {record["submission"]["prompt"]: record for record in stage.records()}
+    assert len(records) == KILLED
+    unknown = {prompt for prompt, record in records.items() if record["outcome"] != "landed"}
+    print(f"{len(unknown)} unknown outcomes, {paid.total()} POSTs")
+    assert {records[prompt]["outcome"] for prompt in unknown} <= {"intent", "unknown"}
+    assert len(stage.manifests()) == KILLED - len(unknown)
+    assert len(stage.images()) == NUM_IMAGES * (KILLED - len(unknown))
+    for row in run.tasks():
+        prompt = f"watch {row.map_index}"
+        assert row.state == ("failed" if prompt in unknown else "success"), f"{row} {json.dumps(records[prompt])}"
+    log = run.logs()
+    assert all(f"{records[prompt]['key']}.json" in log for prompt in unknown)
+    stage.assert_contract_kept()

@@ -1,0 +1,65 @@
+"""G4: triggers only GET, may run twice, and survive the loss of their triggerer."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from tests.airflow.cluster import Run
+from tests.scheduler.stage import LONG, Stage
+
+pytestmark = pytest.mark.scheduler
+
+TASKS = f"""
+submit = SeedreamGenerateOperator(task_id="submit", prompt="a watch {LONG}", num_images=2, **USUAL)
+SeedreamGenerationSensor(task_id="land", generation=submit.output, **USUAL)
+SeedreamGenerateOperator(task_id="whole", prompt="a watch {LONG}", num_images=2, wait=True, **USUAL)
+"""
+
+
+@pytest.fixture
+def run(stage: Stage) -> Run:
+    """Two tasks in the triggerer, each waiting for a generation of its own."""
+    run = stage.start(TASKS, deferrable=True)
+    stage.wait_for_looks(run, "land", "whole", deferred=True, posts=2)
+    return run
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_wait_survives_the_loss_of_its_triggerer(stage: Stage, run: Run, how: signal.Signals) -> None:
+    stage.cluster.kill_triggerer(how=how)
+    seen = len(stage.looks("(trigger)"))
+    stage.cluster.start_triggerer("triggerer")
+    wait_for_looks_at_both(stage, since=seen)
+    stage.finish_jobs()
+    run.wait(timeout_seconds=120)
+    assert {row.try_number for row in run.tasks()} == {1}
+    stage.assert_landed_once(generations=2, num_images=2)
+
+
+def test_two_triggerers_with_the_same_triggers_are_harmless(stage: Stage, run: Run) -> None:
+    """The first one is stopped for so long that the second takes over; then it wakes up, knowing nothing of that."""
+    cluster = stage.cluster
+    first = owners(stage)
+    cluster.start_triggerer("triggerer-2")
+    cluster.children["triggerer"].kill(signal.SIGSTOP)
+    cluster.wait("taken over", lambda: owners(stage).isdisjoint(first), timeout_seconds=60)
+    wait_for_looks_at_both(stage, since=len(stage.looks("(trigger)")))
+    cluster.sql("update trigger set triggerer_id = :first", first=first.pop())  # so that it keeps them, too
+    cluster.children["triggerer"].kill(signal.SIGCONT)
+    wait_for_looks_at_both(stage, since=len(stage.looks("(trigger)")))
+    stage.finish_jobs()
+    run.wait(timeout_seconds=120)
+    stage.assert_landed_once(generations=2, num_images=2)
+
+
+def owners(stage: Stage) -> set[int | None]:
+    return {row["triggerer_id"] for row in stage.cluster.triggers()}
+
+
+def wait_for_looks_at_both(stage: Stage, *, since: int) -> None:
+    """Wait until a triggerer has looked at both generations again."""
+    stage.cluster.wait(
+        "both looked at", lambda: len({look.path for look in stage.looks("(trigger)")[since:]}) == 2, timeout_seconds=60
+    )

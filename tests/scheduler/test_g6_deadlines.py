@@ -1,0 +1,66 @@
+"""G6: deadlines hold while deferred, across a restart of the triggerer, and never submit again."""
+
+from __future__ import annotations
+
+from itertools import dropwhile, takewhile
+from typing import Any
+
+import pytest
+
+from tests.scheduler.stage import LONG, Stage
+
+pytestmark = pytest.mark.scheduler
+
+LIMIT_SECONDS = 30
+POLL_SECONDS = 4
+KILL_AFTER_SECONDS = 12  # the new triggerer is at work about 10 s later
+SLACK_SECONDS = 3  # a try begins a little before its first look, on a busy machine
+
+TASKS = f"""
+limit = datetime.timedelta(seconds={LIMIT_SECONDS})
+limits = {{"timeout": {{"timeout": limit}}, "execution": {{"execution_timeout": limit}}}}
+for name, limit in limits.items():
+    usual = USUAL | {{"poke_interval": {POLL_SECONDS}}}
+    prompt = f"{{name}} {LONG}"
+    submit = SeedreamGenerateOperator(task_id=f"submit_{{name}}", prompt=prompt, **usual)
+    SeedreamGenerationSensor(task_id=f"land_{{name}}", generation=submit.output, **usual, **limit)
+    SeedreamGenerateOperator(task_id=f"whole_{{name}}", prompt=prompt, wait=True, **usual, **limit)
+"""
+
+FINAL = ("land_timeout", "whole_timeout")
+RETRIED = ("land_execution", "whole_execution")
+
+
+def test_a_deadline_holds_across_a_restart_and_later_tries_pay_nothing(stage: Stage) -> None:
+    cluster, clock = stage.cluster, stage.emulator.clock
+    run = stage.start(TASKS, deferrable=True, retries=1)
+    stage.wait_for_looks(run, *FINAL, *RETRIED, deferred=True, posts=4)
+    newest = max(looks_of_first_try(stage, path)[0].at for path in stage.looked_at())
+    cluster.wait("time to kill", lambda: clock.now() > newest + KILL_AFTER_SECONDS, timeout_seconds=30)
+    cluster.kill_triggerer()
+    cluster.start_triggerer("triggerer")
+
+    cluster.wait("retried", lambda: all(run.task(task_id).try_number == 2 for task_id in RETRIED), timeout_seconds=90)
+    for task_id in FINAL:
+        assert run.wait_for_task(task_id, state="failed", timeout_seconds=30).try_number == 1
+    for path in stage.looked_at():
+        first, *_, last = looks_of_first_try(stage, path)
+        assert LIMIT_SECONDS - SLACK_SECONDS <= last.at - first.at <= LIMIT_SECONDS + POLL_SECONDS + SLACK_SECONDS
+
+    stage.finish_jobs()
+    run.wait(state="failed", timeout_seconds=120)
+    assert {run.task(task_id).state for task_id in RETRIED} == {"success"}
+    run.clear(*FINAL)
+    run.wait(timeout_seconds=120)
+    stage.assert_landed_once(generations=4, num_images=1)
+
+
+def looks_of_first_try(stage: Stage, path: str) -> list[Any]:
+    """The worker's first look, then those of the triggerers until a worker of the next try looks."""
+    looks = [look for look in stage.looks() if look.path == path]
+    later = dropwhile(lambda look: not _by_trigger(look), looks)
+    return [looks[0], *takewhile(_by_trigger, later)]
+
+
+def _by_trigger(look: Any) -> bool:
+    return bool(look.user_agent.endswith("(trigger)"))
