@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, Event
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
+from airflow.sdk import ObjectStoragePath
 
 from airflow_provider_seedream.storage import Folder
 from tests.stores.servers import Place
@@ -32,18 +30,18 @@ def race(act: Callable[[int], Result]) -> list[Result]:
         return list(racers.map(run, range(RACERS)))
 
 
-def in_another_process(code: str, uri: str) -> None:
-    """What somebody else does to the folder: nothing this process caches can know of it."""
-    program = f"from airflow_provider_seedream.storage import Folder\nfolder = Folder({uri!r})\n{code}"
-    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, env=dict(os.environ), timeout=120)
-
-
 def list_folder(folder: Folder) -> None:
-    """List it as other code in a worker would, through the same cached file system of Airflow's."""
-    from airflow.sdk import ObjectStoragePath
-
+    """List it as other code in a worker would, through Airflow's file system, which remembers the answer."""
     path = ObjectStoragePath(folder.base)
-    path.fs.ls(path.path)
+    assert path.fs.ls(path.path)
+
+
+def somebody_else(folder: Folder) -> tuple[Any, str]:
+    """A file system of their own for the same store, as another process has it, and the folder's path in it."""
+    path = ObjectStoragePath(folder.base)
+    theirs = type(path.fs)(*path.fs.storage_args, **path.fs.storage_options, skip_instance_cache=True)
+    assert theirs is not path.fs
+    return theirs, path.path.rstrip("/")
 
 
 class TestCreate:
@@ -154,7 +152,9 @@ class TestRead:
         folder.create("old.json", b"old")
         list_folder(folder)
 
-        in_another_process("folder.create('new.json', b'new'); folder.delete('old.json')", store.uri)
+        theirs, path = somebody_else(folder)
+        theirs.pipe_file(f"{path}/new.json", b"new")
+        theirs.rm_file(f"{path}/old.json")
 
         assert folder.read("new.json") == b"new"
         assert folder.size_bytes("new.json") == 3
@@ -166,7 +166,9 @@ class TestRead:
         assert folder.read("late.json") is None
         assert folder.size_bytes("late.json") is None
 
-        in_another_process("folder.create('late.json', b'late')", store.uri)
+        theirs, path = somebody_else(folder)
+        theirs.makedirs(path, exist_ok=True)
+        theirs.pipe_file(f"{path}/late.json", b"late")
 
         assert folder.read("late.json") == b"late"
         assert not folder.create("late.json", b"too late")
