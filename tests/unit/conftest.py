@@ -9,8 +9,24 @@ import pytest
 
 from airflow_provider_seedream.emulator import Emulator, Settings
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
+from tests.unit.servers import write_certificate
 from tests.unit.stores import attached_store
 from tests.unit.values import KEY
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What HTTP libraries read of the machine they run on, taken away: a test that wants it puts it there."""
+    names = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+    for name in (*names, *map(str.upper, names), "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A self-signed certificate for 127.0.0.1, which is its own CA bundle."""
+    return write_certificate(tmp_path_factory.mktemp("tls") / "self-signed.pem")
 
 
 @pytest.fixture(scope="session")

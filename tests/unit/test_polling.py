@@ -40,8 +40,11 @@ EVERY_LOOK: tuple[Look, ...] = (
     FailedLook(trouble="refused", detail="x"),
 )
 EVERY_WATCH = tuple(
-    Watch(finished_epoch=finished, outage_epoch=outage)
-    for finished, outage in product((None, NOW, NOW - 119, NOW - 120, NOW - 9999), (None, NOW, NOW - 1799, NOW - 1800))
+    Watch(finished_epoch=finished, outage_epoch=outage, silent_epoch=silent)
+    for finished, (outage, silent) in product(
+        (None, NOW, NOW - 119, NOW - 120, NOW - 9999),
+        ((None, None), (NOW, NOW), (NOW - 1799, NOW - 1799), (NOW - 1800, NOW - 1800), (NOW - 9999, None)),
+    )
 )
 EVERY_RULE = tuple(
     rules(num_images=images, deadline_epoch=NOW + left, poke_interval_seconds=interval)
@@ -55,6 +58,11 @@ def every_case() -> Iterator[tuple[Look, Watch, Rules]]:
 
 def outcome(look: Look, watch: Watch = FRESH, at: float = NOW, **changes: object) -> Outcome:
     return decide(look, watch, rules(**changes), now_epoch=at, jitter=0.5)[0].outcome
+
+
+def outage(seconds: float) -> Watch:
+    """What is remembered in an outage that has taken so long, without a sign of life."""
+    return Watch(outage_epoch=NOW - seconds, silent_epoch=NOW - seconds)
 
 
 def waits(look: Look, watch: Watch = FRESH, jitter: float = 0.5, **changes: object) -> float:
@@ -93,12 +101,12 @@ TABLE: list[tuple[str, Look, Watch, dict[str, object], Outcome]] = [
     ("no time left", status("IN_PROGRESS"), Watch(), {"deadline_epoch": NOW}, "late"),
     ("some time left", status("IN_PROGRESS"), Watch(), {"deadline_epoch": NOW + 0.1}, "wait"),
     ("an outage begins", TRANSIENT, Watch(), {}, "wait"),
-    ("an outage goes on", TRANSIENT, Watch(outage_epoch=NOW - 1799), {}, "wait"),
-    ("an outage takes too long", TRANSIENT, Watch(outage_epoch=NOW - 1800), {}, "lost"),
-    ("no time left in an outage", TRANSIENT, Watch(outage_epoch=NOW - 60), {"deadline_epoch": NOW}, "late"),
-    ("an answer after a long outage", status("IN_PROGRESS"), Watch(outage_epoch=NOW - 9999), {}, "wait"),
+    ("an outage goes on", TRANSIENT, outage(1799), {}, "wait"),
+    ("an outage takes too long", TRANSIENT, outage(1800), {}, "lost"),
+    ("no time left in an outage", TRANSIENT, outage(60), {"deadline_epoch": NOW}, "late"),
+    ("an answer after a long outage", status("IN_PROGRESS"), outage(9999), {}, "wait"),
     ("throttled", THROTTLED, Watch(), {}, "wait"),
-    ("throttled after a long outage", THROTTLED, Watch(outage_epoch=NOW - 9999), {}, "wait"),
+    ("throttled after a long outage", THROTTLED, outage(9999), {}, "wait"),
     ("no time left while throttled", THROTTLED, Watch(), {"deadline_epoch": NOW}, "late"),
     ("the API does not know it", FailedLook(trouble="missing", detail="404"), Watch(), {}, "missing"),
     ("the key is refused", FailedLook(trouble="refused", detail="401"), Watch(), {}, "refused"),
@@ -201,13 +209,19 @@ class TestMemory:
             "The API answers again after 240 s.",
         ]
 
+    def test_a_429_is_a_sign_of_life(self) -> None:
+        _, watch = decide(THROTTLED, outage(1799), rules(), now_epoch=NOW, jitter=0.5)
+        verdict, watch = decide(TRANSIENT, watch, rules(), now_epoch=NOW + 1, jitter=0.5)
+        assert (verdict.outcome, verdict.note) == ("wait", None)
+        assert outcome(TRANSIENT, watch, at=NOW + 1801) == "lost"
+
     def test_each_outage_has_a_budget_of_its_own(self) -> None:
         _, watch = decide(TRANSIENT, Watch(), rules(), now_epoch=NOW, jitter=0.5)
         _, watch = decide(status("IN_PROGRESS"), watch, rules(), now_epoch=NOW + 1000, jitter=0.5)
         assert outcome(TRANSIENT, watch, at=NOW + 1900) == "wait"
 
     def test_the_end_of_an_outage_is_noted_whatever_the_answer_says(self) -> None:
-        verdict, _ = decide(status("FAILED"), Watch(outage_epoch=NOW - 60), rules(), now_epoch=NOW, jitter=0.5)
+        verdict, _ = decide(status("FAILED"), outage(60), rules(), now_epoch=NOW, jitter=0.5)
         assert (verdict.outcome, verdict.note) == ("failed", "The API answers again after 60 s.")
 
     def test_an_unknown_status_is_noted_once(self) -> None:
@@ -217,7 +231,7 @@ class TestMemory:
         assert [bool(verdict.note) for verdict in (first, second, third)] == [True, False, True]
 
     def test_a_lost_wait_says_for_how_long_and_why(self) -> None:
-        verdict, _ = decide(TRANSIENT, Watch(outage_epoch=NOW - 1800), rules(), now_epoch=NOW, jitter=0.5)
+        verdict, _ = decide(TRANSIENT, outage(1800), rules(), now_epoch=NOW, jitter=0.5)
         assert verdict.detail == "The API could not be asked for 1800 s, last: 503."
 
 

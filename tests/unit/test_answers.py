@@ -1,0 +1,167 @@
+"""Answers are classified by status, whatever body they have; the server's words are repeated without the key."""
+
+from __future__ import annotations
+
+import json
+from email.utils import formatdate
+from typing import Any
+
+import pytest
+
+from airflow_provider_seedream import exceptions as errors
+from airflow_provider_seedream.hooks.answers import error_from_answer, failed_look, read_json
+from tests.unit.values import KEY, NOW
+
+CLASSES: list[tuple[int, type[errors.SeedreamError]]] = [
+    (301, errors.SeedreamResponseError),
+    (302, errors.SeedreamResponseError),
+    (304, errors.SeedreamResponseError),
+    (308, errors.SeedreamResponseError),
+    (400, errors.SeedreamBadRequestError),
+    (401, errors.SeedreamAuthenticationError),
+    (402, errors.SeedreamInsufficientCreditsError),
+    (403, errors.SeedreamAuthenticationError),
+    (404, errors.SeedreamNotFoundError),
+    (405, errors.SeedreamBadRequestError),
+    (413, errors.SeedreamBadRequestError),
+    (422, errors.SeedreamBadRequestError),
+    (429, errors.SeedreamRateLimitError),
+    (499, errors.SeedreamBadRequestError),
+    (500, errors.SeedreamServerError),
+    (502, errors.SeedreamServerError),
+    (503, errors.SeedreamServerError),
+    (599, errors.SeedreamServerError),
+]
+DEEP = b"[" * 100_000
+SHAPES: list[tuple[str, Any, str | None, str]] = [
+    ("error_code", {"error_code": "validation_failed", "message": "bad size"}, "validation_failed", "bad size"),
+    ("code_detail", {"code": "validation_failed", "detail": "bad size"}, "validation_failed", "bad size"),
+    ("error_message", {"error": "validation_failed", "message": "bad size"}, "validation_failed", "bad size"),
+    ("nested", {"error": {"code": "validation_failed", "message": "bad size"}}, "validation_failed", "bad size"),
+    ("detail", {"detail": "bad size"}, None, "bad size"),
+    ("upper case", {"Error": {"Code": "VALIDATION_FAILED", "Message": "bad size"}}, "validation_failed", "bad size"),
+    (
+        "list",
+        {"detail": [{"loc": ["body", "image_size"], "msg": "bad", "type": "x"}, {"loc": ["body"], "msg": "size", "type": "x"}]},
+        None,
+        "body.image_size: bad; body: size",
+    ),
+    ("list without a place", {"detail": [{"loc": None, "msg": "bad"}, {"msg": "size"}]}, None, "None: bad; None: size"),
+    ("list with a place as text", {"detail": [{"loc": "image_size", "msg": "bad"}]}, None, "image_size: bad"),
+    ("fields", {"image_size": ["bad", "size"], "seed": ["x"]}, None, "image_size: bad; size; seed: x"),
+    ("error alone", {"error": "Insufficient credits"}, "insufficient credits", ""),
+    ("numbers as codes", {"code": 1001, "message": "bad size"}, None, "bad size"),
+    ("nested strangely", {"error": {"code": ["x"], "message": {"en": "bad size"}}}, None, "en: bad size"),
+    ("empty object", {}, None, ""),
+    ("null", None, None, "null"),
+    ("text", b"bad   size\n", None, "bad size"),
+    ("html", b"<!DOCTYPE HTML><HTML><h1>bad size</h1></HTML>", None, ""),
+    ("empty", b"", None, ""),
+    ("no utf-8", b"\xff\xfe", None, "\ufffd\ufffd"),
+    ("nested for ever", DEEP, None, "[" * 300),
+]
+
+
+def error(status: int, body: Any = b"", **headers: str) -> Any:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return error_from_answer(
+        status, {name.replace("_", "-"): value for name, value in headers.items()}, data, key=KEY, now_epoch=NOW
+    )
+
+
+class TestClasses:
+    @pytest.mark.parametrize(("status", "cls"), CLASSES)
+    def test_the_status_decides(self, status: int, cls: type[errors.SeedreamError]) -> None:
+        assert type(error(status)) is cls
+
+    @pytest.mark.parametrize(("name", "body", "code", "message"), SHAPES, ids=[row[0] for row in SHAPES])
+    @pytest.mark.parametrize("status", [400, 503])
+    def test_code_and_message_are_found_in_every_shape(
+        self, name: str, body: Any, code: str | None, message: str, status: int
+    ) -> None:
+        found = error(status, body)
+        assert (found.status_code, found.code) == (status, code)
+        said = f"The API answered {status}" + (f" {code}" if code else "") + (f": {message}" if message else "") + "."
+        assert found.message == said.replace("..", ".")
+
+    def test_a_long_message_is_cut(self) -> None:
+        assert len(error(400, {"message": "x" * 5000, "code": "y" * 5000}).message) < 420
+
+    def test_links_in_a_message_lose_their_query(self) -> None:
+        assert "s3cret" not in error(400, {"message": "see https://r2/x?sig=s3cret"}).message
+
+
+class TestTheKeyIsNotRepeated:
+    @pytest.mark.parametrize(
+        "body",
+        [
+            {"message": f"Authorization 'Bearer {KEY}' is not valid"},
+            {"error": f"bad key {KEY}"},
+            {"code": KEY, "detail": "x"},
+            {"message": "x" * (300 - len(KEY) // 2) + KEY},
+            {"error_code": "x" * 50 + KEY},
+            {KEY: ["x"]},
+            {"detail": [{"loc": [KEY], "msg": KEY}]},
+            f"plain {KEY}".encode(),
+            json.dumps({"message": KEY}).replace("3", "\\u0033").encode(),
+        ],
+    )
+    def test_wherever_it_stands(self, body: Any) -> None:
+        found = error(401, body)
+        told = f"{found} {found.code}".lower()
+        assert KEY.lower() not in told
+        assert KEY.lower()[:9] not in told
+
+
+class TestRetryAfter:
+    @pytest.mark.parametrize(
+        ("value", "seconds"),
+        [
+            ("7", 7.0),
+            (" 7 ", 7.0),
+            ("0", 0.0),
+            (formatdate(NOW + 90, usegmt=True), 90.0),
+            (formatdate(NOW - 90, usegmt=True), 0.0),
+            ("Wed, 25 Feb 2026 12:01:30", 90.0),
+            ("soon", None),
+            ("-5", None),
+            ("\u00b2", None),
+            ("", None),
+        ],
+    )
+    def test_seconds_and_dates_are_understood(self, value: str, seconds: float | None) -> None:
+        assert error(429, Retry_After=value).retry_after_seconds == seconds
+
+    def test_it_may_be_absent(self) -> None:
+        assert error(429).retry_after_seconds is None
+
+    def test_it_counts_for_every_status(self) -> None:
+        assert error(503, Retry_After="7").retry_after_seconds == 7
+
+
+class TestForTheDecisionCore:
+    @pytest.mark.parametrize(
+        ("status", "trouble"),
+        [
+            (400, "missing"),
+            (404, "missing"),
+            (401, "refused"),
+            (403, "refused"),
+            (429, "throttled"),
+            (402, "transient"),
+            (500, "transient"),
+            (302, "transient"),
+        ],
+    )
+    def test_a_status_calls_error_is_one_of_four_troubles(self, status: int, trouble: str) -> None:
+        assert failed_look(error(status)).trouble == trouble
+
+    def test_the_server_may_say_when_to_come_back(self) -> None:
+        assert failed_look(error(429, Retry_After="7")).retry_after_seconds == 7
+
+
+class TestJSON:
+    @pytest.mark.parametrize("body", [b"", b"<html>", b'{"a": ', b"\xff", DEEP])
+    def test_what_is_no_json_is_an_answer_outside_the_contract(self, body: bytes) -> None:
+        with pytest.raises(errors.SeedreamResponseError):
+            read_json(body)

@@ -1,0 +1,174 @@
+"""A connection as values: what is taken, what is refused, and what the environment adds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from airflow.sdk import Connection
+
+from airflow_provider_seedream.exceptions import SeedreamInputError
+from airflow_provider_seedream.hooks.seedream import SeedreamHook
+from airflow_provider_seedream.hooks.settings import USER_AGENT
+from tests.unit.api import settings
+from tests.unit.values import KEY, TASK_ID
+
+
+class TestTheBaseURL:
+    @pytest.mark.parametrize(
+        ("connection", "base_url"),
+        [
+            ({}, "https://api.3daistudio.com"),
+            ({"host": ""}, "https://api.3daistudio.com"),
+            ({"host": "http://127.0.0.1:8123/"}, "http://127.0.0.1:8123"),
+            ({"host": " https://proxy.example/seedream/ "}, "https://proxy.example/seedream"),
+            ({"host": "api.example"}, "https://api.example"),
+            ({"host": "api.example", "schema": "http", "port": 8080}, "http://api.example:8080"),
+            ({"host": "https://api.example:8443", "port": 1}, "https://api.example:8443"),
+            ({"host": "https://api.example/seedream", "port": 8443}, "https://api.example:8443/seedream"),
+            ({"host": "http://[::1]:80"}, "http://[::1]:80"),
+        ],
+    )
+    def test_it_is_the_host_with_what_is_missing(self, connection: dict[str, Any], base_url: str) -> None:
+        assert settings(**connection).base_url == base_url
+
+    @pytest.mark.parametrize(
+        "host",
+        [
+            "ftp://x",
+            "https://user:pw@x",
+            "https://x?key=1",
+            "https://x/#y",
+            "http://x:port",
+            "http://[::1",
+            "file:///etc",
+        ],
+    )
+    def test_anything_but_a_plain_base_url_is_refused(self, host: str) -> None:
+        with pytest.raises(SeedreamInputError, match="'c': host must be"):
+            settings(host=host)
+
+    def test_paths_keep_their_trailing_slash(self) -> None:
+        url = settings(host="https://x").status_url(TASK_ID)
+        assert url == f"https://x/v1/generation-request/{TASK_ID}/status/"
+
+    @pytest.mark.parametrize(
+        ("host", "is_loopback"),
+        [("http://127.0.0.1:1", True), ("http://localhost", True), ("http://[::1]", True), ("https://x", False)],
+    )
+    def test_a_local_api_is_told_from_a_remote_one(self, host: str, is_loopback: bool) -> None:
+        assert settings(host=host).is_loopback is is_loopback
+
+
+class TestTheKey:
+    def test_space_around_a_pasted_key_is_taken_off(self) -> None:
+        assert settings(password=f" {KEY}\n").headers["Authorization"] == f"Bearer {KEY}"
+
+    @pytest.mark.parametrize("password", [None, "", "  \n"])
+    def test_no_key_is_an_error_that_says_where_it_belongs(self, password: Any) -> None:
+        with pytest.raises(SeedreamInputError, match="'c' has no password"):
+            settings(password=password)
+
+    @pytest.mark.parametrize("password", ["ab\ncd", "ab cd", "ab\x00", "schlüssel", "ab\u2026"])
+    def test_a_key_that_no_header_can_carry_is_refused_without_repeating_it(self, password: str) -> None:
+        with pytest.raises(SeedreamInputError, match="characters that no API key has") as refused:
+            settings(password=password)
+        assert password not in str(refused.value)
+
+    def test_the_key_is_in_no_repr(self) -> None:
+        assert KEY not in repr(settings())
+
+    def test_every_call_says_who_is_calling(self) -> None:
+        assert settings().headers["User-Agent"] == USER_AGENT
+        assert USER_AGENT.startswith("airflow-provider-seedream/0.")
+
+
+class TestExtras:
+    def test_the_defaults_are_the_documented_ones(self) -> None:
+        plain = settings()
+        assert (plain.destination, plain.requests_per_minute, plain.request_timeout_seconds, plain.verify) == (None, 3, 60, True)
+
+    def test_fields_of_the_form_come_as_text_or_numbers(self) -> None:
+        filled = settings(extra_dejson={"destination": "s3://b", "requests_per_minute": "60", "request_timeout_seconds": 5})
+        assert (filled.destination, filled.requests_per_minute, filled.request_timeout_seconds) == ("s3://b", 60, 5)
+
+    @pytest.mark.parametrize("empty", [None, ""])
+    def test_an_empty_field_of_the_form_is_the_default(self, empty: Any) -> None:
+        extra = dict.fromkeys(("destination", "requests_per_minute", "request_timeout_seconds", "verify"), empty)
+        assert settings(extra_dejson=extra) == settings()
+
+    @pytest.mark.parametrize("field", ["requests_per_minute", "request_timeout_seconds"])
+    @pytest.mark.parametrize("value", [0, -1, "fast", "nan", "inf", [], {"a": 1}])
+    def test_a_number_that_is_none_is_refused_by_name(self, field: str, value: Any) -> None:
+        with pytest.raises(SeedreamInputError, match=f"extra {field} must be a number above 0"):
+            settings(extra_dejson={field: value})
+
+    @pytest.mark.parametrize(
+        ("value", "verify"),
+        [
+            (None, True),
+            (True, True),
+            ("true", True),
+            ("True", True),
+            (False, False),
+            ("false", False),
+            (" False ", False),
+            ("/etc/ca.pem", "/etc/ca.pem"),
+        ],
+    )
+    def test_verify_is_yes_no_or_a_path(self, value: Any, verify: Any) -> None:
+        assert settings(extra_dejson={"verify": value}).verify == verify
+
+    def test_a_bundle_in_the_environment_counts_unless_the_connection_says_otherwise(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/env/ca.pem")
+        said = [settings(extra_dejson={"verify": value}).verify for value in (None, "true", "false", "/my/ca.pem")]
+        assert said == ["/env/ca.pem", "/env/ca.pem", False, "/my/ca.pem"]
+
+    def test_an_upload_gets_time_by_its_size(self) -> None:
+        assert settings().post_timeout_seconds(500) == pytest.approx(60, abs=0.01)
+        assert settings().post_timeout_seconds(140_000_000) == 200
+
+
+class TestProxies:
+    @pytest.mark.parametrize(
+        ("no_proxy", "proxy"),
+        [
+            ("", "http://p:1"),
+            ("other.example", "http://p:1"),
+            ("api.example", None),
+            (".example", None),
+            ("*", None),
+            ("api.example:8443", None),
+            ("api.example:1", "http://p:1"),
+        ],
+    )
+    def test_the_environments_proxy_counts_unless_the_host_is_excepted(
+        self, monkeypatch: pytest.MonkeyPatch, no_proxy: str, proxy: str | None
+    ) -> None:
+        monkeypatch.setenv("HTTPS_PROXY", "http://p:1")
+        monkeypatch.setenv("NO_PROXY", no_proxy)
+        assert settings(host="https://api.example:8443").proxy == proxy
+
+    def test_each_scheme_has_its_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("http_proxy", "http://p:1")
+        assert settings(host="https://api.example").proxy is None
+        monkeypatch.setenv("ALL_PROXY", "http://p:2")
+        assert settings(host="https://api.example").proxy == "http://p:2"
+        assert settings(host="http://api.example").proxy == "http://p:1"
+
+
+class TestAirflowConnections:
+    @pytest.mark.parametrize(
+        "written",
+        [
+            '{"conn_type": "seedream", "host": "http://127.0.0.1:8123", "password": "k%/1", "extra": {"verify": false}}',
+            "seedream://:k%25%2F1@http%3A%2F%2F127.0.0.1%3A8123/?verify=false",
+        ],
+    )
+    def test_both_forms_of_a_connection_variable_work(self, monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+        monkeypatch.setenv("AIRFLOW_CONN_MINE", written)
+        read = SeedreamHook("mine").settings
+        assert (read.base_url, read.key, read.verify) == ("http://127.0.0.1:8123", "k%/1", False)
+
+    def test_an_airflow_connection_has_all_that_is_read(self) -> None:
+        assert settings(host=Connection(conn_id="c", conn_type="seedream", host="https://x").host).base_url == "https://x"
