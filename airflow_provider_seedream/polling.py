@@ -51,16 +51,22 @@ class Watch:
     silent_epoch: float | None = None  # without any sign of life since: a 429 is one
     unknown_statuses: frozenset[str] = frozenset()
 
+    def instants(self) -> dict[str, float | None]:
+        """What began before a deferral. A trigger may be restarted with it much later, so its outage budget is its own."""
+        return {"finished_epoch": self.finished_epoch, "outage_epoch": self.outage_epoch}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """What to do now. ``detail`` is for people; ``note`` is worth one log line.
 
+    :param asked_seconds: for ``wait``: what the API's Retry-After asks for, or 0.
     :param refunded: for ``failed``: whether the API refunds it. FAILED is [doc]; FINISHED with a reason is not known to be.
     """
 
     outcome: Outcome
     wait_seconds: float = 0.0
+    asked_seconds: float = 0.0
     detail: str = ""
     note: str | None = None
     refunded: bool = False
@@ -145,4 +151,5 @@ def _wait(rules: Rules, now_epoch: float, jitter: float, *, at_least: float = 0.
     if left <= 0:
         return Verdict(outcome="late", detail="Not ready in time.")
     interval = rules.poke_interval_seconds * (1 + JITTER * (jitter - 0.5))
-    return Verdict(outcome="wait", wait_seconds=min(max(interval, at_least), at_most, left))
+    seconds = min(max(interval, at_least), at_most, left)
+    return Verdict(outcome="wait", wait_seconds=seconds, asked_seconds=min(at_least, left))

@@ -65,7 +65,9 @@ class StatusClient:
             "ssl": _ssl_option(settings.verify),
             "allow_redirects": False,
             "timeout": aiohttp.ClientTimeout(
-                total=CONNECT_TIMEOUT_SECONDS + settings.request_timeout_seconds, sock_connect=CONNECT_TIMEOUT_SECONDS
+                total=CONNECT_TIMEOUT_SECONDS + settings.request_timeout_seconds,
+                sock_connect=CONNECT_TIMEOUT_SECONDS,
+                sock_read=settings.request_timeout_seconds,  # silence, as in the hook
             ),
         }
 

@@ -49,7 +49,7 @@ class WaitingOperator(BaseOperator):
         verdict, watch = self._look(generation, Watch(), rules)
         if verdict.outcome == "wait":
             if self.deferrable:
-                self._defer(generation, rules)
+                self._defer(generation, watch, rules, verdict)
             verdict = self._watch(generation, watch, rules, verdict)
         return self._finish(context, generation, verdict)
 
@@ -87,7 +87,7 @@ class WaitingOperator(BaseOperator):
             verdict, watch = self._look(generation, watch, rules)
         return verdict
 
-    def _defer(self, generation: Generation, rules: Rules) -> None:
+    def _defer(self, generation: Generation, watch: Watch, rules: Rules, verdict: Verdict) -> None:
         from airflow_provider_seedream.triggers.seedream import SeedreamGenerationTrigger
 
         now = times.now_epoch()
@@ -100,11 +100,12 @@ class WaitingOperator(BaseOperator):
             seedream_task_id=generation.seedream_task_id,
             seedream_conn_id=self.seedream_conn_id,
             num_images=generation.num_images,
-            first_poll_epoch=min(now + first, rules.deadline_epoch),
+            first_poll_epoch=min(now + max(first, verdict.asked_seconds), rules.deadline_epoch),
             deadline_epoch=rules.deadline_epoch,
             poke_interval=rules.poke_interval_seconds,
             settling_seconds=rules.settling_seconds,
             outage_seconds=rules.outage_seconds,
+            watch=watch.instants(),
         )
         self.log.info("Waiting for seedream task %s.", generation.seedream_task_id)
         self.defer(trigger=trigger, method_name="resume_landing", kwargs={"generation": generation.to_dict()})

@@ -27,6 +27,7 @@ class SeedreamGenerationTrigger(BaseTrigger):
     :param first_poll_epoch: when to look first. :param deadline_epoch: when to give up, both in epoch seconds.
     :param poke_interval: seconds between looks; each varies by a tenth.
     :param settling_seconds: how long links may follow FINISHED. :param outage_seconds: how long the API may be unreachable.
+    :param watch: what the look before the deferral saw begin, in epoch seconds (``Watch.instants()``).
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class SeedreamGenerationTrigger(BaseTrigger):
         poke_interval: float,
         settling_seconds: float,
         outage_seconds: float,
+        watch: dict[str, float | None] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.seedream_task_id = seedream_task_id
@@ -52,6 +54,7 @@ class SeedreamGenerationTrigger(BaseTrigger):
             settling_seconds=settling_seconds,
             outage_seconds=outage_seconds,
         )
+        self.watch = Watch(**(watch or {}))  # type: ignore[arg-type]  # instants() holds no statuses
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         rules = self.rules
@@ -66,6 +69,7 @@ class SeedreamGenerationTrigger(BaseTrigger):
                 "poke_interval": rules.poke_interval_seconds,
                 "settling_seconds": rules.settling_seconds,
                 "outage_seconds": rules.outage_seconds,
+                "watch": self.watch.instants(),
             },
         )
 
@@ -82,7 +86,7 @@ class SeedreamGenerationTrigger(BaseTrigger):
 
         await asyncio.sleep(self.first_poll_epoch - times.now_epoch())
         settings = await self._settings()
-        watch = Watch()
+        watch = self.watch
         async with shared_session() as session:
             client = StatusClient(session, settings)
             while True:
