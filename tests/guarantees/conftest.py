@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,22 @@ def emulator(connect: Connect) -> Iterator[Emulator]:
     with Emulator(Settings.fast()) as running:
         connect(running)
         yield running
+
+
+@pytest.fixture
+def hasty(emulator: Emulator) -> Iterator[Emulator]:
+    """The same emulator, for which a minute passes in a second: rate limits recover, jobs end and links expire as fast."""
+    stop = threading.Event()
+
+    def tick() -> None:
+        while not stop.wait(0.05):
+            emulator.clock.advance(3)
+
+    ticking = threading.Thread(target=tick)
+    ticking.start()
+    yield emulator
+    stop.set()
+    ticking.join()
 
 
 @pytest.fixture(params=[True, False], ids=["deferred", "synchronous"])
