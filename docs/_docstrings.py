@@ -17,5 +17,11 @@ class Docstrings(griffe.Extension):
 
     def on_instance(self, *, obj: griffe.Object, **_: Any) -> None:
         if obj.docstring:
-            text = _ROLE.sub(lambda role: f"`{role[1].rpartition('.')[2]}`", obj.docstring.value)
-            obj.docstring.value = _FIELD.sub("\n", text)
+            obj.docstring.value = readable(obj.docstring.value)
+
+
+def readable(text: str) -> str:
+    """A docstring with its fields last, as what follows a field would be read as a part of it."""
+    text = _ROLE.sub(lambda role: f"`{role[1].rpartition('.')[2]}`", text)
+    paragraphs = _FIELD.sub("\n", text).split("\n\n")
+    return "\n\n".join(sorted(paragraphs, key=lambda paragraph: paragraph.startswith(":")))
