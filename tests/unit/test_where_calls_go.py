@@ -1,0 +1,181 @@
+"""Who hears the key, which proxy and which certificates count: the same for the worker and the triggerer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_seedream import exceptions as errors
+from airflow_provider_seedream.hooks.downloads import Downloads
+from airflow_provider_seedream.hooks.seedream import SeedreamHook
+from airflow_provider_seedream.polling import FailedLook
+from tests.unit.api import IN_PROGRESS, Look, connection_json, look_as_a_trigger, look_as_a_worker
+from tests.unit.servers import Answer, json_answer, serving
+from tests.unit.values import KEY, TASK_ID, png, submission
+
+API = "http://api.seedream.example"  # nobody resolves it: only a proxy can lead there
+BEARER = f"Bearer {KEY}"
+pytestmark = pytest.mark.usefixtures("plain_environment")
+
+
+@pytest.fixture(params=[look_as_a_worker, look_as_a_trigger], ids=["worker", "triggerer"])
+def look(request: pytest.FixtureRequest) -> Look:
+    return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def point_to(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Sets the connection: ``point_to(url, verify=...)``."""
+    return lambda url, **extra: monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", connection_json(url, **extra))
+
+
+@pytest.fixture
+def netrc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A .netrc in HOME that knows every host."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    file = tmp_path / ".netrc"
+    file.write_text("machine 127.0.0.1 login somebody password s3cret\ndefault login somebody password s3cret\n")
+    file.chmod(0o600)
+
+
+def downloads() -> Downloads:
+    return Downloads(max_bytes=10_000, timeout_seconds=5, verify=True, allow_loopback=True, max_attempts=1)
+
+
+class TestTheKey:
+    def test_every_call_to_the_api_carries_it(self, point_to: Any, look: Look) -> None:
+        with serving(json_answer(IN_PROGRESS)) as server:
+            point_to(server.url)
+            look()
+        assert server.authorizations() == [BEARER]
+        assert server.heard[0].target == f"/v1/generation-request/{TASK_ID}/status/"
+
+    @pytest.mark.usefixtures("netrc")
+    def test_a_netrc_does_not_replace_it(self, point_to: Any, look: Look) -> None:
+        with serving(json_answer(IN_PROGRESS)) as server:
+            point_to(server.url)
+            look()
+        assert server.authorizations() == [BEARER]
+
+    @pytest.mark.usefixtures("netrc")
+    def test_a_netrc_does_not_replace_it_on_a_post(self, point_to: Any) -> None:
+        with serving(json_answer({"task_id": TASK_ID})) as server:
+            point_to(server.url)
+            SeedreamHook().submit(submission())
+        assert server.authorizations() == [BEARER]
+
+    @pytest.mark.usefixtures("netrc")
+    def test_downloads_carry_nothing_at_all(self) -> None:
+        with serving(Answer(body=png())) as storage:
+            assert downloads().fetch(f"{storage.url}/1.png?sig=x") == png()
+        assert storage.authorizations() == [None]
+        assert "cookie" not in storage.heard[0].headers
+
+    @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+    def test_it_does_not_follow_a_redirect(self, point_to: Any, look: Look, status: int) -> None:
+        with (
+            serving(json_answer(IN_PROGRESS)) as elsewhere,
+            serving(Answer(status=status, headers={"Location": elsewhere.url})) as server,
+        ):
+            point_to(server.url)
+            found = look()
+        assert isinstance(found, FailedLook)
+        assert found.trouble == "transient"
+        assert elsewhere.heard == []
+
+
+class TestProxies:
+    @pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "ALL_PROXY"])
+    def test_the_environments_proxy_is_used(self, monkeypatch: pytest.MonkeyPatch, point_to: Any, look: Look, name: str) -> None:
+        with serving(json_answer(IN_PROGRESS)) as proxy:
+            monkeypatch.setenv(name, proxy.url)
+            point_to(API)
+            assert not isinstance(look(), FailedLook)
+        assert [request.target for request in proxy.heard] == [f"{API}/v1/generation-request/{TASK_ID}/status/"]
+        assert proxy.authorizations() == [BEARER]
+
+    def test_its_credentials_go_to_the_proxy_alone(self, monkeypatch: pytest.MonkeyPatch, point_to: Any, look: Look) -> None:
+        with serving(json_answer(IN_PROGRESS)) as proxy:
+            monkeypatch.setenv("HTTP_PROXY", proxy.url.replace("//", "//me:pw@"))
+            point_to(API)
+            look()
+        assert proxy.heard[0].headers["proxy-authorization"] == "Basic bWU6cHc="
+        assert proxy.authorizations() == [BEARER]
+
+    def test_an_excepted_host_is_called_directly(self, monkeypatch: pytest.MonkeyPatch, point_to: Any, look: Look) -> None:
+        with serving(json_answer(IN_PROGRESS)) as server, serving(Answer()) as proxy:
+            monkeypatch.setenv("HTTP_PROXY", proxy.url)
+            monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+            point_to(server.url)
+            assert not isinstance(look(), FailedLook)
+        assert (len(server.heard), proxy.heard) == (1, [])
+
+    def test_a_post_goes_through_it(self, monkeypatch: pytest.MonkeyPatch, point_to: Any) -> None:
+        with serving(json_answer({"task_id": TASK_ID})) as proxy:
+            monkeypatch.setenv("HTTP_PROXY", proxy.url)
+            point_to(API)
+            assert SeedreamHook().submit(submission()).seedream_task_id == TASK_ID
+        assert proxy.heard[0].method == "POST"
+
+    def test_a_tunnel_that_is_refused_sent_nothing_and_is_tried_again(self, monkeypatch: pytest.MonkeyPatch, point_to: Any) -> None:
+        with serving(Answer(status=403)) as proxy:
+            monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+            point_to("https://api.seedream.example")
+            with pytest.raises(errors.SeedreamConnectionError, match="ProxyError") as unsent:
+                SeedreamHook(max_attempts=2).submit(submission())
+        assert unsent.value.paid == "no"
+        assert [(request.method, request.target) for request in proxy.heard] == [("CONNECT", "api.seedream.example:443")] * 2
+        assert proxy.authorizations() == [None, None]
+
+    def test_downloads_go_through_it_without_resolving_the_host_here(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with serving(Answer(body=png())) as proxy:
+            monkeypatch.setenv("HTTP_PROXY", proxy.url)
+            assert downloads().fetch("http://storage.example/1.png?sig=x") == png()
+        assert [request.target for request in proxy.heard] == ["http://storage.example/1.png?sig=x"]
+        assert proxy.authorizations() == [None]
+
+    def test_a_proxy_does_not_make_a_private_address_reachable(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with serving(Answer(body=png())) as proxy:
+            monkeypatch.setenv("HTTP_PROXY", proxy.url)
+            with pytest.raises(errors.SeedreamLandingError, match="no public address"):
+                downloads().fetch("http://169.254.169.254/latest/meta-data")
+        assert proxy.heard == []
+
+
+class TestTLS:
+    def test_an_unknown_certificate_is_refused(self, point_to: Any, look: Look, certificate: Path) -> None:
+        with serving(json_answer(IN_PROGRESS), certificate=certificate) as server:
+            point_to(server.url)
+            found = look()
+        assert isinstance(found, FailedLook)
+        assert found.trouble == "transient"
+        assert server.heard == []
+
+    @pytest.mark.parametrize("elsewhere", [None, "/no/such/bundle.pem"])
+    @pytest.mark.parametrize("verify", ["the certificate", False, "false"])
+    def test_the_connection_says_what_to_trust_whatever_the_environment_says(
+        self, monkeypatch: pytest.MonkeyPatch, point_to: Any, look: Look, certificate: Path, verify: Any, elsewhere: str | None
+    ) -> None:
+        if elsewhere:
+            monkeypatch.setenv("REQUESTS_CA_BUNDLE", elsewhere)
+        with serving(json_answer(IN_PROGRESS), certificate=certificate) as server:
+            point_to(server.url, verify=str(certificate) if verify == "the certificate" else verify)
+            assert not isinstance(look(), FailedLook)
+
+    @pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+    def test_a_bundle_of_the_environment_is_trusted(
+        self, monkeypatch: pytest.MonkeyPatch, point_to: Any, look: Look, certificate: Path, name: str
+    ) -> None:
+        monkeypatch.setenv(name, str(certificate))
+        with serving(json_answer(IN_PROGRESS), certificate=certificate) as server:
+            point_to(server.url)
+            assert not isinstance(look(), FailedLook)
+
+    def test_downloads_trust_the_same(self, certificate: Path) -> None:
+        with serving(Answer(body=png()), certificate=certificate) as storage:
+            trusting = Downloads(max_bytes=10_000, timeout_seconds=5, verify=str(certificate), allow_loopback=True)
+            assert trusting.fetch(f"{storage.url}/1.png") == png()
+            with pytest.raises(errors.SeedreamLandingError, match="SSLError"):
+                downloads().fetch(f"{storage.url}/1.png")
