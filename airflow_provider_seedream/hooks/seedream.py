@@ -127,7 +127,7 @@ class SeedreamHook(BaseHook):
             return None
 
     def downloads(self, *, max_bytes: int) -> Downloads:
-        """A source of result bytes on sessions without the key.
+        """A source of result bytes on a session without the key; close it.
 
         :param max_bytes: larger bodies are refused.
         """

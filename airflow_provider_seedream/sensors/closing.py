@@ -45,10 +45,6 @@ def land_generation(generation: Generation, hook: SeedreamHook, *, max_image_byt
     :raises SeedreamLandingError: a retry completes it for free.
     :raises SeedreamResultsExpiredError: the results are gone. :raises SeedreamNotFoundError: the API does not know them.
     """
-    origin = Origin(
-        status=lambda: hook.get_generation(generation.seedream_task_id),
-        fetch=hook.downloads(max_bytes=max_image_bytes).fetch,
-    )
     record = _record(generation)
 
     def build(images: tuple[ManifestImage, ...]) -> Manifest:
@@ -62,7 +58,9 @@ def land_generation(generation: Generation, hook: SeedreamHook, *, max_image_byt
         )
 
     try:
-        manifest = land(Folder(generation.destination), generation, origin, build)
+        with hook.downloads(max_bytes=max_image_bytes) as downloads:
+            origin = Origin(status=lambda: hook.get_generation(generation.seedream_task_id), fetch=downloads.fetch)
+            manifest = land(Folder(generation.destination), generation, origin, build)
     except SeedreamNotFoundError as error:
         raise missing_error(error.message, generation, now_epoch=times.now_epoch()) from None
     note_outcome(generation, "partial" if manifest.missing_images else "landed")
