@@ -1,0 +1,209 @@
+"""The documentation against the code: every snippet runs, every table of fields, errors and parameters is complete."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import re
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSensorTimeout
+from airflow.sdk.definitions._internal.contextmanager import DagContext
+from airflow.sdk.definitions.dag import DAG
+
+from airflow_provider_seedream import __version__, exceptions
+from airflow_provider_seedream.emulator import Emulator, Settings
+from airflow_provider_seedream.generations import Generation, LandedGeneration, LandedImage
+from airflow_provider_seedream.ledger import Outcome as LedgerOutcome
+from airflow_provider_seedream.ledger import Record
+from airflow_provider_seedream.manifest import Manifest, ManifestImage
+from airflow_provider_seedream.operators.seedream import SeedreamEditOperator, SeedreamGenerateOperator
+from airflow_provider_seedream.provider_info import get_provider_info
+from airflow_provider_seedream.sensors.seedream import SeedreamGenerationSensor
+from tests.airflow.runner import Outcome, Runner
+
+CHECKOUT = Path(__file__).parents[1]
+DOCS = CHECKOUT / "docs"
+PAGES = [*sorted(DOCS.glob("*.md")), CHECKOUT / "README.md"]
+FRAGMENTS = {"testing-your-dags.md"}  # snippets for a test module of the reader's: compiled, not run
+FIRST_GUARANTEES = [*range(1, 16), 19, 20]  # 16 to 18 belong to features that do not exist yet
+ERRORS = {
+    name: cls
+    for name, cls in vars(exceptions).items()
+    if inspect.isclass(cls) and issubclass(cls, exceptions.SeedreamError) and name.startswith("Seedream")
+}
+
+
+def snippets(page: Path, language: str) -> list[str]:
+    """The fenced blocks of a page in one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def section(page: str, heading: str) -> str:
+    """The text from a heading to the next of the same or a higher level."""
+    text = (DOCS / page).read_text()
+    found = re.search(rf"^(#+) {re.escape(heading)}$\n(.*?)(?=^#{{1,6}} |\Z)", text, re.DOTALL | re.MULTILINE)
+    assert found is not None, f"{page} has no heading {heading!r}"
+    return found[2]
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of every table row, headings left out."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    table = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+    return [row for number, row in enumerate(table) if not is_heading(lines, number)]
+
+
+def is_heading(lines: list[str], number: int) -> bool:
+    rule = re.compile(r"[|\s-]+")
+    after = lines[number + 1] if number + 1 < len(lines) else ""
+    return rule.fullmatch(lines[number]) is not None or (rule.fullmatch(after) is not None and "-" in after)
+
+
+def names(text: str) -> list[str]:
+    """The names in code in the first column."""
+    return [name for row in rows(text) for name in re.findall(r"`(\w+)`", row[0])]
+
+
+def field_names(*classes: type) -> list[str]:
+    return [field.name for cls in classes for field in dataclasses.fields(cls)]
+
+
+def parameters(cls: type) -> dict[str, Any]:
+    """The parameters of an operator that are its own, with their defaults."""
+    signature = inspect.signature(vars(cls)["__init__"])
+    own = [one for one in signature.parameters.values() if one.kind is inspect.Parameter.KEYWORD_ONLY]
+    return {one.name: one.default for one in own}
+
+
+class TestSnippets:
+    @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+    def test_every_python_block_runs_after_those_before_it(self, page: Path) -> None:
+        namespace: dict[str, Any] = {"__name__": page.stem}
+        for number, code in enumerate(snippets(page, "python"), 1):
+            compiled = compile(code, f"{page.name}, block {number}", "exec")
+            if page.name not in FRAGMENTS:
+                exec(compiled, namespace)
+
+    @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+    def test_every_json_block_is_json(self, page: Path) -> None:
+        for code in snippets(page, "json"):
+            json.loads(code)
+
+    @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+    def test_every_link_to_a_file_leads_to_one(self, page: Path) -> None:
+        for link in re.findall(r"\]\(([^)\s#]+)[^)]*\)", page.read_text()):
+            assert link.startswith("https://") or (page.parent / link).exists(), link
+
+
+class TestDags:
+    @pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/quickstart.md", "docs/operators.md"])
+    def test_the_first_dag_of_a_page_lands_what_it_promises(
+        self, page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        code = snippets(CHECKOUT / page, "python")[0].replace("s3://aws_default@my-bucket", tmp_path.as_uri())
+        with Emulator(Settings.fast(seconds_per_image=(0.0, 0.0), late_assets_seconds=(0.0, 0.0))) as emulator:
+            connection = {**json.loads(emulator.airflow_connection_json()), "extra": {"destination": tmp_path.as_uri()}}
+            monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", json.dumps(connection))
+            outcomes = Runner().run_dag(dag_of(code))
+            assert all(isinstance(one, Outcome) and one.state == "success" for one in outcomes.values())
+            landed = [path for path in tmp_path.rglob("*.png") if ".thumb." not in path.name]
+            assert len(landed) * 10 == emulator.books.credits_charged == 20
+            assert emulator.books.violations == ()
+
+
+def dag_of(code: str) -> DAG:
+    """The DAG that a snippet makes, found as Airflow finds it."""
+    DagContext.autoregistered_dags.clear()
+    DagContext.current_autoregister_module_name = __name__
+    try:
+        exec(code, {})
+        [(dag, _)] = DagContext.autoregistered_dags
+    finally:
+        DagContext.current_autoregister_module_name = None
+    return dag
+
+
+class TestReliability:
+    def test_the_table_of_guarantees_is_complete(self) -> None:
+        table = rows(section("reliability-and-cost.md", "The guarantees"))
+        assert [row[0] for row in table] == [f"G{number}" for number in FIRST_GUARANTEES]
+        assert all(len(row) == 4 for row in table)
+
+    def test_the_table_of_errors_has_exactly_the_classes_there_are_in_their_order(self) -> None:
+        assert names(section("reliability-and-cost.md", "Every error")) == list(ERRORS)
+
+    @pytest.mark.parametrize("name", ERRORS)
+    def test_it_says_which_errors_end_a_task_without_retries(self, name: str) -> None:
+        """Three classes are made final by who raises them; the table says "no" and when that is otherwise."""
+        final = issubclass(ERRORS[name], AirflowFailException | AirflowSensorTimeout)
+        raised_final = {"SeedreamInsufficientCreditsError", "SeedreamAmbiguousSubmissionError", "SeedreamGenerationFailedError"}
+        [verdict] = [row[3] for row in rows(section("reliability-and-cost.md", "Every error")) if row[0] == f"`{name}`"]
+        if name in raised_final:
+            assert "no" in re.split(r"\W+", verdict)
+        elif name != "SeedreamAPIError":
+            assert verdict.startswith("no" if final else "yes")
+
+    @pytest.mark.parametrize("name", ERRORS)
+    def test_it_says_of_each_error_whether_it_was_paid_for(self, name: str) -> None:
+        [paid] = [row[2] for row in rows(section("reliability-and-cost.md", "Every error")) if row[0] == f"`{name}`"]
+        said = paid.split()[0].rstrip(";:,")
+        exceptions_to_the_class = {"SeedreamNotFoundError": "yes", "SeedreamModerationError": "no"}
+        assert said == exceptions_to_the_class.get(name, ERRORS[name].paid)
+
+
+class TestFiles:
+    def test_every_field_of_the_manifest_is_explained(self) -> None:
+        listed = names(section("manifest-and-ledger.md", "The manifest"))
+        [written] = [json.loads(code) for code in snippets(DOCS / "manifest-and-ledger.md", "json")]
+        assert set(listed) == set(field_names(Manifest, ManifestImage)) | {"images_landed"}
+        assert set(written) == set(field_names(Manifest)) | {"images_landed"}
+        assert written["provider"] == f"airflow-provider-seedream/{__version__}"
+
+    def test_the_manifest_that_is_shown_is_one(self) -> None:
+        [shown] = snippets(DOCS / "manifest-and-ledger.md", "json")
+        assert Manifest.from_json(shown.encode()).missing_images == 0
+
+    def test_every_field_and_every_outcome_of_a_record_is_explained(self) -> None:
+        listed = names(section("manifest-and-ledger.md", "The ledger"))
+        assert set(listed) == set(field_names(Record)) | set(get_args(LedgerOutcome))
+
+    def test_every_field_of_what_travels_through_xcom_is_explained(self) -> None:
+        generation = names(section("operators.md", "What it returns"))
+        landed = section("sensor.md", "What it returns")
+        assert generation == ["schema_version", *field_names(Generation)]
+        assert set(names(landed)) == {"schema_version", *field_names(LandedGeneration)}
+        assert all(f"`{field}`" in landed for field in field_names(LandedImage))
+
+
+class TestParameters:
+    def test_every_parameter_of_the_generate_operator_is_explained_with_its_default(self) -> None:
+        self.check(SeedreamGenerateOperator, rows(section("operators.md", "Parameters"))[:-1])
+
+    def test_the_edit_operator_has_one_more(self) -> None:
+        assert rows(section("operators.md", "Parameters"))[-1][0] == "`images`"
+        assert set(parameters(SeedreamEditOperator)) == {"images"}
+
+    def test_every_parameter_of_the_sensor_is_explained_with_its_default(self) -> None:
+        self.check(SeedreamGenerationSensor, rows(section("sensor.md", "Parameters")))
+
+    def check(self, cls: type[SeedreamGenerateOperator] | type[SeedreamGenerationSensor], table: list[list[str]]) -> None:
+        said = {row[0].strip("`"): row for row in table}
+        actual = parameters(cls)
+        assert list(said) == list(actual)
+        for name, default in actual.items():
+            shown = "required" if default is inspect.Parameter.empty else f"`{default!r}`".replace("'", '"')
+            assert (name, said[name][1], said[name][2] == "yes") == (name, shown, name in cls.template_fields)
+
+    def test_every_field_of_the_connection_is_explained(self) -> None:
+        [connection] = get_provider_info()["connection-types"]
+        listed = re.findall(r"^\| extra `(\w+)`", (DOCS / "connection.md").read_text(), re.MULTILINE)
+        assert listed == list(connection["conn-fields"])
+
+
+class TestChangelog:
+    def test_it_speaks_of_this_version(self) -> None:
+        assert f"## [{__version__}] - " in (CHECKOUT / "CHANGELOG.md").read_text()
