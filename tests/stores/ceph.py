@@ -90,7 +90,7 @@ def _monitor(root: Path, conf: Path, fsid: str, mon: str) -> Iterator[Callable[[
 def _storage(root: Path, conf: Path) -> Iterator[Callable[[], None]]:
     (root / "osd").mkdir()
     osd = str(uuid.uuid4())
-    run("ceph", "-c", conf, "--connect-timeout", "30", "osd", "new", osd)  # waits for the monitor
+    run("ceph", "-c", conf, "--connect-timeout", "100", "osd", "new", osd)  # waits for the monitor
     run("ceph-osd", "-i", "0", "-c", conf, "--mkfs", "--osd-uuid", osd)
     with running(["ceph-osd", "-f", "-i", "0", "-c", conf], root / "osd.log") as alive:
         yield alive

@@ -48,7 +48,7 @@ def running(argv: Sequence[str | Path], log: Path, env: Mapping[str, str] | None
         process.wait()
 
 
-def wait_until(ready: Callable[[], bool], alive: Callable[[], None], what: str, timeout_seconds: float = 60) -> None:
+def wait_until(ready: Callable[[], bool], alive: Callable[[], None], what: str, timeout_seconds: float = 120) -> None:
     """Poll a condition; fail at once when the server has died."""
     end = time.monotonic() + timeout_seconds
     while not ready():
@@ -69,7 +69,7 @@ def answers_http(url: str) -> bool:
     return True
 
 
-def run(*argv: str | Path, timeout_seconds: float = 60) -> str:
+def run(*argv: str | Path, timeout_seconds: float = 120) -> str:
     """A command that must succeed; its output."""
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout_seconds, check=False)
