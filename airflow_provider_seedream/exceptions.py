@@ -8,7 +8,7 @@ SeedreamError
     SeedreamInsufficientCreditsError 402                                                    nothing paid   see below
     SeedreamNotFoundError            404                                                                   not retried
     SeedreamRateLimitError           429                                                    nothing paid   retried
-    SeedreamServerError              5xx                                                                   retried
+    SeedreamServerError              5xx, 408                                                              retried
   SeedreamConnectionError            the request surely did not leave                       nothing paid   retried
   SeedreamAmbiguousSubmissionError   the POST may have been accepted                        unknown        see below
   SeedreamResponseError              an answer outside the contract                                        retried
@@ -132,7 +132,7 @@ class SeedreamRateLimitError(SeedreamAPIError):
 
 
 class SeedreamServerError(SeedreamAPIError):
-    """5xx on a call that buys nothing; on a POST it is a :class:`SeedreamAmbiguousSubmissionError`."""
+    """5xx or 408 on a call that buys nothing; on a POST it is a :class:`SeedreamAmbiguousSubmissionError`."""
 
     on_retry = "A retry asks again."
 

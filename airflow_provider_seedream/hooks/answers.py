@@ -28,6 +28,7 @@ _CLASSES: dict[int, type[SeedreamAPIError]] = {
     402: SeedreamInsufficientCreditsError,
     403: SeedreamAuthenticationError,
     404: SeedreamNotFoundError,
+    408: SeedreamServerError,  # the server gave up waiting: as transient on a GET, and as unclear on a POST, as a 5xx
     429: SeedreamRateLimitError,
 }
 _TROUBLES: dict[type[SeedreamError], Trouble] = {

@@ -7,7 +7,7 @@
 | POST: 429                                       | nothing                       | no: the caller waits, for minutes perhaps |
 | POST: 408, 303, 5xx, 2xx without an id          | perhaps accepted and charged  | never           |
 | POST: anything else after the body began        | perhaps accepted and charged  | never           |
-| GET: connection trouble, timeout, 5xx, no JSON  | nothing that costs            | yes             |
+| GET: no answer, timeout, 408, 5xx, no JSON      | nothing that costs            | yes             |
 | GET: 429                                        | nothing that costs            | yes, as late as it asks for |
 | GET: any other 4xx                              | nothing that costs            | no              |
 
