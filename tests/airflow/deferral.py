@@ -12,7 +12,7 @@ import json
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from importlib import import_module
 from typing import Any
 
@@ -97,7 +97,7 @@ def wait_for_event(deferral: Deferral, *, copies: int, patience_seconds: float) 
 def resume_with(deferral: Deferral, run: Callable[[], TriggerEvent]) -> tuple[Deferral, str, dict[str, Any]]:
     """The deferral with its outcome, and the next method and arguments the server stores for the task."""
     try:
-        ended = dataclasses.replace(deferral, event=json.dumps(run().payload))
+        ended = dataclasses.replace(deferral, event=json.dumps(run().payload, default=_as_text))
     except TimeoutError:
         if deferral.timeout is None:
             raise TimeoutError(f"no event from {deferral.classpath} within the patience of the test") from None
@@ -109,6 +109,13 @@ def resume_with(deferral: Deferral, run: Callable[[], TriggerEvent]) -> tuple[De
         deferral.next_method,
         _encode({**_decode(deferral.next_kwargs), "event": ended.payload}),
     )
+
+
+def _as_text(value: Any) -> str:
+    """Airflow's own triggers may send a moment, which its messages carry; anything else is an error here as there."""
+    if not isinstance(value, datetime):
+        raise TypeError(f"an event cannot carry {value!r}")
+    return value.isoformat()
 
 
 def _failed(deferral: Deferral, reason: str, trace: list[str] | None) -> tuple[Deferral, str, dict[str, Any]]:
