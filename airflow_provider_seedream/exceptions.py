@@ -27,7 +27,7 @@ and are made so by ``final()``: 402 unless the task has a ``retry_policy`` to ti
 """
 
 from functools import cache
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, AirflowSensorTimeout
 
@@ -229,4 +229,12 @@ def final(error: E) -> E:
 
 @cache
 def _final_class(cls: type[SeedreamError]) -> type[SeedreamError]:
-    return type(cls.__name__, (cls, AirflowFailException), {"__module__": cls.__module__, "__doc__": cls.__doc__})
+    body = {"__module__": cls.__module__, "__doc__": cls.__doc__, "__reduce__": lambda error: (_final_copy, (cls, vars(error)))}
+    return type(cls.__name__, (cls, AirflowFailException), body)
+
+
+def _final_copy(cls: type[SeedreamError], state: dict[str, Any]) -> SeedreamError:
+    """A final error that was pickled: its class cannot be found by name."""
+    error = cls(state["message"])
+    vars(error).update(state)
+    return final(error)
