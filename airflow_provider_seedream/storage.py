@@ -75,7 +75,7 @@ class Folder:
         """A file's bytes; None when it surely is not there (or its bucket is not). Any doubt raises."""
         self._fs.invalidate_cache()  # an earlier listing would answer for the store
         try:
-            data: bytes = self._fs.cat_file(self._path(name), start=0)  # with a start: one GET, no HEAD, no cache
+            data: bytes = self._fs.cat_file(self._path(name))
         except FileNotFoundError:
             return None
         return data
