@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 CONSTRAINTS ?= constraints.txt
+WORKERS ?= 2
 PYTEST_ARGS ?=
 export PYTHON
 unexport PYTHONDONTWRITEBYTECODE
@@ -20,7 +21,7 @@ demo: $(VENV)/.demo ## one prompt becomes images in ./demo-output/, under a real
 	@$(run) -m tools.demo
 
 test: $(VENV)/.test ## the everyday tests
-	@$(run) -m pytest -q $(PYTEST_ARGS)
+	@$(run) -m pytest -q -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 ui: $(VENV)/.demo ## Airflow's user interface with the example DAGs and the emulator, until Ctrl-C
 	@$(run) -m tools.ui
@@ -35,7 +36,7 @@ check: $(VENV)/.check ## lint, types, and the arrows between modules
 	@$(VENV)/bin/lint-imports
 
 docs: $(VENV)/.docs ## build the documentation into ./site/, warnings are errors
-	@$(VENV)/bin/mkdocs build --quiet --strict
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
 
 constraints: $(VENV)/.demo ## resolve the pinned versions again
 	@$(run) -m tools.constraints

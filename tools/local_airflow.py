@@ -192,11 +192,14 @@ class LocalAirflow:
         return str(_call("POST", f"{self.url}/auth/token", headers, body)["access_token"])
 
 
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever proxy the environment names
+
+
 def _call(method: str, url: str, headers: dict[str, str], body: Any) -> Any:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data=data, headers=headers, method=method)  # noqa: S310 - our own server
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+        with _DIRECT.open(request, timeout=30) as answer:
             text = answer.read()
     except urllib.error.HTTPError as error:
         raise RuntimeError(f"{method} {url}: {error.code} {error.read().decode(errors='replace')}") from error
@@ -207,6 +210,7 @@ def _environment(airflow: LocalAirflow) -> dict[str, str]:
     """The environment of every component; nothing of the caller's own Airflow settings gets in."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
     inherited.pop("PYTHONDONTWRITEBYTECODE", None)  # else every process compiles Airflow again: 6 s instead of 3
+    no_proxy = ",".join(filter(None, [os.environ.get("no_proxy", os.environ.get("NO_PROXY")), "127.0.0.1", "localhost"]))
     on_sqlite = airflow.database.startswith("sqlite")
     return inherited | {
         "AIRFLOW_HOME": str(airflow.home),
@@ -232,5 +236,7 @@ def _environment(airflow: LocalAirflow) -> dict[str, str]:
         "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",  # the end of a task is noticed that late
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        "NO_PROXY": no_proxy,
         "PYTHONUNBUFFERED": "1",
+        "no_proxy": no_proxy,
     }
