@@ -63,6 +63,9 @@ def land_generation(generation: Generation, hook: SeedreamHook, *, max_image_byt
             manifest = land(Folder(generation.destination), generation, origin, build)
     except SeedreamNotFoundError as error:
         raise missing_error(error.message, generation, now_epoch=times.now_epoch()) from None
+    except SeedreamError as error:  # an error of a status call or a store does not know what it is about
+        error.paid, error.seedream_task_id, error.record = "yes", generation.seedream_task_id, generation.record
+        raise
     note_outcome(generation, "partial" if manifest.missing_images else "landed")
     return manifest
 
