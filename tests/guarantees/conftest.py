@@ -111,7 +111,7 @@ def build(destination: str) -> Build:
         landing = {"poke_interval": POKE_SECONDS, "timeout": 20, **(land or {})}
         with DAG("guarantees", schedule=None) as dag:
             first = SeedreamGenerateOperator(task_id="submit", **submitting)
-            second = SeedreamGenerationSensor(task_id="land", generation=first.output, **landing)
+            second = SeedreamGenerationSensor(task_id="land", **{"generation": first.output, **landing})
         return Chain(dag=dag, submit=first, land=second)
 
     return build
