@@ -1,0 +1,137 @@
+"""G18, as far as one mapped task goes: equal requests share one generation and say so; another set is bought by saying it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+
+from airflow_provider_seedream.emulator import Emulator
+from airflow_provider_seedream.exceptions import SeedreamInputError
+from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator
+from airflow_provider_seedream.sensors.seedream import SeedreamGenerationSensor
+from tests.airflow.runner import Outcome, Runner
+from tests.guarantees.conftest import POKE_SECONDS, Build, Chain, images, records
+
+WARNING = "so both share one generation"
+Mapped = Callable[..., Chain]
+
+
+@pytest.fixture
+def mapped(destination: str) -> Mapped:
+    """A submission and a landing, both mapped: `mapped({"prompt": [...]}, num_images=2)`."""
+
+    def mapped(expand: dict[str, list[Any]], *, land: dict[str, Any] | None = None, **submit: Any) -> Chain:
+        options: dict[str, Any] = {"prompt": "a watch"} if "prompt" not in expand else {}
+        with DAG("guarantees", schedule=None) as dag:
+            first = SeedreamGenerateOperator.partial(task_id="submit", destination=destination, **options, **submit).expand(
+                **expand
+            )
+            waiting = SeedreamGenerationSensor.partial(task_id="land", poke_interval=POKE_SECONDS, timeout=20, **(land or {}))
+            second = waiting.expand(generation=first.output)
+        return Chain(dag=dag, submit=first, land=second)
+
+    return mapped
+
+
+def ids(outcomes: list[Outcome]) -> list[str]:
+    return [outcome.value["seedream_task_id"] for outcome in outcomes]
+
+
+class TestEqualRows:
+    def test_four_equal_rows_are_one_post_and_a_warning(
+        self, mapped: Mapped, emulator: Emulator, folder: Path, deferrable: bool
+    ) -> None:
+        runner, chain = Runner(), mapped({"prompt": ["a fox"] * 4}, land={"deferrable": deferrable})
+        submitted = runner.run_mapped(chain.submit)
+        assert len(set(ids(submitted))) == 1
+        assert [WARNING in outcome.log_text for outcome in submitted] == [False, True, True, True]
+        assert "num_images, seed, name or take" in submitted[1].log_text
+        landed = runner.run_mapped(chain.land)
+        assert {outcome.state for outcome in landed} == {"success"}
+        assert (emulator.books.posts_received, emulator.books.credits_charged, emulator.books.downloads) == (1, 10, 1)
+        assert (len(images(folder)), len(records(folder))) == (1, 1)
+
+    def test_equal_rows_that_wait_themselves_land_once(self, mapped: Mapped, emulator: Emulator, deferrable: bool) -> None:
+        chain = mapped({"prompt": ["a fox"] * 3}, wait=True, deferrable=deferrable, poke_interval=POKE_SECONDS)
+        assert len(set(ids(Runner().run_mapped(chain.submit)))) == 1
+        assert (emulator.books.posts_received, emulator.books.downloads) == (1, 1)
+
+    def test_a_clear_of_the_row_that_paid_warns_nobody(self, mapped: Mapped) -> None:
+        runner, chain = Runner(), mapped({"prompt": ["a fox", "a dog"]})
+        runner.run_mapped(chain.submit)
+        for index in range(2):
+            runner.clear(chain.submit, map_index=index)
+        assert not any(WARNING in outcome.log_text for outcome in runner.run_mapped(chain.submit))
+
+    def test_a_refund_of_a_shared_generation_is_submitted_again_once(
+        self, mapped: Mapped, emulator: Emulator, folder: Path
+    ) -> None:
+        chain = mapped({"prompt": ["a fox [fail*1]"] * 3}, wait=True, retries=2, poke_interval=POKE_SECONDS)
+        outcomes = Runner().run_mapped(chain.submit)
+        assert ({outcome.state for outcome in outcomes}, len(set(ids(outcomes)))) == ({"success"}, 1)
+        assert (emulator.books.posts, emulator.books.credits_refunded, len(images(folder))) == (2, 10, 1)
+
+    @pytest.mark.parametrize(("on_unknown_submit", "posts"), [("fail", 1), ("resubmit", 2)])
+    def test_a_shared_post_with_an_unknown_outcome_is_unknown_to_all(
+        self, on_unknown_submit: str, posts: int, mapped: Mapped, emulator: Emulator
+    ) -> None:
+        prompts = ["a fox [drop-after-accept*1]"] * 3
+        chain = mapped({"prompt": prompts}, on_unknown_submit=on_unknown_submit, retries=1)
+        outcomes = Runner().run_mapped(chain.submit)
+        assert {outcome.state for outcome in outcomes} == {"failed" if on_unknown_submit == "fail" else "success"}
+        assert emulator.books.posts == posts
+
+
+class TestAnotherSet:
+    def test_take_one_to_four_are_four_posts(self, mapped: Mapped, emulator: Emulator, folder: Path) -> None:
+        runner, chain = Runner(), mapped({"take": [1, 2, 3, 4]}, name="hero")
+        assert len(set(ids(runner.run_mapped(chain.submit)))) == 4
+        runner.run_mapped(chain.land)
+        assert images(folder) == ["hero_1.png", "hero_take2_1.png", "hero_take3_1.png", "hero_take4_1.png"]
+        assert (emulator.books.posts, emulator.books.credits_charged) == (4, 40)
+
+    def test_a_raised_take_buys_one_more_set_and_keeps_the_first(
+        self, emulator: Emulator, build: Build, folder: Path, deferrable: bool
+    ) -> None:
+        runner = Runner()
+        for take in (1, 2):
+            chain = build(name="hero", take=take, land={"deferrable": deferrable})
+            if take == 2:
+                runner.clear(chain.submit)
+                runner.clear(chain.land)
+            runner.run(chain.submit)
+            assert runner.run(chain.land).state == "success"
+        assert (images(folder), emulator.books.posts) == (["hero_1.png", "hero_take2_1.png"], 2)
+
+    @pytest.mark.parametrize(
+        "change", [{"num_images": [1, 2]}, {"seed": [1, 2]}, {"name": ["one", "two"]}, {"image_size": ["square", "square_hd"]}]
+    )
+    def test_what_differs_is_another_request(self, change: dict[str, list[Any]], mapped: Mapped, emulator: Emulator) -> None:
+        outcomes = Runner().run_mapped(mapped(change).submit)
+        assert (len(set(ids(outcomes))), emulator.books.posts) == (2, 2)
+        assert not any(WARNING in outcome.log_text for outcome in outcomes)
+
+    def test_another_run_is_another_request(self, emulator: Emulator, build: Build) -> None:
+        first, second = (Runner(run_id=f"manual__{day}").run(build().submit) for day in (1, 2))
+        assert first.value["seedream_task_id"] != second.value["seedream_task_id"]
+        assert emulator.books.posts == 2
+
+
+class TestOneNameForTwoRequests:
+    def test_the_second_is_refused_before_it_is_paid(self, mapped: Mapped, emulator: Emulator, folder: Path) -> None:
+        runner, chain = Runner(), mapped({"prompt": ["a fox", "a dog"]}, name="hero", retries=3)
+        first, second = runner.run_mapped(chain.submit)
+        assert (first.state, second.state, second.tries) == ("success", "failed", 1)
+        assert isinstance(second.error, SeedreamInputError)
+        assert "belongs to another request" in str(second.error)
+        assert (emulator.books.posts_received, len(records(folder))) == (1, 1)
+
+    def test_a_refused_request_gives_its_name_back(self, mapped: Mapped, emulator: Emulator) -> None:
+        chain = mapped({"prompt": ["a fox [moderation]", "a dog"]}, name="hero")
+        outcomes = Runner().run_mapped(chain.submit)
+        assert [outcome.state for outcome in outcomes] == ["failed", "success"]
+        assert emulator.books.posts == 1
