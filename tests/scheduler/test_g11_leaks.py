@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from urllib.parse import quote
 
 import pytest
-from cryptography.fernet import Fernet
 
 from airflow_provider_seedream.emulator import Emulator, Settings
 from tests.airflow.cluster import Cluster
@@ -68,15 +67,14 @@ def search(cluster: Cluster) -> None:
 
 
 def places_of(cluster: Cluster, *needles: str) -> list[str]:
-    """Where one of these texts occurs: files below Airflow's home, columns of every table, arguments of triggers."""
+    """Where one of these texts occurs: files below Airflow's home, columns of every table."""
     files = [path for path in cluster.home.rglob("*") if path.is_file() and path.suffix != ".pyc"]
     places = {str(path) for path in files if _holds(path.read_text(errors="replace"), needles)}
     for table in cluster.tables():
         for row in cluster.sql(f'select * from "{table}"'):
             places |= {f"{table}.{name}" for name, cell in row.items() if _holds(_text(cell), needles)}
-    fernet = Fernet(cluster.env["AIRFLOW__CORE__FERNET_KEY"].encode())
-    arguments = [fernet.decrypt(row["kwargs"].encode()).decode() for row in cluster.triggers()]
-    return sorted(places | {f"arguments of a trigger: {text}" for text in arguments if _holds(text, needles)})
+    assert all(row["kwargs"].startswith("{") for row in cluster.triggers())  # else they are encrypted, and were not searched
+    return sorted(places)
 
 
 def _holds(text: str, needles: tuple[str, ...]) -> bool:

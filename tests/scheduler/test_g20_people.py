@@ -18,10 +18,10 @@ TASK_IDS = ("failed", "succeeded", "cleared", "killed")
 
 RESCUE = """
 @task
-def lost_ids(ids):
-    return ids
+def lost_ids(dag_run=None):
+    return dag_run.conf["ids"]
 
-SeedreamGenerationSensor.partial(task_id="land", **USUAL).expand(generation=lost_ids("{{ dag_run.conf['ids'] }}"))
+SeedreamGenerationSensor.partial(task_id="land", **USUAL).expand(generation=lost_ids())
 """
 
 

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.scheduler
 
 LIMIT_SECONDS = 30
 POLL_SECONDS = 4
-KILL_AFTER_SECONDS = 12  # the new triggerer is at work about 10 s later
+KILL_AFTER_SECONDS = 12  # the new triggerer is at work 10 to 15 s later, on a very busy machine only after the deadline
 SLACK_SECONDS = 3  # a try begins a little before its first look, on a busy machine
 
 TASKS = f"""
@@ -38,14 +38,17 @@ def test_a_deadline_holds_across_a_restart_and_later_tries_pay_nothing(stage: St
     newest = max(looks_of_first_try(stage, path)[0].at for path in stage.looked_at())
     cluster.wait("time to kill", lambda: clock.now() > newest + KILL_AFTER_SECONDS, timeout_seconds=30)
     cluster.kill_triggerer()
+    killed_at = clock.now()
     cluster.start_triggerer("triggerer")
 
     cluster.wait("retried", lambda: all(run.task(task_id).try_number == 2 for task_id in RETRIED), timeout_seconds=90)
     for task_id in FINAL:
         assert run.wait_for_task(task_id, state="failed", timeout_seconds=30).try_number == 1
     for path in stage.looked_at():
-        first, *_, last = looks_of_first_try(stage, path)
-        assert LIMIT_SECONDS - SLACK_SECONDS <= last.at - first.at <= LIMIT_SECONDS + POLL_SECONDS + SLACK_SECONDS
+        looks = looks_of_first_try(stage, path)
+        deadline, last_at = looks[0].at + LIMIT_SECONDS, looks[-1].at
+        resumed_at = next(look.at for look in looks if look.at > killed_at)
+        assert deadline - SLACK_SECONDS <= last_at <= max(deadline, resumed_at) + POLL_SECONDS + SLACK_SECONDS
 
     stage.finish_jobs()
     run.wait(state="failed", timeout_seconds=120)
