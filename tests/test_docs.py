@@ -6,6 +6,8 @@ import dataclasses
 import inspect
 import json
 import re
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -99,20 +101,69 @@ class TestSnippets:
             assert link.startswith("https://") or (page.parent / link).exists(), link
 
 
+@pytest.fixture
+def emulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    """Jobs are done at the first look; images land below `tmp_path`."""
+    with Emulator(Settings.fast(seconds_per_image=(0.0, 0.0), late_assets_seconds=(0.0, 0.0))) as emulator:
+        connection = {**json.loads(emulator.airflow_connection_json()), "extra": {"destination": tmp_path.as_uri()}}
+        monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", json.dumps(connection))
+        yield emulator
+
+
 class TestDags:
     @pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/quickstart.md", "docs/operators.md"])
-    def test_the_first_dag_of_a_page_lands_what_it_promises(
-        self, page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_the_first_dag_of_a_page_lands_what_it_promises(self, page: str, emulator: Emulator, tmp_path: Path) -> None:
         code = snippets(CHECKOUT / page, "python")[0].replace("s3://aws_default@my-bucket", tmp_path.as_uri())
-        with Emulator(Settings.fast(seconds_per_image=(0.0, 0.0), late_assets_seconds=(0.0, 0.0))) as emulator:
-            connection = {**json.loads(emulator.airflow_connection_json()), "extra": {"destination": tmp_path.as_uri()}}
-            monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", json.dumps(connection))
-            outcomes = Runner().run_dag(dag_of(code))
-            assert all(isinstance(one, Outcome) and one.state == "success" for one in outcomes.values())
-            landed = [path for path in tmp_path.rglob("*.png") if ".thumb." not in path.name]
-            assert len(landed) * 10 == emulator.books.credits_charged == 20
-            assert emulator.books.violations == ()
+        outcomes = Runner().run_dag(dag_of(code))
+        assert all(isinstance(one, Outcome) and one.state == "success" for one in outcomes.values())
+        landed = [path for path in tmp_path.rglob("*.png") if ".thumb." not in path.name]
+        assert len(landed) * 10 == emulator.books.credits_charged == 20
+        assert emulator.books.violations == ()
+
+
+class TestAdvice:
+    """What "Manifest and ledger" tells people to do does what it says."""
+
+    def test_an_unknown_record_that_was_given_its_id_is_attached_to(self, emulator: Emulator, tmp_path: Path) -> None:
+        runner, submit, record = self.lost_answer("[drop-after-accept]", tmp_path)
+        fields = json.loads(record.read_text())
+        fields |= {"outcome": "submitted", "seedream_task_id": emulator.books.submissions[0].seedream_task_id}
+        record.write_text(json.dumps(fields))
+        runner.clear(submit)
+        assert runner.run(submit).value["seedream_task_id"] == fields["seedream_task_id"]
+        assert emulator.books.posts_received == 1
+
+    def test_a_request_that_was_not_accepted_is_sent_once_its_record_is_deleted(self, emulator: Emulator, tmp_path: Path) -> None:
+        runner, submit, record = self.lost_answer("[drop*1]", tmp_path)
+        record.unlink()
+        runner.clear(submit)
+        assert runner.run(submit).state == "success"
+        assert (emulator.books.posts_received, emulator.books.posts) == (2, 1)
+
+    def test_a_copied_folder_is_landed_already(self, emulator: Emulator, tmp_path: Path) -> None:
+        runner = Runner()
+        with DAG("watches", schedule=None):
+            submit = SeedreamGenerateOperator(task_id="submit", prompt="a watch", name="hero")
+            land = SeedreamGenerationSensor(task_id="land", generation=submit.output)
+            copied = f"{tmp_path.as_uri()}/copy"
+            land_again = SeedreamGenerationSensor(task_id="land_again", generation=submit.output, destination=copied)
+        runner.run(submit)
+        runner.run(land)
+        downloads = emulator.books.downloads
+        shutil.copytree(tmp_path, tmp_path / "copy")
+        assert runner.run(land_again).value["images"][0]["uri"] == f"{copied}/hero_1.png"
+        assert emulator.books.downloads == downloads
+
+    def lost_answer(self, trouble: str, folder: Path) -> tuple[Runner, SeedreamGenerateOperator, Path]:
+        """A submitting task that failed, as its answer got lost, and its record."""
+        runner = Runner()
+        with DAG("watches", schedule=None):
+            submit = SeedreamGenerateOperator(task_id="submit", prompt=f"a watch {trouble}", retries=2)
+        outcome = runner.run(submit)
+        assert (outcome.state, outcome.tries) == ("failed", 1)
+        [record] = (folder / "_seedream" / "ledger").iterdir()
+        assert json.loads(record.read_text())["outcome"] == "unknown"
+        return runner, submit, record
 
 
 def dag_of(code: str) -> DAG:
