@@ -39,10 +39,10 @@ _TROUBLES: dict[type[SeedreamError], Trouble] = {
 }
 
 
-def read_json(body: bytes) -> Any:
+def read_json(body: bytes, *, key: str) -> Any:
     """:raises SeedreamResponseError: when the body of a 2xx is no JSON."""
     try:
-        return json.loads(body)
+        return json.loads(body.replace(key.encode(), b"***"))  # a failure reason may repeat it, and is shown
     except (ValueError, RecursionError):
         raise SeedreamResponseError("The API answered with something that is no JSON.") from None
 

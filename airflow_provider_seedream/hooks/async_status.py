@@ -87,7 +87,7 @@ class StatusClient:
         if not 200 <= answer.status < 300:
             key, now = self._settings.key, times.now_epoch()
             raise error_from_answer(answer.status, answer.headers, body, key=key, now_epoch=now)
-        return GenerationStatus.from_wire(read_json(body))
+        return GenerationStatus.from_wire(read_json(body, key=self._settings.key))
 
 
 @cache  # a context costs ~46 ms of the event loop

@@ -10,6 +10,8 @@ import logging
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from contextvars import ContextVar
 from http.cookiejar import DefaultCookiePolicy
 from typing import Self
 from urllib.parse import urljoin, urlsplit
@@ -26,6 +28,18 @@ MAX_REDIRECTS = 5
 MIN_BYTES_PER_SECOND = 100_000  # a body that drips slower than this is given up
 STALE_STATUS_CODES = (400, 401, 403, 404, 410)  # what storage hosts answer to an expired link; a fresh one may help
 _log = logging.getLogger(__name__)
+_under_way = ContextVar("seedream_download_under_way", default=False)
+
+
+class _Discreet(logging.Filter):
+    """Silences urllib3 while a download of ours is under way: at DEBUG it logs whole links. Other downloads are logged as ever."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not _under_way.get()
+
+
+for _name in ("urllib3.connection", "urllib3.connectionpool"):
+    logging.getLogger(_name).addFilter(_Discreet())
 
 
 class _Transient(SeedreamLandingError):
@@ -92,14 +106,18 @@ class Downloads:
 
     def _get(self, link: str) -> requests.Response:
         headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
-        return self._session.get(
-            link,
-            headers=headers,
-            timeout=self._timeout,
-            verify=self._verify,  # here, as a session's own yields to the environment's
-            stream=True,
-            allow_redirects=False,
-        )
+        before = _under_way.set(True)
+        try:
+            return self._session.get(
+                link,
+                headers=headers,
+                timeout=self._timeout,
+                verify=self._verify,  # here, as a session's own yields to the environment's
+                stream=True,
+                allow_redirects=False,
+            )
+        finally:
+            _under_way.reset(before)
 
     def _body(self, answer: requests.Response) -> bytes:
         host = _host(answer.url)
@@ -133,10 +151,10 @@ def refuse_target(link: str, *, allow_loopback: bool, proxied: bool) -> None:
 
 
 def _addresses(hostname: str, proxied: bool) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
-    try:
+    with suppress(ValueError):
         return [ipaddress.ip_address(hostname)]
-    except ValueError:
-        pass
+    with suppress(OSError):
+        return [ipaddress.ip_address(socket.inet_aton(hostname))]  # 10.1, 0x0a000001: what resolvers take for an address as well
     if proxied:  # the proxy resolves names; this machine may not be able to
         return []
     try:

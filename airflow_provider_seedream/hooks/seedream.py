@@ -179,7 +179,7 @@ class SeedreamHook(BaseHook):
 
     def _accepted(self, content: bytes) -> Accepted:
         try:
-            return Accepted.from_wire(read_json(content))
+            return Accepted.from_wire(read_json(content, key=self.settings.key))
         except SeedreamResponseError as error:
             raise SeedreamAmbiguousSubmissionError(f"{error.message} It may have been accepted.") from None
 
@@ -203,7 +203,7 @@ class SeedreamHook(BaseHook):
             raise SeedreamConnectionError(f"The API gave no answer ({type(error).__name__}).") from None
         if not 200 <= answer.status_code < 300:
             raise self._error(answer.status_code, answer.headers, answer.content)
-        return read_json(answer.content)
+        return read_json(answer.content, key=self.settings.key)
 
     def _error(self, status_code: int, headers: Any, content: bytes) -> SeedreamError:
         return error_from_answer(status_code, headers, content, key=self.settings.key, now_epoch=times.now_epoch())

@@ -164,4 +164,4 @@ class TestJSON:
     @pytest.mark.parametrize("body", [b"", b"<html>", b'{"a": ', b"\xff", DEEP])
     def test_what_is_no_json_is_an_answer_outside_the_contract(self, body: bytes) -> None:
         with pytest.raises(errors.SeedreamResponseError):
-            read_json(body)
+            read_json(body, key="no-key")
