@@ -140,7 +140,12 @@ class Ledger:
         retrying(self._try, lambda: self.folder.replace(record.file, record.to_json()), "write", record.file)
 
     def free(self, record: Record) -> None:
-        """Remove a claim whose POST surely bought nothing. The name first: who waits for the claim reserves it again."""
+        """Remove a claim whose POST surely bought nothing, unless a person has removed it and another try holds it now.
+
+        The name goes first: whoever waits for the claim reserves it again.
+        """
+        if self.read(record.file) != record:
+            return
         try:
             self.release_name(record)
         finally:

@@ -173,14 +173,29 @@ class TestAWorkerThatIsKilledBetweenPostAndRecord:
 
 class TestAPostThatIsStillInFlight:
     def test_another_try_waits_for_its_record_and_attaches(self, emulator: Emulator, destination: str) -> None:
-        options = {"prompt": "a watch [stall-after-accept:1*1]", "destination": destination}
+        options = {"prompt": "a watch [stall-after-accept:2*1]", "destination": destination}
         with start_child(**options) as child:
             assert emulator.books.wait_until(lambda books: books.posts == 1, timeout_seconds=60)
             outcome = Runner().run(submit_task(**options))
         assert (outcome.state, child.returncode) == ("success", 0)
-        assert "Another try is submitting this request" in outcome.log_text
         assert outcome.value["seedream_task_id"] == emulator.books.submissions[0].seedream_task_id
         assert (emulator.books.posts, emulator.books.posts_received) == (1, 1)
+
+    def test_a_try_that_is_refused_late_does_not_remove_the_record_of_another(
+        self, emulator: Emulator, destination: str, folder: Path
+    ) -> None:
+        """A person deletes the record of a POST that hangs and lets the task pay; then the first POST ends with a 402."""
+        emulator.configure(balance_credits=10)
+        options = {"prompt": "a watch [stall:3*1]", "destination": destination}
+        with start_child(**options) as hanging:
+            assert emulator.books.wait_until(lambda books: books.posts_received == 1, timeout_seconds=60)
+            [record] = folder.glob("_seedream/ledger/*.json")
+            record.unlink()
+            paid = Runner().run(submit_task(**options))
+        assert (paid.state, hanging.returncode) == ("success", 1)
+        emulator.configure(balance_credits=1000)
+        assert Runner().run(submit_task(**options)).value == paid.value
+        assert (emulator.books.posts, emulator.books.credits_charged) == (1, 10)
 
 
 def let_time_pass(folder: Path, **amount: float) -> None:
