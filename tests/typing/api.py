@@ -1,0 +1,106 @@
+"""The public API as users write it; mypy --strict checks it, nothing runs it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from airflow_provider_seedream import __version__
+from airflow_provider_seedream.contract import ImageSize, Kind
+from airflow_provider_seedream.emulator import Books, Emulator, Fault, Settings
+from airflow_provider_seedream.exceptions import (
+    Paid,
+    SeedreamAPIError,
+    SeedreamError,
+    SeedreamLandingError,
+    SeedreamRateLimitError,
+)
+from airflow_provider_seedream.generations import Accepted, Generation, GenerationStatus, LandedGeneration, Wallet
+from airflow_provider_seedream.hooks.seedream import SeedreamHook
+from airflow_provider_seedream.manifest import Manifest
+from airflow_provider_seedream.operators.seedream import SeedreamEditOperator, SeedreamGenerateOperator
+from airflow_provider_seedream.provider_info import get_provider_info
+from airflow_provider_seedream.sensors.seedream import SeedreamGenerationSensor
+from airflow_provider_seedream.submissions import Submission, build_submission
+
+version: str = __version__
+info: dict[str, Any] = get_provider_info()
+
+
+def operators() -> None:
+    submit = SeedreamGenerateOperator(task_id="submit", prompt="a leather watch, {{ ds }}")
+    SeedreamGenerateOperator(
+        task_id="everything",
+        prompt="a fox",
+        image_size="landscape_16_9",
+        num_images="{{ params.n }}",
+        seed=None,
+        enable_safety_checker=True,
+        take=2,
+        destination="s3://aws_default@bucket/watches/{{ ds }}",
+        name="hero",
+        seedream_conn_id="seedream_default",
+        on_unknown_submit="fail",
+        wait=True,
+        deferrable=True,
+        poke_interval=timedelta(seconds=5),
+        timeout=600,
+        on_partial="accept",
+        max_image_bytes=1,
+        settling_seconds=60.0,
+        retries=2,
+    )
+    SeedreamEditOperator(task_id="edit", prompt="make it red", images=["s3://bucket/a.png"])
+    land = SeedreamGenerationSensor(task_id="land", generation=submit.output, deferrable=True, soft_fail=True)
+    SeedreamGenerationSensor(task_id="rescue", generation="0b8c1f0e", destination="/data", poke_interval=timedelta(seconds=5))
+    SeedreamEditOperator(task_id="chained", prompt="make it blue", images=land.output)
+    SeedreamGenerateOperator.partial(task_id="mapped").expand(prompt=["a", "b"])
+
+
+def hook() -> None:
+    size: ImageSize = "auto_2K"
+    kind: Kind = "generate"
+    submission: Submission = build_submission(
+        kind=kind, prompt="a fox", image_size=size, num_images=1, seed=None, enable_safety_checker=True, take=1
+    )
+    api = SeedreamHook("seedream_default", max_attempts=2)
+    accepted: Accepted = api.submit(submission)
+    status: GenerationStatus = api.get_generation(accepted.seedream_task_id)
+    wallet: Wallet = api.get_wallet()
+    works, text = api.test_connection()
+    print(status.images_ready + 1, wallet.balance.upper(), works is True, text.upper())
+
+
+def values(xcom: dict[str, Any], data: bytes) -> None:
+    generation: Generation = Generation.from_dict(xcom)
+    landed: LandedGeneration = LandedGeneration.from_dict(xcom)
+    manifest: Manifest = Manifest.from_json(data)
+    names: list[str] = [image.uri for image in landed.images]
+    back: dict[str, Any] = generation.to_dict()
+    print(names, back, manifest.missing_images + 1)
+
+
+def errors(error: SeedreamError) -> None:
+    paid: Paid = error.paid
+    task_id: str | None = error.seedream_task_id
+    if isinstance(error, SeedreamAPIError):
+        status: int | None = error.status_code
+        code: str | None = error.code
+        print(status, code)
+    if isinstance(error, SeedreamRateLimitError):
+        wait: float | None = error.retry_after_seconds
+        print(wait)
+    if isinstance(error, SeedreamLandingError):
+        stale: bool = error.stale_link
+        print(stale)
+    print(paid, task_id)
+
+
+def emulator() -> None:
+    with Emulator(Settings.fast(balance_credits=30)) as running:
+        running.inject("refuse", endpoint="status", status=503, times=3)
+        running.inject(Fault("fail", prompt_contains="fox"))
+        books: Books = running.books
+        credits_spent: int = books.credits_charged
+        url: str = running.url
+        print(url, credits_spent)
