@@ -30,13 +30,9 @@ def within(names: list[str], packages: tuple[str, ...]) -> list[str]:
     return [name for name in names if name.startswith(tuple(f"{package}." for package in packages)) or name in packages]
 
 
-@pytest.fixture(
-    scope="module",
-    params=["operators.seedream", "sensors.seedream", "provider_info"],
-    ids=["operators", "sensors", "provider info"],
-)
-def added(request: pytest.FixtureRequest) -> list[str]:
-    return imported_by(f"airflow_provider_seedream.{request.param}")
+@pytest.fixture(scope="module")
+def added() -> list[str]:
+    return imported_by("airflow_provider_seedream.operators.seedream, airflow_provider_seedream.sensors.seedream")
 
 
 class TestImportingWhatADagFileNames:
