@@ -7,8 +7,9 @@ when it runs: this module is loaded with every DAG.
 import math
 import time
 from datetime import timedelta
+from functools import cached_property
 from random import random
-from typing import Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator, Context
 
@@ -18,6 +19,9 @@ from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.manifest import Manifest, landed_generation
 from airflow_provider_seedream.polling import Rules, Verdict, Watch, decide, first_poll_seconds
 from airflow_provider_seedream.sensors.outcomes import error_from
+
+if TYPE_CHECKING:
+    from airflow_provider_seedream.hooks.seedream import SeedreamHook
 
 OnPartial = Literal["fail", "accept"]
 DEFAULT_POKE_INTERVAL_SECONDS = 10.0
@@ -148,8 +152,8 @@ class WaitingOperator(BaseOperator):
             )
         return result.to_dict()
 
-    @property
-    def _hook(self) -> Any:
+    @cached_property
+    def _hook(self) -> "SeedreamHook":
         from airflow_provider_seedream.hooks.seedream import SeedreamHook
 
         return SeedreamHook(self.seedream_conn_id)
