@@ -187,6 +187,11 @@ class TestReliability:
     def test_the_table_of_errors_has_exactly_the_classes_there_are_in_their_order(self) -> None:
         assert names(section("reliability-and-cost.md", "Every error")) == list(ERRORS)
 
+    def test_the_api_reference_has_every_error(self) -> None:
+        assert re.findall(r"^::: airflow_provider_seedream\.exceptions\.(\w+)$", (DOCS / "api.md").read_text(), re.M) == list(
+            ERRORS
+        )
+
     @pytest.mark.parametrize("name", ERRORS)
     def test_it_says_which_errors_end_a_task_without_retries(self, name: str) -> None:
         """Three classes are made final by who raises them; the table says "no" and when that is otherwise."""
