@@ -13,12 +13,7 @@ _NEEDS = ["--all-extras", "--group", "test", "--group", "check", "--group", "doc
 
 
 def main() -> None:
-    _resolve(
-        "constraints.txt",
-        _NEWEST,
-        [],
-        "and everything the demo, the tests, the checks and the docs need",
-    )
+    _resolve("constraints.txt", _NEWEST, [], "and everything the demo, the tests, the checks and the docs need")
     _resolve(
         "constraints-airflow-3.1.txt",
         _OLDEST,
@@ -28,14 +23,7 @@ def main() -> None:
 
 
 def _resolve(target: str, airflow: str, options: list[str], words: str) -> None:
-    uv = [
-        str(Path(sys.executable).with_name("uv")),
-        "pip",
-        "compile",
-        "--quiet",
-        "--universal",
-        "--upgrade",
-    ]
+    uv = [str(Path(sys.executable).with_name("uv")), "pip", "compile", "--quiet", "--universal", "--upgrade"]
     style = ["--python-version", "3.11", "--no-header", "--no-annotate"]
     command = [*uv, *style, *_NEEDS, *options, "pyproject.toml", "-"]
     wanted = f"apache-airflow=={airflow}\nuv\n"

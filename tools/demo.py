@@ -30,10 +30,7 @@ def main(dags: Path = _CHECKOUT / "example_dags") -> int:
     _OUTPUT.mkdir(exist_ok=True)
     print("Starting a real Airflow and the Seedream emulator ...", flush=True)
     with ending_cleanly(), Emulator(Settings(speed=10)) as emulator:
-        connection = {
-            **json.loads(emulator.airflow_connection_json()),
-            "extra": {"destination": _OUTPUT.as_uri()},
-        }
+        connection = {**json.loads(emulator.airflow_connection_json()), "extra": {"destination": _OUTPUT.as_uri()}}
         settings = {
             "AIRFLOW_CONN_SEEDREAM_DEFAULT": json.dumps(connection),
             "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "2",  # nobody waits five minutes before a demo
@@ -42,12 +39,7 @@ def main(dags: Path = _CHECKOUT / "example_dags") -> int:
             print(f"Running {_DAG} ...", flush=True)
             landed = _run(airflow)
         counters = emulator.books.counters()
-        _report(
-            landed,
-            balance=emulator.balance_credits,
-            counters=counters,
-            seconds=time.monotonic() - started,
-        )
+        _report(landed, balance=emulator.balance_credits, counters=counters, seconds=time.monotonic() - started)
     return 0
 
 
@@ -55,11 +47,7 @@ def _run(airflow: LocalAirflow) -> dict[str, Any]:
     """Trigger the DAG, wait for its end, and give what its last task returned."""
     airflow.wait("the example DAG is there", lambda: airflow.has_dag(_DAG), timeout_seconds=60)
     run = airflow.trigger_dag(_DAG)
-    state = airflow.wait(
-        "the example has ended",
-        lambda: airflow.dag_run_ended(_DAG, run),
-        timeout_seconds=180,
-    )
+    state = airflow.wait("the example has ended", lambda: airflow.dag_run_ended(_DAG, run), timeout_seconds=180)
     if state != "success":
         raise RuntimeError(f"{airflow.evidence()}\nthe DAG run is {state}")
     return dict(airflow.xcom(_DAG, run, "land"))
@@ -85,10 +73,7 @@ if __name__ == "__main__":
         sys.exit(main())
     except (RuntimeError, TimeoutError) as error:
         print(error, file=sys.stderr)
-        print(
-            f"demo: failed; the logs are in {_HOME.relative_to(_CHECKOUT)}/",
-            file=sys.stderr,
-        )
+        print(f"demo: failed; the logs are in {_HOME.relative_to(_CHECKOUT)}/", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("demo: interrupted, everything it started has ended", file=sys.stderr)

@@ -5,6 +5,7 @@ Used by `make demo`, `make ui` and the scheduler tests; everything it starts end
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -22,6 +23,7 @@ from tools.processes import Child, free_port, wait_until
 from tools.task_logs import readable
 
 T = TypeVar("T")
+_READ_ATTEMPTS = 4  # of 30 s each: the server may be slow where other work competes for the processors
 
 # The log servers of scheduler and triggerer listen on all addresses, hence never started.
 _COMPONENTS = {
@@ -68,21 +70,12 @@ class LocalAirflow:
         self.dags.mkdir(parents=True, exist_ok=True)
         (self.home / "passwords.json").write_text(json.dumps({self.user: self.password}))
         self._migrate()
-        self.spawn(
-            "api-server",
-            [
-                "api-server",
-                "--host",
-                "127.0.0.1",
-                "--port",
-                str(self.port),
-                "--workers",
-                "1",
-            ],
-        )
+        self.spawn("api-server", ["api-server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"])
         for name, arguments in _COMPONENTS.items():
             self.spawn(name, arguments)
-        self.wait("all components healthy", self._healthy, timeout_seconds=120)
+        # The first call of the execution API builds it, seconds of work: better now than in the first task.
+        self.wait("the execution API answers", lambda: self._answers("execution/health"), timeout_seconds=300)
+        self.wait("all components healthy", self._healthy, timeout_seconds=300)
 
     def stop(self) -> None:
         """End everything. Nothing here outlives the run, so what does not end at once is killed."""
@@ -100,11 +93,11 @@ class LocalAirflow:
     def api(self, method: str, path: str, body: Any = None) -> Any:
         """One call of Airflow's public REST API; `path` begins after /api/v2/."""
         self._token = self._token or self._login()
-        headers = {
-            "Authorization": f"Bearer {self._token}",
-            "Content-Type": "application/json",
-        }
-        return _call(method, f"{self.url}/api/v2/{path}", headers, body)
+        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
+        for _ in range(_READ_ATTEMPTS if method == "GET" else 1):
+            with contextlib.suppress(TimeoutError):
+                return _call(method, f"{self.url}/api/v2/{path}", headers, body)
+        raise RuntimeError(f"{method} {path}: the API server does not answer\n{self.evidence()}")
 
     def add_connection(self, conn_id: str, **fields: Any) -> None:
         """As the user interface would: `conn_type`, `host`, `password`, `extra` (JSON text) ..."""
@@ -126,15 +119,7 @@ class LocalAirflow:
         state = self.api("GET", f"dags/{dag_id}/dagRuns/{quote(run_id)}")["state"]
         return state if state in ("success", "failed") else None
 
-    def xcom(
-        self,
-        dag_id: str,
-        run_id: str,
-        task_id: str,
-        key: str = "return_value",
-        *,
-        map_index: int = -1,
-    ) -> Any:
+    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", *, map_index: int = -1) -> Any:
         """One XCom as the API shows it to readers."""
         path = f"dags/{dag_id}/dagRuns/{quote(run_id)}/taskInstances/{task_id}/xcomEntries/{key}"
         return self.api("GET", f"{path}?deserialize=false&stringify=false&map_index={map_index}")["value"]
@@ -169,22 +154,23 @@ class LocalAirflow:
 
     def _migrate(self) -> None:
         migration = self.spawn("migrate", ["db", "migrate"])
-        wait_until(
-            lambda: not migration.running,
-            what="database ready",
-            timeout_seconds=120,
-            evidence=migration.tail,
-        )
+        wait_until(lambda: not migration.running, what="database ready", timeout_seconds=300, evidence=migration.tail)
         if migration.exit_code:
             raise RuntimeError(migration.tail())
         del self.children["migrate"]
 
     def _healthy(self) -> bool:
+        health = self._answers("api/v2/monitor/health")
+        return health is not None and all(
+            health[name]["status"] == "healthy" for name in ("scheduler", "triggerer", "dag_processor")
+        )
+
+    def _answers(self, path: str) -> Any:
+        """What a page says, or None while it says nothing."""
         try:
-            health = _call("GET", f"{self.url}/api/v2/monitor/health", {}, None)
+            return _call("GET", f"{self.url}/{path}", {}, None)
         except OSError:
-            return False
-        return all(health[name]["status"] == "healthy" for name in ("scheduler", "triggerer", "dag_processor"))
+            return None
 
     def _login(self) -> str:
         body = {"username": self.user, "password": self.password}
@@ -234,6 +220,7 @@ def _environment(airflow: LocalAirflow) -> dict[str, str]:
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(airflow.home / "logs"),
         "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "2",
         "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
+        "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "30",  # seconds; a busy machine is no reason to fail a task
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",  # the end of a task is noticed that late
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         "NO_PROXY": no_proxy,

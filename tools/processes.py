@@ -55,15 +55,7 @@ def wait_until(
 class Child:
     """One program and everything it starts."""
 
-    def __init__(
-        self,
-        name: str,
-        command: Sequence[str],
-        *,
-        env: Mapping[str, str],
-        log: Path,
-        cwd: Path | None = None,
-    ) -> None:
+    def __init__(self, name: str, command: Sequence[str], *, env: Mapping[str, str], log: Path, cwd: Path | None = None) -> None:
         self.name, self.log = name, log
         with log.open("ab") as output:
             self._popen = subprocess.Popen(  # noqa: S603 - what it runs is our own choice

@@ -30,10 +30,7 @@ def main() -> int:
     asked = os.environ.get("PORT")
     port = int(asked) if asked else _PORT if is_free(_PORT) else None
     print("Starting Airflow ...", flush=True)
-    with (
-        ending_cleanly(),
-        Emulator(Settings(speed=5, rate_limit_per_minute=60)) as emulator,
-    ):
+    with ending_cleanly(), Emulator(Settings(speed=5, rate_limit_per_minute=60)) as emulator:
         settings = {"AIRFLOW__CORE__TEST_CONNECTION": "Enabled"}
         with LocalAirflow(_HOME, dags=_CHECKOUT / "example_dags", settings=settings, port=port) as airflow:
             connection = json.loads(emulator.airflow_connection_json())

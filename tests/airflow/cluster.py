@@ -70,19 +70,8 @@ class TaskRow:
 class Cluster(LocalAirflow):
     """LocalAirflow with what tests ask for."""
 
-    def __init__(
-        self,
-        home: Path,
-        *,
-        database: str | None,
-        settings: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(
-            home,
-            dags=home / "dags",
-            database=database,
-            settings={**IMPATIENT, **(settings or {})},
-        )
+    def __init__(self, home: Path, *, database: str | None, settings: Mapping[str, str] | None = None) -> None:
+        super().__init__(home, dags=home / "dags", database=database, settings={**IMPATIENT, **(settings or {})})
         self._engine = create_engine(self.database)
 
     def sql(self, statement: str, **values: Any) -> list[dict[str, Any]]:
@@ -120,22 +109,14 @@ class Cluster(LocalAirflow):
     def end_runs(self) -> None:
         """Mark what still runs as failed, so that it does not disturb the next test."""
         for row in self.sql("select dag_id, run_id from dag_run where state in ('running', 'queued')"):
-            self.api(
-                "PATCH",
-                f"dags/{row['dag_id']}/dagRuns/{quote(row['run_id'])}",
-                {"state": "failed"},
-            )
+            self.api("PATCH", f"dags/{row['dag_id']}/dagRuns/{quote(row['run_id'])}", {"state": "failed"})
 
     def start_triggerer(self, name: str) -> None:
         """Another triggerer; ready when its first heartbeat is in the database."""
         child = self.spawn(name, ["triggerer", "--skip-serve-logs"])
         statement = "select 1 from job where job_type = 'TriggererJob' and state = 'running' and id > :newest"
         newest = self.sql("select coalesce(max(id), 0) as id from job")[0]["id"]
-        self.wait(
-            f"{child.name} runs",
-            lambda: self.sql(statement, newest=newest),
-            timeout_seconds=60,
-        )
+        self.wait(f"{child.name} runs", lambda: self.sql(statement, newest=newest), timeout_seconds=60)
 
     def kill_triggerer(self, name: str = "triggerer", how: signal.Signals = signal.SIGKILL) -> None:
         """SIGKILL: every process of it dies at once. SIGTERM: it is asked, and given 15 s."""
@@ -187,9 +168,7 @@ class Run:
     def wait(self, *, state: str = "success", timeout_seconds: float = 120) -> None:
         """Wait until the run has ended; ending otherwise than expected is an error that shows the task logs."""
         ended = self.cluster.wait(
-            f"{self.dag_id} ended",
-            lambda: self.cluster.dag_run_ended(self.dag_id, self.run_id),
-            timeout_seconds=timeout_seconds,
+            f"{self.dag_id} ended", lambda: self.cluster.dag_run_ended(self.dag_id, self.run_id), timeout_seconds=timeout_seconds
         )
         if ended != state:
             raise AssertionError(f"{self.dag_id} is {ended}, not {state}: {self.tasks()}\n{self.logs()[-6000:]}")
@@ -197,22 +176,12 @@ class Run:
     def tasks(self, task_id: str | None = None) -> list[TaskRow]:
         columns = "cast(id as varchar) as id, task_id, map_index, state, try_number, max_tries, pid, trigger_id"
         rows = [TaskRow(**row) for row in self._rows("task_instance", columns)]
-        return sorted(
-            (r for r in rows if task_id in (None, r.task_id)),
-            key=lambda r: (r.task_id, r.map_index),
-        )
+        return sorted((r for r in rows if task_id in (None, r.task_id)), key=lambda r: (r.task_id, r.map_index))
 
     def task(self, task_id: str, *, map_index: int = -1) -> TaskRow:
         return next(row for row in self.tasks(task_id) if row.map_index == map_index)
 
-    def wait_for_task(
-        self,
-        task_id: str,
-        *,
-        state: str,
-        map_index: int = -1,
-        timeout_seconds: float = 60,
-    ) -> TaskRow:
+    def wait_for_task(self, task_id: str, *, state: str, map_index: int = -1, timeout_seconds: float = 60) -> TaskRow:
         """Wait until the task instance is in that state; any ended state other than it is an error."""
 
         def reached() -> TaskRow | None:
@@ -234,12 +203,7 @@ class Run:
         return row.pid
 
     def clear(self, *task_ids: str) -> None:
-        body = {
-            "dry_run": False,
-            "dag_run_id": self.run_id,
-            "task_ids": list(task_ids),
-            "only_failed": False,
-        }
+        body = {"dry_run": False, "dag_run_id": self.run_id, "task_ids": list(task_ids), "only_failed": False}
         self.cluster.api("POST", f"dags/{self.dag_id}/clearTaskInstances", body)
 
     def mark(self, task_id: str, state: str, *, map_index: int = -1) -> None:

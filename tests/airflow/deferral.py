@@ -104,11 +104,7 @@ def resume_with(deferral: Deferral, run: Callable[[], TriggerEvent]) -> tuple[De
         return _failed(deferral, "Trigger timeout", None)
     except Exception as error:
         return _failed(deferral, "Trigger failure", traceback.format_exception(error))
-    return (
-        ended,
-        deferral.next_method,
-        _encode({**_decode(deferral.next_kwargs), "event": ended.payload}),
-    )
+    return (ended, deferral.next_method, _encode({**_decode(deferral.next_kwargs), "event": ended.payload}))
 
 
 def _as_text(value: Any) -> str:

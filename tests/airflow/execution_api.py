@@ -106,10 +106,7 @@ class ExecutionAPI:
             "xcom_keys_to_clear": [] if resumed else list(self.xcoms_of(instance.key)),
         }
         if resumed:
-            context |= {
-                "next_method": instance.next_method,
-                "next_kwargs": instance.next_kwargs,
-            }
+            context |= {"next_method": instance.next_method, "next_kwargs": instance.next_kwargs}
         return context
 
     def _dag_run(self, dag_id: str) -> dict[str, Any]:
@@ -223,19 +220,11 @@ _XCOM = r"xcoms/([^/]+)/([^/]+)/([^/]+)/([^/]+)"
 _ROUTES: list[tuple[str, str, Callable[..., Any]]] = [
     ("PATCH", r"task-instances/([^/]+)/run", ExecutionAPI._run),
     ("PATCH", r"task-instances/([^/]+)/state", ExecutionAPI._state),
-    (
-        "PATCH",
-        r"task-instances/([^/]+)/(?:skip-downstream|rendered-map-index)",
-        ExecutionAPI._ok,
-    ),
+    ("PATCH", r"task-instances/([^/]+)/(?:skip-downstream|rendered-map-index)", ExecutionAPI._ok),
     ("PUT", r"task-instances/([^/]+)/rtif", ExecutionAPI._rendered),
     ("PUT", r"task-instances/([^/]+)/heartbeat", ExecutionAPI._ok),
     ("GET", r"task-instances/count", ExecutionAPI._count),
-    (
-        "GET",
-        r"task-instances/([^/]+)/validate-inlets-and-outlets",
-        ExecutionAPI._assets,
-    ),
+    ("GET", r"task-instances/([^/]+)/validate-inlets-and-outlets", ExecutionAPI._assets),
     ("GET", r"task-instances/([^/]+)/previous-successful-dagrun", ExecutionAPI._ok),
     ("GET", r"task-reschedules/([^/]+)/start_date", ExecutionAPI._first_start),
     ("GET", _XCOM + r"/item/(-?\d+)", ExecutionAPI._xcom_item),

@@ -22,10 +22,7 @@ _SPEED = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 
 def find_binaries() -> Path | None:
     """The newest server's folder, or None where PostgreSQL is not installed."""
-    found = sorted(
-        Path("/usr/lib/postgresql").glob("*/bin/postgres"),
-        key=lambda path: int(path.parts[-3]),
-    )
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))
     return found[-1].parent if found else None
 
 
@@ -37,42 +34,13 @@ def postgres(binaries: Path) -> Iterator[str]:
     try:
         _own(folder)
         data = folder / "data"
-        _run(
-            [
-                binaries / "initdb",
-                "-D",
-                data,
-                "-U",
-                "airflow",
-                "-A",
-                "trust",
-                "-E",
-                "UTF8",
-                "--no-sync",
-            ],
-            folder,
-        )
+        _run([binaries / "initdb", "-D", data, "-U", "airflow", "-A", "trust", "-E", "UTF8", "--no-sync"], folder)
         settings = ["listen_addresses=127.0.0.1", "unix_socket_directories=", *_SPEED]
         options = [part for setting in settings for part in ("-c", setting)]
-        command = [
-            *_as_user(),
-            str(binaries / "postgres"),
-            "-D",
-            str(data),
-            "-p",
-            str(port),
-            *options,
-        ]
+        command = [*_as_user(), str(binaries / "postgres"), "-D", str(data), "-p", str(port), *options]
         server = Child("postgres", command, env=_environment(), log=log, cwd=folder)
         try:
-            ready = [
-                str(binaries / "pg_isready"),
-                "-q",
-                "-h",
-                "127.0.0.1",
-                "-p",
-                str(port),
-            ]
+            ready = [str(binaries / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
             wait_until(
                 lambda: subprocess.run(ready, check=False).returncode == 0,
                 what="PostgreSQL ready",
@@ -88,12 +56,7 @@ def postgres(binaries: Path) -> Iterator[str]:
 
 def _run(command: list[str | Path], folder: Path) -> None:
     done = subprocess.run(
-        [*_as_user(), *map(str, command)],
-        cwd=folder,
-        env=_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
+        [*_as_user(), *map(str, command)], cwd=folder, env=_environment(), capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise RuntimeError(f"{command[0]} failed\n{done.stdout}{done.stderr}")

@@ -160,15 +160,7 @@ class Runner:
         """Answer the next pushes of this key (of any, if None) with an error."""
         self.api.faults.append(Fault(key=key, times=times))
 
-    def push(
-        self,
-        task_id: str,
-        value: Any,
-        *,
-        dag_id: str,
-        key: str = "return_value",
-        map_index: int = -1,
-    ) -> None:
+    def push(self, task_id: str, value: Any, *, dag_id: str, key: str = "return_value", map_index: int = -1) -> None:
         """Put an XCom there as if a task that is not part of the test had returned it."""
         self.api.xcoms[dag_id, self.api.run_id, task_id, map_index, key] = value
 
@@ -176,11 +168,7 @@ class Runner:
         key = (task.dag_id, self.api.run_id, task.task_id, map_index)
         if key not in self.api.instances:
             self.api.instances[key] = Instance(
-                dag_id=key[0],
-                run_id=key[1],
-                task_id=key[2],
-                map_index=map_index,
-                max_tries=task.retries,
+                dag_id=key[0], run_id=key[1], task_id=key[2], map_index=map_index, max_tries=task.retries
             )
         return self.api.instances[key]
 
@@ -201,12 +189,7 @@ class Runner:
     def _wait(self, instance: Instance) -> Deferral:
         stored = read_deferral(instance.report)
         ended, instance.next_method, instance.next_kwargs = resume_with(
-            stored,
-            lambda: wait_for_event(
-                stored,
-                copies=self.trigger_copies,
-                patience_seconds=self.patience_seconds,
-            ),
+            stored, lambda: wait_for_event(stored, copies=self.trigger_copies, patience_seconds=self.patience_seconds)
         )
         return ended
 
@@ -216,21 +199,12 @@ class Runner:
         if instance.state == "up_for_reschedule":
             _wait_until(instance.report["reschedule_date"])
         instance.begin()
-        method, handler = (
-            instance.next_method or "execute",
-            signal.getsignal(signal.SIGTERM),
-        )
+        method, handler = (instance.next_method or "execute", signal.getsignal(signal.SIGTERM))
         try:
             error = run_once(task, instance, self.api.transport)
         finally:
             signal.signal(signal.SIGTERM, handler)  # the task runner sets its own
-        return Step(
-            try_number=instance.try_number,
-            method=method,
-            state=str(instance.state),
-            error=error,
-            report=instance.report,
-        )
+        return Step(try_number=instance.try_number, method=method, state=str(instance.state), error=error, report=instance.report)
 
 
 def run_task(task: Any, **options: Any) -> Outcome:

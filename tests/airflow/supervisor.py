@@ -38,10 +38,7 @@ def run_once(task: Any, instance: Instance, transport: httpx.BaseTransport) -> B
             try:
                 super()._handle_request(msg, log, req_id)
             except ServerResponseError as error:
-                details = {
-                    "status_code": error.response.status_code,
-                    "message": str(error),
-                }
+                details = {"status_code": error.response.status_code, "message": str(error)}
                 raise AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail=details)) from error
 
     result = Supervisor.start(what=_workload(instance), task=task)

@@ -26,10 +26,7 @@ class EchoTrigger(BaseTrigger):
         self.word, self.delay_seconds = word, delay_seconds
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        return f"{__name__}.EchoTrigger", {
-            "word": self.word,
-            "delay_seconds": self.delay_seconds,
-        }
+        return f"{__name__}.EchoTrigger", {"word": self.word, "delay_seconds": self.delay_seconds}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         type(self).runs += 1
@@ -44,32 +41,14 @@ class DeferringOperator(BaseOperator):
 
     template_fields = ("word",)
 
-    def __init__(
-        self,
-        *,
-        word: str,
-        fail_tries: int = 0,
-        delay_seconds: float = 0.0,
-        limit: Any = None,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *, word: str, fail_tries: int = 0, delay_seconds: float = 0.0, limit: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.word, self.fail_tries, self.delay_seconds, self.limit = (
-            word,
-            fail_tries,
-            delay_seconds,
-            limit,
-        )
+        self.word, self.fail_tries, self.delay_seconds, self.limit = (word, fail_tries, delay_seconds, limit)
 
     def execute(self, context: Any) -> None:
         context["ti"].xcom_push("seen", self.word)
         trigger = EchoTrigger(self.word, self.delay_seconds)
-        self.defer(
-            trigger=trigger,
-            method_name="resume",
-            kwargs={"more": 1},
-            timeout=self.limit,
-        )
+        self.defer(trigger=trigger, method_name="resume", kwargs={"more": 1}, timeout=self.limit)
 
     def resume(self, context: Any, event: dict[str, Any], more: int) -> dict[str, Any]:
         if context["ti"].try_number <= self.fail_tries:
@@ -97,10 +76,7 @@ def test_a_deferred_task_resumes_with_the_event_of_the_trigger_rebuilt_from_json
     assert (outcome.state, outcome.tries) == ("success", 1)
     assert outcome.value == {"echo": "hello 2026-03-01", "more": 1}
     assert [step.method for step in outcome.steps] == ["execute", "resume"]
-    assert outcome.deferrals[0].kwargs == {
-        "word": "hello 2026-03-01",
-        "delay_seconds": 0.0,
-    }
+    assert outcome.deferrals[0].kwargs == {"word": "hello 2026-03-01", "delay_seconds": 0.0}
     assert outcome.deferrals[0].payload == {"echo": "hello 2026-03-01"}
     assert outcome.rendered_fields["word"] == "hello 2026-03-01"
 
@@ -131,19 +107,13 @@ def test_an_injected_xcom_failure_fails_one_try() -> None:
 
 def test_a_trigger_that_raises_ends_as_a_deferral_error() -> None:
     outcome = run_task(in_dag(DeferringOperator, word="raise"))
-    assert (outcome.state, type(outcome.error).__name__) == (
-        "failed",
-        "TaskDeferralError",
-    )
+    assert (outcome.state, type(outcome.error).__name__) == ("failed", "TaskDeferralError")
     assert "the trigger broke" in str(outcome.deferrals[0].failure)
 
 
 def test_the_timeout_of_a_deferral_is_enforced() -> None:
     outcome = run_task(in_dag(DeferringOperator, word="w", delay_seconds=30, limit=timedelta(seconds=0.05)))
-    assert (outcome.state, type(outcome.error).__name__) == (
-        "failed",
-        "TaskDeferralTimeout",
-    )
+    assert (outcome.state, type(outcome.error).__name__) == ("failed", "TaskDeferralTimeout")
 
 
 def test_two_copies_of_a_trigger_both_run() -> None:
