@@ -184,6 +184,12 @@ class TestReliability:
         assert [row[0] for row in table] == [f"G{number}" for number in FIRST_GUARANTEES]
         assert all(len(row) == 4 for row in table)
 
+    @pytest.mark.parametrize("number", FIRST_GUARANTEES)
+    def test_each_guarantee_has_a_test_that_names_it(self, number: int) -> None:
+        word = re.compile(rf"\bG{number}\b")
+        tests = [file for folder in ("guarantees", "scheduler") for file in (CHECKOUT / "tests" / folder).glob("test_*.py")]
+        assert any(word.search(file.read_text()) for file in tests)
+
     def test_the_table_of_errors_has_exactly_the_classes_there_are_in_their_order(self) -> None:
         assert names(section("reliability-and-cost.md", "Every error")) == list(ERRORS)
 
