@@ -17,7 +17,6 @@ from tests.unit.values import KEY, TASK_ID, png, submission
 
 API = "http://api.seedream.example"  # nobody resolves it: only a proxy can lead there
 BEARER = f"Bearer {KEY}"
-pytestmark = pytest.mark.usefixtures("plain_environment")
 
 
 @pytest.fixture(params=[look_as_a_worker, look_as_a_trigger], ids=["worker", "triggerer"])
@@ -153,6 +152,7 @@ class TestTLS:
         assert found.trouble == "transient"
         assert server.heard == []
 
+    @pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")  # which is what verify=false means
     @pytest.mark.parametrize("elsewhere", [None, "/no/such/bundle.pem"])
     @pytest.mark.parametrize("verify", ["the certificate", False, "false"])
     def test_the_connection_says_what_to_trust_whatever_the_environment_says(
