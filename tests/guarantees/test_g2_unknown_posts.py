@@ -35,8 +35,8 @@ PERHAPS_ACCEPTED = (
 
 @pytest.fixture
 def impatient(emulator: Emulator, connect: Connect) -> Emulator:
-    """The emulator behind a connection that waits half a second for an answer."""
-    connect(emulator, request_timeout_seconds=0.5)
+    """The emulator behind a connection that waits a second for an answer."""
+    connect(emulator, request_timeout_seconds=1)
     return emulator
 
 

@@ -20,7 +20,7 @@ OUTAGES: dict[str, dict[str, Any]] = {
     "500": {"kind": "refuse", "status": 500},
     "502 in HTML": {"kind": "refuse", "status": 502, "shape": "html"},
     "503 that says when": {"kind": "refuse", "status": 503, "retry_after_seconds": 1, "times": 1},
-    "timeout": {"kind": "stall", "seconds": 5, "times": 1},
+    "timeout": {"kind": "stall", "seconds": 30, "times": 1},
     "closed": {"kind": "drop"},
     "reset": {"kind": "reset"},
     "HTML": {"kind": "html"},
@@ -34,16 +34,13 @@ def inject(emulator: Emulator, *, times: int, kind: str, **details: Any) -> None
 
 
 class TestAnOutageWhilePolling:
-    @pytest.fixture(autouse=True)
-    def _impatient(self, emulator: Emulator, connect: Connect) -> None:
-        connect(emulator, request_timeout_seconds=1)
-
     @pytest.mark.parametrize("outage", OUTAGES.values(), ids=OUTAGES)
     def test_it_is_waited_out_in_the_first_try_and_logged_once_with_its_length(
-        self, outage: dict[str, Any], emulator: Emulator, build: Build, deferrable: bool
+        self, outage: dict[str, Any], emulator: Emulator, connect: Connect, build: Build, deferrable: bool
     ) -> None:
         runner, chain = Runner(), build(prompt="a watch [takes:0.5]", land={"deferrable": deferrable, "retries": 0})
         runner.run(chain.submit)
+        connect(emulator, request_timeout_seconds=2)
         inject(emulator, **{"times": 3, **outage})
         outcome = runner.run(chain.land)
         assert (outcome.state, outcome.tries) == ("success", 1)
@@ -51,9 +48,12 @@ class TestAnOutageWhilePolling:
         assert outcome.log_text.count("The API cannot be asked") == 1
         assert outcome.log_text.count("The API answers again after") == 1
 
-    def test_troubles_of_every_kind_in_a_row_are_one_outage(self, emulator: Emulator, build: Build, deferrable: bool) -> None:
+    def test_troubles_of_every_kind_in_a_row_are_one_outage(
+        self, emulator: Emulator, connect: Connect, build: Build, deferrable: bool
+    ) -> None:
         runner, chain = Runner(), build(prompt="a watch [takes:0.5]", land={"deferrable": deferrable, "retries": 0})
         runner.run(chain.submit)
+        connect(emulator, request_timeout_seconds=2)
         for outage in OUTAGES.values():
             inject(emulator, **{"times": 2, **outage})
         outcome = runner.run(chain.land)

@@ -18,8 +18,8 @@ from tests.airflow.deferral import first_event
 from tests.airflow.runner import Runner
 from tests.guarantees.conftest import Build, Chain
 
-LIMIT_SECONDS = 1.0
-SLACK_SECONDS = 1.5  # one poll, and the processes of two loaded cores
+LIMIT_SECONDS = 0.5
+SLACK_SECONDS = 8.0  # one poll, and Airflow's processes on a machine that is busy otherwise
 ENDLESS = "a watch [never-ends]"
 
 
@@ -58,13 +58,13 @@ class TestTheTimeoutOfASensor:
 
     def test_a_job_that_ends_at_the_last_moment_is_landed(self, emulator: Emulator, build: Build, deferrable: bool) -> None:
         """The deadline itself is looked at once more."""
-        land = {"deferrable": deferrable, "timeout": LIMIT_SECONDS, "poke_interval": 60}
+        land = {"deferrable": deferrable, "timeout": 1, "poke_interval": 60}
         runner, chain = Runner(), build(prompt="a watch [takes:0.3]", land=land)
         runner.run(chain.submit)
         assert runner.run(chain.land).state == "success"
 
     def test_a_clear_waits_anew_and_submits_nothing(self, emulator: Emulator, build: Build, deferrable: bool) -> None:
-        runner, chain = Runner(), build(prompt=ENDLESS, land={"deferrable": deferrable, "timeout": 0.3})
+        runner, chain = Runner(), build(prompt=ENDLESS, land={"deferrable": deferrable, "timeout": 0.2})
         task_id = runner.run(chain.submit).value["seedream_task_id"]
         assert runner.run(chain.land).state == "failed"
         emulator.inject("takes", seconds=0, seedream_task_id=task_id)
@@ -73,11 +73,11 @@ class TestTheTimeoutOfASensor:
         assert emulator.books.posts_received == 1
 
     def test_a_restarted_triggerer_does_not_start_the_clock_anew(self, emulator: Emulator, build: Build) -> None:
-        runner, chain = Runner(), build(prompt=ENDLESS, land={"deferrable": True, "timeout": LIMIT_SECONDS})
+        runner, chain = Runner(), build(prompt=ENDLESS, land={"deferrable": True, "timeout": 2})
         runner.run(chain.submit)
-        with taking(LIMIT_SECONDS):
+        with taking(2):
             runner.run(chain.land, until="deferred")
-            lose_a_triggerer_after(LIMIT_SECONDS / 2, runner, chain)
+            lose_a_triggerer_after(0.5, runner, chain)
             outcome = runner.run(chain.land)
         assert (outcome.state, emulator.books.posts_received) == ("failed", 1)
 

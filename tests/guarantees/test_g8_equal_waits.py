@@ -200,4 +200,4 @@ class TestRescheduling:
         runner.run(chain.submit)
         outcome = runner.run(chain.land)
         assert (outcome.state, outcome.tries) == (state, 1)
-        assert len(outcome.steps) >= 3
+        assert any(step.state == "up_for_reschedule" for step in outcome.steps)
