@@ -13,7 +13,7 @@ from tests.guarantees.conftest import Build, Chain, images, records
 from tests.guarantees.whole import read_files, the_manifest
 
 FEWER = {"three results for four": "[partial:3]", "one null for ever": "[one-null]"}
-SETTLING_SECONDS = 0.3
+SETTLING_SECONDS = 0.2
 
 
 @pytest.fixture(params=["one task", "two tasks"])

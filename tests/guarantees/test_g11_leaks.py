@@ -30,7 +30,7 @@ LINK_PARTS = ("X-Amz-", "x-amz-", "seedream-results/", QUERY)
 @pytest.fixture
 def emulator(connect: Connect) -> Iterator[Emulator]:
     """The usual one, with a key that is easy to recognise."""
-    with Emulator(Settings.fast(key=KEY)) as running:
+    with Emulator(Settings.fast(key=KEY, seconds_per_image=0.1, late_assets_seconds=0.05)) as running:
         connect(running)
         yield running
 

@@ -40,6 +40,12 @@ ENDS_A_WAIT: dict[int, str] = {
 IS_WAITED_OUT = (301, 402, 408, 429, 500, 502, 503, 504, 599)
 
 
+@pytest.fixture(autouse=True)
+def quick_jobs(emulator: Emulator) -> None:
+    """Nothing here is about the job itself."""
+    emulator.configure(seconds_per_image=0.1, late_assets_seconds=0.05)
+
+
 def end_of(outcome: Outcome) -> tuple[str, int, str]:
     return outcome.state, outcome.tries, type(outcome.error).__name__
 
