@@ -1,0 +1,68 @@
+"""Polling: generations that wait on one event loop, and how many of their looks reach the server on time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+
+from tests.benchmarks.measuring import Server, run_subject
+
+ON_TIME_SECONDS = 0.5  # a look may reach the server so long after it was due
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Polling:
+    """How the waiting went. ``wanted_per_second`` is what the interval and the server's latency allow."""
+
+    on_time: float
+    looks_per_second: float
+    wanted_per_second: float
+    p99_late_seconds: float
+    cpu_share: float
+    longest_block_seconds: float
+    warnings: int
+    memory_bytes: int
+
+
+def measure_polling(
+    way: str, server: Server, *, latency_seconds: float, waiting: int, seconds: float, spread_seconds: float = 5.0
+) -> Polling:
+    poke_interval = 5.0
+    get_arrivals(server)
+    arguments = {
+        "way": way,
+        "url": server.url,
+        "bundle": server.bundle,
+        "waiting": waiting,
+        "poke_interval": poke_interval,
+        "spread_seconds": spread_seconds,
+        "seconds": seconds,
+    }
+    found = run_subject("polling_subject", arguments)
+    late = lateness(found, get_arrivals(server))
+    return Polling(
+        on_time=sum(seconds <= ON_TIME_SECONDS for seconds in late) / len(late),
+        looks_per_second=sum(seconds < float("inf") for seconds in late) / seconds,
+        wanted_per_second=waiting / (poke_interval + latency_seconds),
+        p99_late_seconds=sorted(late)[int(len(late) * 0.99)],
+        **{name: found[name] for name in ("cpu_share", "longest_block_seconds", "warnings", "memory_bytes")},
+    )
+
+
+def lateness(found: dict[str, Any], arrivals: dict[str, list[float]]) -> list[float]:
+    """Seconds from when each look was due to when the server saw it; infinite for those it never saw."""
+    late = []
+    for name, due in found["due"].items():
+        arrived = arrivals.get(name, [])
+        for number, at in enumerate(due):
+            if at < found["end"] - ON_TIME_SECONDS:  # the rest still had time
+                late.append(arrived[number] - at if number < len(arrived) else float("inf"))
+    return late
+
+
+def get_arrivals(server: Server) -> dict[str, list[float]]:
+    answer = requests.get(f"{server.url}/arrivals", verify=server.bundle, timeout=60)
+    arrivals: dict[str, list[float]] = answer.json()
+    return arrivals

@@ -1,0 +1,152 @@
+"""Subject: waiting generations on one event loop, as in a triggerer, by our trigger or by ``asyncio.to_thread(requests)``.
+
+Prints when each look was due, the CPU it cost, and how long the loop was blocked. When looks arrived is the server's to say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import sys
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+
+from airflow_provider_seedream.generations import GenerationStatus
+from airflow_provider_seedream.polling import Rules, Verdict, Watch, decide
+from airflow_provider_seedream.triggers import seedream
+from tests.benchmarks.measuring import peak_memory, reset_peak_memory
+
+WATCHDOG_SECONDS = 0.1  # how Airflow's triggerer watches its loop,
+WARNING_SECONDS = 0.2  # and from when on it warns
+Due = dict[str, list[float]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What is measured. The first looks are due evenly over ``spread_seconds``."""
+
+    way: str
+    url: str
+    bundle: str
+    waiting: int
+    poke_interval: float
+    spread_seconds: float
+    seconds: float
+
+    def ids(self) -> list[str]:
+        return [str(uuid.UUID(int=number)) for number in range(self.waiting)]
+
+
+def noting(due: Due, decide: Callable[..., tuple[Verdict, Watch]]) -> Callable[..., tuple[Verdict, Watch]]:
+    """The decision core, and a note of when it wants the next look."""
+
+    def decide_and_note(*args: Any, now_epoch: float, jitter: float) -> tuple[Verdict, Watch]:
+        verdict, watch = decide(*args, now_epoch=now_epoch, jitter=jitter)
+        current = asyncio.current_task()
+        assert current is not None
+        due[current.get_name()].append(now_epoch + verdict.wait_seconds)
+        return verdict, watch
+
+    return decide_and_note
+
+
+async def by_trigger(task: Task, seedream_task_id: str, first_epoch: float, rules: Rules) -> None:
+    trigger = seedream.SeedreamGenerationTrigger(
+        seedream_task_id=seedream_task_id,
+        seedream_conn_id="seedream_default",
+        num_images=1,
+        first_poll_epoch=first_epoch,
+        deadline_epoch=rules.deadline_epoch,
+        poke_interval=rules.poke_interval_seconds,
+        settling_seconds=rules.settling_seconds,
+        outage_seconds=rules.outage_seconds,
+    )
+    async for event in trigger.run():
+        raise RuntimeError(f"nothing was to happen: {event}")
+
+
+def by_threads(task: Task) -> Callable[[Task, str, float, Rules], Awaitable[None]]:
+    """The naive way: one requests session, a thread per look."""
+    session = requests.Session()
+    session.headers["Authorization"] = "Bearer benchmark"
+
+    async def wait(task: Task, seedream_task_id: str, first_epoch: float, rules: Rules) -> None:
+        url = f"{task.url}/v1/generation-request/{seedream_task_id}/status/"
+        watch = Watch()
+        await asyncio.sleep(first_epoch - time.time())
+        while True:
+            answer = await asyncio.to_thread(session.get, url, verify=task.bundle, timeout=60)
+            look = GenerationStatus.from_wire(answer.json())
+            verdict, watch = seedream.decide(look, watch, rules, now_epoch=time.time(), jitter=random.random())
+            await asyncio.sleep(verdict.wait_seconds)
+
+    return wait
+
+
+async def watchdog(gaps: list[float]) -> None:
+    """As Airflow's own: what is longer than the pause, the loop was busy."""
+    while True:
+        before = time.monotonic()
+        await asyncio.sleep(WATCHDOG_SECONDS)
+        gaps.append(time.monotonic() - before)
+
+
+async def in_portal(work: Awaitable[None]) -> None:
+    """Airflow's triggerer runs every trigger in a greenback portal, which has its price."""
+    try:
+        import greenback
+    except ImportError:  # older Airflow
+        pass
+    else:
+        await greenback.ensure_portal()
+    await work
+
+
+async def measure(task: Task) -> dict[str, Any]:
+    due: Due = defaultdict(list)
+    seedream.decide = noting(due, decide)  # the one thing that is looked into
+    wait = by_trigger if task.way == "trigger" else by_threads(task)
+    start = time.time() + 1.0
+    rules = Rules(num_images=1, deadline_epoch=start + 3600, poke_interval_seconds=task.poke_interval)
+    gaps: list[float] = []
+    baseline = reset_peak_memory()
+    tasks = [asyncio.create_task(watchdog(gaps))]
+    for number, name in enumerate(task.ids()):
+        first = start + task.spread_seconds * number / task.waiting
+        due[name].append(first)
+        tasks.append(asyncio.create_task(in_portal(wait(task, name, first, rules)), name=name))
+    await asyncio.sleep(start - time.time())
+    cpu = time.process_time()
+    await asyncio.sleep(task.seconds)
+    found = {
+        "due": due,
+        "start": start,
+        "end": time.time(),
+        "cpu_share": (time.process_time() - cpu) / task.seconds,
+        "longest_block_seconds": max(gaps) - WATCHDOG_SECONDS,
+        "warnings": sum(gap > WARNING_SECONDS for gap in gaps),
+        "memory_bytes": peak_memory() - baseline,
+    }
+    if broken := [one.exception() for one in tasks if one.done()]:
+        raise RuntimeError(f"{len(broken)} ended early: {broken[:3]}")
+    return found
+
+
+def main() -> None:
+    task = Task(**json.loads(sys.argv[1]))
+    connection = {"conn_type": "seedream", "host": task.url, "password": "benchmark", "extra": {"verify": task.bundle}}
+    os.environ["AIRFLOW_CONN_SEEDREAM_DEFAULT"] = json.dumps(connection)
+    print(json.dumps(asyncio.run(measure(task))), flush=True)
+    os._exit(0)  # threads that still wait for an answer are not worth waiting for
+
+
+if __name__ == "__main__":
+    main()
