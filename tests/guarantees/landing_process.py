@@ -1,7 +1,7 @@
 """One task run by Airflow's task runner in a process of its own: for two at once, and for measuring memory.
 
-Run as a module. It reads one line of JSON (`{"kind": "land" | "edit", "arguments": {...}, "warm_up": {...}}`), prints "ready", waits
-for a line, runs the task and prints what became of it as JSON.
+Run as a module. It reads one line of JSON (`{"kind": "land" | "edit", "arguments": {...}, "warm_up": {...}}`), prints "ready",
+waits for a line, runs the task and prints what became of it as JSON.
 """
 
 from __future__ import annotations
