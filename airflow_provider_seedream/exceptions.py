@@ -184,7 +184,7 @@ class SeedreamGenerationTimeoutError(SeedreamError, AirflowSensorTimeout):
 
 
 class SeedreamPollingError(SeedreamError):
-    """The API could not be asked for longer than the outage budget."""
+    """The API could not be asked for longer than the outage budget, or gave no links within the settling window."""
 
     paid = "yes"
     on_retry = "A retry goes on waiting for free."

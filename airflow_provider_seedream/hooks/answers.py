@@ -23,6 +23,7 @@ from airflow_provider_seedream.exceptions import (
 from airflow_provider_seedream.generations import without_queries
 from airflow_provider_seedream.polling import FailedLook, Trouble
 
+MIN_KEY_LENGTH = 12
 _CLASSES: dict[int, type[SeedreamAPIError]] = {
     401: SeedreamAuthenticationError,
     402: SeedreamInsufficientCreditsError,
@@ -42,7 +43,7 @@ _TROUBLES: dict[type[SeedreamError], Trouble] = {
 def read_json(body: bytes, *, key: str) -> Any:
     """:raises SeedreamResponseError: when the body of a 2xx is no JSON."""
     try:
-        return json.loads(body.replace(key.encode(), b"***"))  # a failure reason may repeat it, and is shown
+        return json.loads(_without_key(body, key))  # a failure reason may repeat it, and is shown
     except (ValueError, RecursionError):
         raise SeedreamResponseError("The API answered with something that is no JSON.") from None
 
@@ -51,7 +52,7 @@ def error_from_answer(status_code: int, headers: Mapping[str, str], body: bytes,
     """The error that an answer outside 2xx means."""
     if status_code < 400:
         return SeedreamResponseError(f"The API answered with a redirect ({status_code}); redirects are not followed.")
-    code, message = _code_and_message(body.replace(key.encode(), b"***"))  # before anything of it is cut or changed
+    code, message = _code_and_message(_without_key(body, key))  # before anything of it is cut or changed
     text = f"The API answered {status_code}" + (f" {code}" if code else "") + (f": {message}" if message else "")
     fallback = SeedreamServerError if status_code >= 500 else SeedreamBadRequestError
     return _CLASSES.get(status_code, fallback)(
@@ -60,6 +61,11 @@ def error_from_answer(status_code: int, headers: Mapping[str, str], body: bytes,
         code=code,
         retry_after_seconds=_retry_after_seconds(headers.get("Retry-After"), now_epoch),
     )
+
+
+def _without_key(body: bytes, key: str) -> bytes:
+    """A body that does not repeat the key. What is too short to be one would be found in ids."""
+    return body.replace(key.encode(), b"***") if len(key) >= MIN_KEY_LENGTH else body
 
 
 def failed_look(error: SeedreamError) -> FailedLook:

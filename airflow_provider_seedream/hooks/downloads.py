@@ -21,13 +21,13 @@ import tenacity
 from requests.utils import get_environ_proxies, select_proxy
 
 from airflow_provider_seedream.exceptions import SeedreamLandingError
+from airflow_provider_seedream.hooks.resending import say_again
 from airflow_provider_seedream.hooks.settings import CONNECT_TIMEOUT_SECONDS, USER_AGENT
 
 CHUNK_BYTES = 1024 * 1024  # requests' habit of 8 KB costs almost twice the CPU
 MAX_REDIRECTS = 5
 MIN_BYTES_PER_SECOND = 100_000  # a body that drips slower than this is given up
 STALE_STATUS_CODES = (400, 401, 403, 404, 410)  # what storage hosts answer to an expired link; a fresh one may help
-_log = logging.getLogger(__name__)
 _under_way = ContextVar("seedream_download_under_way", default=False)
 
 
@@ -83,7 +83,7 @@ class Downloads:
             retry=tenacity.retry_if_exception_type(_Transient),
             stop=tenacity.stop_after_attempt(self._max_attempts),
             wait=tenacity.wait_random_exponential(multiplier=0.5, max=5),
-            before_sleep=tenacity.before_sleep_log(_log, logging.WARNING),
+            before_sleep=say_again,
             reraise=True,
         )
         try:

@@ -74,7 +74,7 @@ def _retrying(errors: tuple[type[SeedreamError], ...], max_attempts: int) -> ten
         retry=tenacity.retry_if_exception_type(errors),
         stop=tenacity.stop_after_attempt(max_attempts),
         wait=tenacity.wait_random_exponential(multiplier=0.5, max=10),
-        before_sleep=tenacity.before_sleep_log(_log, logging.WARNING),
+        before_sleep=say_again,
         reraise=True,
     )
 
@@ -84,9 +84,16 @@ def _throttled() -> tenacity.Retrying:
         retry=tenacity.retry_if_exception_type(SeedreamRateLimitError),
         stop=tenacity.stop_after_delay(MAX_THROTTLED_SECONDS),
         wait=_turn_seconds,
-        before_sleep=tenacity.before_sleep_log(_log, logging.INFO),
+        before_sleep=say_again,
         reraise=True,
     )
+
+
+def say_again(state: tenacity.RetryCallState) -> None:
+    """One log line for each repetition: why, and when."""
+    if state.outcome and state.next_action:
+        error = state.outcome.exception()
+        _log.warning("%s Trying again in %.1f s.", getattr(error, "message", error), state.next_action.sleep)
 
 
 def _turn_seconds(state: tenacity.RetryCallState) -> float:

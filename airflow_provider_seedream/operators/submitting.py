@@ -90,7 +90,7 @@ class Submitter:
 
     def _claim(self, request: Request, before: Record | None) -> Record | None:
         """The claim to the next attempt, or None when somebody else was faster."""
-        now = times.now_epoch()
+        balance, now = self._hook.peek_balance(), times.now_epoch()
         record = Record(
             key=request.key,
             attempt=before.attempt + 1 if before else 1,
@@ -102,7 +102,7 @@ class Submitter:
             fingerprint=request.submission.fingerprint,
             credits=request.submission.credits,
             made_by=request.made_by,
-            wallet_balance=self._hook.peek_balance(),
+            wallet_balance=balance,
             intent_at=times.to_iso(now),
             settles_at=times.to_iso(now + self._hook.submission_seconds(request.submission)),
         )

@@ -16,12 +16,12 @@ from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator
 from airflow_provider_seedream import times
 from airflow_provider_seedream.exceptions import SeedreamInputError, SeedreamPartialResultError, SeedreamResultsExpiredError
 from airflow_provider_seedream.generations import Generation
-from airflow_provider_seedream.manifest import Manifest, landed_generation
 from airflow_provider_seedream.polling import Rules, Verdict, Watch, decide, first_poll_seconds
 from airflow_provider_seedream.sensors.outcomes import error_from
 
 if TYPE_CHECKING:
     from airflow_provider_seedream.hooks.seedream import SeedreamHook
+    from airflow_provider_seedream.manifest import Manifest
 
 OnPartial = Literal["fail", "accept"]
 DEFAULT_POKE_INTERVAL_SECONDS = 10.0
@@ -140,7 +140,9 @@ class WaitingOperator(BaseOperator):
         self.log.info("Seedream task %s is landed already.", generation.seedream_task_id)
         return self._result(generation, landed)
 
-    def _result(self, generation: Generation, landed: Manifest) -> dict[str, Any]:
+    def _result(self, generation: Generation, landed: "Manifest") -> dict[str, Any]:
+        from airflow_provider_seedream.manifest import landed_generation
+
         result = landed_generation(landed, generation.destination)
         self.log.info("Landed %d images; manifest: %s", len(result.images), result.manifest)
         if landed.missing_images and self.on_partial == "fail":
