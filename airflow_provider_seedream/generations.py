@@ -12,6 +12,7 @@ from airflow_provider_seedream.contract import Kind
 from airflow_provider_seedream.exceptions import SeedreamInputError, SeedreamResponseError
 
 SCHEMA_VERSION = 1
+_BARE = re.compile(r"[^\W_][^/\\\x00]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +128,8 @@ class Generation:
         fields = _checked(value, "Generation", cls.__dataclass_fields__.keys())
         if not contract.is_seedream_task_id(fields["seedream_task_id"]):
             raise SeedreamInputError("generation: its seedream_task_id is no id.")
+        if not isinstance(fields["name"], str) or _BARE.fullmatch(fields["name"]) is None:  # XComs can be edited
+            raise SeedreamInputError("generation: its name is no bare file name.")
         return cls(**fields)
 
 

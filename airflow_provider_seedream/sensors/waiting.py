@@ -15,7 +15,7 @@ from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator
 
 from airflow_provider_seedream import times
 from airflow_provider_seedream.exceptions import SeedreamInputError, SeedreamPartialResultError, SeedreamResultsExpiredError
-from airflow_provider_seedream.generations import Generation
+from airflow_provider_seedream.generations import Generation, GenerationStatus
 from airflow_provider_seedream.polling import Rules, Verdict, Watch, decide, first_poll_seconds
 from airflow_provider_seedream.sensors.outcomes import error_from
 
@@ -135,10 +135,15 @@ class WaitingOperator(BaseOperator):
         from airflow_provider_seedream.sensors.closing import already_landed
 
         landed = already_landed(generation)
-        if landed is None:
+        if landed is None or (landed.missing_images and self._more_came(generation, landed)):
             return None
         self.log.info("Seedream task %s is landed already.", generation.seedream_task_id)
         return self._result(generation, landed)
+
+    def _more_came(self, generation: Generation, landed: "Manifest") -> bool:
+        """Whether images have come that were missing when the generation was landed."""
+        look = self._hook.look(generation.seedream_task_id)
+        return isinstance(look, GenerationStatus) and look.images_ready > len(landed.images)
 
     def _result(self, generation: Generation, landed: "Manifest") -> dict[str, Any]:
         from airflow_provider_seedream.manifest import landed_generation

@@ -36,6 +36,21 @@ def run(runner: Runner, chain: Chain, landing_task: str) -> Outcome:
     return runner.run(getattr(chain, landing_task))
 
 
+class TestAnImageThatComesAfterAll:
+    def test_is_landed_when_the_task_is_cleared(self, emulator: Emulator, build: Build, folder: Path, deferrable: bool) -> None:
+        runner, chain = Runner(), chain_of(build, "", "land", deferrable=deferrable)
+        seedream_task_id = runner.run(chain.submit).value["seedream_task_id"]
+        emulator.inject("partial", seedream_task_id=seedream_task_id, count=3)
+        assert runner.run(chain.land).state == "failed"
+        emulator.inject("partial", seedream_task_id=seedream_task_id, count=4)
+        runner.clear(chain.land)
+        outcome = runner.run(chain.land)
+        assert (outcome.state, len(outcome.value["images"])) == ("success", 4)
+        assert the_manifest(read_files(folder))["images_landed"] == 4
+        assert records(folder)[0]["outcome"] == "landed"
+        assert emulator.books.posts == 1
+
+
 @pytest.mark.parametrize("words", FEWER.values(), ids=list(FEWER))
 class TestFewerImagesThanAsked:
     def test_fail_the_task_once_with_those_that_came_landed(
