@@ -30,6 +30,8 @@ with DAG({dag_id!r}, schedule=None):
 {tasks}
 """
 
+WAIT_SECONDS = 240  # for anything to happen: on a quiet machine all takes below 30 s, on a crowded one ten times that
+
 # A job that ends when the test says so, by `Stage.finish_jobs`.
 LONG = "[takes:3000]"
 _LONG_SECONDS = 3001.0
@@ -67,7 +69,7 @@ class Stage:
             assert not [row for row in rows if row.state in ("failed", "success")], f"{rows}\n{run.logs()[-6000:]}"
             return {row.state for row in rows} == {state} and len(self.looked_at(agent)) == posts
 
-        self.cluster.wait(f"{task_ids} {state}", waiting, timeout_seconds=120)
+        self.cluster.wait(f"{task_ids} {state}", waiting, timeout_seconds=WAIT_SECONDS)
 
     def looked_at(self, agent: str = "") -> set[str]:
         """The status paths that were asked for, by callers whose User-Agent ends like this."""

@@ -9,9 +9,9 @@ import pytest
 
 from airflow_provider_seedream.emulator import Emulator, Settings
 from tests.airflow.cluster import Cluster
-from tests.scheduler.stage import LONG, Stage
+from tests.scheduler.stage import LONG, WAIT_SECONDS, Stage
 
-pytestmark = pytest.mark.scheduler
+pytestmark = [pytest.mark.scheduler, pytest.mark.timeout(900)]
 
 KEY = "canary-3f9c27d1e8/b+a"  # would be seen quoted, too
 LINK = ("X-Amz-Signature", "X-Amz-Nonce")
@@ -49,14 +49,14 @@ def test_key_and_links_are_nowhere(stage: Stage, deferrable: bool) -> None:
     others = [task_id for task_id in (*PROMPTS, "submit", "land") if task_id != "waits"]
     ended = ("success", "failed", "upstream_failed")
     stage.cluster.wait(
-        "all but one ended", lambda: all(run.task(task_id).state in ended for task_id in others), timeout_seconds=180
+        "all but one ended", lambda: all(run.task(task_id).state in ended for task_id in others), timeout_seconds=WAIT_SECONDS
     )
     assert {task_id for task_id in others if run.task(task_id).state == "success"} == {"lands", "submit", "land"}
     state = "deferred" if deferrable else "running"
-    stage.cluster.wait("one waits", lambda: run.task("waits").state == state, timeout_seconds=60)
+    stage.cluster.wait("one waits", lambda: run.task("waits").state == state, timeout_seconds=WAIT_SECONDS)
     search(stage.cluster)
     stage.finish_jobs()
-    run.wait(state="failed", timeout_seconds=60)
+    run.wait(state="failed", timeout_seconds=WAIT_SECONDS)
     search(stage.cluster)
     assert stage.emulator.books.key_leaks == ()
 

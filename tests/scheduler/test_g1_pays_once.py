@@ -16,10 +16,10 @@ from tests.airflow.cluster import Run
 from tests.scheduler.killing import Killer
 from tests.scheduler.stage import Stage, states
 
-pytestmark = pytest.mark.scheduler
+pytestmark = [pytest.mark.scheduler, pytest.mark.timeout(900)]
 
 MAPPED = 200
-KILLED = 60  # with retries after kills and waits for intents to settle, as long as 200 undisturbed ones
+KILLED = int(os.environ.get("SEEDREAM_KILLED_TASKS", "60"))  # retries and waits for intents to settle make them slower ones
 NUM_IMAGES = 2
 
 CHAIN = f"""
@@ -42,16 +42,14 @@ def emulator() -> Any:
         yield running
 
 
-@pytest.mark.timeout(1200)
 def test_two_hundred_mapped_tasks_pay_two_hundred_times(stage: Stage) -> None:
     run = stage.start(CHAIN, deferrable=True, retries=3)
-    run.wait(timeout_seconds=1100)
+    run.wait(timeout_seconds=800)
     assert len(run.tasks()) == 2 * MAPPED
     assert states(run.tasks()) == {"success"}
     stage.assert_landed_once(generations=MAPPED, num_images=NUM_IMAGES)
 
 
-@pytest.mark.timeout(1200)
 def test_workers_killed_at_random_pay_at_most_once_each(stage: Stage, deferrable: bool) -> None:
     seed = int(os.environ.get("SEEDREAM_KILL_SEED", time.time_ns() % 1_000_000))
     print(f"SEEDREAM_KILL_SEED={seed}")
@@ -63,7 +61,7 @@ def test_workers_killed_at_random_pay_at_most_once_each(stage: Stage, deferrable
         killer.strike()
         return run.state in ("success", "failed")
 
-    stage.cluster.wait("the run has ended", ended, timeout_seconds=1100)
+    stage.cluster.wait("the run has ended", ended, timeout_seconds=800)
     print(f"{killer.kills} kills")
     assert killer.kills > 10
     assert_paid_at_most_once(stage, run)

@@ -6,9 +6,9 @@ import pytest
 
 from tests.airflow.cluster import Run
 from tests.scheduler.killing import kill
-from tests.scheduler.stage import LONG, Stage
+from tests.scheduler.stage import LONG, WAIT_SECONDS, Stage
 
-pytestmark = pytest.mark.scheduler
+pytestmark = [pytest.mark.scheduler, pytest.mark.timeout(900)]
 
 TASKS = f"""
 for task_id in ("failed", "succeeded", "cleared", "killed"):
@@ -32,9 +32,9 @@ def test_what_people_do_to_a_waiting_task_loses_nothing(stage: Stage, deferrable
     run.mark("succeeded", "success")
     run.clear("cleared")
     kill_what_waits(stage, run, deferrable)
-    stage.cluster.wait("cleared", lambda: run.task("cleared").try_number == 2, timeout_seconds=60)
+    stage.cluster.wait("cleared", lambda: run.task("cleared").try_number == 2, timeout_seconds=WAIT_SECONDS)
     stage.cluster.end_runs()
-    run.wait(state="failed", timeout_seconds=60)
+    run.wait(state="failed", timeout_seconds=WAIT_SECONDS)
     assert (run.task("failed").state, run.task("succeeded").state) == ("failed", "success")
 
     records = stage.records()
@@ -45,7 +45,7 @@ def test_what_people_do_to_a_waiting_task_loses_nothing(stage: Stage, deferrable
 
     stage.finish_jobs()
     ids = sorted(record["seedream_task_id"] for record in records)
-    stage.start(RESCUE, dag_id=f"{stage.name}_rescue", conf={"ids": ids}, deferrable=deferrable).wait(timeout_seconds=120)
+    stage.start(RESCUE, dag_id=f"{stage.name}_rescue", conf={"ids": ids}, deferrable=deferrable).wait(timeout_seconds=WAIT_SECONDS)
     assert sorted(manifest["seedream_task_id"] for manifest in stage.manifests()) == ids
     assert len(stage.images()) == 8
     assert stage.emulator.books.posts_received == 4

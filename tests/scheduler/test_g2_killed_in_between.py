@@ -8,9 +8,9 @@ import pytest
 
 from tests.airflow.cluster import Run
 from tests.scheduler.killing import kill
-from tests.scheduler.stage import Stage
+from tests.scheduler.stage import WAIT_SECONDS, Stage
 
-pytestmark = pytest.mark.scheduler
+pytestmark = [pytest.mark.scheduler, pytest.mark.timeout(900)]
 
 # Each prompt begins with its task's id. The stage's timeouts let an intent settle 30 s after it was written: twice 10 s to
 # connect and twice 5 s for the answer.
@@ -27,7 +27,7 @@ SeedreamGenerateOperator(**usual("generous", "*1"), wait=True, on_unknown_submit
 def test_a_kill_between_post_and_record_is_never_paid_for_again(stage: Stage, deferrable: bool) -> None:
     run = stage.start(TASKS, deferrable=deferrable, retries=3)
     kill_senders(stage, run, ("careful", "whole", "generous"))
-    run.wait(state="failed", timeout_seconds=180)
+    run.wait(state="failed", timeout_seconds=WAIT_SECONDS)
 
     assert posts(stage) == {"careful": 1, "whole": 1, "generous": 2}
     assert stage.emulator.books.credits_charged == 80
@@ -54,7 +54,7 @@ def kill_senders(stage: Stage, run: Run, task_ids: tuple[str, ...]) -> None:
             killed.add(task_id)
         return killed == set(task_ids)
 
-    stage.cluster.wait("every sender killed", all_killed, timeout_seconds=120)
+    stage.cluster.wait("every sender killed", all_killed, timeout_seconds=WAIT_SECONDS)
 
 
 def posts(stage: Stage) -> dict[str, int]:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.scheduler.stage import LONG, Stage
+from tests.scheduler.stage import LONG, WAIT_SECONDS, Stage
 
-pytestmark = pytest.mark.scheduler
+pytestmark = [pytest.mark.scheduler, pytest.mark.timeout(900)]
 
 TASKS = f"""
 submit = SeedreamGenerateOperator(task_id="submit", prompt="a watch {LONG}", num_images=2, **USUAL)
@@ -41,14 +41,14 @@ def test_a_clear_while_waiting_and_a_clear_after_success_pay_nothing(stage: Stag
     run = stage.start(TASKS, deferrable=deferrable)
     stage.wait_for_looks(run, "land", "whole", deferred=deferrable, posts=2)
     run.clear("submit", "land", "whole")
-    stage.cluster.wait("cleared", lambda: run.task("whole").try_number == 2, timeout_seconds=60)
+    stage.cluster.wait("cleared", lambda: run.task("whole").try_number == 2, timeout_seconds=WAIT_SECONDS)
     stage.finish_jobs()
-    run.wait(timeout_seconds=180)
+    run.wait(timeout_seconds=WAIT_SECONDS)
     stage.assert_landed_once(generations=2, num_images=2)
 
     landed, downloads = run.xcom("land"), stage.emulator.books.downloads
     run.clear("submit", "land", "whole")
-    run.wait(timeout_seconds=180)
+    run.wait(timeout_seconds=WAIT_SECONDS)
     assert run.xcom("land") == landed
     assert stage.emulator.books.downloads == downloads
     stage.assert_landed_once(generations=2, num_images=2)
@@ -57,9 +57,9 @@ def test_a_clear_while_waiting_and_a_clear_after_success_pay_nothing(stage: Stag
 def test_a_retry_without_xcom_and_task_state_finds_what_was_paid(stage: Stage, deferrable: bool) -> None:
     run = stage.start(BROKEN_ONCE, deferrable=deferrable)
     for task_id in ("submit", "whole"):
-        run.wait_for_task(task_id, state="up_for_retry", timeout_seconds=120)
+        run.wait_for_task(task_id, state="up_for_retry", timeout_seconds=WAIT_SECONDS)
         stage.cluster.wipe("xcom", "task_state_store")
-    run.wait(timeout_seconds=180)
+    run.wait(timeout_seconds=WAIT_SECONDS)
     assert (run.task("submit").try_number, run.task("whole").try_number) == (2, 2)
     assert stage.emulator.books.downloads == 4
     stage.assert_landed_once(generations=2, num_images=2)
@@ -74,15 +74,15 @@ def test_a_reordered_mapping_finds_its_generations(stage: Stage, tmp_path: Path)
 
     order.write_text(" ".join(reversed(words)))
     run.clear("prompts", "submit", "land")
-    stage.cluster.wait("cleared", lambda: run.task("prompts").try_number == 2, timeout_seconds=60)
+    stage.cluster.wait("cleared", lambda: run.task("prompts").try_number == 2, timeout_seconds=WAIT_SECONDS)
     stage.finish_jobs()
-    run.wait(timeout_seconds=180)
+    run.wait(timeout_seconds=WAIT_SECONDS)
     assert [run.xcom("submit", "seedream_task_id", map_index=index) for index in range(4)] == ids[::-1]
 
     downloads = stage.emulator.books.downloads
     order.write_text(" ".join([*words[2:], *words[:2]]))
     run.clear("prompts", "submit", "land")
-    run.wait(timeout_seconds=180)
+    run.wait(timeout_seconds=WAIT_SECONDS)
     assert [run.xcom("land", map_index=index)["seedream_task_id"] for index in range(4)] == [*ids[2:], *ids[:2]]
     assert stage.emulator.books.downloads == downloads
     stage.assert_landed_once(generations=4, num_images=1)

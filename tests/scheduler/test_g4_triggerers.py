@@ -8,9 +8,9 @@ import signal
 import pytest
 
 from tests.airflow.cluster import Run
-from tests.scheduler.stage import LONG, Stage
+from tests.scheduler.stage import LONG, WAIT_SECONDS, Stage
 
-pytestmark = pytest.mark.scheduler
+pytestmark = [pytest.mark.scheduler, pytest.mark.timeout(900)]
 
 TASKS = f"""
 submit = SeedreamGenerateOperator(task_id="submit", prompt="a watch {LONG}", num_images=2, **USUAL)
@@ -34,7 +34,7 @@ def test_a_wait_survives_the_loss_of_its_triggerer(stage: Stage, run: Run, how: 
     stage.cluster.start_triggerer("triggerer")
     wait_for_looks_at_both(stage, since=seen)
     stage.finish_jobs()
-    run.wait(timeout_seconds=120)
+    run.wait(timeout_seconds=WAIT_SECONDS)
     assert {row.try_number for row in run.tasks()} == {1}
     stage.assert_landed_once(generations=2, num_images=2)
 
@@ -44,16 +44,16 @@ def test_two_triggerers_may_look_at_the_same_generations(stage: Stage, run: Run)
     stage.cluster.sql("update trigger set triggerer_id = :first", first=first)  # so that the first keeps them, too
     wake_first(stage)
     stage.finish_jobs()
-    run.wait(timeout_seconds=120)
+    run.wait(timeout_seconds=WAIT_SECONDS)
     stage.assert_landed_once(generations=2, num_images=2)
 
 
 def test_an_event_that_comes_twice_is_harmless(stage: Stage, run: Run) -> None:
     taken_over(stage)
     stage.finish_jobs()
-    run.wait(timeout_seconds=120)
+    run.wait(timeout_seconds=WAIT_SECONDS)
     wake_first(stage)  # it looks, sees the end, and fires again
-    stage.cluster.wait("fired again", lambda: run.logs().count("Trigger fired event") == 4, timeout_seconds=60)
+    stage.cluster.wait("fired again", lambda: run.logs().count("Trigger fired event") == 4, timeout_seconds=WAIT_SECONDS)
     assert run.state == "success"
     assert stage.emulator.books.downloads == 4
     stage.assert_landed_once(generations=2, num_images=2)
@@ -66,7 +66,7 @@ def taken_over(stage: Stage) -> int:
     assert first is not None
     cluster.start_triggerer("triggerer-2")
     cluster.children["triggerer"].kill(signal.SIGSTOP)
-    cluster.wait("taken over", lambda: first not in owners(stage), timeout_seconds=60)
+    cluster.wait("taken over", lambda: first not in owners(stage), timeout_seconds=WAIT_SECONDS)
     wait_for_looks_at_both(stage, since=len(stage.looks("(trigger)")))
     return first
 
@@ -88,5 +88,5 @@ def owners(stage: Stage) -> set[int | None]:
 def wait_for_looks_at_both(stage: Stage, *, since: int) -> None:
     """Wait until a triggerer has looked at both generations again."""
     stage.cluster.wait(
-        "both looked at", lambda: len({look.path for look in stage.looks("(trigger)")[since:]}) == 2, timeout_seconds=60
+        "both looked at", lambda: len({look.path for look in stage.looks("(trigger)")[since:]}) == 2, timeout_seconds=WAIT_SECONDS
     )

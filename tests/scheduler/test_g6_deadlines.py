@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.scheduler.stage import LONG, Stage
+from tests.scheduler.stage import LONG, WAIT_SECONDS, Stage
 
-pytestmark = pytest.mark.scheduler
+pytestmark = [pytest.mark.scheduler, pytest.mark.timeout(900)]
 
 LIMIT_SECONDS = 30
 POLL_SECONDS = 4
@@ -36,14 +36,14 @@ def test_a_deadline_holds_across_a_restart_and_later_tries_pay_nothing(stage: St
     run = stage.start(TASKS, deferrable=True, retries=1)
     stage.wait_for_looks(run, *FINAL, *RETRIED, deferred=True, posts=4)
     newest = max(looks_of_first_try(stage, path)[0].at for path in stage.looked_at())
-    cluster.wait("time to kill", lambda: clock.now() > newest + KILL_AFTER_SECONDS, timeout_seconds=30)
+    cluster.wait("time to kill", lambda: clock.now() > newest + KILL_AFTER_SECONDS, timeout_seconds=WAIT_SECONDS)
     cluster.kill_triggerer()
     killed_at = clock.now()
     cluster.start_triggerer("triggerer")
 
-    cluster.wait("retried", lambda: all(run.task(task_id).try_number == 2 for task_id in RETRIED), timeout_seconds=90)
+    cluster.wait("retried", lambda: all(run.task(task_id).try_number == 2 for task_id in RETRIED), timeout_seconds=WAIT_SECONDS)
     for task_id in FINAL:
-        assert run.wait_for_task(task_id, state="failed", timeout_seconds=30).try_number == 1
+        assert run.wait_for_task(task_id, state="failed", timeout_seconds=WAIT_SECONDS).try_number == 1
     for path in stage.looked_at():
         looks = looks_of_first_try(stage, path)
         deadline, last_at = looks[0].at + LIMIT_SECONDS, looks[-1].at
@@ -51,10 +51,10 @@ def test_a_deadline_holds_across_a_restart_and_later_tries_pay_nothing(stage: St
         assert deadline - SLACK_SECONDS <= last_at <= max(deadline, resumed_at) + POLL_SECONDS + SLACK_SECONDS
 
     stage.finish_jobs()
-    run.wait(state="failed", timeout_seconds=120)
+    run.wait(state="failed", timeout_seconds=WAIT_SECONDS)
     assert {run.task(task_id).state for task_id in RETRIED} == {"success"}
     run.clear(*FINAL)
-    run.wait(timeout_seconds=120)
+    run.wait(timeout_seconds=WAIT_SECONDS)
     stage.assert_landed_once(generations=4, num_images=1)
 
 
