@@ -21,7 +21,7 @@ from airflow_provider_seedream.hooks.answers import error_from_answer, failed_lo
 from airflow_provider_seedream.hooks.settings import CONNECT_TIMEOUT_SECONDS, USER_AGENT, SeedreamSettings
 from airflow_provider_seedream.polling import FailedLook
 
-MAX_CONNECTIONS = 100  # aiohttp's own default; 1,000 triggers at one poll each 5 s keep a handful busy
+MAX_CONNECTIONS = 300  # 1,000 triggers that look every 5 s keep 200 busy when an answer takes a second
 
 
 @dataclass(slots=True)
