@@ -86,9 +86,7 @@ def by_boto3(task: Task) -> Land:
     import boto3
 
     known = json.loads(os.environ["AIRFLOW_CONN_SEEDREAM_S3"])
-    client = boto3.client(
-        "s3", aws_access_key_id=known["login"], aws_secret_access_key=known["password"], **known["extra"]
-    )
+    client = boto3.client("s3", aws_access_key_id=known["login"], aws_secret_access_key=known["password"], **known["extra"])
     bucket, _, folder = task.destination.partition("@")[2].partition("/")
 
     def upload(session: requests.Session, link: str) -> None:

@@ -1,6 +1,6 @@
 """One measurement is one Python process: its CPU time and its memory are its own, and nothing is warm from before.
 
-A *subject* is a module run as ``python -m`` with one JSON argument; it prints one line of JSON. Linux only: memory comes from /proc.
+A *subject* is a module run as ``python -m`` with one JSON argument; it prints one line of JSON. Linux only, for /proc.
 """
 
 from __future__ import annotations

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import requests
 
 from tests.benchmarks.measuring import Server, run_subject
+from tests.benchmarks.polling_subject import WARNING_SECONDS, WATCHDOG_SECONDS
 
 ON_TIME_SECONDS = 0.5  # a look may reach the server so long after it was due
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Polling:
-    """How the waiting went. ``wanted_per_second`` is what the interval and the server's latency allow."""
+    """How the waiting went. ``wanted_per_second`` is what the interval and the server's latency allow.
+
+    :param warnings: how often Airflow's triggerer would have warned. :param idle_warnings: how often it would have warned of a
+        thread of another process that only sleeps: the machine's own doing.
+    """
 
     on_time: float
     looks_per_second: float
@@ -23,7 +32,12 @@ class Polling:
     cpu_share: float
     longest_block_seconds: float
     warnings: int
+    idle_warnings: int
     memory_bytes: int
+
+    @property
+    def cpu_per_look(self) -> float:
+        return self.cpu_share / self.looks_per_second
 
 
 def measure_polling(
@@ -40,12 +54,14 @@ def measure_polling(
         "spread_seconds": spread_seconds,
         "seconds": seconds,
     }
-    found = run_subject("polling_subject", arguments)
+    with idle_thread() as gaps:
+        found = run_subject("polling_subject", arguments)
     late = lateness(found, get_arrivals(server))
     return Polling(
         on_time=sum(seconds <= ON_TIME_SECONDS for seconds in late) / len(late),
         looks_per_second=sum(seconds < float("inf") for seconds in late) / seconds,
         wanted_per_second=waiting / (poke_interval + latency_seconds),
+        idle_warnings=sum(gap > WARNING_SECONDS for gap in gaps),
         p99_late_seconds=sorted(late)[int(len(late) * 0.99)],
         **{name: found[name] for name in ("cpu_share", "longest_block_seconds", "warnings", "memory_bytes")},
     )
@@ -60,6 +76,27 @@ def lateness(found: dict[str, Any], arrivals: dict[str, list[float]]) -> list[fl
             if at < found["end"] - ON_TIME_SECONDS:  # the rest still had time
                 late.append(arrived[number] - at if number < len(arrived) else float("inf"))
     return late
+
+
+@contextmanager
+def idle_thread() -> Iterator[list[float]]:
+    """How long a thread that only sleeps was away each time, under the same load."""
+    gaps: list[float] = []
+    stop = threading.Event()
+
+    def sleep() -> None:
+        before = time.monotonic()
+        while not stop.wait(WATCHDOG_SECONDS):
+            gaps.append(time.monotonic() - before)
+            before = time.monotonic()
+
+    thread = threading.Thread(target=sleep)
+    thread.start()
+    try:
+        yield gaps
+    finally:
+        stop.set()
+        thread.join()
 
 
 def get_arrivals(server: Server) -> dict[str, list[float]]:
