@@ -1,4 +1,4 @@
-"""One server, one report: ``make bench`` ends with its table, ``make bench PYTEST_ARGS=--picture=docs/performance.svg`` draws it."""
+"""One server, one report: ``make bench`` ends with its table, ``PYTEST_ARGS=--picture=docs/performance.svg`` draws it."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isinf
+
 import pytest
 
 from tests.benchmarks.certificate import Certificate
@@ -38,7 +40,7 @@ def columns(polling: Polling) -> dict[str, str]:
     return {
         "on time": f"{polling.on_time:.1%}",
         "looks/s": f"{polling.looks_per_second:.0f} of {polling.wanted_per_second:.0f}",
-        "p99 late": f"{polling.p99_late_seconds * 1000:.0f} ms",
+        "p99 late": "never" if isinf(polling.p99_late_seconds) else f"{polling.p99_late_seconds * 1000:.0f} ms",
         "CPU": f"{polling.cpu_share:.0%}",
         "longest block": f"{polling.longest_block_seconds * 1000:.0f} ms",
         "warnings": str(polling.warnings),
