@@ -34,8 +34,9 @@ def main() -> int:
         settings = {"AIRFLOW__CORE__TEST_CONNECTION": "Enabled"}
         with LocalAirflow(_HOME, dags=_CHECKOUT / "example_dags", settings=settings, port=port) as airflow:
             connection = json.loads(emulator.airflow_connection_json())
-            extra = json.dumps({"destination": _OUTPUT.as_uri()})
-            airflow.add_connection("seedream_default", **connection, extra=extra)
+            # The form shows the fields that have a value, and the list's test button of 3.3.2 takes a missing port for another one.
+            extra = {"destination": _OUTPUT.as_uri(), "requests_per_minute": 60, "request_timeout_seconds": 60, "verify": "true"}
+            airflow.add_connection("seedream_default", **connection, port=0, extra=json.dumps(extra))
             print(f"Airflow:  {airflow.url}   user {airflow.user}   password {airflow.password}")
             print(f"Emulator: {emulator.url}   books at {emulator.url}/__admin/books")
             print("Images land in demo-output/. Ctrl-C ends everything.", flush=True)
