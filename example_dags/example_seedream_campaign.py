@@ -17,4 +17,8 @@ with DAG("example_seedream_campaign", schedule=None, default_args={"retries": 2}
         deferrable=True,  # three requests a minute: who comes too early waits in the triggerer
         map_index_template="{{ task.prompt }}",
     ).expand(prompt=[f"{product} on a wet stone, morning light" for product in PRODUCTS])
-    SeedreamGenerationSensor.partial(task_id="land", deferrable=True).expand(generation=submit.output)
+    SeedreamGenerationSensor.partial(
+        task_id="land",
+        deferrable=True,
+        trigger_rule="all_done",  # else one failed submission would keep the images of all others from landing
+    ).expand(generation=submit.output)
