@@ -14,7 +14,7 @@ import pytest
 from airflow_provider_seedream.emulator import Emulator, Settings
 from tests.airflow.cluster import Run
 from tests.scheduler.killing import Killer
-from tests.scheduler.stage import Stage, states
+from tests.scheduler.stage import WAIT_SECONDS, Stage, states
 
 pytestmark = [pytest.mark.scheduler, pytest.mark.timeout(900)]
 
@@ -33,6 +33,12 @@ prompts = [f"watch {{number}}" for number in range({KILLED})]
 SeedreamGenerateOperator.partial(task_id="whole", num_images={NUM_IMAGES}, wait=True, **USUAL).expand(prompt=prompts)
 """
 
+# Under Airflow's default trigger rule one failed submission would keep every mapped sensor from running.
+ONE_FAILS = """
+submit = SeedreamGenerateOperator.partial(task_id="submit", **USUAL).expand(prompt=["red", "[refuse:400]", "blue"])
+SeedreamGenerationSensor.partial(task_id="land", trigger_rule="all_done", **USUAL).expand(generation=submit.output)
+"""
+
 
 @pytest.fixture
 def emulator() -> Any:
@@ -48,6 +54,14 @@ def test_two_hundred_mapped_tasks_pay_two_hundred_times(stage: Stage) -> None:
     assert len(run.tasks()) == 2 * MAPPED
     assert states(run.tasks()) == {"success"}
     stage.assert_landed_once(generations=MAPPED, num_images=NUM_IMAGES)
+
+
+def test_with_all_done_a_failed_submission_keeps_no_other_from_landing(stage: Stage) -> None:
+    run = stage.start(ONE_FAILS, deferrable=True)
+    run.wait(timeout_seconds=WAIT_SECONDS)  # the DAG's last tasks decide on its state
+    assert [row.state for row in run.tasks("submit")] == ["success", "failed", "success"]
+    assert states(run.tasks("land")) == {"success"}
+    assert sorted(manifest["submission"]["prompt"] for manifest in stage.manifests()) == ["blue", "red"]
 
 
 def test_workers_killed_at_random_pay_at_most_once_each(stage: Stage, deferrable: bool) -> None:
