@@ -2,6 +2,7 @@
 
 from typing import Any
 
+DEFAULT_CONN_ID = "seedream_default"
 _MODULES = "airflow_provider_seedream"
 # The connection form, for Airflow 3.2+ from here and for 3.1 from the hook: one place for both.
 UI_FIELD_BEHAVIOUR: dict[str, Any] = {

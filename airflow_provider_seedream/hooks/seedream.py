@@ -29,9 +29,9 @@ from airflow_provider_seedream.hooks.resending import (
     post_bought_nothing,
     post_retrying,
 )
-from airflow_provider_seedream.hooks.settings import CONNECT_TIMEOUT_SECONDS, DEFAULT_CONN_ID, SeedreamSettings
+from airflow_provider_seedream.hooks.settings import CONNECT_TIMEOUT_SECONDS, SeedreamSettings
 from airflow_provider_seedream.polling import FailedLook
-from airflow_provider_seedream.provider_info import UI_FIELD_BEHAVIOUR
+from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID, UI_FIELD_BEHAVIOUR
 from airflow_provider_seedream.submissions import Submission
 
 PEEK_SECONDS = 5.0

@@ -16,7 +16,6 @@ from urllib.request import getproxies, proxy_bypass
 from airflow_provider_seedream import __version__, contract
 from airflow_provider_seedream.exceptions import SeedreamInputError
 
-DEFAULT_CONN_ID = "seedream_default"
 USER_AGENT = f"airflow-provider-seedream/{__version__}"
 CONNECT_TIMEOUT_SECONDS = 10.0
 DEFAULT_REQUEST_TIMEOUT_SECONDS = 60.0

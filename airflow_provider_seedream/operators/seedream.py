@@ -19,6 +19,7 @@ from airflow_provider_seedream.exceptions import (
 )
 from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.operators.sources import read_sources, source_list
+from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
 from airflow_provider_seedream.sensors.waiting import (
     DEFAULT_MAX_IMAGE_BYTES,
     DEFAULT_POKE_INTERVAL_SECONDS,
@@ -46,7 +47,6 @@ from airflow_provider_seedream.submissions import (
     is_template,
 )
 
-DEFAULT_CONN_ID = "seedream_default"
 SHORT_WAIT_SECONDS = 5.0  # shorter waits for a turn are not worth a deferral, which costs two task processes
 _LITERAL = type(literal(""))  # what airflow.sdk.literal() wraps values in
 _FIELDS = ("prompt", "image_size", "num_images", "seed", "enable_safety_checker", "take", "destination", "name")

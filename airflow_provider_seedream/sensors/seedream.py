@@ -18,6 +18,7 @@ from airflow_provider_seedream import contract, times
 from airflow_provider_seedream.exceptions import SeedreamGenerationTimeoutError, SeedreamInputError
 from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.polling import Watch
+from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
 from airflow_provider_seedream.sensors.waiting import (
     DEFAULT_MAX_IMAGE_BYTES,
     DEFAULT_POKE_INTERVAL_SECONDS,
@@ -35,8 +36,6 @@ try:
     from airflow.sdk.exceptions import AirflowRescheduleException
 except ImportError:  # Airflow 3.1
     from airflow.exceptions import AirflowRescheduleException
-
-DEFAULT_CONN_ID = "seedream_default"
 
 
 class SeedreamGenerationSensor(WaitingOperator, BaseSensorOperator):
