@@ -7,12 +7,13 @@ from collections.abc import Iterator
 import pytest
 
 from tests.airflow.cluster import Cluster, start_cluster
+from tools.signals import ending_cleanly
 
 
 @pytest.fixture(scope="session")
 def running_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """One Airflow for the whole session."""
-    with start_cluster(tmp_path_factory.mktemp("airflow-home")) as cluster:
+    """One Airflow for the whole session; it ends with it, also when pytest itself is ended by a signal."""
+    with ending_cleanly(), start_cluster(tmp_path_factory.mktemp("airflow-home")) as cluster:
         yield cluster
 
 
