@@ -31,6 +31,7 @@ WRITE_ATTEMPTS = 4  # after a POST the id exists only in memory: worth some seco
 # failed       refunded if refunded opens the next attempt when refunded, else attaches
 # expired      yes                  attaches
 Outcome = Literal["intent", "unknown", "submitted", "landed", "partial", "failed", "expired"]
+Reuse = Literal["run", "content"]
 
 T = TypeVar("T")
 
@@ -92,9 +93,15 @@ class Record:
         return record
 
 
-def record_key(*, dag_id: str, run_id: str, task_id: str, destination: str, name: str | None, fingerprint: str) -> str:
-    """What makes a request the same one: not the try and not the map index, so a retry, a clear or a reordered mapping finds it."""
-    return sha256_json([dag_id, run_id, task_id, destination, name, fingerprint])
+def record_key(
+    *, dag_id: str, run_id: str, task_id: str, destination: str, name: str | None, fingerprint: str, reuse: Reuse = "run"
+) -> str:
+    """What makes a request the same one: not the try and not the map index, so a retry, a clear or a reordered mapping finds it.
+
+    :param reuse: ``run``: the same within a task of one DAG run; ``content``: the same in this destination, whoever asks.
+    """
+    who = [dag_id, run_id, task_id] if reuse == "run" else ["content"]
+    return sha256_json([*who, destination, name, fingerprint])
 
 
 def record_file(key: str, attempt: int) -> str:

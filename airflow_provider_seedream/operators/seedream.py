@@ -82,6 +82,8 @@ class SeedreamGenerateOperator(WaitingOperator):
         connection's by default.
     :param name: file stem of the images, unique in its destination; the seedream task id by default. Take 2 adds ``_take2``.
     :param seedream_conn_id: the connection.
+    :param reuse: ``run`` (default): the same request is paid once per task and DAG run; ``content``: once ever in its destination,
+        whatever DAG, run or task asks for it.
     :param on_unknown_submit: a POST whose outcome is unknown: ``fail`` (default, without retries) or ``resubmit``: pays again.
     :param wait: also wait for the images and land them.
     :param deferrable: wait in the triggerer; Airflow's ``[operators] default_deferrable`` by default.
@@ -109,6 +111,7 @@ class SeedreamGenerateOperator(WaitingOperator):
         destination: str | None = None,
         name: str | None = None,
         seedream_conn_id: str = DEFAULT_CONN_ID,
+        reuse: str = "run",
         on_unknown_submit: str = "fail",
         wait: bool = False,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
@@ -129,9 +132,8 @@ class SeedreamGenerateOperator(WaitingOperator):
         self.destination = destination
         self.name = name
         self.seedream_conn_id = seedream_conn_id
-        if on_unknown_submit not in ("fail", "resubmit"):
-            raise SeedreamInputError(f"on_unknown_submit must be 'fail' or 'resubmit'; got {on_unknown_submit!r}.")
-        self.on_unknown_submit = on_unknown_submit
+        self.reuse = _one_of("reuse", reuse, "run", "content")
+        self.on_unknown_submit = _one_of("on_unknown_submit", on_unknown_submit, "fail", "resubmit")
         self.wait = wait
         self.deferrable = deferrable
         self.poke_interval = as_seconds("poke_interval", poke_interval)
@@ -149,7 +151,7 @@ class SeedreamGenerateOperator(WaitingOperator):
         return self._submit(context, started_epoch=started_epoch)
 
     def _submit(self, context: Context, *, started_epoch: float) -> dict[str, Any]:
-        from airflow_provider_seedream.ledger import Ledger
+        from airflow_provider_seedream.ledger import Ledger, Reuse
         from airflow_provider_seedream.operators.submitting import OnUnknownSubmit, Request, Submitter
 
         hook = self._hook
@@ -158,6 +160,7 @@ class SeedreamGenerateOperator(WaitingOperator):
             destination=check_destination(self.destination or hook.settings.destination),
             name=check_name(self.name),
             made_by=describe_task(context),
+            reuse=cast(Reuse, self.reuse),
         )
         submitter = Submitter(hook, Ledger(request.destination), cast(OnUnknownSubmit, self.on_unknown_submit))
         generation = self._in_turn(partial(submitter.submit, request), started_epoch)
@@ -248,3 +251,9 @@ class SeedreamEditOperator(SeedreamGenerateOperator):
 
     def _sources(self) -> tuple[Source, ...]:
         return read_sources(self.images)
+
+
+def _one_of(field: str, value: Any, *choices: str) -> str:
+    if value not in choices:
+        raise SeedreamInputError(f"{field} must be {' or '.join(map(repr, choices))}; got {value!r}.")
+    return str(value)

@@ -20,7 +20,7 @@ from airflow_provider_seedream.exceptions import (
 )
 from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
-from airflow_provider_seedream.ledger import Ledger, Record, file_stem, record_key
+from airflow_provider_seedream.ledger import Ledger, Record, Reuse, file_stem, record_key
 from airflow_provider_seedream.submissions import Submission
 
 OnUnknownSubmit = Literal["fail", "resubmit"]
@@ -32,12 +32,14 @@ class Request:
     """A submission and where it belongs.
 
     :param made_by: dag_id, run_id, task_id, map_index, try_number.
+    :param reuse: how far the same request is paid once: within its ``run``, or by its ``content`` for ever.
     """
 
     submission: Submission
     destination: str
     name: str | None
     made_by: dict[str, Any]
+    reuse: Reuse = "run"
 
     @property
     def key(self) -> str:
@@ -48,6 +50,7 @@ class Request:
             destination=self.destination,
             name=self.name,
             fingerprint=self.submission.fingerprint,
+            reuse=self.reuse,
         )
 
     @property

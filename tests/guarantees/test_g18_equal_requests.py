@@ -1,4 +1,4 @@
-"""G18, as far as one mapped task goes: equal requests share one generation and say so; another set is bought by saying it."""
+"""G18: equal requests share one generation and say so, across runs where asked to; another set is bought by saying it."""
 
 from __future__ import annotations
 
@@ -119,6 +119,61 @@ class TestAnotherSet:
         first, second = (Runner(run_id=f"manual__{day}").run(build().submit) for day in (1, 2))
         assert first.value["seedream_task_id"] != second.value["seedream_task_id"]
         assert emulator.books.posts == 2
+
+
+class TestReuseByContent:
+    """`reuse="content"`: whatever DAG, run or task asks, the same request is paid once in its destination."""
+
+    ROWS = tuple(f"watch {number}" for number in range(10))
+
+    def test_three_backfill_runs_pay_for_ten_rows_once(self, mapped: Mapped, emulator: Emulator, folder: Path) -> None:
+        first: list[str] = []
+        for run_id in ("backfill__1", "backfill__2", "backfill__3"):
+            runner, chain = Runner(run_id=run_id), mapped({"prompt": list(self.ROWS)}, reuse="content")
+            found = ids(runner.run_mapped(chain.submit))
+            first = first or found
+            assert found == first
+            assert {outcome.state for outcome in runner.run_mapped(chain.land)} == {"success"}
+        books = emulator.books
+        assert (books.posts_received, books.credits_charged, books.downloads) == (10, 100, 10)
+        assert len(images(folder)) == 10
+
+    def test_a_reversed_list_in_another_run_pays_nothing_more(self, mapped: Mapped, emulator: Emulator) -> None:
+        found = ids(Runner(run_id="a").run_mapped(mapped({"prompt": list(self.ROWS)}, reuse="content").submit))
+        again = ids(Runner(run_id="b").run_mapped(mapped({"prompt": list(self.ROWS[::-1])}, reuse="content").submit))
+        assert again == found[::-1]
+        assert emulator.books.posts_received == 10
+
+    def test_four_equal_rows_are_one_post_and_a_warning(self, mapped: Mapped, emulator: Emulator) -> None:
+        submitted = Runner().run_mapped(mapped({"prompt": ["a fox"] * 4}, reuse="content").submit)
+        assert [WARNING in outcome.log_text for outcome in submitted] == [False, True, True, True]
+        assert emulator.books.posts_received == 1
+
+    def test_take_one_to_four_are_four_posts_however_often_they_run(self, mapped: Mapped, emulator: Emulator) -> None:
+        for run_id in ("a", "b"):
+            Runner(run_id=run_id).run_mapped(mapped({"take": [1, 2, 3, 4]}, reuse="content").submit)
+        assert emulator.books.posts_received == 4
+
+    def test_a_chosen_name_is_kept_across_runs(self, emulator: Emulator, build: Build) -> None:
+        for run_id in ("a", "b"):
+            runner, chain = Runner(run_id=run_id), build(name="hero", reuse="content")
+            assert runner.run(chain.submit).state == "success"
+            assert runner.run(chain.land).state == "success"
+        assert (emulator.books.posts_received, emulator.books.downloads) == (1, 1)
+
+    def test_a_refunded_request_may_be_bought_by_the_next_run(self, emulator: Emulator, build: Build) -> None:
+        emulator.inject("fail", times=1)
+        states = []
+        for run_id in ("a", "b"):
+            runner, chain = Runner(run_id=run_id), build(reuse="content")
+            runner.run(chain.submit)
+            states.append(runner.run(chain.land).state)
+        assert states == ["failed", "success"]
+        assert emulator.books.credits_charged - emulator.books.credits_refunded == 10
+
+    def test_another_word_is_refused_when_the_dag_is_parsed(self) -> None:
+        with pytest.raises(SeedreamInputError, match="reuse must be 'run' or 'content'"):
+            SeedreamGenerateOperator(task_id="submit", prompt="a watch", reuse="always")
 
 
 class TestOneNameForTwoRequests:
