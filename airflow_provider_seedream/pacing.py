@@ -1,0 +1,87 @@
+"""A share of the rate limit: when may the next request go?
+
+Pure: the clock is an argument. Counts as the API most likely does, by a sliding window over the requests that went, so bursts up to
+the limit are free; a 429 shrinks the share, as others use the key too, and quiet time gives it back. Never imports HTTP or Airflow.
+"""
+
+import math
+import threading
+from collections import deque
+
+WINDOW_SECONDS = 60.0
+# The API counts when a request arrives, we when it goes: two that travel for different times arrive closer together than they went.
+MARGIN_SECONDS = 1.0
+SLOWER = 0.7  # what a counted 429 leaves of the share
+RECOVERY_PER_SECOND = 1.0 / 3600.0  # of the limit, given back in quiet time
+
+
+class Pacer:
+    """One connection's share of the rate limit in this process.
+
+    :param requests_per_minute: the limit; may be below 1 or fractional.
+    :param margin_seconds: by how much the window is longer than the API's.
+    """
+
+    def __init__(self, requests_per_minute: float, *, margin_seconds: float = MARGIN_SECONDS) -> None:
+        self.margin_seconds = margin_seconds
+        self.share = 1.0
+        self._gone: deque[float] = deque()
+        self._not_before_epoch = -math.inf
+        self._slowed_epoch = -math.inf
+        self._share_epoch = -math.inf  # up to when quiet time is in the share
+        self.adjust(requests_per_minute)
+
+    def adjust(self, requests_per_minute: float) -> None:
+        """Take over another limit, and keep what is known of the last minute."""
+        if not (math.isfinite(requests_per_minute) and requests_per_minute > 0):
+            raise ValueError(f"requests_per_minute must be above 0; got {requests_per_minute!r}.")
+        self.requests_per_minute = requests_per_minute
+        self._gone = deque(self._gone, maxlen=math.ceil(requests_per_minute))
+
+    def turn_epoch(self, now_epoch: float) -> float:
+        """When the next request may go; now or in the past means at once."""
+        self._recover(now_epoch)
+        rate = max(self.requests_per_minute * self.share, min(self.requests_per_minute, 1.0))
+        burst = math.ceil(rate)  # so many in a window of at least a minute that is as long as the rate wants it
+        free_epoch = -math.inf
+        if len(self._gone) >= burst:
+            free_epoch = self._gone[-burst] + WINDOW_SECONDS * burst / rate + self.margin_seconds
+        return max(free_epoch, self._not_before_epoch)
+
+    def take(self, now_epoch: float) -> None:
+        """Note that one request goes now."""
+        self._gone.append(now_epoch)
+
+    def throttled(self, now_epoch: float, *, retry_after_seconds: float | None, granted_epoch: float | None) -> None:
+        """A 429: nothing goes before the API wants it, and then less often.
+
+        :param retry_after_seconds: what the API asked for; None: one request's share of the minute.
+        :param granted_epoch: when the refused request had got its turn; None for one that had none. Only a turn that was granted
+            after the last slow-down slows down again: a burst of 429s is one signal.
+        """
+        wait = WINDOW_SECONDS / self.requests_per_minute if retry_after_seconds is None else retry_after_seconds
+        self._not_before_epoch = max(self._not_before_epoch, now_epoch + wait)
+        if granted_epoch is not None and granted_epoch > self._slowed_epoch:
+            self._recover(now_epoch)
+            self.share = max(self.share * SLOWER, min(1.0, 1.0 / self.requests_per_minute))
+            self._slowed_epoch = now_epoch
+
+    def _recover(self, now_epoch: float) -> None:
+        quiet_seconds = max(0.0, now_epoch - self._share_epoch)
+        self.share = min(1.0, self.share + quiet_seconds * RECOVERY_PER_SECOND)
+        self._share_epoch = max(self._share_epoch, now_epoch)
+
+
+_pacers: dict[str, Pacer] = {}
+_lock = threading.Lock()
+
+
+def pacer_for(seedream_conn_id: str, requests_per_minute: float) -> Pacer:
+    """The process's pacer of a connection; a changed limit is taken over."""
+    with _lock:
+        pacer = _pacers.get(seedream_conn_id)
+        if pacer is None:
+            pacer = _pacers[seedream_conn_id] = Pacer(requests_per_minute)
+        elif pacer.requests_per_minute != requests_per_minute:
+            pacer.adjust(requests_per_minute)
+        return pacer

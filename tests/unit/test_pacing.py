@@ -1,0 +1,100 @@
+"""The pacer: how many, when, and what a 429 teaches it. The clock is a number."""
+
+import math
+
+import pytest
+
+from airflow_provider_seedream.pacing import MARGIN_SECONDS, Pacer, pacer_for
+
+
+def grants(pacer: Pacer, *, until: float, start: float = 0.0) -> list[float]:
+    """The turns of someone who takes every one as soon as it is free."""
+    now, taken = start, []
+    while (now := max(now, pacer.turn_epoch(now))) < until:
+        pacer.take(now)
+        taken.append(now)
+    return taken
+
+
+class TestTheLimit:
+    @pytest.mark.parametrize("rate", [0.1, 0.5, 1, 2.5, 3, 60, 600])
+    def test_no_minute_holds_more_than_the_limit(self, rate: float) -> None:
+        taken = grants(Pacer(rate), until=3600)
+        burst = math.ceil(rate)
+        window = 60 * burst / rate
+        assert all(later - earlier > window for earlier, later in zip(taken, taken[burst:], strict=False))
+
+    @pytest.mark.parametrize("rate", [0.5, 1, 2.5, 3, 60])
+    def test_it_uses_all_of_the_limit_but_the_margin(self, rate: float) -> None:
+        hours = 10
+        assert len(grants(Pacer(rate), until=3600 * hours)) >= 60 * hours * rate * 60 / (60 + 2 * MARGIN_SECONDS)
+
+    def test_the_first_burst_goes_at_once(self) -> None:
+        assert grants(Pacer(3), until=1) == [0, 0, 0]
+
+    def test_a_quiet_hour_is_not_saved_up(self) -> None:
+        pacer = Pacer(3)
+        assert len(grants(pacer, until=3601, start=3600)) == 3
+
+    @pytest.mark.parametrize("rate", [0, -1, math.nan, math.inf])
+    def test_a_rate_that_is_none_is_refused(self, rate: float) -> None:
+        with pytest.raises(ValueError, match="above 0"):
+            Pacer(rate)
+
+
+class TestA429:
+    def test_nothing_goes_before_retry_after(self) -> None:
+        pacer = Pacer(60)
+        pacer.throttled(100, retry_after_seconds=17, granted_epoch=None)
+        assert pacer.turn_epoch(100) == 117
+
+    def test_without_retry_after_it_waits_one_share_of_the_minute(self) -> None:
+        pacer = Pacer(3)
+        pacer.throttled(100, retry_after_seconds=None, granted_epoch=None)
+        assert pacer.turn_epoch(100) == 120
+
+    def test_a_request_without_a_turn_does_not_slow_it_down(self) -> None:
+        pacer = Pacer(60)
+        pacer.throttled(100, retry_after_seconds=0, granted_epoch=None)
+        assert pacer.share == 1
+
+    def test_a_burst_of_429s_is_one_signal(self) -> None:
+        one, many = Pacer(60), Pacer(60)
+        one.throttled(100, retry_after_seconds=0, granted_epoch=99)
+        for second in range(10):
+            many.throttled(100 + second, retry_after_seconds=0, granted_epoch=99)
+        assert many.share == pytest.approx(one.share, abs=0.01) and one.share < 1
+
+    def test_a_turn_granted_after_the_slow_down_slows_further(self) -> None:
+        pacer = Pacer(60)
+        pacer.throttled(100, retry_after_seconds=0, granted_epoch=99)
+        share = pacer.share
+        pacer.throttled(102, retry_after_seconds=0, granted_epoch=101)
+        assert pacer.share < share
+
+    @pytest.mark.parametrize("rate", [0.5, 1, 3, 60])
+    def test_one_request_a_window_is_always_left(self, rate: float) -> None:
+        pacer = Pacer(rate)
+        for second in range(100):
+            pacer.throttled(second, retry_after_seconds=0, granted_epoch=second)
+        assert len(grants(pacer, until=1000, start=100)) >= 900 / (max(60, 60 / rate) + MARGIN_SECONDS)
+
+    def test_quiet_time_gives_the_limit_back(self) -> None:
+        pacer = Pacer(60)
+        for second in range(100):
+            pacer.throttled(second, retry_after_seconds=0, granted_epoch=second)
+        pacer.turn_epoch(100_000)
+        assert pacer.share == 1
+
+
+class TestOnePerConnectionAndProcess:
+    def test_a_connection_has_one_pacer(self) -> None:
+        assert pacer_for("one", 3) is pacer_for("one", 3)
+        assert pacer_for("one", 3) is not pacer_for("other", 3)
+
+    def test_a_changed_limit_is_taken_over_and_the_last_minute_kept(self) -> None:
+        pacer = pacer_for("changing", 3)
+        for _ in range(3):
+            pacer.take(0)
+        assert pacer_for("changing", 2) is pacer
+        assert pacer.turn_epoch(0) > 60
