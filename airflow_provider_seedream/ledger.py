@@ -117,6 +117,20 @@ class Ledger:
     def uri(self, record: Record) -> str:
         return self.folder.uri(record.file)
 
+    def generation(self, record: Record) -> Generation:
+        """What a record's paid request became, for whoever waits for it or lands it."""
+        task_id = record.seedream_task_id or ""
+        return Generation(
+            seedream_task_id=task_id,
+            kind=record.submission["kind"],
+            created_at=record.created_at,
+            num_images=record.submission["num_images"],
+            credits=record.credits,
+            destination=record.destination,
+            name=file_stem(record.name, record.submission["take"]) or task_id,
+            record=self.uri(record),
+        )
+
     def latest(self, key: str) -> Record | None:
         """The last attempt at a request, or None when there surely is none."""
         latest, attempt = None, 1

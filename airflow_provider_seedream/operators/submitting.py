@@ -134,7 +134,7 @@ class Submitter:
         )
         _log.info("Submitted seedream task %s for %d credits.", submitted.seedream_task_id, submitted.credits)
         self._keep(submitted)
-        return self._generation(submitted)
+        return self._ledger.generation(submitted)
 
     def _attach(self, request: Request, record: Record) -> Generation:
         """The generation that is paid for already."""
@@ -146,7 +146,7 @@ class Submitter:
                 "For variations use num_images, seed, name or take.",
                 made["map_index"],
             )
-        return self._generation(record)
+        return self._ledger.generation(record)
 
     def _wait_for(self, record: Record) -> None:
         """Wait until another try's POST is recorded, or can no longer be in flight."""
@@ -191,19 +191,6 @@ class Submitter:
             return final(error)
         error.on_retry = 'on_unknown_submit="resubmit": a retry pays again.'
         return error
-
-    def _generation(self, record: Record) -> Generation:
-        task_id = record.seedream_task_id or ""
-        return Generation(
-            seedream_task_id=task_id,
-            kind=record.submission["kind"],
-            created_at=record.created_at,
-            num_images=record.submission["num_images"],
-            credits=record.credits,
-            destination=record.destination,
-            name=file_stem(record.name, record.submission["take"]) or task_id,
-            record=self._ledger.uri(record),
-        )
 
 
 def _now() -> str:
