@@ -64,6 +64,7 @@ class SeedreamHook(BaseHook):
         super().__init__(**kwargs)
         self.seedream_conn_id = seedream_conn_id
         self.max_attempts = max_attempts
+        self._wallet: Wallet | None = None  # as last seen
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
@@ -74,6 +75,15 @@ class SeedreamHook(BaseHook):
     def settings(self) -> SeedreamSettings:
         """:raises SeedreamInputError: when the connection is incomplete."""
         return SeedreamSettings.from_connection(self.get_connection(self.seedream_conn_id))
+
+    @cached_property
+    def requests_per_minute(self) -> float:
+        """The rate limit: the connection's, else the wallet's, else 3 [doc]. Asks once, best effort."""
+        if self.settings.requests_per_minute is not None:
+            return self.settings.requests_per_minute
+        wallet = self._wallet or self._peek_wallet()
+        limit = wallet.rate_limit if wallet else None
+        return float(limit) if limit and limit > 0 else contract.DEFAULT_REQUESTS_PER_MINUTE
 
     def get_conn(self) -> requests.Session:
         """A session that carries the key: for the API host alone."""
@@ -119,9 +129,14 @@ class SeedreamHook(BaseHook):
 
     def peek_balance(self) -> str | None:
         """The wallet's balance in credits, best effort: None when it cannot be had within seconds."""
+        wallet = self._peek_wallet()
+        return wallet.balance if wallet else None
+
+    def _peek_wallet(self) -> Wallet | None:
         try:
             url = self.settings.url(contract.WALLET_PATH)
-            return Wallet.from_wire(self._get_once(url, timeout_seconds=PEEK_SECONDS)).balance
+            self._wallet = Wallet.from_wire(self._get_once(url, timeout_seconds=PEEK_SECONDS))
+            return self._wallet
         except SeedreamError as error:
             self.log.info("The wallet cannot be read now: %s", error.message)
             return None

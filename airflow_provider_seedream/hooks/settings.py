@@ -41,7 +41,8 @@ class SeedreamSettings:
     """One connection.
 
     :param destination: default storage folder, or None.
-    :param requests_per_minute: what the key allows; 3 unless raised [doc].
+    :param requests_per_minute: what the key allows; None when the connection does not say.
+    :param status_counts_toward_limit: whether status calls count as well: contested [seen], so the connection says it.
     :param request_timeout_seconds: how long one answer may take; uploads get more (:meth:`post_timeout_seconds`).
     :param verify: True, False, or the path of a CA bundle: the connection's, else ``REQUESTS_CA_BUNDLE`` of the environment.
     """
@@ -49,7 +50,8 @@ class SeedreamSettings:
     base_url: str
     key: str = field(repr=False)
     destination: str | None
-    requests_per_minute: float
+    requests_per_minute: float | None
+    status_counts_toward_limit: bool
     request_timeout_seconds: float
     verify: bool | str
 
@@ -61,8 +63,9 @@ class SeedreamSettings:
             base_url=_base_url(connection),
             key=_key(connection),
             destination=extra.get("destination") or None,
-            requests_per_minute=_positive(extra, "requests_per_minute", contract.DEFAULT_REQUESTS_PER_MINUTE),
-            request_timeout_seconds=_positive(extra, "request_timeout_seconds", DEFAULT_REQUEST_TIMEOUT_SECONDS),
+            requests_per_minute=_positive(extra, "requests_per_minute"),
+            status_counts_toward_limit=_flag(extra, "status_counts_toward_limit"),
+            request_timeout_seconds=_positive(extra, "request_timeout_seconds") or DEFAULT_REQUEST_TIMEOUT_SECONDS,
             verify=_verify(extra.get("verify")),
         )
 
@@ -119,10 +122,10 @@ def _base_url(connection: ConnectionLike) -> str:
     return host if has_port else parts._replace(netloc=f"{parts.netloc}:{connection.port}").geturl()
 
 
-def _positive(extra: Mapping[str, Any], name: str, default: float) -> float:
+def _positive(extra: Mapping[str, Any], name: str) -> float | None:
     value = extra.get(name)
     if value in (None, ""):
-        return default
+        return None
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -130,6 +133,13 @@ def _positive(extra: Mapping[str, Any], name: str, default: float) -> float:
     if not (math.isfinite(number) and number > 0):
         raise SeedreamInputError(f"Connection extra {name} must be a number above 0; got {json.dumps(value)[:40]}.")
     return number
+
+
+def _flag(extra: Mapping[str, Any], name: str) -> bool:
+    text = str(extra.get(name) or "false").strip().lower()
+    if text not in ("true", "false"):
+        raise SeedreamInputError(f"Connection extra {name} must be true or false; got {json.dumps(extra[name])[:40]}.")
+    return text == "true"
 
 
 def _verify(value: Any) -> bool | str:

@@ -189,7 +189,7 @@ class SeedreamGenerateOperator(WaitingOperator):
 
     def _turn_seconds(self, error: SeedreamRateLimitError) -> float:
         """At least what the API asks for, else one request's share of the minute; up to half more, as others wait too."""
-        share: float = 60.0 / self._hook.settings.requests_per_minute
+        share: float = 60.0 / self._hook.requests_per_minute
         asked: float = share if error.retry_after_seconds is None else error.retry_after_seconds
         return asked + random.random() * min(asked, share) / 2
 

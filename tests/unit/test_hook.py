@@ -243,6 +243,36 @@ class TestEveryShapeOfError:
         assert KEY not in str(refused.value)
 
 
+class TestTheRateLimit:
+    def limit(self, monkeypatch: pytest.MonkeyPatch, emulator: Emulator, **extra: Any) -> float:
+        return connect(monkeypatch, emulator.url, **extra).requests_per_minute
+
+    def test_the_connection_comes_first(self, monkeypatch: pytest.MonkeyPatch, emulator: Emulator) -> None:
+        emulator.configure(rate_limit_per_minute=60)
+        assert self.limit(monkeypatch, emulator, requests_per_minute=2.5) == 2.5
+        assert emulator.books.wallet_calls == 0
+
+    def test_else_it_is_the_wallets(self, monkeypatch: pytest.MonkeyPatch, emulator: Emulator) -> None:
+        emulator.configure(rate_limit_per_minute=60)
+        assert self.limit(monkeypatch, emulator) == 60
+
+    def test_a_wallet_that_was_looked_at_is_not_asked_again(self, hook: SeedreamHook, emulator: Emulator) -> None:
+        emulator.configure(rate_limit_per_minute=60)
+        hook.peek_balance()
+        assert (hook.requests_per_minute, hook.requests_per_minute, emulator.books.wallet_calls) == (60, 60, 1)
+
+    @pytest.mark.parametrize("fault", ["drop", "bad-json", "rate-limited"])
+    def test_else_it_is_the_documented_default(self, hook: SeedreamHook, emulator: Emulator, fault: str) -> None:
+        emulator.inject(fault, endpoint="wallet")
+        assert hook.requests_per_minute == 3
+        assert emulator.books.wallet_calls == 1
+
+    @pytest.mark.parametrize("limit", [None, 0, -1, "60"])
+    def test_a_limit_that_is_none_is_the_documented_default(self, monkeypatch: pytest.MonkeyPatch, limit: Any) -> None:
+        with serving(json_answer({"balance": "1", "rate_limit": limit})) as server:
+            assert connect(monkeypatch, server.url).requests_per_minute == 3
+
+
 class TestTheWallet:
     def test_it_is_read(self, hook: SeedreamHook, emulator: Emulator) -> None:
         emulator.configure(rate_limit_per_minute=60)

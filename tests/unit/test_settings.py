@@ -83,10 +83,14 @@ class TestTheKey:
         assert USER_AGENT.startswith("airflow-provider-seedream/0.")
 
 
+FORM_FIELDS = ("destination", "requests_per_minute", "status_counts_toward_limit", "request_timeout_seconds", "verify")
+
+
 class TestExtras:
     def test_the_defaults_are_the_documented_ones(self) -> None:
         plain = settings()
-        assert (plain.destination, plain.requests_per_minute, plain.request_timeout_seconds, plain.verify) == (None, 3, 60, True)
+        assert (plain.destination, plain.requests_per_minute, plain.request_timeout_seconds, plain.verify) == (None, None, 60, True)
+        assert plain.status_counts_toward_limit is False
 
     def test_fields_of_the_form_come_as_text_or_numbers(self) -> None:
         filled = settings(extra_dejson={"destination": "s3://b", "requests_per_minute": "60", "request_timeout_seconds": 5})
@@ -94,7 +98,7 @@ class TestExtras:
 
     @pytest.mark.parametrize("empty", [None, ""])
     def test_an_empty_field_of_the_form_is_the_default(self, empty: Any) -> None:
-        extra = dict.fromkeys(("destination", "requests_per_minute", "request_timeout_seconds", "verify"), empty)
+        extra = dict.fromkeys(FORM_FIELDS, empty)
         assert settings(extra_dejson=extra) == settings()
 
     @pytest.mark.parametrize("field", ["requests_per_minute", "request_timeout_seconds"])
@@ -102,6 +106,17 @@ class TestExtras:
     def test_a_number_that_is_none_is_refused_by_name(self, field: str, value: Any) -> None:
         with pytest.raises(SeedreamInputError, match=f"extra {field} must be a number above 0"):
             settings(extra_dejson={field: value})
+
+    @pytest.mark.parametrize(
+        ("value", "flag"), [(True, True), ("true", True), ("True", True), (False, False), ("false", False), (" False ", False)]
+    )
+    def test_whether_status_calls_count_is_yes_or_no(self, value: Any, flag: bool) -> None:
+        assert settings(extra_dejson={"status_counts_toward_limit": value}).status_counts_toward_limit is flag
+
+    @pytest.mark.parametrize("value", [1, 60, "yes", "on", [True], {"a": 1}])
+    def test_anything_else_is_refused_by_name(self, value: Any) -> None:
+        with pytest.raises(SeedreamInputError, match="extra status_counts_toward_limit must be true or false"):
+            settings(extra_dejson={"status_counts_toward_limit": value})
 
     @pytest.mark.parametrize(
         ("value", "verify"),
