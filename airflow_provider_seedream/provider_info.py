@@ -26,6 +26,7 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [{"integration-name": "Seedream", "python-modules": [f"{_MODULES}.operators.seedream"]}],
         "sensors": [{"integration-name": "Seedream", "python-modules": [f"{_MODULES}.sensors.seedream"]}],
         "triggers": [{"integration-name": "Seedream", "python-modules": [f"{_MODULES}.triggers.seedream"]}],
+        "extra-links": [f"{_MODULES}.links.SeedreamImagesLink"],
         "connection-types": [
             {
                 "connection-type": "seedream",

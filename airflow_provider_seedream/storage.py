@@ -71,11 +71,11 @@ class Folder:
         else:
             self._fs.pipe_file(self._path(name), data)
 
-    def read(self, name: str) -> bytes | None:
-        """A file's bytes; None when it surely is not there (or its bucket is not). Any doubt raises."""
+    def read(self, name: str, *, max_bytes: int | None = None) -> bytes | None:
+        """A file's bytes, at most the first ``max_bytes``; None when it surely is not there (or its bucket is not). Any doubt raises."""
         self._fs.invalidate_cache()  # an earlier listing would answer for the store
         try:
-            data: bytes = self._fs.cat_file(self._path(name))
+            data: bytes = self._fs.cat_file(self._path(name), end=max_bytes)
         except FileNotFoundError:
             return None
         return data

@@ -16,6 +16,7 @@ from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator
 from airflow_provider_seedream import times
 from airflow_provider_seedream.exceptions import SeedreamInputError, SeedreamPartialResultError, SeedreamResultsExpiredError
 from airflow_provider_seedream.generations import Generation, GenerationStatus
+from airflow_provider_seedream.links import SeedreamImagesLink
 from airflow_provider_seedream.polling import Rules, Verdict, Watch, decide, first_poll_seconds
 from airflow_provider_seedream.sensors.outcomes import error_from
 
@@ -44,6 +45,7 @@ class WaitingOperator(BaseOperator):
     max_image_bytes: int
     settling_seconds: float
     can_resubmit: bool = False
+    operator_extra_links = (SeedreamImagesLink(),)
 
     def wait_and_land(self, context: Context, generation: Generation, *, started_epoch: float) -> dict[str, Any]:
         """A LandedGeneration as a dict. Raises what ends the wait, or defers."""

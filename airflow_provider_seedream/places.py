@@ -1,0 +1,34 @@
+"""Whose images: the task instance that landed them, and the addresses of its pages in Airflow's user interface.
+
+Pure. Addresses have no leading slash, so that they follow the web server's base path wherever Airflow resolves them.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+from urllib.parse import quote
+
+PREFIX = "seedream"
+Page = Literal["task", "image", "thumb", "file"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A task instance. ``map_index`` is -1 where the task is not mapped."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int = -1
+
+    @classmethod
+    def of(cls, made_by: Any) -> Self | None:
+        """The place that a manifest's ``made_by`` or ``landed_by`` names; None where it names none."""
+        match made_by:
+            case {"dag_id": str(dag_id), "run_id": str(run_id), "task_id": str(task_id), "map_index": int(map_index)}:
+                return cls(dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index)
+        return None
+
+    def address(self, page: Page, number: int | None = None) -> str:
+        """``seedream/<page>/<dag>/<run>/<task>/<map index>``, with the image's number for all but the task's own page."""
+        parts = [PREFIX, page, self.dag_id, self.run_id, self.task_id, str(self.map_index)]
+        return "/".join(quote(part, safe="") for part in [*parts, *([] if number is None else [str(number)])])
