@@ -27,6 +27,10 @@ def get_provider_info() -> dict[str, Any]:
         "sensors": [{"integration-name": "Seedream", "python-modules": [f"{_MODULES}.sensors.seedream"]}],
         "triggers": [{"integration-name": "Seedream", "python-modules": [f"{_MODULES}.triggers.seedream"]}],
         "extra-links": [f"{_MODULES}.links.SeedreamImagesLink"],
+        "task-decorators": [
+            {"name": "seedream", "class-name": f"{_MODULES}.decorators.seedream.seedream_task"},
+            {"name": "seedream_edit", "class-name": f"{_MODULES}.decorators.seedream.seedream_edit_task"},
+        ],
         "connection-types": [
             {
                 "connection-type": "seedream",

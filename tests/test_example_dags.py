@@ -191,6 +191,14 @@ class TestTaskFlow:
         assert world.books.posts_received == 0
 
 
+class TestDecorators:
+    def test_each_drawn_image_becomes_another_by_an_edit(self, world: World) -> None:
+        outcomes = run("example_seedream_decorators")
+        assert sorted(post.kind for post in world.books.submissions) == ["edit", "edit", "generate", "generate"]
+        assert (world.books.credits_charged, world.books.violations) == (40, ())
+        assert [len(landed["images"]) for landed in value(outcomes, "at_night")] == [1, 1]
+
+
 def paid_by_somebody_else() -> str:
     """The id of a generation that no DAG here knows of."""
     submission = build_submission(

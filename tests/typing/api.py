@@ -5,8 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from airflow.sdk import task
+
 from airflow_provider_seedream import __version__
 from airflow_provider_seedream.contract import ImageSize, Kind
+from airflow_provider_seedream.decorators.seedream import seedream_edit_task
 from airflow_provider_seedream.emulator import Books, Emulator, Fault, Settings
 from airflow_provider_seedream.exceptions import (
     Paid,
@@ -55,6 +58,19 @@ def operators() -> None:
     SeedreamGenerationSensor(task_id="rescue", generation="0b8c1f0e", destination="/data", poke_interval=timedelta(seconds=5))
     SeedreamEditOperator(task_id="chained", prompt="make it blue", images=land.output)
     SeedreamGenerateOperator.partial(task_id="mapped").expand(prompt=["a", "b"])
+
+
+def decorators() -> None:
+    @task.seedream(image_size="square", wait=True)
+    def draw(product: str) -> str:
+        return f"a {product}"
+
+    @seedream_edit_task(images=["s3://bucket/a.png"], retries=2)
+    def recolour(colour: str) -> dict[str, Any]:
+        return {"prompt": f"make it {colour}"}
+
+    draw("watch")
+    recolour.expand(colour=["red", "blue"])
 
 
 def hook() -> None:

@@ -1,0 +1,122 @@
+"""``@task.seedream`` and ``@task.seedream_edit``: a function says what to draw, the operator around it pays for that once.
+
+What the function returns is sent as it stands: Jinja never sees it. A wait keeps it, so a resumed task asks for the same images.
+"""
+
+import inspect
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from airflow.providers.common.compat.sdk import (
+    Context,
+    DecoratedOperator,
+    TaskDecorator,
+    context_merge,
+    determine_kwargs,
+    task_decorator_factory,
+)
+from airflow.sdk.definitions._internal.types import SET_DURING_EXECUTION  # its only address; every decorator's
+
+from airflow_provider_seedream.exceptions import SeedreamInputError
+from airflow_provider_seedream.operators.seedream import SeedreamEditOperator, SeedreamGenerateOperator
+
+MAX_KEPT_CHARACTERS = 16 * 1024  # what a wait keeps lies in Airflow's database: prompts and URIs fit, images do not
+_KEPT = "returned"
+
+
+class _GenerateDecoratedOperator(DecoratedOperator, SeedreamGenerateOperator):
+    """A :class:`SeedreamGenerateOperator` whose request comes from a function.
+
+    :param python_callable: returns the prompt, or a dict of the operator's templated fields, ``prompt`` among them.
+    """
+
+    template_fields: Sequence[str] = (*DecoratedOperator.template_fields, *SeedreamGenerateOperator.template_fields)
+    custom_operator_name = "@task.seedream"
+    overwrite_rtif_after_execution = True  # show what was sent, not that it was to be set
+    returnable: Sequence[str] = SeedreamGenerateOperator.template_fields[:-1]  # the connection is not the function's to choose
+
+    def __init__(self, *, python_callable: Callable[..., Any], **kwargs: Any) -> None:
+        if inspect.iscoroutinefunction(python_callable):
+            raise SeedreamInputError(f"{self.custom_operator_name} takes a plain function, not a coroutine function.")
+        super().__init__(python_callable=python_callable, prompt=SET_DURING_EXECUTION, **kwargs)
+        self._returned: dict[str, Any] = {}
+
+    def execute(self, context: Context) -> Any:
+        self._take(self._ask(context))
+        return super().execute(context)
+
+    def defer(self, *, kwargs: dict[str, Any] | None = None, **how: Any) -> Any:
+        kept = self._returned if len(json.dumps(self._returned)) <= MAX_KEPT_CHARACTERS else None
+        super().defer(kwargs={**(kwargs or {}), _KEPT: kept}, **how)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Go on with what was returned. If that was too large to keep, ask again; only while nothing is paid is it needed."""
+        kwargs = dict(next_kwargs or {})
+        kept = kwargs.pop(_KEPT, None)
+        if kept is None and next_method == "resume_submission":
+            kept = self._ask(context)
+        self._take(kept or {})
+        return super().resume_execution(next_method, kwargs, context)
+
+    def _ask(self, context: Context) -> dict[str, Any]:
+        """What the function returns, as fields of the operator.
+
+        :raises SeedreamInputError: when it is neither a prompt nor a request.
+        """
+        context_merge(context, self.op_kwargs)
+        kwargs: Mapping[str, Any] = determine_kwargs(self.python_callable, self.op_args, context)
+        returned = self.python_callable(*self.op_args, **kwargs)
+        request = {"prompt": returned} if isinstance(returned, str) else returned
+        if not isinstance(request, dict) or "prompt" not in request:
+            raise SeedreamInputError(
+                f"The function of {self.custom_operator_name} must return a prompt (str) or a request (dict with a prompt); "
+                f"got {str(returned)[:80]!r}."
+            )
+        if unknown := [field for field in request if field not in self.returnable]:
+            raise SeedreamInputError(f"A request may hold {', '.join(self.returnable)}; got {', '.join(map(repr, unknown))}.")
+        return request
+
+    def _take(self, request: dict[str, Any]) -> None:
+        self._returned = request
+        self._literal_fields = [*self._literal_fields, *request]
+        for field, value in request.items():
+            setattr(self, field, value)
+
+
+class _EditDecoratedOperator(_GenerateDecoratedOperator, SeedreamEditOperator):
+    """The same for :class:`SeedreamEditOperator`. ``images`` are given to the decorator or returned with the prompt."""
+
+    template_fields: Sequence[str] = (*DecoratedOperator.template_fields, *SeedreamEditOperator.template_fields)
+    custom_operator_name = "@task.seedream_edit"
+    returnable: Sequence[str] = (*_GenerateDecoratedOperator.returnable, "images")
+
+    def __init__(self, *, images: Any = SET_DURING_EXECUTION, **kwargs: Any) -> None:
+        super().__init__(images=images, **kwargs)
+
+    def _ask(self, context: Context) -> dict[str, Any]:
+        request = super()._ask(context)
+        if self.images is SET_DURING_EXECUTION and "images" not in request:
+            raise SeedreamInputError("images are missing: give them to the decorator, or return them with the prompt.")
+        return request
+
+
+def seedream_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:
+    """``@task.seedream``: the function returns the prompt, or a dict of what varies.
+
+    :param kwargs: every other parameter of the :class:`~airflow_provider_seedream.operators.seedream.SeedreamGenerateOperator`.
+    """
+    return _decorator(_GenerateDecoratedOperator, python_callable, kwargs)
+
+
+def seedream_edit_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:
+    """``@task.seedream_edit``: the same for edits; the ``images`` are given here or returned.
+
+    :param kwargs: every other parameter of the :class:`~airflow_provider_seedream.operators.seedream.SeedreamEditOperator`.
+    """
+    return _decorator(_EditDecoratedOperator, python_callable, kwargs)
+
+
+def _decorator(cls: type[DecoratedOperator], python_callable: Callable[..., Any] | None, kwargs: dict[str, Any]) -> TaskDecorator:
+    """The result stays one XCom, whatever return type the function names: that is of the request, not of the task."""
+    return task_decorator_factory(python_callable, multiple_outputs=False, decorated_operator_class=cls, **kwargs)

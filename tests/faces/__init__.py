@@ -1,0 +1,1 @@
+"""How the provider feels from inside Airflow: decorators, retry policy, assets, lineage."""
