@@ -7,23 +7,27 @@ the limit are free; a 429 shrinks the share, as others use the key too, and quie
 import math
 import threading
 from collections import deque
+from typing import Literal
+
+Purpose = Literal["submit", "look"]
 
 WINDOW_SECONDS = 60.0
 # The API counts when a request arrives, we when it goes: two that travel for different times arrive closer together than they went.
 MARGIN_SECONDS = 1.0
-SLOWER = 0.7  # what a counted 429 leaves of the share
-RECOVERY_PER_SECOND = 1.0 / 3600.0  # of the limit, given back in quiet time
+# Measured in tests/benchmarks/test_pacing.py: gentler steps use more of the limit, slower recovery meets fewer 429s.
+SLOWER = 0.85  # what a counted 429 leaves of the share
+RECOVERY_SECONDS = 4 * 3600.0  # of quiet time from nothing to the limit
+EVEN_SECONDS = 6.0  # a share goes in bursts of so much at most: what others use of the window is not known
+MAX_LOOK_WAIT_SECONDS = 180.0  # then a look goes before submissions: what is paid for is gone after 24 h
 
 
 class Pacer:
     """One connection's share of the rate limit in this process.
 
     :param requests_per_minute: the limit; may be below 1 or fractional.
-    :param margin_seconds: by how much the window is longer than the API's.
     """
 
-    def __init__(self, requests_per_minute: float, *, margin_seconds: float = MARGIN_SECONDS) -> None:
-        self.margin_seconds = margin_seconds
+    def __init__(self, requests_per_minute: float) -> None:
         self.share = 1.0
         self._gone: deque[float] = deque()
         self._not_before_epoch = -math.inf
@@ -41,19 +45,24 @@ class Pacer:
     def turn_epoch(self, now_epoch: float) -> float:
         """When the next request may go; now or in the past means at once."""
         self._recover(now_epoch)
-        rate = max(self.requests_per_minute * self.share, min(self.requests_per_minute, 1.0))
-        burst = math.ceil(rate)  # so many in a window of at least a minute that is as long as the rate wants it
-        free_epoch = -math.inf
-        if len(self._gone) >= burst:
-            free_epoch = self._gone[-burst] + WINDOW_SECONDS * burst / rate + self.margin_seconds
+        limit = self.requests_per_minute
+        free_epoch = self._free_epoch(math.ceil(limit), limit) + MARGIN_SECONDS
+        if self.share < 1:
+            rate = limit * self.share
+            free_epoch = max(free_epoch, self._free_epoch(max(1, int(rate * EVEN_SECONDS / WINDOW_SECONDS)), rate))
         return max(free_epoch, self._not_before_epoch)
 
     def take(self, now_epoch: float) -> None:
         """Note that one request goes now."""
         self._gone.append(now_epoch)
 
+    def give_back(self, granted_epoch: float) -> None:
+        """A turn that was not used after all, or refused: the API does not count it."""
+        if granted_epoch in self._gone:
+            self._gone.remove(granted_epoch)
+
     def throttled(self, now_epoch: float, *, retry_after_seconds: float | None, granted_epoch: float | None) -> None:
-        """A 429: nothing goes before the API wants it, and then less often.
+        """A 429: nothing goes before the API wants it, and then less often, but never less than one request in two windows.
 
         :param retry_after_seconds: what the API asked for; None: one request's share of the minute.
         :param granted_epoch: when the refused request had got its turn; None for one that had none. Only a turn that was granted
@@ -61,15 +70,32 @@ class Pacer:
         """
         wait = WINDOW_SECONDS / self.requests_per_minute if retry_after_seconds is None else retry_after_seconds
         self._not_before_epoch = max(self._not_before_epoch, now_epoch + wait)
-        if granted_epoch is not None and granted_epoch > self._slowed_epoch:
+        if granted_epoch is None:
+            return
+        self.give_back(granted_epoch)
+        if granted_epoch > self._slowed_epoch:
             self._recover(now_epoch)
-            self.share = max(self.share * SLOWER, min(1.0, 1.0 / self.requests_per_minute))
+            self.share = max(self.share * SLOWER, 0.5 / max(1.0, self.requests_per_minute))
             self._slowed_epoch = now_epoch
+
+    def _free_epoch(self, burst: int, rate: float) -> float:
+        """When a window that holds this many requests at this rate has room."""
+        return self._gone[-burst] + WINDOW_SECONDS * burst / rate if len(self._gone) >= burst else -math.inf
 
     def _recover(self, now_epoch: float) -> None:
         quiet_seconds = max(0.0, now_epoch - self._share_epoch)
-        self.share = min(1.0, self.share + quiet_seconds * RECOVERY_PER_SECOND)
+        self.share = min(1.0, self.share + quiet_seconds / RECOVERY_SECONDS)
         self._share_epoch = max(self._share_epoch, now_epoch)
+
+
+def whose_turn(*, submit_epoch: float | None, look_epoch: float | None, now_epoch: float) -> Purpose | None:
+    """Who goes next, given since when the first of each kind waits: submissions, unless a look has waited for too long.
+
+    Then looks go first without exception: every one ends sooner or later, so submissions follow, and none piles up unlooked at.
+    """
+    if look_epoch is not None and (submit_epoch is None or now_epoch - look_epoch > MAX_LOOK_WAIT_SECONDS):
+        return "look"
+    return None if submit_epoch is None else "submit"
 
 
 _pacers: dict[str, Pacer] = {}

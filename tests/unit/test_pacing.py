@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from airflow_provider_seedream.pacing import MARGIN_SECONDS, Pacer, pacer_for
+from airflow_provider_seedream.pacing import MARGIN_SECONDS, MAX_LOOK_WAIT_SECONDS, Pacer, pacer_for, whose_turn
 
 
 def grants(pacer: Pacer, *, until: float, start: float = 0.0) -> list[float]:
@@ -73,11 +73,33 @@ class TestA429:
         assert pacer.share < share
 
     @pytest.mark.parametrize("rate", [0.5, 1, 3, 60])
-    def test_one_request_a_window_is_always_left(self, rate: float) -> None:
+    def test_one_request_in_two_windows_is_always_left(self, rate: float) -> None:
         pacer = Pacer(rate)
         for second in range(100):
             pacer.throttled(second, retry_after_seconds=0, granted_epoch=second)
-        assert len(grants(pacer, until=1000, start=100)) >= 900 / (max(60, 60 / rate) + MARGIN_SECONDS)
+        assert len(grants(pacer, until=10_000, start=100)) >= 9900 / (2 * max(60, 60 / rate))
+
+    def test_a_refused_request_leaves_its_place_to_another(self) -> None:
+        pacer = Pacer(3)
+        for _ in range(3):
+            pacer.take(0)
+        pacer.throttled(1, retry_after_seconds=0, granted_epoch=0)
+        assert pacer.turn_epoch(1) < 60
+
+    def test_a_share_goes_evenly_since_others_use_the_rest_of_the_window(self) -> None:
+        pacer = Pacer(60)
+        for second in range(5):
+            pacer.throttled(second, retry_after_seconds=0, granted_epoch=second)
+        turns = grants(pacer, until=300, start=10)
+        steps = [later - earlier for earlier, later in zip(turns, turns[4:], strict=False)]
+        assert max(steps) < 2 * min(steps)
+
+    def test_a_turn_that_was_not_used_is_free_again(self) -> None:
+        pacer = Pacer(1)
+        pacer.take(0)
+        pacer.give_back(0)
+        pacer.give_back(0)
+        assert pacer.turn_epoch(0) <= 0
 
     def test_quiet_time_gives_the_limit_back(self) -> None:
         pacer = Pacer(60)
@@ -85,6 +107,22 @@ class TestA429:
             pacer.throttled(second, retry_after_seconds=0, granted_epoch=second)
         pacer.turn_epoch(100_000)
         assert pacer.share == 1
+
+
+class TestWhoGoesFirst:
+    def test_nobody_waits(self) -> None:
+        assert whose_turn(submit_epoch=None, look_epoch=None, now_epoch=0) is None
+
+    @pytest.mark.parametrize(
+        ("submit", "look", "first"), [(0, None, "submit"), (None, 0, "look"), (9, 0, "submit"), (0, 9, "submit")]
+    )
+    def test_submissions_come_first(self, submit: float | None, look: float | None, first: str) -> None:
+        assert whose_turn(submit_epoch=submit, look_epoch=look, now_epoch=10) == first
+
+    def test_a_look_that_has_waited_too_long_goes_before_them(self) -> None:
+        late = MAX_LOOK_WAIT_SECONDS + 1
+        assert whose_turn(submit_epoch=0, look_epoch=0, now_epoch=late) == "look"
+        assert whose_turn(submit_epoch=0, look_epoch=2, now_epoch=late) == "submit"
 
 
 class TestOnePerConnectionAndProcess:
