@@ -6,16 +6,19 @@ final name: one PUT on an object store, a finished file that is linked or rename
 
 import os
 import re
+import shutil
 import uuid
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cached_property
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 from airflow_provider_seedream.exceptions import SeedreamInputError
 
 _LOCAL = ("", "file", "local")
 _REFUSED = ("http", "https", "data")
+_COPY_BYTES = 1024 * 1024
 
 
 def check_destination(uri: Any) -> str:
@@ -54,7 +57,8 @@ class Folder:
         """
         try:
             if self._is_local:
-                self._write_aside(name, data, os.link)
+                with self._aside(name, os.link) as file:
+                    file.write(data)
             else:
                 self._fs.pipe_file(self._path(name), data, mode="create")
         except Exception:  # "exists" has a different class on every store
@@ -67,9 +71,18 @@ class Folder:
     def replace(self, name: str, data: bytes) -> None:
         """Write a file, replacing the one there, in one step."""
         if self._is_local:
-            self._write_aside(name, data, os.replace)
+            with self._aside(name, os.replace) as file:
+                file.write(data)
         else:
             self._fs.pipe_file(self._path(name), data)
+
+    def publish(self, name: str, local_path: str) -> None:
+        """Like :meth:`replace`, with a local file's content: for what is too large for memory."""
+        if self._is_local:
+            with open(local_path, "rb") as source, self._aside(name, os.replace) as file:
+                shutil.copyfileobj(source, file, _COPY_BYTES)
+        else:
+            self._fs.put_file(local_path, self._path(name))
 
     def read(self, name: str, *, max_bytes: int | None = None) -> bytes | None:
         """A file's bytes, at most the first ``max_bytes``; None when it surely is not there (or its bucket is not). Any doubt raises."""
@@ -109,14 +122,15 @@ class Folder:
     def _path(self, name: str) -> str:
         return f"{str(self._root.path).rstrip('/')}/{name}"
 
-    def _write_aside(self, name: str, data: bytes, publish: Any) -> None:
-        """Write a finished, synced file beside the final name, then publish it there in one step."""
+    @contextmanager
+    def _aside(self, name: str, publish: Callable[[str, str], None]) -> Iterator[BinaryIO]:
+        """A file beside the final name, published there in one step once it is finished and synced."""
         path = self._path(name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         aside = f"{os.path.dirname(path)}/.{uuid.uuid4().hex}.tmp"
         try:
             with open(aside, "xb") as file:
-                file.write(data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             publish(aside, path)

@@ -213,6 +213,26 @@ def check_source_count(sources: Any) -> None:
         raise SeedreamInputError(f"images must hold {contract.MIN_SOURCES} to {contract.MAX_SOURCES} images; got {len(sources)}.")
 
 
+def source_list(images: Any) -> list[str]:
+    """The images as strings. Takes a list of URIs, paths, data URIs or landed images, or a whole LandedGeneration.
+
+    :raises SeedreamInputError: for anything else, a bare string above all.
+    """
+    if isinstance(images, dict) and "images" in images:
+        images = images["images"]
+    check_source_count(images)
+    found: list[Any] = [image.get("uri") if isinstance(image, dict) else image for image in images]
+    if wrong := [image for image in found if not isinstance(image, str) or not image.strip()]:
+        raise SeedreamInputError(f"images must hold storage URIs, paths or data URIs; got {str(wrong[0])[:80]!r}.")
+    return found
+
+
+def check_no_link(image: str) -> str:
+    if image.lower().startswith(("http://", "https://")):
+        raise SeedreamInputError("images: http(s) links are not read; put the image into storage and name it there.")
+    return image
+
+
 def check_source(origin: str, data: bytes) -> Source:
     """A :class:`Source` from bytes: type by magic bytes, size and aspect ratio as the API takes them.
 

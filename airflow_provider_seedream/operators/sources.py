@@ -8,23 +8,10 @@ from typing import Any
 
 from airflow_provider_seedream import contract
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError
-from airflow_provider_seedream.submissions import Source, check_source, check_source_count
+from airflow_provider_seedream.submissions import Source, check_no_link, check_source
+from airflow_provider_seedream.submissions import source_list as source_list
 
 _DATA_URI = re.compile(r"data:image/[\w.+-]+;base64,", re.IGNORECASE)
-
-
-def source_list(images: Any) -> list[str]:
-    """The images as strings. Takes a list of URIs, paths, data URIs or landed images, or a whole LandedGeneration.
-
-    :raises SeedreamInputError: for anything else, a bare string above all.
-    """
-    if isinstance(images, dict) and "images" in images:
-        images = images["images"]
-    check_source_count(images)
-    found: list[Any] = [image.get("uri") if isinstance(image, dict) else image for image in images]
-    if wrong := [image for image in found if not isinstance(image, str) or not image.strip()]:
-        raise SeedreamInputError(f"images must hold storage URIs, paths or data URIs; got {str(wrong[0])[:80]!r}.")
-    return found
 
 
 def read_sources(images: Any) -> tuple[Source, ...]:
@@ -56,8 +43,7 @@ def _decode(number: int, image: str) -> bytes:
 
 def _read(uri: str) -> bytes:
     """At most one byte more than is allowed: enough to refuse it."""
-    if uri.lower().startswith(("http://", "https://")):
-        raise SeedreamInputError("images: http(s) links are not read; put the image into storage and name it there.")
+    check_no_link(uri)
     from airflow.sdk import ObjectStoragePath
 
     try:

@@ -1,0 +1,42 @@
+"""A prompt for each row, from one Jinja template.
+
+Row values are data: what stands in them is never rendered. Pure; imports no Airflow, its context comes in as a mapping.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_provider_seedream.exceptions import SeedreamInputError
+
+
+class PromptTemplate:
+    """A compiled template. A variable that neither the row nor the context has is an error, never an empty string.
+
+    :param context: values for every row; a row's column of the same name goes before.
+    :raises SeedreamInputError: when it is no template.
+    """
+
+    def __init__(self, text: Any, context: Mapping[str, Any] | None = None) -> None:
+        from jinja2 import StrictUndefined, TemplateSyntaxError
+        from jinja2.sandbox import SandboxedEnvironment
+
+        if not isinstance(text, str) or not text.strip():
+            raise SeedreamInputError(f"template must be a Jinja template for the prompt; got {text!r:.80}.")
+        # The prompt goes to the API, not into a page: there is nothing to escape.
+        environment = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
+        self._context = dict(context or {})
+        try:
+            self._template = environment.from_string(text)
+        except TemplateSyntaxError as error:
+            raise SeedreamInputError(f"template is no Jinja template: {error.message} (line {error.lineno}).") from None
+
+    def render(self, columns: Mapping[str, Any]) -> str:
+        """:raises SeedreamInputError: when a column is missing, or the template cannot be applied to this row."""
+        from jinja2 import TemplateError, UndefinedError
+
+        try:
+            return self._template.render({**self._context, **columns})
+        except UndefinedError as error:
+            raise SeedreamInputError(f"template: {error.message}.") from None
+        except (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise SeedreamInputError(f"template cannot be applied ({type(error).__name__}: {error}).") from None

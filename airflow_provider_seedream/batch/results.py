@@ -1,0 +1,274 @@
+"""The table of results: one line per request, written page by page while a batch runs and published as one file at its end.
+
+Pages hold 500 rows; memory holds a few of them, however long the table. What is published is whole: every row once, counts that
+reconcile, or an error.
+"""
+
+import json
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self, get_args
+
+from airflow_provider_seedream.batch.parquet import ColumnType, column_type, write_parquet
+from airflow_provider_seedream.exceptions import Paid, SeedreamError
+from airflow_provider_seedream.generations import without_queries
+from airflow_provider_seedream.storage import Folder
+
+SCHEMA_VERSION = 1
+ROWS_PER_PAGE = 500
+PAGES_HELD = 4  # in memory, before they are written
+_MISSING_NAMED = 5
+_log = logging.getLogger(__name__)
+
+# landed         every image is in the destination
+# partial        fewer came than were asked for; those are in the destination
+# failed         the generation failed, or its images could not be landed
+# moderated      refused by the safety checker
+# expired        paid for, and its results were gone before they were landed
+# unknown        the POST may have been accepted: counted as spent
+# skipped_budget not sent: max_credits was reached
+# invalid        not sent: the row is against the rules
+Status = Literal["landed", "partial", "failed", "moderated", "expired", "unknown", "skipped_budget", "invalid"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowResult:
+    """What became of one row.
+
+    :param row: its number, from 1.
+    :param name: file stem of the images; None when nothing was sent and the row has none.
+    :param credits: charged for it: 0 when refunded or never sent; what may have been charged when ``paid`` is ``unknown``.
+    :param images: URIs of the landed images.
+    :param manifest: URI of the manifest.
+    :param detail: why, for people.
+    :param columns: of the row, see ``Row.columns`` and ``columns_of_refused``.
+    """
+
+    row: int
+    status: Status
+    name: str | None = None
+    seedream_task_id: str | None = None
+    credits: int = 0
+    paid: Paid = "no"
+    images: tuple[str, ...] = ()
+    manifest: str | None = None
+    detail: str | None = None
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """One line of the table: what became of it, then what it was."""
+        own = {
+            "row": self.row,
+            "status": self.status,
+            "name": self.name,
+            "seedream_task_id": self.seedream_task_id,
+            "credits": self.credits,
+            "paid": self.paid,
+            "images": list(self.images),
+            "manifest": self.manifest,
+            "detail": without_queries(self.detail) if self.detail else None,
+        }
+        return {**own, **{column: value for column, value in self.columns.items() if column not in own}}
+
+
+# Columns whose type is the same in every results.parquet; free columns get the type of what they hold.
+_TYPES: dict[str, ColumnType] = {
+    "row": "integer",
+    "status": "text",
+    "name": "text",
+    "seedream_task_id": "text",
+    "credits": "integer",
+    "paid": "text",
+    "images": "texts",
+    "manifest": "text",
+    "detail": "text",
+    "prompt": "text",
+    "image_size": "text",
+    "num_images": "integer",
+    "seed": "integer",
+    "enable_safety_checker": "boolean",
+    "take": "integer",
+    "sources": "texts",
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class _Totals:
+    """What the whole table holds, counted from its lines."""
+
+    count: dict[Status, int] = field(default_factory=lambda: no_results())
+    credits: int = 0
+    images: int = 0
+    missing: int = 0
+    first_missing: list[int] = field(default_factory=list)
+    free_columns: dict[str, ColumnType | None] = field(default_factory=dict)
+
+    def take(self, line: Mapping[str, Any]) -> None:
+        self.count[line["status"]] += 1
+        self.credits += line["credits"]
+        self.images += len(line["images"])
+        for column, value in line.items():
+            if column not in _TYPES:
+                self.free_columns[column] = column_type(value, self.free_columns.get(column))
+
+    def miss(self, row: int) -> None:
+        self.missing += 1
+        if len(self.first_missing) < _MISSING_NAMED:
+            self.first_missing.append(row)
+
+    def columns(self) -> dict[str, ColumnType]:
+        return _TYPES | {column: kind or "text" for column, kind in self.free_columns.items()}
+
+
+class Results:
+    """The results of one try of one batch.
+
+    :param prefix: folder of the pages, relative to ``folder``; of this try alone, so that no other's page is taken for its own.
+    """
+
+    def __init__(self, folder: Folder, prefix: str) -> None:
+        self._folder = folder
+        self._prefix = prefix
+        self._pages: dict[int, dict[int, str]] = {}
+        self.count = no_results()
+
+    def state(self) -> dict[str, Any]:
+        """What :meth:`from_state` needs in another process: small, plain JSON. Call :meth:`flush` before."""
+        return {"schema_version": SCHEMA_VERSION, "prefix": self._prefix, "count": dict(self.count)}
+
+    @classmethod
+    def from_state(cls, folder: Folder, state: Mapping[str, Any]) -> Self:
+        if state.get("schema_version") != SCHEMA_VERSION:
+            raise _error("This batch was begun by another version of the provider.")
+        results = cls(folder, state["prefix"])
+        results.count.update(state["count"])
+        return results
+
+    def add(self, result: RowResult) -> None:
+        """Note what became of a row; a later word on the same row replaces the earlier."""
+        page = self._page(page_of(result.row))
+        if before := page.get(result.row):
+            self.count[json.loads(before)["status"]] -= 1
+        page[result.row] = json.dumps(result.to_dict(), ensure_ascii=False, allow_nan=False)
+        self.count[result.status] += 1
+
+    def flush(self) -> None:
+        """Write what was added since the last time; until then it is in memory alone."""
+        for number, lines in self._pages.items():
+            text = "".join(f"{lines[row]}\n" for row in sorted(lines))
+            with _storage("written", self._uri(number)):
+                self._folder.replace(self._file(number), text.encode())
+        self._pages.clear()
+
+    def finish(self, expected_rows: int, name: str, *, parquet: bool = False) -> dict[str, Any]:
+        """Publish ``<name>.jsonl``, and ``<name>.parquet`` when asked; then delete the pages.
+
+        :returns: ``results`` (URI), ``results_parquet`` (URI or None), ``rows``, ``count`` by status, ``credits``, ``images``.
+        :raises SeedreamError: when a row is missing or counts do not reconcile; nothing is published then.
+        """
+        self.flush()
+        last_page = page_of(expected_rows) if expected_rows else 0
+        with tempfile.TemporaryDirectory(prefix="seedream-results-") as local:
+            lines = f"{local}/results.jsonl"
+            totals = self._collect(lines, expected_rows)
+            self._reconcile(totals, expected_rows)
+            if parquet:
+                write_parquet(f"{local}/results.parquet", _read(lines), totals.columns())
+                self._publish(f"{name}.parquet", f"{local}/results.parquet")
+            self._publish(f"{name}.jsonl", lines)  # last: its existence means that all is there
+        self._delete_pages(last_page)
+        return {
+            "results": self._folder.uri(f"{name}.jsonl"),
+            "results_parquet": self._folder.uri(f"{name}.parquet") if parquet else None,
+            "rows": expected_rows,
+            "count": dict(self.count),
+            "credits": totals.credits,
+            "images": totals.images,
+        }
+
+    def _page(self, number: int) -> dict[int, str]:
+        if number not in self._pages:
+            if len(self._pages) >= PAGES_HELD:
+                self.flush()
+            self._pages[number] = self._load(number)
+        return self._pages[number]
+
+    def _load(self, number: int) -> dict[int, str]:
+        """The lines of a page by row; none when it was never written."""
+        with _storage("read", self._uri(number)):
+            data = self._folder.read(self._file(number))
+        lines = (data or b"").decode().split("\n")[:-1]  # splitlines() would split at U+2028 too
+        page = {json.loads(line)["row"]: line for line in lines}
+        if len(page) < len(lines) or any(page_of(row) != number for row in page):
+            raise _error(f"{self._uri(number)} is not as it was written.")
+        return page
+
+    def _collect(self, path: str, expected_rows: int) -> _Totals:
+        """All pages as one local file."""
+        totals = _Totals()
+        with open(path, "x", encoding="utf-8", newline="\n") as file:
+            for first in range(1, expected_rows + 1, ROWS_PER_PAGE):
+                page = self._load(page_of(first))
+                for row in range(first, min(first + ROWS_PER_PAGE, expected_rows + 1)):
+                    if line := page.get(row):
+                        totals.take(json.loads(line))
+                        file.write(f"{line}\n")
+                    else:
+                        totals.miss(row)
+        return totals
+
+    def _reconcile(self, totals: _Totals, expected_rows: int) -> None:
+        if totals.missing:
+            named = ", ".join(map(str, totals.first_missing)) + (", ..." if totals.missing > _MISSING_NAMED else "")
+            raise _error(f"{totals.missing} of {expected_rows} rows have no result: {named}.")
+        if totals.count != self.count:
+            raise _error(f"The results do not reconcile: {self.count} were noted, {totals.count} are there.")
+
+    def _publish(self, file: str, local_path: str) -> None:
+        with _storage("written", self._folder.uri(file)):
+            self._folder.publish(file, local_path)
+
+    def _delete_pages(self, last_page: int) -> None:
+        """Best effort: what stays takes space and is never read again."""
+        try:
+            for number in range(1, last_page + 1):
+                self._folder.delete(self._file(number))
+        except Exception as error:  # whatever a store raises
+            _log.warning("Pages below %s could not be deleted (%s).", self._folder.uri(self._prefix), type(error).__name__)
+
+    def _file(self, number: int) -> str:
+        return f"{self._prefix}/page-{number:06d}.jsonl"
+
+    def _uri(self, number: int) -> str:
+        return self._folder.uri(self._file(number))
+
+
+def page_of(row: int) -> int:
+    """Rows and pages count from 1."""
+    return (row - 1) // ROWS_PER_PAGE + 1
+
+
+def no_results() -> dict[Status, int]:
+    return dict.fromkeys(get_args(Status), 0)
+
+
+def _read(path: str) -> Iterator[dict[str, Any]]:
+    with open(path, encoding="utf-8", newline="\n") as file:
+        yield from map(json.loads, file)
+
+
+@contextmanager
+def _storage(verb: str, uri: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # whatever a store raises
+        raise _error(f"{uri} cannot be {verb} ({type(error).__name__}: {error}).") from error
+
+
+def _error(message: str) -> SeedreamError:
+    error = SeedreamError(message, paid="yes")
+    error.on_retry = "A retry finds in the ledger what was paid for and pays nothing again."
+    return error

@@ -1,0 +1,222 @@
+"""A row of a table of requests: columns in, validated values out. A row that exists is a valid one.
+
+Pure: reads no file, not even the images of an edit. An empty cell, a null and a missing column are the same.
+"""
+
+import difflib
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from airflow_provider_seedream import contract
+from airflow_provider_seedream.batch.prompts import PromptTemplate
+from airflow_provider_seedream.contract import ImageSize, Kind
+from airflow_provider_seedream.exceptions import SeedreamInputError
+from airflow_provider_seedream.submissions import (
+    check_image_size,
+    check_name,
+    check_no_link,
+    check_num_images,
+    check_prompt,
+    check_safety,
+    check_seed,
+    check_take,
+    is_template,
+    source_list,
+)
+
+RESULT_COLUMNS = ("row", "status", "name", "seedream_task_id", "credits", "paid", "images", "manifest", "detail", "sources")
+_ALIASES = {"imageurls": "images", "imageurl": "images", "safetychecker": "enable_safety_checker"}
+_CLOSE = 0.85  # of difflib: one letter more, less or elsewhere in a word of five; "promt", "num_image", not "prompt_id"
+_MAX_EXACT_FLOAT = 2.0**53
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One request of a table.
+
+    :param number: counts rows from 1.
+    :param where: the row for people, e.g. ``line 7 of requests.csv``.
+    :param images: the sources of an edit, as the row names them; not read yet.
+    :param extra: the free columns, plain JSON.
+    """
+
+    number: int
+    where: str
+    kind: Kind
+    prompt: str
+    image_size: ImageSize
+    num_images: int
+    seed: int | None
+    enable_safety_checker: bool
+    take: int
+    name: str | None
+    images: tuple[str, ...]
+    extra: dict[str, Any]
+
+    @property
+    def credits(self) -> int:
+        """10 credits per image [doc]."""
+        return self.num_images * contract.CREDITS_PER_IMAGE
+
+    def columns(self) -> dict[str, Any]:
+        """What of the row travels to its result: what is sent, and the free columns."""
+        sent = {
+            "prompt": self.prompt,
+            "image_size": self.image_size,
+            "num_images": self.num_images,
+            "seed": self.seed,
+            "enable_safety_checker": self.enable_safety_checker,
+            "take": self.take,
+        }
+        return sent | _as_sources(self.images) | self.extra
+
+
+def build_row(
+    number: int, where: str, raw: Mapping[str, Any], *, defaults: Mapping[str, Any], template: PromptTemplate | None = None
+) -> Row:
+    """A :class:`Row` from what a table says.
+
+    :param defaults: values of parameters for rows without them.
+    :param template: makes the prompt of every row; a prompt of its own is a variable like any other column.
+    :raises SeedreamInputError: naming the row, the column and its rule.
+    """
+    try:
+        return _build(number, where, raw, defaults, template)
+    except SeedreamInputError as error:
+        raise SeedreamInputError(f"{where}: {error.message}") from None
+
+
+def columns_of_refused(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a row that was refused travels to its result: values that are right as they would be sent, others as they stand."""
+    columns: dict[str, Any] = {}
+    for column, value in _present(raw).items():
+        if column == "images":
+            columns |= _attempt(lambda value: _as_sources(_images(value)), value, {})
+        elif isinstance(column, str) and column not in RESULT_COLUMNS:
+            columns[column] = _attempt(_CHECKS.get(column, _free), value, str(value))
+    return columns
+
+
+@lru_cache(maxsize=1024)  # a table repeats its columns in every row
+def check_column(column: Any) -> None:
+    """:raises SeedreamInputError: when a column can be no free column: nothing may be paid for without a misspelt parameter."""
+    if not isinstance(column, str) or not column.strip():
+        raise SeedreamInputError(f"{column!r:.80} is no name of a column.")
+    if column in _CHECKS:
+        return
+    if column in RESULT_COLUMNS:
+        raise SeedreamInputError(f"column {column!r} is one of the results' own; give it another name.")
+    squashed = re.sub(r"[\W_]", "", column).lower()
+    parameters = {name.replace("_", ""): name for name in _CHECKS} | _ALIASES
+    if close := difflib.get_close_matches(squashed, parameters, n=1, cutoff=_CLOSE):
+        raise SeedreamInputError(
+            f"column {column!r:.80} is no parameter; {parameters[close[0]]!r} is. A free column needs another name."
+        )
+
+
+def _build(number: int, where: str, raw: Mapping[str, Any], defaults: Mapping[str, Any], template: PromptTemplate | None) -> Row:
+    given = _present(raw)
+    for column in given:
+        check_column(column)
+    merged = _DEFAULTS | _present(defaults) | given
+    prompt = _prompt(merged, template)
+    extra = {column: _free_column(column, value) for column, value in given.items() if column not in _CHECKS}
+    values = {column: check(merged.get(column)) for column, check in _CHECKS.items() if column not in ("prompt", "images")}
+    images = tuple(_images(merged["images"])) if "images" in merged else ()
+    kind: Kind = "edit" if images else "generate"
+    return Row(number=number, where=where, kind=kind, prompt=prompt, images=images, extra=extra, **values)
+
+
+def _prompt(merged: Mapping[str, Any], template: PromptTemplate | None) -> str:
+    if template:
+        return check_prompt(template.render(merged))
+    if "prompt" not in merged:
+        raise SeedreamInputError("prompt is missing.")
+    if is_template(merged["prompt"]):  # it would be paid for as it stands
+        raise SeedreamInputError(
+            "prompt holds a template, and rows are not rendered: use `template`. '{{ prompt }}' takes braces as meant."
+        )
+    return check_prompt(merged["prompt"])
+
+
+def _present(raw: Mapping[str, Any]) -> dict[str, Any]:
+    return {column: value for column, value in raw.items() if not _is_absent(value)}
+
+
+def _is_absent(value: Any) -> bool:
+    """Null, empty text, and NaN, which is how pandas spells null."""
+    return value is None or (isinstance(value, str) and not value) or (isinstance(value, float) and math.isnan(value))
+
+
+def _images(value: Any) -> list[str]:
+    return [check_no_link(image) for image in source_list(_parsed(value))]
+
+
+def _parsed(value: Any) -> Any:
+    """Text is the JSON of a list, or a single URI."""
+    if not isinstance(value, str):
+        return value
+    if not value.lstrip().startswith(("[", "{")):
+        return [value.strip()]
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        raise SeedreamInputError(f"images must be a list of images, its JSON, or a single URI; got {value!r:.80}.") from None
+
+
+def _as_sources(images: Any) -> dict[str, Any]:
+    return {"sources": [uri if not uri.startswith("data:") else "data:" for uri in images]} if images else {}
+
+
+def _free_column(column: str, value: Any) -> Any:
+    try:
+        return _free(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise SeedreamInputError(f"column {column!r:.80} holds what no JSON can ({error}).") from None
+
+
+def _free(value: Any) -> Any:
+    """Plain JSON; dates and the like as text."""
+    text = json.dumps(value, allow_nan=False, ensure_ascii=False, default=str)
+    text.encode()  # half of a surrogate pair is no text
+    return value if isinstance(value, str | int) else json.loads(text)
+
+
+def _whole(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A check that takes 2.0 for 2: a column of integers in which one is missing is one of floats, for pandas."""
+
+    def whole(value: Any) -> Any:
+        is_whole = isinstance(value, float) and value.is_integer() and abs(value) < _MAX_EXACT_FLOAT
+        return check(int(value) if is_whole else value)
+
+    return whole
+
+
+def _attempt(check: Callable[[Any], Any], value: Any, otherwise: Any) -> Any:
+    try:
+        return check(value)
+    except (TypeError, ValueError, RecursionError):  # SeedreamInputError is a ValueError
+        return otherwise
+
+
+_CHECKS: dict[str, Callable[[Any], Any]] = {
+    "prompt": check_prompt,
+    "image_size": check_image_size,
+    "num_images": _whole(check_num_images),
+    "seed": _whole(check_seed),
+    "enable_safety_checker": check_safety,
+    "take": _whole(check_take),
+    "name": check_name,
+    "images": _images,
+}
+_DEFAULTS: dict[str, Any] = {
+    "image_size": contract.DEFAULT_IMAGE_SIZE,
+    "num_images": 1,
+    "enable_safety_checker": True,
+    "take": 1,
+}
