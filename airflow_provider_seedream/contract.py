@@ -29,8 +29,10 @@ MAX_SOURCE_RATIO: Final = 3.0  # 1:3 to 3:1 [seen]
 
 CREDITS_PER_IMAGE: Final = 10  # at any size, taken at submit [doc]
 DEFAULT_REQUESTS_PER_MINUTE: Final = 3  # [doc]
-SECONDS_PER_IMAGE: Final = 20.0  # the faster end of "20 to 40 s per image" [doc]
+SECONDS_PER_IMAGE: Final = 20.0  # the faster end of "20 to 40 s per image" [doc],
+SLOW_SECONDS_PER_IMAGE: Final = 40.0  # and the slower; more for auto_3K and batches [doc]
 RESULTS_LIFETIME_SECONDS: Final = 24 * 3600  # results are gone after 24 h [doc]
+USUAL_SETTLING_SECONDS: Final = 12.0  # links often follow FINISHED by 3 to 12 s [seen]
 SETTLING_SECONDS: Final = 120.0  # links may follow FINISHED by up to ~2 minutes [seen]
 
 # Safety rejections carry free text only [seen]; no field tells them apart.

@@ -4,8 +4,9 @@ Wire JSON becomes values here, tolerantly (unknown keys, missing hints); what we
 """
 
 import re
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Self
+from dataclasses import MISSING, asdict, dataclass, replace
+from dataclasses import fields as fields_of
+from typing import Any, Self, get_args
 
 from airflow_provider_seedream import contract
 from airflow_provider_seedream.contract import Kind
@@ -104,6 +105,7 @@ class Generation:
     :param destination: storage URI of the folder.
     :param name: file stem of the images; the seedream task id unless the user chose one.
     :param record: URI of the ledger record; None when only the bare id is known.
+    :param image_size: as submitted, tells how long such a job takes; None when unknown, as in a Generation of version 0.1.
     """
 
     seedream_task_id: str
@@ -114,6 +116,7 @@ class Generation:
     destination: str
     name: str
     record: str | None
+    image_size: str | None = None
 
     def at(self, *, destination: str, name: str) -> Self:
         """The same generation, to be landed elsewhere."""
@@ -125,11 +128,13 @@ class Generation:
     @classmethod
     def from_dict(cls, value: Any) -> Self:
         """:raises SeedreamInputError: when the dict is not one of ours, or of a newer schema."""
-        fields = _checked(value, "Generation", cls.__dataclass_fields__.keys())
+        fields = _checked(value, "Generation", cls)
         if not contract.is_seedream_task_id(fields["seedream_task_id"]):
             raise SeedreamInputError("generation: its seedream_task_id is no id.")
         if not isinstance(fields["name"], str) or _BARE.fullmatch(fields["name"]) is None:  # XComs can be edited
             raise SeedreamInputError("generation: its name is no bare file name.")
+        if fields["image_size"] not in get_args(contract.ImageSize):  # it only helps to wait well
+            fields["image_size"] = None
         return cls(**fields)
 
 
@@ -164,11 +169,10 @@ class LandedGeneration:
     @classmethod
     def from_dict(cls, value: Any) -> Self:
         """:raises SeedreamInputError: when the dict is not one of ours, or of a newer schema."""
-        fields = _checked(value, "LandedGeneration", cls.__dataclass_fields__.keys())
+        fields = _checked(value, "LandedGeneration", cls)
         if not isinstance(fields["images"], list):
             raise SeedreamInputError("This LandedGeneration has no list of images.")
-        names = LandedImage.__dataclass_fields__.keys()
-        images = tuple(LandedImage(**_named(image, "landed image", names)) for image in fields["images"])
+        images = tuple(LandedImage(**_named(image, "landed image", LandedImage)) for image in fields["images"])
         return cls(**{**fields, "images": images})
 
 
@@ -181,15 +185,16 @@ def _link(value: Any) -> str | None:
     return value if isinstance(value, str) and value.lower().startswith(("http://", "https://")) else None
 
 
-def _checked(value: Any, what: str, fields: Any) -> dict[str, Any]:
+def _checked(value: Any, what: str, cls: type[Any]) -> dict[str, Any]:
     if not isinstance(value, dict) or value.get("schema_version") != SCHEMA_VERSION:
         raise SeedreamInputError(f"This is no {what} of schema version {SCHEMA_VERSION}: {str(value)[:80]!r}.")
-    return _named(value, what, fields)
+    return _named(value, what, cls)
 
 
-def _named(value: Any, what: str, fields: Any) -> dict[str, Any]:
-    """These fields alone: a later version may have added others."""
-    missing = [field for field in fields if not isinstance(value, dict) or field not in value]
-    if missing:
+def _named(value: Any, what: str, cls: type[Any]) -> dict[str, Any]:
+    """The fields of the class alone: a later version may have added others, an earlier one lacks those that have a default."""
+    given = value if isinstance(value, dict) else {}
+    fields = {field.name: given.get(field.name, field.default) for field in fields_of(cls)}
+    if missing := [name for name, value in fields.items() if value is MISSING]:
         raise SeedreamInputError(f"This {what} lacks {', '.join(missing)}.")
-    return {field: value[field] for field in fields}
+    return fields

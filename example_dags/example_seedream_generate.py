@@ -20,5 +20,5 @@ with DAG("example_seedream_generate", schedule=None, default_args={"retries": 2}
         task_id="land",
         generation=submit.output,
         deferrable=True,
-        poke_interval=4,  # seconds; the default of 10 suits the real API, which takes 20 to 40 s per image
+        poke_interval=4,  # seconds; the default suits the real API, which takes 20 to 40 s per image
     )

@@ -22,10 +22,10 @@ from airflow_provider_seedream.operators.sources import read_sources, source_lis
 from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
 from airflow_provider_seedream.sensors.waiting import (
     DEFAULT_MAX_IMAGE_BYTES,
-    DEFAULT_POKE_INTERVAL_SECONDS,
     DEFAULT_TIMEOUT_SECONDS,
     OnPartial,
     WaitingOperator,
+    as_interval,
     as_seconds,
     check_max_image_bytes,
     check_on_partial,
@@ -87,7 +87,7 @@ class SeedreamGenerateOperator(WaitingOperator):
     :param on_unknown_submit: a POST whose outcome is unknown: ``fail`` (default, without retries) or ``resubmit``: pays again.
     :param wait: also wait for the images and land them.
     :param deferrable: wait in the triggerer; Airflow's ``[operators] default_deferrable`` by default.
-    :param poke_interval: seconds between looks while waiting; 10.
+    :param poke_interval: seconds between looks while waiting; None (default): when the job can be ready, then when a look pays.
     :param timeout: seconds, or a timedelta, that a try may wait: for a turn at the API after 429s, then for the images; one hour.
     :param on_partial: with ``wait``: fewer images than asked for: ``fail`` (default; those that came are landed) or ``accept``.
     :param max_image_bytes: with ``wait``: larger images are refused; 64 MiB.
@@ -115,7 +115,7 @@ class SeedreamGenerateOperator(WaitingOperator):
         on_unknown_submit: str = "fail",
         wait: bool = False,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        poke_interval: timedelta | float = DEFAULT_POKE_INTERVAL_SECONDS,
+        poke_interval: timedelta | float | None = None,
         timeout: timedelta | float = DEFAULT_TIMEOUT_SECONDS,
         on_partial: OnPartial = "fail",
         max_image_bytes: int = DEFAULT_MAX_IMAGE_BYTES,
@@ -136,7 +136,7 @@ class SeedreamGenerateOperator(WaitingOperator):
         self.on_unknown_submit = _one_of("on_unknown_submit", on_unknown_submit, "fail", "resubmit")
         self.wait = wait
         self.deferrable = deferrable
-        self.poke_interval = as_seconds("poke_interval", poke_interval)
+        self.look_interval = as_interval(poke_interval)
         self.timeout = as_seconds("timeout", timeout)
         self.on_partial = check_on_partial(on_partial)
         self.max_image_bytes = check_max_image_bytes(max_image_bytes)

@@ -17,14 +17,14 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_seedream import contract, times
 from airflow_provider_seedream.exceptions import SeedreamGenerationTimeoutError, SeedreamInputError
 from airflow_provider_seedream.generations import Generation
-from airflow_provider_seedream.polling import Watch
+from airflow_provider_seedream.polling import STEADY_INTERVAL_SECONDS, Watch
 from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
 from airflow_provider_seedream.sensors.waiting import (
     DEFAULT_MAX_IMAGE_BYTES,
-    DEFAULT_POKE_INTERVAL_SECONDS,
     DEFAULT_TIMEOUT_SECONDS,
     OnPartial,
     WaitingOperator,
+    as_interval,
     as_seconds,
     check_max_image_bytes,
     check_on_partial,
@@ -50,7 +50,7 @@ class SeedreamGenerationSensor(WaitingOperator, BaseSensorOperator):
     :param on_partial: fewer images than asked for: ``fail`` (default; those that came are landed) or ``accept``.
     :param max_image_bytes: larger images are refused; 64 MiB.
     :param settling_seconds: how long links may follow FINISHED before that is an error; 120 s [seen].
-    :param poke_interval: seconds between looks, or a timedelta; 10.
+    :param poke_interval: seconds between looks, or a timedelta; None (default): when it can be ready, then when a look pays.
     :param timeout: seconds, or a timedelta, from the start of a try to "not ready in time", deferred or not; one hour.
     :param deferrable: wait in the triggerer; Airflow's ``[operators] default_deferrable`` by default.
 
@@ -70,12 +70,14 @@ class SeedreamGenerationSensor(WaitingOperator, BaseSensorOperator):
         on_partial: OnPartial = "fail",
         max_image_bytes: int = DEFAULT_MAX_IMAGE_BYTES,
         settling_seconds: timedelta | float = contract.SETTLING_SECONDS,
-        poke_interval: timedelta | float = DEFAULT_POKE_INTERVAL_SECONDS,
+        poke_interval: timedelta | float | None = None,
         timeout: timedelta | float = DEFAULT_TIMEOUT_SECONDS,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
-        super().__init__(poke_interval=poke_interval, timeout=timeout, **kwargs)
+        stand_in = STEADY_INTERVAL_SECONDS if poke_interval is None else poke_interval  # the base sensor wants a number
+        super().__init__(poke_interval=stand_in, timeout=timeout, **kwargs)
+        self.look_interval = as_interval(poke_interval)
         self.generation = generation
         self.destination = destination
         self.name = name
@@ -100,7 +102,7 @@ class SeedreamGenerationSensor(WaitingOperator, BaseSensorOperator):
             return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
 
     def between_looks(self, wait_seconds: float, watch: Watch) -> None:
-        if self.reschedule and watch == Watch():  # a settling or an outage under way would be forgotten between processes
+        if self.reschedule and watch.is_quiet:  # a settling or an outage under way would be forgotten between processes
             raise AirflowRescheduleException(datetime.now(UTC) + timedelta(seconds=wait_seconds))
         super().between_looks(wait_seconds, watch)
 

@@ -14,10 +14,20 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator, Context
 
 from airflow_provider_seedream import times
+from airflow_provider_seedream.durations import SEEN
 from airflow_provider_seedream.exceptions import SeedreamInputError, SeedreamPartialResultError, SeedreamResultsExpiredError
 from airflow_provider_seedream.generations import Generation, GenerationStatus
 from airflow_provider_seedream.links import SeedreamImagesLink
-from airflow_provider_seedream.polling import Rules, Verdict, Watch, decide, first_poll_seconds
+from airflow_provider_seedream.polling import (
+    MIN_FIRST_POLL_SECONDS,
+    Rules,
+    Verdict,
+    Watch,
+    decide,
+    first_poll_seconds,
+    learn,
+    seconds_before_first_look,
+)
 from airflow_provider_seedream.sensors.outcomes import error_from
 
 if TYPE_CHECKING:
@@ -34,11 +44,12 @@ OUTAGE_SECONDS = 1800.0
 class WaitingOperator(BaseOperator):
     """An operator that can wait for a generation and land it; its subclasses set these attributes.
 
-    :param poke_interval: seconds between looks. :param timeout: seconds from the start of a try until "not ready in time".
+    :param look_interval: seconds between looks; None: when they pay.
+    :param timeout: seconds from the start of a try until "not ready in time".
     """
 
     seedream_conn_id: str
-    poke_interval: float
+    look_interval: float | None
     timeout: float
     deferrable: bool
     on_partial: OnPartial
@@ -52,7 +63,7 @@ class WaitingOperator(BaseOperator):
         if landed := self._already_landed(generation):
             return landed
         rules = self._rules(generation, started_epoch)
-        verdict, watch = self._look(generation, Watch(), rules)
+        verdict, watch = self._begin(generation, rules)
         if verdict.outcome == "wait":
             if self.deferrable:
                 self._defer(generation, watch, rules, verdict)
@@ -75,14 +86,26 @@ class WaitingOperator(BaseOperator):
         return Rules(
             num_images=generation.num_images,
             deadline_epoch=started_epoch + seconds,
-            poke_interval_seconds=self.poke_interval,
+            poke_interval_seconds=self.look_interval,
             settling_seconds=self.settling_seconds,
             outage_seconds=OUTAGE_SECONDS,
+            image_size=generation.image_size,
+            kind=generation.kind,
+            created_epoch=times.to_epoch(generation.created_at),
         )
+
+    def _begin(self, generation: Generation, rules: Rules) -> tuple[Verdict, Watch]:
+        """A first look, unless the job cannot be ready yet."""
+        seconds = seconds_before_first_look(rules, now_epoch=times.now_epoch(), seen=SEEN)
+        if seconds:
+            return Verdict(outcome="wait", wait_seconds=seconds), Watch()
+        return self._look(generation, Watch(), rules)
 
     def _look(self, generation: Generation, watch: Watch, rules: Rules) -> tuple[Verdict, Watch]:
         look = self._hook.look(generation.seedream_task_id)
-        verdict, watch = decide(look, watch, rules, now_epoch=times.now_epoch(), jitter=random())
+        now = times.now_epoch()
+        verdict, watch = decide(look, watch, rules, now_epoch=now, jitter=random(), seen=SEEN)
+        learn(verdict, watch, rules, now_epoch=now, seen=SEEN)
         if verdict.note:
             self.log.info("Seedream task %s: %s", generation.seedream_task_id, verdict.note)
         return verdict, watch
@@ -97,11 +120,8 @@ class WaitingOperator(BaseOperator):
         from airflow_provider_seedream.triggers.seedream import SeedreamGenerationTrigger
 
         now = times.now_epoch()
-        first = first_poll_seconds(
-            elapsed_seconds=now - (times.to_epoch(generation.created_at) or now),
-            num_images=generation.num_images,
-            poke_interval_seconds=self.poke_interval,
-        )
+        fixed = rules.poke_interval_seconds is not None
+        first = first_poll_seconds(rules, now_epoch=now) if fixed else MIN_FIRST_POLL_SECONDS  # the triggerer knows more
         trigger = SeedreamGenerationTrigger(
             seedream_task_id=generation.seedream_task_id,
             seedream_conn_id=self.seedream_conn_id,
@@ -112,6 +132,9 @@ class WaitingOperator(BaseOperator):
             settling_seconds=rules.settling_seconds,
             outage_seconds=rules.outage_seconds,
             watch=watch.instants(),
+            image_size=rules.image_size,
+            kind=rules.kind,
+            created_epoch=rules.created_epoch,
         )
         self.log.info("Waiting for seedream task %s.", generation.seedream_task_id)
         self.defer(trigger=trigger, method_name="resume_landing", kwargs={"generation": generation.to_dict()})
@@ -180,6 +203,10 @@ def as_seconds(field: str, value: timedelta | float) -> float:
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not (math.isfinite(seconds) and seconds >= 0):
         raise SeedreamInputError(f"{field} must be a timedelta or a number of seconds, 0 or more.")
     return float(seconds)
+
+
+def as_interval(value: timedelta | float | None) -> float | None:
+    return None if value is None else as_seconds("poke_interval", value)
 
 
 def check_max_image_bytes(value: Any) -> int:

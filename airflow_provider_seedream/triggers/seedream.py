@@ -15,7 +15,9 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_seedream import times
-from airflow_provider_seedream.polling import Outcome, Rules, Verdict, Watch, decide
+from airflow_provider_seedream.contract import Kind
+from airflow_provider_seedream.durations import SEEN
+from airflow_provider_seedream.polling import Outcome, Rules, Verdict, Watch, decide, learn, seconds_before_first_look
 
 EVENT_VERSION = 1
 _CLIENT = "airflow_provider_seedream.hooks.async_status"
@@ -28,9 +30,11 @@ class SeedreamGenerationTrigger(BaseTrigger):
     :param seedream_task_id: the API's id. :param seedream_conn_id: the connection.
     :param num_images: how many were asked for; None when unknown.
     :param first_poll_epoch: when to look first. :param deadline_epoch: when to give up, both in epoch seconds.
-    :param poke_interval: seconds between looks; each varies by a tenth.
+    :param poke_interval: seconds between looks; each varies by a tenth. None: first when the job can be ready, but not before
+        ``first_poll_epoch``, then when a look pays.
     :param settling_seconds: how long links may follow FINISHED. :param outage_seconds: how long the API may be unreachable.
     :param watch: what the look before the deferral saw begin, in epoch seconds (``Watch.instants()``).
+    :param image_size: as submitted, as :param kind: and :param created_epoch: they tell when the job can be ready.
     """
 
     def __init__(
@@ -41,10 +45,13 @@ class SeedreamGenerationTrigger(BaseTrigger):
         num_images: int | None,
         first_poll_epoch: float,
         deadline_epoch: float,
-        poke_interval: float,
+        poke_interval: float | None,
         settling_seconds: float,
         outage_seconds: float,
         watch: dict[str, float | None] | None = None,
+        image_size: str | None = None,
+        kind: Kind | None = None,
+        created_epoch: float | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.seedream_task_id = seedream_task_id
@@ -56,6 +63,9 @@ class SeedreamGenerationTrigger(BaseTrigger):
             poke_interval_seconds=poke_interval,
             settling_seconds=settling_seconds,
             outage_seconds=outage_seconds,
+            image_size=image_size,
+            kind=kind,
+            created_epoch=created_epoch,
         )
         self.watch = Watch(**(watch or {}))  # type: ignore[arg-type]  # instants() holds no statuses
 
@@ -73,6 +83,9 @@ class SeedreamGenerationTrigger(BaseTrigger):
                 "settling_seconds": rules.settling_seconds,
                 "outage_seconds": rules.outage_seconds,
                 "watch": self.watch.instants(),
+                "image_size": rules.image_size,
+                "kind": rules.kind,
+                "created_epoch": rules.created_epoch,
             },
         )
 
@@ -87,7 +100,7 @@ class SeedreamGenerationTrigger(BaseTrigger):
     async def _watch(self) -> Verdict:
         if _CLIENT not in sys.modules:
             await asyncio.to_thread(_import_client)
-        await asyncio.sleep(self.first_poll_epoch - times.now_epoch())
+        await asyncio.sleep(self._seconds_before_first_look())
         from airflow_provider_seedream.hooks.async_status import StatusClient, shared_session
 
         settings = await self._settings()
@@ -97,12 +110,17 @@ class SeedreamGenerationTrigger(BaseTrigger):
             while True:
                 look = await client.look(self.seedream_task_id)
                 now, jitter = times.now_epoch(), random.random()
-                verdict, watch = decide(look, watch, self.rules, now_epoch=now, jitter=jitter)
+                verdict, watch = decide(look, watch, self.rules, now_epoch=now, jitter=jitter, seen=SEEN)
                 if verdict.note:
                     self.log.info("Seedream task %s: %s", self.seedream_task_id, verdict.note)
                 if verdict.outcome != "wait":
+                    learn(verdict, watch, self.rules, now_epoch=now, seen=SEEN)
                     return verdict
                 await asyncio.sleep(verdict.wait_seconds)
+
+    def _seconds_before_first_look(self) -> float:
+        now = times.now_epoch()
+        return max(self.first_poll_epoch - now, seconds_before_first_look(self.rules, now_epoch=now, seen=SEEN))
 
     async def _settings(self) -> Any:
         from airflow.providers.common.compat.connection import get_async_connection

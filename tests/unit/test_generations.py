@@ -144,18 +144,26 @@ class TestWhatTravelsThroughXCom:
         assert len(json.dumps(LANDED.to_dict())) < 4096
 
     def test_the_fields_are_the_documented_ones(self) -> None:
-        documented = "schema_version seedream_task_id kind created_at num_images credits destination name record"
+        documented = "schema_version seedream_task_id kind created_at num_images credits destination name record image_size"
         assert list(generation().to_dict()) == documented.split()
         assert sorted(LANDED.to_dict()) == sorted(["schema_version", "seedream_task_id", "manifest", "images", "credits"])
 
     def test_unknown_keys_are_left_aside(self) -> None:
         assert Generation.from_dict({**generation().to_dict(), "added_later": 1}) == generation()
 
-    @pytest.mark.parametrize("field", [name for name in generation().to_dict() if name != "schema_version"])
+    @pytest.mark.parametrize("field", [name for name in generation().to_dict() if name not in ("schema_version", "image_size")])
     def test_a_missing_field_is_named(self, field: str) -> None:
         fields = {name: value for name, value in generation().to_dict().items() if name != field}
         with pytest.raises(SeedreamInputError, match=f"lacks {field}"):
             Generation.from_dict(fields)
+
+    def test_one_of_version_0_1_has_no_image_size(self) -> None:
+        fields = {name: value for name, value in generation().to_dict().items() if name != "image_size"}
+        assert Generation.from_dict(fields) == generation(image_size=None)
+
+    @pytest.mark.parametrize("size", ["huge", 7, ["auto_2K"], {}])
+    def test_an_image_size_that_is_none_does_not_keep_a_paid_generation_from_landing(self, size: Any) -> None:
+        assert Generation.from_dict({**generation().to_dict(), "image_size": size}).image_size is None
 
     @pytest.mark.parametrize(
         "value",

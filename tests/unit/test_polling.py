@@ -253,8 +253,8 @@ class TestTheFirstPollOfATrigger:
     def test_it_is_when_the_job_can_be_ready_but_not_below_five_seconds_unless_the_user_polls_faster(
         self, elapsed: float, images: int | None, interval: float, expected: float
     ) -> None:
-        seconds = first_poll_seconds(elapsed_seconds=elapsed, num_images=images, poke_interval_seconds=interval)
-        assert seconds == expected
+        rule = rules(num_images=images, created_epoch=NOW - elapsed, poke_interval_seconds=interval)
+        assert first_poll_seconds(rule, now_epoch=NOW) == expected
 
 
 def _with_every_jitter(look: Look, watch: Watch, rule: Rules) -> Iterator[tuple[Verdict, Watch]]:

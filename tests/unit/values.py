@@ -64,6 +64,7 @@ def generation(**changes: Any) -> Generation:
         "destination": "s3://bucket/watches",
         "name": "hero",
         "record": f"s3://bucket/watches/_seedream/ledger/{'a' * 64}.json",
+        "image_size": "auto_2K",
     }
     return Generation(**{**fields, **changes})
 
