@@ -31,6 +31,7 @@ def get_provider_info() -> dict[str, Any]:
             {"name": "seedream", "class-name": f"{_MODULES}.decorators.seedream.seedream_task"},
             {"name": "seedream_edit", "class-name": f"{_MODULES}.decorators.seedream.seedream_edit_task"},
         ],
+        "cli": [f"{_MODULES}.cli.definition.get_seedream_commands"],  # read by Airflow 3.2+; 3.1 has python -m
         "connection-types": [
             {
                 "connection-type": "seedream",
