@@ -1,0 +1,210 @@
+"""Turns: who gets the next one, when, at what cost; and the trigger that waits for one."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+import json
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from airflow.triggers.base import TriggerEvent
+
+from airflow_provider_seedream.pacing import MAX_LOOK_WAIT_SECONDS, Pacer
+from airflow_provider_seedream.triggers.queue import TurnQueue, queue_for
+from airflow_provider_seedream.triggers.turns import SeedreamTurnTrigger, turn_from
+from tests.unit.virtual_time import run_in_virtual_time
+
+Clock = Callable[[], float]
+
+
+def trigger(**changes: Any) -> SeedreamTurnTrigger:
+    now = time.time()
+    fields: dict[str, Any] = {
+        "seedream_conn_id": "seedream_default",
+        "requests_per_minute": 60.0,
+        "asked_epoch": now,
+        "not_before_epoch": now,
+        "deadline_epoch": now + 30,
+    }
+    return SeedreamTurnTrigger(**{**fields, **changes})
+
+
+def stored_and_read(original: SeedreamTurnTrigger) -> SeedreamTurnTrigger:
+    """As it lies in the database and is made again by a triggerer."""
+    path, kwargs = original.serialize()
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)(**json.loads(json.dumps(kwargs)))  # type: ignore[no-any-return]
+
+
+async def said(waiting: SeedreamTurnTrigger) -> Any:
+    events = [event async for event in stored_and_read(waiting).run()]
+    assert [type(event) for event in events] == [TriggerEvent]
+    return events[0].payload
+
+
+class TestTheQueue:
+    def test_5000_turns_are_granted_in_order_at_the_limit_and_with_one_timer(self) -> None:
+        async def night(clock: Clock) -> tuple[list[tuple[float, int]], int]:
+            queue, granted, most_timers = TurnQueue(Pacer(600), clock=clock), [], 0
+            loop: Any = asyncio.get_running_loop()
+
+            async def waits(asked: int) -> None:
+                nonlocal most_timers
+                granted.append((await queue.turn("submit", asked_epoch=asked), asked))
+                most_timers = max(most_timers, sum(not timer.cancelled() for timer in loop._scheduled))
+
+            await asyncio.gather(*(waits(asked) for asked in range(5000)))
+            return granted, most_timers
+
+        granted, most_timers = run_in_virtual_time(night)
+        assert [asked for _, asked in granted] == list(range(5000))
+        assert all(later - earlier > 60 for (earlier, _), (later, _) in zip(granted, granted[600:], strict=False))
+        assert granted[-1][0] < 5000 / 600 * 61
+        assert most_timers == 1
+
+    def test_who_asked_first_goes_first_though_he_came_later(self) -> None:
+        async def day(clock: Clock) -> list[str]:
+            queue, order = TurnQueue(Pacer(1), clock=clock), []
+
+            async def waits(name: str, asked_epoch: float) -> None:
+                await queue.turn("submit", asked_epoch=asked_epoch)
+                order.append(name)
+
+            await asyncio.gather(waits("takes the first turn", 0), waits("asked at 9", 9), waits("asks again, first at 3", 3))
+            return order
+
+        assert run_in_virtual_time(day) == ["takes the first turn", "asks again, first at 3", "asked at 9"]
+
+    @pytest.mark.parametrize("leaves_after", [1, 5 + 1e-10], ids=["while it waits", "after its turn was granted, before it knows"])
+    def test_who_leaves_leaves_no_hole(self, leaves_after: float) -> None:
+        async def day(clock: Clock) -> list[float]:
+            queue = TurnQueue(Pacer(1), clock=clock)
+            queue.throttled(0, retry_after_seconds=5, granted_epoch=None)
+            leaving, *others = [asyncio.create_task(queue.turn("submit", asked_epoch=asked)) for asked in (0, 1, 2)]
+            asyncio.get_running_loop().call_later(leaves_after, leaving.cancel)
+            turns = [await other for other in others]
+            assert leaving.cancelled()
+            return turns
+
+        assert run_in_virtual_time(day) == pytest.approx([5, 66])
+
+    def test_submissions_come_before_looks_and_a_look_that_waits_too_long_before_them(self) -> None:
+        async def day(clock: Clock) -> list[tuple[str, float]]:
+            queue, order = TurnQueue(Pacer(1), clock=clock), []
+
+            async def waits(purpose: Any, name: str) -> None:
+                order.append((name, await queue.turn(purpose)))
+
+            looks = [waits("look", "look")]
+            submits = [waits("submit", f"submit {number}") for number in range(6)]
+            await asyncio.gather(waits("submit", "first"), *looks, *submits)
+            return order
+
+        order = run_in_virtual_time(day)
+        names = [name for name, _ in order]
+        assert names.index("look") == math.ceil(MAX_LOOK_WAIT_SECONDS / 61)
+        assert names[:3] == ["first", "submit 0", "submit 1"]
+
+    def test_a_429_holds_everybody_back(self) -> None:
+        async def day(clock: Clock) -> list[float]:
+            queue = TurnQueue(Pacer(60), clock=clock)
+            queue.throttled(0, retry_after_seconds=17, granted_epoch=None)
+            return await asyncio.gather(*(queue.turn("submit") for _ in range(3)))
+
+        assert run_in_virtual_time(day) == [17, 17, 17]
+
+    def test_a_429_that_is_told_twice_counts_once(self) -> None:
+        async def day(clock: Clock) -> tuple[float, float]:
+            queue = TurnQueue(Pacer(60), clock=clock)
+            granted = await queue.turn("submit")
+            await asyncio.sleep(3)
+            queue.throttled(2, retry_after_seconds=0, granted_epoch=granted)
+            once = queue.pacer.share
+            queue.throttled(2, retry_after_seconds=0, granted_epoch=granted)
+            return once, queue.pacer.share
+
+        once, twice = run_in_virtual_time(day)
+        assert once == twice < 1
+
+    def test_turns_of_an_earlier_process_are_not_held_against_this_one(self) -> None:
+        async def day(clock: Clock) -> float:
+            await asyncio.sleep(1000)
+            queue = TurnQueue(Pacer(60), clock=clock)
+            for granted in range(10):
+                queue.throttled(900 + granted, retry_after_seconds=0, granted_epoch=800 + granted)
+            return queue.pacer.share
+
+        assert run_in_virtual_time(day) == 1
+
+    def test_there_is_one_for_each_connection_and_loop(self) -> None:
+        async def loop() -> Any:
+            assert queue_for("one", 3) is queue_for("one", 3)
+            assert queue_for("one", 3) is not queue_for("other", 3)
+            return queue_for("one", 3)
+
+        assert asyncio.run(loop()) is not asyncio.run(loop())
+
+    def test_a_changed_limit_is_taken_over_and_an_unknown_one_changes_nothing(self) -> None:
+        async def loop() -> list[float]:
+            return [queue_for("one", limit).pacer.requests_per_minute for limit in (None, 60, None, 30)]
+
+        assert asyncio.run(loop()) == [3, 60, 60, 30]
+
+
+class TestTheTrigger:
+    def test_it_survives_the_database(self) -> None:
+        original = trigger(throttled_epoch=1.5, retry_after_seconds=20.0, granted_epoch=0.5)
+        assert stored_and_read(original).serialize() == original.serialize()
+
+    def test_every_argument_is_stored_under_its_own_name(self) -> None:
+        arguments = set(inspect.signature(SeedreamTurnTrigger.__init__).parameters) - {"self"}
+        assert set(trigger().serialize()[1]) == arguments
+
+    def test_it_is_an_id_and_numbers_below_one_kilobyte(self) -> None:
+        row = json.dumps(trigger(throttled_epoch=time.time(), retry_after_seconds=20.0, granted_epoch=time.time()).serialize())
+        assert len(row) < 1024
+
+    def test_it_says_when_its_turn_was_granted(self) -> None:
+        before = time.time()
+        event = asyncio.run(said(trigger()))
+        granted, is_late = turn_from(json.loads(json.dumps(event)))
+        assert granted is not None and before <= granted <= time.time()
+        assert not is_late and len(json.dumps(event)) < 1024
+
+    def test_it_waits_for_its_moment(self) -> None:
+        moment = time.time() + 0.3
+        granted, _ = turn_from(asyncio.run(said(trigger(not_before_epoch=moment))))
+        assert granted is not None and granted >= moment
+
+    def test_it_waits_out_what_the_429_asked_for(self) -> None:
+        now = time.time()
+        granted, _ = turn_from(asyncio.run(said(trigger(throttled_epoch=now, retry_after_seconds=0.4))))
+        assert granted is not None and granted >= now + 0.4
+
+    def test_it_is_late_at_its_deadline(self) -> None:
+        now = time.time()
+        slow = trigger(throttled_epoch=now, retry_after_seconds=60.0, deadline_epoch=now + 0.2)
+        assert turn_from(asyncio.run(said(slow))) == (None, True)
+        assert 0.2 <= time.time() - now < 5
+
+    def test_a_deadline_that_has_passed_is_late_at_once(self) -> None:
+        assert turn_from(asyncio.run(said(trigger(deadline_epoch=time.time() - 10)))) == (None, True)
+
+    def test_it_never_raises(self) -> None:
+        assert turn_from(asyncio.run(said(trigger(requests_per_minute=-1.0)))) == (None, False)
+
+    def test_two_copies_each_get_a_turn_and_nobody_is_harmed(self) -> None:
+        async def both() -> tuple[Any, Any]:
+            waiting = trigger()
+            return await asyncio.gather(said(waiting), said(waiting))
+
+        assert all(turn_from(event)[0] for event in asyncio.run(both()))
+
+    @pytest.mark.parametrize("event", [None, "turn", {}, {"schema_version": 2, "granted_epoch": 1.0}, {"schema_version": 1}])
+    def test_an_event_that_is_not_ours_is_no_turn(self, event: Any) -> None:
+        assert turn_from(event) == (None, False)
