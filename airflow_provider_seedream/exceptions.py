@@ -2,6 +2,7 @@
 
 SeedreamError
   SeedreamInputError                 refused before anything was sent                       nothing paid   not retried
+  SeedreamBudgetError                the price does not fit into what is left of a budget   nothing paid   not retried
   SeedreamAPIError                   the API answered with an error status
     SeedreamBadRequestError          400, 413, 422 and other 4xx                            nothing paid   not retried
     SeedreamAuthenticationError      401, 403                                               nothing paid   not retried
@@ -77,6 +78,12 @@ class SeedreamInputError(SeedreamError, AirflowFailException, ValueError):
 
 
 class SeedreamAPIError(SeedreamError):
+class SeedreamBudgetError(SeedreamError, AirflowFailException):
+    """The price does not fit into what is left of ``max_credits`` or ``max_credits_per_run``. Nothing was sent."""
+
+    on_retry = "A retry would be refused again: raise the budget, then clear the task."
+
+
     """The API answered with an error status.
 
     :param status_code: the HTTP status; None where only the trigger saw the answer.

@@ -14,6 +14,7 @@ import tenacity
 from airflow_provider_seedream import contract
 from airflow_provider_seedream.exceptions import SeedreamLedgerError
 from airflow_provider_seedream.generations import Generation
+from airflow_provider_seedream.spending import Spending, run_folder, task_folder
 from airflow_provider_seedream.storage import Folder
 from airflow_provider_seedream.submissions import sha256_json
 
@@ -70,6 +71,10 @@ class Record:
     @property
     def file(self) -> str:
         return record_file(self.key, self.attempt)
+
+    @property
+    def spending(self) -> Spending:
+        return Spending(made_by=self.made_by, key=self.key, attempt=self.attempt, credits=self.credits, claim=self.claim)
 
     @property
     def is_open_for_next(self) -> bool:
@@ -163,17 +168,25 @@ class Ledger:
     def free(self, record: Record) -> None:
         """Remove a claim whose POST surely bought nothing, unless a person has removed it and another try holds it now.
 
-        The name goes first: whoever waits for the claim reserves it again.
+        What it holds goes first: whoever waits for the claim reserves it again.
         """
         if self.read(record.file) != record:
             return
+            self.withdraw_spending(record.spending)
         try:
-            self.release_name(record)
+            self.release(record)
         finally:
             if self.read(record_file(record.key, record.attempt + 1)) is None:  # a gap would hide the attempts behind it
                 self._try(lambda: self.folder.delete(record.file), "delete", record.file)
 
     def reserve_name(self, stem: str, key: str) -> bool:
+    def release(self, record: Record) -> None:
+        """Give back what an attempt holds that bought nothing, or whose price came back: its share of the budget, its name."""
+        try:
+            self.withdraw_spending(record.spending)
+        finally:
+            self.release_name(record)
+
         """Give a chosen name to one request. False: another one has it."""
         file = f"{NAMES}/{stem}.json"
         note = json.dumps({"schema_version": SCHEMA_VERSION, "key": key}).encode()
@@ -186,6 +199,25 @@ class Ledger:
             self._try(lambda: self.folder.delete(f"{NAMES}/{stem}.json"), "delete", stem)
 
     def _try(self, act: Callable[[], T], verb: str, file: str) -> T:
+    def note_spending(self, spending: Spending) -> None:
+        """Before the claim, so that a kill in between counts too much and never too little."""
+        self._try(lambda: self.folder.create(spending.file, spending.to_json()), "write", spending.file)
+
+    def withdraw_spending(self, spending: Spending) -> None:
+        self._try(lambda: self.folder.delete(spending.file), "delete", spending.file)
+
+    def spent_by_task(self, made_by: dict[str, Any]) -> list[str]:
+        """The names of what a task has spent in a DAG run, in this destination."""
+        return self._list(task_folder(made_by))
+
+    def spent_in_run(self, made_by: dict[str, Any]) -> list[str]:
+        """The names of what a DAG run has spent in this destination."""
+        run = run_folder(made_by)
+        return [name for task in self._list(run) for name in self._list(f"{run}/{task}")]
+
+    def _list(self, folder: str) -> list[str]:
+        return self._try(lambda: self.folder.list(folder), "list", folder)
+
         try:
             return act()
         except Exception as error:  # whatever a store raises: it is no answer

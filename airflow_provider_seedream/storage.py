@@ -101,6 +101,17 @@ class Folder:
         except FileNotFoundError:
             return None
 
+    def list(self, name: str) -> list[str]:
+        """The names of what lies directly in a folder, files and folders; none when there surely is no such folder."""
+        self._fs.invalidate_cache()
+        path = self._path(name)
+        try:
+            found = self._fs.ls(path, detail=False, refresh=True)  # refresh: another thread's listing may have come in between
+        except FileNotFoundError:
+            return []
+        paths = [str(entry).rstrip("/") for entry in found]
+        return [entry.rsplit("/", 1)[-1] for entry in paths if entry.strip("/") != path.strip("/")]
+
     def delete(self, name: str) -> None:
         with suppress(FileNotFoundError):
             self._fs.rm_file(self._path(name))

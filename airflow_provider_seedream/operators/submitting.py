@@ -11,6 +11,7 @@ from typing import Any, Literal
 import tenacity
 
 from airflow_provider_seedream import times
+from airflow_provider_seedream.budgets import Budget
 from airflow_provider_seedream.exceptions import (
     SeedreamAmbiguousSubmissionError,
     SeedreamError,
@@ -21,9 +22,11 @@ from airflow_provider_seedream.exceptions import (
 from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.ledger import Ledger, Record, Reuse, file_stem, record_key
+from airflow_provider_seedream.spending import Spending
 from airflow_provider_seedream.submissions import Submission
 
 OnUnknownSubmit = Literal["fail", "resubmit"]
+WALLET_LOOK_SECONDS = 60.0  # each look is a call beside the POST, and may count against the rate limit
 _log = logging.getLogger(__name__)
 
 
@@ -58,20 +61,40 @@ class Request:
         return file_stem(self.name, self.submission.take)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted:
+    """:param is_new: whether this call paid for it. :param is_shared: whether this very try did so before, for an equal request."""
+
+    generation: Generation
+    is_new: bool
+    is_shared: bool = False
+
+
 class Submitter:
     """Submits requests of one destination through one connection.
 
     :param on_unknown: what to do about an earlier POST whose outcome is unknown.
+    :param budget: what the requests may cost; without one they are noted all the same, for tasks that have one.
+
+    ``posts`` counts the requests that went to the hook.
     """
 
-    def __init__(self, hook: SeedreamHook, ledger: Ledger, on_unknown: OnUnknownSubmit) -> None:
+    def __init__(self, hook: SeedreamHook, ledger: Ledger, on_unknown: OnUnknownSubmit, budget: Budget | None = None) -> None:
         self._hook = hook
         self._ledger = ledger
         self._on_unknown = on_unknown
+        self._budget = budget or Budget(ledger, {})
+        self._looked_epoch = 0.0
+        self.posts = 0
 
     def submit(self, request: Request) -> Generation:
+        """As :meth:`submit_row`, without who paid."""
+        return self.submit_row(request).generation
+
+    def submit_row(self, request: Request) -> Submitted:
         """The generation of a request: the one that is paid for already, or a new one.
 
+        :raises SeedreamBudgetError: a new one would cost too much; nothing was sent.
         :raises SeedreamAmbiguousSubmissionError: a POST may have been accepted; nothing is sent again.
         :raises SeedreamLedgerError: the record cannot be read or written; nothing was sent.
         :raises SeedreamError: as :meth:`SeedreamHook.submit`; then nothing was bought and the claim is free again.
@@ -80,43 +103,74 @@ class Submitter:
             latest = self._ledger.latest(request.key)
             if latest is None or latest.is_open_for_next:
                 if mine := self._claim(request, latest):
-                    return self._post(request, mine)
+                    return Submitted(generation=self._post(request, mine), is_new=True)
             elif latest.outcome == "intent" and not self._is_overdue(latest):
                 self._wait_for(latest)
             elif latest.outcome in ("intent", "unknown"):
                 if self._on_unknown == "fail":
                     raise self._unknown_error("An earlier POST of this request was sent, but no answer is recorded.", latest)
                 if mine := self._claim(request, latest):
-                    return self._post(request, mine)
+                    return Submitted(generation=self._post(request, mine), is_new=True)
             else:
                 return self._attach(request, latest)
 
+    def find(self, request: Request) -> Submitted | None:
+        """The generation that is paid for already; None when that takes a POST, or another try is at it."""
+        latest = self._ledger.latest(request.key)
+        is_paid = latest and not latest.is_open_for_next and latest.outcome not in ("intent", "unknown")
+        return self._attach(request, latest) if latest and is_paid else None
+
     def _claim(self, request: Request, before: Record | None) -> Record | None:
         """The claim to the next attempt, or None when somebody else was faster."""
-        balance, now = self._hook.peek_balance(), times.now_epoch()
-        record = Record(
+        spending = Spending(
+            made_by=request.made_by,
             key=request.key,
             attempt=before.attempt + 1 if before else 1,
-            outcome="intent",
+            credits=request.submission.credits,
             claim=uuid.uuid4().hex,
+        )
+        spending = self._budget.admit(spending)
+        if request.stem and not self._ledger.reserve_name(request.stem, request.key):
+            self._ledger.withdraw_spending(spending)
+            self._budget.forget(spending)
+            raise SeedreamInputError(
+                f"name {request.stem!r} in {request.destination} belongs to another request. "
+                "Make it unique, e.g. with {{ ds }} or {{ ti.map_index }}."
+            )
+        record = self._intent(request, spending)
+        if self._ledger.claim(record):
+            return record
+        self._ledger.withdraw_spending(spending)
+        return None
+
+    def _intent(self, request: Request, spending: Spending) -> Record:
+        balance, now = self._peek_balance(), times.now_epoch()
+        return Record(
+            key=spending.key,
+            attempt=spending.attempt,
+            outcome="intent",
+            claim=spending.claim,
             destination=request.destination,
             name=request.name,
             submission=request.submission.describe(),
             fingerprint=request.submission.fingerprint,
-            credits=request.submission.credits,
+            credits=spending.credits,
             made_by=request.made_by,
             wallet_balance=balance,
             intent_at=times.to_iso(now),
             settles_at=times.to_iso(now + self._hook.submission_seconds(request.submission)),
         )
-        if request.stem and not self._ledger.reserve_name(request.stem, request.key):
-            raise SeedreamInputError(
-                f"name {request.stem!r} in {request.destination} belongs to another request. "
-                "Make it unique, e.g. with {{ ds }} or {{ ti.map_index }}."
-            )
-        return record if self._ledger.claim(record) else None
+
+    def _peek_balance(self) -> str | None:
+        """What the wallet holds, if that is worth a call now: a balance of a minute ago says nothing about this POST."""
+        now = times.now_epoch()
+        if now - self._looked_epoch < WALLET_LOOK_SECONDS:
+            return None
+        self._looked_epoch = now
+        return self._hook.peek_balance()
 
     def _post(self, request: Request, record: Record) -> Generation:
+        self.posts += 1
         try:
             accepted = self._hook.submit(request.submission)
         except SeedreamAmbiguousSubmissionError as error:
@@ -136,9 +190,10 @@ class Submitter:
         self._keep(submitted)
         return self._ledger.generation(submitted)
 
-    def _attach(self, request: Request, record: Record) -> Generation:
+    def _attach(self, request: Request, record: Record) -> Submitted:
         """The generation that is paid for already."""
         made, mine = record.made_by, request.made_by
+        self._budget.learn(record.spending)
         _log.info("Paid for already: seedream task %s, record %s.", record.seedream_task_id, self._ledger.uri(record))
         if made["run_id"] == mine["run_id"] and made["map_index"] != mine["map_index"]:
             _log.warning(
@@ -146,7 +201,7 @@ class Submitter:
                 "For variations use num_images, seed, name or take.",
                 made["map_index"],
             )
-        return self._ledger.generation(record)
+        return Submitted(generation=self._ledger.generation(record), is_new=False, is_shared=made == mine)
 
     def _wait_for(self, record: Record) -> None:
         """Wait until another try's POST is recorded, or can no longer be in flight."""
@@ -178,6 +233,7 @@ class Submitter:
     def _free(self, record: Record) -> None:
         try:
             self._ledger.free(record)
+            self._budget.forget(record.spending)
         except SeedreamLedgerError as error:
             _log.error("%s Nothing was bought, but the claim stays: the next try will call the outcome unknown.", error.message)
 

@@ -80,7 +80,7 @@ def note_outcome(generation: Generation, outcome: Outcome, *, refunded: bool = F
     try:
         ledger = Ledger((generation.record or "").removesuffix(f"/{record.file}"))
         if refunded:  # before the outcome: whoever reads that submits anew, and reserves the name
-            ledger.release_name(ended)
+            ledger.release(ended)
         ledger.save(ended, attempts=1)
     except SeedreamError as error:
         _log.warning("The outcome %r could not be written into the ledger: %s", outcome, error.message)

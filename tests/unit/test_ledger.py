@@ -246,16 +246,18 @@ class TestNames:
     def test_a_further_take_is_told_by_its_name(self, name: str | None, take: int, stem: str | None) -> None:
         assert file_stem(name, take) == stem
 
-    def test_the_name_is_given_back_before_the_claim(self) -> None:
+    def test_the_budget_and_the_name_are_given_back_before_the_claim(self) -> None:
         """Whoever waits for the claim must not lose the name it then reserves."""
         uri, store = attached_store()
         ledger, mine = Ledger(uri), record(name="hero")
         ledger.reserve_name("hero", mine.key)
+        ledger.note_spending(mine.spending)
         ledger.claim(mine)
         seen: list[bool] = []
-        store.trouble("rm", lambda act: (act(), seen.append(ledger.latest(mine.key) is not None)))
+        see = lambda act: (act(), seen.append(ledger.latest(mine.key) is not None))  # noqa: E731
+        store.trouble("rm", see, see)
         ledger.free(mine)
-        assert seen == [True]
+        assert seen == [True, True]
 
     def test_a_name_that_cannot_be_given_back_does_not_keep_the_claim(self) -> None:
         uri, store = attached_store()

@@ -1,0 +1,146 @@
+"""Budgets: a request whose price does not fit into what is left is refused before it is sent.
+
+A spending is noted first and added up with all others then, so racing tasks cannot miss each other: they may step back together,
+never overspend together. What is noted and not yet sent counts as spent. Knows nothing of HTTP or of records.
+"""
+
+import random
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from airflow_provider_seedream import times
+from airflow_provider_seedream.exceptions import SeedreamBudgetError, SeedreamLedgerError
+from airflow_provider_seedream.spending import Spending, Tally
+
+PAUSES_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.0)  # between looks while others may step back; each is cut by up to half
+RECOUNT_SECONDS = 60.0  # a sole spender lists anew before it refuses: a refund may have come
+
+
+class Journal(Protocol):
+    """Where spendings are noted: the ledger."""
+
+    def note_spending(self, spending: Spending) -> None: ...
+    def withdraw_spending(self, spending: Spending) -> None: ...
+    def spent_by_task(self, made_by: dict[str, Any]) -> list[str]: ...
+    def spent_in_run(self, made_by: dict[str, Any]) -> list[str]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Limit:
+    """:param spent: the names of what was spent under it."""
+
+    field: str
+    max_credits: int
+    whose: str
+    spent: Callable[[dict[str, Any]], list[str]]
+
+    def check(self, spending: Spending, spent_credits: int) -> None:
+        """:raises SeedreamBudgetError: when the price does not fit."""
+        if spent_credits + spending.credits > self.max_credits:
+            raise SeedreamBudgetError(
+                f"{self.field}={self.max_credits}: {spent_credits} credits are spent by {self.whose}, and this request costs "
+                f"{spending.credits}. It was not sent."
+            )
+
+
+class Budget:
+    """What the requests of one task may cost.
+
+    :param journal: the ledger of the destination: what is spent elsewhere is not seen.
+    :param made_by: dag_id, run_id, task_id, map_index, ... of the task.
+    :param max_credits: for this task in this DAG run, all its mapped instances together; None for no limit.
+    :param max_credits_per_run: for all tasks of this DAG run together; None for no limit.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        made_by: dict[str, Any],
+        *,
+        max_credits: int | None = None,
+        max_credits_per_run: int | None = None,
+    ) -> None:
+        task, run = "this task in this DAG run", "this DAG run in this destination"
+        limits = [
+            ("max_credits", max_credits, task, journal.spent_by_task),
+            ("max_credits_per_run", max_credits_per_run, run, journal.spent_in_run),
+        ]
+        self._limits = [
+            _Limit(field=field, max_credits=most, whose=whose, spent=spent)
+            for field, most, whose, spent in limits
+            if most is not None
+        ]
+        self._journal = journal
+        self._made_by = made_by
+        self._is_alone = max_credits is not None and max_credits_per_run is None and made_by.get("map_index", -1) in (-1, None)
+        self._tally: Tally | None = None  # of a sole spender, which need not list for every row
+        self._listed_epoch = 0.0
+        self._lock = threading.Lock()
+
+    def admit(self, spending: Spending) -> Spending:
+        """Note a spending that fits. Returns it as it is noted, perhaps with another claim.
+
+        :raises SeedreamBudgetError: it does not fit; nothing is noted. :raises SeedreamLedgerError: the storage does not answer.
+        """
+        for limit in self._limits:
+            limit.check(spending, 0)
+        return self._admit_alone(spending) if self._is_alone else self._admit_among_others(spending)
+
+    def learn(self, spending: Spending) -> None:
+        """Count what another try of this task has paid: two of them can be alive at once."""
+        if self._tally and all(spending.made_by[name] == self._made_by[name] for name in ("dag_id", "run_id", "task_id")):
+            self._tally.add(spending)
+
+    def forget(self, spending: Spending) -> None:
+        """Count no longer what bought nothing."""
+        if self._tally:
+            self._tally.discard(spending)
+
+    def _admit_alone(self, spending: Spending) -> Spending:
+        [limit] = self._limits
+        with self._lock:
+            tally = self._tally or self._count(limit)
+            if tally.without(spending) + spending.credits > limit.max_credits:
+                if times.now_epoch() - self._listed_epoch > RECOUNT_SECONDS:
+                    tally = self._count(limit)
+                limit.check(spending, tally.without(spending))
+            self._journal.note_spending(spending)
+            tally.add(spending)
+            return spending
+
+    def _count(self, limit: _Limit) -> Tally:
+        self._tally, self._listed_epoch = Tally(limit.spent(self._made_by)), times.now_epoch()
+        return self._tally
+
+    def _admit_among_others(self, spending: Spending) -> Spending:
+        before: set[str] | None = None
+        for pause_seconds in (*PAUSES_SECONDS, None):
+            self._journal.note_spending(spending)
+            others, refusal = self._look(spending)
+            if refusal is None:
+                return spending
+            self._journal.withdraw_spending(spending)
+            if pause_seconds is None or others == before:  # the same as before: nobody is about to step back
+                raise refusal
+            before = others
+            time.sleep(pause_seconds * random.uniform(0.5, 1))
+            spending = replace(spending, claim=uuid.uuid4().hex)
+        raise AssertionError("the last look returns or raises")
+
+    def _look(self, spending: Spending) -> tuple[set[str], SeedreamBudgetError | None]:
+        """What others have noted, and why it leaves no room for this one, if it does."""
+        others: set[str] = set()
+        for limit in self._limits:
+            names = set(limit.spent(self._made_by))
+            if spending.name not in names:
+                raise SeedreamLedgerError("The storage does not list what was just written, so what was spent is not known.")
+            others |= names - {spending.name}
+            try:
+                limit.check(spending, Tally(names).without(spending))
+            except SeedreamBudgetError as refusal:
+                return others, refusal
+        return others, None
