@@ -6,6 +6,7 @@ DAGs find the emulator through a connection of the test's own, so nothing of an 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,6 +105,26 @@ class Stage:
         }
         assert [record["outcome"] for record in self.records()] == ["landed"] * generations
         self.assert_contract_kept()
+
+    def assert_paid_at_most_once(self, run: Run, *, generations: int, num_images: int) -> set[str]:
+        """Every mapped task `watch <map index>` has landed, or has failed over an unknown outcome that it names: their prompts."""
+        paid = Counter(submission.prompt for submission in self.emulator.books.submissions)
+        assert set(paid.values()) == {1}
+        assert self.emulator.books.posts_received == self.emulator.books.posts == paid.total() <= generations
+        records = {record["submission"]["prompt"]: record for record in self.records()}
+        assert len(records) == generations
+        unknown = {prompt for prompt, record in records.items() if record["outcome"] != "landed"}
+        print(f"{len(unknown)} unknown outcomes, {paid.total()} POSTs")
+        assert {records[prompt]["outcome"] for prompt in unknown} <= {"intent", "unknown"}
+        assert len(self.manifests()) == generations - len(unknown)
+        assert len(self.images()) == num_images * (generations - len(unknown))
+        for row in run.tasks():
+            prompt = f"watch {row.map_index}"
+            assert row.state == ("failed" if prompt in unknown else "success"), f"{row} {json.dumps(records[prompt])}"
+        log = run.logs()
+        assert all(f"{records[prompt]['key']}.json" in log for prompt in unknown)
+        self.assert_contract_kept()
+        return unknown
 
     def assert_contract_kept(self) -> None:
         """The triggerer only looked, the key stayed with the API, and no request broke the contract."""

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import time
-from collections import Counter
 from typing import Any
 
 import pytest
 
 from airflow_provider_seedream.emulator import Emulator, Settings
-from tests.airflow.cluster import Run
 from tests.scheduler.killing import Killer
 from tests.scheduler.stage import WAIT_SECONDS, Stage, states
 
@@ -78,24 +75,4 @@ def test_workers_killed_at_random_pay_at_most_once_each(stage: Stage, deferrable
     stage.cluster.wait("the run has ended", ended, timeout_seconds=800)
     print(f"{killer.kills} kills")
     assert killer.kills > 10
-    assert_paid_at_most_once(stage, run)
-
-
-def assert_paid_at_most_once(stage: Stage, run: Run) -> None:
-    """Every task has landed, or has failed over an unknown outcome that it names; no request was sent twice."""
-    paid = Counter(submission.prompt for submission in stage.emulator.books.submissions)
-    assert set(paid.values()) == {1}
-    assert stage.emulator.books.posts_received == stage.emulator.books.posts == paid.total() <= KILLED
-    records = {record["submission"]["prompt"]: record for record in stage.records()}
-    assert len(records) == KILLED
-    unknown = {prompt for prompt, record in records.items() if record["outcome"] != "landed"}
-    print(f"{len(unknown)} unknown outcomes, {paid.total()} POSTs")
-    assert {records[prompt]["outcome"] for prompt in unknown} <= {"intent", "unknown"}
-    assert len(stage.manifests()) == KILLED - len(unknown)
-    assert len(stage.images()) == NUM_IMAGES * (KILLED - len(unknown))
-    for row in run.tasks():
-        prompt = f"watch {row.map_index}"
-        assert row.state == ("failed" if prompt in unknown else "success"), f"{row} {json.dumps(records[prompt])}"
-    log = run.logs()
-    assert all(f"{records[prompt]['key']}.json" in log for prompt in unknown)
-    stage.assert_contract_kept()
+    stage.assert_paid_at_most_once(run, generations=KILLED, num_images=NUM_IMAGES)
