@@ -21,18 +21,22 @@ def require_pyarrow() -> Any:
     return pa
 
 
-def parquet_header(file: Any) -> list[str]:
+def read_parquet(file: Any) -> tuple[list[str], Iterator[dict[str, Any]]]:
+    """The columns of an open file, and its rows as Python values.
+
+    :raises ValueError: when it is no Parquet file, here or on the way.
+    """
+    require_pyarrow()
     from pyarrow.parquet import ParquetFile
 
-    return list(ParquetFile(file).schema_arrow.names)
+    table = ParquetFile(file)
+    return list(table.schema_arrow.names), _rows(table)
 
 
-def parquet_rows(file: Any) -> Iterator[dict[str, Any]]:
-    """The rows of an open file as Python values."""
-    from pyarrow.parquet import ParquetFile
-
-    for batch in ParquetFile(file).iter_batches(batch_size=ROWS_AT_A_TIME):
-        yield from batch.to_pylist()
+def _rows(table: Any) -> Iterator[dict[str, Any]]:
+    for group in range(table.num_row_groups):  # one iteration over all groups would keep what it has read of each
+        for batch in table.iter_batches(batch_size=ROWS_AT_A_TIME, row_groups=[group]):
+            yield from batch.to_pylist()
 
 
 def write_parquet(path: str, rows: Iterable[Mapping[str, Any]], columns: Mapping[str, ColumnType]) -> None:

@@ -160,7 +160,7 @@ class Results:
         for number, lines in self._pages.items():
             text = "".join(f"{lines[row]}\n" for row in sorted(lines))
             with _storage("written", self._uri(number)):
-                self._folder.replace(self._file(number), text.encode())
+                self._folder.replace(self._file(number), text.encode(errors="replace"))  # half a surrogate pair is no text
         self._pages.clear()
 
     def finish(self, expected_rows: int, name: str, *, parquet: bool = False) -> dict[str, Any]:
@@ -175,10 +175,10 @@ class Results:
             lines = f"{local}/results.jsonl"
             totals = self._collect(lines, expected_rows)
             self._reconcile(totals, expected_rows)
+            self._publish(f"{name}.jsonl", lines)
             if parquet:
                 write_parquet(f"{local}/results.parquet", _read(lines), totals.columns())
                 self._publish(f"{name}.parquet", f"{local}/results.parquet")
-            self._publish(f"{name}.jsonl", lines)  # last: its existence means that all is there
         self._delete_pages(last_page)
         return {
             "results": self._folder.uri(f"{name}.jsonl"),

@@ -30,8 +30,8 @@ from airflow_provider_seedream.submissions import (
 )
 
 RESULT_COLUMNS = ("row", "status", "name", "seedream_task_id", "credits", "paid", "images", "manifest", "detail", "sources")
-_ALIASES = {"imageurls": "images", "imageurl": "images", "safetychecker": "enable_safety_checker"}
-_CLOSE = 0.85  # of difflib: one letter more, less or elsewhere in a word of five; "promt", "num_image", not "prompt_id"
+_ALIASES = {"image_urls": "images", "image_url": "images", "safety_checker": "enable_safety_checker"}
+_CLOSE = 0.82  # of difflib: one letter more, less or elsewhere; "promt", "num_image", "imageSize", not "file_name"
 _MAX_EXACT_FLOAT = 2.0**53
 
 
@@ -111,12 +111,12 @@ def check_column(column: Any) -> None:
         return
     if column in RESULT_COLUMNS:
         raise SeedreamInputError(f"column {column!r} is one of the results' own; give it another name.")
-    squashed = re.sub(r"[\W_]", "", column).lower()
-    parameters = {name.replace("_", ""): name for name in _CHECKS} | _ALIASES
-    if close := difflib.get_close_matches(squashed, parameters, n=1, cutoff=_CLOSE):
-        raise SeedreamInputError(
-            f"column {column!r:.80} is no parameter; {parameters[close[0]]!r} is. A free column needs another name."
-        )
+    words = "_".join(re.findall(r"[^\W\d_]+|\d+", column.lower()))
+    if any(words.startswith(f"{name}_") for name in _CHECKS):  # prompt_de, image_size_cm: meant as they are
+        return
+    if close := difflib.get_close_matches(words, [*_CHECKS, *_ALIASES], n=1, cutoff=_CLOSE):
+        meant = _ALIASES.get(close[0], close[0])
+        raise SeedreamInputError(f"column {column!r:.80} is no parameter; {meant!r} is. A free column needs another name.")
 
 
 def _build(number: int, where: str, raw: Mapping[str, Any], defaults: Mapping[str, Any], template: PromptTemplate | None) -> Row:

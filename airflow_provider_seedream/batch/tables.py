@@ -10,14 +10,14 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
-from airflow_provider_seedream.batch.parquet import parquet_header, parquet_rows, require_pyarrow
+from airflow_provider_seedream.batch.parquet import read_parquet
 from airflow_provider_seedream.batch.rows import check_column
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError
 
 _BLOCK_BYTES = 4 * 1024 * 1024  # per request to a store; the clients' own defaults go up to 50 MiB
 _LOCAL = ("", "file", "local")
+_REFUSED = ("http", "https")
 
 
 class RawRow(NamedTuple):
@@ -68,15 +68,13 @@ def _list_rows(source: Sequence[Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _file_rows(uri: str) -> Iterator[tuple[str, dict[str, Any]]]:
     read, name = _reader(uri), _file_name(uri)
-    if read is _parquet_rows:
-        require_pyarrow()
     with _opened(uri) as file:
         yield from read(file, name)
 
 
 def _reader(uri: str) -> Callable[[Any, str], Iterator[tuple[str, dict[str, Any]]]]:
-    parts = urlsplit(uri.strip())
-    if parts.scheme in ("http", "https", "data") or (parts.scheme in _LOCAL and not parts.path.startswith("/")):
+    scheme, _, path = uri.strip().rpartition("://")
+    if scheme in _REFUSED or (scheme in _LOCAL and not path.startswith("/")):
         raise SeedreamInputError(f"requests must be a list of dicts, a storage URI or an absolute path; got {uri!r:.200}.")
     for ending, read in _READERS.items():
         if uri.strip().lower().endswith(ending):
@@ -131,8 +129,10 @@ def _json_object(line: str, where: str) -> dict[str, Any]:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(row := dict(pairs)) < len(pairs):
-        raise ValueError("a name occurs twice")
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r:.80} occurs twice")
     return row
 
 
@@ -147,9 +147,11 @@ def _csv_rows(file: Any, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
             raise SeedreamInputError(f"{where} is no CSV: {error}.") from None
         if cells is None:
             return
+        if not any(cells):  # blank, or nothing but commas, as spreadsheets leave lines
+            continue
         if header is None:
             header = _header([cell.strip() for cell in cells], where)
-        elif any(cells):  # blank lines, and lines of nothing but commas as spreadsheets leave them
+        else:
             yield where, _csv_row(header, cells, where)
 
 
@@ -160,14 +162,15 @@ def _csv_row(header: list[str], cells: list[str], where: str) -> dict[str, Any]:
 
 
 def _parquet_rows(file: Any, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    from pyarrow import ArrowException
-
     try:
-        _header(parquet_header(file), name)
-        for number, row in enumerate(parquet_rows(file), 1):
+        columns, rows = read_parquet(file)
+        _header(columns, name)
+        for number, row in enumerate(rows, 1):
             yield f"row {number} of {name}", row
-    except ArrowException as error:
-        raise SeedreamInputError(f"{name} is no Parquet file that can be read ({error}).") from None
+    except SeedreamInputError:
+        raise
+    except ValueError as error:  # pyarrow's ArrowInvalid among them
+        raise SeedreamInputError(f"{name} cannot be read as Parquet ({error}).") from None
 
 
 def _header(columns: list[str], where: str) -> list[str]:
