@@ -16,6 +16,10 @@ def _field(label: str, types: list[str], description: str, **schema: Any) -> dic
     return {"label": label, "schema": {"type": [*types, "null"], **schema}, "description": description}
 
 
+def _option(description: str, **option: Any) -> dict[str, Any]:
+    return {"description": description, "version_added": "0.2.0", **option}
+
+
 def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": "airflow-provider-seedream",
@@ -32,6 +36,25 @@ def get_provider_info() -> dict[str, Any]:
             {"name": "seedream_edit", "class-name": f"{_MODULES}.decorators.seedream.seedream_edit_task"},
         ],
         "cli": [f"{_MODULES}.cli.definition.get_seedream_commands"],  # read by Airflow 3.2+; 3.1 has python -m
+        "config": {
+            "seedream": {
+                "description": "The page of images in the user interface.",
+                "options": {
+                    "gallery_roots": _option(
+                        "Storage folders the page may show images from, separated by commas. Empty: it shows none.",
+                        type="string",
+                        example="s3://aws_default@my-bucket/watches, file:///data/images",
+                        default="",
+                    ),
+                    "gallery_tabs": _option(
+                        "Also show the images as tabs of DAGs, runs and tasks; of all of them, as Airflow knows no other way.",
+                        type="boolean",
+                        example=None,
+                        default="False",
+                    ),
+                },
+            }
+        },
         "connection-types": [
             {
                 "connection-type": "seedream",

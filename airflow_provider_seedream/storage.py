@@ -85,7 +85,7 @@ class Folder:
             self._fs.put_file(local_path, self._path(name))
 
     def read(self, name: str, *, max_bytes: int | None = None) -> bytes | None:
-        """A file's bytes, at most the first ``max_bytes``; None when it surely is not there (or its bucket is not). Any doubt raises."""
+        """A file's bytes, or the first ``max_bytes``; None when it surely is not there (or its bucket is not). Any doubt raises."""
         self._fs.invalidate_cache()  # an earlier listing would answer for the store
         try:
             data: bytes = self._fs.cat_file(self._path(name), end=max_bytes)

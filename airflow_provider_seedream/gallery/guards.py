@@ -1,0 +1,45 @@
+"""Who may see what, asked of Airflow's own auth manager. Plugin apps are anonymous unless every route guards itself.
+
+The right to read a DAG's XComs is the right to see its images: the page shows what those XComs point to.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
+from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
+from fastapi import Depends, HTTPException, Request
+
+IMAGES_OF_THE_DAG = Depends(requires_access_dag("GET", DagAccessEntity.XCOM))  # of the dag_id in the path
+
+
+class Reader:
+    """The user of a request and what he may read; each DAG is asked for once."""
+
+    def __init__(self, request: Request, user: GetUserDep) -> None:
+        self._request = request
+        self._user = user
+        self._known: dict[str, bool] = {}
+
+    def dag_ids(self, of: set[str]) -> set[str]:
+        """Those of these DAGs that the user may read at all."""
+        manager: Any = get_auth_manager()
+        return of & set(manager.get_authorized_dag_ids(user=self._user, method="GET"))
+
+    def may_read(self, dag_id: str) -> bool:
+        """Whether the user may read the DAG's XComs."""
+        if dag_id not in self._known:
+            self._known[dag_id] = self._ask(dag_id)
+        return self._known[dag_id]
+
+    def _ask(self, dag_id: str) -> bool:
+        guard: Callable[..., None] = requires_access_dag("GET", DagAccessEntity.XCOM, param_dag_id=dag_id)
+        try:
+            guard(self._request, self._user)
+        except HTTPException:
+            return False
+        return True
+
+
+ReaderDep = Annotated[Reader, Depends(Reader)]

@@ -1,0 +1,103 @@
+"""One page of the gallery: newest first, filtered, and honest about how far it looked.
+
+The cost of a page is bounded: so many rows of the database, so many manifests read, however many generations there are.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+
+from airflow_provider_seedream.gallery import rows
+from airflow_provider_seedream.gallery.cards import Card, Entry, MayRead, card_of, entry_of
+from airflow_provider_seedream.gallery.rows import Cursor, Filter, Row
+
+CARDS = 24
+_ROWS_AT_ONCE = 200
+_MAX_ROWS = 2000
+_MAX_MANIFESTS = 240  # a search by prompt reads that many at most
+_READERS = 8
+
+
+@dataclass(slots=True, kw_only=True)
+class Turned:
+    """A page. ``older`` is where the next begins, None at the end; the counts say what was looked at for it."""
+
+    cards: list[Card] = field(default_factory=list)
+    older: Cursor | None = None
+    searched: int = 0
+    unreadable: int = 0
+    back_to: Cursor | None = None
+
+
+def turn_page(
+    wanted: Filter, text: str, *, older_than: Cursor | None, roots: tuple[str, ...], may_read: MayRead, size: int = CARDS
+) -> Turned:
+    """The next page from a point.
+
+    :param text: only generations with this in their prompt. :param may_read: whether the user may read a DAG's XComs.
+    """
+    turned, scan = Turned(), _Scan(wanted, older_than, may_read)
+    entries = scan.entries()
+    with ThreadPoolExecutor(max_workers=_READERS, thread_name_prefix="seedream-gallery") as pool:
+        while chunk := list(islice(entries, size + 1)):
+            for card in pool.map(lambda entry: card_of(entry, roots, may_read), chunk):
+                if len(turned.cards) == size and _matches(card, text):
+                    turned.older = turned.cards[-1].entry.row.cursor
+                    return turned
+                _take(turned, card, text)
+            if turned.searched >= _MAX_MANIFESTS:
+                turned.older = turned.back_to
+                return turned
+    turned.older = scan.stopped_at
+    return turned
+
+
+def beside(card_row: Row, *, newer: bool, may_read: MayRead) -> Entry | None:
+    """The nearest landed generation of the same DAG, before or after."""
+    wanted = Filter(dag_ids=[card_row.place.dag_id])
+    at = card_row.cursor
+    found = rows.page(wanted, limit=50, newer_than=at if newer else None, older_than=None if newer else at)
+    entries = (entry_of(row) for row in found if row.place != card_row.place and may_read(row.place.dag_id))
+    return next((entry for entry in entries if entry and entry.landed), None)
+
+
+class _Scan:
+    """Reads rows in bounded steps. ``stopped_at`` says where it gave up, None when it has seen all."""
+
+    def __init__(self, wanted: Filter, older_than: Cursor | None, may_read: MayRead) -> None:
+        self._wanted = wanted
+        self._may_read = may_read
+        self._landed: set[str] = set()
+        self.stopped_at = older_than
+
+    def entries(self) -> Iterator[Entry]:
+        for _ in range(_MAX_ROWS // _ROWS_AT_ONCE):
+            batch = rows.page(self._wanted, limit=_ROWS_AT_ONCE, older_than=self.stopped_at)
+            yield from self._visible(batch)
+            self.stopped_at = batch[-1].cursor if len(batch) == _ROWS_AT_ONCE else None
+            if self.stopped_at is None:
+                return
+
+    def _visible(self, batch: list[Row]) -> Iterator[Entry]:
+        """Each generation once: a submission that was landed is seen where it landed."""
+        allowed = (entry_of(row) for row in batch if self._may_read(row.place.dag_id))
+        entries = [entry for entry in allowed if entry]
+        self._landed |= {entry.seedream_task_id for entry in entries if entry.landed}
+        open_ones = [entry for entry in entries if not entry.landed and entry.seedream_task_id not in self._landed]
+        if open_ones:
+            runs = {entry.row.cursor.dag_run_id for entry in open_ones}
+            self._landed |= rows.landed_ids(runs, {entry.seedream_task_id for entry in open_ones})
+        yield from (entry for entry in entries if entry.landed or entry.seedream_task_id not in self._landed)
+
+
+def _take(turned: Turned, card: Card, text: str) -> None:
+    turned.searched += 1
+    turned.unreadable += card.manifest is None
+    turned.back_to = card.entry.row.cursor
+    if _matches(card, text):
+        turned.cards.append(card)
+
+
+def _matches(card: Card, text: str) -> bool:
+    return text.casefold() in card.prompt.casefold()

@@ -1,0 +1,70 @@
+"""Renders the pages: Jinja with autoescape, as prompts and file names are untrusted. No data is fetched here."""
+
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from fastapi import Request
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.responses import HTMLResponse
+
+from airflow_provider_seedream import __version__
+from airflow_provider_seedream.gallery.shell import base_path
+from airflow_provider_seedream.places import PREFIX, Place
+
+_HERE = Path(__file__).parent
+_TITLES = {401: "Please log in", 403: "Not yours to see", 404: "Nothing here"}
+_WORDS = {
+    401: "Airflow does not know who you are, or your session has ended.",
+    403: "You may not read the XComs of this DAG, and so not its images.",
+    404: "There is no such page, or no image of that number any more.",
+}
+
+
+def render(request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
+    base, page = base_path(request), _jinja().get_template(template)
+    html = page.render(
+        **values,
+        home=f"{base}/{PREFIX}/",
+        airflow=f"{base}/",
+        static=lambda name: f"{base}/{PREFIX}/static/{name}?{__version__}",
+        address=lambda place, page, number=None: f"{base}/{place.address(page, number)}",
+        task_page=lambda place: f"{base}/{_task_page(place)}",
+        dag_page=lambda dag_id: f"{base}/{PREFIX}/dag/{quote(dag_id, safe='')}",
+        with_query=lambda **query: f"?{urlencode({name: value for name, value in query.items() if value})}",
+    )
+    return HTMLResponse(html, status_code=status, headers={"Cache-Control": "private, no-cache"})
+
+
+def render_error(request: Request, status: int) -> HTMLResponse:
+    shown = status if status in _TITLES else 404
+    return render(request, "error.html", status=status, title=_TITLES[shown], words=_WORDS[shown])
+
+
+@cache
+def _jinja() -> Environment:
+    environment = Environment(loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined)
+    environment.filters.update(instant=_instant, filesize=_size)
+    return environment
+
+
+def _task_page(place: Place) -> str:
+    """Airflow's own page of a task instance."""
+    mapped = "" if place.map_index < 0 else f"/mapped/{place.map_index}"
+    ids = [quote(part, safe="") for part in (place.dag_id, place.run_id, place.task_id)]
+    return f"dags/{ids[0]}/runs/{ids[1]}/tasks/{ids[2]}{mapped}"
+
+
+def _instant(value: datetime | str) -> str:
+    """An instant for people, in UTC."""
+    try:
+        instant = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return ""
+    return f"{instant.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / 1024:,.0f} KiB" if size_bytes < 1024 * 1024 else f"{size_bytes / 1024 / 1024:,.1f} MiB"

@@ -1,0 +1,82 @@
+"""Manifests and images as the gallery may show them: below a root, bounded in size, and what they say they are.
+
+Whatever is in the way is a :class:`CannotShowError` with a sentence for people. Writes nothing, and knows nothing of who asks.
+"""
+
+import logging
+
+from airflow_provider_seedream.exceptions import SeedreamInputError
+from airflow_provider_seedream.gallery.roots import is_bare, is_below
+from airflow_provider_seedream.generations import LandedGeneration
+from airflow_provider_seedream.images import inspect_image
+from airflow_provider_seedream.landing import RESULT_TYPES
+from airflow_provider_seedream.manifest import Manifest, ManifestImage, manifest_file
+from airflow_provider_seedream.storage import Folder
+
+MAX_MANIFEST_BYTES = 256 * 1024  # one of ours is 2 to 10 KB
+MAX_IMAGE_BYTES = 64 * 1024 * 1024  # what landing takes by default
+_log = logging.getLogger(__name__)
+
+
+class CannotShowError(Exception):
+    """Why something cannot be shown, as a sentence."""
+
+
+def read_manifest(landed: LandedGeneration, roots: tuple[str, ...]) -> Manifest:
+    """:raises CannotShowError: when it may not be read, cannot be read, or is not what it should be."""
+    if not roots:
+        raise CannotShowError("Showing images is switched off here.")
+    if not isinstance(landed.manifest, str) or not is_below(landed.manifest, roots):
+        raise CannotShowError("Its folder is none of those that the gallery may read.")
+    folder, _, file = landed.manifest.rpartition("/")
+    try:
+        manifest = Manifest.from_json(_read(folder, file, MAX_MANIFEST_BYTES))
+    except ValueError:
+        raise CannotShowError("Its manifest is not one of ours.") from None
+    if not _is_sound(manifest) or manifest_file(manifest.name) != file or manifest.seedream_task_id != landed.seedream_task_id:
+        raise CannotShowError("Its manifest is not that of this generation.")
+    return manifest
+
+
+def read_image(folder: str, file: str) -> tuple[bytes, str]:
+    """An image's bytes and its media type, by its bytes."""
+    data = _read(folder, file, MAX_IMAGE_BYTES)
+    facts = inspect_image(data)
+    if facts is None or facts.media_type not in RESULT_TYPES:
+        raise CannotShowError("The file is no PNG, JPEG or WebP image.")
+    return data, facts.media_type
+
+
+def _read(folder: str, file: str, max_bytes: int) -> bytes:
+    try:
+        data = Folder(folder).read(file, max_bytes=max_bytes + 1)
+    except SeedreamInputError:
+        raise CannotShowError("Its folder is no storage folder.") from None
+    except Exception as error:  # whatever a store raises
+        _log.warning("The gallery cannot read %s/%s: %s: %s", folder, file, type(error).__name__, error)
+        raise CannotShowError("The storage does not answer, or refuses the web server.") from None
+    if data is None:
+        raise CannotShowError("The file is not in the storage any more.")
+    if len(data) > max_bytes:
+        raise CannotShowError("The file is too large to be shown.")
+    return data
+
+
+def _is_sound(manifest: Manifest) -> bool:
+    """Whether the fields that are shown have the types they should: a folder may be open to others."""
+    return (
+        isinstance(manifest.name, str)
+        and isinstance(manifest.submission, dict | None)
+        and isinstance(manifest.images_requested, int | None)
+        and bool(manifest.images)
+        and all(map(_is_sound_image, manifest.images))
+    )
+
+
+def _is_sound_image(image: ManifestImage) -> bool:
+    numbers = (image.number, image.width, image.height, image.size_bytes)
+    return (
+        is_bare(image.file)
+        and (image.thumbnail is None or is_bare(image.thumbnail))
+        and all(isinstance(number, int) and number > 0 for number in numbers)
+    )

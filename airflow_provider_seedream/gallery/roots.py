@@ -1,0 +1,38 @@
+"""Which folders the gallery may read: the allow-list ``[seedream] gallery_roots``.
+
+A URI in an XCom is user input, and the web server's storage credentials are not the user's. So a URI is compared as text, with its
+connection, and everything a path could mean beyond its letters is refused. An empty list serves no bytes.
+"""
+
+import re
+
+from airflow.providers.common.compat.sdk import conf
+
+_PLAIN = re.compile(r"[^/\\?#\x00-\x1f\x7f]+")
+
+
+def gallery_roots() -> tuple[str, ...]:
+    listed = conf.get("seedream", "gallery_roots", fallback="") or ""
+    return tuple(root.strip().rstrip("/") for root in re.split(r"[,\n]", listed) if root.strip().rstrip("/"))
+
+
+def is_below(uri: str, roots: tuple[str, ...]) -> bool:
+    """Whether a URI names a file below one of the roots, by plain path segments."""
+    return any(_is_below(_without_file(uri), _without_file(root)) for root in roots)
+
+
+def is_bare(name: object) -> bool:
+    """Whether a name is one plain file name."""
+    return isinstance(name, str) and _is_plain(name)
+
+
+def _is_below(uri: str, root: str) -> bool:
+    return uri.startswith(f"{root}/") and all(map(_is_plain, uri.removeprefix(f"{root}/").split("/")))
+
+
+def _is_plain(segment: str) -> bool:
+    return _PLAIN.fullmatch(segment) is not None and segment not in (".", "..") and "::" not in segment
+
+
+def _without_file(uri: str) -> str:
+    return uri.removeprefix("file://") if uri.startswith("file:///") else uri

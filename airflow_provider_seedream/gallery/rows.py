@@ -1,0 +1,135 @@
+"""What the XCom table knows of generations: the one file that speaks to Airflow's database.
+
+A listing reads the XComs of our link (``links.py``), which only our tasks have, newest first, and then those tasks' results by
+primary key. So its cost grows with our own tasks, not with all XComs, and not with the bucket. Decides nothing about who may see what.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self
+
+from airflow.models.xcom import XCOM_RETURN_KEY, XComModel
+from airflow.utils.session import create_session
+from sqlalchemy import Select, and_, select, tuple_
+from sqlalchemy.orm import aliased
+
+from airflow_provider_seedream.links import SeedreamImagesLink
+from airflow_provider_seedream.places import Place
+
+_LINK_KEY = SeedreamImagesLink().xcom_key
+_COLUMNS = ("dag_run_id", "dag_id", "run_id", "task_id", "map_index", "timestamp")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cursor:
+    """A point in the listing, safe in a URL: pages go on from here, whatever has come since."""
+
+    at: datetime
+    dag_run_id: int
+    task_id: str
+    map_index: int
+
+    def __str__(self) -> str:
+        return f"{self.at.isoformat()}~{self.dag_run_id}~{self.map_index}~{self.task_id}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        try:
+            at, run, index, task = text.split("~", 3)
+            instant = datetime.fromisoformat(at)
+            return cls(at=instant, dag_run_id=int(run), map_index=int(index), task_id=task) if instant.tzinfo else None
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """The result of one task instance of ours; ``value`` is user input, as XComs can be edited."""
+
+    place: Place
+    cursor: Cursor
+    value: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which tasks; ``run`` and ``task`` are parts of the ids."""
+
+    dag_ids: Collection[str]
+    run: str = ""
+    task: str = ""
+
+
+def dag_ids() -> set[str]:
+    """The DAGs that ever ran a task of ours."""
+    with create_session(scoped=False) as session:
+        return set(session.scalars(select(XComModel.dag_id).where(XComModel.key == _LINK_KEY).distinct()))
+
+
+def page(wanted: Filter, *, limit: int, older_than: Cursor | None = None, newer_than: Cursor | None = None) -> list[Row]:
+    """The next rows from a point: newest first, or oldest first after ``newer_than``. A task without a result has a None value."""
+    tasks = _tasks(wanted, older_than, newer_than).limit(limit).subquery()
+    result = aliased(XComModel)
+    joined = and_(*(getattr(result, name) == tasks.c[name] for name in ("dag_run_id", "task_id", "map_index")))
+    query = select(tasks, result.value).outerjoin(result, and_(joined, result.key == XCOM_RETURN_KEY))
+    with create_session(scoped=False) as session:
+        found = [_row(row) for row in session.execute(query)]
+    return sorted(found, key=lambda row: _order(row.cursor), reverse=newer_than is None)
+
+
+def find(place: Place) -> Row | None:
+    """The result of one task instance, if it has one."""
+    query = select(*_columns(), XComModel.value).where(
+        XComModel.dag_id == place.dag_id,
+        XComModel.task_id == place.task_id,
+        XComModel.run_id == place.run_id,
+        XComModel.map_index == place.map_index,
+        XComModel.key == XCOM_RETURN_KEY,
+    )
+    with create_session(scoped=False) as session:
+        row = session.execute(query).first()
+        return _row(row) if row else None
+
+
+def landed_ids(dag_run_ids: Collection[int], seedream_task_ids: Collection[str]) -> set[str]:
+    """Which of these generations any task of these runs has landed."""
+    seedream_task_id = XComModel.value["seedream_task_id"].as_string()
+    query = select(seedream_task_id).where(
+        XComModel.dag_run_id.in_(dag_run_ids),
+        XComModel.key == XCOM_RETURN_KEY,
+        seedream_task_id.in_(seedream_task_ids),
+        XComModel.value["manifest"].as_string().is_not(None),
+    )
+    with create_session(scoped=False) as session:
+        return set(session.scalars(query))
+
+
+def _tasks(wanted: Filter, older_than: Cursor | None, newer_than: Cursor | None) -> Select[Any]:
+    order = (XComModel.timestamp, XComModel.dag_run_id, XComModel.task_id, XComModel.map_index)
+    query = select(*_columns()).where(XComModel.key == _LINK_KEY, XComModel.dag_id.in_(wanted.dag_ids))
+    if wanted.run:
+        query = query.where(XComModel.run_id.contains(wanted.run, autoescape=True))
+    if wanted.task:
+        query = query.where(XComModel.task_id.contains(wanted.task, autoescape=True))
+    if older_than:
+        query = query.where(tuple_(*order) < tuple_(*_order(older_than)))
+    if newer_than:
+        query = query.where(tuple_(*order) > tuple_(*_order(newer_than)))
+    return query.order_by(*(order if newer_than else (column.desc() for column in order)))
+
+
+def _columns() -> list[Any]:
+    return [getattr(XComModel, name) for name in _COLUMNS]
+
+
+def _order(cursor: Cursor) -> tuple[datetime, int, str, int]:
+    return cursor.at, cursor.dag_run_id, cursor.task_id, cursor.map_index
+
+
+def _row(row: Any) -> Row:
+    return Row(
+        place=Place(dag_id=row.dag_id, run_id=row.run_id, task_id=row.task_id, map_index=row.map_index),
+        cursor=Cursor(at=row.timestamp, dag_run_id=row.dag_run_id, task_id=row.task_id, map_index=row.map_index),
+        value=XComModel.deserialize_value(row),
+    )

@@ -1,0 +1,43 @@
+"""The page's life inside Airflow's own: where it is mounted, and what a browser gets that comes from outside.
+
+Knows requests and addresses, no data.
+"""
+
+import airflow
+from fastapi import HTTPException, Request
+from packaging.version import Version
+from starlette.responses import RedirectResponse
+
+from airflow_provider_seedream.places import PREFIX
+
+URL_ROUTE = "seedream"
+_HAS_DEEP_LINKS = Version(airflow.__version__) >= Version("3.3.2")  # the address bar then leads to a page within the frame
+SECURITY_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'self'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+}
+
+
+def base_path(request: Request) -> str:
+    """The path that Airflow is served under: empty, or with a leading slash and no trailing one."""
+    return str(request.scope.get("root_path", "")).removesuffix(f"/{PREFIX}")
+
+
+def is_document(request: Request) -> bool:
+    """Whether a browser opens this by itself, not within Airflow's page."""
+    return request.headers.get("Sec-Fetch-Dest") == "document"
+
+
+def into_the_shell(request: Request) -> None:
+    """A dependency of the pages: an address opened by itself goes on within Airflow's page, where that can show it."""
+    if is_document(request) and _HAS_DEEP_LINKS:
+        query = f"?{request.url.query}" if request.url.query else ""
+        location = f"{base_path(request)}/plugin/{URL_ROUTE}{request.url.path}{query}"
+        raise HTTPException(307, headers={"Location": location})
+
+
+def login(request: Request) -> RedirectResponse:
+    """Airflow's page asks who comes, and shows the gallery then."""
+    return RedirectResponse(f"{base_path(request)}/plugin/{URL_ROUTE}", status_code=307)

@@ -1,0 +1,1 @@
+"""What Airflow loads into its processes by the entry point ``airflow.plugins``."""
