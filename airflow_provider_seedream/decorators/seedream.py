@@ -34,7 +34,7 @@ class _GenerateDecoratedOperator(DecoratedOperator, SeedreamGenerateOperator):
     template_fields: Sequence[str] = (*DecoratedOperator.template_fields, *SeedreamGenerateOperator.template_fields)
     custom_operator_name = "@task.seedream"
     overwrite_rtif_after_execution = True  # show what was sent, not that it was to be set
-    returnable: Sequence[str] = SeedreamGenerateOperator.template_fields[:-1]  # the connection is not the function's to choose
+    returnable: Sequence[str] = SeedreamGenerateOperator.template_fields[:-3]  # neither connection nor budgets are the function's
 
     def __init__(self, *, python_callable: Callable[..., Any], **kwargs: Any) -> None:
         if inspect.iscoroutinefunction(python_callable):

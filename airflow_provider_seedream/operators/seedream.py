@@ -32,6 +32,7 @@ from airflow_provider_seedream.sensors.waiting import (
     describe_task,
 )
 from airflow_provider_seedream.storage import check_destination
+from airflow_provider_seedream.spending import check_budget
 from airflow_provider_seedream.submissions import (
     Source,
     Submission,
@@ -64,6 +65,8 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
 
 
 class SeedreamGenerateOperator(WaitingOperator):
+    "max_credits": partial(check_budget, "max_credits"),
+    "max_credits_per_run": partial(check_budget, "max_credits_per_run"),
     """Generates images from a prompt: 10 credits per image [doc], paid at most once per request.
 
     Returns a Generation (dict) for a :class:`~airflow_provider_seedream.sensors.seedream.SeedreamGenerationSensor`, and pushes the
@@ -89,13 +92,15 @@ class SeedreamGenerateOperator(WaitingOperator):
     :param deferrable: wait in the triggerer; Airflow's ``[operators] default_deferrable`` by default.
     :param poke_interval: seconds between looks while waiting; None (default): when the job can be ready, then when a look pays.
     :param timeout: seconds, or a timedelta, that a try may wait: for a turn at the API after 429s, then for the images; one hour.
+    :param max_credits: what this task may spend in this DAG run, all its mapped instances together; None for no limit.
+    :param max_credits_per_run: what all Seedream tasks of this DAG run may spend together in this destination; None for no limit.
     :param on_partial: with ``wait``: fewer images than asked for: ``fail`` (default; those that came are landed) or ``accept``.
     :param max_image_bytes: with ``wait``: larger images are refused; 64 MiB.
     :param settling_seconds: with ``wait``: how long links may follow FINISHED before that is an error; 120 s [seen].
     """
 
     kind: Kind = "generate"
-    template_fields: Sequence[str] = (*_FIELDS, "seedream_conn_id")
+    template_fields: Sequence[str] = (*_FIELDS, "seedream_conn_id", "max_credits", "max_credits_per_run")
     ui_color = "#e8eaf6"
     can_resubmit = True
 
@@ -117,6 +122,8 @@ class SeedreamGenerateOperator(WaitingOperator):
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         poke_interval: timedelta | float | None = None,
         timeout: timedelta | float = DEFAULT_TIMEOUT_SECONDS,
+        max_credits: int | str | None = None,
+        max_credits_per_run: int | str | None = None,
         on_partial: OnPartial = "fail",
         max_image_bytes: int = DEFAULT_MAX_IMAGE_BYTES,
         settling_seconds: timedelta | float = contract.SETTLING_SECONDS,
@@ -138,6 +145,8 @@ class SeedreamGenerateOperator(WaitingOperator):
         self.deferrable = deferrable
         self.look_interval = as_interval(poke_interval)
         self.timeout = as_seconds("timeout", timeout)
+        self.max_credits = max_credits
+        self.max_credits_per_run = max_credits_per_run
         self.on_partial = check_on_partial(on_partial)
         self.max_image_bytes = check_max_image_bytes(max_image_bytes)
         self.settling_seconds = as_seconds("settling_seconds", settling_seconds)
@@ -150,7 +159,8 @@ class SeedreamGenerateOperator(WaitingOperator):
         """Where a wait for a turn goes on. The event says nothing: the time has come."""
         return self._submit(context, started_epoch=started_epoch)
 
-    def _submit(self, context: Context, *, started_epoch: float) -> dict[str, Any]:
+    def _submit(self, context: Context, place: Place) -> dict[str, Any]:
+        from airflow_provider_seedream.budgets import Budget
         from airflow_provider_seedream.ledger import Ledger, Reuse
         from airflow_provider_seedream.operators.submitting import OnUnknownSubmit, Request, Submitter
 
@@ -162,8 +172,17 @@ class SeedreamGenerateOperator(WaitingOperator):
             made_by=describe_task(context),
             reuse=cast(Reuse, self.reuse),
         )
-        submitter = Submitter(hook, Ledger(request.destination), cast(OnUnknownSubmit, self.on_unknown_submit))
-        generation = self._in_turn(partial(submitter.submit, request), started_epoch)
+        ledger = Ledger(request.destination)
+        budget = Budget(
+            ledger,
+            request.made_by,
+            max_credits=check_budget("max_credits", self.max_credits),
+            max_credits_per_run=check_budget("max_credits_per_run", self.max_credits_per_run),
+        )
+        submitter = Submitter(hook, ledger, cast(OnUnknownSubmit, self.on_unknown_submit), budget)
+        if self._must_queue(request, ledger, place):
+            self._ask_for_turn(place, None)
+        generation = self._in_turn(partial(submitter.submit, request), place)
         context["ti"].xcom_push("seedream_task_id", generation.seedream_task_id)
         if self.wait:
             return self.wait_and_land(context, generation, started_epoch=started_epoch)
