@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import airflow.sdk
 import pytest
 from airflow.sdk.definitions._internal.contextmanager import DagContext
 from airflow.sdk.definitions.dag import DAG
@@ -197,6 +198,20 @@ class TestDecorators:
         assert sorted(post.kind for post in world.books.submissions) == ["edit", "edit", "generate", "generate"]
         assert (world.books.credits_charged, world.books.violations) == (40, ())
         assert [len(landed["images"]) for landed in value(outcomes, "at_night")] == [1, 1]
+
+
+class TestPatient:
+    def test_one_run_pays_once_and_lands(self, world: World) -> None:
+        run("example_seedream_patient")
+        assert (world.books.posts, world.books.credits_charged, world.books.violations) == (1, 20, ())
+
+    @pytest.mark.skipif(not hasattr(airflow.sdk, "RetryPolicy"), reason="retry policies came with Airflow 3.3")
+    def test_an_empty_wallet_only_delays_it(self, world: World) -> None:
+        world.emulator.configure(balance_credits=10)
+        runner, submit = Runner(), load("example_seedream_patient").get_task("submit")
+        assert runner.run(submit, until="up_for_retry").steps[-1].report["retry_delay_seconds"] >= 1800
+        world.emulator.configure(balance_credits=100)
+        assert (runner.run(submit).state, world.books.posts) == ("success", 1)
 
 
 def paid_by_somebody_else() -> str:

@@ -23,6 +23,7 @@ from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.manifest import Manifest
 from airflow_provider_seedream.operators.seedream import SeedreamEditOperator, SeedreamGenerateOperator
 from airflow_provider_seedream.provider_info import get_provider_info
+from airflow_provider_seedream.retry_policy import SeedreamRetryPolicy
 from airflow_provider_seedream.sensors.seedream import SeedreamGenerationSensor
 from airflow_provider_seedream.submissions import Submission, build_submission
 
@@ -71,6 +72,11 @@ def decorators() -> None:
 
     draw("watch")
     recolour.expand(colour=["red", "blue"])
+
+
+def retries() -> None:
+    policy = SeedreamRetryPolicy(top_up_delay=timedelta(minutes=10), longest_delay=timedelta(hours=1))
+    SeedreamGenerateOperator(task_id="patient", prompt="a fox", retries=20, retry_policy=policy)
 
 
 def hook() -> None:

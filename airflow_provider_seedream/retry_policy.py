@@ -1,0 +1,69 @@
+"""``SeedreamRetryPolicy`` for Airflow 3.3 and later: when to try again, by what the error says.
+
+Below 3.3 there are no retry policies, and importing this says so: there, the errors' base classes decide, without a timetable.
+"""
+
+from datetime import timedelta
+from random import random
+from typing import Any, Self
+
+from airflow.providers.common.compat.sdk import Context
+
+from airflow_provider_seedream.exceptions import SeedreamInputError
+from airflow_provider_seedream.retrying import Decision, Delays, decide
+
+try:
+    from airflow.sdk import RetryDecision, RetryPolicy
+except ImportError as error:
+    raise ImportError(
+        "SeedreamRetryPolicy needs Airflow 3.3. Below it leave out `retry_policy`: each error ends its task or lets it retry."
+    ) from error
+
+_DEFAULT = Delays()
+
+
+class SeedreamRetryPolicy(RetryPolicy):
+    """Times the retries of a task by the error that ended the last try. Give the task ``retries`` enough for it.
+
+    Only what a retry can change is retried; no retry pays for what is paid already. Errors of others are left to Airflow.
+
+    :param top_up_delay: after a 402, which without a policy ends the task: 30 minutes.
+    :param first_delay: after connection errors, 5xx, failed landings and the like: 30 s, doubled with each try,
+    :param longest_delay: up to 15 minutes. After a 429 the pause is what ``Retry-After`` says.
+    """
+
+    def __init__(
+        self,
+        *,
+        top_up_delay: timedelta = timedelta(seconds=_DEFAULT.top_up_seconds),
+        first_delay: timedelta = timedelta(seconds=_DEFAULT.first_seconds),
+        longest_delay: timedelta = timedelta(seconds=_DEFAULT.longest_seconds),
+    ) -> None:
+        given = {"top_up_delay": top_up_delay, "first_delay": first_delay, "longest_delay": longest_delay}
+        if wrong := [name for name, value in given.items() if not isinstance(value, timedelta) or value <= timedelta()]:
+            raise SeedreamInputError(f"{wrong[0]} must be a timedelta above zero; got {given[wrong[0]]!r}.")
+        self.delays = Delays(
+            top_up_seconds=top_up_delay.total_seconds(),
+            first_seconds=first_delay.total_seconds(),
+            longest_seconds=longest_delay.total_seconds(),
+        )
+
+    def evaluate(self, exception: BaseException, try_number: int, max_tries: int, context: Context | None = None) -> RetryDecision:
+        decision = decide(exception, try_number, self.delays, jitter=random())
+        if decision.action == "default":
+            return RetryDecision.default()
+        reason = f"{type(exception).__name__}: {getattr(exception, 'on_retry', '')}"
+        return _as_airflows(decision, reason)
+
+    def serialize(self) -> dict[str, Any]:
+        return {"top_up": self.delays.top_up_seconds, "first": self.delays.first_seconds, "longest": self.delays.longest_seconds}
+
+    @classmethod
+    def deserialize(cls, data: dict[str, Any]) -> Self:
+        return cls(**{f"{name}_delay": timedelta(seconds=value) for name, value in data.items()})
+
+
+def _as_airflows(decision: Decision, reason: str) -> RetryDecision:
+    if decision.action == "fail":
+        return RetryDecision.fail(reason)
+    return RetryDecision.retry(timedelta(seconds=decision.delay_seconds or 0.0), reason)

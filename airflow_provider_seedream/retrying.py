@@ -1,0 +1,67 @@
+"""Whether a failed task is worth another try, and when: decided from the error's own fields.
+
+A try never pays for what is paid already, so only what it can achieve counts. Pure; the moment's randomness is an argument.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSensorTimeout
+
+from airflow_provider_seedream.exceptions import (
+    SeedreamError,
+    SeedreamGenerationFailedError,
+    SeedreamInsufficientCreditsError,
+    SeedreamRateLimitError,
+)
+
+_FINAL = (AirflowFailException, AirflowSensorTimeout)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delays:
+    """Pauses before another try, in seconds.
+
+    :param top_up_seconds: after a 402: about how often to ask whether somebody has topped the wallet up.
+    :param first_seconds: after the first failure of any other kind; doubled with each further one.
+    :param longest_seconds: where the doubling ends. Results live 24 h [doc], so it must stay far below.
+    """
+
+    top_up_seconds: float = 1800.0
+    first_seconds: float = 30.0
+    longest_seconds: float = 900.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """``default`` leaves it to Airflow; only ``retry`` has a delay."""
+
+    action: Literal["retry", "fail", "default"]
+    delay_seconds: float | None = None
+
+
+def decide(error: BaseException, try_number: int, delays: Delays, *, jitter: float = 0.0) -> Decision:
+    """What to do about an error that ended a try.
+
+    :param try_number: from 1. :param jitter: 0 to 1: up to a quarter is added to a pause, as others wait for the same.
+    """
+    if not isinstance(error, SeedreamError):
+        return Decision(action="default")
+    if _is_final(error):
+        return Decision(action="fail")
+    return Decision(action="retry", delay_seconds=_pause_seconds(error, try_number, delays) * (1 + jitter / 4))
+
+
+def _is_final(error: SeedreamError) -> bool:
+    """Nothing a retry could change. What may have been paid and is not refunded is never submitted again."""
+    unrefunded = isinstance(error, SeedreamGenerationFailedError) and error.paid != "refunded"
+    return unrefunded or isinstance(error, _FINAL)
+
+
+def _pause_seconds(error: SeedreamError, try_number: int, delays: Delays) -> float:
+    if isinstance(error, SeedreamInsufficientCreditsError):
+        return delays.top_up_seconds
+    if isinstance(error, SeedreamRateLimitError) and error.retry_after_seconds is not None:
+        return error.retry_after_seconds
+    doublings = min(max(try_number - 1, 0), 32)  # 2.0**33 is beyond any delay, 2.0**1024 beyond a float
+    return min(delays.first_seconds * 2.0**doublings, delays.longest_seconds)
