@@ -1,0 +1,157 @@
+"""The commands as data: one table, read by Airflow's command line and by ``python -m airflow_provider_seedream``.
+
+Loaded by every ``airflow`` command, so it imports nothing of ours and no Airflow; what a command does is imported when it runs.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
+
+HELP = "Seedream: the wallet, single generations, and what was paid for"
+OUTCOMES = ("intent", "unknown", "submitted", "landed", "partial", "failed", "expired")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Argument:
+    """One argument, in argparse's words."""
+
+    flags: tuple[str, ...]
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """One command.
+
+    :param act: ``module.function`` below this package: takes the parsed arguments, returns the exit code.
+    """
+
+    name: str
+    act: str
+    help: str
+    arguments: tuple[Argument, ...] = field(default=())
+
+
+def _argument(*flags: str, **options: Any) -> Argument:
+    return Argument(flags=flags, options=options)
+
+
+_CONN_ID = _argument("--conn-id", default=DEFAULT_CONN_ID, help=f"the connection; {DEFAULT_CONN_ID} by default")
+_OUTPUT = _argument("-o", "--output", choices=("table", "json"), default="table", help="how to print; table by default")
+_ID = _argument("seedream_task_id", metavar="ID", help="the API's id of the generation")
+_DESTINATION = _argument(
+    "destination", metavar="DESTINATION", help="storage URI of the folder, e.g. s3://aws_default@bucket/watches"
+)
+
+COMMANDS = (
+    Command(name="balance", act="account.balance", help="what the wallet holds", arguments=(_CONN_ID, _OUTPUT)),
+    Command(name="status", act="generation.status", help="how a generation stands", arguments=(_ID, _CONN_ID, _OUTPUT)),
+    Command(
+        name="land",
+        act="generation.land",
+        help="land a paid generation within its 24 h; costs nothing",
+        arguments=(
+            _ID,
+            _DESTINATION,
+            _argument("--name", help="file stem of the images; by default the ledger's, else the ID"),
+            _argument("--timeout", type=float, default=300.0, metavar="SECONDS", help="how long to wait for it; 300 by default"),
+            _CONN_ID,
+            _OUTPUT,
+        ),
+    ),
+    Command(
+        name="ledger",
+        act="books.ledger",
+        help="what was paid in a folder, per run, and what is unknown",
+        arguments=(
+            _DESTINATION,
+            _argument("--outcome", action="append", choices=OUTCOMES, help="only these outcomes; may be repeated"),
+            _argument("--dag-id", help="only this DAG"),
+            _argument("--run-id", help="only this DAG run"),
+            _argument("--task-id", help="only this task"),
+            _argument("--since", metavar="INSTANT", help="only requests from this instant on, ISO 8601"),
+            _argument("--records", action="store_true", help="list every record, not only the unknown ones"),
+            _OUTPUT,
+        ),
+    ),
+    Command(
+        name="resolve",
+        act="resolving.resolve",
+        help="say of a record with an unknown outcome whether it was paid",
+        arguments=(
+            _argument("record", metavar="RECORD", help="URI of the record, as the error and `ledger` name it"),
+            _argument("--paid", metavar="ID", help="it was accepted, and this is its id: the task attaches to it"),
+            _argument("--not-paid", action="store_true", help="it was not accepted: the task may send it again"),
+            _argument("-y", "--yes", action="store_true", help="do not ask"),
+            _CONN_ID,
+            _OUTPUT,
+        ),
+    ),
+    Command(
+        name="price",
+        act="pricing.price",
+        help="what a table of requests would cost, and which of its rows are wrong",
+        arguments=(
+            _argument("table", metavar="TABLE", help="a .jsonl, .csv or .parquet file: path or storage URI"),
+            _argument("--template", metavar="JINJA", help="makes the prompt of each row, as the operator's `template` does"),
+            _OUTPUT,
+        ),
+    ),
+    Command(
+        name="emulator",
+        act="emulating.emulator",
+        help="a local stand-in for the API, until Ctrl-C",
+        arguments=(
+            _argument("--port", type=int, default=0, help="port of the API; 0 (default) takes a free one"),
+            _argument("--fast", action="store_true", help="sub-second jobs, small images, no rate limit"),
+            _argument("--set", action="append", default=[], metavar="NAME=VALUE", help="any other setting; may be repeated"),
+        ),
+    ),
+)
+
+# What scripts may rely on.
+EXIT_CODES = {
+    0: "done",
+    1: "it could not be done: the API or the storage did not play along",
+    2: "the call is wrong: an argument, the connection, the table, or a record that may not be resolved",
+    3: "the generation is not ready yet: try again",
+    130: "interrupted by Ctrl-C",
+}
+
+
+def get_seedream_commands() -> list[Any]:
+    """``airflow seedream ...``, for the provider's ``cli`` key."""
+    from airflow.cli.cli_config import ActionCommand, Arg, GroupCommand
+
+    def action(command: Command) -> Any:
+        arguments = tuple(Arg(argument.flags, **argument.options) for argument in command.arguments)
+        return ActionCommand(name=command.name, help=command.help, func=partial(_run, command.act), args=arguments)
+
+    return [GroupCommand(name="seedream", help=HELP, subcommands=tuple(map(action, COMMANDS)))]
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The same commands for ``python -m airflow_provider_seedream``."""
+    parser = argparse.ArgumentParser(prog="python -m airflow_provider_seedream", description=f"{HELP}.")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        own = commands.add_parser(command.name, help=command.help, description=command.help)
+        own.set_defaults(func=partial(_run, command.act))
+        for argument in command.arguments:
+            own.add_argument(*argument.flags, **argument.options)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = build_parser().parse_args(arguments)
+    options.func(options)
+
+
+def _run(act: str, options: argparse.Namespace) -> None:
+    from airflow_provider_seedream.cli.running import run
+
+    run(act, options)

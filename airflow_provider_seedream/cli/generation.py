@@ -1,0 +1,137 @@
+"""Commands about one generation: how it stands, and the rescue of its images while the API still has them.
+
+Never submits. Waits by the same decisions and lands by the same acts as the sensor; shows no link, as links are credentials.
+"""
+
+import argparse
+import time
+from dataclasses import replace
+from random import random
+
+from airflow_provider_seedream import contract, times
+from airflow_provider_seedream.cli.printing import err, print_facts, print_json, print_lines, print_rows, working
+from airflow_provider_seedream.cli.records import find_record
+from airflow_provider_seedream.exceptions import (
+    SeedreamInputError,
+    SeedreamLedgerError,
+    SeedreamPartialResultError,
+    SeedreamResultsExpiredError,
+)
+from airflow_provider_seedream.generations import Generation, GenerationStatus
+from airflow_provider_seedream.hooks.seedream import SeedreamHook
+from airflow_provider_seedream.ledger import Ledger
+from airflow_provider_seedream.manifest import Manifest, landed_generation
+from airflow_provider_seedream.polling import Rules, Verdict, Watch, decide
+from airflow_provider_seedream.sensors.closing import already_landed, land_generation, note_outcome
+from airflow_provider_seedream.sensors.outcomes import error_from
+from airflow_provider_seedream.sensors.waiting import DEFAULT_MAX_IMAGE_BYTES, DEFAULT_POKE_INTERVAL_SECONDS
+from airflow_provider_seedream.storage import check_destination
+from airflow_provider_seedream.submissions import check_name
+
+NOBODY = dict.fromkeys(("dag_id", "run_id", "task_id", "map_index", "try_number"))
+
+
+def status(options: argparse.Namespace) -> int:
+    now = SeedreamHook(options.conn_id).get_generation(_check_id(options.seedream_task_id))
+    facts = {
+        "seedream_task_id": options.seedream_task_id,
+        "status": now.status,
+        "progress": now.progress,
+        "failure_reason": now.failure_reason,
+        "results": len(now.results),
+        "images_ready": now.images_ready,
+    }
+    (print_json if options.output == "json" else print_facts)(facts)
+    return 0
+
+
+def land(options: argparse.Namespace) -> int:
+    hook = SeedreamHook(options.conn_id)
+    generation = _generation(options)
+    landed = already_landed(generation)
+    if landed is None or _more_came(landed, hook):
+        _wait(generation, hook, seconds=options.timeout)
+        with working("Landing"):
+            by = {**NOBODY, "command": "seedream land"}
+            landed = land_generation(generation, hook, max_image_bytes=DEFAULT_MAX_IMAGE_BYTES, landed_by=by)
+    _show(landed, generation.destination, options.output)
+    if landed.missing_images:
+        raise SeedreamPartialResultError(f"{len(landed.images)} of {landed.images_requested} images came; they are landed.")
+    return 0
+
+
+def _more_came(landed: Manifest, hook: SeedreamHook) -> bool:
+    """Whether images have come that were missing when the generation was landed."""
+    look = hook.look(landed.seedream_task_id) if landed.missing_images else None
+    return isinstance(look, GenerationStatus) and look.images_ready > len(landed.images)
+
+
+def _generation(options: argparse.Namespace) -> Generation:
+    """What the folder's ledger knows of the id, prompt and price included; else the bare id."""
+    destination, name = check_destination(options.destination), check_name(options.name)
+    task_id = _check_id(options.seedream_task_id)
+    ledger = Ledger(destination)
+    try:
+        record = find_record(ledger, task_id)
+    except SeedreamLedgerError as error:  # a rescue goes on without
+        err().print(f"Warning: {error.message} The manifest will lack the prompt.", markup=False)
+        record = None
+    known = ledger.generation(record) if record else _bare(task_id, destination)
+    return replace(known, destination=destination, name=name or known.name)
+
+
+def _bare(task_id: str, destination: str) -> Generation:
+    return Generation(
+        seedream_task_id=task_id,
+        kind=None,
+        created_at=None,
+        num_images=None,
+        credits=None,
+        destination=destination,
+        name=task_id,
+        record=None,
+    )
+
+
+def _wait(generation: Generation, hook: SeedreamHook, *, seconds: float) -> None:
+    """Return when it is done; raise when it ends otherwise."""
+    with working(f"Waiting for {generation.seedream_task_id}"):
+        verdict = _watch(generation, hook, times.now_epoch() + seconds)
+    if verdict.outcome == "done":
+        return
+    error = error_from(verdict, generation, now_epoch=times.now_epoch(), can_resubmit=False)
+    if verdict.outcome == "failed":
+        note_outcome(generation, "failed", refunded=verdict.refunded, detail=verdict.detail)
+    elif isinstance(error, SeedreamResultsExpiredError):
+        note_outcome(generation, "expired")
+    raise error
+
+
+def _watch(generation: Generation, hook: SeedreamHook, deadline_epoch: float) -> Verdict:
+    rules = Rules(
+        num_images=generation.num_images, deadline_epoch=deadline_epoch, poke_interval_seconds=DEFAULT_POKE_INTERVAL_SECONDS
+    )
+    watch = Watch()
+    while True:
+        look = hook.look(generation.seedream_task_id)
+        verdict, watch = decide(look, watch, rules, now_epoch=times.now_epoch(), jitter=random())
+        if verdict.outcome != "wait":
+            return verdict
+        time.sleep(verdict.wait_seconds)
+
+
+def _show(manifest: Manifest, destination: str, output: str) -> None:
+    landed = landed_generation(manifest, destination)
+    if output == "json":
+        print_json(landed.to_dict())
+        return
+    rows = [{"pixels": f"{one.width} x {one.height}", "bytes": one.size_bytes, "type": one.media_type} for one in landed.images]
+    print_rows("Landed", rows)
+    print_lines("Images:", [image.uri for image in landed.images])
+    print_lines(f"Manifest: {landed.manifest}")
+
+
+def _check_id(value: str) -> str:
+    if not contract.is_seedream_task_id(value):
+        raise SeedreamInputError(f"ID must be a seedream task id; got {value[:80]!r}.")
+    return value

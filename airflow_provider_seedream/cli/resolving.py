@@ -1,0 +1,117 @@
+"""The command that settles a record whose outcome is unknown: a person has found out whether it was paid.
+
+Touches nothing else: a record that says what happened is never rewritten, nor one whose request may still be on its way.
+"""
+
+import argparse
+import re
+import sys
+from dataclasses import replace
+
+from airflow_provider_seedream import contract, times
+from airflow_provider_seedream.cli.printing import err, print_facts, print_json
+from airflow_provider_seedream.cli.records import describe, find_record
+from airflow_provider_seedream.exceptions import SeedreamInputError, SeedreamNotFoundError
+from airflow_provider_seedream.hooks.seedream import SeedreamHook
+from airflow_provider_seedream.ledger import Ledger, Outcome, Record, record_file
+
+_RECORD = re.compile(r"(?P<folder>.+)/(?P<file>_seedream/ledger/[0-9a-f]{64}(\.\d+)?\.json)")
+
+
+def resolve(options: argparse.Namespace) -> int:
+    if bool(options.paid) == options.not_paid:
+        raise SeedreamInputError("Say one of --paid ID and --not-paid.")
+    ledger, record = _find(options.record)
+    _check(record)
+    settled = _paid(ledger, record, options) if options.paid else None
+    if settled is None:
+        _check_last(ledger, record)
+    _confirm(record, settled, options)
+    _settle(ledger, record, settled)
+    _show(ledger, settled or record, options)
+    return 0
+
+
+def _find(uri: str) -> tuple[Ledger, Record]:
+    match = _RECORD.fullmatch(uri)
+    if match is None:
+        raise SeedreamInputError(f"RECORD must be the URI of a ledger record (.../_seedream/ledger/<key>.json); got {uri[:200]!r}.")
+    ledger = Ledger(match["folder"])
+    record = ledger.read(match["file"])
+    if record is None:
+        raise SeedreamInputError(f"There is no record {uri}.")
+    return ledger, record
+
+
+def _check(record: Record) -> None:
+    if record.outcome not in ("intent", "unknown"):
+        raise SeedreamInputError(f"Its outcome is known: {record.outcome!r}. Only an unknown one can be resolved.")
+    settles = times.to_epoch(record.settles_at)
+    if record.outcome == "intent" and settles is not None and times.now_epoch() <= settles:
+        raise SeedreamInputError(f"Its request may still be on its way, until {record.settles_at}.")
+
+
+def _paid(ledger: Ledger, record: Record, options: argparse.Namespace) -> Record:
+    """The record with its id. The API must know the id; one whose results are gone is noted as expired."""
+    if not contract.is_seedream_task_id(options.paid):
+        raise SeedreamInputError(f"--paid must be a seedream task id; got {options.paid[:80]!r}.")
+    if other := find_record(ledger, options.paid):
+        raise SeedreamInputError(f"This id belongs to another request: {ledger.uri(other)}.")
+    return replace(
+        record,
+        outcome=_outcome(record, options),
+        seedream_task_id=options.paid,
+        created_at=record.intent_at,
+        detail="resolved by hand: paid",
+        updated_at=times.to_iso(times.now_epoch()),
+    )
+
+
+def _outcome(record: Record, options: argparse.Namespace) -> Outcome:
+    try:
+        SeedreamHook(options.conn_id).get_generation(options.paid)
+    except SeedreamNotFoundError:
+        sent = times.to_epoch(record.intent_at)
+        if sent is not None and times.now_epoch() - sent > contract.RESULTS_LIFETIME_SECONDS:
+            return "expired"
+        raise SeedreamInputError("The API does not know this id.") from None
+    return "submitted"
+
+
+def _check_last(ledger: Ledger, record: Record) -> None:
+    """A record is taken away only when no later attempt stands behind it: the gap would hide that."""
+    if ledger.read(record_file(record.key, record.attempt + 1)):
+        raise SeedreamInputError("A later attempt has been made at this request; this record has to stay.")
+
+
+def _confirm(record: Record, settled: Record | None, options: argparse.Namespace) -> None:
+    err().print(_plan(record, settled), markup=False)
+    if options.yes:
+        return
+    if not sys.stdin.isatty():
+        raise SeedreamInputError("Nothing was changed. Add --yes where nobody can be asked.")
+    if input("Proceed? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise SeedreamInputError("Nothing was changed.")
+
+
+def _plan(record: Record, settled: Record | None) -> str:
+    if settled is None:
+        return f"This removes the record; its task, cleared, sends the request again for {record.credits} credits."
+    then = "its results are gone" if settled.outcome == "expired" else "its task, cleared, attaches to it and pays nothing"
+    return f"This writes that the request became {settled.seedream_task_id} for {record.credits} credits; {then}."
+
+
+def _settle(ledger: Ledger, record: Record, settled: Record | None) -> None:
+    if ledger.read(record.file) != record:
+        raise SeedreamInputError("The record has changed meanwhile; nothing was done.")
+    if settled is None:
+        ledger.free(record)
+    else:
+        ledger.save(settled)
+
+
+def _show(ledger: Ledger, record: Record, options: argparse.Namespace) -> None:
+    facts = describe(record, ledger.uri(record))
+    if options.not_paid:
+        facts |= {"outcome": "removed", "paid": "no"}
+    (print_json if options.output == "json" else print_facts)(facts)

@@ -1,0 +1,44 @@
+"""Runs one command and ends the process: an error of ours is one clear message and an exit code, never a traceback."""
+
+import argparse
+import os
+import sys
+from importlib import import_module
+from typing import NoReturn
+
+from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException
+
+from airflow_provider_seedream.cli.printing import say_error
+from airflow_provider_seedream.exceptions import SeedreamError, SeedreamGenerationTimeoutError, SeedreamInputError
+
+FAILED, WRONG, NOT_READY, INTERRUPTED = 1, 2, 3, 130
+
+
+def run(act: str, options: argparse.Namespace) -> NoReturn:
+    """:param act: ``module.function`` of this package."""
+    # As Airflow's own commands do: connections may come from its database, not only from the environment and secrets backends.
+    os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
+    module, _, name = act.rpartition(".")
+    try:
+        code = getattr(import_module(f"{__package__}.{module}"), name)(options)
+    except AirflowException as error:
+        say_error(_message(error))
+        code = _code(error)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    sys.exit(code)
+
+
+def _code(error: AirflowException) -> int:
+    if isinstance(error, SeedreamGenerationTimeoutError):
+        return NOT_READY
+    return WRONG if isinstance(error, SeedreamInputError | AirflowNotFoundException) else FAILED
+
+
+def _message(error: AirflowException) -> str:
+    """Without what a task's retry would do."""
+    if not isinstance(error, SeedreamError):
+        return str(error)
+    record = f" Record: {error.record}." if error.record else ""
+    paid = f" Paid: {error.paid}." if error.paid != "no" else ""
+    return f"{error.message}{paid}{record}"

@@ -1,0 +1,111 @@
+"""The command line as people start it: a process of its own, under Airflow's and without, and in a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import airflow
+import pytest
+from packaging.version import Version
+
+from airflow_provider_seedream.emulator import Emulator
+from tests.cli.conftest import Buy, run_process
+from tests.unit.values import KEY
+
+OURS = "airflow_provider_seedream"
+NO_CLI_KEY = Version(airflow.__version__) < Version("3.2")
+since_cli_key = pytest.mark.skipif(NO_CLI_KEY, reason="commands of providers came with Airflow 3.2")
+
+
+def in_terminal(*command: str, answer: str = "") -> tuple[int, str]:
+    """A command whose standard streams are a terminal: its exit code and all that was shown."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"}
+    process = subprocess.Popen([sys.executable, "-m", *command], stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+    os.close(theirs)
+    os.write(ours, answer.encode())
+    shown = b""
+    while True:
+        try:
+            shown += os.read(ours, 65536)
+        except OSError:  # the other end is closed
+            break
+    os.close(ours)
+    return process.wait(timeout=60), shown.decode()
+
+
+class TestWithoutAirflows:
+    def test_json_goes_to_stdout_alone(self, emulator: Emulator, buy: Buy, destination: str) -> None:
+        landed = run_process(OURS, "land", buy().seedream_task_id, destination, "--output", "json")
+        assert landed.code == 0
+        assert len(landed.json["images"]) == 1
+        assert KEY not in landed.out + landed.err
+
+    def test_an_error_is_one_message_without_a_traceback(self, emulator: Emulator) -> None:
+        emulator.configure(key="another-key")
+        ended = run_process(OURS, "balance")
+        assert (ended.code, ended.out) == (1, "")
+        assert "401" in ended.err
+        assert KEY not in ended.err
+
+    def test_a_wrong_call_says_how_it_is_called(self) -> None:
+        ended = run_process(OURS, "land")
+        assert ended.code == 2
+        assert "usage: python -m airflow_provider_seedream land" in ended.err
+
+    def test_the_emulator_runs_until_it_is_told_to_stop(self) -> None:
+        command = [sys.executable, "-m", OURS, "emulator", "--fast", "--set", "balance_credits=70"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        greeting = json.loads(process.stdout.readline())
+        try:
+            environment = {**os.environ, "AIRFLOW_CONN_SEEDREAM_DEFAULT": greeting["AIRFLOW_CONN_SEEDREAM_DEFAULT"]}
+            assert run_process(OURS, "balance", "-o", "json", env=environment).json["images"] == 7
+        finally:
+            process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 0
+
+
+@since_cli_key
+class TestUnderAirflows:
+    def test_the_same_command_does_the_same(self, emulator: Emulator, buy: Buy, destination: str) -> None:
+        task_id = buy().seedream_task_id
+        ours = run_process(OURS, "land", task_id, destination, "-o", "json")
+        theirs = run_process("airflow", "seedream", "land", task_id, destination, "-o", "json")
+        assert (theirs.code, theirs.json) == (0, ours.json)
+
+    def test_its_exit_codes_come_through(self, emulator: Emulator) -> None:
+        ended = run_process("airflow", "seedream", "status", "0b8c1f0e-5a63-4b0e-9b0c-2f6f3a1d7c11")
+        assert ended.code == 1
+        assert "Error: " in ended.err
+
+    def test_help_lists_the_commands(self, emulator: Emulator) -> None:
+        ended = run_process("airflow", "seedream", "--help")
+        assert ended.code == 0
+        assert "what was paid in a folder" in ended.out
+
+
+class TestInATerminal:
+    def test_waiting_shows_a_clock_and_the_result_a_table(self, emulator: Emulator, buy: Buy, destination: str) -> None:
+        code, shown = in_terminal(OURS, "land", buy(name="hero").seedream_task_id, destination)
+        assert code == 0
+        assert "Waiting for" in shown
+        assert "Landing" in shown
+        assert "hero_1.png" in shown
+
+    def test_nothing_is_resolved_until_a_person_says_yes(self, emulator: Emulator, buy: Buy, destination: str) -> None:
+        record = Path((buy().record or "").removeprefix("file://"))
+        record.write_text(json.dumps(json.loads(record.read_text()) | {"outcome": "unknown"}))
+        code, shown = in_terminal(OURS, "resolve", f"file://{record}", "--not-paid", answer="n\n")
+        assert code == 2
+        assert "Nothing was changed." in shown
+        assert record.exists()
+        code, shown = in_terminal(OURS, "resolve", f"file://{record}", "--not-paid", answer="y\n")
+        assert code == 0
+        assert not record.exists()

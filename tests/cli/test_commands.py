@@ -1,0 +1,328 @@
+"""What each command says and does, counted at the server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_seedream.emulator import Emulator
+from airflow_provider_seedream.hooks.seedream import SeedreamHook
+from airflow_provider_seedream.sensors.closing import land_generation
+from tests.cli.conftest import Buy, Run
+
+
+def path_of(uri: str) -> Path:
+    return Path(uri.removeprefix("file://"))
+
+
+def changed(uri: str, **fields: object) -> None:
+    """A record as another time or hand has left it."""
+    path_of(uri).write_text(json.dumps(json.loads(path_of(uri).read_text()) | fields))
+
+
+class TestBalance:
+    def test_it_is_the_wallet_in_credits_and_images(self, run: Run) -> None:
+        assert run("balance", "-o", "json").json == {
+            "balance_credits": "100000.00",
+            "images": 10_000,
+            "requests_per_minute": None,
+        }
+
+    def test_people_get_a_table(self, run: Run) -> None:
+        ended = run("balance")
+        assert ended.code == 0
+        assert "100000.00" in ended.out
+
+    def test_a_refused_key_is_one_clear_line(self, run: Run, emulator: Emulator) -> None:
+        emulator.configure(key="another-key")
+        ended = run("balance")
+        assert (ended.code, ended.out) == (1, "")
+        assert ended.err.startswith("Error: ")
+        assert "401" in ended.err
+        assert len(ended.err.splitlines()) == 1
+
+    def test_a_connection_that_is_not_there_is_named(self, run: Run) -> None:
+        ended = run("balance", "--conn-id", "nowhere")
+        assert ended.code == 2
+        assert "nowhere" in ended.err
+
+    def test_a_connection_without_a_key_is_a_wrong_call(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AIRFLOW_CONN_KEYLESS", '{"conn_type": "seedream"}')
+        ended = run("balance", "--conn-id", "keyless")
+        assert ended.code == 2
+        assert "no password" in ended.err
+
+
+class TestStatus:
+    def test_it_says_how_a_generation_stands_and_shows_no_link(self, run: Run, buy: Buy) -> None:
+        task_id = buy(num_images=2).seedream_task_id
+        ended = run("status", task_id, "-o", "json")
+        assert ended.code == 0
+        said = ended.json
+        assert (said["seedream_task_id"], said["status"], said["images_ready"]) == (task_id, "FINISHED", 2)
+        assert "http" not in ended.out
+
+    def test_an_unknown_generation_is_an_error(self, run: Run) -> None:
+        ended = run("status", "0b8c1f0e-5a63-4b0e-9b0c-2f6f3a1d7c11")
+        assert ended.code == 1
+        assert "404" in ended.err
+
+    def test_what_can_be_no_id_is_never_sent(self, run: Run, emulator: Emulator) -> None:
+        assert run("status", "../../account").code == 2
+        assert emulator.books.status_calls == 0
+
+
+class TestLand:
+    def test_a_generation_of_the_ledger_lands_with_its_prompt_and_name(
+        self, run: Run, buy: Buy, destination: str, emulator: Emulator
+    ) -> None:
+        bought = buy(name="hero", num_images=2)
+        landed = run("land", bought.seedream_task_id, destination, "-o", "json").json
+        assert [Path(image["uri"]).name for image in landed["images"]] == ["hero_1.png", "hero_2.png"]
+        manifest = json.loads(path_of(landed["manifest"]).read_text())
+        assert (manifest["submission"]["prompt"], manifest["credits"]) == ("a leather watch", 20)
+        assert manifest["landed_by"]["command"] == "seedream land"
+        assert emulator.books.posts == 1
+
+    def test_the_ledger_is_told(self, run: Run, buy: Buy, destination: str) -> None:
+        run("land", buy().seedream_task_id, destination)
+        [record] = run("ledger", destination, "-o", "json").json["records"]
+        assert record["outcome"] == "landed"
+
+    def test_a_bare_id_lands_anywhere(self, run: Run, buy: Buy, tmp_path: Path) -> None:
+        task_id = buy().seedream_task_id
+        landed = run("land", task_id, f"file://{tmp_path}/rescued", "--name", "found", "-o", "json").json
+        assert [Path(image["uri"]).name for image in landed["images"]] == ["found_1.png"]
+        assert landed["credits"] is None
+
+    def test_a_second_landing_downloads_nothing(self, run: Run, buy: Buy, destination: str, emulator: Emulator) -> None:
+        task_id = buy().seedream_task_id
+        first = run("land", task_id, destination)
+        downloads = emulator.books.downloads
+        second = run("land", task_id, destination)
+        assert (first.code, second.code, first.out) == (0, 0, second.out)
+        assert emulator.books.downloads == downloads
+
+    def test_what_is_not_ready_in_time_can_be_tried_again(self, run: Run, buy: Buy, destination: str, emulator: Emulator) -> None:
+        emulator.configure(seconds_per_image=(60.0, 60.0))
+        ended = run("land", buy().seedream_task_id, destination, "--timeout", "0")
+        assert ended.code == 3
+        assert "Not ready in time." in ended.err
+
+    def test_a_failed_generation_is_said_and_noted(self, run: Run, buy: Buy, destination: str) -> None:
+        ended = run("land", buy("a watch [fail]").seedream_task_id, destination)
+        assert ended.code == 1
+        assert "Paid: refunded." in ended.err
+        assert run("ledger", destination, "-o", "json").json["credits"] == {"yes": 0, "refunded": 10, "unknown": 0}
+
+    def test_results_that_have_expired_are_said_to_be(self, run: Run, buy: Buy, destination: str, emulator: Emulator) -> None:
+        bought = buy()
+        emulator.clock.advance(25 * 3600)
+        changed(bought.record or "", created_at="2026-01-01T00:00:00Z")
+        ended = run("land", bought.seedream_task_id, destination)
+        assert ended.code == 1
+        assert "expired" in ended.err
+
+    def test_fewer_images_than_asked_for_are_shown_and_no_success(self, run: Run, buy: Buy, destination: str) -> None:
+        bought = buy("a watch [partial:1]", num_images=2)
+        land_generation(bought, SeedreamHook(), max_image_bytes=10_000_000, landed_by={})
+        ended = run("land", bought.seedream_task_id, destination)
+        assert ended.code == 1
+        assert "1 of 2 images came" in ended.err
+        assert f"{bought.seedream_task_id}_1.png" in ended.out
+
+    def test_images_that_may_still_come_are_waited_for(self, run: Run, buy: Buy, destination: str) -> None:
+        bought = buy("a watch [partial:1]", num_images=2)
+        assert run("land", bought.seedream_task_id, destination, "--timeout", "0").code == 3
+
+    def test_a_folder_that_is_none_is_a_wrong_call(self, run: Run, buy: Buy) -> None:
+        ended = run("land", buy().seedream_task_id, "relative/folder")
+        assert ended.code == 2
+        assert "absolute" in ended.err
+
+
+class TestLedger:
+    def test_it_adds_up_what_was_paid_by_run_and_outcome(
+        self, run: Run, buy: Buy, lose: Callable[..., str], destination: str
+    ) -> None:
+        run("land", buy(num_images=2).seedream_task_id, destination)
+        buy("another watch", run_id="tuesday")
+        lost = lose(run_id="tuesday")
+        said = run("ledger", destination, "-o", "json").json
+        assert said["credits"] == {"yes": 30, "refunded": 0, "unknown": 10}
+        assert sorted((row["run_id"], row["outcome"], row["paid"], row["requests"], row["credits"]) for row in said["runs"]) == [
+            ("monday", "landed", "yes", 1, 20),
+            ("tuesday", "submitted", "yes", 1, 10),
+            ("tuesday", "unknown", "unknown", 1, 10),
+        ]
+        assert [record["record"] for record in said["records"] if record["paid"] == "unknown"] == [lost]
+
+    def test_people_see_what_needs_them(self, run: Run, buy: Buy, lose: Callable[..., str], destination: str) -> None:
+        paid, lost = buy(), lose()
+        out = run("ledger", destination).out
+        assert "Credits paid: 10, refunded: 0, unknown: 10." in out
+        assert f"To be resolved:\n{lost}\n" in out
+        assert paid.seedream_task_id not in out
+        assert paid.seedream_task_id in run("ledger", destination, "--records").out
+
+    @pytest.mark.parametrize(
+        ("filters", "names"),
+        [
+            (["--run-id", "monday"], ["one"]),
+            (["--outcome", "submitted"], ["two"]),
+            (["--outcome", "submitted", "--outcome", "landed"], ["one", "two"]),
+            (["--dag-id", "watches", "--task-id", "submit"], ["one", "two"]),
+            (["--dag-id", "shoes"], []),
+            (["--since", "2020-01-01T00:00:00Z"], ["one", "two"]),
+            (["--since", "2999-01-01T00:00:00Z"], []),
+        ],
+    )
+    def test_filters_choose(self, run: Run, buy: Buy, destination: str, filters: list[str], names: list[str]) -> None:
+        run("land", buy(name="one").seedream_task_id, destination)
+        buy("another watch", name="two", run_id="tuesday")
+        said = run("ledger", destination, "-o", "json", *filters).json
+        assert sorted(record["name"] for record in said["records"]) == names
+
+    def test_a_record_that_cannot_be_read_is_never_no_record(self, run: Run, buy: Buy, destination: str) -> None:
+        record = buy().record or ""
+        path_of(record).write_text("{")
+        assert run("ledger", destination, "-o", "json").json["unreadable"] == [record]
+        assert "may hide a payment" in run("ledger", destination).out
+
+    def test_a_folder_without_a_ledger_has_no_records(self, run: Run, destination: str) -> None:
+        ended = run("ledger", destination)
+        assert (ended.code, ended.out) == (0, "0 requests. Credits paid: 0, refunded: 0, unknown: 0.\n")
+
+    def test_an_instant_that_is_none_is_a_wrong_call(self, run: Run, destination: str) -> None:
+        assert run("ledger", destination, "--since", "yesterday").code == 2
+
+    def test_it_needs_no_api(self, run: Run, buy: Buy, destination: str, emulator: Emulator) -> None:
+        buy()
+        before = emulator.books.counters()
+        run("ledger", destination)
+        assert emulator.books.counters() == before
+
+
+class TestResolve:
+    def test_a_paid_one_gets_its_id_and_is_attached_to(
+        self, run: Run, buy: Buy, lose: Callable[..., str], destination: str, emulator: Emulator
+    ) -> None:
+        record = lose()
+        task_id = emulator.books.submissions[0].seedream_task_id
+        ended = run("resolve", record, "--paid", task_id, "--yes", "-o", "json")
+        assert (ended.code, ended.json["outcome"], ended.json["seedream_task_id"]) == (0, "submitted", task_id)
+        assert "attaches to it and pays nothing" in ended.err
+        assert buy("a watch [drop-after-accept]").seedream_task_id == task_id
+        assert emulator.books.posts_received == 1
+
+    def test_one_that_was_not_paid_is_freed_with_its_name_and_sent_again(
+        self, run: Run, buy: Buy, lose: Callable[..., str], emulator: Emulator
+    ) -> None:
+        record = lose("[drop*1]", name="hero")
+        ended = run("resolve", record, "--not-paid", "--yes")
+        assert ended.code == 0
+        assert not path_of(record).exists()
+        assert not list(path_of(record).parents[1].glob("names/*"))
+        assert buy("a watch [drop*1]", name="hero").record == record
+        assert (emulator.books.posts_received, emulator.books.posts) == (2, 1)
+
+    def test_an_intent_whose_request_has_ended_is_unknown_too(self, run: Run, lose: Callable[..., str], emulator: Emulator) -> None:
+        record = lose()
+        changed(record, outcome="intent", settles_at="2026-01-01T00:00:00Z")
+        task_id = emulator.books.submissions[0].seedream_task_id
+        assert run("resolve", record, "--paid", task_id, "--yes").code == 0
+
+    def test_an_intent_whose_request_may_be_on_its_way_is_left_alone(self, run: Run, lose: Callable[..., str]) -> None:
+        record = lose()
+        changed(record, outcome="intent", settles_at="2999-01-01T00:00:00Z")
+        ended = run("resolve", record, "--not-paid", "--yes")
+        assert ended.code == 2
+        assert "on its way" in ended.err
+        assert path_of(record).exists()
+
+    def test_a_known_outcome_is_left_alone(self, run: Run, buy: Buy) -> None:
+        record = buy().record or ""
+        before = path_of(record).read_bytes()
+        ended = run("resolve", record, "--not-paid", "--yes")
+        assert ended.code == 2
+        assert "'submitted'" in ended.err
+        assert path_of(record).read_bytes() == before
+
+    def test_an_id_that_the_api_does_not_know_is_refused(self, run: Run, lose: Callable[..., str]) -> None:
+        ended = run("resolve", lose(), "--paid", "0b8c1f0e-5a63-4b0e-9b0c-2f6f3a1d7c11", "--yes")
+        assert ended.code == 2
+        assert "does not know this id" in ended.err
+
+    def test_an_id_of_another_request_is_refused(self, run: Run, buy: Buy, lose: Callable[..., str]) -> None:
+        ended = run("resolve", lose(), "--paid", buy().seedream_task_id, "--yes")
+        assert ended.code == 2
+        assert "belongs to another request" in ended.err
+
+    def test_results_that_are_gone_are_noted_as_expired(self, run: Run, lose: Callable[..., str], emulator: Emulator) -> None:
+        record = lose()
+        changed(record, intent_at="2026-01-01T00:00:00Z")
+        task_id = emulator.books.submissions[0].seedream_task_id
+        emulator.clock.advance(25 * 3600)
+        assert run("resolve", record, "--paid", task_id, "--yes", "-o", "json").json["outcome"] == "expired"
+
+    def test_a_record_with_a_later_attempt_behind_it_stays(self, run: Run, lose: Callable[..., str]) -> None:
+        record = lose()
+        later = record.replace(".json", ".2.json")
+        path_of(later).write_text(path_of(record).read_text())
+        changed(later, attempt=2)
+        assert run("resolve", record, "--not-paid", "--yes").code == 2
+        assert path_of(record).exists()
+
+    @pytest.mark.parametrize("said", [[], ["--paid", "0b8c1f0e", "--not-paid"]])
+    def test_one_of_the_two_has_to_be_said(self, run: Run, lose: Callable[..., str], said: list[str]) -> None:
+        assert run("resolve", lose(), *said).code == 2
+
+    def test_without_yes_and_without_a_terminal_nothing_is_done(
+        self, run: Run, lose: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        record = lose()
+        ended = run("resolve", record, "--not-paid")
+        assert ended.code == 2
+        assert "This removes the record" in ended.err
+        assert path_of(record).exists()
+
+    def test_what_is_no_record_is_said(self, run: Run, destination: str) -> None:
+        assert run("resolve", f"{destination}/hero.json", "--not-paid").code == 2
+        assert run("resolve", f"{destination}/_seedream/ledger/{'a' * 64}.json", "--not-paid").code == 2
+
+
+class TestPrice:
+    TABLE = "prompt,num_images,image_size,images\na watch,2,square_hd,\na strap,,,s3://aws_default@bucket/strap.png\n"
+
+    def test_it_adds_up_a_table_and_asks_nobody(self, run: Run, emulator: Emulator, tmp_path: Path) -> None:
+        (tmp_path / "table.csv").write_text(self.TABLE)
+        said = run("price", f"file://{tmp_path}/table.csv", "-o", "json").json
+        assert said == {"rows": 2, "generate": 1, "edit": 1, "images": 3, "credits": 30, "invalid": 0, "refused": []}
+        assert emulator.books.requests == ()
+
+    def test_a_relative_path_is_the_persons_own(self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "table.jsonl").write_text('{"prompt": "a watch"}\n')
+        monkeypatch.chdir(tmp_path)
+        ended = run("price", "table.jsonl")
+        assert (ended.code, "10" in ended.out) == (0, True)
+
+    def test_rows_that_are_wrong_are_named_by_their_line(self, run: Run, tmp_path: Path) -> None:
+        (tmp_path / "table.jsonl").write_text('{"prompt": "a watch"}\n{"prompt": "a watch", "num_images": 7}\n')
+        ended = run("price", f"{tmp_path}/table.jsonl", "-o", "json")
+        assert (ended.code, ended.json["credits"], ended.json["invalid"]) == (2, 10, 1)
+        [refused] = ended.json["refused"]
+        assert refused["where"] == "line 2 of table.jsonl"
+        assert refused["why"].startswith("num_images must be an integer from 1 to 6")
+
+    def test_a_template_makes_the_prompts(self, run: Run, tmp_path: Path) -> None:
+        (tmp_path / "table.csv").write_text("product\nwatch\n")
+        assert run("price", f"{tmp_path}/table.csv", "--template", "a {{ product }}").code == 0
+        assert run("price", f"{tmp_path}/table.csv", "--template", "a {{ colour }}").code == 2
+
+    def test_a_table_that_is_not_there_is_a_wrong_call(self, run: Run, tmp_path: Path) -> None:
+        ended = run("price", f"{tmp_path}/table.csv")
+        assert ended.code == 2
+        assert "there is no file" in ended.err
