@@ -200,11 +200,10 @@ class Results:
         """The lines of a page by row; none when it was never written."""
         with _storage("read", self._uri(number)):
             data = self._folder.read(self._file(number))
-        lines = (data or b"").decode().split("\n")[:-1]  # splitlines() would split at U+2028 too
-        page = {json.loads(line)["row"]: line for line in lines}
-        if len(page) < len(lines) or any(page_of(row) != number for row in page):
-            raise _error(f"{self._uri(number)} is not as it was written.")
-        return page
+        try:
+            return _page_from(data or b"", number)
+        except (TypeError, LookupError, ValueError):
+            raise _error(f"{self._uri(number)} is not as it was written.") from None
 
     def _collect(self, path: str, expected_rows: int) -> _Totals:
         """All pages as one local file."""
@@ -249,6 +248,14 @@ class Results:
 def page_of(row: int) -> int:
     """Rows and pages count from 1."""
     return (row - 1) // ROWS_PER_PAGE + 1
+
+
+def _page_from(data: bytes, number: int) -> dict[int, str]:
+    lines = data.decode().split("\n")[:-1]  # splitlines() would split at U+2028 too
+    page = {json.loads(line)["row"]: line for line in lines}
+    if len(page) < len(lines) or any(page_of(row) != number for row in page):
+        raise ValueError("a row is there twice, or belongs elsewhere")
+    return page
 
 
 def no_results() -> dict[Status, int]:
