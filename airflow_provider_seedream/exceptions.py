@@ -20,6 +20,7 @@ SeedreamError
   SeedreamPollingError               the API could not be asked for too long                paid           retried, free
   SeedreamLandingError               the images could not be landed                         paid           retried, free
   SeedreamPartialResultError         fewer images came than were asked for                  paid           not retried
+  SeedreamBatchError                 rows of a batch did not land                           see ``paid``   see below
   SeedreamLedgerError                the record cannot be read or written                   see ``paid``   retried
 
 Not retried: the class derives from Airflow's ``AirflowFailException`` or ``AirflowSensorTimeout``. Three depend on who raises them
@@ -77,13 +78,13 @@ class SeedreamInputError(SeedreamError, AirflowFailException, ValueError):
     on_retry = "A retry would be refused again: correct the input."
 
 
-class SeedreamAPIError(SeedreamError):
 class SeedreamBudgetError(SeedreamError, AirflowFailException):
     """The price does not fit into what is left of ``max_credits`` or ``max_credits_per_run``. Nothing was sent."""
 
     on_retry = "A retry would be refused again: raise the budget, then clear the task."
 
 
+class SeedreamAPIError(SeedreamError):
     """The API answered with an error status.
 
     :param status_code: the HTTP status; None where only the trigger saw the answer.
@@ -216,6 +217,13 @@ class SeedreamPartialResultError(SeedreamError, AirflowFailException):
 
     paid = "yes"
     on_retry = 'A retry finds the same images; on_partial="accept" takes them as success.'
+
+
+class SeedreamBatchError(SeedreamError):
+    """Rows of a batch did not land: its table of results says which, and what was paid for each."""
+
+    paid = "yes"
+    on_retry = "A retry lands for free what is paid for, and pays only for rows that were refunded or never sent."
 
 
 class SeedreamLedgerError(SeedreamError):

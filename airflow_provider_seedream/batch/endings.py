@@ -1,0 +1,66 @@
+"""How a row ended, as a line of the results: one table from errors to statuses. Pure."""
+
+from typing import Any
+
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSensorTimeout
+
+from airflow_provider_seedream.batch.progress import InFlight
+from airflow_provider_seedream.batch.results import RowResult, Status
+from airflow_provider_seedream.exceptions import (
+    SeedreamAmbiguousSubmissionError,
+    SeedreamBudgetError,
+    SeedreamError,
+    SeedreamInputError,
+    SeedreamModerationError,
+    SeedreamResultsExpiredError,
+)
+from airflow_provider_seedream.manifest import Manifest, landed_generation
+
+_STATUSES: dict[type[SeedreamError], Status] = {
+    SeedreamInputError: "invalid",
+    SeedreamBudgetError: "skipped_budget",
+    SeedreamAmbiguousSubmissionError: "unknown",
+    SeedreamModerationError: "moderated",
+    SeedreamResultsExpiredError: "expired",
+}
+
+
+def landed_row(entry: InFlight, manifest: Manifest) -> RowResult:
+    """A row whose images lie in storage, all of them or some."""
+    landed = landed_generation(manifest, entry.generation.destination)
+    came = f"{len(landed.images)} of {manifest.images_requested} images came"
+    return RowResult(
+        row=entry.number,
+        status="partial" if manifest.missing_images else "landed",
+        name=entry.generation.name,
+        seedream_task_id=entry.generation.seedream_task_id,
+        credits=entry.credits,
+        paid="yes",
+        images=tuple(image.uri for image in landed.images),
+        manifest=landed.manifest,
+        detail=came if manifest.missing_images else None,
+        columns=entry.columns,
+    )
+
+
+def ended_row(number: int, error: SeedreamError, *, name: str | None, price: int, columns: dict[str, Any]) -> RowResult:
+    """A row that landed nothing.
+
+    :param price: in credits; charged unless the error says otherwise.
+    """
+    status: Status = next((status for cls, status in _STATUSES.items() if isinstance(error, cls)), "failed")
+    return RowResult(
+        row=number,
+        status=status,
+        name=name,
+        seedream_task_id=error.seedream_task_id,
+        credits=price if error.paid in ("yes", "unknown") else 0,
+        paid=error.paid,
+        detail=error.message,
+        columns=columns,
+    )
+
+
+def is_final(error: SeedreamError) -> bool:
+    """Whether a retry would meet the same error."""
+    return isinstance(error, AirflowFailException | AirflowSensorTimeout)

@@ -1,0 +1,83 @@
+"""What a batch knows between two waves: what is in flight, and how far it came. Plain JSON, so that it survives a deferral.
+
+Pure. What was paid is in the ledger, what ended is in the pages of results; neither is repeated here.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+from airflow_provider_seedream import times
+from airflow_provider_seedream.generations import Generation
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InFlight:
+    """A row whose generation is paid and not landed.
+
+    :param columns: the row as it was given, for the results.
+    :param credits: what this row pays; 0 when it shares the generation of an equal row.
+    :param is_new: whether it was submitted just now, so that nothing of it can lie in storage.
+    :param due_epoch: when to look at it. :param deadline_epoch: when it is late. :param created_epoch: when it was submitted.
+    :param landings: how often landing it has failed.
+    """
+
+    number: int
+    columns: dict[str, Any]
+    generation: Generation
+    credits: int
+    is_new: bool
+    due_epoch: float
+    deadline_epoch: float
+    landings: int = 0
+    watch: dict[str, float | None] = field(default_factory=dict)
+
+    def for_trigger(self) -> list[Any]:
+        """What looking at it needs, as short as can be: it lies in the database for each generation in flight."""
+        known = self.generation
+        created_epoch = times.to_epoch(known.created_at)
+        looks = [known.seedream_task_id, self.due_epoch, self.deadline_epoch, known.num_images]
+        return [*looks, known.image_size, known.kind, created_epoch]
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> Self:
+        return cls(**{**value, "generation": Generation.from_dict(value["generation"])})
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "generation": self.generation.to_dict()}
+
+
+@dataclass(slots=True, kw_only=True)
+class Progress:
+    """How far a try came.
+
+    :param cursor: rows 1 to here are in flight or have ended.
+    :param digest: sha256 of those rows: a table that is changed in the middle is noticed.
+    :param results: the state of the pages of results.
+    :param unlanded: rows that are paid and could not be landed. :param retryable: rows that a retry may bring further.
+    """
+
+    started_epoch: float
+    rows: int
+    cursor: int = 0
+    digest: str = ""
+    in_flight: dict[int, InFlight] = field(default_factory=dict)
+    results: dict[str, Any] = field(default_factory=dict)
+    unlanded: int = 0
+    retryable: int = 0
+
+    def to_json(self) -> bytes:
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        fields["in_flight"] = [entry.to_dict() for entry in self.in_flight.values()]
+        return json.dumps({"schema_version": SCHEMA_VERSION, **fields}).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Self:
+        """:raises ValueError: when it is none, or of another schema."""
+        fields = json.loads(data)
+        if not isinstance(fields, dict) or fields.pop("schema_version", None) != SCHEMA_VERSION:
+            raise ValueError(f"no progress of schema version {SCHEMA_VERSION}")
+        entries = map(InFlight.from_dict, fields.pop("in_flight"))
+        return cls(in_flight={entry.number: entry for entry in entries}, **fields)

@@ -1,0 +1,96 @@
+"""Attending to one generation in flight: look at it, and land it when it is done. Runs in the threads of a batch.
+
+Decides nothing by itself: a look is judged by the decision core, an image is landed as the sensor lands it.
+"""
+
+from dataclasses import dataclass, replace
+from random import random
+from typing import Any
+
+from airflow_provider_seedream import times
+from airflow_provider_seedream.batch.progress import InFlight
+from airflow_provider_seedream.durations import SEEN
+from airflow_provider_seedream.exceptions import SeedreamAuthenticationError, SeedreamError, SeedreamLandingError
+from airflow_provider_seedream.generations import GenerationStatus
+from airflow_provider_seedream.hooks.seedream import SeedreamHook
+from airflow_provider_seedream.manifest import Manifest
+from airflow_provider_seedream.polling import Rules, Watch, decide, first_poll_seconds, learn
+from airflow_provider_seedream.sensors import closing
+
+MAX_LANDINGS = 3  # a storage or a host that stumbles; more than that is for a retry of the task
+LAND_AGAIN_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attended:
+    """What came of it: a manifest, an error that ends the row in this try, or neither: look again when the entry is due."""
+
+    entry: InFlight
+    manifest: Manifest | None = None
+    error: SeedreamError | None = None
+
+
+class Attendant:
+    """Looks at generations and lands them, each call for itself.
+
+    :param rules: how long may be waited; the deadline and the number of images are each entry's own.
+    :param landed_by: who lands: ids of the task instance.
+    """
+
+    def __init__(self, hook: SeedreamHook, rules: Rules, *, max_image_bytes: int, landed_by: dict[str, Any]) -> None:
+        self._hook = hook
+        self._rules = rules
+        self._max_image_bytes = max_image_bytes
+        self._landed_by = landed_by
+
+    def attend(self, entry: InFlight) -> Attended:
+        """:raises SeedreamAuthenticationError: the key does not work: for no other generation either."""
+        try:
+            if manifest := self._landed_before(entry):
+                return Attended(entry=entry, manifest=manifest)
+            return self._look(entry)
+        except SeedreamAuthenticationError:
+            raise
+        except SeedreamLandingError as error:
+            return self._stumbled(entry, error)
+        except SeedreamError as error:
+            return Attended(entry=entry, error=error)
+
+    def first_look_epoch(self, entry: InFlight, now: float) -> float:
+        """When a generation that was submitted just now can be ready."""
+        return now + first_poll_seconds(self.rules_of(entry), now_epoch=now, seen=SEEN)
+
+    def rules_of(self, entry: InFlight) -> Rules:
+        generation = entry.generation
+        return replace(
+            self._rules,
+            num_images=generation.num_images,
+            image_size=generation.image_size,
+            kind=generation.kind,
+            created_epoch=times.to_epoch(generation.created_at),
+            deadline_epoch=entry.deadline_epoch,
+        )
+
+    def _landed_before(self, entry: InFlight) -> Manifest | None:
+        manifest = None if entry.is_new else closing.already_landed(entry.generation)
+        return manifest if manifest and not manifest.missing_images else None
+
+    def _look(self, entry: InFlight) -> Attended:
+        generation, rules = entry.generation, self.rules_of(entry)
+        look, now = self._hook.look(generation.seedream_task_id), times.now_epoch()
+        verdict, watch = decide(look, Watch(**entry.watch), rules, now_epoch=now, jitter=random(), seen=SEEN)  # type: ignore[arg-type]
+        learn(verdict, watch, rules, now_epoch=now, seen=SEEN)
+        if verdict.outcome == "wait":
+            return Attended(entry=replace(entry, watch=watch.instants(), due_epoch=now + verdict.wait_seconds))
+        if verdict.outcome != "done" or not isinstance(look, GenerationStatus):
+            error = closing.close_unlanded(generation, verdict, can_resubmit=True)
+            if isinstance(error, SeedreamAuthenticationError):
+                raise error
+            return Attended(entry=entry, error=error)
+        limit, by = self._max_image_bytes, self._landed_by
+        manifest = closing.land_generation(generation, self._hook, max_image_bytes=limit, landed_by=by, status=look)
+        return Attended(entry=entry, manifest=manifest)
+
+    def _stumbled(self, entry: InFlight, error: SeedreamLandingError) -> Attended:
+        again = replace(entry, landings=entry.landings + 1, due_epoch=times.now_epoch() + LAND_AGAIN_SECONDS)
+        return Attended(entry=again, error=error if again.landings >= MAX_LANDINGS else None)

@@ -1,0 +1,268 @@
+"""The loop of a batch: submit what the rate, the flight and the budget allow, attend to what is in flight, and say when to go on.
+
+One POST at a time, so that a kill leaves at most one row unknown; looking and landing happen in a few threads beside it. Nothing is
+remembered here that the ledger, the progress or the pages of results do not hold.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+
+from airflow_provider_seedream import times
+from airflow_provider_seedream.batch.endings import ended_row, is_final, landed_row
+from airflow_provider_seedream.batch.progress import InFlight, Progress
+from airflow_provider_seedream.batch.results import Results, RowResult
+from airflow_provider_seedream.batch.rows import Row
+from airflow_provider_seedream.batch.upcoming import RefusedRow
+from airflow_provider_seedream.exceptions import (
+    SeedreamAmbiguousSubmissionError,
+    SeedreamAuthenticationError,
+    SeedreamBatchError,
+    SeedreamConnectionError,
+    SeedreamError,
+    SeedreamInsufficientCreditsError,
+    SeedreamLedgerError,
+    SeedreamRateLimitError,
+)
+from airflow_provider_seedream.operators.attending import Attendant, Attended
+from airflow_provider_seedream.operators.submitting import Request, Submitted, Submitter
+from airflow_provider_seedream.pacing import Pacer, whose_turn
+
+PARALLEL_LANDINGS = 4  # each holds up to three images in memory
+SHORT_WAIT_SECONDS = 5.0  # not worth a deferral, which costs a task process
+UNREACHABLE_SECONDS = 30.0  # between two tries to reach an API that does not answer,
+MAX_UNREACHABLE_SECONDS = 1800.0  # for so long
+MAX_UNKNOWN_IN_A_ROW = 3  # an API that takes POSTs without answering them may be charging for each
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """What bounds a batch.
+
+    :param pacer: the connection's share of the rate limit. :param counts_looks: whether status calls count toward it.
+    :param max_in_flight: generations at once. :param timeout_seconds: how long one may take.
+    """
+
+    pacer: Pacer
+    counts_looks: bool
+    max_in_flight: int
+    timeout_seconds: float
+
+
+class Waves:
+    """Works a table off.
+
+    :param rows: the rows not begun yet, each with the digest of the table up to it.
+    :param request: makes the request of a row; reads the sources of an edit.
+    """
+
+    def __init__(
+        self,
+        progress: Progress,
+        rows: Iterator[tuple[Row | RefusedRow, str]],
+        *,
+        request: Callable[[Row], Request],
+        submitter: Submitter,
+        attendant: Attendant,
+        results: Results,
+        pace: Pace,
+    ) -> None:
+        self.progress = progress
+        self._rows = rows
+        self._request = request
+        self._submitter = submitter
+        self._attendant = attendant
+        self.results = results
+        self._pace = pace
+        self._next = next(rows, None)
+        self._prepared: Request | None = None  # of the next row
+        self._must_pay = False  # whether the ledger was asked about it
+        self._attending: dict[Future[Attended], int] = {}
+        self._hold_epoch = 0.0
+        self._unreachable_epoch: float | None = None
+        self._unknown_in_a_row = 0
+        self.halted_by: SeedreamError | None = None
+        self.unsent = 0
+
+    def run(self) -> float | None:
+        """Work until there is nothing to do for a while: how many seconds. None: every row has ended, or was not sent after a halt.
+
+        :raises SeedreamAuthenticationError: the key does not work. :raises SeedreamLedgerError: the storage does not answer.
+        """
+        with ThreadPoolExecutor(max_workers=PARALLEL_LANDINGS, thread_name_prefix="seedream-batch") as pool:
+            while self._collect():
+                now = times.now_epoch()
+                self._attend_due(pool, now)
+                if self._advance(now):
+                    continue
+                idle = max(0.0, self._idle_until(now) - now)
+                if not self._attending and idle > SHORT_WAIT_SECONDS:
+                    return idle
+                self._rest(idle)
+        return None
+
+    def pause(self) -> Progress:
+        """What another process needs to go on."""
+        self.results.flush()
+        self.progress.results = self.results.state()
+        return self.progress
+
+    def next_post_epoch(self, now: float) -> float | None:
+        """When a row may be submitted; None when none is left, or when only a landing makes room."""
+        if self._next is None or len(self.progress.in_flight) >= self._pace.max_in_flight:
+            return None
+        return max(self._hold_epoch, self._pace.pacer.turn_epoch(now))
+
+    def _rest(self, seconds: float) -> None:
+        if self._attending:
+            wait(self._attending, timeout=min(seconds, 1.0), return_when=FIRST_COMPLETED)
+        else:
+            time.sleep(seconds)
+
+    def _idle_until(self, now: float) -> float:
+        """When something can be done next."""
+        attended = set(self._attending.values())
+        due = [entry.due_epoch for number, entry in self.progress.in_flight.items() if number not in attended]
+        look = max(min(due), self._look_turn_epoch(now)) if due and len(attended) < PARALLEL_LANDINGS else math.inf
+        post = self.next_post_epoch(now)
+        return min(look, math.inf if post is None else post)
+
+    def _look_turn_epoch(self, now: float) -> float:
+        return self._pace.pacer.turn_epoch(now) if self._pace.counts_looks else now
+
+    def _advance(self, now: float) -> bool:
+        """Do what can be done for the next row. False: nothing, now."""
+        if self._next is None or len(self.progress.in_flight) >= self._pace.max_in_flight or now < self._hold_epoch:
+            return False
+        row = self._next[0]
+        if isinstance(row, RefusedRow):
+            return self._end(RowResult(row=row.number, status="invalid", detail=row.error.message, columns=row.columns))
+        try:
+            return self._begin(row, now)
+        except (SeedreamAuthenticationError, SeedreamLedgerError):
+            raise
+        except SeedreamRateLimitError as error:
+            _log.info("The API limits the rate; going on when it allows.")
+            self._pace.pacer.throttled(times.now_epoch(), retry_after_seconds=error.retry_after_seconds, granted_epoch=now)
+        except SeedreamConnectionError as error:
+            self._hold(error, now)
+        except SeedreamInsufficientCreditsError as error:
+            self.halted_by = error
+        except SeedreamError as error:
+            self._refused(row, error)
+        return True
+
+    def _begin(self, row: Row, now: float) -> bool:
+        self._prepared = request = self._prepared or self._request(row)
+        if self.halted_by is None and self._pace.pacer.turn_epoch(now) <= now:
+            return self._submit(row, request, now)
+        if not self._must_pay:
+            if found := self._submitter.find(request):
+                return self._fly(row, found)
+            self._must_pay = True
+        if self.halted_by is None:
+            return False
+        self.unsent += 1
+        return self._pass()
+
+    def _submit(self, row: Row, request: Request, now: float) -> bool:
+        posts = self._submitter.posts
+        try:
+            submitted = self._submitter.submit_row(request)
+        except SeedreamAmbiguousSubmissionError:
+            self._unknown_in_a_row += self._submitter.posts > posts
+            raise
+        finally:
+            if self._submitter.posts > posts:
+                self._pace.pacer.take(now)
+        self._unreachable_epoch, self._unknown_in_a_row = None, 0
+        return self._fly(row, submitted)
+
+    def _hold(self, error: SeedreamConnectionError, now: float) -> None:
+        """Nothing was sent: try again a little later, for a while."""
+        self._unreachable_epoch = self._unreachable_epoch or now
+        self._hold_epoch = now + UNREACHABLE_SECONDS
+        if now - self._unreachable_epoch > MAX_UNREACHABLE_SECONDS:
+            self.halted_by = error
+
+    def _refused(self, row: Row, error: SeedreamError) -> bool:
+        if self._unknown_in_a_row >= MAX_UNKNOWN_IN_A_ROW:
+            many = f"The outcomes of {self._unknown_in_a_row} POSTs in a row are unknown, so no more are sent."
+            self.halted_by = SeedreamBatchError(f"{many} Last: {error.message}", paid="unknown")
+        return self._end(ended_row(row.number, error, name=row.name, price=row.credits, columns=row.columns()), error)
+
+    def _fly(self, row: Row, found: Submitted) -> bool:
+        now, generation = times.now_epoch(), found.generation
+        entry = InFlight(
+            number=row.number,
+            columns=row.columns(),
+            generation=generation,
+            credits=0 if found.is_shared else row.credits,
+            is_new=found.is_new,
+            due_epoch=now,
+            deadline_epoch=now + self._pace.timeout_seconds,
+        )
+        if found.is_new:
+            entry = replace(entry, due_epoch=self._attendant.first_look_epoch(entry, now))
+        self.progress.in_flight[row.number] = entry
+        return self._pass()
+
+    def _end(self, result: RowResult, error: SeedreamError | None = None) -> bool:
+        """A row that never was in flight has ended."""
+        self._note(result, error)
+        return self._pass()
+
+    def _pass(self) -> bool:
+        """Go on to the next row."""
+        if self._next:
+            self.progress.cursor, self.progress.digest = self._next[0].number, self._next[1]
+        self._prepared, self._must_pay = None, False
+        self._next = next(self._rows, None)
+        return True
+
+    def _note(self, result: RowResult, error: SeedreamError | None) -> None:
+        self.results.add(result)
+        if error:
+            _log.warning("Row %d: %s", result.row, error)
+            self.progress.unlanded += result.status == "failed" and result.paid == "yes"
+            self.progress.retryable += not is_final(error)
+
+    def _attend_due(self, pool: ThreadPoolExecutor, now: float) -> None:
+        attended = set(self._attending.values())
+        due = [entry for entry in self.progress.in_flight.values() if entry.due_epoch <= now and entry.number not in attended]
+        for entry in sorted(due, key=lambda entry: entry.due_epoch)[: PARALLEL_LANDINGS - len(attended)]:
+            if self._pace.counts_looks and not self._takes_look_turn(entry, now):
+                return
+            self._attending[pool.submit(self._attendant.attend, entry)] = entry.number
+
+    def _takes_look_turn(self, entry: InFlight, now: float) -> bool:
+        """Where looks count toward the rate limit: submissions come first, but no paid image may wait until it expires."""
+        turn = whose_turn(submit_epoch=self.next_post_epoch(now), look_epoch=entry.due_epoch, now_epoch=now)
+        if turn != "look" or self._look_turn_epoch(now) > now:
+            return False
+        self._pace.pacer.take(now)
+        return True
+
+    def _collect(self) -> bool:
+        """Take what the threads have done. False: every row has ended."""
+        for future in [future for future in self._attending if future.done()]:
+            number, attended = self._attending.pop(future), future.result()
+            self.progress.in_flight[number] = attended.entry
+            if result := _result(attended):
+                del self.progress.in_flight[number]
+                self._note(result, attended.error)
+        return bool(self._next or self.progress.in_flight)
+
+
+def _result(attended: Attended) -> RowResult | None:
+    entry = attended.entry
+    if attended.manifest:
+        return landed_row(entry, attended.manifest)
+    if attended.error:
+        name = entry.generation.name
+        return ended_row(entry.number, attended.error, name=name, price=entry.credits, columns=entry.columns)
+    return None

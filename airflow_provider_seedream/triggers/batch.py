@@ -1,0 +1,120 @@
+"""The batch's trigger: looks at everything in flight, and wakes the worker when there is enough to do.
+
+GETs only, so two copies of it are harmless. Holds ids and numbers; never reaches landing or the ledger, never raises.
+"""
+
+import asyncio
+import math
+import random
+from collections.abc import AsyncIterator
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_provider_seedream import times
+from airflow_provider_seedream.durations import SEEN
+from airflow_provider_seedream.polling import Rules, Watch, decide, learn
+from airflow_provider_seedream.triggers.clients import status_client
+
+EVENT_VERSION = 1
+PATIENCE_SECONDS = 30.0  # what is ready waits this long for company: each wake-up costs a task process
+
+
+class SeedreamBatchTrigger(BaseTrigger):
+    """Waits until rows can be submitted again, or generations have ended.
+
+    :param seedream_conn_id: the connection.
+    :param in_flight: one list for each generation: seedream_task_id, due_epoch, deadline_epoch, num_images, image_size, kind,
+        created_epoch; at most ``max_in_flight``.
+    :param wake_epoch: when the worker wants to go on in any case; None: only when generations have ended.
+    :param not_before_epoch: no event before that (apache/airflow#66374).
+    :param poke_interval: seconds between looks at one generation; None: when a look pays.
+    :param settling_seconds: how long links may follow FINISHED. :param outage_seconds: how long the API may be unreachable.
+    """
+
+    def __init__(
+        self,
+        *,
+        seedream_conn_id: str,
+        in_flight: list[list[Any]],
+        wake_epoch: float | None,
+        not_before_epoch: float,
+        poke_interval: float | None,
+        settling_seconds: float,
+        outage_seconds: float,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.seedream_conn_id = seedream_conn_id
+        self.in_flight = in_flight
+        self.wake_epoch = wake_epoch
+        self.not_before_epoch = not_before_epoch
+        self.poke_interval = poke_interval
+        self.settling_seconds = settling_seconds
+        self.outage_seconds = outage_seconds
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return (
+            f"{type(self).__module__}.{type(self).__qualname__}",
+            {
+                "seedream_conn_id": self.seedream_conn_id,
+                "in_flight": self.in_flight,
+                "wake_epoch": self.wake_epoch,
+                "not_before_epoch": self.not_before_epoch,
+                "poke_interval": self.poke_interval,
+                "settling_seconds": self.settling_seconds,
+                "outage_seconds": self.outage_seconds,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        ended: list[int] = []
+        try:
+            await self._watch(ended)
+        except Exception:  # a raise would lose what the trigger knows
+            self.log.exception("The generations in flight cannot be watched; the worker looks at them itself.")
+        await asyncio.sleep(self.not_before_epoch - times.now_epoch())
+        yield TriggerEvent({"schema_version": EVENT_VERSION, "ended": sorted(ended)})
+
+    async def _watch(self, ended: list[int]) -> None:
+        """Fill in the positions of what has ended, until the worker should go on."""
+        async with status_client(self.seedream_conn_id) as client:
+            watched = [_Watched(position, waiting, self) for position, waiting in enumerate(self.in_flight)]
+            wake_epoch = math.inf if self.wake_epoch is None else self.wake_epoch
+            while watched and (now := times.now_epoch()) < wake_epoch:
+                await asyncio.sleep(min(wake_epoch, *(one.due_epoch for one in watched)) - now)
+                await asyncio.gather(*(one.look(client) for one in watched if one.due_epoch <= times.now_epoch()))
+                over = [one.position for one in watched if one.has_ended]
+                if over and not ended:
+                    wake_epoch = min(wake_epoch, times.now_epoch() + PATIENCE_SECONDS)
+                ended += over
+                watched = [one for one in watched if not one.has_ended]
+            if not self.in_flight:
+                await asyncio.sleep(wake_epoch - times.now_epoch())
+
+
+class _Watched:
+    """One generation in flight."""
+
+    def __init__(self, position: int, waiting: list[Any], trigger: SeedreamBatchTrigger) -> None:
+        self.position = position
+        self.seedream_task_id, self.due_epoch, deadline_epoch, num_images, image_size, kind, created_epoch = waiting
+        self.has_ended = False
+        self._watch = Watch()
+        self._rules = Rules(
+            deadline_epoch=deadline_epoch,
+            poke_interval_seconds=trigger.poke_interval,
+            num_images=num_images,
+            image_size=image_size,
+            kind=kind,
+            created_epoch=created_epoch,
+            settling_seconds=trigger.settling_seconds,
+            outage_seconds=trigger.outage_seconds,
+        )
+
+    async def look(self, client: Any) -> None:
+        look = await client.look(self.seedream_task_id)
+        now = times.now_epoch()
+        verdict, self._watch = decide(look, self._watch, self._rules, now_epoch=now, jitter=random.random(), seen=SEEN)
+        learn(verdict, self._watch, self._rules, now_epoch=now, seen=SEEN)
+        self.has_ended = verdict.outcome != "wait"
+        self.due_epoch = now + verdict.wait_seconds
