@@ -171,15 +171,14 @@ class Ledger:
         What it holds goes first: whoever waits for the claim reserves it again.
         """
         if self.read(record.file) != record:
-            return
             self.withdraw_spending(record.spending)
+            return
         try:
             self.release(record)
         finally:
             if self.read(record_file(record.key, record.attempt + 1)) is None:  # a gap would hide the attempts behind it
                 self._try(lambda: self.folder.delete(record.file), "delete", record.file)
 
-    def reserve_name(self, stem: str, key: str) -> bool:
     def release(self, record: Record) -> None:
         """Give back what an attempt holds that bought nothing, or whose price came back: its share of the budget, its name."""
         try:
@@ -187,6 +186,7 @@ class Ledger:
         finally:
             self.release_name(record)
 
+    def reserve_name(self, stem: str, key: str) -> bool:
         """Give a chosen name to one request. False: another one has it."""
         file = f"{NAMES}/{stem}.json"
         note = json.dumps({"schema_version": SCHEMA_VERSION, "key": key}).encode()
@@ -198,7 +198,6 @@ class Ledger:
         if stem and self.reserve_name(stem, record.key):
             self._try(lambda: self.folder.delete(f"{NAMES}/{stem}.json"), "delete", stem)
 
-    def _try(self, act: Callable[[], T], verb: str, file: str) -> T:
     def note_spending(self, spending: Spending) -> None:
         """Before the claim, so that a kill in between counts too much and never too little."""
         self._try(lambda: self.folder.create(spending.file, spending.to_json()), "write", spending.file)
@@ -218,6 +217,7 @@ class Ledger:
     def _list(self, folder: str) -> list[str]:
         return self._try(lambda: self.folder.list(folder), "list", folder)
 
+    def _try(self, act: Callable[[], T], verb: str, file: str) -> T:
         try:
             return act()
         except Exception as error:  # whatever a store raises: it is no answer

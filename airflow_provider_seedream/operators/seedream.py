@@ -31,8 +31,8 @@ from airflow_provider_seedream.sensors.waiting import (
     check_on_partial,
     describe_task,
 )
-from airflow_provider_seedream.storage import check_destination
 from airflow_provider_seedream.spending import check_budget
+from airflow_provider_seedream.storage import check_destination
 from airflow_provider_seedream.submissions import (
     Source,
     Submission,
@@ -61,12 +61,12 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "destination": lambda value: value is None or check_destination(value),
     "name": check_name,
     "images": source_list,
+    "max_credits": partial(check_budget, "max_credits"),
+    "max_credits_per_run": partial(check_budget, "max_credits_per_run"),
 }
 
 
 class SeedreamGenerateOperator(WaitingOperator):
-    "max_credits": partial(check_budget, "max_credits"),
-    "max_credits_per_run": partial(check_budget, "max_credits_per_run"),
     """Generates images from a prompt: 10 credits per image [doc], paid at most once per request.
 
     Returns a Generation (dict) for a :class:`~airflow_provider_seedream.sensors.seedream.SeedreamGenerationSensor`, and pushes the
@@ -88,12 +88,12 @@ class SeedreamGenerateOperator(WaitingOperator):
     :param reuse: ``run`` (default): the same request is paid once per task and DAG run; ``content``: once ever in its destination,
         whatever DAG, run or task asks for it.
     :param on_unknown_submit: a POST whose outcome is unknown: ``fail`` (default, without retries) or ``resubmit``: pays again.
+    :param max_credits: what this task may spend in this DAG run, all its mapped instances together; None for no limit.
+    :param max_credits_per_run: what all Seedream tasks of this DAG run may spend together in this destination; None for no limit.
     :param wait: also wait for the images and land them.
     :param deferrable: wait in the triggerer; Airflow's ``[operators] default_deferrable`` by default.
     :param poke_interval: seconds between looks while waiting; None (default): when the job can be ready, then when a look pays.
     :param timeout: seconds, or a timedelta, that a try may wait: for a turn at the API after 429s, then for the images; one hour.
-    :param max_credits: what this task may spend in this DAG run, all its mapped instances together; None for no limit.
-    :param max_credits_per_run: what all Seedream tasks of this DAG run may spend together in this destination; None for no limit.
     :param on_partial: with ``wait``: fewer images than asked for: ``fail`` (default; those that came are landed) or ``accept``.
     :param max_image_bytes: with ``wait``: larger images are refused; 64 MiB.
     :param settling_seconds: with ``wait``: how long links may follow FINISHED before that is an error; 120 s [seen].
@@ -118,12 +118,12 @@ class SeedreamGenerateOperator(WaitingOperator):
         seedream_conn_id: str = DEFAULT_CONN_ID,
         reuse: str = "run",
         on_unknown_submit: str = "fail",
+        max_credits: int | str | None = None,
+        max_credits_per_run: int | str | None = None,
         wait: bool = False,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         poke_interval: timedelta | float | None = None,
         timeout: timedelta | float = DEFAULT_TIMEOUT_SECONDS,
-        max_credits: int | str | None = None,
-        max_credits_per_run: int | str | None = None,
         on_partial: OnPartial = "fail",
         max_image_bytes: int = DEFAULT_MAX_IMAGE_BYTES,
         settling_seconds: timedelta | float = contract.SETTLING_SECONDS,
@@ -141,12 +141,12 @@ class SeedreamGenerateOperator(WaitingOperator):
         self.seedream_conn_id = seedream_conn_id
         self.reuse = _one_of("reuse", reuse, "run", "content")
         self.on_unknown_submit = _one_of("on_unknown_submit", on_unknown_submit, "fail", "resubmit")
+        self.max_credits = max_credits
+        self.max_credits_per_run = max_credits_per_run
         self.wait = wait
         self.deferrable = deferrable
         self.look_interval = as_interval(poke_interval)
         self.timeout = as_seconds("timeout", timeout)
-        self.max_credits = max_credits
-        self.max_credits_per_run = max_credits_per_run
         self.on_partial = check_on_partial(on_partial)
         self.max_image_bytes = check_max_image_bytes(max_image_bytes)
         self.settling_seconds = as_seconds("settling_seconds", settling_seconds)
@@ -159,7 +159,7 @@ class SeedreamGenerateOperator(WaitingOperator):
         """Where a wait for a turn goes on. The event says nothing: the time has come."""
         return self._submit(context, started_epoch=started_epoch)
 
-    def _submit(self, context: Context, place: Place) -> dict[str, Any]:
+    def _submit(self, context: Context, *, started_epoch: float) -> dict[str, Any]:
         from airflow_provider_seedream.budgets import Budget
         from airflow_provider_seedream.ledger import Ledger, Reuse
         from airflow_provider_seedream.operators.submitting import OnUnknownSubmit, Request, Submitter
@@ -180,9 +180,7 @@ class SeedreamGenerateOperator(WaitingOperator):
             max_credits_per_run=check_budget("max_credits_per_run", self.max_credits_per_run),
         )
         submitter = Submitter(hook, ledger, cast(OnUnknownSubmit, self.on_unknown_submit), budget)
-        if self._must_queue(request, ledger, place):
-            self._ask_for_turn(place, None)
-        generation = self._in_turn(partial(submitter.submit, request), place)
+        generation = self._in_turn(partial(submitter.submit, request), started_epoch)
         context["ti"].xcom_push("seedream_task_id", generation.seedream_task_id)
         if self.wait:
             return self.wait_and_land(context, generation, started_epoch=started_epoch)
