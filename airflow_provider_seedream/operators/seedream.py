@@ -3,9 +3,9 @@
 import random
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow.providers.common.compat.sdk import Context, conf, literal
 
@@ -19,6 +19,7 @@ from airflow_provider_seedream.exceptions import (
 )
 from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.operators.sources import read_sources, source_list
+from airflow_provider_seedream.operators.turns import Place
 from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
 from airflow_provider_seedream.sensors.waiting import (
     DEFAULT_MAX_IMAGE_BYTES,
@@ -48,7 +49,10 @@ from airflow_provider_seedream.submissions import (
     is_template,
 )
 
-SHORT_WAIT_SECONDS = 5.0  # shorter waits for a turn are not worth a deferral, which costs two task processes
+if TYPE_CHECKING:
+    from airflow_provider_seedream.ledger import Ledger
+    from airflow_provider_seedream.operators.submitting import Request
+
 _LITERAL = type(literal(""))  # what airflow.sdk.literal() wraps values in
 _FIELDS = ("prompt", "image_size", "num_images", "seed", "enable_safety_checker", "take", "destination", "name")
 _CHECKS: dict[str, Callable[[Any], Any]] = {
@@ -153,13 +157,15 @@ class SeedreamGenerateOperator(WaitingOperator):
         self._check_static_fields()
 
     def execute(self, context: Context) -> dict[str, Any]:
-        return self._submit(context, started_epoch=times.now_epoch())
+        return self._submit(context, Place(started_epoch=times.now_epoch()))
 
-    def resume_submission(self, context: Context, event: Any, started_epoch: float) -> dict[str, Any]:
-        """Where a wait for a turn goes on. The event says nothing: the time has come."""
-        return self._submit(context, started_epoch=started_epoch)
+    def resume_submission(
+        self, context: Context, event: Any, started_epoch: float, asked_epoch: float | None = None
+    ) -> dict[str, Any]:
+        """Where a wait for a turn goes on."""
+        return self._submit(context, Place.from_event(event, started_epoch=started_epoch, asked_epoch=asked_epoch))
 
-    def _submit(self, context: Context, *, started_epoch: float) -> dict[str, Any]:
+    def _submit(self, context: Context, place: Place) -> dict[str, Any]:
         from airflow_provider_seedream.budgets import Budget
         from airflow_provider_seedream.ledger import Ledger, Reuse
         from airflow_provider_seedream.operators.submitting import OnUnknownSubmit, Request, Submitter
@@ -180,28 +186,38 @@ class SeedreamGenerateOperator(WaitingOperator):
             max_credits_per_run=check_budget("max_credits_per_run", self.max_credits_per_run),
         )
         submitter = Submitter(hook, ledger, cast(OnUnknownSubmit, self.on_unknown_submit), budget)
-        generation = self._in_turn(partial(submitter.submit, request), started_epoch)
+        if self._must_queue(request, ledger, place):
+            self._ask_for_turn(place, None)
+        generation = self._in_turn(partial(submitter.submit, request), place)
         context["ti"].xcom_push("seedream_task_id", generation.seedream_task_id)
         if self.wait:
-            return self.wait_and_land(context, generation, started_epoch=started_epoch)
+            return self.wait_and_land(context, generation, started_epoch=place.started_epoch)
         return generation.to_dict()
 
-    def _in_turn(self, submit: Callable[[], Generation], started_epoch: float) -> Generation:
-        """Submit; after a 429 wait for a turn, in the triggerer when that is long, and submit again."""
+    def _must_queue(self, request: "Request", ledger: "Ledger", place: Place) -> bool:
+        """Whether a 429 is all but sure: so many of the same mapped task are before this one that they fill the minute."""
+        map_index: int = request.made_by["map_index"]
+        if not self.deferrable or place.asked_epoch is not None or map_index < 1:
+            return False
+        latest = ledger.latest(request.key)
+        return (latest is None or latest.is_open_for_next) and map_index >= self._hook.requests_per_minute
+
+    def _in_turn(self, submit: Callable[[], Generation], place: Place) -> Generation:
+        """Submit; after a 429 wait for a turn, in the triggerer if that is allowed, and submit again."""
         while True:
             try:
                 return submit()
             except SeedreamRateLimitError as error:
-                wait_seconds = self._turn_seconds(error)
-                if times.now_epoch() + wait_seconds > started_epoch + self.timeout:
+                refusal, wait_seconds = error, self._turn_seconds(error)
+                if times.now_epoch() + wait_seconds > place.started_epoch + self.timeout:
                     raise
             except SeedreamInsufficientCreditsError as error:
                 if getattr(self, "retry_policy", None):  # it is never asked about errors that end a task
                     raise
                 raise final(error) from None
+            if self.deferrable:
+                self._ask_for_turn(place, refusal)
             self.log.info("The API limits the rate; submitting in %.0f s.", wait_seconds)
-            if self.deferrable and wait_seconds > SHORT_WAIT_SECONDS:
-                self._defer_turn(wait_seconds, started_epoch)
             time.sleep(wait_seconds)
 
     def _turn_seconds(self, error: SeedreamRateLimitError) -> float:
@@ -210,12 +226,11 @@ class SeedreamGenerateOperator(WaitingOperator):
         asked: float = share if error.retry_after_seconds is None else error.retry_after_seconds
         return asked + random.random() * min(asked, share) / 2
 
-    def _defer_turn(self, wait_seconds: float, started_epoch: float) -> None:
-        from airflow.providers.standard.triggers.temporal import DateTimeTrigger
-
-        moment = datetime.fromtimestamp(times.now_epoch() + wait_seconds, UTC)
-        trigger = DateTimeTrigger(moment=moment)
-        self.defer(trigger=trigger, method_name="resume_submission", kwargs={"started_epoch": started_epoch})
+    def _ask_for_turn(self, place: Place, error: SeedreamRateLimitError | None) -> None:
+        """Defer until the triggerer grants a turn."""
+        trigger, kwargs = place.ask(self._hook, error, timeout=self.timeout)
+        self.log.info("Waiting for a turn at the API, which takes %g requests a minute.", trigger.requests_per_minute)
+        self.defer(trigger=trigger, method_name="resume_submission", kwargs=kwargs)
 
     def _submission(self) -> Submission:
         """:raises SeedreamInputError: before anything is sent."""

@@ -1,0 +1,69 @@
+"""Turns at the API: a 429 costs no retry and no worker slot, who asked first goes first, and nobody is starved by a limit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import DAG
+
+from airflow_provider_seedream.emulator import Emulator
+from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator
+from tests.airflow.runner import Runner
+from tests.guarantees.conftest import Build, Connect, records
+
+
+def mapped(destination: str, prompts: list[str], **fields: Any) -> Any:
+    with DAG("paced", schedule=None):
+        return SeedreamGenerateOperator.partial(task_id="submit", destination=destination, deferrable=True, **fields).expand(
+            prompt=prompts
+        )
+
+
+class TestA429OnASubmission:
+    def test_waits_for_a_turn_then_one_post_is_accepted_and_no_retry_is_used(
+        self, emulator: Emulator, build: Build, connect: Connect, folder: Path
+    ) -> None:
+        connect(emulator, requests_per_minute=600)
+        emulator.inject("rate-limited", seconds=0, times=2)
+        outcome = Runner(trigger_copies=2).run(build(submit={"deferrable": True, "retries": 3}).submit)
+        assert (outcome.state, outcome.tries, outcome.max_tries) == ("success", 1, 3)
+        assert (emulator.books.posts_received, emulator.books.posts, len(records(folder))) == (3, 1, 1)
+
+        first, second = (deferral.kwargs for deferral in outcome.deferrals)
+        assert second["asked_epoch"] == first["asked_epoch"] == first["throttled_epoch"]  # it keeps its place
+        assert first["granted_epoch"] is None
+        assert second["granted_epoch"] == outcome.deferrals[0].payload["granted_epoch"]  # the turn did not hold
+
+    def test_is_left_to_a_retry_when_no_turn_comes_in_time(self, emulator: Emulator, build: Build, connect: Connect) -> None:
+        connect(emulator, requests_per_minute=600)
+        emulator.inject("rate-limited", seconds=1, times=1)
+        runner = Runner()
+        task = build(submit={"deferrable": True, "retries": 1, "timeout": 3}).submit
+        first = runner.run(task, until="up_for_retry")
+        assert (first.state, type(first.error).__name__) == ("up_for_retry", "SeedreamRateLimitError")
+        assert "No turn at the API came within" in str(first.error)
+        assert (runner.run(task).state, emulator.books.posts) == ("success", 1)
+
+
+class TestAMappedTask:
+    def test_asks_for_a_turn_first_where_a_429_is_all_but_sure(
+        self, emulator: Emulator, connect: Connect, destination: str
+    ) -> None:
+        emulator.configure(rate_limit_per_minute=2)
+        runner = Runner()
+        task = mapped(destination, ["one", "two", "three"])
+        states = [runner.run(task, map_index=index, until="deferred").state for index in range(3)]
+        assert (states, emulator.books.posts_received) == (["success", "success", "deferred"], 2)
+
+        emulator.clock.advance(60)
+        third = runner.run(task, map_index=2)
+        assert (third.state, third.tries) == ("success", 1)
+        assert (emulator.books.posts_received, emulator.books.posts) == (3, 3)
+
+    def test_does_not_wait_for_what_is_paid_for_already(self, emulator: Emulator, connect: Connect, destination: str) -> None:
+        connect(emulator, requests_per_minute=1)
+        task = mapped(destination, ["one", "one"], reuse="content")
+        outcomes = Runner().run_mapped(task)
+        assert [len(outcome.deferrals) for outcome in outcomes] == [0, 0]
+        assert emulator.books.posts_received == 1
