@@ -60,7 +60,7 @@ class WaitingOperator(BaseOperator):
 
     def wait_and_land(self, context: Context, generation: Generation, *, started_epoch: float) -> dict[str, Any]:
         """A LandedGeneration as a dict. Raises what ends the wait, or defers."""
-        if landed := self._already_landed(generation):
+        if landed := self._already_landed(context, generation):
             return landed
         rules = self._rules(generation, started_epoch)
         verdict, watch = self._begin(generation, rules)
@@ -144,7 +144,8 @@ class WaitingOperator(BaseOperator):
 
         if verdict.outcome == "done":
             by, limit = describe_task(context), self.max_image_bytes
-            return self._result(generation, closing.land_generation(generation, self._hook, max_image_bytes=limit, landed_by=by))
+            landed = closing.land_generation(generation, self._hook, max_image_bytes=limit, landed_by=by)
+            return self._result(context, generation, landed)
         if verdict.outcome == "late" and _seconds(self.execution_timeout) < self.timeout:
             raise AirflowTaskTimeout(
                 f"Seedream task {generation.seedream_task_id} was not ready within execution_timeout; a retry waits on for free."
@@ -156,22 +157,23 @@ class WaitingOperator(BaseOperator):
             closing.note_outcome(generation, "expired")
         raise error
 
-    def _already_landed(self, generation: Generation) -> dict[str, Any] | None:
+    def _already_landed(self, context: Context, generation: Generation) -> dict[str, Any] | None:
         from airflow_provider_seedream.sensors.closing import already_landed
 
         landed = already_landed(generation)
         if landed is None or (landed.missing_images and self._more_came(generation, landed)):
             return None
         self.log.info("Seedream task %s is landed already.", generation.seedream_task_id)
-        return self._result(generation, landed)
+        return self._result(context, generation, landed)
 
     def _more_came(self, generation: Generation, landed: "Manifest") -> bool:
         """Whether images have come that were missing when the generation was landed."""
         look = self._hook.look(generation.seedream_task_id)
         return isinstance(look, GenerationStatus) and look.images_ready > len(landed.images)
 
-    def _result(self, generation: Generation, landed: "Manifest") -> dict[str, Any]:
+    def _result(self, context: Context, generation: Generation, landed: "Manifest") -> dict[str, Any]:
         from airflow_provider_seedream.manifest import landed_generation
+        from airflow_provider_seedream.sensors.assets import announce
 
         result = landed_generation(landed, generation.destination)
         self.log.info("Landed %d images; manifest: %s", len(result.images), result.manifest)
@@ -182,6 +184,7 @@ class WaitingOperator(BaseOperator):
                 seedream_task_id=generation.seedream_task_id,
                 record=generation.record,
             )
+        announce(context, self.outlets, result, landed)
         return result.to_dict()
 
     @cached_property
