@@ -17,6 +17,8 @@ from airflow.sdk.definitions._internal.contextmanager import DagContext
 from airflow.sdk.definitions.dag import DAG
 
 from airflow_provider_seedream import __version__, exceptions
+from airflow_provider_seedream.batch.results import Status
+from airflow_provider_seedream.batch.rows import PARAMETERS, RESULT_COLUMNS, check_column
 from airflow_provider_seedream.emulator import Emulator, Settings
 from airflow_provider_seedream.generations import Generation, LandedGeneration, LandedImage
 from airflow_provider_seedream.ledger import Outcome as LedgerOutcome
@@ -239,6 +241,24 @@ class TestFiles:
         assert generation == ["schema_version", *field_names(Generation)]
         assert set(names(landed)) == {"schema_version", *field_names(LandedGeneration)}
         assert all(f"`{field}`" in landed for field in field_names(LandedImage))
+
+
+class TestBatchTables:
+    def test_every_column_and_every_status_of_the_results_is_explained(self) -> None:
+        assert names(section("batch.md", "Results")) == [*RESULT_COLUMNS, *get_args(Status)]
+
+    def test_every_column_of_a_request_is_explained(self) -> None:
+        listed = names("\n".join(line for line in section("batch.md", "Requests").splitlines() if line.startswith("| `")))
+        assert listed == list(PARAMETERS)
+
+    @pytest.mark.parametrize("column", ["promt", "num_image", "imageSize", "image_urls", "status"])
+    def test_a_column_that_it_says_is_refused_is(self, column: str) -> None:
+        with pytest.raises(exceptions.SeedreamInputError):
+            check_column(column)
+
+    @pytest.mark.parametrize("column", ["prompt_de", "image_id", "file_name", "negative_prompt"])
+    def test_a_column_that_it_says_is_free_is(self, column: str) -> None:
+        check_column(column)
 
 
 class TestParameters:

@@ -98,7 +98,7 @@ def columns_of_refused(raw: Mapping[str, Any]) -> dict[str, Any]:
         if column == "images":
             columns |= _attempt(lambda value: _as_sources(_images(value)), value, {})
         elif isinstance(column, str) and column not in RESULT_COLUMNS:
-            columns[column] = _attempt(_CHECKS.get(column, _free), value, str(value))
+            columns[column] = _attempt(PARAMETERS.get(column, _free), value, str(value))
     return columns
 
 
@@ -107,14 +107,14 @@ def check_column(column: Any) -> None:
     """:raises SeedreamInputError: when a column can be no free column: nothing may be paid for without a misspelt parameter."""
     if not isinstance(column, str) or not column.strip():
         raise SeedreamInputError(f"{column!r:.80} is no name of a column.")
-    if column in _CHECKS:
+    if column in PARAMETERS:
         return
     if column in RESULT_COLUMNS:
         raise SeedreamInputError(f"column {column!r} is one of the results' own; give it another name.")
     words = "_".join(re.findall(r"[^\W\d_]+|\d+", column.lower()))
-    if any(words.startswith(f"{name}_") for name in _CHECKS):  # prompt_de, image_size_cm: meant as they are
+    if any(words.startswith(f"{name}_") for name in PARAMETERS):  # prompt_de, image_size_cm: meant as they are
         return
-    if close := difflib.get_close_matches(words, [*_CHECKS, *_ALIASES], n=1, cutoff=_CLOSE):
+    if close := difflib.get_close_matches(words, [*PARAMETERS, *_ALIASES], n=1, cutoff=_CLOSE):
         meant = _ALIASES.get(close[0], close[0])
         raise SeedreamInputError(f"column {column!r:.80} is no parameter; {meant!r} is. A free column needs another name.")
 
@@ -125,8 +125,8 @@ def _build(number: int, where: str, raw: Mapping[str, Any], defaults: Mapping[st
         check_column(column)
     merged = _DEFAULTS | _present(defaults) | given
     prompt = _prompt(merged, template)
-    extra = {column: _free_column(column, value) for column, value in given.items() if column not in _CHECKS}
-    values = {column: check(merged.get(column)) for column, check in _CHECKS.items() if column not in ("prompt", "images")}
+    extra = {column: _free_column(column, value) for column, value in given.items() if column not in PARAMETERS}
+    values = {column: check(merged.get(column)) for column, check in PARAMETERS.items() if column not in ("prompt", "images")}
     images = tuple(_images(merged["images"])) if "images" in merged else ()
     kind: Kind = "edit" if images else "generate"
     return Row(number=number, where=where, kind=kind, prompt=prompt, images=images, extra=extra, **values)
@@ -204,7 +204,8 @@ def _attempt(check: Callable[[Any], Any], value: Any, otherwise: Any) -> Any:
         return otherwise
 
 
-_CHECKS: dict[str, Callable[[Any], Any]] = {
+# The columns that are the request, each with what it must be.
+PARAMETERS: dict[str, Callable[[Any], Any]] = {
     "prompt": check_prompt,
     "image_size": check_image_size,
     "num_images": _whole(check_num_images),
