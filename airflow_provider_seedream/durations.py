@@ -12,22 +12,40 @@ from airflow_provider_seedream import contract
 from airflow_provider_seedream.contract import Kind
 
 CALL_SECONDS = 1.0  # a call costs as much as noticing an image so much later
-MIN_INTERVAL_SECONDS = 2.0
+MIN_INTERVAL_SECONDS = 1.0
 MAX_INTERVAL_SECONDS = 60.0
-PRIOR_WEIGHT = 2.0  # what the documentation says counts as much as two jobs that were seen,
+PRIOR_WEIGHT = 1.0  # what the documentation says counts as much as one job that was seen,
 REMEMBERED = 0.96  # and a job counts that share of the next one: about the last 25 matter
+DOUBT = 0.05  # this share of a job is taken to have been ready at any moment at which it can have been
 MAX_JOBS = 64
 
-_EDGES = (0.0, *(4.0 * 1.04**step for step in range(174)))  # seconds; the last is about an hour
+_EDGES = (0.0, *(1.04**step for step in range(210)))  # seconds; the last is about an hour
+_WIDTHS = [end - start for start, end in pairwise(_EDGES)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What jobs that take equally long have in common; None for what is unknown."""
+    """What jobs that take equally long have in common; None for what is unknown.
+
+    :param is_settling: it is FINISHED, and its links are what is waited for.
+    """
 
     image_size: str | None = None
     num_images: int | None = None
     kind: Kind | None = None
+    is_settling: bool = False
+
+    @property
+    def usual_seconds(self) -> tuple[float, float]:
+        """The shortest and the longest usual time, as documented or reported."""
+        if self.is_settling:
+            return 1.0, contract.USUAL_SETTLING_SECONDS
+        images, slowness = self.num_images or 1, 1.5 if self.image_size == "auto_3K" else 1.0
+        longest = images * contract.SLOW_SECONDS_PER_IMAGE * slowness + contract.USUAL_SETTLING_SECONDS
+        return images * contract.SECONDS_PER_IMAGE, longest
+
+
+SETTLING = Job(is_settling=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +68,7 @@ class Plan:
         if age_seconds < self.first_seconds - MIN_INTERVAL_SECONDS:
             return self.first_seconds - max(0.0, age_seconds)
         at = bisect_right(_EDGES, age_seconds * 1.02) - 1
-        seconds = _EDGES[self.following[at]] - age_seconds
+        seconds = _EDGES[self.following[at]] - age_seconds if age_seconds < _EDGES[-1] else MAX_INTERVAL_SECONDS
         return min(max(seconds, MIN_INTERVAL_SECONDS), MAX_INTERVAL_SECONDS)
 
 
@@ -95,45 +113,48 @@ class _Durations:
         return [PRIOR_WEIGHT * prior + seen for prior, seen in zip(self.prior, self.seen, strict=True)]
 
     def add(self, after: float, by: float) -> None:
-        """One job more, spread over where it can have been ready as the others are."""
-        within = [weight * _overlap(*bin_, after, by) for weight, bin_ in zip(self.weights(), pairwise(_EDGES), strict=True)]
-        if total := sum(within):
-            self.seen = [REMEMBERED * seen + new / total for seen, new in zip(self.seen, within, strict=True)]
-            self.plan = None
+        """One job more, spread over where it can have been ready: as the others are, and a little of it evenly.
+
+        Without the latter a job found ready at its first look would teach nothing, and jobs that became faster stay unnoticed.
+        """
+        spans = [_common(*bin_, after, by) for bin_ in pairwise(_EDGES)]
+        shares = [weight * span / width for weight, span, width in zip(self.weights(), spans, _WIDTHS, strict=True)]
+        known, possible = sum(shares), sum(spans)
+        if not possible:
+            return
+        news = [(1 - DOUBT) * share / known + DOUBT * span / possible for share, span in zip(shares, spans, strict=True)]
+        self.seen = [REMEMBERED * seen + new for seen, new in zip(self.seen, news, strict=True)]
+        self.plan = None
 
 
 def prior(job: Job) -> list[float]:
-    """What the documentation says (20 to 40 s per image, more for ``auto_3K``), links some seconds later, and some far off."""
-    images = job.num_images or 1
-    low = images * contract.SECONDS_PER_IMAGE
-    high = (
-        images * contract.SLOW_SECONDS_PER_IMAGE * (1.5 if job.image_size == "auto_3K" else 1.0) + contract.USUAL_SETTLING_SECONDS
-    )
+    """The usual time, all of it equally likely, rarely less, and now and then far more."""
+    low, high = job.usual_seconds
+    tail = high / 2
 
     def share(age: float) -> float:
         usual = min(max(age - low, 0.0) / (high - low), 1.0)
-        late = 1 - (low / age) ** 1.5 if age > low else 0.0
+        late = 1 - (tail / age) ** 1.5 if age > tail else 0.0
         return 0.01 * min(age / low, 1.0) + 0.84 * usual + 0.15 * late
 
     return [share(end) - share(start) for start, end in pairwise(_EDGES)]
 
 
 def best_plan(weights: list[float], call_seconds: float) -> Plan:
-    """The plan of the least cost for durations of these weights."""
+    """The plan of the least cost for durations of these weights.
+
+    As the delay and the age at which a job is noticed differ by its duration alone, the age stands for it.
+    """
     upto = [0.0, *accumulate(weights)]
-    moments = [0.0, *accumulate(weight * (start + end) / 2 for weight, (start, end) in zip(weights, pairwise(_EDGES), strict=True))]
     last = len(_EDGES) - 1
     costs, following = [0.0] * (last + 1), [last] * (last + 1)
     for at in range(last - 1, -1, -1):
-
-        def cost(then: int, at: int = at) -> float:
-            return _EDGES[then] * (upto[then] - upto[at]) - (moments[then] - moments[at]) + costs[then]
-
-        following[at] = min(range(at + 1, following[at + 1] + 1), key=cost)
-        costs[at] = cost(following[at]) + call_seconds * (upto[last] - upto[at])
+        choices = [(_EDGES[then] * (upto[then] - upto[at]) + costs[then], then) for then in range(at + 1, following[at + 1] + 1)]
+        least, following[at] = min(choices)
+        costs[at] = least + call_seconds * (upto[last] - upto[at])
     return Plan(tuple(following))
 
 
-def _overlap(start: float, end: float, after: float, by: float) -> float:
-    """The share of one span that lies within another."""
-    return max(0.0, min(end, by) - max(start, after)) / (end - start)
+def _common(start: float, end: float, after: float, by: float) -> float:
+    """How long two spans have in common."""
+    return max(0.0, min(end, by) - max(start, after))

@@ -11,7 +11,7 @@ from typing import Literal
 
 from airflow_provider_seedream import contract
 from airflow_provider_seedream.contract import Kind
-from airflow_provider_seedream.durations import Job, Seen
+from airflow_provider_seedream.durations import SETTLING, Job, Seen
 from airflow_provider_seedream.generations import GenerationStatus
 
 Outcome = Literal["wait", "done", "failed", "unsettled", "late", "lost", "missing", "refused"]
@@ -22,7 +22,6 @@ MIN_FIRST_POLL_SECONDS = 5.0  # Airflow fails tasks whose trigger fires too soon
 JITTER = 0.2  # an interval varies by this share, so that waiting tasks do not poll in step,
 MAX_JITTER_SECONDS = 2.0  # where it is ours to choose by no more than this
 STEADY_INTERVAL_SECONDS = 10.0  # for a job of unknown age
-SETTLING_INTERVALS_SECONDS = 4.0, 15.0  # links mostly follow FINISHED by 3 to 12 s [seen], some by two minutes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,10 +120,12 @@ def first_poll_seconds(rules: Rules, *, now_epoch: float, seen: Seen = NOTHING_S
 
 def learn(verdict: Verdict, watch: Watch, rules: Rules, *, now_epoch: float, seen: Seen) -> None:
     """Note in ``seen`` how long a job took that this look found done. Does nothing for any other verdict."""
-    if verdict.outcome == "done" and not verdict.detail and rules.created_epoch is not None:
-        not_ready_epoch = watch.not_ready_epoch or rules.created_epoch
-        after, by = not_ready_epoch - rules.created_epoch, now_epoch - rules.created_epoch
-        seen.note(rules.job, after_seconds=after, by_seconds=by)
+    if verdict.outcome != "done" or verdict.detail:
+        return
+    for job, since in ((rules.job, rules.created_epoch), (SETTLING, watch.finished_epoch)):
+        if since is not None:
+            after = (watch.not_ready_epoch or since) - since
+            seen.note(job, after_seconds=after, by_seconds=now_epoch - since)
 
 
 def decide(
@@ -169,8 +170,7 @@ class _Moment:
 
     def _chosen(self, watch: Watch) -> float:
         if watch.finished_epoch is not None:
-            shortest, longest = SETTLING_INTERVALS_SECONDS
-            return min(max(shortest, (self.now_epoch - watch.finished_epoch) / 2), longest)
+            return self.seen.plan(SETTLING).interval(self.now_epoch - watch.finished_epoch)
         if self.rules.created_epoch is None:
             return STEADY_INTERVAL_SECONDS
         return self.seen.plan(self.rules.job).interval(self.now_epoch - self.rules.created_epoch)

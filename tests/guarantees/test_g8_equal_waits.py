@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from airflow_provider_seedream import times
 from airflow_provider_seedream.emulator import Emulator
 from tests.airflow.runner import Outcome, Runner
 from tests.guarantees.conftest import Build, Chain, Connect, records
@@ -44,8 +45,9 @@ def let_it_expire(emulator: Emulator, task_id: str) -> None:
     emulator.clock.advance(86_400)
 
 
+READY = "a watch [takes:0] [late-assets:0]"
 TABLE: dict[str, Row] = {
-    "ready at once": Row(prompt="a watch [takes:0] [late-assets:0]"),
+    "ready at once": Row(prompt=READY),
     "ready later": Row(),
     "settling late": Row(prompt="a watch [late-assets:0.5]"),
     "two images": Row(prompt="two watches [asset-url-only]"),
@@ -201,3 +203,42 @@ class TestRescheduling:
         outcome = runner.run(chain.land)
         assert (outcome.state, outcome.tries) == (state, 1)
         assert any(step.state == "up_for_reschedule" for step in outcome.steps)
+
+
+class TestWaitingWithoutAnInterval:
+    """The default: nobody looks before the job can be ready, whichever way it waits.
+
+    What this process has seen of other tests' jobs counts as well, hence the sizes.
+    """
+
+    def test_a_deferred_task_leaves_the_first_look_to_its_trigger(self, emulator: Emulator, build: Build) -> None:
+        runner, chain = Runner(), build(image_size="square_hd", land={"deferrable": True, "poke_interval": None, "timeout": 4})
+        generation = runner.run(chain.submit).value
+        assert runner.run(chain.land, until="deferred").state == "deferred"
+        assert (emulator.books.status_calls, generation["image_size"]) == (0, "square_hd")
+        outcome = runner.run(chain.land)
+        assert (outcome.state, outcome.deferrals[0].kwargs["kind"]) == ("success", "generate")
+        assert emulator.books.status_calls == 2  # one by the trigger, at the deadline, and landing's own
+
+    def test_a_rescheduled_one_comes_back_when_the_job_can_be_ready(self, emulator: Emulator, build: Build) -> None:
+        runner, chain = Runner(), build(image_size="square", land={"mode": "reschedule", "poke_interval": None})
+        created = times.to_epoch(runner.run(chain.submit).value["created_at"])
+        step = runner.run(chain.land, until="up_for_reschedule").steps[0]
+        back = datetime.fromisoformat(str(step.report["reschedule_date"])).timestamp()
+        assert emulator.books.status_calls == 0
+        assert created is not None
+        assert 20 <= back - created <= 40
+
+    def test_a_job_that_can_be_ready_is_looked_at_at_once(self, emulator: Emulator, build: Build, deferrable: bool) -> None:
+        runner, chain = Runner(), build(prompt=READY, land={"deferrable": deferrable, "poke_interval": None})
+        generation = runner.run(chain.submit).value
+        chain.land.generation = {**generation, "created_at": "2026-02-25T12:00:00Z"}
+        outcome = runner.run(chain.land)
+        assert (outcome.state, len(outcome.deferrals)) == ("success", 0)
+
+    def test_a_bare_id_is_looked_at_at_once(self, emulator: Emulator, build: Build, destination: str, deferrable: bool) -> None:
+        land = {"deferrable": deferrable, "poke_interval": None, "destination": destination}
+        runner, chain = Runner(), build(prompt=READY, land=land)
+        chain.land.generation = runner.run(chain.submit).value["seedream_task_id"]
+        outcome = runner.run(chain.land)
+        assert (outcome.state, len(outcome.deferrals)) == ("success", 0)

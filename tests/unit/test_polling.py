@@ -7,8 +7,19 @@ from itertools import product
 
 import pytest
 
+from airflow_provider_seedream.durations import SETTLING, Job, Seen
 from airflow_provider_seedream.generations import GenerationStatus
-from airflow_provider_seedream.polling import FailedLook, Outcome, Rules, Verdict, Watch, decide, first_poll_seconds
+from airflow_provider_seedream.polling import (
+    FailedLook,
+    Outcome,
+    Rules,
+    Verdict,
+    Watch,
+    decide,
+    first_poll_seconds,
+    learn,
+    seconds_before_first_look,
+)
 from tests.unit.values import NOW, rules, status
 
 LINK = "https://a/1"
@@ -16,6 +27,9 @@ TRANSIENT = FailedLook(trouble="transient", detail="503")
 THROTTLED = FailedLook(trouble="throttled", detail="429")
 JITTERS = (0.0, 0.25, 0.5, 0.999999)
 FRESH = Watch()
+LEARNING: dict[str, object] = {"poke_interval_seconds": None, "created_epoch": NOW, "image_size": "auto_2K", "kind": "generate"}
+JOB = Job(image_size="auto_2K", num_images=1, kind="generate")
+FIRST = Seen().plan(JOB).first_seconds
 Look = GenerationStatus | FailedLook
 
 EVERY_LOOK: tuple[Look, ...] = (
@@ -47,8 +61,8 @@ EVERY_WATCH = tuple(
     )
 )
 EVERY_RULE = tuple(
-    rules(num_images=images, deadline_epoch=NOW + left, poke_interval_seconds=interval)
-    for images, left, interval in product((None, 1, 2), (-100.0, 0.0, 0.5, 3600.0), (0.5, 300.0))
+    rules(num_images=images, deadline_epoch=NOW + left, poke_interval_seconds=interval, created_epoch=NOW - 60)
+    for images, left, interval in product((None, 1, 2), (-100.0, 0.0, 0.5, 3600.0), (None, 0.5, 300.0))
 )
 
 
@@ -255,6 +269,129 @@ class TestTheFirstPollOfATrigger:
     ) -> None:
         rule = rules(num_images=images, created_epoch=NOW - elapsed, poke_interval_seconds=interval)
         assert first_poll_seconds(rule, now_epoch=NOW) == expected
+
+    @pytest.mark.parametrize(("age", "expected"), [(0.0, FIRST), (10.0, FIRST - 10), (FIRST - 2, 5.0), (9999.0, 5.0)])
+    def test_without_an_interval_it_is_when_looking_begins_to_pay(self, age: float, expected: float) -> None:
+        assert first_poll_seconds(learning(created_epoch=NOW - age), now_epoch=NOW) == pytest.approx(expected)
+
+
+class TestTheFirstLook:
+    def test_it_waits_until_the_job_can_be_ready(self) -> None:
+        assert seconds_before_first_look(learning(created_epoch=NOW - 10), now_epoch=NOW) == pytest.approx(FIRST - 10)
+
+    def test_what_was_seen_counts(self) -> None:
+        rule, seen = learning(), Seen()
+        for _ in range(20):
+            seen.note(rule.job, after_seconds=8.0, by_seconds=9.0)
+        assert 8 <= seconds_before_first_look(rule, now_epoch=NOW, seen=seen) <= 10
+
+    def test_it_comes_at_once_when_the_job_can_be_ready(self) -> None:
+        assert seconds_before_first_look(learning(created_epoch=NOW - FIRST), now_epoch=NOW) == 0
+
+    def test_it_comes_at_once_for_a_job_of_unknown_age_and_with_an_interval_of_the_user(self) -> None:
+        assert seconds_before_first_look(learning(created_epoch=None), now_epoch=NOW) == 0
+        assert seconds_before_first_look(learning(poke_interval_seconds=10.0), now_epoch=NOW) == 0
+
+    def test_a_clock_behind_the_apis_does_not_stretch_it(self) -> None:
+        assert seconds_before_first_look(learning(created_epoch=NOW + 900), now_epoch=NOW) == pytest.approx(FIRST)
+
+    def test_it_comes_at_the_deadline_at_the_latest(self) -> None:
+        assert seconds_before_first_look(learning(deadline_epoch=NOW + 7), now_epoch=NOW) == 7
+        assert seconds_before_first_look(learning(deadline_epoch=NOW - 7), now_epoch=NOW) == 0
+
+
+class TestAScheduleOfItsOwn:
+    def test_a_job_of_unknown_age_is_looked_at_every_ten_seconds(self) -> None:
+        assert waits(status("PENDING"), **LEARNING | {"created_epoch": None}) == 10
+
+    def test_an_interval_varies_by_a_tenth_but_by_no_more_than_a_second(self) -> None:
+        for created in (NOW - 40, NOW - 3000):
+            middle = waits(status("PENDING"), **LEARNING | {"created_epoch": created})
+            spread = [waits(status("PENDING"), jitter=jitter, **LEARNING | {"created_epoch": created}) for jitter in (0.0, 1.0)]
+            assert spread == pytest.approx([middle - min(1.0, middle / 10), middle + min(1.0, middle / 10)])
+
+    def test_a_job_that_never_ends_is_looked_at_once_a_minute_and_no_more_often_than_pays(self) -> None:
+        now, watch, rule, intervals = NOW, FRESH, learning(), []
+        while now < rule.deadline_epoch:
+            verdict, watch = decide(status("IN_PROGRESS"), watch, rule, now_epoch=now, jitter=0.5)
+            intervals.append(verdict.wait_seconds)
+            now += verdict.wait_seconds
+        assert max(intervals) <= 60
+        assert len(intervals) < 130
+
+    def test_links_are_looked_for_soon_after_finished_and_then_less_often(self) -> None:
+        early = waits(status("FINISHED", None), **LEARNING)
+        late = waits(status("FINISHED", None), Watch(finished_epoch=NOW - 80), **LEARNING)
+        assert 2 < early < 6 < late
+
+    def test_retry_after_is_waited_for_all_the_same(self) -> None:
+        assert waits(FailedLook(trouble="throttled", detail="x", retry_after_seconds=300.0), **LEARNING) == 300
+
+    def test_what_was_seen_of_other_jobs_counts(self) -> None:
+        rule, seen = learning(created_epoch=NOW - 60), Seen()
+        for _ in range(30):
+            seen.note(rule.job, after_seconds=89.0, by_seconds=90.0)
+        verdict, _ = decide(status("PENDING"), FRESH, rule, now_epoch=NOW, jitter=0.5, seen=seen)
+        assert 28 < verdict.wait_seconds < 34
+
+
+class TestWhatIsLearned:
+    def learned(self, *looks: tuple[float, Look], **changes: object) -> Seen:
+        """What one wait leaves behind, given the age of the job at each look and what it said."""
+        seen, watch, rule = Seen(), FRESH, learning(**changes)
+        for age, look in looks:
+            verdict, watch = decide(look, watch, rule, now_epoch=NOW + age, jitter=0.5)
+            learn(verdict, watch, rule, now_epoch=NOW + age, seen=seen)
+        return seen
+
+    def noted(self, job: Job, after: float, by: float) -> Seen:
+        seen = Seen()
+        seen.note(job, after_seconds=after, by_seconds=by)
+        return seen
+
+    def test_a_job_took_from_the_last_look_that_found_it_not_ready_to_the_first_that_did(self) -> None:
+        seen = self.learned((26, status("PENDING")), (31, TRANSIENT), (36, status("FINISHED", LINK)))
+        assert seen.plan(JOB) == self.noted(JOB, 26, 36).plan(JOB)
+
+    def test_a_job_found_ready_at_the_first_look_took_at_most_so_long(self) -> None:
+        assert self.learned((26, status("FINISHED", LINK))).plan(JOB) == self.noted(JOB, 0, 26).plan(JOB)
+
+    def test_links_that_followed_are_learned_as_well(self) -> None:
+        seen = self.learned((26, status("PENDING")), (30, status("FINISHED", None)), (90, status("FINISHED", LINK)))
+        assert seen.plan(JOB) == self.noted(JOB, 30, 90).plan(JOB)
+        assert seen.plan(SETTLING) == self.noted(SETTLING, 0, 60).plan(SETTLING)
+
+    @pytest.mark.parametrize("look", [status("FAILED"), status("PENDING"), TRANSIENT, THROTTLED])
+    def test_only_what_is_done_teaches(self, look: Look) -> None:
+        assert self.learned((26, look)).plan(JOB) == Seen().plan(JOB)
+
+    def test_what_has_settled_with_fewer_images_does_not(self) -> None:
+        partial = status("FINISHED", LINK, None)
+        seen = self.learned((26, partial), (200, partial), num_images=2)
+        job = learning(num_images=2).job
+        assert seen.plan(job) == Seen().plan(job)
+
+    def test_a_job_of_unknown_age_does_not(self) -> None:
+        assert self.learned((26, status("FINISHED", LINK)), created_epoch=None).plan(JOB) == Seen().plan(JOB)
+
+    def test_looking_alone_teaches_nothing_to_anybody(self) -> None:
+        for look, watch, rule in every_case():
+            decide(look, watch, rule, now_epoch=NOW, jitter=0.5)
+        assert first_poll_seconds(learning(), now_epoch=NOW) == pytest.approx(FIRST)
+
+
+class TestWhatANewProcessWouldHaveToKnow:
+    def test_nothing_of_a_job_that_is_being_made(self) -> None:
+        assert decide(status("PENDING"), FRESH, rules(), now_epoch=NOW, jitter=0.5)[1].is_quiet
+
+    @pytest.mark.parametrize("look", [status("FINISHED", None), TRANSIENT, status("MODERATING")])
+    def test_that_something_is_under_way(self, look: Look) -> None:
+        assert not decide(look, FRESH, rules(), now_epoch=NOW, jitter=0.5)[1].is_quiet
+
+
+def learning(**changes: object) -> Rules:
+    """The rules of a wait without an interval of the user."""
+    return rules(**LEARNING | changes)
 
 
 def _with_every_jitter(look: Look, watch: Watch, rule: Rules) -> Iterator[tuple[Verdict, Watch]]:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from airflow.triggers.base import TriggerEvent
 
+from airflow_provider_seedream.durations import SEEN, Job
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.hooks.async_status import shared_session
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
@@ -21,6 +22,9 @@ from airflow_provider_seedream.polling import Verdict
 from airflow_provider_seedream.triggers.seedream import SeedreamGenerationTrigger, event_from, verdict_from
 from tests.unit.api import connection_json
 from tests.unit.values import KEY, TASK_ID, submission
+
+JOB = Job(image_size="landscape_16_9", num_images=1, kind="generate")
+KNOWN: dict[str, Any] = {"poke_interval": None, "image_size": "landscape_16_9", "kind": "generate"}
 
 
 def trigger(seedream_task_id: str = TASK_ID, **changes: Any) -> SeedreamGenerationTrigger:
@@ -65,12 +69,25 @@ class TestWhatIsStored:
         assert stored_and_read(original).serialize() == original.serialize()
         assert stored_and_read(original).rules == original.rules
 
+    def test_a_wait_without_an_interval_survives_it_too(self) -> None:
+        original = trigger(**KNOWN, created_epoch=1_772_020_800.5)
+        assert stored_and_read(original).serialize() == original.serialize()
+        assert stored_and_read(original).rules == original.rules
+
+    def test_a_row_of_version_0_1_is_read(self) -> None:
+        original = trigger()
+        later = ("image_size", "kind", "created_epoch")
+        kwargs = {name: value for name, value in original.serialize()[1].items() if name not in later}
+        assert SeedreamGenerationTrigger(**kwargs).rules == original.rules
+
     def test_every_argument_is_stored_under_its_own_name(self) -> None:
         arguments = set(inspect.signature(SeedreamGenerationTrigger.__init__).parameters) - {"self"}
         assert set(trigger().serialize()[1]) == arguments
 
     def test_it_is_ids_and_numbers_below_one_kilobyte(self, hook: SeedreamHook) -> None:
-        row = json.dumps(trigger("x" * 128).serialize())
+        watch = {"finished_epoch": 1_772_020_805.254321, "outage_epoch": 1_772_020_805.254321}
+        longest = {**KNOWN, "seedream_conn_id": "c" * 128, "created_epoch": 1_772_020_800.123456, "watch": watch}
+        row = json.dumps(trigger("x" * 128, **longest).serialize())
         assert len(row) < 1024
         assert KEY not in row
         assert "http" not in row
@@ -150,6 +167,25 @@ class TestWhatItSends:
         said(trigger(submitted(hook, "a fox [never-ends]"), poke_interval=0.2, deadline_epoch=time.time() + 1))
         looks = [request.at for request in emulator.books.requests if request.area == "status"]
         assert all(later - earlier >= 0.17 for earlier, later in pairwise(looks[:-1]))
+
+    def test_without_an_interval_it_looks_first_when_the_job_can_be_ready(self, hook: SeedreamHook, emulator: Emulator) -> None:
+        created = time.time() + 1.5 - SEEN.plan(JOB).first_seconds
+        said(trigger(submitted(hook), **KNOWN, created_epoch=created))
+        [look] = [request.at for request in emulator.books.requests if request.area == "status"]
+        assert look - created >= SEEN.plan(JOB).first_seconds - 0.1
+
+    def test_but_not_before_it_may(self, hook: SeedreamHook, emulator: Emulator) -> None:
+        first = time.time() + 0.4
+        said(trigger(submitted(hook), **KNOWN, created_epoch=time.time() - 1000, first_poll_epoch=first))
+        [look] = [request.at for request in emulator.books.requests if request.area == "status"]
+        assert first <= look
+
+    def test_and_remembers_how_long_the_job_took(self, hook: SeedreamHook, emulator: Emulator) -> None:
+        job = Job(image_size="portrait_16_9", num_images=1, kind="edit")
+        before = SEEN.plan(job)
+        known = {**KNOWN, "image_size": "portrait_16_9", "kind": "edit"}
+        said(trigger(submitted(hook), **known, created_epoch=time.time() - 25))
+        assert SEEN.plan(job) != before
 
 
 class TestManyOnOneLoop:

@@ -1,0 +1,146 @@
+"""When to look: generations that end at random moments, and the decision core that waits for them, in simulated time. Pure.
+
+Counts the status calls and the delay between ready (all links are there) and noticed. No server, no clock, seeded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from statistics import fmean
+
+from airflow_provider_seedream.durations import CALL_SECONDS, Seen
+from airflow_provider_seedream.generations import GenerationStatus, ResultLinks
+from airflow_provider_seedream.polling import Rules, Watch, decide, first_poll_seconds, learn
+
+GENERATIONS = 300
+SUBMITTING_SECONDS = 1.0  # from the job's creation to the deferral
+DEADLINE_SECONDS = 3600.0
+_LINK = ResultLinks(image="https://link", thumbnail=None)
+_NO_LINK = ResultLinks(image=None, thumbnail=None)
+_PENDING = GenerationStatus(status="IN_PROGRESS", progress=None, failure_reason=None, results=())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """One job: FINISHED after so many seconds, and its links after that."""
+
+    finished_seconds: float
+    links_seconds: float = 0.0
+    num_images: int = 1
+    image_size: str = "auto_2K"
+
+    @property
+    def ready_seconds(self) -> float:
+        return self.finished_seconds + self.links_seconds
+
+    def status(self, age: float) -> GenerationStatus:
+        if age < self.finished_seconds:
+            return _PENDING
+        link = _LINK if age >= self.ready_seconds else _NO_LINK
+        return GenerationStatus(status="FINISHED", progress=None, failure_reason=None, results=(link,) * self.num_images)
+
+
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """The means over a night's generations: status calls of each, and seconds from ready to noticed."""
+
+    calls: float
+    delay_seconds: float
+
+
+Night = Callable[[Random], list[Generation]]
+Policy = Callable[[Generation, Random], tuple[int, float]]
+
+
+def wait_for(
+    generation: Generation, rules: Rules, first: float, random: Random, *, seen: Seen, noted_in: Seen
+) -> tuple[int, float]:
+    """Calls and delay of one wait, whose first look is at this age."""
+    watch, now, calls = Watch(), first, 1
+    while True:
+        verdict, watch = decide(generation.status(now), watch, rules, now_epoch=now, jitter=random.random(), seen=seen)
+        learn(verdict, watch, rules, now_epoch=now, seen=noted_in)
+        if verdict.outcome != "wait":
+            assert verdict.outcome == "done"
+            return calls, now - generation.ready_seconds
+        now, calls = now + verdict.wait_seconds, calls + 1
+
+
+def ours(*, learning: bool, call_seconds: float = CALL_SECONDS) -> Policy:
+    """The default schedule; without learning every job is its process's first."""
+    seen = Seen(call_seconds)
+    noted_in = seen if learning else Seen()
+
+    def wait(generation: Generation, random: Random) -> tuple[int, float]:
+        rules = rules_for(generation, None)
+        first = SUBMITTING_SECONDS + first_poll_seconds(rules, now_epoch=SUBMITTING_SECONDS, seen=seen)
+        return wait_for(generation, rules, first, random, seen=seen, noted_in=noted_in)
+
+    return wait
+
+
+def fixed(interval: float, *, from_estimate: bool = False) -> Policy:
+    """A look every so many seconds from the submission on, or from the documented 20 s per image on, as a number means to us.
+
+    The look that such a sensor takes at the very start is left out.
+    """
+
+    def wait(generation: Generation, random: Random) -> tuple[int, float]:
+        rules = rules_for(generation, interval)
+        estimate = SUBMITTING_SECONDS + first_poll_seconds(rules, now_epoch=SUBMITTING_SECONDS)
+        return wait_for(generation, rules, estimate if from_estimate else interval, random, seen=Seen(), noted_in=Seen())
+
+    return wait
+
+
+def rules_for(generation: Generation, interval: float | None) -> Rules:
+    return Rules(
+        deadline_epoch=DEADLINE_SECONDS,
+        poke_interval_seconds=interval,
+        num_images=generation.num_images,
+        image_size=generation.image_size,
+        kind="generate",
+        created_epoch=0.0,
+    )
+
+
+def simulate(night: Night, policy: Policy, *, warm_up: int = 0) -> Waited:
+    """The first generations of the night, the warm-up, are waited for and not counted."""
+    generations, random = night(Random(20)), Random(30)
+    waits = [policy(generation, random) for generation in generations][warm_up:]
+    return Waited(fmean(calls for calls, _ in waits), fmean(delay for _, delay in waits))
+
+
+def jobs(draw: Callable[[Random, float], Generation]) -> Night:
+    """A night of jobs; each is drawn knowing how far the night has gone, from 0 to 1."""
+    return lambda random: [draw(random, number / GENERATIONS) for number in range(GENERATIONS)]
+
+
+def documented(num_images: int) -> Callable[[Random, float], Generation]:
+    """20 to 40 s per image, links 3 to 12 s later: each job has its own speed, which is the worst case."""
+    return lambda random, _: Generation(
+        finished_seconds=num_images * random.uniform(20, 40), links_seconds=random.uniform(3, 12), num_images=num_images
+    )
+
+
+def two_speeds(random: Random, _: float) -> Generation:
+    is_slow = random.random() < 0.3
+    return Generation(finished_seconds=random.gauss(95, 8) if is_slow else random.gauss(38, 4), image_size="auto_3K")
+
+
+def slowing(random: Random, progress: float) -> Generation:
+    return Generation(finished_seconds=22 + 40 * progress + random.uniform(-2, 2), links_seconds=random.uniform(3, 12))
+
+
+NIGHTS: dict[str, Night] = {
+    "1 image, 20 to 40 s, links at once": jobs(lambda random, _: Generation(finished_seconds=random.uniform(20, 40))),
+    "1 image, 20 to 40 s, links 3 to 12 s later": jobs(documented(1)),
+    "6 images, 120 to 240 s, links 3 to 12 s later": jobs(documented(6)),
+    "1, 2, 4 and 6 images mixed": jobs(lambda random, night: documented(random.choice((1, 2, 4, 6)))(random, night)),
+    "log-normal around 28 s": jobs(lambda random, _: Generation(finished_seconds=28 * random.lognormvariate(0, 0.25))),
+    "auto_3K: 38 s, three in ten 95 s": jobs(two_speeds),
+    "from 22 to 62 s during the night": jobs(slowing),
+    "from 62 to 22 s during the night": jobs(lambda random, night: slowing(random, 1 - night)),
+}
