@@ -161,6 +161,25 @@ class TestRead:
         assert folder.read("old.json") is None
         assert folder.size_bytes("old.json") is None
 
+    def test_a_listing_shows_what_is_there_now(self, store: Place) -> None:
+        folder = Folder(store.uri)
+        assert folder.list("spent/run") == []
+        folder.create("spent/run/old", b"old")
+        assert folder.list("spent/run") == ["old"]
+
+        theirs, path = somebody_else(folder)
+        theirs.pipe_file(f"{path}/spent/run/new", b"new")
+        theirs.rm_file(f"{path}/spent/run/old")
+
+        assert folder.list("spent/run") == ["new"]
+        assert folder.list("spent") == ["run"]
+        assert folder.list("spent/run/new") == []
+
+    def test_what_may_not_be_listed_is_an_error_and_never_nothing(self, store: Place) -> None:
+        with pytest.raises(Exception) as refused:
+            Folder(store.forbidden_uri).list("")
+        assert not isinstance(refused.value, FileNotFoundError)
+
     def test_a_file_that_was_missing_is_found_once_somebody_made_it(self, store: Place) -> None:
         folder = Folder(store.uri)
         assert folder.read("late.json") is None

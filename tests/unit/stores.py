@@ -26,7 +26,7 @@ class ObjectStore(MemoryFileSystem):  # type: ignore[misc]  # fsspec ships no ty
         self.pseudo_dirs: list[str] = [""]
         self.calls: list[str] = []
         self._lock = threading.RLock()
-        self._troubles: dict[str, list[Trouble]] = {"pipe": [], "cat": [], "rm": []}
+        self._troubles: dict[str, list[Trouble]] = {"pipe": [], "cat": [], "rm": [], "ls": []}
 
     def trouble(self, operation: str, *troubles: Trouble) -> None:
         self._troubles[operation].extend(troubles)
@@ -39,6 +39,9 @@ class ObjectStore(MemoryFileSystem):  # type: ignore[misc]  # fsspec ships no ty
 
     def rm_file(self, path: str) -> Any:
         return self._do("rm", lambda: super(ObjectStore, self)._rm(path))
+
+    def ls(self, path: str, detail: bool = True, **options: Any) -> Any:
+        return self._do("ls", lambda: super(ObjectStore, self).ls(path, detail=detail, **options))
 
     def _do(self, operation: str, act: Act) -> Any:
         with self._lock:

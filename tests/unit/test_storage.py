@@ -94,6 +94,21 @@ class TestAnyStorage:
         folder.create("a.png", b"12345")
         assert folder.size_bytes("a.png") == 5
 
+    def test_a_folder_is_listed_by_bare_names(self, destination: str) -> None:
+        folder = Folder(destination)
+        for name in ("a/b.1", "a/c#2", "a/d/e", "ab/x"):
+            folder.create(name, b"x")
+        assert sorted(folder.list("a")) == ["b.1", "c#2", "d"]
+        assert folder.list("a/d") == ["e"]
+
+    def test_a_folder_that_is_not_there_or_is_a_file_has_nothing_in_it(self, destination: str) -> None:
+        folder = Folder(destination)
+        assert folder.list("none") == []
+        folder.create("a/b", b"x")
+        assert folder.list("a/b") == []
+        folder.delete("a/b")
+        assert folder.list("a") == []
+
     def test_deleting_twice_is_no_error(self, destination: str) -> None:
         folder = Folder(destination)
         folder.create("a.json", b"x")
@@ -172,6 +187,12 @@ class TestAnObjectStore:
         store.trouble("cat", refused)
         with pytest.raises(StoreError):
             Folder(uri).read("claim.json")
+
+    def test_a_listing_that_fails_is_an_error_and_not_nothing(self) -> None:
+        uri, store = attached_store()
+        store.trouble("ls", refused)
+        with pytest.raises(StoreError):
+            Folder(uri).list("a")
 
     def test_creating_takes_one_request(self) -> None:
         uri, store = attached_store()

@@ -1,0 +1,200 @@
+"""Budgets on a disk and in an object store: noted, then added up, so that racing tasks never overspend together."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import Any
+
+import pytest
+
+from airflow_provider_seedream import budgets
+from airflow_provider_seedream.budgets import Budget
+from airflow_provider_seedream.exceptions import SeedreamBudgetError, SeedreamLedgerError
+from airflow_provider_seedream.ledger import Ledger
+from airflow_provider_seedream.spending import Spending, Tally
+from tests.unit.stores import attached_store, refused
+
+RACERS = 12
+ALONE: dict[str, Any] = {"dag_id": "watches", "run_id": "r1", "task_id": "submit", "map_index": -1, "try_number": 1}
+MAPPED = ALONE | {"map_index": 0}
+Row = Callable[..., Spending]
+
+
+def row(number: int = 1, *, price: int = 20, made_by: dict[str, Any] = ALONE, attempt: int = 1) -> Spending:
+    """A request, told apart by its number."""
+    return Spending(made_by=made_by, key=f"{number:064x}", attempt=attempt, credits=price, claim=uuid.uuid4().hex)
+
+
+def spent(ledger: Ledger, made_by: dict[str, Any] = ALONE) -> int:
+    return Tally(ledger.spent_by_task(made_by)).credits
+
+
+@pytest.fixture
+def ledger(destination: str) -> Ledger:
+    return Ledger(destination)
+
+
+@pytest.fixture(params=[ALONE, MAPPED], ids=["alone", "mapped"])
+def made_by(request: pytest.FixtureRequest) -> dict[str, Any]:
+    made_by: dict[str, Any] = request.param
+    return made_by
+
+
+class TestABudget:
+    def test_is_spent_to_the_last_credit_and_no_further(self, ledger: Ledger, made_by: dict[str, Any]) -> None:
+        budget = Budget(ledger, made_by, max_credits=40)
+        for number in (1, 2):
+            budget.admit(row(number, made_by=made_by))
+        with pytest.raises(SeedreamBudgetError, match=r"max_credits=40: 40 credits are spent .* costs 20") as failed:
+            budget.admit(row(3, made_by=made_by))
+        assert (failed.value.paid, spent(ledger)) == ("no", 40)
+
+    def test_a_cheaper_row_still_fits(self, ledger: Ledger, made_by: dict[str, Any]) -> None:
+        budget = Budget(ledger, made_by, max_credits=50)
+        budget.admit(row(1, price=40, made_by=made_by))
+        with pytest.raises(SeedreamBudgetError):
+            budget.admit(row(2, price=20, made_by=made_by))
+        budget.admit(row(3, price=10, made_by=made_by))
+        assert spent(ledger) == 50
+
+    def test_of_zero_refuses_everything_and_touches_no_storage(self) -> None:
+        uri, store = attached_store()
+        with pytest.raises(SeedreamBudgetError):
+            Budget(Ledger(uri), ALONE, max_credits=0).admit(row())
+        assert store.calls == []
+
+    def test_counts_what_was_spent_before_it_was_made(self, ledger: Ledger, made_by: dict[str, Any]) -> None:
+        Budget(ledger, made_by).admit(row(1, made_by=made_by))
+        with pytest.raises(SeedreamBudgetError):
+            Budget(ledger, made_by, max_credits=30).admit(row(2, made_by=made_by))
+
+    def test_another_try_of_the_same_attempt_costs_nothing_more(self, ledger: Ledger, made_by: dict[str, Any]) -> None:
+        """The first was killed between its note and its claim."""
+        for _ in range(3):
+            Budget(ledger, made_by, max_credits=20).admit(row(made_by=made_by))
+        assert spent(ledger) == 20
+
+    def test_another_attempt_at_the_same_request_does(self, ledger: Ledger, made_by: dict[str, Any]) -> None:
+        budget = Budget(ledger, made_by, max_credits=20)
+        budget.admit(row(made_by=made_by))
+        with pytest.raises(SeedreamBudgetError):
+            budget.admit(row(attempt=2, made_by=made_by))
+
+    def test_another_run_begins_at_nothing(self, ledger: Ledger, made_by: dict[str, Any]) -> None:
+        for run_id in ("r1", "r2"):
+            by = made_by | {"run_id": run_id}
+            Budget(ledger, by, max_credits=20).admit(row(made_by=by))
+
+    def test_without_a_limit_it_only_notes(self) -> None:
+        uri, store = attached_store()
+        Budget(Ledger(uri), {}).admit(row())
+        assert store.calls == ["pipe"]
+        assert spent(Ledger(uri)) == 20
+
+    def test_a_storage_that_cannot_be_listed_is_no_budget_that_is_free(self) -> None:
+        uri, store = attached_store()
+        store.trouble("ls", refused)
+        with pytest.raises(SeedreamLedgerError, match="Cannot list"):
+            Budget(Ledger(uri), MAPPED, max_credits=100).admit(row(made_by=MAPPED))
+
+    def test_a_listing_behind_the_times_is_refused(self) -> None:
+        uri, store = attached_store()
+        store.trouble("ls", lambda act: [])
+        with pytest.raises(SeedreamLedgerError, match="does not list what was just written"):
+            Budget(Ledger(uri), MAPPED, max_credits=100).admit(row(made_by=MAPPED))
+
+
+class TestTheBudgetOfARun:
+    def test_counts_all_its_tasks(self, ledger: Ledger) -> None:
+        other = MAPPED | {"task_id": "other"}
+        Budget(ledger, other).admit(row(1, made_by=other))
+        with pytest.raises(SeedreamBudgetError, match="max_credits_per_run=30: 20 credits are spent by this DAG run"):
+            Budget(ledger, ALONE, max_credits_per_run=30).admit(row(2))
+        Budget(ledger, ALONE, max_credits=30).admit(row(2))
+
+    def test_both_limits_hold(self, ledger: Ledger) -> None:
+        budget = Budget(ledger, ALONE, max_credits=40, max_credits_per_run=20)
+        budget.admit(row(1))
+        with pytest.raises(SeedreamBudgetError, match="max_credits_per_run"):
+            budget.admit(row(2))
+        budget = Budget(ledger, ALONE, max_credits=20, max_credits_per_run=40)
+        with pytest.raises(SeedreamBudgetError, match="max_credits=20"):
+            budget.admit(row(2))
+
+
+class TestOneThatSpendsAlone:
+    def test_lists_once_for_all_its_rows(self) -> None:
+        uri, store = attached_store()
+        budget = Budget(Ledger(uri), ALONE, max_credits=2000)
+        for number in range(100):
+            budget.admit(row(number))
+        assert store.calls.count("ls") == 1
+        with pytest.raises(SeedreamBudgetError):
+            budget.admit(row(100))
+
+    def test_counts_what_another_try_of_it_has_paid(self, ledger: Ledger) -> None:
+        """A try that Airflow gave up may live on beside the next."""
+        budget = Budget(ledger, ALONE, max_credits=40)
+        budget.admit(row(1))
+        budget.learn(row(2))
+        budget.learn(row(3, made_by=ALONE | {"run_id": "another run, by reuse"}))
+        with pytest.raises(SeedreamBudgetError, match="40 credits are spent"):
+            budget.admit(row(4))
+
+    def test_what_bought_nothing_is_there_to_be_spent_again(self, ledger: Ledger) -> None:
+        budget = Budget(ledger, ALONE, max_credits=20)
+        budget.forget(budget.admit(row(1)))
+        budget.admit(row(2))
+
+    def test_it_counts_anew_before_it_refuses_when_a_refund_may_have_come(
+        self, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(budgets, "RECOUNT_SECONDS", 0.0)
+        budget = Budget(ledger, ALONE, max_credits=20)
+        ledger.withdraw_spending(budget.admit(row(1)))
+        budget.admit(row(2))
+
+    def test_its_threads_never_overspend(self, ledger: Ledger) -> None:
+        budget = Budget(ledger, ALONE, max_credits=100)
+        assert race(lambda number: budget.admit(row(number))) == 5
+        assert spent(ledger) == 100
+
+
+class TestRacingTasks:
+    """Each has a budget object and a file system of its own thread, as mapped instances have."""
+
+    @pytest.mark.parametrize("limit", ["max_credits", "max_credits_per_run"])
+    def test_spend_the_budget_exactly(self, destination: str, limit: str) -> None:
+        def admit(number: int) -> None:
+            by = MAPPED | {"map_index": number}
+            limits: Any = {limit: 100}
+            Budget(Ledger(destination), by, **limits).admit(row(number, made_by=by))
+
+        assert race(admit) == 5
+        assert spent(Ledger(destination)) == 100
+
+    def test_two_that_fit_only_one_by_one_do_not_both_give_up(self, destination: str) -> None:
+        def admit(number: int) -> None:
+            by = MAPPED | {"map_index": number}
+            Budget(Ledger(destination), by, max_credits=30).admit(row(number, made_by=by))
+
+        assert race(admit, racers=2) == 1
+
+
+def race(admit: Callable[[int], object], *, racers: int = RACERS) -> int:
+    """Let all go at the same moment; how many were admitted."""
+    start = Barrier(racers)
+
+    def run(number: int) -> bool:
+        start.wait()
+        try:
+            admit(number)
+        except SeedreamBudgetError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(racers) as pool:
+        return list(pool.map(run, range(racers))).count(True)

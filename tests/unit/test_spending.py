@@ -1,0 +1,77 @@
+"""What was spent, as file names: pinned, added up once per attempt, and deaf to what is none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_provider_seedream.exceptions import SeedreamInputError
+from airflow_provider_seedream.spending import Spending, Tally, check_budget, run_folder, task_folder
+
+MADE_BY: dict[str, Any] = {"dag_id": "watches", "run_id": "scheduled__1", "task_id": "submit", "map_index": 3, "try_number": 1}
+
+
+def spending(**changes: Any) -> Spending:
+    fields: dict[str, Any] = {"made_by": MADE_BY, "key": "a" * 64, "attempt": 1, "credits": 20, "claim": "c1"}
+    return Spending(**{**fields, **changes})
+
+
+class TestNames:
+    """A changed folder would forget what a DAG run that is under way has spent."""
+
+    def test_they_are_pinned(self) -> None:
+        assert spending().file == f"_seedream/spent/509bf1fcb31704cc/f3807254fc403daa/{'a' * 64}.1.20.c1"
+
+    def test_mapped_instances_and_tries_share_a_folder(self) -> None:
+        assert task_folder(MADE_BY) == task_folder(MADE_BY | {"map_index": 4, "try_number": 2})
+
+    @pytest.mark.parametrize("field", ["dag_id", "run_id"])
+    def test_another_run_has_another_folder(self, field: str) -> None:
+        assert run_folder(MADE_BY) != run_folder(MADE_BY | {field: "other"})
+
+    def test_the_tasks_of_a_run_have_folders_in_it(self) -> None:
+        other = MADE_BY | {"task_id": "other"}
+        assert task_folder(MADE_BY) != task_folder(other)
+        assert task_folder(other).startswith(f"{run_folder(MADE_BY)}/")
+
+
+class TestTheTally:
+    def test_adds_up_names(self) -> None:
+        assert Tally([spending().name, spending(key="b" * 64, credits=60).name]).credits == 80
+
+    def test_an_attempt_counts_once_however_many_tries_noted_it(self) -> None:
+        assert Tally([spending(claim=claim).name for claim in ("c1", "c2", "c3")]).credits == 20
+
+    def test_every_attempt_at_a_request_counts(self) -> None:
+        assert Tally([spending(attempt=attempt).name for attempt in (1, 2, 3)]).credits == 60
+
+    @pytest.mark.parametrize(
+        "name", ["", ".3f2a.tmp", "README.md", f"{'a' * 64}.1.x.c1", f"{'a' * 63}.1.20.c1", f"{'a' * 64}.1.20"]
+    )
+    def test_other_files_are_none(self, name: str) -> None:
+        assert Tally([name]).credits == 0
+
+    def test_the_others_are_all_but_the_attempt_itself(self) -> None:
+        tally = Tally([spending().name, spending(key="b" * 64).name])
+        assert tally.without(spending(claim="another try")) == 20
+        assert tally.without(spending(key="c" * 64)) == 40
+
+    def test_what_is_discarded_counts_no_longer(self) -> None:
+        tally = Tally([spending().name])
+        for _ in range(2):
+            tally.discard(spending())
+        assert tally.credits == 0
+
+
+class TestTheParameter:
+    @pytest.mark.parametrize(
+        ("value", "credits"), [(None, None), ("", None), ("None", None), (0, 0), ("0", 0), (" 100 ", 100), (7, 7)]
+    )
+    def test_an_integer_or_nothing_is_taken(self, value: Any, credits: int | None) -> None:
+        assert check_budget("max_credits", value) == credits
+
+    @pytest.mark.parametrize("value", [-1, "-1", "ten", 10.0, "10.5", True, [100], "1e3"])
+    def test_anything_else_is_refused_by_its_name(self, value: Any) -> None:
+        with pytest.raises(SeedreamInputError, match="max_credits_per_run must be an integer"):
+            check_budget("max_credits_per_run", value)
