@@ -63,6 +63,8 @@ def _list_rows(source: Sequence[Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         where = f"requests[{index}]"
         if not isinstance(row, dict):
             raise SeedreamInputError(f"{where} must be a dict of columns, not {type(row).__name__}.")
+        if not all(isinstance(column, str) for column in row):
+            raise SeedreamInputError(f"{where}: names of columns must be text.")
         yield where, row
 
 

@@ -131,6 +131,7 @@ class TestALine:
 
     def test_of_a_list(self) -> None:
         assert refusal([{"prompt": "a"}, "b"]) == "requests[1] must be a dict of columns, not str."
+        assert refusal([{"prompt": "a", 7: "b"}]) == "requests[0]: names of columns must be text."
 
     def test_rows_know_where_they_stand(self, tmp_path: Path) -> None:
         table = write(tmp_path / "r.csv", '\ufeffprompt,sku\r\n"a\r\nb",1\r\n,\r\n\r\nc,2\r\n')
