@@ -11,6 +11,7 @@ import pytest
 from airflow.sdk import DAG
 
 from airflow_provider_seedream.emulator import Emulator
+from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from tests.airflow.runner import Runner
 from tests.guarantees.conftest import POKE_SECONDS, Connect, images, records
@@ -21,7 +22,7 @@ Batch = Callable[..., SeedreamBatchOperator]
 @pytest.fixture
 def batch(destination: str, deferrable: bool) -> Batch:
     def batch(requests: Any, **more: Any) -> SeedreamBatchOperator:
-        given = {"destination": destination, "deferrable": deferrable, "poke_interval": POKE_SECONDS, **more}
+        given = {"destination": destination, "deferrable": deferrable, "poke_interval": POKE_SECONDS, "settling_seconds": 1, **more}
         with DAG("guarantees", schedule=None):
             return SeedreamBatchOperator(task_id="batch", requests=requests, **given)
 
@@ -56,3 +57,194 @@ class TestATable:
         assert outcome.value["credits"] == 240
         assert outcome.value["images"] == 24
         assert len(records(folder)) == 12
+
+    def test_nothing_of_the_work_in_between_stays_behind(self, batch: Batch, folder: Path) -> None:
+        Runner().run(batch(prompts(3)))
+        assert not list(folder.glob("_seedream/batch/**/*.json*"))
+
+    def test_a_file_is_read_where_it_lies_and_a_template_makes_the_prompts(
+        self, batch: Batch, emulator: Emulator, folder: Path, tmp_path: Path
+    ) -> None:
+        table = tmp_path / "requests.csv"
+        table.write_text("colour,num_images,name\nred,2,first\nblue,,second\n")
+        outcome = Runner().run(batch(str(table), template="a {{ colour }} watch, {{ ds }}"))
+        assert outcome.state == "success", outcome.error
+        assert {entry.prompt for entry in emulator.books.submissions} == {"a red watch, 2026-03-01", "a blue watch, 2026-03-01"}
+        assert [(line["name"], line["colour"], len(line["images"])) for line in results(folder)] == [
+            ("first", "red", 2),
+            ("second", "blue", 1),
+        ]
+
+    def test_a_row_with_images_is_an_edit(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
+        Runner().run(batch(prompts(1)))
+        source = results(folder)[0]["images"][0]
+        outcome = Runner(run_id="second").run(batch([{"prompt": "make it blue", "images": [source]}], results="edits"))
+        assert outcome.state == "success", outcome.error
+        assert [entry.kind for entry in emulator.books.submissions] == ["generate", "edit"]
+        assert results(folder, "edits")[0]["sources"] == [source]
+
+    def test_an_empty_table_is_an_empty_result(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
+        outcome = Runner().run(batch([]))
+        assert (outcome.state, outcome.value["rows"], results(folder)) == ("success", 0, [])
+        assert emulator.books.posts_received == 0
+
+    def test_no_more_than_max_in_flight_wait_at_once(self, batch: Batch, emulator: Emulator) -> None:
+        outcome = Runner().run(batch(prompts(12), max_in_flight=3))
+        assert outcome.state == "success"
+        assert most_in_flight(emulator) <= 3
+
+    def test_equal_rows_share_one_generation_and_one_price(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
+        outcome = Runner().run(batch([{"prompt": "a fox", "page": page} for page in range(4)]))
+        assert (outcome.state, emulator.books.posts_received, outcome.value["credits"]) == ("success", 1, 10)
+        assert len({line["seedream_task_id"] for line in results(folder)}) == 1
+        assert [line["page"] for line in results(folder)] == [0, 1, 2, 3]
+
+
+class TestWhatARetryPaysFor:
+    def test_nothing_when_the_results_are_lost(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
+        runner, task = Runner(), batch(prompts(5))
+        runner.run(task)
+        (folder / "results.jsonl").unlink()
+        runner.clear(task)
+        outcome = runner.run(task)
+        assert (outcome.state, emulator.books.posts_received, emulator.books.downloads) == ("success", 5, 5)
+        assert {line["status"] for line in results(folder)} == {"landed"}
+        assert outcome.value["credits"] == 50
+
+    def test_only_the_new_rows_when_the_table_is_reordered_and_has_grown(self, batch: Batch, emulator: Emulator) -> None:
+        runner, task = Runner(), batch(prompts(5))
+        runner.run(task)
+        runner.clear(task)
+        outcome = runner.run(batch([*reversed(prompts(7))]))
+        assert (outcome.state, emulator.books.posts_received, outcome.value["count"]["landed"]) == ("success", 7, 7)
+
+    def test_only_what_was_refunded(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
+        rows = [*prompts(3), {"prompt": "a watch [fail*1]"}]
+        outcome = Runner().run(batch(rows, retries=1))
+        assert (outcome.state, outcome.tries) == ("success", 2)
+        assert (emulator.books.posts_received, emulator.books.credits_charged, emulator.books.credits_refunded) == (5, 50, 10)
+        assert {line["status"] for line in results(folder)} == {"landed"}
+
+
+class TestRowsThatDoNotLand:
+    ROWS = [
+        {"prompt": "a watch"},
+        {"prompt": "a gun [safety]"},
+        {"prompt": "broken [fail]"},
+        {"prompt": "few [partial]", "num_images": 2},
+    ]
+
+    def test_they_fail_the_task_when_all_others_have_landed(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
+        outcome = Runner().run(batch(self.ROWS))
+        assert (outcome.state, type(outcome.error).__name__) == ("failed", "SeedreamBatchError")
+        assert [line["status"] for line in results(folder)] == ["landed", "moderated", "failed", "partial"]
+        assert [line["paid"] for line in results(folder)] == ["yes", "refunded", "refunded", "yes"]
+        assert [line["credits"] for line in results(folder)] == [10, 0, 0, 20]
+        assert "results.jsonl" in str(outcome.error)
+
+    def test_or_only_show_in_the_table(self, batch: Batch, folder: Path) -> None:
+        outcome = Runner().run(batch(self.ROWS, on_error="continue", on_partial="accept"))
+        assert (outcome.state, outcome.value["count"]["landed"], outcome.value["count"]["failed"]) == ("success", 1, 1)
+
+    def test_retries_end_where_no_row_can_gain_by_one(self, batch: Batch, emulator: Emulator) -> None:
+        outcome = Runner().run(batch([{"prompt": "a gun [safety]"}], retries=3))
+        assert (outcome.state, outcome.tries, emulator.books.posts_received) == ("failed", 1, 1)
+
+    def test_what_is_paid_and_not_landed_fails_the_task_even_with_continue(
+        self, batch: Batch, emulator: Emulator, folder: Path
+    ) -> None:
+        rows = [*prompts(2), {"prompt": "slow [never-ends]"}]
+        outcome = Runner().run(batch(rows, on_error="continue", timeout=1.5))
+        assert (outcome.state, outcome.tries) == ("failed", 1)
+        assert [line["status"] for line in results(folder)] == ["landed", "landed", "failed"]
+        assert results(folder)[2]["paid"] == "yes"
+
+    def test_a_post_without_an_answer_is_unknown_and_the_others_go_on(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
+        rows = [*prompts(2), {"prompt": "lost [drop-after-accept]"}, {"prompt": "a cat"}]
+        outcome = Runner().run(batch(rows, on_error="continue", retries=2))
+        assert (outcome.state, emulator.books.posts_received) == ("success", 4)
+        assert [line["status"] for line in results(folder)] == ["landed", "landed", "unknown", "landed"]
+        assert (results(folder)[2]["paid"], results(folder)[2]["credits"]) == ("unknown", 10)
+
+    def test_three_posts_in_a_row_without_an_answer_stop_the_sending(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
+        rows = [*prompts(2), *({"prompt": f"lost {index} [error-after-accept]"} for index in range(5))]
+        outcome = Runner().run(batch(rows, on_error="continue"))
+        assert (outcome.state, emulator.books.posts_received) == ("failed", 5)
+        assert "2 of 7 rows were not sent" in str(outcome.error)
+        assert len(images(folder)) == 2
+
+
+class TestBeforeAnythingIsSent:
+    def test_a_bad_row_is_named_by_its_line(self, batch: Batch, emulator: Emulator, tmp_path: Path) -> None:
+        table = tmp_path / "requests.jsonl"
+        table.write_text('{"prompt": "a"}\n{"prompt": "b", "num_images": 7}\n{"prompt": "c"}\n')
+        outcome = Runner().run(batch(str(table), retries=2))
+        assert (outcome.state, outcome.tries, emulator.books.posts_received) == ("failed", 1, 0)
+        assert "line 2 of requests.jsonl" in str(outcome.error)
+        assert "num_images" in str(outcome.error)
+
+    def test_or_costs_nothing_and_the_others_go_on(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
+        outcome = Runner().run(batch([{"prompt": "a"}, {"prompt": " ", "sku": 7}], on_error="continue"))
+        assert (outcome.state, emulator.books.posts_received) == ("success", 1)
+        assert [(line["status"], line["paid"]) for line in results(folder)] == [("landed", "yes"), ("invalid", "no")]
+        assert results(folder)[1]["sku"] == 7
+
+    def test_a_dry_run_prices_the_table_and_sends_nothing(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
+        outcome = Runner().run(batch([*prompts(3, num_images=4), {"prompt": ""}], dry_run=True, on_error="continue"))
+        assert outcome.state == "success"
+        assert (outcome.value["rows"], outcome.value["invalid"], outcome.value["credits"]) == (4, 1, 120)
+        assert (emulator.books.requests, folder.exists()) == ((), False)
+
+    def test_results_of_another_run_are_not_overwritten(self, batch: Batch, emulator: Emulator) -> None:
+        Runner().run(batch(prompts(1)))
+        outcome = Runner(run_id="another").run(batch(prompts(1)))
+        assert (outcome.state, emulator.books.posts_received) == ("failed", 1)
+        assert "results 'results'" in str(outcome.error)
+
+    @pytest.mark.parametrize(
+        "wrong", [{"requests": "rows.txt"}, {"requests": 7}, {"max_in_flight": 0}, {"on_error": "ignore"}, {"max_credits": -1}]
+    )
+    def test_static_mistakes_fail_when_the_dag_is_parsed(self, batch: Batch, wrong: dict[str, Any]) -> None:
+        with pytest.raises(SeedreamInputError, match=next(iter(wrong))):
+            batch(**{"requests": prompts(1), **wrong})
+
+
+class TestMoney:
+    def test_g16_the_budget_holds_and_an_unknown_outcome_counts_as_spent(
+        self, batch: Batch, emulator: Emulator, folder: Path
+    ) -> None:
+        rows = prompts(10, num_images=2)
+        rows[2]["prompt"] += " [drop-after-accept]"
+        outcome = Runner().run(batch(rows, max_credits=100, on_error="continue"))
+        assert (outcome.state, emulator.books.posts_received, emulator.books.credits_charged) == ("success", 5, 100)
+        statuses = [line["status"] for line in results(folder)]
+        assert statuses == ["landed", "landed", "unknown", "landed", "landed", *["skipped_budget"] * 5]
+
+    def test_g16_the_budget_holds_over_retries_and_clears(self, batch: Batch, emulator: Emulator) -> None:
+        runner, task = Runner(), batch(prompts(10, num_images=2), max_credits=100)
+        for _ in range(2):
+            outcome = runner.run(task)
+            assert (outcome.state, outcome.value["count"]["skipped_budget"], outcome.value["credits"]) == ("success", 5, 100)
+            runner.clear(task)
+        assert emulator.books.credits_charged == 100
+
+    def test_an_empty_wallet_ends_the_sending_and_lands_what_is_paid(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
+        emulator.configure(balance_credits=30)
+        runner, task = Runner(), batch(prompts(5), retries=2)
+        outcome = runner.run(task)
+        assert (outcome.state, outcome.tries, type(outcome.error).__name__) == ("failed", 1, "SeedreamInsufficientCreditsError")
+        assert "2 of 5 rows were not sent" in str(outcome.error)
+        assert len(images(folder)) == 3
+        emulator.configure(balance_credits=1000)
+        runner.clear(task)
+        outcome = runner.run(task)
+        assert (outcome.state, emulator.books.credits_charged, outcome.value["count"]["landed"]) == ("success", 50, 5)
+
+
+def most_in_flight(emulator: Emulator) -> int:
+    """The most generations that were accepted and not yet downloaded, by the order of the server's requests."""
+    flying, most = 0, 0
+    for request in emulator.books.requests:
+        flying += (request.method == "POST" and request.status == 200) - (request.area == "download" and request.status == 200)
+        most = max(most, flying)
+    return most
