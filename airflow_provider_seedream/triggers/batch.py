@@ -15,6 +15,7 @@ from airflow_provider_seedream import times
 from airflow_provider_seedream.durations import SEEN
 from airflow_provider_seedream.polling import Rules, Watch, decide, learn
 from airflow_provider_seedream.triggers.clients import status_client
+from airflow_provider_seedream.triggers.looks import Looks
 
 EVENT_VERSION = 1
 PATIENCE_SECONDS = 30.0  # what is ready waits this long for company: each wake-up costs a task process
@@ -82,7 +83,8 @@ class SeedreamBatchTrigger(BaseTrigger):
             wake_epoch = math.inf if self.wake_epoch is None else self.wake_epoch
             while watched and (now := times.now_epoch()) < wake_epoch:
                 await asyncio.sleep(min(wake_epoch, *(one.due_epoch for one in watched)) - now)
-                await asyncio.gather(*(one.look(client) for one in watched if one.due_epoch <= times.now_epoch()))
+                until = min(wake_epoch, times.now_epoch() + PATIENCE_SECONDS)  # for a turn, where looks count
+                await asyncio.gather(*(one.look(client, until) for one in watched if one.due_epoch <= times.now_epoch()))
                 over = [one.position for one in watched if one.has_ended]
                 if over and not ended:
                     wake_epoch = min(wake_epoch, times.now_epoch() + PATIENCE_SECONDS)
@@ -111,8 +113,8 @@ class _Watched:
             outage_seconds=trigger.outage_seconds,
         )
 
-    async def look(self, client: Any) -> None:
-        look = await client.look(self.seedream_task_id)
+    async def look(self, client: Looks, until_epoch: float) -> None:
+        look = await client.look(self.seedream_task_id, until_epoch=min(until_epoch, self._rules.deadline_epoch))
         now = times.now_epoch()
         verdict, self._watch = decide(look, self._watch, self._rules, now_epoch=now, jitter=random.random(), seen=SEEN)
         learn(verdict, self._watch, self._rules, now_epoch=now, seen=SEEN)

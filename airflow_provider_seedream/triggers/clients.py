@@ -5,18 +5,17 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import import_module
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from airflow_provider_seedream.hooks.async_status import StatusClient
+from airflow_provider_seedream.triggers.looks import Looks
+from airflow_provider_seedream.triggers.queue import queue_for
 
 _CLIENT = "airflow_provider_seedream.hooks.async_status"
 _CONNECTION = "airflow.providers.common.compat.connection"
 
 
 @asynccontextmanager
-async def status_client(seedream_conn_id: str) -> "AsyncIterator[StatusClient]":
-    """A client for GETs; the key is looked up where it runs.
+async def status_client(seedream_conn_id: str) -> AsyncIterator[Looks]:
+    """A client for GETs, paced where they count against the limit; the key is looked up where it runs.
 
     :raises SeedreamInputError: when the connection is incomplete.
     """
@@ -29,7 +28,9 @@ async def status_client(seedream_conn_id: str) -> "AsyncIterator[StatusClient]":
 
     settings = SeedreamSettings.from_connection(await get_async_connection(seedream_conn_id))
     async with shared_session() as session:
-        yield StatusClient(session, settings)
+        counts = settings.status_counts_toward_limit
+        queue = queue_for(seedream_conn_id, settings.requests_per_minute) if counts else None
+        yield Looks(StatusClient(session, settings), queue)
 
 
 def _import_client() -> None:

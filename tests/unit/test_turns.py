@@ -14,9 +14,14 @@ from typing import Any
 import pytest
 from airflow.triggers.base import TriggerEvent
 
+from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.pacing import MAX_LOOK_WAIT_SECONDS, Pacer
+from airflow_provider_seedream.polling import FailedLook
+from airflow_provider_seedream.triggers.clients import status_client
+from airflow_provider_seedream.triggers.looks import Looks
 from airflow_provider_seedream.triggers.queue import TurnQueue, queue_for
 from airflow_provider_seedream.triggers.turns import SeedreamTurnTrigger, turn_from
+from tests.unit.api import connection_json
 from tests.unit.virtual_time import run_in_virtual_time
 
 Clock = Callable[[], float]
@@ -154,6 +159,63 @@ class TestTheQueue:
             return [queue_for("one", limit).pacer.requests_per_minute for limit in (None, 60, None, 30)]
 
         assert asyncio.run(loop()) == [3, 60, 60, 30]
+
+
+class TestLooks:
+    """Eight looks at once through a connection that allows five requests a minute."""
+
+    @pytest.fixture
+    def statuses(self, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
+        """What the server answered to the looks whose turn came in time."""
+
+        async def eight(until_epoch: float) -> None:
+            async with status_client("seedream_default") as client:
+                await asyncio.gather(*(client.look(f"job-{number}", until_epoch=until_epoch) for number in range(8)))
+
+        def statuses(*, counts: bool, **extra: Any) -> list[int]:
+            emulator.configure(rate_limit_per_minute=5, status_counts=counts)
+            monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", connection_json(emulator.url, requests_per_minute=5, **extra))
+            asyncio.run(eight(time.time() + 1))
+            return [request.status or 0 for request in emulator.books.requests]
+
+        return statuses
+
+    def test_they_wait_for_their_turn_where_the_connection_says_that_they_count(self, statuses: Callable[..., list[int]]) -> None:
+        assert statuses(counts=True, status_counts_toward_limit=True) == [404] * 5
+
+    def test_they_are_sent_when_they_are_due_where_it_does_not(self, statuses: Callable[..., list[int]]) -> None:
+        assert statuses(counts=False) == [404] * 8
+
+    def test_a_look_without_a_turn_is_throttled_and_keeps_its_place(self) -> None:
+        async def day(clock: Clock) -> tuple[Any, list[str]]:
+            queue, sent = TurnQueue(Pacer(1), clock=clock), []
+
+            class Client:
+                async def look(self, seedream_task_id: str) -> str:
+                    sent.append(seedream_task_id)
+                    return "answer"
+
+            looks, others = Looks(Client(), queue), Looks(Client(), queue)  # type: ignore[arg-type]
+            await queue.turn("look")
+            refused = await looks.look("first", until_epoch=time.time() - 1)
+            await asyncio.gather(others.look("second"), looks.look("first"))
+            return refused, sent
+
+        refused, sent = run_in_virtual_time(day)
+        assert (refused.trouble, sent) == ("throttled", ["first", "second"])
+
+    def test_a_429_on_a_look_slows_the_queue_down(self) -> None:
+        async def day(clock: Clock) -> float:
+            queue = TurnQueue(Pacer(60))
+
+            class Client:
+                async def look(self, _: str) -> FailedLook:
+                    return FailedLook(trouble="throttled", detail="429", retry_after_seconds=0)
+
+            await Looks(Client(), queue).look("one")  # type: ignore[arg-type]
+            return queue.pacer.share
+
+        assert run_in_virtual_time(day) < 1
 
 
 class TestTheTrigger:

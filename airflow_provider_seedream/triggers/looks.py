@@ -1,0 +1,42 @@
+"""Looks at generations that wait for their turn, where the connection says that status calls count against the limit."""
+
+import asyncio
+import math
+from typing import TYPE_CHECKING
+
+from airflow_provider_seedream import times
+from airflow_provider_seedream.generations import GenerationStatus
+from airflow_provider_seedream.polling import FailedLook
+from airflow_provider_seedream.triggers.queue import TurnQueue
+
+if TYPE_CHECKING:
+    from airflow_provider_seedream.hooks.async_status import StatusClient
+
+
+class Looks:
+    """Looks through a client.
+
+    :param queue: where a look waits for its turn; None when status calls are free.
+    """
+
+    def __init__(self, client: "StatusClient", queue: TurnQueue | None) -> None:
+        self._client = client
+        self._queue = queue
+        self._asked: dict[str, float] = {}  # since when a look waits: its place, which it keeps when it asks again
+
+    async def look(self, seedream_task_id: str, *, until_epoch: float = math.inf) -> GenerationStatus | FailedLook:
+        """One status call, never repeated and never raising. A look whose turn does not come by ``until_epoch`` is throttled."""
+        if self._queue is None:
+            return await self._client.look(seedream_task_id)
+        asked_epoch = self._asked.setdefault(seedream_task_id, times.now_epoch())
+        try:
+            async with asyncio.timeout(None if math.isinf(until_epoch) else until_epoch - times.now_epoch()):
+                granted_epoch = await self._queue.turn("look", asked_epoch=asked_epoch)
+        except TimeoutError:
+            return FailedLook(trouble="throttled", detail="no turn yet")
+        del self._asked[seedream_task_id]
+        look = await self._client.look(seedream_task_id)
+        if isinstance(look, FailedLook) and look.trouble == "throttled":
+            wait = look.retry_after_seconds
+            self._queue.throttled(times.now_epoch(), retry_after_seconds=wait, granted_epoch=granted_epoch)
+        return look
