@@ -1,24 +1,17 @@
 """The sensor: waits for a generation and lands its images. Submits nothing, ever."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
-from airflow.providers.common.compat.sdk import (
-    AirflowSkipException,
-    AirflowTaskTimeout,
-    BaseOperator,
-    BaseSensorOperator,
-    Context,
-    conf,
-)
+from airflow.providers.common.compat.sdk import Context, conf
 
-from airflow_provider_seedream import contract, times
-from airflow_provider_seedream.exceptions import SeedreamGenerationTimeoutError, SeedreamInputError
+from airflow_provider_seedream import contract
+from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.polling import STEADY_INTERVAL_SECONDS, Watch
 from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
+from airflow_provider_seedream.sensors.base import SeedreamSensor
 from airflow_provider_seedream.sensors.waiting import (
     DEFAULT_MAX_IMAGE_BYTES,
     DEFAULT_TIMEOUT_SECONDS,
@@ -32,13 +25,8 @@ from airflow_provider_seedream.sensors.waiting import (
 from airflow_provider_seedream.storage import check_destination
 from airflow_provider_seedream.submissions import check_name, is_static, is_template
 
-try:
-    from airflow.sdk.exceptions import AirflowRescheduleException
-except ImportError:  # Airflow 3.1
-    from airflow.exceptions import AirflowRescheduleException
 
-
-class SeedreamGenerationSensor(WaitingOperator, BaseSensorOperator):
+class SeedreamGenerationSensor(WaitingOperator, SeedreamSensor):
     """Waits until a generation is done, then lands its images, thumbnails and manifest. Returns a LandedGeneration (dict).
 
     Costs nothing: a retry or a clear looks again, and lands again only what is not landed.
@@ -94,22 +82,13 @@ class SeedreamGenerationSensor(WaitingOperator, BaseSensorOperator):
             check_name(name)
 
     def execute(self, context: Context) -> dict[str, Any]:
-        with self._skipping():
-            return self.wait_and_land(context, self._generation(), started_epoch=self._started_epoch(context))
-
-    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        with self._skipping():  # the base sensor's own would skip every error, not only lateness
-            return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
+        with self.skipping():
+            return self.wait_and_land(context, self._generation(), started_epoch=self.started_epoch(context))
 
     def between_looks(self, wait_seconds: float, watch: Watch) -> None:
         if self.reschedule and watch.is_quiet:  # a settling or an outage under way would be forgotten between processes
-            raise AirflowRescheduleException(datetime.now(UTC) + timedelta(seconds=wait_seconds))
+            self.come_back(wait_seconds)
         super().between_looks(wait_seconds, watch)
-
-    def _started_epoch(self, context: Context) -> float:
-        """The start of the try; in reschedule mode of its first poke."""
-        first = context["ti"].get_first_reschedule_date(context) if self.reschedule else None
-        return first.timestamp() if first else times.now_epoch()
 
     def _generation(self) -> Generation:
         given = _check_generation(self.generation)
@@ -128,21 +107,6 @@ class SeedreamGenerationSensor(WaitingOperator, BaseSensorOperator):
             name=seedream_task_id,
             record=None,
         )
-
-    @contextmanager
-    def _skipping(self) -> Iterator[None]:
-        try:
-            yield
-        except (SeedreamGenerationTimeoutError, AirflowTaskTimeout) as error:
-            if self.soft_fail or self.never_fail:
-                raise AirflowSkipException(f"Skipped, as it was not ready in time: {error}") from error
-            raise
-        except (AirflowRescheduleException, AirflowSkipException):
-            raise
-        except Exception as error:
-            if self.never_fail:
-                raise AirflowSkipException(f"Skipped because of never_fail: {error}") from error
-            raise
 
 
 def _check_generation(value: Any) -> Generation | str:

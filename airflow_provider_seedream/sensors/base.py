@@ -1,0 +1,54 @@
+"""What our sensors share: what they skip, when a try began, and how they leave the worker between looks."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow.providers.common.compat.sdk import (
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+    BaseOperator,
+    BaseSensorOperator,
+    Context,
+)
+
+from airflow_provider_seedream import times
+
+try:
+    from airflow.sdk.exceptions import AirflowRescheduleException
+except ImportError:  # Airflow 3.1
+    from airflow.exceptions import AirflowRescheduleException
+
+
+class SeedreamSensor(BaseSensorOperator):
+    """A sensor whose ``soft_fail`` skips only lateness and whose ``never_fail`` skips every error, deferred or not."""
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        with self.skipping():  # the base sensor's own would skip every error, not only lateness
+            return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
+
+    def started_epoch(self, context: Context) -> float:
+        """The start of the try; in reschedule mode of its first poke."""
+        first = context["ti"].get_first_reschedule_date(context) if self.reschedule else None
+        return first.timestamp() if first else times.now_epoch()
+
+    def come_back(self, wait_seconds: float) -> None:
+        """End this process; another one looks again."""
+        raise AirflowRescheduleException(datetime.now(UTC) + timedelta(seconds=wait_seconds))
+
+    @contextmanager
+    def skipping(self) -> Iterator[None]:
+        try:
+            yield
+        except (AirflowSensorTimeout, AirflowTaskTimeout) as error:
+            if self.soft_fail or self.never_fail:
+                raise AirflowSkipException(f"Skipped, as it was not ready in time: {error}") from error
+            raise
+        except (AirflowRescheduleException, AirflowSkipException):
+            raise
+        except Exception as error:
+            if self.never_fail:
+                raise AirflowSkipException(f"Skipped because of never_fail: {error}") from error
+            raise
