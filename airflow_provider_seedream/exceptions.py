@@ -20,6 +20,7 @@ SeedreamError
   SeedreamPollingError               the API could not be asked for too long                paid           retried, free
   SeedreamLandingError               the images could not be landed                         paid           retried, free
   SeedreamPartialResultError         fewer images came than were asked for                  paid           not retried
+  SeedreamBatchError                 rows of a batch did not land                           see ``paid``   see below
   SeedreamLedgerError                the record cannot be read or written                   see ``paid``   retried
 
 Not retried: the class derives from Airflow's ``AirflowFailException`` or ``AirflowSensorTimeout``. Three depend on who raises them
@@ -216,6 +217,13 @@ class SeedreamPartialResultError(SeedreamError, AirflowFailException):
 
     paid = "yes"
     on_retry = 'A retry finds the same images; on_partial="accept" takes them as success.'
+
+
+class SeedreamBatchError(SeedreamError):
+    """Rows of a batch did not land: its table of results says which, and what was paid for each."""
+
+    paid = "yes"
+    on_retry = "A retry lands for free what is paid for, and pays only for rows that were refunded or never sent."
 
 
 class SeedreamLedgerError(SeedreamError):

@@ -7,16 +7,23 @@ because a record cannot be read or written; the next look repeats it.
 import logging
 import re
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from airflow_provider_seedream import times
-from airflow_provider_seedream.exceptions import SeedreamError, SeedreamLandingError, SeedreamNotFoundError
-from airflow_provider_seedream.generations import Generation
+from airflow_provider_seedream.exceptions import (
+    SeedreamError,
+    SeedreamLandingError,
+    SeedreamNotFoundError,
+    SeedreamResultsExpiredError,
+)
+from airflow_provider_seedream.generations import Generation, GenerationStatus
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.landing import Origin, find_landed, land
 from airflow_provider_seedream.ledger import Ledger, Outcome, Record, finished
 from airflow_provider_seedream.manifest import Manifest, ManifestImage, build_manifest
-from airflow_provider_seedream.sensors.outcomes import missing_error
+from airflow_provider_seedream.polling import Verdict
+from airflow_provider_seedream.sensors.outcomes import error_from, missing_error
 from airflow_provider_seedream.storage import Folder
 
 _RECORD = re.compile(r"(?P<folder>.+)/(?P<file>_seedream/ledger/[0-9a-f]{64}(\.\d+)?\.json)")
@@ -39,9 +46,17 @@ def already_landed(generation: Generation) -> Manifest | None:
         ) from error
 
 
-def land_generation(generation: Generation, hook: SeedreamHook, *, max_image_bytes: int, landed_by: dict[str, Any]) -> Manifest:
+def land_generation(
+    generation: Generation,
+    hook: SeedreamHook,
+    *,
+    max_image_bytes: int,
+    landed_by: dict[str, Any],
+    status: GenerationStatus | None = None,
+) -> Manifest:
     """Land a finished generation and note it in the ledger.
 
+    :param status: a status of this moment, whose links are fresh; without one the API is asked, and again when links have expired.
     :raises SeedreamLandingError: a retry completes it for free.
     :raises SeedreamResultsExpiredError: the results are gone. :raises SeedreamNotFoundError: the API does not know them.
     """
@@ -59,7 +74,9 @@ def land_generation(generation: Generation, hook: SeedreamHook, *, max_image_byt
 
     try:
         with hook.downloads(max_bytes=max_image_bytes) as downloads:
-            origin = Origin(status=lambda: hook.get_generation(generation.seedream_task_id), fetch=downloads.fetch)
+            fresh = [status] if status else []
+            ask = partial(hook.get_generation, generation.seedream_task_id)
+            origin = Origin(status=lambda: fresh.pop() if fresh else ask(), fetch=downloads.fetch)
             manifest = land(Folder(generation.destination), generation, origin, build)
     except SeedreamNotFoundError as error:
         raise missing_error(error.message, generation, now_epoch=times.now_epoch()) from None
@@ -68,6 +85,16 @@ def land_generation(generation: Generation, hook: SeedreamHook, *, max_image_byt
         raise
     note_outcome(generation, "partial" if manifest.missing_images else "landed")
     return manifest
+
+
+def close_unlanded(generation: Generation, verdict: Verdict, *, can_resubmit: bool) -> SeedreamError:
+    """The error of a verdict that lands nothing, noted in the ledger where it is the generation's end."""
+    error = error_from(verdict, generation, now_epoch=times.now_epoch(), can_resubmit=can_resubmit)
+    if verdict.outcome == "failed":
+        note_outcome(generation, "failed", refunded=verdict.refunded, detail=verdict.detail)
+    elif isinstance(error, SeedreamResultsExpiredError):
+        note_outcome(generation, "expired")
+    return error
 
 
 def note_outcome(generation: Generation, outcome: Outcome, *, refunded: bool = False, detail: str | None = None) -> None:
