@@ -91,13 +91,13 @@ def show_task(request: Request, place: PlaceDep, reader: ReaderDep) -> Response:
     return render(request, "task.html", card=card, place=place, roots=roots)
 
 
-def show_image(request: Request, place: PlaceDep, reader: ReaderDep, number: Number | None = None) -> Response:
-    """One image, large, with all that is known about it; without a number the first."""
+def show_image(request: Request, place: PlaceDep, reader: ReaderDep, number: Number | None = None, last: bool = False) -> Response:
+    """One image, large, with all that is known about it; without a number the first, or the last."""
     row, card = _card(place, reader)
     if card.manifest is None:
         return render(request, "task.html", card=card, place=place, roots=gallery_roots())
     images = card.manifest.images
-    image = images[0] if number is None else _numbered(images, number)
+    image = images[-1 if last else 0] if number is None else _numbered(images, number)
     at = images.index(image)
     return render(
         request,

@@ -11,7 +11,7 @@ from airflow_provider_seedream.generations import LandedGeneration
 from airflow_provider_seedream.manifest import Manifest
 from airflow_provider_seedream.places import Place
 
-_MARKS = re.compile(r"([\\`*_{}\[\]()<>#+!|~&-])")
+_MARKS = re.compile(r"([\\`*_\[\]<>#|~])")
 
 
 def approval_markdown(landed: LandedGeneration | Mapping[str, Any] | Iterable[Mapping[str, Any]]) -> str:

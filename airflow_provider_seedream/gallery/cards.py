@@ -57,6 +57,13 @@ class Card:
         return (self.manifest and self.manifest.submission) or {}
 
     @property
+    def sources(self) -> list[str]:
+        """Where the input images of an edit came from."""
+        sources = self.submission.get("sources")
+        found = [source.get("uri") for source in sources if isinstance(source, dict)] if isinstance(sources, list) else []
+        return [uri for uri in found if isinstance(uri, str)]
+
+    @property
     def folder(self) -> str:
         """The storage URI of the folder; only of a landed generation."""
         return self.entry.landed.manifest.rpartition("/")[0] if self.entry.landed else ""
@@ -76,7 +83,7 @@ def entry_of(row: Row) -> Entry | None:
 def card_of(entry: Entry, roots: tuple[str, ...], may_read: MayRead) -> Card:
     """The card of an entry, with its manifest or the reason why there is none."""
     if entry.landed is None:
-        return Card(entry=entry, owner=None, manifest=None, trouble="Submitted and paid, but not landed in this run.")
+        return Card(entry=entry, owner=None, manifest=None, trouble="Submitted and paid; not landed in this run so far.")
     try:
         manifest = read_manifest(entry.landed, roots)
         owner = Place.of(manifest.landed_by)

@@ -1,7 +1,7 @@
 """What the XCom table knows of generations: the one file that speaks to Airflow's database.
 
 A listing reads the XComs of our link (``links.py``), which only our tasks have, newest first, and then those tasks' results by
-primary key. So its cost grows with our own tasks, not with all XComs, and not with the bucket. Decides nothing about who may see what.
+primary key. So its cost grows with our own tasks, not with all XComs, and not with the bucket. Knows nothing of who may see what.
 """
 
 from collections.abc import Collection
@@ -11,13 +11,14 @@ from typing import Any, Self
 
 from airflow.models.xcom import XCOM_RETURN_KEY, XComModel
 from airflow.utils.session import create_session
-from sqlalchemy import Select, and_, select, tuple_
+from sqlalchemy import Select, and_, func, select, tuple_
 from sqlalchemy.orm import aliased
 
 from airflow_provider_seedream.links import SeedreamImagesLink
 from airflow_provider_seedream.places import Place
 
 _LINK_KEY = SeedreamImagesLink().xcom_key
+_OF_TASK = ("dag_run_id", "task_id", "map_index")
 _COLUMNS = ("dag_run_id", "dag_id", "run_id", "task_id", "map_index", "timestamp")
 
 
@@ -71,7 +72,7 @@ def page(wanted: Filter, *, limit: int, older_than: Cursor | None = None, newer_
     """The next rows from a point: newest first, or oldest first after ``newer_than``. A task without a result has a None value."""
     tasks = _tasks(wanted, older_than, newer_than).limit(limit).subquery()
     result = aliased(XComModel)
-    joined = and_(*(getattr(result, name) == tasks.c[name] for name in ("dag_run_id", "task_id", "map_index")))
+    joined = and_(*(getattr(result, name) == tasks.c[name] for name in _OF_TASK))
     query = select(tasks, result.value).outerjoin(result, and_(joined, result.key == XCOM_RETURN_KEY))
     with create_session(scoped=False) as session:
         found = [_row(row) for row in session.execute(query)]
@@ -80,15 +81,13 @@ def page(wanted: Filter, *, limit: int, older_than: Cursor | None = None, newer_
 
 def find(place: Place) -> Row | None:
     """The result of one task instance, if it has one."""
-    query = select(*_columns(), XComModel.value).where(
-        XComModel.dag_id == place.dag_id,
-        XComModel.task_id == place.task_id,
-        XComModel.run_id == place.run_id,
-        XComModel.map_index == place.map_index,
-        XComModel.key == XCOM_RETURN_KEY,
-    )
+    link = aliased(XComModel)
+    joined = and_(*(getattr(link, name) == getattr(XComModel, name) for name in _OF_TASK), link.key == _LINK_KEY)
+    at = func.coalesce(link.timestamp, XComModel.timestamp).label("timestamp")  # its point in the listing, where it is in it
+    query = select(*_columns()[:-1], at, XComModel.value).outerjoin(link, joined).where(XComModel.key == XCOM_RETURN_KEY)
+    named = [getattr(XComModel, name) == getattr(place, name) for name in ("dag_id", "run_id", "task_id", "map_index")]
     with create_session(scoped=False) as session:
-        row = session.execute(query).first()
+        row = session.execute(query.where(*named)).first()
         return _row(row) if row else None
 
 

@@ -1,10 +1,11 @@
-// The frame's page follows Airflow's theme and direction, its keys turn pages, and its links to Airflow's pages open there.
+// The frame's page follows Airflow's theme, letters and direction, its keys turn pages, and its links to Airflow's pages open there.
 const shell = window.parent !== window && window.parent;
 const page = document.documentElement;
 if (shell) {
   const airflow = shell.document.documentElement;
   const follow = () => {
     page.style.colorScheme = shell.getComputedStyle(airflow).colorScheme;
+    page.style.fontFamily = shell.getComputedStyle(shell.document.body).fontFamily;
     page.dir = airflow.dir;
   };
   new MutationObserver(follow).observe(airflow, { attributes: true });

@@ -1,0 +1,154 @@
+"""Sets the scene for the gallery: landed folders as the provider makes them, and rows in Airflow's database.
+
+Rows are written past Airflow, as an edited XCom may hold anything; only what a page needs is there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+from airflow_provider_seedream.emulator.render import Subject, draw
+from airflow_provider_seedream.manifest import Manifest, ManifestImage, landed_generation
+from airflow_provider_seedream.places import Place
+
+LINK_KEY = "_link_SeedreamImagesLink"
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@cache
+def picture(width: int, height: int, prompt: str, index: int = 0) -> bytes:
+    return draw(Subject(width=width, height=height, prompt=prompt, seed=index, index=index, image_format="PNG"))
+
+
+def image_on_disk(
+    folder: Path, file: str, data: bytes, number: int, thumbnail: str | None, *, size: tuple[int, int]
+) -> ManifestImage:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / file).write_bytes(data)
+    return ManifestImage(
+        number=number,
+        file=file,
+        sha256=hashlib.sha256(data).hexdigest(),
+        size_bytes=len(data),
+        width=size[0],
+        height=size[1],
+        media_type="image/png",
+        thumbnail=thumbnail,
+    )
+
+
+def land(
+    folder: Path,
+    place: Place,
+    *,
+    name: str = "hero",
+    prompt: str = "a leather watch on a wet stone",
+    images: int = 2,
+    size: tuple[int, int] = (160, 90),
+    thumbnails: bool = True,
+    **fields: Any,
+) -> dict[str, Any]:
+    """A landed folder; returns what the sensor's XCom would be."""
+    landed = []
+    for number in range(1, images + 1):
+        thumbnail = f"{name}_{number}.thumb.png" if thumbnails else None
+        if thumbnail:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / thumbnail).write_bytes(picture(256, 256 * size[1] // size[0], prompt, number))
+        data = picture(*size, prompt, number)
+        landed.append(image_on_disk(folder, f"{name}_{number}.png", data, number, thumbnail, size=size))
+    manifest = Manifest(**{**_manifest_fields(place, name, prompt, images), "images": tuple(landed), **fields})
+    (folder / f"{name}.json").write_bytes(manifest.to_json())
+    return landed_generation(manifest, folder.as_uri()).to_dict()
+
+
+def _manifest_fields(place: Place, name: str, prompt: str, images: int) -> dict[str, Any]:
+    by = {"dag_id": place.dag_id, "run_id": place.run_id, "task_id": place.task_id, "map_index": place.map_index, "try_number": 1}
+    submission = {
+        "prompt": prompt,
+        "image_size": "landscape_16_9",
+        "num_images": images,
+        "enable_safety_checker": True,
+        "seed": 42,
+        "kind": "generate",
+        "take": 1,
+        "sources": [],
+    }
+    return {
+        "seedream_task_id": f"id-of-{name}",
+        "name": name,
+        "kind": "generate",
+        "endpoint": "/v1/images/seedream/v5/lite/generate/",
+        "submission": submission,
+        "credits": 10 * images,
+        "images_requested": images,
+        "digital_source_type": None,
+        "created_at": "2026-03-01T11:59:00Z",
+        "landed_at": "2026-03-01T12:00:00Z",
+        "made_by": by,
+        "landed_by": by,
+        "record": None,
+    }
+
+
+def submitted(name: str = "hero", **fields: Any) -> dict[str, Any]:
+    """What the generate operator's XCom would be."""
+    return {
+        "schema_version": 1,
+        "seedream_task_id": f"id-of-{name}",
+        "kind": "generate",
+        "created_at": "2026-03-01T11:59:00Z",
+        "num_images": 2,
+        "credits": 20,
+        "destination": "s3://bucket/watches",
+        "name": name,
+        "record": f"s3://bucket/watches/_seedream/ledger/{'0' * 64}.json",
+        "image_size": "auto_2K",
+        **fields,
+    }
+
+
+@dataclass(slots=True, kw_only=True)
+class Database:
+    """Airflow's SQLite file, written to directly."""
+
+    file: Path
+    _written: int = 0
+
+    def returned(self, place: Place, value: Any, *, at: datetime | None = None, linked: bool = True) -> None:
+        """A task of ours that returned this; each a second newer than the one before."""
+        self._written += 1
+        moment = at or NOON + timedelta(seconds=self._written)
+        self._put(place, "return_value", value, moment)
+        if linked:
+            self._put(place, LINK_KEY, place.address("task"), moment)
+
+    def forget(self) -> None:
+        self._execute("DELETE FROM xcom", ())
+
+    def _put(self, place: Place, key: str, value: Any, at: datetime) -> None:
+        row = {
+            "dag_run_id": crc32(f"{place.dag_id} {place.run_id}".encode()) % 2**31,
+            "dag_id": place.dag_id,
+            "run_id": place.run_id,
+            "task_id": place.task_id,
+            "map_index": place.map_index,
+            "key": key,
+            "value": json.dumps(value),
+            "timestamp": f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}",
+        }
+        marks = ", ".join("?" for _ in row)
+        self._execute(f"INSERT OR REPLACE INTO xcom ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))
+
+    def _execute(self, statement: str, values: tuple[Any, ...]) -> None:
+        with closing(sqlite3.connect(self.file, timeout=30)) as connection, connection:
+            connection.execute(statement, values)

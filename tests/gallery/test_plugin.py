@@ -1,0 +1,67 @@
+"""The plugin: found by Airflow, cheap to every process, and a page in the menu; tabs only for those who ask."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+
+import pytest
+from airflow.api_fastapi.core_api.datamodels.plugins import ExternalViewResponse
+from airflow.sdk import DAG
+
+from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator
+from airflow_provider_seedream.plugins.seedream import SeedreamPlugin
+from airflow_provider_seedream.provider_info import get_provider_info
+from tests.airflow.runner import Runner
+from tests.gallery.conftest import Visitor
+from tests.unit.test_import_cost import imported_by, within
+
+LOADING = "airflow_provider_seedream, airflow.providers.common.compat.sdk, airflow.configuration, airflow.plugins_manager"
+
+
+class TestLoading:
+    def test_airflow_finds_it_by_its_entry_point_alone(self) -> None:
+        found = [point for point in entry_points(group="airflow.plugins") if "seedream" in point.value]
+        assert [point.load() for point in found] == [SeedreamPlugin]
+        assert "plugins" not in get_provider_info()
+
+    def test_it_costs_a_process_three_modules_and_no_web_server(self) -> None:
+        added = imported_by("airflow_provider_seedream.plugins.seedream", before=f"import {LOADING}")
+        ours = [name for name in added if name.startswith("airflow_provider_seedream")]
+        assert ours == [
+            "airflow_provider_seedream.places",
+            "airflow_provider_seedream.plugins",
+            "airflow_provider_seedream.plugins.seedream",
+        ]
+        assert within(added, ("fastapi", "jinja2", "sqlalchemy", "airflow.api_fastapi", "airflow.models")) == []
+
+
+class TestViews:
+    def test_there_is_a_page_in_the_menu_and_no_tab(self) -> None:
+        [view] = SeedreamPlugin().external_views
+        shown = ExternalViewResponse.model_validate(view)
+        assert (shown.name, shown.href, shown.destination, shown.url_route) == ("Seedream", "seedream/", "nav", "seedream")
+
+    def test_tabs_are_there_for_those_who_ask(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AIRFLOW__SEEDREAM__GALLERY_TABS", "True")
+        views = [ExternalViewResponse.model_validate(view) for view in SeedreamPlugin().external_views]
+        assert [view.destination for view in views] == ["nav", "dag", "dag_run", "task_instance"]
+        assert len({view.url_route for view in views}) == 4
+
+    def test_no_address_has_a_leading_slash(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AIRFLOW__SEEDREAM__GALLERY_TABS", "True")
+        for view in SeedreamPlugin().external_views:
+            assert all(not view[name].startswith("/") for name in ("href", "icon", "icon_dark_mode"))
+
+    def test_the_icons_are_served(self, visitor: Visitor) -> None:
+        [view] = SeedreamPlugin().external_views
+        for name in ("icon", "icon_dark_mode"):
+            assert visitor("viewer").get(f"/{view[name]}").headers["content-type"] == "image/svg+xml"
+
+
+class TestTheExtraLink:
+    def test_airflow_stores_it_with_each_end_of_a_task_of_ours(self) -> None:
+        with DAG("d", schedule=None):
+            submit = SeedreamGenerateOperator(task_id="submit", prompt="a watch", seedream_conn_id="none")
+        outcome = Runner().run(submit)
+        assert outcome.state == "failed"  # there is no such connection
+        assert outcome.xcoms["_link_SeedreamImagesLink"].startswith("seedream/task/d/manual__")
