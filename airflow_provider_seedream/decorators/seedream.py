@@ -79,7 +79,7 @@ class _GenerateDecoratedOperator(DecoratedOperator, SeedreamGenerateOperator):
 
     def _take(self, request: dict[str, Any]) -> None:
         self._returned = request
-        self._literal_fields = [*self._literal_fields, *request]
+        self._literal_fields = (*self._literal_fields, *request)
         for field, value in request.items():
             setattr(self, field, value)
 

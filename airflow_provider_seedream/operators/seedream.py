@@ -5,19 +5,20 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from airflow.providers.common.compat.sdk import Context, conf, literal
+from airflow.providers.common.compat.sdk import Context, conf
 
 from airflow_provider_seedream import contract, times
 from airflow_provider_seedream.contract import ImageSize, Kind
 from airflow_provider_seedream.exceptions import (
-    SeedreamInputError,
     SeedreamInsufficientCreditsError,
     SeedreamRateLimitError,
     final,
 )
 from airflow_provider_seedream.generations import Generation
+from airflow_provider_seedream.operators.batch import SeedreamBatchOperator as SeedreamBatchOperator  # where users look for it
+from airflow_provider_seedream.operators.fields import CheckedFields, one_of
 from airflow_provider_seedream.operators.sources import read_sources, source_list
 from airflow_provider_seedream.operators.turns import Place
 from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
@@ -45,32 +46,16 @@ from airflow_provider_seedream.submissions import (
     check_safety,
     check_seed,
     check_take,
-    is_static,
-    is_template,
 )
 
 if TYPE_CHECKING:
     from airflow_provider_seedream.ledger import Ledger
     from airflow_provider_seedream.operators.submitting import Request
 
-_LITERAL = type(literal(""))  # what airflow.sdk.literal() wraps values in
 _FIELDS = ("prompt", "image_size", "num_images", "seed", "enable_safety_checker", "take", "destination", "name")
-_CHECKS: dict[str, Callable[[Any], Any]] = {
-    "prompt": check_prompt,
-    "image_size": check_image_size,
-    "num_images": check_num_images,
-    "seed": check_seed,
-    "enable_safety_checker": check_safety,
-    "take": check_take,
-    "destination": lambda value: value is None or check_destination(value),
-    "name": check_name,
-    "images": source_list,
-    "max_credits": partial(check_budget, "max_credits"),
-    "max_credits_per_run": partial(check_budget, "max_credits_per_run"),
-}
 
 
-class SeedreamGenerateOperator(WaitingOperator):
+class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
     """Generates images from a prompt: 10 credits per image [doc], paid at most once per request.
 
     Returns a Generation (dict) for a :class:`~airflow_provider_seedream.sensors.seedream.SeedreamGenerationSensor`, and pushes the
@@ -105,6 +90,18 @@ class SeedreamGenerateOperator(WaitingOperator):
 
     kind: Kind = "generate"
     template_fields: Sequence[str] = (*_FIELDS, "seedream_conn_id", "max_credits", "max_credits_per_run")
+    checks: ClassVar = {
+        "prompt": check_prompt,
+        "image_size": check_image_size,
+        "num_images": check_num_images,
+        "seed": check_seed,
+        "enable_safety_checker": check_safety,
+        "take": check_take,
+        "destination": lambda value: value is None or check_destination(value),
+        "name": check_name,
+        "max_credits": partial(check_budget, "max_credits"),
+        "max_credits_per_run": partial(check_budget, "max_credits_per_run"),
+    }
     ui_color = "#e8eaf6"
     can_resubmit = True
 
@@ -143,8 +140,8 @@ class SeedreamGenerateOperator(WaitingOperator):
         self.destination = destination
         self.name = name
         self.seedream_conn_id = seedream_conn_id
-        self.reuse = _one_of("reuse", reuse, "run", "content")
-        self.on_unknown_submit = _one_of("on_unknown_submit", on_unknown_submit, "fail", "resubmit")
+        self.reuse = one_of("reuse", reuse, "run", "content")
+        self.on_unknown_submit = one_of("on_unknown_submit", on_unknown_submit, "fail", "resubmit")
         self.max_credits = max_credits
         self.max_credits_per_run = max_credits_per_run
         self.wait = wait
@@ -154,7 +151,7 @@ class SeedreamGenerateOperator(WaitingOperator):
         self.on_partial = check_on_partial(on_partial)
         self.max_image_bytes = check_max_image_bytes(max_image_bytes)
         self.settling_seconds = as_seconds("settling_seconds", settling_seconds)
-        self._check_static_fields()
+        self.check_static_fields()
 
     def execute(self, context: Context) -> dict[str, Any]:
         return self._submit(context, Place(started_epoch=times.now_epoch()))
@@ -234,7 +231,7 @@ class SeedreamGenerateOperator(WaitingOperator):
 
     def _submission(self) -> Submission:
         """:raises SeedreamInputError: before anything is sent."""
-        self._check_rendered_fields()
+        self.check_rendered_fields()
         return build_submission(
             kind=self.kind,
             prompt=self.prompt,
@@ -249,22 +246,6 @@ class SeedreamGenerateOperator(WaitingOperator):
     def _sources(self) -> tuple[Source, ...]:
         return ()
 
-    def _check_static_fields(self) -> None:
-        """Judge what needs no rendering, when the DAG is parsed."""
-        fields = {field: getattr(self, field) for field in self.template_fields}
-        self._literal_fields = [field for field, value in fields.items() if isinstance(value, _LITERAL)]
-        for field, check in _CHECKS.items():
-            if field in fields and is_static(fields[field]):
-                check(fields[field])
-
-    def _check_rendered_fields(self) -> None:
-        """A template that was not rendered would be paid for as it stands."""
-        for field in self.template_fields:
-            if is_template(getattr(self, field)) and field not in self._literal_fields:
-                raise SeedreamInputError(
-                    f"{field} still holds a template after rendering. If the braces are meant, wrap it in airflow.sdk.literal()."
-                )
-
 
 class SeedreamEditOperator(SeedreamGenerateOperator):
     """Edits images by an instruction. Everything of :class:`SeedreamGenerateOperator` holds.
@@ -276,16 +257,13 @@ class SeedreamEditOperator(SeedreamGenerateOperator):
 
     kind: Kind = "edit"
     template_fields: Sequence[str] = (*SeedreamGenerateOperator.template_fields, "images")
+    checks: ClassVar = {**SeedreamGenerateOperator.checks, "images": source_list}
 
     def __init__(self, *, images: Any, **kwargs: Any) -> None:
         self.images = images
         super().__init__(**kwargs)
 
     def _sources(self) -> tuple[Source, ...]:
-        return read_sources(self.images)
-
-
-def _one_of(field: str, value: Any, *choices: str) -> str:
-    if value not in choices:
-        raise SeedreamInputError(f"{field} must be {' or '.join(map(repr, choices))}; got {value!r}.")
-    return str(value)
+        sources = read_sources(self.images)
+        self.note_reads([source.origin for source in sources])
+        return sources
