@@ -16,7 +16,7 @@ WINDOW_SECONDS = 60.0
 MARGIN_SECONDS = 1.0
 # Measured in tests/benchmarks/test_pacing.py: gentler steps use more of the limit, slower recovery meets fewer 429s.
 SLOWER = 0.85  # what a counted 429 leaves of the share
-RECOVERY_SECONDS = 4 * 3600.0  # of quiet time from nothing to the limit
+RECOVERY_SECONDS = 6 * 3600.0  # of quiet time from nothing to the limit
 EVEN_SECONDS = 6.0  # a share goes in bursts of so much at most: what others use of the window is not known
 MAX_LOOK_WAIT_SECONDS = 180.0  # then a look goes before submissions: what is paid for is gone after 24 h
 

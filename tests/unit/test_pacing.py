@@ -1,10 +1,12 @@
 """The pacer: how many, when, and what a 429 teaches it. The clock is a number."""
 
 import math
+from random import Random
 
 import pytest
 
 from airflow_provider_seedream.pacing import MARGIN_SECONDS, MAX_LOOK_WAIT_SECONDS, Pacer, pacer_for, whose_turn
+from tests.benchmarks.pacing import Latency, deferred, direct, paced_night
 
 
 def grants(pacer: Pacer, *, until: float, start: float = 0.0) -> list[float]:
@@ -28,6 +30,31 @@ class TestTheLimit:
     def test_it_uses_all_of_the_limit_but_the_margin(self, rate: float) -> None:
         hours = 10
         assert len(grants(Pacer(rate), until=3600 * hours)) >= 60 * hours * rate * 60 / (60 + 2 * MARGIN_SECONDS)
+
+    @pytest.mark.parametrize("seed", range(20))
+    @pytest.mark.parametrize("rate", [0.7, 3, 10])
+    def test_whatever_happens_no_minute_holds_more_than_the_limit(self, rate: float, seed: int) -> None:
+        random, pacer, now, gone = Random(seed), Pacer(rate), 0.0, [-math.inf] * math.ceil(rate)
+        for _ in range(2000):
+            now += random.expovariate(rate / 30)
+            if random.random() < 0.05:
+                pacer.throttled(now, retry_after_seconds=random.choice([None, 0, 30]), granted_epoch=None)
+            if pacer.turn_epoch(now) <= now:
+                pacer.take(now)
+                gone.append(now)
+        assert all(later - earlier > 60 for earlier, later in zip(gone, gone[math.ceil(rate) :], strict=False))
+
+    @pytest.mark.parametrize("latency", [direct, deferred])
+    @pytest.mark.parametrize(("rate", "hours"), [(3, 12), (60, 2)])
+    def test_a_server_with_the_same_limit_refuses_less_than_one_in_a_hundred(
+        self, rate: int, hours: float, latency: Latency
+    ) -> None:
+        night = paced_night(rate, [Pacer(rate)], latency, hours=hours)
+        assert night.refused_share < 0.01 and night.used_share > 0.8
+
+    def test_several_processes_share_the_limit_by_its_429s(self) -> None:
+        night = paced_night(60, [Pacer(60), Pacer(60), Pacer(60)], deferred, hours=3)
+        assert night.refused_share < 0.01 and night.used_share > 0.85
 
     def test_the_first_burst_goes_at_once(self) -> None:
         assert grants(Pacer(3), until=1) == [0, 0, 0]
