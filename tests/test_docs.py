@@ -113,7 +113,10 @@ def emulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulat
 
 
 class TestDags:
-    @pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/quickstart.md", "docs/operators.md", "docs/taskflow.md"])
+    @pytest.mark.parametrize(
+        "page",
+        ["README.md", *(f"docs/{name}.md" for name in ("index", "quickstart", "operators", "taskflow", "assets-and-lineage"))],
+    )
     def test_the_first_dag_of_a_page_lands_what_it_promises(self, page: str, emulator: Emulator, tmp_path: Path) -> None:
         code = snippets(CHECKOUT / page, "python")[0].replace("s3://aws_default@my-bucket", tmp_path.as_uri())
         outcomes = Runner().run_dag(dag_of(code))

@@ -211,6 +211,14 @@ class TestDecorators:
         assert [len(landed["images"]) for landed in value(outcomes, "at_night")] == [1, 1]
 
 
+class TestAssets:
+    def test_the_landing_task_tells_the_asset_and_each_image(self, world: World) -> None:
+        land = run("example_seedream_assets")["land"]
+        assert isinstance(land, Outcome)
+        events = land.steps[-1].report["outlet_events"]
+        assert [event["dest_asset_key"]["name"].endswith((".png", "watches")) for event in events] == [True] * 3
+
+
 class TestPatient:
     def test_one_run_pays_once_and_lands(self, world: World) -> None:
         run("example_seedream_patient")

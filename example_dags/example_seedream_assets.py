@@ -1,0 +1,23 @@
+"""Landed images as assets: DAGs scheduled on "watches" or on "watch-images" run when this one has landed some.
+
+The asset's event holds a summary of the manifest; the alias gets one event for each image.
+"""
+
+from airflow.sdk import Asset, AssetAlias, dag
+
+from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator
+from airflow_provider_seedream.sensors.seedream import SeedreamGenerationSensor
+
+
+@dag(schedule=None, default_args={"retries": 2}, tags=["seedream"])
+def example_seedream_assets() -> None:
+    submit = SeedreamGenerateOperator(task_id="submit", prompt="a leather watch on a mossy stone", num_images=2)
+    SeedreamGenerationSensor(
+        task_id="land",
+        generation=submit.output,
+        deferrable=True,
+        outlets=[Asset("watches"), AssetAlias("watch-images")],
+    )
+
+
+example_seedream_assets()

@@ -1,0 +1,147 @@
+"""What a landing task tells its outlets, and through them the DAGs that are scheduled on those."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG, Asset, AssetAlias, task
+
+from airflow_provider_seedream.asset_uris import asset_uri
+from airflow_provider_seedream.emulator import Emulator
+from airflow_provider_seedream.exceptions import SeedreamPartialResultError
+from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator
+from tests.airflow.runner import Outcome, Runner
+from tests.guarantees.conftest import Build
+from tests.test_docs import names, section
+
+WATCHES = Asset(name="watches", uri="s3://bucket/watches")
+IMAGES = AssetAlias("watch-images")
+PARTIAL = {"settling_seconds": 0.5, "outlets": [WATCHES, IMAGES]}
+
+
+def events(outcome: Outcome) -> list[dict[str, Any]]:
+    """What the server is told of assets."""
+    assert outcome.state == "success", outcome.error
+    return list(outcome.steps[-1].report["outlet_events"])
+
+
+class TestAnAsset:
+    def test_gets_the_summary_of_the_manifest(self, emulator: Emulator, build: Build, folder: Path, deferrable: bool) -> None:
+        chain = build(num_images=2, name="hero", land={"deferrable": deferrable, "outlets": [WATCHES]})
+        runner = Runner()
+        submitted = runner.run(chain.submit).value
+        [event] = events(runner.run(chain.land))
+        assert event["dest_asset_key"] == {"name": "watches", "uri": "s3://bucket/watches"}
+        assert event["extra"] == {
+            "seedream_task_id": submitted["seedream_task_id"],
+            "manifest": f"file://{folder}/hero.json",
+            "kind": "generate",
+            "credits": 20,
+            "images_landed": 2,
+            "images_requested": 2,
+        }
+
+    def test_gets_it_from_an_operator_that_waits_too(self, emulator: Emulator, build: Build) -> None:
+        [event] = events(Runner().run(build(submit={"wait": True, "outlets": [WATCHES]}).submit))
+        assert event["extra"]["images_landed"] == 1
+
+    def test_gets_it_again_when_all_is_landed_already(self, emulator: Emulator, build: Build) -> None:
+        chain = build(land={"outlets": [WATCHES]})
+        runner = Runner()
+        runner.run(chain.submit)
+        first = events(runner.run(chain.land))
+        runner.clear(chain.land)
+        assert events(runner.run(chain.land)) == first
+
+    def test_hears_how_many_of_how_many_came(self, emulator: Emulator, build: Build) -> None:
+        chain = build(prompt="a watch [partial:2]", num_images=3, land={**PARTIAL, "on_partial": "accept"})
+        runner = Runner()
+        runner.run(chain.submit)
+        event, *_ = events(runner.run(chain.land))
+        assert (event["extra"]["images_landed"], event["extra"]["images_requested"]) == (2, 3)
+
+    def test_hears_nothing_of_a_task_that_failed(self, emulator: Emulator, build: Build) -> None:
+        chain = build(prompt="a watch [partial:2]", num_images=3, land=PARTIAL)
+        runner = Runner()
+        runner.run(chain.submit)
+        outcome = runner.run(chain.land)
+        assert isinstance(outcome.error, SeedreamPartialResultError)
+        assert not outcome.steps[-1].report.get("outlet_events")
+
+    def test_can_be_on_a_decorated_task(self, emulator: Emulator, destination: str) -> None:
+        with DAG("assets", schedule=None):
+
+            @task.seedream(destination=destination, wait=True, poke_interval=0.05, outlets=[WATCHES])
+            def draw() -> str:
+                return "a fox"
+
+            drawn = draw()
+        [event] = events(Runner().run(drawn.operator))
+        assert event["extra"]["credits"] == 10
+
+
+class TestAnAlias:
+    def test_gets_one_event_for_each_image(self, emulator: Emulator, build: Build, folder: Path, deferrable: bool) -> None:
+        chain = build(num_images=2, name="hero", land={"deferrable": deferrable, "outlets": [IMAGES]})
+        runner = Runner()
+        runner.run(chain.submit)
+        landing = runner.run(chain.land)
+        landed, found = landing.value, events(landing)
+        assert [event["source_alias_name"] for event in found] == ["watch-images"] * 2
+        assert [event["dest_asset_key"]["uri"] for event in found] == [f"file://{folder}/hero_{n}.png" for n in (1, 2)]
+        for event, image in zip(found, landed["images"], strict=True):
+            assert event["extra"] == {
+                "sha256": image["sha256"],
+                "size_bytes": image["size_bytes"],
+                "media_type": "image/png",
+                "seedream_task_id": landed["seedream_task_id"],
+                "manifest": f"file://{folder}/hero.json",
+            }
+
+    def test_names_no_connection(self, emulator: Emulator, folder: Path) -> None:
+        with DAG("assets", schedule=None):
+            draw = SeedreamGenerateOperator(
+                task_id="draw",
+                prompt="a fox",
+                destination=f"file://my_conn@{folder}",
+                wait=True,
+                poke_interval=0.05,
+                outlets=[IMAGES],
+            )
+        [event] = events(Runner().run(draw))
+        assert event["dest_asset_key"]["uri"].startswith(f"file://{folder}/")
+
+    def test_an_image_no_asset_can_name_has_no_event_but_is_landed(self, emulator: Emulator, folder: Path) -> None:
+        """An asset has at most 1,500 characters."""
+        with DAG("assets", schedule=None):
+            deep = f"file://{folder}/" + "/".join(["x" * 250] * 6)
+            draw = SeedreamGenerateOperator(
+                task_id="draw", prompt="a fox", destination=deep, wait=True, poke_interval=0.05, outlets=[IMAGES]
+            )
+        outcome = Runner().run(draw)
+        assert (outcome.state, events(outcome)) == ("success", [])
+        assert "No asset event for" in outcome.log_text
+
+    def test_is_documented_like_the_asset_field_by_field(self, emulator: Emulator, build: Build) -> None:
+        found = events(Runner().run(build(submit={"wait": True, "outlets": [WATCHES, IMAGES]}).submit))
+        assert names(section("assets-and-lineage.md", "Assets")) == [key for event in found for key in event["extra"]]
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("s3://my_conn@bucket/a/b_1.png", "s3://bucket/a/b_1.png"),
+        ("S3://bucket/a.png", "s3://bucket/a.png"),
+        ("s3://bucket/a.png?X-Amz-Signature=secret", "s3://bucket/a.png"),
+        ("gs://user:password@bucket/a.png", "gs://bucket/a.png"),
+        ("abfs://my_conn@container/a.png", "abfs://container/a.png"),
+        ("/data/a.png", "file:///data/a.png"),
+        ("file:///data/x/../a.png", "file:///data/a.png"),
+        ("local:///data/a.png", "file:///data/a.png"),
+    ],
+)
+def test_a_file_is_named_without_connection_and_query(uri: str, expected: str) -> None:
+    assert asset_uri(uri) == expected
+    assert Asset(uri=expected).uri == expected
