@@ -7,9 +7,7 @@ is its event.
 import asyncio
 import json
 import random
-import sys
 from collections.abc import AsyncIterator
-from importlib import import_module
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -18,9 +16,9 @@ from airflow_provider_seedream import times
 from airflow_provider_seedream.contract import Kind
 from airflow_provider_seedream.durations import SEEN
 from airflow_provider_seedream.polling import Outcome, Rules, Verdict, Watch, decide, learn, seconds_before_first_look
+from airflow_provider_seedream.triggers.clients import status_client
 
 EVENT_VERSION = 1
-_CLIENT = "airflow_provider_seedream.hooks.async_status"
 MAX_DETAIL_BYTES = 600  # of an event that stays below 1 KB and is logged whole
 
 
@@ -98,17 +96,11 @@ class SeedreamGenerationTrigger(BaseTrigger):
         yield TriggerEvent(event_from(self.seedream_task_id, verdict))
 
     async def _watch(self) -> Verdict:
-        if _CLIENT not in sys.modules:
-            await asyncio.to_thread(_import_client)
         await asyncio.sleep(self._seconds_before_first_look())
-        from airflow_provider_seedream.hooks.async_status import StatusClient, shared_session
-
-        settings = await self._settings()
         watch = self.watch
-        async with shared_session() as session:
-            client = StatusClient(session, settings)
+        async with status_client(self.seedream_conn_id) as looks:
             while True:
-                look = await client.look(self.seedream_task_id)
+                look = await looks.look(self.seedream_task_id, until_epoch=self.rules.deadline_epoch)
                 now, jitter = times.now_epoch(), random.random()
                 verdict, watch = decide(look, watch, self.rules, now_epoch=now, jitter=jitter, seen=SEEN)
                 if verdict.note:
@@ -121,19 +113,6 @@ class SeedreamGenerationTrigger(BaseTrigger):
     def _seconds_before_first_look(self) -> float:
         now = times.now_epoch()
         return max(self.first_poll_epoch - now, seconds_before_first_look(self.rules, now_epoch=now, seen=SEEN))
-
-    async def _settings(self) -> Any:
-        from airflow.providers.common.compat.connection import get_async_connection
-
-        from airflow_provider_seedream.hooks.settings import SeedreamSettings
-
-        return SeedreamSettings.from_connection(await get_async_connection(self.seedream_conn_id))
-
-
-def _import_client() -> None:
-    """Off the loop: the first import takes longer (~0.15 s of CPU) than Airflow lets a trigger block it without a warning."""
-    import_module(_CLIENT)
-    import_module("airflow.providers.common.compat.connection")
 
 
 def event_from(seedream_task_id: str, verdict: Verdict) -> dict[str, Any]:
