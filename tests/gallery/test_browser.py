@@ -1,0 +1,237 @@
+"""The gallery as a person meets it: in Chromium, within Airflow's page, over images of real runs.
+
+Set SEEDREAM_SCREENSHOTS to a folder to get a picture of each page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="the dependency group `browser` is not installed")
+
+from tests.gallery.browsing import DAGS, Site, Visit, below_a_path, launch, running_site, visiting  # noqa: E402 - after the skip
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with running_site(tmp_path_factory.mktemp("gallery-site")) as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        browser = launch(playwright)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser: Any, site: Site) -> Iterator[Visit]:
+    with visiting(browser, site) as visit:
+        yield visit
+
+
+class TestTheFirstPage:
+    def test_it_shows_the_newest_images_in_the_menus_page_without_an_error(self, visit: Visit) -> None:
+        frame = visit.open()
+        assert visit.wait_for_images() >= 5
+        assert "a leather watch on a wet stone" in frame.locator(".prompt").first.inner_text()
+        visit.picture("gallery")
+        assert visit.problems == []
+
+    def test_images_below_the_fold_are_not_fetched_before_they_come_near(self, visit: Visit) -> None:
+        frame = visit.open()
+        visit.wait_for_images()
+        drawn = frame.locator("img").evaluate_all("all => all.filter(image => image.complete && image.naturalWidth > 0).length")
+        assert drawn < frame.locator("img").count()
+        frame.locator("img").last.scroll_into_view_if_needed()
+        visit.wait_for_images()
+        assert visit.problems == []
+
+    def test_all_200_images_are_reached_page_by_page(self, visit: Visit) -> None:
+        frame = visit.open("plugin/seedream/seedream/?run=night")
+        seen: set[str] = set()
+        while True:
+            seen |= set(frame.locator(".pictures img").evaluate_all("all => all.map(image => image.getAttribute('src'))"))
+            visit.wait_for_images()
+            if not frame.locator("a[rel=next]").count():
+                break
+            with visit.page.expect_event("framenavigated"):
+                frame.locator("a[rel=next]").click()
+            frame.locator("nav").wait_for()
+        assert len(seen) == 200
+        assert visit.problems == []
+
+    def test_a_search_by_prompt_finds_and_says_how_far_it_looked(self, visit: Visit) -> None:
+        frame = visit.open()
+        frame.get_by_label("Prompt").fill("lighthouse")
+        frame.get_by_role("button", name="Filter").click()
+        frame.get_by_role("status").wait_for()
+        assert frame.locator(".card").count() == 7
+        visit.picture("search")
+        assert "There are none older" in frame.get_by_role("status").inner_text()
+
+
+class TestLooks:
+    def test_dark_is_dark_and_follows_a_change_at_once(self, browser: Any, site: Site) -> None:
+        with visiting(browser, site, theme="dark") as visit:
+            frame = visit.open()
+            visit.wait_for_images()
+            assert brightness(visit, ".prompt") > 200
+            visit.picture("dark")
+            visit.page.evaluate("document.documentElement.style.colorScheme = 'light'")
+            visit.page.wait_for_timeout(100)
+            assert brightness(visit, ".prompt") < 60
+            frame.locator(".pictures a").first.click()
+            frame.locator("figure").wait_for()
+            assert visit.problems == []
+
+    def test_right_to_left_begins_at_the_right(self, browser: Any, site: Site) -> None:
+        with visiting(browser, site, i18nextLng="ar") as visit:
+            frame = visit.open()
+            visit.wait_for_images()
+            assert frame.locator("html").get_attribute("dir") == "rtl"
+            first, second = (frame.locator(".card").nth(number).bounding_box() for number in (0, 1))
+            assert first["x"] > second["x"]
+            visit.picture("rtl")
+
+    @pytest.mark.parametrize("path", ["seedream/", "seedream/image"])
+    def test_nothing_sticks_out_of_a_narrow_window(self, browser: Any, site: Site, path: str) -> None:
+        with visiting(browser, site, size=(390, 844)) as visit:
+            frame = visit.open()
+            if path.endswith("image"):
+                frame.locator(".pictures a").first.click()
+                frame.locator("figure").wait_for()
+            visit.wait_for_images()
+            assert frame.locator("html").evaluate("page => page.scrollWidth <= page.clientWidth")
+            visit.picture("narrow" if path.endswith("/") else "narrow-image")
+
+    def test_every_image_has_words_for_those_who_do_not_see_it(self, visit: Visit) -> None:
+        words = visit.open().locator("img").evaluate_all("all => all.map(image => image.alt)")
+        assert all(word.startswith("Image ") and ": " in word for word in words)
+
+
+class TestKeys:
+    def test_arrows_turn_the_images_and_escape_leads_up(self, visit: Visit) -> None:
+        frame = visit.open()
+        frame.locator(".pictures a").first.click()
+        frame.locator("figure").wait_for()
+        visit.wait_for_images()
+        visit.picture("image")
+        start = title(visit)
+        for key, expected_change in (("ArrowRight", True), ("ArrowLeft", False)):
+            with visit.page.expect_event("framenavigated"):
+                frame.locator("html").press(key)
+            frame.locator("figure").wait_for()
+            assert (title(visit) != start) is expected_change
+        with visit.page.expect_event("framenavigated"):
+            frame.locator("html").press("Escape")
+        frame.locator("form").wait_for()
+        assert visit.problems == []
+
+    def test_the_focus_is_seen_and_reaches_every_image(self, visit: Visit) -> None:
+        frame = visit.open()
+        frame.locator("button").focus()
+        visit.page.keyboard.press("Tab")
+        focused = frame.locator(".pictures a:focus")
+        assert focused.count() == 1
+        assert focused.evaluate("link => getComputedStyle(link).outlineStyle") == "solid"
+        visit.page.keyboard.press("Enter")
+        frame.locator("figure").wait_for()
+
+
+class TestWithinAirflow:
+    def test_a_link_to_a_task_opens_airflows_own_page_without_loading_it_anew(self, visit: Visit) -> None:
+        frame = visit.open()
+        visit.page.evaluate("window.still = 'here'")
+        frame.locator("a.app").first.click()
+        visit.page.wait_for_url("**/dags/*/runs/*/tasks/land*")
+        assert visit.page.evaluate("window.still") == "here"
+
+    def test_the_button_of_a_task_leads_to_its_images(self, visit: Visit, site: Site) -> None:
+        land = f"dags/{DAGS[1]}/dagRuns/{quote(site.approval)}/taskInstances/land/links"
+        address = site.airflow.api("GET", land)["extra_links"]["Images"]
+        frame = visit.open(address)
+        assert visit.wait_for_images() == 3
+        assert "/plugin/seedream/" in visit.page.url
+        assert frame.locator(".card").count() == 1
+
+    def test_nobody_is_asked_to_log_in(self, browser: Any, site: Site) -> None:
+        with visiting(browser, site, user=None) as visit:
+            visit.page.goto(f"{site.base_url}/seedream/")
+            visit.page.wait_for_url("**/auth/login*")
+
+    def test_a_download_is_the_file(self, visit: Visit, site: Site) -> None:
+        frame = visit.open()
+        frame.locator(".pictures a").first.click()
+        with visit.page.expect_download() as download:
+            frame.get_by_role("link", name="Download").click()
+        name = download.value.suggested_filename
+        assert Path(download.value.path()).read_bytes() == (site.output / name).read_bytes()
+
+
+class TestBelowAPath:
+    def test_pages_images_and_the_approvals_pictures_work_there(self, browser: Any, site: Site) -> None:
+        with below_a_path(site) as below, visiting(browser, below) as visit:
+            frame = visit.open("plugin/seedream")
+            assert visit.wait_for_images() >= 5
+            frame.locator(".pictures a").first.click()
+            frame.locator("figure").wait_for()
+            assert visit.wait_for_images() >= 1
+            visit.page.goto(f"{below.base_url}/{approval_page(site)}")
+            assert visit.wait_for_images(pictures(visit)) == 3
+            assert visit.problems == []
+
+
+class TestMissingStorage:
+    def test_cards_say_what_is_not_there_and_the_page_goes_on(self, visit: Visit, site: Site) -> None:
+        hidden = site.output.with_name("hidden")
+        (site.output / "night").rename(hidden)
+        try:
+            frame = visit.open("plugin/seedream/seedream/?run=night")
+            assert frame.get_by_text("not in the storage any more").count() == 24
+            visit.picture("missing")
+            assert visit.problems == []
+        finally:
+            hidden.rename(site.output / "night")
+
+
+class TestTheApproval:
+    """Runs last: it answers the one run that waits."""
+
+    def test_the_images_are_above_the_buttons_and_approving_publishes_them(self, visit: Visit, site: Site) -> None:
+        visit.page.goto(f"{site.base_url}/{approval_page(site)}")
+        assert visit.wait_for_images(pictures(visit)) == 3
+        visit.picture("approval")
+        assert not (site.output / "public").exists()
+        visit.page.get_by_role("button", name="Approve").click()
+        site.airflow.wait("the run ends", lambda: site.airflow.dag_run_ended(DAGS[1], site.approval), timeout_seconds=120)
+        assert site.airflow.dag_run_ended(DAGS[1], site.approval) == "success"
+        assert len(list((site.output / "public").iterdir())) == 3
+        assert visit.problems == []
+
+
+def approval_page(site: Site) -> str:
+    return f"dags/{DAGS[1]}/runs/{quote(site.approval)}/tasks/approve/required_actions"
+
+
+def pictures(visit: Visit) -> Any:
+    visit.page.get_by_role("button", name="Approve").wait_for(timeout=60_000)
+    return visit.page.locator("a[href*='seedream/image']")
+
+
+def title(visit: Visit) -> str:
+    return visit.frame.locator("nav a[aria-current]").inner_text()
+
+
+def brightness(visit: Visit, what: str) -> int:
+    colour = visit.frame.locator(what).first.evaluate("element => getComputedStyle(element).color")
+    return int(colour.removeprefix("rgb(").split(",")[0])
