@@ -6,6 +6,7 @@ when it runs: this module is loaded with every DAG.
 
 import math
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import cached_property
 from random import random
@@ -16,7 +17,7 @@ from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator
 from airflow_provider_seedream import times
 from airflow_provider_seedream.durations import SEEN
 from airflow_provider_seedream.exceptions import SeedreamInputError, SeedreamPartialResultError, SeedreamResultsExpiredError
-from airflow_provider_seedream.generations import Generation, GenerationStatus
+from airflow_provider_seedream.generations import Generation, GenerationStatus, LandedGeneration
 from airflow_provider_seedream.links import SeedreamImagesLink
 from airflow_provider_seedream.polling import (
     MIN_FIRST_POLL_SECONDS,
@@ -57,6 +58,8 @@ class WaitingOperator(BaseOperator):
     settling_seconds: float
     can_resubmit: bool = False
     operator_extra_links = (SeedreamImagesLink(),)
+    _read: Sequence[str] = ()
+    _landed: tuple[LandedGeneration, "Manifest"] | None = None
 
     def wait_and_land(self, context: Context, generation: Generation, *, started_epoch: float) -> dict[str, Any]:
         """A LandedGeneration as a dict. Raises what ends the wait, or defers."""
@@ -76,6 +79,19 @@ class WaitingOperator(BaseOperator):
 
         known = Generation.from_dict(generation)
         return self._finish(context, known, verdict_from(event, known.seedream_task_id))
+
+    def note_reads(self, uris: Sequence[str]) -> None:
+        """Remember and tell what this task has read."""
+        from airflow_provider_seedream.sensors.lineage import report_reads
+
+        self._read = uris
+        report_reads(self._hook, uris)
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
+        """Asked by OpenLineage's listener, where there is one, when the task has ended, also by failing."""
+        from airflow_provider_seedream.sensors.openlineage import lineage_of_landing, lineage_of_reading
+
+        return lineage_of_landing(*self._landed) if self._landed else lineage_of_reading(self._read)
 
     def between_looks(self, wait_seconds: float, watch: Watch) -> None:
         """The synchronous wait's pause; it holds the worker slot, which is what ``deferrable=False`` asks for."""
@@ -174,8 +190,11 @@ class WaitingOperator(BaseOperator):
     def _result(self, context: Context, generation: Generation, landed: "Manifest") -> dict[str, Any]:
         from airflow_provider_seedream.manifest import landed_generation
         from airflow_provider_seedream.sensors.assets import announce
+        from airflow_provider_seedream.sensors.lineage import report_landed
 
         result = landed_generation(landed, generation.destination)
+        self._landed = result, landed
+        report_landed(self._hook, result, landed)
         self.log.info("Landed %d images; manifest: %s", len(result.images), result.manifest)
         if landed.missing_images and self.on_partial == "fail":
             came = f"{len(landed.images)} of {landed.images_requested} images came"

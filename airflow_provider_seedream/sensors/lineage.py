@@ -1,0 +1,45 @@
+"""Lineage: what a task read and wrote, told to Airflow's hook lineage. URIs only: no connection, no link of the API.
+
+A landing names its sources too, from the manifest: which image became which is said where both ends are known.
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_seedream.asset_uris import asset_uri
+
+_MAX_CHARACTERS = 1500  # of an Airflow asset's URI
+
+if TYPE_CHECKING:
+    from airflow_provider_seedream.generations import LandedGeneration
+    from airflow_provider_seedream.manifest import Manifest
+
+
+def report_reads(hook: Any, uris: Iterable[str]) -> None:
+    """Tell what was read. :param hook: who read it, in Airflow's terms."""
+    from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
+
+    collector = get_hook_lineage_collector()
+    for uri in nameable(uris):
+        collector.add_input_asset(context=hook, uri=uri)
+
+
+def report_landed(hook: Any, result: "LandedGeneration", manifest: "Manifest") -> None:
+    """Tell what was made of what."""
+    from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
+
+    report_reads(hook, source_uris(manifest))
+    collector = get_hook_lineage_collector()
+    for uri in nameable((*(image.uri for image in result.images), result.manifest)):
+        collector.add_output_asset(context=hook, uri=uri)
+
+
+def source_uris(manifest: "Manifest") -> list[str]:
+    """Where the input images of an edit came from."""
+    return [source["uri"] for source in (manifest.submission or {}).get("sources", ())]
+
+
+def nameable(uris: Iterable[str]) -> list[str]:
+    """As assets; data URIs have no name, and what is too long for an asset is nobody's lineage."""
+    named = [asset_uri(uri) for uri in uris if not uri.lower().startswith("data:")]
+    return [uri for uri in named if len(uri) <= _MAX_CHARACTERS]
