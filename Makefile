@@ -57,7 +57,7 @@ $(VENV)/.docs: $(pinned)
 	@$(install) emulator docs && touch $@
 
 $(VENV)/.stores: $(pinned)
-	@$(install) emulator,s3,gcs,azure test && touch $@
+	@$(install) emulator,s3,gcs,azure test browser && touch $@
 
 $(VENV)/.bench: $(VENV)/.stores
 	@touch $@

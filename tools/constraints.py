@@ -13,7 +13,7 @@ _NEEDS = ["--all-extras", "--group", "test", "--group", "check", "--group", "doc
 
 
 def main() -> None:
-    _resolve("constraints.txt", _NEWEST, [], "and everything the demo, the tests, the checks and the docs need")
+    _resolve("constraints.txt", _NEWEST, ["--group", "browser"], "and everything the demo, the tests, the checks and the docs need")
     _resolve(
         "constraints-airflow-3.1.txt",
         _OLDEST,

@@ -11,17 +11,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import requests
-from playwright.sync_api import Browser, FrameLocator, Page, Playwright, Response
 
 from airflow_provider_seedream.emulator import Emulator, Settings
 from airflow_provider_seedream.places import Place
 from tests.gallery.stage import Database, land
 from tools.local_airflow import LocalAirflow
 from tools.processes import Child, free_port, wait_until
+
+if TYPE_CHECKING:  # the tests of the default run do without it
+    from playwright.sync_api import Browser, FrameLocator, Page, Playwright, Response
 
 EXAMPLES = Path(__file__).parents[2] / "example_dags"
 DAGS = ("example_seedream_generate", "example_seedream_approval")

@@ -12,9 +12,7 @@ from urllib.parse import quote
 
 import pytest
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="the dependency group `browser` is not installed")
-
-from tests.gallery.browsing import DAGS, Site, Visit, below_a_path, launch, running_site, visiting  # noqa: E402 - after the skip
+from tests.gallery.browsing import DAGS, Site, Visit, below_a_path, launch, running_site, visiting
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
@@ -27,7 +25,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
+    from playwright.sync_api import sync_playwright  # the tests of the default run do without it
+
+    with sync_playwright() as playwright:
         browser = launch(playwright)
         yield browser
         browser.close()
@@ -76,6 +76,7 @@ class TestTheFirstPage:
         frame.get_by_role("button", name="Filter").click()
         frame.get_by_role("status").wait_for()
         assert frame.locator(".card").count() == 7
+        visit.wait_for_images()
         visit.picture("search")
         assert "There are none older" in frame.get_by_role("status").inner_text()
 
