@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSensorTimeout
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSensorTimeout, BaseOperator
 from airflow.sdk.definitions._internal.contextmanager import DagContext
 from airflow.sdk.definitions.dag import DAG
 
@@ -26,7 +26,7 @@ from airflow_provider_seedream.ledger import Record
 from airflow_provider_seedream.manifest import Manifest, ManifestImage
 from airflow_provider_seedream.operators.seedream import SeedreamEditOperator, SeedreamGenerateOperator
 from airflow_provider_seedream.provider_info import get_provider_info
-from airflow_provider_seedream.sensors.seedream import SeedreamGenerationSensor
+from airflow_provider_seedream.sensors.seedream import SeedreamCreditsSensor, SeedreamGenerationSensor
 from tests.airflow.runner import Outcome, Runner
 
 CHECKOUT = Path(__file__).parents[1]
@@ -275,7 +275,10 @@ class TestParameters:
     def test_every_parameter_of_the_sensor_is_explained_with_its_default(self) -> None:
         self.check(SeedreamGenerationSensor, rows(section("sensor.md", "Parameters")))
 
-    def check(self, cls: type[SeedreamGenerateOperator] | type[SeedreamGenerationSensor], table: list[list[str]]) -> None:
+    def test_every_parameter_of_the_credits_sensor_is_explained_with_its_default(self) -> None:
+        self.check(SeedreamCreditsSensor, rows(section("sensor.md", "Wait for a top-up")))
+
+    def check(self, cls: type[BaseOperator], table: list[list[str]]) -> None:
         said = {row[0].strip("`"): row for row in table}
         actual = parameters(cls)
         assert list(said) == list(actual)

@@ -19,13 +19,13 @@ from airflow.sdk.definitions.dag import DAG
 from airflow_provider_seedream.emulator import Books, Emulator, Settings
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.operators.seedream import SeedreamEditOperator, SeedreamGenerateOperator
-from airflow_provider_seedream.sensors.seedream import SeedreamGenerationSensor
+from airflow_provider_seedream.sensors.seedream import SeedreamCreditsSensor, SeedreamGenerationSensor
 from airflow_provider_seedream.submissions import build_submission
 from tests.airflow.runner import Outcome, Runner
 
 EXAMPLES = Path(__file__).parents[1] / "example_dags"
 FILES = sorted(EXAMPLES.glob("*.py"))
-WAITING = (SeedreamGenerateOperator, SeedreamEditOperator, SeedreamGenerationSensor)
+WAITING = (SeedreamGenerateOperator, SeedreamEditOperator, SeedreamGenerationSensor, SeedreamCreditsSensor)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +217,21 @@ class TestAssets:
         assert isinstance(land, Outcome)
         events = land.steps[-1].report["outlet_events"]
         assert [event["dest_asset_key"]["name"].endswith((".png", "watches")) for event in events] == [True] * 3
+
+
+class TestCredits:
+    def test_a_night_is_drawn_for_what_the_wallet_had_to_hold(self, world: World) -> None:
+        world.emulator.configure(balance_credits=60)
+        outcomes = run("example_seedream_credits")
+        assert value(outcomes, "top_up") == {"balance": "60.00"}
+        assert (world.books.posts, world.books.credits_charged, world.books.violations) == (3, 60, ())
+        assert len(world.names("*_?.png")) == 6
+
+    def test_it_waits_for_a_top_up(self, world: World) -> None:
+        world.emulator.configure(balance_credits=59)
+        runner, top_up = Runner(), load("example_seedream_credits").get_task("top_up")
+        assert runner.run(top_up, until="deferred").state == "deferred"
+        assert runner.deferral(top_up).kwargs["min_credits"] == "60"
 
 
 class TestPatient:

@@ -14,9 +14,9 @@ from weakref import WeakKeyDictionary
 
 import aiohttp
 
-from airflow_provider_seedream import times
+from airflow_provider_seedream import contract, times
 from airflow_provider_seedream.exceptions import SeedreamConnectionError, SeedreamError
-from airflow_provider_seedream.generations import GenerationStatus
+from airflow_provider_seedream.generations import GenerationStatus, Wallet
 from airflow_provider_seedream.hooks.answers import error_from_answer, failed_look, read_json
 from airflow_provider_seedream.hooks.settings import CONNECT_TIMEOUT_SECONDS, USER_AGENT, SeedreamSettings
 from airflow_provider_seedream.polling import FailedLook
@@ -54,11 +54,11 @@ async def shared_session() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 class StatusClient:
-    """Looks at generations through one connection."""
+    """Looks at generations, and at the wallet, through one connection."""
 
     def __init__(self, session: aiohttp.ClientSession, settings: SeedreamSettings) -> None:
         self._session = session
-        self._settings = settings
+        self.settings = settings
         self._options: dict[str, Any] = {
             "headers": {**settings.headers, "User-Agent": f"{USER_AGENT} (trigger)"},  # tells the triggerer's calls apart
             "proxy": settings.proxy,
@@ -74,20 +74,27 @@ class StatusClient:
     async def look(self, seedream_task_id: str) -> GenerationStatus | FailedLook:
         """One status call, never repeated and never raising."""
         try:
-            return await self._get(self._settings.status_url(seedream_task_id))
+            return GenerationStatus.from_wire(await self._get_json(self.settings.status_url(seedream_task_id)))
         except SeedreamError as error:
             return failed_look(error)
 
-    async def _get(self, url: str) -> GenerationStatus:
+    async def look_at_wallet(self) -> Wallet | FailedLook:
+        """One wallet call, never repeated and never raising."""
+        try:
+            return Wallet.from_wire(await self._get_json(self.settings.url(contract.WALLET_PATH)))
+        except SeedreamError as error:
+            return failed_look(error)
+
+    async def _get_json(self, url: str) -> Any:
         try:
             async with self._session.get(url, **self._options) as answer:
                 body = await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise SeedreamConnectionError(f"The API gave no answer ({type(error).__name__}).") from None
         if not 200 <= answer.status < 300:
-            key, now = self._settings.key, times.now_epoch()
+            key, now = self.settings.key, times.now_epoch()
             raise error_from_answer(answer.status, answer.headers, body, key=key, now_epoch=now)
-        return GenerationStatus.from_wire(read_json(body, key=self._settings.key))
+        return read_json(body, key=self.settings.key)
 
 
 @cache  # a context costs ~46 ms of the event loop

@@ -127,6 +127,14 @@ class SeedreamHook(BaseHook):
         body = self._get_json(self.settings.url(contract.WALLET_PATH), max_attempts or self.max_attempts)
         return Wallet.from_wire(body)
 
+    def look_at_wallet(self) -> Wallet | FailedLook:
+        """One wallet call, never repeated, raising only when the connection is incomplete."""
+        url = self.settings.url(contract.WALLET_PATH)
+        try:
+            return Wallet.from_wire(self._get_once(url))
+        except SeedreamError as error:
+            return failed_look(error)
+
     def peek_balance(self) -> str | None:
         """The wallet's balance in credits, best effort: None when it cannot be had within seconds."""
         wallet = self._peek_wallet()

@@ -1,4 +1,4 @@
-"""The sensor: waits for a generation and lands its images. Submits nothing, ever."""
+"""The sensors. The one here waits for a generation and lands its images. Submits nothing, ever."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -12,6 +12,7 @@ from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.polling import STEADY_INTERVAL_SECONDS, Watch
 from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
 from airflow_provider_seedream.sensors.base import SeedreamSensor
+from airflow_provider_seedream.sensors.credits import SeedreamCreditsSensor as SeedreamCreditsSensor
 from airflow_provider_seedream.sensors.waiting import (
     DEFAULT_MAX_IMAGE_BYTES,
     DEFAULT_TIMEOUT_SECONDS,

@@ -1,16 +1,20 @@
-"""Looks at generations that wait for their turn, where the connection says that status calls count against the limit."""
+"""Looks at generations and the wallet, which wait for their turn where the connection says that they count against the limit."""
 
 import asyncio
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider_seedream import times
-from airflow_provider_seedream.generations import GenerationStatus
+from airflow_provider_seedream.generations import GenerationStatus, Wallet
 from airflow_provider_seedream.polling import FailedLook
 from airflow_provider_seedream.triggers.queue import TurnQueue
 
 if TYPE_CHECKING:
     from airflow_provider_seedream.hooks.async_status import StatusClient
+
+T = TypeVar("T", GenerationStatus, Wallet)
 
 
 class Looks:
@@ -26,16 +30,23 @@ class Looks:
 
     async def look(self, seedream_task_id: str, *, until_epoch: float = math.inf) -> GenerationStatus | FailedLook:
         """One status call, never repeated and never raising. A look whose turn does not come by ``until_epoch`` is throttled."""
+        return await self._in_turn(seedream_task_id, partial(self._client.look, seedream_task_id), until_epoch)
+
+    async def look_at_wallet(self, *, until_epoch: float = math.inf) -> Wallet | FailedLook:
+        """The same for the wallet."""
+        return await self._in_turn("wallet", self._client.look_at_wallet, until_epoch)
+
+    async def _in_turn(self, who: str, call: Callable[[], Awaitable[T | FailedLook]], until_epoch: float) -> T | FailedLook:
         if self._queue is None:
-            return await self._client.look(seedream_task_id)
-        asked_epoch = self._asked.setdefault(seedream_task_id, times.now_epoch())
+            return await call()
+        asked_epoch = self._asked.setdefault(who, times.now_epoch())
         try:
             async with asyncio.timeout(None if math.isinf(until_epoch) else until_epoch - times.now_epoch()):
                 granted_epoch = await self._queue.turn("look", asked_epoch=asked_epoch)
         except TimeoutError:
             return FailedLook(trouble="throttled", detail="no turn yet")
-        del self._asked[seedream_task_id]
-        look = await self._client.look(seedream_task_id)
+        del self._asked[who]
+        look = await call()
         if isinstance(look, FailedLook) and look.trouble == "throttled":
             wait = look.retry_after_seconds
             self._queue.throttled(times.now_epoch(), retry_after_seconds=wait, granted_epoch=granted_epoch)

@@ -24,7 +24,7 @@ from airflow_provider_seedream.manifest import Manifest
 from airflow_provider_seedream.operators.seedream import SeedreamEditOperator, SeedreamGenerateOperator
 from airflow_provider_seedream.provider_info import get_provider_info
 from airflow_provider_seedream.retry_policy import SeedreamRetryPolicy
-from airflow_provider_seedream.sensors.seedream import SeedreamGenerationSensor
+from airflow_provider_seedream.sensors.seedream import SeedreamCreditsSensor, SeedreamGenerationSensor
 from airflow_provider_seedream.submissions import Submission, build_submission
 
 version: str = __version__
@@ -57,6 +57,8 @@ def operators() -> None:
     SeedreamEditOperator(task_id="edit", prompt="make it red", images=["s3://bucket/a.png"])
     land = SeedreamGenerationSensor(task_id="land", generation=submit.output, deferrable=True, soft_fail=True)
     SeedreamGenerationSensor(task_id="rescue", generation="0b8c1f0e", destination="/data", poke_interval=timedelta(seconds=5))
+    SeedreamCreditsSensor(task_id="top_up", min_credits="{{ params.price }}", poke_interval=timedelta(minutes=5), deferrable=True)
+    SeedreamGenerateOperator(task_id="budget", prompt="a fox", max_credits=100, max_credits_per_run="{{ params.budget }}")
     SeedreamEditOperator(task_id="chained", prompt="make it blue", images=land.output)
     SeedreamGenerateOperator.partial(task_id="mapped").expand(prompt=["a", "b"])
 

@@ -1,0 +1,151 @@
+"""The sensor that waits for a top-up. Spends nothing, ever."""
+
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import cached_property
+from random import random
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowTaskTimeout, Context, conf
+
+from airflow_provider_seedream import times
+from airflow_provider_seedream.balances import check_min_credits, decide_balance
+from airflow_provider_seedream.exceptions import (
+    SeedreamAuthenticationError,
+    SeedreamError,
+    SeedreamInputError,
+    SeedreamNotFoundError,
+    SeedreamPollingError,
+)
+from airflow_provider_seedream.polling import Rules, Verdict, Watch, first_poll_seconds
+from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
+from airflow_provider_seedream.sensors.base import SeedreamSensor
+from airflow_provider_seedream.sensors.waiting import OUTAGE_SECONDS, as_seconds
+from airflow_provider_seedream.submissions import is_static, is_template
+
+if TYPE_CHECKING:
+    from airflow_provider_seedream.hooks.seedream import SeedreamHook
+
+DEFAULT_POKE_INTERVAL_SECONDS = 60.0  # each look may count against the rate limit, and a top-up is a person's work
+DEFAULT_TIMEOUT_SECONDS = 24 * 3600.0
+
+
+class SeedreamCreditsSensor(SeedreamSensor):
+    """Waits until the wallet holds enough: an empty one delays a night's work instead of failing it. Returns ``{"balance": ...}``.
+
+    :param min_credits: what the wallet must hold; 10 per image that is to be made.
+    :param seedream_conn_id: the connection.
+    :param poke_interval: seconds between looks, or a timedelta; 60.
+    :param timeout: seconds, or a timedelta, from the start of a try to "no top-up in time", deferred or not; one day.
+    :param deferrable: wait in the triggerer; Airflow's ``[operators] default_deferrable`` by default.
+
+    ``soft_fail`` skips only what came not in time; ``never_fail`` skips every error. Both mean the same deferred or not.
+    """
+
+    template_fields: Sequence[str] = ("min_credits", "seedream_conn_id")
+    ui_color = "#e8eaf6"
+
+    def __init__(
+        self,
+        *,
+        min_credits: float | str,
+        seedream_conn_id: str = DEFAULT_CONN_ID,
+        poke_interval: timedelta | float = DEFAULT_POKE_INTERVAL_SECONDS,
+        timeout: timedelta | float = DEFAULT_TIMEOUT_SECONDS,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(poke_interval=as_seconds("poke_interval", poke_interval), timeout=as_seconds("timeout", timeout), **kwargs)
+        self.min_credits = min_credits
+        self.seedream_conn_id = seedream_conn_id
+        self.deferrable = deferrable
+        if is_static(min_credits):
+            check_min_credits(min_credits)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        with self.skipping():
+            return self._wait(self._rules(self.started_epoch(context)))
+
+    def resume_waiting(self, context: Context, event: Any) -> dict[str, Any]:
+        """Where a deferred wait goes on."""
+        from airflow_provider_seedream.triggers.credits import verdict_from
+
+        return self._finish(verdict_from(event))
+
+    def _wait(self, rules: Rules) -> dict[str, Any]:
+        if is_template(self.min_credits):
+            raise SeedreamInputError("min_credits still holds a template after rendering.")
+        enough = check_min_credits(self.min_credits)
+        watch = Watch()
+        while True:
+            look, now = self._hook.look_at_wallet(), times.now_epoch()
+            verdict, watch = decide_balance(look, enough, watch, rules, now_epoch=now, jitter=random())
+            if verdict.note:
+                self.log.info("%s", verdict.note)
+            if verdict.outcome != "wait":
+                return self._finish(verdict)
+            if self.deferrable:
+                self._defer(f"{enough:f}", watch, rules, verdict)
+            self._between_looks(verdict.wait_seconds, watch)
+
+    def _between_looks(self, wait_seconds: float, watch: Watch) -> None:
+        """The synchronous wait's pause; it holds the worker slot unless ``mode="reschedule"``."""
+        if self.reschedule and watch.is_quiet:  # an outage under way would be forgotten between processes
+            self.come_back(wait_seconds)
+        time.sleep(wait_seconds)
+
+    def _defer(self, min_credits: str, watch: Watch, rules: Rules, verdict: Verdict) -> None:
+        from airflow_provider_seedream.triggers.credits import SeedreamCreditsTrigger
+
+        now = times.now_epoch()
+        first = max(first_poll_seconds(rules, now_epoch=now), verdict.wait_seconds)
+        trigger = SeedreamCreditsTrigger(
+            seedream_conn_id=self.seedream_conn_id,
+            min_credits=min_credits,
+            first_poll_epoch=min(now + first, rules.deadline_epoch),
+            deadline_epoch=rules.deadline_epoch,
+            poke_interval=self.poke_interval,
+            outage_seconds=rules.outage_seconds,
+            watch=watch.instants(),
+        )
+        self.log.info("Waiting until the wallet holds %s credits.", min_credits)
+        self.defer(trigger=trigger, method_name="resume_waiting")
+
+    def _rules(self, started_epoch: float) -> Rules:
+        return Rules(
+            num_images=None,
+            deadline_epoch=started_epoch + min(self.timeout, self._execution_seconds),
+            poke_interval_seconds=self.poke_interval,
+            outage_seconds=OUTAGE_SECONDS,
+        )
+
+    @property
+    def _execution_seconds(self) -> float:
+        return self.execution_timeout.total_seconds() if self.execution_timeout else float("inf")
+
+    def _finish(self, verdict: Verdict) -> dict[str, Any]:
+        if verdict.outcome == "done":
+            self.log.info("The wallet holds %s credits.", verdict.detail)
+            return {"balance": verdict.detail}
+        if verdict.outcome == "late":
+            late = f"The wallet did not hold {self.min_credits} credits"
+            if self._execution_seconds < self.timeout:
+                raise AirflowTaskTimeout(f"{late} within execution_timeout; a retry waits on.")
+            raise AirflowSensorTimeout(f"{late} within {self.timeout:.0f} s: top it up, then clear the task to wait on.")
+        raise self._error(verdict)
+
+    def _error(self, verdict: Verdict) -> SeedreamError:
+        if verdict.outcome == "refused":
+            return SeedreamAuthenticationError(verdict.detail)
+        if verdict.outcome == "missing":
+            return SeedreamNotFoundError(f"There is no wallet at this API: {verdict.detail}")
+        error = SeedreamPollingError(verdict.detail, paid="no")
+        error.on_retry = "A retry goes on waiting."
+        return error
+
+    @cached_property
+    def _hook(self) -> "SeedreamHook":
+        from airflow_provider_seedream.hooks.seedream import SeedreamHook
+
+        return SeedreamHook(self.seedream_conn_id)
