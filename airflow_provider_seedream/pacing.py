@@ -7,7 +7,8 @@ the limit are free; a 429 shrinks the share, as others use the key too, and quie
 import math
 import threading
 from collections import deque
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 Purpose = Literal["submit", "look"]
 
@@ -41,6 +42,20 @@ class Pacer:
             raise ValueError(f"requests_per_minute must be above 0; got {requests_per_minute!r}.")
         self.requests_per_minute = requests_per_minute
         self._gone = deque(self._gone, maxlen=math.ceil(requests_per_minute))
+
+    def memory(self) -> dict[str, Any]:
+        """What :meth:`recall` needs to go on at this pace in another process: plain JSON."""
+        held = None if math.isinf(self._not_before_epoch) else self._not_before_epoch
+        return {"gone": list(self._gone), "share": self.share, "not_before_epoch": held}
+
+    def recall(self, memory: Mapping[str, Any]) -> None:
+        """Take in what an earlier process of the same task knew."""
+        if not memory:
+            return
+        self._gone.extend(gone for gone in memory["gone"] if gone not in self._gone)
+        self._gone = deque(sorted(self._gone), maxlen=self._gone.maxlen)
+        self.share = min(self.share, memory["share"])
+        self._not_before_epoch = max(self._not_before_epoch, memory["not_before_epoch"] or -math.inf)
 
     def turn_epoch(self, now_epoch: float) -> float:
         """When the next request may go; now or in the past means at once."""

@@ -4,7 +4,7 @@ Pure. What was paid is in the ledger, what ended is in the pages of results; nei
 """
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 from airflow_provider_seedream import times
@@ -19,8 +19,8 @@ class InFlight:
 
     :param columns: the row as it was given, for the results.
     :param credits: what this row pays; 0 when it shares the generation of an equal row.
-    :param is_new: whether it was submitted just now, so that nothing of it can lie in storage.
-    :param due_epoch: when to look at it. :param deadline_epoch: when it is late. :param created_epoch: when it was submitted.
+    :param may_have_landed: whether its images may lie there already, by an earlier try; not yet looked for.
+    :param due_epoch: when to look at it. :param deadline_epoch: when it is late.
     :param landings: how often landing it has failed.
     """
 
@@ -28,7 +28,7 @@ class InFlight:
     columns: dict[str, Any]
     generation: Generation
     credits: int
-    is_new: bool
+    may_have_landed: bool
     due_epoch: float
     deadline_epoch: float
     landings: int = 0
@@ -38,8 +38,8 @@ class InFlight:
         """What looking at it needs, as short as can be: it lies in the database for each generation in flight."""
         known = self.generation
         created_epoch = times.to_epoch(known.created_at)
-        looks = [known.seedream_task_id, self.due_epoch, self.deadline_epoch, known.num_images]
-        return [*looks, known.image_size, known.kind, created_epoch]
+        epochs = [round(epoch, 1) if epoch else epoch for epoch in (self.due_epoch, self.deadline_epoch, created_epoch)]
+        return [known.seedream_task_id, *epochs, known.num_images, known.image_size, known.kind]
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> Self:
@@ -56,7 +56,11 @@ class Progress:
     :param cursor: rows 1 to here are in flight or have ended.
     :param digest: sha256 of those rows: a table that is changed in the middle is noticed.
     :param results: the state of the pages of results.
+    :param repeats: rows that equal an earlier one, whose price they share.
     :param unlanded: rows that are paid and could not be landed. :param retryable: rows that a retry may bring further.
+    :param pace: what the pacer knows of the last minute. :param hold_epoch: no POST before, as the API could not be reached,
+    :param unreachable_epoch: since then. :param unknown_in_a_row: POSTs without an answer, one after the other.
+    :param halt: what ended the sending, see ``halts``. :param unsent: rows that it kept from being sent.
     """
 
     started_epoch: float
@@ -67,6 +71,18 @@ class Progress:
     results: dict[str, Any] = field(default_factory=dict)
     unlanded: int = 0
     retryable: int = 0
+    repeats: list[int] = field(default_factory=list)
+    pace: dict[str, Any] = field(default_factory=dict)
+    hold_epoch: float = 0.0
+    unreachable_epoch: float | None = None
+    unknown_in_a_row: int = 0
+    halt: dict[str, Any] | None = None
+    unsent: int = 0
+
+    def hear(self, seconds_to_look: list[float], now_epoch: float) -> None:
+        """Take in what the trigger saw, in the order of what is in flight: when each pays another look; 0: it has ended."""
+        for entry, seconds in zip([*self.in_flight.values()], seconds_to_look, strict=False):
+            self.in_flight[entry.number] = replace(entry, due_epoch=now_epoch + seconds)
 
     def to_json(self) -> bytes:
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}

@@ -5,16 +5,18 @@ Reads, and sends nothing. The digest tells a later wave that the table is still 
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from airflow_provider_seedream.batch.prompts import PromptTemplate
 from airflow_provider_seedream.batch.rows import Row, build_row, columns_of_refused
 from airflow_provider_seedream.batch.tables import RawRow, read_table
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError
+from airflow_provider_seedream.ledger import file_stem
 from airflow_provider_seedream.submissions import sha256_json
 
 NAMED_ERRORS = 10  # of a table with many bad rows
+_NOT_OF_THE_REQUEST = ("number", "where", "extra")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,19 +39,31 @@ class RequestTable:
     defaults: Mapping[str, Any]
     template: PromptTemplate | None
 
-    def rows(self, *, after: int = 0, digest: str = "") -> Iterator[tuple[Row | RefusedRow, str]]:
-        """The rows after a number, each with the digest of the table up to it.
+    def rows(self) -> Iterator[tuple[Row | RefusedRow, str]]:
+        """Every row, with the digest of the table up to it."""
+        for raw, digest in self._digested():
+            yield self._judged(raw), digest
 
-        :param digest: of the rows up to that number.
-        :raises SeedreamError: when those have changed since.
+    def rows_after(self, number: int, digest: str, *, of: int) -> Iterator[tuple[Row | RefusedRow, str]]:
+        """The same without those up to a number, which had this digest, in a table of so many rows.
+
+        :raises SeedreamError: when they have changed since, or rows have come or gone.
         """
+        last = 0
+        for raw, upto in self._digested():
+            last = raw.number
+            if last > of or (last == number and upto != digest):
+                raise _changed()
+            if last > number:
+                yield self._judged(raw), upto
+        if last < of:
+            raise _changed()
+
+    def _digested(self) -> Iterator[tuple[RawRow, str]]:
         upto = ""
         for raw in read_table(self.source):
             upto = sha256_json([upto, json.dumps(raw.columns, sort_keys=True, default=str)])
-            if raw.number > after:
-                yield self._judged(raw), upto
-            elif raw.number == after and upto != digest:
-                raise SeedreamError("The table was changed while it was worked on. A retry finds what is paid for and goes on.")
+            yield raw, upto
 
     def _judged(self, raw: RawRow) -> Row | RefusedRow:
         try:
@@ -58,33 +72,57 @@ class RequestTable:
             return RefusedRow(number=raw.number, error=error, columns=columns_of_refused(raw.columns))
 
 
+def _changed() -> SeedreamError:
+    return SeedreamError("The table was changed while it was worked on. A retry finds what is paid for and goes on.")
+
+
 @dataclass(slots=True, kw_only=True)
 class TableSummary:
-    """What a table asks for, counted without sending anything. ``credits`` is the most that it can cost."""
+    """What a table asks for, counted without sending anything.
+
+    :param images: that it can make, at most. :param credits: that it can cost, at most.
+    :param repeats: numbers of rows that equal an earlier one: they share its generation and its price.
+    """
 
     rows: int = 0
     invalid: int = 0
     images: int = 0
     credits: int = 0
+    repeats: list[int] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {one.name: getattr(self, one.name) for one in fields(self)} | {"repeats": len(self.repeats)}
+
+    def add(self, row: Row) -> None:
+        self.images += row.num_images
+        self.credits += row.credits
+
+    def refuse(self, message: str) -> None:
+        self.invalid += 1
+        if self.invalid <= NAMED_ERRORS:
+            self.errors.append(message)
 
 
 def summarise(table: RequestTable) -> TableSummary:
-    """Judge every row.
+    """Judge every row, and all of them together: two requests cannot have one name. Holds some 200 bytes per row for that.
 
     :raises SeedreamInputError: when the table itself cannot be read.
     """
     summary = TableSummary()
+    requests: set[int] = set()
+    names: dict[int, int] = {}
     for row, _ in table.rows():
         summary.rows += 1
-        if isinstance(row, Row):
-            summary.images += row.num_images
-            summary.credits += row.credits
+        if isinstance(row, RefusedRow):
+            summary.refuse(row.error.message)
             continue
-        summary.invalid += 1
-        if summary.invalid <= NAMED_ERRORS:
-            summary.errors.append(row.error.message)
+        request = hash(tuple(getattr(row, one.name) for one in fields(row) if one.name not in _NOT_OF_THE_REQUEST))
+        if request in requests:
+            summary.repeats.append(row.number)
+        elif row.name and names.setdefault(hash(file_stem(row.name, row.take)), request) != request:
+            summary.refuse(f"{row.where}: name {row.name!r} is that of another row.")
+        else:
+            requests.add(request)
+            summary.add(row)
     return summary

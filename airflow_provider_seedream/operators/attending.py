@@ -46,9 +46,7 @@ class Attendant:
     def attend(self, entry: InFlight) -> Attended:
         """:raises SeedreamAuthenticationError: the key does not work: for no other generation either."""
         try:
-            if manifest := self._landed_before(entry):
-                return Attended(entry=entry, manifest=manifest)
-            return self._look(entry)
+            return self._find_landed(entry) if entry.may_have_landed else self._look(entry)
         except SeedreamAuthenticationError:
             raise
         except SeedreamLandingError as error:
@@ -71,9 +69,11 @@ class Attendant:
             deadline_epoch=entry.deadline_epoch,
         )
 
-    def _landed_before(self, entry: InFlight) -> Manifest | None:
-        manifest = None if entry.is_new else closing.already_landed(entry.generation)
-        return manifest if manifest and not manifest.missing_images else None
+    def _find_landed(self, entry: InFlight) -> Attended:
+        """A manifest that an earlier try left; else a look is due. Asks the storage alone."""
+        manifest = closing.already_landed(entry.generation)
+        whole = manifest if manifest and not manifest.missing_images else None
+        return Attended(entry=replace(entry, may_have_landed=False), manifest=whole)
 
     def _look(self, entry: InFlight) -> Attended:
         generation, rules = entry.generation, self.rules_of(entry)

@@ -63,7 +63,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submitted:
-    """:param is_new: whether this call paid for it. :param is_shared: whether this very try did so before, for an equal request."""
+    """:param is_new: whether this call paid for it. :param is_shared: whether another task did, or this try for an equal request."""
 
     generation: Generation
     is_new: bool
@@ -201,7 +201,8 @@ class Submitter:
                 "For variations use num_images, seed, name or take.",
                 made["map_index"],
             )
-        return Submitted(generation=self._ledger.generation(record), is_new=False, is_shared=made == mine)
+        is_others = any(made[part] != mine[part] for part in ("dag_id", "run_id", "task_id", "map_index"))
+        return Submitted(generation=self._ledger.generation(record), is_new=False, is_shared=is_others or made == mine)
 
     def _wait_for(self, record: Record) -> None:
         """Wait until another try's POST is recorded, or can no longer be in flight."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from airflow_provider_seedream import times
 from airflow_provider_seedream.batch.endings import ended_row, is_final, landed_row
+from airflow_provider_seedream.batch.halts import halt_by
 from airflow_provider_seedream.batch.progress import InFlight, Progress
 from airflow_provider_seedream.batch.results import Results, RowResult
 from airflow_provider_seedream.batch.rows import Row
@@ -82,11 +83,8 @@ class Waves:
         self._prepared: Request | None = None  # of the next row
         self._must_pay = False  # whether the ledger was asked about it
         self._attending: dict[Future[Attended], int] = {}
-        self._hold_epoch = 0.0
-        self._unreachable_epoch: float | None = None
-        self._unknown_in_a_row = 0
-        self.halted_by: SeedreamError | None = None
-        self.unsent = 0
+        self._repeats = frozenset(progress.repeats)
+        pace.pacer.recall(progress.pace)
 
     def run(self) -> float | None:
         """Work until there is nothing to do for a while: how many seconds. None: every row has ended, or was not sent after a halt.
@@ -109,13 +107,14 @@ class Waves:
         """What another process needs to go on."""
         self.results.flush()
         self.progress.results = self.results.state()
+        self.progress.pace = self._pace.pacer.memory()
         return self.progress
 
     def next_post_epoch(self, now: float) -> float | None:
         """When a row may be submitted; None when none is left, or when only a landing makes room."""
         if self._next is None or len(self.progress.in_flight) >= self._pace.max_in_flight:
             return None
-        return max(self._hold_epoch, self._pace.pacer.turn_epoch(now))
+        return max(self.progress.hold_epoch, self._pace.pacer.turn_epoch(now))
 
     def _rest(self, seconds: float) -> None:
         if self._attending:
@@ -136,7 +135,7 @@ class Waves:
 
     def _advance(self, now: float) -> bool:
         """Do what can be done for the next row. False: nothing, now."""
-        if self._next is None or len(self.progress.in_flight) >= self._pace.max_in_flight or now < self._hold_epoch:
+        if self._next is None or len(self.progress.in_flight) >= self._pace.max_in_flight or now < self.progress.hold_epoch:
             return False
         row = self._next[0]
         if isinstance(row, RefusedRow):
@@ -151,22 +150,22 @@ class Waves:
         except SeedreamConnectionError as error:
             self._hold(error, now)
         except SeedreamInsufficientCreditsError as error:
-            self.halted_by = error
+            self.progress.halt = halt_by(error)
         except SeedreamError as error:
             self._refused(row, error)
         return True
 
     def _begin(self, row: Row, now: float) -> bool:
         self._prepared = request = self._prepared or self._request(row)
-        if self.halted_by is None and self._pace.pacer.turn_epoch(now) <= now:
+        if self.progress.halt is None and self._pace.pacer.turn_epoch(now) <= now:
             return self._submit(row, request, now)
         if not self._must_pay:
             if found := self._submitter.find(request):
                 return self._fly(row, found)
             self._must_pay = True
-        if self.halted_by is None:
+        if self.progress.halt is None:
             return False
-        self.unsent += 1
+        self.progress.unsent += 1
         return self._pass()
 
     def _submit(self, row: Row, request: Request, now: float) -> bool:
@@ -174,26 +173,29 @@ class Waves:
         try:
             submitted = self._submitter.submit_row(request)
         except SeedreamAmbiguousSubmissionError:
-            self._unknown_in_a_row += self._submitter.posts > posts
+            self.progress.unknown_in_a_row += self._submitter.posts > posts
             raise
         finally:
             if self._submitter.posts > posts:
                 self._pace.pacer.take(now)
-        self._unreachable_epoch, self._unknown_in_a_row = None, 0
+        if self._submitter.posts > posts:
+            self.progress.unreachable_epoch, self.progress.unknown_in_a_row = None, 0
         return self._fly(row, submitted)
 
     def _hold(self, error: SeedreamConnectionError, now: float) -> None:
         """Nothing was sent: try again a little later, for a while."""
-        self._unreachable_epoch = self._unreachable_epoch or now
-        self._hold_epoch = now + UNREACHABLE_SECONDS
-        if now - self._unreachable_epoch > MAX_UNREACHABLE_SECONDS:
-            self.halted_by = error
+        _log.info("The API cannot be reached; trying again in %.0f s.", UNREACHABLE_SECONDS)
+        self.progress.unreachable_epoch = self.progress.unreachable_epoch or now
+        self.progress.hold_epoch = now + UNREACHABLE_SECONDS
+        if now - self.progress.unreachable_epoch > MAX_UNREACHABLE_SECONDS:
+            self.progress.halt = halt_by(error)
 
     def _refused(self, row: Row, error: SeedreamError) -> bool:
-        if self._unknown_in_a_row >= MAX_UNKNOWN_IN_A_ROW:
-            many = f"The outcomes of {self._unknown_in_a_row} POSTs in a row are unknown, so no more are sent."
-            self.halted_by = SeedreamBatchError(f"{many} Last: {error.message}", paid="unknown")
-        return self._end(ended_row(row.number, error, name=row.name, price=row.credits, columns=row.columns()), error)
+        if self.progress.unknown_in_a_row >= MAX_UNKNOWN_IN_A_ROW and self.progress.halt is None:
+            many = f"The outcomes of {self.progress.unknown_in_a_row} POSTs in a row are unknown, so no more are sent."
+            self.progress.halt = halt_by(SeedreamBatchError(f"{many} Last: {error.message}", paid="unknown"))
+        price = 0 if row.number in self._repeats else row.credits
+        return self._end(ended_row(row.number, error, name=row.name, price=price, columns=row.columns()), error)
 
     def _fly(self, row: Row, found: Submitted) -> bool:
         now, generation = times.now_epoch(), found.generation
@@ -201,8 +203,8 @@ class Waves:
             number=row.number,
             columns=row.columns(),
             generation=generation,
-            credits=0 if found.is_shared else row.credits,
-            is_new=found.is_new,
+            credits=row.credits if found.is_new or not (found.is_shared or row.number in self._repeats) else 0,
+            may_have_landed=not found.is_new,
             due_epoch=now,
             deadline_epoch=now + self._pace.timeout_seconds,
         )
@@ -234,14 +236,19 @@ class Waves:
     def _attend_due(self, pool: ThreadPoolExecutor, now: float) -> None:
         attended = set(self._attending.values())
         due = [entry for entry in self.progress.in_flight.values() if entry.due_epoch <= now and entry.number not in attended]
-        for entry in sorted(due, key=lambda entry: entry.due_epoch)[: PARALLEL_LANDINGS - len(attended)]:
-            if self._pace.counts_looks and not self._takes_look_turn(entry, now):
+        for entry in sorted(due, key=lambda entry: entry.due_epoch):
+            if len(self._attending) == PARALLEL_LANDINGS:
                 return
-            self._attending[pool.submit(self._attendant.attend, entry)] = entry.number
+            if entry.may_have_landed or self._takes_look_turn(entry, now):
+                self._attending[pool.submit(self._attendant.attend, entry)] = entry.number
 
     def _takes_look_turn(self, entry: InFlight, now: float) -> bool:
         """Where looks count toward the rate limit: submissions come first, but no paid image may wait until it expires."""
-        turn = whose_turn(submit_epoch=self.next_post_epoch(now), look_epoch=entry.due_epoch, now_epoch=now)
+        if not self._pace.counts_looks:
+            return True
+        post_epoch = self.next_post_epoch(now)
+        can_post = post_epoch is not None and post_epoch <= now
+        turn = whose_turn(submit_epoch=post_epoch if can_post else None, look_epoch=entry.due_epoch, now_epoch=now)
         if turn != "look" or self._look_turn_epoch(now) > now:
             return False
         self._pace.pacer.take(now)

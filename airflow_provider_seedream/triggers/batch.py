@@ -25,8 +25,8 @@ class SeedreamBatchTrigger(BaseTrigger):
     """Waits until rows can be submitted again, or generations have ended.
 
     :param seedream_conn_id: the connection.
-    :param in_flight: one list for each generation: seedream_task_id, due_epoch, deadline_epoch, num_images, image_size, kind,
-        created_epoch; at most ``max_in_flight``.
+    :param in_flight: one list for each generation: seedream_task_id, due_epoch, deadline_epoch, created_epoch, num_images,
+        image_size, kind; at most ``max_in_flight``.
     :param wake_epoch: when the worker wants to go on in any case; None: only when generations have ended.
     :param not_before_epoch: no event before that (apache/airflow#66374).
     :param poke_interval: seconds between looks at one generation; None: when a look pays.
@@ -68,39 +68,39 @@ class SeedreamBatchTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        ended: list[int] = []
+        watched: list[_Watched] = []
         try:
-            await self._watch(ended)
+            watched += [_Watched(waiting, self) for waiting in self.in_flight]
+            await self._watch(watched)
         except Exception:  # a raise would lose what the trigger knows
             self.log.exception("The generations in flight cannot be watched; the worker looks at them itself.")
         await asyncio.sleep(self.not_before_epoch - times.now_epoch())
-        yield TriggerEvent({"schema_version": EVENT_VERSION, "ended": sorted(ended)})
+        now = times.now_epoch()
+        yield TriggerEvent({"schema_version": EVENT_VERSION, "seconds_to_look": [one.seconds_to_look(now) for one in watched]})
 
-    async def _watch(self, ended: list[int]) -> None:
-        """Fill in the positions of what has ended, until the worker should go on."""
+    async def _watch(self, watched: list["_Watched"]) -> None:
+        """Look at each when it is due, until the worker should go on."""
+        wake_epoch = math.inf if self.wake_epoch is None else self.wake_epoch
+        if not watched:
+            await asyncio.sleep(wake_epoch - times.now_epoch())
+            return
         async with status_client(self.seedream_conn_id) as client:
-            watched = [_Watched(position, waiting, self) for position, waiting in enumerate(self.in_flight)]
-            wake_epoch = math.inf if self.wake_epoch is None else self.wake_epoch
-            while watched and (now := times.now_epoch()) < wake_epoch:
-                await asyncio.sleep(min(wake_epoch, *(one.due_epoch for one in watched)) - now)
+            while waiting := [one for one in watched if not one.has_ended]:
+                if len(waiting) < len(watched):
+                    wake_epoch = min(wake_epoch, min(one.ended_epoch for one in watched) + PATIENCE_SECONDS)
+                if (now := times.now_epoch()) >= wake_epoch:
+                    return
+                await asyncio.sleep(min(wake_epoch, *(one.due_epoch for one in waiting)) - now)
                 until = min(wake_epoch, times.now_epoch() + PATIENCE_SECONDS)  # for a turn, where looks count
-                await asyncio.gather(*(one.look(client, until) for one in watched if one.due_epoch <= times.now_epoch()))
-                over = [one.position for one in watched if one.has_ended]
-                if over and not ended:
-                    wake_epoch = min(wake_epoch, times.now_epoch() + PATIENCE_SECONDS)
-                ended += over
-                watched = [one for one in watched if not one.has_ended]
-            if not self.in_flight:
-                await asyncio.sleep(wake_epoch - times.now_epoch())
+                await asyncio.gather(*(one.look(client, until) for one in waiting if one.due_epoch <= times.now_epoch()))
 
 
 class _Watched:
     """One generation in flight."""
 
-    def __init__(self, position: int, waiting: list[Any], trigger: SeedreamBatchTrigger) -> None:
-        self.position = position
-        self.seedream_task_id, self.due_epoch, deadline_epoch, num_images, image_size, kind, created_epoch = waiting
-        self.has_ended = False
+    def __init__(self, waiting: list[Any], trigger: SeedreamBatchTrigger) -> None:
+        self.seedream_task_id, self.due_epoch, deadline_epoch, created_epoch, num_images, image_size, kind = waiting
+        self.ended_epoch = math.inf
         self._watch = Watch()
         self._rules = Rules(
             deadline_epoch=deadline_epoch,
@@ -113,10 +113,19 @@ class _Watched:
             outage_seconds=trigger.outage_seconds,
         )
 
+    @property
+    def has_ended(self) -> bool:
+        return self.ended_epoch < math.inf
+
+    def seconds_to_look(self, now_epoch: float) -> int:
+        """When another look pays; 0 when it has ended."""
+        return 0 if self.has_ended else max(1, math.ceil(self.due_epoch - now_epoch))
+
     async def look(self, client: Looks, until_epoch: float) -> None:
         look = await client.look(self.seedream_task_id, until_epoch=min(until_epoch, self._rules.deadline_epoch))
         now = times.now_epoch()
         verdict, self._watch = decide(look, self._watch, self._rules, now_epoch=now, jitter=random.random(), seen=SEEN)
         learn(verdict, self._watch, self._rules, now_epoch=now, seen=SEEN)
-        self.has_ended = verdict.outcome != "wait"
+        if verdict.outcome != "wait":
+            self.ended_epoch = now
         self.due_epoch = now + verdict.wait_seconds

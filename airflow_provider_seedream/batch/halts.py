@@ -1,0 +1,33 @@
+"""What ends the sending of a batch before its table does, in a form that survives a deferral: what is paid is landed first. Pure."""
+
+from typing import Any
+
+from airflow_provider_seedream.exceptions import (
+    SeedreamBatchError,
+    SeedreamConnectionError,
+    SeedreamError,
+    SeedreamInsufficientCreditsError,
+)
+
+# what has happened                 what is to be done
+# SeedreamInsufficientCreditsError  the wallet is empty: top it up
+# SeedreamConnectionError           the API cannot be reached for long: wait
+# SeedreamBatchError                several POSTs in a row were not answered: look at the wallet
+_HALTS: dict[str, type[SeedreamError]] = {
+    cls.__name__: cls for cls in (SeedreamInsufficientCreditsError, SeedreamConnectionError, SeedreamBatchError)
+}
+
+
+def halt_by(error: SeedreamError) -> dict[str, Any]:
+    """An error of one of these classes as plain JSON."""
+    [name] = [name for name, cls in _HALTS.items() if isinstance(error, cls)]
+    return {"error": name, "fields": dict(vars(error))}
+
+
+def error_of(halt: dict[str, Any], *, unsent: int, rows: int) -> SeedreamError:
+    """The error again, and what it kept from being sent."""
+    fields = halt["fields"]
+    error = _HALTS[halt["error"]](fields["message"])
+    vars(error).update(fields)
+    error.message = f"{error.message} {unsent} of {rows} rows were not sent."
+    return error
