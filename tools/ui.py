@@ -1,4 +1,4 @@
-"""`make ui`: Airflow's user interface on 127.0.0.1 with the example DAGs, the connection and the emulator ready.
+"""`make ui`: Airflow's user interface on 127.0.0.1 with the example DAGs, the connection, the emulator, and images to look at.
 
 Runs until Ctrl-C and ends everything it started. Its state lives in .airflow/ui/ and starts afresh each time.
 """
@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from airflow_provider_seedream.emulator import Emulator, Settings
@@ -22,6 +23,7 @@ from tools.signals import ending_cleanly
 _CHECKOUT = Path(__file__).parents[1]
 _HOME, _OUTPUT = _CHECKOUT / ".airflow" / "ui", _CHECKOUT / "demo-output"
 _PORT = 8080
+_SHOWN = ("example_seedream_approval", "example_seedream_campaign", "example_seedream_generate")  # so that the gallery has images
 
 
 def main() -> int:
@@ -31,18 +33,28 @@ def main() -> int:
     port = int(asked) if asked else _PORT if is_free(_PORT) else None
     print("Starting Airflow ...", flush=True)
     with ending_cleanly(), Emulator(Settings(speed=5, rate_limit_per_minute=60)) as emulator:
-        settings = {"AIRFLOW__CORE__TEST_CONNECTION": "Enabled"}
+        settings = {"AIRFLOW__CORE__TEST_CONNECTION": "Enabled", "AIRFLOW__SEEDREAM__GALLERY_ROOTS": _OUTPUT.as_uri()}
         with LocalAirflow(_HOME, dags=_CHECKOUT / "example_dags", settings=settings, port=port) as airflow:
             connection = json.loads(emulator.airflow_connection_json())
             # The form shows the fields that have a value, and the list's test button of 3.3.2 takes a missing port for another one.
             extra = {"destination": _OUTPUT.as_uri(), "requests_per_minute": 60, "request_timeout_seconds": 60, "verify": "true"}
             airflow.add_connection("seedream_default", **connection, port=0, extra=json.dumps(extra))
             print(f"Airflow:  {airflow.url}   user {airflow.user}   password {airflow.password}")
+            print(f"Images:   {airflow.url}/plugin/seedream   (the first in half a minute)")
+            print(f"Approval: {airflow.url}/required_actions")
             print(f"Emulator: {emulator.url}   books at {emulator.url}/__admin/books")
             print("Images land in demo-output/. Ctrl-C ends everything.", flush=True)
+            _run_some(airflow)
             while True:
                 airflow.check()
                 time.sleep(1)
+
+
+def _run_some(airflow: LocalAirflow) -> None:
+    """Runs of some examples, one of which waits for a person's approval."""
+    for name in _SHOWN:
+        airflow.wait(f"{name} parsed", partial(airflow.has_dag, name), timeout_seconds=120)
+        airflow.trigger_dag(name)
 
 
 if __name__ == "__main__":
