@@ -34,12 +34,19 @@ def get_provider_info() -> dict[str, Any]:
         "task-decorators": [
             {"name": "seedream", "class-name": f"{_MODULES}.decorators.seedream.seedream_task"},
             {"name": "seedream_edit", "class-name": f"{_MODULES}.decorators.seedream.seedream_edit_task"},
+            {"name": "seedream_batch", "class-name": f"{_MODULES}.decorators.seedream.seedream_batch_task"},
         ],
         "cli": [f"{_MODULES}.cli.definition.get_seedream_commands"],  # read by Airflow 3.2+; 3.1 has python -m
         "config": {
             "seedream": {
-                "description": "The page of images in the user interface.",
+                "description": "The Seedream provider: how its tasks wait, and its page of images in the user interface.",
                 "options": {
+                    "poke_interval": _option(
+                        "Seconds between looks at a generation, for tasks that name none. Empty: when a look pays.",
+                        type="string",
+                        example="10",
+                        default="",
+                    ),
                     "gallery_roots": _option(
                         "Storage folders the page may show images from, separated by commas. Empty: it shows none.",
                         type="string",

@@ -219,6 +219,7 @@ def _environment(airflow: LocalAirflow) -> dict[str, str]:
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": airflow.database,
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(airflow.home / "logs"),
         "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "2",
+        "AIRFLOW__SEEDREAM__POKE_INTERVAL": "4",  # the emulator is faster than the API, and nobody waits for a demo
         "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
         "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "30",  # seconds; a busy machine is no reason to fail a task
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",  # the end of a task is noticed that late

@@ -1,7 +1,7 @@
 """A pytest plugin: name it in ``pytest_plugins`` of the root ``conftest.py``.
 
 The fixture ``seedream_emulator`` is a fresh emulator with fast settings, and the Airflow connection
-``seedream_default`` points at it.
+``seedream_default`` points at it. Tasks without a ``poke_interval`` look as often as such fast jobs deserve.
 """
 
 from __future__ import annotations
@@ -25,4 +25,5 @@ def seedream_emulator(seedream_emulator_settings: Settings, monkeypatch: pytest.
     """A running emulator with empty books, reachable through the connection ``seedream_default``."""
     with Emulator(seedream_emulator_settings) as emulator:
         monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", emulator.airflow_connection_json())
+        monkeypatch.setenv("AIRFLOW__SEEDREAM__POKE_INTERVAL", "0.2")
         yield emulator

@@ -12,7 +12,7 @@ from functools import cached_property
 from random import random
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
-from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator, Context
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator, Context, conf
 
 from airflow_provider_seedream import times
 from airflow_provider_seedream.durations import SEEN
@@ -102,7 +102,7 @@ class WaitingOperator(BaseOperator):
         return Rules(
             num_images=generation.num_images,
             deadline_epoch=started_epoch + seconds,
-            poke_interval_seconds=self.look_interval,
+            poke_interval_seconds=interval_of(self.look_interval),
             settling_seconds=self.settling_seconds,
             outage_seconds=OUTAGE_SECONDS,
             image_size=generation.image_size,
@@ -229,6 +229,15 @@ def as_seconds(field: str, value: timedelta | float) -> float:
 
 def as_interval(value: timedelta | float | None) -> float | None:
     return None if value is None else as_seconds("poke_interval", value)
+
+
+def interval_of(own: float | None) -> float | None:
+    """The task's own interval, else Airflow's ``[seedream] poke_interval``, else None. Read when the task runs, not when it is parsed."""
+    configured = conf.get("seedream", "poke_interval", fallback="") if own is None else ""
+    try:
+        return as_interval(float(configured)) if configured else own
+    except ValueError:
+        raise SeedreamInputError(f"[seedream] poke_interval must be a number of seconds; got {configured!r}.") from None
 
 
 def check_max_image_bytes(value: Any) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from random import Random
 from statistics import fmean
 
@@ -14,7 +15,7 @@ from airflow_provider_seedream.durations import CALL_SECONDS, Seen
 from airflow_provider_seedream.generations import GenerationStatus, ResultLinks
 from airflow_provider_seedream.polling import Rules, Watch, decide, first_poll_seconds, learn
 
-GENERATIONS = 300
+GENERATIONS = 200
 SUBMITTING_SECONDS = 1.0  # from the job's creation to the deferral
 DEADLINE_SECONDS = 3600.0
 _LINK = ResultLinks(image="https://link", thumbnail=None)
@@ -144,3 +145,57 @@ NIGHTS: dict[str, Night] = {
     "from 22 to 62 s during the night": jobs(slowing),
     "from 62 to 22 s during the night": jobs(lambda random, night: slowing(random, 1 - night)),
 }
+
+INTERVALS = (2.0, 5.0, 10.0, 30.0, 60.0)
+WARM_UP = 30  # generations of a night that are not counted, once there is something to learn
+CALL_PRICES = (0.03, 0.1, 0.2, 0.4, 3.0, 10.0, 30.0, 100.0)  # seconds of delay that a call is worth; ours is 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """One night. ``priced`` is our schedule with other prices of a call: what it could trade."""
+
+    ours: Waited
+    first_of_their_kind: Waited
+    from_estimate: Waited
+    fixed: dict[float, Waited]
+    priced: tuple[Waited, ...]
+
+    @property
+    def rows(self) -> dict[str, Waited]:
+        return {
+            "ours": self.ours,
+            "ours, nothing seen yet": self.first_of_their_kind,
+            "20 s per image, then every 10 s": self.from_estimate,
+            **{f"every {interval:.0f} s": waited for interval, waited in self.fixed.items()},
+        }
+
+    @property
+    def reachable(self) -> list[Waited]:
+        """Without those that another one beats."""
+        found: list[Waited] = []
+        for waited in sorted((self.ours, *self.priced), key=lambda waited: (waited.calls, waited.delay_seconds)):
+            if not found or waited.delay_seconds < found[-1].delay_seconds:
+                found.append(waited)
+        return found
+
+    def best_within(self, delay_seconds: float) -> Waited | None:
+        """Our schedule of the fewest calls among those that notice as soon."""
+        return next((waited for waited in self.reachable if waited.delay_seconds <= delay_seconds), None)
+
+    def no_later(self, name: str) -> str:
+        """What ours needs to notice as soon as that row does."""
+        best = self.best_within(self.rows[name].delay_seconds)
+        return f"{best.calls:.2f} calls" if best else "not within reach"
+
+
+@cache
+def measure_schedules(name: str) -> Found:
+    night = NIGHTS[name]
+    return Found(
+        ours=simulate(night, ours(learning=True), warm_up=WARM_UP),
+        first_of_their_kind=simulate(night, ours(learning=False)),
+        from_estimate=simulate(night, fixed(10.0, from_estimate=True)),
+        fixed={interval: simulate(night, fixed(interval)) for interval in INTERVALS},
+        priced=tuple(simulate(night, ours(learning=True, call_seconds=price), warm_up=WARM_UP) for price in CALL_PRICES),
+    )

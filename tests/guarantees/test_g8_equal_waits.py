@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -211,6 +212,11 @@ class TestWaitingWithoutAnInterval:
     What this process has seen of other tests' jobs counts as well, hence the sizes.
     """
 
+    @pytest.fixture(autouse=True)
+    def no_interval(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Tests set one for all tasks."""
+        monkeypatch.delenv("AIRFLOW__SEEDREAM__POKE_INTERVAL", raising=False)
+
     def test_a_deferred_task_leaves_the_first_look_to_its_trigger(self, emulator: Emulator, build: Build) -> None:
         runner, chain = Runner(), build(image_size="square_hd", land={"deferrable": True, "poke_interval": None, "timeout": 4})
         generation = runner.run(chain.submit).value
@@ -235,6 +241,22 @@ class TestWaitingWithoutAnInterval:
         chain.land.generation = {**generation, "created_at": "2026-02-25T12:00:00Z"}
         outcome = runner.run(chain.land)
         assert (outcome.state, len(outcome.deferrals)) == ("success", 0)
+
+    def test_an_interval_can_be_set_for_all_tasks(
+        self, emulator: Emulator, build: Build, deferrable: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AIRFLOW__SEEDREAM__POKE_INTERVAL", "0.1")
+        runner, chain = Runner(), build(image_size="portrait_4_3", land={"deferrable": deferrable, "poke_interval": None})
+        runner.run(chain.submit)
+        started = time.monotonic()
+        assert runner.run(chain.land).state == "success"
+        assert time.monotonic() - started < 15
+
+    def test_one_that_is_no_number_is_said(self, emulator: Emulator, build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AIRFLOW__SEEDREAM__POKE_INTERVAL", "often")
+        runner, chain = Runner(), build(land={"poke_interval": None})
+        runner.run(chain.submit)
+        assert "[seedream] poke_interval must be a number of seconds; got 'often'" in str(runner.run(chain.land).error)
 
     def test_a_bare_id_is_looked_at_at_once(self, emulator: Emulator, build: Build, destination: str, deferrable: bool) -> None:
         land = {"deferrable": deferrable, "poke_interval": None, "destination": destination}
