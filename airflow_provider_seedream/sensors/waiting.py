@@ -232,7 +232,7 @@ def as_interval(value: timedelta | float | None) -> float | None:
 
 
 def interval_of(own: float | None) -> float | None:
-    """The task's own interval, else Airflow's ``[seedream] poke_interval``, else None. Read when the task runs, not when it is parsed."""
+    """The task's own interval, else Airflow's ``[seedream] poke_interval``, else None. For when a task runs, not when it is parsed."""
     configured = conf.get("seedream", "poke_interval", fallback="") if own is None else ""
     try:
         return as_interval(float(configured)) if configured else own
