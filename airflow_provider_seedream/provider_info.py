@@ -29,7 +29,12 @@ def get_provider_info() -> dict[str, Any]:
         "hooks": [{"integration-name": "Seedream", "python-modules": [f"{_MODULES}.hooks.seedream"]}],
         "operators": [{"integration-name": "Seedream", "python-modules": [f"{_MODULES}.operators.seedream"]}],
         "sensors": [{"integration-name": "Seedream", "python-modules": [f"{_MODULES}.sensors.seedream"]}],
-        "triggers": [{"integration-name": "Seedream", "python-modules": [f"{_MODULES}.triggers.seedream"]}],
+        "triggers": [
+            {
+                "integration-name": "Seedream",
+                "python-modules": [f"{_MODULES}.triggers.{name}" for name in ("batch", "seedream", "turns")],
+            }
+        ],
         "extra-links": [f"{_MODULES}.links.SeedreamImagesLink"],
         "task-decorators": [
             {"name": "seedream", "class-name": f"{_MODULES}.decorators.seedream.seedream_task"},
