@@ -17,7 +17,7 @@ from airflow_provider_seedream.exceptions import SeedreamBudgetError, SeedreamLe
 from airflow_provider_seedream.spending import Spending, Tally
 
 PAUSES_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.0)  # between looks while others may step back; each is cut by up to half
-RECOUNT_SECONDS = 60.0  # a sole spender lists anew before it refuses: a refund may have come
+RECOUNT_SECONDS = 60.0  # an older count is taken anew before it refuses a row: a refund may have come
 
 
 class Journal(Protocol):
@@ -31,20 +31,37 @@ class Journal(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Limit:
-    """:param spent: the names of what was spent under it."""
+    """:param spent: lists the names of what was spent under it."""
 
     field: str
     max_credits: int
     whose: str
     spent: Callable[[dict[str, Any]], list[str]]
 
-    def check(self, spending: Spending, spent_credits: int) -> None:
-        """:raises SeedreamBudgetError: when the price does not fit."""
-        if spent_credits + spending.credits > self.max_credits:
-            raise SeedreamBudgetError(
-                f"{self.field}={self.max_credits}: {spent_credits} credits are spent by {self.whose}, and this request costs "
-                f"{spending.credits}. It was not sent."
-            )
+    def refusal(self, spending: Spending, spent_credits: int) -> SeedreamBudgetError | None:
+        """Why it does not fit, or None when it does."""
+        if spent_credits + spending.credits <= self.max_credits:
+            return None
+        return SeedreamBudgetError(
+            f"{self.field}={self.max_credits}: {spent_credits} credits are spent by {self.whose}, and this request costs "
+            f"{spending.credits}. It was not sent."
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Count:
+    """What was spent under a limit when it was listed."""
+
+    limit: _Limit
+    tally: Tally
+    at_epoch: float
+
+    @property
+    def is_recent(self) -> bool:
+        return times.now_epoch() - self.at_epoch < RECOUNT_SECONDS
+
+    def refusal(self, spending: Spending) -> SeedreamBudgetError | None:
+        return self.limit.refusal(spending, self.tally.without(spending))
 
 
 class Budget:
@@ -77,8 +94,8 @@ class Budget:
         self._journal = journal
         self._made_by = made_by
         self._is_alone = max_credits is not None and max_credits_per_run is None and made_by.get("map_index", -1) in (-1, None)
-        self._tally: Tally | None = None  # of a sole spender, which need not list for every row
-        self._listed_epoch = 0.0
+        self._count: _Count | None = None  # of a sole spender, which need not list for every row
+        self._full: _Count | None = None  # why the last row was refused
         self._lock = threading.Lock()
 
     def admit(self, spending: Spending) -> Spending:
@@ -87,60 +104,63 @@ class Budget:
         :raises SeedreamBudgetError: it does not fit; nothing is noted. :raises SeedreamLedgerError: the storage does not answer.
         """
         for limit in self._limits:
-            limit.check(spending, 0)
+            if refusal := limit.refusal(spending, 0):
+                raise refusal
         return self._admit_alone(spending) if self._is_alone else self._admit_among_others(spending)
 
     def learn(self, spending: Spending) -> None:
         """Count what another try of this task has paid: two of them can be alive at once."""
-        if self._tally and all(spending.made_by[name] == self._made_by[name] for name in ("dag_id", "run_id", "task_id")):
-            self._tally.add(spending)
+        if self._count and all(spending.made_by[name] == self._made_by[name] for name in ("dag_id", "run_id", "task_id")):
+            self._count.tally.add(spending)
 
     def forget(self, spending: Spending) -> None:
         """Count no longer what bought nothing."""
-        if self._tally:
-            self._tally.discard(spending)
+        if self._count:
+            self._count.tally.discard(spending)
 
     def _admit_alone(self, spending: Spending) -> Spending:
-        [limit] = self._limits
         with self._lock:
-            tally = self._tally or self._count(limit)
-            if tally.without(spending) + spending.credits > limit.max_credits:
-                if times.now_epoch() - self._listed_epoch > RECOUNT_SECONDS:
-                    tally = self._count(limit)
-                limit.check(spending, tally.without(spending))
+            count = self._count
+            if count is None or (count.refusal(spending) and not count.is_recent):
+                [limit] = self._limits
+                count = self._count = _Count(limit=limit, at_epoch=times.now_epoch(), tally=Tally(limit.spent(self._made_by)))
+            if refusal := count.refusal(spending):
+                raise refusal
             self._journal.note_spending(spending)
-            tally.add(spending)
+            count.tally.add(spending)
             return spending
 
-    def _count(self, limit: _Limit) -> Tally:
-        self._tally, self._listed_epoch = Tally(limit.spent(self._made_by)), times.now_epoch()
-        return self._tally
-
     def _admit_among_others(self, spending: Spending) -> Spending:
-        before: set[str] | None = None
-        for pause_seconds in (*PAUSES_SECONDS, None):
+        if self._full and self._full.is_recent and (refusal := self._full.refusal(spending)):
+            raise refusal
+        pauses, before = iter(PAUSES_SECONDS), None
+        while True:
             self._journal.note_spending(spending)
             others, refusal = self._look(spending)
             if refusal is None:
+                self._full = None
                 return spending
             self._journal.withdraw_spending(spending)
-            if pause_seconds is None or others == before:  # the same as before: nobody is about to step back
+            pause_seconds = next(pauses, None)
+            if others == before or pause_seconds is None:  # the same as before: nobody is about to step back
                 raise refusal
             before = others
             time.sleep(pause_seconds * random.uniform(0.5, 1))
             spending = replace(spending, claim=uuid.uuid4().hex)
-        raise AssertionError("the last look returns or raises")
 
     def _look(self, spending: Spending) -> tuple[set[str], SeedreamBudgetError | None]:
-        """What others have noted, and why it leaves no room for this one, if it does."""
+        """What others have noted, and why it leaves no room for this one, if it does.
+
+        :raises SeedreamLedgerError: when the storage does not list what was just noted: it may hide other notes too.
+        """
         others: set[str] = set()
         for limit in self._limits:
-            names = set(limit.spent(self._made_by))
+            now, names = times.now_epoch(), set(limit.spent(self._made_by))
             if spending.name not in names:
                 raise SeedreamLedgerError("The storage does not list what was just written, so what was spent is not known.")
             others |= names - {spending.name}
-            try:
-                limit.check(spending, Tally(names).without(spending))
-            except SeedreamBudgetError as refusal:
+            count = _Count(limit=limit, at_epoch=now, tally=Tally(names - {spending.name}))
+            if refusal := count.refusal(spending):
+                self._full = count
                 return others, refusal
         return others, None

@@ -163,6 +163,25 @@ class TestOneThatSpendsAlone:
         assert spent(ledger) == 100
 
 
+class TestOneAmongOthers:
+    def test_refuses_thousands_of_rows_by_one_count_a_minute(self) -> None:
+        uri, store = attached_store()
+        budget = Budget(Ledger(uri), MAPPED, max_credits=20)
+        budget.admit(row(0, made_by=MAPPED))
+        for number in range(1, 100):
+            with pytest.raises(SeedreamBudgetError, match="20 credits are spent"):
+                budget.admit(row(number, made_by=MAPPED))
+        assert len(store.calls) < 12
+
+    def test_a_row_that_a_killed_try_has_noted_finds_its_room_after_a_refusal(self, ledger: Ledger) -> None:
+        Budget(ledger, MAPPED).admit(row(1, made_by=MAPPED))
+        budget = Budget(ledger, MAPPED, max_credits=20)
+        with pytest.raises(SeedreamBudgetError):
+            budget.admit(row(2, made_by=MAPPED))
+        budget.admit(row(1, made_by=MAPPED))
+        assert spent(ledger) == 20
+
+
 class TestRacingTasks:
     """Each has a budget object and a file system of its own thread, as mapped instances have."""
 
