@@ -9,13 +9,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_seedream.exceptions import SeedreamInputError
-from airflow_provider_seedream.gallery.reading import CannotShowError, read_manifest
+from airflow_provider_seedream.gallery.reading import CannotShowError, read_manifest, read_record
 from airflow_provider_seedream.gallery.rows import Row
 from airflow_provider_seedream.generations import Generation, LandedGeneration
+from airflow_provider_seedream.ledger import Outcome, Record
 from airflow_provider_seedream.manifest import Manifest
 from airflow_provider_seedream.places import Place
 
 MayRead = Callable[[str], bool]
+_NOT_LANDED = "Submitted and paid; not landed in this run so far."
+_ENDINGS: dict[Outcome, str] = {
+    "landed": "Landed by another task.",
+    "partial": "Landed in part.",
+    "failed": "The generation failed.",
+    "expired": "Its images have expired before they were landed.",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,24 +31,33 @@ class Entry:
     """A row that is about a generation: landed, or only submitted."""
 
     row: Row
-    landed: LandedGeneration | None
-    submitted: Generation | None
+    generation: LandedGeneration | Generation
+
+    @property
+    def landed(self) -> LandedGeneration | None:
+        return self.generation if isinstance(self.generation, LandedGeneration) else None
+
+    @property
+    def submitted(self) -> Generation | None:
+        return self.generation if isinstance(self.generation, Generation) else None
 
     @property
     def seedream_task_id(self) -> str:
-        return (self.landed or self.submitted).seedream_task_id  # type: ignore[union-attr]
+        return self.generation.seedream_task_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
     """One generation on a page.
 
-    :param owner: the place whose pages serve the images. :param trouble: why there are none, as a sentence.
+    :param owner: the place whose pages serve the images. :param record: of one that is not landed, if it can be read.
+    :param trouble: why there are no images, as a sentence.
     """
 
     entry: Entry
     owner: Place | None
     manifest: Manifest | None
+    record: Record | None
     trouble: str | None
 
     @property
@@ -54,7 +71,8 @@ class Card:
 
     @property
     def submission(self) -> dict[str, Any]:
-        return (self.manifest and self.manifest.submission) or {}
+        known = self.manifest or self.record
+        return (known and known.submission) or {}
 
     @property
     def sources(self) -> list[str]:
@@ -74,24 +92,41 @@ def entry_of(row: Row) -> Entry | None:
     try:
         if isinstance(row.value, dict) and "manifest" in row.value:
             landed = LandedGeneration.from_dict(row.value)
-            return Entry(row=row, landed=landed, submitted=None) if _is_text(landed.seedream_task_id, landed.manifest) else None
-        return Entry(row=row, landed=None, submitted=Generation.from_dict(row.value))
+            return Entry(row=row, generation=landed) if _is_text(landed.seedream_task_id, landed.manifest) else None
+        return Entry(row=row, generation=Generation.from_dict(row.value))
     except SeedreamInputError:
         return None
 
 
 def card_of(entry: Entry, roots: tuple[str, ...], may_read: MayRead) -> Card:
     """The card of an entry, with its manifest or the reason why there is none."""
-    if entry.landed is None:
-        return Card(entry=entry, owner=None, manifest=None, trouble="Submitted and paid; not landed in this run so far.")
+    if isinstance(entry.generation, Generation):
+        return _open_card(entry, entry.generation, roots, may_read)
     try:
-        manifest = read_manifest(entry.landed, roots)
-        owner = Place.of(manifest.landed_by)
-        if owner is None or not may_read(owner.dag_id):
-            raise CannotShowError("Its manifest belongs to a DAG that you may not read.")
+        manifest = read_manifest(entry.generation, roots)
+        owner = _readable(manifest.landed_by, may_read)
     except CannotShowError as error:
-        return Card(entry=entry, owner=None, manifest=None, trouble=str(error))
-    return Card(entry=entry, owner=owner, manifest=manifest, trouble=None)
+        return Card(entry=entry, owner=None, manifest=None, record=None, trouble=str(error))
+    return Card(entry=entry, owner=owner, manifest=manifest, record=None, trouble=None)
+
+
+def _open_card(entry: Entry, submitted: Generation, roots: tuple[str, ...], may_read: MayRead) -> Card:
+    """Of a generation that was not landed: what became of it, if its record can be read."""
+    try:
+        record = read_record(submitted, roots)
+        _readable(record.made_by, may_read)
+    except CannotShowError:
+        return Card(entry=entry, owner=None, manifest=None, record=None, trouble=_NOT_LANDED)
+    ending = _ENDINGS.get(record.outcome, _NOT_LANDED) + (" Its credits were refunded." if record.refunded else "")
+    return Card(entry=entry, owner=None, manifest=None, record=record, trouble=ending)
+
+
+def _readable(made_by: Any, may_read: MayRead) -> Place:
+    """The task instance that a file says it is of. :raises CannotShowError: when the user may not read that one's DAG."""
+    place = Place.of(made_by)
+    if place is None or not may_read(place.dag_id):
+        raise CannotShowError("Its files belong to a DAG that you may not read.")
+    return place
 
 
 def _is_text(*values: object) -> bool:

@@ -93,7 +93,7 @@ class _Scan:
 
 def _take(turned: Turned, card: Card, text: str) -> None:
     turned.searched += 1
-    turned.unreadable += card.manifest is None
+    turned.unreadable += card.manifest is None and card.record is None
     turned.back_to = card.entry.row.cursor
     if _matches(card, text):
         turned.cards.append(card)

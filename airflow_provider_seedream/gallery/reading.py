@@ -1,4 +1,4 @@
-"""Manifests and images as the gallery may show them: below a root, bounded in size, and what they say they are.
+"""Manifests, ledger records and images as the gallery may show them: below a root, bounded in size, and what they say they are.
 
 Whatever is in the way is a :class:`CannotShowError` with a sentence for people. Writes nothing, and knows nothing of who asks.
 """
@@ -7,13 +7,14 @@ import logging
 
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.gallery.roots import is_bare, is_below
-from airflow_provider_seedream.generations import LandedGeneration
+from airflow_provider_seedream.generations import Generation, LandedGeneration
 from airflow_provider_seedream.images import inspect_image
 from airflow_provider_seedream.landing import RESULT_TYPES
+from airflow_provider_seedream.ledger import Record
 from airflow_provider_seedream.manifest import Manifest, ManifestImage, manifest_file
 from airflow_provider_seedream.storage import Folder
 
-MAX_MANIFEST_BYTES = 256 * 1024  # one of ours is 2 to 10 KB
+MAX_JSON_BYTES = 256 * 1024  # a manifest or record of ours has 2 to 10 KB
 MAX_IMAGE_BYTES = 64 * 1024 * 1024  # what landing takes by default
 _log = logging.getLogger(__name__)
 
@@ -24,18 +25,25 @@ class CannotShowError(Exception):
 
 def read_manifest(landed: LandedGeneration, roots: tuple[str, ...]) -> Manifest:
     """:raises CannotShowError: when it may not be read, cannot be read, or is not what it should be."""
-    if not roots:
-        raise CannotShowError("Showing images is switched off here.")
-    if not isinstance(landed.manifest, str) or not is_below(landed.manifest, roots):
-        raise CannotShowError("Its folder is none of those that the gallery may read.")
-    folder, _, file = landed.manifest.rpartition("/")
     try:
-        manifest = Manifest.from_json(_read(folder, file, MAX_MANIFEST_BYTES))
+        manifest = Manifest.from_json(_read_below(landed.manifest, roots))
     except ValueError:
         raise CannotShowError("Its manifest is not one of ours.") from None
-    if not _is_sound(manifest) or manifest_file(manifest.name) != file or manifest.seedream_task_id != landed.seedream_task_id:
+    its_file = landed.manifest.endswith(f"/{manifest_file(str(manifest.name))}")
+    if not _is_sound(manifest) or not its_file or manifest.seedream_task_id != landed.seedream_task_id:
         raise CannotShowError("Its manifest is not that of this generation.")
     return manifest
+
+
+def read_record(submitted: Generation, roots: tuple[str, ...]) -> Record:
+    """What became of a generation that was not landed. :raises CannotShowError: as for a manifest."""
+    try:
+        record = Record.from_json(_read_below(submitted.record, roots))
+    except ValueError:
+        raise CannotShowError("Its record is not one of ours.") from None
+    if record.seedream_task_id != submitted.seedream_task_id:
+        raise CannotShowError("Its record is not that of this generation.")
+    return record
 
 
 def read_image(folder: str, file: str) -> tuple[bytes, str]:
@@ -45,6 +53,15 @@ def read_image(folder: str, file: str) -> tuple[bytes, str]:
     if facts is None or facts.media_type not in RESULT_TYPES:
         raise CannotShowError("The file is no PNG, JPEG or WebP image.")
     return data, facts.media_type
+
+
+def _read_below(uri: object, roots: tuple[str, ...]) -> bytes:
+    if not roots:
+        raise CannotShowError("Showing images is switched off here.")
+    if not isinstance(uri, str) or not is_below(uri, roots):
+        raise CannotShowError("Its folder is none of those that the gallery may read.")
+    folder, _, file = uri.rpartition("/")
+    return _read(folder, file, MAX_JSON_BYTES)
 
 
 def _read(folder: str, file: str, max_bytes: int) -> bytes:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 from zlib import crc32
 
 from airflow_provider_seedream.emulator.render import Subject, draw
+from airflow_provider_seedream.ledger import Record
 from airflow_provider_seedream.manifest import Manifest, ManifestImage, landed_generation
 from airflow_provider_seedream.places import Place
 
@@ -72,7 +73,7 @@ def land(
 
 
 def _manifest_fields(place: Place, name: str, prompt: str, images: int) -> dict[str, Any]:
-    by = {"dag_id": place.dag_id, "run_id": place.run_id, "task_id": place.task_id, "map_index": place.map_index, "try_number": 1}
+    by = _made_by(place)
     submission = {
         "prompt": prompt,
         "image_size": "landscape_16_9",
@@ -100,6 +101,10 @@ def _manifest_fields(place: Place, name: str, prompt: str, images: int) -> dict[
     }
 
 
+def _made_by(place: Place) -> dict[str, Any]:
+    return {**asdict(place), "try_number": 1}
+
+
 def submitted(name: str = "hero", **fields: Any) -> dict[str, Any]:
     """What the generate operator's XCom would be."""
     return {
@@ -115,6 +120,32 @@ def submitted(name: str = "hero", **fields: Any) -> dict[str, Any]:
         "image_size": "auto_2K",
         **fields,
     }
+
+
+def record(folder: Path, place: Place, **fields: Any) -> str:
+    """The ledger record of ``submitted()``; returns its URI."""
+    kept = Record(
+        **{
+            "key": "0" * 64,
+            "attempt": 1,
+            "outcome": "submitted",
+            "claim": "token",
+            "destination": folder.as_uri(),
+            "name": "hero",
+            "submission": {"prompt": "a walrus", "num_images": 2},
+            "fingerprint": "0" * 64,
+            "credits": 20,
+            "made_by": _made_by(place),
+            "intent_at": "2026-03-01T11:59:00Z",
+            "settles_at": "2026-03-01T12:01:00Z",
+            "seedream_task_id": "id-of-hero",
+            **fields,
+        }
+    )
+    file = folder / kept.file
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(kept.to_json())
+    return file.as_uri()
 
 
 @dataclass(slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from sqlalchemy import event
 
 from airflow_provider_seedream.places import Place
 from tests.gallery.conftest import WATCHES, Visitor
-from tests.gallery.stage import NOON, Database, land, submitted
+from tests.gallery.stage import NOON, Database, land, record, submitted
 
 SCRIPT = "<script>alert(1)</script>"
 
@@ -105,7 +105,7 @@ class TestFilters:
         (roots / "watches" / "n7.json").unlink()
         said = " ".join(re.sub("<[^>]+>", "", visitor("viewer").get("/seedream/?text=watch 1").text).split())
         assert re.search(r"Searched the prompts of 60 generations, back to 2026-03-01 12:\d\d UTC", said)
-        assert "the prompts of 1 could not be read" in said
+        assert "1 of them could not be read" in said
         assert "There are none older." in said
 
     def test_a_search_reads_a_bounded_number_of_manifests_and_goes_on_from_there(
@@ -183,6 +183,37 @@ class TestHonesty:
         text = visitor("viewer").get(f"/{spot.address('task')}").text
         assert "_seedream/ledger/" in text
         assert "24 hours" in text
+
+    @pytest.mark.parametrize(
+        ("outcome", "said"),
+        [
+            ({"outcome": "submitted"}, "not landed in this run so far"),
+            ({"outcome": "failed", "refunded": True, "detail": "the safety checker"}, "failed. Its credits were refunded"),
+            ({"outcome": "expired"}, "have expired"),
+            ({"outcome": "landed"}, "Landed by another task"),
+        ],
+    )
+    def test_what_became_of_it_is_read_from_its_record(
+        self, outcome: dict[str, Any], said: str, visitor: Visitor, database: Database, roots: Path
+    ) -> None:
+        database.returned(WATCHES, submitted(record=record(roots, WATCHES, **outcome)))
+        index, page = (visitor("only-watches").get(f"/{path}").text for path in ("seedream/?text=walrus", WATCHES.address("task")))
+        assert said in index
+        assert "a walrus" in page
+        assert outcome.get("detail", "") in page
+
+    def test_a_record_of_another_dag_is_not_shown(self, visitor: Visitor, database: Database, roots: Path) -> None:
+        database.returned(WATCHES, submitted(record=record(roots, place(dag_id="shoes"))))
+        for path in ("seedream/", WATCHES.address("task")):
+            text = visitor("only-watches").get(f"/{path}").text
+            assert ("walrus" in text, "not landed in this run so far" in text) == (False, True)
+
+    @pytest.mark.parametrize("uri", ["{root}/../x.json", "/etc/hostname", "", None, 7, "{root}/missing.json"])
+    def test_a_record_elsewhere_is_not_read(self, uri: Any, visitor: Visitor, database: Database, roots: Path) -> None:
+        record(roots, WATCHES)
+        (roots.parent / "x.json").write_bytes(next((roots / "_seedream" / "ledger").iterdir()).read_bytes())
+        database.returned(WATCHES, submitted(record=uri.format(root=roots.as_uri()) if isinstance(uri, str) else uri))
+        assert "walrus" not in visitor("viewer").get("/seedream/").text
 
     def test_a_submission_that_was_landed_is_seen_once_where_it_landed(
         self, visitor: Visitor, database: Database, landed: dict[str, Any]
