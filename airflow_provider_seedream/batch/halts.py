@@ -1,4 +1,4 @@
-"""What ends the sending of a batch before its table does, in a form that survives a deferral: what is paid is landed first. Pure."""
+"""What ends the sending of a batch before its table does, in a form that survives a deferral. Pure."""
 
 from typing import Any
 

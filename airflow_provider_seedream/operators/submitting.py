@@ -63,11 +63,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submitted:
-    """:param is_new: whether this call paid for it. :param is_shared: whether another task did, or this try for an equal request."""
+    """:param is_new: whether this call paid for it. :param is_mine: whether that, or an earlier try of this task, did."""
 
     generation: Generation
     is_new: bool
-    is_shared: bool = False
+    is_mine: bool = True
 
 
 class Submitter:
@@ -201,8 +201,8 @@ class Submitter:
                 "For variations use num_images, seed, name or take.",
                 made["map_index"],
             )
-        is_others = any(made[part] != mine[part] for part in ("dag_id", "run_id", "task_id", "map_index"))
-        return Submitted(generation=self._ledger.generation(record), is_new=False, is_shared=is_others or made == mine)
+        is_mine = all(made[part] == mine[part] for part in ("dag_id", "run_id", "task_id", "map_index"))
+        return Submitted(generation=self._ledger.generation(record), is_new=False, is_mine=is_mine)
 
     def _wait_for(self, record: Record) -> None:
         """Wait until another try's POST is recorded, or can no longer be in flight."""

@@ -28,6 +28,7 @@ from airflow_provider_seedream.exceptions import (
     SeedreamLedgerError,
     SeedreamRateLimitError,
 )
+from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.operators.attending import Attendant, Attended
 from airflow_provider_seedream.operators.submitting import Request, Submitted, Submitter
 from airflow_provider_seedream.pacing import Pacer, whose_turn
@@ -203,7 +204,7 @@ class Waves:
             number=row.number,
             columns=row.columns(),
             generation=generation,
-            credits=row.credits if found.is_new or not (found.is_shared or row.number in self._repeats) else 0,
+            credits=row.credits if found.is_new or (found.is_mine and not self._is_repeat(row, generation)) else 0,
             may_have_landed=not found.is_new,
             due_epoch=now,
             deadline_epoch=now + self._pace.timeout_seconds,
@@ -212,6 +213,11 @@ class Waves:
             entry = replace(entry, due_epoch=self._attendant.first_look_epoch(entry, now))
         self.progress.in_flight[row.number] = entry
         return self._pass()
+
+    def _is_repeat(self, row: Row, generation: Generation) -> bool:
+        """Whether an earlier row pays for it. That sources of edits have equal bytes is only seen in flight."""
+        flying = (entry.generation.seedream_task_id for entry in self.progress.in_flight.values())
+        return row.number in self._repeats or generation.seedream_task_id in flying
 
     def _end(self, result: RowResult, error: SeedreamError | None = None) -> bool:
         """A row that never was in flight has ended."""

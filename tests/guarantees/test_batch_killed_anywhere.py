@@ -1,0 +1,122 @@
+"""G2, G3, G17: the worker of a batch dies by SIGKILL before acts on disk or network from its first to its last; a retry follows.
+
+Threads land beside the one that submits, so an act's number is not always the same act: a sample over all of them it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+from airflow.triggers.base import TriggerEvent
+
+from airflow_provider_seedream.emulator import Emulator
+from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
+from tests.airflow.deferral import Deferral, read_deferral, resume_with
+from tests.airflow.execution_api import Instance
+from tests.airflow.runner import Outcome, Runner
+from tests.guarantees.conftest import Connect, records
+from tests.guarantees.test_killed_anywhere import assert_nothing_is_half_written, let_claims_settle, run_in_child
+
+SAMPLES = 30
+WATCH = Path(__file__).parents[2] / "example_dags" / "sources" / "watch.jpg"
+
+
+class Woken(Runner):
+    """A DAG run whose triggers say at once that all has ended."""
+
+    def _wait(self, instance: Instance) -> Deferral:
+        stored = read_deferral(instance.report)
+        event = {"schema_version": 1, "seconds_to_look": [0] * len(stored.kwargs["in_flight"])}
+        ended, instance.next_method, instance.next_kwargs = resume_with(stored, lambda: TriggerEvent(event))
+        return ended
+
+
+def rows(act: int) -> list[dict[str, Any]]:
+    return [
+        {"prompt": f"a watch {act}", "name": f"hero{act}", "num_images": 2},
+        {"prompt": f"a clock {act}"},
+        {"prompt": f"a blue watch {act}", "images": [WATCH.as_uri()]},
+        {"prompt": f"a sundial {act}"},
+    ]
+
+
+@pytest.fixture
+def batch(emulator: Emulator, connect: Connect, destination: str) -> Callable[..., SeedreamBatchOperator]:
+    connect(emulator, requests_per_minute=100_000)
+
+    def batch(act: int, **more: Any) -> SeedreamBatchOperator:
+        given = {"destination": destination, "max_in_flight": 2, "poke_interval": 0.05, "on_error": "continue", **more}
+        with DAG("guarantees", schedule=None):
+            return SeedreamBatchOperator(task_id="batch", requests=rows(act), results=f"results{act}", **given)
+
+    return batch
+
+
+def sample(acts: int) -> list[int]:
+    """Acts from the first to the last, evenly spread."""
+    return sorted({1 + round(number * (acts - 1) / (SAMPLES - 1)) for number in range(SAMPLES)})
+
+
+def assert_all_is_well(act: int, outcome: Outcome, emulator: Emulator, folder: Path) -> int:
+    """What must hold of a batch once it was killed and retried. Returns how many rows are unknown."""
+    assert outcome.state == "success", f"killed before act {act}: {outcome.error}"
+    table = [json.loads(line) for line in (folder / f"results{act}.jsonl").read_text().splitlines()]
+    counted = Counter(line["status"] for line in table)
+    assert [line["row"] for line in table] == [1, 2, 3, 4]
+    assert counted["landed"] + counted["unknown"] == 4
+    assert counted["unknown"] <= 1, f"killed before act {act}: {counted['unknown']} rows unknown"
+    prompts = Counter(entry.prompt for entry in emulator.books.submissions if entry.prompt.endswith(f" {act}"))
+    assert all(number == 1 for number in prompts.values()), f"killed before act {act}: paid twice"
+    assert 4 - counted["unknown"] <= len(prompts) <= 4
+    charged = sum(entry.credits for entry in emulator.books.submissions if entry.prompt.endswith(f" {act}"))
+    assert charged <= outcome.value["credits"] <= 50
+    assert_nothing_is_half_written(folder)
+    return counted["unknown"]
+
+
+@pytest.mark.slow
+class TestABatchKilledBeforeItsActs:
+    def test_never_pays_twice_and_leaves_at_most_one_row_unknown(
+        self, emulator: Emulator, batch: Callable[..., SeedreamBatchOperator], folder: Path
+    ) -> None:
+        def work(act: int) -> Callable[[], object]:
+            return lambda: Runner(run_id=f"r{act}").run(batch(act, deferrable=False))
+
+        acts = run_in_child(work(0), folder=folder, die_before_act=None)
+        killed, unknown = 0, 0
+        for act in sample(acts):
+            killed += run_in_child(work(act), folder=folder, die_before_act=act) == -1
+            assert_nothing_is_half_written(folder)
+            let_claims_settle(folder)
+            outcome = Runner(run_id=f"r{act}").run(batch(act, deferrable=False))
+            unknown += assert_all_is_well(act, outcome, emulator, folder)
+        print(f"{killed} kills over {acts} acts, {unknown} rows unknown")
+        assert killed > SAMPLES * 0.8
+        assert not emulator.books.violations
+
+    def test_nor_when_it_is_killed_after_a_deferral(
+        self, emulator: Emulator, batch: Callable[..., SeedreamBatchOperator], folder: Path
+    ) -> None:
+        def deferred(act: int) -> tuple[Runner, SeedreamBatchOperator]:
+            runner, task = Woken(run_id=f"r{act}"), batch(act, deferrable=True, poke_interval=30, retries=1)
+            assert runner.run(task, until="deferred").state == "deferred"
+            return runner, task
+
+        runner, task = deferred(0)
+        acts = run_in_child(lambda: runner.run(task), folder=folder, die_before_act=None)
+        killed, unknown = 0, 0
+        for act in sample(acts)[::2]:
+            runner, task = deferred(act)
+            killed += run_in_child(lambda: runner.run(task), folder=folder, die_before_act=act) == -1  # noqa: B023 - called here
+            let_claims_settle(folder)
+            runner.clear(task)  # Airflow's next try
+            unknown += assert_all_is_well(act, runner.run(task), emulator, folder)
+        print(f"{killed} kills over {acts} acts after a deferral, {unknown} rows unknown")
+        assert killed > SAMPLES / 2 * 0.8
+        assert len(records(folder)) >= 4 * killed
