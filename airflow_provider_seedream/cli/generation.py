@@ -21,10 +21,10 @@ from airflow_provider_seedream.generations import Generation, GenerationStatus
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.ledger import Ledger
 from airflow_provider_seedream.manifest import Manifest, landed_generation
-from airflow_provider_seedream.polling import Rules, Verdict, Watch, decide
+from airflow_provider_seedream.polling import STEADY_INTERVAL_SECONDS, Rules, Verdict, Watch, decide
 from airflow_provider_seedream.sensors.closing import already_landed, land_generation, note_outcome
 from airflow_provider_seedream.sensors.outcomes import error_from
-from airflow_provider_seedream.sensors.waiting import DEFAULT_MAX_IMAGE_BYTES, DEFAULT_POKE_INTERVAL_SECONDS
+from airflow_provider_seedream.sensors.waiting import DEFAULT_MAX_IMAGE_BYTES
 from airflow_provider_seedream.storage import check_destination
 from airflow_provider_seedream.submissions import check_name
 
@@ -108,9 +108,7 @@ def _wait(generation: Generation, hook: SeedreamHook, *, seconds: float) -> None
 
 
 def _watch(generation: Generation, hook: SeedreamHook, deadline_epoch: float) -> Verdict:
-    rules = Rules(
-        num_images=generation.num_images, deadline_epoch=deadline_epoch, poke_interval_seconds=DEFAULT_POKE_INTERVAL_SECONDS
-    )
+    rules = Rules(num_images=generation.num_images, deadline_epoch=deadline_epoch, poke_interval_seconds=STEADY_INTERVAL_SECONDS)
     watch = Watch()
     while True:
         look = hook.look(generation.seedream_task_id)

@@ -39,7 +39,7 @@ from airflow_provider_seedream.operators.submitting import OnUnknownSubmit, Requ
 from airflow_provider_seedream.operators.waves import Pace, Waves
 from airflow_provider_seedream.pacing import pacer_for
 from airflow_provider_seedream.polling import MIN_FIRST_POLL_SECONDS, Rules
-from airflow_provider_seedream.sensors.waiting import OUTAGE_SECONDS, describe_task
+from airflow_provider_seedream.sensors.waiting import OUTAGE_SECONDS, describe_task, interval_of
 from airflow_provider_seedream.spending import check_budget
 from airflow_provider_seedream.storage import check_destination
 from airflow_provider_seedream.submissions import build_submission, check_name, sha256_json
@@ -151,7 +151,7 @@ class BatchTry:
             in_flight=[] if looks_itself else [entry.for_trigger() for entry in progress.in_flight.values()],
             wake_epoch=None if math.isinf(wake_epoch) else wake_epoch,
             not_before_epoch=now + min(idle_seconds, MIN_FIRST_POLL_SECONDS),
-            poke_interval=task.poke_interval,
+            poke_interval=interval_of(task.poke_interval),
             settling_seconds=task.settling_seconds,
             outage_seconds=OUTAGE_SECONDS,
         )
@@ -233,7 +233,7 @@ class BatchTry:
     def _rules(self) -> Rules:
         return Rules(
             deadline_epoch=math.inf,  # each generation has its own
-            poke_interval_seconds=self._task.poke_interval,
+            poke_interval_seconds=interval_of(self._task.poke_interval),
             num_images=None,
             settling_seconds=self._task.settling_seconds,
             outage_seconds=OUTAGE_SECONDS,

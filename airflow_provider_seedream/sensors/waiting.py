@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from airflow_provider_seedream.manifest import Manifest
 
 OnPartial = Literal["fail", "accept"]
-DEFAULT_POKE_INTERVAL_SECONDS = 10.0
 DEFAULT_TIMEOUT_SECONDS = 3600.0  # six images take about four minutes [doc]; the results live 24 h
 DEFAULT_MAX_IMAGE_BYTES = 64 * 1024 * 1024
 OUTAGE_SECONDS = 1800.0
@@ -232,7 +231,7 @@ def as_interval(value: timedelta | float | None) -> float | None:
 
 
 def interval_of(own: float | None) -> float | None:
-    """The task's own interval, else Airflow's ``[seedream] poke_interval``, else None. For when a task runs, not when it is parsed."""
+    """The task's own interval, else Airflow's ``[seedream] poke_interval``, else None. Not for when a DAG is parsed."""
     configured = conf.get("seedream", "poke_interval", fallback="") if own is None else ""
     try:
         return as_interval(float(configured)) if configured else own
