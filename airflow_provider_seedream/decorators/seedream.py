@@ -1,4 +1,4 @@
-"""``@task.seedream`` and ``@task.seedream_edit``: a function says what to draw, the operator around it pays for that once.
+"""``@task.seedream``, ``@task.seedream_edit``, ``@task.seedream_batch``: a function says what to draw, the operator pays for it.
 
 What the function returns is sent as it stands: Jinja never sees it. A wait keeps it, so a resumed task asks for the same images.
 """
@@ -19,27 +19,25 @@ from airflow.providers.common.compat.sdk import (
 from airflow.sdk.definitions._internal.types import SET_DURING_EXECUTION  # its only address; every decorator's
 
 from airflow_provider_seedream.exceptions import SeedreamInputError
+from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
+from airflow_provider_seedream.operators.fields import CheckedFields
 from airflow_provider_seedream.operators.seedream import SeedreamEditOperator, SeedreamGenerateOperator
 
 MAX_KEPT_CHARACTERS = 16 * 1024  # what a wait keeps lies in Airflow's database: prompts and URIs fit, images do not
 _KEPT = "returned"
+_STILL_SENDING = ("resume_submission", "resume_waves")
 
 
-class _GenerateDecoratedOperator(DecoratedOperator, SeedreamGenerateOperator):
-    """A :class:`SeedreamGenerateOperator` whose request comes from a function.
+class _FunctionOperator(DecoratedOperator, CheckedFields):
+    """What the decorated operators share: ask the function once, check what it says, keep it through waits."""
 
-    :param python_callable: returns the prompt, or a dict of the operator's templated fields, ``prompt`` among them.
-    """
-
-    template_fields: Sequence[str] = (*DecoratedOperator.template_fields, *SeedreamGenerateOperator.template_fields)
-    custom_operator_name = "@task.seedream"
+    custom_operator_name: str
     overwrite_rtif_after_execution = True  # show what was sent, not that it was to be set
-    returnable: Sequence[str] = SeedreamGenerateOperator.template_fields[:-3]  # neither connection nor budgets are the function's
 
     def __init__(self, *, python_callable: Callable[..., Any], **kwargs: Any) -> None:
         if inspect.iscoroutinefunction(python_callable):
             raise SeedreamInputError(f"{self.custom_operator_name} takes a plain function, not a coroutine function.")
-        super().__init__(python_callable=python_callable, prompt=SET_DURING_EXECUTION, **kwargs)
+        super().__init__(python_callable=python_callable, **kwargs)
         self._returned: dict[str, Any] = {}
 
     def execute(self, context: Context) -> Any:
@@ -47,41 +45,60 @@ class _GenerateDecoratedOperator(DecoratedOperator, SeedreamGenerateOperator):
         return super().execute(context)
 
     def defer(self, *, kwargs: dict[str, Any] | None = None, **how: Any) -> Any:
-        kept = self._returned if len(json.dumps(self._returned)) <= MAX_KEPT_CHARACTERS else None
+        kept = self._returned if len(json.dumps(self._returned, default=str)) <= MAX_KEPT_CHARACTERS else None
         super().defer(kwargs={**(kwargs or {}), _KEPT: kept}, **how)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Go on with what was returned. If that was too large to keep, ask again; only while nothing is paid is it needed."""
+        """Go on with what was returned. If that was too large to keep, ask again; only where something is still to be sent."""
         kwargs = dict(next_kwargs or {})
         kept = kwargs.pop(_KEPT, None)
-        if kept is None and next_method == "resume_submission":
+        if kept is None and next_method in _STILL_SENDING:
             kept = self._ask(context)
         self._take(kept or {})
         return super().resume_execution(next_method, kwargs, context)
 
     def _ask(self, context: Context) -> dict[str, Any]:
-        """What the function returns, as fields of the operator.
-
-        :raises SeedreamInputError: when it is neither a prompt nor a request.
-        """
         context_merge(context, self.op_kwargs)
         kwargs: Mapping[str, Any] = determine_kwargs(self.python_callable, self.op_args, context)
-        returned = self.python_callable(*self.op_args, **kwargs)
+        return self._fields_of(self.python_callable(*self.op_args, **kwargs))
+
+    def _fields_of(self, returned: Any) -> dict[str, Any]:
+        """What was returned, as fields of the operator.
+
+        :raises SeedreamInputError: when it is nothing that the operator could work with.
+        """
+        raise NotImplementedError
+
+    def _take(self, fields: dict[str, Any]) -> None:
+        self._returned = fields
+        self._literal_fields = (*self._literal_fields, *fields)
+        for field, value in fields.items():
+            setattr(self, field, value)
+
+    def _refuse(self, what: str, returned: Any) -> SeedreamInputError:
+        return SeedreamInputError(f"The function of {self.custom_operator_name} must return {what}; got {str(returned)[:80]!r}.")
+
+
+class _GenerateDecoratedOperator(_FunctionOperator, SeedreamGenerateOperator):
+    """A :class:`SeedreamGenerateOperator` whose request comes from a function.
+
+    :param python_callable: returns the prompt, or a dict of the operator's templated fields, ``prompt`` among them.
+    """
+
+    template_fields: Sequence[str] = (*DecoratedOperator.template_fields, *SeedreamGenerateOperator.template_fields)
+    custom_operator_name = "@task.seedream"
+    returnable: Sequence[str] = tuple(field for field in SeedreamGenerateOperator.template_fields if field != "seedream_conn_id")
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(prompt=SET_DURING_EXECUTION, **kwargs)
+
+    def _fields_of(self, returned: Any) -> dict[str, Any]:
         request = {"prompt": returned} if isinstance(returned, str) else returned
         if not isinstance(request, dict) or "prompt" not in request:
-            raise SeedreamInputError(
-                f"The function of {self.custom_operator_name} must return a prompt (str) or a request (dict with a prompt); "
-                f"got {str(returned)[:80]!r}."
-            )
+            raise self._refuse("a prompt (str) or a request (dict with a prompt)", returned)
         if unknown := [field for field in request if field not in self.returnable]:
             raise SeedreamInputError(f"A request may hold {', '.join(self.returnable)}; got {', '.join(map(repr, unknown))}.")
         return request
-
-    def _take(self, request: dict[str, Any]) -> None:
-        self._returned = request
-        self._literal_fields = (*self._literal_fields, *request)
-        for field, value in request.items():
-            setattr(self, field, value)
 
 
 class _EditDecoratedOperator(_GenerateDecoratedOperator, SeedreamEditOperator):
@@ -94,11 +111,26 @@ class _EditDecoratedOperator(_GenerateDecoratedOperator, SeedreamEditOperator):
     def __init__(self, *, images: Any = SET_DURING_EXECUTION, **kwargs: Any) -> None:
         super().__init__(images=images, **kwargs)
 
-    def _ask(self, context: Context) -> dict[str, Any]:
-        request = super()._ask(context)
+    def _fields_of(self, returned: Any) -> dict[str, Any]:
+        request = super()._fields_of(returned)
         if self.images is SET_DURING_EXECUTION and "images" not in request:
             raise SeedreamInputError("images are missing: give them to the decorator, or return them with the prompt.")
         return request
+
+
+class _BatchDecoratedOperator(_FunctionOperator, SeedreamBatchOperator):
+    """A :class:`SeedreamBatchOperator` whose table comes from a function: a list of dicts, or the URI of one."""
+
+    template_fields: Sequence[str] = (*DecoratedOperator.template_fields, *SeedreamBatchOperator.template_fields)
+    custom_operator_name = "@task.seedream_batch"
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(requests=SET_DURING_EXECUTION, **kwargs)
+
+    def _fields_of(self, returned: Any) -> dict[str, Any]:
+        if not isinstance(returned, list | str):
+            raise self._refuse("requests (a list of dicts) or the URI of a table of them", returned)
+        return {"requests": returned}
 
 
 def seedream_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:
@@ -115,6 +147,14 @@ def seedream_edit_task(python_callable: Callable[..., Any] | None = None, **kwar
     :param kwargs: every other parameter of the :class:`~airflow_provider_seedream.operators.seedream.SeedreamEditOperator`.
     """
     return _decorator(_EditDecoratedOperator, python_callable, kwargs)
+
+
+def seedream_batch_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:
+    """``@task.seedream_batch``: the function returns the requests (a list of dicts), or the URI of a table of them.
+
+    :param kwargs: every other parameter of the :class:`~airflow_provider_seedream.operators.batch.SeedreamBatchOperator`.
+    """
+    return _decorator(_BatchDecoratedOperator, python_callable, kwargs)
 
 
 def _decorator(cls: type[DecoratedOperator], python_callable: Callable[..., Any] | None, kwargs: dict[str, Any]) -> TaskDecorator:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import attrs
 import pytest
 from airflow.providers.common.compat.lineage import hook as compat_lineage
 from airflow.providers.openlineage.extractors import ExtractorManager
@@ -22,6 +23,7 @@ from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.operators.seedream import SeedreamEditOperator, SeedreamGenerateOperator
 from airflow_provider_seedream.sensors.seedream import SeedreamGenerationSensor
 from tests.airflow.runner import Outcome, Runner
+from tests.test_docs import names, section
 
 try:
     from airflow.sdk.lineage import HookLineageCollector
@@ -89,6 +91,11 @@ class TestOpenLineage:
             f"file://{folder}/fox.json",
             json.loads((folder / "fox.json").read_text())["model"],
         )
+
+    def test_is_told_what_the_documentation_says(self, stage: Stage) -> None:
+        stage.draw(wait=True)
+        told = [name for name in attrs.asdict(stage.extracted().run_facets["seedream"]) if not name.startswith("_")]
+        assert names(section("assets-and-lineage.md", "Lineage")) == told
 
     def test_sees_what_a_sensor_landed_with_the_sources_of_the_task_that_submitted(self, stage: Stage, folder: Path) -> None:
         submitted = stage.edit(name="red")

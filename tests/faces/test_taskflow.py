@@ -102,7 +102,7 @@ class TestWhatAFunctionReturns:
             return {"prompt": "a fox"}
 
         outcome = Runner().run(drawn(request))
-        assert set(outcome.xcoms) == {"return_value", "seedream_task_id"}
+        assert {key for key in outcome.xcoms if not key.startswith("_link_")} == {"return_value", "seedream_task_id"}
 
     @pytest.mark.parametrize(
         ("returned", "said"),
@@ -268,10 +268,69 @@ class TestEditing:
         assert "images are missing" in refused(Runner().run(edit), emulator)
 
 
+class TestABatch:
+    @pytest.fixture(autouse=True)
+    def unlimited(self, emulator: Emulator, connect: Connect) -> None:
+        connect(emulator, requests_per_minute=100_000)
+
+    def test_works_off_the_requests_that_the_function_returns(
+        self, emulator: Emulator, drawn: Decorated, folder: Path, deferrable: bool
+    ) -> None:
+        calls = itertools.count()
+        rows = [{"prompt": f"a {animal}", "name": animal} for animal in ("fox", "hare")]
+        outcome = Runner().run(
+            drawn(lambda: rows if next(calls) == 0 else [], decorator=task.seedream_batch, deferrable=deferrable)
+        )
+        assert (outcome.state, outcome.error) == ("success", None)
+        assert (outcome.value["rows"], outcome.value["count"]["landed"], next(calls)) == (2, 2, 1)
+        assert sorted(payload["prompt"] for payload in sent(emulator)) == ["a fox", "a hare"]
+        assert (folder / "fox_1.png").exists()
+
+    def test_refuses_braces_as_the_operator_does_unless_they_are_said_to_be_meant(
+        self, emulator: Emulator, drawn: Decorated
+    ) -> None:
+        sign = [{"prompt": "a sign that reads {{ ds }}"}]
+        refused = Runner().run(drawn(lambda: sign, decorator=task.seedream_batch))
+        assert (refused.state, emulator.books.posts_received) == ("failed", 0)
+        Runner().run(drawn(lambda: sign, decorator=task.seedream_batch, template="{{ prompt }}"))
+        assert [payload["prompt"] for payload in sent(emulator)] == ["a sign that reads {{ ds }}"]
+
+    def test_or_the_table_whose_uri_it_returns(self, emulator: Emulator, drawn: Decorated, tmp_path: Path) -> None:
+        table = tmp_path / "requests.csv"
+        table.write_text("animal\nfox\nhare\n")
+        batch = drawn(lambda: str(table), decorator=task.seedream_batch, template="a {{ animal }}", deferrable=True)
+        outcome = Runner().run(batch)
+        assert (outcome.state, outcome.value["count"]["landed"]) == ("success", 2)
+
+    @pytest.mark.parametrize("large", [False, True], ids=["kept", "too large to keep"])
+    def test_takes_the_same_requests_after_a_wait(self, emulator: Emulator, drawn: Decorated, large: bool) -> None:
+        """What is too large for Airflow's database is asked for again."""
+        emulator.configure(seconds_per_image=2.0)
+        calls = itertools.count(1)
+        rows = [{"prompt": f"fox {n}", "note": "x" * (20_000 if large else 1)} for n in range(3)]
+        batch = drawn(lambda: rows if next(calls) else [], decorator=task.seedream_batch, deferrable=True, poke_interval=6)
+        runner = Runner()
+        waiting = runner.run(batch, until="deferred")
+        assert len(json.dumps(waiting.steps[-1].report)) < 4096
+        outcome = runner.run(batch)
+        assert (outcome.state, outcome.value["count"]["landed"], emulator.books.posts_received) == ("success", 3, 3)
+        assert (next(calls) - 1 > 1) == large
+
+    @pytest.mark.parametrize("returned", [None, {}, "", "a fox", 7, ["a fox"], ("a fox",)])
+    def test_is_refused_before_anything_is_sent_when_it_is_no_table(
+        self, emulator: Emulator, drawn: Decorated, returned: Any
+    ) -> None:
+        """A bare string above all: each character would be a paid request."""
+        outcome = Runner().run(drawn(lambda: returned, decorator=task.seedream_batch, retries=2))
+        assert isinstance(outcome.error, SeedreamInputError), outcome
+        assert (outcome.tries, emulator.books.posts_received) == (1, 0)
+
+
 class TestRegistration:
     def test_airflow_finds_them_by_their_names(self) -> None:
         assert task.seedream is decorators.seedream_task
         assert task.seedream_edit is decorators.seedream_edit_task
+        assert task.seedream_batch is decorators.seedream_batch_task
 
     def test_the_tasks_are_operators_of_ours(self, drawn: Decorated) -> None:
         generate, edit = drawn(lambda: "a fox"), drawn(lambda: "a fox", decorator=task.seedream_edit, images=["/a.png"])
