@@ -52,9 +52,12 @@ class TestTheWheel:
         assert f"{PACKAGE}/py.typed" in names
         assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
 
-    def test_its_entry_point_is_the_provider_info(self, wheel: zipfile.ZipFile) -> None:
+    def test_its_entry_points_are_the_provider_info_and_the_plugin(self, wheel: zipfile.ZipFile) -> None:
         points = wheel.read(next(name for name in wheel.namelist() if name.endswith("entry_points.txt"))).decode()
-        assert points.split() == ["[apache_airflow_provider]", "provider_info", "=", f"{PACKAGE}.provider_info:get_provider_info"]
+        assert "".join(points.split()) == (
+            f"[airflow.plugins]seedream={PACKAGE}.plugins.seedream:SeedreamPlugin"
+            f"[apache_airflow_provider]provider_info={PACKAGE}.provider_info:get_provider_info"
+        )
 
     def test_its_metadata_says_what_it_needs(self, wheel: zipfile.ZipFile) -> None:
         text = wheel.read(next(name for name in wheel.namelist() if name.endswith("METADATA"))).decode()
