@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
 from airflow.sdk import DAG
 
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator
+from tests.airflow.deferral import first_event
 from tests.airflow.runner import Runner
 from tests.guarantees.conftest import Build, Connect, records
 
@@ -44,6 +47,29 @@ class TestA429OnASubmission:
         assert (first.state, type(first.error).__name__) == ("up_for_retry", "SeedreamRateLimitError")
         assert "No turn at the API came within" in str(first.error)
         assert (runner.run(task).state, emulator.books.posts) == ("success", 1)
+
+
+class TestLooks:
+    @pytest.mark.parametrize("counts", [True, False], ids=["status calls count", "status calls are free"])
+    def test_wait_for_their_turn_where_they_count_and_keep_their_deadline_either_way(
+        self, emulator: Emulator, build: Build, connect: Connect, counts: bool
+    ) -> None:
+        connect(emulator, requests_per_minute=4, status_counts_toward_limit=counts)
+        runner, chain = Runner(), build(prompt="[never-ends]", land={"deferrable": True, "timeout": 3})
+        runner.run(chain.submit)
+        runner.run(chain.land, until="deferred")
+        emulator.configure(rate_limit_per_minute=4, status_counts=counts)
+        before = emulator.books.status_calls
+        triggers = [runner.deferral(chain.land).trigger() for _ in range(3)]
+
+        async def one_triggerer() -> list[Any]:
+            return await asyncio.gather(*map(first_event, triggers))
+
+        events = asyncio.run(one_triggerer())
+        statuses = [request.status for request in emulator.books.requests if request.area == "status"][before:]
+        assert [event.payload["outcome"] for event in events] == ["late"] * 3
+        assert set(statuses) == {200}
+        assert len(statuses) == 4 if counts else len(statuses) > 20
 
 
 class TestAMappedTask:
