@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +20,27 @@ Visitor = Callable[[str | None], TestClient]
 
 @pytest.fixture(scope="session")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    """Airflow's tables, empty but for two DAGs; the rest of this process gets its settings back."""
     file = tmp_path_factory.mktemp("gallery") / "airflow.db"
+    with airflow_tables(f"sqlite:///{file}", passwords=file.with_name("passwords.json")):
+        yield Database(file=file)
+
+
+@contextmanager
+def airflow_tables(url: str, *, passwords: Path) -> Iterator[None]:
+    """Airflow's tables, empty but for two DAGs; afterwards this process gets its settings back."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", f"sqlite:///{file}")
+        patch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", url)
         patch.setenv("AIRFLOW__CORE__AUTH_MANAGER", "tests.gallery.auth.PerDag")
         patch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS", "admin:admin")
-        patch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE", str(file.with_name("passwords.json")))
-        patch.setenv(
-            "AIRFLOW__API_AUTH__JWT_SECRET", "a-secret-of-these-tests-that-is-long-enough-for-hs512-signatures-of-64-bytes"
-        )
+        patch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE", str(passwords))
+        patch.setenv("AIRFLOW__API_AUTH__JWT_SECRET", "x" * 64)
         settings.configure_vars()
         settings.configure_orm()
-        _make_tables()
-        yield Database(file=file)
-        settings.dispose_orm()
+        try:
+            _make_tables()
+            yield
+        finally:
+            settings.dispose_orm()
     settings.configure_vars()
     settings.configure_orm()
 
