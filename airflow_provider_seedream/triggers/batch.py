@@ -74,6 +74,7 @@ class SeedreamBatchTrigger(BaseTrigger):
             await self._watch(watched)
         except Exception:  # a raise would lose what the trigger knows
             self.log.exception("The generations in flight cannot be watched; the worker looks at them itself.")
+            await asyncio.sleep(min(PATIENCE_SECONDS, (self.wake_epoch or math.inf) - times.now_epoch()))
         await asyncio.sleep(self.not_before_epoch - times.now_epoch())
         now = times.now_epoch()
         yield TriggerEvent({"schema_version": EVENT_VERSION, "seconds_to_look": [one.seconds_to_look(now) for one in watched]})
