@@ -108,6 +108,7 @@ class SeedreamBatchOperator(CheckedFields):
         "max_credits_per_run": lambda value: check_budget("max_credits_per_run", value),
     }
     ui_color = "#e8eaf6"
+    _tables: tuple[Sequence[str], Sequence[str]] = ((), ())  # that were read and written
 
     def __init__(
         self,
@@ -167,7 +168,7 @@ class SeedreamBatchOperator(CheckedFields):
         from airflow_provider_seedream.operators.batch_try import BatchTry
 
         self.check_rendered_fields()
-        return BatchTry(self, context).begin()
+        return self._tell(context, BatchTry(self, context).begin())
 
     def resume_waves(self, context: Context, event: Any, progress: str) -> dict[str, Any]:
         """Where a deferred batch goes on.
@@ -176,7 +177,26 @@ class SeedreamBatchOperator(CheckedFields):
         """
         from airflow_provider_seedream.operators.batch_try import BatchTry
 
-        return BatchTry(self, context).resume(event, progress)
+        return self._tell(context, BatchTry(self, context).resume(event, progress))
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
+        """Asked by OpenLineage's listener, where there is one, when the task has ended."""
+        from airflow_provider_seedream.sensors.openlineage import lineage_of_files
+
+        return lineage_of_files(*self._tables)
+
+    def _tell(self, context: Context, summary: dict[str, Any]) -> dict[str, Any]:
+        """Asset events and lineage: of the tables, as there may be thousands of images."""
+        from airflow_provider_seedream.hooks.seedream import SeedreamHook
+        from airflow_provider_seedream.sensors.assets import announce_table
+        from airflow_provider_seedream.sensors.lineage import report
+
+        if not self.is_dry_run:
+            made = [uri for uri in (summary["results"], summary["results_parquet"]) if uri]
+            self._tables = [self.requests] if isinstance(self.requests, str) else [], made
+            announce_table(context, self.outlets, summary)
+            report(SeedreamHook(self.seedream_conn_id), reads=self._tables[0], writes=made)
+        return summary
 
 
 def _check_max_in_flight(value: Any) -> int:

@@ -29,6 +29,16 @@ def announce(context: Context, outlets: Iterable[Any], result: "LandedGeneration
             context["outlet_events"][outlet].extra.update(_summary(result, manifest))
 
 
+def announce_table(context: Context, outlets: Iterable[Any], summary: dict[str, Any]) -> None:
+    """Put what became of a batch into the events of these outlets: one for its table, as it may hold thousands of images."""
+    extra = {field: summary[field] for field in ("results", "rows", "count", "credits", "images")}
+    for outlet in outlets:
+        if isinstance(outlet, AssetAlias):
+            _add(context["outlet_events"][outlet], summary["results"], extra)
+        elif isinstance(outlet, Asset):
+            context["outlet_events"][outlet].extra.update(extra)
+
+
 def _summary(result: "LandedGeneration", manifest: "Manifest") -> dict[str, Any]:
     return {
         "seedream_task_id": result.seedream_task_id,
@@ -48,7 +58,11 @@ def _add_image(events: Any, image: "LandedImage", result: "LandedGeneration") ->
         "seedream_task_id": result.seedream_task_id,
         "manifest": result.manifest,
     }
+    _add(events, image.uri, extra)
+
+
+def _add(events: Any, uri: str, extra: dict[str, Any]) -> None:
     try:
-        events.add(Asset(uri=asset_uri(image.uri)), extra=extra)
+        events.add(Asset(uri=asset_uri(uri)), extra=extra)
     except ValueError as error:  # e.g. longer than the 1,500 characters an asset may have
-        _log.warning("No asset event for %s: %s", image.uri, error)
+        _log.warning("No asset event for %s: %s", uri, error)

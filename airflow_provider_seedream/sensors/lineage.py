@@ -15,23 +15,20 @@ if TYPE_CHECKING:
     from airflow_provider_seedream.manifest import Manifest
 
 
-def report_reads(hook: Any, uris: Iterable[str]) -> None:
-    """Tell what was read. :param hook: who read it, in Airflow's terms."""
+def report(hook: Any, *, reads: Iterable[str] = (), writes: Iterable[str] = ()) -> None:
+    """Tell what was read and written. :param hook: who did it, in Airflow's terms."""
     from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
 
     collector = get_hook_lineage_collector()
-    for uri in nameable(uris):
+    for uri in nameable(reads):
         collector.add_input_asset(context=hook, uri=uri)
+    for uri in nameable(writes):
+        collector.add_output_asset(context=hook, uri=uri)
 
 
 def report_landed(hook: Any, result: "LandedGeneration", manifest: "Manifest") -> None:
     """Tell what was made of what."""
-    from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
-
-    report_reads(hook, source_uris(manifest))
-    collector = get_hook_lineage_collector()
-    for uri in nameable((*(image.uri for image in result.images), result.manifest)):
-        collector.add_output_asset(context=hook, uri=uri)
+    report(hook, reads=source_uris(manifest), writes=(*(image.uri for image in result.images), result.manifest))
 
 
 def source_uris(manifest: "Manifest") -> list[str]:

@@ -37,9 +37,9 @@ class SeedreamRunFacet(RunFacet):
     manifest: str
 
 
-def lineage_of_reading(uris: Iterable[str]) -> "OperatorLineage[Any, Any]":
-    """What an edit read that has not landed yet."""
-    return OperatorLineage(inputs=_datasets(uris))
+def lineage_of_files(reads: Iterable[str], writes: Iterable[str] = ()) -> "OperatorLineage[Any, Any]":
+    """What an edit read that has not landed yet, or the tables of a batch."""
+    return OperatorLineage(inputs=_datasets(reads), outputs=_datasets(writes))
 
 
 def lineage_of_landing(result: "LandedGeneration", manifest: "Manifest") -> "OperatorLineage[Any, Any]":

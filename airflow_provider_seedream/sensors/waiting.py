@@ -81,16 +81,16 @@ class WaitingOperator(BaseOperator):
 
     def note_reads(self, uris: Sequence[str]) -> None:
         """Remember and tell what this task has read."""
-        from airflow_provider_seedream.sensors.lineage import report_reads
+        from airflow_provider_seedream.sensors.lineage import report
 
         self._read = uris
-        report_reads(self._hook, uris)
+        report(self._hook, reads=uris)
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
         """Asked by OpenLineage's listener, where there is one, when the task has ended, also by failing."""
-        from airflow_provider_seedream.sensors.openlineage import lineage_of_landing, lineage_of_reading
+        from airflow_provider_seedream.sensors.openlineage import lineage_of_files, lineage_of_landing
 
-        return lineage_of_landing(*self._landed) if self._landed else lineage_of_reading(self._read)
+        return lineage_of_landing(*self._landed) if self._landed else lineage_of_files(self._read)
 
     def between_looks(self, wait_seconds: float, watch: Watch) -> None:
         """The synchronous wait's pause; it holds the worker slot, which is what ``deferrable=False`` asks for."""

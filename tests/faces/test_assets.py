@@ -11,9 +11,10 @@ from airflow.sdk import DAG, Asset, AssetAlias, task
 from airflow_provider_seedream.asset_uris import asset_uri
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.exceptions import SeedreamPartialResultError
+from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator
 from tests.airflow.runner import Outcome, Runner
-from tests.guarantees.conftest import Build
+from tests.guarantees.conftest import Build, Connect
 from tests.test_docs import names, section
 
 WATCHES = Asset(name="watches", uri="s3://bucket/watches")
@@ -127,6 +128,29 @@ class TestAnAlias:
     def test_is_documented_like_the_asset_field_by_field(self, emulator: Emulator, build: Build) -> None:
         found = events(Runner().run(build(submit={"wait": True, "outlets": [WATCHES, IMAGES]}).submit))
         assert names(section("assets-and-lineage.md", "Assets")) == [key for event in found for key in event["extra"]]
+
+
+class TestABatch:
+    def test_tells_both_of_its_table(self, emulator: Emulator, connect: Connect, destination: str) -> None:
+        connect(emulator, requests_per_minute=100_000)
+        with DAG("assets", schedule=None):
+            rows = [{"prompt": "a fox", "num_images": 2}, {"prompt": "a hare"}]
+            batch = SeedreamBatchOperator(
+                task_id="batch", requests=rows, destination=destination, poke_interval=0.05, outlets=[WATCHES, IMAGES]
+            )
+        outcome = Runner().run(batch)
+        summary = outcome.value
+        extra = {field: summary[field] for field in ("results", "rows", "count", "credits", "images")}
+        assert (extra["rows"], extra["images"], extra["credits"]) == (2, 3, 30)
+        assert [event["extra"] for event in events(outcome)] == [extra, extra]
+        assert [event["dest_asset_key"]["uri"] for event in events(outcome)] == ["s3://bucket/watches", summary["results"]]
+
+    def test_tells_nothing_of_what_it_only_priced(self, emulator: Emulator, destination: str) -> None:
+        with DAG("assets", schedule=None):
+            batch = SeedreamBatchOperator(
+                task_id="batch", requests=[{"prompt": "a fox"}], destination=destination, dry_run=True, outlets=[IMAGES]
+            )
+        assert events(Runner().run(batch)) == []
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,11 @@ from PIL import Image
 
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
+from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from airflow_provider_seedream.operators.seedream import SeedreamEditOperator, SeedreamGenerateOperator
 from airflow_provider_seedream.sensors.seedream import SeedreamGenerationSensor
 from tests.airflow.runner import Outcome, Runner
+from tests.guarantees.conftest import Connect
 from tests.test_docs import names, section
 
 try:
@@ -125,6 +127,14 @@ class TestOpenLineage:
         for secret in ("a secret prompt", "my_conn", "http://", "?", emulator.key):
             assert secret not in told
 
+    def test_sees_the_tables_of_a_batch(self, stage: Stage, connect: Connect, emulator: Emulator, tmp_path: Path) -> None:
+        connect(emulator, requests_per_minute=100_000)
+        table = tmp_path / "requests.csv"
+        table.write_text("prompt\na fox\n")
+        stage.run(SeedreamBatchOperator, requests=str(table), destination=f"file://{stage.folder}")
+        assert named(stage.extracted().inputs) == [("file", str(table))]
+        assert named(stage.extracted().outputs) == [("file", f"{stage.folder}/results.jsonl")]
+
     def test_has_no_name_for_data_uris(self, stage: Stage) -> None:
         stage.run(SeedreamEditOperator, prompt="make it red", images=[data_uri(stage.source)], destination=f"file://{stage.folder}")
         assert stage.extracted().inputs == []
@@ -179,6 +189,7 @@ class TestTheWholeWay:
 CHECKOUT = Path(__file__).parents[2]
 WHOLE_WAY = """
 from airflow.sdk import DAG
+from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from airflow_provider_seedream.operators.seedream import SeedreamEditOperator
 from tests.airflow.runner import Runner
 
