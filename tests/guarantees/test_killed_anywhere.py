@@ -1,4 +1,4 @@
-"""G1, G2, G3, G9: the process dies by SIGKILL before its first, second, ... last act on disk or network, then a retry follows.
+"""G1, G2, G3, G9, G16: the process dies by SIGKILL before its first, second, ... last act on disk or network, then a retry follows.
 
 The acts are counted by Python's own audit events, so nothing is patched and no act is forgotten.
 """
@@ -19,6 +19,7 @@ import pytest
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.exceptions import SeedreamAmbiguousSubmissionError
 from airflow_provider_seedream.images import inspect_image, is_whole
+from airflow_provider_seedream.spending import Tally, run_folder
 from tests.airflow.runner import Outcome, Runner
 from tests.guarantees.conftest import Build, Chain, records
 
@@ -82,6 +83,12 @@ def assert_nothing_is_half_written(folder: Path) -> None:
             assert (folder / image["file"]).stat().st_size == image["size_bytes"]
 
 
+def noted_as_spent(folder: Path, run_id: str) -> int:
+    """What budgets count for a DAG run: once, whether its one attempt was paid for or may have been."""
+    run = folder / run_folder({"dag_id": "guarantees", "run_id": run_id})
+    return Tally(file.name for file in run.glob("*/*")).credits
+
+
 def pair(run_id: str, chain: Chain) -> tuple[Outcome, Outcome | None]:
     runner = Runner(run_id=run_id)
     submitted = runner.run(chain.submit)
@@ -106,6 +113,7 @@ class TestAProcessKilledBeforeAnyOfItsActs:
             submitted, landed = pair(run_id, chain)
             posts = emulator.books.posts - before
             assert posts <= 1, f"killed before act {act}: paid twice"
+            assert noted_as_spent(folder, run_id) == 20, f"killed before act {act}: counted twice, or forgotten"
             if landed is None:
                 assert isinstance(submitted.error, SeedreamAmbiguousSubmissionError)
                 assert submitted.tries == 1
