@@ -33,10 +33,12 @@ _log = logging.getLogger(__name__)
 def already_landed(generation: Generation) -> Manifest | None:
     """The manifest of a generation that lies there whole; None when there is work to do.
 
+    Its record is told, in case that whoever landed it died before.
+
     :raises SeedreamLandingError: when the storage does not answer, or the name belongs to another generation.
     """
     try:
-        return find_landed(Folder(generation.destination), generation)
+        manifest = find_landed(Folder(generation.destination), generation)
     except SeedreamError:
         raise
     except Exception as error:  # whatever a store raises
@@ -44,6 +46,9 @@ def already_landed(generation: Generation) -> Manifest | None:
             f"Cannot read {generation.destination} ({type(error).__name__}: {error}).",
             seedream_task_id=generation.seedream_task_id,
         ) from error
+    if manifest:
+        _note_landed(generation, manifest)
+    return manifest
 
 
 def land_generation(
@@ -83,7 +88,7 @@ def land_generation(
     except SeedreamError as error:  # an error of a status call or a store does not know what it is about
         error.paid, error.seedream_task_id, error.record = "yes", generation.seedream_task_id, generation.record
         raise
-    note_outcome(generation, "partial" if manifest.missing_images else "landed")
+    _note_landed(generation, manifest)
     return manifest
 
 
@@ -95,6 +100,10 @@ def close_unlanded(generation: Generation, verdict: Verdict, *, can_resubmit: bo
     elif isinstance(error, SeedreamResultsExpiredError):
         note_outcome(generation, "expired")
     return error
+
+
+def _note_landed(generation: Generation, manifest: Manifest) -> None:
+    note_outcome(generation, "partial" if manifest.missing_images else "landed")
 
 
 def note_outcome(generation: Generation, outcome: Outcome, *, refunded: bool = False, detail: str | None = None) -> None:

@@ -123,6 +123,7 @@ class TestAProcessKilledBeforeAnyOfItsActs:
                 assert landed.state == "success"
                 assert posts == 1
                 assert (folder / f"{name}.json").exists()
+                assert [record["outcome"] for record in records(folder) if record["name"] == name] == ["landed"]
             assert_nothing_is_half_written(folder)
         assert killed > 20, "the audit hook sees the acts"
         # the acts from the published claim to the published id: unlink, connect, three sends, open, rename
