@@ -33,6 +33,8 @@ with DAG({dag_id!r}, schedule=None):
 
 WAIT_SECONDS = 240  # for anything to happen: on a quiet machine all takes below 30 s, on a crowded one ten times that
 
+UNLIMITED = 100_000  # requests a minute; what is unknown would be taken for 3
+
 # A job that ends when the test says so, by `Stage.finish_jobs`.
 LONG = "[takes:3000]"
 _LONG_SECONDS = 3001.0
@@ -49,7 +51,7 @@ class Stage:
 
     def connect(self, **extra: Any) -> None:
         """The connection of this test's DAGs; keyword arguments become further extras."""
-        extras = {"destination": f"file://{self.folder}", "request_timeout_seconds": 5, **extra}
+        extras = {"destination": f"file://{self.folder}", "request_timeout_seconds": 5, "requests_per_minute": UNLIMITED, **extra}
         self.cluster.add_connection(
             self.name, conn_type="seedream", host=self.emulator.url, password=self.emulator.key, extra=json.dumps(extras)
         )
