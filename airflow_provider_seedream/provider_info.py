@@ -76,7 +76,7 @@ def get_provider_info() -> dict[str, Any]:
                 "conn-fields": {
                     "destination": _field("Destination", ["string"], "Where images land when a task names no destination."),
                     "requests_per_minute": _field(
-                        "Requests per minute", ["integer"], "What the key allows; the wallet's by default.", minimum=1
+                        "Requests per minute", ["number"], "What the key allows; the wallet's by default.", exclusiveMinimum=0
                     ),
                     "status_counts_toward_limit": _field(
                         "Status calls count", ["boolean"], "Whether status calls count against the rate limit; false by default."
