@@ -5,7 +5,7 @@ Pure. Addresses have no leading slash, so that they follow the web server's base
 
 from dataclasses import dataclass
 from typing import Any, Literal, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 PREFIX = "seedream"
 Page = Literal["task", "image", "thumb", "file"]
@@ -28,7 +28,11 @@ class Place:
                 return cls(dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index)
         return None
 
-    def address(self, page: Page, number: int | None = None) -> str:
-        """``seedream/<page>/<dag>/<run>/<task>/<map index>``, with the image's number for all but the task's own page."""
+    def address(self, page: Page, number: int | None = None, name: str | None = None) -> str:
+        """``seedream/<page>/<dag>/<run>/<task>/<map index>``, with the image's number for all but the task's own page.
+
+        :param name: of which row's images, where the task is a batch.
+        """
         parts = [PREFIX, page, self.dag_id, self.run_id, self.task_id, str(self.map_index)]
-        return "/".join(quote(part, safe="") for part in [*parts, *([] if number is None else [str(number)])])
+        path = "/".join(quote(part, safe="") for part in [*parts, *([] if number is None else [str(number)])])
+        return f"{path}?{urlencode({'name': name})}" if name else path

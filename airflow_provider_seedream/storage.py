@@ -84,11 +84,12 @@ class Folder:
         else:
             self._fs.put_file(local_path, self._path(name))
 
-    def read(self, name: str, *, max_bytes: int | None = None) -> bytes | None:
-        """A file's bytes, or the first ``max_bytes``; None when it surely is not there (or its bucket is not). Any doubt raises."""
+    def read(self, name: str, *, start: int | None = None, max_bytes: int | None = None) -> bytes | None:
+        """A file's bytes, or at most so many from a byte on; None when it surely is not there (or its bucket is not). Any doubt raises."""
         self._fs.invalidate_cache()  # an earlier listing would answer for the store
         try:
-            data: bytes = self._fs.cat_file(self._path(name), end=max_bytes)
+            end = None if max_bytes is None else (start or 0) + max_bytes
+            data: bytes = self._fs.cat_file(self._path(name), start=start, end=end)
         except FileNotFoundError:
             return None
         return data

@@ -12,6 +12,7 @@ from airflow.providers.common.compat.sdk import Context, conf
 from airflow_provider_seedream import contract
 from airflow_provider_seedream.contract import ImageSize
 from airflow_provider_seedream.exceptions import SeedreamInputError
+from airflow_provider_seedream.links import SeedreamImagesLink
 from airflow_provider_seedream.operators.fields import CheckedFields, one_of
 from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
 from airflow_provider_seedream.sensors.waiting import (
@@ -108,6 +109,7 @@ class SeedreamBatchOperator(CheckedFields):
         "max_credits_per_run": lambda value: check_budget("max_credits_per_run", value),
     }
     ui_color = "#e8eaf6"
+    operator_extra_links = (SeedreamImagesLink(),)
     _tables: tuple[Sequence[str], Sequence[str]] = ((), ())  # that were read and written
 
     def __init__(
