@@ -44,7 +44,7 @@ class Record:
     :param attempt: 1, and one more for each refunded or given-up attempt before it.
     :param claim: random token of the try that holds the claim.
     :param settles_at: when a POST in flight must have ended: an intent older than that is an unknown outcome.
-    :param wallet_balance: credits before the POST, or None where the wallet could not be read.
+    :param wallet_balance: credits before the POST, or None where the wallet could not be read, or was looked at within a minute.
     :param made_by: dag_id, run_id, task_id, map_index, try_number of the submitting try.
     """
 

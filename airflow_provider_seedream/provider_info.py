@@ -28,11 +28,11 @@ def get_provider_info() -> dict[str, Any]:
         "integrations": [{"integration-name": "Seedream", "external-doc-url": "https://www.3daistudio.com/", "tags": ["ai"]}],
         "hooks": [{"integration-name": "Seedream", "python-modules": [f"{_MODULES}.hooks.seedream"]}],
         "operators": [{"integration-name": "Seedream", "python-modules": [f"{_MODULES}.operators.seedream"]}],
-        "sensors": [{"integration-name": "Seedream", "python-modules": [f"{_MODULES}.sensors.seedream"]}],
+        "sensors": [{"integration-name": "Seedream", "python-modules": [f"{_MODULES}.sensors.seedream", f"{_MODULES}.sensors.credits"]}],
         "triggers": [
             {
                 "integration-name": "Seedream",
-                "python-modules": [f"{_MODULES}.triggers.{name}" for name in ("batch", "seedream", "turns")],
+                "python-modules": [f"{_MODULES}.triggers.{name}" for name in ("batch", "credits", "seedream", "turns")],
             }
         ],
         "extra-links": [f"{_MODULES}.links.SeedreamImagesLink"],
