@@ -28,7 +28,9 @@ def get_provider_info() -> dict[str, Any]:
         "integrations": [{"integration-name": "Seedream", "external-doc-url": "https://www.3daistudio.com/", "tags": ["ai"]}],
         "hooks": [{"integration-name": "Seedream", "python-modules": [f"{_MODULES}.hooks.seedream"]}],
         "operators": [{"integration-name": "Seedream", "python-modules": [f"{_MODULES}.operators.seedream"]}],
-        "sensors": [{"integration-name": "Seedream", "python-modules": [f"{_MODULES}.sensors.seedream", f"{_MODULES}.sensors.credits"]}],
+        "sensors": [
+            {"integration-name": "Seedream", "python-modules": [f"{_MODULES}.sensors.{name}" for name in ("credits", "seedream")]}
+        ],
         "triggers": [
             {
                 "integration-name": "Seedream",
