@@ -54,8 +54,8 @@ class Task:
 def noting(due: Due, decide: Callable[..., tuple[Verdict, Watch]]) -> Callable[..., tuple[Verdict, Watch]]:
     """The decision core, and a note of when it wants the next look."""
 
-    def decide_and_note(*args: Any, now_epoch: float, jitter: float) -> tuple[Verdict, Watch]:
-        verdict, watch = decide(*args, now_epoch=now_epoch, jitter=jitter)
+    def decide_and_note(*args: Any, now_epoch: float, **more: Any) -> tuple[Verdict, Watch]:
+        verdict, watch = decide(*args, now_epoch=now_epoch, **more)
         current = asyncio.current_task()
         assert current is not None
         due[current.get_name()].append(now_epoch + verdict.wait_seconds)
