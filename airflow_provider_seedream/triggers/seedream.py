@@ -32,7 +32,8 @@ class SeedreamGenerationTrigger(BaseTrigger):
         ``first_poll_epoch``, then when a look pays.
     :param settling_seconds: how long links may follow FINISHED. :param outage_seconds: how long the API may be unreachable.
     :param watch: what the look before the deferral saw begin, in epoch seconds (``Watch.instants()``).
-    :param image_size: as submitted, as :param kind: and :param created_epoch: they tell when the job can be ready.
+    :param image_size: as submitted. :param kind: ``generate`` or ``edit``.
+    :param created_epoch: when it was submitted. These tell when the job can be ready; None for what is unknown.
     """
 
     def __init__(
