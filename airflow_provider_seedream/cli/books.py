@@ -9,7 +9,8 @@ from airflow_provider_seedream.cli.records import Books, credits_by_paid, descri
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.ledger import Ledger, Record
 
-COLUMNS = ("intent_at", "outcome", "credits", "seedream_task_id", "dag_id", "run_id", "task_id", "prompt")
+RECORD_COLUMNS = ("seedream_task_id", "outcome", "credits", "task", "prompt")
+UNKNOWN_COLUMNS = ("intent_at", "credits", "wallet_balance", "task", "prompt")
 PROMPT_CHARACTERS = 60
 
 
@@ -50,9 +51,10 @@ def _print_json(book: Ledger, books: Books, options: argparse.Namespace) -> None
 
 def _print_tables(book: Ledger, books: Books, options: argparse.Namespace) -> None:
     unknown = [record for record in books.records if paid(record) == "unknown"]
-    shown = books.records if options.records else unknown
     print_rows("Requests and credits", summarize(books.records))
-    print_rows("Records" if options.records else "Unknown", list(map(_row, shown)))
+    if options.records:
+        print_rows("Records", [_row(record, RECORD_COLUMNS) for record in books.records])
+    print_rows("Unknown", [_row(record, UNKNOWN_COLUMNS) for record in unknown])
     print_lines("To be resolved:", [book.uri(record) for record in unknown])
     print_lines("Not readable, each may hide a payment:", books.unreadable)
     spent = credits_by_paid(books.records)
@@ -60,8 +62,9 @@ def _print_tables(book: Ledger, books: Books, options: argparse.Namespace) -> No
     print_lines(f"{len(books.records)} requests. {totals}")
 
 
-def _row(record: Record) -> dict[str, Any]:
+def _row(record: Record, columns: tuple[str, ...]) -> dict[str, Any]:
     facts = describe(record, "")
     prompt = str(facts["prompt"])
     facts["prompt"] = prompt if len(prompt) <= PROMPT_CHARACTERS else f"{prompt[:PROMPT_CHARACTERS]}..."
-    return {name: facts[name] for name in COLUMNS}
+    facts["task"] = " ".join(str(facts[name]) for name in ("dag_id", "run_id", "task_id"))
+    return {name: facts[name] for name in columns}

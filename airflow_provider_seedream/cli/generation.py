@@ -15,15 +15,13 @@ from airflow_provider_seedream.exceptions import (
     SeedreamInputError,
     SeedreamLedgerError,
     SeedreamPartialResultError,
-    SeedreamResultsExpiredError,
 )
 from airflow_provider_seedream.generations import Generation, GenerationStatus
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.ledger import Ledger
 from airflow_provider_seedream.manifest import Manifest, landed_generation
 from airflow_provider_seedream.polling import STEADY_INTERVAL_SECONDS, Rules, Verdict, Watch, decide
-from airflow_provider_seedream.sensors.closing import already_landed, land_generation, note_outcome
-from airflow_provider_seedream.sensors.outcomes import error_from
+from airflow_provider_seedream.sensors.closing import already_landed, close_unlanded, land_generation
 from airflow_provider_seedream.sensors.waiting import DEFAULT_MAX_IMAGE_BYTES
 from airflow_provider_seedream.storage import check_destination
 from airflow_provider_seedream.submissions import check_name
@@ -97,14 +95,8 @@ def _wait(generation: Generation, hook: SeedreamHook, *, seconds: float) -> None
     """Return when it is done; raise when it ends otherwise."""
     with working(f"Waiting for {generation.seedream_task_id}"):
         verdict = _watch(generation, hook, times.now_epoch() + seconds)
-    if verdict.outcome == "done":
-        return
-    error = error_from(verdict, generation, now_epoch=times.now_epoch(), can_resubmit=False)
-    if verdict.outcome == "failed":
-        note_outcome(generation, "failed", refunded=verdict.refunded, detail=verdict.detail)
-    elif isinstance(error, SeedreamResultsExpiredError):
-        note_outcome(generation, "expired")
-    raise error
+    if verdict.outcome != "done":
+        raise close_unlanded(generation, verdict, can_resubmit=False)
 
 
 def _watch(generation: Generation, hook: SeedreamHook, deadline_epoch: float) -> Verdict:

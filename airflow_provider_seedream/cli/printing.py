@@ -12,6 +12,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 PIPED_WIDTH = 240  # a table that goes into a file or a pipe is not folded to 80 columns
+WHOLE = ("seedream_task_id", "intent_at")  # columns that people copy from
 T = TypeVar("T")
 
 
@@ -46,7 +47,7 @@ def print_rows(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     table = Table(title=title, title_justify="left", title_style="bold")
     for name, value in rows[0].items():
         right = isinstance(value, int | float)
-        table.add_column(name, justify="right" if right else "left", overflow="fold")
+        table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=name in WHOLE)
     for row in rows:
         table.add_row(*map(_text, row.values()))
     out().print(table)
