@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from airflow_provider_seedream import times
 from airflow_provider_seedream.batch.endings import ended_row, is_final, landed_row
@@ -39,6 +40,8 @@ UNREACHABLE_SECONDS = 30.0  # between two tries to reach an API that does not an
 MAX_UNREACHABLE_SECONDS = 1800.0  # for so long
 MAX_UNKNOWN_IN_A_ROW = 3  # an API that takes POSTs without answering them may be charging for each
 _log = logging.getLogger(__name__)
+
+_Step = Literal["next", "again", "later"]  # with a row: it is done with, try it anew, nothing can be done now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,8 +142,12 @@ class Waves:
         if self._next is None or len(self.progress.in_flight) >= self._pace.max_in_flight or now < self.progress.hold_epoch:
             return False
         row = self._next[0]
-        if isinstance(row, RefusedRow):
-            return self._end(RowResult(row=row.number, status="invalid", detail=row.error.message, columns=row.columns))
+        step = self._refuse(row) if isinstance(row, RefusedRow) else self._take_up(row, now)
+        if step == "next":
+            self._pass()
+        return step != "later"
+
+    def _take_up(self, row: Row, now: float) -> _Step:
         try:
             return self._begin(row, now)
         except (SeedreamAuthenticationError, SeedreamLedgerError):
@@ -153,23 +160,23 @@ class Waves:
         except SeedreamInsufficientCreditsError as error:
             self.progress.halt = halt_by(error)
         except SeedreamError as error:
-            self._refused(row, error)
-        return True
+            return self._fail(row, error)
+        return "again"
 
-    def _begin(self, row: Row, now: float) -> bool:
+    def _begin(self, row: Row, now: float) -> _Step:
         self._prepared = request = self._prepared or self._request(row)
         if self.progress.halt is None and self._pace.pacer.turn_epoch(now) <= now:
-            return self._submit(row, request, now)
+            return self._fly(row, self._submit(request, now))
         if not self._must_pay:
             if found := self._submitter.find(request):
                 return self._fly(row, found)
             self._must_pay = True
         if self.progress.halt is None:
-            return False
+            return "later"
         self.progress.unsent += 1
-        return self._pass()
+        return "next"
 
-    def _submit(self, row: Row, request: Request, now: float) -> bool:
+    def _submit(self, request: Request, now: float) -> Submitted:
         posts = self._submitter.posts
         try:
             submitted = self._submitter.submit_row(request)
@@ -181,7 +188,7 @@ class Waves:
                 self._pace.pacer.take(now)
         if self._submitter.posts > posts:
             self.progress.unreachable_epoch, self.progress.unknown_in_a_row = None, 0
-        return self._fly(row, submitted)
+        return submitted
 
     def _hold(self, error: SeedreamConnectionError, now: float) -> None:
         """Nothing was sent: try again a little later, for a while."""
@@ -191,14 +198,20 @@ class Waves:
         if now - self.progress.unreachable_epoch > MAX_UNREACHABLE_SECONDS:
             self.progress.halt = halt_by(error)
 
-    def _refused(self, row: Row, error: SeedreamError) -> bool:
+    def _refuse(self, row: RefusedRow) -> _Step:
+        self._note(RowResult(row=row.number, status="invalid", detail=row.error.message, columns=row.columns))
+        return "next"
+
+    def _fail(self, row: Row, error: SeedreamError) -> _Step:
+        """A row that was never in flight has ended."""
         if self.progress.unknown_in_a_row >= MAX_UNKNOWN_IN_A_ROW and self.progress.halt is None:
             many = f"The outcomes of {self.progress.unknown_in_a_row} POSTs in a row are unknown, so no more are sent."
             self.progress.halt = halt_by(SeedreamBatchError(f"{many} Last: {error.message}", paid="unknown"))
         price = 0 if row.number in self._repeats else row.credits
-        return self._end(ended_row(row.number, error, name=row.name, price=price, columns=row.columns()), error)
+        self._note(ended_row(row.number, error, name=row.name, price=price, columns=row.columns()), error)
+        return "next"
 
-    def _fly(self, row: Row, found: Submitted) -> bool:
+    def _fly(self, row: Row, found: Submitted) -> _Step:
         now, generation = times.now_epoch(), found.generation
         entry = InFlight(
             number=row.number,
@@ -212,27 +225,24 @@ class Waves:
         if found.is_new:
             entry = replace(entry, due_epoch=self._attendant.first_look_epoch(entry, now))
         self.progress.in_flight[row.number] = entry
-        return self._pass()
+        return "next"
 
     def _is_repeat(self, row: Row, generation: Generation) -> bool:
         """Whether an earlier row pays for it. That sources of edits have equal bytes is only seen in flight."""
         flying = (entry.generation.seedream_task_id for entry in self.progress.in_flight.values())
         return row.number in self._repeats or generation.seedream_task_id in flying
 
-    def _end(self, result: RowResult, error: SeedreamError | None = None) -> bool:
-        """A row that never was in flight has ended."""
-        self._note(result, error)
-        return self._pass()
+    def _pass(self) -> None:
+        """Go on to the next row.
 
-    def _pass(self) -> bool:
-        """Go on to the next row."""
+        :raises SeedreamError: the table is no longer the one that was begun.
+        """
         if self._next:
             self.progress.cursor, self.progress.digest = self._next[0].number, self._next[1]
         self._prepared, self._must_pay = None, False
         self._next = next(self._rows, None)
-        return True
 
-    def _note(self, result: RowResult, error: SeedreamError | None) -> None:
+    def _note(self, result: RowResult, error: SeedreamError | None = None) -> None:
         self.results.add(result)
         if error:
             _log.warning("Row %d: %s", result.row, error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from airflow.sdk import DAG
@@ -127,7 +127,7 @@ class TestWhatARetryPaysFor:
 
 
 class TestRowsThatDoNotLand:
-    ROWS = [
+    ROWS: ClassVar = [
         {"prompt": "a watch"},
         {"prompt": "a gun [safety]"},
         {"prompt": "broken [fail]"},

@@ -13,28 +13,16 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG
-from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
-from tests.airflow.deferral import Deferral, read_deferral, resume_with
-from tests.airflow.execution_api import Instance
 from tests.airflow.runner import Outcome, Runner
 from tests.guarantees.conftest import Connect, records
 from tests.guarantees.test_killed_anywhere import assert_nothing_is_half_written, let_claims_settle, run_in_child
+from tests.guarantees.woken import Woken
 
 SAMPLES = 30
 WATCH = Path(__file__).parents[2] / "example_dags" / "sources" / "watch.jpg"
-
-
-class Woken(Runner):
-    """A DAG run whose triggers say at once that all has ended."""
-
-    def _wait(self, instance: Instance) -> Deferral:
-        stored = read_deferral(instance.report)
-        event = {"schema_version": 1, "seconds_to_look": [0] * len(stored.kwargs["in_flight"])}
-        ended, instance.next_method, instance.next_kwargs = resume_with(stored, lambda: TriggerEvent(event))
-        return ended
 
 
 def rows(act: int) -> list[dict[str, Any]]:

@@ -1,0 +1,178 @@
+"""A batch that waits in the triggerer: what travels through the database, what survives, what it costs to be woken."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+
+from airflow_provider_seedream import pacing
+from airflow_provider_seedream.emulator import Books, Emulator, Settings
+from airflow_provider_seedream.hooks.settings import USER_AGENT
+from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
+from tests.airflow.runner import Outcome, Runner
+from tests.guarantees.conftest import Connect, images
+from tests.guarantees.woken import Woken
+
+Batch = Callable[..., SeedreamBatchOperator]
+PACED_ROWS, PER_MINUTE = 130, 100
+
+
+@pytest.fixture
+def batch(destination: str, tmp_path: Path) -> Batch:
+    """A batch whose first look is far away, so that it really defers."""
+
+    def batch(number: int = 4, **more: Any) -> SeedreamBatchOperator:
+        given = {"destination": destination, "deferrable": True, "poke_interval": 30, **more}
+        with DAG("guarantees", schedule=None):
+            return SeedreamBatchOperator(task_id="batch", requests=write(tmp_path, rows(number)), **given)
+
+    return batch
+
+
+@pytest.fixture(autouse=True)
+def unlimited(emulator: Emulator, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pacing, "_pacers", {})  # as in a process that has sent nothing yet
+    emulator.configure(seconds_per_image=(0.0, 0.0), late_assets_seconds=(0.0, 0.0))
+    connect(emulator, requests_per_minute=100_000)
+
+
+def rows(number: int) -> list[dict[str, Any]]:
+    return [{"prompt": f"watch {index}"} for index in range(number)]
+
+
+def write(folder: Path, table: list[dict[str, Any]]) -> str:
+    path = folder / "requests.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in table))
+    return path.as_uri()
+
+
+def progress_file(folder: Path) -> Path:
+    return max(folder.glob("_seedream/batch/*/progress.json"), key=lambda path: path.stat().st_mtime)
+
+
+def change_progress(folder: Path, **fields: Any) -> None:
+    """What time would do."""
+    file = progress_file(folder)
+    file.write_text(json.dumps(json.loads(file.read_text()) | fields))
+
+
+class TestWhatSurvivesADeferral:
+    def test_what_is_in_flight_and_the_place_in_the_table(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
+        outcome = Woken().run(batch(5, max_in_flight=2))
+        assert (outcome.state, outcome.tries, emulator.books.posts_received) == ("success", 1, 5)
+        assert len(outcome.deferrals) == 3
+        assert outcome.value["count"]["landed"] == len(images(folder)) == 5
+
+    def test_the_pace(self, batch: Batch, emulator: Emulator, connect: Connect) -> None:
+        connect(emulator, requests_per_minute=4)
+        emulator.configure(rate_limit_per_minute=4)
+        runner, task = Woken(), batch(6)
+        runner.run(task, until="deferred")
+        pacing._pacers.clear()  # as in another process
+        assert runner.run(task, until="deferred").state == "deferred"
+        assert emulator.books.posts_received == 4
+
+    def test_an_empty_wallet(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
+        emulator.configure(balance_credits=30)
+        runner, task = Woken(), batch(5, retries=2)
+        outcome = runner.run(task)
+        assert (outcome.state, outcome.tries, type(outcome.error).__name__) == ("failed", 1, "SeedreamInsufficientCreditsError")
+        assert "2 of 5 rows were not sent" in str(outcome.error)
+        assert (len(images(folder)), len(outcome.deferrals)) == (3, 1)
+        emulator.configure(balance_credits=1000)
+        runner.clear(task)
+        assert (runner.run(task).state, emulator.books.credits_charged) == ("success", 50)
+
+    def test_how_long_the_api_has_been_away(
+        self, batch: Batch, emulator: Emulator, connect: Connect, folder: Path, unused_port: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        there = os.environ["AIRFLOW_CONN_SEEDREAM_DEFAULT"]
+        away = json.loads(there) | {"host": f"http://127.0.0.1:{unused_port}"}
+        monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", json.dumps(away))
+        runner, task = Woken(), batch(3)
+        assert runner.run(task, until="deferred").state == "deferred"
+        change_progress(folder, hold_epoch=0.0, unreachable_epoch=1.0)  # for years
+        outcome = runner.run(task)
+        assert (outcome.state, type(outcome.error).__name__) == ("failed", "SeedreamConnectionError")
+        assert "3 of 3 rows were not sent" in str(outcome.error)
+        runner.clear(task)
+        assert runner.run(task, until="deferred").state == "deferred"
+        monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", there)
+        change_progress(folder, hold_epoch=0.0)
+        assert (runner.run(task).state, emulator.books.posts_received) == ("success", 3)
+
+
+class TestWhatIsLostMeanwhile:
+    def test_progress_that_cannot_be_read_costs_a_try_and_no_post(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
+        runner, task = Woken(), batch(retries=1)
+        runner.run(task, until="deferred")
+        progress_file(folder).write_text("{")
+        outcome = runner.run(task)
+        assert (outcome.state, outcome.tries, emulator.books.posts_received) == ("success", 2, 4)
+        assert [type(error).__name__ for error in outcome.errors] == ["SeedreamLedgerError"]
+
+    @pytest.mark.parametrize(
+        ("changed", "posts"),
+        [([{"prompt": "another"}, *rows(4)[1:]], 5), (rows(6), 6), (rows(3), 3), ([*rows(4)[:2], *rows(6)[4:]], 4)],
+        ids=["a row before", "rows more", "a row less", "rows that follow"],
+    )
+    def test_a_table_that_changes_costs_at_most_a_try(
+        self, changed: list[dict[str, Any]], posts: int, batch: Batch, emulator: Emulator, tmp_path: Path
+    ) -> None:
+        runner, task = Woken(), batch(retries=1, max_in_flight=2)
+        runner.run(task, until="deferred")
+        write(tmp_path, changed)
+        outcome = runner.run(task)
+        assert (outcome.state, outcome.value["rows"]) == ("success", len(changed))
+        assert emulator.books.posts_received == posts
+        assert outcome.tries == (1 if posts == 4 else 2)  # what was not begun yet may change
+
+    @pytest.mark.slow
+    def test_execution_timeout_holds_while_nobody_runs(self, batch: Batch, emulator: Emulator) -> None:
+        outcome = Runner().run(batch(execution_timeout=timedelta(seconds=9)))
+        assert (outcome.state, type(outcome.error).__name__) == ("failed", "AirflowTaskTimeout")
+        assert len(outcome.deferrals) == 1
+
+
+@pytest.fixture(scope="module")
+def paced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Outcome, Books]]:
+    """130 rows at 100 a minute, with real triggers, each of them twice, and nothing said about when to look."""
+    settings = Settings.fast(rate_limit_per_minute=PER_MINUTE, seconds_per_image=(5.0, 15.0), flat_images=True)
+    with Emulator(settings) as emulator, pytest.MonkeyPatch.context() as patched:
+        connection = json.loads(emulator.airflow_connection_json()) | {"extra": {"requests_per_minute": PER_MINUTE}}
+        patched.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", json.dumps(connection))
+        given: dict[str, Any] = {"destination": tmp_path_factory.mktemp("paced").as_uri(), "deferrable": True, "max_in_flight": 200}
+        with DAG("guarantees", schedule=None):
+            task = SeedreamBatchOperator(task_id="batch", requests=rows(PACED_ROWS), **given)
+        yield Runner(trigger_copies=2, patience_seconds=200).run(task), emulator.books
+
+
+@pytest.mark.slow
+class TestAPacedTable:
+    def test_every_row_is_paid_once_and_landed(self, paced: tuple[Outcome, Books]) -> None:
+        outcome, books = paced
+        assert (outcome.state, outcome.tries) == ("success", 1), outcome.error
+        assert (books.posts, outcome.value["count"]["landed"]) == (PACED_ROWS, PACED_ROWS)
+        assert (outcome.value["credits"], books.violations) == (books.credits_charged, ())
+
+    def test_nothing_meets_the_rate_limit(self, paced: tuple[Outcome, Books]) -> None:
+        _, books = paced
+        assert [request for request in books.requests if request.status == 429] == []
+
+    def test_the_triggerer_only_looks(self, paced: tuple[Outcome, Books]) -> None:
+        _, books = paced
+        assert set(books.methods_by_user_agent[f"{USER_AGENT} (trigger)"]) == {"GET"}
+
+    def test_it_is_woken_a_few_times_with_rows_and_events_that_are_small(self, paced: tuple[Outcome, Books]) -> None:
+        outcome, _ = paced
+        sizes = [(len(one.row), len(one.event or "")) for one in outcome.deferrals]
+        print(f"{len(sizes)} deferrals, bytes of rows and events: {sizes}")
+        assert 2 <= len(sizes) <= 6
+        assert all(row < 25_000 and event < 1024 for row, event in sizes)

@@ -1,0 +1,19 @@
+"""A DAG run whose triggers speak at once, for tests of what a task does when it is woken."""
+
+from __future__ import annotations
+
+from airflow.triggers.base import TriggerEvent
+
+from tests.airflow.deferral import Deferral, read_deferral, resume_with
+from tests.airflow.execution_api import Instance
+from tests.airflow.runner import Runner
+
+
+class Woken(Runner):
+    """What is in flight of a batch is said to have ended, before anybody looked."""
+
+    def _wait(self, instance: Instance) -> Deferral:
+        stored = read_deferral(instance.report)
+        event = {"schema_version": 1, "seconds_to_look": [0] * len(stored.kwargs["in_flight"])}
+        ended, instance.next_method, instance.next_kwargs = resume_with(stored, lambda: TriggerEvent(event))
+        return ended
