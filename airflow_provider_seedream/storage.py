@@ -85,7 +85,7 @@ class Folder:
             self._fs.put_file(local_path, self._path(name))
 
     def read(self, name: str, *, start: int | None = None, max_bytes: int | None = None) -> bytes | None:
-        """A file's bytes, or at most so many from a byte on; None when it surely is not there (or its bucket is not). Any doubt raises."""
+        """A file's bytes, all or a piece of them; None when it surely is not there (or its bucket is not). Any doubt raises."""
         self._fs.invalidate_cache()  # an earlier listing would answer for the store
         try:
             end = None if max_bytes is None else (start or 0) + max_bytes
