@@ -76,14 +76,19 @@ class SeedreamHook(BaseHook):
         """:raises SeedreamInputError: when the connection is incomplete."""
         return SeedreamSettings.from_connection(self.get_connection(self.seedream_conn_id))
 
-    @cached_property
+    @property
     def requests_per_minute(self) -> float:
-        """The rate limit: the connection's, else the wallet's, else 3 [doc]. Asks once, best effort."""
+        """The rate limit: the connection's, else the wallet's, else 3 [doc]."""
+        return self.known_requests_per_minute or contract.DEFAULT_REQUESTS_PER_MINUTE
+
+    @cached_property
+    def known_requests_per_minute(self) -> float | None:
+        """The rate limit, where the connection or the wallet says it. Asks the wallet once, best effort."""
         if self.settings.requests_per_minute is not None:
             return self.settings.requests_per_minute
         wallet = self._wallet or self._peek_wallet()
         limit = wallet.rate_limit if wallet else None
-        return float(limit) if limit and limit > 0 else contract.DEFAULT_REQUESTS_PER_MINUTE
+        return float(limit) if limit and limit > 0 else None
 
     def get_conn(self) -> requests.Session:
         """A session that carries the key: for the API host alone."""

@@ -197,7 +197,10 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
         if not self.deferrable or place.asked_epoch is not None or map_index < 1:
             return False
         latest = ledger.latest(request.key)
-        return (latest is None or latest.is_open_for_next) and map_index >= self._hook.requests_per_minute
+        if latest is not None and not latest.is_open_for_next:
+            return False
+        limit = self._hook.known_requests_per_minute
+        return limit is not None and map_index >= limit
 
     def _in_turn(self, submit: Callable[[], Generation], place: Place) -> Generation:
         """Submit; after a 429 wait for a turn, in the triggerer if that is allowed, and submit again."""

@@ -87,6 +87,11 @@ class TestAMappedTask:
         assert (third.state, third.tries) == ("success", 1)
         assert (emulator.books.posts_received, emulator.books.posts) == (3, 3)
 
+    def test_asks_for_nothing_while_the_limit_is_unknown(self, emulator: Emulator, connect: Connect, destination: str) -> None:
+        emulator.configure(wallet_shows_rate_limit=False)
+        outcomes = Runner().run_mapped(mapped(destination, ["one", "two", "three", "four", "five"]))
+        assert [len(outcome.deferrals) for outcome in outcomes] == [0] * 5
+
     def test_does_not_wait_for_what_is_paid_for_already(self, emulator: Emulator, connect: Connect, destination: str) -> None:
         connect(emulator, requests_per_minute=1)
         task = mapped(destination, ["one", "one"], reuse="content")
