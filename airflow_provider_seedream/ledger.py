@@ -130,6 +130,7 @@ class Ledger:
             kind=record.submission["kind"],
             created_at=record.created_at,
             num_images=record.submission["num_images"],
+            image_size=record.submission["image_size"],
             credits=record.credits,
             destination=record.destination,
             name=file_stem(record.name, record.submission["take"]) or task_id,
