@@ -122,6 +122,7 @@ class Submitter:
 
     def _claim(self, request: Request, before: Record | None) -> Record | None:
         """The claim to the next attempt, or None when somebody else was faster."""
+        longest_seconds = self._hook.submission_seconds(request.submission)  # raises for a connection that is wrong: write nothing
         spending = Spending(
             made_by=request.made_by,
             key=request.key,
@@ -137,13 +138,13 @@ class Submitter:
                 f"name {request.stem!r} in {request.destination} belongs to another request. "
                 "Make it unique, e.g. with {{ ds }} or {{ ti.map_index }}."
             )
-        record = self._intent(request, spending)
+        record = self._intent(request, spending, longest_seconds)
         if self._ledger.claim(record):
             return record
         self._ledger.withdraw_spending(spending)
         return None
 
-    def _intent(self, request: Request, spending: Spending) -> Record:
+    def _intent(self, request: Request, spending: Spending, longest_seconds: float) -> Record:
         balance, now = self._peek_balance(), times.now_epoch()
         return Record(
             key=spending.key,
@@ -158,7 +159,7 @@ class Submitter:
             made_by=request.made_by,
             wallet_balance=balance,
             intent_at=times.to_iso(now),
-            settles_at=times.to_iso(now + self._hook.submission_seconds(request.submission)),
+            settles_at=times.to_iso(now + longest_seconds),
         )
 
     def _peek_balance(self) -> str | None:
