@@ -1,6 +1,6 @@
 """A batch in a worker of its own, so that it can be killed: works off a table through Airflow's real task runner.
 
-python -m tests.guarantees.batch_child '{"requests": "file:///...", "destination": "file:///..."}'
+python -m tests.guarantees.batch_child ended.json '{"requests": "file:///...", "destination": "file:///..."}'
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import resource
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+import uuid
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from airflow.sdk import DAG
@@ -37,31 +39,46 @@ def batch_task(**options: Any) -> SeedreamBatchOperator:
         return SeedreamBatchOperator(task_id="batch", deferrable=False, **options)
 
 
-def start_batch(connection: str, **options: Any) -> subprocess.Popen[str]:
-    """The task in another process, which prints how it ended."""
-    return subprocess.Popen(
-        [sys.executable, "-m", __name__, json.dumps(options)],
-        stdout=subprocess.PIPE,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """The task in another process, which writes down how it ended: its output is a log, and a full pipe would stop it."""
+
+    process: subprocess.Popen[bytes]
+    notes: Path
+
+    def wait(self) -> Ended:
+        assert self.process.wait() == 0
+        return Ended(**json.loads(self.notes.read_text()))
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+def start_batch(folder: Path, connection: str, **options: Any) -> Worker:
+    notes = folder / f"ended-{uuid.uuid4().hex}.json"
+    process = subprocess.Popen(
+        [sys.executable, "-m", __name__, str(notes), json.dumps(options)],
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        text=True,
         env=os.environ | {"AIRFLOW_CONN_SEEDREAM_DEFAULT": connection},
     )
+    return Worker(process=process, notes=notes)
 
 
-def ended(child: subprocess.Popen[str]) -> Ended:
-    """Wait for a child."""
-    said, _ = child.communicate()
-    return Ended(**json.loads(said.splitlines()[-1]))
-
-
-def main(options: dict[str, Any]) -> None:
+def main(notes: str, options: dict[str, Any]) -> None:
     began = time.monotonic()
     outcome = Runner(patience_seconds=600).run(batch_task(**options))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    error = str(outcome.error) if outcome.error else None
-    seconds = time.monotonic() - began
-    print(json.dumps({"state": outcome.state, "value": outcome.value, "error": error, "seconds": seconds, "peak_bytes": peak}))
+    ended = Ended(
+        state=outcome.state,
+        value=outcome.value,
+        error=str(outcome.error) if outcome.error else None,
+        seconds=time.monotonic() - began,
+        peak_bytes=peak,
+    )
+    Path(notes).write_text(json.dumps(asdict(ended)))
 
 
 if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))
+    main(sys.argv[1], json.loads(sys.argv[2]))

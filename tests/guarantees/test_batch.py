@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,6 +16,7 @@ from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from tests.airflow.runner import Runner
 from tests.guarantees.conftest import POKE_SECONDS, Connect, images, records
+from tests.guarantees.faulty_storage import ERRORS, FOLDER, faulty_storage
 
 Batch = Callable[..., SeedreamBatchOperator]
 
@@ -100,6 +102,56 @@ class TestATable:
         assert [line["page"] for line in results(folder)] == [0, 1, 2, 3]
 
 
+class TestShards:
+    @pytest.fixture
+    def mapped(self, destination: str, deferrable: bool, tmp_path: Path) -> Callable[..., Any]:
+        """Two tables of three rows, worked off by two instances of one task."""
+
+        def mapped(**more: Any) -> Any:
+            uris = []
+            for shard in range(2):
+                path = tmp_path / f"shard{shard}.jsonl"
+                path.write_text("".join(json.dumps({"prompt": f"watch {shard} {row}"}) + "\n" for row in range(3)))
+                uris.append(path.as_uri())
+            given = {"destination": destination, "deferrable": deferrable, "poke_interval": POKE_SECONDS, **more}
+            with DAG("guarantees", schedule=None):
+                return SeedreamBatchOperator.partial(task_id="batch", **given).expand(requests=uris)
+
+        return mapped
+
+    def test_each_has_a_table_of_results(self, mapped: Callable[..., Any], emulator: Emulator, folder: Path) -> None:
+        outcomes = Runner().run_mapped(mapped())
+        assert {outcome.state for outcome in outcomes} == {"success"}
+        assert [outcome.value["results"].rpartition("/")[2] for outcome in outcomes] == ["results_0.jsonl", "results_1.jsonl"]
+        assert [len(results(folder, f"results_{shard}")) for shard in range(2)] == [3, 3]
+        assert emulator.books.posts_received == 6
+
+    @pytest.mark.parametrize("field", ["max_credits", "max_credits_per_run"])
+    def test_they_share_a_budget(self, field: str, mapped: Callable[..., Any], emulator: Emulator) -> None:
+        outcomes = Runner().run_mapped(mapped(**{field: 40}))
+        assert [outcome.value["count"]["landed"] for outcome in outcomes] == [3, 1]
+        assert emulator.books.credits_charged == sum(outcome.value["credits"] for outcome in outcomes) == 40
+
+
+class TestReuse:
+    def test_g18_ten_rows_in_three_runs_are_ten_posts_and_ten_prices(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
+        outcomes = [
+            Runner(run_id=f"run{run}").run(batch(prompts(10)[:: 1 if run < 2 else -1], reuse="content", results=f"results{run}"))
+            for run in range(3)
+        ]
+        assert {outcome.state for outcome in outcomes} == {"success"}
+        assert (emulator.books.posts_received, emulator.books.downloads) == (10, 10)
+        assert [outcome.value["credits"] for outcome in outcomes] == [100, 0, 0]
+        assert [outcome.value["images"] for outcome in outcomes] == [10, 10, 10]
+        assert results(folder, "results2")[0]["images"] == results(folder, "results0")[9]["images"]
+
+    def test_g18_takes_one_to_four_are_four_sets(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
+        rows = [{"prompt": "a fox", "name": "fox", "take": take} for take in range(1, 5)]
+        assert Runner().run(batch(rows)).state == "success"
+        assert emulator.books.posts_received == 4
+        assert images(folder) == ["fox_1.png", "fox_take2_1.png", "fox_take3_1.png", "fox_take4_1.png"]
+
+
 class TestWhatARetryPaysFor:
     def test_nothing_when_the_results_are_lost(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
         runner, task = Runner(), batch(prompts(5))
@@ -110,6 +162,27 @@ class TestWhatARetryPaysFor:
         assert (outcome.state, emulator.books.posts_received, emulator.books.downloads) == ("success", 5, 5)
         assert {line["status"] for line in results(folder)} == {"landed"}
         assert outcome.value["credits"] == 50
+
+    def test_equal_rows_have_one_price_in_every_try(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
+        runner, task = Runner(), batch([{"prompt": "a fox"}, {"prompt": "a dog"}, {"prompt": "a fox"}])
+        for _ in range(2):
+            outcome = runner.run(task)
+            assert (outcome.state, outcome.value["credits"]) == ("success", 20)
+            assert [line["credits"] for line in results(folder)] == [10, 10, 0]
+            runner.clear(task)
+        assert emulator.books.posts_received == 2
+
+    def test_nothing_and_no_turn_where_looks_count_when_all_has_landed(
+        self, batch: Batch, emulator: Emulator, connect: Connect
+    ) -> None:
+        runner, task = Runner(), batch(prompts(8))
+        runner.run(task)
+        emulator.configure(rate_limit_per_minute=1, status_counts=True)
+        connect(emulator, requests_per_minute=1, status_counts_toward_limit=True)
+        runner.clear(task)
+        calls = len(emulator.books.requests)
+        assert runner.run(task).state == "success"
+        assert len(emulator.books.requests) == calls
 
     def test_only_the_new_rows_when_the_table_is_reordered_and_has_grown(self, batch: Batch, emulator: Emulator) -> None:
         runner, task = Runner(), batch(prompts(5))
@@ -183,6 +256,22 @@ class TestBeforeAnythingIsSent:
         assert "line 2 of requests.jsonl" in str(outcome.error)
         assert "num_images" in str(outcome.error)
 
+    def test_a_name_of_two_requests_is_found_before_either_is_sent(self, batch: Batch, emulator: Emulator) -> None:
+        rows = [{"prompt": "a", "name": "hero"}, {"prompt": "a", "name": "hero"}, {"prompt": "b", "name": "hero"}]
+        outcome = Runner().run(batch(rows, retries=2))
+        assert (outcome.state, outcome.tries, emulator.books.posts_received) == ("failed", 1, 0)
+        assert "requests[2]: name 'hero' is that of another row" in str(outcome.error)
+        outcome = Runner(run_id="second").run(batch(rows, on_error="continue"))
+        assert (outcome.state, emulator.books.posts_received, outcome.value["count"]["invalid"]) == ("success", 1, 1)
+
+    def test_a_parquet_that_nobody_can_write_is_found_before_anything_is_paid(
+        self, batch: Batch, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "pyarrow", None)  # what Python holds for a module that cannot be imported
+        outcome = Runner().run(batch(prompts(2), parquet=True, retries=2))
+        assert (outcome.state, outcome.tries, emulator.books.posts_received) == ("failed", 1, 0)
+        assert "airflow-provider-seedream[parquet]" in str(outcome.error)
+
     def test_or_costs_nothing_and_the_others_go_on(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
         outcome = Runner().run(batch([{"prompt": "a"}, {"prompt": " ", "sku": 7}], on_error="continue"))
         assert (outcome.state, emulator.books.posts_received) == ("success", 1)
@@ -248,3 +337,26 @@ def most_in_flight(emulator: Emulator) -> int:
         flying += (request.method == "POST" and request.status == 200) - (request.area == "download" and request.status == 200)
         most = max(most, flying)
     return most
+
+
+class TestStorageThatFails:
+    @pytest.mark.parametrize("what", ["_seedream/names", "_seedream/ledger"])
+    def test_a_ledger_that_does_not_answer_is_not_written_past(self, what: str, batch: Batch, emulator: Emulator) -> None:
+        storage = faulty_storage()
+        storage.fail("write", what, ERRORS["500"], times=1)
+        outcome = Runner().run(batch(prompts(3), destination=FOLDER, retries=1))
+        assert (outcome.state, outcome.tries, emulator.books.posts_received) == ("success", 2, 3)
+        assert [type(error).__name__ for error in outcome.errors] == ["SeedreamLedgerError"]
+
+    def test_a_record_that_cannot_be_read_is_not_taken_for_none(self, batch: Batch, emulator: Emulator) -> None:
+        storage = faulty_storage()
+        storage.fail("read", "_seedream/ledger", ERRORS["403"])
+        outcome = Runner().run(batch(prompts(3), destination=FOLDER, retries=1))
+        assert (outcome.state, outcome.tries, emulator.books.posts_received) == ("failed", 2, 0)
+
+    def test_results_that_cannot_be_written_cost_a_try_and_nothing_else(self, batch: Batch, emulator: Emulator) -> None:
+        storage = faulty_storage()
+        storage.fail("write", "results.jsonl", ERRORS["500"], times=1)
+        outcome = Runner().run(batch(prompts(3), destination=FOLDER, retries=1))
+        assert (outcome.state, outcome.tries, emulator.books.posts_received) == ("success", 2, 3)
+        assert emulator.books.downloads == 3
