@@ -15,12 +15,12 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.responses import FileResponse
 
 from airflow_provider_seedream.gallery import rows
-from airflow_provider_seedream.gallery.cards import Card, card_of, entry_of
+from airflow_provider_seedream.gallery.cards import Card, card_of, card_of_row, cards_of_rows, entry_of
 from airflow_provider_seedream.gallery.guards import IMAGES_OF_THE_DAG, ReaderDep
-from airflow_provider_seedream.gallery.listing import beside, turn_page
+from airflow_provider_seedream.gallery.listing import CARDS, beside, turn_page
 from airflow_provider_seedream.gallery.pages import render, render_error
 from airflow_provider_seedream.gallery.reading import CannotShowError, read_image
-from airflow_provider_seedream.gallery.roots import gallery_roots
+from airflow_provider_seedream.gallery.roots import gallery_roots, is_bare
 from airflow_provider_seedream.gallery.rows import Cursor, Filter, Row
 from airflow_provider_seedream.gallery.shell import SECURITY_HEADERS, into_the_shell, is_document, login
 from airflow_provider_seedream.manifest import ManifestImage
@@ -33,6 +33,7 @@ _PAGE = [Depends(into_the_shell)]
 _PAGE_OF_DAG = [*_PAGE, IMAGES_OF_THE_DAG]
 
 Text = Annotated[str, Query(max_length=500)]
+Start = Annotated[int, Query(ge=0, le=2**40)]
 Number = Annotated[int, Path(ge=1)]  # the API's own number, looked up, never an index
 
 
@@ -82,18 +83,25 @@ def show_newest(
     )
 
 
-def show_task(request: Request, place: PlaceDep, reader: ReaderDep) -> Response:
-    """The images of one task instance."""
+def show_task(request: Request, place: PlaceDep, reader: ReaderDep, start: Start = 0) -> Response:
+    """The images of one task instance; of a batch, a page of its rows from a byte of its table on."""
     roots = gallery_roots()
     row = rows.find(place)
     entry = entry_of(row) if row else None
+    if entry and entry.batch:
+        cards, more, trouble = cards_of_rows(entry, roots, reader.may_read, start=start, limit=CARDS)
+        return render(
+            request, "batch.html", batch=entry.batch, cards=cards, more=more, trouble=trouble, start=start, place=place, roots=roots
+        )
     card = card_of(entry, roots, reader.may_read) if entry else None
     return render(request, "task.html", card=card, place=place, roots=roots)
 
 
-def show_image(request: Request, place: PlaceDep, reader: ReaderDep, number: Number | None = None, last: bool = False) -> Response:
+def show_image(
+    request: Request, place: PlaceDep, reader: ReaderDep, number: Number | None = None, last: bool = False, name: Text = ""
+) -> Response:
     """One image, large, with all that is known about it; without a number the first, or the last."""
-    row, card = _card(place, reader)
+    row, card = _card(place, name, reader)
     if card.manifest is None:
         return render(request, "task.html", card=card, place=place, roots=gallery_roots())
     images = card.manifest.images
@@ -106,20 +114,22 @@ def show_image(request: Request, place: PlaceDep, reader: ReaderDep, number: Num
         image=image,
         before=images[at - 1] if at else None,
         after=images[at + 1] if at + 1 < len(images) else None,
-        newer=beside(row, newer=True, may_read=reader.may_read),
-        older=beside(row, newer=False, may_read=reader.may_read),
+        newer=None if card.name else beside(row, newer=True, may_read=reader.may_read),
+        older=None if card.name else beside(row, newer=False, may_read=reader.may_read),
     )
 
 
-def send_thumbnail(request: Request, place: PlaceDep, number: Number, reader: ReaderDep) -> Response:
+def send_thumbnail(request: Request, place: PlaceDep, number: Number, reader: ReaderDep, name: Text = "") -> Response:
     """The API's own thumbnail, else the image itself."""
-    card, image = _own_image(place, number, reader)
+    card, image = _own_image(place, number, name, reader)
     return _send(request, card, image.thumbnail or image.file)
 
 
-def send_file(request: Request, place: PlaceDep, number: Number, reader: ReaderDep, download: bool = False) -> Response:
+def send_file(
+    request: Request, place: PlaceDep, number: Number, reader: ReaderDep, download: bool = False, name: Text = ""
+) -> Response:
     """The image as it was landed."""
-    card, image = _own_image(place, number, reader)
+    card, image = _own_image(place, number, name, reader)
     return _send(request, card, image.file, attachment=download)
 
 
@@ -129,17 +139,20 @@ def send_static(name: str, reader: ReaderDep) -> Response:
     return FileResponse(_STATIC / name, media_type=_FILES[name], headers={"Cache-Control": "private, max-age=3600"})
 
 
-def _card(place: Place, reader: ReaderDep) -> tuple[Row, Card]:
+def _card(place: Place, name: str, reader: ReaderDep) -> tuple[Row, Card]:
+    """The card of a task instance, or of the row of that name where it is a batch."""
     row = rows.find(place)
     entry = entry_of(row) if row else None
-    if row is None or entry is None:
+    if row is None or entry is None or (entry.batch and not is_bare(name)):
         raise HTTPException(404)
+    if entry.batch:
+        return row, card_of_row(entry, entry.batch, name, gallery_roots(), reader.may_read)
     return row, card_of(entry, gallery_roots(), reader.may_read)
 
 
-def _own_image(place: Place, number: int, reader: ReaderDep) -> tuple[Card, ManifestImage]:
+def _own_image(place: Place, number: int, name: str, reader: ReaderDep) -> tuple[Card, ManifestImage]:
     """An image that this very task instance landed. An XCom that points to another's manifest gets nothing from here."""
-    _, card = _card(place, reader)
+    _, card = _card(place, name, reader)
     if card.manifest is None or card.owner != place:
         raise HTTPException(404)
     return card, _numbered(card.manifest.images, number)

@@ -5,18 +5,20 @@ guarded like all others, so an edited XCom leads nobody to images of a DAG that 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from airflow_provider_seedream.exceptions import SeedreamInputError
+from airflow_provider_seedream.gallery.batches import Batch, read_lines
 from airflow_provider_seedream.gallery.reading import CannotShowError, read_manifest, read_record
 from airflow_provider_seedream.gallery.rows import Row
 from airflow_provider_seedream.generations import Generation, LandedGeneration
 from airflow_provider_seedream.ledger import Outcome, Record
-from airflow_provider_seedream.manifest import Manifest
+from airflow_provider_seedream.manifest import Manifest, ManifestImage
 from airflow_provider_seedream.places import Place
 
 MayRead = Callable[[str], bool]
+_FIRST_ROWS = 4
 _NOT_LANDED = "Submitted and paid; not landed in this run so far."
 _ENDINGS: dict[Outcome, str] = {
     "landed": "Landed by another task.",
@@ -28,41 +30,50 @@ _ENDINGS: dict[Outcome, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A row that is about a generation: landed, or only submitted."""
+    """A row that is about a generation, landed or only submitted, or about a batch of them."""
 
     row: Row
-    generation: LandedGeneration | Generation
+    about: LandedGeneration | Generation | Batch
 
     @property
     def landed(self) -> LandedGeneration | None:
-        return self.generation if isinstance(self.generation, LandedGeneration) else None
+        return self.about if isinstance(self.about, LandedGeneration) else None
 
     @property
     def submitted(self) -> Generation | None:
-        return self.generation if isinstance(self.generation, Generation) else None
+        return self.about if isinstance(self.about, Generation) else None
 
     @property
-    def seedream_task_id(self) -> str:
-        return self.generation.seedream_task_id
+    def batch(self) -> Batch | None:
+        return self.about if isinstance(self.about, Batch) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """One generation on a page.
+    """One generation on a page, or one batch.
 
-    :param owner: the place whose pages serve the images. :param record: of one that is not landed, if it can be read.
-    :param trouble: why there are no images, as a sentence.
+    :param owner: the place whose pages serve the images. :param uri: of the manifest. :param name: of its row, within a batch.
+    :param record: of a generation that is not landed, if it can be read. :param trouble: why there are no images, as a sentence.
+    :param first: of a batch, the cards of its first rows.
     """
 
     entry: Entry
-    owner: Place | None
-    manifest: Manifest | None
-    record: Record | None
-    trouble: str | None
+    owner: Place | None = None
+    manifest: Manifest | None = None
+    uri: str = ""
+    name: str | None = None
+    record: Record | None = None
+    trouble: str | None = None
+    first: tuple["Card", ...] = ()
 
     @property
     def place(self) -> Place:
         return self.entry.row.place
+
+    @property
+    def label(self) -> str:
+        """What it is called where there is no prompt."""
+        return self.name or ("" if isinstance(self.entry.about, Batch) else self.entry.about.seedream_task_id)
 
     @property
     def prompt(self) -> str:
@@ -83,31 +94,73 @@ class Card:
 
     @property
     def folder(self) -> str:
-        """The storage URI of the folder; only of a landed generation."""
-        return self.entry.landed.manifest.rpartition("/")[0] if self.entry.landed else ""
+        """The storage URI of the images' folder."""
+        return self.uri.rpartition("/")[0]
+
+    @property
+    def pictures(self) -> list[tuple["Card", ManifestImage]]:
+        """What a tile shows, with the card that each picture belongs to."""
+        own = [(self, image) for image in self.manifest.images] if self.manifest else []
+        return own + [(card, card.manifest.images[0]) for card in self.first if card.manifest]
 
 
 def entry_of(row: Row) -> Entry | None:
-    """What a row says of a generation; None when it is about something else, or has been edited into nonsense."""
+    """What a row is about; None when that is something else, or has been edited into nonsense."""
+    if batch := Batch.from_value(row.value):
+        return Entry(row=row, about=batch)
     try:
         if isinstance(row.value, dict) and "manifest" in row.value:
             landed = LandedGeneration.from_dict(row.value)
-            return Entry(row=row, generation=landed) if _is_text(landed.seedream_task_id, landed.manifest) else None
-        return Entry(row=row, generation=Generation.from_dict(row.value))
+            return Entry(row=row, about=landed) if _is_text(landed.seedream_task_id, landed.manifest) else None
+        return Entry(row=row, about=Generation.from_dict(row.value))
     except SeedreamInputError:
         return None
 
 
 def card_of(entry: Entry, roots: tuple[str, ...], may_read: MayRead) -> Card:
     """The card of an entry, with its manifest or the reason why there is none."""
-    if isinstance(entry.generation, Generation):
-        return _open_card(entry, entry.generation, roots, may_read)
+    match entry.about:
+        case LandedGeneration() as landed:
+            card = Card(entry=entry, uri=landed.manifest)
+            return _with_manifest(card, roots, may_read, seedream_task_id=landed.seedream_task_id)
+        case Generation() as submitted:
+            return _open_card(entry, submitted, roots, may_read)
+        case Batch():
+            rows, _, trouble = cards_of_rows(entry, roots, may_read, start=0, limit=_FIRST_ROWS)
+            return Card(entry=entry, first=tuple(rows), trouble=trouble)
+
+
+def card_of_row(entry: Entry, batch: Batch, name: str, roots: tuple[str, ...], may_read: MayRead) -> Card:
+    """The card of one row of a batch."""
+    return _with_manifest(Card(entry=entry, uri=batch.manifest(name), name=name), roots, may_read)
+
+
+def cards_of_rows(
+    entry: Entry, roots: tuple[str, ...], may_read: MayRead, *, start: int, limit: int
+) -> tuple[list[Card], int | None, str | None]:
+    """The cards of a batch's rows from a byte of its table on, where the next ones begin, and what was in the way."""
+    batch = entry.batch
+    if batch is None:
+        return [], None, None
     try:
-        manifest = read_manifest(entry.generation, roots)
-        owner = _readable(manifest.landed_by, may_read)
+        lines, more = read_lines(batch, roots, start=start, limit=limit)
     except CannotShowError as error:
-        return Card(entry=entry, owner=None, manifest=None, record=None, trouble=str(error))
-    return Card(entry=entry, owner=owner, manifest=manifest, record=None, trouble=None)
+        return [], None, str(error)
+    cards = [
+        card_of_row(entry, batch, line.name, roots, may_read)
+        if line.name
+        else Card(entry=entry, trouble=f"Row {line.row}: {line.status.replace('_', ' ')}.")
+        for line in lines
+    ]
+    return cards, more, None
+
+
+def _with_manifest(card: Card, roots: tuple[str, ...], may_read: MayRead, *, seedream_task_id: str | None = None) -> Card:
+    try:
+        manifest = read_manifest(card.uri, roots, seedream_task_id=seedream_task_id)
+        return replace(card, manifest=manifest, owner=_readable(manifest.landed_by, may_read))
+    except CannotShowError as error:
+        return replace(card, trouble=str(error))
 
 
 def _open_card(entry: Entry, submitted: Generation, roots: tuple[str, ...], may_read: MayRead) -> Card:
@@ -116,9 +169,9 @@ def _open_card(entry: Entry, submitted: Generation, roots: tuple[str, ...], may_
         record = read_record(submitted, roots)
         _readable(record.made_by, may_read)
     except CannotShowError:
-        return Card(entry=entry, owner=None, manifest=None, record=None, trouble=_NOT_LANDED)
+        return Card(entry=entry, trouble=_NOT_LANDED)
     ending = _ENDINGS.get(record.outcome, _NOT_LANDED) + (" Its credits were refunded." if record.refunded else "")
-    return Card(entry=entry, owner=None, manifest=None, record=record, trouble=ending)
+    return Card(entry=entry, record=record, trouble=ending)
 
 
 def _readable(made_by: Any, may_read: MayRead) -> Place:

@@ -83,17 +83,20 @@ class _Scan:
         """Each generation once: a submission that was landed is seen where it landed."""
         allowed = (entry_of(row) for row in batch if self._may_read(row.place.dag_id))
         entries = [entry for entry in allowed if entry]
-        self._landed |= {entry.seedream_task_id for entry in entries if entry.landed}
-        open_ones = [entry for entry in entries if not entry.landed and entry.seedream_task_id not in self._landed]
+        self._landed |= {entry.landed.seedream_task_id for entry in entries if entry.landed}
+        open_ones = [entry for entry in entries if self._is_open(entry)]
         if open_ones:
             runs = {entry.row.cursor.dag_run_id for entry in open_ones}
-            self._landed |= rows.landed_ids(runs, {entry.seedream_task_id for entry in open_ones})
-        yield from (entry for entry in entries if entry.landed or entry.seedream_task_id not in self._landed)
+            self._landed |= rows.landed_ids(runs, {entry.submitted.seedream_task_id for entry in open_ones if entry.submitted})
+        yield from (entry for entry in entries if not entry.submitted or self._is_open(entry))
+
+    def _is_open(self, entry: Entry) -> bool:
+        return entry.submitted is not None and entry.submitted.seedream_task_id not in self._landed
 
 
 def _take(turned: Turned, card: Card, text: str) -> None:
     turned.searched += 1
-    turned.unreadable += card.manifest is None and card.record is None
+    turned.unreadable += card.trouble is not None and card.record is None
     turned.back_to = card.entry.row.cursor
     if _matches(card, text):
         turned.cards.append(card)

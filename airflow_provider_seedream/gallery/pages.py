@@ -30,7 +30,7 @@ def render(request: Request, template: str, *, status: int = 200, **values: Any)
         home=f"{base}/{PREFIX}/",
         airflow=f"{base}/",
         static=lambda name: f"{base}/{PREFIX}/static/{name}?{__version__}",
-        address=lambda place, page, number=None: f"{base}/{place.address(page, number)}",
+        address=lambda place, page, number=None, name=None: f"{base}/{place.address(page, number, name)}",
         task_page=lambda place: f"{base}/{_task_page(place)}",
         dag_page=lambda dag_id: f"{base}/{PREFIX}/dag/{quote(dag_id, safe='')}",
         with_query=lambda **query: f"?{urlencode({name: value for name, value in query.items() if value})}",

@@ -7,7 +7,7 @@ import logging
 
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.gallery.roots import is_bare, is_below
-from airflow_provider_seedream.generations import Generation, LandedGeneration
+from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.images import inspect_image
 from airflow_provider_seedream.landing import RESULT_TYPES
 from airflow_provider_seedream.ledger import Record
@@ -23,14 +23,14 @@ class CannotShowError(Exception):
     """Why something cannot be shown, as a sentence."""
 
 
-def read_manifest(landed: LandedGeneration, roots: tuple[str, ...]) -> Manifest:
+def read_manifest(uri: str, roots: tuple[str, ...], *, seedream_task_id: str | None = None) -> Manifest:
     """:raises CannotShowError: when it may not be read, cannot be read, or is not what it should be."""
     try:
-        manifest = Manifest.from_json(_read_below(landed.manifest, roots))
+        manifest = Manifest.from_json(_read_below(uri, roots))
     except ValueError:
         raise CannotShowError("Its manifest is not one of ours.") from None
-    its_file = landed.manifest.endswith(f"/{manifest_file(str(manifest.name))}")
-    if not _is_sound(manifest) or not its_file or manifest.seedream_task_id != landed.seedream_task_id:
+    is_its = seedream_task_id in (None, manifest.seedream_task_id) and uri.endswith(f"/{manifest_file(str(manifest.name))}")
+    if not _is_sound(manifest) or not is_its:
         raise CannotShowError("Its manifest is not that of this generation.")
     return manifest
 
@@ -46,6 +46,12 @@ def read_record(submitted: Generation, roots: tuple[str, ...]) -> Record:
     return record
 
 
+def read_piece(uri: str, roots: tuple[str, ...], *, start: int, max_bytes: int) -> bytes:
+    """A piece of a file below the roots. :raises CannotShowError: when it may not be read or cannot be."""
+    folder, file = _below(uri, roots)
+    return _asked(folder, file, start=start, max_bytes=max_bytes)
+
+
 def read_image(folder: str, file: str) -> tuple[bytes, str]:
     """An image's bytes and its media type, by its bytes."""
     data = _read(folder, file, MAX_IMAGE_BYTES)
@@ -56,17 +62,29 @@ def read_image(folder: str, file: str) -> tuple[bytes, str]:
 
 
 def _read_below(uri: object, roots: tuple[str, ...]) -> bytes:
+    return _read(*_below(uri, roots), MAX_JSON_BYTES)
+
+
+def _below(uri: object, roots: tuple[str, ...]) -> tuple[str, str]:
+    """The folder and the file of a URI that may be read."""
     if not roots:
         raise CannotShowError("Showing images is switched off here.")
     if not isinstance(uri, str) or not is_below(uri, roots):
         raise CannotShowError("Its folder is none of those that the gallery may read.")
     folder, _, file = uri.rpartition("/")
-    return _read(folder, file, MAX_JSON_BYTES)
+    return folder, file
 
 
 def _read(folder: str, file: str, max_bytes: int) -> bytes:
+    data = _asked(folder, file, start=None, max_bytes=max_bytes + 1)
+    if len(data) > max_bytes:
+        raise CannotShowError("The file is too large to be shown.")
+    return data
+
+
+def _asked(folder: str, file: str, *, start: int | None, max_bytes: int) -> bytes:
     try:
-        data = Folder(folder).read(file, max_bytes=max_bytes + 1)
+        data = Folder(folder).read(file, start=start, max_bytes=max_bytes)
     except SeedreamInputError:
         raise CannotShowError("Its folder is no storage folder.") from None
     except Exception as error:  # whatever a store raises
@@ -74,8 +92,6 @@ def _read(folder: str, file: str, max_bytes: int) -> bytes:
         raise CannotShowError("The storage does not answer, or refuses the web server.") from None
     if data is None:
         raise CannotShowError("The file is not in the storage any more.")
-    if len(data) > max_bytes:
-        raise CannotShowError("The file is too large to be shown.")
     return data
 
 

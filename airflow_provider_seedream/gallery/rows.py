@@ -11,13 +11,14 @@ from typing import Any, Self
 
 from airflow.models.xcom import XCOM_RETURN_KEY, XComModel
 from airflow.utils.session import create_session
-from sqlalchemy import Select, and_, func, select, tuple_
+from sqlalchemy import Select, and_, select, tuple_
 from sqlalchemy.orm import aliased
 
 from airflow_provider_seedream.links import SeedreamImagesLink
 from airflow_provider_seedream.places import Place
 
 _LINK_KEY = SeedreamImagesLink().xcom_key
+_TABLE_KEY = "results"  # what a batch pushes before it fails
 _OF_TASK = ("dag_run_id", "task_id", "map_index")
 _COLUMNS = ("dag_run_id", "dag_id", "run_id", "task_id", "map_index", "timestamp")
 
@@ -71,9 +72,11 @@ def dag_ids() -> set[str]:
 def page(wanted: Filter, *, limit: int, older_than: Cursor | None = None, newer_than: Cursor | None = None) -> list[Row]:
     """The next rows from a point: newest first, or oldest first after ``newer_than``. A task without a result has a None value."""
     tasks = _tasks(wanted, older_than, newer_than).limit(limit).subquery()
-    result = aliased(XComModel)
-    joined = and_(*(getattr(result, name) == tasks.c[name] for name in _OF_TASK))
-    query = select(tasks, result.value).outerjoin(result, and_(joined, result.key == XCOM_RETURN_KEY))
+    result, table = aliased(XComModel), aliased(XComModel)
+    query = select(tasks, result.value, table.value.label("table"))
+    for one, key in ((result, XCOM_RETURN_KEY), (table, _TABLE_KEY)):
+        joined = [getattr(one, name) == tasks.c[name] for name in _OF_TASK]
+        query = query.outerjoin(one, and_(*joined, one.key == key))
     with create_session(scoped=False) as session:
         found = [_row(row) for row in session.execute(query)]
     return sorted(found, key=lambda row: _order(row.cursor), reverse=newer_than is None)
@@ -81,14 +84,15 @@ def page(wanted: Filter, *, limit: int, older_than: Cursor | None = None, newer_
 
 def find(place: Place) -> Row | None:
     """The result of one task instance, if it has one."""
-    link = aliased(XComModel)
-    joined = and_(*(getattr(link, name) == getattr(XComModel, name) for name in _OF_TASK), link.key == _LINK_KEY)
-    at = func.coalesce(link.timestamp, XComModel.timestamp).label("timestamp")  # its point in the listing, where it is in it
-    query = select(*_columns()[:-1], at, XComModel.value).outerjoin(link, joined).where(XComModel.key == XCOM_RETURN_KEY)
     named = [getattr(XComModel, name) == getattr(place, name) for name in ("dag_id", "run_id", "task_id", "map_index")]
+    query = select(*_columns(), XComModel.key, XComModel.value).where(*named)
     with create_session(scoped=False) as session:
-        row = session.execute(query.where(*named)).first()
-        return _row(row) if row else None
+        xcoms = {row.key: row for row in session.execute(query.where(XComModel.key.in_([XCOM_RETURN_KEY, _TABLE_KEY, _LINK_KEY])))}
+    result, table = xcoms.get(XCOM_RETURN_KEY), xcoms.get(_TABLE_KEY)
+    if result is None and table is None:
+        return None
+    listed = xcoms.get(_LINK_KEY) or result or table  # its point in the listing, where it is in it
+    return Row(place=place, cursor=_cursor(listed), value=_value(result, table and table.value))
 
 
 def landed_ids(dag_run_ids: Collection[int], seedream_task_ids: Collection[str]) -> set[str]:
@@ -129,6 +133,16 @@ def _order(cursor: Cursor) -> tuple[datetime, int, str, int]:
 def _row(row: Any) -> Row:
     return Row(
         place=Place(dag_id=row.dag_id, run_id=row.run_id, task_id=row.task_id, map_index=row.map_index),
-        cursor=Cursor(at=row.timestamp, dag_run_id=row.dag_run_id, task_id=row.task_id, map_index=row.map_index),
-        value=XComModel.deserialize_value(row),
+        cursor=_cursor(row),
+        value=_value(row, row.table),
     )
+
+
+def _cursor(row: Any) -> Cursor:
+    return Cursor(at=row.timestamp, dag_run_id=row.dag_run_id, task_id=row.task_id, map_index=row.map_index)
+
+
+def _value(result: Any, table: Any) -> Any:
+    """What a task returned; a batch that failed has returned nothing, and has pushed the URI of its table."""
+    value = XComModel.deserialize_value(result) if result else None
+    return {"results": table} if value is None and table else value

@@ -155,11 +155,13 @@ class Database:
     file: Path
     _written: int = 0
 
-    def returned(self, place: Place, value: Any, *, at: datetime | None = None, linked: bool = True) -> None:
+    def returned(
+        self, place: Place, value: Any, *, at: datetime | None = None, linked: bool = True, key: str = "return_value"
+    ) -> None:
         """A task of ours that returned this; each a second newer than the one before."""
         self._written += 1
         moment = at or NOON + timedelta(seconds=self._written)
-        self._put(place, "return_value", value, moment)
+        self._put(place, key, value, moment)
         if linked:
             self._put(place, LINK_KEY, place.address("task"), moment)
 

@@ -1,0 +1,155 @@
+"""A batch is one card with its counts and first images, and pages of rows, whatever its length; and no way around the guards."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_seedream.places import Place
+from tests.gallery.conftest import WATCHES, Visitor
+from tests.gallery.stage import Database, land
+
+BATCH = Place(dag_id="watches", run_id="manual__1", task_id="batch")
+SHOES = Place(dag_id="shoes", run_id="manual__1", task_id="batch")
+
+
+def run_batch(folder: Path, place: Place, *, rows: int = 60) -> dict[str, Any]:
+    """What a batch leaves: every fifth row failed."""
+    lines = []
+    for row in range(1, rows + 1):
+        name = f"row{row}"
+        line = {"row": row, "status": "failed", "name": name, "images": [], "manifest": None, "prompt": f"secret words {row}"}
+        if row % 5:
+            landed = land(folder, place, name=name, prompt=f"watch {row}", images=1, size=(8, 8))
+            line |= {"status": "landed", "images": [image["uri"] for image in landed["images"]], "manifest": landed["manifest"]}
+        lines.append(json.dumps(line))
+    folder.mkdir(exist_ok=True)
+    (folder / "results.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    failed = rows // 5
+    count = {"landed": rows - failed, "failed": failed, "moderated": 0}
+    return {
+        "schema_version": 1,
+        "results": f"{folder.as_uri()}/results.jsonl",
+        "rows": rows,
+        "count": count,
+        "credits": 10,
+        "images": rows - failed,
+    }
+
+
+@pytest.fixture
+def batch(visitor: Visitor, database: Database, roots: Path) -> dict[str, Any]:
+    summary = run_batch(roots / "night", BATCH)
+    database.returned(BATCH, summary)
+    return summary
+
+
+def shown(page: str) -> list[int]:
+    return [int(number) for number in re.findall(r'title="watch (\d+)"', page)]
+
+
+class TestABatch:
+    def test_it_is_one_card_with_its_counts_and_its_first_images(self, batch: dict[str, Any], visitor: Visitor) -> None:
+        page = visitor("viewer").get("/seedream/").text
+        words = " ".join(re.sub("<[^>]+>", " ", page).split())
+        assert page.count('<article class="card') == 1
+        assert "Batch of 60 requests" in words
+        assert "48 landed 12 failed" in words
+        assert "moderated" not in words
+        assert page.count("<img") == 4
+
+    def test_its_rows_are_turned_page_by_page(self, batch: dict[str, Any], visitor: Visitor) -> None:
+        path, found, failed = f"/{BATCH.address('task')}", [], 0
+        for _ in range(3):
+            page = visitor("viewer").get(path).text
+            found += shown(page)
+            failed += len(re.findall(r"Row \d+: failed", page))
+            path = "/" + (re.findall(r'rel="next" href="/([^"]+)"', page) or [""])[0]
+        assert path == "/"
+        assert (found, failed) == ([row for row in range(1, 61) if row % 5], 12)
+
+    def test_each_image_has_its_page_its_thumbnail_and_its_file(self, batch: dict[str, Any], visitor: Visitor, roots: Path) -> None:
+        assert "watch 7" in visitor("viewer").get(f"/{BATCH.address('image', 1, 'row7')}").text
+        answer = visitor("viewer").get(f"/{BATCH.address('file', 1, 'row7')}")
+        assert answer.content == (roots / "night" / "row7_1.png").read_bytes()
+        assert visitor("viewer").get(f"/{BATCH.address('thumb', 1, 'row7')}").status_code == 200
+
+    def test_one_that_failed_is_shown_by_the_table_it_has_pushed(self, visitor: Visitor, database: Database, roots: Path) -> None:
+        summary = run_batch(roots / "night", BATCH)
+        database.returned(BATCH, summary["results"], key="results")
+        assert visitor("viewer").get("/seedream/").text.count("<img") == 4
+        assert shown(visitor("viewer").get(f"/{BATCH.address('task')}").text)
+
+    def test_a_table_that_is_gone_is_said(self, batch: dict[str, Any], visitor: Visitor, roots: Path) -> None:
+        (roots / "night" / "results.jsonl").unlink()
+        for path in ("seedream/", BATCH.address("task")):
+            assert "not in the storage any more" in visitor("viewer").get(f"/{path}").text
+
+    @pytest.mark.parametrize("start", ["-1", "x", "99999999999999999999"])
+    def test_a_strange_start_is_no_page(self, start: str, batch: dict[str, Any], visitor: Visitor) -> None:
+        assert visitor("viewer").get(f"/{BATCH.address('task')}?start={start}").status_code == 404
+
+    def test_a_start_within_a_line_loses_that_line_alone(self, batch: dict[str, Any], visitor: Visitor) -> None:
+        assert shown(visitor("viewer").get(f"/{BATCH.address('task')}?start=3").text)[0] == 2
+
+
+class TestConfusedDeputies:
+    def test_another_dags_table_shows_neither_images_nor_words(self, visitor: Visitor, database: Database, roots: Path) -> None:
+        database.returned(BATCH, run_batch(roots / "secret", SHOES))
+        browser = visitor("only-watches")
+        for path in ("seedream/", BATCH.address("task"), BATCH.address("image", 1, "row1")):
+            text = browser.get(f"/{path}").text
+            assert ("<img" in text, "watch 1" in text, "secret words" in text) == (False, False, False), path
+        for page in ("thumb", "file"):
+            assert browser.get(f"/{BATCH.address(page, 1, 'row1')}").status_code == 404  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize(
+        "name", ["", "../private/hero", "/etc/hostname", "..", "night/row1", "row1%2F..%2Frow2", "row5", "nothing"]
+    )
+    def test_a_name_that_is_no_row_of_it_gets_nothing(
+        self, name: str, batch: dict[str, Any], visitor: Visitor, roots: Path
+    ) -> None:
+        land(roots.parent / "private", BATCH)
+        for page in ("thumb", "file"):
+            answer = visitor("admin").get(f"/{BATCH.address(page, 1)}", params={"name": name})  # type: ignore[arg-type]
+            assert answer.status_code == 404
+
+    def test_a_name_does_not_lead_to_images_of_another_task_in_the_folder(
+        self, batch: dict[str, Any], visitor: Visitor, roots: Path
+    ) -> None:
+        land(roots / "night", SHOES, name="other")
+        assert visitor("admin").get(f"/{BATCH.address('file', 1, 'other')}").status_code == 404
+
+    def test_a_name_means_nothing_where_there_is_no_batch(self, visitor: Visitor, landed: dict[str, Any], roots: Path) -> None:
+        land(roots / "watches", WATCHES, name="other", images=3)
+        assert visitor("admin").get(f"/{WATCHES.address('file', 3, 'other')}").status_code == 404
+
+    @pytest.mark.parametrize("uri", ["{outside}/results.jsonl", "{root}/../private/results.jsonl", "/etc/passwd", "results.jsonl"])
+    def test_a_table_outside_the_roots_is_not_read(self, uri: str, visitor: Visitor, database: Database, roots: Path) -> None:
+        summary = run_batch(roots.parent / "private", BATCH)
+        words = {"outside": (roots.parent / "private").as_uri(), "root": roots.as_uri()}
+        database.returned(BATCH, {**summary, "results": uri.format(**words)})
+        assert "none of those that the gallery may read" in visitor("admin").get(f"/{BATCH.address('task')}").text
+
+    @pytest.mark.parametrize(
+        "lines",
+        [
+            "",
+            "\n\n",
+            "no json\n",
+            "[]\n7\nnull\n",
+            '{"row": 1}\n',
+            '{"row": "<b>", "status": "<script>"}\n',
+            "x" * 200_000,
+            "x\n" * 200_000,
+        ],
+    )
+    def test_a_table_that_is_none_breaks_nothing(self, lines: str, batch: dict[str, Any], visitor: Visitor, roots: Path) -> None:
+        (roots / "night" / "results.jsonl").write_text(lines)
+        for path in ("seedream/", BATCH.address("task")):
+            answer = visitor("admin").get(f"/{path}")
+            assert (answer.status_code, "<script>" in answer.text.replace("<script src", "")) == (200, False)
