@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 import aiohttp
 
-from airflow_provider_seedream import contract, times
+from airflow_provider_seedream import contract, metrics, times
 from airflow_provider_seedream.exceptions import SeedreamConnectionError, SeedreamError
 from airflow_provider_seedream.generations import GenerationStatus, Wallet
 from airflow_provider_seedream.hooks.answers import error_from_answer, failed_look, read_json
@@ -73,6 +73,7 @@ class StatusClient:
 
     async def look(self, seedream_task_id: str) -> GenerationStatus | FailedLook:
         """One status call, never repeated and never raising."""
+        metrics.polled()
         try:
             return GenerationStatus.from_wire(await self._get_json(self.settings.status_url(seedream_task_id)))
         except SeedreamError as error:
@@ -92,6 +93,7 @@ class StatusClient:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise SeedreamConnectionError(f"The API gave no answer ({type(error).__name__}).") from None
         if not 200 <= answer.status < 300:
+            metrics.answered(answer.status)
             key, now = self.settings.key, times.now_epoch()
             raise error_from_answer(answer.status, answer.headers, body, key=key, now_epoch=now)
         return read_json(body, key=self.settings.key)

@@ -10,7 +10,7 @@ import requests
 from airflow.providers.common.compat.sdk import BaseHook
 from requests.auth import AuthBase
 
-from airflow_provider_seedream import contract, times
+from airflow_provider_seedream import contract, metrics, times
 from airflow_provider_seedream.exceptions import (
     SeedreamAmbiguousSubmissionError,
     SeedreamBadRequestError,
@@ -117,6 +117,7 @@ class SeedreamHook(BaseHook):
         :raises SeedreamAPIError: the API refused. :raises SeedreamConnectionError: no answer.
         :raises SeedreamResponseError: an answer that is no status.
         """
+        metrics.polled()
         body = self._get_json(self.settings.status_url(seedream_task_id), max_attempts or self.max_attempts)
         return GenerationStatus.from_wire(body)
 
@@ -234,4 +235,5 @@ class SeedreamHook(BaseHook):
         return read_json(answer.content, key=self.settings.key)
 
     def _error(self, status_code: int, headers: Any, content: bytes) -> SeedreamError:
+        metrics.answered(status_code)
         return error_from_answer(status_code, headers, content, key=self.settings.key, now_epoch=times.now_epoch())

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import tenacity
 
-from airflow_provider_seedream import times
+from airflow_provider_seedream import metrics, times
 from airflow_provider_seedream.budgets import Budget
 from airflow_provider_seedream.exceptions import (
     SeedreamAmbiguousSubmissionError,
@@ -173,8 +173,10 @@ class Submitter:
     def _post(self, request: Request, record: Record) -> Generation:
         self.posts += 1
         try:
-            accepted = self._hook.submit(request.submission)
+            with metrics.span("seedream.submit", kind=request.submission.kind, credits=record.credits):
+                accepted = self._hook.submit(request.submission)
         except SeedreamAmbiguousSubmissionError as error:
+            metrics.lost_sight(record.credits, record.made_by)
             self._keep(replace(record, outcome="unknown", detail=error.message, updated_at=_now()))
             raise self._unknown_error(error.message, record) from None
         except SeedreamError:
@@ -188,6 +190,7 @@ class Submitter:
             updated_at=_now(),
         )
         _log.info("Submitted seedream task %s for %d credits.", submitted.seedream_task_id, submitted.credits)
+        metrics.submitted(record.credits, record.made_by)
         self._keep(submitted)
         return self._ledger.generation(submitted)
 

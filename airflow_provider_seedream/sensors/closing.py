@@ -10,7 +10,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from airflow_provider_seedream import times
+from airflow_provider_seedream import metrics, times
 from airflow_provider_seedream.exceptions import (
     SeedreamError,
     SeedreamLandingError,
@@ -77,8 +77,9 @@ def land_generation(
             landed_at=times.to_iso(times.now_epoch()),
         )
 
+    timed = metrics.landing(generation.seedream_task_id, created_at=generation.created_at, by=landed_by)
     try:
-        with hook.downloads(max_bytes=max_image_bytes) as downloads:
+        with timed, hook.downloads(max_bytes=max_image_bytes) as downloads:
             fresh = [status] if status else []
             ask = partial(hook.get_generation, generation.seedream_task_id)
             origin = Origin(status=lambda: fresh.pop() if fresh else ask(), fetch=downloads.fetch)
@@ -109,6 +110,9 @@ def _note_landed(generation: Generation, manifest: Manifest) -> None:
 def note_outcome(generation: Generation, outcome: Outcome, *, refunded: bool = False, detail: str | None = None) -> None:
     """Write how a generation ended into its record, best effort."""
     record = _record(generation)
+    if record is None or record.outcome != outcome:
+        returned = generation.credits if refunded else None
+        metrics.ended(outcome, credits_refunded=returned or 0, by=record.made_by if record else {})
     if record is None or record.outcome == outcome:
         return
     now = times.to_iso(times.now_epoch())
