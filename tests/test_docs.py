@@ -24,6 +24,7 @@ from airflow_provider_seedream.generations import Generation, LandedGeneration, 
 from airflow_provider_seedream.ledger import Outcome as LedgerOutcome
 from airflow_provider_seedream.ledger import Record
 from airflow_provider_seedream.manifest import Manifest, ManifestImage
+from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from airflow_provider_seedream.operators.seedream import SeedreamEditOperator, SeedreamGenerateOperator
 from airflow_provider_seedream.provider_info import get_provider_info
 from airflow_provider_seedream.sensors.seedream import SeedreamCreditsSensor, SeedreamGenerationSensor
@@ -33,7 +34,7 @@ CHECKOUT = Path(__file__).parents[1]
 DOCS = CHECKOUT / "docs"
 PAGES = [*sorted(DOCS.glob("*.md")), CHECKOUT / "README.md"]
 FRAGMENTS = {"testing-your-dags.md"}  # snippets for a test module of the reader's: compiled, not run
-FIRST_GUARANTEES = [*range(1, 17), 18, 19, 20]  # 17 belongs to a feature that does not exist yet
+GUARANTEES = range(1, 21)
 ERRORS = {
     name: cls
     for name, cls in vars(exceptions).items()
@@ -125,6 +126,12 @@ class TestDags:
         assert len(landed) * 10 == emulator.books.credits_charged == 20
         assert emulator.books.violations == ()
 
+    def test_the_batch_lands_what_it_promises(self, emulator: Emulator, tmp_path: Path) -> None:
+        code = snippets(DOCS / "batch.md", "python")[0].replace("s3://aws_default@my-bucket", tmp_path.as_uri())
+        [task] = dag_of(code.replace("deferrable=True", "poke_interval=0.1")).tasks
+        outcome = Runner().run(task)
+        assert (outcome.state, outcome.value["count"]["landed"], emulator.books.credits_charged) == ("success", 2, 20)
+
 
 class TestAdvice:
     """What "Manifest and ledger" tells people to do does what it says."""
@@ -186,10 +193,10 @@ def dag_of(code: str) -> DAG:
 class TestReliability:
     def test_the_table_of_guarantees_is_complete(self) -> None:
         table = rows(section("reliability-and-cost.md", "The guarantees"))
-        assert [row[0] for row in table] == [f"G{number}" for number in FIRST_GUARANTEES]
+        assert [row[0] for row in table] == [f"G{number}" for number in GUARANTEES]
         assert all(len(row) == 4 for row in table)
 
-    @pytest.mark.parametrize("number", FIRST_GUARANTEES)
+    @pytest.mark.parametrize("number", GUARANTEES)
     def test_each_guarantee_has_a_test_that_names_it(self, number: int) -> None:
         word = re.compile(rf"\bG{number}\b")
         tests = [file for folder in ("guarantees", "scheduler") for file in (CHECKOUT / "tests" / folder).glob("test_*.py")]
@@ -271,6 +278,9 @@ class TestParameters:
     def test_the_edit_operator_has_one_more(self) -> None:
         assert rows(section("operators.md", "Parameters"))[-1][0] == "`images`"
         assert set(parameters(SeedreamEditOperator)) == {"images"}
+
+    def test_every_parameter_of_the_batch_operator_is_explained_with_its_default(self) -> None:
+        self.check(SeedreamBatchOperator, rows(section("batch.md", "Parameters")))
 
     def test_every_parameter_of_the_sensor_is_explained_with_its_default(self) -> None:
         self.check(SeedreamGenerationSensor, rows(section("sensor.md", "Parameters")))

@@ -18,6 +18,7 @@ from airflow.sdk.definitions.dag import DAG
 
 from airflow_provider_seedream.emulator import Books, Emulator, Settings
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
+from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from airflow_provider_seedream.operators.seedream import SeedreamEditOperator, SeedreamGenerateOperator
 from airflow_provider_seedream.sensors.seedream import SeedreamCreditsSensor, SeedreamGenerationSensor
 from airflow_provider_seedream.submissions import build_submission
@@ -25,7 +26,13 @@ from tests.airflow.runner import Outcome, Runner
 
 EXAMPLES = Path(__file__).parents[1] / "example_dags"
 FILES = sorted(EXAMPLES.glob("*.py"))
-WAITING = (SeedreamGenerateOperator, SeedreamEditOperator, SeedreamGenerationSensor, SeedreamCreditsSensor)
+WAITING = (
+    SeedreamGenerateOperator,
+    SeedreamEditOperator,
+    SeedreamBatchOperator,
+    SeedreamGenerationSensor,
+    SeedreamCreditsSensor,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +158,19 @@ class TestCampaign:
         landed = {generation["seedream_task_id"] for generation in value(outcomes, "land")}
         assert landed == {post.seedream_task_id for post in world.books.submissions}
         assert len(world.names("*_1.png")) == 3
+
+
+class TestBatch:
+    def test_each_row_is_paid_once_and_what_did_not_land_is_listed(self, world: World) -> None:
+        dag, runner = load("example_seedream_batch"), Runner()
+        campaign = dag.get_task("campaign")
+        assert isinstance(campaign, SeedreamBatchOperator)
+        campaign.poke_interval = 0.05  # the example waits for real jobs
+        outcome, listed = runner.run(campaign), runner.run(dag.get_task("list_unlanded"))
+        assert (outcome.state, outcome.value["count"]["landed"], listed.value) == ("success", 3, [])
+        assert (world.books.posts, world.books.credits_charged, world.books.violations) == (3, 40, ())
+        assert "a canvas rucksack on a plain table, morning light" in {post.prompt for post in world.books.submissions}
+        assert len(world.names("campaign-*.jsonl")) == 1
 
 
 class TestChained:

@@ -21,6 +21,7 @@ from airflow_provider_seedream.exceptions import (
 from airflow_provider_seedream.generations import Accepted, Generation, GenerationStatus, LandedGeneration, Wallet
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.manifest import Manifest
+from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from airflow_provider_seedream.operators.seedream import SeedreamEditOperator, SeedreamGenerateOperator
 from airflow_provider_seedream.provider_info import get_provider_info
 from airflow_provider_seedream.retry_policy import SeedreamRetryPolicy
@@ -60,6 +61,22 @@ def operators() -> None:
     SeedreamCreditsSensor(task_id="top_up", min_credits="{{ params.price }}", poke_interval=timedelta(minutes=5), deferrable=True)
     SeedreamGenerateOperator(task_id="budget", prompt="a fox", max_credits=100, max_credits_per_run="{{ params.budget }}")
     SeedreamEditOperator(task_id="chained", prompt="make it blue", images=land.output)
+    SeedreamBatchOperator(
+        task_id="batch",
+        requests=[{"prompt": "a fox", "sku": 7}],
+        template="{{ prompt }}, {{ ds }}",
+        results="night",
+        parquet=True,
+        max_in_flight=300,
+        max_credits="{{ params.budget }}",
+        on_error="continue",
+        reuse="content",
+        dry_run=True,
+        deferrable=True,
+        poke_interval=timedelta(seconds=10),
+        timeout=timedelta(minutes=30),
+    )
+    SeedreamBatchOperator.partial(task_id="shards").expand(requests=["s3://bucket/a.csv", "s3://bucket/b.parquet"])
     SeedreamGenerateOperator.partial(task_id="mapped").expand(prompt=["a", "b"])
 
 
