@@ -29,6 +29,8 @@ from airflow_provider_seedream.operators.seedream import SeedreamEditOperator, S
 from airflow_provider_seedream.provider_info import get_provider_info
 from airflow_provider_seedream.sensors.seedream import SeedreamCreditsSensor, SeedreamGenerationSensor
 from tests.airflow.runner import Outcome, Runner
+from tools import compatibility
+from tools.matrix import CORNERS, Corner
 
 CHECKOUT = Path(__file__).parents[1]
 DOCS = CHECKOUT / "docs"
@@ -300,6 +302,20 @@ class TestParameters:
         [connection] = get_provider_info()["connection-types"]
         listed = re.findall(r"^\| extra `(\w+)`", (DOCS / "connection.md").read_text(), re.MULTILINE)
         assert listed == list(connection["conn-fields"])
+
+
+class TestCompatibility:
+    def test_the_table_of_what_was_run_is_made_of_what_was_run(self) -> None:
+        assert compatibility.table_of_the_page() == compatibility.table(compatibility.kept())
+
+    def test_every_python_of_the_package_is_a_corner_that_is_run_where_there_is_one(self) -> None:
+        classifiers = (CHECKOUT / "pyproject.toml").read_text()
+        declared = re.findall(r'"Programming Language :: Python :: (\d\.\d+)"', classifiers)
+        assert sorted({corner.python for corner in CORNERS}) == declared
+
+    @pytest.mark.parametrize("corner", CORNERS, ids=lambda corner: corner.name)
+    def test_each_corner_pins_the_airflow_it_speaks_of(self, corner: Corner) -> None:
+        assert re.search(rf"^apache-airflow=={corner.airflow}\.\d+$", (CHECKOUT / corner.constraints).read_text(), re.MULTILINE)
 
 
 class TestChangelog:

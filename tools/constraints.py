@@ -7,19 +7,16 @@ import sys
 from pathlib import Path
 
 _NEWEST = "3.3.2"
-_OLDEST = "3.1.8"  # the last release of 3.1
-_DAYS_AFTER_OLDEST = "2026-03-14"  # three days after its release: stands in for Airflow's own constraints file
+# The last releases of the older lines, and a date within days of each: stands in for Airflow's own constraints files.
+_OLDER = (("3.1.8", "2026-03-14"), ("3.2.2", "2026-06-02"))
 _NEEDS = ["--all-extras", "--group", "test", "--group", "check", "--group", "docs"]
 
 
 def main() -> None:
     _resolve("constraints.txt", _NEWEST, ["--group", "browser"], "and everything the demo, the tests, the checks and the docs need")
-    _resolve(
-        "constraints-airflow-3.1.txt",
-        _OLDEST,
-        ["--exclude-newer", _DAYS_AFTER_OLDEST],
-        "with what there was three days after its release",
-    )
+    for airflow, date in _OLDER:
+        target = f"constraints-airflow-{airflow.rpartition('.')[0]}.txt"
+        _resolve(target, airflow, ["--exclude-newer", date], "with what there was days after its release")
 
 
 def _resolve(target: str, airflow: str, options: list[str], words: str) -> None:

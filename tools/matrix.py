@@ -1,0 +1,147 @@
+"""Runs the corners of what is supported, each Airflow and Python in an environment of its own, and writes down what passed.
+
+`python -m tools.matrix [--ran VENV] [AIRFLOW-PYTHON ...]`, as in `3.3-3.13`; without a name, all of them. A corner without its
+interpreter on this machine is named and left out, which is no failure; what was found for it before is kept, with its date.
+"""
+
+# ruff: noqa: T201, S603 - it speaks to the person who ran it; the commands are our own words
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+from tools import compatibility
+from tools.compatibility import Result
+
+CHECKOUT = Path(__file__).parents[1]
+_PARTS = ("tests/unit", "tests/faces", "tests/test_example_dags.py", "tests/test_docs.py", "tests/airflow/test_runner.py")
+_ASK = """
+import platform
+from importlib.metadata import version
+print(version("apache-airflow"), platform.python_version())
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Corner:
+    """One Airflow on one Python; `everyday` runs all everyday tests, else units, DAGs and the documentation's snippets."""
+
+    airflow: str
+    python: str
+    constraints: str = "constraints.txt"
+    everyday: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.airflow}-{self.python}"
+
+    @property
+    def venv(self) -> Path:
+        return Path(".venvs") / (f"airflow-{self.airflow}" + ("" if self.python == "3.11" else f"-python-{self.python}"))
+
+    def run(self, interpreter: str) -> Result | None:
+        """None if not even the environment could be made; why has been printed then."""
+        install = [
+            "make",
+            "-s",
+            f"{self.venv}/.test",
+            f"VENV={self.venv}",
+            f"CONSTRAINTS={self.constraints}",
+            f"PYTHON={interpreter}",
+        ]
+        if subprocess.run(install, cwd=CHECKOUT, check=False).returncode:
+            return None
+        report = CHECKOUT / self.venv / "report.xml"
+        report.unlink(missing_ok=True)
+        options = ["-q", "-n", "2", "--dist", "worksteal", f"--junit-xml={report}"]
+        parts = () if self.everyday else _PARTS
+        subprocess.run([f"{self.venv}/bin/python", "-m", "pytest", *options, *parts], cwd=CHECKOUT, check=False)
+        return read(CHECKOUT / self.venv, everyday=self.everyday) if report.exists() else None
+
+
+CORNERS = (
+    Corner(airflow="3.1", python="3.11", constraints="constraints-airflow-3.1.txt", everyday=True),
+    Corner(airflow="3.2", python="3.11", constraints="constraints-airflow-3.2.txt"),
+    Corner(airflow="3.3", python="3.11", everyday=True),
+    Corner(airflow="3.3", python="3.12"),
+    Corner(airflow="3.3", python="3.13"),
+    Corner(airflow="3.3", python="3.14"),
+)
+
+
+def read(venv: Path, *, everyday: bool) -> Result:
+    """What pytest left in `report.xml`, with the versions that the environment has."""
+    airflow, python = subprocess.check_output([venv / "bin" / "python", "-c", _ASK], text=True).split()
+    suites = list(ET.parse(venv / "report.xml").getroot())  # noqa: S314 - pytest wrote it
+    total, skipped, failures, errors = (
+        sum(int(suite.get(key, "0")) for suite in suites) for key in ("tests", "skipped", "failures", "errors")
+    )
+    failed = failures + errors
+    return Result(
+        airflow=airflow,
+        python=python,
+        tests="everyday" if everyday else "units, DAGs, docs",
+        passed=total - skipped - failed,
+        skipped=skipped,
+        failed=failed,
+        on=datetime.now(UTC).date().isoformat(),
+    )
+
+
+def interpreter(python: str) -> str | None:
+    """A Python of this minor version: from PATH, or one that pyenv keeps."""
+    return next((found for found in _candidates(python) if _answers(found, python)), None)
+
+
+def _candidates(python: str) -> Iterator[str]:
+    if found := shutil.which(f"python{python}"):
+        yield found
+    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    yield from (str(path) for path in sorted(root.glob(f"versions/{python}.*/bin/python"), reverse=True))
+
+
+def _answers(command: str, python: str) -> bool:
+    """pyenv's shims are on PATH for versions that are not switched on; asking is the only way to know."""
+    asked = subprocess.run(
+        [command, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], capture_output=True, text=True, check=False
+    )
+    return asked.stdout.strip() == python
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--ran", metavar="VENV", type=Path, help="the everyday tests have run there; read their report.xml")
+    parser.add_argument("corners", nargs="*", metavar="AIRFLOW-PYTHON")
+    arguments = parser.parse_args()
+    results = [read(arguments.ran, everyday=True)] if arguments.ran else []
+    known = {result.name for result in results}
+    unable = []
+    for corner in CORNERS:
+        if corner.name in known or (arguments.corners and corner.name not in arguments.corners):
+            continue
+        found = interpreter(corner.python)
+        print(f"--- Airflow {corner.airflow}, Python {corner.python}: {found or 'not run, no such interpreter here'}", flush=True)
+        if found is not None and (result := corner.run(found)) is not None:
+            results.append(result)
+        elif found is not None:
+            unable.append(corner.name)
+    compatibility.keep(results)
+    print(
+        *(f"{one.airflow} on {one.python}: {one.summary}" for one in results),
+        *(f"{name}: no tests ran" for name in unable),
+        sep="\n",
+    )
+    return 1 if unable or any(one.failed for one in results) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
