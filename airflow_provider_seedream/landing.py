@@ -45,16 +45,19 @@ def land(
     generation: Generation,
     origin: Origin,
     build: Callable[[tuple[ManifestImage, ...]], Manifest],
+    *,
+    mark: Callable[[bytes], bytes] | None = None,
 ) -> Manifest:
     """Land every image that has a link, then the manifest.
 
     :param build: makes the manifest from the landed images.
+    :param mark: what is done to the bytes of a verified image before it is stored; nothing by default.
     :raises SeedreamLandingError: what was published stays; a retry completes it.
     """
     links = [(number, links) for number, links in enumerate(origin.status().results, 1) if links.image]
     if not links:
         raise SeedreamLandingError("The generation has no image to land.", seedream_task_id=generation.seedream_task_id)
-    work = _ImageWork(folder, generation, origin)
+    work = _ImageWork(folder, generation, origin, mark or _as_downloaded)
     with ThreadPoolExecutor(max_workers=PARALLEL_IMAGES, thread_name_prefix="seedream-landing") as pool:
         futures = [pool.submit(work.land_image, number, found) for number, found in links]
     images = tuple(future.result() for future in futures)
@@ -64,10 +67,11 @@ def land(
 class _ImageWork:
     """Lands single images of one generation."""
 
-    def __init__(self, folder: Folder, generation: Generation, origin: Origin) -> None:
+    def __init__(self, folder: Folder, generation: Generation, origin: Origin, mark: Callable[[bytes], bytes]) -> None:
         self._folder = folder
         self._generation = generation
         self._origin = origin
+        self._mark = mark
 
     def land_image(self, number: int, links: ResultLinks) -> ManifestImage:
         try:
@@ -79,9 +83,11 @@ class _ImageWork:
             raise self._error(f"Image {number} could not be stored ({type(error).__name__}: {error}).") from error
 
     def _land_image(self, number: int, links: ResultLinks) -> ManifestImage:
-        data = self._fetch_image(number, links)
-        facts = self._verified(number, data)
-        digest = hashlib.sha256(data).hexdigest()
+        downloaded = self._fetch_image(number, links)
+        facts = self._verified(number, downloaded)
+        data = self._mark(downloaded)
+        downloaded_digest = hashlib.sha256(downloaded).hexdigest()
+        digest = downloaded_digest if data is downloaded else hashlib.sha256(data).hexdigest()
         file = f"{self._generation.name}_{number}.{EXTENSIONS[facts.media_type]}"
         self._publish(file, data)
         return ManifestImage(
@@ -93,6 +99,7 @@ class _ImageWork:
             height=facts.height,
             media_type=facts.media_type,
             thumbnail=self._land_thumbnail(number, links),
+            downloaded_sha256=downloaded_digest,
         )
 
     def _fetch_image(self, number: int, links: ResultLinks) -> bytes:
@@ -136,6 +143,10 @@ class _ImageWork:
 
     def _error(self, message: str) -> SeedreamLandingError:
         return SeedreamLandingError(message, seedream_task_id=self._generation.seedream_task_id)
+
+
+def _as_downloaded(data: bytes) -> bytes:
+    return data
 
 
 def _publish_manifest(folder: Folder, generation: Generation, manifest: Manifest) -> Manifest:

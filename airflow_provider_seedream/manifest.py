@@ -21,7 +21,11 @@ DIGITAL_SOURCE_TYPES: dict[Kind, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManifestImage:
-    """One image file. ``number`` counts from 1 in the API's order; ``thumbnail`` is a file name or None."""
+    """One image file. ``number`` counts from 1 in the API's order; ``thumbnail`` is a file name or None.
+
+    :param sha256: of the file. :param downloaded_sha256: of the bytes as downloaded: another one where metadata was embedded;
+        None in manifests of 0.1.
+    """
 
     number: int
     file: str
@@ -31,6 +35,7 @@ class ManifestImage:
     height: int
     media_type: str
     thumbnail: str | None
+    downloaded_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import Context, conf
 
 from airflow_provider_seedream import contract, times
 from airflow_provider_seedream.contract import ImageSize, Kind
+from airflow_provider_seedream.embedding import check_embed_metadata
 from airflow_provider_seedream.exceptions import (
     SeedreamInsufficientCreditsError,
     SeedreamRateLimitError,
@@ -86,6 +87,7 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
     :param on_partial: with ``wait``: fewer images than asked for: ``fail`` (default; those that came are landed) or ``accept``.
     :param max_image_bytes: with ``wait``: larger images are refused; 64 MiB.
     :param settling_seconds: with ``wait``: how long links may follow FINISHED before that is an error; 120 s [seen].
+    :param embed_metadata: with ``wait``: say inside the image files that AI made them; needs the extra ``metadata``.
     """
 
     kind: Kind = "generate"
@@ -128,6 +130,7 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
         on_partial: OnPartial = "fail",
         max_image_bytes: int = DEFAULT_MAX_IMAGE_BYTES,
         settling_seconds: timedelta | float = contract.SETTLING_SECONDS,
+        embed_metadata: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -151,6 +154,7 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
         self.on_partial = check_on_partial(on_partial)
         self.max_image_bytes = check_max_image_bytes(max_image_bytes)
         self.settling_seconds = as_seconds("settling_seconds", settling_seconds)
+        self.embed_metadata = embed_metadata
         self.check_static_fields()
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -234,6 +238,7 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
 
     def _submission(self) -> Submission:
         """:raises SeedreamInputError: before anything is sent."""
+        check_embed_metadata(self.embed_metadata)
         self.check_rendered_fields()
         return build_submission(
             kind=self.kind,

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from airflow_provider_seedream import metrics, times
+from airflow_provider_seedream import contract, embedding, metrics, times
 from airflow_provider_seedream.exceptions import (
     SeedreamError,
     SeedreamLandingError,
@@ -21,7 +21,7 @@ from airflow_provider_seedream.generations import Generation, GenerationStatus
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.landing import Origin, find_landed, land
 from airflow_provider_seedream.ledger import Ledger, Outcome, Record, finished
-from airflow_provider_seedream.manifest import Manifest, ManifestImage, build_manifest
+from airflow_provider_seedream.manifest import DIGITAL_SOURCE_TYPES, Manifest, ManifestImage, build_manifest
 from airflow_provider_seedream.polling import Verdict
 from airflow_provider_seedream.sensors.outcomes import error_from, missing_error
 from airflow_provider_seedream.storage import Folder
@@ -58,10 +58,12 @@ def land_generation(
     max_image_bytes: int,
     landed_by: dict[str, Any],
     status: GenerationStatus | None = None,
+    embed_metadata: bool = False,
 ) -> Manifest:
     """Land a finished generation and note it in the ledger.
 
     :param status: a status of this moment, whose links are fresh; without one the API is asked, and again when links have expired.
+    :param embed_metadata: say in the files that AI made them.
     :raises SeedreamLandingError: a retry completes it for free.
     :raises SeedreamResultsExpiredError: the results are gone. :raises SeedreamNotFoundError: the API does not know them.
     """
@@ -83,7 +85,8 @@ def land_generation(
             fresh = [status] if status else []
             ask = partial(hook.get_generation, generation.seedream_task_id)
             origin = Origin(status=lambda: fresh.pop() if fresh else ask(), fetch=downloads.fetch)
-            manifest = land(Folder(generation.destination), generation, origin, build)
+            mark = partial(_mark, generation) if embed_metadata else None
+            manifest = land(Folder(generation.destination), generation, origin, build, mark=mark)
     except SeedreamNotFoundError as error:
         raise missing_error(error.message, generation, now_epoch=times.now_epoch()) from None
     except SeedreamError as error:  # an error of a status call or a store does not know what it is about
@@ -91,6 +94,21 @@ def land_generation(
         raise
     _note_landed(generation, manifest)
     return manifest
+
+
+def _mark(generation: Generation, data: bytes) -> bytes:
+    """An image with metadata in it; as it came where that would break a signature or fails: it is paid, and must land."""
+    if embedding.has_content_credentials(data):
+        _log.warning("An image carries Content Credentials (C2PA) of its own; it is landed unchanged, without embedded metadata.")
+        return data
+    source_type = DIGITAL_SOURCE_TYPES[generation.kind] if generation.kind else None
+    try:
+        return embedding.embed(
+            data, seedream_task_id=generation.seedream_task_id, model=contract.MODEL, digital_source_type=source_type
+        )
+    except Exception as error:  # whatever the library raises
+        _log.warning("Metadata could not be embedded (%s: %s); the image is landed unchanged.", type(error).__name__, error)
+        return data
 
 
 def close_unlanded(generation: Generation, verdict: Verdict, *, can_resubmit: bool) -> SeedreamError:

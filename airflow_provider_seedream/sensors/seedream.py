@@ -39,6 +39,7 @@ class SeedreamGenerationSensor(WaitingOperator, SeedreamSensor):
     :param on_partial: fewer images than asked for: ``fail`` (default; those that came are landed) or ``accept``.
     :param max_image_bytes: larger images are refused; 64 MiB.
     :param settling_seconds: how long links may follow FINISHED before that is an error; 120 s [seen].
+    :param embed_metadata: say inside the image files that AI made them; needs the extra ``metadata``.
     :param poke_interval: seconds between looks, or a timedelta; None (default): when it can be ready, then when a look pays.
     :param timeout: seconds, or a timedelta, from the start of a try to "not ready in time", deferred or not; one hour.
     :param deferrable: wait in the triggerer; Airflow's ``[operators] default_deferrable`` by default.
@@ -59,6 +60,7 @@ class SeedreamGenerationSensor(WaitingOperator, SeedreamSensor):
         on_partial: OnPartial = "fail",
         max_image_bytes: int = DEFAULT_MAX_IMAGE_BYTES,
         settling_seconds: timedelta | float = contract.SETTLING_SECONDS,
+        embed_metadata: bool = False,
         poke_interval: timedelta | float | None = None,
         timeout: timedelta | float = DEFAULT_TIMEOUT_SECONDS,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
@@ -74,6 +76,7 @@ class SeedreamGenerationSensor(WaitingOperator, SeedreamSensor):
         self.on_partial = check_on_partial(on_partial)
         self.max_image_bytes = check_max_image_bytes(max_image_bytes)
         self.settling_seconds = as_seconds("settling_seconds", settling_seconds)
+        self.embed_metadata = embed_metadata
         self.deferrable = deferrable
         if is_static(generation):
             _check_generation(generation)

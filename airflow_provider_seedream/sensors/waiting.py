@@ -16,6 +16,7 @@ from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator
 
 from airflow_provider_seedream import times
 from airflow_provider_seedream.durations import SEEN
+from airflow_provider_seedream.embedding import check_embed_metadata
 from airflow_provider_seedream.exceptions import SeedreamInputError, SeedreamPartialResultError, SeedreamResultsExpiredError
 from airflow_provider_seedream.generations import Generation, GenerationStatus, LandedGeneration
 from airflow_provider_seedream.links import SeedreamImagesLink
@@ -55,6 +56,7 @@ class WaitingOperator(BaseOperator):
     on_partial: OnPartial
     max_image_bytes: int
     settling_seconds: float
+    embed_metadata: bool = False
     can_resubmit: bool = False
     operator_extra_links = (SeedreamImagesLink(),)
     _read: Sequence[str] = ()
@@ -62,6 +64,7 @@ class WaitingOperator(BaseOperator):
 
     def wait_and_land(self, context: Context, generation: Generation, *, started_epoch: float) -> dict[str, Any]:
         """A LandedGeneration as a dict. Raises what ends the wait, or defers."""
+        check_embed_metadata(self.embed_metadata)
         if landed := self._already_landed(context, generation):
             return landed
         rules = self._rules(generation, started_epoch)
@@ -158,8 +161,8 @@ class WaitingOperator(BaseOperator):
         from airflow_provider_seedream.sensors import closing
 
         if verdict.outcome == "done":
-            by, limit = describe_task(context), self.max_image_bytes
-            landed = closing.land_generation(generation, self._hook, max_image_bytes=limit, landed_by=by)
+            by, limit, mark = describe_task(context), self.max_image_bytes, self.embed_metadata
+            landed = closing.land_generation(generation, self._hook, max_image_bytes=limit, landed_by=by, embed_metadata=mark)
             return self._result(context, generation, landed)
         if verdict.outcome == "late" and _seconds(self.execution_timeout) < self.timeout:
             raise AirflowTaskTimeout(

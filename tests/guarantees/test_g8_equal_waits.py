@@ -119,7 +119,8 @@ def comparable_manifest(folder: Path, task_id: str) -> dict[str, Any] | None:
     if not file.exists():
         return None
     fields = json.loads(file.read_text().replace(task_id, "ID"))
-    images = [{name: value for name, value in image.items() if name not in ("sha256", "size_bytes")} for image in fields["images"]]
+    varying = ("sha256", "downloaded_sha256", "size_bytes")
+    images = [{name: value for name, value in image.items() if name not in varying} for image in fields["images"]]
     return {**fields, "images": images, "created_at": None, "landed_at": None, "record": None}
 
 
