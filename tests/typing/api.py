@@ -21,6 +21,7 @@ from airflow_provider_seedream.exceptions import (
 from airflow_provider_seedream.generations import Accepted, Generation, GenerationStatus, LandedGeneration, Wallet
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.manifest import Manifest
+from airflow_provider_seedream.notifications import LandedMessage, landed_message
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from airflow_provider_seedream.operators.seedream import SeedreamEditOperator, SeedreamGenerateOperator
 from airflow_provider_seedream.provider_info import get_provider_info
@@ -135,6 +136,13 @@ def errors(error: SeedreamError) -> None:
         stale: bool = error.stale_link
         print(stale)
     print(paid, task_id)
+
+
+def message(landed: LandedGeneration) -> None:
+    with landed_message(landed.to_dict(), max_bytes=1_000_000) as made:
+        known: LandedMessage = made
+        files: list[str] = known.files
+        print(known.subject, known.html, known.text, files)
 
 
 def emulator() -> None:
