@@ -4,6 +4,7 @@ Pure: the clock is an argument. Counts as the API most likely does, by a sliding
 the limit are free; a 429 shrinks the share, as others use the key too, and quiet time gives it back. Never imports HTTP or Airflow.
 """
 
+import copy
 import math
 import threading
 from collections import deque
@@ -66,6 +67,14 @@ class Pacer:
             rate = limit * self.share
             free_epoch = max(free_epoch, self._free_epoch(max(1, int(rate * EVEN_SECONDS / WINDOW_SECONDS)), rate))
         return max(free_epoch, self._not_before_epoch)
+
+    def turn_epochs(self, due_epochs: list[float]) -> list[float]:
+        """When requests that are due at these epochs, in their order, may go. Takes no turn."""
+        ahead, turns = copy.deepcopy(self), []
+        for due_epoch in due_epochs:
+            turns.append(max(due_epoch, ahead.turn_epoch(due_epoch)))
+            ahead.take(turns[-1])
+        return turns
 
     def take(self, now_epoch: float) -> None:
         """Note that one request goes now."""

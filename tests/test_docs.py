@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,6 +16,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSensorTimeout, BaseOperator
 from airflow.sdk.definitions._internal.contextmanager import DagContext
 from airflow.sdk.definitions.dag import DAG
+from airflow.sdk.definitions.mappedoperator import MappedOperator
 
 from airflow_provider_seedream import __version__, exceptions
 from airflow_provider_seedream.batch.results import Status
@@ -133,6 +135,62 @@ class TestDags:
         [task] = dag_of(code.replace("deferrable=True", "poke_interval=0.1")).tasks
         outcome = Runner().run(task)
         assert (outcome.state, outcome.value["count"]["landed"], emulator.books.credits_charged) == ("success", 2, 20)
+
+
+CREDITS_OF_RECIPES = {
+    "nightly_campaign": 20,
+    "ab_sets": 40,
+    "localised_sale": 40,
+    "catalogue_backfill": 20,
+    "paid_night": 20,
+    "approved_watches": 30,
+}
+
+
+class TestRecipes:
+    """Each is a DAG of its own, run to its end; a person's yes is taken for granted."""
+
+    @pytest.fixture
+    def recipes(self, tmp_path: Path) -> dict[str, DAG]:
+        for table in ("tables/2026-03-01.csv", "catalogue/products.csv"):
+            (tmp_path / table).parent.mkdir()
+            (tmp_path / table).write_text("prompt,product,sku\na watch,watch,1\na bag,bag,2\n")
+        codes = snippets(DOCS / "recipes.md", "python")
+        dags = [dag_of(code.replace("s3://aws_default@my-bucket", tmp_path.as_uri())) for code in codes]
+        return {dag.dag_id: dag for dag in dags}
+
+    def test_all_are_tested(self, recipes: dict[str, DAG]) -> None:
+        assert list(recipes) == list(CREDITS_OF_RECIPES)
+
+    @pytest.mark.parametrize("name", CREDITS_OF_RECIPES)
+    def test_it_runs_as_it_stands_and_pays_what_it_should(self, name: str, recipes: dict[str, DAG], emulator: Emulator) -> None:
+        runner = Runner()
+        tasks = [task for task in recipes[name].topological_sort() if task.task_id != "approve"]
+        for task in tasks:
+            outcomes = runner.run_mapped(task) if isinstance(task, MappedOperator) else [runner.run(task)]
+            assert {outcome.state for outcome in outcomes} == {"success"}
+        assert emulator.books.credits_charged == CREDITS_OF_RECIPES[name]
+        assert emulator.books.violations == ()
+
+    def test_the_sets_lie_side_by_side(self, recipes: dict[str, DAG], emulator: Emulator) -> None:
+        sides = Runner().run_dag(recipes["ab_sets"])["sides"]
+        assert isinstance(sides, Outcome)
+        assert {side: [uri.rpartition("/")[2] for uri in uris] for side, uris in sides.value.items()} == {
+            "A": ["poster_1.png", "poster_2.png"],
+            "B": ["poster_take2_1.png", "poster_take2_2.png"],
+        }
+
+    def test_the_catalogue_is_paid_once(self, recipes: dict[str, DAG], emulator: Emulator) -> None:
+        for day in (1, 8):
+            runner = Runner(run_id=f"scheduled__{day}", logical_date=datetime(2026, 3, day, tzinfo=UTC))
+            runner.run_dag(recipes["catalogue_backfill"])
+        assert emulator.books.posts == 2
+
+    def test_the_night_waits_for_what_its_table_costs(self, recipes: dict[str, DAG], emulator: Emulator) -> None:
+        emulator.configure(balance_credits=19)
+        runner, dag = Runner(), recipes["paid_night"]
+        assert runner.run(dag.get_task("price")).value["credits"] == 20
+        assert runner.run(dag.get_task("top_up"), until="deferred").state == "deferred"
 
 
 class TestAdvice:

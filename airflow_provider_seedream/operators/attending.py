@@ -14,7 +14,7 @@ from airflow_provider_seedream.exceptions import SeedreamAuthenticationError, Se
 from airflow_provider_seedream.generations import GenerationStatus
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.manifest import Manifest
-from airflow_provider_seedream.polling import Rules, Watch, decide, first_poll_seconds, learn
+from airflow_provider_seedream.polling import FailedLook, Rules, Watch, decide, first_poll_seconds, learn
 from airflow_provider_seedream.sensors import closing
 
 MAX_LANDINGS = 3  # a storage or a host that stumbles; more than that is for a retry of the task
@@ -23,11 +23,15 @@ LAND_AGAIN_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attended:
-    """What came of it: a manifest, an error that ends the row in this try, or neither: look again when the entry is due."""
+    """What came of it: a manifest, an error that ends the row in this try, or neither: look again when the entry is due.
+
+    :param throttled: the look met the rate limit.
+    """
 
     entry: InFlight
     manifest: Manifest | None = None
     error: SeedreamError | None = None
+    throttled: FailedLook | None = None
 
 
 class Attendant:
@@ -81,7 +85,9 @@ class Attendant:
         verdict, watch = decide(look, Watch(**entry.watch), rules, now_epoch=now, jitter=random(), seen=SEEN)  # type: ignore[arg-type]
         learn(verdict, watch, rules, now_epoch=now, seen=SEEN)
         if verdict.outcome == "wait":
-            return Attended(entry=replace(entry, watch=watch.instants(), due_epoch=now + verdict.wait_seconds))
+            throttled = look if isinstance(look, FailedLook) and look.trouble == "throttled" else None
+            again = replace(entry, watch=watch.instants(), due_epoch=now + verdict.wait_seconds)
+            return Attended(entry=again, throttled=throttled)
         if verdict.outcome != "done" or not isinstance(look, GenerationStatus):
             error = closing.close_unlanded(generation, verdict, can_resubmit=True)
             if isinstance(error, SeedreamAuthenticationError):

@@ -34,9 +34,10 @@ from airflow_provider_seedream.exceptions import (
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.ledger import Ledger, Reuse
 from airflow_provider_seedream.operators.attending import Attendant
+from airflow_provider_seedream.operators.pace import Pace
 from airflow_provider_seedream.operators.sources import read_sources
 from airflow_provider_seedream.operators.submitting import OnUnknownSubmit, Request, Submitter
-from airflow_provider_seedream.operators.waves import Pace, Waves
+from airflow_provider_seedream.operators.waves import Waves
 from airflow_provider_seedream.pacing import pacer_for
 from airflow_provider_seedream.polling import MIN_FIRST_POLL_SECONDS, Rules
 from airflow_provider_seedream.sensors.waiting import OUTAGE_SECONDS, describe_task, interval_of
@@ -115,12 +116,7 @@ class BatchTry:
             submitter=Submitter(hook, ledger, cast(OnUnknownSubmit, task.on_unknown_submit), budget),
             attendant=Attendant(hook, self._rules, max_image_bytes=task.max_image_bytes, landed_by=self._by),
             results=Results.from_state(ledger.folder, progress.results),
-            pace=Pace(
-                pacer=pacer_for(task.seedream_conn_id, hook.requests_per_minute),
-                counts_looks=self._counts_looks,
-                max_in_flight=task.max_in_flight,
-                timeout_seconds=task.timeout,
-            ),
+            pace=self._pace,
         )
 
     def _request(self, row: Row) -> Request:
@@ -145,10 +141,10 @@ class BatchTry:
         self._store(file, progress.to_json())
         post_epoch = waves.next_post_epoch(now)
         wake_epoch = min(math.inf if post_epoch is None else post_epoch, now + self._seconds_left(progress))
-        looks_itself = self._counts_looks and post_epoch is not None
+        looks_itself = self._pace.counts_looks and post_epoch is not None
         trigger = SeedreamBatchTrigger(
             seedream_conn_id=task.seedream_conn_id,
-            in_flight=[] if looks_itself else [entry.for_trigger() for entry in progress.in_flight.values()],
+            in_flight=[] if looks_itself else self._pace.for_trigger(progress.in_flight.values(), now),
             wake_epoch=None if math.isinf(wake_epoch) else wake_epoch,
             not_before_epoch=now + min(idle_seconds, MIN_FIRST_POLL_SECONDS),
             poke_interval=interval_of(task.poke_interval),
@@ -219,9 +215,14 @@ class BatchTry:
         task = self._task
         return task.parquet if task.parquet is not None else str(task.requests).strip().lower().endswith(".parquet")
 
-    @property
-    def _counts_looks(self) -> bool:
-        return self._hook.settings.status_counts_toward_limit
+    @cached_property
+    def _pace(self) -> Pace:
+        return Pace(
+            pacer=pacer_for(self._task.seedream_conn_id, self._hook.requests_per_minute),
+            counts_looks=self._hook.settings.status_counts_toward_limit,
+            max_in_flight=self._task.max_in_flight,
+            timeout_seconds=self._task.timeout,
+        )
 
     @cached_property
     def _table(self) -> RequestTable:

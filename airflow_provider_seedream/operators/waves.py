@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 from airflow_provider_seedream import times
@@ -31,8 +31,8 @@ from airflow_provider_seedream.exceptions import (
 )
 from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.operators.attending import Attendant, Attended
+from airflow_provider_seedream.operators.pace import Pace
 from airflow_provider_seedream.operators.submitting import Request, Submitted, Submitter
-from airflow_provider_seedream.pacing import Pacer, whose_turn
 
 PARALLEL_LANDINGS = 4  # each holds up to three images in memory
 SHORT_WAIT_SECONDS = 5.0  # not worth a deferral, which costs a task process
@@ -42,20 +42,6 @@ MAX_UNKNOWN_IN_A_ROW = 3  # an API that takes POSTs without answering them may b
 _log = logging.getLogger(__name__)
 
 _Step = Literal["next", "again", "later"]  # with a row: it is done with, try it anew, nothing can be done now
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
-    """What bounds a batch.
-
-    :param pacer: the connection's share of the rate limit. :param counts_looks: whether status calls count toward it.
-    :param max_in_flight: generations at once. :param timeout_seconds: how long one may take.
-    """
-
-    pacer: Pacer
-    counts_looks: bool
-    max_in_flight: int
-    timeout_seconds: float
 
 
 class Waves:
@@ -130,12 +116,9 @@ class Waves:
         """When something can be done next."""
         attended = set(self._attending.values())
         due = [entry.due_epoch for number, entry in self.progress.in_flight.items() if number not in attended]
-        look = max(min(due), self._look_turn_epoch(now)) if due and len(attended) < PARALLEL_LANDINGS else math.inf
+        look = max(min(due), self._pace.look_epoch(now)) if due and len(attended) < PARALLEL_LANDINGS else math.inf
         post = self.next_post_epoch(now)
         return min(look, math.inf if post is None else post)
-
-    def _look_turn_epoch(self, now: float) -> float:
-        return self._pace.pacer.turn_epoch(now) if self._pace.counts_looks else now
 
     def _advance(self, now: float) -> bool:
         """Do what can be done for the next row. False: nothing, now."""
@@ -255,26 +238,16 @@ class Waves:
         for entry in sorted(due, key=lambda entry: entry.due_epoch):
             if len(self._attending) == PARALLEL_LANDINGS:
                 return
-            if entry.may_have_landed or self._takes_look_turn(entry, now):
+            if entry.may_have_landed or self._pace.takes_look(entry, post_epoch=self.next_post_epoch(now), now=now):
                 self._attending[pool.submit(self._attendant.attend, entry)] = entry.number
-
-    def _takes_look_turn(self, entry: InFlight, now: float) -> bool:
-        """Where looks count toward the rate limit: submissions come first, but no paid image may wait until it expires."""
-        if not self._pace.counts_looks:
-            return True
-        post_epoch = self.next_post_epoch(now)
-        can_post = post_epoch is not None and post_epoch <= now
-        turn = whose_turn(submit_epoch=post_epoch if can_post else None, look_epoch=entry.due_epoch, now_epoch=now)
-        if turn != "look" or self._look_turn_epoch(now) > now:
-            return False
-        self._pace.pacer.take(now)
-        return True
 
     def _collect(self) -> bool:
         """Take what the threads have done. False: every row has ended."""
         for future in [future for future in self._attending if future.done()]:
             number, attended = self._attending.pop(future), future.result()
             self.progress.in_flight[number] = attended.entry
+            if attended.throttled:
+                self._pace.throttled(attended.throttled)
             if result := _result(attended):
                 del self.progress.in_flight[number]
                 self._note(result, attended.error)

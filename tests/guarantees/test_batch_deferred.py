@@ -21,7 +21,7 @@ from tests.guarantees.conftest import Connect, images
 from tests.guarantees.woken import Woken
 
 Batch = Callable[..., SeedreamBatchOperator]
-PACED_ROWS, PER_MINUTE = 130, 100
+PACED_ROWS, PER_MINUTE = 30, 20
 
 
 @pytest.fixture
@@ -143,14 +143,15 @@ class TestWhatIsLostMeanwhile:
 
 @pytest.fixture(scope="module")
 def paced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Outcome, Books]]:
-    """130 rows at 100 a minute, with real triggers, each of them twice, and nothing said about when to look."""
-    settings = Settings.fast(rate_limit_per_minute=PER_MINUTE, seconds_per_image=(5.0, 15.0), flat_images=True)
+    """30 rows at 20 a minute, with real triggers, each of them twice, and nothing said about when to look."""
+    settings = Settings.fast(rate_limit_per_minute=PER_MINUTE, seconds_per_image=(20.0, 30.0), flat_images=True)
     with Emulator(settings) as emulator, pytest.MonkeyPatch.context() as patched:
         connection = json.loads(emulator.airflow_connection_json()) | {"extra": {"requests_per_minute": PER_MINUTE}}
         patched.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", json.dumps(connection))
         given: dict[str, Any] = {"destination": tmp_path_factory.mktemp("paced").as_uri(), "deferrable": True, "max_in_flight": 200}
         with DAG("guarantees", schedule=None):
-            task = SeedreamBatchOperator(task_id="batch", requests=rows(PACED_ROWS), **given)
+            size = "portrait_16_9"  # of which no other test has taught this process how long it takes
+            task = SeedreamBatchOperator(task_id="batch", requests=rows(PACED_ROWS), image_size=size, **given)
         yield Runner(trigger_copies=2, patience_seconds=200).run(task), emulator.books
 
 
@@ -175,4 +176,22 @@ class TestAPacedTable:
         sizes = [(len(one.row), len(one.event or "")) for one in outcome.deferrals]
         print(f"{len(sizes)} deferrals, bytes of rows and events: {sizes}")
         assert 2 <= len(sizes) <= 6
-        assert all(row < 25_000 and event < 1024 for row, event in sizes)
+        assert max(row for row, _ in sizes) > 2_000, "all that the rate allows was in flight"
+        assert all(row < 6_000 and event < 256 for row, event in sizes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("deferrable", [True, False], ids=["deferred", "synchronous"])
+class TestWhereLooksCount:
+    def test_submissions_and_looks_share_the_rate_and_nothing_waits_for_ever(
+        self, deferrable: bool, batch: Batch, emulator: Emulator, connect: Connect
+    ) -> None:
+        emulator.configure(rate_limit_per_minute=60, status_counts=True, seconds_per_image=(1.0, 3.0))
+        connect(emulator, requests_per_minute=60, status_counts_toward_limit=True)
+        outcome = Runner(patience_seconds=200).run(batch(45, deferrable=deferrable, poke_interval=1))
+        assert (outcome.state, outcome.value["count"]["landed"]) == ("success", 45)
+        counted = [request for request in emulator.books.requests if request.area in ("generate", "status")]
+        refused = [request for request in counted if request.status == 429]
+        print(f"{len(refused)} of {len(counted)} calls met a 429, {len(outcome.deferrals)} deferrals")
+        assert emulator.books.posts == 45
+        assert len(refused) <= 0.1 * len(counted)

@@ -1,5 +1,6 @@
 """The pacer: how many, when, and what a 429 teaches it. The clock is a number."""
 
+import json
 import math
 from random import Random
 
@@ -7,6 +8,8 @@ import pytest
 
 from airflow_provider_seedream.pacing import MARGIN_SECONDS, MAX_LOOK_WAIT_SECONDS, Pacer, pacer_for, whose_turn
 from tests.benchmarks.pacing import Latency, deferred, direct, paced_night
+
+NOW = 1_772_020_800.0
 
 
 def grants(pacer: Pacer, *, until: float, start: float = 0.0) -> list[float]:
@@ -163,3 +166,43 @@ class TestOnePerConnectionAndProcess:
             pacer.take(0)
         assert pacer_for("changing", 2) is pacer
         assert pacer.turn_epoch(0) > 60
+
+
+class TestAnotherProcess:
+    """A task that was deferred goes on in another process, and its requests of the last minute still count."""
+
+    def test_it_knows_what_went(self) -> None:
+        before, after = Pacer(3), Pacer(3)
+        for second in range(3):
+            before.take(NOW + second)
+        after.recall(json.loads(json.dumps(before.memory())))
+        assert after.turn_epoch(NOW + 5) == before.turn_epoch(NOW + 5) > NOW + 59
+
+    def test_it_knows_its_share_and_how_long_it_has_to_wait(self) -> None:
+        before, after = Pacer(60), Pacer(60)
+        before.take(NOW)
+        before.throttled(NOW, retry_after_seconds=30, granted_epoch=NOW)
+        after.recall(json.loads(json.dumps(before.memory())))
+        assert after.share == before.share < 1
+        assert after.turn_epoch(NOW + 1) == before.turn_epoch(NOW + 1) >= NOW + 30
+
+    def test_what_this_process_has_sent_since_is_not_forgotten_or_counted_twice(self) -> None:
+        pacer = Pacer(3)
+        pacer.take(NOW)
+        memory = pacer.memory()
+        pacer.take(NOW + 1)
+        pacer.recall(memory)
+        assert pacer.memory()["gone"] == [NOW, NOW + 1]
+
+    def test_nothing_to_recall_changes_nothing(self) -> None:
+        pacer = Pacer(3)
+        pacer.recall({})
+        assert pacer.memory() == Pacer(3).memory()
+
+
+def test_turns_ahead_are_those_that_will_be_granted_and_take_none() -> None:
+    pacer = Pacer(2)
+    pacer.take(NOW)
+    turns = pacer.turn_epochs([NOW + 1, NOW + 1, NOW + 1, NOW + 500])
+    assert turns == [NOW + 1, NOW + 61, NOW + 62, NOW + 500]
+    assert pacer.memory()["gone"] == [NOW]
