@@ -4,13 +4,12 @@ Only http(s) to public hosts is contacted, redirects included (loopback only bes
 error, log line or result names more of it than its host.
 """
 
-import io
 import ipaddress
 import logging
 import socket
-import time
+import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from http.cookiejar import DefaultCookiePolicy
 from typing import Self
@@ -19,12 +18,13 @@ from urllib.parse import urljoin, urlsplit
 import requests
 import tenacity
 from requests.utils import get_environ_proxies, select_proxy
+from urllib3.exceptions import HTTPError
 
 from airflow_provider_seedream.exceptions import SeedreamLandingError
 from airflow_provider_seedream.hooks.resending import say_again
 from airflow_provider_seedream.hooks.settings import CONNECT_TIMEOUT_SECONDS, USER_AGENT
+from airflow_provider_seedream.hooks.trust import SharedTrust
 
-CHUNK_BYTES = 1024 * 1024  # requests' habit of 8 KB costs almost twice the CPU
 MAX_REDIRECTS = 5
 MIN_BYTES_PER_SECOND = 100_000  # a body that drips slower than this is given up
 STALE_STATUS_CODES = (400, 401, 403, 404, 410)  # what storage hosts answer to an expired link; a fresh one may help
@@ -49,7 +49,7 @@ class _Transient(SeedreamLandingError):
 class Downloads:
     """Fetches bodies whole into memory, each at most ``max_bytes``; from several threads, if you like, until it is closed.
 
-    One session serves them all: a new connection costs round trips, and ~30 ms of CPU to read the CA bundle.
+    One session serves them all, as a new connection costs round trips.
 
     :param timeout_seconds: silence longer than this ends an attempt.
     :param verify: as in requests. :param allow_loopback: for an API that is itself on loopback.
@@ -65,6 +65,7 @@ class Downloads:
         self._allow_loopback = allow_loopback
         self._max_attempts = max_attempts
         self._session = requests.Session()
+        self._session.mount("https://", SharedTrust())
         self._session.auth = _no_auth
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))  # no download tells of another
 
@@ -100,7 +101,7 @@ class Downloads:
                     if not answer.is_redirect:
                         return self._body(answer)
                     link = _redirected(link, answer.headers["Location"])
-            except requests.RequestException as error:
+            except (requests.RequestException, HTTPError) as error:  # the second while the body is read
                 raise _Transient(f"Download from {_host(link)} broke off ({type(error).__name__}).") from None
         raise SeedreamLandingError(f"Download from {_host(link)} was redirected more than {MAX_REDIRECTS} times.")
 
@@ -125,19 +126,45 @@ class Downloads:
             raise SeedreamLandingError(f"{host} answered {answer.status_code} to a download.", stale_link=True)
         if answer.status_code != 200:
             raise _Transient(f"{host} answered {answer.status_code} to a download.")
-        buffer = io.BytesIO()
-        for chunk in self._chunks(answer):
-            buffer.write(chunk)
-            if buffer.tell() > self._max_bytes:
-                raise SeedreamLandingError(f"The image from {host} is larger than max_image_bytes={self._max_bytes}.")
-        return buffer.getvalue()
+        with self._in_time(answer):
+            body = _read(answer, self._max_bytes + 1)
+        if len(body) > self._max_bytes:
+            raise SeedreamLandingError(f"The image from {host} is larger than max_image_bytes={self._max_bytes}.")
+        return body
 
-    def _chunks(self, answer: requests.Response) -> Iterator[bytes]:
-        ends = time.monotonic() + self._max_seconds
-        for chunk in answer.iter_content(CHUNK_BYTES):
-            yield chunk
-            if time.monotonic() > ends:
-                raise _Transient(f"Download from {_host(answer.url)} took longer than {self._max_seconds:.0f} s.")
+    @contextmanager
+    def _in_time(self, answer: requests.Response) -> Iterator[None]:
+        """Ends a body that takes too long, however little of it arrives at a time: whoever reads it finds it cut."""
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            with suppress(RuntimeError, OSError):  # it has just come to its end
+                answer.raw.shutdown()
+
+        timer = threading.Timer(self._max_seconds, end)
+        timer.start()
+        try:
+            yield
+        except Exception:  # of whatever class when the socket goes away in the middle of a read
+            if not late.is_set():
+                raise
+        finally:
+            timer.cancel()
+        if late.is_set():
+            raise _Transient(f"Download from {_host(answer.url)} took longer than {self._max_seconds:.0f} s.")
+
+
+def _read(answer: requests.Response, max_bytes: int) -> bytes:
+    """At most so much of the body: in one piece where its length is declared, as every other way copies it or costs page faults.
+
+    :raises HTTPError: it was cut.
+    """
+    pieces, missing = [], max_bytes
+    while missing and (piece := answer.raw.read(missing, decode_content=False)):
+        pieces.append(piece)
+        missing -= len(piece)
+    return b"".join(pieces)
 
 
 def refuse_target(link: str, *, allow_loopback: bool, proxied: bool) -> None:

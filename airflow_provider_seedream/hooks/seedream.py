@@ -30,6 +30,7 @@ from airflow_provider_seedream.hooks.resending import (
     post_retrying,
 )
 from airflow_provider_seedream.hooks.settings import CONNECT_TIMEOUT_SECONDS, SeedreamSettings
+from airflow_provider_seedream.hooks.trust import SharedTrust
 from airflow_provider_seedream.polling import FailedLook
 from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID, UI_FIELD_BEHAVIOUR
 from airflow_provider_seedream.submissions import Submission
@@ -93,6 +94,7 @@ class SeedreamHook(BaseHook):
     def get_conn(self) -> requests.Session:
         """A session that carries the key: for the API host alone."""
         session = requests.Session()
+        session.mount("https://", SharedTrust())
         session.auth = _BearerAuth(self.settings)
         session.verify = self.settings.verify  # for users' own calls; ours name it each time, else the environment would win
         return session

@@ -7,6 +7,7 @@ import ipaddress
 import json
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,12 +32,13 @@ class Heard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What to say. ``hang_up`` says nothing and closes; it happens before the body is read."""
+    """What to say. ``hang_up`` says nothing and closes; it happens before the body is read. ``drip_seconds`` before each byte."""
 
     status: int = 200
     body: bytes = b"{}"
     headers: dict[str, str] = field(default_factory=dict)
     hang_up: bool = False
+    drip_seconds: float = 0
 
 
 def json_answer(value: Any, status: int = 200, **headers: str) -> Answer:
@@ -143,7 +145,9 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(answer.body)
+        for drop in [answer.body[at : at + 1] for at in range(len(answer.body))] if answer.drip_seconds else [answer.body]:
+            time.sleep(answer.drip_seconds)
+            self.wfile.write(drop)
 
     do_GET = do_POST = do_CONNECT = handle_any
 

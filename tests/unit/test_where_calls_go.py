@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -179,3 +180,22 @@ class TestTLS:
             assert trusting.fetch(f"{storage.url}/1.png") == png()
             with pytest.raises(errors.SeedreamLandingError, match="SSLError"):
                 downloads().fetch(f"{storage.url}/1.png")
+
+    def test_the_bundle_is_read_once_for_all_connections_of_a_process(self, certificate: Path, tmp_path: Path) -> None:
+        bundle = Path(shutil.copy(certificate, tmp_path / "bundle.pem"))
+        with serving(Answer(body=png()), certificate=certificate) as storage:
+            for _ in range(2):
+                trusting = Downloads(max_bytes=10_000, timeout_seconds=5, verify=str(bundle), allow_loopback=True)
+                assert trusting.fetch(f"{storage.url}/1.png") == png()
+                bundle.write_text("")
+        assert storage.connections == 2
+
+    @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
+    def test_a_body_that_drips_is_given_up_however_little_comes_at_a_time(self, certificate: Path, tls: bool) -> None:
+        dripping = Answer(body=b"x" * 10_000, drip_seconds=0.05)
+        with serving(dripping, certificate=certificate if tls else None) as storage:
+            trusting = Downloads(
+                max_bytes=10_000, timeout_seconds=0.3, verify=str(certificate), allow_loopback=True, max_attempts=1
+            )
+            with pytest.raises(errors.SeedreamLandingError, match="took longer than"):
+                trusting.fetch(f"{storage.url}/1.png")
