@@ -74,10 +74,11 @@ def show_newest(
 ) -> Response:
     """The newest generations, of all DAGs that the user may read or of one."""
     readable, asked = reader.dag_ids(rows.dag_ids()), dag_id or dag
-    wanted = Filter(dag_ids=readable & {asked} if asked else readable, run=run.strip(), task=task.strip())
+    run = run.strip().replace(" ", "+")  # Airflow 3.1 puts run ids into a tab's address as they are; none has a space
+    wanted = Filter(dag_ids=readable & {asked} if asked else readable, run=run, task=task.strip())
     roots = gallery_roots()
     turned = turn_page(wanted, text.strip(), older_than=Cursor.parse(before), roots=roots, may_read=reader.may_read)
-    asked_for = {"dag": "" if dag_id else dag, "run": run.strip(), "task": task.strip(), "text": text.strip()}
+    asked_for = {"dag": "" if dag_id else dag, "run": run, "task": task.strip(), "text": text.strip()}
     return render(
         request, "newest.html", turned=turned, dag_id=dag_id, dag_ids=sorted(readable), roots=roots, asked=asked_for, before=before
     )

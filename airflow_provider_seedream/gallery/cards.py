@@ -52,7 +52,8 @@ class Entry:
 class Card:
     """One generation on a page, or one batch.
 
-    :param owner: the place whose pages serve the images. :param uri: of the manifest. :param name: of its row, within a batch.
+    :param owner: the place whose pages serve the images. :param uri: of the manifest.
+    :param name: of the row that it is within a batch; a row without images has its number as ``row``.
     :param record: of a generation that is not landed, if it can be read. :param trouble: why there are no images, as a sentence.
     :param first: of a batch, the cards of its first rows.
     """
@@ -62,6 +63,7 @@ class Card:
     manifest: Manifest | None = None
     uri: str = ""
     name: str | None = None
+    row: int | None = None
     record: Record | None = None
     trouble: str | None = None
     first: tuple["Card", ...] = ()
@@ -73,7 +75,14 @@ class Card:
     @property
     def label(self) -> str:
         """What it is called where there is no prompt."""
-        return self.name or ("" if isinstance(self.entry.about, Batch) else self.entry.about.seedream_task_id)
+        if isinstance(self.entry.about, Batch):
+            return self.name or f"Row {self.row}"
+        return self.entry.about.seedream_task_id
+
+    @property
+    def is_batch(self) -> bool:
+        """Whether it is a whole batch, not one row of it."""
+        return self.entry.batch is not None and self.name is None and self.row is None
 
     @property
     def prompt(self) -> str:
@@ -149,7 +158,7 @@ def cards_of_rows(
     cards = [
         card_of_row(entry, batch, line.name, roots, may_read)
         if line.name
-        else Card(entry=entry, trouble=f"Row {line.row}: {line.status.replace('_', ' ')}.")
+        else Card(entry=entry, row=line.row, trouble=f"{line.status.replace('_', ' ').capitalize()}.")
         for line in lines
     ]
     return cards, more, None

@@ -101,6 +101,13 @@ class TestFilters:
     def test_each_narrows_what_is_shown(self, query: str, found: list[str], three: None, visitor: Visitor) -> None:
         assert names(visitor("viewer").get(f"/seedream/{query}").text) == found
 
+    def test_a_run_id_that_an_old_airflow_did_not_quote_is_understood(
+        self, visitor: Visitor, database: Database, roots: Path
+    ) -> None:
+        spot = place(run_id="manual__2026-03-01T00:00:00+00:00")
+        database.returned(spot, land(roots / "plus", spot, prompt="watch plus"))
+        assert names(visitor("viewer").get(f"/seedream/dag/watches?run={spot.run_id}").text) == ["plus"]
+
     def test_a_search_says_how_far_it_looked(self, many: list[str], visitor: Visitor, roots: Path) -> None:
         (roots / "watches" / "n7.json").unlink()
         said = " ".join(re.sub("<[^>]+>", "", visitor("viewer").get("/seedream/?text=watch 1").text).split())
