@@ -74,6 +74,7 @@ class Waves:
         self._must_pay = False  # whether the ledger was asked about it
         self._attending: dict[Future[Attended], int] = {}
         self._repeats = frozenset(progress.repeats)
+        self._useful_epoch = times.now_epoch()  # when a row was last submitted or ended
         pace.pacer.recall(progress.pace)
 
     def run(self) -> float | None:
@@ -88,7 +89,7 @@ class Waves:
                 if self._advance(now):
                     continue
                 idle = max(0.0, self._idle_until(now) - now)
-                if not self._attending and idle > SHORT_WAIT_SECONDS:
+                if self._can_leave(idle, now):
                     return idle
                 self._rest(idle)
         return None
@@ -105,6 +106,14 @@ class Waves:
         if self._next is None or len(self.progress.in_flight) >= self._pace.max_in_flight:
             return None
         return max(self.progress.hold_epoch, self._pace.pacer.turn_epoch(now))
+
+    def _can_leave(self, idle: float, now: float) -> bool:
+        """Whether there is nothing soon, or has been nothing but looks for a while, which the triggerer does as well."""
+        if self._attending or idle > SHORT_WAIT_SECONDS:
+            return not self._attending
+        post_epoch = self.next_post_epoch(now)
+        posts_soon = post_epoch is not None and post_epoch - now <= SHORT_WAIT_SECONDS
+        return not posts_soon and now - self._useful_epoch > SHORT_WAIT_SECONDS
 
     def _rest(self, seconds: float) -> None:
         if self._attending:
@@ -222,11 +231,12 @@ class Waves:
         """
         if self._next:
             self.progress.cursor, self.progress.digest = self._next[0].number, self._next[1]
-        self._prepared, self._must_pay = None, False
+        self._prepared, self._must_pay, self._useful_epoch = None, False, times.now_epoch()
         self._next = next(self._rows, None)
 
     def _note(self, result: RowResult, error: SeedreamError | None = None) -> None:
         self.results.add(result)
+        self._useful_epoch = times.now_epoch()
         if error:
             _log.warning("Row %d: %s", result.row, error)
             self.progress.unlanded += result.status == "failed" and result.paid == "yes"
