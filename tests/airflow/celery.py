@@ -44,6 +44,9 @@ class CeleryCluster(Cluster):
         worker.kill()
         worker.stop()
 
+    def workers(self) -> list[str]:
+        return [name for name in self.children if name.startswith("worker-")]
+
     def tasks_of(self, name: str, run: Run) -> list[TaskRow]:
         """The tasks of a run whose processes are this worker's."""
         members = self.children[name].members()
@@ -68,8 +71,7 @@ class CeleryCluster(Cluster):
 
     def restore(self) -> None:
         """Back to two workers and two triggerers, whatever a test has killed or added."""
-        usual = (*WORKERS, *TRIGGERERS)
-        for name in [name for name in self.children if name.startswith(("worker-", "triggerer-")) and name not in usual]:
+        for name in set(self.workers()) - set(WORKERS):
             self.kill_worker(name)
         for name in WORKERS:
             if name not in self.children:
@@ -96,7 +98,7 @@ def redis() -> Iterator[str]:
         raise RuntimeError("CeleryExecutor needs Redis: apt install redis-server")
     folder, port = Path(tempfile.mkdtemp(prefix="seedream-redis-")), free_port()
     command = [binary, "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no", "--dir", str(folder)]
-    server = Child("redis", command, env={"LC_ALL": "C.UTF-8"}, log=folder / "server.log")
+    server = Child("redis", command, env={"LC_ALL": "C.UTF-8"}, log=folder / "server.log", cwd=folder)
     try:
         wait_until(lambda: not is_free(port), what="Redis ready", timeout_seconds=30, evidence=server.tail)
         yield f"redis://127.0.0.1:{port}/0"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -11,14 +12,16 @@ import psutil
 import pytest
 
 from tests.airflow.celery import TASKS_PER_WORKER, CeleryCluster, start_celery_cluster
-from tests.airflow.cluster import Run, TaskRow
+from tests.airflow.cluster import Run
 from tests.scheduler.stage import LONG, WAIT_SECONDS, Stage, states
 from tools.signals import ending_cleanly
 
 pytestmark = [pytest.mark.scheduler, pytest.mark.timeout(900)]
 
 MAPPED = 60
-WHOLE_MAPPED = 40
+WHOLE_MAPPED = 30
+ROWS, SHARDS = 200, 4
+POKE_SECONDS = 20  # of a batch: with looks due every few seconds it would stay on its worker
 NUM_IMAGES = 2
 
 CHAIN = f"""
@@ -30,6 +33,13 @@ SeedreamGenerationSensor.partial(task_id="land", **USUAL).expand(generation=subm
 WHOLE = f"""
 prompts = [f"watch {{number}}" for number in range({WHOLE_MAPPED})]
 SeedreamGenerateOperator.partial(task_id="whole", num_images={NUM_IMAGES}, wait=True, **USUAL).expand(prompt=prompts)
+"""
+
+BATCH = f"""
+from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
+
+shards = [[{{"prompt": f"watch {{number}} {LONG}"}} for number in range({ROWS})][first::{SHARDS}] for first in range({SHARDS})]
+SeedreamBatchOperator.partial(task_id="batch", num_images={NUM_IMAGES}, **USUAL).expand(requests=shards)
 """
 
 
@@ -53,15 +63,14 @@ def cluster(running_celery_cluster: CeleryCluster) -> Iterator[CeleryCluster]:
 def test_lost_workers_and_a_lost_triggerer_cost_nothing(cluster: CeleryCluster, stage: Stage) -> None:
     run = stage.start(CHAIN, deferrable=True, retries=3)
     wait_for_posts(stage, MAPPED // 3)
-    submitting = lose_worker(stage, cluster, run, "worker-1")
+    lose_worker(stage, cluster, run)
     cluster.start_worker("worker-3")
     stage.wait_for_looks(run, "land", deferred=True, posts=MAPPED)
     lose_triggerer(stage, cluster)
     stage.finish_jobs()
-    cluster.wait("some have landed", lambda: len(stage.manifests()) > MAPPED // 3, timeout_seconds=WAIT_SECONDS)
-    landing = lose_worker(stage, cluster, run, "worker-2")
+    wait_for_manifests(stage, MAPPED // 3)
+    lose_worker(stage, cluster, run)
     run.wait(timeout_seconds=WAIT_SECONDS)
-    print(f"lost while they submitted: {len(submitting)}, while they landed: {len(landing)}")
     assert states(run.tasks()) == {"success"}
     stage.assert_landed_once(generations=MAPPED, num_images=NUM_IMAGES)
 
@@ -78,18 +87,37 @@ def test_a_worker_lost_with_posts_on_their_way_leaves_visible_unknowns(cluster: 
     assert len(unknown) <= TASKS_PER_WORKER
 
 
-def lose_worker(stage: Stage, cluster: CeleryCluster, run: Run, name: str) -> list[TaskRow]:
-    """Kill a worker while it runs tasks, at a moment when none of them has a POST on its way. What it ran."""
+def test_a_batch_mapped_over_workers_goes_on_where_a_lost_worker_left_it(cluster: CeleryCluster, stage: Stage) -> None:
+    run = stage.start(BATCH, deferrable=True, retries=3, poke_interval=POKE_SECONDS)
+    wait_for_posts(stage, ROWS // 10)
+    lose_worker(stage, cluster, run)
+    cluster.wait("all wait", lambda: states(run.tasks()) == {"deferred"}, timeout_seconds=WAIT_SECONDS)
+    lose_triggerer(stage, cluster)
+    stage.finish_jobs()
+    wait_for_manifests(stage, ROWS // 10)
+    cluster.start_worker("worker-3")
+    lose_worker(stage, cluster, run)
+    run.wait(timeout_seconds=WAIT_SECONDS)
+    stage.assert_landed_once(generations=ROWS, num_images=NUM_IMAGES)
+    lines = [json.loads(line) for file in stage.folder.glob("results_*.jsonl") for line in file.read_text().splitlines()]
+    assert sorted(line["prompt"] for line in lines if line["status"] == "landed") == sorted(
+        submission.prompt for submission in stage.emulator.books.submissions
+    )
 
-    def lost() -> list[TaskRow]:
+
+def lose_worker(stage: Stage, cluster: CeleryCluster, run: Run) -> None:
+    """Kill the busiest worker while it runs tasks, at a moment when none of them has a POST on its way."""
+
+    def lost() -> bool:
+        name = max(cluster.workers(), key=lambda name: len(cluster.tasks_of(name, run)))
         with cluster.frozen(name):
-            rows = cluster.tasks_of(name, run)
-            if not rows or {row.map_index for row in rows} & in_flight(stage):
-                return []
-            cluster.kill_worker(name)
-            return rows
+            running = {row.map_index for row in cluster.tasks_of(name, run)}
+            if running and not running & in_flight(stage):
+                cluster.kill_worker(name)
+                print(f"{name} is lost, and with it the tasks {sorted(running)}")
+        return name not in cluster.workers()
 
-    return cluster.wait(f"{name} lost", lost, timeout_seconds=WAIT_SECONDS)
+    cluster.wait("a worker lost", lost, timeout_seconds=WAIT_SECONDS)
 
 
 def in_flight(stage: Stage) -> set[int]:
@@ -98,17 +126,17 @@ def in_flight(stage: Stage) -> set[int]:
 
 
 def lose_triggerer(stage: Stage, cluster: CeleryCluster) -> None:
-    """Kill the triggerer that most generations wait in, and wait until the other has looked at every one of them."""
+    """Kill the triggerer that most tasks wait in, and wait until the other has all of them."""
     held = Counter(row["triggerer_id"] for row in cluster.triggers())
     name, lost = max(cluster.triggerers().items(), key=lambda item: held[item[1]])
     cluster.kill_triggerer(name)
-    seen, waiting = len(stage.looks("(trigger)")), held.total()
+    cluster.wait(
+        "taken over", lambda: not {row["triggerer_id"] for row in cluster.triggers()} & {lost, None}, timeout_seconds=WAIT_SECONDS
+    )
 
-    def taken_over() -> bool:
-        looked_at = {look.path for look in stage.looks("(trigger)")[seen:]}
-        return lost not in {row["triggerer_id"] for row in cluster.triggers()} and len(looked_at) == waiting
 
-    cluster.wait("the other looks at all", taken_over, timeout_seconds=WAIT_SECONDS)
+def wait_for_manifests(stage: Stage, number: int) -> None:
+    stage.cluster.wait(f"{number} landed", lambda: len(stage.manifests()) >= number, timeout_seconds=WAIT_SECONDS)
 
 
 def wait_for_posts(stage: Stage, number: int) -> None:
@@ -116,10 +144,10 @@ def wait_for_posts(stage: Stage, number: int) -> None:
 
 
 def living(home: Path) -> list[list[str]]:
-    """The command lines of all processes that work for the Airflow of this folder."""
+    """The command lines of all processes that work in the folder of this Airflow."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if process.environ().get("AIRFLOW_HOME") == str(home):
+            if process.cwd() == str(home):
                 found.append(process.cmdline())
     return found
