@@ -1,0 +1,127 @@
+"""What version 0.1 left in storage, in XCom and in Airflow's database is understood, and makes nothing be paid again."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from airflow_provider_seedream.generations import Generation
+from airflow_provider_seedream.ledger import Record, Reuse, record_key
+from airflow_provider_seedream.manifest import Manifest
+from airflow_provider_seedream.submissions import build_submission
+from airflow_provider_seedream.triggers.seedream import SeedreamGenerationTrigger
+from tests.unit.values import TASK_ID
+
+FINGERPRINT = "3c28054d1f5b020ffdfd09c777300a6a162c393105838e3bcb6feb64e509b416"
+SUBMISSION: dict[str, Any] = {
+    "prompt": "a watch",
+    "image_size": "auto_2K",
+    "num_images": 2,
+    "enable_safety_checker": True,
+    "seed": None,
+    "kind": "generate",
+    "take": 1,
+}
+TRY = {"dag_id": "watches", "run_id": "manual__2026-03-01", "task_id": "submit", "map_index": -1, "try_number": 1}
+
+
+class TestTheSameRequest:
+    def test_has_the_fingerprint_it_had(self) -> None:
+        assert build_submission(**SUBMISSION).fingerprint == FINGERPRINT
+
+    @pytest.mark.parametrize(
+        ("reuse", "key"),
+        [
+            ("run", "59188fdf6d8c7349f27bf6ed19fa87e3b6feae1ae319879f89dce4684dac8e78"),
+            ("content", "cc18c524c8ffaf202d31bd2f9fd6405a3405018a51562ac9cf237f27e19133da"),
+        ],
+    )
+    def test_has_the_record_it_had(self, reuse: Reuse, key: str) -> None:
+        who = {field: str(TRY[field]) for field in ("dag_id", "run_id", "task_id")}
+        destination = "s3://aws_default@my-bucket/watches"
+        assert record_key(**who, destination=destination, name=None, fingerprint=FINGERPRINT, reuse=reuse) == key
+
+
+class TestWhatLiesThere:
+    def test_a_record_is_read(self) -> None:
+        record = {
+            "schema_version": 1,
+            "key": "94b6",
+            "attempt": 1,
+            "outcome": "landed",
+            "claim": "961f907f109e4173af9abf0e24e9866c",
+            "destination": "s3://aws_default@my-bucket/watches",
+            "name": None,
+            "submission": {**SUBMISSION, "sources": []},
+            "fingerprint": FINGERPRINT,
+            "credits": 20,
+            "made_by": TRY,
+            "intent_at": "2026-11-22T14:57:21Z",
+            "settles_at": "2026-11-22T14:59:41Z",
+            "wallet_balance": "100000.00",
+            "seedream_task_id": TASK_ID,
+            "created_at": "2026-11-22T14:57:21Z",
+            "refunded": False,
+            "detail": None,
+            "updated_at": "2026-11-22T14:57:22Z",
+        }
+        assert Record.from_json(json.dumps(record).encode()).seedream_task_id == TASK_ID
+
+    def test_a_manifest_is_read(self) -> None:
+        image = {"number": 1, "file": "hero_1.png", "sha256": "a941", "size_bytes": 44917, "width": 256, "height": 256}
+        manifest = {
+            "schema_version": 1,
+            "seedream_task_id": TASK_ID,
+            "name": "hero",
+            "kind": "generate",
+            "endpoint": "/v1/images/seedream/v5/lite/generate/",
+            "submission": {**SUBMISSION, "sources": []},
+            "credits": 20,
+            "images_requested": 2,
+            "images": [{**image, "media_type": "image/png", "thumbnail": None}],
+            "digital_source_type": "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia",
+            "created_at": "2026-11-22T14:57:21Z",
+            "landed_at": "2026-11-22T14:57:22Z",
+            "made_by": TRY,
+            "landed_by": TRY,
+            "record": None,
+            "model": "seedream-v5-lite",
+            "provider": "airflow-provider-seedream/0.1.0",
+            "images_landed": 1,
+        }
+        assert Manifest.from_json(json.dumps(manifest).encode()).missing_images == 1
+
+
+class TestWhatAirflowKeeps:
+    def test_a_generation_in_xcom_is_read(self) -> None:
+        value = {
+            "schema_version": 1,
+            "seedream_task_id": TASK_ID,
+            "kind": "generate",
+            "created_at": "2026-11-22T14:57:21Z",
+            "num_images": 2,
+            "credits": 20,
+            "destination": "s3://aws_default@my-bucket/watches",
+            "name": "hero",
+            "record": None,
+        }
+        assert Generation.from_dict(value).image_size is None
+
+    def test_a_deferred_wait_goes_on(self) -> None:
+        """The path and the arguments stand in rows of Airflow's database."""
+        row = {
+            "seedream_task_id": TASK_ID,
+            "seedream_conn_id": "seedream_default",
+            "num_images": 2,
+            "first_poll_epoch": 1.0,
+            "deadline_epoch": 2.0,
+            "poke_interval": 10.0,
+            "settling_seconds": 120.0,
+            "outage_seconds": 1800.0,
+            "watch": None,
+        }
+        path, kept = SeedreamGenerationTrigger(**row).serialize()
+        assert path == "airflow_provider_seedream.triggers.seedream.SeedreamGenerationTrigger"
+        assert kept.items() >= (row | {"watch": kept["watch"]}).items()
