@@ -60,4 +60,4 @@ $(VENV)/.stores: $(pinned)
 	@$(install) emulator,s3,gcs,azure test browser && touch $@
 
 $(VENV)/.bench: $(VENV)/.stores
-	@touch $@
+	@$(install) emulator,s3,gcs,azure test browser bench && touch $@

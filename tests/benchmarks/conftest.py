@@ -18,6 +18,7 @@ _report = Report()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--picture", type=Path, help="write the benchmarks' ratios to this SVG file")
+    parser.addoption("--full", action="store_true", help="land 200 images of 4 MB and 2,000 of 200 KB, once, instead of few thrice")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -31,6 +32,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 @pytest.fixture(scope="session")
 def report() -> Report:
     return _report
+
+
+@pytest.fixture(scope="session")
+def full(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--full"))
 
 
 @pytest.fixture(scope="session")

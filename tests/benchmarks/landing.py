@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests.benchmarks.landing_subject import IMAGES_PER_GENERATION
+from tests.benchmarks.landing_ways import IMAGES_PER_GENERATION
 from tests.benchmarks.measuring import Server, run_subject
 
 WARM_UP_BYTES = 1000  # of the images of the first generation, which is not measured

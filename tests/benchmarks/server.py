@@ -33,6 +33,7 @@ class NullServer:
     def routes(self) -> list[web.AbstractRouteDef]:
         return [
             web.get("/v1/generation-request/{id}/status/", self.status),
+            web.get("/missing/{id}", self.missing),
             web.post("/v1/images/seedream/v5/lite/edit/", self.submit),
             web.get("/images/{size_bytes}/{number}", self.image),
             web.get("/arrivals", self.arrivals),
@@ -42,6 +43,11 @@ class NullServer:
         self._arrivals[request.match_info["id"]].append(time.time())
         await asyncio.sleep(self._latency_seconds)
         return web.Response(body=_PENDING, content_type="application/json")
+
+    async def missing(self, request: web.Request) -> web.Response:
+        self._arrivals[request.match_info["id"]].append(time.time())
+        await asyncio.sleep(self._latency_seconds)
+        return web.Response(status=404)
 
     async def submit(self, request: web.Request) -> web.Response:
         received = 0

@@ -12,6 +12,13 @@ pytestmark = pytest.mark.benchmark
 OURS = "our operators and sensor"
 GROUPS: dict[str, tuple[str, ...]] = {
     OURS: ("airflow_provider_seedream.operators.seedream", "airflow_provider_seedream.sensors.seedream"),
+    "and the batch operator": (
+        "airflow_provider_seedream.operators.seedream",
+        "airflow_provider_seedream.sensors.seedream",
+        "airflow_provider_seedream.operators.batch",
+    ),
+    "our decorators": ("airflow_provider_seedream.decorators.seedream",),
+    "our plugin, once in each component": ("airflow_provider_seedream.plugins.seedream",),
     "standard: BashOperator": ("airflow.providers.standard.operators.bash",),
     "http: HttpOperator": ("airflow.providers.http.operators.http",),
     "amazon: S3 operators": ("airflow.providers.amazon.aws.operators.s3",),

@@ -1,0 +1,89 @@
+"""Our landing as a benchmark runs it, and its parts one by one: what is left out of a part costs the rest."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from airflow_provider_seedream.generations import Generation, GenerationStatus, ResultLinks
+from airflow_provider_seedream.hooks.downloads import Downloads
+from airflow_provider_seedream.images import inspect_image, is_whole
+from airflow_provider_seedream.landing import PARALLEL_IMAGES, Origin, land
+from airflow_provider_seedream.manifest import Manifest, ManifestImage, build_manifest
+from airflow_provider_seedream.storage import Folder
+from tests.benchmarks.landing_ways import Land, Task, file_name
+from tests.benchmarks.server import png
+
+
+def by_landing(task: Task) -> Land:
+    """Verified, hashed, published once, and a manifest."""
+    return partial(_land, task)
+
+
+def _land(task: Task, links: list[str]) -> None:
+    name = str(uuid.uuid4())
+    results = tuple(ResultLinks(image=link, thumbnail=None) for link in links)
+    status = GenerationStatus(status="FINISHED", progress=None, failure_reason=None, results=results)
+    generation = Generation(
+        seedream_task_id=name,
+        kind=None,
+        created_at=None,
+        num_images=len(links),
+        credits=None,
+        destination=task.destination,
+        name=name,
+        record=None,
+    )
+
+    def build(images: tuple[ManifestImage, ...]) -> Manifest:
+        return build_manifest(generation, images, record=None, record_file=None, landed_by={}, landed_at="now")
+
+    with _downloads(task) as downloads:
+        land(Folder(task.destination), generation, Origin(status=lambda: status, fetch=downloads.fetch), build)
+
+
+def _downloads(task: Task) -> Downloads:
+    return Downloads(max_bytes=2**26, timeout_seconds=60, verify=task.bundle, allow_loopback=True)
+
+
+def only_download(task: Task) -> Land:
+    def land(links: list[str]) -> None:
+        with _downloads(task) as downloads:
+            _in_threads(lambda link: len(downloads.fetch(link)), links)
+
+    return land
+
+
+def only_verify(task: Task) -> Land:
+    return partial(_in_threads, lambda link: is_whole(data := _made(link), inspect_image(data)))  # type: ignore[arg-type]
+
+
+def only_hash(task: Task) -> Land:
+    return partial(_in_threads, lambda link: hashlib.sha256(_made(link)).hexdigest())
+
+
+def only_store(task: Task) -> Land:
+    folder = Folder(task.destination)
+    return partial(_in_threads, lambda link: folder.create(file_name(link), _made(link)))
+
+
+def _made(link: str) -> bytes:
+    """An image of the size that the link names, made once."""
+    return png(int(link.split("/")[-2]))
+
+
+def _in_threads(act: Callable[[str], object], links: list[str]) -> None:
+    with ThreadPoolExecutor(max_workers=PARALLEL_IMAGES) as pool:
+        list(pool.map(act, links))
+
+
+OURS: dict[str, Callable[[Task], Land]] = {
+    "landing": by_landing,
+    "only download": only_download,
+    "only verify": only_verify,
+    "only hash": only_hash,
+    "only store": only_store,
+}
