@@ -4,6 +4,8 @@ Whatever is in the way is a :class:`CannotShowError` with a sentence for people.
 """
 
 import logging
+from collections.abc import Callable
+from typing import TypeVar
 
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.gallery.roots import is_bare, is_below
@@ -16,6 +18,7 @@ from airflow_provider_seedream.storage import Folder
 
 MAX_JSON_BYTES = 256 * 1024  # a manifest or record of ours has 2 to 10 KB
 MAX_IMAGE_BYTES = 64 * 1024 * 1024  # what landing takes by default
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
@@ -49,12 +52,14 @@ def read_record(submitted: Generation, roots: tuple[str, ...]) -> Record:
 def read_piece(uri: str, roots: tuple[str, ...], *, start: int, max_bytes: int) -> bytes:
     """A piece of a file below the roots. :raises CannotShowError: when it may not be read or cannot be."""
     folder, file = _below(uri, roots)
-    return _asked(folder, file, start=start, max_bytes=max_bytes)
+    return _ask(folder, file, lambda store: store.read(file, start=start, max_bytes=max_bytes))
 
 
 def read_image(folder: str, file: str) -> tuple[bytes, str]:
     """An image's bytes and its media type, by its bytes."""
-    data = _read(folder, file, MAX_IMAGE_BYTES)
+    if _ask(folder, file, lambda store: store.size_bytes(file)) > MAX_IMAGE_BYTES:
+        raise CannotShowError("The file is too large to be shown.")
+    data = _ask(folder, file, lambda store: store.read(file))  # whole: gcsfs asks for pieces beyond the end of a bounded one
     facts = inspect_image(data)
     if facts is None or facts.media_type not in RESULT_TYPES:
         raise CannotShowError("The file is no PNG, JPEG or WebP image.")
@@ -62,7 +67,11 @@ def read_image(folder: str, file: str) -> tuple[bytes, str]:
 
 
 def _read_below(uri: object, roots: tuple[str, ...]) -> bytes:
-    return _read(*_below(uri, roots), MAX_JSON_BYTES)
+    folder, file = _below(uri, roots)
+    data = _ask(folder, file, lambda store: store.read(file, max_bytes=MAX_JSON_BYTES + 1))
+    if len(data) > MAX_JSON_BYTES:
+        raise CannotShowError("The file is too large to be shown.")
+    return data
 
 
 def _below(uri: object, roots: tuple[str, ...]) -> tuple[str, str]:
@@ -75,24 +84,18 @@ def _below(uri: object, roots: tuple[str, ...]) -> tuple[str, str]:
     return folder, file
 
 
-def _read(folder: str, file: str, max_bytes: int) -> bytes:
-    data = _asked(folder, file, start=None, max_bytes=max_bytes + 1)
-    if len(data) > max_bytes:
-        raise CannotShowError("The file is too large to be shown.")
-    return data
-
-
-def _asked(folder: str, file: str, *, start: int | None, max_bytes: int) -> bytes:
+def _ask(folder: str, file: str, act: Callable[[Folder], T | None]) -> T:
+    """What the storage says of a file; every trouble as a sentence."""
     try:
-        data = Folder(folder).read(file, start=start, max_bytes=max_bytes)
+        found = act(Folder(folder))
     except SeedreamInputError:
         raise CannotShowError("Its folder is no storage folder.") from None
     except Exception as error:  # whatever a store raises
         _log.warning("The gallery cannot read %s/%s: %s: %s", folder, file, type(error).__name__, error)
         raise CannotShowError("The storage does not answer, or refuses the web server.") from None
-    if data is None:
+    if found is None:
         raise CannotShowError("The file is not in the storage any more.")
-    return data
+    return found
 
 
 def _is_sound(manifest: Manifest) -> bool:

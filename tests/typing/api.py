@@ -18,6 +18,7 @@ from airflow_provider_seedream.exceptions import (
     SeedreamLandingError,
     SeedreamRateLimitError,
 )
+from airflow_provider_seedream.gallery import approval_markdown
 from airflow_provider_seedream.generations import Accepted, Generation, GenerationStatus, LandedGeneration, Wallet
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.manifest import Manifest
@@ -30,6 +31,7 @@ from airflow_provider_seedream.sensors.seedream import SeedreamCreditsSensor, Se
 from airflow_provider_seedream.submissions import Submission, build_submission
 
 version: str = __version__
+shown: str = approval_markdown({"schema_version": 1})
 info: dict[str, Any] = get_provider_info()
 
 
