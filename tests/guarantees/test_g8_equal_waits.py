@@ -191,7 +191,7 @@ class TestRescheduling:
     """The third way to wait: a worker slot only while looking."""
 
     def test_it_lands_the_same(self, emulator: Emulator, build: Build, folder: Path) -> None:
-        runner, chain = Runner(), build(land={"mode": "reschedule", "poke_interval": 0.1})
+        runner, chain = Runner(), build(prompt="a watch [takes:2]", land={"mode": "reschedule", "poke_interval": 0.1})
         runner.run(chain.submit)
         outcome = runner.run(chain.land)
         assert (outcome.state, outcome.tries, emulator.books.posts_received) == ("success", 1, 1)
