@@ -1,4 +1,4 @@
-"""Nothing is published before a person has seen it: generate, land, show the images above the buttons of an approval, copy the approved.
+"""Nothing is published before a person has seen it: generate, land, show the images above an approval, copy what was approved.
 
 The pictures need `[seedream] gallery_roots` in the web server's configuration; `make ui` has it.
 """

@@ -202,7 +202,7 @@ class TestApproval:
     def test_a_person_is_shown_the_images_and_what_is_approved_is_copied(self, world: World) -> None:
         """The person is in tests/gallery/test_browser.py, which presses the button."""
         dag, runner = load("example_seedream_approval"), Runner()
-        submit, land, show, publish = (runner.run(dag.get_task(name)) for name in ("submit", "land", "show", "publish"))
+        _, _, show, publish = (runner.run(dag.get_task(name)) for name in ("submit", "land", "show", "publish"))
         assert (world.books.posts, world.books.credits_charged) == (1, 30)
         assert show.value.count("](seedream/thumb/example_seedream_approval/") == 3
         assert world.names("public/*") == [Path(uri).name for uri in publish.value] == world.names("*_?.png")
