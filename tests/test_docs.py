@@ -364,6 +364,12 @@ class TestParameters:
         assert listed == list(connection["conn-fields"])
 
 
+class TestExamples:
+    def test_each_is_in_the_table(self) -> None:
+        files = {path.name for path in (CHECKOUT / "example_dags").glob("*.py")}
+        assert files == {f"{name}.py" for name in re.findall(r"`(\w+)\.py`", section("operators.md", "Examples"))}
+
+
 class TestCompatibility:
     def test_the_table_of_what_was_run_is_made_of_what_was_run(self) -> None:
         assert compatibility.table_of_the_page() == compatibility.table(compatibility.kept())

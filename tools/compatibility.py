@@ -47,11 +47,16 @@ def kept() -> list[Result]:
 
 
 def keep(results: Iterable[Result]) -> None:
-    """Put new results in the place of older ones, and write the table again."""
-    merged = {result.name: result for result in (*kept(), *results)}
-    rows = sorted(merged.values(), key=lambda one: [tuple(map(int, version.split("."))) for version in (one.airflow, one.python)])
+    """Write the results down, and the table anew."""
+    rows = merge(kept(), results)
     RESULTS.write_text(json.dumps([dataclasses.asdict(row) for row in rows], indent=1) + "\n")
     PAGE.write_text(_TABLE.sub(lambda _: table(rows), PAGE.read_text()))
+
+
+def merge(older: Iterable[Result], newer: Iterable[Result]) -> list[Result]:
+    """Newer ones take the place of older ones; from the oldest Airflow and Python to the newest."""
+    merged = {result.name: result for result in (*older, *newer)}
+    return sorted(merged.values(), key=lambda one: [tuple(map(int, version.split("."))) for version in (one.airflow, one.python)])
 
 
 def table(results: Iterable[Result]) -> str:

@@ -99,7 +99,7 @@ def read(venv: Path, *, everyday: bool) -> Result:
 
 def interpreter(python: str) -> str | None:
     """A Python of this minor version: from PATH, or one that pyenv keeps."""
-    return next((found for found in _candidates(python) if _answers(found, python)), None)
+    return next((found for found in _candidates(python) if answers(found, python)), None)
 
 
 def _candidates(python: str) -> Iterator[str]:
@@ -109,7 +109,7 @@ def _candidates(python: str) -> Iterator[str]:
     yield from (str(path) for path in sorted(root.glob(f"versions/{python}.*/bin/python"), reverse=True))
 
 
-def _answers(command: str, python: str) -> bool:
+def answers(command: str, python: str) -> bool:
     """pyenv's shims are on PATH for versions that are not switched on; asking is the only way to know."""
     asked = subprocess.run(
         [command, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], capture_output=True, text=True, check=False
