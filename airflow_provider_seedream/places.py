@@ -13,7 +13,11 @@ Page = Literal["task", "image", "thumb", "file"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """A task instance. ``map_index`` is -1 where the task is not mapped."""
+    """A task instance. ``map_index`` is -1 where the task is not mapped.
+
+    Run ids hold colons and plus signs. They stay as they are in an address: Airflow's page takes another spelling for another
+    address, and would load the frame twice.
+    """
 
     dag_id: str
     run_id: str
@@ -34,5 +38,5 @@ class Place:
         :param name: of which row's images, where the task is a batch.
         """
         parts = [PREFIX, page, self.dag_id, self.run_id, self.task_id, str(self.map_index)]
-        path = "/".join(quote(part, safe="") for part in [*parts, *([] if number is None else [str(number)])])
+        path = "/".join(quote(part, safe=":+") for part in [*parts, *([] if number is None else [str(number)])])
         return f"{path}?{urlencode({'name': name})}" if name else path

@@ -53,7 +53,7 @@ def _jinja() -> Environment:
 def _task_page(place: Place) -> str:
     """Airflow's own page of a task instance."""
     mapped = "" if place.map_index < 0 else f"/mapped/{place.map_index}"
-    ids = [quote(part, safe="") for part in (place.dag_id, place.run_id, place.task_id)]
+    ids = [quote(part, safe=":+") for part in (place.dag_id, place.run_id, place.task_id)]
     return f"dags/{ids[0]}/runs/{ids[1]}/tasks/{ids[2]}{mapped}"
 
 

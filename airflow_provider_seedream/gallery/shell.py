@@ -3,6 +3,8 @@
 Knows requests and addresses, no data.
 """
 
+from urllib.parse import quote
+
 import airflow
 from fastapi import HTTPException, Request
 from packaging.version import Version
@@ -34,7 +36,8 @@ def into_the_shell(request: Request) -> None:
     """A dependency of the pages: an address opened by itself goes on within Airflow's page, where that can show it."""
     if is_document(request) and _HAS_DEEP_LINKS:
         query = f"?{request.url.query}" if request.url.query else ""
-        location = f"{base_path(request)}/plugin/{URL_ROUTE}{request.url.path}{query}"
+        path = quote(request.scope["path"], safe="/:+")  # as in places.py
+        location = f"{base_path(request)}/plugin/{URL_ROUTE}{path}{query}"
         raise HTTPException(307, headers={"Location": location})
 
 

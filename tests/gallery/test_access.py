@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import airflow
 import pytest
+from packaging.version import Version
 from starlette.routing import Mount
 
 from airflow_provider_seedream.gallery.shell import SECURITY_HEADERS
@@ -73,6 +75,25 @@ class TestTheMatrix:
 
     def test_a_tilde_does_not_stand_for_every_dag(self, visitor: Visitor, landed: dict[str, Any]) -> None:
         assert '<article class="card' not in visitor("admin").get("/seedream/dag/~").text
+
+    @pytest.mark.parametrize("run_id", ["manual__2026-03-01T00:00:00+00:00", "a b", "\u00e9?#"])
+    def test_an_address_opened_by_itself_goes_on_within_airflows_page(self, run_id: str, visitor: Visitor) -> None:
+        path = Place(dag_id="watches", run_id=run_id, task_id="land").address("task")
+        answer = visitor("viewer").get(f"/{path}", headers={"Sec-Fetch-Dest": "document"})
+        if Version(airflow.__version__) >= Version("3.3.2"):
+            assert (answer.status_code, answer.headers["location"]) == (307, f"/plugin/seedream/{path}")
+        else:
+            assert answer.status_code == 200
+
+    def test_line_breaks_in_an_address_reach_no_header(self, visitor: Visitor) -> None:
+        path = Place(dag_id="watches", run_id="x\r\nSet-Cookie: a=b", task_id="land").address("task")
+        answer = visitor("viewer").get(f"/{path}", headers={"Sec-Fetch-Dest": "document"})
+        assert answer.status_code in (200, 307, 404)
+        assert "a" not in answer.cookies
+
+    def test_nobody_is_led_to_airflows_page_which_asks_who_he_is(self, visitor: Visitor) -> None:
+        answer = visitor(None).get("/seedream/", headers={"Sec-Fetch-Dest": "document"})
+        assert (answer.status_code, answer.headers["location"].startswith("/plugin/seedream")) == (307, True)
 
     def test_errors_are_pages(self, visitor: Visitor, landed: dict[str, Any]) -> None:
         for user, path in ((None, "/seedream/"), ("only-shoes", "/seedream/dag/watches"), ("admin", "/seedream/nowhere")):

@@ -14,7 +14,7 @@ from tests.gallery.stage import land
 from tests.unit.test_import_cost import HEAVY, imported_by, within
 
 PLACE = Place(dag_id="watches", run_id="manual__2026-03-01T00:00:00+00:00", task_id="group.land", map_index=3)
-PATH = "watches/manual__2026-03-01T00%3A00%3A00%2B00%3A00/group.land/3"
+PATH = "watches/manual__2026-03-01T00:00:00+00:00/group.land/3"
 
 
 class TestTheMarkdown:

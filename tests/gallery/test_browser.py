@@ -124,9 +124,13 @@ class TestLooks:
 class TestKeys:
     def test_arrows_turn_the_images_and_escape_leads_up(self, visit: Visit) -> None:
         frame = visit.open()
+        frames: list[str] = []
+        visit.page.on("framenavigated", lambda moved: frames.append(moved.url) if moved.parent_frame else None)
         frame.locator(".pictures a").first.click()
         frame.locator("figure").wait_for()
         visit.wait_for_images()
+        visit.page.wait_for_load_state("networkidle")
+        assert len(frames) == 1  # the frame loads a page once
         visit.picture("image")
         start = title(visit)
         press(visit, "ArrowRight")
