@@ -14,16 +14,29 @@ from airflow_provider_seedream.images import inspect_image, is_whole
 from airflow_provider_seedream.landing import PARALLEL_IMAGES, Origin, land
 from airflow_provider_seedream.manifest import Manifest, ManifestImage, build_manifest
 from airflow_provider_seedream.storage import Folder
-from tests.benchmarks.landing_ways import Land, Task, file_name
+from tests.benchmarks.landing_ways import Land, Task, file_name, obstore_store
 from tests.benchmarks.server import png
 
 
 def by_landing(task: Task) -> Land:
     """Verified, hashed, published once, and a manifest."""
-    return partial(_land, task)
+    return partial(_land, task, Folder)
 
 
-def _land(task: Task, links: list[str]) -> None:
+def by_landing_through_obstore(task: Task) -> Land:
+    """The same with another library below its folder: what an accelerator could win."""
+    store = obstore_store(task)
+    prefix = task.destination.partition("@")[2].partition("/")[2]
+
+    class Accelerated(Folder):
+        def create(self, name: str, data: bytes) -> bool:
+            store.put(f"{prefix}/{name}", data, mode="create")
+            return True
+
+    return partial(_land, task, Accelerated)
+
+
+def _land(task: Task, folder: type[Folder], links: list[str]) -> None:
     name = str(uuid.uuid4())
     results = tuple(ResultLinks(image=link, thumbnail=None) for link in links)
     status = GenerationStatus(status="FINISHED", progress=None, failure_reason=None, results=results)
@@ -42,7 +55,7 @@ def _land(task: Task, links: list[str]) -> None:
         return build_manifest(generation, images, record=None, record_file=None, landed_by={}, landed_at="now")
 
     with _downloads(task) as downloads:
-        land(Folder(task.destination), generation, Origin(status=lambda: status, fetch=downloads.fetch), build)
+        land(folder(task.destination), generation, Origin(status=lambda: status, fetch=downloads.fetch), build)
 
 
 def _downloads(task: Task) -> Downloads:
@@ -82,6 +95,7 @@ def _in_threads(act: Callable[[str], object], links: list[str]) -> None:
 
 OURS: dict[str, Callable[[Task], Land]] = {
     "landing": by_landing,
+    "landing through obstore": by_landing_through_obstore,
     "only download": only_download,
     "only verify": only_verify,
     "only hash": only_hash,

@@ -106,11 +106,22 @@ def _boto3_client() -> Any:
 
 
 def by_obstore(task: Task) -> Land:
-    """The library that was fastest: Rust's object_store, told by hand what the connection says."""
+    """The library that was fastest: Rust's object_store."""
+    store = obstore_store(task)
+
+    def put(session: requests.Session, link: str) -> None:
+        with task.get(session, link) as answer:
+            store.put(task.key(link), answer.content, mode="create")
+
+    return partial(_each, put)
+
+
+def obstore_store(task: Task) -> Any:
+    """Told by hand what the connection says."""
     from obstore.store import S3Store
 
     known = _connection()
-    store = S3Store(
+    return S3Store(
         task.bucket,
         endpoint=known["extra"]["endpoint_url"],
         region=known["extra"]["region_name"],
@@ -118,12 +129,6 @@ def by_obstore(task: Task) -> Land:
         secret_access_key=known["password"],
         client_options={"allow_http": True},
     )
-
-    def put(session: requests.Session, link: str) -> None:
-        with task.get(session, link) as answer:
-            store.put(task.key(link), answer.content, mode="create")
-
-    return partial(_each, put)
 
 
 def by_rclone(task: Task) -> Land:
@@ -137,6 +142,7 @@ def by_rclone(task: Task) -> Land:
         "ENDPOINT": known["extra"]["endpoint_url"],
     }
     environment = os.environ | {f"RCLONE_CONFIG_STORE_{name}": value for name, value in told.items()}
+    environment.pop("AWS_CA_BUNDLE", None)  # rclone's own transport cannot take it
 
     def copy(link: str) -> None:
         argv = ["rclone", "copyurl", "--ca-cert", task.bundle, link, f"store:{task.bucket}/{task.key(link)}"]

@@ -21,7 +21,7 @@ USUAL = {{"seedream_conn_id": {dag_id!r}, "num_images": 1}}
 
 def download(seedream_task_id, results):
     Path(FOLDER).mkdir(parents=True, exist_ok=True)
-    (Path(FOLDER) / (seedream_task_id + ".png")).write_bytes(requests.get(results[0]["image"], timeout=60).content)
+    (Path(FOLDER) / (seedream_task_id + ".png")).write_bytes(requests.get(results[0]["asset"], timeout=60).content)
 
 
 def look(seedream_task_id):
@@ -29,7 +29,7 @@ def look(seedream_task_id):
 
 
 def is_ready(answer):
-    return answer["status"] == "FINISHED" and bool(answer["results"]) and bool(answer["results"][0]["image"])
+    return answer["status"] == "FINISHED" and bool(answer["results"]) and bool(answer["results"][0]["asset"])
 
 
 with DAG({dag_id!r}, schedule=None, max_active_tasks=64):

@@ -7,7 +7,7 @@ import pytest
 from tests.benchmarks.imports import measure_imports
 from tests.benchmarks.report import Report
 
-pytestmark = pytest.mark.benchmark
+pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(900)]
 
 OURS = "our operators and sensor"
 GROUPS: dict[str, tuple[str, ...]] = {
