@@ -67,6 +67,7 @@ class Campaign:
     third: Ended
     posts_of_third: int
     small: Ended
+    small_again: Ended
 
     @property
     def posts(self) -> list[dict[str, Any]]:
@@ -101,10 +102,19 @@ def campaign(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Campai
     third = start_batch(folder, server.connection, requests=requested, **given).wait()
     posts_of_third = server.counters()["posts_received"] - sum(request["method"] == "POST" for request in books["requests"])
     requests.patch(f"{server.url}/__admin/settings", json={"rate_limit_per_minute": 0}, timeout=60)
-    small = start_batch(folder, server.connection, requests=table(folder / "small.jsonl", ROWS // 5, "clock"), **small_given).wait()
+    small_table = table(folder / "small.jsonl", ROWS // 5, "clock")
+    small, small_again = (start_batch(folder, server.connection, requests=small_table, **small_given).wait() for _ in range(2))
     print(f"second try {second.seconds:.0f} s, a third with nothing to do {third.seconds:.1f} s")
     print(f"peak {second.peak_bytes / 2**20:.0f} MiB for {ROWS} rows, {small.peak_bytes / 2**20:.0f} for {ROWS // 5}")
-    return Campaign(books=books, folder=folder / "out", second=second, third=third, posts_of_third=posts_of_third, small=small)
+    return Campaign(
+        books=books,
+        folder=folder / "out",
+        second=second,
+        third=third,
+        posts_of_third=posts_of_third,
+        small=small,
+        small_again=small_again,
+    )
 
 
 def let_the_claim_settle(folder: Path) -> None:
@@ -154,3 +164,4 @@ class TestATableOfThousandsOfRows:
     def test_memory_does_not_know_how_long_the_table_is(self, campaign: Campaign) -> None:
         assert campaign.small.state == "success"
         assert campaign.second.peak_bytes < 1.2 * campaign.small.peak_bytes
+        assert campaign.third.peak_bytes < 1.1 * campaign.small_again.peak_bytes  # reading alone: 135 and 131 MiB measured
