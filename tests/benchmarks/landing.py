@@ -7,10 +7,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests.benchmarks.landing_ways import IMAGES_PER_GENERATION
 from tests.benchmarks.measuring import Server, run_subject
-
-WARM_UP_BYTES = 1000  # of the images of the first generation, which is not measured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,17 +34,17 @@ def measure_landing(
 ) -> dict[str, Landing]:
     """Each way, ``rounds`` times in turns, into the folder with this URI."""
     found: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
-    sizes = [WARM_UP_BYTES] * IMAGES_PER_GENERATION + [size_bytes] * images
     for _ in range(rounds):
         for way in ways:
-            links = [f"{server.url}/images/{size}/{uuid.uuid4().hex}" for size in sizes]
             arguments = {
                 "way": way,
-                "links": links,
+                "url": server.url,
+                "size_bytes": size_bytes,
+                "images": images,
                 "destination": f"{folder}/{uuid.uuid4().hex}",
                 "bundle": server.bundle,
             }
-            found[way].append(run_subject("landing_subject", arguments))
+            found[way].append(run_subject("landing_subject", arguments, timeout_seconds=600))
     return {way: Landing(images=images, size_bytes=size_bytes, **dict(_medians(rounds_of))) for way, rounds_of in found.items()}
 
 

@@ -19,7 +19,8 @@ from tests.benchmarks.measuring import peak_memory, reset_peak_memory
 def measure(task: Task) -> dict[str, Any]:
     """Generations of six images one after the other, each with connections of its own, as tasks have it."""
     land = (OURS | OTHERS)[task.way](task)
-    first, *rest = (task.links[at : at + IMAGES_PER_GENERATION] for at in range(0, len(task.links), IMAGES_PER_GENERATION))
+    links = task.links()
+    first, *rest = (links[at : at + IMAGES_PER_GENERATION] for at in range(0, len(links), IMAGES_PER_GENERATION))
     land(first)  # pays for the imports
     baseline = reset_peak_memory()
     seconds, cpu = time.perf_counter(), _cpu_seconds()

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import subprocess
+import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import requests
 from airflow_provider_seedream.landing import PARALLEL_IMAGES
 
 IMAGES_PER_GENERATION = 6
+WARM_UP_BYTES = 1000  # of the images of the first generation, which is not measured
 Land = Callable[[list[str]], None]
 
 
@@ -25,9 +27,16 @@ class Task:
     """What is measured."""
 
     way: str
-    links: list[str]
+    url: str
+    size_bytes: int
+    images: int
     destination: str
     bundle: str
+
+    def links(self) -> list[str]:
+        """New ones, with those of the first generation in front."""
+        sizes = [WARM_UP_BYTES] * IMAGES_PER_GENERATION + [self.size_bytes] * self.images
+        return [f"{self.url}/images/{size}/{uuid.uuid4().hex}" for size in sizes]
 
     @property
     def bucket(self) -> str:

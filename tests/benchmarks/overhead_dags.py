@@ -82,6 +82,9 @@ HTTP = """
     def body(prompt):
         return json.dumps({"prompt": prompt, "image_size": "square", "num_images": 1})
 
+    def endpoint(seedream_task_id):
+        return STATUS.format(seedream_task_id)
+
     submit = HttpOperator.partial(
         task_id="submit", http_conn_id="http_" + USUAL["seedream_conn_id"], endpoint=GENERATE, method="POST", headers=HEADERS,
         response_filter=lambda response: response.json()["task_id"],
@@ -89,7 +92,7 @@ HTTP = """
     ready = HttpSensor.partial(
         task_id="ready", http_conn_id="http_" + USUAL["seedream_conn_id"], method="GET", headers=HEADERS, poke_interval=POKE,
         deferrable=True, mode="reschedule", response_check=lambda response: is_ready(response.json()),
-    ).expand(endpoint=submit.output.map(STATUS.format))
+    ).expand(endpoint=submit.output.map(endpoint))
 
     @task
     def land(seedream_task_id):

@@ -7,6 +7,7 @@ It fires at the first answer that is not 404. The API answers 200 while it works
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import time
 from types import SimpleNamespace
@@ -18,7 +19,7 @@ from airflow_provider_seedream.polling import Rules
 
 
 def by_http_sensor(task: Any, due: dict[str, list[float]]) -> Any:
-    os.environ["AIRFLOW_CONN_HTTP_DEFAULT"] = task.url
+    os.environ["AIRFLOW_CONN_HTTP_DEFAULT"] = json.dumps({"conn_type": "http", "host": task.url})
 
     async def sleep(seconds: float) -> None:
         current = asyncio.current_task()
