@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -22,7 +24,8 @@ class Polling:
     """How the waiting went. ``wanted_per_second`` is what the interval and the server's latency allow.
 
     :param warnings: how often Airflow's triggerer would have warned. :param idle_warnings: how often it would have warned of a
-        thread of another process that only sleeps: the machine's own doing.
+        thread of another process that only sleeps: the machine's own doing. :param stolen_share: of the machine's time, what its
+        host gave to others.
     """
 
     on_time: float
@@ -33,6 +36,7 @@ class Polling:
     longest_block_seconds: float
     warnings: int
     idle_warnings: int
+    stolen_share: float
     memory_bytes: int
 
     @property
@@ -54,6 +58,7 @@ def measure_polling(
         "spread_seconds": spread_seconds,
         "seconds": seconds,
     }
+    began, stolen = time.monotonic(), stolen_seconds()
     with idle_thread() as gaps:
         found = run_subject("polling_subject", arguments)
     late = lateness(found, get_arrivals(server))
@@ -61,6 +66,7 @@ def measure_polling(
         on_time=sum(seconds <= ON_TIME_SECONDS for seconds in late) / len(late),
         looks_per_second=sum(seconds < float("inf") for seconds in late) / seconds,
         wanted_per_second=waiting / (poke_interval + latency_seconds),
+        stolen_share=(stolen_seconds() - stolen) / (time.monotonic() - began) / (os.cpu_count() or 1),
         idle_warnings=sum(gap > WARNING_SECONDS for gap in gaps),
         p99_late_seconds=sorted(late)[int(len(late) * 0.99)],
         **{name: found[name] for name in ("cpu_share", "longest_block_seconds", "warnings", "memory_bytes")},
@@ -97,6 +103,11 @@ def idle_thread() -> Iterator[list[float]]:
     finally:
         stop.set()
         thread.join()
+
+
+def stolen_seconds() -> float:
+    """Of all processors, since the machine was started."""
+    return int(Path("/proc/stat").read_text().split()[8]) / os.sysconf("SC_CLK_TCK")
 
 
 def get_arrivals(server: Server) -> dict[str, list[float]]:

@@ -47,8 +47,11 @@ def test_waiting_generations_are_looked_at_on_time(
     ours = found["trigger"]
     if waiting > WAITING:  # five times a triggerer's default capacity: the table says what holds
         return
-    if ours.idle_warnings:
-        pytest.skip(f"a thread that only sleeps was held up {ours.idle_warnings} times: this machine is too busy to judge")
+    if ours.idle_warnings or ours.stolen_share > 0.05:
+        held_up = (
+            f"a thread that only sleeps was held up {ours.idle_warnings} times, {ours.stolen_share:.0%} of the time was stolen"
+        )
+        pytest.skip(f"{held_up}: this machine is too busy to judge")
     assert ours.on_time >= 0.95
     assert ours.warnings == 0
 
@@ -63,5 +66,6 @@ def columns(polling: Polling) -> dict[str, str]:
         "longest block": f"{polling.longest_block_seconds * 1000:.0f} ms",
         "warnings": str(polling.warnings),
         "idle thread's": str(polling.idle_warnings),
+        "stolen": f"{polling.stolen_share:.0%}",
         "memory": f"{polling.memory_bytes / 1e6:.0f} MB",
     }
