@@ -49,7 +49,7 @@ def test_waiting_generations_are_looked_at_on_time(
         return
     if ours.idle_warnings or ours.stolen_share > 0.05:
         held_up = (
-            f"a thread that only sleeps was held up {ours.idle_warnings} times, {ours.stolen_share:.0%} of the time was stolen"
+            f"a thread that only sleeps was held up {ours.idle_warnings} times, {ours.stolen_share:.0%} of its time stolen"
         )
         pytest.skip(f"{held_up}: this machine is too busy to judge")
     assert ours.on_time >= 0.95
