@@ -18,7 +18,7 @@ _report = Report()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--picture", type=Path, help="write the benchmarks' ratios to this SVG file")
-    parser.addoption("--full", action="store_true", help="land 200 images of 4 MB and 2,000 of 200 KB, once, instead of few thrice")
+    parser.addoption("--full", action="store_true", help="land 200 images of 4 MB and 2,000 of 200 KB, once, instead of few twice")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -39,7 +39,7 @@ FULL = {"4 MB": (4_000_000, 200), "200 KB": (200_000, 2000)}
 def test_landing_costs_about_what_a_bare_copy_costs(folder: str, server: Server, report: Report, full: bool, size: str) -> None:
     size_bytes, images = (FULL if full else QUICK)[size]
     ways = _available(folder) + [part for part in PARTS if part != "landing"]
-    found = measure_landing(tuple(ways), folder, server, size_bytes=size_bytes, images=images, rounds=1 if full else 3)
+    found = measure_landing(tuple(ways), folder, server, size_bytes=size_bytes, images=images, rounds=1 if full else 2)
     section = f"{images} images of {size} to {_kind(folder)}, {PARALLEL_IMAGES} at once"
     _report(report, f"{section} (ratio: CPU)", found, WAYS)
     _report(report, f"Where the CPU of landing goes, {section} (ratio: CPU)", found, PARTS)
