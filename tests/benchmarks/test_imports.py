@@ -25,6 +25,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "requests and tenacity alone": ("requests", "tenacity"),
     "aiohttp alone": ("aiohttp",),
 }
+OUR_GROUPS = list(GROUPS)[:4]
 
 
 def test_importing_the_operators_costs_less_than_any_http_client(report: Report) -> None:
@@ -32,6 +33,6 @@ def test_importing_the_operators_costs_less_than_any_http_client(report: Report)
     for name, cost in found.items():
         values = {"CPU": f"{cost.cpu_seconds * 1000:.0f} ms", "modules": str(cost.modules)}
         ratio = cost.cpu_seconds / found[OURS].cpu_seconds
-        report.add("Imported with every DAG, beyond airflow.sdk (ratio: CPU)", name, ratio=ratio, ours=name == OURS, **values)
+        report.add("Imported with every DAG, beyond airflow.sdk (ratio: CPU)", name, ratio=ratio, ours=name in OUR_GROUPS, **values)
     assert found[OURS].cpu_seconds < found["requests and tenacity alone"].cpu_seconds
     assert found[OURS].modules < found["requests and tenacity alone"].modules

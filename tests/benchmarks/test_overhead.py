@@ -16,7 +16,8 @@ from tests.benchmarks.report import Report
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1200)]
 
 IMAGES = 12
-OURS = "submission and sensor, mapped"
+OUR_WAYS = list(DAGS)[:3]
+OURS = OUR_WAYS[0]
 
 
 def test_a_batch_holds_fewer_slots_than_a_polling_loop(report: Report, tmp_path: Path) -> None:
@@ -40,7 +41,7 @@ def _report(report: Report, name: str, found: dict[str, Overhead]) -> None:
         f"From ready to landed, {IMAGES} images, jobs of {JOB_SECONDS:g} s (ratio: slot seconds of the run)",
         name,
         ratio=overhead.all_slot_seconds / found[OURS].all_slot_seconds,
-        ours=name == OURS,
+        ours=name in OUR_WAYS,
         **{
             "delay": f"{overhead.delay_seconds:.1f} s",
             "longest": f"{overhead.longest_seconds:.1f} s",

@@ -48,9 +48,7 @@ def test_waiting_generations_are_looked_at_on_time(
     if waiting > WAITING:  # five times a triggerer's default capacity: the table says what holds
         return
     if ours.idle_warnings or ours.stolen_share > 0.05:
-        held_up = (
-            f"a thread that only sleeps was held up {ours.idle_warnings} times, {ours.stolen_share:.0%} of its time stolen"
-        )
+        held_up = f"a thread that only sleeps was held up {ours.idle_warnings} times, {ours.stolen_share:.0%} of its time stolen"
         pytest.skip(f"{held_up}: this machine is too busy to judge")
     assert ours.on_time >= 0.95
     assert ours.warnings == 0
