@@ -24,7 +24,7 @@ from tools.compatibility import Result
 
 CHECKOUT = Path(__file__).parents[1]
 _WITHOUT_FAULTS = (
-    *(f"tests/{folder}" for folder in ("unit", "faces", "cli", "gallery", "observability")),
+    *(f"tests/{folder}" for folder in ("unit", "faces", "cli", "gallery")),
     *(f"tests/{file}.py" for file in ("test_example_dags", "test_docs", "airflow/test_runner")),
 )
 _ASK = """

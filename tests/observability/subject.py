@@ -24,7 +24,10 @@ def switch_on() -> None:
         from airflow.sdk.observability import stats
         from airflow.sdk.observability.metrics import stats_utils
 
-        stats.initialize(factory=stats_utils.get_stats_factory(), export_legacy_names=True)
+        if hasattr(stats, "initialize"):
+            stats.initialize(factory=stats_utils.get_stats_factory(), export_legacy_names=True)
+        else:  # Airflow 3.2
+            stats.Stats.initialize(factory=stats_utils.get_stats_factory(stats.Stats))
         configure_otel(conf)
 
 
