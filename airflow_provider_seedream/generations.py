@@ -118,6 +118,20 @@ class Generation:
     record: str | None
     image_size: str | None = None
 
+    @classmethod
+    def bare(cls, seedream_task_id: str, *, destination: str, name: str) -> Self:
+        """A generation of which only the id is known."""
+        return cls(
+            seedream_task_id=seedream_task_id,
+            kind=None,
+            created_at=None,
+            num_images=None,
+            credits=None,
+            destination=destination,
+            name=name,
+            record=None,
+        )
+
     def at(self, *, destination: str, name: str) -> Self:
         """The same generation, to be landed elsewhere."""
         return replace(self, destination=destination, name=name)

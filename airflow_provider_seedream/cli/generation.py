@@ -5,7 +5,6 @@ Never submits. Waits by the same decisions and lands by the same acts as the sen
 
 import argparse
 import time
-from dataclasses import replace
 from random import random
 
 from airflow_provider_seedream import contract, times
@@ -16,12 +15,12 @@ from airflow_provider_seedream.exceptions import (
     SeedreamLedgerError,
     SeedreamPartialResultError,
 )
-from airflow_provider_seedream.generations import Generation, GenerationStatus
+from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.ledger import Ledger
 from airflow_provider_seedream.manifest import Manifest, landed_generation
 from airflow_provider_seedream.polling import STEADY_INTERVAL_SECONDS, Rules, Verdict, Watch, decide
-from airflow_provider_seedream.sensors.closing import already_landed, close_unlanded, land_generation
+from airflow_provider_seedream.sensors.closing import already_landed, close_unlanded, land_generation, more_came
 from airflow_provider_seedream.sensors.waiting import DEFAULT_MAX_IMAGE_BYTES
 from airflow_provider_seedream.storage import check_destination
 from airflow_provider_seedream.submissions import check_name
@@ -47,7 +46,7 @@ def land(options: argparse.Namespace) -> int:
     hook = SeedreamHook(options.conn_id)
     generation = _generation(options)
     landed = already_landed(generation)
-    if landed is None or _more_came(landed, hook):
+    if landed is None or more_came(landed, hook):
         _wait(generation, hook, seconds=options.timeout)
         with working("Landing"):
             by = {**NOBODY, "command": "seedream land"}
@@ -56,12 +55,6 @@ def land(options: argparse.Namespace) -> int:
     if landed.missing_images:
         raise SeedreamPartialResultError(f"{len(landed.images)} of {landed.images_requested} images came; they are landed.")
     return 0
-
-
-def _more_came(landed: Manifest, hook: SeedreamHook) -> bool:
-    """Whether images have come that were missing when the generation was landed."""
-    look = hook.look(landed.seedream_task_id) if landed.missing_images else None
-    return isinstance(look, GenerationStatus) and look.images_ready > len(landed.images)
 
 
 def _generation(options: argparse.Namespace) -> Generation:
@@ -74,21 +67,10 @@ def _generation(options: argparse.Namespace) -> Generation:
     except SeedreamLedgerError as error:  # a rescue goes on without
         err().print(f"Warning: {error.message} The manifest will lack the prompt.", markup=False)
         record = None
-    known = ledger.generation(record) if record else _bare(task_id, destination)
-    return replace(known, destination=destination, name=name or known.name)
-
-
-def _bare(task_id: str, destination: str) -> Generation:
-    return Generation(
-        seedream_task_id=task_id,
-        kind=None,
-        created_at=None,
-        num_images=None,
-        credits=None,
-        destination=destination,
-        name=task_id,
-        record=None,
-    )
+    if record is None:
+        return Generation.bare(task_id, destination=destination, name=name or task_id)
+    known = ledger.generation(record)
+    return known.at(destination=destination, name=name or known.name)
 
 
 def _wait(generation: Generation, hook: SeedreamHook, *, seconds: float) -> None:

@@ -51,6 +51,12 @@ def already_landed(generation: Generation) -> Manifest | None:
     return manifest
 
 
+def more_came(landed: Manifest, hook: SeedreamHook) -> bool:
+    """Whether images have come that were missing when the generation was landed."""
+    look = hook.look(landed.seedream_task_id) if landed.missing_images else None
+    return isinstance(look, GenerationStatus) and look.images_ready > len(landed.images)
+
+
 def land_generation(
     generation: Generation,
     hook: SeedreamHook,

@@ -96,21 +96,12 @@ class SeedreamGenerationSensor(WaitingOperator, SeedreamSensor):
 
     def _generation(self) -> Generation:
         given = _check_generation(self.generation)
-        known = given if isinstance(given, Generation) else self._bare(given)
-        destination = check_destination(self.destination) if self.destination else known.destination
-        return known.at(destination=destination, name=check_name(self.name) or known.name)
-
-    def _bare(self, seedream_task_id: str) -> Generation:
-        return Generation(
-            seedream_task_id=seedream_task_id,
-            kind=None,
-            created_at=None,
-            num_images=None,
-            credits=None,
-            destination=check_destination(self.destination or self._hook.settings.destination),
-            name=seedream_task_id,
-            record=None,
-        )
+        if isinstance(given, Generation):
+            return given.at(
+                destination=check_destination(self.destination or given.destination), name=check_name(self.name) or given.name
+            )
+        destination = check_destination(self.destination or self._hook.settings.destination)
+        return Generation.bare(given, destination=destination, name=check_name(self.name) or given)
 
 
 def _check_generation(value: Any) -> Generation | str:

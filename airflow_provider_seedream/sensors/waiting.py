@@ -17,8 +17,8 @@ from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator
 from airflow_provider_seedream import times
 from airflow_provider_seedream.durations import SEEN
 from airflow_provider_seedream.embedding import check_embed_metadata
-from airflow_provider_seedream.exceptions import SeedreamInputError, SeedreamPartialResultError, SeedreamResultsExpiredError
-from airflow_provider_seedream.generations import Generation, GenerationStatus, LandedGeneration
+from airflow_provider_seedream.exceptions import SeedreamInputError, SeedreamPartialResultError
+from airflow_provider_seedream.generations import Generation, LandedGeneration
 from airflow_provider_seedream.links import SeedreamImagesLink
 from airflow_provider_seedream.polling import (
     MIN_FIRST_POLL_SECONDS,
@@ -30,7 +30,6 @@ from airflow_provider_seedream.polling import (
     learn,
     seconds_before_first_look,
 )
-from airflow_provider_seedream.sensors.outcomes import error_from
 
 if TYPE_CHECKING:
     from airflow_provider_seedream.hooks.seedream import SeedreamHook
@@ -168,26 +167,16 @@ class WaitingOperator(BaseOperator):
             raise AirflowTaskTimeout(
                 f"Seedream task {generation.seedream_task_id} was not ready within execution_timeout; a retry waits on for free."
             )
-        error = error_from(verdict, generation, now_epoch=times.now_epoch(), can_resubmit=self.can_resubmit)
-        if verdict.outcome == "failed":
-            closing.note_outcome(generation, "failed", refunded=verdict.refunded, detail=verdict.detail)
-        elif isinstance(error, SeedreamResultsExpiredError):
-            closing.note_outcome(generation, "expired")
-        raise error
+        raise closing.close_unlanded(generation, verdict, can_resubmit=self.can_resubmit)
 
     def _already_landed(self, context: Context, generation: Generation) -> dict[str, Any] | None:
-        from airflow_provider_seedream.sensors.closing import already_landed
+        from airflow_provider_seedream.sensors.closing import already_landed, more_came
 
         landed = already_landed(generation)
-        if landed is None or (landed.missing_images and self._more_came(generation, landed)):
+        if landed is None or more_came(landed, self._hook):
             return None
         self.log.info("Seedream task %s is landed already.", generation.seedream_task_id)
         return self._result(context, generation, landed)
-
-    def _more_came(self, generation: Generation, landed: "Manifest") -> bool:
-        """Whether images have come that were missing when the generation was landed."""
-        look = self._hook.look(generation.seedream_task_id)
-        return isinstance(look, GenerationStatus) and look.images_ready > len(landed.images)
 
     def _result(self, context: Context, generation: Generation, landed: "Manifest") -> dict[str, Any]:
         from airflow_provider_seedream.manifest import landed_generation
