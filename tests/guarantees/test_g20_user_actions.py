@@ -93,7 +93,8 @@ class TestTwoTasksAtOnce:
         self, emulator: Emulator, build: Build, folder: Path
     ) -> None:
         """Airflow may fail a healthy deferred task while its trigger runs on: two triggers, two resumptions."""
-        runner, chain = Runner(trigger_copies=2), build(num_images=2, land={"deferrable": True, "retries": 2})
+        land = {"deferrable": True, "retries": 2}
+        runner, chain = Runner(trigger_copies=2), build(prompt="a watch [takes:2]", num_images=2, land=land)
         runner.run(chain.submit)
         runner.run(chain.land, until="deferred")
         orphan = Runner()
