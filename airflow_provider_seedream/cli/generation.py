@@ -48,9 +48,8 @@ def land(options: argparse.Namespace) -> int:
     landed = already_landed(generation)
     if landed is None or more_came(landed, hook):
         _wait(generation, hook, seconds=options.timeout)
-        with working("Landing"):
-            by = {**NOBODY, "command": "seedream land"}
-            landed = land_generation(generation, hook, max_image_bytes=DEFAULT_MAX_IMAGE_BYTES, landed_by=by)
+        with working("Landing"), hook.downloads(max_bytes=DEFAULT_MAX_IMAGE_BYTES) as downloads:
+            landed = land_generation(generation, hook, downloads, landed_by={**NOBODY, "command": "seedream land"})
     _show(landed, generation.destination, options.output)
     if landed.missing_images:
         raise SeedreamPartialResultError(f"{len(landed.images)} of {landed.images_requested} images came; they are landed.")

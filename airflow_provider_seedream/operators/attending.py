@@ -4,6 +4,7 @@ Decides nothing by itself: a look is judged by the decision core, an image is la
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from random import random
 from typing import Any
 
@@ -12,6 +13,7 @@ from airflow_provider_seedream.batch.progress import InFlight
 from airflow_provider_seedream.durations import SEEN
 from airflow_provider_seedream.exceptions import SeedreamAuthenticationError, SeedreamError, SeedreamLandingError
 from airflow_provider_seedream.generations import GenerationStatus
+from airflow_provider_seedream.hooks.downloads import Downloads
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.manifest import Manifest
 from airflow_provider_seedream.polling import FailedLook, Rules, Watch, decide, first_poll_seconds, learn
@@ -38,14 +40,18 @@ class Attendant:
     """Looks at generations and lands them, each call for itself.
 
     :param rules: how long may be waited; the deadline and the number of images are each entry's own.
-    :param landed_by: who lands: ids of the task instance.
+    :param downloads: one session for all: a new one for each generation would cost more than small images do.
+    :param landed_by: who lands: ids of the task instance. :param embed_metadata: say in the files that AI made them.
     """
 
-    def __init__(self, hook: SeedreamHook, rules: Rules, *, max_image_bytes: int, landed_by: dict[str, Any]) -> None:
+    def __init__(
+        self, hook: SeedreamHook, downloads: Downloads, rules: Rules, *, landed_by: dict[str, Any], embed_metadata: bool
+    ) -> None:
         self._hook = hook
         self._rules = rules
-        self._max_image_bytes = max_image_bytes
-        self._landed_by = landed_by
+        self._land = partial(
+            closing.land_generation, hook=hook, downloads=downloads, landed_by=landed_by, embed_metadata=embed_metadata
+        )
 
     def attend(self, entry: InFlight) -> Attended:
         """:raises SeedreamAuthenticationError: the key does not work: for no other generation either."""
@@ -93,9 +99,7 @@ class Attendant:
             if isinstance(error, SeedreamAuthenticationError):
                 raise error
             return Attended(entry=entry, error=error)
-        limit, by = self._max_image_bytes, self._landed_by
-        manifest = closing.land_generation(generation, self._hook, max_image_bytes=limit, landed_by=by, status=look)
-        return Attended(entry=entry, manifest=manifest)
+        return Attended(entry=entry, manifest=self._land(generation, status=look))
 
     def _stumbled(self, entry: InFlight, error: SeedreamLandingError) -> Attended:
         again = replace(entry, landings=entry.landings + 1, due_epoch=times.now_epoch() + LAND_AGAIN_SECONDS)

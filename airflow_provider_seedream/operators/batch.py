@@ -81,6 +81,7 @@ class SeedreamBatchOperator(CheckedFields):
     :param poke_interval: seconds between looks at one generation; None (default): when a look pays.
     :param timeout: seconds, or a timedelta, that one generation may take; one hour. ``execution_timeout`` bounds the whole.
     :param max_image_bytes: larger images are refused; 64 MiB.
+    :param embed_metadata: say inside the image files that AI made them; needs the extra ``metadata``.
     :param settling_seconds: how long links may follow FINISHED before that is an error; 120 s [seen].
     :param seedream_conn_id: the connection.
     """
@@ -136,6 +137,7 @@ class SeedreamBatchOperator(CheckedFields):
         poke_interval: timedelta | float | None = None,
         timeout: timedelta | float = DEFAULT_TIMEOUT_SECONDS,
         max_image_bytes: int = DEFAULT_MAX_IMAGE_BYTES,
+        embed_metadata: bool = False,
         settling_seconds: timedelta | float = contract.SETTLING_SECONDS,
         seedream_conn_id: str = DEFAULT_CONN_ID,
         **kwargs: Any,
@@ -162,6 +164,7 @@ class SeedreamBatchOperator(CheckedFields):
         self.poke_interval = as_interval(poke_interval)
         self.timeout = as_seconds("timeout", timeout)
         self.max_image_bytes = check_max_image_bytes(max_image_bytes)
+        self.embed_metadata = embed_metadata
         self.settling_seconds = as_seconds("settling_seconds", settling_seconds)
         self.seedream_conn_id = seedream_conn_id
         self.check_static_fields()

@@ -23,6 +23,7 @@ from airflow_provider_seedream.batch.results import Results
 from airflow_provider_seedream.batch.rows import Row
 from airflow_provider_seedream.batch.upcoming import RequestTable, TableSummary, summarise
 from airflow_provider_seedream.budgets import Budget
+from airflow_provider_seedream.embedding import check_embed_metadata
 from airflow_provider_seedream.exceptions import (
     SeedreamBatchError,
     SeedreamError,
@@ -31,6 +32,7 @@ from airflow_provider_seedream.exceptions import (
     SeedreamLedgerError,
     final,
 )
+from airflow_provider_seedream.hooks.downloads import Downloads
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.ledger import Ledger, Reuse
 from airflow_provider_seedream.operators.attending import Attendant
@@ -70,6 +72,7 @@ class BatchTry:
 
         :raises SeedreamInputError: nothing was sent.
         """
+        check_embed_metadata(self._task.embed_metadata)
         if self._wants_parquet:
             require_pyarrow()  # now, not when all is paid
         asked = self._judge()
@@ -98,15 +101,16 @@ class BatchTry:
         return asked
 
     def _work(self, progress: Progress) -> dict[str, Any]:
-        waves = self._waves(progress)
-        while (idle_seconds := waves.run()) is not None:
-            idle_seconds = min(idle_seconds, self._seconds_left(progress))
-            if self._task.deferrable:
-                self._defer(waves, idle_seconds)
-            time.sleep(idle_seconds)
+        with self._hook.downloads(max_bytes=self._task.max_image_bytes) as downloads:
+            waves = self._waves(progress, downloads)
+            while (idle_seconds := waves.run()) is not None:
+                idle_seconds = min(idle_seconds, self._seconds_left(progress))
+                if self._task.deferrable:
+                    self._defer(waves, idle_seconds)
+                time.sleep(idle_seconds)
         return self._finish(waves)
 
-    def _waves(self, progress: Progress) -> Waves:
+    def _waves(self, progress: Progress, downloads: Downloads) -> Waves:
         task, hook, ledger = self._task, self._hook, self._ledger
         budget = Budget(ledger, self._by, **{field: check_budget(field, getattr(task, field)) for field in _BUDGETS})
         return Waves(
@@ -114,7 +118,7 @@ class BatchTry:
             self._table.rows_after(progress.cursor, progress.digest, of=progress.rows),
             request=self._request,
             submitter=Submitter(hook, ledger, cast(OnUnknownSubmit, task.on_unknown_submit), budget),
-            attendant=Attendant(hook, self._rules, max_image_bytes=task.max_image_bytes, landed_by=self._by),
+            attendant=Attendant(hook, downloads, self._rules, landed_by=self._by, embed_metadata=task.embed_metadata),
             results=Results.from_state(ledger.folder, progress.results),
             pace=self._pace,
         )

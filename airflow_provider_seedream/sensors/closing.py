@@ -18,6 +18,7 @@ from airflow_provider_seedream.exceptions import (
     SeedreamResultsExpiredError,
 )
 from airflow_provider_seedream.generations import Generation, GenerationStatus
+from airflow_provider_seedream.hooks.downloads import Downloads
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.landing import Origin, find_landed, land
 from airflow_provider_seedream.ledger import Ledger, Outcome, Record, finished
@@ -60,8 +61,8 @@ def more_came(landed: Manifest, hook: SeedreamHook) -> bool:
 def land_generation(
     generation: Generation,
     hook: SeedreamHook,
+    downloads: Downloads,
     *,
-    max_image_bytes: int,
     landed_by: dict[str, Any],
     status: GenerationStatus | None = None,
     embed_metadata: bool = False,
@@ -87,7 +88,7 @@ def land_generation(
 
     timed = metrics.landing(generation.seedream_task_id, created_at=generation.created_at, by=landed_by)
     try:
-        with timed, hook.downloads(max_bytes=max_image_bytes) as downloads:
+        with timed:
             fresh = [status] if status else []
             ask = partial(hook.get_generation, generation.seedream_task_id)
             origin = Origin(status=lambda: fresh.pop() if fresh else ask(), fetch=downloads.fetch)

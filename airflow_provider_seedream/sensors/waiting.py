@@ -160,8 +160,9 @@ class WaitingOperator(BaseOperator):
         from airflow_provider_seedream.sensors import closing
 
         if verdict.outcome == "done":
-            by, limit, mark = describe_task(context), self.max_image_bytes, self.embed_metadata
-            landed = closing.land_generation(generation, self._hook, max_image_bytes=limit, landed_by=by, embed_metadata=mark)
+            by, mark = describe_task(context), self.embed_metadata
+            with self._hook.downloads(max_bytes=self.max_image_bytes) as downloads:
+                landed = closing.land_generation(generation, self._hook, downloads, landed_by=by, embed_metadata=mark)
             return self._result(context, generation, landed)
         if verdict.outcome == "late" and _seconds(self.execution_timeout) < self.timeout:
             raise AirflowTaskTimeout(

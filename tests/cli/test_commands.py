@@ -128,7 +128,8 @@ class TestLand:
 
     def test_fewer_images_than_asked_for_are_shown_and_no_success(self, run: Run, buy: Buy, destination: str) -> None:
         bought = buy("a watch [partial:1]", num_images=2)
-        land_generation(bought, SeedreamHook(), max_image_bytes=10_000_000, landed_by={})
+        hook = SeedreamHook()
+        land_generation(bought, hook, hook.downloads(max_bytes=10_000_000), landed_by={})
         ended = run("land", bought.seedream_task_id, destination)
         assert ended.code == 1
         assert "1 of 2 images came" in ended.err

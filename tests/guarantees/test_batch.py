@@ -360,3 +360,9 @@ class TestStorageThatFails:
         outcome = Runner().run(batch(prompts(3), destination=FOLDER, retries=1))
         assert (outcome.state, outcome.tries, emulator.books.posts_received) == ("success", 2, 3)
         assert emulator.books.downloads == 3
+
+
+class TestProvenance:
+    def test_every_row_says_inside_its_files_that_ai_made_them(self, batch: Batch, folder: Path) -> None:
+        assert Runner().run(batch(prompts(2), embed_metadata=True)).state == "success"
+        assert all(b"trainedAlgorithmicMedia" in (folder / name).read_bytes() for name in images(folder))

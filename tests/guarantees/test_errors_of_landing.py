@@ -22,8 +22,9 @@ class TestAnErrorOfTheApiWhileLanding:
     ) -> None:
         generation = Generation.from_dict(Runner().run(build().submit).value)
         emulator.inject("refuse", endpoint="status", status=status)
-        with pytest.raises(error_class) as caught:
-            land_generation(generation, SeedreamHook(max_attempts=2), max_image_bytes=1_000_000, landed_by=LANDED_BY)
+        hook = SeedreamHook(max_attempts=2)
+        with hook.downloads(max_bytes=1_000_000) as downloads, pytest.raises(error_class) as caught:
+            land_generation(generation, hook, downloads, landed_by=LANDED_BY)
         assert caught.value.paid == "yes"
         assert generation.seedream_task_id in str(caught.value)
         assert str(generation.record) in str(caught.value)

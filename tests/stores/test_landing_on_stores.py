@@ -111,7 +111,7 @@ class TestAtTheSameTime:
 
         def land() -> str:
             hook = SeedreamHook()
-            return land_generation(generation, hook, max_image_bytes=10_000_000, landed_by=LANDED_BY).to_json().decode()
+            return land_generation(generation, hook, hook.downloads(max_bytes=10_000_000), landed_by=LANDED_BY).to_json().decode()
 
         manifests = in_threads(2, land)
         assert manifests[0] == manifests[1]
