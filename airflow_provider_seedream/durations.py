@@ -90,6 +90,10 @@ class Seen:
         if by_seconds > max(0.0, after_seconds):
             self._of(job).add(after_seconds, by_seconds)
 
+    def forget(self) -> None:
+        """Nothing was seen: for tests that share a process."""
+        self._jobs.clear()
+
     def _of(self, job: Job) -> "_Durations":
         if job not in self._jobs:
             while len(self._jobs) >= MAX_JOBS:

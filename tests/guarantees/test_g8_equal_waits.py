@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_seedream import times
+from airflow_provider_seedream.durations import SEEN
 from airflow_provider_seedream.emulator import Emulator
 from tests.airflow.runner import Outcome, Runner
 from tests.guarantees.conftest import Build, Chain, Connect, records
@@ -208,15 +209,13 @@ class TestRescheduling:
 
 
 class TestWaitingWithoutAnInterval:
-    """The default: nobody looks before the job can be ready, whichever way it waits.
-
-    What this process has seen of other tests' jobs counts as well, hence the sizes.
-    """
+    """The default: nobody looks before the job can be ready, whichever way it waits."""
 
     @pytest.fixture(autouse=True)
     def no_interval(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Tests set one for all tasks."""
+        """Tests set one for all tasks, and this process has seen their jobs."""
         monkeypatch.delenv("AIRFLOW__SEEDREAM__POKE_INTERVAL", raising=False)
+        SEEN.forget()
 
     def test_a_deferred_task_leaves_the_first_look_to_its_trigger(self, emulator: Emulator, build: Build) -> None:
         runner, chain = Runner(), build(image_size="square_hd", land={"deferrable": True, "poke_interval": None, "timeout": 4})
