@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.scheduler, pytest.mark.timeout(900)]
 
 MAPPED = 60
 WHOLE_MAPPED = 30
-ROWS, SHARDS = 200, 4
+ROWS, SHARDS = 400, 4  # so many that a moment without a POST on its way comes for sure
 POKE_SECONDS = 20  # of a batch: with looks due every few seconds it would stay on its worker
 NUM_IMAGES = 2
 
