@@ -14,7 +14,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_provider_seedream import times
 from airflow_provider_seedream.balances import decide_balance
 from airflow_provider_seedream.polling import Outcome, Rules, Verdict, Watch
-from airflow_provider_seedream.triggers.clients import status_client
+from airflow_provider_seedream.triggers.clients import load_client, status_client
 
 EVENT_VERSION = 1
 MAX_DETAIL_CHARACTERS = 400
@@ -75,6 +75,7 @@ class SeedreamCreditsTrigger(BaseTrigger):
         yield TriggerEvent(event_from(verdict))
 
     async def _watch(self) -> Verdict:
+        await load_client()
         await asyncio.sleep(self.first_poll_epoch - times.now_epoch())
         watch, enough = self.watch, Decimal(self.min_credits)
         async with status_client(self.seedream_conn_id) as client:

@@ -16,7 +16,7 @@ from airflow_provider_seedream import times
 from airflow_provider_seedream.contract import Kind
 from airflow_provider_seedream.durations import SEEN
 from airflow_provider_seedream.polling import Outcome, Rules, Verdict, Watch, decide, learn, seconds_before_first_look
-from airflow_provider_seedream.triggers.clients import status_client
+from airflow_provider_seedream.triggers.clients import load_client, status_client
 
 EVENT_VERSION = 1
 MAX_DETAIL_BYTES = 600  # of an event that stays below 1 KB and is logged whole
@@ -97,6 +97,7 @@ class SeedreamGenerationTrigger(BaseTrigger):
         yield TriggerEvent(event_from(self.seedream_task_id, verdict))
 
     async def _watch(self) -> Verdict:
+        await load_client()
         await asyncio.sleep(self._seconds_before_first_look())
         watch = self.watch
         async with status_client(self.seedream_conn_id) as looks:
