@@ -45,7 +45,7 @@ from airflow_provider_seedream.polling import MIN_FIRST_POLL_SECONDS, Rules
 from airflow_provider_seedream.sensors.waiting import OUTAGE_SECONDS, describe_task, interval_of
 from airflow_provider_seedream.spending import check_budget
 from airflow_provider_seedream.storage import check_destination
-from airflow_provider_seedream.submissions import build_submission, check_name, sha256_json
+from airflow_provider_seedream.submissions import check_name, sha256_json
 from airflow_provider_seedream.triggers.batch import SeedreamBatchTrigger
 
 if TYPE_CHECKING:
@@ -125,16 +125,7 @@ class BatchTry:
 
     def _request(self, row: Row) -> Request:
         """:raises SeedreamInputError: when a source of an edit is no image that the API takes."""
-        submission = build_submission(
-            kind=row.kind,
-            prompt=row.prompt,
-            image_size=row.image_size,
-            num_images=row.num_images,
-            seed=row.seed,
-            enable_safety_checker=row.enable_safety_checker,
-            take=row.take,
-            sources=read_sources(list(row.images)) if row.images else (),
-        )
+        submission = row.submission(read_sources(list(row.images)) if row.images else ())
         reuse, base = cast(Reuse, self._task.reuse), self._ledger.folder.base
         return Request(submission=submission, destination=base, name=row.name, made_by=self._by, reuse=reuse)
 
