@@ -19,12 +19,17 @@ from tests.benchmarks.server import png
 
 
 def by_landing(task: Task) -> Land:
-    """Verified, hashed, published once, and a manifest."""
-    return partial(_land, task, Folder)
+    """Verified, hashed, published once, and a manifest; each generation by a task, with connections of its own."""
+    return partial(_land, task)
+
+
+def by_landing_in_a_batch(task: Task) -> Land:
+    """The same in one task, as a batch does it: one session for all downloads."""
+    return partial(_land_from, _downloads(task), task, Folder)
 
 
 def by_landing_through_obstore(task: Task) -> Land:
-    """The same with another library below its folder: what an accelerator could win."""
+    """That of a batch with another library below its folder: what an accelerator could win."""
     store = obstore_store(task)
     prefix = task.destination.partition("@")[2].partition("/")[2]
 
@@ -33,10 +38,15 @@ def by_landing_through_obstore(task: Task) -> Land:
             store.put(f"{prefix}/{name}", data, mode="create")
             return True
 
-    return partial(_land, task, Accelerated)
+    return partial(_land_from, _downloads(task), task, Accelerated)
 
 
-def _land(task: Task, folder: type[Folder], links: list[str]) -> None:
+def _land(task: Task, links: list[str]) -> None:
+    with _downloads(task) as downloads:
+        _land_from(downloads, task, Folder, links)
+
+
+def _land_from(downloads: Downloads, task: Task, folder: type[Folder], links: list[str]) -> None:
     name = str(uuid.uuid4())
     results = tuple(ResultLinks(image=link, thumbnail=None) for link in links)
     status = GenerationStatus(status="FINISHED", progress=None, failure_reason=None, results=results)
@@ -54,8 +64,7 @@ def _land(task: Task, folder: type[Folder], links: list[str]) -> None:
     def build(images: tuple[ManifestImage, ...]) -> Manifest:
         return build_manifest(generation, images, record=None, record_file=None, landed_by={}, landed_at="now")
 
-    with _downloads(task) as downloads:
-        land(folder(task.destination), generation, Origin(status=lambda: status, fetch=downloads.fetch), build)
+    land(folder(task.destination), generation, Origin(status=lambda: status, fetch=downloads.fetch), build)
 
 
 def _downloads(task: Task) -> Downloads:
@@ -71,21 +80,18 @@ def only_download(task: Task) -> Land:
 
 
 def only_verify(task: Task) -> Land:
-    return partial(_in_threads, lambda link: is_whole(data := _made(link), inspect_image(data)))  # type: ignore[arg-type]
+    data = png(task.size_bytes)
+    return partial(_in_threads, lambda _: is_whole(data, inspect_image(data)))  # type: ignore[arg-type]
 
 
 def only_hash(task: Task) -> Land:
-    return partial(_in_threads, lambda link: hashlib.sha256(_made(link)).hexdigest())
+    data = png(task.size_bytes)
+    return partial(_in_threads, lambda _: hashlib.sha256(data).hexdigest())
 
 
 def only_store(task: Task) -> Land:
-    folder = Folder(task.destination)
-    return partial(_in_threads, lambda link: folder.create(file_name(link), _made(link)))
-
-
-def _made(link: str) -> bytes:
-    """An image of the size that the link names, made once."""
-    return png(int(link.split("/")[-2]))
+    data, folder = png(task.size_bytes), Folder(task.destination)
+    return partial(_in_threads, lambda link: folder.create(file_name(link), data))
 
 
 def _in_threads(act: Callable[[str], object], links: list[str]) -> None:
@@ -95,6 +101,7 @@ def _in_threads(act: Callable[[str], object], links: list[str]) -> None:
 
 OURS: dict[str, Callable[[Task], Land]] = {
     "landing": by_landing,
+    "landing in a batch": by_landing_in_a_batch,
     "landing through obstore": by_landing_through_obstore,
     "only download": only_download,
     "only verify": only_verify,

@@ -16,12 +16,13 @@ pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(900)]
 
 WAYS = {
     "landing": "our landing (verified, hashed, manifest)",
+    "landing in a batch": "the same in a batch, one session for all",
     "streaming": "ObjectStoragePath.open, 8 KB pieces",
     "boto3": "boto3 upload_fileobj, shared client",
-    "boto3 with one session": "the same, one session for all tasks",
+    "boto3 with one session": "boto3 upload_fileobj, one session for all",
     "boto3 with hash": "boto3 put_object and sha256",
     "obstore": "obstore put",
-    "landing through obstore": "our landing, obstore below it",
+    "landing through obstore": "our landing in a batch, obstore below it",
 }
 PARTS = {
     "landing": "all of it",
@@ -67,7 +68,7 @@ def test_memory_is_bounded_by_the_images_in_flight(folder: str, server: Server, 
 
 def _available(folder: str) -> list[str]:
     if folder.startswith("file:"):
-        return ["landing", "streaming"]
+        return ["landing", "landing in a batch", "streaming"]
     return [way for way in WAYS if "obstore" not in way or find_spec("obstore")]
 
 
