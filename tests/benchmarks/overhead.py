@@ -16,7 +16,8 @@ from tests.airflow.cluster import ENDED, Cluster, Run
 from tests.benchmarks.overhead_dags import DAGS, HEAD
 
 LOOKS_PER_SECOND = 5
-JOB_SECONDS, LATE_SECONDS = 25.0, 0.1
+SHORTEST_SECONDS, LONGEST_SECONDS = 20, 40  # of the jobs, evenly [doc]
+LATE_SECONDS = 0.1  # links after FINISHED
 WHOLE_TABLE = -1  # the map index of a task that is not mapped
 
 
@@ -33,12 +34,15 @@ class Overhead:
 
 def measure_overhead(cluster: Cluster, emulator: Emulator, folder: Path, name: str, dag_id: str, *, images: int) -> Overhead:
     emulator.books.clear()
-    prompts = [f"{dag_id} {number} [takes:{JOB_SECONDS:g}]" for number in range(images)]
+    takes = [
+        round(SHORTEST_SECONDS + (LONGEST_SECONDS - SHORTEST_SECONDS) * (number + 0.5) / images, 1) for number in range(images)
+    ]
+    prompts = [f"{dag_id} {number} [takes:{seconds:g}]" for number, seconds in enumerate(takes)]
     head = HEAD.format(prompts=prompts, url=emulator.url, key=emulator.key, folder=str(folder), dag_id=dag_id)
     cluster.add_dag(dag_id, head + DAGS[name], timeout_seconds=180)
     looks = list(_running(cluster, cluster.trigger(dag_id)))
-    ready = {s.seedream_task_id: s.at + JOB_SECONDS + LATE_SECONDS for s in emulator.books.submissions}
     index = {s.seedream_task_id: int(s.prompt.split()[1]) for s in emulator.books.submissions}
+    ready = {s.seedream_task_id: s.at + takes[index[s.seedream_task_id]] + LATE_SECONDS for s in emulator.books.submissions}
     landed = {seedream_task_id: _landed_epoch(folder, seedream_task_id) for seedream_task_id in ready}
     delays = [landed[one] - at for one, at in ready.items()]
     ready_at = {index[one]: at for one, at in ready.items()} | {WHOLE_TABLE: min(ready.values())}

@@ -58,6 +58,7 @@ BATCH = """
         task_id="batch",
         seedream_conn_id=USUAL["seedream_conn_id"],
         requests=[{"prompt": prompt, "num_images": 1} for prompt in PROMPTS],
+        deferrable=%s,
     )
 """
 
@@ -104,7 +105,8 @@ HTTP = """
 DAGS = {
     "submission and sensor, mapped": CHAIN,
     "wait=True, mapped": WAIT,
-    "one batch": BATCH,
+    "one batch": BATCH % False,
+    "one batch, deferred": BATCH % True,
     "@task with a polling loop, mapped": LOOP,
     "HttpOperator, HttpSensor, @task, mapped": HTTP,
 }
