@@ -79,7 +79,7 @@ def _report(report: Report, section: str, found: dict[str, Landing], names: dict
             section,
             names[way],
             ratio=landing.cpu_seconds / found["landing"].cpu_seconds,
-            ours=way == "landing",
+            ours=way in ("landing", "landing in a batch"),
             **{
                 "images/s": f"{landing.images_per_second:.1f}",
                 "CPU s/GB": f"{landing.cpu_seconds_per_gb:.2f}",

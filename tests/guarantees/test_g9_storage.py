@@ -34,7 +34,7 @@ def stored(store: FaultyFileSystem) -> dict[str, bytes]:
 
 
 class TestAStoreThatFails:
-    @pytest.mark.parametrize(("k", "error"), enumerate(ERRORS, 1), ids=["403", "500", "full"])
+    @pytest.mark.parametrize(("k", "error"), list(enumerate(ERRORS, 1)), ids=["403", "500", "full"])
     def test_at_image_k_it_fails_the_try_and_the_retry_lands_exactly_n(
         self, emulator: Emulator, build: Build, store: FaultyFileSystem, deferrable: bool, k: int, error: Exception
     ) -> None:
