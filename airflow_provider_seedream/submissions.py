@@ -159,6 +159,23 @@ def build_submission(
     )
 
 
+def submission_of(asked: Any, sources: tuple[Source, ...]) -> Submission:
+    """The :class:`Submission` of whatever has its fields as attributes: an operator, or a row of a table.
+
+    :raises SeedreamInputError: naming the field and its rule.
+    """
+    return build_submission(
+        kind=asked.kind,
+        prompt=asked.prompt,
+        image_size=asked.image_size,
+        num_images=asked.num_images,
+        seed=asked.seed,
+        enable_safety_checker=asked.enable_safety_checker,
+        take=asked.take,
+        sources=sources,
+    )
+
+
 def check_prompt(value: Any) -> str:
     if not isinstance(value, str):
         raise SeedreamInputError(f"prompt must be a string, not {type(value).__name__}.")

@@ -17,9 +17,6 @@ from airflow_provider_seedream.batch.prompts import PromptTemplate
 from airflow_provider_seedream.contract import ImageSize, Kind
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.submissions import (
-    Source,
-    Submission,
-    build_submission,
     check_image_size,
     check_name,
     check_no_link,
@@ -65,22 +62,6 @@ class Row:
     def credits(self) -> int:
         """10 credits per image [doc]."""
         return self.num_images * contract.CREDITS_PER_IMAGE
-
-    def submission(self, sources: tuple[Source, ...] = ()) -> Submission:
-        """What is sent. :param sources: the row's images, read.
-
-        :raises SeedreamInputError: when they do not fit an edit.
-        """
-        return build_submission(
-            kind=self.kind,
-            prompt=self.prompt,
-            image_size=self.image_size,
-            num_images=self.num_images,
-            seed=self.seed,
-            enable_safety_checker=self.enable_safety_checker,
-            take=self.take,
-            sources=sources,
-        )
 
     def columns(self) -> dict[str, Any]:
         """What of the row travels to its result: what is sent, and the free columns."""

@@ -45,7 +45,7 @@ from airflow_provider_seedream.polling import MIN_FIRST_POLL_SECONDS, Rules
 from airflow_provider_seedream.sensors.waiting import OUTAGE_SECONDS, describe_task, interval_of
 from airflow_provider_seedream.spending import check_budget
 from airflow_provider_seedream.storage import check_destination
-from airflow_provider_seedream.submissions import check_name, sha256_json
+from airflow_provider_seedream.submissions import check_name, sha256_json, submission_of
 from airflow_provider_seedream.triggers.batch import SeedreamBatchTrigger
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class BatchTry:
 
     def _request(self, row: Row) -> Request:
         """:raises SeedreamInputError: when a source of an edit is no image that the API takes."""
-        submission = row.submission(read_sources(list(row.images)) if row.images else ())
+        submission = submission_of(row, read_sources(list(row.images)) if row.images else ())
         reuse, base = cast(Reuse, self._task.reuse), self._ledger.folder.base
         return Request(submission=submission, destination=base, name=row.name, made_by=self._by, reuse=reuse)
 

@@ -39,7 +39,6 @@ from airflow_provider_seedream.storage import check_destination
 from airflow_provider_seedream.submissions import (
     Source,
     Submission,
-    build_submission,
     check_image_size,
     check_name,
     check_num_images,
@@ -47,6 +46,7 @@ from airflow_provider_seedream.submissions import (
     check_safety,
     check_seed,
     check_take,
+    submission_of,
 )
 
 if TYPE_CHECKING:
@@ -240,16 +240,7 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
         """:raises SeedreamInputError: before anything is sent."""
         check_embed_metadata(self.embed_metadata)
         self.check_rendered_fields()
-        return build_submission(
-            kind=self.kind,
-            prompt=self.prompt,
-            image_size=self.image_size,
-            num_images=self.num_images,
-            seed=self.seed,
-            enable_safety_checker=self.enable_safety_checker,
-            take=self.take,
-            sources=self._sources(),
-        )
+        return submission_of(self, self._sources())
 
     def _sources(self) -> tuple[Source, ...]:
         return ()
