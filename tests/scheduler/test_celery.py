@@ -20,8 +20,10 @@ pytestmark = [pytest.mark.scheduler, pytest.mark.timeout(900)]
 
 MAPPED = 60
 WHOLE_MAPPED = 30
-ROWS, SHARDS = 400, 4  # so many that a moment without a POST on its way comes for sure
-POKE_SECONDS = 20  # of a batch: with looks due every few seconds it would stay on its worker
+ROWS, SHARDS = 400, 4
+AT_ONCE = ROWS // SHARDS * 3 // 5  # of a shard: its long half, and room for some of the others, so it lands and submits in turn
+DOWNLOAD_SECONDS = 1.0  # keeps the batches on their workers for seconds, however fast the machine, and most of the time without a POST
+POKE_SECONDS = 4  # of a batch: short enough to land on its worker what ends soon, long enough to leave it for what does not
 NUM_IMAGES = 2
 
 CHAIN = f"""
@@ -38,8 +40,11 @@ SeedreamGenerateOperator.partial(task_id="whole", num_images={NUM_IMAGES}, wait=
 BATCH = f"""
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 
-shards = [[{{"prompt": f"watch {{number}} {LONG}"}} for number in range({ROWS})][first::{SHARDS}] for first in range({SHARDS})]
-SeedreamBatchOperator.partial(task_id="batch", num_images={NUM_IMAGES}, **USUAL).expand(requests=shards)
+def rows(shard):
+    return [{{"prompt": f"watch {{shard}} {{number}}" + " {LONG}" * (number % 2)}} for number in range({ROWS // SHARDS})]
+
+batch = SeedreamBatchOperator.partial(task_id="batch", num_images={NUM_IMAGES}, max_in_flight={AT_ONCE}, **USUAL)
+batch.expand(requests=[rows(shard) for shard in range({SHARDS})])
 """
 
 
@@ -88,13 +93,15 @@ def test_a_worker_lost_with_posts_on_their_way_leaves_visible_unknowns(cluster: 
 
 
 def test_a_batch_mapped_over_workers_goes_on_where_a_lost_worker_left_it(cluster: CeleryCluster, stage: Stage) -> None:
+    stage.emulator.inject("stall", endpoint="download", seconds=DOWNLOAD_SECONDS)
     run = stage.start(BATCH, deferrable=True, retries=3, poke_interval=POKE_SECONDS)
-    wait_for_posts(stage, ROWS // 10)
+    wait_for_posts(stage, SHARDS * AT_ONCE + ROWS // 20)
     lose_worker(stage, cluster, run)
+    wait_for_posts(stage, ROWS)
     cluster.wait("all wait", lambda: states(run.tasks()) == {"deferred"}, timeout_seconds=WAIT_SECONDS)
     lose_triggerer(stage, cluster)
     stage.finish_jobs()
-    wait_for_manifests(stage, ROWS // 10)
+    wait_for_manifests(stage, ROWS // 2 + ROWS // 20)
     cluster.start_worker("worker-3")
     lose_worker(stage, cluster, run)
     run.wait(timeout_seconds=WAIT_SECONDS)
