@@ -22,7 +22,7 @@ MAPPED = 60
 WHOLE_MAPPED = 30
 ROWS, SHARDS = 400, 4
 AT_ONCE = ROWS // SHARDS * 3 // 5  # of a shard: its long half, and room for some of the others, so it lands and submits in turn
-DOWNLOAD_SECONDS = 1.0  # keeps the batches on their workers for seconds, however fast the machine, and most of the time without a POST
+DOWNLOAD_SECONDS = 1.0  # keeps the batches on their workers for seconds, mostly without a POST, however fast the machine
 POKE_SECONDS = 4  # of a batch: short enough to land on its worker what ends soon, long enough to leave it for what does not
 NUM_IMAGES = 2
 
