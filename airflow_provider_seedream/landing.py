@@ -6,8 +6,9 @@ images in flight times their size. Two landings of the same generation at once a
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamLandingError
@@ -34,9 +35,10 @@ def find_landed(folder: Folder, generation: Generation) -> Manifest | None:
 
     :raises SeedreamLandingError: when the name belongs to another generation, or the storage does not answer.
     """
-    manifest = _read_manifest(folder, generation)
-    if manifest and all(folder.size_bytes(image.file) == image.size_bytes for image in manifest.images):
-        return manifest
+    with _storing(f"Cannot read {folder.base}", generation):
+        manifest = _read_manifest(folder, generation)
+        if manifest and all(folder.size_bytes(image.file) == image.size_bytes for image in manifest.images):
+            return manifest
     return None
 
 
@@ -61,7 +63,22 @@ def land(
     with ThreadPoolExecutor(max_workers=PARALLEL_IMAGES, thread_name_prefix="seedream-landing") as pool:
         futures = [pool.submit(work.land_image, number, found) for number, found in links]
     images = tuple(future.result() for future in futures)
-    return _publish_manifest(folder, generation, build(images))
+    manifest = build(images)
+    with _storing(f"The images are stored, but {folder.uri(manifest_file(manifest.name))} could not be", generation):
+        return _publish_manifest(folder, generation, manifest)
+
+
+@contextmanager
+def _storing(problem: str, generation: Generation) -> Iterator[None]:
+    """Whatever a store raises becomes an error of landing; each names the generation that is paid for."""
+    try:
+        yield
+    except SeedreamError as error:
+        error.seedream_task_id = generation.seedream_task_id
+        raise
+    except Exception as error:
+        what = f"{problem} ({type(error).__name__}: {error})."
+        raise SeedreamLandingError(what, seedream_task_id=generation.seedream_task_id) from error
 
 
 class _ImageWork:
@@ -74,13 +91,8 @@ class _ImageWork:
         self._mark = mark
 
     def land_image(self, number: int, links: ResultLinks) -> ManifestImage:
-        try:
+        with _storing(f"Image {number} could not be stored", self._generation):
             return self._land_image(number, links)
-        except SeedreamError as error:
-            error.seedream_task_id = self._generation.seedream_task_id
-            raise
-        except Exception as error:  # whatever a store raises
-            raise self._error(f"Image {number} could not be stored ({type(error).__name__}: {error}).") from error
 
     def _land_image(self, number: int, links: ResultLinks) -> ManifestImage:
         downloaded = self._fetch_image(number, links)

@@ -11,12 +11,7 @@ from functools import partial
 from typing import Any
 
 from airflow_provider_seedream import contract, embedding, metrics, times
-from airflow_provider_seedream.exceptions import (
-    SeedreamError,
-    SeedreamLandingError,
-    SeedreamNotFoundError,
-    SeedreamResultsExpiredError,
-)
+from airflow_provider_seedream.exceptions import SeedreamError, SeedreamNotFoundError, SeedreamResultsExpiredError
 from airflow_provider_seedream.generations import Generation, GenerationStatus
 from airflow_provider_seedream.hooks.downloads import Downloads
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
@@ -38,15 +33,7 @@ def already_landed(generation: Generation) -> Manifest | None:
 
     :raises SeedreamLandingError: when the storage does not answer, or the name belongs to another generation.
     """
-    try:
-        manifest = find_landed(Folder(generation.destination), generation)
-    except SeedreamError:
-        raise
-    except Exception as error:  # whatever a store raises
-        raise SeedreamLandingError(
-            f"Cannot read {generation.destination} ({type(error).__name__}: {error}).",
-            seedream_task_id=generation.seedream_task_id,
-        ) from error
+    manifest = find_landed(Folder(generation.destination), generation)
     if manifest:
         _note_landed(generation, manifest)
     return manifest

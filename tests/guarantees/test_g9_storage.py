@@ -66,14 +66,18 @@ class TestAStoreThatFails:
         assert (outcome.state, outcome.tries, emulator.books.downloads) == ("success", 1, 4)
         assert the_manifest(stored(store))["images_landed"] == 4
 
+    @pytest.mark.parametrize("error", ERRORS, ids=["403", "500", "full"])
     def test_without_a_manifest_nothing_counts_as_landed(
-        self, emulator: Emulator, build: Build, store: FaultyFileSystem, deferrable: bool
+        self, emulator: Emulator, build: Build, store: FaultyFileSystem, deferrable: bool, error: Exception
     ) -> None:
         chain = build(destination=FOLDER, submit=FOUR, land={"deferrable": deferrable, "retries": 1})
         runner = Runner()
-        runner.run(chain.submit)
-        store.fail("write", "watches/hero.json", StoreError("500"))
-        assert runner.run(chain.land, until="up_for_retry").state == "up_for_retry"
+        task_id = runner.run(chain.submit).value["seedream_task_id"]
+        store.fail("write", "watches/hero.json", error)
+        first = runner.run(chain.land, until="up_for_retry")
+        assert (first.state, type(first.error).__name__) == ("up_for_retry", "SeedreamLandingError")
+        assert "hero.json could not be" in str(first.error)
+        assert f"Paid: yes. A retry lands again for free. Seedream task id: {task_id}." in str(first.error)
         images_before = stored(store)
         store.heal()
         assert runner.run(chain.land).state == "success"
