@@ -16,6 +16,7 @@ Purpose = Literal["submit", "look"]
 WINDOW_SECONDS = 60.0
 # The API counts when a request arrives, we when it goes: two that travel for different times arrive closer together than they went.
 MARGIN_SECONDS = 1.0
+MIN_REFUSED_SECONDS = 1.0  # after a 429 nothing goes for so long, though it may ask for 0 s, or for a moment that is past here
 # Measured in tests/benchmarks/test_pacing.py: gentler steps use more of the limit, slower recovery meets fewer 429s.
 SLOWER = 0.85  # what a counted 429 leaves of the share
 RECOVERY_SECONDS = 6 * 3600.0  # of quiet time from nothing to the limit
@@ -35,6 +36,7 @@ class Pacer:
         self._not_before_epoch = -math.inf
         self._slowed_epoch = -math.inf
         self._share_epoch = -math.inf  # up to when quiet time is in the share
+        self._pause_seconds = 0.0  # after the last refusal, at least
         self.adjust(requests_per_minute)
 
     def adjust(self, requests_per_minute: float) -> None:
@@ -88,19 +90,29 @@ class Pacer:
     def throttled(self, now_epoch: float, *, retry_after_seconds: float | None, granted_epoch: float | None) -> None:
         """A 429: nothing goes before the API wants it, and then less often, but never less than one request in two windows.
 
+        An API that asks for less than it means, 0 s above all, is left alone for a second, then two, four and so on up to a window,
+        until another request gets through: a fixed second would be 3,600 refused POSTs an hour, each with a claim in the ledger.
+
         :param retry_after_seconds: what the API asked for; None: one request's share of the minute.
         :param granted_epoch: when the refused request had got its turn; None for one that had none. Only a turn that was granted
             after the last slow-down slows down again: a burst of 429s is one signal.
         """
-        wait = WINDOW_SECONDS / self.requests_per_minute if retry_after_seconds is None else retry_after_seconds
-        self._not_before_epoch = max(self._not_before_epoch, now_epoch + wait)
-        if granted_epoch is None:
-            return
-        self.give_back(granted_epoch)
-        if granted_epoch > self._slowed_epoch:
-            self._recover(now_epoch)
-            self.share = max(self.share * SLOWER, 0.5 / max(1.0, self.requests_per_minute))
-            self._slowed_epoch = now_epoch
+        asked = WINDOW_SECONDS / self.requests_per_minute if retry_after_seconds is None else retry_after_seconds
+        least = MIN_REFUSED_SECONDS
+        if granted_epoch is not None:
+            self.give_back(granted_epoch)
+            if granted_epoch > self._slowed_epoch:
+                self._slow_down(now_epoch)
+                least = self._pause_seconds
+        self._not_before_epoch = max(self._not_before_epoch, now_epoch + max(asked, least))
+
+    def _slow_down(self, now_epoch: float) -> None:
+        self._recover(now_epoch)
+        self.share = max(self.share * SLOWER, 0.5 / max(1.0, self.requests_per_minute))
+        another_went = bool(self._gone) and self._gone[-1] > self._slowed_epoch
+        longer = 0.0 if another_went else min(WINDOW_SECONDS, 2 * self._pause_seconds)
+        self._pause_seconds = max(MIN_REFUSED_SECONDS, longer)
+        self._slowed_epoch = now_epoch
 
     def _free_epoch(self, burst: int, rate: float) -> float:
         """When a window that holds this many requests at this rate has room."""

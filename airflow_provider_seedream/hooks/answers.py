@@ -59,7 +59,7 @@ def error_from_answer(status_code: int, headers: Mapping[str, str], body: bytes,
         text.replace(key, "***").rstrip(".") + ".",
         status_code=status_code,
         code=code,
-        retry_after_seconds=_retry_after_seconds(headers.get("Retry-After"), now_epoch),
+        retry_after_seconds=_retry_after_seconds(headers, now_epoch),
     )
 
 
@@ -78,17 +78,21 @@ def failed_look(error: SeedreamError) -> FailedLook:
     )
 
 
-def _retry_after_seconds(value: str | None, now_epoch: float) -> float | None:
-    """Seconds, or an HTTP date; None for anything else."""
-    if not value:
-        return None
+def _retry_after_seconds(headers: Mapping[str, str], now_epoch: float) -> float | None:
+    """Seconds, or an HTTP date; None for anything else. A date is by the clock of the answer's ``Date``, which need not be ours."""
+    value = headers.get("Retry-After") or ""
     if value.strip().isdecimal():
         return float(value)
+    until_epoch, sent_epoch = _http_epoch(value), _http_epoch(headers.get("Date") or "")
+    return None if until_epoch is None else max(0.0, until_epoch - (now_epoch if sent_epoch is None else sent_epoch))
+
+
+def _http_epoch(value: str) -> float | None:
     try:
         instant = parsedate_to_datetime(value)
     except ValueError:
         return None
-    return max(0.0, (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp() - now_epoch)
+    return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp()
 
 
 def _code_and_message(body: bytes) -> tuple[str | None, str]:

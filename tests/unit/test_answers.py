@@ -132,6 +132,14 @@ class TestRetryAfter:
     def test_seconds_and_dates_are_understood(self, value: str, seconds: float | None) -> None:
         assert error(429, Retry_After=value).retry_after_seconds == seconds
 
+    @pytest.mark.parametrize("ahead", [-3600, -15, 15, 3600])
+    def test_a_date_is_by_the_clock_of_the_answer_whatever_ours_says(self, ahead: float) -> None:
+        sent, until = formatdate(NOW + ahead, usegmt=True), formatdate(NOW + ahead + 10, usegmt=True)
+        assert error(429, Retry_After=until, Date=sent).retry_after_seconds == 10
+
+    def test_an_answer_whose_date_is_none_is_by_our_clock(self) -> None:
+        assert error(429, Retry_After=formatdate(NOW + 90, usegmt=True), Date="today").retry_after_seconds == 90
+
     def test_it_may_be_absent(self) -> None:
         assert error(429).retry_after_seconds is None
 

@@ -6,7 +6,15 @@ from random import Random
 
 import pytest
 
-from airflow_provider_seedream.pacing import MARGIN_SECONDS, MAX_LOOK_WAIT_SECONDS, Pacer, pacer_for, whose_turn
+from airflow_provider_seedream.pacing import (
+    MARGIN_SECONDS,
+    MAX_LOOK_WAIT_SECONDS,
+    MIN_REFUSED_SECONDS,
+    WINDOW_SECONDS,
+    Pacer,
+    pacer_for,
+    whose_turn,
+)
 from tests.benchmarks.pacing import Latency, deferred, direct, paced_night
 
 NOW = 1_772_020_800.0
@@ -70,6 +78,45 @@ class TestTheLimit:
     def test_a_rate_that_is_none_is_refused(self, rate: float) -> None:
         with pytest.raises(ValueError, match="above 0"):
             Pacer(rate)
+
+
+def refusals(pacer: Pacer, number: int, *, retry_after_seconds: float = 0) -> list[float]:
+    """How long each of so many refused requests in a row had to wait: everyone goes as soon as it may."""
+    now, waits = 1000.0, []
+    for _ in range(number):
+        turn = max(now, pacer.turn_epoch(now))
+        waits.append(turn - now)
+        now = turn
+        pacer.take(now)
+        pacer.throttled(now, retry_after_seconds=retry_after_seconds, granted_epoch=now)
+    return waits
+
+
+class TestA429ThatAsksForTooLittle:
+    @pytest.mark.parametrize("granted_epoch", [None, 99])
+    def test_it_is_left_alone_for_a_second(self, granted_epoch: float | None) -> None:
+        pacer = Pacer(600)
+        pacer.throttled(100, retry_after_seconds=0, granted_epoch=granted_epoch)
+        assert pacer.turn_epoch(100) == 100 + MIN_REFUSED_SECONDS == 101
+
+    def test_each_further_refusal_doubles_the_wait_up_to_a_window(self) -> None:
+        assert refusals(Pacer(6000), 10) == [0, 1, 2, 4, 8, 16, 32, WINDOW_SECONDS, WINDOW_SECONDS, WINDOW_SECONDS]
+
+    def test_what_the_api_asks_for_is_waited_where_it_is_longer(self) -> None:
+        assert refusals(Pacer(6000), 6, retry_after_seconds=5) == [0, 5, 5, 5, 8, 16]
+
+    def test_a_request_that_gets_through_begins_anew(self) -> None:
+        pacer = Pacer(6000)
+        refusals(pacer, 6)
+        pacer.take(2000)
+        pacer.throttled(2001, retry_after_seconds=0, granted_epoch=2001)
+        assert pacer.turn_epoch(2001) == 2001 + MIN_REFUSED_SECONDS
+
+    def test_a_burst_of_429s_doubles_nothing(self) -> None:
+        pacer = Pacer(6000)
+        for _ in range(10):
+            pacer.throttled(100, retry_after_seconds=0, granted_epoch=99)
+        assert pacer.turn_epoch(100) == 100 + MIN_REFUSED_SECONDS
 
 
 class TestA429:
