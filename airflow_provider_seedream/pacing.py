@@ -48,17 +48,26 @@ class Pacer:
 
     def memory(self) -> dict[str, Any]:
         """What :meth:`recall` needs to go on at this pace in another process: plain JSON."""
-        held = None if math.isinf(self._not_before_epoch) else self._not_before_epoch
-        return {"gone": list(self._gone), "share": self.share, "not_before_epoch": held}
+        epochs = {
+            "not_before_epoch": self._not_before_epoch,
+            "slowed_epoch": self._slowed_epoch,
+            "share_epoch": self._share_epoch,
+        }
+        known = {name: None if math.isinf(epoch) else epoch for name, epoch in epochs.items()}
+        return {"gone": list(self._gone), "share": self.share, "pause_seconds": self._pause_seconds, **known}
 
     def recall(self, memory: Mapping[str, Any]) -> None:
-        """Take in what an earlier process of the same task knew."""
+        """Take in what an earlier process of the same task knew. One of 0.2.0 does not say when it slowed down."""
         if not memory:
             return
+
         self._gone.extend(gone for gone in memory["gone"] if gone not in self._gone)
         self._gone = deque(sorted(self._gone), maxlen=self._gone.maxlen)
         self.share = min(self.share, memory["share"])
-        self._not_before_epoch = max(self._not_before_epoch, memory["not_before_epoch"] or -math.inf)
+        self._pause_seconds = _later(self._pause_seconds, memory.get("pause_seconds"))
+        self._not_before_epoch = _later(self._not_before_epoch, memory.get("not_before_epoch"))
+        self._slowed_epoch = _later(self._slowed_epoch, memory.get("slowed_epoch"))
+        self._share_epoch = _later(self._share_epoch, memory.get("share_epoch"))
 
     def turn_epoch(self, now_epoch: float) -> float:
         """When the next request may go; now or in the past means at once."""
@@ -122,6 +131,10 @@ class Pacer:
         quiet_seconds = max(0.0, now_epoch - self._share_epoch)
         self.share = min(1.0, self.share + quiet_seconds / RECOVERY_SECONDS)
         self._share_epoch = max(self._share_epoch, now_epoch)
+
+
+def _later(mine: float, told: float | None) -> float:
+    return mine if told is None else max(mine, told)
 
 
 def whose_turn(*, submit_epoch: float | None, look_epoch: float | None, now_epoch: float) -> Purpose | None:

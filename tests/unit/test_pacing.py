@@ -10,6 +10,7 @@ from airflow_provider_seedream.pacing import (
     MARGIN_SECONDS,
     MAX_LOOK_WAIT_SECONDS,
     MIN_REFUSED_SECONDS,
+    RECOVERY_SECONDS,
     WINDOW_SECONDS,
     Pacer,
     pacer_for,
@@ -232,6 +233,37 @@ class TestAnotherProcess:
         after.recall(json.loads(json.dumps(before.memory())))
         assert after.share == before.share < 1
         assert after.turn_epoch(NOW + 1) == before.turn_epoch(NOW + 1) >= NOW + 30
+
+    def test_the_share_grows_back_by_the_quiet_time_alone_and_not_by_the_change_of_process(self) -> None:
+        before, after = Pacer(60), Pacer(60)
+        for minute in range(4):
+            before.take(NOW + 70 * minute)
+            before.throttled(NOW + 70 * minute, retry_after_seconds=1, granted_epoch=NOW + 70 * minute)
+        after.recall(json.loads(json.dumps(before.memory())))
+        assert after.turn_epoch(NOW + 300) == before.turn_epoch(NOW + 300)
+        assert after.share == before.share < 0.6
+        assert after.turn_epoch(NOW + 300 + RECOVERY_SECONDS) < math.inf and after.share == 1
+
+    def test_it_knows_the_refusals_before_so_the_next_one_doubles_the_wait(self) -> None:
+        before, after = Pacer(6000), Pacer(6000)
+        refusals(before, 4)
+        after.recall(json.loads(json.dumps(before.memory())))
+        after.throttled(NOW, retry_after_seconds=0, granted_epoch=NOW)
+        assert after.turn_epoch(NOW) == NOW + 16
+
+    def test_it_knows_when_it_slowed_down_so_a_turn_of_before_slows_no_further(self) -> None:
+        before, after = Pacer(60), Pacer(60)
+        before.throttled(NOW, retry_after_seconds=0, granted_epoch=NOW)
+        after.recall(json.loads(json.dumps(before.memory())))
+        after.throttled(NOW + 1, retry_after_seconds=0, granted_epoch=NOW - 1)
+        assert after.share == pytest.approx(before.share, abs=0.001)
+
+    def test_what_0_2_0_remembered_is_read(self) -> None:
+        pacer = Pacer(60)
+        pacer.recall({"gone": [NOW], "share": 0.5, "not_before_epoch": None})
+        assert (pacer.share, pacer.memory()["gone"]) == (0.5, [NOW])
+        pacer.recall({"gone": [NOW], "share": 0.5, "not_before_epoch": NOW + 30})
+        assert pacer.turn_epoch(NOW + 1) == NOW + 30
 
     def test_what_this_process_has_sent_since_is_not_forgotten_or_counted_twice(self) -> None:
         pacer = Pacer(3)
