@@ -3,6 +3,7 @@
 Never waits for a generation, never touches storage or the ledger.
 """
 
+import math
 from functools import cached_property
 from typing import Any
 
@@ -36,6 +37,7 @@ from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID, UI_FIELD_BE
 from airflow_provider_seedream.submissions import Submission
 
 PEEK_SECONDS = 5.0
+PEEK_AGAIN_SECONDS = 60.0  # after a wallet that did not answer: it is asked for the limit, not for each request
 
 
 class _BearerAuth(AuthBase):
@@ -66,6 +68,7 @@ class SeedreamHook(BaseHook):
         self.seedream_conn_id = seedream_conn_id
         self.max_attempts = max_attempts
         self._wallet: Wallet | None = None  # as last seen
+        self._peeked_epoch = -math.inf
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
@@ -82,13 +85,14 @@ class SeedreamHook(BaseHook):
         """The rate limit: the connection's, else the wallet's, else 3 [doc]."""
         return self.known_requests_per_minute or contract.DEFAULT_REQUESTS_PER_MINUTE
 
-    @cached_property
+    @property
     def known_requests_per_minute(self) -> float | None:
-        """The rate limit, where the connection or the wallet says it. Asks the wallet once, best effort."""
+        """The rate limit, where the connection or the wallet says it. Asks the wallet, best effort, until it has answered once."""
         if self.settings.requests_per_minute is not None:
             return self.settings.requests_per_minute
-        wallet = self._wallet or self._peek_wallet()
-        limit = wallet.rate_limit if wallet else None
+        if self._wallet is None and times.now_epoch() - self._peeked_epoch >= PEEK_AGAIN_SECONDS:
+            self._peek_wallet()
+        limit = self._wallet.rate_limit if self._wallet else None
         return float(limit) if limit and limit > 0 else None
 
     def get_conn(self) -> requests.Session:
@@ -149,6 +153,7 @@ class SeedreamHook(BaseHook):
         return wallet.balance if wallet else None
 
     def _peek_wallet(self) -> Wallet | None:
+        self._peeked_epoch = times.now_epoch()
         try:
             url = self.settings.url(contract.WALLET_PATH)
             self._wallet = Wallet.from_wire(self._get_once(url, timeout_seconds=PEEK_SECONDS))

@@ -9,11 +9,12 @@ from typing import Any, get_args
 import pytest
 
 from airflow_provider_seedream import exceptions as errors
+from airflow_provider_seedream import times
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.emulator.settings import ErrorShape
 from airflow_provider_seedream.generations import Wallet
 from airflow_provider_seedream.hooks.resending import SubmissionBody
-from airflow_provider_seedream.hooks.seedream import SeedreamHook
+from airflow_provider_seedream.hooks.seedream import PEEK_AGAIN_SECONDS, SeedreamHook
 from airflow_provider_seedream.hooks.settings import USER_AGENT
 from tests.unit.api import ACCEPTED, connection_json
 from tests.unit.servers import Answer, json_answer, serving
@@ -266,6 +267,31 @@ class TestTheRateLimit:
         emulator.inject(fault, endpoint="wallet")
         assert hook.requests_per_minute == 3
         assert emulator.books.wallet_calls == 1
+
+    def test_a_wallet_that_did_not_answer_is_asked_again_but_not_for_each_request(
+        self, hook: SeedreamHook, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        emulator.configure(rate_limit_per_minute=60)
+        emulator.inject("refuse", endpoint="wallet", status=503, times=1)
+        assert [hook.requests_per_minute for _ in range(3)] == [3, 3, 3]
+        assert emulator.books.wallet_calls == 1
+        later = times.now_epoch() + PEEK_AGAIN_SECONDS
+        monkeypatch.setattr(times, "now_epoch", lambda: later)
+        assert [hook.requests_per_minute for _ in range(3)] == [60, 60, 60]
+        assert emulator.books.wallet_calls == 2
+
+    def test_what_any_later_look_at_the_wallet_says_holds_from_then_on(self, hook: SeedreamHook, emulator: Emulator) -> None:
+        emulator.configure(rate_limit_per_minute=60)
+        emulator.inject("refuse", endpoint="wallet", status=503, times=1)
+        assert hook.requests_per_minute == 3
+        hook.peek_balance()
+        assert hook.requests_per_minute == 60
+        emulator.configure(rate_limit_per_minute=90)
+        hook.peek_balance()
+        assert (hook.requests_per_minute, emulator.books.wallet_calls) == (90, 3)
+        emulator.inject("refuse", endpoint="wallet", status=503, times=1)
+        hook.peek_balance()
+        assert (hook.requests_per_minute, emulator.books.wallet_calls) == (90, 4)
 
     @pytest.mark.parametrize("limit", [None, 0, -1, "60"])
     def test_a_limit_that_is_none_is_the_documented_default(self, monkeypatch: pytest.MonkeyPatch, limit: Any) -> None:
