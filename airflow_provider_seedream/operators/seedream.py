@@ -164,7 +164,14 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
         self, context: Context, event: Any, started_epoch: float, asked_epoch: float | None = None
     ) -> dict[str, Any]:
         """Where a wait for a turn goes on."""
-        return self._submit(context, Place.from_event(event, started_epoch=started_epoch, asked_epoch=asked_epoch))
+        place = Place.from_event(
+            event,
+            started_epoch=started_epoch,
+            asked_epoch=asked_epoch,
+            timeout=self.timeout,
+            execution_timeout=self._execution_seconds,
+        )
+        return self._submit(context, place)
 
     def _submit(self, context: Context, place: Place) -> dict[str, Any]:
         from airflow_provider_seedream.budgets import Budget
@@ -213,7 +220,7 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
                 return submit()
             except SeedreamRateLimitError as error:
                 refusal, wait_seconds = error, self._turn_seconds(error)
-                if times.now_epoch() + wait_seconds > place.started_epoch + self.timeout:
+                if times.now_epoch() + wait_seconds > place.started_epoch + self._patience_seconds:
                     raise
             except SeedreamInsufficientCreditsError as error:
                 if getattr(self, "retry_policy", None):  # it is never asked about errors that end a task
@@ -232,7 +239,7 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
 
     def _ask_for_turn(self, place: Place, error: SeedreamRateLimitError | None) -> None:
         """Defer until the triggerer grants a turn."""
-        trigger, kwargs = place.ask(self._hook, error, timeout=self.timeout)
+        trigger, kwargs = place.ask(self._hook, error, timeout=self._patience_seconds)
         self.log.info("Waiting for a turn at the API, which takes %g requests a minute.", trigger.requests_per_minute)
         self.defer(trigger=trigger, method_name="resume_submission", kwargs=kwargs)
 

@@ -6,6 +6,8 @@ Loaded with every DAG, so the trigger is imported when one is asked for.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout
+
 from airflow_provider_seedream import times
 from airflow_provider_seedream.exceptions import SeedreamRateLimitError
 from airflow_provider_seedream.polling import MIN_FIRST_POLL_SECONDS
@@ -29,16 +31,21 @@ class Place:
     granted_epoch: float | None = None
 
     @classmethod
-    def from_event(cls, event: Any, *, started_epoch: float, asked_epoch: float | None) -> Self:
-        """The place of a task that was woken.
+    def from_event(
+        cls, event: Any, *, started_epoch: float, asked_epoch: float | None, timeout: float, execution_timeout: float
+    ) -> Self:
+        """The place of a task that was woken; both limits in seconds from the start of the try.
 
         :raises SeedreamRateLimitError: the deadline came before its turn.
+        :raises AirflowTaskTimeout: ``execution_timeout`` is over, whether a turn came or not.
         """
         from airflow_provider_seedream.triggers.turns import turn_from
 
         granted_epoch, is_late = turn_from(event)
+        waited = times.now_epoch() - started_epoch
+        if waited >= execution_timeout or (is_late and execution_timeout < timeout):
+            raise AirflowTaskTimeout("No turn at the API came within execution_timeout, so nothing was bought; a retry asks anew.")
         if is_late:
-            waited = times.now_epoch() - started_epoch
             raise SeedreamRateLimitError(f"No turn at the API came within {waited:.0f} s: others were waiting before.")
         return cls(started_epoch=started_epoch, asked_epoch=asked_epoch, granted_epoch=granted_epoch)
 

@@ -99,10 +99,9 @@ class WaitingOperator(BaseOperator):
         time.sleep(wait_seconds)
 
     def _rules(self, generation: Generation, started_epoch: float) -> Rules:
-        seconds = min(self.timeout, _seconds(self.execution_timeout))
         return Rules(
             num_images=generation.num_images,
-            deadline_epoch=started_epoch + seconds,
+            deadline_epoch=started_epoch + self._patience_seconds,
             poke_interval_seconds=interval_of(self.look_interval),
             settling_seconds=self.settling_seconds,
             outage_seconds=OUTAGE_SECONDS,
@@ -164,7 +163,7 @@ class WaitingOperator(BaseOperator):
             with self._hook.downloads(max_bytes=self.max_image_bytes) as downloads:
                 landed = closing.land_generation(generation, self._hook, downloads, landed_by=by, embed_metadata=mark)
             return self._result(context, generation, landed)
-        if verdict.outcome == "late" and _seconds(self.execution_timeout) < self.timeout:
+        if verdict.outcome == "late" and self._execution_seconds < self.timeout:
             raise AirflowTaskTimeout(
                 f"Seedream task {generation.seedream_task_id} was not ready within execution_timeout; a retry waits on for free."
             )
@@ -197,6 +196,16 @@ class WaitingOperator(BaseOperator):
             )
         announce(context, self.outlets, result, landed)
         return result.to_dict()
+
+    @property
+    def _patience_seconds(self) -> float:
+        """How long a try may wait, whatever for."""
+        return min(self.timeout, self._execution_seconds)
+
+    @property
+    def _execution_seconds(self) -> float:
+        """Airflow's own limit, which it does not see while a task is deferred, and counts anew when it is resumed."""
+        return self.execution_timeout.total_seconds() if self.execution_timeout else math.inf
 
     @cached_property
     def _hook(self) -> "SeedreamHook":
@@ -242,7 +251,3 @@ def check_on_partial(value: Any) -> OnPartial:
     if value not in get_args(OnPartial):
         raise SeedreamInputError(f"on_partial must be 'fail' or 'accept'; got {value!r}.")
     return cast(OnPartial, value)
-
-
-def _seconds(duration: timedelta | None) -> float:
-    return duration.total_seconds() if duration is not None else float("inf")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 from airflow.sdk import DAG
 
 from airflow_provider_seedream.emulator import Emulator
@@ -46,6 +48,41 @@ class TestA429OnASubmission:
         first = runner.run(task, until="up_for_retry")
         assert (first.state, type(first.error).__name__) == ("up_for_retry", "SeedreamRateLimitError")
         assert "No turn at the API came within" in str(first.error)
+        assert (runner.run(task).state, emulator.books.posts) == ("success", 1)
+
+    def test_sends_nothing_after_its_execution_timeout_though_airflow_counts_that_anew(
+        self, emulator: Emulator, build: Build, connect: Connect
+    ) -> None:
+        connect(emulator, requests_per_minute=600)
+        emulator.inject("rate-limited", seconds=1, times=1)
+        runner = Runner()
+        task = build(submit={"deferrable": True, "retries": 1, "execution_timeout": timedelta(seconds=4)}).submit
+        first = runner.run(task, until="up_for_retry")
+        assert (first.state, type(first.error), len(first.deferrals)) == ("up_for_retry", AirflowTaskTimeout, 1)
+        assert "No turn at the API came within execution_timeout" in str(first.error)
+        assert (emulator.books.posts_received, emulator.books.posts) == (1, 0)
+        assert (runner.run(task).state, emulator.books.posts) == ("success", 1)
+
+    @pytest.mark.parametrize(("timeout", "execution_timeout"), [(300, 60), (60, 300), (60, None)])
+    def test_waits_until_the_earlier_of_both_limits(
+        self, emulator: Emulator, build: Build, timeout: float, execution_timeout: float | None
+    ) -> None:
+        emulator.inject("rate-limited", seconds=1)
+        limit = execution_timeout and timedelta(seconds=execution_timeout)
+        task = build(submit={"deferrable": True, "timeout": timeout, "execution_timeout": limit}).submit
+        runner = Runner()
+        runner.run(task, until="deferred")
+        deferral = runner.deferral(task)
+        assert deferral.kwargs["deadline_epoch"] == deferral.next_kwargs["started_epoch"] + 60
+
+    def test_longer_than_what_is_left_of_either_limit_is_left_to_a_retry(
+        self, emulator: Emulator, build: Build, deferrable: bool
+    ) -> None:
+        emulator.inject("rate-limited", seconds=100, times=1)
+        task = build(submit={"deferrable": deferrable, "retries": 1, "execution_timeout": timedelta(seconds=60)}).submit
+        runner = Runner()
+        first = runner.run(task, until="up_for_retry")
+        assert (first.state, type(first.error).__name__, first.deferrals) == ("up_for_retry", "SeedreamRateLimitError", [])
         assert (runner.run(task).state, emulator.books.posts) == ("success", 1)
 
 

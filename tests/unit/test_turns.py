@@ -12,9 +12,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_seedream.emulator import Emulator
+from airflow_provider_seedream.exceptions import SeedreamRateLimitError
+from airflow_provider_seedream.operators.turns import Place
 from airflow_provider_seedream.pacing import MAX_LOOK_WAIT_SECONDS, Pacer
 from airflow_provider_seedream.polling import FailedLook
 from airflow_provider_seedream.triggers.clients import status_client
@@ -271,3 +274,31 @@ class TestTheTrigger:
     @pytest.mark.parametrize("event", [None, "turn", {}, {"schema_version": 2, "granted_epoch": 1.0}, {"schema_version": 1}])
     def test_an_event_that_is_not_ours_is_no_turn(self, event: Any) -> None:
         assert turn_from(event) == (None, False)
+
+
+class TestThePlaceOfATaskThatWasWoken:
+    """Its limits count from the start of the try, which was 100 s ago."""
+
+    @staticmethod
+    def place(*, is_late: bool = False, timeout: float = 3600, execution_timeout: float = math.inf) -> Place:
+        now = time.time()
+        event = {"schema_version": 1, "granted_epoch": None if is_late else now, "is_late": is_late}
+        return Place.from_event(
+            event, started_epoch=now - 100, asked_epoch=now - 99, timeout=timeout, execution_timeout=execution_timeout
+        )
+
+    def test_has_the_turn_that_came_in_time(self) -> None:
+        place = self.place(execution_timeout=200)
+        assert place.granted_epoch == pytest.approx(place.started_epoch + 100)
+
+    def test_is_lost_with_its_execution_timeout_though_a_turn_came(self) -> None:
+        """The worker came late: Airflow's own clock begins anew with it."""
+        with pytest.raises(AirflowTaskTimeout, match="nothing was bought"):
+            self.place(execution_timeout=60)
+
+    @pytest.mark.parametrize(("execution_timeout", "error"), [(101, AirflowTaskTimeout), (7200, SeedreamRateLimitError)])
+    def test_without_a_turn_ends_by_the_limit_that_was_the_earlier_one(
+        self, execution_timeout: float, error: type[Exception]
+    ) -> None:
+        with pytest.raises(error, match="No turn at the API came within"):
+            self.place(is_late=True, execution_timeout=execution_timeout)
