@@ -10,7 +10,6 @@ from airflow.sdk import DAG
 
 from airflow_provider_seedream import pacing
 from airflow_provider_seedream.emulator import Emulator
-from airflow_provider_seedream.emulator.settings import RetryAfterForm
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from tests.airflow.runner import Runner
 from tests.guarantees.conftest import POKE_SECONDS, Connect, images
@@ -18,14 +17,13 @@ from tests.guarantees.conftest import POKE_SECONDS, Connect, images
 REFUSING_SECONDS = 2.5
 
 
-@pytest.mark.parametrize("form", ["seconds", "date"])
 def test_a_429_that_asks_for_no_time_is_no_tight_loop(
-    form: RetryAfterForm, emulator: Emulator, connect: Connect, destination: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+    emulator: Emulator, connect: Connect, destination: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pacing, "_pacers", {})  # as in a process that has sent nothing yet
     connect(emulator, requests_per_minute=6000)
     until = time.time() + REFUSING_SECONDS
-    emulator.inject("rate-limited", endpoint="submit", seconds=0.0, retry_after_form=form, until_epoch=until)
+    emulator.inject("rate-limited", endpoint="submit", seconds=0.0, until_epoch=until)
     with DAG("guarantees", schedule=None):
         task = SeedreamBatchOperator(
             task_id="batch", requests=[{"prompt": "a watch"}], destination=destination, poke_interval=POKE_SECONDS

@@ -253,7 +253,8 @@ class TestAnotherProcess:
 
     def test_it_knows_when_it_slowed_down_so_a_turn_of_before_slows_no_further(self) -> None:
         before, after = Pacer(60), Pacer(60)
-        before.throttled(NOW, retry_after_seconds=0, granted_epoch=NOW)
+        for second in (-2, 0):
+            before.throttled(NOW + second, retry_after_seconds=0, granted_epoch=NOW + second)
         after.recall(json.loads(json.dumps(before.memory())))
         after.throttled(NOW + 1, retry_after_seconds=0, granted_epoch=NOW - 1)
         assert after.share == pytest.approx(before.share, abs=0.001)
