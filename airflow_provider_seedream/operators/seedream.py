@@ -22,6 +22,7 @@ from airflow_provider_seedream.operators.batch import SeedreamBatchOperator as S
 from airflow_provider_seedream.operators.fields import CheckedFields, one_of
 from airflow_provider_seedream.operators.sources import read_sources, source_list
 from airflow_provider_seedream.operators.turns import Place
+from airflow_provider_seedream.pacing import MIN_REFUSED_SECONDS
 from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
 from airflow_provider_seedream.sensors.waiting import (
     DEFAULT_MAX_IMAGE_BYTES,
@@ -232,9 +233,9 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
             time.sleep(wait_seconds)
 
     def _turn_seconds(self, error: SeedreamRateLimitError) -> float:
-        """At least what the API asks for, else one request's share of the minute; up to half more, as others wait too."""
+        """What the API asks for, else one request's share of the minute; at least a second; up to half more: others wait too."""
         share: float = 60.0 / self._hook.requests_per_minute
-        asked: float = share if error.retry_after_seconds is None else error.retry_after_seconds
+        asked = max(MIN_REFUSED_SECONDS, share if error.retry_after_seconds is None else error.retry_after_seconds)
         return asked + random.random() * min(asked, share) / 2
 
     def _ask_for_turn(self, place: Place, error: SeedreamRateLimitError | None) -> None:

@@ -13,6 +13,7 @@ from airflow.sdk import DAG
 
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator
+from airflow_provider_seedream.pacing import MIN_REFUSED_SECONDS
 from tests.airflow.deferral import first_event
 from tests.airflow.runner import Runner
 from tests.guarantees.conftest import Build, Connect, records
@@ -84,6 +85,24 @@ class TestA429OnASubmission:
         first = runner.run(task, until="up_for_retry")
         assert (first.state, type(first.error).__name__, first.deferrals) == ("up_for_retry", "SeedreamRateLimitError", [])
         assert (runner.run(task).state, emulator.books.posts) == ("success", 1)
+
+
+class TestA429ThatAsksForNoTime:
+    def test_is_no_tight_loop_on_the_worker_either(self, emulator: Emulator, build: Build, connect: Connect) -> None:
+        connect(emulator, requests_per_minute=6000)
+        emulator.inject("rate-limited", seconds=0, times=2)
+        assert Runner().run(build(submit={"deferrable": False}).submit).state == "success"
+        first, second, third = [request.at for request in emulator.books.requests if request.method == "POST"]
+        assert min(second - first, third - second) >= MIN_REFUSED_SECONDS
+
+    def test_is_refused_for_as_long_as_the_task_may_wait_and_costs_few_posts(
+        self, emulator: Emulator, build: Build, connect: Connect
+    ) -> None:
+        connect(emulator, requests_per_minute=6000)
+        emulator.inject("rate-limited", seconds=0)
+        outcome = Runner().run(build(submit={"deferrable": False, "timeout": 3}).submit)
+        assert (outcome.state, type(outcome.error).__name__) == ("failed", "SeedreamRateLimitError")
+        assert 2 <= emulator.books.posts_received <= 4
 
 
 class TestLooks:
