@@ -60,7 +60,6 @@ class Pacer:
         """Take in what an earlier process of the same task knew. One of 0.2.0 does not say when it slowed down."""
         if not memory:
             return
-
         self._gone.extend(gone for gone in memory["gone"] if gone not in self._gone)
         self._gone = deque(sorted(self._gone), maxlen=self._gone.maxlen)
         self.share = min(self.share, memory["share"])

@@ -12,7 +12,7 @@ from airflow_provider_seedream.exceptions import (
 # what has happened                 what is to be done
 # SeedreamInsufficientCreditsError  the wallet is empty: top it up
 # SeedreamConnectionError           the API cannot be reached for long: wait
-# SeedreamBatchError                several POSTs in a row were not answered: look at the wallet
+# SeedreamBatchError                several POSTs in a row were not answered: look at the wallet. Or the table was changed
 _HALTS: dict[str, type[SeedreamError]] = {
     cls.__name__: cls for cls in (SeedreamInsufficientCreditsError, SeedreamConnectionError, SeedreamBatchError)
 }
@@ -24,10 +24,13 @@ def halt_by(error: SeedreamError) -> dict[str, Any]:
     return {"error": name, "fields": dict(vars(error))}
 
 
-def error_of(halt: dict[str, Any], *, unsent: int, rows: int) -> SeedreamError:
-    """The error again, and what it kept from being sent."""
+def error_of(halt: dict[str, Any], *, unsent: int, unlanded: int, rows: int) -> SeedreamError:
+    """The error again, what it kept from being sent, and what of the rest is paid and not landed."""
     fields = halt["fields"]
     error = _HALTS[halt["error"]](fields["message"])
     vars(error).update(fields)
     error.message = f"{error.message} {unsent} of {rows} rows were not sent."
+    if unlanded:
+        error.message = f"{error.message} {unlanded} rows are paid for and not landed: a retry lands them for free, within 24 h."
+        error.paid = "yes"
     return error

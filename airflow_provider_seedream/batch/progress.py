@@ -5,6 +5,7 @@ Pure. What was paid is in the ledger, what ended is in the pages of results; nei
 
 import json
 from dataclasses import asdict, dataclass, field, replace
+from itertools import zip_longest
 from typing import Any, Self
 
 from airflow_provider_seedream import times
@@ -79,10 +80,18 @@ class Progress:
     halt: dict[str, Any] | None = None
     unsent: int = 0
 
-    def hear(self, seconds_to_look: list[float], now_epoch: float) -> None:
-        """Take in what the trigger saw, in the order of what is in flight: when each pays another look; 0: it has ended."""
-        for entry, seconds in zip([*self.in_flight.values()], seconds_to_look, strict=False):
-            self.in_flight[entry.number] = replace(entry, due_epoch=now_epoch + seconds)
+    def hear(self, seconds_to_look: list[float], silent_seconds: list[float], now_epoch: float) -> None:
+        """Take in what the trigger saw, in the order of what is in flight.
+
+        :param seconds_to_look: when each pays another look; 0: it has ended. :param silent_seconds: since when the API gave no sign
+            of life; 0: it did. What was known before the deferral does not count: nobody may have asked for hours.
+        """
+        for entry, seconds, silent in zip_longest([*self.in_flight.values()], seconds_to_look, silent_seconds):
+            if entry is None:
+                return
+            watch = {**entry.watch, "silent_epoch": now_epoch - silent if silent else None}
+            due_epoch = entry.due_epoch if seconds is None else now_epoch + seconds
+            self.in_flight[entry.number] = replace(entry, watch=watch, due_epoch=due_epoch)
 
     def to_json(self) -> bytes:
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}

@@ -11,7 +11,7 @@ from typing import Any
 from airflow_provider_seedream.batch.prompts import PromptTemplate
 from airflow_provider_seedream.batch.rows import Row, build_row, columns_of_refused
 from airflow_provider_seedream.batch.tables import RawRow, read_table
-from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError
+from airflow_provider_seedream.exceptions import SeedreamBatchError, SeedreamError, SeedreamInputError
 from airflow_provider_seedream.ledger import file_stem
 from airflow_provider_seedream.submissions import sha256_json
 
@@ -47,17 +47,24 @@ class RequestTable:
     def rows_after(self, number: int, digest: str, *, of: int) -> Iterator[tuple[Row | RefusedRow, str]]:
         """The same without those up to a number, which had this digest, in a table of so many rows.
 
-        :raises SeedreamError: when they have changed since, or rows have come or gone.
+        :raises SeedreamBatchError: when they have changed since, rows have come or gone, or the table cannot be read any more.
         """
+        changed = SeedreamBatchError("The table was changed while it was worked on.", paid="yes" if number else "no")
         last = 0
-        for raw, upto in self._digested():
-            last = raw.number
-            if last > of or (last == number and upto != digest):
-                raise _changed()
-            if last > number:
-                yield self._judged(raw), upto
+        try:
+            for raw, upto in self._digested():
+                last = raw.number
+                if last > of or (last == number and upto != digest):
+                    raise changed
+                if last > number:
+                    yield self._judged(raw), upto
+        except SeedreamBatchError:
+            raise
+        except SeedreamError as error:
+            changed.message = f"The table cannot be read on: {error.message}"
+            raise changed from error
         if last < of:
-            raise _changed()
+            raise changed
 
     def _digested(self) -> Iterator[tuple[RawRow, str]]:
         upto = ""
@@ -70,10 +77,6 @@ class RequestTable:
             return build_row(*raw, defaults=self.defaults, template=self.template)
         except SeedreamInputError as error:
             return RefusedRow(number=raw.number, error=error, columns=columns_of_refused(raw.columns))
-
-
-def _changed() -> SeedreamError:
-    return SeedreamError("The table was changed while it was worked on. A retry finds what is paid for and goes on.")
 
 
 @dataclass(slots=True, kw_only=True)

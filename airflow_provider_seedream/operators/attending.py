@@ -80,10 +80,11 @@ class Attendant:
         )
 
     def _find_landed(self, entry: InFlight) -> Attended:
-        """A manifest that an earlier try left; else a look is due. Asks the storage alone."""
+        """A manifest that an earlier try left; else a look is due. Asks the storage, and the API only where images are missing."""
         manifest = closing.already_landed(entry.generation)
-        whole = manifest if manifest and not manifest.missing_images else None
-        return Attended(entry=replace(entry, may_have_landed=False), manifest=whole)
+        if manifest and closing.more_came(manifest, self._hook):
+            manifest = None
+        return Attended(entry=replace(entry, may_have_landed=False), manifest=manifest)
 
     def _look(self, entry: InFlight) -> Attended:
         generation, rules = entry.generation, self.rules_of(entry)
@@ -92,7 +93,8 @@ class Attendant:
         learn(verdict, watch, rules, now_epoch=now, seen=SEEN)
         if verdict.outcome == "wait":
             throttled = look if isinstance(look, FailedLook) and look.trouble == "throttled" else None
-            again = replace(entry, watch=watch.instants(), due_epoch=now + verdict.wait_seconds)
+            began = {**watch.instants(), "silent_epoch": watch.silent_epoch}
+            again = replace(entry, watch=began, due_epoch=now + verdict.wait_seconds)
             return Attended(entry=again, throttled=throttled)
         if verdict.outcome != "done" or not isinstance(look, GenerationStatus):
             error = closing.close_unlanded(generation, verdict, can_resubmit=True)

@@ -86,7 +86,8 @@ class BatchTry:
     def resume(self, event: Any, file: str) -> dict[str, Any]:
         """Go on after a deferral. Without an event of ours everything is looked at when it is due."""
         progress = self._read_progress(file)
-        progress.hear(event.get("seconds_to_look", []) if isinstance(event, dict) else [], times.now_epoch())
+        heard = event if isinstance(event, dict) else {}
+        progress.hear(heard.get("seconds_to_look", []), heard.get("silent_seconds", []), times.now_epoch())
         return self._work(progress)
 
     def _judge(self) -> TableSummary:
@@ -106,8 +107,9 @@ class BatchTry:
             while (idle_seconds := waves.run()) is not None:
                 idle_seconds = min(idle_seconds, self._seconds_left(progress))
                 if self._task.deferrable:
-                    self._defer(waves, idle_seconds)
+                    self._defer(waves)
                 time.sleep(idle_seconds)
+                pacer_for(self._task.seedream_conn_id, self._hook.requests_per_minute)  # takes over what the wallet says by now
         return self._finish(waves)
 
     def _waves(self, progress: Progress, downloads: Downloads) -> Waves:
@@ -129,7 +131,7 @@ class BatchTry:
         reuse, base = cast(Reuse, self._task.reuse), self._ledger.folder.base
         return Request(submission=submission, destination=base, name=row.name, made_by=self._by, reuse=reuse)
 
-    def _defer(self, waves: Waves, idle_seconds: float) -> None:
+    def _defer(self, waves: Waves) -> None:
         """Wait in the triggerer. Where looks count and rows are left, the worker looks: the triggerer would take their turns."""
         progress, now, task = waves.pause(), times.now_epoch(), self._task
         file = f"{progress.results['prefix']}/progress.json"
@@ -137,12 +139,13 @@ class BatchTry:
         post_epoch = waves.next_post_epoch(now)
         wake_epoch = min(math.inf if post_epoch is None else post_epoch, now + self._seconds_left(progress))
         looks_itself = self._pace.counts_looks and post_epoch is not None
+        interval = interval_of(task.poke_interval)
         trigger = SeedreamBatchTrigger(
             seedream_conn_id=task.seedream_conn_id,
             in_flight=[] if looks_itself else self._pace.for_trigger(progress.in_flight.values(), now),
             wake_epoch=None if math.isinf(wake_epoch) else wake_epoch,
-            not_before_epoch=now + min(idle_seconds, MIN_FIRST_POLL_SECONDS),
-            poke_interval=interval_of(task.poke_interval),
+            not_before_epoch=now + min(MIN_FIRST_POLL_SECONDS, interval or math.inf),
+            poke_interval=interval,
             settling_seconds=task.settling_seconds,
             outage_seconds=OUTAGE_SECONDS,
         )
@@ -178,10 +181,10 @@ class BatchTry:
 
     def _halted(self, progress: Progress) -> SeedreamError:
         """What stopped the submissions. Everything that was paid for has ended by now."""
-        error = error_of(progress.halt or {}, unsent=progress.unsent, rows=progress.rows)
-        if isinstance(error, SeedreamInsufficientCreditsError) and not getattr(self._task, "retry_policy", None):
-            return final(error)
-        return error
+        unsent = progress.unsent + progress.rows - progress.cursor
+        error = error_of(progress.halt or {}, unsent=unsent, unlanded=progress.unlanded, rows=progress.rows)
+        is_timed = progress.retryable or getattr(self._task, "retry_policy", None)
+        return error if is_timed or not isinstance(error, SeedreamInsufficientCreditsError) else final(error)
 
     def _seconds_left(self, progress: Progress) -> float:
         """:raises AirflowTaskTimeout: when ``execution_timeout`` is over, which Airflow does not see while a task is deferred."""

@@ -69,7 +69,7 @@ class Waves:
         self._attendant = attendant
         self.results = results
         self._pace = pace
-        self._next = next(rows, None)
+        self._next = self._read_next()
         self._prepared: Request | None = None  # of the next row
         self._must_pay = False  # whether the ledger was asked about it
         self._attending: dict[Future[Attended], int] = {}
@@ -225,14 +225,19 @@ class Waves:
         return row.number in self._repeats or generation.seedream_task_id in flying
 
     def _pass(self) -> None:
-        """Go on to the next row.
-
-        :raises SeedreamError: the table is no longer the one that was begun.
-        """
+        """Go on to the next row."""
         if self._next:
             self.progress.cursor, self.progress.digest = self._next[0].number, self._next[1]
         self._prepared, self._must_pay, self._useful_epoch = None, False, times.now_epoch()
-        self._next = next(self._rows, None)
+        self._next = self._read_next()
+
+    def _read_next(self) -> tuple[Row | RefusedRow, str] | None:
+        """None at the end, and where the table is no longer the one that was begun: what is in flight is landed all the same."""
+        try:
+            return next(self._rows, None)
+        except SeedreamBatchError as error:
+            self.progress.halt = self.progress.halt or halt_by(error)
+            return None
 
     def _note(self, result: RowResult, error: SeedreamError | None = None) -> None:
         self.results.add(result)

@@ -77,7 +77,11 @@ class SeedreamBatchTrigger(BaseTrigger):
             await asyncio.sleep(min(PATIENCE_SECONDS, (self.wake_epoch or math.inf) - times.now_epoch()))
         await asyncio.sleep(self.not_before_epoch - times.now_epoch())
         now = times.now_epoch()
-        yield TriggerEvent({"schema_version": EVENT_VERSION, "seconds_to_look": [one.seconds_to_look(now) for one in watched]})
+        seen = {
+            "seconds_to_look": [one.seconds_to_look(now) for one in watched],
+            "silent_seconds": [one.silent_seconds(now) for one in watched],
+        }
+        yield TriggerEvent({"schema_version": EVENT_VERSION, **seen})
 
     async def _watch(self, watched: list["_Watched"]) -> None:
         """Look at each when it is due, until the worker should go on."""
@@ -121,6 +125,11 @@ class _Watched:
     def seconds_to_look(self, now_epoch: float) -> int:
         """When another look pays; 0 when it has ended."""
         return 0 if self.has_ended else max(1, math.ceil(self.due_epoch - now_epoch))
+
+    def silent_seconds(self, now_epoch: float) -> int:
+        """Since when the API gave no sign of life; 0 when it did."""
+        since = self._watch.silent_epoch
+        return 0 if since is None else math.ceil(now_epoch - since)
 
     async def look(self, client: Looks, until_epoch: float) -> None:
         look = await client.look(self.seedream_task_id, until_epoch=min(until_epoch, self._rules.deadline_epoch))

@@ -17,6 +17,7 @@ from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from tests.airflow.runner import Runner
 from tests.guarantees.conftest import POKE_SECONDS, Connect, images, records
 from tests.guarantees.faulty_storage import ERRORS, FOLDER, faulty_storage
+from tests.unit.values import png
 
 Batch = Callable[..., SeedreamBatchOperator]
 
@@ -191,6 +192,19 @@ class TestWhatARetryPaysFor:
         outcome = runner.run(batch([*reversed(prompts(7))]))
         assert (outcome.state, emulator.books.posts_received, outcome.value["count"]["landed"]) == ("success", 7, 7)
 
+    def test_nothing_for_a_partial_row_which_stays_so_when_the_results_are_gone(
+        self, batch: Batch, emulator: Emulator, folder: Path
+    ) -> None:
+        runner, task = Runner(), batch([{"prompt": "few [partial]", "num_images": 2}], on_partial="accept")
+        for _ in range(2):
+            outcome = runner.run(task)
+            assert (outcome.state, outcome.value["count"]["partial"]) == ("success", 1), outcome.error
+            assert len(results(folder)[0]["images"]) == 1
+            assert [record["outcome"] for record in records(folder)] == ["partial"]
+            emulator.clock.advance(25 * 3600)
+            runner.clear(task)
+        assert emulator.books.posts_received == 1
+
     def test_only_what_was_refunded(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
         rows = [*prompts(3), {"prompt": "a watch [fail*1]"}]
         outcome = Runner().run(batch(rows, retries=1))
@@ -316,6 +330,27 @@ class TestMoney:
             assert (outcome.state, outcome.value["count"]["skipped_budget"], outcome.value["credits"]) == ("success", 5, 100)
             runner.clear(task)
         assert emulator.books.credits_charged == 100
+
+    def test_sources_with_equal_bytes_have_one_price(self, batch: Batch, emulator: Emulator, tmp_path: Path) -> None:
+        for name in ("a", "b"):
+            (tmp_path / f"{name}.png").write_bytes(png())
+        edits = [{"prompt": "blue", "images": [(tmp_path / f"{name}.png").as_uri()]} for name in ("a", "b")]
+        outcome = Runner().run(batch([edits[0], *prompts(2), edits[1]], max_in_flight=1))
+        assert (outcome.state, outcome.value["credits"], emulator.books.credits_charged) == ("success", 30, 30)
+
+    def test_an_empty_wallet_says_what_is_paid_and_not_landed(self, batch: Batch, emulator: Emulator) -> None:
+        emulator.configure(balance_credits=20)
+        rows = [{"prompt": "slow [never-ends]"}, *prompts(3)]
+        outcome = Runner().run(batch(rows, timeout=1.5))
+        assert (outcome.state, type(outcome.error).__name__) == ("failed", "SeedreamInsufficientCreditsError")
+        assert "2 of 4 rows were not sent. 1 rows are paid for and not landed" in str(outcome.error)
+        assert "Paid: yes." in str(outcome.error)
+
+    def test_an_empty_wallet_is_no_end_while_a_retry_can_bring_a_row_further(self, batch: Batch, emulator: Emulator) -> None:
+        emulator.configure(balance_credits=20)
+        outcome = Runner().run(batch([{"prompt": "a fox [fail*1]"}, *prompts(4)], retries=3))
+        assert (outcome.state, outcome.tries) == ("failed", 2), "the second try pays for the fox again, and for no other"
+        assert [entry.prompt for entry in emulator.books.submissions].count("a fox [fail*1]") == 2
 
     def test_an_empty_wallet_ends_the_sending_and_lands_what_is_paid(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
         emulator.configure(balance_credits=30)

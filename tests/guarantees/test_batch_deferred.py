@@ -134,6 +134,23 @@ class TestWhatIsLostMeanwhile:
         assert emulator.books.posts_received == posts
         assert outcome.tries == (1 if posts == 4 else 2)  # what was not begun yet may change
 
+    def test_a_table_that_is_gone_costs_a_try_and_what_is_in_flight_lands(
+        self, batch: Batch, emulator: Emulator, folder: Path, tmp_path: Path
+    ) -> None:
+        runner, task = Woken(), batch(max_in_flight=2)
+        runner.run(task, until="deferred")
+        (table,) = tmp_path.glob("*.jsonl")
+        kept = table.rename(tmp_path / "kept")
+        outcome = runner.run(task)
+        assert (outcome.state, type(outcome.error).__name__) == ("failed", "SeedreamBatchError")
+        assert "there is no file" in str(outcome.error)
+        assert "2 of 4 rows were not sent" in str(outcome.error)
+        assert "Paid: yes. A retry lands for free what is paid for" in str(outcome.error)
+        assert len(images(folder)) == 2
+        kept.rename(table)
+        runner.clear(task)
+        assert (runner.run(task).state, emulator.books.posts_received) == ("success", 4)
+
     @pytest.mark.slow
     def test_execution_timeout_holds_while_nobody_runs(self, batch: Batch, emulator: Emulator) -> None:
         outcome = Runner().run(batch(execution_timeout=timedelta(seconds=9)))

@@ -18,6 +18,7 @@ from airflow_provider_seedream.hooks.settings import USER_AGENT
 from airflow_provider_seedream.triggers.batch import SeedreamBatchTrigger
 from tests.unit.api import connection_json
 from tests.unit.values import KEY, TASK_ID, generation, submission
+from tools.processes import free_port
 
 
 @pytest.fixture
@@ -88,15 +89,26 @@ class TestWhatIsStored:
 class TestWhatItSays:
     def test_what_has_ended_however_it_did(self, hook: SeedreamHook) -> None:
         flying = [submitted(hook, prompt, number) for number, prompt in enumerate(("a fox", "a fox [fail]"), 1)]
-        assert said(trigger(*flying)) == {"schema_version": 1, "seconds_to_look": [0, 0]}
+        assert said(trigger(*flying)) == {"schema_version": 1, "seconds_to_look": [0, 0], "silent_seconds": [0, 0]}
 
     def test_of_the_others_when_another_look_pays(self, hook: SeedreamHook) -> None:
         flying = [entry(1, TASK_ID, due_in=50), submitted(hook, "a fox", 2)]
-        looks = said(trigger(*flying, wake_epoch=time.time() + 1))["seconds_to_look"]
+        event = said(trigger(*flying, wake_epoch=time.time() + 1))
+        looks, silent = event["seconds_to_look"], event["silent_seconds"]
         assert (47 < looks[0] <= 50, looks[1]) == (True, 0)
         progress = Progress(started_epoch=0, rows=2, in_flight={one.number: one for one in flying})
-        progress.hear(looks, 1000.0)
+        progress.hear(looks, silent, 1000.0)
         assert [one.due_epoch for one in progress.in_flight.values()] == [1000.0 + looks[0], 1000.0]
+
+    def test_since_when_the_api_is_silent_which_the_worker_goes_on_counting(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", connection_json(f"http://127.0.0.1:{free_port()}", key=KEY))
+        event = said(trigger(entry(1), outage_seconds=0.3))
+        assert (event["seconds_to_look"], event["silent_seconds"]) == ([0], [1])
+        progress = Progress(started_epoch=0, rows=1, in_flight={1: entry(1)})
+        progress.hear([0], [1800], 10_000.0)
+        assert progress.in_flight[1].watch["silent_epoch"] == 8200.0
+        progress.hear([], [], 20_000.0)  # nobody asked meanwhile
+        assert progress.in_flight[1].watch["silent_epoch"] is None
 
     def test_less_than_a_kilobyte_about_a_hundred(self) -> None:
         flying = [entry(number, due_in=1800) for number in range(100)]
