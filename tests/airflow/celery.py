@@ -15,7 +15,7 @@ from __future__ import annotations
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -82,12 +82,13 @@ class CeleryCluster(Cluster):
 
 
 @contextmanager
-def start_celery_cluster(home: Path) -> Iterator[CeleryCluster]:
+def start_celery_cluster(home: Path, *, settings: Mapping[str, str] | None = None) -> Iterator[CeleryCluster]:
+    """:param settings: AIRFLOW__... variables that win over all others."""
     binaries = find_binaries()
     if binaries is None:
         raise RuntimeError("CeleryExecutor needs PostgreSQL: apt install postgresql")
     with postgres(binaries) as database, redis() as broker:
-        with CeleryCluster(home, database=database, settings=_settings(database, broker)) as cluster:
+        with CeleryCluster(home, database=database, settings=_settings(database, broker) | dict(settings or {})) as cluster:
             yield cluster
 
 
