@@ -8,7 +8,7 @@
 | POST: 408, 303, 5xx, 2xx without an id          | perhaps accepted and charged  | never           |
 | POST: anything else after the body began        | perhaps accepted and charged  | never           |
 | GET: no answer, timeout, 408, 5xx, no JSON      | nothing that costs            | yes             |
-| GET: 429                                        | nothing that costs            | yes, as late as it asks for |
+| GET: 429                                        | nothing that costs            | yes, as late as it asks for, within an hour |
 | GET: any other 4xx                              | nothing that costs            | no              |
 
 Retrying repeats one failed call within seconds; asking again later is polling, and lives elsewhere.
@@ -82,7 +82,7 @@ def _retrying(errors: tuple[type[SeedreamError], ...], max_attempts: int) -> ten
 def _throttled() -> tenacity.Retrying:
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(SeedreamRateLimitError),
-        stop=tenacity.stop_after_delay(MAX_THROTTLED_SECONDS),
+        stop=tenacity.stop_before_delay(MAX_THROTTLED_SECONDS),  # the sleep that a 429 asks for may be a day
         wait=_turn_seconds,
         before_sleep=say_again,
         reraise=True,

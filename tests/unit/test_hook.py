@@ -192,6 +192,14 @@ class TestAskingAgain:
         assert hook.get_wallet().balance
         assert emulator.books.wallet_calls == 4
 
+    @pytest.mark.timeout(30)
+    def test_a_429_that_asks_for_longer_than_an_hour_is_not_slept_through(self, hook: SeedreamHook, emulator: Emulator) -> None:
+        """The results live 24 h, and a worker's slot is held meanwhile: the task's retry comes back instead."""
+        emulator.inject("refuse", endpoint="status", status=429, retry_after_seconds=86_400)
+        with pytest.raises(errors.SeedreamRateLimitError) as refused:
+            hook.get_generation(TASK_ID)
+        assert (refused.value.retry_after_seconds, emulator.books.status_calls) == (86_400, 1)
+
     def test_with_one_attempt_a_429_is_not_waited_for(self, hook: SeedreamHook, emulator: Emulator) -> None:
         emulator.inject("rate-limited", endpoint="wallet")
         with pytest.raises(errors.SeedreamRateLimitError):
