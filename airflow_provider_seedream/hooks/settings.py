@@ -80,12 +80,13 @@ class SeedreamSettings:
 
     @property
     def proxy(self) -> str | None:
-        """The proxy that the environment names for the API host."""
+        """The proxy that the environment names for the API host, as a URL: often a bare host and port is named."""
         parts = urlsplit(self.base_url)
         if proxy_bypass(parts.netloc):
             return None
         proxies = getproxies()
-        return proxies.get(parts.scheme) or proxies.get("all")
+        proxy = proxies.get(parts.scheme) or proxies.get("all")
+        return f"http://{proxy}" if proxy and "://" not in proxy else proxy
 
     def url(self, path: str) -> str:
         return self.base_url + path

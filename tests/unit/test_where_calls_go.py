@@ -96,6 +96,14 @@ class TestProxies:
         assert [request.target for request in proxy.heard] == [f"{API}/v1/generation-request/{TASK_ID}/status/"]
         assert proxy.authorizations() == [BEARER]
 
+    @pytest.mark.parametrize("name", ["HTTP_PROXY", "ALL_PROXY"])
+    def test_one_without_a_scheme_is_used_as_well(self, monkeypatch: pytest.MonkeyPatch, point_to: Any, look: Look, name: str) -> None:
+        with serving(json_answer(IN_PROGRESS)) as proxy:
+            monkeypatch.setenv(name, proxy.url.removeprefix("http://"))
+            point_to(API)
+            assert not isinstance(look(), FailedLook)
+        assert [request.target for request in proxy.heard] == [f"{API}/v1/generation-request/{TASK_ID}/status/"]
+
     def test_its_credentials_go_to_the_proxy_alone(self, monkeypatch: pytest.MonkeyPatch, point_to: Any, look: Look) -> None:
         with serving(json_answer(IN_PROGRESS)) as proxy:
             monkeypatch.setenv("HTTP_PROXY", proxy.url.replace("//", "//me:pw@"))
