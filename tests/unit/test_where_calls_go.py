@@ -97,7 +97,9 @@ class TestProxies:
         assert proxy.authorizations() == [BEARER]
 
     @pytest.mark.parametrize("name", ["HTTP_PROXY", "ALL_PROXY"])
-    def test_one_without_a_scheme_is_used_as_well(self, monkeypatch: pytest.MonkeyPatch, point_to: Any, look: Look, name: str) -> None:
+    def test_one_without_a_scheme_is_used_as_well(
+        self, monkeypatch: pytest.MonkeyPatch, point_to: Any, look: Look, name: str
+    ) -> None:
         with serving(json_answer(IN_PROGRESS)) as proxy:
             monkeypatch.setenv(name, proxy.url.removeprefix("http://"))
             point_to(API)
