@@ -21,7 +21,7 @@ from airflow_provider_seedream.submissions import sha256_json
 SCHEMA_VERSION = 1
 RECORDS = "_seedream/ledger"
 NAMES = "_seedream/names"
-WRITE_ATTEMPTS = 4  # after a POST the id exists only in memory: worth some seconds of trying
+WRITE_ATTEMPTS = 4  # after a POST the id, or that nothing was bought, is known to one process only: worth some seconds of trying
 
 # outcome      paid for?            the same request submitted again ...
 # intent       unknown              waits until `settles_at`, then it is an unknown outcome
@@ -158,34 +158,35 @@ class Ledger:
 
     def save(self, record: Record, *, attempts: int = WRITE_ATTEMPTS) -> None:
         """Replace a record that this try holds, or whose generation it has watched to its end."""
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(SeedreamLedgerError),
-            stop=tenacity.stop_after_attempt(attempts),
-            wait=tenacity.wait_exponential(multiplier=1, max=10),
-            reraise=True,
-        )
-        retrying(self._try, lambda: self.folder.replace(record.file, record.to_json()), "write", record.file)
+        _retrying(attempts)(self._try, lambda: self.folder.replace(record.file, record.to_json()), "write", record.file)
 
-    def free(self, record: Record) -> None:
+    def free(self, record: Record, *, attempts: int = WRITE_ATTEMPTS) -> None:
         """Remove a claim whose POST surely bought nothing, unless a person has removed it and another try holds it now.
 
         What it holds goes first: whoever waits for the claim reserves it again.
         """
-        if self.read(record.file) != record:
-            self.withdraw_spending(record.spending)
+        retrying = _retrying(attempts)
+        if retrying(self.read, record.file) != record:
+            retrying(self.withdraw_spending, record.spending)
             return
         try:
-            self.release(record)
+            self.release(record, attempts=attempts)
         finally:
-            if self.read(record_file(record.key, record.attempt + 1)) is None:  # a gap would hide the attempts behind it
-                self._try(lambda: self.folder.delete(record.file), "delete", record.file)
+            retrying(self._delete_claim, record)
 
-    def release(self, record: Record) -> None:
+    def release(self, record: Record, *, attempts: int = 1) -> None:
         """Give back what an attempt holds that bought nothing, or whose price came back: its share of the budget, its name."""
+        retrying = _retrying(attempts)
         try:
-            self.withdraw_spending(record.spending)
+            retrying(self.withdraw_spending, record.spending)
         finally:
-            self.release_name(record)
+            retrying(self.release_name, record)
+
+    def _delete_claim(self, record: Record) -> None:
+        """Reads each time: a delete whose answer was lost may have made room for another try's claim."""
+        has_next = self.read(record_file(record.key, record.attempt + 1)) is not None  # a gap would hide the attempts behind it
+        if not has_next and self.read(record.file) == record:
+            self._try(lambda: self.folder.delete(record.file), "delete", record.file)
 
     def reserve_name(self, stem: str, key: str) -> bool:
         """Give a chosen name to one request. False: another one has it."""
@@ -224,6 +225,15 @@ class Ledger:
         except Exception as error:  # whatever a store raises: it is no answer
             what = f"{type(error).__name__}: {error}"[:300]
             raise SeedreamLedgerError(f"Cannot {verb} {self.folder.uri(file)} ({what}).") from error
+
+
+def _retrying(attempts: int) -> tenacity.Retrying:
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(SeedreamLedgerError),
+        stop=tenacity.stop_after_attempt(attempts),
+        wait=tenacity.wait_exponential(multiplier=1, max=10),
+        reraise=True,
+    )
 
 
 def _check(record: Record) -> None:

@@ -178,3 +178,16 @@ class TestALedgerThatDoesNotAnswer:
         runner.clear(chain.submit)
         assert runner.run(chain.submit).value["seedream_task_id"] == record["seedream_task_id"]
         assert emulator.books.posts_received == 1
+
+    @pytest.mark.parametrize("status", [400, 402, 429])
+    def test_a_claim_that_cannot_be_deleted_at_once_after_a_refusal_leaves_no_unknown_outcome(
+        self, status: int, storage: FaultyFileSystem, emulator: Emulator, build: Build
+    ) -> None:
+        runner, task = Runner(), build(destination=FOLDER, timeout=0).submit
+        emulator.inject("refuse", status=status, endpoint="generate", times=1)
+        storage.fail("delete", LEDGER, ERRORS["500"], times=1)
+        assert runner.run(task).state == "failed"
+        assert storage.files(LEDGER) == {}
+        runner.clear(task)
+        assert runner.run(task).state == "success"
+        assert (emulator.books.posts_received, emulator.books.posts) == (2, 1)

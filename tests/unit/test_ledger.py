@@ -82,6 +82,33 @@ class TestClaims:
         assert ledger.latest("a" * 64) is None
         assert ledger.claim(record(claim="second"))
 
+    @pytest.mark.parametrize("trouble", [refused, answer_lost])
+    @pytest.mark.parametrize(("operation", "number"), [("cat", 0), ("rm", 0), ("rm", 1), ("rm", 2)])
+    def test_a_store_that_stumbles_once_frees_it_all_the_same(self, operation: str, number: int, trouble: Any) -> None:
+        uri, store = attached_store()
+        ledger, mine = Ledger(uri), record(name="hero")
+        ledger.reserve_name("hero", mine.key)
+        ledger.note_spending(mine.spending)
+        ledger.claim(mine)
+        store.trouble(operation, *[lambda act: act()] * number, trouble)
+        ledger.free(mine)
+        assert (ledger.latest(mine.key), ledger.spent_by_task(mine.made_by)) == (None, [])
+        assert ledger.reserve_name("hero", "another key")
+
+    def test_another_try_that_claims_it_after_a_delete_whose_answer_was_lost_keeps_it(self) -> None:
+        uri, store = attached_store()
+        ledger, mine, theirs = Ledger(uri), record(claim="mine"), record(claim="theirs")
+        ledger.claim(mine)
+
+        def overtaken(act: Any) -> None:
+            act()
+            assert ledger.claim(theirs)
+            refused(act)
+
+        store.trouble("rm", lambda act: act(), overtaken)  # the note of what was spent goes first
+        ledger.free(mine)
+        assert ledger.latest(mine.key) == theirs
+
 
 class TestTheChainOfAttempts:
     def test_no_record_is_none(self, destination: str) -> None:
@@ -264,7 +291,7 @@ class TestNames:
         ledger, mine = Ledger(uri), record(name="hero")
         ledger.reserve_name("hero", mine.key)
         ledger.claim(mine)
-        store.trouble("rm", refused)
+        store.trouble("rm", lambda act: act(), refused)  # the note of what was spent goes first
         with pytest.raises(SeedreamLedgerError):
-            ledger.free(mine)
+            ledger.free(mine, attempts=1)
         assert ledger.latest(mine.key) is None
