@@ -17,6 +17,7 @@ from airflow_provider_seedream.exceptions import (
     SeedreamBadRequestError,
     SeedreamConnectionError,
     SeedreamError,
+    SeedreamInputError,
     SeedreamModerationError,
     SeedreamResponseError,
 )
@@ -128,11 +129,20 @@ class SeedreamHook(BaseHook):
         return GenerationStatus.from_wire(body)
 
     def look(self, seedream_task_id: str) -> GenerationStatus | FailedLook:
-        """One status call, never repeated and never raising: food for the decision core."""
+        """One status call, never repeated, raising only when the connection is incomplete: food for the decision core."""
+        self.check_connection(seedream_task_id)
         try:
             return self.get_generation(seedream_task_id, max_attempts=1)
         except SeedreamError as error:
             return failed_look(error)
+
+    def check_connection(self, seedream_task_id: str) -> None:
+        """:raises SeedreamInputError: when the connection is incomplete; the generation is paid for all the same."""
+        try:
+            self.settings.status_url(seedream_task_id)
+        except SeedreamInputError as error:
+            error.paid, error.seedream_task_id = "yes", seedream_task_id
+            raise
 
     def get_wallet(self, *, max_attempts: int | None = None) -> Wallet:
         """Balance and rate limit. Spends nothing; raises as :meth:`get_generation`."""

@@ -11,7 +11,12 @@ from typing import Any
 from airflow_provider_seedream import times
 from airflow_provider_seedream.batch.progress import InFlight
 from airflow_provider_seedream.durations import SEEN
-from airflow_provider_seedream.exceptions import SeedreamAuthenticationError, SeedreamError, SeedreamLandingError
+from airflow_provider_seedream.exceptions import (
+    SeedreamAuthenticationError,
+    SeedreamError,
+    SeedreamInputError,
+    SeedreamLandingError,
+)
 from airflow_provider_seedream.generations import GenerationStatus
 from airflow_provider_seedream.hooks.downloads import Downloads
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
@@ -54,10 +59,13 @@ class Attendant:
         )
 
     def attend(self, entry: InFlight) -> Attended:
-        """:raises SeedreamAuthenticationError: the key does not work: for no other generation either."""
+        """What came of it. No other generation can be asked about either when this raises.
+
+        :raises SeedreamAuthenticationError: the key does not work. :raises SeedreamInputError: the connection is incomplete.
+        """
         try:
             return self._find_landed(entry) if entry.may_have_landed else self._look(entry)
-        except SeedreamAuthenticationError:
+        except (SeedreamAuthenticationError, SeedreamInputError):
             raise
         except SeedreamLandingError as error:
             return self._stumbled(entry, error)

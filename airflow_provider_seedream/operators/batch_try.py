@@ -102,6 +102,8 @@ class BatchTry:
         return asked
 
     def _work(self, progress: Progress) -> dict[str, Any]:
+        for entry in progress.in_flight.values():  # before anything else finds the connection incomplete: these are paid for
+            self._hook.check_connection(entry.generation.seedream_task_id)
         with self._hook.downloads(max_bytes=self._task.max_image_bytes) as downloads:
             waves = self._waves(progress, downloads)
             while (idle_seconds := waves.run()) is not None:

@@ -158,6 +158,8 @@ class WaitingOperator(BaseOperator):
     def _finish(self, context: Context, generation: Generation, verdict: Verdict) -> dict[str, Any]:
         from airflow_provider_seedream.sensors import closing
 
+        if verdict.outcome in ("done", "lost"):  # for a trigger, an incomplete connection is one reason more to be lost
+            self._hook.check_connection(generation.seedream_task_id)
         if verdict.outcome == "done":
             by, mark = describe_task(context), self.embed_metadata
             with self._hook.downloads(max_bytes=self.max_image_bytes) as downloads:

@@ -93,7 +93,8 @@ class SeedreamGenerationTrigger(BaseTrigger):
             verdict = await self._watch()
         except Exception as error:  # a raise would lose what the trigger knows
             self.log.exception("Seedream task %s cannot be watched.", self.seedream_task_id)
-            verdict = Verdict(outcome="lost", detail=f"The trigger failed ({type(error).__name__}: {error}).")
+            said = getattr(error, "message", error)  # without what is paid, which it cannot know
+            verdict = Verdict(outcome="lost", detail=f"The trigger failed ({type(error).__name__}: {said}).")
         yield TriggerEvent(event_from(self.seedream_task_id, verdict))
 
     async def _watch(self) -> Verdict:

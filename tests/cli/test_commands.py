@@ -112,6 +112,15 @@ class TestLand:
         assert ended.code == 3
         assert "Not ready in time." in ended.err
 
+    def test_a_connection_without_a_key_is_said_at_once(
+        self, run: Run, buy: Buy, destination: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        task_id = buy().seedream_task_id
+        monkeypatch.setenv("AIRFLOW_CONN_KEYLESS", '{"conn_type": "seedream"}')
+        ended = run("land", task_id, destination, "--conn-id", "keyless", "--timeout", "5")
+        assert ended.code == 2
+        assert "no password: put the API key there. Paid: yes." in ended.err
+
     def test_a_failed_generation_is_said_and_noted(self, run: Run, buy: Buy, destination: str) -> None:
         ended = run("land", buy("a watch [fail]").seedream_task_id, destination)
         assert ended.code == 1

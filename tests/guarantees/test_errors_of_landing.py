@@ -2,23 +2,48 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import math
+import os
+from collections.abc import Callable
+from typing import Any
 
 import pytest
+from airflow.sdk import DAG
 
 from airflow_provider_seedream.batch.progress import InFlight
 from airflow_provider_seedream.emulator import Emulator
-from airflow_provider_seedream.exceptions import SeedreamAuthenticationError, SeedreamError, SeedreamServerError
+from airflow_provider_seedream.exceptions import (
+    SeedreamAuthenticationError,
+    SeedreamError,
+    SeedreamInputError,
+    SeedreamServerError,
+)
 from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.operators.attending import Attendant
+from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from airflow_provider_seedream.polling import Rules
 from airflow_provider_seedream.sensors.closing import land_generation
-from tests.airflow.runner import Runner
-from tests.guarantees.conftest import Build
+from tests.airflow.deferral import first_event
+from tests.airflow.runner import Outcome, Runner
+from tests.guarantees.conftest import Build, Connect
 from tests.guarantees.faulty_storage import ERRORS, FOLDER, faulty_storage
+from tests.guarantees.woken import Woken
 
 LANDED_BY = {"dag_id": "d", "run_id": "r", "task_id": "land", "map_index": -1, "try_number": 1}
+
+
+@pytest.fixture
+def keyless(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Takes the key out of the connection."""
+
+    def keyless() -> None:
+        connection = json.loads(os.environ["AIRFLOW_CONN_SEEDREAM_DEFAULT"]) | {"password": ""}
+        monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", json.dumps(connection))
+
+    return keyless
 
 
 class TestAnErrorOfTheApiWhileLanding:
@@ -34,6 +59,69 @@ class TestAnErrorOfTheApiWhileLanding:
         assert caught.value.paid == "yes"
         assert generation.seedream_task_id in str(caught.value)
         assert str(generation.record) in str(caught.value)
+
+
+class TestAConnectionThatLostItsKey:
+    """No outage that ends by itself: it is said at once, and that there is something paid."""
+
+    def assert_said(self, outcome: Outcome, task_id: str) -> None:
+        assert (outcome.state, outcome.tries, type(outcome.error).__name__) == ("failed", 1, "SeedreamInputError")
+        assert "has no password" in str(outcome.error)
+        assert "Paid: yes." in str(outcome.error)
+        assert task_id in str(outcome.error)
+
+    def test_fails_a_wait_before_its_first_look(self, build: Build, keyless: Callable[[], None], deferrable: bool) -> None:
+        runner, chain = Runner(), build(land={"deferrable": deferrable, "retries": 3})
+        task_id = runner.run(chain.submit).value["seedream_task_id"]
+        keyless()
+        self.assert_said(runner.run(chain.land), task_id)
+
+    @pytest.mark.parametrize("prompt", ["a watch [never-ends]", "a watch"], ids=["waiting", "ready"])
+    def test_fails_a_deferred_wait_that_is_under_way(self, build: Build, keyless: Callable[[], None], prompt: str) -> None:
+        runner, chain = Runner(), build(prompt=prompt, land={"deferrable": True, "retries": 3})
+        task_id = runner.run(chain.submit).value["seedream_task_id"]
+        assert runner.run(chain.land, until="deferred").state == "deferred"
+        keyless()
+        self.assert_said(runner.run(chain.land), task_id)
+
+    def test_between_the_trigger_and_the_landing_as_well(
+        self, emulator: Emulator, build: Build, keyless: Callable[[], None]
+    ) -> None:
+        runner, chain = Runner(), build(land={"deferrable": True, "retries": 3})
+        generation = runner.run(chain.submit).value
+        runner.run(chain.land, until="deferred")
+        event = asyncio.run(first_event(runner.deferral(chain.land).trigger())).payload
+        assert event["outcome"] == "done"
+        keyless()
+        with pytest.raises(SeedreamInputError, match=r"has no password.* Paid: yes\."):
+            chain.land.resume_landing({}, event, generation)
+
+    def test_fails_a_batch_that_has_rows_in_flight(
+        self, emulator: Emulator, connect: Connect, destination: str, keyless: Callable[[], None]
+    ) -> None:
+        connect(emulator, requests_per_minute=100_000)
+        options: dict[str, Any] = {"destination": destination, "deferrable": True, "poke_interval": 30, "retries": 3}
+        with DAG("guarantees", schedule=None):
+            batch = SeedreamBatchOperator(task_id="batch", requests=[{"prompt": "a watch [never-ends]"}], **options)
+        runner = Woken()
+        assert runner.run(batch, until="deferred").state == "deferred"
+        [paid] = emulator.books.submissions
+        keyless()
+        self.assert_said(runner.run(batch), paid.seedream_task_id)
+
+    def test_is_no_end_of_a_row(self, emulator: Emulator, build: Build, keyless: Callable[[], None]) -> None:
+        """It is not that row's error: it would be called invalid, and unpaid."""
+        generation = Generation.from_dict(Runner().run(build().submit).value)
+        entry = InFlight(
+            number=1, columns={}, generation=generation, credits=10, may_have_landed=False, due_epoch=0, deadline_epoch=math.inf
+        )
+        rules = Rules(deadline_epoch=math.inf, poke_interval_seconds=None, num_images=None)
+        with SeedreamHook().downloads(max_bytes=1_000_000) as downloads:
+            keyless()
+            attendant = Attendant(SeedreamHook(), downloads, rules, landed_by=LANDED_BY, embed_metadata=False)
+            with pytest.raises(SeedreamInputError) as raised:
+                attendant.attend(entry)
+        assert (raised.value.paid, raised.value.seedream_task_id) == ("yes", generation.seedream_task_id)
 
 
 class TestAStoreThatStumblesAtAFileOfABatch:

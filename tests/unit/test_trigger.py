@@ -141,6 +141,7 @@ class TestWhatItSays:
         event = said(trigger(outage_seconds=0.0))
         assert event["outcome"] == "lost"
         assert event["detail"]
+        assert "Paid: no." not in event["detail"]
         assert KEY not in json.dumps(event)
 
 
