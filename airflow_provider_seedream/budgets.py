@@ -8,7 +8,8 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -110,13 +111,25 @@ class Budget:
 
     def learn(self, spending: Spending) -> None:
         """Count what another try of this task has paid: two of them can be alive at once."""
-        if self._count and all(spending.made_by[name] == self._made_by[name] for name in ("dag_id", "run_id", "task_id")):
-            self._count.tally.add(spending)
+        count = self._count
+        if count and all(spending.made_by[name] == self._made_by[name] for name in ("dag_id", "run_id", "task_id")):
+            count.tally.add(spending)
 
     def forget(self, spending: Spending) -> None:
         """Count no longer what bought nothing."""
-        if self._count:
-            self._count.tally.discard(spending)
+        if count := self._count:
+            count.tally.discard(spending)
+
+    @contextmanager
+    def holding(self, spending: Spending) -> Iterator[None]:
+        """Around what comes before the POST: if it fails, nothing is sent, and the note is withdrawn, if the storage lets it be."""
+        try:
+            yield
+        except BaseException:
+            with suppress(SeedreamLedgerError):
+                self._journal.withdraw_spending(spending)
+            self._count = None  # listed anew, not only discarded: another try may have noted the same attempt
+            raise
 
     def _admit_alone(self, spending: Spending) -> Spending:
         with self._lock:
@@ -126,7 +139,8 @@ class Budget:
                 count = self._count = _Count(limit=limit, at_epoch=times.now_epoch(), tally=Tally(limit.spent(self._made_by)))
             if refusal := count.refusal(spending):
                 raise refusal
-            self._journal.note_spending(spending)
+            with self.holding(spending):
+                self._journal.note_spending(spending)
             count.tally.add(spending)
             return spending
 
@@ -135,8 +149,9 @@ class Budget:
             raise refusal
         pauses, before = iter(PAUSES_SECONDS), None
         while True:
-            self._journal.note_spending(spending)
-            others, refusal = self._look(spending)
+            with self.holding(spending):
+                self._journal.note_spending(spending)
+                others, refusal = self._look(spending)
             if refusal is None:
                 self._full = None
                 return spending

@@ -134,18 +134,20 @@ class Submitter:
             claim=uuid.uuid4().hex,
         )
         spending = self._budget.admit(spending)
+        with self._budget.holding(spending):
+            self._reserve_name(request)
+            record = self._intent(request, spending, longest_seconds)
+            if self._ledger.claim(record):
+                return record
+        self._ledger.withdraw_spending(spending)
+        return None
+
+    def _reserve_name(self, request: Request) -> None:
         if request.stem and not self._ledger.reserve_name(request.stem, request.key):
-            self._ledger.withdraw_spending(spending)
-            self._budget.forget(spending)
             raise SeedreamInputError(
                 f"name {request.stem!r} in {request.destination} belongs to another request. "
                 "Make it unique, e.g. with {{ ds }} or {{ ti.map_index }}."
             )
-        record = self._intent(request, spending, longest_seconds)
-        if self._ledger.claim(record):
-            return record
-        self._ledger.withdraw_spending(spending)
-        return None
 
     def _intent(self, request: Request, spending: Spending, longest_seconds: float) -> Record:
         balance, now = self._peek_balance(), times.now_epoch()

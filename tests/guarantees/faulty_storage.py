@@ -14,7 +14,7 @@ from airflow.sdk.io import attach
 from fsspec import AbstractFileSystem
 
 FOLDER = "memory://faulty@bucket/watches"
-Operation = Literal["read", "write", "delete"]
+Operation = Literal["read", "write", "delete", "list"]
 
 
 class StoreError(Exception):
@@ -83,6 +83,14 @@ class FaultyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec ship
         with self._lock:
             self._act("read", path)
             return {"name": path, "size": len(self._object(path)), "type": "file"}
+
+    def ls(self, path: str, detail: bool = False, **kwargs: Any) -> list[str]:
+        with self._lock:
+            self._act("list", path)
+            below = [name.removeprefix(f"{path}/") for name in self._objects if name.startswith(f"{path}/")]
+            if not below:
+                raise FileNotFoundError(path)
+            return sorted({f"{path}/{name.split('/')[0]}" for name in below})
 
     def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
         def write() -> None:

@@ -18,12 +18,14 @@ from airflow_provider_seedream.exceptions import (
     SeedreamAmbiguousSubmissionError,
     SeedreamBudgetError,
     SeedreamInputError,
+    SeedreamLedgerError,
     SeedreamRateLimitError,
 )
 from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator
 from tests.airflow.runner import Outcome, Runner
 from tests.guarantees.child import start_child, submit_task
 from tests.guarantees.conftest import POKE_SECONDS, Build, records
+from tests.guarantees.faulty_storage import ERRORS, FOLDER, faulty_storage
 
 LOST = "a watch [drop-after-accept]"
 PROMPTS = ("watch 1", "watch 2", LOST, *(f"watch {number}" for number in range(4, 11)))
@@ -137,6 +139,20 @@ class TestWhatBoughtNothing:
         outcome = Runner().run(build(num_images=2, max_credits=20, **options).submit)
         assert (outcome.state, outcome.tries) == ("success", 2)
         assert (emulator.books.posts, emulator.books.credits_refunded, noted(folder)) == (2, 20, 20)
+
+    @pytest.mark.parametrize(("operation", "containing"), [("list", "spent"), ("write", "names"), ("write", "ledger")])
+    def test_what_a_storage_that_stumbled_kept_from_being_sent_is_not_spent(
+        self, operation: Any, containing: str, emulator: Emulator, build: Build
+    ) -> None:
+        """Not even after a refund, which gives back the note of what was sent alone."""
+        storage = faulty_storage()
+        storage.fail(operation, f"_seedream/{containing}", ERRORS["500"], times=1)
+        emulator.inject("fail", times=1)
+        options = {"wait": True, "deferrable": False, "name": "hero", "retries": 2}
+        outcome = Runner().run(build(destination=FOLDER, max_credits_per_run=10, **options).submit)
+        assert (outcome.state, outcome.tries, type(outcome.errors[0])) == ("success", 3, SeedreamLedgerError)
+        assert (emulator.books.posts, emulator.books.credits_refunded) == (2, 10)
+        assert len(storage.files("_seedream/spent")) == 1
 
     def test_a_resubmission_of_an_unknown_outcome_needs_room_for_both(self, emulator: Emulator, build: Build) -> None:
         paying = {"on_unknown_submit": "resubmit", "retries": 1}

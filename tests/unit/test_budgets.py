@@ -15,7 +15,7 @@ from airflow_provider_seedream.budgets import Budget
 from airflow_provider_seedream.exceptions import SeedreamBudgetError, SeedreamLedgerError
 from airflow_provider_seedream.ledger import Ledger
 from airflow_provider_seedream.spending import Spending, Tally
-from tests.unit.stores import attached_store, refused
+from tests.unit.stores import answer_lost, attached_store, refused
 
 RACERS = 12
 ALONE: dict[str, Any] = {"dag_id": "watches", "run_id": "r1", "task_id": "submit", "map_index": -1, "try_number": 1}
@@ -99,12 +99,33 @@ class TestABudget:
         store.trouble("ls", refused)
         with pytest.raises(SeedreamLedgerError, match="Cannot list"):
             Budget(Ledger(uri), MAPPED, max_credits=100).admit(row(made_by=MAPPED))
+        assert spent(Ledger(uri), MAPPED) == 0
 
     def test_a_listing_behind_the_times_is_refused(self) -> None:
         uri, store = attached_store()
         store.trouble("ls", lambda act: [])
         with pytest.raises(SeedreamLedgerError, match="does not list what was just written"):
             Budget(Ledger(uri), MAPPED, max_credits=100).admit(row(made_by=MAPPED))
+        assert spent(Ledger(uri), MAPPED) == 0
+
+    @pytest.mark.parametrize("by", [ALONE, MAPPED], ids=["alone", "mapped"])
+    def test_a_note_of_which_nobody_knows_whether_it_was_written_is_withdrawn(self, by: dict[str, Any]) -> None:
+        uri, store = attached_store()
+        store.trouble("pipe", answer_lost)
+        store.trouble("cat", refused)  # it would say who wrote it
+        budget = Budget(Ledger(uri), by, max_credits=20)
+        with pytest.raises(SeedreamLedgerError, match="Cannot write"):
+            budget.admit(row(1, made_by=by))
+        budget.admit(row(2, made_by=by))
+        assert spent(Ledger(uri), by) == 20
+
+    def test_a_note_that_cannot_be_withdrawn_either_counts_and_the_first_error_is_raised(self) -> None:
+        uri, store = attached_store()
+        store.trouble("ls", refused)
+        store.trouble("rm", refused)
+        with pytest.raises(SeedreamLedgerError, match="Cannot list"):
+            Budget(Ledger(uri), MAPPED, max_credits=100).admit(row(made_by=MAPPED))
+        assert spent(Ledger(uri), MAPPED) == 20
 
 
 class TestTheBudgetOfARun:
@@ -148,6 +169,16 @@ class TestOneThatSpendsAlone:
         budget = Budget(ledger, ALONE, max_credits=20)
         budget.forget(budget.admit(row(1)))
         budget.admit(row(2))
+
+    def test_what_failed_before_its_post_is_counted_where_another_try_has_noted_it(self, ledger: Ledger) -> None:
+        """Its own note goes; the other's stays, and may be paid."""
+        ledger.note_spending(row(1))
+        budget = Budget(ledger, ALONE, max_credits=20)
+        with pytest.raises(OSError, match="of a store"), budget.holding(budget.admit(row(1))):
+            raise OSError("of a store")
+        with pytest.raises(SeedreamBudgetError):
+            budget.admit(row(2))
+        assert spent(ledger) == 20
 
     def test_it_counts_anew_before_it_refuses_when_a_refund_may_have_come(
         self, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
