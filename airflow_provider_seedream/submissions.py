@@ -7,7 +7,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -224,7 +224,7 @@ def check_name(value: Any) -> str | None:
 
 
 def check_source_count(sources: Any) -> None:
-    if isinstance(sources, str) or not isinstance(sources, list | tuple):
+    if isinstance(sources, str | bytes) or not isinstance(sources, Sequence):  # what a mapped task returned is no list
         raise SeedreamInputError(f"images must be a list of images, not {type(sources).__name__}.")
     if not contract.MIN_SOURCES <= len(sources) <= contract.MAX_SOURCES:
         raise SeedreamInputError(f"images must hold {contract.MIN_SOURCES} to {contract.MAX_SOURCES} images; got {len(sources)}.")

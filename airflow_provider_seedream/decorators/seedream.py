@@ -22,6 +22,7 @@ from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from airflow_provider_seedream.operators.fields import CheckedFields
 from airflow_provider_seedream.operators.seedream import SeedreamEditOperator, SeedreamGenerateOperator
+from airflow_provider_seedream.submissions import source_list
 
 MAX_KEPT_CHARACTERS = 16 * 1024  # what a wait keeps lies in Airflow's database: prompts and URIs fit, images do not
 _KEPT = "returned"
@@ -115,6 +116,8 @@ class _EditDecoratedOperator(_GenerateDecoratedOperator, SeedreamEditOperator):
         request = super()._fields_of(returned)
         if self.images is SET_DURING_EXECUTION and "images" not in request:
             raise SeedreamInputError("images are missing: give them to the decorator, or return them with the prompt.")
+        if "images" in request:  # a wait keeps them: in a form that can be stored, whatever they came as
+            request = {**request, "images": source_list(request["images"])}
         return request
 
 

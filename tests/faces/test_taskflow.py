@@ -256,6 +256,32 @@ class TestEditing:
         assert outcomes["recolour"].state == "success"  # type: ignore[union-attr]
         assert [post.kind for post in emulator.books.submissions] == ["generate", "edit"]
 
+    @pytest.mark.parametrize("operator", ["class", "decorator", "function"])
+    def test_or_what_the_instances_of_a_mapped_task_returned(
+        self, emulator: Emulator, connect: Connect, destination: str, tmp_path: Path, operator: str
+    ) -> None:
+        """Airflow hands it over as a sequence that is no list, and cannot store it when the task defers: here for a turn."""
+        connect(emulator, requests_per_minute=600)
+        emulator.inject("rate-limited", seconds=6, times=1)
+        folder, usual = tmp_path / "sources", {"destination": destination, "deferrable": True}
+        with DAG("taskflow", schedule=None) as dag:
+
+            @task
+            def picture(name: str) -> str:
+                return saved(folder, name)
+
+            pictures = picture.expand(name=["a.png", "b.png"])
+            if operator == "class":
+                SeedreamEditOperator(task_id="edit", prompt="make it red", images=pictures, **usual)
+            elif operator == "decorator":
+                task.seedream_edit(task_id="edit", images=pictures, **usual)(lambda: "make it red")()
+            else:
+                task.seedream_edit(task_id="edit", **usual)(lambda images: {"prompt": "make it red", "images": images})(pictures)
+        edited = Runner().run_dag(dag)["edit"]
+        assert isinstance(edited, Outcome)
+        assert (edited.state, edited.error, len(edited.deferrals)) == ("success", None, 1)
+        assert len(sent(emulator)[0]["image_urls"]) == 2
+
     @pytest.mark.parametrize("images", ["s3://bucket/watch.png", "/data/watch.png"])
     def test_a_bare_string_of_images_is_refused(self, emulator: Emulator, drawn: Decorated, images: str) -> None:
         edit = drawn(lambda: {"prompt": "make it red", "images": images}, decorator=task.seedream_edit)

@@ -88,9 +88,10 @@ class TestWhatIsTaken:
         with pytest.raises(SeedreamInputError, match="1 to 10"):
             edit(*[png()] * count)
 
-    def test_a_bare_string_is_no_list_of_sources(self) -> None:
+    @pytest.mark.parametrize("text", ["abc", b"abc"])
+    def test_a_bare_string_is_no_list_of_sources(self, text: str | bytes) -> None:
         with pytest.raises(SeedreamInputError, match="list"):
-            check_source_count("abc")
+            check_source_count(text)
 
     @pytest.mark.parametrize("name", ["hero", "a b", "Größe_1", "x" * 150, "2026-02-25", "v1.2"])
     def test_a_bare_file_name_is_taken(self, name: str) -> None:
