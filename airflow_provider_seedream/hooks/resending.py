@@ -15,6 +15,8 @@ Retrying repeats one failed call within seconds; asking again later is polling, 
 """
 
 import logging
+import math
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -38,19 +40,27 @@ _log = logging.getLogger(__name__)
 
 
 class SubmissionBody:
-    """A POST's body that knows whether any of it was taken to be sent: before that, the server cannot have acted."""
+    """A POST's body that knows whether any of it was taken to be sent: before that, the server cannot have acted.
+
+    ``max_seconds`` after its first piece it breaks off: other tries take the POST for ended soon after that.
+    """
 
     def __init__(self, submission: Submission) -> None:
         self._submission = submission
         self._length = sum(map(len, submission.body()))
         self.has_begun = False
+        self.max_seconds = math.inf
 
     def __len__(self) -> int:
         return self._length
 
     def __iter__(self) -> Iterator[bytes]:
         self.has_begun = True  # runs with the first piece taken: urllib3 asks for the iterator before it connects
-        yield from self._submission.body()
+        began_seconds = time.monotonic()
+        for piece in self._submission.body():
+            if time.monotonic() - began_seconds > self.max_seconds:
+                raise TimeoutError(f"its upload took longer than {self.max_seconds:.1f} s")
+            yield piece
 
 
 def post_bought_nothing(status_code: int) -> bool:

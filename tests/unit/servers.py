@@ -32,13 +32,17 @@ class Heard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What to say. ``hang_up`` says nothing and closes; it happens before the body is read. ``drip_seconds`` before each byte."""
+    """What to say. ``hang_up`` says nothing and closes; it happens before the body is read. ``drip_seconds`` before each byte.
+
+    ``read_seconds`` before each 64 kB of the request's body.
+    """
 
     status: int = 200
     body: bytes = b"{}"
     headers: dict[str, str] = field(default_factory=dict)
     hang_up: bool = False
     drip_seconds: float = 0
+    read_seconds: float = 0
 
 
 def json_answer(value: Any, status: int = 200, **headers: str) -> Answer:
@@ -138,9 +142,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         if answer.hang_up:
             return
-        buffer, left = bytearray(1024 * 1024), length
+        buffer, left = bytearray(64 * 1024 if answer.read_seconds else 1024 * 1024), length
         while left > 0 and (count := self.rfile.readinto(memoryview(buffer)[: min(left, len(buffer))])):
             left -= count
+            time.sleep(answer.read_seconds)
         self.send_response(answer.status)
         for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():
             self.send_header(name, value)

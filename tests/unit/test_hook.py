@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tracemalloc
 from pathlib import Path
 from typing import Any, get_args
@@ -15,7 +16,7 @@ from airflow_provider_seedream.emulator.settings import ErrorShape
 from airflow_provider_seedream.generations import Wallet
 from airflow_provider_seedream.hooks.resending import SubmissionBody
 from airflow_provider_seedream.hooks.seedream import PEEK_AGAIN_SECONDS, SeedreamHook
-from airflow_provider_seedream.hooks.settings import USER_AGENT
+from airflow_provider_seedream.hooks.settings import USER_AGENT, SeedreamSettings
 from tests.unit.api import ACCEPTED, connection_json
 from tests.unit.servers import Answer, json_answer, serving
 from tests.unit.values import KEY, TASK_ID, edit, png, submission
@@ -68,6 +69,13 @@ class TestSubmitting:
     def test_a_slow_upload_gets_more_time_than_a_small_request(self, hook: SeedreamHook) -> None:
         small, big = hook.submission_seconds(submission()), hook.submission_seconds(edit(png(padding_bytes=9 * MiB)))
         assert big - small == pytest.approx(2 * 12.58, abs=0.1)
+
+
+class Hurried(SeedreamSettings):
+    """A connection with little time for uploads of any size."""
+
+    def post_timeout_seconds(self, body_bytes: int) -> float:
+        return 0.3
 
 
 REFUSED: list[tuple[int, type[errors.SeedreamError]]] = [
@@ -140,6 +148,16 @@ class TestWhetherAPostIsSentAgain:
         with pytest.raises(AMBIGUOUS, match="ReadTimeout"):
             hook.submit(submission(prompt="a fox [stall-after-accept:2]"))
         assert (emulator.books.posts_received, emulator.books.posts) == (1, 1)
+
+    def test_an_upload_that_takes_too_long_is_broken_off_and_never_sent_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Every piece goes within its own timeout; only all together are too slow."""
+        with serving(Answer(body=json.dumps(ACCEPTED).encode(), read_seconds=0.02)) as server:
+            hook = connect(monkeypatch, server.url)
+            hook.settings = Hurried.from_connection(hook.get_connection(hook.seedream_conn_id))
+            with pytest.raises(AMBIGUOUS, match=r"upload took longer than 0\.3 s") as unknown:
+                hook.submit(edit(png(padding_bytes=9 * MiB)))
+        assert unknown.value.paid == "unknown"
+        assert (server.connections, len(server.heard)) == (1, 1)
 
     def test_a_refused_connection_is_tried_again_and_bought_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with serving(Answer()) as gone:
