@@ -1,14 +1,17 @@
 """Lineage: what a task read and wrote, told to Airflow's hook lineage. URIs only: no connection, no link of the API.
 
-A landing names its sources too, from the manifest: which image became which is said where both ends are known.
+A landing names its sources too, from the manifest: which image became which is said where both ends are known. What Airflow does
+not take fails no task, as the images lie there already.
 """
 
+import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_seedream.asset_uris import asset_uri
 
 _MAX_CHARACTERS = 1500  # of an Airflow asset's URI
+_log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from airflow_provider_seedream.generations import LandedGeneration
@@ -20,10 +23,12 @@ def report(hook: Any, *, reads: Iterable[str] = (), writes: Iterable[str] = ()) 
     from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
 
     collector = get_hook_lineage_collector()
-    for uri in nameable(reads):
-        collector.add_input_asset(context=hook, uri=uri)
-    for uri in nameable(writes):
-        collector.add_output_asset(context=hook, uri=uri)
+    for add, uris in ((collector.add_input_asset, reads), (collector.add_output_asset, writes)):
+        for uri in nameable(uris):
+            try:
+                add(context=hook, uri=uri)
+            except ValueError as error:  # e.g. beyond ASCII, where Airflow's database is MySQL
+                _log.warning("No lineage for %s: %s", uri, error)
 
 
 def report_landed(hook: Any, result: "LandedGeneration", manifest: "Manifest") -> None:

@@ -170,6 +170,20 @@ class TestHookLineage:
         assert stage.draw(wait=True, destination=deep).state == "success"
         assert collector.collected_assets.outputs == []
 
+    def test_does_without_what_airflow_will_not_name(
+        self, stage: Stage, collector: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The images lie there: a name that Airflow keeps out of a MySQL database fails no task."""
+        monkeypatch.setattr("airflow.sdk.definitions.asset.SQL_ALCHEMY_CONN", "mysql://airflow")
+        green = stage.source = stage.source.rename(folder / "grün.png")
+        outcome = stage.edit(wait=True, name="hut", take=2, retries=2)
+        assert (outcome.state, outcome.tries) == ("success", 1)
+        assert f"No lineage for file://{green}: " in outcome.log_text
+        assert collector.collected_assets.inputs == []
+        assert uris(collector.collected_assets.outputs) == [f"file://{folder}/hut_take2.json", f"file://{folder}/hut_take2_1.png"]
+        assert stage.draw(wait=True, name="grüner_hut", retries=2).tries == 1
+        assert len(collector.collected_assets.outputs) == 2
+
 
 class TestTheWholeWay:
     def test_an_event_in_a_file_tells_what_was_made_of_what(self, stage: Stage, tmp_path: Path) -> None:
