@@ -15,6 +15,8 @@ import pytest
 from airflow_provider_seedream import times
 from airflow_provider_seedream.durations import SEEN
 from airflow_provider_seedream.emulator import Emulator
+from tests.airflow.deferral import Deferral
+from tests.airflow.execution_api import Instance
 from tests.airflow.runner import Outcome, Runner
 from tests.guarantees.conftest import Build, Chain, Connect, records
 
@@ -177,14 +179,21 @@ class TestWhatMayBeSkipped:
     def test_a_trigger_that_breaks_is_an_error_of_the_task_and_no_skip(
         self, emulator: Emulator, connect: Connect, build: Build, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The connection is gone when the trigger looks it up, and back when the task is tried again."""
-        runner, chain = Runner(), build(land={"deferrable": True, "soft_fail": True, "retries": 1})
+        """The connection is gone when the trigger looks it up, and whole where the worker does."""
+
+        class Apart(Runner):
+            def _wait(self, instance: Instance) -> Deferral:
+                monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", "{}")
+                ended = super()._wait(instance)
+                connect(emulator)
+                return ended
+
+        runner, chain = Apart(), build(land={"deferrable": True, "soft_fail": True, "retries": 1})
         runner.run(chain.submit)
         runner.run(chain.land, until="deferred")
-        monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", "{}")
         outcome = runner.run(chain.land, until="up_for_retry")
         assert (outcome.state, type(outcome.error).__name__) == ("up_for_retry", "SeedreamPollingError")
-        connect(emulator)
+        emulator.clock.advance(60)  # the retry's first look finds it done
         assert runner.run(chain.land).state == "success"
 
 
