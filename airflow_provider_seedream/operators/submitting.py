@@ -63,10 +63,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submitted:
-    """:param is_new: whether this call paid for it. :param is_mine: whether that, or an earlier try of this task, did.
-
-    What another row of the same try paid for is not: that row has its price.
-    """
+    """:param is_new: whether this call paid for it. :param is_mine: whether that, or an earlier try of this task, did."""
 
     generation: Generation
     is_new: bool
@@ -210,8 +207,7 @@ class Submitter:
                 "For variations use num_images, seed, name or take.",
                 made["map_index"],
             )
-        is_same_task = all(made[part] == mine[part] for part in ("dag_id", "run_id", "task_id", "map_index"))
-        is_mine = is_same_task and made["try_number"] != mine["try_number"]
+        is_mine = all(made[part] == mine[part] for part in ("dag_id", "run_id", "task_id", "map_index"))
         return Submitted(generation=self._ledger.generation(record), is_new=False, is_mine=is_mine)
 
     def _wait_for(self, record: Record) -> None:

@@ -17,7 +17,6 @@ from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from tests.airflow.runner import Runner
 from tests.guarantees.conftest import POKE_SECONDS, Connect, images, records
 from tests.guarantees.faulty_storage import ERRORS, FOLDER, faulty_storage
-from tests.unit.values import png
 
 Batch = Callable[..., SeedreamBatchOperator]
 
@@ -330,13 +329,6 @@ class TestMoney:
             assert (outcome.state, outcome.value["count"]["skipped_budget"], outcome.value["credits"]) == ("success", 5, 100)
             runner.clear(task)
         assert emulator.books.credits_charged == 100
-
-    def test_sources_with_equal_bytes_have_one_price(self, batch: Batch, emulator: Emulator, tmp_path: Path) -> None:
-        for name in ("a", "b"):
-            (tmp_path / f"{name}.png").write_bytes(png())
-        edits = [{"prompt": "blue", "images": [(tmp_path / f"{name}.png").as_uri()]} for name in ("a", "b")]
-        outcome = Runner().run(batch([edits[0], *prompts(2), edits[1]], max_in_flight=1))
-        assert (outcome.state, outcome.value["credits"], emulator.books.credits_charged) == ("success", 30, 30)
 
     def test_an_empty_wallet_says_what_is_paid_and_not_landed(self, batch: Batch, emulator: Emulator) -> None:
         emulator.configure(balance_credits=20)
