@@ -116,7 +116,8 @@ class SeedreamHook(BaseHook):
 
     def submission_seconds(self, submission: Submission) -> float:
         """The longest that :meth:`submit` can take, retries of unsent requests aside: connect, upload, its last piece, answer."""
-        return 2 * CONNECT_TIMEOUT_SECONDS + 2 * self.settings.post_timeout_seconds(len(SubmissionBody(submission)))
+        size = len(SubmissionBody(submission))
+        return 2 * CONNECT_TIMEOUT_SECONDS + self.settings.upload_seconds(size) + self.settings.post_timeout_seconds(size)
 
     def get_generation(self, seedream_task_id: str, *, max_attempts: int | None = None) -> GenerationStatus:
         """The status of a generation, with fresh links.
@@ -205,7 +206,7 @@ class SeedreamHook(BaseHook):
         raise self._refusal(status_code, headers, content)
 
     def _send_post(self, submission: Submission, body: SubmissionBody) -> tuple[int, Any, bytes]:
-        body.max_seconds = read_seconds = self.settings.post_timeout_seconds(len(body))
+        body.max_seconds, read_seconds = self.settings.upload_seconds(len(body)), self.settings.post_timeout_seconds(len(body))
         with self.get_conn() as session:
             answer = session.post(
                 self.settings.url(contract.SUBMIT_PATHS[submission.kind]),

@@ -19,7 +19,8 @@ from airflow_provider_seedream.exceptions import SeedreamInputError
 USER_AGENT = f"airflow-provider-seedream/{__version__}"
 CONNECT_TIMEOUT_SECONDS = 10.0
 DEFAULT_REQUEST_TIMEOUT_SECONDS = 60.0
-UPLOAD_BYTES_PER_SECOND = 1_000_000  # much slower than this is broken off; ten inputs are ~130 MB, so about two minutes
+UPLOAD_BYTES_PER_SECOND = 1_000_000  # ten inputs are ~130 MB, so about two minutes more for their answer
+MIN_UPLOAD_BYTES_PER_SECOND = 100_000  # slower than this is broken off
 _KEY = re.compile(r"[\x21-\x7e]+")
 
 
@@ -95,8 +96,12 @@ class SeedreamSettings:
         return self.url(contract.STATUS_PATH.format(seedream_task_id=seedream_task_id))
 
     def post_timeout_seconds(self, body_bytes: int) -> float:
-        """How long the upload of a POST of this size may take, and once more its answer."""
+        """How long the answer to a POST of this size may take."""
         return self.request_timeout_seconds + body_bytes / UPLOAD_BYTES_PER_SECOND
+
+    def upload_seconds(self, body_bytes: int) -> float:
+        """How long a body of this size may be on its way."""
+        return self.request_timeout_seconds + body_bytes / MIN_UPLOAD_BYTES_PER_SECOND
 
 
 def _key(connection: ConnectionLike) -> str:

@@ -142,6 +142,7 @@ class TestExtras:
     def test_an_upload_gets_time_by_its_size(self) -> None:
         assert settings().post_timeout_seconds(500) == pytest.approx(60, abs=0.01)
         assert settings().post_timeout_seconds(140_000_000) == 200
+        assert settings().upload_seconds(140_000_000) == 1460
 
 
 class TestProxies:
