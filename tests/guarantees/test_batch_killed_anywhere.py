@@ -91,6 +91,9 @@ class TestABatchKilledBeforeItsActs:
     def test_nor_when_it_is_killed_after_a_deferral(
         self, emulator: Emulator, batch: Callable[..., SeedreamBatchOperator], folder: Path
     ) -> None:
+        # What is woken at once finds its images ready: else it defers again and again, and a fast machine counts twice the acts.
+        emulator.configure(seconds_per_image=(0.0, 0.0), late_assets_seconds=(0.0, 0.0))
+
         def deferred(act: int) -> tuple[Runner, SeedreamBatchOperator]:
             runner, task = Woken(run_id=f"r{act}"), batch(act, deferrable=True, poke_interval=30, retries=1)
             assert runner.run(task, until="deferred").state == "deferred"
