@@ -34,6 +34,7 @@ from airflow_provider_seedream.sensors.waiting import (
     check_max_image_bytes,
     check_on_partial,
     describe_task,
+    execution_seconds,
 )
 from airflow_provider_seedream.spending import check_budget
 from airflow_provider_seedream.storage import check_destination
@@ -170,7 +171,7 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
             started_epoch=started_epoch,
             asked_epoch=asked_epoch,
             timeout=self.timeout,
-            execution_timeout=self._execution_seconds,
+            execution_timeout=execution_seconds(self),
         )
         return self._submit(context, place)
 

@@ -21,7 +21,7 @@ from airflow_provider_seedream.exceptions import (
 from airflow_provider_seedream.polling import Rules, Verdict, Watch, first_poll_seconds
 from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
 from airflow_provider_seedream.sensors.base import SeedreamSensor
-from airflow_provider_seedream.sensors.waiting import OUTAGE_SECONDS, as_seconds
+from airflow_provider_seedream.sensors.waiting import OUTAGE_SECONDS, as_seconds, execution_seconds
 from airflow_provider_seedream.submissions import is_static, is_template
 
 if TYPE_CHECKING:
@@ -115,14 +115,10 @@ class SeedreamCreditsSensor(SeedreamSensor):
     def _rules(self, started_epoch: float) -> Rules:
         return Rules(
             num_images=None,
-            deadline_epoch=started_epoch + min(self.timeout, self._execution_seconds),
+            deadline_epoch=started_epoch + min(self.timeout, execution_seconds(self)),
             poke_interval_seconds=self.poke_interval,
             outage_seconds=OUTAGE_SECONDS,
         )
-
-    @property
-    def _execution_seconds(self) -> float:
-        return self.execution_timeout.total_seconds() if self.execution_timeout else float("inf")
 
     def _finish(self, verdict: Verdict) -> dict[str, Any]:
         if verdict.outcome == "done":
@@ -130,7 +126,7 @@ class SeedreamCreditsSensor(SeedreamSensor):
             return {"balance": verdict.detail}
         if verdict.outcome == "late":
             late = f"The wallet did not hold {self.min_credits} credits"
-            if self._execution_seconds < self.timeout:
+            if execution_seconds(self) < self.timeout:
                 raise AirflowTaskTimeout(f"{late} within execution_timeout; a retry waits on.")
             raise AirflowSensorTimeout(f"{late} within {self.timeout:.0f} s: top it up, then clear the task to wait on.")
         raise self._error(verdict)

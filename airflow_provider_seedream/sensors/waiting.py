@@ -165,7 +165,7 @@ class WaitingOperator(BaseOperator):
             with self._hook.downloads(max_bytes=self.max_image_bytes) as downloads:
                 landed = closing.land_generation(generation, self._hook, downloads, landed_by=by, embed_metadata=mark)
             return self._result(context, generation, landed)
-        if verdict.outcome == "late" and self._execution_seconds < self.timeout:
+        if verdict.outcome == "late" and execution_seconds(self) < self.timeout:
             raise AirflowTaskTimeout(
                 f"Seedream task {generation.seedream_task_id} was not ready within execution_timeout; a retry waits on for free."
             )
@@ -202,12 +202,7 @@ class WaitingOperator(BaseOperator):
     @property
     def _patience_seconds(self) -> float:
         """How long a try may wait, whatever for."""
-        return min(self.timeout, self._execution_seconds)
-
-    @property
-    def _execution_seconds(self) -> float:
-        """Airflow's own limit, which it does not see while a task is deferred, and counts anew when it is resumed."""
-        return self.execution_timeout.total_seconds() if self.execution_timeout else math.inf
+        return min(self.timeout, execution_seconds(self))
 
     @cached_property
     def _hook(self) -> "SeedreamHook":
@@ -220,6 +215,11 @@ def describe_task(context: Context) -> dict[str, Any]:
     """Who is acting: ids of the task instance, for the ledger and the manifest."""
     ti = context["ti"]
     return {name: getattr(ti, name) for name in ("dag_id", "run_id", "task_id", "map_index", "try_number")}
+
+
+def execution_seconds(task: BaseOperator) -> float:
+    """``execution_timeout``, which Airflow does not see while a task is deferred, and counts anew when it is resumed; or infinity."""
+    return task.execution_timeout.total_seconds() if task.execution_timeout else math.inf
 
 
 def as_seconds(field: str, value: timedelta | float) -> float:
