@@ -218,7 +218,7 @@ def describe_task(context: Context) -> dict[str, Any]:
 
 
 def execution_seconds(task: BaseOperator) -> float:
-    """Seconds of ``execution_timeout``; infinity without one. Airflow does not see it while a task is deferred, and restarts it on resume."""
+    """Seconds of ``execution_timeout``, or infinity. Airflow does not see it while a task is deferred, and restarts it on resume."""
     return task.execution_timeout.total_seconds() if task.execution_timeout else math.inf
 
 
