@@ -8,9 +8,9 @@ from dataclasses import MISSING, asdict, dataclass, replace
 from dataclasses import fields as fields_of
 from typing import Any, Self, get_args
 
-from airflow_provider_seedream import contract
-from airflow_provider_seedream.contract import Kind
 from airflow_provider_seedream.exceptions import SeedreamInputError, SeedreamResponseError
+from airflow_provider_seedream.model import contract
+from airflow_provider_seedream.model.contract import Kind
 
 SCHEMA_VERSION = 1
 _BARE = re.compile(r"[^\W_][^/\\\x00]*")

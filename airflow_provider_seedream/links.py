@@ -4,7 +4,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import BaseOperatorLink
 
-from airflow_provider_seedream.places import Place
+from airflow_provider_seedream.model.task_ref import Place
 
 
 class SeedreamImagesLink(BaseOperatorLink):

@@ -7,9 +7,10 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from airflow_provider_seedream import __version__, contract
-from airflow_provider_seedream.contract import Kind
+from airflow_provider_seedream import __version__
 from airflow_provider_seedream.generations import Generation, LandedGeneration, LandedImage
+from airflow_provider_seedream.model import contract
+from airflow_provider_seedream.model.contract import Kind
 
 SCHEMA_VERSION = 1
 _IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype/"

@@ -10,7 +10,7 @@ from typing import Any, Self
 from airflow.providers.common.compat.sdk import Context
 
 from airflow_provider_seedream.exceptions import SeedreamInputError
-from airflow_provider_seedream.retrying import Decision, Delays, decide
+from airflow_provider_seedream.model.retry_decision import Decision, Delays, decide
 
 try:
     from airflow.sdk import RetryDecision, RetryPolicy

@@ -24,8 +24,8 @@ from airflow_provider_seedream.batch.results import Status
 from airflow_provider_seedream.batch.rows import PARAMETERS, RESULT_COLUMNS, check_column
 from airflow_provider_seedream.emulator import Emulator, Settings
 from airflow_provider_seedream.generations import Generation, LandedGeneration, LandedImage
-from airflow_provider_seedream.ledger import Outcome as LedgerOutcome
-from airflow_provider_seedream.ledger import Record
+from airflow_provider_seedream.ledger.records import Outcome as LedgerOutcome
+from airflow_provider_seedream.ledger.records import Record
 from airflow_provider_seedream.manifest import Manifest, ManifestImage
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from airflow_provider_seedream.operators.seedream import SeedreamEditOperator, SeedreamGenerateOperator

@@ -18,10 +18,10 @@ from airflow.sdk.definitions.dag import DAG
 
 from airflow_provider_seedream.emulator import Books, Emulator, Settings
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
+from airflow_provider_seedream.model.submissions import build_submission
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from airflow_provider_seedream.operators.seedream import SeedreamEditOperator, SeedreamGenerateOperator
 from airflow_provider_seedream.sensors.seedream import SeedreamCreditsSensor, SeedreamGenerationSensor
-from airflow_provider_seedream.submissions import build_submission
 from tests.airflow.runner import Outcome, Runner
 
 EXAMPLES = Path(__file__).parents[1] / "example_dags"

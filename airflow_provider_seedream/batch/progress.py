@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import zip_longest
 from typing import Any, Self
 
-from airflow_provider_seedream import times
 from airflow_provider_seedream.generations import Generation
+from airflow_provider_seedream.model import clock
 
 SCHEMA_VERSION = 1
 
@@ -38,7 +38,7 @@ class InFlight:
     def for_trigger(self) -> list[Any]:
         """What looking at it needs, as short as can be: it lies in the database for each generation in flight."""
         known = self.generation
-        created_epoch = times.to_epoch(known.created_at)
+        created_epoch = clock.to_epoch(known.created_at)
         epochs = [round(epoch, 1) if epoch else epoch for epoch in (self.due_epoch, self.deadline_epoch, created_epoch)]
         return [known.seedream_task_id, *epochs, known.num_images, known.image_size, known.kind]
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from airflow_provider_seedream import contract
 from airflow_provider_seedream.batch.prompts import PromptTemplate
-from airflow_provider_seedream.contract import ImageSize, Kind
 from airflow_provider_seedream.exceptions import SeedreamInputError
-from airflow_provider_seedream.submissions import (
+from airflow_provider_seedream.model import contract
+from airflow_provider_seedream.model.contract import ImageSize, Kind
+from airflow_provider_seedream.model.submissions import (
     check_image_size,
     check_name,
     check_no_link,

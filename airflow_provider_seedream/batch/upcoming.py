@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from airflow_provider_seedream.batch.prompts import PromptTemplate
+from airflow_provider_seedream.batch.requests import RawRow, read_table
 from airflow_provider_seedream.batch.rows import Row, build_row, columns_of_refused
-from airflow_provider_seedream.batch.tables import RawRow, read_table
 from airflow_provider_seedream.exceptions import SeedreamBatchError, SeedreamError, SeedreamInputError
-from airflow_provider_seedream.ledger import file_stem
-from airflow_provider_seedream.submissions import sha256_json
+from airflow_provider_seedream.ledger.records import file_stem
+from airflow_provider_seedream.model.submissions import sha256_json
 
 NAMED_ERRORS = 10  # of a table with many bad rows
 _NOT_OF_THE_REQUEST = ("number", "where", "extra")

@@ -2,9 +2,9 @@
 
 import argparse
 
-from airflow_provider_seedream import contract
 from airflow_provider_seedream.cli.printing import print_facts, print_json
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
+from airflow_provider_seedream.model import contract
 
 
 def balance(options: argparse.Namespace) -> int:

@@ -3,11 +3,11 @@
 import argparse
 from typing import Any
 
-from airflow_provider_seedream import times
 from airflow_provider_seedream.cli.printing import print_json, print_lines, print_rows
 from airflow_provider_seedream.cli.records import Books, credits_by_paid, describe, paid, read_books, summarize
 from airflow_provider_seedream.exceptions import SeedreamInputError
-from airflow_provider_seedream.ledger import Ledger, Record
+from airflow_provider_seedream.ledger.records import Ledger, Record
+from airflow_provider_seedream.model import clock
 
 RECORD_COLUMNS = ("seedream_task_id", "outcome", "credits", "task", "prompt")
 UNKNOWN_COLUMNS = ("intent_at", "credits", "wallet_balance", "task", "prompt")
@@ -24,7 +24,7 @@ def ledger(options: argparse.Namespace) -> int:
 
 
 def _filter(options: argparse.Namespace) -> Any:
-    since = times.to_epoch(options.since) if options.since else 0.0
+    since = clock.to_epoch(options.since) if options.since else 0.0
     if since is None:
         raise SeedreamInputError(f"--since must be an instant, e.g. 2026-11-22T18:00:00Z; got {options.since[:80]!r}.")
     ids = {name: getattr(options, name) for name in ("dag_id", "run_id", "task_id")}
@@ -32,7 +32,7 @@ def _filter(options: argparse.Namespace) -> Any:
     def wanted(record: Record) -> bool:
         mine = all(value in (None, record.made_by.get(name)) for name, value in ids.items())
         of_these = not options.outcome or record.outcome in options.outcome
-        return mine and of_these and (times.to_epoch(record.intent_at) or 0.0) >= since
+        return mine and of_these and (clock.to_epoch(record.intent_at) or 0.0) >= since
 
     return wanted
 

@@ -7,7 +7,6 @@ import argparse
 import time
 from random import random
 
-from airflow_provider_seedream import contract, times
 from airflow_provider_seedream.cli.printing import err, print_facts, print_json, print_lines, print_rows, working
 from airflow_provider_seedream.cli.records import find_record
 from airflow_provider_seedream.exceptions import (
@@ -17,13 +16,14 @@ from airflow_provider_seedream.exceptions import (
 )
 from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
-from airflow_provider_seedream.ledger import Ledger
+from airflow_provider_seedream.landing.finish import already_landed, close_unlanded, land_generation, more_came
+from airflow_provider_seedream.ledger.records import Ledger
 from airflow_provider_seedream.manifest import Manifest, landed_generation
-from airflow_provider_seedream.polling import STEADY_INTERVAL_SECONDS, Rules, Verdict, Watch, decide
-from airflow_provider_seedream.sensors.closing import already_landed, close_unlanded, land_generation, more_came
-from airflow_provider_seedream.sensors.waiting import DEFAULT_MAX_IMAGE_BYTES
+from airflow_provider_seedream.model import clock, contract
+from airflow_provider_seedream.model.submissions import check_name
+from airflow_provider_seedream.polling.decision import STEADY_INTERVAL_SECONDS, Rules, Verdict, Watch, decide
 from airflow_provider_seedream.storage import check_destination
-from airflow_provider_seedream.submissions import check_name
+from airflow_provider_seedream.tasks.waiting import DEFAULT_MAX_IMAGE_BYTES
 
 NOBODY = dict.fromkeys(("dag_id", "run_id", "task_id", "map_index", "try_number"))
 
@@ -75,7 +75,7 @@ def _generation(options: argparse.Namespace) -> Generation:
 def _wait(generation: Generation, hook: SeedreamHook, *, seconds: float) -> None:
     """Return when it is done; raise when it ends otherwise."""
     with working(f"Waiting for {generation.seedream_task_id}"):
-        verdict = _watch(generation, hook, times.now_epoch() + seconds)
+        verdict = _watch(generation, hook, clock.now_epoch() + seconds)
     if verdict.outcome != "done":
         raise close_unlanded(generation, verdict, can_resubmit=False)
 
@@ -85,7 +85,7 @@ def _watch(generation: Generation, hook: SeedreamHook, deadline_epoch: float) ->
     watch = Watch()
     while True:
         look = hook.look(generation.seedream_task_id)
-        verdict, watch = decide(look, watch, rules, now_epoch=times.now_epoch(), jitter=random())
+        verdict, watch = decide(look, watch, rules, now_epoch=clock.now_epoch(), jitter=random())
         if verdict.outcome != "wait":
             return verdict
         time.sleep(verdict.wait_seconds)

@@ -6,8 +6,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from airflow_provider_seedream.batch.prompts import PromptTemplate
+from airflow_provider_seedream.batch.requests import RawRow, read_table
 from airflow_provider_seedream.batch.rows import build_row
-from airflow_provider_seedream.batch.tables import RawRow, read_table
 from airflow_provider_seedream.cli.printing import print_facts, print_json, print_rows, working
 from airflow_provider_seedream.cli.running import WRONG
 from airflow_provider_seedream.exceptions import SeedreamInputError

@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow_provider_seedream.cli.printing import tracked
 from airflow_provider_seedream.exceptions import Paid, SeedreamLedgerError
-from airflow_provider_seedream.ledger import RECORDS, Ledger, Record
+from airflow_provider_seedream.ledger.records import RECORDS, Ledger, Record
 
 PARALLEL_READS = 8
 

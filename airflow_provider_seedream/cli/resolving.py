@@ -8,12 +8,12 @@ import re
 import sys
 from dataclasses import replace
 
-from airflow_provider_seedream import contract, times
 from airflow_provider_seedream.cli.printing import err, print_facts, print_json
 from airflow_provider_seedream.cli.records import describe, find_record
 from airflow_provider_seedream.exceptions import SeedreamInputError, SeedreamNotFoundError
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
-from airflow_provider_seedream.ledger import Ledger, Outcome, Record, record_file
+from airflow_provider_seedream.ledger.records import Ledger, Outcome, Record, record_file
+from airflow_provider_seedream.model import clock, contract
 
 _RECORD = re.compile(r"(?P<folder>.+)/(?P<file>_seedream/ledger/[0-9a-f]{64}(\.\d+)?\.json)")
 
@@ -46,8 +46,8 @@ def _find(uri: str) -> tuple[Ledger, Record]:
 def _check(record: Record) -> None:
     if record.outcome not in ("intent", "unknown"):
         raise SeedreamInputError(f"Its outcome is known: {record.outcome!r}. Only an unknown one can be resolved.")
-    settles = times.to_epoch(record.settles_at)
-    if record.outcome == "intent" and settles is not None and times.now_epoch() <= settles:
+    settles = clock.to_epoch(record.settles_at)
+    if record.outcome == "intent" and settles is not None and clock.now_epoch() <= settles:
         raise SeedreamInputError(f"Its request may still be on its way, until {record.settles_at}.")
 
 
@@ -63,7 +63,7 @@ def _paid(ledger: Ledger, record: Record, options: argparse.Namespace) -> Record
         seedream_task_id=options.paid,
         created_at=record.intent_at,
         detail="resolved by hand: paid",
-        updated_at=times.to_iso(times.now_epoch()),
+        updated_at=clock.to_iso(clock.now_epoch()),
     )
 
 
@@ -71,8 +71,8 @@ def _outcome(record: Record, options: argparse.Namespace) -> Outcome:
     try:
         SeedreamHook(options.conn_id).get_generation(options.paid)
     except SeedreamNotFoundError:
-        sent = times.to_epoch(record.intent_at)
-        if sent is not None and times.now_epoch() - sent > contract.RESULTS_LIFETIME_SECONDS:
+        sent = clock.to_epoch(record.intent_at)
+        if sent is not None and clock.now_epoch() - sent > contract.RESULTS_LIFETIME_SECONDS:
             return "expired"
         raise SeedreamInputError("The API does not know this id.") from None
     return "submitted"

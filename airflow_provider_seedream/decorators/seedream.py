@@ -19,10 +19,10 @@ from airflow.providers.common.compat.sdk import (
 from airflow.sdk.definitions._internal.types import SET_DURING_EXECUTION  # its only address; every decorator's
 
 from airflow_provider_seedream.exceptions import SeedreamInputError
+from airflow_provider_seedream.model.submissions import source_list
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
-from airflow_provider_seedream.operators.fields import CheckedFields
 from airflow_provider_seedream.operators.seedream import SeedreamEditOperator, SeedreamGenerateOperator
-from airflow_provider_seedream.submissions import source_list
+from airflow_provider_seedream.tasks.fields import CheckedFields
 
 MAX_KEPT_CHARACTERS = 16 * 1024  # what a wait keeps lies in Airflow's database: prompts and URIs fit, images do not
 _KEPT = "returned"

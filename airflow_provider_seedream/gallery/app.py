@@ -24,7 +24,7 @@ from airflow_provider_seedream.gallery.roots import gallery_roots, is_bare
 from airflow_provider_seedream.gallery.rows import Cursor, Filter, Row
 from airflow_provider_seedream.gallery.shell import SECURITY_HEADERS, into_the_shell, is_document, login
 from airflow_provider_seedream.manifest import ManifestImage
-from airflow_provider_seedream.places import Place
+from airflow_provider_seedream.model.task_ref import Place
 
 _STATIC = FilePath(__file__).parent / "static"
 _FILES = {"gallery.css": "text/css", "gallery.js": "text/javascript", "icon.svg": "image/svg+xml", "icon-dark.svg": "image/svg+xml"}

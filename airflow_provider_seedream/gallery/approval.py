@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow_provider_seedream.generations import LandedGeneration
 from airflow_provider_seedream.manifest import Manifest
-from airflow_provider_seedream.places import Place
+from airflow_provider_seedream.model.task_ref import Place
 
 _MARKS = re.compile(r"([\\`*_\[\]<>#|~])")
 

@@ -13,9 +13,9 @@ from airflow_provider_seedream.gallery.batches import Batch, read_lines
 from airflow_provider_seedream.gallery.reading import CannotShowError, read_manifest, read_record
 from airflow_provider_seedream.gallery.rows import Row
 from airflow_provider_seedream.generations import Generation, LandedGeneration
-from airflow_provider_seedream.ledger import Outcome, Record
+from airflow_provider_seedream.ledger.records import Outcome, Record
 from airflow_provider_seedream.manifest import Manifest, ManifestImage
-from airflow_provider_seedream.places import Place
+from airflow_provider_seedream.model.task_ref import Place
 
 MayRead = Callable[[str], bool]
 _FIRST_ROWS = 4

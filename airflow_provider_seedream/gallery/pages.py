@@ -12,7 +12,7 @@ from starlette.responses import HTMLResponse
 
 from airflow_provider_seedream import __version__
 from airflow_provider_seedream.gallery.shell import base_path
-from airflow_provider_seedream.places import PREFIX, Place
+from airflow_provider_seedream.model.task_ref import PREFIX, Place
 
 _HERE = Path(__file__).parent
 _TITLES = {401: "Please log in", 403: "Not yours to see", 404: "Nothing here"}

@@ -10,10 +10,10 @@ from typing import TypeVar
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.gallery.roots import is_bare, is_below
 from airflow_provider_seedream.generations import Generation
-from airflow_provider_seedream.images import inspect_image
-from airflow_provider_seedream.landing import RESULT_TYPES
-from airflow_provider_seedream.ledger import Record
+from airflow_provider_seedream.landing.land import RESULT_TYPES
+from airflow_provider_seedream.ledger.records import Record
 from airflow_provider_seedream.manifest import Manifest, ManifestImage, manifest_file
+from airflow_provider_seedream.model.images import inspect_image
 from airflow_provider_seedream.storage import Folder
 
 MAX_JSON_BYTES = 256 * 1024  # a manifest or record of ours has 2 to 10 KB

@@ -15,7 +15,7 @@ from sqlalchemy import Select, and_, select, tuple_
 from sqlalchemy.orm import aliased
 
 from airflow_provider_seedream.links import SeedreamImagesLink
-from airflow_provider_seedream.places import Place
+from airflow_provider_seedream.model.task_ref import Place
 
 _LINK_KEY = SeedreamImagesLink().xcom_key
 _TABLE_KEY = "results"  # what a batch pushes before it fails

@@ -10,7 +10,7 @@ from fastapi import HTTPException, Request
 from packaging.version import Version
 from starlette.responses import RedirectResponse
 
-from airflow_provider_seedream.places import PREFIX
+from airflow_provider_seedream.model.task_ref import PREFIX
 
 URL_ROUTE = "seedream"
 _HAS_DEEP_LINKS = Version(airflow.__version__) >= Version("3.3.2")  # the address bar then leads to a page within the frame

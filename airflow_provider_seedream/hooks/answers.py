@@ -21,7 +21,7 @@ from airflow_provider_seedream.exceptions import (
     SeedreamServerError,
 )
 from airflow_provider_seedream.generations import without_queries
-from airflow_provider_seedream.polling import FailedLook, Trouble
+from airflow_provider_seedream.polling.decision import FailedLook, Trouble
 
 MIN_KEY_LENGTH = 12
 _CLASSES: dict[int, type[SeedreamAPIError]] = {

@@ -14,12 +14,13 @@ from weakref import WeakKeyDictionary
 
 import aiohttp
 
-from airflow_provider_seedream import contract, metrics, times
 from airflow_provider_seedream.exceptions import SeedreamConnectionError, SeedreamError
 from airflow_provider_seedream.generations import GenerationStatus, Wallet
 from airflow_provider_seedream.hooks.answers import error_from_answer, failed_look, read_json
 from airflow_provider_seedream.hooks.settings import CONNECT_TIMEOUT_SECONDS, USER_AGENT, SeedreamSettings
-from airflow_provider_seedream.polling import FailedLook
+from airflow_provider_seedream.model import clock, contract
+from airflow_provider_seedream.observability import metrics
+from airflow_provider_seedream.polling.decision import FailedLook
 
 MAX_CONNECTIONS = 300  # 1,000 triggers that look every 5 s keep 200 busy when an answer takes a second
 
@@ -94,7 +95,7 @@ class StatusClient:
             raise SeedreamConnectionError(f"The API gave no answer ({type(error).__name__}).") from None
         if not 200 <= answer.status < 300:
             metrics.answered(answer.status)
-            key, now = self.settings.key, times.now_epoch()
+            key, now = self.settings.key, clock.now_epoch()
             raise error_from_answer(answer.status, answer.headers, body, key=key, now_epoch=now)
         return read_json(body, key=self.settings.key)
 

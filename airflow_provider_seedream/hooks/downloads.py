@@ -23,7 +23,7 @@ from urllib3.exceptions import HTTPError
 from airflow_provider_seedream.exceptions import SeedreamLandingError
 from airflow_provider_seedream.hooks.resending import say_again
 from airflow_provider_seedream.hooks.settings import CONNECT_TIMEOUT_SECONDS, USER_AGENT
-from airflow_provider_seedream.hooks.trust import SharedTrust
+from airflow_provider_seedream.hooks.tls import SharedTrust
 
 MAX_REDIRECTS = 5
 MIN_BYTES_PER_SECOND = 100_000  # a body that drips slower than this is given up

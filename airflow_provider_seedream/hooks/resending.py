@@ -30,7 +30,7 @@ from airflow_provider_seedream.exceptions import (
     SeedreamResponseError,
     SeedreamServerError,
 )
-from airflow_provider_seedream.submissions import Submission
+from airflow_provider_seedream.model.submissions import Submission
 
 DEFAULT_MAX_ATTEMPTS = 4
 MAX_THROTTLED_SECONDS = 3600.0  # status calls may count against the rate limit, and a 429 on one must not fail a task

@@ -11,7 +11,6 @@ import requests
 from airflow.providers.common.compat.sdk import BaseHook
 from requests.auth import AuthBase
 
-from airflow_provider_seedream import contract, metrics, times
 from airflow_provider_seedream.exceptions import (
     SeedreamAmbiguousSubmissionError,
     SeedreamBadRequestError,
@@ -32,10 +31,12 @@ from airflow_provider_seedream.hooks.resending import (
     post_retrying,
 )
 from airflow_provider_seedream.hooks.settings import CONNECT_TIMEOUT_SECONDS, SeedreamSettings
-from airflow_provider_seedream.hooks.trust import SharedTrust
-from airflow_provider_seedream.polling import FailedLook
+from airflow_provider_seedream.hooks.tls import SharedTrust
+from airflow_provider_seedream.model import clock, contract
+from airflow_provider_seedream.model.submissions import Submission
+from airflow_provider_seedream.observability import metrics
+from airflow_provider_seedream.polling.decision import FailedLook
 from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID, UI_FIELD_BEHAVIOUR
-from airflow_provider_seedream.submissions import Submission
 
 PEEK_SECONDS = 5.0
 PEEK_AGAIN_SECONDS = 60.0  # after a wallet that did not answer: it is asked for the limit, not for each request
@@ -91,7 +92,7 @@ class SeedreamHook(BaseHook):
         """The rate limit, where the connection or the wallet says it. Asks the wallet, best effort, until it has answered once."""
         if self.settings.requests_per_minute is not None:
             return self.settings.requests_per_minute
-        if self._wallet is None and times.now_epoch() - self._peeked_epoch >= PEEK_AGAIN_SECONDS:
+        if self._wallet is None and clock.now_epoch() - self._peeked_epoch >= PEEK_AGAIN_SECONDS:
             self._peek_wallet()
         limit = self._wallet.rate_limit if self._wallet else None
         return float(limit) if limit and limit > 0 else None
@@ -164,7 +165,7 @@ class SeedreamHook(BaseHook):
         return wallet.balance if wallet else None
 
     def _peek_wallet(self) -> Wallet | None:
-        self._peeked_epoch = times.now_epoch()
+        self._peeked_epoch = clock.now_epoch()
         try:
             url = self.settings.url(contract.WALLET_PATH)
             self._wallet = Wallet.from_wire(self._get_once(url, timeout_seconds=PEEK_SECONDS))
@@ -254,4 +255,4 @@ class SeedreamHook(BaseHook):
 
     def _error(self, status_code: int, headers: Any, content: bytes) -> SeedreamError:
         metrics.answered(status_code)
-        return error_from_answer(status_code, headers, content, key=self.settings.key, now_epoch=times.now_epoch())
+        return error_from_answer(status_code, headers, content, key=self.settings.key, now_epoch=clock.now_epoch())

@@ -13,8 +13,9 @@ from typing import Any, Protocol, Self
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from airflow_provider_seedream import __version__, contract
+from airflow_provider_seedream import __version__
 from airflow_provider_seedream.exceptions import SeedreamInputError
+from airflow_provider_seedream.model import contract
 
 USER_AGENT = f"airflow-provider-seedream/{__version__}"
 CONNECT_TIMEOUT_SECONDS = 10.0

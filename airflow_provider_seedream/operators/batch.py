@@ -9,13 +9,22 @@ from typing import Any, ClassVar
 
 from airflow.providers.common.compat.sdk import Context, conf
 
-from airflow_provider_seedream import contract
-from airflow_provider_seedream.contract import ImageSize
 from airflow_provider_seedream.exceptions import SeedreamInputError
+from airflow_provider_seedream.ledger.spending import check_budget
 from airflow_provider_seedream.links import SeedreamImagesLink
-from airflow_provider_seedream.operators.fields import CheckedFields, one_of
+from airflow_provider_seedream.model import contract
+from airflow_provider_seedream.model.contract import ImageSize
+from airflow_provider_seedream.model.submissions import (
+    check_image_size,
+    check_name,
+    check_num_images,
+    check_safety,
+    check_take,
+)
 from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
-from airflow_provider_seedream.sensors.waiting import (
+from airflow_provider_seedream.storage import check_destination
+from airflow_provider_seedream.tasks.fields import CheckedFields, one_of
+from airflow_provider_seedream.tasks.waiting import (
     DEFAULT_MAX_IMAGE_BYTES,
     DEFAULT_TIMEOUT_SECONDS,
     OnPartial,
@@ -24,22 +33,13 @@ from airflow_provider_seedream.sensors.waiting import (
     check_max_image_bytes,
     check_on_partial,
 )
-from airflow_provider_seedream.spending import check_budget
-from airflow_provider_seedream.storage import check_destination
-from airflow_provider_seedream.submissions import (
-    check_image_size,
-    check_name,
-    check_num_images,
-    check_safety,
-    check_take,
-)
 
 DEFAULT_MAX_IN_FLIGHT = 100
 MAX_MAX_IN_FLIGHT = 1000  # their ids travel in the trigger's row
 
 
 def check_requests(value: Any) -> None:
-    from airflow_provider_seedream.batch.tables import check_table
+    from airflow_provider_seedream.batch.requests import check_table
 
     check_table(value)
 
@@ -170,7 +170,7 @@ class SeedreamBatchOperator(CheckedFields):
         self.check_static_fields()
 
     def execute(self, context: Context) -> dict[str, Any]:
-        from airflow_provider_seedream.operators.batch_try import BatchTry
+        from airflow_provider_seedream.batch.runner import BatchTry
 
         self.check_rendered_fields()
         return self._tell(context, BatchTry(self, context).begin())
@@ -180,21 +180,21 @@ class SeedreamBatchOperator(CheckedFields):
 
         :param event: what the trigger saw of what is in flight. :param progress: the file that says what that is.
         """
-        from airflow_provider_seedream.operators.batch_try import BatchTry
+        from airflow_provider_seedream.batch.runner import BatchTry
 
         return self._tell(context, BatchTry(self, context).resume(event, progress))
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
         """Asked by OpenLineage's listener, where there is one, when the task has ended."""
-        from airflow_provider_seedream.sensors.openlineage import lineage_of_files
+        from airflow_provider_seedream.observability.openlineage import lineage_of_files
 
         return lineage_of_files(*self._tables)
 
     def _tell(self, context: Context, summary: dict[str, Any]) -> dict[str, Any]:
         """Asset events and lineage: of the tables, as there may be thousands of images."""
         from airflow_provider_seedream.hooks.seedream import SeedreamHook
-        from airflow_provider_seedream.sensors.assets import announce_table
-        from airflow_provider_seedream.sensors.lineage import report
+        from airflow_provider_seedream.observability.asset_events import announce_table
+        from airflow_provider_seedream.observability.lineage import report
 
         if not self.is_dry_run:
             made = [uri for uri in (summary["results"], summary["results_parquet"]) if uri]

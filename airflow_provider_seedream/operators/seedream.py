@@ -9,36 +9,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow.providers.common.compat.sdk import Context, conf
 
-from airflow_provider_seedream import contract, times
-from airflow_provider_seedream.contract import ImageSize, Kind
-from airflow_provider_seedream.embedding import check_embed_metadata
 from airflow_provider_seedream.exceptions import (
     SeedreamInsufficientCreditsError,
     SeedreamRateLimitError,
     final,
 )
 from airflow_provider_seedream.generations import Generation
-from airflow_provider_seedream.operators.batch import SeedreamBatchOperator as SeedreamBatchOperator  # where users look for it
-from airflow_provider_seedream.operators.fields import CheckedFields, one_of
-from airflow_provider_seedream.operators.sources import read_sources, source_list
-from airflow_provider_seedream.operators.turns import Place
-from airflow_provider_seedream.pacing import MIN_REFUSED_SECONDS
-from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
-from airflow_provider_seedream.sensors.waiting import (
-    DEFAULT_MAX_IMAGE_BYTES,
-    DEFAULT_TIMEOUT_SECONDS,
-    OnPartial,
-    WaitingOperator,
-    as_interval,
-    as_seconds,
-    check_max_image_bytes,
-    check_on_partial,
-    describe_task,
-    execution_seconds,
-)
-from airflow_provider_seedream.spending import check_budget
-from airflow_provider_seedream.storage import check_destination
-from airflow_provider_seedream.submissions import (
+from airflow_provider_seedream.landing.xmp import check_embed_metadata
+from airflow_provider_seedream.ledger.spending import check_budget
+from airflow_provider_seedream.model import clock, contract
+from airflow_provider_seedream.model.contract import ImageSize, Kind
+from airflow_provider_seedream.model.submissions import (
     Source,
     Submission,
     check_image_size,
@@ -50,10 +31,29 @@ from airflow_provider_seedream.submissions import (
     check_take,
     submission_of,
 )
+from airflow_provider_seedream.operators.batch import SeedreamBatchOperator as SeedreamBatchOperator  # where users look for it
+from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
+from airflow_provider_seedream.rate_limit.limiter import MIN_REFUSED_SECONDS
+from airflow_provider_seedream.storage import check_destination
+from airflow_provider_seedream.tasks.fields import CheckedFields, one_of
+from airflow_provider_seedream.tasks.queue_position import Place
+from airflow_provider_seedream.tasks.sources import read_sources, source_list
+from airflow_provider_seedream.tasks.waiting import (
+    DEFAULT_MAX_IMAGE_BYTES,
+    DEFAULT_TIMEOUT_SECONDS,
+    OnPartial,
+    WaitingOperator,
+    as_interval,
+    as_seconds,
+    check_max_image_bytes,
+    check_on_partial,
+    describe_task,
+    execution_seconds,
+)
 
 if TYPE_CHECKING:
-    from airflow_provider_seedream.ledger import Ledger
-    from airflow_provider_seedream.operators.submitting import Request
+    from airflow_provider_seedream.ledger.records import Ledger
+    from airflow_provider_seedream.ledger.submit import Request
 
 _FIELDS = ("prompt", "image_size", "num_images", "seed", "enable_safety_checker", "take", "destination", "name")
 
@@ -160,7 +160,7 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
         self.check_static_fields()
 
     def execute(self, context: Context) -> dict[str, Any]:
-        return self._submit(context, Place(started_epoch=times.now_epoch()))
+        return self._submit(context, Place(started_epoch=clock.now_epoch()))
 
     def resume_submission(
         self, context: Context, event: Any, started_epoch: float, asked_epoch: float | None = None
@@ -176,9 +176,9 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
         return self._submit(context, place)
 
     def _submit(self, context: Context, place: Place) -> dict[str, Any]:
-        from airflow_provider_seedream.budgets import Budget
-        from airflow_provider_seedream.ledger import Ledger, Reuse
-        from airflow_provider_seedream.operators.submitting import OnUnknownSubmit, Request, Submitter
+        from airflow_provider_seedream.ledger.budgets import Budget
+        from airflow_provider_seedream.ledger.records import Ledger, Reuse
+        from airflow_provider_seedream.ledger.submit import OnUnknownSubmit, Request, Submitter
 
         hook = self._hook
         request = Request(
@@ -222,7 +222,7 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
                 return submit()
             except SeedreamRateLimitError as error:
                 refusal, wait_seconds = error, self._turn_seconds(error)
-                if times.now_epoch() + wait_seconds > place.started_epoch + self._patience_seconds:
+                if clock.now_epoch() + wait_seconds > place.started_epoch + self._patience_seconds:
                     raise
             except SeedreamInsufficientCreditsError as error:
                 if getattr(self, "retry_policy", None):  # it is never asked about errors that end a task

@@ -5,7 +5,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowPlugin, conf
 
-from airflow_provider_seedream.places import PREFIX
+from airflow_provider_seedream.model.task_ref import PREFIX
 
 # Addresses without a leading slash follow Airflow's base path.
 _LOOK = {"name": "Seedream", "icon": f"{PREFIX}/static/icon.svg", "icon_dark_mode": f"{PREFIX}/static/icon-dark.svg"}

@@ -14,7 +14,7 @@ from airflow.providers.common.compat.sdk import (
     Context,
 )
 
-from airflow_provider_seedream import times
+from airflow_provider_seedream.model import clock
 
 try:
     from airflow.sdk.exceptions import AirflowRescheduleException
@@ -32,7 +32,7 @@ class SeedreamSensor(BaseSensorOperator):
     def started_epoch(self, context: Context) -> float:
         """The start of the try; in reschedule mode of its first poke."""
         first = context["ti"].get_first_reschedule_date(context) if self.reschedule else None
-        return first.timestamp() if first else times.now_epoch()
+        return first.timestamp() if first else clock.now_epoch()
 
     def come_back(self, wait_seconds: float) -> None:
         """End this process; another one looks again."""

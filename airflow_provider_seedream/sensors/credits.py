@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowTaskTimeout, Context, conf
 
-from airflow_provider_seedream import times
-from airflow_provider_seedream.balances import check_min_credits, decide_balance
 from airflow_provider_seedream.exceptions import (
     SeedreamAuthenticationError,
     SeedreamError,
@@ -18,11 +16,13 @@ from airflow_provider_seedream.exceptions import (
     SeedreamNotFoundError,
     SeedreamPollingError,
 )
-from airflow_provider_seedream.polling import Rules, Verdict, Watch, first_poll_seconds
+from airflow_provider_seedream.model import clock
+from airflow_provider_seedream.model.submissions import is_static, is_template
+from airflow_provider_seedream.polling.decision import Rules, Verdict, Watch, first_poll_seconds
+from airflow_provider_seedream.polling.wallet import check_min_credits, decide_balance
 from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
 from airflow_provider_seedream.sensors.base import SeedreamSensor
-from airflow_provider_seedream.sensors.waiting import OUTAGE_SECONDS, as_seconds, execution_seconds
-from airflow_provider_seedream.submissions import is_static, is_template
+from airflow_provider_seedream.tasks.waiting import OUTAGE_SECONDS, as_seconds, execution_seconds
 
 if TYPE_CHECKING:
     from airflow_provider_seedream.hooks.seedream import SeedreamHook
@@ -79,7 +79,7 @@ class SeedreamCreditsSensor(SeedreamSensor):
         enough = check_min_credits(self.min_credits)
         watch = Watch()
         while True:
-            look, now = self._hook.look_at_wallet(), times.now_epoch()
+            look, now = self._hook.look_at_wallet(), clock.now_epoch()
             verdict, watch = decide_balance(look, enough, watch, rules, now_epoch=now, jitter=random())
             if verdict.note:
                 self.log.info("%s", verdict.note)
@@ -98,7 +98,7 @@ class SeedreamCreditsSensor(SeedreamSensor):
     def _defer(self, min_credits: str, watch: Watch, rules: Rules, verdict: Verdict) -> None:
         from airflow_provider_seedream.triggers.credits import SeedreamCreditsTrigger
 
-        now = times.now_epoch()
+        now = clock.now_epoch()
         first = max(first_poll_seconds(rules, now_epoch=now), verdict.wait_seconds)
         trigger = SeedreamCreditsTrigger(
             seedream_conn_id=self.seedream_conn_id,

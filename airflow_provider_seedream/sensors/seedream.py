@@ -6,14 +6,16 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import Context, conf
 
-from airflow_provider_seedream import contract
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.generations import Generation
-from airflow_provider_seedream.polling import STEADY_INTERVAL_SECONDS, Watch
+from airflow_provider_seedream.model import contract
+from airflow_provider_seedream.model.submissions import check_name, is_static, is_template
+from airflow_provider_seedream.polling.decision import STEADY_INTERVAL_SECONDS, Watch
 from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
 from airflow_provider_seedream.sensors.base import SeedreamSensor
 from airflow_provider_seedream.sensors.credits import SeedreamCreditsSensor as SeedreamCreditsSensor
-from airflow_provider_seedream.sensors.waiting import (
+from airflow_provider_seedream.storage import check_destination
+from airflow_provider_seedream.tasks.waiting import (
     DEFAULT_MAX_IMAGE_BYTES,
     DEFAULT_TIMEOUT_SECONDS,
     OnPartial,
@@ -23,8 +25,6 @@ from airflow_provider_seedream.sensors.waiting import (
     check_max_image_bytes,
     check_on_partial,
 )
-from airflow_provider_seedream.storage import check_destination
-from airflow_provider_seedream.submissions import check_name, is_static, is_template
 
 
 class SeedreamGenerationSensor(WaitingOperator, SeedreamSensor):

@@ -11,10 +11,10 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_seedream import times
-from airflow_provider_seedream.durations import SEEN
-from airflow_provider_seedream.polling import Rules, Watch, decide, learn
-from airflow_provider_seedream.triggers.clients import status_client
+from airflow_provider_seedream.model import clock
+from airflow_provider_seedream.polling.decision import Rules, Watch, decide, learn
+from airflow_provider_seedream.polling.schedule import SEEN
+from airflow_provider_seedream.triggers.client import status_client
 from airflow_provider_seedream.triggers.looks import Looks
 
 EVENT_VERSION = 1
@@ -74,9 +74,9 @@ class SeedreamBatchTrigger(BaseTrigger):
             await self._watch(watched)
         except Exception:  # a raise would lose what the trigger knows
             self.log.exception("The generations in flight cannot be watched; the worker looks at them itself.")
-            await asyncio.sleep(min(PATIENCE_SECONDS, (self.wake_epoch or math.inf) - times.now_epoch()))
-        await asyncio.sleep(self.not_before_epoch - times.now_epoch())
-        now = times.now_epoch()
+            await asyncio.sleep(min(PATIENCE_SECONDS, (self.wake_epoch or math.inf) - clock.now_epoch()))
+        await asyncio.sleep(self.not_before_epoch - clock.now_epoch())
+        now = clock.now_epoch()
         seen = {
             "seconds_to_look": [one.seconds_to_look(now) for one in watched],
             "silent_seconds": [one.silent_seconds(now) for one in watched],
@@ -87,17 +87,17 @@ class SeedreamBatchTrigger(BaseTrigger):
         """Look at each when it is due, until the worker should go on."""
         wake_epoch = math.inf if self.wake_epoch is None else self.wake_epoch
         if not watched:
-            await asyncio.sleep(wake_epoch - times.now_epoch())
+            await asyncio.sleep(wake_epoch - clock.now_epoch())
             return
         async with status_client(self.seedream_conn_id) as client:
             while waiting := [one for one in watched if not one.has_ended]:
                 if len(waiting) < len(watched):
                     wake_epoch = min(wake_epoch, min(one.ended_epoch for one in watched) + PATIENCE_SECONDS)
-                if (now := times.now_epoch()) >= wake_epoch:
+                if (now := clock.now_epoch()) >= wake_epoch:
                     return
                 await asyncio.sleep(min(wake_epoch, *(one.due_epoch for one in waiting)) - now)
-                until = min(wake_epoch, times.now_epoch() + PATIENCE_SECONDS)  # for a turn, where looks count
-                await asyncio.gather(*(one.look(client, until) for one in waiting if one.due_epoch <= times.now_epoch()))
+                until = min(wake_epoch, clock.now_epoch() + PATIENCE_SECONDS)  # for a turn, where looks count
+                await asyncio.gather(*(one.look(client, until) for one in waiting if one.due_epoch <= clock.now_epoch()))
 
 
 class _Watched:
@@ -133,7 +133,7 @@ class _Watched:
 
     async def look(self, client: Looks, until_epoch: float) -> None:
         look = await client.look(self.seedream_task_id, until_epoch=min(until_epoch, self._rules.deadline_epoch))
-        now = times.now_epoch()
+        now = clock.now_epoch()
         verdict, self._watch = decide(look, self._watch, self._rules, now_epoch=now, jitter=random.random(), seen=SEEN)
         learn(verdict, self._watch, self._rules, now_epoch=now, seen=SEEN)
         if verdict.outcome != "wait":

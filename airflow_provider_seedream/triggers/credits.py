@@ -11,10 +11,10 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_seedream import times
-from airflow_provider_seedream.balances import decide_balance
-from airflow_provider_seedream.polling import Outcome, Rules, Verdict, Watch
-from airflow_provider_seedream.triggers.clients import load_client, status_client
+from airflow_provider_seedream.model import clock
+from airflow_provider_seedream.polling.decision import Outcome, Rules, Verdict, Watch
+from airflow_provider_seedream.polling.wallet import decide_balance
+from airflow_provider_seedream.triggers.client import load_client, status_client
 
 EVENT_VERSION = 1
 MAX_DETAIL_CHARACTERS = 400
@@ -76,12 +76,12 @@ class SeedreamCreditsTrigger(BaseTrigger):
 
     async def _watch(self) -> Verdict:
         await load_client()
-        await asyncio.sleep(self.first_poll_epoch - times.now_epoch())
+        await asyncio.sleep(self.first_poll_epoch - clock.now_epoch())
         watch, enough = self.watch, Decimal(self.min_credits)
         async with status_client(self.seedream_conn_id) as client:
             while True:
                 look = await client.look_at_wallet(until_epoch=self.rules.deadline_epoch)
-                now, jitter = times.now_epoch(), random.random()
+                now, jitter = clock.now_epoch(), random.random()
                 verdict, watch = decide_balance(look, enough, watch, self.rules, now_epoch=now, jitter=jitter)
                 if verdict.note:
                     self.log.info("%s", verdict.note)

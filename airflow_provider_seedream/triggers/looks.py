@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from airflow_provider_seedream import times
 from airflow_provider_seedream.generations import GenerationStatus, Wallet
-from airflow_provider_seedream.polling import FailedLook
-from airflow_provider_seedream.triggers.queue import TurnQueue
+from airflow_provider_seedream.model import clock
+from airflow_provider_seedream.polling.decision import FailedLook
+from airflow_provider_seedream.rate_limit.queue import TurnQueue
 
 if TYPE_CHECKING:
     from airflow_provider_seedream.hooks.async_status import StatusClient
@@ -39,9 +39,9 @@ class Looks:
     async def _in_turn(self, who: str, call: Callable[[], Awaitable[T | FailedLook]], until_epoch: float) -> T | FailedLook:
         if self._queue is None:
             return await call()
-        asked_epoch = self._asked.setdefault(who, times.now_epoch())
+        asked_epoch = self._asked.setdefault(who, clock.now_epoch())
         try:
-            async with asyncio.timeout(None if math.isinf(until_epoch) else until_epoch - times.now_epoch()):
+            async with asyncio.timeout(None if math.isinf(until_epoch) else until_epoch - clock.now_epoch()):
                 granted_epoch = await self._queue.turn("look", asked_epoch=asked_epoch)
         except TimeoutError:
             return FailedLook(trouble="throttled", detail="no turn yet")
@@ -49,5 +49,5 @@ class Looks:
         look = await call()
         if isinstance(look, FailedLook) and look.trouble == "throttled":
             wait = look.retry_after_seconds
-            self._queue.throttled(times.now_epoch(), retry_after_seconds=wait, granted_epoch=granted_epoch)
+            self._queue.throttled(clock.now_epoch(), retry_after_seconds=wait, granted_epoch=granted_epoch)
         return look

@@ -12,11 +12,11 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_seedream import times
-from airflow_provider_seedream.contract import Kind
-from airflow_provider_seedream.durations import SEEN
-from airflow_provider_seedream.polling import Outcome, Rules, Verdict, Watch, decide, learn, seconds_before_first_look
-from airflow_provider_seedream.triggers.clients import load_client, status_client
+from airflow_provider_seedream.model import clock
+from airflow_provider_seedream.model.contract import Kind
+from airflow_provider_seedream.polling.decision import Outcome, Rules, Verdict, Watch, decide, learn, seconds_before_first_look
+from airflow_provider_seedream.polling.schedule import SEEN
+from airflow_provider_seedream.triggers.client import load_client, status_client
 
 EVENT_VERSION = 1
 MAX_DETAIL_BYTES = 600  # of an event that stays below 1 KB and is logged whole
@@ -104,7 +104,7 @@ class SeedreamGenerationTrigger(BaseTrigger):
         async with status_client(self.seedream_conn_id) as looks:
             while True:
                 look = await looks.look(self.seedream_task_id, until_epoch=self.rules.deadline_epoch)
-                now, jitter = times.now_epoch(), random.random()
+                now, jitter = clock.now_epoch(), random.random()
                 verdict, watch = decide(look, watch, self.rules, now_epoch=now, jitter=jitter, seen=SEEN)
                 if verdict.note:
                     self.log.info("Seedream task %s: %s", self.seedream_task_id, verdict.note)
@@ -114,7 +114,7 @@ class SeedreamGenerationTrigger(BaseTrigger):
                 await asyncio.sleep(verdict.wait_seconds)
 
     def _seconds_before_first_look(self) -> float:
-        now = times.now_epoch()
+        now = clock.now_epoch()
         return max(self.first_poll_epoch - now, seconds_before_first_look(self.rules, now_epoch=now, seen=SEEN))
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_seedream import times
-from airflow_provider_seedream.triggers.queue import queue_for
+from airflow_provider_seedream.model import clock
+from airflow_provider_seedream.rate_limit.queue import queue_for
 
 EVENT_VERSION = 1
 
@@ -66,7 +66,7 @@ class SeedreamTurnTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         granted_epoch, is_late = None, False
         try:
-            async with asyncio.timeout(self.deadline_epoch - times.now_epoch()):
+            async with asyncio.timeout(self.deadline_epoch - clock.now_epoch()):
                 granted_epoch = await self._turn()
         except TimeoutError:
             is_late = True
@@ -78,7 +78,7 @@ class SeedreamTurnTrigger(BaseTrigger):
         queue = queue_for(self.seedream_conn_id, self.requests_per_minute)
         if self.throttled_epoch is not None:
             queue.throttled(self.throttled_epoch, retry_after_seconds=self.retry_after_seconds, granted_epoch=self.granted_epoch)
-        await asyncio.sleep(self.not_before_epoch - times.now_epoch())
+        await asyncio.sleep(self.not_before_epoch - clock.now_epoch())
         return await queue.turn("submit", asked_epoch=self.asked_epoch)
 
 

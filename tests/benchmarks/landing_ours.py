@@ -10,9 +10,9 @@ from functools import partial
 
 from airflow_provider_seedream.generations import Generation, GenerationStatus, ResultLinks
 from airflow_provider_seedream.hooks.downloads import Downloads
-from airflow_provider_seedream.images import inspect_image, is_whole
-from airflow_provider_seedream.landing import PARALLEL_IMAGES, Origin, land
+from airflow_provider_seedream.landing.land import PARALLEL_IMAGES, Origin, land
 from airflow_provider_seedream.manifest import Manifest, ManifestImage, build_manifest
+from airflow_provider_seedream.model.images import inspect_image, is_whole
 from airflow_provider_seedream.storage import Folder
 from tests.benchmarks.landing_ways import Land, Task, file_name, obstore_store
 from tests.benchmarks.server import png

@@ -15,7 +15,7 @@ from typing import Any
 
 import requests
 
-from airflow_provider_seedream.landing import PARALLEL_IMAGES
+from airflow_provider_seedream.landing.land import PARALLEL_IMAGES
 
 IMAGES_PER_GENERATION = 6
 WARM_UP_BYTES = 1000  # of the images of the first generation, which is not measured

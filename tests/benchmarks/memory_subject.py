@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
-from airflow_provider_seedream.operators.sources import read_sources
-from airflow_provider_seedream.submissions import build_submission
+from airflow_provider_seedream.model.submissions import build_submission
+from airflow_provider_seedream.tasks.sources import read_sources
 from tests.benchmarks.measuring import peak_memory, reset_peak_memory
 from tests.benchmarks.server import png
 

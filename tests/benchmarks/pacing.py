@@ -12,7 +12,7 @@ from itertools import count
 from random import Random
 
 from airflow_provider_seedream.emulator.ratelimit import RateLimit
-from airflow_provider_seedream.pacing import Pacer
+from airflow_provider_seedream.rate_limit.limiter import Pacer
 
 WARM_UP_SECONDS = 1800.0
 Latency = Callable[[Random], float]

@@ -15,7 +15,7 @@ from typing import Any
 
 from airflow.providers.http.triggers import http
 
-from airflow_provider_seedream.polling import Rules
+from airflow_provider_seedream.polling.decision import Rules
 
 
 def by_http_sensor(task: Any, due: dict[str, list[float]]) -> Any:

@@ -26,7 +26,7 @@ except ImportError:  # older Airflow
     greenback = None
 
 from airflow_provider_seedream.generations import GenerationStatus
-from airflow_provider_seedream.polling import Rules, Verdict, Watch, decide
+from airflow_provider_seedream.polling.decision import Rules, Verdict, Watch, decide
 from airflow_provider_seedream.triggers import seedream
 from tests.benchmarks.measuring import peak_memory, reset_peak_memory
 

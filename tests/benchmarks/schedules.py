@@ -11,9 +11,9 @@ from functools import cache
 from random import Random
 from statistics import fmean
 
-from airflow_provider_seedream.durations import CALL_SECONDS, Seen
 from airflow_provider_seedream.generations import GenerationStatus, ResultLinks
-from airflow_provider_seedream.polling import Rules, Watch, decide, first_poll_seconds, learn
+from airflow_provider_seedream.polling.decision import Rules, Watch, decide, first_poll_seconds, learn
+from airflow_provider_seedream.polling.schedule import CALL_SECONDS, Seen
 
 GENERATIONS = 200
 SUBMITTING_SECONDS = 1.0  # from the job's creation to the deferral

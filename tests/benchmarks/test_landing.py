@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from airflow_provider_seedream.landing import PARALLEL_IMAGES
+from airflow_provider_seedream.landing.land import PARALLEL_IMAGES
 from tests.benchmarks.landing import Landing, measure_landing
 from tests.benchmarks.measuring import Server
 from tests.benchmarks.report import Report

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_seedream.pacing import Pacer
+from airflow_provider_seedream.rate_limit.limiter import Pacer
 from tests.benchmarks.pacing import Latency, Night, deferred, direct, mapped_refusals, paced_night, unpaced_night
 from tests.benchmarks.report import Report
 

@@ -18,8 +18,8 @@ from airflow_provider_seedream.emulator import Emulator, Settings
 from airflow_provider_seedream.exceptions import SeedreamAmbiguousSubmissionError
 from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
-from airflow_provider_seedream.ledger import Ledger
-from airflow_provider_seedream.operators.submitting import Request, Submitter
+from airflow_provider_seedream.ledger.records import Ledger
+from airflow_provider_seedream.ledger.submit import Request, Submitter
 from tests.unit.values import KEY, submission
 
 

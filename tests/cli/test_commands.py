@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
-from airflow_provider_seedream.sensors.closing import land_generation
+from airflow_provider_seedream.landing.finish import land_generation
 from tests.cli.conftest import Buy, Run
 
 

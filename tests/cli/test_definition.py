@@ -13,7 +13,7 @@ import pytest
 
 from airflow_provider_seedream.cli import running
 from airflow_provider_seedream.cli.definition import COMMANDS, EXIT_CODES, OUTCOMES, Command, build_parser, get_seedream_commands
-from airflow_provider_seedream.ledger import Outcome
+from airflow_provider_seedream.ledger.records import Outcome
 from airflow_provider_seedream.provider_info import get_provider_info
 from tests.unit.test_import_cost import HEAVY, imported_by, within
 

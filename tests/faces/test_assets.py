@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG, Asset, AssetAlias, task
 
-from airflow_provider_seedream.asset_uris import asset_uri
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.exceptions import SeedreamPartialResultError
+from airflow_provider_seedream.observability.asset_uris import asset_uri
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator
 from tests.airflow.runner import Outcome, Runner

@@ -15,7 +15,7 @@ from airflow.sdk import DAG, BaseOperator
 from airflow_provider_seedream import exceptions
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError, SeedreamRateLimitError, final
-from airflow_provider_seedream.retrying import Delays, decide
+from airflow_provider_seedream.model.retry_decision import Delays, decide
 from tests.airflow.runner import Outcome, Runner
 from tests.guarantees.conftest import Build
 from tests.test_docs import ERRORS, rows, section

@@ -17,7 +17,7 @@ from urllib.parse import quote
 import requests
 
 from airflow_provider_seedream.emulator import Emulator, Settings
-from airflow_provider_seedream.places import Place
+from airflow_provider_seedream.model.task_ref import Place
 from tests.gallery.stage import Database, land
 from tools.local_airflow import LocalAirflow
 from tools.processes import Child, free_port, wait_until

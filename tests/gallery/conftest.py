@@ -11,7 +11,7 @@ import pytest
 from airflow import settings
 from fastapi.testclient import TestClient
 
-from airflow_provider_seedream.places import Place
+from airflow_provider_seedream.model.task_ref import Place
 from tests.gallery.stage import Database, land
 
 WATCHES = Place(dag_id="watches", run_id="manual__1", task_id="land")

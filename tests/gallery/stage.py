@@ -17,9 +17,9 @@ from typing import Any
 from zlib import crc32
 
 from airflow_provider_seedream.emulator.render import Subject, draw
-from airflow_provider_seedream.ledger import Record
+from airflow_provider_seedream.ledger.records import Record
 from airflow_provider_seedream.manifest import Manifest, ManifestImage, landed_generation
-from airflow_provider_seedream.places import Place
+from airflow_provider_seedream.model.task_ref import Place
 
 LINK_KEY = "_link_SeedreamImagesLink"
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -12,7 +12,7 @@ from packaging.version import Version
 from starlette.routing import Mount
 
 from airflow_provider_seedream.gallery.shell import SECURITY_HEADERS
-from airflow_provider_seedream.places import Place
+from airflow_provider_seedream.model.task_ref import Place
 from tests.gallery.conftest import WATCHES, Visitor
 from tests.gallery.stage import Database, land, picture
 

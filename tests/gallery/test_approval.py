@@ -9,7 +9,7 @@ import pytest
 from airflow_provider_seedream.gallery import approval_markdown
 from airflow_provider_seedream.generations import LandedGeneration
 from airflow_provider_seedream.links import SeedreamImagesLink
-from airflow_provider_seedream.places import Place
+from airflow_provider_seedream.model.task_ref import Place
 from tests.gallery.stage import land
 from tests.unit.test_import_cost import HEAVY, imported_by, within
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_seedream.places import Place
+from airflow_provider_seedream.model.task_ref import Place
 from tests.gallery.conftest import WATCHES, Visitor
 from tests.gallery.stage import Database, land
 

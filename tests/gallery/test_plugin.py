@@ -24,11 +24,12 @@ class TestLoading:
         assert [point.load() for point in found] == [SeedreamPlugin]
         assert "plugins" not in get_provider_info()
 
-    def test_it_costs_a_process_three_modules_and_no_web_server(self) -> None:
+    def test_it_costs_a_process_four_modules_and_no_web_server(self) -> None:
         added = imported_by("airflow_provider_seedream.plugins.seedream", before=f"import {LOADING}")
         ours = [name for name in added if name.startswith("airflow_provider_seedream")]
         assert ours == [
-            "airflow_provider_seedream.places",
+            "airflow_provider_seedream.model",
+            "airflow_provider_seedream.model.task_ref",
             "airflow_provider_seedream.plugins",
             "airflow_provider_seedream.plugins.seedream",
         ]

@@ -11,7 +11,7 @@ from zlib import crc32
 import pytest
 from sqlalchemy import insert, text
 
-from airflow_provider_seedream.places import Place
+from airflow_provider_seedream.model.task_ref import Place
 from tests.airflow.postgres import find_binaries, postgres
 from tests.gallery.conftest import airflow_tables
 from tests.gallery.stage import LINK_KEY, NOON

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG
 
-from airflow_provider_seedream import pacing
 from airflow_provider_seedream.emulator import Books, Emulator, Settings
 from airflow_provider_seedream.hooks.settings import USER_AGENT
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
+from airflow_provider_seedream.rate_limit import limiter
 from tests.airflow.runner import Outcome, Runner
 from tests.guarantees.conftest import Connect, images
 from tests.guarantees.woken import Woken
@@ -38,7 +38,7 @@ def batch(destination: str, tmp_path: Path) -> Batch:
 
 @pytest.fixture(autouse=True)
 def unlimited(emulator: Emulator, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pacing, "_pacers", {})  # as in a process that has sent nothing yet
+    monkeypatch.setattr(limiter, "_pacers", {})  # as in a process that has sent nothing yet
     emulator.configure(seconds_per_image=(0.0, 0.0), late_assets_seconds=(0.0, 0.0))
     connect(emulator, requests_per_minute=100_000)
 
@@ -75,7 +75,7 @@ class TestWhatSurvivesADeferral:
         emulator.configure(rate_limit_per_minute=4)
         runner, task = Woken(), batch(6)
         runner.run(task, until="deferred")
-        pacing._pacers.clear()  # as in another process
+        limiter._pacers.clear()  # as in another process
         assert runner.run(task, until="deferred").state == "deferred"
         assert emulator.books.posts_received == 4
 

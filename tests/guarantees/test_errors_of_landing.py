@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG
 
+from airflow_provider_seedream.batch.attending import Attendant
 from airflow_provider_seedream.batch.progress import InFlight
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.exceptions import (
@@ -22,10 +23,9 @@ from airflow_provider_seedream.exceptions import (
 )
 from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
-from airflow_provider_seedream.operators.attending import Attendant
+from airflow_provider_seedream.landing.finish import land_generation
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
-from airflow_provider_seedream.polling import Rules
-from airflow_provider_seedream.sensors.closing import land_generation
+from airflow_provider_seedream.polling.decision import Rules
 from tests.airflow.deferral import first_event
 from tests.airflow.runner import Outcome, Runner
 from tests.guarantees.conftest import Build, Connect

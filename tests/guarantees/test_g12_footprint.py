@@ -13,7 +13,7 @@ from airflow.sdk import DAG
 from PIL import Image
 
 from airflow_provider_seedream.emulator import Emulator
-from airflow_provider_seedream.landing import PARALLEL_IMAGES
+from airflow_provider_seedream.landing.land import PARALLEL_IMAGES
 from airflow_provider_seedream.operators.seedream import SeedreamEditOperator
 from tests.airflow.deferral import Deferral
 from tests.airflow.runner import Outcome, Runner

@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.exceptions import SeedreamPollingError
 from airflow_provider_seedream.generations import GenerationStatus
-from airflow_provider_seedream.polling import FailedLook, Rules, Verdict, Watch, decide
+from airflow_provider_seedream.polling.decision import FailedLook, Rules, Verdict, Watch, decide
 from tests.airflow.deferral import first_event
 from tests.airflow.runner import Runner
 from tests.guarantees.conftest import Build, Connect, images

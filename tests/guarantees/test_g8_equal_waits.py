@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_seedream import times
-from airflow_provider_seedream.durations import SEEN
 from airflow_provider_seedream.emulator import Emulator
+from airflow_provider_seedream.model import clock
+from airflow_provider_seedream.polling.schedule import SEEN
 from tests.airflow.deferral import Deferral
 from tests.airflow.execution_api import Instance
 from tests.airflow.runner import Outcome, Runner
@@ -237,7 +237,7 @@ class TestWaitingWithoutAnInterval:
 
     def test_a_rescheduled_one_comes_back_when_the_job_can_be_ready(self, emulator: Emulator, build: Build) -> None:
         runner, chain = Runner(), build(image_size="square", land={"mode": "reschedule", "poke_interval": None})
-        created = times.to_epoch(runner.run(chain.submit).value["created_at"])
+        created = clock.to_epoch(runner.run(chain.submit).value["created_at"])
         step = runner.run(chain.land, until="up_for_reschedule").steps[0]
         back = datetime.fromisoformat(str(step.report["reschedule_date"])).timestamp()
         assert emulator.books.status_calls == 0

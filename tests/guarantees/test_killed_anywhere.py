@@ -18,8 +18,8 @@ import pytest
 
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.exceptions import SeedreamAmbiguousSubmissionError
-from airflow_provider_seedream.images import inspect_image, is_whole
-from airflow_provider_seedream.spending import Tally, run_folder
+from airflow_provider_seedream.ledger.spending import Tally, run_folder
+from airflow_provider_seedream.model.images import inspect_image, is_whole
 from tests.airflow.runner import Outcome, Runner
 from tests.guarantees.conftest import Build, Chain, records
 

@@ -13,7 +13,7 @@ from airflow.sdk import DAG
 
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator
-from airflow_provider_seedream.pacing import MIN_REFUSED_SECONDS
+from airflow_provider_seedream.rate_limit.limiter import MIN_REFUSED_SECONDS
 from tests.airflow.deferral import first_event
 from tests.airflow.runner import Runner
 from tests.guarantees.conftest import Build, Connect, records

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_seedream.metrics import METRICS, SPANS
+from airflow_provider_seedream.observability.metrics import METRICS, SPANS
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "observability.md").read_text()

@@ -13,9 +13,9 @@ import airflow
 import pytest
 from packaging.version import Version
 
-from airflow_provider_seedream import metrics
 from airflow_provider_seedream.emulator import Emulator, Settings
-from airflow_provider_seedream.metrics import METRICS, SPANS
+from airflow_provider_seedream.observability import metrics
+from airflow_provider_seedream.observability.metrics import METRICS, SPANS
 from tests.observability.receivers import Collector, StatsD, collector, statsd
 from tests.unit.values import KEY
 

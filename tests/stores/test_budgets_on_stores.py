@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_provider_seedream.budgets import Budget
 from airflow_provider_seedream.exceptions import SeedreamBudgetError
-from airflow_provider_seedream.ledger import Ledger
-from airflow_provider_seedream.spending import Spending, Tally
+from airflow_provider_seedream.ledger.budgets import Budget
+from airflow_provider_seedream.ledger.records import Ledger
+from airflow_provider_seedream.ledger.spending import Spending, Tally
 from tests.stores.servers import Place
 from tests.stores.test_store_semantics import race
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_seedream.gallery.reading import CannotShowError, read_image, read_manifest, read_piece
-from airflow_provider_seedream.places import Place as TaskPlace
+from airflow_provider_seedream.model.task_ref import Place as TaskPlace
 from airflow_provider_seedream.storage import Folder
 from tests.gallery.stage import land
 from tests.stores.servers import Place

@@ -17,12 +17,12 @@ from airflow.sdk import DAG, ObjectStoragePath
 from airflow_provider_seedream.emulator import Emulator, Settings
 from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
-from airflow_provider_seedream.ledger import Ledger
+from airflow_provider_seedream.landing.finish import land_generation
+from airflow_provider_seedream.ledger.records import Ledger
+from airflow_provider_seedream.ledger.submit import Request, Submitter
+from airflow_provider_seedream.model.submissions import build_submission
 from airflow_provider_seedream.operators.seedream import SeedreamEditOperator, SeedreamGenerateOperator
-from airflow_provider_seedream.operators.submitting import Request, Submitter
-from airflow_provider_seedream.sensors.closing import land_generation
 from airflow_provider_seedream.sensors.seedream import SeedreamGenerationSensor
-from airflow_provider_seedream.submissions import build_submission
 from tests.airflow.runner import Runner
 from tests.stores.servers import Place
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from airflow_provider_seedream.batch.requests import read_table
 from airflow_provider_seedream.batch.results import Results, RowResult
-from airflow_provider_seedream.batch.tables import read_table
 from airflow_provider_seedream.storage import Folder
 from tests.stores.servers import Place
 

@@ -8,7 +8,6 @@ from typing import Any
 from airflow.sdk import task
 
 from airflow_provider_seedream import __version__
-from airflow_provider_seedream.contract import ImageSize, Kind
 from airflow_provider_seedream.decorators.seedream import seedream_edit_task
 from airflow_provider_seedream.emulator import Books, Emulator, Fault, Settings
 from airflow_provider_seedream.exceptions import (
@@ -22,13 +21,14 @@ from airflow_provider_seedream.gallery import approval_markdown
 from airflow_provider_seedream.generations import Accepted, Generation, GenerationStatus, LandedGeneration, Wallet
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.manifest import Manifest
+from airflow_provider_seedream.model.contract import ImageSize, Kind
+from airflow_provider_seedream.model.submissions import Submission, build_submission
 from airflow_provider_seedream.notifications import LandedMessage, landed_message
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from airflow_provider_seedream.operators.seedream import SeedreamEditOperator, SeedreamGenerateOperator
 from airflow_provider_seedream.provider_info import get_provider_info
 from airflow_provider_seedream.retry_policy import SeedreamRetryPolicy
 from airflow_provider_seedream.sensors.seedream import SeedreamCreditsSensor, SeedreamGenerationSensor
-from airflow_provider_seedream.submissions import Submission, build_submission
 
 version: str = __version__
 shown: str = approval_markdown({"schema_version": 1})

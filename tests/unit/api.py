@@ -12,7 +12,7 @@ from airflow_provider_seedream.generations import GenerationStatus
 from airflow_provider_seedream.hooks.async_status import StatusClient, shared_session
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.hooks.settings import SeedreamSettings
-from airflow_provider_seedream.polling import FailedLook
+from airflow_provider_seedream.polling.decision import FailedLook
 from tests.unit.values import KEY, TASK_ID
 
 Look = Callable[[], GenerationStatus | FailedLook]

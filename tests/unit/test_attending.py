@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import pytest
 
+from airflow_provider_seedream.batch.attending import Attendant
 from airflow_provider_seedream.batch.progress import InFlight
 from airflow_provider_seedream.exceptions import SeedreamPollingError
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
-from airflow_provider_seedream.operators.attending import Attendant
-from airflow_provider_seedream.polling import Rules
+from airflow_provider_seedream.polling.decision import Rules
 from tests.unit.api import connection_json
 from tests.unit.values import KEY, generation
 from tools.processes import free_port

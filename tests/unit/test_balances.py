@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_seedream.balances import check_min_credits, decide_balance
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.generations import Wallet
-from airflow_provider_seedream.polling import FailedLook, Trouble, Verdict, Watch
+from airflow_provider_seedream.polling.decision import FailedLook, Trouble, Verdict, Watch
+from airflow_provider_seedream.polling.wallet import check_min_credits, decide_balance
 from tests.unit.values import NOW, rules
 
 ENOUGH = Decimal(100)

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_seedream import budgets
-from airflow_provider_seedream.budgets import Budget
 from airflow_provider_seedream.exceptions import SeedreamBudgetError, SeedreamLedgerError
-from airflow_provider_seedream.ledger import Ledger
-from airflow_provider_seedream.spending import Spending, Tally
+from airflow_provider_seedream.ledger import budgets
+from airflow_provider_seedream.ledger.budgets import Budget
+from airflow_provider_seedream.ledger.records import Ledger
+from airflow_provider_seedream.ledger.spending import Spending, Tally
 from tests.unit.stores import answer_lost, attached_store, refused
 
 RACERS = 12

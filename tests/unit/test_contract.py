@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_seedream import contract
+from airflow_provider_seedream.model import contract
 from tests.unit.values import TASK_ID
 
 

@@ -10,7 +10,7 @@ from statistics import fmean
 
 import pytest
 
-from airflow_provider_seedream.durations import _EDGES, CALL_SECONDS, MAX_JOBS, SETTLING, Job, Plan, Seen, best_plan
+from airflow_provider_seedream.polling.schedule import _EDGES, CALL_SECONDS, MAX_JOBS, SETTLING, Job, Plan, Seen, best_plan
 
 ONE = Job(image_size="auto_2K", num_images=1, kind="generate")
 HOUR = 3600.0

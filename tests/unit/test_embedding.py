@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from airflow_provider_seedream.embedding import CREDIT, check_embed_metadata, embed, has_content_credentials
 from airflow_provider_seedream.exceptions import SeedreamInputError
+from airflow_provider_seedream.landing.xmp import CREDIT, check_embed_metadata, embed, has_content_credentials
 from tests.unit.values import TASK_ID, png
 
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
@@ -97,7 +97,7 @@ class TestTheSwitch:
             check_embed_metadata(value)
 
     def test_a_worker_without_the_library_says_so_before_anything_is_sent(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("airflow_provider_seedream.embedding.find_spec", lambda name: None)
+        monkeypatch.setattr("airflow_provider_seedream.landing.xmp.find_spec", lambda name: None)
         with pytest.raises(SeedreamInputError, match=r"airflow-provider-seedream\[metadata\]"):
             check_embed_metadata(True)
 

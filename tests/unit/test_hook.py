@@ -10,13 +10,13 @@ from typing import Any, get_args
 import pytest
 
 from airflow_provider_seedream import exceptions as errors
-from airflow_provider_seedream import times
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.emulator.settings import ErrorShape
 from airflow_provider_seedream.generations import Wallet
 from airflow_provider_seedream.hooks.resending import SubmissionBody
 from airflow_provider_seedream.hooks.seedream import PEEK_AGAIN_SECONDS, SeedreamHook
 from airflow_provider_seedream.hooks.settings import USER_AGENT, SeedreamSettings
+from airflow_provider_seedream.model import clock
 from tests.unit.api import ACCEPTED, connection_json
 from tests.unit.servers import Answer, json_answer, serving
 from tests.unit.values import KEY, TASK_ID, edit, png, submission
@@ -301,8 +301,8 @@ class TestTheRateLimit:
         emulator.inject("refuse", endpoint="wallet", status=503, times=1)
         assert [hook.requests_per_minute for _ in range(3)] == [3, 3, 3]
         assert emulator.books.wallet_calls == 1
-        later = times.now_epoch() + PEEK_AGAIN_SECONDS
-        monkeypatch.setattr(times, "now_epoch", lambda: later)
+        later = clock.now_epoch() + PEEK_AGAIN_SECONDS
+        monkeypatch.setattr(clock, "now_epoch", lambda: later)
         assert [hook.requests_per_minute for _ in range(3)] == [60, 60, 60]
         assert emulator.books.wallet_calls == 2
 

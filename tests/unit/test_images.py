@@ -7,7 +7,7 @@ import io
 import pytest
 from PIL import Image
 
-from airflow_provider_seedream.images import EXTENSIONS, inspect_image, is_whole
+from airflow_provider_seedream.model.images import EXTENSIONS, inspect_image, is_whole
 from tests.unit.values import png
 
 

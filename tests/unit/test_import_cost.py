@@ -9,7 +9,17 @@ import sys
 import pytest
 
 HEAVY = ("requests", "aiohttp", "tenacity", "fsspec", "upath", "imagesize", "airflow.sdk.io", "airflow.models", "sqlalchemy")
-ACTING = ("hooks", "ledger", "landing", "triggers", "emulator")
+ACTING = (
+    "hooks",
+    "ledger.records",
+    "ledger.budgets",
+    "ledger.submit",
+    "landing.land",
+    "landing.finish",
+    "triggers",
+    "batch.runner",
+    "emulator",
+)
 SCRIPT = """
 import json, sys
 {before}

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_seedream.exceptions import SeedreamLedgerError
-from airflow_provider_seedream.ledger import Ledger, Record, file_stem, finished, record_file, record_key
+from airflow_provider_seedream.ledger.records import Ledger, Record, file_stem, finished, record_file, record_key
 from tests.unit.stores import answer_lost, attached_store, refused, repeated
 from tests.unit.values import TASK_ID, generation, record, submission
 

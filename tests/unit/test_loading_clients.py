@@ -9,7 +9,7 @@ import textwrap
 CODE = """
 import asyncio, sys, threading
 from importlib.abc import MetaPathFinder
-from airflow_provider_seedream.triggers.clients import load_client
+from airflow_provider_seedream.triggers.client import load_client
 
 class Slow(MetaPathFinder):  # an import of aiohttp that takes until the loop says so
     asked, go_on = threading.Event(), threading.Event()

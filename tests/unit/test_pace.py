@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_seedream.batch.pace import Pace
 from airflow_provider_seedream.batch.progress import InFlight
-from airflow_provider_seedream.operators.pace import Pace
-from airflow_provider_seedream.pacing import MAX_LOOK_WAIT_SECONDS, Pacer
-from airflow_provider_seedream.polling import FailedLook
+from airflow_provider_seedream.polling.decision import FailedLook
+from airflow_provider_seedream.rate_limit.limiter import MAX_LOOK_WAIT_SECONDS, Pacer
 from tests.unit.values import NOW, generation
 
 

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from airflow_provider_seedream.pacing import (
+from airflow_provider_seedream.rate_limit.limiter import (
     MARGIN_SECONDS,
     MAX_LOOK_WAIT_SECONDS,
     MIN_REFUSED_SECONDS,

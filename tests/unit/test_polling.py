@@ -7,9 +7,8 @@ from itertools import product
 
 import pytest
 
-from airflow_provider_seedream.durations import SETTLING, Job, Seen
 from airflow_provider_seedream.generations import GenerationStatus
-from airflow_provider_seedream.polling import (
+from airflow_provider_seedream.polling.decision import (
     FailedLook,
     Outcome,
     Rules,
@@ -20,6 +19,7 @@ from airflow_provider_seedream.polling import (
     learn,
     seconds_before_first_look,
 )
+from airflow_provider_seedream.polling.schedule import SETTLING, Job, Seen
 from tests.unit.values import NOW, rules, status
 
 LINK = "https://a/1"

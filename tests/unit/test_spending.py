@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_seedream.exceptions import SeedreamInputError
-from airflow_provider_seedream.spending import Spending, Tally, check_budget, run_folder, task_folder
+from airflow_provider_seedream.ledger.spending import Spending, Tally, check_budget, run_folder, task_folder
 
 MADE_BY: dict[str, Any] = {"dag_id": "watches", "run_id": "scheduled__1", "task_id": "submit", "map_index": 3, "try_number": 1}
 

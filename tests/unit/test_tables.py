@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from airflow.sdk.io.store import attach
 
-from airflow_provider_seedream.batch.tables import RawRow, check_table, read_table
+from airflow_provider_seedream.batch.requests import RawRow, check_table, read_table
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError
 from tests.unit.stores import ObjectStore, attached_store
 

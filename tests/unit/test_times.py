@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_seedream.times import to_epoch, to_iso
+from airflow_provider_seedream.model.clock import to_epoch, to_iso
 from tests.unit.values import NOW
 
 

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from airflow.triggers.base import TriggerEvent
 
-from airflow_provider_seedream.durations import SEEN, Job
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.hooks.async_status import shared_session
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.hooks.settings import USER_AGENT
-from airflow_provider_seedream.polling import Verdict
+from airflow_provider_seedream.polling.decision import Verdict
+from airflow_provider_seedream.polling.schedule import SEEN, Job
 from airflow_provider_seedream.triggers.seedream import SeedreamGenerationTrigger, event_from, verdict_from
 from tests.unit.api import connection_json
 from tests.unit.values import KEY, TASK_ID, submission

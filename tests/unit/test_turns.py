@@ -17,12 +17,12 @@ from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.exceptions import SeedreamRateLimitError
-from airflow_provider_seedream.operators.turns import Place
-from airflow_provider_seedream.pacing import MAX_LOOK_WAIT_SECONDS, Pacer
-from airflow_provider_seedream.polling import FailedLook
-from airflow_provider_seedream.triggers.clients import status_client
+from airflow_provider_seedream.polling.decision import FailedLook
+from airflow_provider_seedream.rate_limit.limiter import MAX_LOOK_WAIT_SECONDS, Pacer
+from airflow_provider_seedream.rate_limit.queue import TurnQueue, queue_for
+from airflow_provider_seedream.tasks.queue_position import Place
+from airflow_provider_seedream.triggers.client import status_client
 from airflow_provider_seedream.triggers.looks import Looks
-from airflow_provider_seedream.triggers.queue import TurnQueue, queue_for
 from airflow_provider_seedream.triggers.turns import SeedreamTurnTrigger, turn_from
 from tests.unit.api import connection_json
 from tests.unit.virtual_time import run_in_virtual_time

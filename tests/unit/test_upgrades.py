@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from airflow_provider_seedream.generations import Generation
-from airflow_provider_seedream.ledger import Record, Reuse, record_key
+from airflow_provider_seedream.ledger.records import Record, Reuse, record_key
 from airflow_provider_seedream.manifest import Manifest
-from airflow_provider_seedream.submissions import build_submission
+from airflow_provider_seedream.model.submissions import build_submission
 from airflow_provider_seedream.triggers.seedream import SeedreamGenerationTrigger
 from tests.unit.values import TASK_ID
 

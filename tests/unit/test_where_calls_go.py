@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_seedream import exceptions as errors
 from airflow_provider_seedream.hooks.downloads import Downloads
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
-from airflow_provider_seedream.polling import FailedLook
+from airflow_provider_seedream.polling.decision import FailedLook
 from tests.unit.api import IN_PROGRESS, Look, connection_json, look_as_a_trigger, look_as_a_worker
 from tests.unit.servers import Answer, json_answer, serving
 from tests.unit.values import KEY, TASK_ID, png, submission

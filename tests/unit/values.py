@@ -7,9 +7,9 @@ import zlib
 from typing import Any
 
 from airflow_provider_seedream.generations import Generation, GenerationStatus, ResultLinks
-from airflow_provider_seedream.ledger import Record
-from airflow_provider_seedream.polling import Rules
-from airflow_provider_seedream.submissions import Submission, build_submission, check_source
+from airflow_provider_seedream.ledger.records import Record
+from airflow_provider_seedream.model.submissions import Submission, build_submission, check_source
+from airflow_provider_seedream.polling.decision import Rules
 
 TASK_ID = "0b8c1f0e-5a63-4b0e-9b0c-2f6f3a1d7c11"
 KEY = "3d-canary-KEY-4711"

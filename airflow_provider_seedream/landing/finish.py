@@ -1,0 +1,149 @@
+"""How a generation ends in storage: its images landed, its outcome written into the ledger.
+
+Here the worker's acts are put together. The ledger is written best effort: an image must not stay unlanded, nor a task fail,
+because a record cannot be read or written; the next look repeats it.
+"""
+
+import logging
+import re
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+from airflow_provider_seedream.exceptions import SeedreamError, SeedreamNotFoundError, SeedreamResultsExpiredError
+from airflow_provider_seedream.generations import Generation, GenerationStatus
+from airflow_provider_seedream.hooks.downloads import Downloads
+from airflow_provider_seedream.hooks.seedream import SeedreamHook
+from airflow_provider_seedream.landing import xmp
+from airflow_provider_seedream.landing.errors import error_from, missing_error
+from airflow_provider_seedream.landing.land import Origin, find_landed, land
+from airflow_provider_seedream.ledger.records import Ledger, Outcome, Record, finished
+from airflow_provider_seedream.manifest import DIGITAL_SOURCE_TYPES, Manifest, ManifestImage, build_manifest
+from airflow_provider_seedream.model import clock, contract
+from airflow_provider_seedream.observability import metrics
+from airflow_provider_seedream.polling.decision import Verdict
+from airflow_provider_seedream.storage import Folder
+
+_RECORD = re.compile(r"(?P<folder>.+)/(?P<file>_seedream/ledger/[0-9a-f]{64}(\.\d+)?\.json)")
+_log = logging.getLogger(__name__)
+
+
+def already_landed(generation: Generation) -> Manifest | None:
+    """The manifest of a generation that lies there whole; None when there is work to do.
+
+    Its record is told, in case that whoever landed it died before.
+
+    :raises SeedreamLandingError: when the storage does not answer, or the name belongs to another generation.
+    """
+    manifest = find_landed(Folder(generation.destination), generation)
+    if manifest:
+        _note_landed(generation, manifest)
+    return manifest
+
+
+def more_came(landed: Manifest, hook: SeedreamHook) -> bool:
+    """Whether images have come that were missing when the generation was landed."""
+    look = hook.look(landed.seedream_task_id) if landed.missing_images else None
+    return isinstance(look, GenerationStatus) and look.images_ready > len(landed.images)
+
+
+def land_generation(
+    generation: Generation,
+    hook: SeedreamHook,
+    downloads: Downloads,
+    *,
+    landed_by: dict[str, Any],
+    status: GenerationStatus | None = None,
+    embed_metadata: bool = False,
+) -> Manifest:
+    """Land a finished generation and note it in the ledger.
+
+    :param status: a status of this moment, whose links are fresh; without one the API is asked, and again when links have expired.
+    :param embed_metadata: say in the files that AI made them.
+    :raises SeedreamLandingError: a retry completes it for free.
+    :raises SeedreamResultsExpiredError: the results are gone. :raises SeedreamNotFoundError: the API does not know them.
+    """
+    record = _record(generation)
+
+    def build(images: tuple[ManifestImage, ...]) -> Manifest:
+        return build_manifest(
+            generation,
+            images,
+            record=asdict(record) if record else None,
+            record_file=record.file if record and record.destination == generation.destination else None,
+            landed_by=landed_by,
+            landed_at=clock.to_iso(clock.now_epoch()),
+        )
+
+    timed = metrics.landing(generation.seedream_task_id, created_at=generation.created_at, by=landed_by)
+    try:
+        with timed:
+            fresh = [status] if status else []
+            ask = partial(hook.get_generation, generation.seedream_task_id)
+            origin = Origin(status=lambda: fresh.pop() if fresh else ask(), fetch=downloads.fetch)
+            mark = partial(_mark, generation) if embed_metadata else None
+            manifest = land(Folder(generation.destination), generation, origin, build, mark=mark)
+    except SeedreamNotFoundError as error:
+        raise missing_error(error.message, generation, now_epoch=clock.now_epoch()) from None
+    except SeedreamError as error:  # an error of a status call or a store does not know what it is about
+        error.paid, error.seedream_task_id, error.record = "yes", generation.seedream_task_id, generation.record
+        raise
+    _note_landed(generation, manifest)
+    return manifest
+
+
+def _mark(generation: Generation, data: bytes) -> bytes:
+    """An image with metadata in it; as it came where that would break a signature or fails: it is paid, and must land."""
+    if xmp.has_content_credentials(data):
+        _log.warning("An image carries Content Credentials (C2PA) of its own; it is landed unchanged, without embedded metadata.")
+        return data
+    source_type = DIGITAL_SOURCE_TYPES[generation.kind] if generation.kind else None
+    try:
+        return xmp.embed(data, seedream_task_id=generation.seedream_task_id, model=contract.MODEL, digital_source_type=source_type)
+    except Exception as error:  # whatever the library raises
+        _log.warning("Metadata could not be embedded (%s: %s); the image is landed unchanged.", type(error).__name__, error)
+        return data
+
+
+def close_unlanded(generation: Generation, verdict: Verdict, *, can_resubmit: bool) -> SeedreamError:
+    """The error of a verdict that lands nothing, noted in the ledger where it is the generation's end."""
+    error = error_from(verdict, generation, now_epoch=clock.now_epoch(), can_resubmit=can_resubmit)
+    if verdict.outcome == "failed":
+        note_outcome(generation, "failed", refunded=verdict.refunded, detail=verdict.detail)
+    elif isinstance(error, SeedreamResultsExpiredError):
+        note_outcome(generation, "expired")
+    return error
+
+
+def _note_landed(generation: Generation, manifest: Manifest) -> None:
+    note_outcome(generation, "partial" if manifest.missing_images else "landed")
+
+
+def note_outcome(generation: Generation, outcome: Outcome, *, refunded: bool = False, detail: str | None = None) -> None:
+    """Write how a generation ended into its record, best effort."""
+    record = _record(generation)
+    if record is None or record.outcome != outcome:
+        returned = generation.credits if refunded else None
+        metrics.ended(outcome, credits_refunded=returned or 0, by=record.made_by if record else {})
+    if record is None or record.outcome == outcome:
+        return
+    now = clock.to_iso(clock.now_epoch())
+    ended = finished(record, generation, outcome, at=now, refunded=refunded, detail=detail)
+    try:
+        ledger = Ledger((generation.record or "").removesuffix(f"/{record.file}"))
+        if refunded:  # before the outcome: whoever reads that submits anew, and reserves the name
+            ledger.release(ended)
+        ledger.save(ended, attempts=1)
+    except SeedreamError as error:
+        _log.warning("The outcome %r could not be written into the ledger: %s", outcome, error.message)
+
+
+def _record(generation: Generation) -> Record | None:
+    match = _RECORD.fullmatch(generation.record or "")
+    if match is None:
+        return None
+    try:
+        return Ledger(match["folder"]).read(match["file"])
+    except SeedreamError as error:
+        _log.warning("The ledger record cannot be read; the manifest will lack the prompt: %s", error.message)
+        return None

@@ -1,0 +1,181 @@
+"""Budgets: a request whose price does not fit into what is left is refused before it is sent.
+
+A spending is noted first and added up with all others then, so racing tasks cannot miss each other: they may step back together,
+never overspend together. What is noted and not yet sent counts as spent. Knows nothing of HTTP or of records.
+"""
+
+import random
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from airflow_provider_seedream.exceptions import SeedreamBudgetError, SeedreamLedgerError
+from airflow_provider_seedream.ledger.spending import Spending, Tally
+from airflow_provider_seedream.model import clock
+
+PAUSES_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.0)  # between looks while others may step back; each is cut by up to half
+RECOUNT_SECONDS = 60.0  # an older count is taken anew before it refuses a row: a refund may have come
+
+
+class Journal(Protocol):
+    """Where spendings are noted: the ledger."""
+
+    def note_spending(self, spending: Spending) -> None: ...
+    def withdraw_spending(self, spending: Spending) -> None: ...
+    def spent_by_task(self, made_by: dict[str, Any]) -> list[str]: ...
+    def spent_in_run(self, made_by: dict[str, Any]) -> list[str]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Limit:
+    """:param spent: lists the names of what was spent under it."""
+
+    field: str
+    max_credits: int
+    whose: str
+    spent: Callable[[dict[str, Any]], list[str]]
+
+    def refusal(self, spending: Spending, spent_credits: int) -> SeedreamBudgetError | None:
+        """Why it does not fit, or None when it does."""
+        if spent_credits + spending.credits <= self.max_credits:
+            return None
+        return SeedreamBudgetError(
+            f"{self.field}={self.max_credits}: {spent_credits} credits are spent by {self.whose}, and this request costs "
+            f"{spending.credits}. It was not sent."
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Count:
+    """What was spent under a limit when it was listed."""
+
+    limit: _Limit
+    tally: Tally
+    at_epoch: float
+
+    @property
+    def is_recent(self) -> bool:
+        return clock.now_epoch() - self.at_epoch < RECOUNT_SECONDS
+
+    def refusal(self, spending: Spending) -> SeedreamBudgetError | None:
+        return self.limit.refusal(spending, self.tally.without(spending))
+
+
+class Budget:
+    """What the requests of one task may cost.
+
+    :param journal: the ledger of the destination: what is spent elsewhere is not seen.
+    :param made_by: dag_id, run_id, task_id, map_index, ... of the task.
+    :param max_credits: for this task in this DAG run, all its mapped instances together; None for no limit.
+    :param max_credits_per_run: for all tasks of this DAG run together; None for no limit.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        made_by: dict[str, Any],
+        *,
+        max_credits: int | None = None,
+        max_credits_per_run: int | None = None,
+    ) -> None:
+        task, run = "this task in this DAG run", "this DAG run in this destination"
+        limits = [
+            ("max_credits", max_credits, task, journal.spent_by_task),
+            ("max_credits_per_run", max_credits_per_run, run, journal.spent_in_run),
+        ]
+        self._limits = [
+            _Limit(field=field, max_credits=most, whose=whose, spent=spent)
+            for field, most, whose, spent in limits
+            if most is not None
+        ]
+        self._journal = journal
+        self._made_by = made_by
+        self._is_alone = max_credits is not None and max_credits_per_run is None and made_by.get("map_index", -1) in (-1, None)
+        self._count: _Count | None = None  # of a sole spender, which need not list for every row
+        self._full: _Count | None = None  # why the last row was refused
+        self._lock = threading.Lock()
+
+    def admit(self, spending: Spending) -> Spending:
+        """Note a spending that fits. Returns it as it is noted, perhaps with another claim.
+
+        :raises SeedreamBudgetError: it does not fit; nothing is noted. :raises SeedreamLedgerError: the storage does not answer.
+        """
+        for limit in self._limits:
+            if refusal := limit.refusal(spending, 0):
+                raise refusal
+        return self._admit_alone(spending) if self._is_alone else self._admit_among_others(spending)
+
+    def learn(self, spending: Spending) -> None:
+        """Count what another try of this task has paid: two of them can be alive at once."""
+        count = self._count
+        if count and all(spending.made_by[name] == self._made_by[name] for name in ("dag_id", "run_id", "task_id")):
+            count.tally.add(spending)
+
+    def forget(self, spending: Spending) -> None:
+        """Count no longer what bought nothing."""
+        if count := self._count:
+            count.tally.discard(spending)
+
+    @contextmanager
+    def holding(self, spending: Spending) -> Iterator[None]:
+        """Around what comes before the POST: if it fails, nothing is sent, and the note is withdrawn, if the storage lets it be."""
+        try:
+            yield
+        except BaseException:
+            with suppress(SeedreamLedgerError):
+                self._journal.withdraw_spending(spending)
+            self._count = None  # listed anew, not only discarded: another try may have noted the same attempt
+            raise
+
+    def _admit_alone(self, spending: Spending) -> Spending:
+        with self._lock:
+            count = self._count
+            if count is None or (count.refusal(spending) and not count.is_recent):
+                [limit] = self._limits
+                count = self._count = _Count(limit=limit, at_epoch=clock.now_epoch(), tally=Tally(limit.spent(self._made_by)))
+            if refusal := count.refusal(spending):
+                raise refusal
+            with self.holding(spending):
+                self._journal.note_spending(spending)
+            count.tally.add(spending)
+            return spending
+
+    def _admit_among_others(self, spending: Spending) -> Spending:
+        if self._full and self._full.is_recent and (refusal := self._full.refusal(spending)):
+            raise refusal
+        pauses, before = iter(PAUSES_SECONDS), None
+        while True:
+            with self.holding(spending):
+                self._journal.note_spending(spending)
+                others, refusal = self._look(spending)
+            if refusal is None:
+                self._full = None
+                return spending
+            self._journal.withdraw_spending(spending)
+            pause_seconds = next(pauses, None)
+            if others == before or pause_seconds is None:  # the same as before: nobody is about to step back
+                raise refusal
+            before = others
+            time.sleep(pause_seconds * random.uniform(0.5, 1))
+            spending = replace(spending, claim=uuid.uuid4().hex)
+
+    def _look(self, spending: Spending) -> tuple[set[str], SeedreamBudgetError | None]:
+        """What others have noted, and why it leaves no room for this one, if it does.
+
+        :raises SeedreamLedgerError: when the storage does not list what was just noted: it may hide other notes too.
+        """
+        others: set[str] = set()
+        for limit in self._limits:
+            now, names = clock.now_epoch(), set(limit.spent(self._made_by))
+            if spending.name not in names:
+                raise SeedreamLedgerError("The storage does not list what was just written, so what was spent is not known.")
+            others |= names - {spending.name}
+            count = _Count(limit=limit, at_epoch=now, tally=Tally(names - {spending.name}))
+            if refusal := count.refusal(spending):
+                self._full = count
+                return others, refusal
+        return others, None

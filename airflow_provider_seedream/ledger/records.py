@@ -1,0 +1,265 @@
+"""The record of what was paid, as JSON files in the user's own storage: ``_seedream/ledger/<key>.json``.
+
+A record is created exclusively before the POST, so of all racing attempts one pays. A record that cannot be read is an error, never
+"no record". Knows nothing of HTTP; what an outcome permits is a table here, what to do about it is the caller's.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, Self, TypeVar, get_args
+
+import tenacity
+
+from airflow_provider_seedream.exceptions import SeedreamLedgerError
+from airflow_provider_seedream.generations import Generation
+from airflow_provider_seedream.ledger.spending import Spending, run_folder, task_folder
+from airflow_provider_seedream.model import contract
+from airflow_provider_seedream.model.submissions import sha256_json
+from airflow_provider_seedream.storage import Folder
+
+SCHEMA_VERSION = 1
+RECORDS = "_seedream/ledger"
+NAMES = "_seedream/names"
+WRITE_ATTEMPTS = 4  # after a POST the id, or that nothing was bought, is known to one process only: worth some seconds of trying
+
+# outcome      paid for?            the same request submitted again ...
+# intent       unknown              waits until `settles_at`, then it is an unknown outcome
+# unknown      unknown              fails, naming the record; on_unknown_submit="resubmit" opens the next attempt
+# submitted    yes                  attaches to the generation
+# landed       yes                  attaches
+# partial      yes                  attaches
+# failed       refunded if refunded opens the next attempt when refunded, else attaches
+# expired      yes                  attaches
+Outcome = Literal["intent", "unknown", "submitted", "landed", "partial", "failed", "expired"]
+Reuse = Literal["run", "content"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One paid request. Instants are ISO 8601 UTC.
+
+    :param attempt: 1, and one more for each refunded or given-up attempt before it.
+    :param claim: random token of the try that holds the claim.
+    :param settles_at: when a POST in flight must have ended: an intent older than that is an unknown outcome.
+    :param wallet_balance: credits before the POST, or None where the wallet could not be read, or was looked at within a minute.
+    :param made_by: dag_id, run_id, task_id, map_index, try_number of the submitting try.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    key: str
+    attempt: int
+    outcome: Outcome
+    claim: str
+    destination: str
+    name: str | None
+    submission: dict[str, Any]
+    fingerprint: str
+    credits: int
+    made_by: dict[str, Any]
+    intent_at: str
+    settles_at: str
+    wallet_balance: str | None = None
+    seedream_task_id: str | None = None
+    created_at: str | None = None
+    refunded: bool = False
+    detail: str | None = None
+    updated_at: str | None = None
+
+    @property
+    def file(self) -> str:
+        return record_file(self.key, self.attempt)
+
+    @property
+    def spending(self) -> Spending:
+        return Spending(made_by=self.made_by, key=self.key, attempt=self.attempt, credits=self.credits, claim=self.claim)
+
+    @property
+    def is_open_for_next(self) -> bool:
+        """Whether this attempt was refunded, so that the next may pay."""
+        return self.outcome == "failed" and self.refunded
+
+    def to_json(self) -> bytes:
+        return (json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Self:
+        """:raises ValueError: when it is none, or of a newer schema."""
+        fields = json.loads(data)
+        if not isinstance(fields, dict) or fields.get("schema_version") != SCHEMA_VERSION:
+            raise ValueError(f"no record of schema version {SCHEMA_VERSION}")
+        try:
+            record = cls(**fields)
+        except TypeError as error:
+            raise ValueError(str(error)) from None
+        _check(record)
+        return record
+
+
+def record_key(
+    *, dag_id: str, run_id: str, task_id: str, destination: str, name: str | None, fingerprint: str, reuse: Reuse = "run"
+) -> str:
+    """What makes a request the same one: not the try and not the map index, so a retry, a clear or a reordered mapping finds it.
+
+    :param reuse: ``run``: the same within a task of one DAG run; ``content``: the same in this destination, whoever asks.
+    """
+    who = [dag_id, run_id, task_id] if reuse == "run" else ["content"]
+    return sha256_json([*who, destination, name, fingerprint])
+
+
+def record_file(key: str, attempt: int) -> str:
+    return f"{RECORDS}/{key}.json" if attempt == 1 else f"{RECORDS}/{key}.{attempt}.json"
+
+
+class Ledger:
+    """The records of one destination. Every method raises :class:`SeedreamLedgerError` when the storage does not answer clearly."""
+
+    def __init__(self, destination: str) -> None:
+        self.folder = Folder(destination)
+
+    def uri(self, record: Record) -> str:
+        return self.folder.uri(record.file)
+
+    def generation(self, record: Record) -> Generation:
+        """What a record's paid request became, for whoever waits for it or lands it."""
+        task_id = record.seedream_task_id or ""
+        return Generation(
+            seedream_task_id=task_id,
+            kind=record.submission["kind"],
+            created_at=record.created_at,
+            num_images=record.submission["num_images"],
+            image_size=record.submission["image_size"],
+            credits=record.credits,
+            destination=record.destination,
+            name=file_stem(record.name, record.submission["take"]) or task_id,
+            record=self.uri(record),
+        )
+
+    def latest(self, key: str) -> Record | None:
+        """The last attempt at a request, or None when there surely is none."""
+        latest, attempt = None, 1
+        while record := self.read(record_file(key, attempt)):
+            latest, attempt = record, attempt + 1
+        return latest
+
+    def read(self, file: str) -> Record | None:
+        """One record by its file name."""
+        data = self._try(lambda: self.folder.read(file), "read", file)
+        try:
+            return Record.from_json(data) if data is not None else None
+        except ValueError as error:
+            raise SeedreamLedgerError(f"The record {self.folder.uri(file)} cannot be understood ({error}).") from None
+
+    def claim(self, record: Record) -> bool:
+        """Write an intent that nobody else has written. False: somebody has; read it."""
+        return self._try(lambda: self.folder.create(record.file, record.to_json()), "write", record.file)
+
+    def save(self, record: Record, *, attempts: int = WRITE_ATTEMPTS) -> None:
+        """Replace a record that this try holds, or whose generation it has watched to its end."""
+        _retrying(attempts)(self._try, lambda: self.folder.replace(record.file, record.to_json()), "write", record.file)
+
+    def free(self, record: Record, *, attempts: int = WRITE_ATTEMPTS) -> None:
+        """Remove a claim whose POST surely bought nothing, unless a person has removed it and another try holds it now.
+
+        What it holds goes first: whoever waits for the claim reserves it again.
+        """
+        retrying = _retrying(attempts)
+        if retrying(self.read, record.file) != record:
+            retrying(self.withdraw_spending, record.spending)
+            return
+        try:
+            self.release(record, attempts=attempts)
+        finally:
+            retrying(self._delete_claim, record)
+
+    def release(self, record: Record, *, attempts: int = 1) -> None:
+        """Give back what an attempt holds that bought nothing, or whose price came back: its share of the budget, its name."""
+        retrying = _retrying(attempts)
+        try:
+            retrying(self.withdraw_spending, record.spending)
+        finally:
+            retrying(self.release_name, record)
+
+    def _delete_claim(self, record: Record) -> None:
+        """Reads each time: a delete whose answer was lost may have made room for another try's claim."""
+        has_next = self.read(record_file(record.key, record.attempt + 1)) is not None  # a gap would hide the attempts behind it
+        if not has_next and self.read(record.file) == record:
+            self._try(lambda: self.folder.delete(record.file), "delete", record.file)
+
+    def reserve_name(self, stem: str, key: str) -> bool:
+        """Give a chosen name to one request. False: another one has it."""
+        file = f"{NAMES}/{stem}.json"
+        note = json.dumps({"schema_version": SCHEMA_VERSION, "key": key}).encode()
+        return self._try(lambda: self.folder.create(file, note), "write", file)
+
+    def release_name(self, record: Record) -> None:
+        """Give a name back: nothing was landed under it."""
+        stem = file_stem(record.name, record.submission["take"])
+        if stem and self.reserve_name(stem, record.key):
+            self._try(lambda: self.folder.delete(f"{NAMES}/{stem}.json"), "delete", stem)
+
+    def note_spending(self, spending: Spending) -> None:
+        """Before the claim, so that a kill in between counts too much and never too little."""
+        self._try(lambda: self.folder.create(spending.file, spending.to_json()), "write", spending.file)
+
+    def withdraw_spending(self, spending: Spending) -> None:
+        self._try(lambda: self.folder.delete(spending.file), "delete", spending.file)
+
+    def spent_by_task(self, made_by: dict[str, Any]) -> list[str]:
+        """The names of what a task has spent in a DAG run, in this destination."""
+        return self._list(task_folder(made_by))
+
+    def spent_in_run(self, made_by: dict[str, Any]) -> list[str]:
+        """The names of what a DAG run has spent in this destination."""
+        run = run_folder(made_by)
+        return [name for task in self._list(run) for name in self._list(f"{run}/{task}")]
+
+    def _list(self, folder: str) -> list[str]:
+        return self._try(lambda: self.folder.list(folder), "list", folder)
+
+    def _try(self, act: Callable[[], T], verb: str, file: str) -> T:
+        try:
+            return act()
+        except Exception as error:  # whatever a store raises: it is no answer
+            what = f"{type(error).__name__}: {error}"[:300]
+            raise SeedreamLedgerError(f"Cannot {verb} {self.folder.uri(file)} ({what}).") from error
+
+
+def _retrying(attempts: int) -> tenacity.Retrying:
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(SeedreamLedgerError),
+        stop=tenacity.stop_after_attempt(attempts),
+        wait=tenacity.wait_exponential(multiplier=1, max=10),
+        reraise=True,
+    )
+
+
+def _check(record: Record) -> None:
+    """Refuse what would be taken for a paid generation, or for none, by a guess."""
+    objects = isinstance(record.submission, dict) and isinstance(record.made_by, dict)
+    if not objects or record.outcome not in get_args(Outcome):
+        raise ValueError("an outcome, a submission or a made_by that is none")
+    if record.outcome not in ("intent", "unknown") and not contract.is_seedream_task_id(record.seedream_task_id):
+        raise ValueError(f"its outcome is {record.outcome!r}, and it names no task id")
+
+
+def file_stem(name: str | None, take: int) -> str | None:
+    """The stem of the image files: a further take gets names of its own."""
+    return name if name is None or take == 1 else f"{name}_take{take}"
+
+
+def finished(
+    record: Record, generation: Generation, outcome: Outcome, *, at: str, refunded: bool = False, detail: str | None = None
+) -> Record:
+    """A record with its generation's end written in, and the id, should the storage have failed right after the POST."""
+    return replace(
+        record,
+        outcome=outcome,
+        seedream_task_id=generation.seedream_task_id,
+        created_at=generation.created_at,
+        refunded=refunded,
+        detail=detail,
+        updated_at=at,
+    )

@@ -1,0 +1,282 @@
+"""A validated request: what will be sent, what makes it the same request, what it costs.
+
+Everything here is checked before anything is sent; a value that exists is a valid one. Imports no HTTP, storage or Airflow.
+"""
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from airflow_provider_seedream.exceptions import SeedreamInputError
+from airflow_provider_seedream.model import contract
+from airflow_provider_seedream.model.contract import ImageSize, Kind
+from airflow_provider_seedream.model.images import ImageFacts, inspect_image
+
+_TEMPLATE = re.compile(r"\{\{|\{%|\{#")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_NAME = re.compile(r"[^\W_.][\w.\- ]{0,149}")
+_B64_CHUNK = 3 * 256 * 1024  # a multiple of 3, so that the chunks' base64 can be joined
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One input image of an edit.
+
+    :param origin: where it was read from: a URI, a path, or ``data:`` for a data URI.
+    """
+
+    origin: str
+    data: bytes
+    sha256: str
+    media_type: str
+
+    def describe(self) -> dict[str, Any]:
+        """What the ledger and the manifest say of it: never the bytes."""
+        return {
+            "uri": self.origin,
+            "sha256": self.sha256,
+            "size_bytes": len(self.data),
+            "media_type": self.media_type,
+        }
+
+    def data_uri(self) -> Iterator[bytes]:
+        """``data:image/...;base64,...`` in pieces, so that no second copy of the whole is held."""
+        yield f"data:{self.media_type};base64,".encode()
+        for start in range(0, len(self.data), _B64_CHUNK):
+            yield base64.b64encode(memoryview(self.data)[start : start + _B64_CHUNK])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """One paid request. Build it with :func:`build_submission`, which validates.
+
+    :param take: 1 for the first set of images; raising it makes it another request on purpose.
+    """
+
+    kind: Kind
+    prompt: str
+    image_size: ImageSize
+    num_images: int
+    seed: int | None
+    enable_safety_checker: bool
+    sources: tuple[Source, ...]
+    take: int
+
+    @property
+    def credits(self) -> int:
+        """10 credits per image [doc]."""
+        return self.num_images * contract.CREDITS_PER_IMAGE
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over everything that makes it the same request: parameters, source bytes and ``take``."""
+        facts = {**self.parameters(), "kind": self.kind, "model": contract.MODEL, "take": self.take}
+        facts["sources"] = [source.sha256 for source in self.sources]
+        return sha256_json(facts)
+
+    def parameters(self) -> dict[str, Any]:
+        """The API's fields except the image bytes."""
+        fields: dict[str, Any] = {
+            "prompt": self.prompt,
+            "image_size": self.image_size,
+            "num_images": self.num_images,
+            "enable_safety_checker": self.enable_safety_checker,
+        }
+        return fields if self.seed is None else {**fields, "seed": self.seed}
+
+    def describe(self) -> dict[str, Any]:
+        """The request as the ledger and the manifest keep it."""
+        return {
+            **self.parameters(),
+            "seed": self.seed,
+            "kind": self.kind,
+            "take": self.take,
+            "sources": [source.describe() for source in self.sources],
+        }
+
+    def body(self) -> Iterator[bytes]:
+        """The JSON body in pieces. ASCII only, so that lengths are the same in characters and bytes."""
+        head = json.dumps(self.parameters())
+        if not self.sources:
+            yield head.encode()
+            return
+        yield head[:-1].encode() + b', "image_urls": ['
+        for number, source in enumerate(self.sources):
+            yield b', "' if number else b'"'
+            yield from source.data_uri()
+            yield b'"'
+        yield b"]}"
+
+
+def sha256_json(value: Any) -> str:
+    """sha256 of a value's canonical JSON."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def is_template(value: Any) -> bool:
+    """Whether Jinja would still change this value: it cannot be judged yet."""
+    return isinstance(value, str) and _TEMPLATE.search(value) is not None
+
+
+def is_static(value: Any) -> bool:
+    """Whether a value is final when the DAG is parsed: plain data without templates, nothing that resolves later."""
+    if isinstance(value, dict | list | tuple):
+        return all(is_static(item) for item in (value.values() if isinstance(value, dict) else value))
+    return value is None or (isinstance(value, str | int | float) and not is_template(value))
+
+
+def build_submission(
+    *,
+    kind: Kind,
+    prompt: Any,
+    image_size: Any,
+    num_images: Any,
+    seed: Any,
+    enable_safety_checker: Any,
+    take: Any,
+    sources: tuple[Source, ...] = (),
+) -> Submission:
+    """A :class:`Submission` from what a user wrote.
+
+    :raises SeedreamInputError: naming the field and its rule.
+    """
+    if kind == "edit":
+        check_source_count(sources)
+    return Submission(
+        kind=kind,
+        prompt=check_prompt(prompt),
+        image_size=check_image_size(image_size),
+        num_images=check_num_images(num_images),
+        seed=check_seed(seed),
+        enable_safety_checker=check_safety(enable_safety_checker),
+        sources=sources,
+        take=check_take(take),
+    )
+
+
+def submission_of(asked: Any, sources: tuple[Source, ...]) -> Submission:
+    """The :class:`Submission` of whatever has its fields as attributes: an operator, or a row of a table.
+
+    :raises SeedreamInputError: naming the field and its rule.
+    """
+    return build_submission(
+        kind=asked.kind,
+        prompt=asked.prompt,
+        image_size=asked.image_size,
+        num_images=asked.num_images,
+        seed=asked.seed,
+        enable_safety_checker=asked.enable_safety_checker,
+        take=asked.take,
+        sources=sources,
+    )
+
+
+def check_prompt(value: Any) -> str:
+    if not isinstance(value, str):
+        raise SeedreamInputError(f"prompt must be a string, not {type(value).__name__}.")
+    if not value.strip():
+        raise SeedreamInputError("prompt must not be blank.")
+    if _SURROGATE.search(value):  # neither the ledger's UTF-8 nor the API can hold it
+        raise SeedreamInputError("prompt must be text; it holds half of a surrogate pair, which is no character.")
+    return value
+
+
+def check_image_size(value: Any) -> ImageSize:
+    if value not in get_args(ImageSize):
+        raise SeedreamInputError(f"image_size must be one of {', '.join(get_args(ImageSize))}; got {_short(value)}.")
+    return value  # type: ignore[no-any-return]  # narrowed by the membership test
+
+
+def check_num_images(value: Any) -> int:
+    return _integer("num_images", value, contract.MIN_IMAGES, contract.MAX_IMAGES)
+
+
+def check_seed(value: Any) -> int | None:
+    return None if value is None or value in ("", "None") else _integer("seed", value, 0, None)
+
+
+def check_take(value: Any) -> int:
+    return _integer("take", value, 1, None)
+
+
+def check_safety(value: Any) -> bool:
+    as_text = str(value).strip().lower()  # a template renders to text
+    if isinstance(value, bool | str) and as_text in ("true", "false"):
+        return as_text == "true"
+    raise SeedreamInputError(f"enable_safety_checker must be true or false; got {_short(value)}.")
+
+
+def check_name(value: Any) -> str | None:
+    """A bare file stem, or None for the default (the seedream task id)."""
+    if value is None:
+        return None
+    if not isinstance(value, str) or _NAME.fullmatch(value) is None or value != value.strip() or len(value.encode()) > 150:
+        raise SeedreamInputError(
+            "name must be a bare file name of 1 to 150 bytes: letters, digits, '-', '_', '.' or spaces, "
+            f"beginning with a letter or digit; got {_short(value)}."
+        )
+    return value
+
+
+def check_source_count(sources: Any) -> None:
+    if isinstance(sources, str | bytes) or not isinstance(sources, Sequence):  # what a mapped task returned is no list
+        raise SeedreamInputError(f"images must be a list of images, not {type(sources).__name__}.")
+    if not contract.MIN_SOURCES <= len(sources) <= contract.MAX_SOURCES:
+        raise SeedreamInputError(f"images must hold {contract.MIN_SOURCES} to {contract.MAX_SOURCES} images; got {len(sources)}.")
+
+
+def source_list(images: Any) -> list[str]:
+    """The images as strings. Takes a list of URIs, paths, data URIs or landed images, or a whole LandedGeneration.
+
+    :raises SeedreamInputError: for anything else, a bare string above all.
+    """
+    if isinstance(images, dict) and "images" in images:
+        images = images["images"]
+    check_source_count(images)
+    found: list[Any] = [image.get("uri") if isinstance(image, dict) else image for image in images]
+    if wrong := [image for image in found if not isinstance(image, str) or not image.strip()]:
+        raise SeedreamInputError(f"images must hold storage URIs, paths or data URIs; got {str(wrong[0])[:80]!r}.")
+    return found
+
+
+def check_no_link(image: str) -> str:
+    if image.lower().startswith(("http://", "https://")):
+        raise SeedreamInputError("images: http(s) links are not read; put the image into storage and name it there.")
+    return image
+
+
+def check_source(origin: str, data: bytes) -> Source:
+    """A :class:`Source` from bytes: type by magic bytes, size and aspect ratio as the API takes them.
+
+    :raises SeedreamInputError: naming the source and the rule.
+    """
+    if len(data) > contract.MAX_SOURCE_BYTES:
+        raise SeedreamInputError(f"images: {origin} has {len(data)} bytes; at most {contract.MAX_SOURCE_BYTES} are taken.")
+    facts = inspect_image(data)
+    if facts is None:
+        raise SeedreamInputError(f"images: {origin} is not a JPEG, PNG, WEBP, BMP, TIFF or GIF image.")
+    _check_ratio(origin, facts)
+    return Source(origin=origin, data=data, sha256=hashlib.sha256(data).hexdigest(), media_type=facts.media_type)
+
+
+def _check_ratio(origin: str, facts: ImageFacts) -> None:
+    ratio = max(facts.width, facts.height) / min(facts.width, facts.height)
+    if ratio > contract.MAX_SOURCE_RATIO:
+        raise SeedreamInputError(f"images: {origin} is {facts.width}x{facts.height}; aspect must be 1:3 to 3:1.")
+
+
+def _integer(field: str, value: Any, low: int, high: int | None) -> int:
+    rule = f"an integer from {low} to {high}" if high is not None else f"an integer of at least {low}"
+    number = int(value) if isinstance(value, str) and re.fullmatch(r"\s*\d{1,18}\s*", value) else value
+    if isinstance(number, bool) or not isinstance(number, int) or number < low or (high is not None and number > high):
+        raise SeedreamInputError(f"{field} must be {rule}; got {_short(value)}.")
+    return number
+
+
+def _short(value: Any) -> str:
+    return repr(value)[:80]

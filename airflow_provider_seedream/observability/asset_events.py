@@ -1,0 +1,68 @@
+"""Asset events: what a landing task tells the DAGs that are scheduled on its outlets. Sent by Airflow when the task succeeds.
+
+An ``Asset`` gets a summary of the manifest, an ``AssetAlias`` one event for each landed image. Nothing here fails a task, as its
+images lie there already.
+"""
+
+import logging
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import Asset, AssetAlias, Context
+
+from airflow_provider_seedream.observability.asset_uris import asset_uri
+
+if TYPE_CHECKING:
+    from airflow_provider_seedream.generations import LandedGeneration, LandedImage
+    from airflow_provider_seedream.manifest import Manifest
+
+_log = logging.getLogger(__name__)
+
+
+def announce(context: Context, outlets: Iterable[Any], result: "LandedGeneration", manifest: "Manifest") -> None:
+    """Put what was landed into the events of these outlets."""
+    for outlet in outlets:
+        if isinstance(outlet, AssetAlias):
+            for image in result.images:
+                _add_image(context["outlet_events"][outlet], image, result)
+        elif isinstance(outlet, Asset):
+            context["outlet_events"][outlet].extra.update(_summary(result, manifest))
+
+
+def announce_table(context: Context, outlets: Iterable[Any], summary: dict[str, Any]) -> None:
+    """Put what became of a batch into the events of these outlets: one for its table, as it may hold thousands of images."""
+    extra = {field: summary[field] for field in ("results", "rows", "count", "credits", "images")}
+    for outlet in outlets:
+        if isinstance(outlet, AssetAlias):
+            _add(context["outlet_events"][outlet], summary["results"], extra)
+        elif isinstance(outlet, Asset):
+            context["outlet_events"][outlet].extra.update(extra)
+
+
+def _summary(result: "LandedGeneration", manifest: "Manifest") -> dict[str, Any]:
+    return {
+        "seedream_task_id": result.seedream_task_id,
+        "manifest": result.manifest,
+        "kind": manifest.kind,
+        "credits": result.credits,
+        "images_landed": len(result.images),
+        "images_requested": manifest.images_requested,
+    }
+
+
+def _add_image(events: Any, image: "LandedImage", result: "LandedGeneration") -> None:
+    extra = {
+        "sha256": image.sha256,
+        "size_bytes": image.size_bytes,
+        "media_type": image.media_type,
+        "seedream_task_id": result.seedream_task_id,
+        "manifest": result.manifest,
+    }
+    _add(events, image.uri, extra)
+
+
+def _add(events: Any, uri: str, extra: dict[str, Any]) -> None:
+    try:
+        events.add(Asset(uri=asset_uri(uri)), extra=extra)
+    except ValueError as error:  # e.g. longer than the 1,500 characters an asset may have
+        _log.warning("No asset event for %s: %s", uri, error)

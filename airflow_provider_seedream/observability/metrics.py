@@ -1,0 +1,124 @@
+"""What is counted and traced, through Airflow's own Stats and OpenTelemetry, where the deployment has switched them on.
+
+Names and numbers only, never a prompt, a link or a key. Nothing here can fail a task: a metric that cannot be sent is lost.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final, Literal
+
+from airflow_provider_seedream.model import clock
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One metric. Its name gets Airflow's prefix, ``airflow`` by default.
+
+    :param kind: a ``counter`` only grows; a ``timer`` takes durations.
+    """
+
+    name: str
+    kind: Literal["counter", "timer"]
+    counts: str
+
+
+METRICS: Final = (
+    Metric(name="seedream.submissions", kind="counter", counts="requests that the API accepted"),
+    Metric(name="seedream.credits_spent", kind="counter", counts="their price in credits"),
+    Metric(name="seedream.credits_refunded", kind="counter", counts="credits of generations that failed and were refunded"),
+    Metric(name="seedream.unknown_outcomes", kind="counter", counts="requests that may have been accepted, whose answer got lost"),
+    Metric(name="seedream.credits_at_risk", kind="counter", counts="their price in credits"),
+    Metric(name="seedream.generations.landed", kind="counter", counts="generations whose images were all landed"),
+    Metric(name="seedream.generations.partial", kind="counter", counts="generations that were landed with fewer images than asked"),
+    Metric(name="seedream.generations.failed", kind="counter", counts="generations that failed at the API"),
+    Metric(name="seedream.generations.expired", kind="counter", counts="generations that were not landed within their 24 h"),
+    Metric(name="seedream.waiting", kind="timer", counts="from the submission until the landing begins"),
+    Metric(name="seedream.landing", kind="timer", counts="downloading, verifying and storing one generation"),
+    Metric(name="seedream.polls", kind="counter", counts="status calls, of workers and triggerers"),
+    Metric(name="seedream.rate_limited", kind="counter", counts="answers 429 to any call"),
+)
+SPANS: Final = {
+    "seedream.submit": "one POST to the API",
+    "seedream.land": "one landing: status call, downloads, uploads, manifest",
+}
+
+
+def submitted(credits_spent: int, by: Mapping[str, Any]) -> None:
+    """:param by: who acts: dag_id and task_id of it become tags."""
+    _count("seedream.submissions", 1, by)
+    _count("seedream.credits_spent", credits_spent, by)
+
+
+def lost_sight(credits_at_risk: int, by: Mapping[str, Any]) -> None:
+    """The outcome of a POST is unknown."""
+    _count("seedream.unknown_outcomes", 1, by)
+    _count("seedream.credits_at_risk", credits_at_risk, by)
+
+
+def ended(outcome: str, *, credits_refunded: int, by: Mapping[str, Any]) -> None:
+    """:param outcome: ``landed``, ``partial``, ``failed`` or ``expired``."""
+    _count(f"seedream.generations.{outcome}", 1, by)
+    _count("seedream.credits_refunded", credits_refunded, by)
+
+
+def polled() -> None:
+    _count("seedream.polls", 1, {})
+
+
+def answered(status_code: int) -> None:
+    """An answer of the API outside 2xx."""
+    if status_code == 429:
+        _count("seedream.rate_limited", 1, {})
+
+
+@contextmanager
+def landing(seedream_task_id: str, *, created_at: str | None, by: Mapping[str, Any]) -> Iterator[None]:
+    """Around one landing that downloads something."""
+    began, created = clock.now_epoch(), clock.to_epoch(created_at)
+    if created is not None:
+        _time("seedream.waiting", began - created, by)
+    with span("seedream.land", seedream_task_id=seedream_task_id):
+        yield
+    _time("seedream.landing", clock.now_epoch() - began, by)
+
+
+@contextmanager
+def span(name: str, **attributes: str | int) -> Iterator[None]:
+    """A child of the task's own span, where Airflow traces tasks; an error is told by its class alone."""
+    from opentelemetry import trace
+
+    named = {f"seedream.{key.removeprefix('seedream_')}": value for key, value in attributes.items()}
+    tracer = trace.get_tracer("airflow_provider_seedream")
+    with tracer.start_as_current_span(name, attributes=named, record_exception=False, set_status_on_exception=False) as current:
+        try:
+            yield
+        except BaseException as error:
+            current.set_status(trace.Status(trace.StatusCode.ERROR, type(error).__name__))
+            raise
+
+
+def _count(name: str, by: int, who: Mapping[str, Any]) -> None:
+    if by > 0:
+        _send(lambda stats: stats.incr(name, by, tags=_tags(who)))
+
+
+def _time(name: str, seconds: float, who: Mapping[str, Any]) -> None:
+    _send(lambda stats: stats.timing(name, timedelta(seconds=max(0.0, seconds)), tags=_tags(who)))
+
+
+def _send(send: Callable[[Any], Any]) -> None:
+    try:
+        from airflow.providers.common.compat.sdk import Stats
+
+        send(Stats)
+    except Exception:  # whatever a metrics backend raises
+        _log.debug("A metric could not be sent.", exc_info=True)
+
+
+def _tags(who: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(who[name]) for name in ("dag_id", "task_id") if who.get(name)}

@@ -1,0 +1,78 @@
+"""The same for OpenLineage: datasets with their sizes, and a run facet that says which generation it was and what it cost.
+
+Imported by OpenLineage's own extractor alone, so its classes are there.
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from airflow.providers.common.compat.openlineage.facet import (
+    Dataset,
+    OutputDataset,
+    OutputStatisticsOutputDatasetFacet,
+    RunFacet,
+)
+from airflow.providers.openlineage.extractors import OperatorLineage
+from attrs import define
+
+from airflow_provider_seedream.observability.asset_uris import asset_uri
+from airflow_provider_seedream.observability.lineage import nameable, source_uris
+
+if TYPE_CHECKING:
+    from airflow_provider_seedream.generations import LandedGeneration, LandedImage
+    from airflow_provider_seedream.manifest import Manifest
+
+
+@define
+class SeedreamRunFacet(RunFacet):
+    """A landed generation. The prompt is in the manifest, which is the user's own file."""
+
+    seedreamTaskId: str  # noqa: N815 - OpenLineage spells facets this way
+    model: str
+    kind: str | None
+    credits: int | None
+    imagesRequested: int | None  # noqa: N815
+    imagesLanded: int  # noqa: N815
+    manifest: str
+
+
+def lineage_of_files(reads: Iterable[str], writes: Iterable[str] = ()) -> "OperatorLineage[Any, Any]":
+    """What an edit read that has not landed yet, or the tables of a batch."""
+    return OperatorLineage(inputs=_datasets(reads), outputs=_datasets(writes))
+
+
+def lineage_of_landing(result: "LandedGeneration", manifest: "Manifest") -> "OperatorLineage[Any, Any]":
+    """What was made of what."""
+    facet = SeedreamRunFacet(
+        seedreamTaskId=result.seedream_task_id,
+        model=manifest.model,
+        kind=manifest.kind,
+        credits=result.credits,
+        imagesRequested=manifest.images_requested,
+        imagesLanded=len(result.images),
+        manifest=asset_uri(result.manifest),
+    )
+    return OperatorLineage(
+        inputs=_datasets(source_uris(manifest)),
+        outputs=[*map(_image, result.images), *_datasets([result.manifest])],
+        run_facets={"seedream": facet},
+    )
+
+
+def _image(image: "LandedImage") -> OutputDataset:
+    namespace, name = _name(image.uri)
+    size = OutputStatisticsOutputDatasetFacet(size=image.size_bytes, fileCount=1)
+    return OutputDataset(namespace=namespace, name=name, outputFacets={"outputStatistics": size})
+
+
+def _datasets(uris: Iterable[str]) -> list[Dataset]:
+    return [Dataset(namespace=namespace, name=name) for namespace, name in map(_name, nameable(uris))]
+
+
+def _name(uri: str) -> tuple[str, str]:
+    """As OpenLineage names files: ``file`` and a path, or a bucket and a key."""
+    parts = urlsplit(asset_uri(uri))
+    if parts.scheme == "file":
+        return "file", parts.path
+    return f"{parts.scheme}://{parts.netloc}", parts.path.lstrip("/")

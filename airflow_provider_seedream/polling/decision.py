@@ -1,0 +1,227 @@
+"""What one look at a generation means: wait, done, failed, late or lost; and when the next one is due.
+
+The only place where that is decided, for every kind of wait. Pure: the clock, the jitter and what this process has seen of other
+jobs are arguments, what must be remembered between looks is a value. Never imports an HTTP library or Airflow.
+
+Whoever waits asks ``seconds_before_first_look`` (a trigger ``first_poll_seconds``), and after each look ``decide`` and ``learn``.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from airflow_provider_seedream.generations import GenerationStatus
+from airflow_provider_seedream.model import contract
+from airflow_provider_seedream.model.contract import Kind
+from airflow_provider_seedream.polling.schedule import SETTLING, Job, Seen
+
+Outcome = Literal["wait", "done", "failed", "unsettled", "late", "lost", "missing", "refused"]
+Trouble = Literal["transient", "throttled", "refused", "missing"]
+
+MIN_WORTH_WAITING_SECONDS = 1.0
+MIN_FIRST_POLL_SECONDS = 5.0  # Airflow fails tasks whose trigger fires too soon (apache/airflow#66374)
+JITTER = 0.2  # an interval varies by this share, so that waiting tasks do not poll in step,
+MAX_JITTER_SECONDS = 2.0  # where it is ours to choose by no more than this
+STEADY_INTERVAL_SECONDS = 10.0  # for a job of unknown age
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedLook:
+    """A status call without an answer. ``retry_after_seconds`` counts from the answer."""
+
+    trouble: Trouble
+    detail: str
+    retry_after_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What was asked for and how long may be waited, all in seconds.
+
+    :param poke_interval_seconds: between looks; None: when they pay, by what is known of such jobs.
+    :param num_images: images asked for; None when unknown (a bare id).
+    :param image_size: of the submission, as its kind; they tell how long such a job takes. None when unknown.
+    :param created_epoch: when the job was submitted; None when unknown.
+    :param settling_seconds: how long links may follow FINISHED; 120 s [seen].
+    :param outage_seconds: how long the API may stay unreachable in one piece.
+    """
+
+    deadline_epoch: float
+    poke_interval_seconds: float | None
+    num_images: int | None
+    image_size: str | None = None
+    kind: Kind | None = None
+    created_epoch: float | None = None
+    settling_seconds: float = contract.SETTLING_SECONDS
+    outage_seconds: float = 1800.0
+
+    @property
+    def job(self) -> Job:
+        return Job(image_size=self.image_size, num_images=self.num_images, kind=self.kind)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """What is remembered from look to look."""
+
+    finished_epoch: float | None = None
+    outage_epoch: float | None = None  # without a status since
+    silent_epoch: float | None = None  # without any sign of life since: a 429 is one
+    unknown_statuses: frozenset[str] = frozenset()
+    not_ready_epoch: float | None = None  # the last look that found it so; only what is learned depends on it
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is under way that a new process would have to know."""
+        return replace(self, not_ready_epoch=None) == Watch()
+
+    def instants(self) -> dict[str, float | None]:
+        """What began before a deferral. A trigger may be restarted with it much later, so its outage budget is its own."""
+        return {"finished_epoch": self.finished_epoch, "outage_epoch": self.outage_epoch}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What to do now. ``detail`` is for people; ``note`` is worth one log line.
+
+    :param asked_seconds: for ``wait``: what the API's Retry-After asks for, or 0.
+    :param refunded: for ``failed``: whether the API refunds it. FAILED is [doc]; FINISHED with a reason is not known to be.
+    """
+
+    outcome: Outcome
+    wait_seconds: float = 0.0
+    asked_seconds: float = 0.0
+    detail: str = ""
+    note: str | None = None
+    refunded: bool = False
+
+
+NOTHING_SEEN = Seen()  # a constant: nothing is ever noted in it
+
+
+def seconds_before_first_look(rules: Rules, *, now_epoch: float, seen: Seen = NOTHING_SEEN) -> float:
+    """Seconds until the job can be ready; 0 where that is unknown, or a fixed interval was asked for."""
+    if rules.poke_interval_seconds is not None or rules.created_epoch is None:
+        return 0.0
+    ready_epoch = min(rules.created_epoch, now_epoch) + seen.plan(rules.job).first_seconds
+    seconds = min(ready_epoch, rules.deadline_epoch) - now_epoch
+    return seconds if seconds > MIN_WORTH_WAITING_SECONDS else 0.0
+
+
+def first_poll_seconds(rules: Rules, *, now_epoch: float, seen: Seen = NOTHING_SEEN) -> float:
+    """Seconds until a trigger's first look: when the job can be ready, never below 5 s unless the user polls faster."""
+    interval = rules.poke_interval_seconds
+    if interval is None:
+        return max(MIN_FIRST_POLL_SECONDS, seconds_before_first_look(rules, now_epoch=now_epoch, seen=seen))
+    if interval < MIN_FIRST_POLL_SECONDS:
+        return interval
+    age = now_epoch - (rules.created_epoch or now_epoch)
+    return max(MIN_FIRST_POLL_SECONDS, (rules.num_images or 1) * contract.SECONDS_PER_IMAGE - age)
+
+
+def learn(verdict: Verdict, watch: Watch, rules: Rules, *, now_epoch: float, seen: Seen) -> None:
+    """Note in ``seen`` how long a job took that this look found done. Does nothing for any other verdict."""
+    if verdict.outcome != "done" or verdict.detail:
+        return
+    for job, since in ((rules.job, rules.created_epoch), (SETTLING, watch.finished_epoch)):
+        if since is not None:
+            after = (watch.not_ready_epoch or since) - since
+            seen.note(job, after_seconds=after, by_seconds=now_epoch - since)
+
+
+def decide(
+    look: GenerationStatus | FailedLook, watch: Watch, rules: Rules, *, now_epoch: float, jitter: float, seen: Seen = NOTHING_SEEN
+) -> tuple[Verdict, Watch]:
+    """The verdict on one look, and what to remember.
+
+    :param jitter: a random number in [0, 1). :param seen: what this process has seen of other jobs.
+    """
+    moment = _Moment(rules, now_epoch, jitter, seen)
+    if isinstance(look, FailedLook):
+        return _after_failed_look(look, watch, moment)
+    watch, note = _outage_over(watch, now_epoch)
+    verdict, watch = _after_status(look, watch, moment)
+    if verdict.outcome == "wait":
+        watch = replace(watch, not_ready_epoch=now_epoch)
+    return replace(verdict, note=note or verdict.note), watch
+
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """Under which rules and when a look is judged."""
+
+    rules: Rules
+    now_epoch: float
+    jitter: float
+    seen: Seen
+
+    def wait(self, watch: Watch, *, at_least: float = 0.0, at_most: float = float("inf")) -> Verdict:
+        left = self.rules.deadline_epoch - self.now_epoch
+        if left <= 0:
+            return Verdict(outcome="late", detail="Not ready in time.")
+        seconds = min(max(self._interval(watch), at_least), at_most, left)
+        return Verdict(outcome="wait", wait_seconds=seconds, asked_seconds=min(at_least, left))
+
+    def _interval(self, watch: Watch) -> float:
+        fixed = self.rules.poke_interval_seconds
+        if fixed is not None:
+            return fixed * (1 + JITTER * (self.jitter - 0.5))
+        seconds = self._chosen(watch)
+        return seconds + min(JITTER * seconds, MAX_JITTER_SECONDS) * (self.jitter - 0.5)
+
+    def _chosen(self, watch: Watch) -> float:
+        if watch.finished_epoch is not None:
+            return self.seen.plan(SETTLING).interval(self.now_epoch - watch.finished_epoch)
+        if self.rules.created_epoch is None:
+            return STEADY_INTERVAL_SECONDS
+        return self.seen.plan(self.rules.job).interval(self.now_epoch - self.rules.created_epoch)
+
+
+def _after_failed_look(look: FailedLook, watch: Watch, moment: _Moment) -> tuple[Verdict, Watch]:
+    now_epoch, asked = moment.now_epoch, look.retry_after_seconds or 0.0
+    if look.trouble == "refused" or look.trouble == "missing":
+        return Verdict(outcome=look.trouble, detail=look.detail), watch
+    if look.trouble == "throttled":  # the API is there: a 429 on a status call never fails a task
+        return moment.wait(watch, at_least=asked), replace(watch, silent_epoch=None)
+    note = None if watch.outage_epoch else f"The API cannot be asked ({look.detail}); waiting for it."
+    since = watch.silent_epoch or now_epoch
+    watch = replace(watch, outage_epoch=watch.outage_epoch or now_epoch, silent_epoch=since)
+    if now_epoch - since >= moment.rules.outage_seconds:
+        detail = f"The API could not be asked for {now_epoch - since:.0f} s, last: {look.detail}."
+        return Verdict(outcome="lost", detail=detail), watch
+    return replace(moment.wait(watch, at_least=asked), note=note), watch
+
+
+def _outage_over(watch: Watch, now_epoch: float) -> tuple[Watch, str | None]:
+    if watch.outage_epoch is None:
+        return watch, None
+    note = f"The API answers again after {now_epoch - watch.outage_epoch:.0f} s."
+    return replace(watch, outage_epoch=None, silent_epoch=None), note
+
+
+def _after_status(look: GenerationStatus, watch: Watch, moment: _Moment) -> tuple[Verdict, Watch]:
+    if look.status == "FAILED":
+        detail = look.failure_reason or "no reason given"
+        return Verdict(outcome="failed", detail=detail, refunded=True), watch
+    if look.status == "FINISHED":
+        return _after_finished(look, watch, moment)
+    note = None
+    if look.status not in ("PENDING", "IN_PROGRESS", *watch.unknown_statuses):
+        note = f"Unknown status {look.status[:40]!r}: still waiting."
+        watch = replace(watch, unknown_statuses=watch.unknown_statuses | {look.status})
+    return replace(moment.wait(watch), note=note), watch
+
+
+def _after_finished(look: GenerationStatus, watch: Watch, moment: _Moment) -> tuple[Verdict, Watch]:
+    ready, now_epoch, rules = look.images_ready, moment.now_epoch, moment.rules
+    if look.failure_reason and ready == 0:
+        return Verdict(outcome="failed", detail=look.failure_reason), watch
+    if ready == len(look.results) and ready >= (rules.num_images or 1):
+        return Verdict(outcome="done"), watch
+    since = watch.finished_epoch or now_epoch
+    watch = replace(watch, finished_epoch=since)
+    if now_epoch - since < rules.settling_seconds:
+        return moment.wait(watch, at_most=since + rules.settling_seconds - now_epoch), watch
+    if ready:
+        return Verdict(outcome="done", detail=f"{ready} images settled"), watch
+    detail = f"FINISHED for {now_epoch - since:.0f} s without a link to any image."
+    return Verdict(outcome="unsettled", detail=detail), watch

@@ -1,0 +1,164 @@
+"""How long generations take, as far as this process has seen, and when looking at one pays. Pure.
+
+A ``Seen`` is a few numbers per sort of job, kept in memory alone: never written anywhere, and harmless when lost. Never imports
+Airflow, and never reads a clock.
+"""
+
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
+
+from airflow_provider_seedream.model import contract
+from airflow_provider_seedream.model.contract import Kind
+
+CALL_SECONDS = 1.0  # a call costs as much as noticing an image so much later
+MIN_INTERVAL_SECONDS = 1.0
+MAX_INTERVAL_SECONDS = 60.0
+PRIOR_WEIGHT = 1.0  # what the documentation says counts as much as one job that was seen,
+REMEMBERED = 0.96  # and a job counts that share of the next one: about the last 25 matter
+DOUBT = 0.05  # this share of a job is taken to have been ready at any moment at which it can have been
+MAX_JOBS = 64
+
+_EDGES = (0.0, *(1.04**step for step in range(210)))  # seconds; the last is about an hour
+_WIDTHS = [end - start for start, end in pairwise(_EDGES)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What jobs that take equally long have in common; None for what is unknown.
+
+    :param is_settling: it is FINISHED, and its links are what is waited for.
+    """
+
+    image_size: str | None = None
+    num_images: int | None = None
+    kind: Kind | None = None
+    is_settling: bool = False
+
+    @property
+    def usual_seconds(self) -> tuple[float, float]:
+        """The shortest and the longest usual time, as documented or reported."""
+        if self.is_settling:
+            return 1.0, contract.USUAL_SETTLING_SECONDS
+        images, slowness = self.num_images or 1, 1.5 if self.image_size == "auto_3K" else 1.0
+        longest = images * contract.SLOW_SECONDS_PER_IMAGE * slowness + contract.USUAL_SETTLING_SECONDS
+        return images * contract.SECONDS_PER_IMAGE, longest
+
+
+SETTLING = Job(is_settling=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """From each edge at which a job was not ready, the edge to look at next: the plan of the least cost.
+
+    A look costs ``call_seconds``, and an image that lies ready costs its delay. For a dense plan the least cost is an interval of
+    sqrt(2 * call_seconds / hazard); a plan of two or three looks is far from dense, so it is found by dynamic programming over the
+    edges, backwards. The next look never moves back when the last one moves on (Monge), which bounds the search.
+    """
+
+    following: tuple[int, ...]
+
+    @property
+    def first_seconds(self) -> float:
+        return _EDGES[self.following[0]]
+
+    def interval(self, age_seconds: float) -> float:
+        """Seconds to the next look at a job of this age that is not ready."""
+        if age_seconds < self.first_seconds - MIN_INTERVAL_SECONDS:
+            return self.first_seconds - max(0.0, age_seconds)
+        at = bisect_right(_EDGES, age_seconds * 1.02) - 1
+        seconds = _EDGES[self.following[at]] - age_seconds if age_seconds < _EDGES[-1] else MAX_INTERVAL_SECONDS
+        return min(max(seconds, MIN_INTERVAL_SECONDS), MAX_INTERVAL_SECONDS)
+
+
+class Seen:
+    """What has been seen of how long jobs take. Of more than ``MAX_JOBS`` sorts the oldest is forgotten."""
+
+    def __init__(self, call_seconds: float = CALL_SECONDS) -> None:
+        self._call_seconds = call_seconds
+        self._jobs: dict[Job, _Durations] = {}
+
+    def plan(self, job: Job) -> Plan:
+        durations = self._of(job)
+        if durations.plan is None:
+            durations.plan = best_plan(durations.weights(), self._call_seconds)
+        return durations.plan
+
+    def note(self, job: Job, *, after_seconds: float, by_seconds: float) -> None:
+        """A job was ready at some age in between: at the first the last look found it not ready, at the second it was."""
+        if by_seconds > max(0.0, after_seconds):
+            self._of(job).add(after_seconds, by_seconds)
+
+    def forget(self) -> None:
+        """Nothing was seen: for tests that share a process."""
+        self._jobs.clear()
+
+    def _of(self, job: Job) -> "_Durations":
+        if job not in self._jobs:
+            while len(self._jobs) >= MAX_JOBS:
+                del self._jobs[next(iter(self._jobs))]
+            self._jobs[job] = _Durations(prior=prior(job))
+        return self._jobs[job]
+
+
+SEEN = Seen()  # this process's own
+
+
+@dataclass(slots=True)
+class _Durations:
+    """How much weight the durations between each two edges have."""
+
+    prior: list[float]
+    seen: list[float] = field(default_factory=lambda: [0.0] * (len(_EDGES) - 1))
+    plan: Plan | None = None
+
+    def weights(self) -> list[float]:
+        return [PRIOR_WEIGHT * prior + seen for prior, seen in zip(self.prior, self.seen, strict=True)]
+
+    def add(self, after: float, by: float) -> None:
+        """One job more, spread over where it can have been ready: as the others are, and a little of it evenly.
+
+        Without the latter a job found ready at its first look would teach nothing, and jobs that became faster stay unnoticed.
+        """
+        spans = [_common(*bin_, after, by) for bin_ in pairwise(_EDGES)]
+        shares = [weight * span / width for weight, span, width in zip(self.weights(), spans, _WIDTHS, strict=True)]
+        known, possible = sum(shares), sum(spans)
+        if not possible:
+            return
+        news = [(1 - DOUBT) * share / known + DOUBT * span / possible for share, span in zip(shares, spans, strict=True)]
+        self.seen = [REMEMBERED * seen + new for seen, new in zip(self.seen, news, strict=True)]
+        self.plan = None
+
+
+def prior(job: Job) -> list[float]:
+    """The usual time, all of it equally likely, rarely less, and now and then far more."""
+    low, high = job.usual_seconds
+    tail = high / 2
+
+    def share(age: float) -> float:
+        usual = min(max(age - low, 0.0) / (high - low), 1.0)
+        late = 1 - (tail / age) ** 1.5 if age > tail else 0.0
+        return 0.01 * min(age / low, 1.0) + 0.84 * usual + 0.15 * late
+
+    return [share(end) - share(start) for start, end in pairwise(_EDGES)]
+
+
+def best_plan(weights: list[float], call_seconds: float) -> Plan:
+    """The plan of the least cost for durations of these weights.
+
+    As the delay and the age at which a job is noticed differ by its duration alone, the age stands for it.
+    """
+    upto = [0.0, *accumulate(weights)]
+    last = len(_EDGES) - 1
+    costs, following = [0.0] * (last + 1), [last] * (last + 1)
+    for at in range(last - 1, -1, -1):
+        choices = [(_EDGES[then] * (upto[then] - upto[at]) + costs[then], then) for then in range(at + 1, following[at + 1] + 1)]
+        least, following[at] = min(choices)
+        costs[at] = least + call_seconds * (upto[last] - upto[at])
+    return Plan(tuple(following))
+
+
+def _common(start: float, end: float, after: float, by: float) -> float:
+    """How long two spans have in common."""
+    return max(0.0, min(end, by) - max(start, after))

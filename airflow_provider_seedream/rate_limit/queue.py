@@ -1,0 +1,91 @@
+"""Turns at the API, granted first come, first served: one queue for each connection and event loop, with one timer.
+
+Asks nothing of the API: the rate, the 429s that others met and the clock are all it knows.
+"""
+
+import asyncio
+from collections.abc import Callable
+from heapq import heappop, heappush
+from itertools import count
+from weakref import WeakKeyDictionary
+
+from airflow_provider_seedream.model import clock, contract
+from airflow_provider_seedream.rate_limit.limiter import WINDOW_SECONDS, Pacer, Purpose, whose_turn
+
+
+class TurnQueue:
+    """Grants turns at the pace of a :class:`Pacer`, to those who asked first. 5,000 who wait cost one timer."""
+
+    def __init__(self, pacer: Pacer, *, clock: Callable[[], float] = clock.now_epoch) -> None:
+        self.pacer = pacer
+        self._clock = clock
+        self._began_epoch = clock()
+        self._waiting: dict[Purpose, list[tuple[float, int, asyncio.Future[float]]]] = {"submit": [], "look": []}
+        self._arrival = count()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def turn(self, purpose: Purpose, *, asked_epoch: float | None = None) -> float:
+        """Wait for a turn; the epoch at which it was granted.
+
+        :param asked_epoch: since when the request waits: the key of the queue; now by default.
+        """
+        turn = asyncio.get_running_loop().create_future()
+        heappush(self._waiting[purpose], (self._clock() if asked_epoch is None else asked_epoch, next(self._arrival), turn))
+        if self._timer is None:
+            self._serve()
+        try:
+            granted_epoch: float = await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():  # granted in the same moment: somebody else has it
+                self.pacer.give_back(turn.result())
+                self._serve()
+            raise
+        return granted_epoch
+
+    def throttled(self, at_epoch: float, *, retry_after_seconds: float | None, granted_epoch: float | None) -> None:
+        """Take in a 429. Turns of an earlier process are not held against this one, whose share is new."""
+        if granted_epoch is not None and granted_epoch < self._began_epoch:
+            granted_epoch = None
+        self.pacer.throttled(at_epoch, retry_after_seconds=retry_after_seconds, granted_epoch=granted_epoch)
+
+    def _serve(self) -> None:
+        """Grant what may go now, and set the timer for the next."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while purpose := self._next(now := self._clock()):
+            wait_seconds = self.pacer.turn_epoch(now) - now
+            if wait_seconds > 0:  # looked at again each minute: the clock may be set, the rate may change
+                self._timer = asyncio.get_running_loop().call_later(min(wait_seconds, WINDOW_SECONDS), self._serve)
+                return
+            _, _, turn = heappop(self._waiting[purpose])
+            self.pacer.take(now)
+            turn.set_result(now)
+
+    def _next(self, now_epoch: float) -> Purpose | None:
+        for waiting in self._waiting.values():
+            while waiting and waiting[0][2].done():  # cancelled
+                heappop(waiting)
+        submit, look = self._waiting["submit"], self._waiting["look"]
+        return whose_turn(
+            submit_epoch=submit[0][0] if submit else None,
+            look_epoch=look[0][0] if look else None,
+            now_epoch=now_epoch,
+        )
+
+
+_queues: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, TurnQueue]] = WeakKeyDictionary()
+
+
+def queue_for(seedream_conn_id: str, requests_per_minute: float | None) -> TurnQueue:
+    """The running loop's queue of a connection.
+
+    :param requests_per_minute: the limit, taken over when it has changed; None: what is known here already, else 3 [doc].
+    """
+    queues = _queues.setdefault(asyncio.get_running_loop(), {})
+    queue = queues.get(seedream_conn_id)
+    if queue is None:
+        queue = queues[seedream_conn_id] = TurnQueue(Pacer(requests_per_minute or contract.DEFAULT_REQUESTS_PER_MINUTE))
+    elif requests_per_minute not in (None, queue.pacer.requests_per_minute):
+        queue.pacer.adjust(requests_per_minute)
+    return queue

@@ -1,0 +1,73 @@
+"""A task's place in the queue for the API: what it asks of the triggerer, and what it hears back.
+
+Loaded with every DAG, so the trigger is imported when one is asked for.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout
+
+from airflow_provider_seedream.exceptions import SeedreamRateLimitError
+from airflow_provider_seedream.model import clock
+from airflow_provider_seedream.polling.decision import MIN_FIRST_POLL_SECONDS
+
+if TYPE_CHECKING:
+    from airflow_provider_seedream.hooks.seedream import SeedreamHook
+    from airflow_provider_seedream.triggers.turns import SeedreamTurnTrigger
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """All in epoch seconds.
+
+    :param started_epoch: when the try began.
+    :param asked_epoch: when it first asked for a turn, which is its place however often it asks; None before that.
+    :param granted_epoch: when it got the turn that it is using; None without one.
+    """
+
+    started_epoch: float
+    asked_epoch: float | None = None
+    granted_epoch: float | None = None
+
+    @classmethod
+    def from_event(
+        cls, event: Any, *, started_epoch: float, asked_epoch: float | None, timeout: float, execution_timeout: float
+    ) -> Self:
+        """The place of a task that was woken; both limits in seconds from the start of the try.
+
+        :raises SeedreamRateLimitError: the deadline came before its turn.
+        :raises AirflowTaskTimeout: ``execution_timeout`` is over, whether a turn came or not.
+        """
+        from airflow_provider_seedream.triggers.turns import turn_from
+
+        granted_epoch, is_late = turn_from(event)
+        waited = clock.now_epoch() - started_epoch
+        if waited >= execution_timeout or (is_late and execution_timeout < timeout):
+            raise AirflowTaskTimeout("No turn at the API came within execution_timeout, so nothing was bought; a retry asks anew.")
+        if is_late:
+            raise SeedreamRateLimitError(f"No turn at the API came within {waited:.0f} s: others were waiting before.")
+        return cls(started_epoch=started_epoch, asked_epoch=asked_epoch, granted_epoch=granted_epoch)
+
+    def ask(
+        self, hook: "SeedreamHook", error: SeedreamRateLimitError | None, *, timeout: float
+    ) -> "tuple[SeedreamTurnTrigger, dict[str, Any]]":
+        """The trigger that waits for a turn, and what the task gets back beside its event.
+
+        :param error: the 429 that makes it ask, if one does. :param timeout: seconds from the start of the try.
+        """
+        from airflow_provider_seedream.triggers.turns import SeedreamTurnTrigger
+
+        now = clock.now_epoch()
+        asked_epoch = now if self.asked_epoch is None else self.asked_epoch
+        trigger = SeedreamTurnTrigger(
+            seedream_conn_id=hook.seedream_conn_id,
+            requests_per_minute=hook.requests_per_minute,
+            asked_epoch=asked_epoch,
+            not_before_epoch=now + MIN_FIRST_POLL_SECONDS,
+            deadline_epoch=self.started_epoch + timeout,
+            throttled_epoch=now if error else None,
+            retry_after_seconds=error.retry_after_seconds if error else None,
+            granted_epoch=self.granted_epoch,
+        )
+        return trigger, {"started_epoch": self.started_epoch, "asked_epoch": asked_epoch}

@@ -1,0 +1,57 @@
+"""The input images of an edit, read from wherever the user keeps them and checked before anything is sent."""
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError
+from airflow_provider_seedream.model import contract
+from airflow_provider_seedream.model.submissions import Source, check_no_link, check_source
+from airflow_provider_seedream.model.submissions import source_list as source_list
+
+_DATA_URI = re.compile(r"data:image/[\w.+-]+;base64,", re.IGNORECASE)
+
+
+def read_sources(images: Any) -> tuple[Source, ...]:
+    """Every image read and checked.
+
+    :raises SeedreamInputError: naming the image and the rule.
+    :raises SeedreamError: when a storage does not answer; a retry reads again.
+    """
+    return tuple(_sources(source_list(images)))
+
+
+def _sources(images: list[str]) -> Iterator[Source]:
+    for number, image in enumerate(images, 1):
+        if image.lower().startswith("data:"):
+            yield check_source(f"data: (image {number})", _decode(number, image))
+        else:
+            yield check_source(image, _read(image))
+
+
+def _decode(number: int, image: str) -> bytes:
+    head = _DATA_URI.match(image)
+    if head is None:
+        raise SeedreamInputError(f"images: image {number} is no data URI of the form data:image/...;base64,...")
+    try:
+        return base64.b64decode(image[head.end() :], validate=True)
+    except binascii.Error as error:
+        raise SeedreamInputError(f"images: image {number} is a data URI with broken base64 ({error}).") from None
+
+
+def _read(uri: str) -> bytes:
+    """At most one byte more than is allowed: enough to refuse it."""
+    check_no_link(uri)
+    from airflow.sdk import ObjectStoragePath
+
+    try:
+        path = ObjectStoragePath(uri)
+        with path.fs.open(path.path, "rb") as file:
+            data: bytes = file.read(contract.MAX_SOURCE_BYTES + 1)
+    except (FileNotFoundError, IsADirectoryError):
+        raise SeedreamInputError(f"images: there is no file {uri}.") from None
+    except Exception as error:  # whatever a store raises
+        raise SeedreamError(f"images: {uri} cannot be read ({type(error).__name__}: {error}).") from error
+    return data

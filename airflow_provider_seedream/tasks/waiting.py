@@ -1,0 +1,255 @@
+"""Waiting for a generation: what the sensor does, and an operator with ``wait=True``.
+
+The deferred and the synchronous wait share everything but where they sleep. Imports the hook, the storage and the trigger only
+when it runs: this module is loaded with every DAG.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import cached_property
+from random import random
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator, Context, conf
+
+from airflow_provider_seedream.exceptions import SeedreamInputError, SeedreamPartialResultError
+from airflow_provider_seedream.generations import Generation, LandedGeneration
+from airflow_provider_seedream.landing.xmp import check_embed_metadata
+from airflow_provider_seedream.links import SeedreamImagesLink
+from airflow_provider_seedream.model import clock
+from airflow_provider_seedream.polling.decision import (
+    MIN_FIRST_POLL_SECONDS,
+    Rules,
+    Verdict,
+    Watch,
+    decide,
+    first_poll_seconds,
+    learn,
+    seconds_before_first_look,
+)
+from airflow_provider_seedream.polling.schedule import SEEN
+
+if TYPE_CHECKING:
+    from airflow_provider_seedream.hooks.seedream import SeedreamHook
+    from airflow_provider_seedream.manifest import Manifest
+
+OnPartial = Literal["fail", "accept"]
+DEFAULT_TIMEOUT_SECONDS = 3600.0  # six images take about four minutes [doc]; the results live 24 h
+DEFAULT_MAX_IMAGE_BYTES = 64 * 1024 * 1024
+OUTAGE_SECONDS = 1800.0
+
+
+class WaitingOperator(BaseOperator):
+    """An operator that can wait for a generation and land it; its subclasses set these attributes.
+
+    :param look_interval: seconds between looks; None: when they pay.
+    :param timeout: seconds from the start of a try until "not ready in time".
+    """
+
+    seedream_conn_id: str
+    look_interval: float | None
+    timeout: float
+    deferrable: bool
+    on_partial: OnPartial
+    max_image_bytes: int
+    settling_seconds: float
+    embed_metadata: bool = False
+    can_resubmit: bool = False
+    operator_extra_links = (SeedreamImagesLink(),)
+    _read: Sequence[str] = ()
+    _landed: tuple[LandedGeneration, "Manifest"] | None = None
+
+    def wait_and_land(self, context: Context, generation: Generation, *, started_epoch: float) -> dict[str, Any]:
+        """A LandedGeneration as a dict. Raises what ends the wait, or defers."""
+        check_embed_metadata(self.embed_metadata)
+        if landed := self._already_landed(context, generation):
+            return landed
+        rules = self._rules(generation, started_epoch)
+        verdict, watch = self._begin(generation, rules)
+        if verdict.outcome == "wait":
+            if self.deferrable:
+                self._defer(generation, watch, rules, verdict)
+            verdict = self._watch(generation, watch, rules, verdict)
+        return self._finish(context, generation, verdict)
+
+    def resume_landing(self, context: Context, event: Any, generation: dict[str, Any]) -> dict[str, Any]:
+        """Where a deferred wait goes on: the trigger looked, the worker lands."""
+        from airflow_provider_seedream.triggers.seedream import verdict_from
+
+        known = Generation.from_dict(generation)
+        return self._finish(context, known, verdict_from(event, known.seedream_task_id))
+
+    def note_reads(self, uris: Sequence[str]) -> None:
+        """Remember and tell what this task has read."""
+        from airflow_provider_seedream.observability.lineage import report
+
+        self._read = uris
+        report(self._hook, reads=uris)
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
+        """Asked by OpenLineage's listener, where there is one, when the task has ended, also by failing."""
+        from airflow_provider_seedream.observability.openlineage import lineage_of_files, lineage_of_landing
+
+        return lineage_of_landing(*self._landed) if self._landed else lineage_of_files(self._read)
+
+    def between_looks(self, wait_seconds: float, watch: Watch) -> None:
+        """The synchronous wait's pause; it holds the worker slot, which is what ``deferrable=False`` asks for."""
+        time.sleep(wait_seconds)
+
+    def _rules(self, generation: Generation, started_epoch: float) -> Rules:
+        return Rules(
+            num_images=generation.num_images,
+            deadline_epoch=started_epoch + self._patience_seconds,
+            poke_interval_seconds=interval_of(self.look_interval),
+            settling_seconds=self.settling_seconds,
+            outage_seconds=OUTAGE_SECONDS,
+            image_size=generation.image_size,
+            kind=generation.kind,
+            created_epoch=clock.to_epoch(generation.created_at),
+        )
+
+    def _begin(self, generation: Generation, rules: Rules) -> tuple[Verdict, Watch]:
+        """A first look, unless the job cannot be ready yet."""
+        seconds = seconds_before_first_look(rules, now_epoch=clock.now_epoch(), seen=SEEN)
+        if seconds:
+            return Verdict(outcome="wait", wait_seconds=seconds), Watch()
+        return self._look(generation, Watch(), rules)
+
+    def _look(self, generation: Generation, watch: Watch, rules: Rules) -> tuple[Verdict, Watch]:
+        look = self._hook.look(generation.seedream_task_id)
+        now = clock.now_epoch()
+        verdict, watch = decide(look, watch, rules, now_epoch=now, jitter=random(), seen=SEEN)
+        learn(verdict, watch, rules, now_epoch=now, seen=SEEN)
+        if verdict.note:
+            self.log.info("Seedream task %s: %s", generation.seedream_task_id, verdict.note)
+        return verdict, watch
+
+    def _watch(self, generation: Generation, watch: Watch, rules: Rules, verdict: Verdict) -> Verdict:
+        while verdict.outcome == "wait":
+            self.between_looks(verdict.wait_seconds, watch)
+            verdict, watch = self._look(generation, watch, rules)
+        return verdict
+
+    def _defer(self, generation: Generation, watch: Watch, rules: Rules, verdict: Verdict) -> None:
+        from airflow_provider_seedream.triggers.seedream import SeedreamGenerationTrigger
+
+        now = clock.now_epoch()
+        fixed = rules.poke_interval_seconds is not None
+        first = first_poll_seconds(rules, now_epoch=now) if fixed else MIN_FIRST_POLL_SECONDS  # the triggerer knows more
+        trigger = SeedreamGenerationTrigger(
+            seedream_task_id=generation.seedream_task_id,
+            seedream_conn_id=self.seedream_conn_id,
+            num_images=generation.num_images,
+            first_poll_epoch=min(now + max(first, verdict.asked_seconds), rules.deadline_epoch),
+            deadline_epoch=rules.deadline_epoch,
+            poke_interval=rules.poke_interval_seconds,
+            settling_seconds=rules.settling_seconds,
+            outage_seconds=rules.outage_seconds,
+            watch=watch.instants(),
+            image_size=rules.image_size,
+            kind=rules.kind,
+            created_epoch=rules.created_epoch,
+        )
+        self.log.info("Waiting for seedream task %s.", generation.seedream_task_id)
+        self.defer(trigger=trigger, method_name="resume_landing", kwargs={"generation": generation.to_dict()})
+
+    def _finish(self, context: Context, generation: Generation, verdict: Verdict) -> dict[str, Any]:
+        from airflow_provider_seedream.landing import finish
+
+        if verdict.outcome in ("done", "lost"):  # for a trigger, an incomplete connection is one reason more to be lost
+            self._hook.check_connection(generation.seedream_task_id)
+        if verdict.outcome == "done":
+            by, mark = describe_task(context), self.embed_metadata
+            with self._hook.downloads(max_bytes=self.max_image_bytes) as downloads:
+                landed = finish.land_generation(generation, self._hook, downloads, landed_by=by, embed_metadata=mark)
+            return self._result(context, generation, landed)
+        if verdict.outcome == "late" and execution_seconds(self) < self.timeout:
+            raise AirflowTaskTimeout(
+                f"Seedream task {generation.seedream_task_id} was not ready within execution_timeout; a retry waits on for free."
+            )
+        raise finish.close_unlanded(generation, verdict, can_resubmit=self.can_resubmit)
+
+    def _already_landed(self, context: Context, generation: Generation) -> dict[str, Any] | None:
+        from airflow_provider_seedream.landing.finish import already_landed, more_came
+
+        landed = already_landed(generation)
+        if landed is None or more_came(landed, self._hook):
+            return None
+        self.log.info("Seedream task %s is landed already.", generation.seedream_task_id)
+        return self._result(context, generation, landed)
+
+    def _result(self, context: Context, generation: Generation, landed: "Manifest") -> dict[str, Any]:
+        from airflow_provider_seedream.manifest import landed_generation
+        from airflow_provider_seedream.observability.asset_events import announce
+        from airflow_provider_seedream.observability.lineage import report_landed
+
+        result = landed_generation(landed, generation.destination)
+        self._landed = result, landed
+        report_landed(self._hook, result, landed)
+        self.log.info("Landed %d images; manifest: %s", len(result.images), result.manifest)
+        if landed.missing_images and self.on_partial == "fail":
+            came = f"{len(landed.images)} of {landed.images_requested} images came"
+            raise SeedreamPartialResultError(
+                f"{came}; they are landed, see {result.manifest}.",
+                seedream_task_id=generation.seedream_task_id,
+                record=generation.record,
+            )
+        announce(context, self.outlets, result, landed)
+        return result.to_dict()
+
+    @property
+    def _patience_seconds(self) -> float:
+        """How long a try may wait, whatever for."""
+        return min(self.timeout, execution_seconds(self))
+
+    @cached_property
+    def _hook(self) -> "SeedreamHook":
+        from airflow_provider_seedream.hooks.seedream import SeedreamHook
+
+        return SeedreamHook(self.seedream_conn_id)
+
+
+def describe_task(context: Context) -> dict[str, Any]:
+    """Who is acting: ids of the task instance, for the ledger and the manifest."""
+    ti = context["ti"]
+    return {name: getattr(ti, name) for name in ("dag_id", "run_id", "task_id", "map_index", "try_number")}
+
+
+def execution_seconds(task: BaseOperator) -> float:
+    """Seconds of ``execution_timeout``, or infinity. Airflow does not see it while a task is deferred; it restarts on resume."""
+    return task.execution_timeout.total_seconds() if task.execution_timeout else math.inf
+
+
+def as_seconds(field: str, value: timedelta | float) -> float:
+    """:raises SeedreamInputError: unless it is a finite, non-negative duration: a trigger's arguments are JSON."""
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not (math.isfinite(seconds) and seconds >= 0):
+        raise SeedreamInputError(f"{field} must be a timedelta or a number of seconds, 0 or more.")
+    return float(seconds)
+
+
+def as_interval(value: timedelta | float | None) -> float | None:
+    return None if value is None else as_seconds("poke_interval", value)
+
+
+def interval_of(own: float | None) -> float | None:
+    """The task's own interval, else Airflow's ``[seedream] poke_interval``, else None. Not for when a DAG is parsed."""
+    configured = conf.get("seedream", "poke_interval", fallback="") if own is None else ""
+    try:
+        return as_interval(float(configured)) if configured else own
+    except ValueError:
+        raise SeedreamInputError(f"[seedream] poke_interval must be a number of seconds; got {configured!r}.") from None
+
+
+def check_max_image_bytes(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise SeedreamInputError(f"max_image_bytes must be an integer of at least 1; got {value!r}.")
+    return value
+
+
+def check_on_partial(value: Any) -> OnPartial:
+    if value not in get_args(OnPartial):
+        raise SeedreamInputError(f"on_partial must be 'fail' or 'accept'; got {value!r}.")
+    return cast(OnPartial, value)

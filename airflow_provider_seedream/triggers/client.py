@@ -1,0 +1,46 @@
+"""What every trigger of ours needs to ask the API: a client on the loop's shared session, with the key of a connection."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import import_module
+from threading import Event
+
+from airflow_provider_seedream.rate_limit.queue import queue_for
+from airflow_provider_seedream.triggers.looks import Looks
+
+_CLIENT = "airflow_provider_seedream.hooks.async_status"
+_CONNECTION = "airflow.providers.common.compat.connection"
+_imported = Event()  # sys.modules knows a module before it is usable: to import it then would block the loop until it is
+
+
+async def load_client() -> None:
+    """Import what a client needs (~0.15 s of CPU, once per process) beside the loop. Before a wait: no look waits for it then."""
+    if not _imported.is_set():
+        await asyncio.to_thread(_import_client)
+
+
+@asynccontextmanager
+async def status_client(seedream_conn_id: str) -> AsyncIterator[Looks]:
+    """A client for GETs, paced where they count against the limit; the key is looked up where it runs.
+
+    :raises SeedreamInputError: when the connection is incomplete.
+    """
+    await load_client()
+    from airflow.providers.common.compat.connection import get_async_connection
+
+    from airflow_provider_seedream.hooks.async_status import StatusClient, shared_session, trusted
+    from airflow_provider_seedream.hooks.settings import SeedreamSettings
+
+    settings = SeedreamSettings.from_connection(await get_async_connection(seedream_conn_id))
+    await asyncio.to_thread(trusted, settings.verify)
+    async with shared_session() as session:
+        counts = settings.status_counts_toward_limit
+        queue = queue_for(seedream_conn_id, settings.requests_per_minute) if counts else None
+        yield Looks(StatusClient(session, settings), queue)
+
+
+def _import_client() -> None:
+    import_module(_CLIENT)
+    import_module(_CONNECTION)
+    _imported.set()
