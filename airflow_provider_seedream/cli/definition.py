@@ -108,6 +108,7 @@ COMMANDS = (
         arguments=(
             _argument("--port", type=int, default=0, help="port of the API; 0 (default) takes a free one"),
             _argument("--fast", action="store_true", help="sub-second jobs, small images, no rate limit"),
+            _argument("--tls", action="store_true", help="https; prints the path of the CA file to trust"),
             _argument("--set", action="append", default=[], metavar="NAME=VALUE", help="any other setting; may be repeated"),
         ),
     ),

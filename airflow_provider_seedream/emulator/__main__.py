@@ -38,6 +38,7 @@ def _greeting(emulator: Emulator) -> dict[str, str]:
         "url": emulator.url,
         "storage_url": emulator.storage_url,
         "key": emulator.key,
+        **({"ca_file": emulator.ca_file} if emulator.ca_file else {}),
         "AIRFLOW_CONN_SEEDREAM_DEFAULT": emulator.airflow_connection_json(),
     }
 
@@ -46,6 +47,7 @@ def _settings(options: argparse.Namespace) -> Settings:
     base = Settings.fast() if options.fast else Settings()
     chosen = {
         "key": options.key,
+        "tls": options.tls,
         "rate_limit_per_minute": options.rate_limit,
         "balance_credits": options.balance,
         "speed": options.speed,
@@ -61,6 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--port", type=int, default=0, help="port of the API; 0 (default) takes a free one")
     parser.add_argument("--storage-port", type=int, default=0, help="port of the image links; 0 takes a free one")
+    parser.add_argument(
+        "--tls", action="store_const", const=True, help="https on both ports; prints the path of the CA file to trust"
+    )
     parser.add_argument("--key", help="the API key it accepts")
     parser.add_argument("--rate-limit", type=int, metavar="N", help="requests per minute (default 3); 0: no limit")
     parser.add_argument("--balance", type=int, metavar="CREDITS", help="credits in the wallet (default 1000)")

@@ -12,11 +12,12 @@ from typing import Any
 from aiohttp import web
 
 from airflow_provider_seedream.emulator import facts
+from airflow_provider_seedream.emulator.bookkeeping import answer_and_close, refused
 from airflow_provider_seedream.emulator.clock import iso
 from airflow_provider_seedream.emulator.errors import RefusalError
 from airflow_provider_seedream.emulator.faults import Endpoint
 from airflow_provider_seedream.emulator.generations import Generation
-from airflow_provider_seedream.emulator.mischief import after_accept, instead_of_answer, status_mischief
+from airflow_provider_seedream.emulator.mischief import after_accept, early_refusal, instead_of_answer, status_mischief
 from airflow_provider_seedream.emulator.validation import InvalidFieldError, Submission, validate
 from airflow_provider_seedream.emulator.world import World
 
@@ -46,6 +47,9 @@ class Api:
 
     async def _submit(self, request: web.Request, kind: facts.SubmissionKind) -> web.StreamResponse:
         await self._enter(request)
+        early = self._world.fault("early", kind)
+        if early is not None:
+            return await answer_and_close(request, refused(self._world, early_refusal(early)))
         content = await self._content(request)
         body = await self._json(request, content)
         prompt = str(body.get("prompt", "")) if isinstance(body, dict) else ""

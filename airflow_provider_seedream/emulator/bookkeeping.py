@@ -5,6 +5,7 @@ A client that goes away in the middle is expected here and leaves no traceback.
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import struct
 import time
@@ -73,6 +74,20 @@ def refused(world: World, refusal: RefusalError) -> web.Response:
         value = retry_after_value(form, refusal.retry_after_seconds, time.time())
         headers.update({"Retry-After": value} if value is not None else {})
     return web.Response(status=refusal.status, body=body.content, headers=headers)
+
+
+async def answer_and_close(request: web.Request, response: web.Response) -> web.Response:
+    """Answer without reading the rest of the body and close at once, as servers do that judge by the headers.
+
+    The client is still sending by then. Over TLS it gets no close_notify, as with servers that close the bare socket.
+    """
+    response.force_close()
+    await response.prepare(request)
+    await response.write_eof()
+    while request.transport is not None and request.transport.get_write_buffer_size():
+        await asyncio.sleep(0)
+    hang_up(request, reset=False)
+    return response
 
 
 def hang_up(request: web.Request, *, reset: bool) -> None:

@@ -17,6 +17,7 @@ from airflow_provider_seedream.emulator.settings import ErrorShape, RetryAfterFo
 Endpoint = Literal["generate", "edit", "submit", "status", "wallet", "download", "thumbnail"]
 _ENDPOINTS: tuple[Endpoint, ...] = ("generate", "edit", "submit", "status", "wallet", "download", "thumbnail")
 _HOME: dict[Stage, Endpoint] = {
+    "early": "submit",
     "answer": "submit",
     "accepted": "submit",
     "job": "submit",

@@ -8,11 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+# early: before the body of a submission is read, so no prompt is known: these are injected, never spelled.
 # answer: instead of, or before, the normal answer of any endpoint.
 # accepted: after a submission was accepted and charged.
 # job: how a generation goes, fixed when it is submitted. status: inside a status answer.
 # image: the bytes of a download.
-Stage = Literal["answer", "accepted", "job", "status", "image"]
+Stage = Literal["early", "answer", "accepted", "job", "status", "image"]
 Argument = Literal["status", "seconds", "count", "size_bytes", "url"]
 
 
@@ -27,12 +28,17 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {
+    # Submissions: as a server or proxy that looks at the headers alone; nothing is accepted or charged.
+    "early-answer": Kind(
+        stage="early", argument="status", default=413, says="answers this HTTP status before it reads the body, then closes"
+    ),
     # Any endpoint; on a submission nothing is accepted or charged (but for a stall, which only delays).
     "refuse": Kind(stage="answer", argument="status", default=503, says="answers this HTTP status"),
     "rate-limited": Kind(stage="answer", argument="seconds", default=1, says="429, to come back after so many seconds"),
     "moderation": Kind(stage="answer", says="400 validation_failed: the prompt was rejected by moderation"),
     "echo-key": Kind(stage="answer", says="401 whose message repeats the Authorization header it got"),
     "stall": Kind(stage="answer", argument="seconds", default=30, says="waits, then goes on as normal"),
+    "interim": Kind(stage="answer", argument="status", default=103, says="a 1xx answer first (count: several), then as normal"),
     "drop": Kind(stage="answer", says="closes the connection without an answer"),
     "reset": Kind(stage="answer", says="resets the connection without an answer"),
     "html": Kind(stage="answer", says="200 with an HTML page"),

@@ -12,6 +12,7 @@ from typing import Any
 from airflow_provider_seedream.emulator.faults import Fault
 from airflow_provider_seedream.emulator.kinds import KINDS
 
+_SPELLED = frozenset(kind for kind, info in KINDS.items() if info.stage != "early")  # no prompt was read by then
 _WORD = re.compile(
     r"\[(?:(?P<endpoint>submit|generate|edit|status|wallet|download|thumbnail)/)?"
     r"(?P<kind>[a-z]+(?:-[a-z]+)*)(?::(?P<argument>[^\]\s]*?))?(?:\*(?P<times>\d+))?\]"
@@ -20,7 +21,7 @@ _WORD = re.compile(
 
 def magic_faults(prompt: str) -> tuple[Fault, ...]:
     """The faults a prompt asks for; they strike that very prompt alone."""
-    return tuple(_fault(found, prompt) for found in _WORD.finditer(prompt) if found["kind"] in KINDS)
+    return tuple(_fault(found, prompt) for found in _WORD.finditer(prompt) if found["kind"] in _SPELLED)
 
 
 def _fault(found: re.Match[str], prompt: str) -> Fault:

@@ -26,6 +26,7 @@ _CODES = {
     422: "validation_failed",
     429: "rate_limited",
 }
+_INTERIM = {102: "Processing", 103: "Early Hints"}
 
 
 async def instead_of_answer(fault: Fault, request: web.Request) -> web.StreamResponse | None:
@@ -33,6 +34,9 @@ async def instead_of_answer(fault: Fault, request: web.Request) -> web.StreamRes
     match fault.kind:
         case "stall":
             await asyncio.sleep(fault.number("seconds"))
+            return None
+        case "interim":
+            await _interim(fault, request)
             return None
         case "drop" | "reset":
             raise HangupError(reset=fault.kind == "reset")
@@ -43,6 +47,20 @@ async def instead_of_answer(fault: Fault, request: web.Request) -> web.StreamRes
         case "empty":
             return web.Response()
     raise _refusal(fault, request)
+
+
+async def _interim(fault: Fault, request: web.Request) -> None:
+    """Informational answers, as 102 while a server works and 103 with links to load meanwhile: the real one follows."""
+    status = int(fault.number("status"))
+    head = f"HTTP/1.1 {status} {_INTERIM.get(status, 'Interim')}\r\nLink: </style.css>; rel=preload\r\n\r\n"
+    for _ in range(fault.count or 1):
+        await request.writer.write(head.encode())
+
+
+def early_refusal(fault: Fault) -> RefusalError:
+    """What a fault of stage ``early`` answers."""
+    status = int(fault.number("status"))
+    return refusal(fault, status, _CODES.get(status, "server_error"), f"Refused with {status} before the body was read.")
 
 
 def _refusal(fault: Fault, request: web.Request) -> RefusalError:

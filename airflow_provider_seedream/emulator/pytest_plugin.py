@@ -29,7 +29,7 @@ def seedream_emulator(seedream_emulator_settings: Settings, monkeypatch: pytest.
     with Emulator(seedream_emulator_settings) as emulator:
         connection = json.loads(emulator.airflow_connection_json())
         if not seedream_emulator_settings.rate_limit_per_minute:
-            connection["extra"] = {"requests_per_minute": _UNPACED}
+            connection["extra"] = {**connection.get("extra", {}), "requests_per_minute": _UNPACED}
         monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", json.dumps(connection))
         monkeypatch.setenv("AIRFLOW__SEEDREAM__POKE_INTERVAL", "0.2")
         yield emulator

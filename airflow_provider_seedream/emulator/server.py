@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import threading
 from types import TracebackType
 from typing import Any, Self
@@ -18,6 +19,7 @@ from airflow_provider_seedream.emulator.admin import Admin
 from airflow_provider_seedream.emulator.api import Api
 from airflow_provider_seedream.emulator.bookkeeping import bookkeeping
 from airflow_provider_seedream.emulator.books import Books
+from airflow_provider_seedream.emulator.certificate import Certificate
 from airflow_provider_seedream.emulator.clock import Clock
 from airflow_provider_seedream.emulator.faults import Fault, Faults
 from airflow_provider_seedream.emulator.pictures import Pictures
@@ -35,6 +37,7 @@ class Emulator:
         self._world = World(settings or Settings())
         self._ports = (port, storage_port)
         self._url = ""
+        self._certificate: Certificate | None = None  # while it serves https
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._ready = threading.Event()
@@ -49,9 +52,12 @@ class Emulator:
 
     def start(self) -> Self:
         """Listen on both ports; returns when both accept connections."""
+        if self.settings.tls:
+            self._certificate = Certificate()
         self._thread.start()
         self._ready.wait()
         if self._failure is not None:
+            self.stop()
             raise self._failure
         return self
 
@@ -60,6 +66,8 @@ class Emulator:
         if self._loop is not None and self._stop is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
+        if self._certificate is not None:
+            self._certificate.remove()
 
     @property
     def url(self) -> str:
@@ -69,6 +77,11 @@ class Emulator:
     @property
     def storage_url(self) -> str:
         return self._world.storage_url
+
+    @property
+    def ca_file(self) -> str | None:
+        """The file that https clients must trust, while it runs; None where it speaks http."""
+        return None if self._certificate is None else str(self._certificate.ca_file)
 
     @property
     def key(self) -> str:
@@ -110,11 +123,13 @@ class Emulator:
 
     def airflow_connection_json(self) -> str:
         """A value for ``AIRFLOW_CONN_SEEDREAM_DEFAULT``."""
-        return json.dumps({"conn_type": "seedream", "host": self.url, "password": self.key})
+        trust = {"extra": {"verify": self.ca_file}} if self.ca_file else {}
+        return json.dumps({"conn_type": "seedream", "host": self.url, "password": self.key, **trust})
 
     def connection_uri(self) -> str:
         """The same connection in Airflow's URI form."""
-        return f"seedream://:{quote(self.key, safe='')}@{quote(self.url, safe='')}/"
+        trust = f"?verify={quote(self.ca_file, safe='')}" if self.ca_file else ""
+        return f"seedream://:{quote(self.key, safe='')}@{quote(self.url, safe='')}/{trust}"
 
     def _run(self) -> None:
         try:
@@ -128,11 +143,12 @@ class Emulator:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         pictures = Pictures()
+        tls = self._certificate.context() if self._certificate else None
         runners: list[web.AppRunner] = []
         try:
             for app, port in zip(_apps(self._world, pictures), self._ports, strict=True):
-                runners.append(await _listen(app, port))
-            self._url, self._world.storage_url = (_origin(runner) for runner in runners)
+                runners.append(await _listen(app, port, tls))
+            self._url, self._world.storage_url = (_origin(runner, tls) for runner in runners)
             self._ready.set()
             await self._stop.wait()
         finally:
@@ -149,17 +165,17 @@ def _apps(world: World, pictures: Pictures) -> tuple[web.Application, web.Applic
     return api, storage
 
 
-async def _listen(app: web.Application, port: int) -> web.AppRunner:
+async def _listen(app: web.Application, port: int, tls: ssl.SSLContext | None) -> web.AppRunner:
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
     await runner.setup()
     try:
-        await web.TCPSite(runner, HOST, port, backlog=1024).start()
+        await web.TCPSite(runner, HOST, port, backlog=1024, ssl_context=tls).start()
     except OSError:
         await runner.cleanup()
         raise
     return runner
 
 
-def _origin(runner: web.AppRunner) -> str:
+def _origin(runner: web.AppRunner, tls: ssl.SSLContext | None) -> str:
     host, port = runner.addresses[0][:2]
-    return f"http://{host}:{port}"
+    return f"{'https' if tls else 'http'}://{host}:{port}"

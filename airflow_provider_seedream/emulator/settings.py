@@ -20,6 +20,7 @@ Range = tuple[float, float]
 class Settings:
     """What the emulator does when no fault says otherwise."""
 
+    tls: bool = False  # https with a certificate of its own, on both ports; chosen at the start alone
     key: str = "seedream-emulator-key"
     expired_key: str = "seedream-emulator-expired-key"  # answered with api_key_expired
     revoked_key: str = "seedream-emulator-revoked-key"  # answered with api_key_revoked

@@ -59,7 +59,10 @@ class World:
 
     def configure(self, changes: dict[str, Any]) -> None:
         """Replace some settings; a new ``balance_credits`` fills (or empties) the wallet at once."""
-        self.settings = self.settings.changed(changes)
+        changed = self.settings.changed(changes)
+        if changed.tls != self.settings.tls:
+            raise ValueError("tls is chosen when the emulator starts")
+        self.settings = changed
         if "balance_credits" in changes:
             self._balance_credits = self.settings.balance_credits
 

@@ -20,10 +20,11 @@ class Client:
     def __init__(self, emulator: Emulator) -> None:
         self.emulator = emulator
         self.headers = {"Authorization": f"Bearer {emulator.key}"}
+        self.options: dict[str, Any] = {"headers": self.headers, "timeout": 10, "verify": emulator.ca_file or True}
 
     def post(self, body: object, kind: str = "generate", **options: Any) -> requests.Response:
         url = f"{self.emulator.url}/v1/images/seedream/v5/lite/{kind}/"
-        return requests.post(url, **{"json": body, "headers": self.headers, "timeout": 10, **options})
+        return requests.post(url, **{"json": body, **self.options, **options})
 
     def submit(self, prompt: str = "a fox", **fields: Any) -> str:
         """An accepted submission's id."""
@@ -33,10 +34,10 @@ class Client:
 
     def status(self, task_id: str, **options: Any) -> requests.Response:
         url = f"{self.emulator.url}/v1/generation-request/{task_id}/status/"
-        return requests.get(url, **{"headers": self.headers, "timeout": 10, **options})
+        return requests.get(url, **{**self.options, **options})
 
     def wallet(self) -> requests.Response:
-        return requests.get(f"{self.emulator.url}/account/user/wallet/", headers=self.headers, timeout=10)
+        return requests.get(f"{self.emulator.url}/account/user/wallet/", **self.options)
 
     def finished(self, prompt: str = "a fox", **fields: Any) -> dict[str, Any]:
         """The status body of a new generation, long after its end."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -67,6 +69,15 @@ class TestRefusedAtSubmit:
         assert not self.charged(emulator)
         assert emulator.books.posts_received == 1
 
+    @check("early-answer")
+    @pytest.mark.parametrize("status", [401, 402, 413, 429])
+    def test_an_answer_can_come_before_the_body_was_read(self, client: Client, emulator: Emulator, status: int) -> None:
+        emulator.inject("early-answer", status=status, times=1)
+        answer = client.post(None, json=None, data=bytes(3_000_000))
+        assert (answer.status_code, answer.headers["Connection"]) == (status, "close")
+        assert not self.charged(emulator)
+        assert client.post({"prompt": "[early-answer]"}).status_code == 200  # it reads no prompt
+
     @check("html", "bad-json", "empty")
     def test_a_200_can_carry_something_else_than_json(self, client: Client, emulator: Emulator) -> None:
         assert client.post({"prompt": "[html]"}).text.startswith("<!DOCTYPE html>")
@@ -79,6 +90,24 @@ class TestRefusedAtSubmit:
     def test_a_stall_only_delays(self, client: Client, emulator: Emulator) -> None:
         assert client.post({"prompt": "[stall:0.2]"}).elapsed.total_seconds() >= 0.2
         assert emulator.books.posts == 1
+
+
+def said_to(emulator: Emulator, request: str, body: str = "") -> str:
+    """Everything the API says on one connection, 1xx answers included, which most clients hide."""
+    with socket.create_connection(("127.0.0.1", int(emulator.url.rpartition(":")[2])), timeout=10) as connection:
+        head = f"{request} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {emulator.key}\r\nConnection: close\r\n"
+        connection.sendall(f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+        return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+
+
+class TestInterimAnswers:
+    @check("interim")
+    def test_a_1xx_comes_before_the_real_answer(self, client: Client, emulator: Emulator) -> None:
+        submitted = said_to(emulator, "POST /v1/images/seedream/v5/lite/generate/", '{"prompt": "[interim:102]"}')
+        assert re.findall(r"HTTP/1.1 (\d+)", submitted) == ["102", "200"]
+        assert '"task_id"' in submitted
+        emulator.inject("interim", endpoint="wallet", count=2)
+        assert re.findall(r"HTTP/1.1 (\d+)", said_to(emulator, "GET /account/user/wallet/")) == ["103", "103", "200"]
 
 
 class TestAcceptedAndThenTrouble:

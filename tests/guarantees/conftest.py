@@ -41,7 +41,8 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Connect:
     """Points `seedream_default` at an emulator; keyword arguments become extras of the connection."""
 
     def connect(emulator: Emulator, **extra: Any) -> None:
-        connection = json.loads(emulator.airflow_connection_json()) | {"extra": extra}
+        connection = json.loads(emulator.airflow_connection_json())
+        connection["extra"] = {**connection.get("extra", {}), **extra}  # over https its own says whom to trust
         monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", json.dumps(connection))
 
     return connect
