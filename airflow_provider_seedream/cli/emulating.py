@@ -11,6 +11,5 @@ def emulator(options: argparse.Namespace) -> int:
     except ModuleNotFoundError as missing:  # its extra
         raise SeedreamInputError(str(missing)) from None
     settings = [part for setting in options.set for part in ("--set", setting)]
-    return main(
-        ["--port", str(options.port), *(["--fast"] if options.fast else []), *(["--tls"] if options.tls else []), *settings]
-    )
+    flags = [flag for flag, chosen in (("--fast", options.fast), ("--tls", options.tls)) if chosen]
+    return main(["--port", str(options.port), *flags, *settings])
