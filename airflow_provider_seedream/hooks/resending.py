@@ -47,12 +47,11 @@ class SubmissionBody:
 
     def __init__(self, submission: Submission) -> None:
         self._submission = submission
-        self._length = sum(map(len, submission.body()))
         self.has_begun = False
         self.max_seconds = math.inf
 
     def __len__(self) -> int:
-        return self._length
+        return self._submission.body_bytes
 
     def __iter__(self) -> Iterator[bytes]:
         self.has_begun = True  # runs with the first piece taken: urllib3 asks for the iterator before it connects

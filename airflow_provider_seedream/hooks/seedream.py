@@ -117,7 +117,7 @@ class SeedreamHook(BaseHook):
 
     def submission_seconds(self, submission: Submission) -> float:
         """The longest that :meth:`submit` can take, retries of unsent requests aside: connect, upload, its last piece, answer."""
-        size = len(SubmissionBody(submission))
+        size = submission.body_bytes
         return 2 * CONNECT_TIMEOUT_SECONDS + self.settings.upload_seconds(size) + self.settings.post_timeout_seconds(size)
 
     def get_generation(self, seedream_task_id: str, *, max_attempts: int | None = None) -> GenerationStatus:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import sys
 import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any, get_args
 
 import pytest
@@ -66,9 +71,33 @@ class TestSubmitting:
         assert server.heard[0].body_bytes > 139_000_000
         assert peak < 12 * MiB
 
+    def test_an_edit_encodes_each_byte_of_its_images_once(self, hook: SeedreamHook) -> None:
+        sent = edit(png(padding_bytes=2 * MiB), png(padding_bytes=MiB))
+        with encoding_counted() as encoded:
+            hook.submission_seconds(sent)  # what the ledger notes before the POST
+            hook.submit(sent)
+        assert sum(encoded) == sum(len(source.data) for source in sent.sources)
+
     def test_a_slow_upload_gets_more_time_than_a_small_request(self, hook: SeedreamHook) -> None:
         small, big = hook.submission_seconds(submission()), hook.submission_seconds(edit(png(padding_bytes=9 * MiB)))
         assert big - small == pytest.approx(12.58 + 125.8, abs=1)
+
+
+@contextmanager
+def encoding_counted() -> Iterator[list[int]]:
+    """The lengths of all that this thread passes to base64, as Python's profiler sees them."""
+    lengths: list[int] = []
+
+    def see(frame: FrameType, event: str, argument: object) -> None:
+        if event == "call" and frame.f_code is base64.b64encode.__code__:
+            lengths.append(len(frame.f_locals["s"]))
+
+    before = sys.getprofile()
+    sys.setprofile(see)
+    try:
+        yield lengths
+    finally:
+        sys.setprofile(before)
 
 
 class Hurried(SeedreamSettings):

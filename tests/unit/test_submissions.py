@@ -215,8 +215,10 @@ class TestTheBody:
             expected["image_urls"] = [f"data:image/png;base64,{base64.b64encode(source.data).decode()}" for source in sent.sources]
         assert b"".join(sent.body()) == json.dumps(expected).encode()
 
-    @pytest.mark.parametrize("sent", [submission(prompt="🦊"), edit(png(), png(padding_bytes=800_000))])
-    def test_its_declared_length_is_its_length(self, sent: Any) -> None:
+    @pytest.mark.parametrize(
+        "sent", [submission(prompt="🦊"), *(edit(png(), png(padding_bytes=800_000 + rest)) for rest in range(3))]
+    )
+    def test_the_declared_length_of_a_body_is_its_length(self, sent: Any) -> None:
         assert len(SubmissionBody(sent)) == len(b"".join(sent.body()))
 
     def test_it_can_be_read_again_for_another_attempt(self) -> None:
