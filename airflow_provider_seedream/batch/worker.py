@@ -183,12 +183,13 @@ class Waves:
         return submitted
 
     def _hold(self, error: SeedreamConnectionError, now: float) -> None:
-        """Nothing was sent: try again a little later, for a while."""
-        _log.info("The API cannot be reached; trying again in %.0f s.", UNREACHABLE_SECONDS)
+        """Nothing was sent: try again a little later, for a while; then the batch gives up, and has nothing to wait for."""
         self.progress.unreachable_epoch = self.progress.unreachable_epoch or now
-        self.progress.hold_epoch = now + UNREACHABLE_SECONDS
         if now - self.progress.unreachable_epoch > MAX_UNREACHABLE_SECONDS:
             self.progress.halt = halt_by(error)
+            return
+        _log.info("The API cannot be reached; trying again in %.0f s.", UNREACHABLE_SECONDS)
+        self.progress.hold_epoch = now + UNREACHABLE_SECONDS
 
     def _refuse(self, row: RefusedRow) -> _Step:
         self._note(RowResult(row=row.number, status="invalid", detail=row.error.message, columns=row.columns))

@@ -102,6 +102,7 @@ class TestWhatSurvivesADeferral:
         outcome = runner.run(task)
         assert (outcome.state, type(outcome.error).__name__) == ("failed", "SeedreamConnectionError")
         assert "3 of 3 rows were not sent" in str(outcome.error)
+        assert len(outcome.deferrals) == 1, "once it gives up there is nothing to wait for"
         runner.clear(task)
         assert runner.run(task, until="deferred").state == "deferred"
         monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", there)
