@@ -104,7 +104,7 @@ class TestTheSwitch:
 
 class TestTheDocs:
     def test_every_property_is_told(self) -> None:
-        page = (Path(__file__).parents[2] / "docs" / "provenance.md").read_text()
+        page = (Path(__file__).parents[3] / "docs" / "provenance.md").read_text()
         told = {name.rpartition(":")[2] for name in re.findall(r"^\| `(\w+:\w+)` \|", page, re.MULTILINE)}
         packet = xmp(embed(png(), **SAID))
         assert told == set(re.findall(r"(?:iptcExt|photoshop|dc):(\w+)=", packet))

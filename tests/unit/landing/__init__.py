@@ -1,0 +1,1 @@
+"""Tests of the room landing: what images in storage hold."""

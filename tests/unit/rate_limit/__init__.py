@@ -1,0 +1,1 @@
+"""Tests of the room rate_limit: who may call the API next."""
