@@ -14,21 +14,27 @@ from typing import Any, NamedTuple
 from airflow_provider_seedream.batch.parquet import read_parquet
 from airflow_provider_seedream.batch.rows import check_column
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError
+from airflow_provider_seedream.model import contract
 
 _BLOCK_BYTES = 4 * 1024 * 1024  # per request to a store; the clients' own defaults go up to 50 MiB
 _LOCAL = ("", "file", "local")
 _REFUSED = ("http", "https")
+# csv's own limit, 131,072 characters, is less than one image as a data URI: a cell may hold all images of an edit
+_MAX_CELL = contract.MAX_SOURCES * (contract.MAX_SOURCE_BYTES * 4 // 3 + 1024)
+_Found = tuple[str, dict[str, Any], tuple[str, ...]]  # where, columns, header
 
 
 class RawRow(NamedTuple):
     """A row as its table has it: ``build_row(*raw, defaults=...)`` makes a request of it.
 
     ``number`` counts rows from 1; ``where`` says where it stands, for people: ``line 7 of requests.csv``, ``requests[6]``.
+    ``header`` names the columns of a CSV, the empty cells among them, which ``columns`` leaves out.
     """
 
     number: int
     where: str
     columns: dict[str, Any]
+    header: tuple[str, ...] = ()
 
 
 def check_table(source: Any) -> None:
@@ -53,28 +59,28 @@ def read_table(source: Any) -> Iterator[RawRow]:
     return _numbered(_file_rows(source) if isinstance(source, str) else _list_rows(source))
 
 
-def _numbered(rows: Iterator[tuple[str, dict[str, Any]]]) -> Iterator[RawRow]:
-    for number, (where, columns) in enumerate(rows, 1):
-        yield RawRow(number, where, columns)
+def _numbered(rows: Iterator[_Found]) -> Iterator[RawRow]:
+    for number, found in enumerate(rows, 1):
+        yield RawRow(number, *found)
 
 
-def _list_rows(source: Sequence[Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _list_rows(source: Sequence[Any]) -> Iterator[_Found]:
     for index, row in enumerate(source):
         where = f"requests[{index}]"
         if not isinstance(row, dict):
             raise SeedreamInputError(f"{where} must be a dict of columns, not {type(row).__name__}.")
         if not all(isinstance(column, str) for column in row):
             raise SeedreamInputError(f"{where}: names of columns must be text.")
-        yield where, row
+        yield where, row, ()
 
 
-def _file_rows(uri: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _file_rows(uri: str) -> Iterator[_Found]:
     read, name = _reader(uri), _file_name(uri)
     with _opened(uri) as file:
         yield from read(file, name)
 
 
-def _reader(uri: str) -> Callable[[Any, str], Iterator[tuple[str, dict[str, Any]]]]:
+def _reader(uri: str) -> Callable[[Any, str], Iterator[_Found]]:
     scheme, _, path = uri.strip().rpartition("://")
     if scheme in _REFUSED or (scheme in _LOCAL and not path.startswith("/")):
         raise SeedreamInputError(f"requests must be a list of dicts, a storage URI or an absolute path; got {uri!r:.200}.")
@@ -113,11 +119,11 @@ def _lines(file: Any, name: str) -> Iterator[str]:
             raise SeedreamInputError(f"line {number} of {name} is not UTF-8 ({error.reason}).") from None
 
 
-def _json_rows(file: Any, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _json_rows(file: Any, name: str) -> Iterator[_Found]:
     for number, line in enumerate(_lines(file, name), 1):
         if line.strip():
             where = f"line {number} of {name}"
-            yield where, _json_object(line, where)
+            yield where, _json_object(line, where), ()
 
 
 def _json_object(line: str, where: str) -> dict[str, Any]:
@@ -138,9 +144,10 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return row
 
 
-def _csv_rows(file: Any, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _csv_rows(file: Any, name: str) -> Iterator[_Found]:
+    csv.field_size_limit(max(_MAX_CELL, csv.field_size_limit()))  # of the whole process: never lowered, others may count on it
     reader = csv.reader(_lines(file, name), strict=True)
-    header: list[str] | None = None
+    header: tuple[str, ...] | None = None
     while True:
         where = f"line {reader.line_num + 1} of {name}"  # a quoted cell may span lines: the first of them
         try:
@@ -152,23 +159,23 @@ def _csv_rows(file: Any, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
         if not any(cells):  # blank, or nothing but commas, as spreadsheets leave lines
             continue
         if header is None:
-            header = _header([cell.strip() for cell in cells], where)
+            header = tuple(_header([cell.strip() for cell in cells], where))
         else:
-            yield where, _csv_row(header, cells, where)
+            yield where, _csv_row(header, cells, where), header
 
 
-def _csv_row(header: list[str], cells: list[str], where: str) -> dict[str, Any]:
+def _csv_row(header: Sequence[str], cells: list[str], where: str) -> dict[str, Any]:
     if len(cells) != len(header):
         raise SeedreamInputError(f"{where} has {len(cells)} cells; the header has {len(header)}.")
     return {column: cell for column, cell in zip(header, cells, strict=True) if cell}
 
 
-def _parquet_rows(file: Any, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _parquet_rows(file: Any, name: str) -> Iterator[_Found]:
     try:
         columns, rows = read_parquet(file)
         _header(columns, name)
         for number, row in enumerate(rows, 1):
-            yield f"row {number} of {name}", row
+            yield f"row {number} of {name}", row, ()
     except SeedreamInputError:
         raise
     except ValueError as error:  # pyarrow's ArrowInvalid among them

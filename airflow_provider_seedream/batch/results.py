@@ -21,6 +21,7 @@ SCHEMA_VERSION = 1
 ROWS_PER_PAGE = 500
 PAGES_HELD = 4  # in memory, before they are written
 _MISSING_NAMED = 5
+_LINE_ENDS = {ord(mark): f"\\u{ord(mark):04x}" for mark in "\x85\u2028\u2029"}
 _log = logging.getLogger(__name__)
 
 # landed         every image is in the destination
@@ -214,7 +215,7 @@ class Results:
                 for row in range(first, min(first + ROWS_PER_PAGE, expected_rows + 1)):
                     if line := page.get(row):
                         totals.take(json.loads(line))
-                        file.write(f"{line}\n")
+                        file.write(f"{_one_line(line)}\n")
                     else:
                         totals.miss(row)
         return totals
@@ -248,6 +249,11 @@ class Results:
 def page_of(row: int) -> int:
     """Rows and pages count from 1."""
     return (row - 1) // ROWS_PER_PAGE + 1
+
+
+def _one_line(text: str) -> str:
+    """JSON that every reader takes for one line: ``str.splitlines`` and others also split at these three."""
+    return text.translate(_LINE_ENDS)
 
 
 def _page_from(data: bytes, number: int) -> dict[int, str]:

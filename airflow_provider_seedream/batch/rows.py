@@ -7,9 +7,11 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import lru_cache
+from numbers import Integral
 from typing import Any
 
 from airflow_provider_seedream.batch.prompts import PromptTemplate
@@ -33,6 +35,7 @@ RESULT_COLUMNS = ("row", "status", "name", "seedream_task_id", "credits", "paid"
 _ALIASES = {"image_urls": "images", "image_url": "images", "safety_checker": "enable_safety_checker"}
 _CLOSE = 0.82  # of difflib: one letter more, less or elsewhere; "promt", "num_image", "imageSize", not "file_name"
 _MAX_EXACT_FLOAT = 2.0**53
+_WHOLE_TEXT = re.compile(r"\s*\d{1,15}\.0+\s*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,23 +80,30 @@ class Row:
 
 
 def build_row(
-    number: int, where: str, raw: Mapping[str, Any], *, defaults: Mapping[str, Any], template: PromptTemplate | None = None
+    number: int,
+    where: str,
+    raw: Mapping[str, Any],
+    header: Sequence[str] = (),
+    *,
+    defaults: Mapping[str, Any],
+    template: PromptTemplate | None = None,
 ) -> Row:
     """A :class:`Row` from what a table says.
 
+    :param header: names of columns that the row may leave empty; free ones are null in its result.
     :param defaults: values of parameters for rows without them.
     :param template: makes the prompt of every row; a prompt of its own is a variable like any other column.
     :raises SeedreamInputError: naming the row, the column and its rule.
     """
     try:
-        return _build(number, where, raw, defaults, template)
+        return _build(number, where, {**dict.fromkeys(header), **raw}, defaults, template)
     except SeedreamInputError as error:
         raise SeedreamInputError(f"{where}: {error.message}") from None
 
 
 def columns_of_refused(raw: Mapping[str, Any]) -> dict[str, Any]:
     """What of a row that was refused travels to its result: values that are right as they would be sent, others as they stand."""
-    columns: dict[str, Any] = {}
+    columns = _empty_columns(raw)
     for column, value in _present(raw).items():
         if column == "images":
             columns |= _attempt(lambda value: _as_sources(_images(value)), value, {})
@@ -125,7 +135,7 @@ def _build(number: int, where: str, raw: Mapping[str, Any], defaults: Mapping[st
         check_column(column)
     merged = _DEFAULTS | _present(defaults) | given
     prompt = _prompt(merged, template)
-    extra = {column: _free_column(column, value) for column, value in given.items() if column not in PARAMETERS}
+    extra = _empty_columns(raw) | {name: _free_column(name, value) for name, value in given.items() if name not in PARAMETERS}
     values = {column: check(merged.get(column)) for column, check in PARAMETERS.items() if column not in ("prompt", "images")}
     images = tuple(_images(merged["images"])) if "images" in merged else ()
     kind: Kind = "edit" if images else "generate"
@@ -146,6 +156,15 @@ def _prompt(merged: Mapping[str, Any], template: PromptTemplate | None) -> str:
 
 def _present(raw: Mapping[str, Any]) -> dict[str, Any]:
     return {column: value for column, value in raw.items() if not _is_absent(value)}
+
+
+def _empty_columns(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The free columns, all null: one that is empty in every row is a column of the results too."""
+    return {column: None for column in raw if _is_free(column)}
+
+
+def _is_free(column: Any) -> bool:
+    return isinstance(column, str) and bool(column.strip()) and column not in PARAMETERS and column not in RESULT_COLUMNS
 
 
 def _is_absent(value: Any) -> bool:
@@ -188,13 +207,26 @@ def _free(value: Any) -> Any:
 
 
 def _whole(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """A check that takes 2.0 for 2: a column of integers in which one is missing is one of floats, for pandas."""
+    """A check that takes a whole number in any form that writers of tables give it."""
+    return lambda value: check(_as_integer(value))
 
-    def whole(value: Any) -> Any:
-        is_whole = isinstance(value, float) and value.is_integer() and abs(value) < _MAX_EXACT_FLOAT
-        return check(int(value) if is_whole else value)
 
-    return whole
+def _as_integer(value: Any) -> Any:
+    """2 for 2.0 and "2.0", which pandas makes of a column with gaps, for a decimal (Snowflake, Oracle), for a NumPy integer."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return value.strip().partition(".")[0] if _WHOLE_TEXT.fullmatch(value) else value
+    if isinstance(value, float) and abs(value) >= _MAX_EXACT_FLOAT:  # it no longer holds which integer was meant
+        return value
+    is_whole = isinstance(value, Integral | Decimal | float) and math.isfinite(value) and value == int(value)
+    return int(value) if is_whole else value
+
+
+def _stem(value: Any) -> str | None:
+    """A name; a whole number counts as its digits, as in a column of article numbers."""
+    number = _as_integer(value)
+    return check_name(str(number) if isinstance(number, int) and not isinstance(number, bool) else value)
 
 
 def _attempt(check: Callable[[Any], Any], value: Any, otherwise: Any) -> Any:
@@ -212,7 +244,7 @@ PARAMETERS: dict[str, Callable[[Any], Any]] = {
     "seed": _whole(check_seed),
     "enable_safety_checker": check_safety,
     "take": _whole(check_take),
-    "name": check_name,
+    "name": _stem,
     "images": _images,
 }
 _DEFAULTS: dict[str, Any] = {

@@ -13,7 +13,7 @@ from airflow_provider_seedream.batch.requests import RawRow, read_table
 from airflow_provider_seedream.batch.rows import Row, build_row, columns_of_refused
 from airflow_provider_seedream.exceptions import SeedreamBatchError, SeedreamError, SeedreamInputError
 from airflow_provider_seedream.ledger.records import file_stem
-from airflow_provider_seedream.model.submissions import sha256_json
+from airflow_provider_seedream.model.submissions import composed, sha256_json
 
 NAMED_ERRORS = 10  # of a table with many bad rows
 _NOT_OF_THE_REQUEST = ("number", "where", "extra")
@@ -76,7 +76,7 @@ class RequestTable:
         try:
             return build_row(*raw, defaults=self.defaults, template=self.template)
         except SeedreamInputError as error:
-            return RefusedRow(number=raw.number, error=error, columns=columns_of_refused(raw.columns))
+            return RefusedRow(number=raw.number, error=error, columns=columns_of_refused(dict.fromkeys(raw.header) | raw.columns))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -120,7 +120,7 @@ def summarise(table: RequestTable) -> TableSummary:
         if isinstance(row, RefusedRow):
             summary.refuse(row.error.message)
             continue
-        request = hash(tuple(getattr(row, one.name) for one in fields(row) if one.name not in _NOT_OF_THE_REQUEST))
+        request = _identity(row)
         if request in requests:
             summary.repeats.append(row.number)
         elif row.name and names.setdefault(hash(file_stem(row.name, row.take)), request) != request:
@@ -129,3 +129,9 @@ def summarise(table: RequestTable) -> TableSummary:
             requests.add(request)
             summary.add(row)
     return summary
+
+
+def _identity(row: Row) -> int:
+    """Equal for rows that ask for the same: of text in two Unicode forms as well."""
+    values = {one.name: getattr(row, one.name) for one in fields(row) if one.name not in _NOT_OF_THE_REQUEST}
+    return hash(tuple((values | {"prompt": composed(row.prompt)}).values()))

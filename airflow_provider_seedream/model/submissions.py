@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -19,7 +20,8 @@ from airflow_provider_seedream.model.images import ImageFacts, inspect_image
 
 _TEMPLATE = re.compile(r"\{\{|\{%|\{#")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
-_NAME = re.compile(r"[^\W_.][\w.\- ]{0,149}")
+_MAX_NAME_BYTES = 150
+_JOINERS = "\u200c\u200d"  # Persian and Indic words need them; alone they are invisible
 _B64_CHUNK = 3 * 256 * 1024  # a multiple of 3, so that the chunks' base64 can be joined
 
 
@@ -82,8 +84,19 @@ class Submission:
 
     @property
     def fingerprint(self) -> str:
-        """sha256 over everything that makes it the same request: parameters, source bytes and ``take``."""
-        facts = {**self.parameters(), "kind": self.kind, "model": contract.MODEL, "take": self.take}
+        """sha256 over everything that makes it the same request: parameters, source bytes and ``take``.
+
+        The prompt counts in its composed form (NFC): "é" is the same as "e" and an accent. It is sent as written.
+        """
+        return self._fingerprint(composed(self.prompt))
+
+    @property
+    def fingerprint_as_written(self) -> str:
+        """The fingerprint that 0.2.0 gave: another one where the prompt is not in its composed form."""
+        return self._fingerprint(self.prompt)
+
+    def _fingerprint(self, prompt: str) -> str:
+        facts = {**self.parameters(), "prompt": prompt, "kind": self.kind, "model": contract.MODEL, "take": self.take}
         facts["sources"] = [source.sha256 for source in self.sources]
         return sha256_json(facts)
 
@@ -132,6 +145,11 @@ class Submission:
             yield source
             yield b'"'
         yield b"]}"
+
+
+def composed(text: str) -> str:
+    """Text in Unicode's composed form (NFC), in which equal texts are equal strings. ASCII stays as it is."""
+    return unicodedata.normalize("NFC", text)
 
 
 def sha256_json(value: Any) -> str:
@@ -234,15 +252,39 @@ def check_safety(value: Any) -> bool:
 
 
 def check_name(value: Any) -> str | None:
-    """A bare file stem, or None for the default (the seedream task id)."""
+    """A bare file stem in its composed form (NFC), or None for the default (the seedream task id)."""
     if value is None:
         return None
-    if not isinstance(value, str) or _NAME.fullmatch(value) is None or value != value.strip() or len(value.encode()) > 150:
+    name = composed(value) if isinstance(value, str) else ""
+    if not _is_name(name) or len(name.encode()) > _MAX_NAME_BYTES:
         raise SeedreamInputError(
-            "name must be a bare file name of 1 to 150 bytes: letters, digits, '-', '_', '.' or spaces, "
+            f"name must be a bare file name of 1 to {_MAX_NAME_BYTES} bytes: letters, digits, '-', '_', '.' or spaces, "
             f"beginning with a letter or digit; got {_short(value)}."
         )
-    return value
+    return name
+
+
+def _is_name(text: str) -> bool:
+    """Letters with the marks that belong to them: vowel signs, accents and points are no letters of their own in Unicode."""
+    after = ""  # L: a letter or its mark, J: a joiner behind one, N: anything else that a name may hold
+    for mark in text:
+        after = _part_of_name(mark, after)
+        if not after:
+            return False
+    return after in ("L", "N") and not text.endswith(" ")
+
+
+def _part_of_name(mark: str, after: str) -> str:
+    """What a character is in a name, after what stands before it; empty when it cannot stand there."""
+    if mark.isalpha():
+        return "L"
+    if mark.isalnum():
+        return "N" if after != "J" else ""
+    if unicodedata.category(mark) in ("Mn", "Mc"):
+        return "L" if after in ("L", "J") else ""
+    if mark in _JOINERS:
+        return "J" if after == "L" else ""
+    return "N" if mark in "_.- " and after in ("L", "N") else ""
 
 
 def check_source_count(sources: Any) -> None:

@@ -16,7 +16,11 @@ import pytest
 from airflow.sdk.io.store import attach
 
 from airflow_provider_seedream.batch.requests import RawRow, check_table, read_table
+from airflow_provider_seedream.batch.rows import Row
+from airflow_provider_seedream.batch.upcoming import RefusedRow, RequestTable, summarise
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError
+from airflow_provider_seedream.model import contract
+from airflow_provider_seedream.model.submissions import sha256_json
 from tests.unit.stores import ObjectStore, attached_store
 
 ROWS: list[dict[str, Any]] = [{"prompt": "a fox", "num_images": 2}, {"prompt": "eine Büchse\nund Ölzeug"}, {"prompt": "a, b"}]
@@ -136,8 +140,8 @@ class TestALine:
     def test_rows_know_where_they_stand(self, tmp_path: Path) -> None:
         table = write(tmp_path / "r.csv", '\ufeffprompt,sku\r\n"a\r\nb",1\r\n,\r\n\r\nc,2\r\n')
         assert list(read_table(table)) == [
-            RawRow(1, "line 2 of r.csv", {"prompt": "a\r\nb", "sku": "1"}),
-            RawRow(2, "line 6 of r.csv", {"prompt": "c", "sku": "2"}),
+            RawRow(1, "line 2 of r.csv", {"prompt": "a\r\nb", "sku": "1"}, ("prompt", "sku")),
+            RawRow(2, "line 6 of r.csv", {"prompt": "c", "sku": "2"}, ("prompt", "sku")),
         ]
         assert [raw.where for raw in read_table(jsonl(tmp_path / "r", ROWS[:1]))] == ["line 1 of r.jsonl"]
         assert [raw.where for raw in read_table(parquet(tmp_path / "r", ROWS[:1]))] == ["row 1 of r.parquet"]
@@ -145,6 +149,38 @@ class TestALine:
 
 
 class TestFormats:
+    def test_a_cell_of_a_csv_holds_the_images_of_an_edit(self, tmp_path: Path) -> None:
+        image = "data:image/png;base64," + "A" * (contract.MAX_SOURCE_BYTES * 4 // 3)
+        table = write(tmp_path / "r.csv", f'prompt,images\na,"{json.dumps([image] * 2).replace(chr(34), chr(34) * 2)}"\n')
+        [raw] = read_table(table)
+        assert json.loads(raw.columns["images"]) == [image] * 2
+
+    def test_a_quote_that_swallows_a_file_is_an_error_and_no_memory_without_end(self, tmp_path: Path) -> None:
+        with (tmp_path / "r.csv").open("w") as file:
+            file.write('prompt,x\na,"')
+            for _ in range(150):
+                file.write("b" * 1024 * 1024)
+        assert "line 2 of r.csv is no CSV: field larger than field limit" in refusal(str(tmp_path / "r.csv"))
+
+    def test_an_empty_column_of_a_csv_is_null_in_the_results(self, tmp_path: Path) -> None:
+        table = write(tmp_path / "r.csv", "prompt,tags,sku\na,,1\n,,2\n")
+        rows = [row for row, _ in RequestTable(source=table, defaults={}, template=None).rows()]
+        assert isinstance(rows[0], Row)
+        assert rows[0].extra == {"tags": None, "sku": "1"}
+        assert isinstance(rows[1], RefusedRow)
+        assert rows[1].columns == {"tags": None, "sku": "2"}
+
+    def test_the_digest_of_a_csv_with_empty_cells_is_that_of_0_2(self, tmp_path: Path) -> None:
+        """A batch that was deferred before an upgrade compares it."""
+        table = write(tmp_path / "r.csv", "prompt,tags,sku\na,,1\n")
+        [(_, digest)] = RequestTable(source=table, defaults={}, template=None).rows()
+        assert digest == sha256_json(["", '{"prompt": "a", "sku": "1"}'])
+
+    def test_equal_texts_in_two_unicode_forms_are_one_request(self) -> None:
+        rows = [{"prompt": text, "name": text} for text in ("Gr\u00fcn", "Gru\u0308n")]
+        summary = summarise(RequestTable(source=rows, defaults={}, template=None))
+        assert (summary.repeats, summary.credits, summary.errors) == ([2], 10, [])
+
     def test_a_byte_order_mark_is_no_part_of_the_first_column(self, tmp_path: Path) -> None:
         assert [raw.columns for raw in read_table(write(tmp_path / "r.jsonl", '\ufeff{"prompt": "a"}'))] == [{"prompt": "a"}]
 

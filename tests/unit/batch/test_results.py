@@ -130,6 +130,8 @@ class TestATable:
             results.add(result(row, columns={"prompt": text}))
         results.finish(len(texts), "results", parquet=True)
         assert [line["prompt"] for line in lines(folder)] == texts
+        published = (folder.read("results.jsonl") or b"").decode()
+        assert [json.loads(line)["prompt"] for line in published.splitlines()] == texts  # as pandas' and many others' line ends
 
     def test_the_pages_are_gone_once_it_is_published(self, tmp_path: Path) -> None:
         folder = Folder(str(tmp_path))
@@ -243,6 +245,13 @@ class TestParquet:
     ) -> None:
         table = self.table(tmp_path, *({"x": value} for value in values))
         assert (str(table.schema.field("x").type), table["x"].to_pylist()) == (kind, read)
+
+    def test_a_free_column_that_is_null_throughout_is_a_column_all_the_same(self, tmp_path: Path) -> None:
+        requests = [{"prompt": "a fox", "tags": None, "more": [None, None]}, {"prompt": "a hare", "tags": None, "more": [None]}]
+        rows = [build_row(number, "row", raw, defaults={}) for number, raw in enumerate(requests, 1)]
+        table = self.table(tmp_path, *(row.columns() for row in rows))
+        assert (str(table.schema.field("tags").type), table["tags"].to_pylist()) == ("string", [None, None])
+        assert table["more"].to_pylist() == ["[null, null]", "[null]"]
 
     def test_a_column_that_only_some_rows_have_is_null_in_the_others(self, tmp_path: Path) -> None:
         assert self.table(tmp_path, {"a": 1}, {"b": 2})["b"].to_pylist() == [None, 2]

@@ -8,6 +8,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pytest
 
 from airflow_provider_seedream.batch.prompts import PromptTemplate
@@ -47,7 +48,7 @@ class TestParameters:
 
     @pytest.mark.parametrize("nothing", ["", None, math.nan], ids=repr)
     def test_an_empty_cell_is_no_value(self, nothing: Any) -> None:
-        columns = dict.fromkeys([*DEFAULTS, "name", "images", "colour"], nothing)
+        columns = dict.fromkeys([*DEFAULTS, "name", "images"], nothing)
         assert row(defaults=DEFAULTS, **columns) == row(defaults=DEFAULTS)
 
     def test_text_of_a_csv_is_read_as_the_api_wants_it(self) -> None:
@@ -57,6 +58,16 @@ class TestParameters:
     def test_whole_numbers_may_come_as_floats_since_pandas_makes_them(self) -> None:
         made = row(prompt="a fox", num_images=2.0, seed=42.0, take=1.0)
         assert [repr(value) for value in (made.num_images, made.seed, made.take)] == ["2", "42", "1"]
+
+    @pytest.mark.parametrize("two", ["2.0", " 2.00 ", Decimal(2), Decimal("2.00"), np.int64(2), np.float64(2)], ids=repr)
+    def test_whole_numbers_are_read_in_the_forms_that_writers_of_tables_give_them(self, two: Any) -> None:
+        made = row(prompt="a fox", num_images=two, seed=two, take=two, name=two if not isinstance(two, str) else "2")
+        assert [repr(value) for value in (made.num_images, made.seed, made.take, made.name)] == ["2", "2", "2", "'2'"]
+
+    @pytest.mark.parametrize("value", ["2.5", "2.0.0", "1e0", Decimal("2.5"), Decimal("NaN"), np.float64("inf"), "-2.0"], ids=repr)
+    def test_what_is_no_whole_number_is_refused(self, value: Any) -> None:
+        with pytest.raises(SeedreamInputError, match="num_images must be an integer from 1 to 6"):
+            row(prompt="a fox", num_images=value)
 
     @pytest.mark.parametrize(
         ("column", "value", "rule"),
@@ -120,6 +131,10 @@ class TestFreeColumns:
             "sku": 7,
             "tags": ["a", "b"],
         }
+
+    @pytest.mark.parametrize("nothing", ["", None, math.nan], ids=repr)
+    def test_an_empty_one_is_null_in_the_result(self, nothing: Any) -> None:
+        assert row(prompt="a fox", tags=nothing, status=None).extra == {"tags": None}
 
     def test_what_json_does_not_know_becomes_text(self) -> None:
         assert row(prompt="a fox", day=date(2026, 11, 22), price=Decimal("9.50")).extra == {"day": "2026-11-22", "price": "9.50"}
@@ -206,7 +221,9 @@ class TestTemplates:
 class TestARefusedRow:
     def test_what_is_right_travels_as_it_would_be_sent_and_the_rest_as_it_stands(self) -> None:
         raw = {"prompt": "a fox", "num_images": "2", "seed": "x", "images": [SOURCE], "sku": 7, "row": 3, "colour": None}
-        assert columns_of_refused(raw) == {"prompt": "a fox", "num_images": 2, "seed": "x", "sources": [SOURCE], "sku": 7}
+        assert columns_of_refused(raw) == {"prompt": "a fox", "num_images": 2, "seed": "x", "sources": [SOURCE], "sku": 7} | {
+            "colour": None
+        }
 
     @pytest.mark.parametrize("raw", [{"images": 7}, {7: "x"}, {"x": math.inf}, {"x": "\ud800"}, {"prompt": ["a"]}], ids=repr)
     def test_nothing_a_row_may_say_is_an_error_here(self, raw: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import unicodedata
 from dataclasses import replace
 from typing import Any, get_args
 
@@ -93,6 +94,37 @@ class TestWhatIsTaken:
         with pytest.raises(SeedreamInputError, match="list"):
             check_source_count(text)
 
+    @pytest.mark.parametrize(
+        "name",
+        ["ป้ายที่หนึ่ง", "हिन्दी", "क्षत्रिय", "বাংলা", "தமிழ்", "ظَبْيٌ", "שָׁלוֹם", "ត្រី", "می\u200cشد", "র\u200d্যাব", "Ẹ̀kọ́", "q\u0323 2"],
+    )
+    def test_marks_belong_to_the_letter_before_them(self, name: str) -> None:
+        assert check_name(name) == name
+
+    @pytest.mark.parametrize("name", ["Gro\u0308ße", "Vie\u0302\u0323t", "\u1112\u1161\u11ab\u1100\u116e\u11a8", "\u212b"])
+    def test_a_name_in_decomposed_letters_is_the_composed_one(self, name: str) -> None:
+        assert check_name(name) == unicodedata.normalize("NFC", name) != name
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "\u0301a",
+            "1\u0301",
+            "a \u0301",
+            "a\u200c",
+            "\u200da",
+            "a\u200c\u200da",
+            "a\u200b",
+            "a\u202eb",
+            "1\u20e3",
+            "a\u2028",
+            "☕",
+        ],
+    )
+    def test_marks_and_joiners_without_a_letter_are_refused(self, name: str) -> None:
+        with pytest.raises(SeedreamInputError, match="name must be a bare file name"):
+            check_name(name)
+
     @pytest.mark.parametrize("name", ["hero", "a b", "Größe_1", "x" * 150, "2026-02-25", "v1.2"])
     def test_a_bare_file_name_is_taken(self, name: str) -> None:
         assert check_name(name) == name
@@ -150,6 +182,11 @@ class TestTheSameRequest:
 
     def test_the_fingerprint_of_a_plain_request_is_pinned(self) -> None:
         assert submission().fingerprint == "1cda8e56576cf16b3079f59e6c059540249fbd555b7d60c36243b9f7fcd755bf"
+
+    def test_one_prompt_in_two_unicode_forms_is_one_request_and_is_sent_as_written(self) -> None:
+        written, typed = submission(prompt="Gru\u0308n"), submission(prompt="Gr\u00fcn")
+        assert written.fingerprint == typed.fingerprint == typed.fingerprint_as_written != written.fingerprint_as_written
+        assert json.loads(b"".join(written.body()))["prompt"] == written.describe()["prompt"] == "Gru\u0308n"
 
     def test_the_fingerprint_of_a_request_with_everything_is_pinned(self) -> None:
         sources = tuple(replace(edit(png()).sources[0], sha256=digit * 64) for digit in "12")
