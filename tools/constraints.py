@@ -10,6 +10,8 @@ _NEWEST = "3.3.2"
 # The last releases of the older lines, and a date within days of each: stands in for Airflow's own constraints files.
 _OLDER = (("3.1.8", "2026-03-14"), ("3.2.2", "2026-06-02"))
 _NEEDS = ["--all-extras", "--group", "test", "--group", "check", "--group", "docs"]
+# Younger than those dates: the first imagesize that reads every format that we land or send.
+_YOUNGER = ["--exclude-newer-package", "imagesize=2026-08-25"]
 _NEWEST_NEEDS = ["--group", "browser", "--group", "bench"]
 
 
@@ -17,7 +19,7 @@ def main() -> None:
     _resolve("constraints.txt", _NEWEST, _NEWEST_NEEDS, "and everything the demo, the tests, the checks and the docs need")
     for airflow, date in _OLDER:
         target = f"constraints-airflow-{airflow.rpartition('.')[0]}.txt"
-        _resolve(target, airflow, ["--exclude-newer", date], "with what there was days after its release")
+        _resolve(target, airflow, ["--exclude-newer", date, *_YOUNGER], "with what there was days after its release")
 
 
 def _resolve(target: str, airflow: str, options: list[str], words: str) -> None:

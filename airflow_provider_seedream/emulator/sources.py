@@ -64,8 +64,7 @@ def read_source(url: object) -> Source:
         raise BadSourceError(f"{len(content)} bytes; at most {facts.MAX_SOURCE_BYTES}")
     picture = _opened(media_type, content)
     width, height = picture.size
-    if not 1 / facts.MAX_SOURCE_ASPECT <= width / height <= facts.MAX_SOURCE_ASPECT:
-        raise BadSourceError(f"{width}x{height}: the aspect must lie between 1:3 and 3:1")
+    _check_size(width, height)
     return Source(
         media_type=media_type,
         width=width,
@@ -74,6 +73,13 @@ def read_source(url: object) -> Source:
         sha256=sha256(content).hexdigest(),
         thumbnail=_thumbnail(picture),
     )
+
+
+def _check_size(width: int, height: int) -> None:
+    if not 1 / facts.MAX_SOURCE_ASPECT <= width / height <= facts.MAX_SOURCE_ASPECT:
+        raise BadSourceError(f"{width}x{height}: the aspect must lie between 1:16 and 16:1")
+    if min(width, height) < facts.MIN_SOURCE_SIDE or width * height > facts.MAX_SOURCE_PIXELS:
+        raise BadSourceError(f"{width}x{height}: sides above 14 px, at most {facts.MAX_SOURCE_PIXELS} px in all")
 
 
 def _decoded(url: object) -> tuple[str, bytes]:

@@ -24,8 +24,11 @@ MIN_IMAGES: Final = 1  # [doc]
 MAX_IMAGES: Final = 6  # [doc]
 MIN_SOURCES: Final = 1  # [doc]
 MAX_SOURCES: Final = 10  # [doc]
-MAX_SOURCE_BYTES: Final = 10 * 1024 * 1024  # per source [seen]
-MAX_SOURCE_RATIO: Final = 3.0  # 1:3 to 3:1 [seen]
+# Per source, from the model owner's reference for Seedream 5.0 lite (Volcengine Ark) [seen]; 1:3 was Seedream 3.0's rule.
+MAX_SOURCE_BYTES: Final = 10 * 1024 * 1024
+MAX_SOURCE_RATIO: Final = 16  # 1:16 to 16:1
+MIN_SOURCE_SIDE: Final = 15  # pixels: "above 14"
+MAX_SOURCE_PIXELS: Final = 36_000_000
 
 CREDITS_PER_IMAGE: Final = 10  # at any size, taken at submit [doc]
 DEFAULT_REQUESTS_PER_MINUTE: Final = 3  # [doc]

@@ -1,10 +1,13 @@
-"""What bytes are: the kind of image by its magic bytes, its size by its header, whether its end is there.
+"""What bytes are: the kind of image by its magic bytes, its size by its header, whether it is whole by its structure.
 
-Pure, and never trusts a file name or a Content-Type. Decodes no pixels.
+Never trusts a file name or a Content-Type. Decodes no pixels; imports no HTTP library, storage or Airflow.
 """
 
 import io
+import re
 from dataclasses import dataclass
+
+from airflow_provider_seedream.model.structure import bmp_size, is_complete
 
 # media type -> the first bytes; WEBP is told apart from other RIFF files below
 _MAGIC: tuple[tuple[str, bytes], ...] = (
@@ -24,6 +27,21 @@ EXTENSIONS = {
     "image/bmp": "bmp",
     "image/tiff": "tiff",
 }
+# Formats that people take for images of a known kind -> how their files begin.
+_FOREIGN: tuple[tuple[str, re.Pattern[bytes]], ...] = (
+    ("AVIF", re.compile(rb"....ftyp(....){0,16}?(avif|avis)", re.DOTALL)),  # the brand, then those it is compatible with
+    ("HEIC", re.compile(rb"....ftyp(....){0,16}?(hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL)),
+    ("JPEG XL", re.compile(rb"\xff\x0a|\x00\x00\x00\x0cJXL \r\n\x87\n")),
+    ("JPEG 2000", re.compile(rb"\xff\x4f\xff\x51|\x00\x00\x00\x0cjP  \r\n\x87\n")),
+    ("BigTIFF", re.compile(rb"II\+\x00|MM\x00\+")),
+    ("PDF", re.compile(rb"%PDF-")),
+    ("PostScript", re.compile(rb"%!PS|\xc5\xd0\xd3\xc6")),
+    ("Photoshop", re.compile(rb"8BPS")),
+    ("video", re.compile(rb"....ftyp|\x1a\x45\xdf\xa3", re.DOTALL)),
+    ("SVG", re.compile(rb"(\xef\xbb\xbf)?\s*(<\?xml.*?\?>\s*|<!--.*?-->\s*|<!DOCTYPE\s+svg.*?>\s*)*<svg[\s/>]", re.DOTALL | re.I)),
+    ("HTML", re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype html|html)", re.IGNORECASE)),
+)
+_HEAD_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,13 +55,11 @@ class ImageFacts:
 
 def inspect_image(data: bytes) -> ImageFacts | None:
     """The facts of an image, or None where the bytes are no image of a known kind."""
-    import imagesize
-
     media_type = _media_type(data)
     if media_type is None:
         return None
     try:
-        width, height = imagesize.get(io.BytesIO(data))
+        width, height = _size(data, media_type)
     except Exception:  # a broken header of any kind means no image
         return None
     if width <= 0 or height <= 0:
@@ -52,14 +68,28 @@ def inspect_image(data: bytes) -> ImageFacts | None:
 
 
 def is_whole(data: bytes, facts: ImageFacts) -> bool:
-    """Whether the end that the format prescribes is there: a server may declare the length of a cut file."""
-    if facts.media_type == "image/png":
-        return b"IEND" in data[-64:]
-    if facts.media_type == "image/jpeg":
-        return b"\xff\xd9" in data[-4096:]
-    if facts.media_type == "image/webp":
-        return int.from_bytes(data[4:8], "little") + 8 <= len(data)
-    return True
+    """Whether the image is there up to its end: a server may declare the length of a cut file. Bytes behind the end may follow."""
+    return is_complete(data, facts.media_type)
+
+
+def foreign_format(data: bytes) -> str | None:
+    """The name of a format that is none of ours, for an error that helps: ``HEIC``, ``SVG``. None when it is not known.
+
+    >>> foreign_format(b"%PDF-1.7")
+    'PDF'
+    """
+    head = data[:_HEAD_BYTES]
+    return next((name for name, begins in _FOREIGN if begins.match(head)), None)
+
+
+def _size(data: bytes, media_type: str) -> tuple[int, int]:
+    """Width and height as the header says."""
+    if media_type == "image/bmp":
+        return bmp_size(data)  # imagesize reads the 12-byte header of OS/2 as if it were Microsoft's
+    import imagesize
+
+    width, height = imagesize.get(io.BytesIO(data))
+    return int(width), int(height)
 
 
 def _media_type(data: bytes) -> str | None:

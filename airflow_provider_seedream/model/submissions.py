@@ -16,7 +16,7 @@ from typing import Any, get_args
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.model import contract
 from airflow_provider_seedream.model.contract import ImageSize, Kind
-from airflow_provider_seedream.model.images import ImageFacts, inspect_image
+from airflow_provider_seedream.model.source_rules import check_source_image
 
 _TEMPLATE = re.compile(r"\{\{|\{%|\{#")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
@@ -315,23 +315,12 @@ def check_no_link(image: str) -> str:
 
 
 def check_source(origin: str, data: bytes) -> Source:
-    """A :class:`Source` from bytes: type by magic bytes, size and aspect ratio as the API takes them.
+    """A :class:`Source` from bytes: type by magic bytes, whole, size and aspect ratio as the API takes them.
 
     :raises SeedreamInputError: naming the source and the rule.
     """
-    if len(data) > contract.MAX_SOURCE_BYTES:
-        raise SeedreamInputError(f"images: {origin} has {len(data)} bytes; at most {contract.MAX_SOURCE_BYTES} are taken.")
-    facts = inspect_image(data)
-    if facts is None:
-        raise SeedreamInputError(f"images: {origin} is not a JPEG, PNG, WEBP, BMP, TIFF or GIF image.")
-    _check_ratio(origin, facts)
+    facts = check_source_image(origin, data)
     return Source(origin=origin, data=data, sha256=hashlib.sha256(data).hexdigest(), media_type=facts.media_type)
-
-
-def _check_ratio(origin: str, facts: ImageFacts) -> None:
-    ratio = max(facts.width, facts.height) / min(facts.width, facts.height)
-    if ratio > contract.MAX_SOURCE_RATIO:
-        raise SeedreamInputError(f"images: {origin} is {facts.width}x{facts.height}; aspect must be 1:3 to 3:1.")
 
 
 def _integer(field: str, value: Any, low: int, high: int | None) -> int:

@@ -259,8 +259,9 @@ class SeedreamEditOperator(SeedreamGenerateOperator):
     """Edits images by an instruction. Everything of :class:`SeedreamGenerateOperator` holds.
 
     :param images: 1 to 10 images: storage URIs, local paths, data URIs or landed images, or a whole LandedGeneration
-        (``images=land.output``). JPEG, PNG, WEBP, BMP, TIFF or GIF, at most 10 MB each, aspect 1:3 to 3:1 [seen]. They are read,
-        checked and encoded on the worker at POST time; their bytes are part of what makes a request the same.
+        (``images=land.output``). JPEG, PNG, WEBP, BMP, TIFF or GIF, whole, at most 10 MB and 36 megapixels each,
+        sides above 14 pixels, aspect 1:16 to 16:1 [seen]. They are read, checked and encoded on the worker at POST time; their
+        bytes are part of what makes a request the same.
     """
 
     kind: Kind = "edit"

@@ -75,12 +75,14 @@ def data_uri(content: bytes, media_type: str = "image/png") -> str:
 
 BAD_SOURCES: dict[str, tuple[bytes, str]] = {
     "text": (b"not an image at all", "is not a JPEG, PNG, WEBP, BMP, TIFF or GIF image"),
-    "nothing": (b"", "is not a JPEG, PNG, WEBP, BMP, TIFF or GIF image"),
-    "an SVG": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "is not a JPEG, PNG, WEBP, BMP, TIFF or GIF image"),
-    "a PNG's first bytes": (picture(8, 8)[:12], "is not a JPEG, PNG, WEBP, BMP, TIFF or GIF image"),
-    "too wide": (picture(301, 100), "is 301x100; aspect must be 1:3 to 3:1"),
-    "too tall": (picture(100, 301), "is 100x301; aspect must be 1:3 to 3:1"),
-    "too large": (picture(8, 8) + bytes(10 * 1024 * 1024), "at most 10485760 are taken"),
+    "nothing": (b"", "is empty (0 bytes)"),
+    "an SVG": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "is a file of type SVG"),
+    "a PNG's first bytes": (picture(20, 20)[:12], "is not a JPEG, PNG, WEBP, BMP, TIFF or GIF image"),
+    "a cut JPEG": (picture(512, 512, "JPEG")[:3000], "is not whole: its 3000 bytes end before the image/jpeg image does"),
+    "too wide": (picture(321, 20), "is 321x20; aspect must be 1:16 to 16:1"),
+    "too tall": (picture(20, 321), "is 20x321; aspect must be 1:16 to 16:1"),
+    "too small": (picture(14, 20), "is 14x20; each side must have at least 15 pixels"),
+    "too large": (picture(20, 20) + bytes(10 * 1024 * 1024), "has more than 10485760 bytes"),
 }
 
 
@@ -191,7 +193,7 @@ class TestSourcesAreJudgedBeforeAnythingIsSent:
     ) -> None:
         content, says = BAD_SOURCES[case]
         good, bad = tmp_path / "good.png", tmp_path / "bad.png"
-        good.write_bytes(picture(8, 8))
+        good.write_bytes(picture(20, 20))
         bad.write_bytes(content)
         given, named = {
             "path": (str(bad), "bad.png"),

@@ -34,7 +34,7 @@ def edit(*images: bytes, **changes: Any) -> Submission:
     return submission(kind="edit", sources=sources, **changes)
 
 
-def png(width: int = 4, height: int = 3, *, padding_bytes: int = 0) -> bytes:
+def png(width: int = 20, height: int = 15, *, padding_bytes: int = 0) -> bytes:
     """A real PNG; padding goes into a chunk that every reader skips."""
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     pixels = zlib.compress(b"".join(b"\x00" + bytes(width) for _ in range(height)))

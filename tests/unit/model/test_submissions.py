@@ -148,9 +148,7 @@ class TestSources:
         source = check_source("s3://in/fox.jpg", png())
         assert (source.media_type, len(source.sha256)) == ("image/png", 64)
 
-    @pytest.mark.parametrize(
-        "data", [b"", b"plain text", b"%PDF-1.7", b"\x89PNG\r\n\x1a\n", b"RIFF\x00\x00\x00\x00WAVE", b"\xff\xd8\xff"]
-    )
+    @pytest.mark.parametrize("data", [b"plain text", b"\x89PNG\r\n\x1a\n", b"RIFF\x00\x00\x00\x00WAVE", b"\xff\xd8\xff"])
     def test_what_is_no_image_is_refused_by_name(self, data: bytes) -> None:
         with pytest.raises(SeedreamInputError, match=r"s3://in/fox.png is not a JPEG"):
             check_source("s3://in/fox.png", data)
@@ -160,16 +158,49 @@ class TestSources:
         data = png(padding_bytes=limit - len(png()) - 12)
         assert len(data) == limit
         check_source("x", data)
-        with pytest.raises(SeedreamInputError, match="at most 10485760"):
+        with pytest.raises(SeedreamInputError, match="has more than 10485760 bytes"):
             check_source("x", png(padding_bytes=limit))
 
-    @pytest.mark.parametrize(("width", "height", "taken"), [(3, 1, True), (1, 3, True), (31, 10, False), (10, 31, False)])
-    def test_the_aspect_must_be_within_one_to_three(self, width: int, height: int, taken: bool) -> None:
-        if taken:
+    @pytest.mark.parametrize(
+        ("width", "height", "says"),
+        [
+            (240, 15, None),
+            (15, 240, None),
+            (241, 15, "aspect must be 1:16 to 16:1"),
+            (15, 241, "aspect must be 1:16 to 16:1"),
+            (14, 14, "at least 15 pixels"),
+            (6000, 6000, None),
+            (6001, 6000, "36,006,000 pixels; at most 36,000,000"),
+        ],
+    )
+    def test_its_size_must_be_as_the_models_owner_takes_it(self, width: int, height: int, says: str | None) -> None:
+        if says is None:
             check_source("x", png(width, height))
         else:
-            with pytest.raises(SeedreamInputError, match="1:3 to 3:1"):
+            with pytest.raises(SeedreamInputError, match=f"x is {width}x{height}.*{says}"):
                 check_source("x", png(width, height))
+
+    @pytest.mark.parametrize("cut", [33, 60, -1])
+    def test_a_cut_one_is_refused_before_it_is_paid_for(self, cut: int) -> None:
+        with pytest.raises(SeedreamInputError, match=r"s3://in/fox\.png is not whole: .* Copy it again"):
+            check_source("s3://in/fox.png", png()[:cut])
+
+    def test_an_empty_one_is_called_empty(self) -> None:
+        with pytest.raises(SeedreamInputError, match=r"s3://in/fox\.png is empty"):
+            check_source("s3://in/fox.png", b"")
+
+    @pytest.mark.parametrize(
+        ("data", "name"),
+        [
+            (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic", "HEIC"),
+            (b"%PDF-1.7", "PDF"),
+            (b"<svg/>", "SVG"),
+            (b"II+\x00", "BigTIFF"),
+        ],
+    )
+    def test_a_format_that_is_not_taken_is_named_with_what_to_convert_it_to(self, data: bytes, name: str) -> None:
+        with pytest.raises(SeedreamInputError, match=f"s3://in/fox is a file of type {name}.*convert it to PNG or JPEG"):
+            check_source("s3://in/fox", data)
 
     def test_a_description_holds_no_bytes(self) -> None:
         text = json.dumps(edit(png()).describe())
@@ -225,7 +256,7 @@ class TestTheSameRequest:
         assert submission(**change).fingerprint != submission().fingerprint
 
     def test_the_kind_the_bytes_and_the_order_of_sources_make_another_request(self) -> None:
-        first, second = png(4, 3), png(3, 4)
+        first, second = png(20, 15), png(15, 20)
         prints = {edit(*images).fingerprint for images in [(first,), (second,), (first, second), (second, first)]}
         assert len(prints | {submission().fingerprint}) == 5
 
@@ -243,7 +274,7 @@ class TestTheBody:
             submission(seed=0, num_images=6, enable_safety_checker=False),
             submission(prompt='"quotes" \\ \n\t\x00 Größe 🦊 \u2028 </script>'),
             edit(png()),
-            edit(png(), png(40, 30), png(7, 7, padding_bytes=900_001), prompt='a "b"'),
+            edit(png(), png(40, 30), png(17, 17, padding_bytes=900_001), prompt='a "b"'),
         ],
     )
     def test_it_is_exactly_the_json_of_the_fields(self, sent: Any) -> None:
