@@ -23,7 +23,7 @@ from airflow_provider_seedream.ledger.budgets import Budget
 from airflow_provider_seedream.ledger.records import Ledger, Record, Reuse, file_stem, record_key
 from airflow_provider_seedream.ledger.spending import Spending
 from airflow_provider_seedream.model import clock
-from airflow_provider_seedream.model.submissions import Submission
+from airflow_provider_seedream.model.submissions import Submission, earlier_forms, is_composed
 from airflow_provider_seedream.observability import metrics
 
 OnUnknownSubmit = Literal["fail", "resubmit"]
@@ -37,6 +37,7 @@ class Request:
 
     :param made_by: dag_id, run_id, task_id, map_index, try_number.
     :param reuse: how far the same request is paid once: within its ``run``, or by its ``content`` for ever.
+    :param is_as_written: whether its record has the key of 0.2.0, which did not compose the prompt's letters.
     """
 
     submission: Submission
@@ -44,6 +45,7 @@ class Request:
     name: str | None
     made_by: dict[str, Any]
     reuse: Reuse = "run"
+    is_as_written: bool = False
 
     @property
     def key(self) -> str:
@@ -53,9 +55,15 @@ class Request:
             task_id=self.made_by["task_id"],
             destination=self.destination,
             name=self.name,
-            fingerprint=self.submission.fingerprint,
+            fingerprint=self.submission.fingerprint_as_written if self.is_as_written else self.submission.fingerprint,
             reuse=self.reuse,
         )
+
+    def as_of_0_2(self) -> "list[Request]":
+        """This request under the other keys that 0.2.0 may have given it: text counted as written there, not composed."""
+        names = [self.name, *earlier_forms(self.name)]
+        forms = [False] if is_composed(self.submission.prompt) else [False, True]
+        return [replace(self, name=name, is_as_written=form) for name in names for form in forms][1:]
 
     @property
     def stem(self) -> str | None:
@@ -100,6 +108,7 @@ class Submitter:
         :raises SeedreamLedgerError: the record cannot be read or written; nothing was sent.
         :raises SeedreamError: as :meth:`SeedreamHook.submit`; then nothing was bought and the claim is free again.
         """
+        request = self._as_recorded(request)
         while True:
             latest = self._ledger.latest(request.key)
             if latest is None or latest.is_open_for_next:
@@ -117,9 +126,14 @@ class Submitter:
 
     def find(self, request: Request) -> Submitted | None:
         """The generation that is paid for already; None when that takes a POST, or another try is at it."""
+        request = self._as_recorded(request)
         latest = self._ledger.latest(request.key)
         is_paid = latest and not latest.is_open_for_next and latest.outcome not in ("intent", "unknown")
         return self._attach(request, latest) if latest and is_paid else None
+
+    def _as_recorded(self, request: Request) -> Request:
+        """The request under the key that its record has. Reads nothing for text that 0.2.0 would have given the same key."""
+        return next((old for old in request.as_of_0_2() if self._ledger.latest(old.key)), request)
 
     def _claim(self, request: Request, before: Record | None) -> Record | None:
         """The claim to the next attempt, or None when somebody else was faster."""

@@ -152,6 +152,16 @@ def composed(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
+def is_composed(text: str) -> bool:
+    return unicodedata.is_normalized("NFC", text)
+
+
+def earlier_forms(name: str | None) -> list[str]:
+    """The decomposed form of a name, where 0.2.0 took it as it was: Korean letters in parts, say from a Mac's file names."""
+    parts = unicodedata.normalize("NFD", name) if name else name
+    return [parts] if parts and parts != name and all(mark.isalnum() or mark in "_.- " for mark in parts) else []
+
+
 def sha256_json(value: Any) -> str:
     """sha256 of a value's canonical JSON."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,15 @@ from airflow.sdk import DAG
 
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.exceptions import SeedreamInputError
+from airflow_provider_seedream.hooks.seedream import SeedreamHook
+from airflow_provider_seedream.ledger.records import Ledger, Reuse
+from airflow_provider_seedream.ledger.submit import Request, Submitter
+from airflow_provider_seedream.model.submissions import check_name
 from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator
 from airflow_provider_seedream.sensors.seedream import SeedreamGenerationSensor
 from tests.airflow.runner import Outcome, Runner
 from tests.guarantees.conftest import POKE_SECONDS, Build, Chain, images, records
+from tests.unit.values import submission
 
 WARNING = "so both share one generation"
 Mapped = Callable[..., Chain]
@@ -190,3 +196,32 @@ class TestOneNameForTwoRequests:
         outcomes = Runner().run_mapped(chain.submit)
         assert [outcome.state for outcome in outcomes] == ["failed", "success"]
         assert emulator.books.posts == 1
+
+
+class TestTextInTwoForms:
+    """An accented letter is one character, or a letter and an accent: what people see as one request is one."""
+
+    def test_two_forms_of_a_prompt_and_a_name_are_one_request(self, mapped: Mapped, emulator: Emulator, folder: Path) -> None:
+        runner, chain = Runner(), mapped({"prompt": ["eine grüne Uhr", "eine gru\u0308ne Uhr"]}, name="Gru\u0308n")
+        assert len(set(ids(runner.run_mapped(chain.submit)))) == 1
+        runner.run_mapped(chain.land)
+        assert (emulator.books.posts_received, images(folder)) == (1, ["Gr\u00fcn_1.png"])
+
+    @pytest.mark.parametrize(
+        ("prompt", "name"), [("eine gru\u0308ne Uhr", None), ("a watch", "\u1109\u1175\u1100\u1168"), ("u\u0308", "\u1109\u1175")]
+    )
+    @pytest.mark.parametrize("reuse", ["run", "content"])
+    def test_what_0_2_paid_for_under_the_text_as_written_is_found(
+        self, prompt: str, name: str | None, reuse: Reuse, emulator: Emulator, destination: str
+    ) -> None:
+        made_by = {"dag_id": "watches", "run_id": "monday", "task_id": "submit", "map_index": -1, "try_number": 1}
+        now = Request(
+            submission=submission(prompt=prompt), destination=destination, name=check_name(name), made_by=made_by, reuse=reuse
+        )
+        of_0_2 = replace(now, name=name, is_as_written=True)
+        assert of_0_2.key != now.key
+        submitter = Submitter(SeedreamHook(), Ledger(destination), "fail")
+        paid = submitter.submit(of_0_2)
+        assert submitter.submit(now).seedream_task_id == paid.seedream_task_id
+        assert submitter.find(now) is not None
+        assert emulator.books.posts_received == 1
