@@ -5,15 +5,13 @@ error, log line or result names more of it than its host.
 """
 
 import ipaddress
-import logging
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from contextvars import ContextVar
 from http.cookiejar import DefaultCookiePolicy
 from typing import Self
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import requests
 import tenacity
@@ -21,25 +19,16 @@ from requests.utils import get_environ_proxies, select_proxy
 from urllib3.exceptions import HTTPError
 
 from airflow_provider_seedream.exceptions import SeedreamLandingError
+from airflow_provider_seedream.hooks.bodies import read_body
+from airflow_provider_seedream.hooks.exact_targets import ExactTargets
+from airflow_provider_seedream.hooks.link_text import Link, sending
 from airflow_provider_seedream.hooks.resending import say_again
 from airflow_provider_seedream.hooks.settings import CONNECT_TIMEOUT_SECONDS, USER_AGENT
-from airflow_provider_seedream.hooks.tls import SharedTrust
 
 MAX_REDIRECTS = 5
 MIN_BYTES_PER_SECOND = 100_000  # a body that drips slower than this is given up
+WHOLE_STATUS_CODES = (200, 203)  # 203: a proxy on the way changed something of it (RFC 9110, 15.3.4)
 STALE_STATUS_CODES = (400, 401, 403, 404, 410)  # what storage hosts answer to an expired link; a fresh one may help
-_under_way = ContextVar("seedream_download_under_way", default=False)
-
-
-class _Discreet(logging.Filter):
-    """Silences urllib3 while a download of ours is under way: at DEBUG it logs whole links. Other downloads are logged as ever."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not _under_way.get()
-
-
-for _name in ("urllib3.connection", "urllib3.connectionpool"):
-    logging.getLogger(_name).addFilter(_Discreet())
 
 
 class _Transient(SeedreamLandingError):
@@ -65,7 +54,8 @@ class Downloads:
         self._allow_loopback = allow_loopback
         self._max_attempts = max_attempts
         self._session = requests.Session()
-        self._session.mount("https://", SharedTrust())
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, ExactTargets())
         self._session.auth = _no_auth
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))  # no download tells of another
 
@@ -93,41 +83,39 @@ class Downloads:
             raise SeedreamLandingError(error.message) from None
         return body
 
-    def _fetch_once(self, link: str) -> bytes:
+    def _fetch_once(self, text: str) -> bytes:
+        link = Link.parse(text)
         for _ in range(MAX_REDIRECTS + 1):
-            refuse_target(link, allow_loopback=self._allow_loopback, proxied=_is_proxied(link))
+            refuse_target(link.origin, allow_loopback=self._allow_loopback, proxied=_is_proxied(link.origin))
             try:
                 with self._get(link) as answer:
                     if not answer.is_redirect:
                         return self._body(answer)
-                    link = _redirected(link, answer.headers["Location"])
+                    link = link.redirected(answer.headers["Location"])
             except (requests.RequestException, HTTPError) as error:  # the second while the body is read
-                raise _Transient(f"Download from {_host(link)} broke off ({type(error).__name__}).") from None
-        raise SeedreamLandingError(f"Download from {_host(link)} was redirected more than {MAX_REDIRECTS} times.")
+                raise _Transient(f"Download from {_host(link.origin)} broke off ({type(error).__name__}).") from None
+        raise SeedreamLandingError(f"Download from {_host(link.origin)} was redirected more than {MAX_REDIRECTS} times.")
 
-    def _get(self, link: str) -> requests.Response:
-        headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
-        before = _under_way.set(True)
-        try:
+    def _get(self, link: Link) -> requests.Response:
+        """The answer. requests gets the origin alone, so that neither its logs nor its errors can hold the link."""
+        with sending(link):
             return self._session.get(
-                link,
-                headers=headers,
+                link.origin,
+                headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
                 timeout=self._timeout,
                 verify=self._verify,  # here, as a session's own yields to the environment's
                 stream=True,
                 allow_redirects=False,
             )
-        finally:
-            _under_way.reset(before)
 
     def _body(self, answer: requests.Response) -> bytes:
         host = _host(answer.url)
         if answer.status_code in STALE_STATUS_CODES:
             raise SeedreamLandingError(f"{host} answered {answer.status_code} to a download.", stale_link=True)
-        if answer.status_code != 200:
+        if answer.status_code not in WHOLE_STATUS_CODES:
             raise _Transient(f"{host} answered {answer.status_code} to a download.")
         with self._in_time(answer):
-            body = _read(answer, self._max_bytes + 1)
+            body = read_body(answer, self._max_bytes + 1)
         if len(body) > self._max_bytes:
             raise SeedreamLandingError(f"The image from {host} is larger than max_image_bytes={self._max_bytes}.")
         return body
@@ -155,18 +143,6 @@ class Downloads:
             raise _Transient(f"Download from {_host(answer.url)} took longer than {self._max_seconds:.0f} s.")
 
 
-def _read(answer: requests.Response, max_bytes: int) -> bytes:
-    """At most so much of the body: in one piece where its length is declared, as every other way copies it or costs page faults.
-
-    :raises HTTPError: it was cut.
-    """
-    pieces, missing = [], max_bytes
-    while missing and (piece := answer.raw.read(missing, decode_content=False)):
-        pieces.append(piece)
-        missing -= len(piece)
-    return b"".join(pieces)
-
-
 def refuse_target(link: str, *, allow_loopback: bool, proxied: bool) -> None:
     """:raises SeedreamLandingError: unless the link leads over http(s) to a public host."""
     parts = urlsplit(link)
@@ -189,14 +165,6 @@ def _addresses(hostname: str, proxied: bool) -> list[ipaddress.IPv4Address | ipa
     except OSError:
         raise _Transient(f"The host {hostname} of a result link cannot be resolved.") from None
     return [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
-
-
-def _redirected(link: str, location: str) -> str:
-    target = urljoin(link, location)
-    before, after = urlsplit(link).scheme, urlsplit(target).scheme
-    if after not in (before, "https"):
-        raise SeedreamLandingError(f"A download was redirected from {before} to {after[:20]!r}: refused.")
-    return target
 
 
 def _is_proxied(link: str) -> bool:

@@ -138,7 +138,9 @@ class _Handler(BaseHTTPRequestHandler):
     def handle_any(self) -> None:
         answer, length = self.server_state.answer, int(self.headers.get("Content-Length") or 0)
         headers = {name.lower(): value for name, value in self.headers.items()}
-        self.server_state.heard.append(Heard(method=self.command, target=self.path, headers=headers, body_bytes=length))
+        self.server_state.heard.append(
+            Heard(method=self.command, target=self.requestline.split(" ")[1], headers=headers, body_bytes=length)
+        )
         self.close_connection = True
         if answer.hang_up:
             return

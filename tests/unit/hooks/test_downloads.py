@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import tracemalloc
+
 import pytest
 
 from airflow_provider_seedream.exceptions import SeedreamLandingError
@@ -114,6 +117,48 @@ class TestBodies:
         assert type(failed.value) is SeedreamLandingError
         assert (failed.value.stale_link, len(storage.heard)) == (False, 2)
         assert "s3cret" not in str(failed.value)
+
+    @pytest.mark.parametrize(
+        ("coding", "sent"),
+        [
+            ("gzip", gzip.compress(png())),
+            ("x-gzip", gzip.compress(png())),
+            ("GZIP", gzip.compress(png())),
+            ("aws-chunked,gzip", gzip.compress(png())),
+            ("gzip, gzip", gzip.compress(gzip.compress(png()))),
+            ("gzip", gzip.compress(png()[:30]) + gzip.compress(png()[30:])),
+            ("gzip", gzip.compress(png()) + bytes(20)),
+            ("gzip", png()),
+            ("aws-chunked", png()),
+            ("utf-8", png()),
+            ("", png()),
+        ],
+    )
+    def test_what_a_store_compressed_is_decoded_and_other_words_change_nothing(self, coding: str, sent: bytes) -> None:
+        with serving(Answer(body=sent, headers={"Content-Encoding": coding})) as storage:
+            assert downloads().fetch(storage.url) == png()
+
+    @pytest.mark.parametrize("sent", [gzip.compress(png())[:-9], gzip.compress(png())[:10] + b"\xff" * 40], ids=["cut", "broken"])
+    def test_broken_compression_is_a_broken_download(self, sent: bytes) -> None:
+        with serving(Answer(body=sent, headers={"Content-Encoding": "gzip"})) as storage:
+            with pytest.raises(SeedreamLandingError, match="broke off"):
+                downloads(max_attempts=2).fetch(storage.url)
+        assert len(storage.heard) == 2
+
+    def test_what_is_small_on_the_wire_and_huge_inside_is_refused(self) -> None:
+        bomb = gzip.compress(bytes(200_000_000))
+        with serving(Answer(body=bomb, headers={"Content-Encoding": "gzip"})) as storage:
+            tracemalloc.start()
+            with pytest.raises(SeedreamLandingError, match="max_image_bytes=1000000"):
+                downloads(max_bytes=1_000_000, max_attempts=3).fetch(storage.url)
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+        assert peak < 10_000_000
+        assert len(storage.heard) == 1
+
+    def test_203_is_a_success(self) -> None:
+        with serving(Answer(status=203, body=png())) as storage:
+            assert downloads().fetch(storage.url) == png()
 
     @pytest.mark.parametrize(("max_bytes", "taken"), [(100, True), (99, False)])
     def test_a_body_above_the_limit_is_refused(self, max_bytes: int, taken: bool) -> None:

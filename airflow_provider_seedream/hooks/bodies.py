@@ -1,0 +1,53 @@
+"""The body of a download, whole in memory and bounded, decoded where its store compressed it.
+
+Object stores send ``Content-Encoding`` as metadata of the object, whatever ``Accept-Encoding`` asked for. Values that are no
+compression (``aws-chunked``, ``utf-8``, ``binary``) stand in such metadata too: they mean nothing here.
+"""
+
+import zlib
+
+import requests
+from urllib3.exceptions import DecodeError
+
+_GZIP = ("gzip", "x-gzip")
+_GZIP_MAGIC = b"\x1f\x8b"
+_MAX_CODINGS = 3
+
+
+def read_body(answer: requests.Response, max_bytes: int) -> bytes:
+    """At most ``max_bytes`` of the body, after decoding: ask for one more than is allowed to see that it is too large.
+
+    :raises urllib3.exceptions.HTTPError: it was cut, on the way or inside its compression.
+    """
+    body = _read(answer, max_bytes)
+    codings = [coding.strip().lower() for coding in answer.headers.get("Content-Encoding", "").split(",")]
+    for coding in reversed(codings[-_MAX_CODINGS:]):
+        if coding in _GZIP and body.startswith(_GZIP_MAGIC):  # some stores keep the header when they decompress
+            body = _gunzipped(body, max_bytes)
+    return body
+
+
+def _read(answer: requests.Response, max_bytes: int) -> bytes:
+    """In one piece where its length is declared, as every other way copies it or costs page faults."""
+    pieces, missing = [], max_bytes
+    while missing and (piece := answer.raw.read(missing, decode_content=False)):
+        pieces.append(piece)
+        missing -= len(piece)
+    return b"".join(pieces)
+
+
+def _gunzipped(body: bytes, max_bytes: int) -> bytes:
+    """At most so much of what is inside, however much that is."""
+    pieces, missing = [], max_bytes
+    while missing and body.startswith(_GZIP_MAGIC):  # a gzip file may have several members
+        member = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+        try:
+            piece = member.decompress(body, missing)
+        except zlib.error:
+            raise DecodeError("broken gzip") from None
+        pieces.append(piece)
+        missing -= len(piece)
+        if missing and not member.eof:
+            raise DecodeError("gzip that is cut off")
+        body = member.unused_data
+    return b"".join(pieces)
