@@ -6,6 +6,7 @@ Knows bytes and sockets; what the image shows, and whether the caller may have i
 from __future__ import annotations
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator, Iterator
 
 from aiohttp import web
@@ -39,6 +40,10 @@ async def _deliver_oddly(request: web.Request, fault: Fault, content: bytes, med
         case "redirect":
             url = fault.url or str(fault.info.default)
             return web.Response(status=302, headers={"Location": url})
+        case "gzip":
+            return web.Response(body=gzip.compress(content), content_type=media_type, headers={"Content-Encoding": "gzip"})
+        case "trailing":
+            return _whole(content + b"\x00" * int(fault.number("size_bytes")), media_type)
         case "huge":
             size_bytes = int(fault.number("size_bytes"))
             return await _announce_and_send(request, size_bytes, _padded(content, size_bytes), media_type)

@@ -83,6 +83,8 @@ KINDS: dict[str, Kind] = {
     "chunked-reset": Kind(stage="image", says="no Content-Length, half the bytes in chunks, then a reset"),
     "not-an-image": Kind(stage="image", says="text, called image/png"),
     "other-type": Kind(stage="image", says="JPEG bytes, called image/png"),
+    "gzip": Kind(stage="image", says="the image with Content-Encoding: gzip, whatever was asked for"),
+    "trailing": Kind(stage="image", argument="size_bytes", default=5000, says="the image, then so many bytes behind its end"),
     "expired-link": Kind(stage="image", says="403, and this very link stays dead; a fresh link works"),
     "redirect": Kind(stage="image", argument="url", default="http://127.0.0.1:9/", says="302 to the URL given"),
     "huge": Kind(stage="image", argument="size_bytes", default=100_000_000, says="an image of so many bytes"),

@@ -258,6 +258,13 @@ class TestDownloads:
         jpeg = get(client.link("[other-type]"))
         assert (jpeg.headers["Content-Type"], picture(jpeg.content).format) == ("image/png", "JPEG")
 
+    @check("gzip", "trailing")
+    def test_a_whole_image_can_come_in_unusual_ways(self, client: Client) -> None:
+        packed = get(client.link("[gzip]"), headers={"Accept-Encoding": "identity"})
+        assert packed.headers["Content-Encoding"] == "gzip"
+        picture(packed.content)  # requests has unpacked it
+        assert get(client.link("[trailing:9000]")).content[-9000:] == bytes(9000)
+
     @check("expired-link")
     def test_a_dead_link_stays_dead_and_a_fresh_one_works(self, client: Client, emulator: Emulator) -> None:
         task_id = client.submit("[expired-link*1]")

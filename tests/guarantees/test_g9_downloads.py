@@ -166,6 +166,13 @@ class TestWhatTheResultsMayLackOrBe:
         assert outcome.value["images"][0]["media_type"] == {"jpg": "image/jpeg", "webp": "image/webp"}[extension]
         the_manifest(read_files(folder))
 
+    @pytest.mark.parametrize("word", ["gzip", "trailing:5000", "jpeg] [trailing:5000", "webp] [trailing:5000"])
+    def test_a_whole_image_lands_however_it_is_sent(self, emulator: Emulator, build: Build, folder: Path, word: str) -> None:
+        """Viewers show all of these; refused, they would be paid for and lost."""
+        outcome = Runner().run(build(prompt=f"a watch [{word}]", name="hero", wait=True).submit)
+        assert (outcome.state, outcome.tries, len(images(folder))) == ("success", 1, 1)
+        assert_whole(read_files(folder))
+
     def test_a_result_without_a_thumbnail_is_whole(self, emulator: Emulator, build: Build, folder: Path) -> None:
         chain = build(prompt="a watch [no-thumbnail]", name="hero")
         runner = Runner()
