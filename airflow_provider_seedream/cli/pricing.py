@@ -3,7 +3,6 @@
 import argparse
 import os
 from typing import Any
-from urllib.parse import urlsplit
 
 from airflow_provider_seedream.batch.prompts import PromptTemplate
 from airflow_provider_seedream.batch.requests import RawRow, read_table
@@ -46,4 +45,4 @@ def _count(raw: RawRow, template: PromptTemplate | None, facts: dict[str, Any], 
 
 def _absolute(table: str) -> str:
     """A relative path means the person's current folder, here as in any command."""
-    return table if urlsplit(table).scheme else os.path.abspath(table)
+    return table if "://" in table else os.path.abspath(table)

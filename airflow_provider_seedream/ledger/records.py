@@ -11,12 +11,13 @@ from typing import Any, Literal, Self, TypeVar, get_args
 
 import tenacity
 
-from airflow_provider_seedream.exceptions import SeedreamLedgerError
+from airflow_provider_seedream.exceptions import SeedreamLedgerError, final
 from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.ledger.spending import Spending, run_folder, task_folder
 from airflow_provider_seedream.model import contract
 from airflow_provider_seedream.model.submissions import sha256_json
-from airflow_provider_seedream.storage import Folder
+from airflow_provider_seedream.storage import Folder, NotExclusiveError
+from airflow_provider_seedream.storage.exclusive import PROBES
 
 SCHEMA_VERSION = 1
 RECORDS = "_seedream/ledger"
@@ -152,6 +153,13 @@ class Ledger:
         except ValueError as error:
             raise SeedreamLedgerError(f"The record {self.folder.uri(file)} cannot be understood ({error}).") from None
 
+    def check_store(self) -> None:
+        """Ask the store, once per process, whether of racing claims one wins there.
+
+        :raises SeedreamLedgerError: final, if several would: each of them would pay.
+        """
+        self._try(self.folder.check_exclusive, "test", PROBES)
+
     def claim(self, record: Record) -> bool:
         """Write an intent that nobody else has written. False: somebody has; read it."""
         return self._try(lambda: self.folder.create(record.file, record.to_json()), "write", record.file)
@@ -222,6 +230,10 @@ class Ledger:
     def _try(self, act: Callable[[], T], verb: str, file: str) -> T:
         try:
             return act()
+        except NotExclusiveError as error:
+            refused = SeedreamLedgerError(f"{error}.")
+            refused.on_retry = "A retry would be refused again: choose another destination."
+            raise final(refused) from error
         except Exception as error:  # whatever a store raises: it is no answer
             what = f"{type(error).__name__}: {error}"[:300]
             raise SeedreamLedgerError(f"Cannot {verb} {self.folder.uri(file)} ({what}).") from error

@@ -138,6 +138,7 @@ class Submitter:
     def _claim(self, request: Request, before: Record | None) -> Record | None:
         """The claim to the next attempt, or None when somebody else was faster."""
         longest_seconds = self._hook.submission_seconds(request.submission)  # raises for a connection that is wrong: write nothing
+        self._ledger.check_store()
         spending = Spending(
             made_by=request.made_by,
             key=request.key,

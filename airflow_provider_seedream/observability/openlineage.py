@@ -5,7 +5,6 @@ Imported by OpenLineage's own extractor alone, so its classes are there.
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from airflow.providers.common.compat.openlineage.facet import (
     Dataset,
@@ -72,7 +71,8 @@ def _datasets(uris: Iterable[str]) -> list[Dataset]:
 
 def _name(uri: str) -> tuple[str, str]:
     """As OpenLineage names files: ``file`` and a path, or a bucket and a key."""
-    parts = urlsplit(asset_uri(uri))
-    if parts.scheme == "file":
-        return "file", parts.path
-    return f"{parts.scheme}://{parts.netloc}", parts.path.lstrip("/")
+    scheme, _, place = asset_uri(uri).partition("://")
+    if scheme == "file":
+        return "file", place
+    bucket, _, key = place.partition("/")
+    return f"{scheme}://{bucket}", key

@@ -4,40 +4,28 @@ Everything goes through the file system that Airflow attaches to the URI's conne
 final name: one PUT on an object store, a finished file that is linked or renamed on file://.
 """
 
+import inspect
+import logging
 import os
-import re
 import shutil
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+import threading
+from contextlib import suppress
+from datetime import datetime
 from functools import cached_property
-from typing import Any, BinaryIO
-from urllib.parse import urlsplit
+from typing import Any
 
-from airflow_provider_seedream.exceptions import SeedreamInputError
+from airflow_provider_seedream.storage import disk
+from airflow_provider_seedream.storage.exclusive import NotExclusiveError as NotExclusiveError
+from airflow_provider_seedream.storage.exclusive import is_unsupported, not_exclusive, probe
+from airflow_provider_seedream.storage.uris import LOCAL
+from airflow_provider_seedream.storage.uris import check_destination as check_destination
+from airflow_provider_seedream.storage.uris import split_uri as split_uri
 
-_LOCAL = ("", "file", "local")
-_REFUSED = ("http", "https", "data")
 _COPY_BYTES = 1024 * 1024
-
-
-def check_destination(uri: Any) -> str:
-    """A storage URI or an absolute path, without a trailing slash.
-
-    :raises SeedreamInputError: when images cannot be kept there.
-    """
-    if uri is None:
-        raise SeedreamInputError(
-            "destination is missing: name one in the task or in the connection. There must be a place to write down what is paid."
-        )
-    if not isinstance(uri, str) or not uri.strip():
-        raise SeedreamInputError(f"destination must be a storage URI, e.g. s3://my_conn@bucket/folder; got {str(uri)[:80]!r}.")
-    parts = urlsplit(uri.strip())
-    if parts.scheme in _REFUSED or parts.query or re.search(r"(^|/)\.\.(/|$)", parts.path):
-        raise SeedreamInputError(f"destination must be a plain storage URI without '..' or a query; got {uri[:200]!r}.")
-    if parts.scheme in _LOCAL and not parts.path.startswith("/"):
-        raise SeedreamInputError(f"destination must be absolute: a worker's current folder is arbitrary; got {uri[:200]!r}.")
-    return uri.strip().rstrip("/")
+_MODIFIED = ("LastModified", "mtime", "last_modified")  # as s3fs; gcsfs and local disks; adlfs say it
+_exclusive: set[str] = set()  # destinations that this process has probed, and that hold
+_probing = threading.Lock()
+_log = logging.getLogger(__name__)
 
 
 class Folder:
@@ -54,24 +42,51 @@ class Folder:
 
         False: it exists with other content, untouched. True: it is there with this content, perhaps since an earlier call: a
         store's client repeats a PUT whose answer was lost and then meets its own object, so only the content tells who won.
+
+        :raises NotExclusiveError: the store has no conditional writes, or the mount no hard links.
         """
         try:
             if self._is_local:
-                with self._aside(name, os.link) as file:
+                with disk.publishing(self._path(name), disk.publish_new) as file:
                     file.write(data)
             else:
                 self._fs.pipe_file(self._path(name), data, mode="create")
-        except Exception:  # "exists" has a different class on every store
+        except Exception as error:  # "exists" has a different class on every store
             there = self.read(name)
+            if there is None and is_unsupported(error):
+                raise not_exclusive(self.base, "it has no conditional writes (501 Not Implemented)") from error
             if there is None:
                 raise
             return there == data
         return True
 
+    def check_exclusive(self) -> None:
+        """Ask the store once per process and destination whether :meth:`create` is exclusive there: 2 PUTs, 1 GET, 1 DELETE.
+
+        A disk needs no probe: a link either is exclusive, or :meth:`create` says that there are none.
+
+        :raises NotExclusiveError: two tries could both create the same record, and both would pay.
+        """
+        if self._is_local or self.base in _exclusive:
+            return
+        with _probing:
+            if self.base not in _exclusive:
+                name = probe(self, self._fs)
+                _exclusive.add(self.base)
+                self._delete_probe(name)
+
+    def _delete_probe(self, name: str) -> None:
+        try:
+            self.delete(name)
+        except Exception as error:  # a claim that bought nothing could not be given back either, but that is seen then
+            _log.warning(
+                "Cannot delete %s (%s: %s). May this connection delete files?", self.uri(name), type(error).__name__, error
+            )
+
     def replace(self, name: str, data: bytes) -> None:
         """Write a file, replacing the one there, in one step."""
         if self._is_local:
-            with self._aside(name, os.replace) as file:
+            with disk.publishing(self._path(name), os.replace) as file:
                 file.write(data)
         else:
             self._fs.pipe_file(self._path(name), data)
@@ -79,7 +94,7 @@ class Folder:
     def publish(self, name: str, local_path: str) -> None:
         """Like :meth:`replace`, with a local file's content: for what is too large for memory."""
         if self._is_local:
-            with open(local_path, "rb") as source, self._aside(name, os.replace) as file:
+            with open(local_path, "rb") as source, disk.publishing(self._path(name), os.replace) as file:
                 shutil.copyfileobj(source, file, _COPY_BYTES)
         else:
             self._fs.put_file(local_path, self._path(name))
@@ -96,9 +111,26 @@ class Folder:
 
     def size_bytes(self, name: str) -> int | None:
         """A file's size; None when it surely is not there."""
+        info = self._info(name)
+        return None if info is None else int(info["size"])
+
+    def modified_at(self, name: str) -> float | None:
+        """When a file was last written, by the store's own clock, in seconds since 1970; None when it surely is not there.
+
+        Object stores say whole seconds.
+
+        :raises NotImplementedError: the file system does not say it.
+        """
+        info = self._info(name)
+        if info is None:
+            return None
+        at = next((info[field] for field in _MODIFIED if field in info), None) or self._fs.modified(self._path(name))
+        return at.timestamp() if isinstance(at, datetime) else float(at)
+
+    def _info(self, name: str) -> dict[str, Any] | None:
         self._fs.invalidate_cache()
         try:
-            return int(self._fs.info(self._path(name))["size"])
+            return dict(self._fs.info(self._path(name), refresh=True))  # refresh: as in `list`
         except FileNotFoundError:
             return None
 
@@ -106,8 +138,11 @@ class Folder:
         """The names of what lies directly in a folder, files and folders; none when there surely is no such folder."""
         self._fs.invalidate_cache()
         path = self._path(name)
+        # Another thread's listing may have come in between. adlfs ignores `refresh` and has its own word for it.
+        knows = inspect.signature(self._fs.ls).parameters
+        now = "invalidate_cache" if "invalidate_cache" in knows else "refresh"
         try:
-            found = self._fs.ls(path, detail=False, refresh=True)  # refresh: another thread's listing may have come in between
+            found = self._fs.ls(path, detail=False, **{now: True})
         except FileNotFoundError:
             return []
         paths = [str(entry).rstrip("/") for entry in found]
@@ -129,23 +164,7 @@ class Folder:
 
     @cached_property
     def _is_local(self) -> bool:
-        return self._root.protocol in _LOCAL
+        return self._root.protocol in LOCAL
 
     def _path(self, name: str) -> str:
         return f"{str(self._root.path).rstrip('/')}/{name}"
-
-    @contextmanager
-    def _aside(self, name: str, publish: Callable[[str, str], None]) -> Iterator[BinaryIO]:
-        """A file beside the final name, published there in one step once it is finished and synced."""
-        path = self._path(name)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        aside = f"{os.path.dirname(path)}/.{uuid.uuid4().hex}.tmp"
-        try:
-            with open(aside, "xb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            publish(aside, path)
-        finally:
-            with suppress(FileNotFoundError):
-                os.unlink(aside)

@@ -1,0 +1,115 @@
+"""Files on a disk or a mount: whole at once under their final name, and still there after a power cut.
+
+A file that is synced can lose its name in a power cut: the name belongs to the folder. So folders are synced as well.
+"""
+
+import ctypes
+import errno
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import BinaryIO
+
+from airflow_provider_seedream.storage.exclusive import NotExclusiveError
+
+_AT_FDCWD, _RENAME_NOREPLACE = -100, 1  # linux/fcntl.h, linux/fs.h
+# EIO: Debian's rclone mount 1.60 for a link, as the library under it has no other answer for "not implemented".
+_NO_LINKS = (errno.EPERM, errno.EIO, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK)
+_NO_RENAME = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+_NO_SYNC = (errno.EINVAL, errno.EOPNOTSUPP, errno.EACCES, errno.EPERM)  # file systems without it; folders one may not read
+_synced: set[str] = set()  # folders whose own names this process has synced
+
+
+@contextmanager
+def publishing(path: str, publish: Callable[[str, str], None]) -> Iterator[BinaryIO]:
+    """A file beside the final name, published there in one step once it is finished and synced.
+
+    :param publish: :func:`publish_new` or ``os.replace``.
+    """
+    folder = os.path.dirname(path)
+    _make_folders(folder)
+    aside = f"{folder}/.{uuid.uuid4().hex}.tmp"
+    try:
+        with open(aside, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        with _syncing(folder):
+            publish(aside, path)
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(aside)
+
+
+def publish_new(aside: str, path: str) -> None:
+    """Give a finished file its final name, unless another file has it.
+
+    :raises FileExistsError: another file has it.
+    :raises NotExclusiveError: the file system can neither link nor rename exclusively, as mounted object stores cannot. ``O_EXCL``
+        is no way out: each machine that mounts the bucket asks only its own cache, so that several win.
+    """
+    try:
+        os.link(aside, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        _rename_new(aside, path)
+
+
+def _rename_new(aside: str, path: str) -> None:
+    """For file systems without hard links, e.g. SMB shares."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)  # Linux 3.15, glibc 2.28
+    if rename is None or not rename(_AT_FDCWD, os.fsencode(aside), _AT_FDCWD, os.fsencode(path), _RENAME_NOREPLACE):
+        number = errno.ENOSYS if rename is None else 0
+    else:
+        number = ctypes.get_errno()
+    if number in _NO_RENAME:
+        raise NotExclusiveError(
+            f"{os.path.dirname(path)} is a mount without hard links and without exclusive rename, as mounted object stores are: "
+            "two workers could both create the same record, and both would pay. Name the store itself, e.g. s3://my_conn@bucket/folder"
+        )
+    if number:
+        raise OSError(number, os.strerror(number), path)
+
+
+def _make_folders(folder: str) -> None:
+    """Make a folder, and sync its name and those of all folders above it, once per process.
+
+    Another process may have made one of them a moment ago, and not synced it yet.
+    """
+    missing = folder
+    while not os.path.isdir(missing):
+        _synced.discard(missing)
+        missing = os.path.dirname(missing)
+    os.makedirs(folder, exist_ok=True)
+    while folder not in _synced and not os.path.ismount(folder):
+        with _syncing(os.path.dirname(folder)):
+            pass
+        _synced.add(folder)
+        folder = os.path.dirname(folder)
+
+
+@contextmanager
+def _syncing(folder: str) -> Iterator[None]:
+    """Sync a folder after the block. It is opened before, so that the block is followed by nothing but the sync."""
+    descriptor = None
+    with _unless_impossible():
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield
+        if descriptor is not None:
+            with _unless_impossible():
+                os.fsync(descriptor)
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+@contextmanager
+def _unless_impossible() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise

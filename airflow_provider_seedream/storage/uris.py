@@ -1,0 +1,49 @@
+"""Storage URIs as text: ``scheme://connection@bucket/path``, or an absolute path. Pure.
+
+Never ``urlsplit``: to a store ``#`` and ``?`` are letters of a name, so a rule that stops at them checks only half of it.
+"""
+
+import re
+from typing import Any
+
+from airflow_provider_seedream.exceptions import SeedreamInputError
+
+LOCAL = ("", "file", "local")
+_REFUSED = ("http", "https", "data")
+_URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
+_PARENT = re.compile(r"(^|[/\\])\.\.([/\\]|$)")
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """The scheme in lower case, and bucket and path without the connection that reads them.
+
+    ``s3://my_conn@bucket/a#b`` is ``("s3", "bucket/a#b")``; ``/data/a`` is ``("", "/data/a")``.
+    """
+    match = _URI.fullmatch(uri)
+    if match is None:
+        return "", uri
+    head, slash, path = match[2].partition("/")
+    return match[1].lower(), head.rpartition("@")[2] + slash + path
+
+
+def check_destination(uri: Any) -> str:
+    """A storage URI or an absolute path, without a trailing slash.
+
+    :raises SeedreamInputError: when images cannot be kept there.
+    """
+    if uri is None:
+        raise SeedreamInputError(
+            "destination is missing: name one in the task or in the connection. "
+            "The provider records each payment there, so it cannot run without one."
+        )
+    if not isinstance(uri, str) or not uri.strip():
+        raise SeedreamInputError(f"destination must be a storage URI, e.g. s3://my_conn@bucket/folder; got {str(uri)[:80]!r}.")
+    base = uri.strip().rstrip("/")
+    scheme, place = split_uri(base)
+    if scheme in _REFUSED or "?" in base or _PARENT.search(place):
+        raise SeedreamInputError(f"destination must be a plain storage URI without '..' or a query; got {uri[:200]!r}.")
+    if base.endswith("#"):
+        raise SeedreamInputError(f"destination must not end in '#': Airflow would open the folder without it; got {uri[:200]!r}.")
+    if scheme in LOCAL and not place.startswith("/"):
+        raise SeedreamInputError(f"destination must be absolute: a worker's current folder is arbitrary; got {uri[:200]!r}.")
+    return base
