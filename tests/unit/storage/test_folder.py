@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from threading import Barrier
 from typing import Any
 
 import pytest
+from fsspec import AbstractFileSystem
 
 from airflow_provider_seedream.exceptions import SeedreamInputError
-from airflow_provider_seedream.storage import Folder, check_destination
-from tests.unit.stores import StoreError, answer_lost, attached_store, refused, repeated
+from airflow_provider_seedream.storage import Folder, NotExclusiveError, check_destination
+from tests.unit.stores import Deaf, ObjectStore, StoreError, answer_lost, attached_store, refused, repeated
 
 RACERS = 16
 
@@ -26,6 +30,8 @@ class TestDestinations:
             ("file:///data/out", "file:///data/out"),
             ("/data/out//", "/data/out"),
             ("abfs://c@account/a b/ü..x", "abfs://c@account/a b/ü..x"),
+            ("s3://c@bucket/watch #1/100%", "s3://c@bucket/watch #1/100%"),
+            ("/data/#1/x", "/data/#1/x"),
         ],
     )
     def test_a_storage_uri_or_an_absolute_path_is_taken(self, uri: str, read_as: str) -> None:
@@ -47,6 +53,15 @@ class TestDestinations:
             "s3://b/../x",
             "s3://b/x?y=1",
             "/a/..",
+            "s3://b/a#b/../../other",
+            "/data/#/../x",
+            "s3://c@b/a#b?y=1",
+            "s3://b/x#",
+            "s3://b/x#/",
+            "s3://b/x?",
+            "s3://b/x?/",
+            "/data/x#",
+            "file://host/data",
         ],
     )
     def test_what_cannot_keep_images_is_refused(self, uri: Any) -> None:
@@ -157,7 +172,112 @@ class TestADisk:
         assert os.listdir(tmp_path) == ["a.json"]
 
 
+class TestADiskWithoutHardLinks:
+    """SMB shares and others: what a link says there, Linux's exclusive rename does."""
+
+    @pytest.fixture(autouse=True, params=[errno.EPERM, errno.EOPNOTSUPP, errno.EIO])
+    def no_links(self, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+        def link(*_: Any, **__: Any) -> None:
+            raise OSError(request.param, os.strerror(request.param))
+
+        monkeypatch.setattr(os, "link", link)
+
+    def test_of_racing_writers_one_wins_and_nothing_else_is_left(self, tmp_path: Path) -> None:
+        start = Barrier(RACERS)
+
+        def race(number: int) -> bool:
+            start.wait()
+            return Folder(str(tmp_path)).create("claim.json", b"%d" % number)
+
+        with ThreadPoolExecutor(RACERS) as pool:
+            won = list(pool.map(race, range(RACERS)))
+        assert won.count(True) == 1
+        assert (tmp_path / "claim.json").read_bytes() == b"%d" % won.index(True)
+        assert os.listdir(tmp_path) == ["claim.json"]
+
+
+def test_a_link_that_fails_for_another_reason_is_that_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "link", link)
+    with pytest.raises(OSError, match="No space left"):
+        Folder(str(tmp_path)).create("claim.json", b"x")
+
+
+class Silent(ObjectStore):
+    """Says yes to the second create, and keeps the first's bytes."""
+
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **options: Any) -> Any:
+        with suppress(FileExistsError):
+            super().pipe_file(path, value, mode=mode, **options)
+
+
+class ChecksThenWrites(ObjectStore):
+    """Has no way of its own to create a file: SMB, WebHDFS and others."""
+
+    pipe_file = AbstractFileSystem.pipe_file
+
+
+class TestWhetherAStoreCanKeepTheLedger:
+    def test_it_is_asked_once_for_each_destination(self) -> None:
+        uri, store = attached_store()
+        for destination in (uri, uri, f"{uri}/other"):
+            Folder(destination).check_exclusive()
+        assert store.calls == ["pipe", "pipe", "cat", "rm"] * 2
+        assert not list(store.store), "nothing of it stays"
+
+    def test_sixteen_threads_ask_once(self) -> None:
+        uri, store = attached_store()
+        with ThreadPoolExecutor(RACERS) as pool:
+            list(pool.map(lambda _: Folder(uri).check_exclusive(), range(RACERS)))
+        assert store.calls == ["pipe", "pipe", "cat", "rm"]
+
+    @pytest.mark.parametrize("kind", [Deaf, Silent, ChecksThenWrites])
+    def test_one_that_lets_two_creates_win_is_refused_every_time_and_kept_clean(self, kind: type[ObjectStore]) -> None:
+        uri, store = attached_store(kind())
+        for _ in range(2):
+            with pytest.raises(NotExclusiveError, match=r"two workers could both pay.*Amazon S3.*airflow seedream check"):
+                Folder(uri).check_exclusive()
+        assert not list(store.store)
+
+    @pytest.mark.parametrize("error", [OSError(errno.ENOSYS, "A header you provided"), NotImplementedError()])
+    def test_one_without_conditional_writes_says_so(self, error: Exception) -> None:
+        def unsupported(_: Any) -> None:
+            raise error
+
+        uri, store = attached_store()
+        store.trouble("pipe", unsupported)
+        with pytest.raises(NotExclusiveError, match="no conditional writes"):
+            Folder(uri).check_exclusive()
+
+    @pytest.mark.parametrize("operation", ["pipe", "cat"])
+    def test_one_that_does_not_answer_is_asked_again(self, operation: str) -> None:
+        uri, store = attached_store()
+        store.trouble(operation, refused)
+        with pytest.raises(StoreError):
+            Folder(uri).check_exclusive()
+        Folder(uri).check_exclusive()
+
+    def test_a_probe_that_may_not_be_deleted_is_said_and_stops_nobody(self, caplog: pytest.LogCaptureFixture) -> None:
+        uri, store = attached_store()
+        store.trouble("rm", refused)
+        Folder(uri).check_exclusive()
+        assert "May this connection delete files?" in caplog.text
+
+    def test_a_disk_is_not_asked(self, tmp_path: Path) -> None:
+        Folder(str(tmp_path)).check_exclusive()
+        assert not os.listdir(tmp_path)
+
+
 class TestAnObjectStore:
+    def test_it_says_when_a_file_was_written(self, destination: str) -> None:
+        folder = Folder(destination)
+        assert folder.modified_at("a.json") is None
+        before = time.time()
+        folder.create("a.json", b"x")
+        assert before - 1 <= (folder.modified_at("a.json") or 0) <= time.time() + 1
+
     def test_a_put_that_was_repeated_by_the_stores_client_is_ours(self) -> None:
         uri, store = attached_store()
         store.trouble("pipe", repeated)

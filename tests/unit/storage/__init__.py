@@ -1,0 +1,1 @@
+"""Tests of the room ledger: the records of what was paid, and budgets."""
