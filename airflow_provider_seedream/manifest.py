@@ -71,6 +71,13 @@ class Manifest:
         """How many images were asked for and did not come."""
         return max(0, (self.images_requested or 0) - len(self.images))
 
+    @property
+    def belongs_to(self) -> dict[str, Any] | None:
+        """The ids of the task instance whose images these are: that landed them, or paid where a person landed them."""
+        by = self.landed_by
+        by_a_person = isinstance(by, dict) and by.get("command") is not None and by.get("dag_id") is None
+        return self.made_by if by_a_person else by
+
     def to_json(self) -> bytes:
         fields = {**asdict(self), "images_landed": len(self.images)}
         return (json.dumps(fields, indent=2, ensure_ascii=False) + "\n").encode()
@@ -78,7 +85,10 @@ class Manifest:
     @classmethod
     def from_json(cls, data: bytes) -> Self:
         """:raises ValueError: when it is none, of a newer schema, or its counts do not reconcile."""
-        fields = json.loads(data)
+        try:
+            fields = json.loads(data)
+        except RecursionError:
+            raise ValueError("no manifest: nested too deeply") from None
         if not isinstance(fields, dict) or fields.get("schema_version") != SCHEMA_VERSION:
             raise ValueError(f"no manifest of schema version {SCHEMA_VERSION}")
         landed = fields.pop("images_landed", None)

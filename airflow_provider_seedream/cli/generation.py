@@ -6,6 +6,7 @@ Never submits. Waits by the same decisions and lands by the same acts as the sen
 import argparse
 import time
 from random import random
+from typing import Any
 
 from airflow_provider_seedream.cli.printing import err, print_facts, print_json, print_lines, print_rows, working
 from airflow_provider_seedream.cli.records import find_record
@@ -44,20 +45,20 @@ def status(options: argparse.Namespace) -> int:
 
 def land(options: argparse.Namespace) -> int:
     hook = SeedreamHook(options.conn_id)
-    generation = _generation(options)
+    generation, made_by = _generation(options)
     landed = already_landed(generation)
     if landed is None or more_came(landed, hook):
         _wait(generation, hook, seconds=options.timeout)
         with working("Landing"), hook.downloads(max_bytes=DEFAULT_MAX_IMAGE_BYTES) as downloads:
-            landed = land_generation(generation, hook, downloads, landed_by={**NOBODY, "command": "seedream land"})
+            landed = land_generation(generation, hook, downloads, landed_by={**made_by, "command": "seedream land"})
     _show(landed, generation.destination, options.output)
     if landed.missing_images:
         raise SeedreamPartialResultError(f"{len(landed.images)} of {landed.images_requested} images came; they are landed.")
     return 0
 
 
-def _generation(options: argparse.Namespace) -> Generation:
-    """What the folder's ledger knows of the id, prompt and price included; else the bare id."""
+def _generation(options: argparse.Namespace) -> tuple[Generation, dict[str, Any]]:
+    """What the folder's ledger knows of the id, prompt and price included, and whose it is; else the bare id, of nobody."""
     destination, name = check_destination(options.destination), check_name(options.name)
     task_id = _check_id(options.seedream_task_id)
     ledger = Ledger(destination)
@@ -67,9 +68,9 @@ def _generation(options: argparse.Namespace) -> Generation:
         err().print(f"Warning: {error.message} The manifest will lack the prompt.", markup=False)
         record = None
     if record is None:
-        return Generation.bare(task_id, destination=destination, name=name or task_id)
+        return Generation.bare(task_id, destination=destination, name=name or task_id), NOBODY
     known = ledger.generation(record)
-    return known.at(destination=destination, name=name or known.name)
+    return known.at(destination=destination, name=name or known.name), record.made_by
 
 
 def _wait(generation: Generation, hook: SeedreamHook, *, seconds: float) -> None:

@@ -1,14 +1,20 @@
 """The routes: GET only, each with a guard, all with the same security headers. What they show is put together elsewhere.
 
-Plain functions, not coroutines: storage and database block, and FastAPI runs these in threads.
+Storage and database block, so each route runs in a thread: one of the gallery's own few, as Airflow's routes share theirs.
 """
 
+import functools
 import hashlib
+import logging
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path as FilePath
 from typing import Annotated, Any
 from urllib.parse import quote
 
+from anyio import CapacityLimiter
+from anyio.lowlevel import RunVar
+from anyio.to_thread import run_sync
 from fastapi import Depends, FastAPI, HTTPException, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException as AnyHTTPException
@@ -26,6 +32,10 @@ from airflow_provider_seedream.gallery.shell import SECURITY_HEADERS, into_the_s
 from airflow_provider_seedream.manifest import ManifestImage
 from airflow_provider_seedream.model.task_ref import Place
 
+PAGES_AT_ONCE = 8
+_log = logging.getLogger(__name__)
+_limiter: RunVar[CapacityLimiter] = RunVar("seedream_gallery_threads")
+_HASH = re.compile(r"[0-9a-f]{64}")
 _STATIC = FilePath(__file__).parent / "static"
 _FILES = {"gallery.css": "text/css", "gallery.js": "text/javascript", "icon.svg": "image/svg+xml", "icon-dark.svg": "image/svg+xml"}
 _OF_TASK = "/{dag_id}/{run_id}/{task_id}/{map_index}"
@@ -42,15 +52,36 @@ def create_gallery() -> FastAPI:
     app.middleware("http")(_secured)
     app.exception_handler(AnyHTTPException)(_refused)
     app.exception_handler(RequestValidationError)(_misread)
-    app.get("/", dependencies=_PAGE)(show_newest)
-    app.get("/dag/{dag_id}", dependencies=_PAGE_OF_DAG)(show_newest)
-    app.get("/task" + _OF_TASK, dependencies=_PAGE_OF_DAG)(show_task)
-    app.get("/image" + _OF_TASK, dependencies=_PAGE_OF_DAG)(show_image)
-    app.get("/image" + _OF_TASK + "/{number}", dependencies=_PAGE_OF_DAG)(show_image)
-    app.get("/thumb" + _OF_TASK + "/{number}", dependencies=[IMAGES_OF_THE_DAG])(send_thumbnail)
-    app.get("/file" + _OF_TASK + "/{number}", dependencies=[IMAGES_OF_THE_DAG])(send_file)
+    app.get("/", dependencies=_PAGE)(_threaded(show_newest))
+    app.get("/dag/{dag_id}", dependencies=_PAGE_OF_DAG)(_threaded(show_newest))
+    app.get("/task" + _OF_TASK, dependencies=_PAGE_OF_DAG)(_threaded(show_task))
+    app.get("/image" + _OF_TASK, dependencies=_PAGE_OF_DAG)(_threaded(show_first_image))
+    for which in ("/{number}", "/{number}/{sha256}"):  # approvals that 0.2 has pushed have no hash in their addresses
+        app.get("/image" + _OF_TASK + which, dependencies=_PAGE_OF_DAG)(_threaded(show_image))
+        app.get("/thumb" + _OF_TASK + which, dependencies=[IMAGES_OF_THE_DAG])(_threaded(send_thumbnail))
+        app.get("/file" + _OF_TASK + which, dependencies=[IMAGES_OF_THE_DAG])(_threaded(send_file))
     app.get("/static/{name}")(send_static)
     return app
+
+
+def _threaded(route: Callable[..., Response]) -> Callable[..., Awaitable[Response]]:
+    """A route that waits for storage in one of the gallery's threads. Airflow's own routes share 40, which must stay free."""
+
+    @functools.wraps(route)
+    async def run(**values: Any) -> Response:
+        return await run_sync(functools.partial(route, **values), limiter=_threads())
+
+    return run
+
+
+def _threads() -> CapacityLimiter:
+    """The bound of this event loop."""
+    try:
+        return _limiter.get()
+    except LookupError:
+        limiter = CapacityLimiter(PAGES_AT_ONCE)
+        _limiter.set(limiter)
+        return limiter
 
 
 def place_of(dag_id: str, run_id: str, task_id: str, map_index: str) -> Place:
@@ -59,7 +90,16 @@ def place_of(dag_id: str, run_id: str, task_id: str, map_index: str) -> Place:
     return Place(dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=index)
 
 
+def hash_of(request: Request) -> str | None:
+    """The hash in a path, if its address has one."""
+    sha256 = request.path_params.get("sha256")
+    if sha256 is not None and not _HASH.fullmatch(sha256):
+        raise HTTPException(404)
+    return sha256
+
+
 PlaceDep = Annotated[Place, Depends(place_of)]
+HashDep = Annotated[str | None, Depends(hash_of)]
 
 
 def show_newest(
@@ -98,15 +138,24 @@ def show_task(request: Request, place: PlaceDep, reader: ReaderDep, start: Start
     return render(request, "task.html", card=card, place=place, roots=roots)
 
 
-def show_image(
-    request: Request, place: PlaceDep, reader: ReaderDep, number: Number | None = None, last: bool = False, name: Text = ""
-) -> Response:
-    """One image, large, with all that is known about it; without a number the first, or the last."""
+def show_first_image(request: Request, place: PlaceDep, reader: ReaderDep, last: bool = False, name: Text = "") -> Response:
+    """The first image of a task instance, or the last; its own page where there are none."""
     row, card = _card(place, name, reader)
     if card.manifest is None:
         return render(request, "task.html", card=card, place=place, roots=gallery_roots())
-    images = card.manifest.images
-    image = images[-1 if last else 0] if number is None else _numbered(images, number)
+    return _image_page(request, row, card, card.manifest.images[-1 if last else 0], reader)
+
+
+def show_image(request: Request, place: PlaceDep, number: Number, reader: ReaderDep, sha256: HashDep, name: Text = "") -> Response:
+    """One image, large, with all that is known about it; the task's own page where its manifest cannot be shown."""
+    if sha256 is None and (card := _card(place, name, reader)[1]).manifest is None:
+        return render(request, "task.html", card=card, place=place, roots=gallery_roots())
+    row, card, image = _shown(place, number, name, sha256, reader)
+    return _image_page(request, row, card, image, reader)
+
+
+def _image_page(request: Request, row: Row, card: Card, image: ManifestImage, reader: ReaderDep) -> Response:
+    images = card.manifest.images if card.manifest else ()
     at = images.index(image)
     return render(
         request,
@@ -120,18 +169,30 @@ def show_image(
     )
 
 
-def send_thumbnail(request: Request, place: PlaceDep, number: Number, reader: ReaderDep, name: Text = "") -> Response:
+def send_thumbnail(
+    request: Request, place: PlaceDep, number: Number, reader: ReaderDep, sha256: HashDep, name: Text = ""
+) -> Response:
     """The API's own thumbnail, else the image itself."""
-    card, image = _own_image(place, number, name, reader)
-    return _send(request, card, image.thumbnail or image.file)
+    if sha256 and _has(request, _etag(sha256, is_thumbnail=True)):
+        return _unchanged(sha256, is_thumbnail=True)
+    _, card, image = _shown(place, number, name, sha256, reader)
+    return _send(request, card, image, is_thumbnail=True, forever=sha256 is not None)
 
 
 def send_file(
-    request: Request, place: PlaceDep, number: Number, reader: ReaderDep, download: bool = False, name: Text = ""
+    request: Request,
+    place: PlaceDep,
+    number: Number,
+    reader: ReaderDep,
+    sha256: HashDep,
+    download: bool = False,
+    name: Text = "",
 ) -> Response:
     """The image as it was landed."""
-    card, image = _own_image(place, number, name, reader)
-    return _send(request, card, image.file, attachment=download)
+    if sha256 and _has(request, _etag(sha256)):
+        return _unchanged(sha256)
+    _, card, image = _shown(place, number, name, sha256, reader)
+    return _send(request, card, image, forever=sha256 is not None, attachment=download)
 
 
 def send_static(name: str, reader: ReaderDep) -> Response:
@@ -143,45 +204,82 @@ def send_static(name: str, reader: ReaderDep) -> Response:
 def _card(place: Place, name: str, reader: ReaderDep) -> tuple[Row, Card]:
     """The card of a task instance, or of the row of that name where it is a batch."""
     row = rows.find(place)
-    entry = entry_of(row) if row else None
-    if row is None or entry is None or (entry.batch and not is_bare(name)):
+    card = _card_of_row(row, name, reader) if row else None
+    if row is None or card is None:
         raise HTTPException(404)
+    return row, card
+
+
+def _shown(place: Place, number: int, name: str, sha256: str | None, reader: ReaderDep) -> tuple[Row, Card, ManifestImage]:
+    """The image that an address means: by its hash, wherever the DAG run has it now; without a hash the one of that number."""
+    row = rows.find(place)
+    here = [row] if row else []
+    for found in [*here, *(rows.holding(place, sha256) if sha256 else ())]:
+        card = _card_of_row(found, name, reader)
+        images = card.manifest.images if card and card.manifest else ()
+        for image in images:
+            if image.sha256 == sha256 or (sha256 is None and image.number == number):
+                return found, card, image  # type: ignore[return-value]  # a card without images has none to return
+    raise HTTPException(404)
+
+
+def _card_of_row(row: Row, name: str, reader: ReaderDep) -> Card | None:
+    entry = entry_of(row)
+    if entry is None or (entry.batch and not is_bare(name)):
+        return None
     if entry.batch:
-        return row, card_of_row(entry, entry.batch, name, gallery_roots(), reader.may_read)
-    return row, card_of(entry, gallery_roots(), reader.may_read)
+        return card_of_row(entry, entry.batch, name, gallery_roots(), reader.may_read)
+    return card_of(entry, gallery_roots(), reader.may_read)
 
 
-def _own_image(place: Place, number: int, name: str, reader: ReaderDep) -> tuple[Card, ManifestImage]:
-    """An image that this very task instance landed. An XCom that points to another's manifest gets nothing from here."""
-    _, card = _card(place, name, reader)
-    if card.manifest is None or card.owner != place:
-        raise HTTPException(404)
-    return card, _numbered(card.manifest.images, number)
+def _send(
+    request: Request, card: Card, image: ManifestImage, *, is_thumbnail: bool = False, forever: bool, attachment: bool = False
+) -> Response:
+    """The bytes of an image or its thumbnail.
 
-
-def _numbered(images: tuple[ManifestImage, ...], number: int) -> ManifestImage:
-    found = next((image for image in images if image.number == number), None)
-    if found is None:
-        raise HTTPException(404)
-    return found
-
-
-def _send(request: Request, card: Card, file: str, *, attachment: bool = False) -> Response:
+    :param forever: whether the address holds the hash: then it leads to these bytes or to none, and a browser may keep them.
+    """
+    headers = _headers(image.sha256, is_thumbnail=is_thumbnail, forever=forever)
+    if _has(request, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    file = (image.thumbnail if is_thumbnail else None) or image.file
     try:
         data, media_type = read_image(card.folder, file)
     except CannotShowError:
         raise HTTPException(404) from None
-    etag = f'"{hashlib.sha256(data).hexdigest()}"'
-    headers = {"ETag": etag, "Cache-Control": "private, max-age=600"}
+    if file == image.file and hashlib.sha256(data).hexdigest() != image.sha256:
+        raise HTTPException(404)  # somebody has replaced the file: these bytes are not what the page says of them
     if attachment:
         headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(file, safe='')}"
-    if request.headers.get("If-None-Match") == etag:
-        return Response(status_code=304, headers=headers)
     return Response(data, media_type=media_type, headers=headers)
 
 
+def _unchanged(sha256: str, *, is_thumbnail: bool = False) -> Response:
+    """A browser that names the hash has these bytes: storage need not be asked."""
+    return Response(status_code=304, headers=_headers(sha256, is_thumbnail=is_thumbnail, forever=True))
+
+
+def _headers(sha256: str, *, is_thumbnail: bool, forever: bool) -> dict[str, str]:
+    keep = "private, max-age=31536000, immutable" if forever else "private, no-cache"
+    return {"ETag": _etag(sha256, is_thumbnail=is_thumbnail), "Cache-Control": keep}
+
+
+def _etag(sha256: str, *, is_thumbnail: bool = False) -> str:
+    return f'"{sha256}{"-thumb" if is_thumbnail else ""}"'
+
+
+def _has(request: Request, etag: str) -> bool:
+    """Whether the browser has these bytes already: a list of tags, each perhaps weak, or ``*``."""
+    sent = request.headers.get("If-None-Match", "")
+    return sent.strip() == "*" or etag in re.findall(r'"[^"]*"', sent)
+
+
 async def _secured(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    response = await call_next(request)
+    try:
+        response = await call_next(request)
+    except Exception:
+        _log.exception("The gallery failed at %s.", request.url.path)
+        response = render_error(request, 500)
     response.headers.update(SECURITY_HEADERS)
     return response
 

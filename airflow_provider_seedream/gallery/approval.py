@@ -8,10 +8,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from airflow_provider_seedream.generations import LandedGeneration
-from airflow_provider_seedream.manifest import Manifest
-from airflow_provider_seedream.model.task_ref import Place
+from airflow_provider_seedream.manifest import Manifest, ManifestImage
+from airflow_provider_seedream.model.task_ref import Page, Place
 
-_MARKS = re.compile(r"([\\`*_\[\]<>#|~])")
+_MARKS = re.compile(r"([\\`*_\[\]<>#|~&!-])")
+_PICTURE: tuple[Page, Page] = ("thumb", "image")
+_TICKS = re.compile(r"`+")
 
 
 def approval_markdown(landed: LandedGeneration | Mapping[str, Any] | Iterable[Mapping[str, Any]]) -> str:
@@ -20,8 +22,10 @@ def approval_markdown(landed: LandedGeneration | Mapping[str, Any] | Iterable[Ma
     Runs on the worker and reads each manifest. The pictures appear if ``[seedream] gallery_roots`` of the web server names their
     folder, to those who may read the DAG's XComs. Airflow shows them up to 300 pixels wide.
 
+    The addresses hold the hashes of the images, so a picture is what it was when this text was made, or it is not there.
+
     :param landed: what a sensor returned, or the list that a mapped one did.
-    :raises ValueError: when a manifest is missing or is none.
+    :raises ValueError: when a manifest is missing, is none, or names no DAG: then nobody could be shown its images.
     """
     if isinstance(landed, LandedGeneration | Mapping):
         return _section(landed)
@@ -31,15 +35,36 @@ def approval_markdown(landed: LandedGeneration | Mapping[str, Any] | Iterable[Ma
 def _section(landed: LandedGeneration | Mapping[str, Any]) -> str:
     known = landed if isinstance(landed, LandedGeneration) else LandedGeneration.from_dict(dict(landed))
     manifest = _manifest(known)
-    prompt = (manifest.submission or {}).get("prompt") or manifest.name
-    place = Place.of(manifest.landed_by)
-    pictures = [_picture(place, image.number, prompt) for image in manifest.images] if place else []
-    return "\n\n".join([_escaped(prompt), " ".join(pictures)])
+    prompt = str((manifest.submission or {}).get("prompt") or manifest.name)
+    place = _place(manifest)
+    pictures = " ".join(_picture(place, image, prompt) for image in manifest.images)
+    missing = [f"Only {len(manifest.images)} of {manifest.images_requested} images came."] if manifest.missing_images else []
+    return "\n\n".join([_as_code(prompt), *missing, pictures])
 
 
-def _picture(place: Place, number: int, prompt: str) -> str:
-    thumbnail, page = place.address("thumb", number), place.address("image", number)
-    return f"[![Image {number}: {_escaped(prompt)}]({thumbnail})]({page})"
+def _place(manifest: Manifest) -> Place:
+    """Where the gallery finds the images: at the task that landed them, or in the DAG run that asks, if that is another one."""
+    owner = Place.of(manifest.belongs_to)
+    if owner is None:
+        raise ValueError(f"{manifest.name}.json does not name the DAG of its images, so the gallery can show them to nobody.")
+    here = _here()
+    return owner if here is None or (here.dag_id, here.run_id) == (owner.dag_id, owner.run_id) else here
+
+
+def _here() -> Place | None:
+    """The task instance that runs this, if one does."""
+    from airflow.sdk import get_current_context
+
+    try:
+        ti = get_current_context()["ti"]
+    except RuntimeError:
+        return None
+    return Place(dag_id=ti.dag_id, run_id=ti.run_id, task_id=ti.task_id, map_index=-1 if ti.map_index is None else ti.map_index)
+
+
+def _picture(place: Place, image: ManifestImage, prompt: str) -> str:
+    thumbnail, page = (place.address(kind, image.number, sha256=image.sha256) for kind in _PICTURE)
+    return f"[![Image {image.number}: {_escaped(prompt)}]({thumbnail})]({page})"
 
 
 def _manifest(landed: LandedGeneration) -> Manifest:
@@ -52,6 +77,13 @@ def _manifest(landed: LandedGeneration) -> Manifest:
     return Manifest.from_json(data)
 
 
+def _as_code(text: str) -> str:
+    """A prompt on one line as it is: in code, markdown makes no links, lists or letters of it."""
+    line = " ".join(text.split())
+    fence = "`" * (max((len(ticks) for ticks in _TICKS.findall(line)), default=0) + 1)
+    return f"{fence} {line} {fence}" if line.startswith("`") or line.endswith("`") else f"{fence}{line}{fence}"
+
+
 def _escaped(text: str) -> str:
-    """A prompt as plain text on one line: whatever markdown is in it stays visible."""
+    """A prompt within the words for a picture, on one line."""
     return _MARKS.sub(r"\\\1", " ".join(text.split()))

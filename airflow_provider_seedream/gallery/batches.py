@@ -68,9 +68,11 @@ def read_lines(batch: Batch, roots: tuple[str, ...], *, start: int, limit: int) 
 def _line(text: bytes) -> Line | None:
     try:
         fields = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    if not isinstance(fields, dict) or not isinstance(fields.get("row"), int) or fields.get("status") not in _STATUSES:
+    if not isinstance(fields, dict) or not isinstance(fields.get("row"), int):
+        return None
+    if not isinstance(fields.get("status"), str) or fields["status"] not in _STATUSES:
         return None
     has_images = fields.get("images") and is_bare(fields.get("name"))
     return Line(row=fields["row"], status=fields["status"], name=fields["name"] if has_images else None)

@@ -1,9 +1,10 @@
 """From a row to what a page shows of it. Storage is read here, through ``reading``, and nothing is believed without a look.
 
-Images are shown at the place that the manifest says landed them: another task may have found them landed already. Its pages are
-guarded like all others, so an edited XCom leads nobody to images of a DAG that he may not read.
+Images are shown at the task instance whose XCom names them; another one may have landed them before. Readers need the right to both
+DAGs, that of the address and that of the manifest, so an edited XCom leads nobody to images of a DAG that he may not read.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +18,7 @@ from airflow_provider_seedream.ledger.records import Outcome, Record
 from airflow_provider_seedream.manifest import Manifest, ManifestImage
 from airflow_provider_seedream.model.task_ref import Place
 
+_log = logging.getLogger(__name__)
 MayRead = Callable[[str], bool]
 _FIRST_ROWS = 4
 _NOT_LANDED = "Submitted and paid; not landed in this run so far."
@@ -52,7 +54,7 @@ class Entry:
 class Card:
     """One generation on a page, or one batch.
 
-    :param owner: the place whose pages serve the images. :param uri: of the manifest.
+    :param owner: the task instance that landed the images. :param uri: of the manifest.
     :param name: of the row that it is within a batch; a row without images has its number as ``row``.
     :param record: of a generation that is not landed, if it can be read. :param trouble: why there are no images, as a sentence.
     :param first: of a batch, the cards of its first rows.
@@ -127,7 +129,15 @@ def entry_of(row: Row) -> Entry | None:
 
 
 def card_of(entry: Entry, roots: tuple[str, ...], may_read: MayRead) -> Card:
-    """The card of an entry, with its manifest or the reason why there is none."""
+    """The card of an entry, with its manifest or the reason why there is none. It never raises: one odd file is one odd card."""
+    try:
+        return _card_of(entry, roots, may_read)
+    except Exception:
+        _log.exception("The gallery cannot show %s.", entry.row.place)
+        return Card(entry=entry, trouble="Its files hold something that this page does not understand.")
+
+
+def _card_of(entry: Entry, roots: tuple[str, ...], may_read: MayRead) -> Card:
     match entry.about:
         case LandedGeneration() as landed:
             card = Card(entry=entry, uri=landed.manifest)
@@ -167,7 +177,7 @@ def cards_of_rows(
 def _with_manifest(card: Card, roots: tuple[str, ...], may_read: MayRead, *, seedream_task_id: str | None = None) -> Card:
     try:
         manifest = read_manifest(card.uri, roots, seedream_task_id=seedream_task_id)
-        return replace(card, manifest=manifest, owner=_readable(manifest.landed_by, may_read))
+        return replace(card, manifest=manifest, owner=_readable(manifest.belongs_to, may_read))
     except CannotShowError as error:
         return replace(card, trouble=str(error))
 
@@ -186,7 +196,9 @@ def _open_card(entry: Entry, submitted: Generation, roots: tuple[str, ...], may_
 def _readable(made_by: Any, may_read: MayRead) -> Place:
     """The task instance that a file says it is of. :raises CannotShowError: when the user may not read that one's DAG."""
     place = Place.of(made_by)
-    if place is None or not may_read(place.dag_id):
+    if place is None:
+        raise CannotShowError("Its files do not say which DAG they belong to, so nobody can be shown them here.")
+    if not may_read(place.dag_id):
         raise CannotShowError("Its files belong to a DAG that you may not read.")
     return place
 

@@ -15,11 +15,12 @@ from airflow_provider_seedream.gallery.shell import base_path
 from airflow_provider_seedream.model.task_ref import PREFIX, Place
 
 _HERE = Path(__file__).parent
-_TITLES = {401: "Please log in", 403: "Not yours to see", 404: "Nothing here"}
+_TITLES = {401: "Please log in", 403: "Not yours to see", 404: "Nothing here", 500: "This page has failed"}
 _WORDS = {
     401: "Airflow does not know who you are, or your session has ended.",
     403: "You may not read the XComs of this DAG, and so not its images.",
-    404: "There is no such page, or no image of that number any more.",
+    404: "There is no such page, or the task has no such image any more.",
+    500: "The web server's log says why. The images and their files are not affected.",
 }
 
 
@@ -30,16 +31,17 @@ def render(request: Request, template: str, *, status: int = 200, **values: Any)
         home=f"{base}/{PREFIX}/",
         airflow=f"{base}/",
         static=lambda name: f"{base}/{PREFIX}/static/{name}?{__version__}",
-        address=lambda place, page, number=None, name=None: f"{base}/{place.address(page, number, name)}",
+        address=lambda place, page, number=None, name=None, sha256=None: f"{base}/{place.address(page, number, name, sha256)}",
         task_page=lambda place: f"{base}/{_task_page(place)}",
         dag_page=lambda dag_id: f"{base}/{PREFIX}/dag/{quote(dag_id, safe='')}",
         with_query=lambda **query: f"?{urlencode({name: value for name, value in query.items() if value})}",
     )
-    return HTMLResponse(html, status_code=status, headers={"Cache-Control": "private, no-cache"})
+    shown = html.encode("utf-8", "replace")  # a prompt may hold half of a surrogate pair
+    return HTMLResponse(shown, status_code=status, headers={"Cache-Control": "private, no-cache"})
 
 
 def render_error(request: Request, status: int) -> HTMLResponse:
-    shown = status if status in _TITLES else 404
+    shown = status if status in _TITLES else 500 if status > 499 else 404
     return render(request, "error.html", status=status, title=_TITLES[shown], words=_WORDS[shown])
 
 
@@ -61,9 +63,9 @@ def _instant(value: datetime | str) -> str:
     """An instant for people, in UTC."""
     try:
         instant = value if isinstance(value, datetime) else datetime.fromisoformat(value)
-    except (TypeError, ValueError):
+        return f"{instant.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    except (TypeError, ValueError, OverflowError):
         return ""
-    return f"{instant.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _size(size_bytes: int) -> str:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.gallery.roots import is_bare, is_below
+from airflow_provider_seedream.gallery.stores import StoreHangsError, store_of
 from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.landing.land import RESULT_TYPES
 from airflow_provider_seedream.ledger.records import Record
@@ -18,6 +19,7 @@ from airflow_provider_seedream.storage import Folder
 
 MAX_JSON_BYTES = 256 * 1024  # a manifest or record of ours has 2 to 10 KB
 MAX_IMAGE_BYTES = 64 * 1024 * 1024  # what landing takes by default
+_MAX_NUMBER = 2**53
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
@@ -42,7 +44,7 @@ def read_record(submitted: Generation, roots: tuple[str, ...]) -> Record:
     """What became of a generation that was not landed. :raises CannotShowError: as for a manifest."""
     try:
         record = Record.from_json(_read_below(submitted.record, roots))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise CannotShowError("Its record is not one of ours.") from None
     if record.seedream_task_id != submitted.seedream_task_id:
         raise CannotShowError("Its record is not that of this generation.")
@@ -87,9 +89,11 @@ def _below(uri: object, roots: tuple[str, ...]) -> tuple[str, str]:
 def _ask(folder: str, file: str, act: Callable[[Folder], T | None]) -> T:
     """What the storage says of a file; every trouble as a sentence."""
     try:
-        found = act(Folder(folder))
+        found = store_of(folder).ask(folder, act)
     except SeedreamInputError:
         raise CannotShowError("Its folder is no storage folder.") from None
+    except StoreHangsError:
+        raise CannotShowError("The storage did not answer in time. The page asks it again in a moment.") from None
     except Exception as error:  # whatever a store raises
         _log.warning("The gallery cannot read %s/%s: %s: %s", folder, file, type(error).__name__, error)
         raise CannotShowError("The storage does not answer, or refuses the web server.") from None
@@ -114,5 +118,6 @@ def _is_sound_image(image: ManifestImage) -> bool:
     return (
         is_bare(image.file)
         and (image.thumbnail is None or is_bare(image.thumbnail))
-        and all(isinstance(number, int) and number > 0 for number in numbers)
+        and isinstance(image.sha256, str)
+        and all(isinstance(number, int) and 0 < number < _MAX_NUMBER for number in numbers)
     )

@@ -31,7 +31,16 @@ def _is_below(uri: str, root: str) -> bool:
 
 
 def _is_plain(segment: str) -> bool:
-    return _PLAIN.fullmatch(segment) is not None and segment not in (".", "..") and "::" not in segment
+    return _PLAIN.fullmatch(segment) is not None and segment not in (".", "..") and "::" not in segment and _is_text(segment)
+
+
+def _is_text(segment: str) -> bool:
+    """Whether it can stand in an address: half of a surrogate pair cannot."""
+    try:
+        segment.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _without_file(uri: str) -> str:

@@ -4,6 +4,7 @@ A listing reads the XComs of our link (``links.py``), which only our tasks have,
 primary key. So its cost grows with our own tasks, not with all XComs, and not with the bucket. Knows nothing of who may see what.
 """
 
+import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +12,7 @@ from typing import Any, Self
 
 from airflow.models.xcom import XCOM_RETURN_KEY, XComModel
 from airflow.utils.session import create_session
-from sqlalchemy import Select, and_, select, tuple_
+from sqlalchemy import Select, Text, and_, cast, select, tuple_
 from sqlalchemy.orm import aliased
 
 from airflow_provider_seedream.links import SeedreamImagesLink
@@ -20,6 +21,8 @@ from airflow_provider_seedream.model.task_ref import Place
 _LINK_KEY = SeedreamImagesLink().xcom_key
 _TABLE_KEY = "results"  # what a batch pushes before it fails
 _OF_TASK = ("dag_run_id", "task_id", "map_index")
+_MOST_HOLDERS = 20
+_TEXT = cast(XComModel.value, Text).label("value")  # the database's own JSON reader would fail a whole page for one odd value
 _COLUMNS = ("dag_run_id", "dag_id", "run_id", "task_id", "map_index", "timestamp")
 
 
@@ -73,26 +76,42 @@ def page(wanted: Filter, *, limit: int, older_than: Cursor | None = None, newer_
     """The next rows from a point: newest first, or oldest first after ``newer_than``. A task without a result has a None value."""
     tasks = _tasks(wanted, older_than, newer_than).limit(limit).subquery()
     result, table = aliased(XComModel), aliased(XComModel)
-    query = select(tasks, result.value, table.value.label("table"))
+    query = select(tasks, cast(result.value, Text).label("value"), cast(table.value, Text).label("table"))
     for one, key in ((result, XCOM_RETURN_KEY), (table, _TABLE_KEY)):
         joined = [getattr(one, name) == tasks.c[name] for name in _OF_TASK]
         query = query.outerjoin(one, and_(*joined, one.key == key))
     with create_session(scoped=False) as session:
-        found = [_row(row) for row in session.execute(query)]
+        found = [_row(row, row.table) for row in session.execute(query)]
     return sorted(found, key=lambda row: _order(row.cursor), reverse=newer_than is None)
 
 
 def find(place: Place) -> Row | None:
     """The result of one task instance, if it has one."""
     named = [getattr(XComModel, name) == getattr(place, name) for name in ("dag_id", "run_id", "task_id", "map_index")]
-    query = select(*_columns(), XComModel.key, XComModel.value).where(*named)
+    query = select(*_columns(), XComModel.key, _TEXT).where(*named)
     with create_session(scoped=False) as session:
         xcoms = {row.key: row for row in session.execute(query.where(XComModel.key.in_([XCOM_RETURN_KEY, _TABLE_KEY, _LINK_KEY])))}
     result, table = xcoms.get(XCOM_RETURN_KEY), xcoms.get(_TABLE_KEY)
     if result is None and table is None:
         return None
     listed = xcoms.get(_LINK_KEY) or result or table  # its point in the listing, where it is in it
-    return Row(place=place, cursor=_cursor(listed), value=_value(result, table and table.value))
+    return Row(place=place, cursor=_cursor(listed), value=_value(result and result.value, table and table.value))
+
+
+def holding(place: Place, sha256: str) -> list[Row]:
+    """What any task of the same DAG run returned that names an image of this hash; the newest first.
+
+    A mapped list that comes back in another order gives an image to another map index, and an approval knows the run alone.
+    """
+    query = (
+        select(*_columns(), _TEXT)
+        .where(XComModel.dag_id == place.dag_id, XComModel.run_id == place.run_id, XComModel.key == XCOM_RETURN_KEY)
+        .where(cast(XComModel.value, Text).contains(sha256, autoescape=True))
+        .order_by(XComModel.timestamp.desc())
+        .limit(_MOST_HOLDERS)
+    )
+    with create_session(scoped=False) as session:
+        return [_row(row, None) for row in session.execute(query)]
 
 
 def landed_ids(dag_run_ids: Collection[int], seedream_task_ids: Collection[str]) -> set[str]:
@@ -130,11 +149,11 @@ def _order(cursor: Cursor) -> tuple[datetime, int, str, int]:
     return cursor.at, cursor.dag_run_id, cursor.task_id, cursor.map_index
 
 
-def _row(row: Any) -> Row:
+def _row(row: Any, table: str | None) -> Row:
     return Row(
         place=Place(dag_id=row.dag_id, run_id=row.run_id, task_id=row.task_id, map_index=row.map_index),
         cursor=_cursor(row),
-        value=_value(row, row.table),
+        value=_value(row.value, table),
     )
 
 
@@ -142,7 +161,21 @@ def _cursor(row: Any) -> Cursor:
     return Cursor(at=row.timestamp, dag_run_id=row.dag_run_id, task_id=row.task_id, map_index=row.map_index)
 
 
-def _value(result: Any, table: Any) -> Any:
+def _value(result: str | None, table: str | None) -> Any:
     """What a task returned; a batch that failed has returned nothing, and has pushed the URI of its table."""
-    value = XComModel.deserialize_value(result) if result else None
-    return {"results": table} if value is None and table else value
+    value, pushed = _plain(result), _plain(table)
+    return {"results": pushed} if value is None and pushed else value
+
+
+def _plain(text: str | None) -> Any:
+    """An XCom as plain JSON. Airflow's own way to read one builds objects of the classes that its text names; ours are dicts.
+
+    What cannot be read is None: one odd XCom may not cost a page.
+    """
+    try:
+        value = json.loads(text) if text else None
+        if isinstance(value, str) and value[:1] in ("{", "[", '"'):  # JSON in JSON: Airflow's own form of an edited XCom
+            return json.loads(value)
+        return value
+    except (ValueError, RecursionError):
+        return None

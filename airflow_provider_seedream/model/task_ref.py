@@ -32,11 +32,13 @@ class Place:
                 return cls(dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index)
         return None
 
-    def address(self, page: Page, number: int | None = None, name: str | None = None) -> str:
+    def address(self, page: Page, number: int | None = None, name: str | None = None, sha256: str | None = None) -> str:
         """``seedream/<page>/<dag>/<run>/<task>/<map index>``, with the image's number for all but the task's own page.
 
         :param name: of which row's images, where the task is a batch.
+        :param sha256: of the image that is meant: the address then leads to this image or nowhere, whatever the task lands later.
         """
         parts = [PREFIX, page, self.dag_id, self.run_id, self.task_id, str(self.map_index)]
-        path = "/".join(quote(part, safe=":+") for part in [*parts, *([] if number is None else [str(number)])])
+        which = [str(part) for part in (number, sha256) if part is not None]
+        path = "/".join(quote(part, safe=":+") for part in [*parts, *which])
         return f"{path}?{urlencode({'name': name})}" if name else path

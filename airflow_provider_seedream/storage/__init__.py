@@ -31,8 +31,10 @@ _log = logging.getLogger(__name__)
 class Folder:
     """Names are relative to the folder and may contain ``/``. A store's errors come through as they are, of whatever class."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, *, fs: Any = None) -> None:
+        """:param fs: an fsspec file system to use instead of the one that Airflow attaches to the URI's connection."""
         self.base = check_destination(uri)
+        self._given_fs = fs
 
     def uri(self, name: str) -> str:
         return f"{self.base}/{name}"
@@ -160,7 +162,7 @@ class Folder:
 
     @cached_property
     def _fs(self) -> Any:
-        return self._root.fs  # not the path's own methods: those may use ambient credentials
+        return self._given_fs or self._root.fs  # not the path's own methods: those may use ambient credentials
 
     @cached_property
     def _is_local(self) -> bool:

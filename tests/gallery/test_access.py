@@ -32,6 +32,7 @@ def routes(web_server: Any) -> list[str]:
         "task_id": "land",
         "map_index": "-1",
         "number": "1",
+        "sha256": "0" * 64,
         "name": "gallery.css",
     }
     return [f"/seedream{route.path.format(**values)}" for route in mount.routes]
@@ -40,7 +41,7 @@ def routes(web_server: Any) -> list[str]:
 class TestTheMatrix:
     def test_nobody_gets_401_on_each_route(self, visitor: Visitor, landed: dict[str, Any], web_server: Any) -> None:
         paths = routes(web_server)
-        assert len(paths) == 8
+        assert len(paths) == 11
         assert {path: visitor(None).get(path).status_code for path in paths} == dict.fromkeys(paths, 401)
 
     def test_no_route_takes_anything_but_get(self, visitor: Visitor, landed: dict[str, Any], web_server: Any) -> None:
@@ -145,15 +146,17 @@ class TestConfusedDeputies:
         database.returned(WATCHES, land(roots / "secret", SHOES, prompt="next year's shoes"))
         assert '<article class="card' not in visitor("only-watches").get("/seedream/?text=shoes").text
 
-    def test_images_of_another_run_are_shown_as_that_runs_alone(self, visitor: Visitor, database: Database, roots: Path) -> None:
+    def test_images_of_another_run_are_shown_here_and_said_to_be_that_runs(
+        self, visitor: Visitor, database: Database, roots: Path
+    ) -> None:
         earlier = Place(dag_id="watches", run_id="manual__0", task_id="land")
         value = land(roots / "watches", earlier)
         database.returned(WATCHES, value)
-        assert visitor("admin").get(f"/{WATCHES.address('file', 1)}").status_code == 404
-        database.returned(earlier, value)
         page = visitor("admin").get(f"/{WATCHES.address('image', 1)}").text
-        assert f"/{earlier.address('file', 1)}" in page
+        address = WATCHES.address("file", 1, sha256=value["images"][0]["sha256"])
+        assert f"/{address}" in page
         assert "landed by" in page
+        assert visitor("admin").get(f"/{address}").content == (roots / "watches" / "hero_1.png").read_bytes()
 
     @pytest.mark.parametrize(
         "spelling",

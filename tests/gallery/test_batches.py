@@ -122,7 +122,7 @@ class TestConfusedDeputies:
         self, batch: dict[str, Any], visitor: Visitor, roots: Path
     ) -> None:
         land(roots / "night", SHOES, name="other")
-        assert visitor("admin").get(f"/{BATCH.address('file', 1, 'other')}").status_code == 404
+        assert visitor("only-watches").get(f"/{BATCH.address('file', 1, 'other')}").status_code == 404
 
     def test_a_name_means_nothing_where_there_is_no_batch(self, visitor: Visitor, landed: dict[str, Any], roots: Path) -> None:
         land(roots / "watches", WATCHES, name="other", images=3)

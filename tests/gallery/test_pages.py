@@ -43,7 +43,8 @@ class TestNewest:
         page = visitor("viewer").get("/seedream/")
         assert page.text.count("a leather watch on a wet stone</p>") == 1
         for number in (1, 2):
-            assert f'src="/{WATCHES.address("thumb", number)}" width="160" height="90" loading="lazy"' in page.text
+            sha256 = landed["images"][number - 1]["sha256"]
+            assert f'src="/{WATCHES.address("thumb", number, sha256=sha256)}" width="160" height="90" loading="lazy"' in page.text
             assert f'alt="Image {number} of 2: a leather watch on a wet stone"' in page.text
 
     def test_pages_go_on_where_the_last_one_ended_whatever_has_come_since(
@@ -143,7 +144,7 @@ class TestOneImage:
             assert word in text, word
         for label, value in (("Seed", "42"), ("Credits", "20"), ("Kind", "generate")):
             assert f'<dt>{label}</dt><dd><bdi dir="ltr">{value}</bdi></dd>' in text
-        assert f"/{WATCHES.address('file', 2)}?download=true" in text
+        assert f"/{WATCHES.address('file', 2, sha256=image['sha256'])}?download=true" in text
 
     def test_previous_and_next_lead_through_all_images_of_a_dag_and_back(
         self, visitor: Visitor, database: Database, roots: Path

@@ -76,14 +76,14 @@ class TestUnchanged:
         self, emulator: Emulator, build: Build, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The emulator signs nothing, so what tells a signed file is replaced here; the unit test has a signed one."""
-        monkeypatch.setattr(finish.embedding, "has_content_credentials", lambda data: True)
+        monkeypatch.setattr(finish.xmp, "has_content_credentials", lambda data: True)
         land(build, embed_metadata=True)
         assert all(image["downloaded_sha256"] == image["sha256"] for image in manifest(folder)["images"])
 
     def test_an_image_that_the_library_cannot_write_lands_as_it_came(
         self, emulator: Emulator, build: Build, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(finish.embedding, "embed", lambda data, **_: data[:1].decode("utf-16"))
+        monkeypatch.setattr(finish.xmp, "embed", lambda data, **_: data[:1].decode("utf-16"))
         land(build, embed_metadata=True)
         assert all(image["downloaded_sha256"] == image["sha256"] for image in manifest(folder)["images"])
 

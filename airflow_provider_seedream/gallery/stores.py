@@ -1,0 +1,151 @@
+"""Storage as the gallery reads it: file systems of its own and a deadline for each read. A store that hangs holds up only itself.
+
+Each connection gets its own few threads. They are daemon threads, as a read that never returns may not keep the web server alive.
+Knows nothing of manifests, pages or rights.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from threading import BoundedSemaphore, Lock, Thread
+from typing import Any, TypeVar
+
+from airflow_provider_seedream.storage import Folder
+
+READ_SECONDS = 5.0  # one read of one file; an image of 64 MiB needs 13 MiB/s
+DOWN_SECONDS = 15.0  # so long a store that did not answer is not asked again
+CONNECTION_SECONDS = 30.0  # so often a connection is looked up again: it may have been changed or rotated
+READS_AT_ONCE = 16
+_QUICK = {"connect_timeout": 3, "read_timeout": 5, "retries": {"max_attempts": 1}}  # botocore's; its own are 60 s, five times
+_OPTIONS: dict[str, dict[str, Any]] = {"s3": _QUICK, "s3a": _QUICK, "s3n": _QUICK}
+
+T = TypeVar("T")
+
+
+class StoreHangsError(Exception):
+    """The store did not answer in time, or did not a moment ago."""
+
+
+class Reads:
+    """The reads of one store.
+
+    :param read_seconds: how long a read may take, and how long it may wait for a thread.
+    :param down_seconds: how long the store is left alone after a read that took longer.
+    """
+
+    def __init__(
+        self,
+        *,
+        read_seconds: float = READ_SECONDS,
+        down_seconds: float = DOWN_SECONDS,
+        at_once: int = READS_AT_ONCE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._read_seconds = read_seconds
+        self._down_seconds = down_seconds
+        self._threads = BoundedSemaphore(at_once)
+        self._clock = clock
+        self._down_until = 0.0
+
+    def ask(self, act: Callable[[], T]) -> T:
+        """The result of a read, or its error.
+
+        :raises StoreHangsError: when it took too long. Its thread goes on until the store's client gives up.
+        """
+        if self._clock() < self._down_until:
+            raise StoreHangsError
+        if not self._threads.acquire(timeout=self._read_seconds):
+            raise self._hangs()
+        answer: Future[T] = Future()
+        Thread(target=self._run, args=(act, answer), name="seedream-gallery-read", daemon=True).start()
+        try:
+            return answer.result(timeout=self._read_seconds)
+        except TimeoutError:
+            if answer.done():  # the store's own
+                raise
+            raise self._hangs() from None
+
+    def _run(self, act: Callable[[], T], answer: "Future[T]") -> None:
+        try:
+            answer.set_result(act())
+        except BaseException as error:  # it belongs to the thread that asked
+            answer.set_exception(error)
+        finally:
+            self._threads.release()
+
+    def _hangs(self) -> StoreHangsError:
+        self._down_until = self._clock() + self._down_seconds
+        return StoreHangsError()
+
+
+@dataclass(slots=True)
+class _Known:
+    """A file system, the connection that it was made from, and when that was looked up."""
+
+    fs: Any
+    connection: str
+    looked_up: float
+
+
+class Store:
+    """What one connection reads, as long as the connection stays as it is."""
+
+    def __init__(self, protocol: str, conn_id: str | None) -> None:
+        self.reads = Reads()
+        self._protocol = protocol
+        self._conn_id = conn_id
+        self._known: _Known | None = None
+        self._lock = Lock()
+
+    def ask(self, uri: str, act: Callable[[Folder], T]) -> T:
+        """Read from the folder of a URI. :raises StoreHangsError: when the store does not answer in time."""
+        return self.reads.ask(lambda: self._act(uri, act))
+
+    def _act(self, uri: str, act: Callable[[Folder], T]) -> T:
+        folder = Folder(uri, fs=self._fs())
+        try:
+            return act(folder)
+        except Exception:
+            self._known = None  # the next read looks the connection up: a rotated key fails first
+            raise
+
+    def _fs(self) -> Any:
+        with self._lock:
+            known, now = self._known, time.monotonic()
+            if known and now - known.looked_up < CONNECTION_SECONDS:
+                return known.fs
+            connection = _fingerprint(self._conn_id)
+            fs = known.fs if known and known.connection == connection else self._open()
+            self._known = _Known(fs=fs, connection=connection, looked_up=now)
+            return fs
+
+    def _open(self) -> Any:
+        from airflow.sdk.io import get_fs
+
+        if self._protocol in ("file", "local") and self._conn_id is None:
+            return None  # the folder's own
+        return get_fs(self._protocol, self._conn_id, _OPTIONS.get(self._protocol))
+
+
+_stores: dict[tuple[str, str | None], Store] = {}
+_stores_lock = Lock()
+
+
+def store_of(uri: str) -> Store:
+    """The store that a URI is read from; one for each protocol and connection."""
+    protocol, has_protocol, rest = uri.partition("://")
+    conn_id, has_conn_id, _ = rest.partition("/")[0].rpartition("@")
+    key = (protocol if has_protocol else "file", conn_id if has_conn_id and conn_id else None)
+    with _stores_lock:
+        return _stores.setdefault(key, Store(*key))
+
+
+def _fingerprint(conn_id: str | None) -> str:
+    """What tells a connection from the same one after a change; no secret is kept."""
+    if conn_id is None:
+        return ""
+    from airflow.sdk.bases.hook import BaseHook
+
+    return hashlib.sha256(BaseHook.get_connection(conn_id).get_uri().encode()).hexdigest()
