@@ -36,3 +36,6 @@ class AskedBatch(Protocol):
 
     def defer(self, *, trigger: Any, method_name: str, kwargs: dict[str, Any] | None = ...) -> Any:
         """Leave the worker until the trigger fires; never returns."""
+
+    def check_rendered_fields(self) -> None:
+        """:raises SeedreamInputError: a template gave nothing."""

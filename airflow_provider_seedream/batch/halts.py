@@ -6,15 +6,17 @@ from airflow_provider_seedream.exceptions import (
     SeedreamBatchError,
     SeedreamConnectionError,
     SeedreamError,
+    SeedreamInputError,
     SeedreamInsufficientCreditsError,
 )
 
 # what has happened                 what is to be done
 # SeedreamInsufficientCreditsError  the wallet is empty: top it up
 # SeedreamConnectionError           the API cannot be reached for long: wait
+# SeedreamInputError                a template that gave something at first gives nothing now: look at its XCom
 # SeedreamBatchError                several POSTs in a row were not answered: look at the wallet. Or the table was changed
 _HALTS: dict[str, type[SeedreamError]] = {
-    cls.__name__: cls for cls in (SeedreamInsufficientCreditsError, SeedreamConnectionError, SeedreamBatchError)
+    cls.__name__: cls for cls in (SeedreamInsufficientCreditsError, SeedreamConnectionError, SeedreamInputError, SeedreamBatchError)
 }
 
 

@@ -3,6 +3,7 @@
 Row values are data: what stands in them is never rendered. Pure; imports no Airflow, its context comes in as a mapping.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,7 +24,7 @@ class PromptTemplate:
         if not isinstance(text, str) or not text.strip():
             raise SeedreamInputError(f"template must be a Jinja template for the prompt; got {text!r:.80}.")
         # The prompt goes to the API, not into a page: there is nothing to escape.
-        environment = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
+        environment = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False, finalize=_given)
         self._context = dict(context or {})
         try:
             self._template = environment.from_string(text)
@@ -36,7 +37,19 @@ class PromptTemplate:
 
         try:
             return self._template.render({**self._context, **columns})
+        except SeedreamInputError:
+            raise
         except UndefinedError as error:
             raise SeedreamInputError(f"template: {error.message}.") from None
         except (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise SeedreamInputError(f"template cannot be applied ({type(error).__name__}: {error}).") from None
+
+
+def _given(value: Any) -> str:
+    """A value that the template prints.
+
+    :raises SeedreamInputError: when it is missing: the prompt would say "None".
+    """
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        raise SeedreamInputError("template prints a value that is missing (None). Give it a default: {{ ... or 'a default' }}.")
+    return str(value)

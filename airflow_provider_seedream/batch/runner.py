@@ -16,7 +16,7 @@ from airflow.providers.common.compat.sdk import AirflowTaskTimeout, Context
 
 from airflow_provider_seedream.batch.asked import AskedBatch
 from airflow_provider_seedream.batch.attending import Attendant
-from airflow_provider_seedream.batch.halts import error_of
+from airflow_provider_seedream.batch.halts import error_of, halt_by
 from airflow_provider_seedream.batch.pace import Pace
 from airflow_provider_seedream.batch.parquet import require_pyarrow
 from airflow_provider_seedream.batch.progress import Progress
@@ -85,6 +85,10 @@ class BatchTry:
         """Go on after a deferral. Without an event of ours everything is looked at when it is due."""
         progress = self._read_progress(file)
         heard = event if isinstance(event, dict) else {}
+        try:
+            self._task.check_rendered_fields()  # a budget that is gone is no permission; what is in flight is landed all the same
+        except SeedreamInputError as error:
+            progress.halt = progress.halt or halt_by(error)
         progress.hear(heard.get("seconds_to_look", []), heard.get("silent_seconds", []), clock.now_epoch())
         return self._work(progress)
 
@@ -240,7 +244,8 @@ class BatchTry:
 
     @cached_property
     def _ledger(self) -> Ledger:
-        return Ledger(check_destination(self._task.destination or self._hook.settings.destination))
+        asked = self._task.destination
+        return Ledger(check_destination(self._hook.settings.destination if asked is None else asked))
 
     def _store(self, file: str, data: bytes) -> None:
         try:

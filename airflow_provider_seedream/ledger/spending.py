@@ -83,7 +83,7 @@ def check_budget(field: str, value: Any) -> int | None:
 
     :raises SeedreamInputError: for anything but an integer of at least 0.
     """
-    if value is None or value in ("", "None"):  # as a template renders
+    if value is None:
         return None
     if isinstance(value, str) and re.fullmatch(r"\s*\d+\s*", value):
         return int(value)

@@ -229,8 +229,8 @@ def submission_of(asked: Any, sources: tuple[Source, ...]) -> Submission:
 def check_prompt(value: Any) -> str:
     if not isinstance(value, str):
         raise SeedreamInputError(f"prompt must be a string, not {type(value).__name__}.")
-    if not value.strip():
-        raise SeedreamInputError("prompt must not be blank.")
+    if not value.strip() or value.strip() == "None":  # a missing value as Python prints it: nobody wants that drawn
+        raise SeedreamInputError(f"prompt must not be blank; got {value!r:.80}.")
     if _SURROGATE.search(value):  # neither the ledger's UTF-8 nor the API can hold it
         raise SeedreamInputError("prompt must be text; it holds half of a surrogate pair, which is no character.")
     return value
@@ -266,7 +266,7 @@ def check_name(value: Any) -> str | None:
     if value is None:
         return None
     name = composed(value) if isinstance(value, str) else ""
-    if not _is_name(name) or len(name.encode()) > _MAX_NAME_BYTES:
+    if name == "None" or not _is_name(name) or len(name.encode()) > _MAX_NAME_BYTES:
         raise SeedreamInputError(
             f"name must be a bare file name of 1 to {_MAX_NAME_BYTES} bytes: letters, digits, '-', '_', '.' or spaces, "
             f"beginning with a letter or digit; got {_short(value)}."

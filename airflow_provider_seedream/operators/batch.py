@@ -109,6 +109,8 @@ class SeedreamBatchOperator(CheckedFields):
         "max_credits": lambda value: check_budget("max_credits", value),
         "max_credits_per_run": lambda value: check_budget("max_credits_per_run", value),
     }
+    text_fields = ("destination", "results", "seedream_conn_id")
+    given_fields = (*text_fields, "max_credits", "max_credits_per_run")
     ui_color = "#e8eaf6"
     operator_extra_links = (SeedreamImagesLink(),)
     _tables: tuple[Sequence[str], Sequence[str]] = ((), ())  # that were read and written

@@ -106,6 +106,8 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
         "max_credits": partial(check_budget, "max_credits"),
         "max_credits_per_run": partial(check_budget, "max_credits_per_run"),
     }
+    text_fields = ("prompt", *CheckedFields.text_fields)
+    given_fields = (*text_fields, "max_credits", "max_credits_per_run")
     ui_color = "#e8eaf6"
     can_resubmit = True
 
@@ -183,7 +185,7 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
         hook = self._hook
         request = Request(
             submission=self._submission(),
-            destination=check_destination(self.destination or hook.settings.destination),
+            destination=check_destination(hook.settings.destination if self.destination is None else self.destination),
             name=check_name(self.name),
             made_by=describe_task(context),
             reuse=cast(Reuse, self.reuse),

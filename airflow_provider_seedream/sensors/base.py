@@ -15,6 +15,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_seedream.model import clock
+from airflow_provider_seedream.tasks.fields import CheckedFields
 
 try:
     from airflow.sdk.exceptions import AirflowRescheduleException
@@ -22,7 +23,7 @@ except ImportError:  # Airflow 3.1
     from airflow.exceptions import AirflowRescheduleException
 
 
-class SeedreamSensor(BaseSensorOperator):
+class SeedreamSensor(CheckedFields, BaseSensorOperator):
     """A sensor whose ``soft_fail`` skips only lateness and whose ``never_fail`` skips every error, deferred or not."""
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:

@@ -5,19 +5,17 @@ from collections.abc import Sequence
 from datetime import timedelta
 from functools import cached_property
 from random import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowTaskTimeout, Context, conf
 
 from airflow_provider_seedream.exceptions import (
     SeedreamAuthenticationError,
     SeedreamError,
-    SeedreamInputError,
     SeedreamNotFoundError,
     SeedreamPollingError,
 )
 from airflow_provider_seedream.model import clock
-from airflow_provider_seedream.model.submissions import is_static, is_template
 from airflow_provider_seedream.polling.decision import Rules, Verdict, Watch, first_poll_seconds
 from airflow_provider_seedream.polling.wallet import check_min_credits, decide_balance
 from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
@@ -44,6 +42,7 @@ class SeedreamCreditsSensor(SeedreamSensor):
     """
 
     template_fields: Sequence[str] = ("min_credits", "seedream_conn_id")
+    checks: ClassVar = {"min_credits": check_min_credits}
     ui_color = "#e8eaf6"
 
     def __init__(
@@ -60,8 +59,7 @@ class SeedreamCreditsSensor(SeedreamSensor):
         self.min_credits = min_credits
         self.seedream_conn_id = seedream_conn_id
         self.deferrable = deferrable
-        if is_static(min_credits):
-            check_min_credits(min_credits)
+        self.check_static_fields()
 
     def execute(self, context: Context) -> dict[str, Any]:
         with self.skipping():
@@ -74,8 +72,7 @@ class SeedreamCreditsSensor(SeedreamSensor):
         return self._finish(verdict_from(event))
 
     def _wait(self, rules: Rules) -> dict[str, Any]:
-        if is_template(self.min_credits):
-            raise SeedreamInputError("min_credits still holds a template after rendering.")
+        self.check_rendered_fields()
         enough = check_min_credits(self.min_credits)
         watch = Watch()
         while True:

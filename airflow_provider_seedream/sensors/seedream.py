@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from airflow.providers.common.compat.sdk import Context, conf
 
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.model import contract
-from airflow_provider_seedream.model.submissions import check_name, is_static, is_template
+from airflow_provider_seedream.model.submissions import check_name
 from airflow_provider_seedream.polling.decision import STEADY_INTERVAL_SECONDS, Watch
 from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
 from airflow_provider_seedream.sensors.base import SeedreamSensor
@@ -25,6 +25,18 @@ from airflow_provider_seedream.tasks.waiting import (
     check_max_image_bytes,
     check_on_partial,
 )
+
+
+def _check_generation(value: Any) -> Generation | str:
+    """A Generation, or a bare id."""
+    if isinstance(value, dict):
+        return Generation.from_dict(value)
+    if not contract.is_seedream_task_id(value):
+        raise SeedreamInputError(
+            "generation must be what a Seedream operator returned (write `generation=submit.output`) "
+            f"or a bare seedream task id; got {str(value)[:80]!r}."
+        )
+    return value
 
 
 class SeedreamGenerationSensor(WaitingOperator, SeedreamSensor):
@@ -48,6 +60,12 @@ class SeedreamGenerationSensor(WaitingOperator, SeedreamSensor):
     """
 
     template_fields: Sequence[str] = ("generation", "destination", "name", "seedream_conn_id")
+    checks: ClassVar = {
+        "generation": _check_generation,
+        "destination": lambda value: value is None or check_destination(value),
+        "name": check_name,
+    }
+    may_be_blank = ("destination",)  # the Generation's own, as for None
     ui_color = "#e8eaf6"
 
     def __init__(
@@ -78,15 +96,11 @@ class SeedreamGenerationSensor(WaitingOperator, SeedreamSensor):
         self.settling_seconds = as_seconds("settling_seconds", settling_seconds)
         self.embed_metadata = embed_metadata
         self.deferrable = deferrable
-        if is_static(generation):
-            _check_generation(generation)
-        if isinstance(destination, str) and not is_template(destination):
-            check_destination(destination)
-        if isinstance(name, str) and not is_template(name):
-            check_name(name)
+        self.check_static_fields()
 
     def execute(self, context: Context) -> dict[str, Any]:
         with self.skipping():
+            self.check_rendered_fields()
             return self.wait_and_land(context, self._generation(), started_epoch=self.started_epoch(context))
 
     def between_looks(self, wait_seconds: float, watch: Watch) -> None:
@@ -95,22 +109,12 @@ class SeedreamGenerationSensor(WaitingOperator, SeedreamSensor):
         super().between_looks(wait_seconds, watch)
 
     def _generation(self) -> Generation:
-        given = _check_generation(self.generation)
+        """What is waited for. Templates are not refused here: what a resumed wait is for is paid."""
+        rendered = self.generation
+        given = _check_generation(str(rendered) if type(rendered) is int else rendered)  # digits, where objects are native
         if isinstance(given, Generation):
             return given.at(
                 destination=check_destination(self.destination or given.destination), name=check_name(self.name) or given.name
             )
         destination = check_destination(self.destination or self._hook.settings.destination)
         return Generation.bare(given, destination=destination, name=check_name(self.name) or given)
-
-
-def _check_generation(value: Any) -> Generation | str:
-    """A Generation, or a bare id."""
-    if isinstance(value, dict):
-        return Generation.from_dict(value)
-    if not contract.is_seedream_task_id(value):
-        raise SeedreamInputError(
-            "generation must be what a Seedream operator returned (write `generation=submit.output`) "
-            f"or a bare seedream task id; got {str(value)[:80]!r}."
-        )
-    return value

@@ -1,40 +1,110 @@
-"""The fields of an operator, judged as early as they can be: static ones when the DAG is parsed, templated ones once rendered."""
+"""The fields of a task: rendered as what they are, and checked as early as they can be.
 
-from collections.abc import Callable, Mapping
+Static values are checked when the DAG is parsed, templated ones once they are rendered and before anything is sent.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
-from airflow.providers.common.compat.sdk import BaseOperator, literal
+from airflow.providers.common.compat.sdk import BaseOperator, Context, literal
 
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.model.submissions import is_static, is_template
+from airflow_provider_seedream.tasks.texts import TEXT_COLUMNS, Rendered, TextRenderer, is_nothing
 
 _LITERAL = type(literal(""))  # what airflow.sdk.literal() wraps values in
+_SHOWN_CHARACTERS = 200  # of a template that an error quotes
 
 
 class CheckedFields(BaseOperator):
-    """An operator whose template fields have rules.
+    """A task whose template fields have rules. Fields that a subclass adds are the subclass's own.
 
-    :param checks: for each field a function that raises SeedreamInputError.
+    :cvar checks: for each of our fields a function that raises SeedreamInputError.
+    :cvar text_fields: fields that are text. They are rendered to text in every DAG, also in one that renders native objects
+        (``render_template_as_native_obj``), which would take the prompt ``"Summer sale"`` for a Python string and drop the quotes.
+    :cvar given_fields: fields whose template must give something. A template that gives None or blank text is an error: it would
+        be paid for as the prompt "None", or lift a budget.
+    :cvar may_be_blank: those of them whose template may give blank text, which means the default.
     """
 
     checks: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}
+    text_fields: ClassVar[tuple[str, ...]] = ("destination", "name", "seedream_conn_id")
+    given_fields: ClassVar[tuple[str, ...]] = text_fields
+    may_be_blank: ClassVar[tuple[str, ...]] = ()
     _literal_fields: tuple[str, ...] = ()
+    _gave_nothing: Mapping[str, str] = MappingProxyType({})  # field -> the template that gave None or blank text
+    _texts: TextRenderer | None = None  # while fields are rendered
+    _rendering: str = ""  # the field that is rendered
 
     def check_static_fields(self) -> None:
-        """Judge what needs no rendering; the last act of a constructor."""
-        fields = {field: getattr(self, field) for field in self.template_fields}
-        self._literal_fields = tuple(field for field, value in fields.items() if isinstance(value, _LITERAL))
+        """Check what needs no rendering; the last act of a constructor. A subclass's constructor is not done by then."""
         for field, check in self.checks.items():
-            if field in fields and is_static(fields[field]):
-                check(fields[field])
+            if hasattr(self, field) and is_static(value := getattr(self, field)):
+                check(value)
 
     def check_rendered_fields(self) -> None:
-        """A template that was not rendered would be paid for as it stands."""
-        for field in self.template_fields:
-            if is_template(getattr(self, field)) and field not in self._literal_fields:
+        """Call before anything is sent.
+
+        :raises SeedreamInputError: a template gave nothing, or was not rendered and would be paid for as it stands.
+        """
+        for field, template in self._gave_nothing.items():
+            raise SeedreamInputError(
+                f"{field} must not be blank: its template gave nothing (None, or blank text): {template[:_SHOWN_CHARACTERS]} "
+                "Check the XCom, param or variable that it reads, or give a default: {{ ... or 'a default' }}."
+            )
+        for field in (*self.checks, "seedream_conn_id"):
+            if is_template(getattr(self, field, None)) and field not in self._literal_fields:
                 raise SeedreamInputError(
                     f"{field} still holds a template after rendering. If the braces are meant, wrap it in airflow.sdk.literal()."
                 )
+
+    def render_template(self, content: Any, context: Context, jinja_env: Any = None, seen_oids: set[int] | None = None) -> Any:
+        """As Airflow renders, but fields and columns that are text become text, and text without a template stays text."""
+        texts = self._texts
+        if texts is None or id(content) in (seen_oids or ()):
+            return super().render_template(content, context, jinja_env, seen_oids)
+        if isinstance(content, str) and (self._rendering in self.text_fields or not is_template(content)):
+            return self._kept(texts.render(content))
+        if type(content) is dict and self._rendering in self.checks and not TEXT_COLUMNS.isdisjoint(content):
+            columns = {name: texts.render(content[name]).value for name in TEXT_COLUMNS if isinstance(content.get(name), str)}
+            others = {name: value for name, value in content.items() if name not in columns}
+            rendered = super().render_template(others, context, jinja_env, seen_oids)
+            return {name: columns[name] if name in columns else rendered[name] for name in content}
+        return super().render_template(content, context, jinja_env, seen_oids)
+
+    def _do_render_template_fields(
+        self, parent: Any, template_fields: Iterable[str], context: Context, jinja_env: Any, seen_oids: set[int]
+    ) -> None:
+        """Airflow's own hook for rendering, called for plain and for mapped tasks (3.1 to 3.3)."""
+        if parent is not self:
+            super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
+            return
+        before = {field: getattr(self, field, None) for field in template_fields}
+        self._literal_fields = tuple(field for field, value in before.items() if isinstance(value, _LITERAL))
+        self._texts = TextRenderer(jinja_env, context, endings=tuple(self.template_ext))
+        self._gave_nothing = {}
+        try:
+            for field, value in before.items():
+                self._rendering = field
+                super()._do_render_template_fields(self, [field], context, jinja_env, seen_oids)
+                self._judge_rendered(field, value)
+        finally:
+            self._texts, self._rendering = None, ""
+
+    def _kept(self, rendered: Rendered) -> str | None:
+        """A rendered text, or None for one that gave nothing."""
+        return rendered.text if rendered.is_blank and self._rendering in self.may_be_blank else rendered.value
+
+    def _judge_rendered(self, field: str, before: Any) -> None:
+        """Note a template or an XCom that gave nothing. A number that came out of it is text where text is wanted."""
+        after = getattr(self, field, None)
+        if field in self.text_fields and isinstance(after, int | float) and not isinstance(after, bool):
+            setattr(self, field, str(after))
+        is_optional = field not in self.given_fields or (after == "" and field in self.may_be_blank)
+        if not is_optional and not is_static(before) and is_nothing(after):
+            self._gave_nothing = {**self._gave_nothing, field: str(before)}
+            setattr(self, field, None)
 
 
 def one_of(field: str, value: Any, *choices: str) -> str:

@@ -1,0 +1,70 @@
+"""Templates of fields that are text, rendered to text whatever the DAG says of native objects.
+
+Jinja's native rendering reads every result as Python, also of text without a template: ``'a fox' 'in snow'`` becomes one word.
+And both ways of rendering print a missing value as "None". Never imports Airflow when a DAG is parsed.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from airflow_provider_seedream.model.submissions import is_template
+
+TEXT_COLUMNS = frozenset(("prompt", "name"))  # of requests that are given as dicts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendered:
+    """A text. It is blank, or a part of it came from None or NaN (``prints_nothing``), or neither."""
+
+    text: str
+    prints_nothing: bool
+    was_template: bool
+
+    @property
+    def is_blank(self) -> bool:
+        return not self.text.strip() and not self.prints_nothing
+
+    @property
+    def value(self) -> str | None:
+        """The text; None where its template gave nothing."""
+        return None if self.prints_nothing or (self.was_template and is_nothing(self.text)) else self.text
+
+
+class TextRenderer:
+    """Renders for one task.
+
+    :param environment: the DAG's Jinja environment, native or not. :param context: the task's.
+    :param endings: ``template_ext`` of the task: text that ends so names a file that holds the template.
+    """
+
+    def __init__(self, environment: Any, context: Any, *, endings: tuple[str, ...]) -> None:
+        self._environment = environment
+        self._context = context
+        self._endings = endings
+        self._nothings = 0
+
+    def render(self, template: str) -> Rendered:
+        """:raises jinja2.TemplateError: as Airflow's rendering does."""
+        from airflow.sdk.definitions.context import render_template_to_string
+
+        self._nothings = 0
+        names_file = template.endswith(self._endings) if self._endings else False
+        found = self._printing.get_template(template) if names_file else self._printing.from_string(template)
+        text = render_template_to_string(found, self._context)
+        return Rendered(text=text, prints_nothing=self._nothings > 0, was_template=names_file or is_template(template))
+
+    @cached_property
+    def _printing(self) -> Any:
+        return self._environment.overlay(finalize=self._print)
+
+    def _print(self, value: Any) -> str:
+        """What Jinja does with each value that a template prints. Text around it does not come here."""
+        self._nothings += value is None or (isinstance(value, float) and math.isnan(value))
+        return str(value)
+
+
+def is_nothing(value: Any) -> bool:
+    """Whether a rendered value is None, as object or as text, or blank."""
+    return value is None or (isinstance(value, str) and value.strip() in ("", "None"))
