@@ -4,6 +4,7 @@ Pure; never imports an HTTP library. Repeats the server's words only without the
 """
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -20,10 +21,12 @@ from airflow_provider_seedream.exceptions import (
     SeedreamResponseError,
     SeedreamServerError,
 )
-from airflow_provider_seedream.generations import without_queries
+from airflow_provider_seedream.hooks.error_bodies import read_error_body
 from airflow_provider_seedream.polling.decision import FailedLook, Trouble
 
 MIN_KEY_LENGTH = 12
+MAX_RETRY_AFTER_SECONDS = 24 * 3600.0  # results live no longer [doc]; a wait without an end would be none
+_SECONDS = re.compile(r"\d{1,9}(\.\d{0,9})?", re.ASCII)  # whole seconds by RFC 9110; some servers send 1.5
 _CLASSES: dict[int, type[SeedreamAPIError]] = {
     401: SeedreamAuthenticationError,
     402: SeedreamInsufficientCreditsError,
@@ -52,14 +55,18 @@ def error_from_answer(status_code: int, headers: Mapping[str, str], body: bytes,
     """The error that an answer outside 2xx means."""
     if status_code < 400:
         return SeedreamResponseError(f"The API answered with a redirect ({status_code}); redirects are not followed.")
-    code, message = _code_and_message(_without_key(body, key))  # before anything of it is cut or changed
-    text = f"The API answered {status_code}" + (f" {code}" if code else "") + (f": {message}" if message else "")
+    words = read_error_body(_without_key(body, key))  # before anything of it is cut or changed
+    text = f"The API answered {status_code}" + (f" {words.code}" if words.code else "")
+    text += f": {words.message}" if words.message else ""
+    asked_seconds = _retry_after_seconds(headers, now_epoch)
+    if asked_seconds is None and status_code == 429 and words.wait_seconds is not None:
+        asked_seconds = _within_a_day(words.wait_seconds)
     fallback = SeedreamServerError if status_code >= 500 else SeedreamBadRequestError
     return _CLASSES.get(status_code, fallback)(
         text.replace(key, "***").rstrip(".") + ".",
         status_code=status_code,
-        code=code,
-        retry_after_seconds=_retry_after_seconds(headers, now_epoch),
+        code=words.code,
+        retry_after_seconds=asked_seconds,
     )
 
 
@@ -80,11 +87,15 @@ def failed_look(error: SeedreamError) -> FailedLook:
 
 def _retry_after_seconds(headers: Mapping[str, str], now_epoch: float) -> float | None:
     """Seconds, or an HTTP date; None for anything else. A date is by the clock of the answer's ``Date``, which need not be ours."""
-    value = headers.get("Retry-After") or ""
-    if value.strip().isdecimal():
-        return float(value)
+    value = (headers.get("Retry-After") or "").strip()
+    if _SECONDS.fullmatch(value):
+        return _within_a_day(float(value))
     until_epoch, sent_epoch = _http_epoch(value), _http_epoch(headers.get("Date") or "")
-    return None if until_epoch is None else max(0.0, until_epoch - (now_epoch if sent_epoch is None else sent_epoch))
+    return None if until_epoch is None else _within_a_day(until_epoch - (now_epoch if sent_epoch is None else sent_epoch))
+
+
+def _within_a_day(seconds: float) -> float:
+    return min(max(0.0, seconds), MAX_RETRY_AFTER_SECONDS)
 
 
 def _http_epoch(value: str) -> float | None:
@@ -93,39 +104,3 @@ def _http_epoch(value: str) -> float | None:
     except ValueError:
         return None
     return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp()
-
-
-def _code_and_message(body: bytes) -> tuple[str | None, str]:
-    """The code and the message in any of the contract's shapes, in any case; plain text and HTML are cut short."""
-    try:
-        fields = json.loads(body)
-    except (ValueError, RecursionError):
-        fields = None
-    if not isinstance(fields, dict):
-        text = body[:2000].decode("utf-8", "replace")
-        return None, "" if "<html" in text.lower() else _cut(text)
-    fields = {str(name).lower(): value for name, value in fields.items()}
-    error = fields.get("error")
-    if isinstance(error, dict):
-        fields, error = {str(name).lower(): value for name, value in error.items()}, None
-    code = next((value for value in (fields.get("error_code"), fields.get("code"), error) if isinstance(value, str)), None)
-    message = fields.get("message") or fields.get("detail")
-    if message is None and code is None:
-        message = fields
-    return (code.lower()[:60] if code else None), _cut(_flat(message))
-
-
-def _flat(message: Any) -> str:
-    """A validation list or a field map as one line."""
-    if isinstance(message, list):
-        return "; ".join(_flat(item) for item in message)
-    if isinstance(message, dict) and "msg" in message:
-        where = message.get("loc")
-        return f"{'.'.join(map(str, where if isinstance(where, list) else [where]))}: {_flat(message['msg'])}"
-    if isinstance(message, dict):
-        return "; ".join(f"{name}: {_flat(value)}" for name, value in message.items())
-    return "" if message is None else str(message)
-
-
-def _cut(text: str) -> str:
-    return without_queries(" ".join(text.split()))[:300]

@@ -31,7 +31,7 @@ from airflow_provider_seedream.hooks.resending import (
     post_retrying,
 )
 from airflow_provider_seedream.hooks.settings import CONNECT_TIMEOUT_SECONDS, SeedreamSettings
-from airflow_provider_seedream.hooks.tls import SharedTrust
+from airflow_provider_seedream.hooks.transport import transported_session
 from airflow_provider_seedream.model import clock, contract
 from airflow_provider_seedream.model.submissions import Submission
 from airflow_provider_seedream.observability import metrics
@@ -99,8 +99,7 @@ class SeedreamHook(BaseHook):
 
     def get_conn(self) -> requests.Session:
         """A session that carries the key: for the API host alone."""
-        session = requests.Session()
-        session.mount("https://", SharedTrust())
+        session = transported_session()
         session.auth = _BearerAuth(self.settings)
         session.verify = self.settings.verify  # for users' own calls; ours name it each time, else the environment would win
         return session
@@ -235,7 +234,8 @@ class SeedreamHook(BaseHook):
         error = self._error(status_code, headers, content)
         if not post_bought_nothing(status_code):
             return SeedreamAmbiguousSubmissionError(f"{error.message} It may have been accepted all the same.")
-        if isinstance(error, SeedreamBadRequestError) and contract.is_moderation(f"{error.code} {error.message}"):
+        may_be_moderation = isinstance(error, SeedreamBadRequestError) or status_code == 403
+        if may_be_moderation and contract.is_moderation(f"{getattr(error, 'code', '')} {error.message}"):
             return SeedreamModerationError(error.message, paid="no")
         return error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import ipaddress
 import json
+import socket
 import ssl
 import threading
 import time
@@ -34,7 +35,9 @@ class Heard:
 class Answer:
     """What to say. ``hang_up`` says nothing and closes; it happens before the body is read. ``drip_seconds`` before each byte.
 
-    ``read_seconds`` before each 64 kB of the request's body.
+    ``read_seconds`` before each 64 kB of the request's body. ``early``: answers and closes before the body is read; with
+    ``early_seconds`` it closes only so much later, and reads nothing. ``interim`` goes before the answer, as it stands, so
+    many times, after a pause each.
     """
 
     status: int = 200
@@ -43,6 +46,11 @@ class Answer:
     hang_up: bool = False
     drip_seconds: float = 0
     read_seconds: float = 0
+    early: bool = False
+    early_seconds: float = 0
+    interim: bytes = b""
+    interim_times: int = 1
+    interim_seconds: float = 0
 
 
 def json_answer(value: Any, status: int = 200, **headers: str) -> Answer:
@@ -114,6 +122,8 @@ class _HTTPServer(ThreadingHTTPServer):
 
     def get_request(self) -> tuple[Any, Any]:
         connection, address = super().get_request()
+        # Else an early answer may wait for the acknowledgement of a TLS ticket before it, and is lost when the server closes.
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.server_state.connections += 1
         return connection, address
 
@@ -127,6 +137,7 @@ class _HTTPServer(ThreadingHTTPServer):
             except OSError:
                 return
         super().finish_request(request, client_address)
+        request.close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is what some tests are about."""
@@ -144,10 +155,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         if answer.hang_up:
             return
-        buffer, left = bytearray(64 * 1024 if answer.read_seconds else 1024 * 1024), length
+        buffer, left = bytearray(64 * 1024 if answer.read_seconds else 1024 * 1024), 0 if answer.early else length
         while left > 0 and (count := self.rfile.readinto(memoryview(buffer)[: min(left, len(buffer))])):
             left -= count
             time.sleep(answer.read_seconds)
+        for _ in range(answer.interim_times):
+            time.sleep(answer.interim_seconds)
+            self.wfile.write(answer.interim)
         self.send_response(answer.status)
         for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():
             self.send_header(name, value)
@@ -155,6 +169,7 @@ class _Handler(BaseHTTPRequestHandler):
         for drop in [answer.body[at : at + 1] for at in range(len(answer.body))] if answer.drip_seconds else [answer.body]:
             time.sleep(answer.drip_seconds)
             self.wfile.write(drop)
+        time.sleep(answer.early_seconds)
 
     do_GET = do_POST = do_CONNECT = handle_any
 

@@ -49,7 +49,25 @@ SHAPES: list[tuple[str, Any, str | None, str]] = [
     ("list without a place", {"detail": [{"loc": None, "msg": "bad"}, {"msg": "size"}]}, None, "None: bad; None: size"),
     ("list with a place as text", {"detail": [{"loc": "image_size", "msg": "bad"}]}, None, "image_size: bad"),
     ("fields", {"image_size": ["bad", "size"], "seed": ["x"]}, None, "image_size: bad; size; seed: x"),
-    ("error alone", {"error": "Insufficient credits"}, "insufficient credits", ""),
+    ("attested", {"error": "Bad size.", "error_code": "VALIDATION_FAILED"}, "validation_failed", "Bad size."),
+    ("a sentence alone", {"error": "Insufficient credits"}, None, "Insufficient credits"),
+    ("a code alone", {"error": "insufficient_credits"}, "insufficient_credits", ""),
+    ("two sentences", {"error": "Bad Request", "message": "bad size"}, None, "Bad Request; bad size"),
+    ("the sentence twice", {"error": "bad size", "detail": "bad size", "error_code": "X"}, "x", "bad size"),
+    ("no sentence", {"error": True, "message": "bad size", "code": "X"}, "x", "bad size"),
+    ("a list of sentences", {"error": ["bad", "size"], "error_code": "X"}, "x", "bad; size"),
+    ("a code outside", {"error": {"message": "bad size"}, "error_code": "X"}, "x", "bad size"),
+    ("nested in detail", {"detail": {"error": "Bad size.", "error_code": "X"}}, "x", "Bad size."),
+    ("a list at the top", ["bad", "size"], None, "bad; size"),
+    ("a string", "bad size", None, "bad size"),
+    (
+        "field details beside",
+        {"error": "Bad.", "error_code": "X", "image_size": ["not a size"], "seed": "no number", "request_id": "r1"},
+        "x",
+        "Bad; image_size: not a size; seed: no number",
+    ),
+    ("details beside", {"error": "Bad.", "error_code": "X", "details": {"seed": ["x"]}}, "x", "Bad; details: seed: x"),
+    ("details of a code", {"error_code": "X", "prompt": ["may not be blank"]}, "x", "prompt: may not be blank"),
     ("numbers as codes", {"code": 1001, "message": "bad size"}, None, "bad size"),
     ("nested strangely", {"error": {"code": ["x"], "message": {"en": "bad size"}}}, None, "en: bad size"),
     ("empty object", {}, None, ""),
@@ -120,6 +138,11 @@ class TestRetryAfter:
             ("7", 7.0),
             (" 7 ", 7.0),
             ("0", 0.0),
+            ("1.5", 1.5),
+            ("999999999", 86_400.0),
+            ("9" * 400, None),
+            ("1e9", None),
+            (formatdate(NOW + 90 * 86_400, usegmt=True), 86_400.0),
             (formatdate(NOW + 90, usegmt=True), 90.0),
             (formatdate(NOW - 90, usegmt=True), 0.0),
             ("Wed, 25 Feb 2026 12:01:30", 90.0),
@@ -142,6 +165,31 @@ class TestRetryAfter:
 
     def test_it_may_be_absent(self) -> None:
         assert error(429).retry_after_seconds is None
+
+    @pytest.mark.parametrize(
+        ("sentence", "seconds"),
+        [
+            ("Request was throttled. Expected available in 21 seconds.", 21.0),
+            ("Request was throttled. Expected available in 1 second.", 1.0),
+            ("Rate limit: 3 requests in 60 seconds. Try again in 49.5 s", 49.5),
+            ("Please wait 2 minutes and retry.", 120.0),
+            ("Retry after 1 hour", 3600.0),
+            ("Expected available in 999999 hours.", 86_400.0),
+            ("Too many requests: 3 in 60 seconds.", None),
+            ("Expected available in 21 seconds of 2026.".replace("seconds", "moons"), None),
+        ],
+    )
+    @pytest.mark.parametrize("header", [{}, {"Retry_After": "soon"}], ids=["without", "unreadable"])
+    def test_else_the_seconds_of_a_429_are_read_from_its_sentence(
+        self, sentence: str, seconds: float | None, header: dict[str, str]
+    ) -> None:
+        body = {"error": sentence, "error_code": "RATE_LIMITED"}
+        assert error(429, body, **header).retry_after_seconds == seconds
+
+    def test_the_header_comes_first_and_other_statuses_have_no_such_sentence(self) -> None:
+        body = {"error": "Expected available in 21 seconds."}
+        assert error(429, body, Retry_After="3").retry_after_seconds == 3
+        assert error(503, body).retry_after_seconds is None
 
     def test_it_counts_for_every_status(self) -> None:
         assert error(503, Retry_After="7").retry_after_seconds == 7

@@ -209,6 +209,21 @@ class TestWhetherAPostIsSentAgain:
                 connect(monkeypatch, server.url).submit(submission())
         assert (server.connections, server.heard) == (2, [])
 
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            json_answer({"error": "The prompt was rejected by content moderation.", "error_code": "VALIDATION_FAILED"}, 400),
+            json_answer({"error": "Prompt rejected by the safety checker."}, 422),
+            json_answer({"error": "Not allowed.", "error_code": "CONTENT_POLICY_VIOLATION"}, 403),
+            json_answer({"error": "Bad request.", "prompt": ["Rejected by moderation."]}, 400),
+        ],
+    )
+    def test_moderation_is_known_in_the_bodies_that_clients_attest(self, monkeypatch: pytest.MonkeyPatch, answer: Answer) -> None:
+        with serving(answer) as server:
+            with pytest.raises(errors.SeedreamModerationError) as refused:
+                connect(monkeypatch, server.url).submit(submission())
+        assert (refused.value.paid, len(server.heard)) == ("no", 1)
+
     def test_moderation_at_submit_has_a_class_of_its_own_and_costs_nothing(self, hook: SeedreamHook) -> None:
         with pytest.raises(errors.SeedreamModerationError, match="rejected by content moderation") as refused:
             hook.submit(submission(prompt="x [moderation]"))

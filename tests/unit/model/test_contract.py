@@ -31,7 +31,18 @@ class TestModeration:
     def test_the_words_of_the_safety_checker_are_known(self, text: str) -> None:
         assert contract.is_moderation(text)
 
-    @pytest.mark.parametrize("text", [None, "", "The model is tired", "upstream timeout", "internal error"])
+    @pytest.mark.parametrize(
+        "text",
+        [
+            None,
+            "",
+            "The model is tired",
+            "upstream timeout",
+            "internal error",
+            "enable_safety_checker: not a boolean",
+            "image_size is case-sensitive",
+        ],
+    )
     def test_other_failures_are_not_moderation(self, text: str | None) -> None:
         assert not contract.is_moderation(text)
 
