@@ -7,7 +7,7 @@ SeedreamError
     SeedreamBadRequestError          400, 413, 422 and other 4xx                            nothing paid   not retried
     SeedreamAuthenticationError      401, 403                                               nothing paid   not retried
     SeedreamInsufficientCreditsError 402                                                    nothing paid   see below
-    SeedreamNotFoundError            404                                                                   not retried
+    SeedreamNotFoundError            404, 410; on a POST: there is no such endpoint                        not retried
     SeedreamRateLimitError           429                                                    nothing paid   retried
     SeedreamServerError              5xx, 408                                                              retried
   SeedreamConnectionError            the request surely did not leave                       nothing paid   retried
@@ -89,7 +89,8 @@ class SeedreamAPIError(SeedreamError):
 
     :param status_code: the HTTP status; None where only the trigger saw the answer.
     :param code: the API's own error code, e.g. ``insufficient_credits``; None when the body has none.
-    :param retry_after_seconds: what the ``Retry-After`` header asks for, in seconds from the answer; None without one.
+    :param retry_after_seconds: what the ``Retry-After`` header asks for, else the sentence of a 429: seconds from the answer, at
+        most a day; None without either.
     """
 
     def __init__(
@@ -128,7 +129,7 @@ class SeedreamInsufficientCreditsError(SeedreamAPIError):
 
 
 class SeedreamNotFoundError(SeedreamAPIError, AirflowFailException):
-    """404: the API does not know this generation, or no longer."""
+    """404, 410: the API does not know this generation, or no longer. On a POST: it has no such endpoint, and nothing was paid."""
 
     on_retry = "A retry would not find it either."
 

@@ -87,6 +87,11 @@ def get_provider_info() -> dict[str, Any]:
                         "Request timeout (seconds)", ["number"], "How long one answer may take; 60 by default."
                     ),
                     "verify": _field("Verify TLS", ["string"], "true (default), false, or the path of a CA bundle."),
+                    "download_networks": _field(
+                        "Download networks",
+                        ["string"],
+                        "Networks, separated by commas, that images may come from although their addresses are not public.",
+                    ),
                 },
             }
         ],

@@ -22,6 +22,7 @@ from airflow_provider_seedream.exceptions import (
     SeedreamServerError,
 )
 from airflow_provider_seedream.hooks.error_bodies import read_error_body
+from airflow_provider_seedream.hooks.failures import PROXY_WANTS_CREDENTIALS, proxy_refusal
 from airflow_provider_seedream.polling.decision import FailedLook, Trouble
 
 MIN_KEY_LENGTH = 12
@@ -32,6 +33,7 @@ _CLASSES: dict[int, type[SeedreamAPIError]] = {
     402: SeedreamInsufficientCreditsError,
     403: SeedreamAuthenticationError,
     404: SeedreamNotFoundError,
+    410: SeedreamNotFoundError,
     408: SeedreamServerError,  # the server gave up waiting: as transient on a GET, and as unclear on a POST, as a 5xx
     429: SeedreamRateLimitError,
 }
@@ -54,7 +56,9 @@ def read_json(body: bytes, *, key: str) -> Any:
 def error_from_answer(status_code: int, headers: Mapping[str, str], body: bytes, *, key: str, now_epoch: float) -> SeedreamError:
     """The error that an answer outside 2xx means."""
     if status_code < 400:
-        return SeedreamResponseError(f"The API answered with a redirect ({status_code}); redirects are not followed.")
+        return _no_answer(status_code, (headers.get("Location") or "").replace(key, "***"))
+    if status_code == PROXY_WANTS_CREDENTIALS:
+        return proxy_refusal(status_code)
     words = read_error_body(_without_key(body, key))  # before anything of it is cut or changed
     text = f"The API answered {status_code}" + (f" {words.code}" if words.code else "")
     text += f": {words.message}" if words.message else ""
@@ -68,6 +72,14 @@ def error_from_answer(status_code: int, headers: Mapping[str, str], body: bytes,
         code=words.code,
         retry_after_seconds=asked_seconds,
     )
+
+
+def _no_answer(status_code: int, location: str) -> SeedreamResponseError:
+    """A redirect, which may come from a base URL that is almost right, or 101."""
+    if status_code < 300:
+        return SeedreamResponseError(f"The API answered {status_code}, which is no answer to this request.")
+    where = f" to {' '.join(location.split()).partition('?')[0][:200]}" if location else ""
+    return SeedreamResponseError(f"The API answered with a redirect ({status_code}){where}; redirects are not followed.")
 
 
 def _without_key(body: bytes, key: str) -> bytes:

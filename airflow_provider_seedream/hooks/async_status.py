@@ -4,8 +4,8 @@ GETs only. Shares the settings and the classification of answers with the hook, 
 """
 
 import asyncio
-import os
-from collections.abc import AsyncIterator
+import io
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -17,11 +17,14 @@ import aiohttp
 from airflow_provider_seedream.exceptions import SeedreamConnectionError, SeedreamError
 from airflow_provider_seedream.generations import GenerationStatus, Wallet
 from airflow_provider_seedream.hooks.answers import error_from_answer, failed_look, read_json
+from airflow_provider_seedream.hooks.bundles import reading
+from airflow_provider_seedream.hooks.failures import refused_by_proxy
 from airflow_provider_seedream.hooks.settings import CONNECT_TIMEOUT_SECONDS, USER_AGENT, SeedreamSettings
 from airflow_provider_seedream.model import clock, contract
 from airflow_provider_seedream.observability import metrics
 from airflow_provider_seedream.polling.decision import FailedLook
 
+MAX_HEADER_BYTES = 65_536  # of one line, as http.client reads on the worker
 MAX_CONNECTIONS = 300  # 1,000 triggers that look every 5 s keep 200 busy when an answer takes a second
 
 
@@ -42,7 +45,13 @@ async def shared_session() -> AsyncIterator[aiohttp.ClientSession]:
     if shared is None:
         # No trust_env: it looks into .netrc in a thread at every call. The proxy is passed by hand instead.
         shared = _sessions[loop] = _Shared(
-            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS), cookie_jar=aiohttp.DummyCookieJar())
+            aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                max_line_size=MAX_HEADER_BYTES,
+                max_field_size=MAX_HEADER_BYTES,
+                auto_decompress=False,  # it knows fewer encodings than the hook: see _decoded
+            )
         )
     shared.users += 1
     try:
@@ -90,9 +99,9 @@ class StatusClient:
     async def _get_json(self, url: str) -> Any:
         try:
             async with self._session.get(url, **self._options) as answer:
-                body = await answer.read()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise SeedreamConnectionError(f"The API gave no answer ({type(error).__name__}).") from None
+                body = _decoded(await answer.read(), answer.headers)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise refused_by_proxy(error) or SeedreamConnectionError(f"The API gave no answer ({type(error).__name__}).") from None
         if not 200 <= answer.status < 300:
             metrics.answered(answer.status)
             key, now = self.settings.key, clock.now_epoch()
@@ -100,12 +109,32 @@ class StatusClient:
         return read_json(body, key=self.settings.key)
 
 
+def _decoded(body: bytes, headers: Mapping[str, str]) -> bytes:
+    """The body without its Content-Encoding, by the library that does it for the hook.
+
+    :raises ValueError: it cannot be decoded.
+    """
+    if not body or headers.get("Content-Encoding", "identity").lower() == "identity":
+        return body
+    from urllib3 import HTTPResponse
+    from urllib3.exceptions import HTTPError
+
+    encoded = HTTPResponse(io.BytesIO(body), headers={"Content-Encoding": headers["Content-Encoding"]}, preload_content=False)
+    try:
+        return encoded.read()
+    except HTTPError as error:
+        raise ValueError(f"its encoding is broken: {error}") from None
+
+
 @cache
 def trusted(verify: bool | str) -> Any:
-    """What aiohttp takes as ``ssl``. The first call for a bundle reads it (20 to 50 ms): not on the event loop, please."""
+    """What aiohttp takes as ``ssl``. The first call for a bundle reads it (20 to 50 ms): not on the event loop, please.
+
+    :raises SeedreamInputError: the bundle cannot be read.
+    """
     if isinstance(verify, bool):
         return verify
     import ssl
 
-    is_folder = os.path.isdir(verify)
-    return ssl.create_default_context(cafile=None if is_folder else verify, capath=verify if is_folder else None)
+    with reading(verify) as (cafile, capath):
+        return ssl.create_default_context(cafile=cafile, capath=capath)

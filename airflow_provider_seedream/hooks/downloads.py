@@ -4,7 +4,6 @@ Only http(s) to public hosts is contacted, redirects included (loopback only bes
 error, log line or result names more of it than its host.
 """
 
-import ipaddress
 import socket
 import threading
 from collections.abc import Iterator
@@ -21,9 +20,12 @@ from urllib3.exceptions import HTTPError
 from airflow_provider_seedream.exceptions import SeedreamLandingError
 from airflow_provider_seedream.hooks.bodies import read_body
 from airflow_provider_seedream.hooks.exact_targets import ExactTargets
+from airflow_provider_seedream.hooks.failures import PROXY_WANTS_CREDENTIALS, proxy_refusal, refused_by_proxy
 from airflow_provider_seedream.hooks.link_text import Link, sending
 from airflow_provider_seedream.hooks.resending import say_again
-from airflow_provider_seedream.hooks.settings import CONNECT_TIMEOUT_SECONDS, USER_AGENT
+from airflow_provider_seedream.hooks.settings import CONNECT_TIMEOUT_SECONDS, USER_AGENT, Network
+from airflow_provider_seedream.hooks.targets import refuse_target
+from airflow_provider_seedream.hooks.transport import session_through
 
 MAX_REDIRECTS = 5
 MIN_BYTES_PER_SECOND = 100_000  # a body that drips slower than this is given up
@@ -42,20 +44,27 @@ class Downloads:
 
     :param timeout_seconds: silence longer than this ends an attempt.
     :param verify: as in requests. :param allow_loopback: for an API that is itself on loopback.
+    :param networks: addresses that count as public although they are not.
     """
 
     def __init__(
-        self, *, max_bytes: int, timeout_seconds: float, verify: bool | str, allow_loopback: bool, max_attempts: int = 3
+        self,
+        *,
+        max_bytes: int,
+        timeout_seconds: float,
+        verify: bool | str,
+        allow_loopback: bool,
+        networks: tuple[Network, ...] = (),
+        max_attempts: int = 3,
     ) -> None:
         self._max_bytes = max_bytes
         self._timeout = (CONNECT_TIMEOUT_SECONDS, timeout_seconds)
         self._max_seconds = timeout_seconds + max_bytes / MIN_BYTES_PER_SECOND
         self._verify = verify
         self._allow_loopback = allow_loopback
+        self._networks = networks
         self._max_attempts = max_attempts
-        self._session = requests.Session()
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, ExactTargets())
+        self._session = session_through(ExactTargets)
         self._session.auth = _no_auth
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))  # no download tells of another
 
@@ -86,15 +95,21 @@ class Downloads:
     def _fetch_once(self, text: str) -> bytes:
         link = Link.parse(text)
         for _ in range(MAX_REDIRECTS + 1):
-            refuse_target(link.origin, allow_loopback=self._allow_loopback, proxied=_is_proxied(link.origin))
+            self._check_target(link.origin)
             try:
                 with self._get(link) as answer:
                     if not answer.is_redirect:
                         return self._body(answer)
                     link = link.redirected(answer.headers["Location"])
             except (requests.RequestException, HTTPError) as error:  # the second while the body is read
-                raise _Transient(f"Download from {_host(link.origin)} broke off ({type(error).__name__}).") from None
+                raise _broke_off(link, error) from None
         raise SeedreamLandingError(f"Download from {_host(link.origin)} was redirected more than {MAX_REDIRECTS} times.")
+
+    def _check_target(self, origin: str) -> None:
+        try:
+            refuse_target(origin, allow_loopback=self._allow_loopback, networks=self._networks, proxied=_is_proxied(origin))
+        except socket.gaierror:
+            raise _Transient(f"The host {_host(origin)} of a result link cannot be resolved.") from None
 
     def _get(self, link: Link) -> requests.Response:
         """The answer. requests gets the origin alone, so that neither its logs nor its errors can hold the link."""
@@ -110,6 +125,8 @@ class Downloads:
 
     def _body(self, answer: requests.Response) -> bytes:
         host = _host(answer.url)
+        if answer.status_code == PROXY_WANTS_CREDENTIALS:
+            raise _Transient(proxy_refusal(answer.status_code).message)
         if answer.status_code in STALE_STATUS_CODES:
             raise SeedreamLandingError(f"{host} answered {answer.status_code} to a download.", stale_link=True)
         if answer.status_code not in WHOLE_STATUS_CODES:
@@ -143,28 +160,10 @@ class Downloads:
             raise _Transient(f"Download from {_host(answer.url)} took longer than {self._max_seconds:.0f} s.")
 
 
-def refuse_target(link: str, *, allow_loopback: bool, proxied: bool) -> None:
-    """:raises SeedreamLandingError: unless the link leads over http(s) to a public host."""
-    parts = urlsplit(link)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
-        raise SeedreamLandingError(f"A result link is no plain http(s) link (scheme {parts.scheme[:20]!r}): refused.")
-    for address in _addresses(parts.hostname, proxied):
-        if not (address.is_global or (allow_loopback and address.is_loopback)):
-            raise SeedreamLandingError(f"A result link leads to {parts.hostname}, which is no public address: refused.")
-
-
-def _addresses(hostname: str, proxied: bool) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
-    with suppress(ValueError):
-        return [ipaddress.ip_address(hostname)]
-    with suppress(OSError):
-        return [ipaddress.ip_address(socket.inet_aton(hostname))]  # 10.1, 0x0a000001: what resolvers take for an address as well
-    if proxied:  # the proxy resolves names; this machine may not be able to
-        return []
-    try:
-        found = socket.getaddrinfo(hostname, None, type=socket.SOCK_STREAM)
-    except OSError:
-        raise _Transient(f"The host {hostname} of a result link cannot be resolved.") from None
-    return [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+def _broke_off(link: Link, error: Exception) -> SeedreamLandingError:
+    refused = refused_by_proxy(error)
+    broke_off = f"Download from {_host(link.origin)} broke off ({type(error).__name__})."
+    return _Transient(refused.message if refused else broke_off)
 
 
 def _is_proxied(link: str) -> bool:

@@ -23,6 +23,7 @@ from airflow_provider_seedream.exceptions import (
 from airflow_provider_seedream.generations import Accepted, GenerationStatus, Wallet
 from airflow_provider_seedream.hooks.answers import error_from_answer, failed_look, read_json
 from airflow_provider_seedream.hooks.downloads import Downloads
+from airflow_provider_seedream.hooks.failures import is_no_endpoint, no_endpoint, refused_by_proxy
 from airflow_provider_seedream.hooks.resending import (
     DEFAULT_MAX_ATTEMPTS,
     SubmissionBody,
@@ -31,7 +32,8 @@ from airflow_provider_seedream.hooks.resending import (
     post_retrying,
 )
 from airflow_provider_seedream.hooks.settings import CONNECT_TIMEOUT_SECONDS, SeedreamSettings
-from airflow_provider_seedream.hooks.transport import transported_session
+from airflow_provider_seedream.hooks.tls import check_bundle
+from airflow_provider_seedream.hooks.transport import session_through
 from airflow_provider_seedream.model import clock, contract
 from airflow_provider_seedream.model.submissions import Submission
 from airflow_provider_seedream.observability import metrics
@@ -79,8 +81,10 @@ class SeedreamHook(BaseHook):
 
     @cached_property
     def settings(self) -> SeedreamSettings:
-        """:raises SeedreamInputError: when the connection is incomplete."""
-        return SeedreamSettings.from_connection(self.get_connection(self.seedream_conn_id))
+        """:raises SeedreamInputError: when the connection is incomplete, or names a CA bundle that cannot be read."""
+        settings = SeedreamSettings.from_connection(self.get_connection(self.seedream_conn_id))
+        check_bundle(settings.verify)  # before a claim is written, and before anything is paid
+        return settings
 
     @property
     def requests_per_minute(self) -> float:
@@ -99,7 +103,7 @@ class SeedreamHook(BaseHook):
 
     def get_conn(self) -> requests.Session:
         """A session that carries the key: for the API host alone."""
-        session = transported_session()
+        session = session_through()
         session.auth = _BearerAuth(self.settings)
         session.verify = self.settings.verify  # for users' own calls; ours name it each time, else the environment would win
         return session
@@ -184,6 +188,7 @@ class SeedreamHook(BaseHook):
             timeout_seconds=settings.request_timeout_seconds,
             verify=settings.verify,
             allow_loopback=settings.is_loopback,
+            networks=settings.download_networks,
         )
 
     def test_connection(self) -> tuple[bool, str]:
@@ -203,22 +208,28 @@ class SeedreamHook(BaseHook):
             raise self._post_error(error, body) from None
         if 200 <= status_code < 300:
             return self._accepted(content)
-        raise self._refusal(status_code, headers, content)
+        raise self._refusal(submission, status_code, headers, content)
 
     def _send_post(self, submission: Submission, body: SubmissionBody) -> tuple[int, Any, bytes]:
         body.max_seconds, read_seconds = self.settings.upload_seconds(len(body)), self.settings.post_timeout_seconds(len(body))
         with self.get_conn() as session:
             answer = session.post(
-                self.settings.url(contract.SUBMIT_PATHS[submission.kind]),
+                self._submit_url(submission),
                 data=body,
                 headers={"Content-Type": "application/json"},
                 timeout=(CONNECT_TIMEOUT_SECONDS, read_seconds),
                 allow_redirects=False,
                 verify=self.settings.verify,
+                stream=True,
             )
-            return answer.status_code, answer.headers, answer.content
+            return answer.status_code, answer.headers, _content_of(answer)
+
+    def _submit_url(self, submission: Submission) -> str:
+        return self.settings.url(contract.SUBMIT_PATHS[submission.kind])
 
     def _post_error(self, error: Exception, body: SubmissionBody) -> SeedreamError:
+        if not body.has_begun and (refused := refused_by_proxy(error)):
+            return refused
         what = f"{type(error).__name__}: {error}".replace(self.settings.key, "***")[:300]
         if not body.has_begun:
             return SeedreamConnectionError(f"The POST could not be sent ({what}).")
@@ -230,14 +241,14 @@ class SeedreamHook(BaseHook):
         except SeedreamResponseError as error:
             raise SeedreamAmbiguousSubmissionError(f"{error.message} It may have been accepted.") from None
 
-    def _refusal(self, status_code: int, headers: Any, content: bytes) -> SeedreamError:
+    def _refusal(self, submission: Submission, status_code: int, headers: Any, content: bytes) -> SeedreamError:
         error = self._error(status_code, headers, content)
         if not post_bought_nothing(status_code):
             return SeedreamAmbiguousSubmissionError(f"{error.message} It may have been accepted all the same.")
         may_be_moderation = isinstance(error, SeedreamBadRequestError) or status_code == 403
         if may_be_moderation and contract.is_moderation(f"{getattr(error, 'code', '')} {error.message}"):
             return SeedreamModerationError(error.message, paid="no")
-        return error
+        return no_endpoint(self._submit_url(submission), error) if is_no_endpoint(error) else error
 
     def _get_json(self, url: str, max_attempts: int) -> Any:
         return get_retrying(max_attempts)(self._get_once, url)
@@ -248,7 +259,7 @@ class SeedreamHook(BaseHook):
             with self.get_conn() as session:
                 answer = session.get(url, timeout=timeout, allow_redirects=False, verify=self.settings.verify)
         except (requests.RequestException, OSError) as error:
-            raise SeedreamConnectionError(f"The API gave no answer ({type(error).__name__}).") from None
+            raise refused_by_proxy(error) or SeedreamConnectionError(f"The API gave no answer ({type(error).__name__}).") from None
         if not 200 <= answer.status_code < 300:
             raise self._error(answer.status_code, answer.headers, answer.content)
         return read_json(answer.content, key=self.settings.key)
@@ -256,3 +267,13 @@ class SeedreamHook(BaseHook):
     def _error(self, status_code: int, headers: Any, content: bytes) -> SeedreamError:
         metrics.answered(status_code)
         return error_from_answer(status_code, headers, content, key=self.settings.key, now_epoch=clock.now_epoch())
+
+
+def _content_of(answer: requests.Response) -> bytes:
+    """The body of an answer. A refusal is one by its status, even if the server closed too early for its words to arrive."""
+    try:
+        return answer.content
+    except (requests.RequestException, OSError):
+        if post_bought_nothing(answer.status_code):
+            return b""
+        raise

@@ -3,6 +3,7 @@
 Pure: reads a connection object that was already looked up. The key never appears in a repr.
 """
 
+import ipaddress
 import json
 import math
 import os
@@ -15,6 +16,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from airflow_provider_seedream import __version__
 from airflow_provider_seedream.exceptions import SeedreamInputError
+from airflow_provider_seedream.hooks.bundles import BUNDLE_VARIABLES
 from airflow_provider_seedream.model import contract
 
 USER_AGENT = f"airflow-provider-seedream/{__version__}"
@@ -22,6 +24,7 @@ CONNECT_TIMEOUT_SECONDS = 10.0
 DEFAULT_REQUEST_TIMEOUT_SECONDS = 60.0
 UPLOAD_BYTES_PER_SECOND = 1_000_000  # ten inputs are ~130 MB, so about two minutes more for their answer
 MIN_UPLOAD_BYTES_PER_SECOND = 100_000  # slower than this is broken off
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _KEY = re.compile(r"[\x21-\x7e]+")
 
 
@@ -47,6 +50,7 @@ class SeedreamSettings:
     :param status_counts_toward_limit: whether status calls count as well: contested [seen], so the connection says it.
     :param request_timeout_seconds: how long one answer may take; uploads get more (:meth:`post_timeout_seconds`).
     :param verify: True, False, or the path of a CA bundle: the connection's, else ``REQUESTS_CA_BUNDLE`` of the environment.
+    :param download_networks: addresses that images may be downloaded from although they are not public.
     """
 
     base_url: str
@@ -56,6 +60,7 @@ class SeedreamSettings:
     status_counts_toward_limit: bool
     request_timeout_seconds: float
     verify: bool | str
+    download_networks: tuple[Network, ...] = ()
 
     @classmethod
     def from_connection(cls, connection: ConnectionLike) -> Self:
@@ -69,6 +74,7 @@ class SeedreamSettings:
             status_counts_toward_limit=_flag(extra, "status_counts_toward_limit"),
             request_timeout_seconds=_positive(extra, "request_timeout_seconds") or DEFAULT_REQUEST_TIMEOUT_SECONDS,
             verify=_verify(extra.get("verify")),
+            download_networks=_networks(extra.get("download_networks")),
         )
 
     @property
@@ -116,17 +122,59 @@ def _key(connection: ConnectionLike) -> str:
 
 
 def _base_url(connection: ConnectionLike) -> str:
+    """The host with what is missing, and without the ``/v1`` that other clients of the API have in it."""
     host = str(connection.host or contract.DEFAULT_BASE_URL).strip().rstrip("/")
     if "://" not in host:
-        host = f"{connection.schema or 'https'}://{host}"
+        host = f"{_scheme(connection)}://{_bracketed(host)}"
     try:
         parts = urlsplit(host)
         has_port = parts.port is not None or not connection.port
     except ValueError:  # a port or an address that is none
         parts, has_port = urlsplit(""), True
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
-        raise SeedreamInputError(f"Connection {connection.conn_id!r}: host must be a plain http(s) base URL.")
-    return host if has_port else parts._replace(netloc=f"{parts.netloc}:{connection.port}").geturl()
+        raise SeedreamInputError(
+            f"Connection {connection.conn_id!r}: host must be a plain http(s) base URL, such as {contract.DEFAULT_BASE_URL}."
+        )
+    path = parts.path.removesuffix(contract.VERSION_PATH)
+    if f"{contract.VERSION_PATH}/" in path:
+        raise SeedreamInputError(
+            f"Connection {connection.conn_id!r}: host must be the base URL alone, such as {contract.DEFAULT_BASE_URL}, without "
+            f"{contract.VERSION_PATH} and what follows it."
+        )
+    return parts._replace(netloc=parts.netloc if has_port else f"{parts.netloc}:{connection.port}", path=path).geturl()
+
+
+def _scheme(connection: ConnectionLike) -> str:
+    scheme = str(connection.schema or "https").strip(" /").lower()
+    if scheme not in ("http", "https"):
+        raise SeedreamInputError(
+            f"Connection {connection.conn_id!r}: schema must be http, https or empty; got {scheme[:40]!r}. In a connection URI "
+            "it is what follows the host: a path does not belong there."
+        )
+    return scheme
+
+
+def _bracketed(host: str) -> str:
+    """An IPv6 address with its brackets, which Airflow takes off when it reads a connection URI."""
+    try:
+        return f"[{ipaddress.IPv6Address(host)}]"
+    except ValueError:
+        return host
+
+
+def _networks(value: Any) -> tuple[Network, ...]:
+    """A list, or text with commas, of networks or single addresses."""
+    items = value if isinstance(value, list | tuple) else re.split(r"[,\s]+", str(value or "").strip())
+    return tuple(_network(str(item).strip()) for item in items if item not in (None, ""))
+
+
+def _network(text: str) -> Network:
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise SeedreamInputError(
+            f"Connection extra download_networks must hold networks such as 198.18.0.0/15; got {text[:60]!r}."
+        ) from None
 
 
 def _positive(extra: Mapping[str, Any], name: str) -> float | None:
@@ -154,4 +202,4 @@ def _verify(value: Any) -> bool | str:
     if text.lower() not in ("", "true"):
         return False if text.lower() == "false" else text
     # What requests does by itself, said here so that the trigger does the same.
-    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
+    return next((os.environ[name] for name in BUNDLE_VARIABLES if os.environ.get(name)), True)

@@ -10,9 +10,9 @@ from contextlib import suppress
 from urllib.parse import urlsplit
 
 from airflow_provider_seedream.exceptions import SeedreamLandingError
+from airflow_provider_seedream.hooks.settings import Network
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _UNICAST = ipaddress.IPv6Network("2000::/3")  # all that is public in IPv6: site-local and multicast lie outside of it (RFC 4291)
 _ENDING_IN_IPV4 = (
@@ -34,7 +34,8 @@ def refuse_target(link: str, *, allow_loopback: bool, networks: Iterable[Network
     for address in _addresses(hostname, proxied):
         if is_public(address) or is_in(address, networks) or (allow_loopback and _judged(address).is_loopback):
             continue
-        where = hostname if hostname == str(address) else f"{hostname} ({address})"
+        shown = str(_judged(address))
+        where = hostname if hostname == shown else f"{hostname} ({shown})"
         raise SeedreamLandingError(f"A result link leads to {where}, which is no public address: refused.{_way_out(address)}")
 
 

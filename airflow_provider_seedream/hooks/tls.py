@@ -3,13 +3,14 @@
 ``verify`` means what it means in requests, the environment's say included.
 """
 
-import os
 import ssl
 from functools import lru_cache
 from typing import Any
 
 from requests.adapters import DEFAULT_CA_BUNDLE_PATH, HTTPAdapter
 from urllib3.util.ssl_ import create_urllib3_context
+
+from airflow_provider_seedream.hooks.bundles import reading
 
 _ALREADY_READ = ("ca_certs", "ca_cert_dir")  # as arguments beside a context they would be read into it again
 
@@ -29,9 +30,18 @@ class SharedTrust(HTTPAdapter):
         conn.ca_certs = conn.ca_cert_dir = None
 
 
+def check_bundle(verify: bool | str) -> None:
+    """Read the CA bundle that a connection names, if it names one.
+
+    :raises SeedreamInputError: it cannot be read.
+    """
+    if isinstance(verify, str):
+        _context(verify)
+
+
 @lru_cache(maxsize=8)
 def _context(bundle: str) -> ssl.SSLContext:
     context = create_urllib3_context()
-    is_folder = os.path.isdir(bundle)
-    context.load_verify_locations(cafile=None if is_folder else bundle, capath=bundle if is_folder else None)
+    with reading(bundle) as (cafile, capath):
+        context.load_verify_locations(cafile, capath)
     return context

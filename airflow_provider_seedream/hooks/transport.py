@@ -11,7 +11,7 @@ import http.client
 import ssl
 import time
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 import requests
 from urllib3 import HTTPConnectionPool
@@ -20,25 +20,6 @@ from urllib3.poolmanager import PoolManager
 from airflow_provider_seedream.hooks.tls import SharedTrust
 
 MAX_INTERIM_ANSWERS = 100  # a server that sends more of them than this has no answer
-
-
-class Transport(SharedTrust):
-    """The adapter of :func:`transported_session`."""
-
-    def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        super().init_poolmanager(*args, **options)
-        _equip(self.poolmanager)
-
-    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
-        return _equip(super().proxy_manager_for(proxy, **options))
-
-
-def transported_session() -> requests.Session:
-    """A session whose every request goes through a :class:`Transport`."""
-    session = requests.Session()
-    session.mount("http://", Transport())
-    session.mount("https://", Transport())
-    return session
 
 
 class _FinalResponse(http.client.HTTPResponse):
@@ -91,16 +72,39 @@ class _Salvaging:
             raise BrokenPipeError(f"the server reads no further ({error})") from error
 
 
-def _equip(manager: PoolManager) -> PoolManager:
-    pools = manager.pool_classes_by_scheme
-    manager.pool_classes_by_scheme = {scheme: _equipped(pool) for scheme, pool in pools.items()}
-    return manager
+class Transport(SharedTrust):
+    """The adapter of :func:`session_through`.
+
+    :cvar mixins: classes that are mixed into the connection classes of urllib3, for every scheme and behind proxies.
+    """
+
+    mixins: ClassVar[tuple[type[Any], ...]] = (_Salvaging,)
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options)
+        self._equip(self.poolmanager)
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        return self._equip(super().proxy_manager_for(proxy, **options))
+
+    def _equip(self, manager: PoolManager) -> PoolManager:
+        pools = manager.pool_classes_by_scheme
+        manager.pool_classes_by_scheme = {scheme: _equipped(pool, self.mixins) for scheme, pool in pools.items()}
+        return manager
+
+
+def session_through(adapter: type[Transport] = Transport) -> requests.Session:
+    """A session whose every request goes through a :class:`Transport`."""
+    session = requests.Session()
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, adapter())
+    return session
 
 
 @cache
-def _equipped(pool: type[HTTPConnectionPool]) -> type[HTTPConnectionPool]:
+def _equipped(pool: type[HTTPConnectionPool], mixins: tuple[type[Any], ...]) -> type[HTTPConnectionPool]:
     """The pool class, with connections of ours; itself when it is one of ours already."""
-    if issubclass(pool.ConnectionCls, _Salvaging):
+    if issubclass(pool.ConnectionCls, mixins):
         return pool
-    connection = type(pool.ConnectionCls.__name__, (_Salvaging, pool.ConnectionCls), {})
+    connection = type(pool.ConnectionCls.__name__, (*mixins, pool.ConnectionCls), {})
     return type(pool.__name__, (pool,), {"ConnectionCls": connection})

@@ -8,6 +8,7 @@ from typing import Final, Literal, TypeGuard
 
 MODEL: Final = "seedream-v5-lite"
 DEFAULT_BASE_URL: Final = "https://api.3daistudio.com"  # [doc]
+VERSION_PATH: Final = "/v1"  # part of the paths below [doc]; other clients count it to the base URL [seen]
 
 Kind = Literal["generate", "edit"]
 # The trailing slash is part of every path; a POST without it is not expected to work [doc].

@@ -35,8 +35,12 @@ def look_as_a_worker() -> GenerationStatus | FailedLook:
 
 
 def look_as_a_trigger() -> GenerationStatus | FailedLook:
+    return look_as_a_trigger_with(SeedreamHook().settings)
+
+
+def look_as_a_trigger_with(settings: SeedreamSettings) -> GenerationStatus | FailedLook:
     async def look() -> GenerationStatus | FailedLook:
         async with shared_session() as session:
-            return await StatusClient(session, SeedreamHook().settings).look(TASK_ID)
+            return await StatusClient(session, settings).look(TASK_ID)
 
     return asyncio.run(look())

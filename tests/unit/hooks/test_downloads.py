@@ -8,8 +8,9 @@ import tracemalloc
 import pytest
 
 from airflow_provider_seedream.exceptions import SeedreamLandingError
-from airflow_provider_seedream.hooks.downloads import Downloads, refuse_target
+from airflow_provider_seedream.hooks.downloads import Downloads
 from airflow_provider_seedream.hooks.settings import USER_AGENT
+from airflow_provider_seedream.hooks.targets import refuse_target
 from tests.unit.servers import Answer, serving
 from tests.unit.values import png
 

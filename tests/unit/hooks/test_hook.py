@@ -230,6 +230,29 @@ class TestWhetherAPostIsSentAgain:
         assert refused.value.paid == "no"
 
 
+class TestAPostToNoEndpoint:
+    @pytest.mark.parametrize("status", [404, 405, 410])
+    @pytest.mark.parametrize("body", [b'{"error": "Model retired.", "error_code": "GONE"}', b"<html>Not here</html>"])
+    def test_it_names_the_address_and_both_reasons_and_is_no_lost_generation(
+        self, monkeypatch: pytest.MonkeyPatch, status: int, body: bytes
+    ) -> None:
+        with serving(Answer(status=status, body=body)) as server:
+            with pytest.raises(errors.SeedreamNotFoundError) as refused:
+                connect(monkeypatch, f"{server.url}/seedream").submit(submission())
+        text = str(refused.value)
+        assert f"There is no such endpoint: POST {server.url}/seedream/v1/images/seedream/v5/lite/generate/." in text
+        assert "host (base URL) is wrong, or the vendor no longer offers this model" in text
+        assert ("Model retired" in text) == (b"html" not in body)
+        assert (refused.value.paid, refused.value.status_code, len(server.heard)) == ("no", status, 1)
+
+    def test_a_redirect_says_where_to_without_a_query(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        elsewhere = "https://www.api.example/v1/?token=s3cret"
+        with serving(Answer(status=301, headers={"Location": elsewhere})) as server:
+            with pytest.raises(errors.SeedreamResponseError, match=r"redirect \(301\) to https://www.api.example/v1/;") as refused:
+                connect(monkeypatch, server.url).submit(submission())
+        assert "s3cret" not in str(refused.value)
+
+
 class TestAskingAgain:
     @pytest.mark.parametrize("status", [500, 502, 503, 504])
     def test_a_get_is_repeated_after_a_server_error(self, hook: SeedreamHook, emulator: Emulator, status: int) -> None:

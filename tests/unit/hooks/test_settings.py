@@ -27,6 +27,15 @@ class TestTheBaseURL:
             ({"host": "https://api.example:8443", "port": 1}, "https://api.example:8443"),
             ({"host": "https://api.example/seedream", "port": 8443}, "https://api.example:8443/seedream"),
             ({"host": "http://[::1]:80"}, "http://[::1]:80"),
+            ({"host": "::1", "schema": "http", "port": 8080}, "http://[::1]:8080"),
+            ({"host": "2001:db8::7"}, "https://[2001:db8::7]"),
+            ({"host": "https://api.example/v1"}, "https://api.example"),
+            ({"host": "https://api.example/v1/", "port": 8443}, "https://api.example:8443"),
+            ({"host": "api.example/v1"}, "https://api.example"),
+            ({"host": "https://proxy.example/seedream/v1"}, "https://proxy.example/seedream"),
+            ({"host": "https://proxy.example/v10"}, "https://proxy.example/v10"),
+            ({"host": "api.example", "schema": "HTTPS/"}, "https://api.example"),
+            ({"host": "https://api.example", "schema": "v1"}, "https://api.example"),
         ],
     )
     def test_it_is_the_host_with_what_is_missing(self, connection: dict[str, Any], base_url: str) -> None:
@@ -47,6 +56,26 @@ class TestTheBaseURL:
     def test_anything_but_a_plain_base_url_is_refused(self, host: str) -> None:
         with pytest.raises(SeedreamInputError, match="'c': host must be"):
             settings(host=host)
+
+    def test_a_path_of_the_api_is_told_from_the_base_url(self) -> None:
+        with pytest.raises(SeedreamInputError, match="'c': host must be the base URL alone, such as https://"):
+            settings(host="https://api.3daistudio.com/v1/images/seedream/v5/lite/generate/")
+
+    def test_a_schema_that_is_none_is_refused_by_name(self) -> None:
+        with pytest.raises(SeedreamInputError, match="'c': schema must be http, https or empty; got 'v1'"):
+            settings(host="api.example", schema="v1")
+
+    @pytest.mark.parametrize(
+        ("uri", "base_url"),
+        [
+            ("seedream://:k@[::1]:8080/http", "http://[::1]:8080"),
+            ("seedream://:k@https%3A%2F%2Fapi.example%2Fv1/", "https://api.example"),
+            ("seedream://:k@api.example:8443/https", "https://api.example:8443"),
+        ],
+    )
+    def test_a_connection_uri_may_hold_all_of_them(self, monkeypatch: pytest.MonkeyPatch, uri: str, base_url: str) -> None:
+        monkeypatch.setenv("AIRFLOW_CONN_MINE", uri)
+        assert SeedreamHook("mine").settings.base_url == base_url
 
     def test_paths_keep_their_trailing_slash(self) -> None:
         url = settings(host="https://x").status_url(TASK_ID)
@@ -83,7 +112,14 @@ class TestTheKey:
         assert USER_AGENT.startswith("airflow-provider-seedream/0.")
 
 
-FORM_FIELDS = ("destination", "requests_per_minute", "status_counts_toward_limit", "request_timeout_seconds", "verify")
+FORM_FIELDS = (
+    "destination",
+    "requests_per_minute",
+    "status_counts_toward_limit",
+    "request_timeout_seconds",
+    "verify",
+    "download_networks",
+)
 
 
 class TestExtras:
@@ -138,6 +174,24 @@ class TestExtras:
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/env/ca.pem")
         said = [settings(extra_dejson={"verify": value}).verify for value in (None, "true", "false", "/my/ca.pem")]
         assert said == ["/env/ca.pem", "/env/ca.pem", False, "/my/ca.pem"]
+
+    @pytest.mark.parametrize(
+        ("value", "networks"),
+        [
+            (["198.18.0.0/15", "fd00::/8"], ["198.18.0.0/15", "fd00::/8"]),
+            ("198.18.0.0/15, fd00::/8", ["198.18.0.0/15", "fd00::/8"]),
+            (" 10.1.2.3 ", ["10.1.2.3/32"]),
+            ("10.1.2.3/8", ["10.0.0.0/8"]),
+            ([], []),
+        ],
+    )
+    def test_download_networks_are_a_list_or_text_with_commas(self, value: Any, networks: list[str]) -> None:
+        assert [str(network) for network in settings(extra_dejson={"download_networks": value}).download_networks] == networks
+
+    @pytest.mark.parametrize("value", ["vpn", "10.0.0.0/64", "10.0.0.0/8; 192.168.0.0/16", [7.5], {"a": 1}, True])
+    def test_networks_that_are_none_are_refused_by_name(self, value: Any) -> None:
+        with pytest.raises(SeedreamInputError, match="extra download_networks must hold networks such as "):
+            settings(extra_dejson={"download_networks": value})
 
     def test_an_upload_gets_time_by_its_size(self) -> None:
         assert settings().post_timeout_seconds(500) == pytest.approx(60, abs=0.01)

@@ -14,7 +14,7 @@ from airflow_provider_seedream import exceptions as errors
 from airflow_provider_seedream.generations import GenerationStatus
 from airflow_provider_seedream.hooks.downloads import Downloads
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
-from airflow_provider_seedream.hooks.transport import transported_session
+from airflow_provider_seedream.hooks.transport import session_through
 from tests.unit.api import ACCEPTED, IN_PROGRESS, Look, connection_json, look_as_a_trigger, look_as_a_worker
 from tests.unit.servers import Answer, json_answer, serving
 from tests.unit.values import TASK_ID, edit, png, submission
@@ -62,6 +62,13 @@ class TestAnAnswerBeforeTheBodyIsRead:
                 connect(server.url).submit(edit_of(body_bytes))
         assert (refused.value.paid, len(server.heard)) == ("no", 1)
 
+    def test_a_refusal_whose_words_were_cut_is_one_by_its_status(self, connect: Connect, certificate: Path) -> None:
+        cut = Answer(status=413, headers={"Content-Length": "1000"}, early=True)
+        with serving(cut, certificate=certificate) as server:
+            with pytest.raises(errors.SeedreamBadRequestError, match="answered 413") as refused:
+                connect(server.url).submit(edit_of(1200 * KB))
+        assert refused.value.paid == "no"
+
     def test_an_early_id_is_read_as_well(self, connect: Connect, certificate: Path) -> None:
         answer = Answer(body=json.dumps(ACCEPTED).encode(), early=True)
         with serving(answer, certificate=certificate) as server:
@@ -72,9 +79,9 @@ class TestAnAnswerBeforeTheBodyIsRead:
         [
             Answer(hang_up=True),
             Answer(early=True, status=503),
-            Answer(early=True, status=413, headers={"Content-Length": "100"}),
+            Answer(early=True, body=json.dumps(ACCEPTED).encode(), headers={"Content-Length": "1000"}),
         ],
-        ids=["none", "503", "a cut body"],
+        ids=["none", "503", "half an acceptance"],
     )
     def test_without_a_readable_refusal_it_stays_unknown(self, connect: Connect, certificate: Path, answer: Answer) -> None:
         with serving(answer, certificate=certificate) as server:
@@ -85,7 +92,7 @@ class TestAnAnswerBeforeTheBodyIsRead:
     @pytest.mark.parametrize("tls", [True, False], ids=["https", "http"])
     def test_it_is_read_from_a_server_that_stops_reading_but_does_not_close(self, certificate: Path, tls: bool) -> None:
         answer = Answer(status=413, body=b"too large", early=True, early_seconds=2)
-        with serving(answer, certificate=certificate if tls else None) as server, transported_session() as client:
+        with serving(answer, certificate=certificate if tls else None) as server, session_through() as client:
             body = (b"x" * MB for _ in range(40))
             found = client.post(server.url, data=body, timeout=(0.3, 5), verify=str(certificate))
         assert (found.status_code, found.content) == (413, b"too large")
@@ -126,14 +133,14 @@ class TestInterimAnswers:
 
     def test_they_do_not_prolong_the_wait(self) -> None:
         """One every 0.1 s, each within the timeout of 0.3 s: without a limit for all together it would read for 20 s."""
-        with serving(Answer(interim=EARLY_HINTS, interim_times=99, interim_seconds=0.1)) as server, transported_session() as client:
+        with serving(Answer(interim=EARLY_HINTS, interim_times=99, interim_seconds=0.1)) as server, session_through() as client:
             with pytest.raises(requests.ReadTimeout):
                 client.get(server.url, timeout=0.3)
             assert len(server.heard) == 1
 
     def test_the_body_behind_them_has_the_usual_time(self) -> None:
         late = Answer(interim=EARLY_HINTS, interim_seconds=0.4, body=b"ok", drip_seconds=0.4)
-        with serving(late) as server, transported_session() as client:
+        with serving(late) as server, session_through() as client:
             assert client.get(server.url, timeout=0.6).content == b"ok"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 import pytest
 
 from airflow_provider_seedream import exceptions as errors
+from airflow_provider_seedream.generations import GenerationStatus
 from airflow_provider_seedream.hooks.downloads import Downloads
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
+from airflow_provider_seedream.hooks.settings import SeedreamSettings
 from airflow_provider_seedream.polling.decision import FailedLook
-from tests.unit.api import IN_PROGRESS, Look, connection_json, look_as_a_trigger, look_as_a_worker
+from tests.unit.api import IN_PROGRESS, Look, connection_json, look_as_a_trigger, look_as_a_trigger_with, look_as_a_worker
 from tests.unit.servers import Answer, json_answer, serving
 from tests.unit.values import KEY, TASK_ID, png, submission
 
@@ -133,11 +136,30 @@ class TestProxies:
         with serving(Answer(status=403)) as proxy:
             monkeypatch.setenv("HTTPS_PROXY", proxy.url)
             point_to("https://api.seedream.example")
-            with pytest.raises(errors.SeedreamConnectionError, match="ProxyError") as unsent:
+            with pytest.raises(
+                errors.SeedreamConnectionError, match="The proxy answered 403, so the request did not reach its host"
+            ) as unsent:
                 SeedreamHook(max_attempts=2).submit(submission())
         assert unsent.value.paid == "no"
         assert [(request.method, request.target) for request in proxy.heard] == [("CONNECT", "api.seedream.example:443")] * 2
         assert proxy.authorizations() == [None, None]
+
+    def test_one_that_wants_credentials_is_told_as_the_proxy(
+        self, monkeypatch: pytest.MonkeyPatch, point_to: Any, look: Look
+    ) -> None:
+        """By any call, to an http host and through a tunnel; a status call takes it for an outage, as the API has not spoken."""
+        with serving(Answer(status=407, body=b"<html>Who are you?</html>")) as proxy:
+            for scheme, name in (("http", "HTTP_PROXY"), ("https", "HTTPS_PROXY")):
+                monkeypatch.setenv(name, proxy.url)
+                point_to(API.replace("http", scheme))
+                found = look()
+                assert isinstance(found, FailedLook)
+                assert (found.trouble, found.detail[:32]) == ("transient", "The proxy answered 407, so the r")
+                with pytest.raises(errors.SeedreamConnectionError, match=r"The proxy answered 407.*HTTPS_PROXY") as unsent:
+                    SeedreamHook(max_attempts=1).submit(submission())
+                assert unsent.value.paid == "no"
+                with pytest.raises(errors.SeedreamLandingError, match=r"The proxy answered 407.*HTTPS_PROXY"):
+                    downloads().fetch(f"{scheme}://storage.example/1.png?sig=x")
 
     def test_downloads_go_through_it_without_resolving_the_host_here(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with serving(Answer(body=png())) as proxy:
@@ -152,6 +174,37 @@ class TestProxies:
             with pytest.raises(errors.SeedreamLandingError, match="no public address"):
                 downloads().fetch("http://169.254.169.254/latest/meta-data")
         assert proxy.heard == []
+
+
+class TestWhatIsReadOfAnAnswer:
+    """The triggerer reads what the worker reads."""
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {"X-Long": "x" * 20_000},
+            {"Content-Security-Policy": "x" * 60_000},
+            {"Content-Encoding": "gzip"},
+            {"Content-Encoding": "x-gzip"},
+            {"Content-Encoding": "GZip, gzip"},
+            {"Content-Encoding": "identity"},
+        ],
+        ids=lambda headers: " ".join(f"{name} {value[:12]}" for name, value in headers.items()),
+    )
+    def test_long_headers_and_every_encoding(self, point_to: Any, look: Look, headers: dict[str, str]) -> None:
+        body = json_answer(IN_PROGRESS).body
+        for _ in range(headers.get("Content-Encoding", "").lower().count("gzip")):
+            body = gzip.compress(body)
+        with serving(Answer(body=body, headers=headers)) as server:
+            point_to(server.url)
+            assert look() == GenerationStatus.from_wire(IN_PROGRESS)
+
+    def test_an_encoding_that_is_broken_is_trouble_that_passes(self, point_to: Any, look: Look) -> None:
+        with serving(Answer(headers={"Content-Encoding": "gzip"})) as server:
+            point_to(server.url)
+            found = look()
+        assert isinstance(found, FailedLook)
+        assert found.trouble == "transient"
 
 
 class TestTLS:
@@ -190,6 +243,30 @@ class TestTLS:
             assert trusting.fetch(f"{storage.url}/1.png") == png()
             with pytest.raises(errors.SeedreamLandingError, match="SSLError"):
                 downloads().fetch(f"{storage.url}/1.png")
+
+    @pytest.mark.parametrize(
+        ("verify", "why"),
+        [("no", "No such file"), ("/no/such/ca.pem", "No such file"), (0, "No such file"), (__file__, "PEM|X509")],
+    )
+    def test_a_bundle_that_cannot_be_read_is_refused_by_name_before_anything_is_sent(
+        self, point_to: Any, verify: Any, why: str
+    ) -> None:
+        with serving(json_answer({"task_id": TASK_ID})) as server:
+            point_to(server.url, verify=verify)
+            with pytest.raises(
+                errors.SeedreamInputError, match=rf"extra verify names the CA bundle '{verify}'.*\(.*({why})"
+            ) as unread:
+                SeedreamHook().submission_seconds(submission())
+            assert SeedreamHook().test_connection() == (False, str(unread.value))
+            with pytest.raises(errors.SeedreamInputError, match="extra verify names"):
+                look_as_a_trigger_with(SeedreamSettings.from_connection(SeedreamHook.get_connection("seedream_default")))
+        assert server.connections == 0
+
+    def test_a_bundle_of_the_environment_is_named_as_one(self, monkeypatch: pytest.MonkeyPatch, point_to: Any) -> None:
+        monkeypatch.setenv("CURL_CA_BUNDLE", "/no/such/ca.pem")
+        point_to("http://127.0.0.1:9")
+        with pytest.raises(errors.SeedreamInputError, match="CURL_CA_BUNDLE of the environment names the CA bundle"):
+            SeedreamHook().submission_seconds(submission())
 
     def test_the_bundle_is_read_once_for_all_connections_of_a_process(self, certificate: Path, tmp_path: Path) -> None:
         bundle = Path(shutil.copy(certificate, tmp_path / "bundle.pem"))
