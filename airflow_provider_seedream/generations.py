@@ -106,6 +106,7 @@ class Generation:
     :param name: file stem of the images; the seedream task id unless the user chose one.
     :param record: URI of the ledger record; None when only the bare id is known.
     :param image_size: as submitted, tells how long such a job takes; None when unknown, as in a Generation of version 0.1.
+    :param claim: which POST it is, as in the record; None when unknown, as in a Generation of version 0.2.
     """
 
     seedream_task_id: str
@@ -117,6 +118,7 @@ class Generation:
     name: str
     record: str | None
     image_size: str | None = None
+    claim: str | None = None
 
     @classmethod
     def bare(cls, seedream_task_id: str, *, destination: str, name: str) -> Self:

@@ -13,6 +13,7 @@ from airflow_provider_seedream.cli.records import describe, find_record
 from airflow_provider_seedream.exceptions import SeedreamInputError, SeedreamNotFoundError
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.ledger.records import Ledger, Outcome, Record, record_file
+from airflow_provider_seedream.ledger.settling import GRAIN_SECONDS
 from airflow_provider_seedream.model import clock, contract
 
 _RECORD = re.compile(r"(?P<folder>.+)/(?P<file>_seedream/ledger/[0-9a-f]{64}(\.\d+)?\.json)")
@@ -22,7 +23,7 @@ def resolve(options: argparse.Namespace) -> int:
     if bool(options.paid) == options.not_paid:
         raise SeedreamInputError("Say one of --paid ID and --not-paid.")
     ledger, record = _find(options.record)
-    _check(record)
+    _check(ledger, record)
     settled = _paid(ledger, record, options) if options.paid else None
     if settled is None:
         _check_last(ledger, record)
@@ -43,12 +44,22 @@ def _find(uri: str) -> tuple[Ledger, Record]:
     return ledger, record
 
 
-def _check(record: Record) -> None:
+def _check(ledger: Ledger, record: Record) -> None:
     if record.outcome not in ("intent", "unknown"):
         raise SeedreamInputError(f"Its outcome is known: {record.outcome!r}. Only an unknown one can be resolved.")
-    settles = clock.to_epoch(record.settles_at)
-    if record.outcome == "intent" and settles is not None and clock.now_epoch() <= settles:
-        raise SeedreamInputError(f"Its request may still be on its way, until {record.settles_at}.")
+    left = _seconds_left(ledger, record) if record.outcome == "intent" else 0.0
+    if left > 0:
+        raise SeedreamInputError(f"Its request may still be on its way, for {left:.0f} s more.")
+
+
+def _seconds_left(ledger: Ledger, record: Record) -> float:
+    """How long its request may still be under way: by the store's clock; by our own where the store dates nothing."""
+    if record.seconds_in_flight <= 0:
+        return 0.0
+    age = ledger.age_seconds(record)
+    if age is None:
+        age = clock.now_epoch() - (clock.to_epoch(record.intent_at) or 0.0)
+    return record.seconds_in_flight + GRAIN_SECONDS - age
 
 
 def _paid(ledger: Ledger, record: Record, options: argparse.Namespace) -> Record:
@@ -106,8 +117,8 @@ def _settle(ledger: Ledger, record: Record, settled: Record | None) -> None:
         raise SeedreamInputError("The record has changed meanwhile; nothing was done.")
     if settled is None:
         ledger.free(record)
-    else:
-        ledger.save(settled)
+    elif not ledger.advance(record, settled):
+        raise SeedreamInputError("The record has changed meanwhile; it was left as it is.")
 
 
 def _show(ledger: Ledger, record: Record, options: argparse.Namespace) -> None:

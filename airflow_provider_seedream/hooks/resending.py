@@ -16,7 +16,6 @@ Retrying repeats one failed call within seconds; asking again later is polling, 
 
 import logging
 import math
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -30,6 +29,7 @@ from airflow_provider_seedream.exceptions import (
     SeedreamResponseError,
     SeedreamServerError,
 )
+from airflow_provider_seedream.model import clock
 from airflow_provider_seedream.model.submissions import Submission
 
 DEFAULT_MAX_ATTEMPTS = 4
@@ -39,14 +39,21 @@ _GET_SAFE = (SeedreamConnectionError, SeedreamServerError, SeedreamResponseError
 _log = logging.getLogger(__name__)
 
 
+class PostWithheld(Exception):
+    """Just before the first byte of a POST the caller saw that it must not be sent. Nothing was sent."""
+
+
 class SubmissionBody:
     """A POST's body that knows whether any of it was taken to be sent: before that, the server cannot have acted.
 
     ``max_seconds`` after its first piece it breaks off: other tries take the POST for ended soon after that.
+
+    :param before_first_byte: called once the connection stands; raises :class:`PostWithheld` when nothing may be sent.
     """
 
-    def __init__(self, submission: Submission) -> None:
+    def __init__(self, submission: Submission, before_first_byte: Callable[[], None] | None = None) -> None:
         self._submission = submission
+        self._before_first_byte = before_first_byte
         self.has_begun = False
         self.max_seconds = math.inf
 
@@ -54,10 +61,12 @@ class SubmissionBody:
         return self._submission.body_bytes
 
     def __iter__(self) -> Iterator[bytes]:
-        self.has_begun = True  # runs with the first piece taken: urllib3 asks for the iterator before it connects
-        began_seconds = time.monotonic()
+        if self._before_first_byte:  # runs with the first piece taken: urllib3 asks for the iterator before it connects
+            self._before_first_byte()
+        self.has_begun = True
+        began_seconds = clock.steady_seconds()
         for piece in self._submission.body():
-            if time.monotonic() - began_seconds > self.max_seconds:
+            if clock.steady_seconds() - began_seconds > self.max_seconds:
                 raise TimeoutError(f"its upload took longer than {self.max_seconds:.1f} s")
             yield piece
 

@@ -4,6 +4,7 @@ Never waits for a generation, never touches storage or the ledger.
 """
 
 import math
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -26,6 +27,7 @@ from airflow_provider_seedream.hooks.downloads import Downloads
 from airflow_provider_seedream.hooks.failures import is_no_endpoint, no_endpoint, refused_by_proxy
 from airflow_provider_seedream.hooks.resending import (
     DEFAULT_MAX_ATTEMPTS,
+    PostWithheld,
     SubmissionBody,
     get_retrying,
     post_bought_nothing,
@@ -40,6 +42,7 @@ from airflow_provider_seedream.observability import metrics
 from airflow_provider_seedream.polling.decision import FailedLook
 from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID, UI_FIELD_BEHAVIOUR
 
+FIRST_BYTE_SECONDS = 60.0  # from a claim to the first byte: a host of several addresses takes 10 s for each, and up to 4 tries
 PEEK_SECONDS = 5.0
 PEEK_AGAIN_SECONDS = 60.0  # after a wallet that did not answer: it is asked for the limit, not for each request
 
@@ -108,20 +111,27 @@ class SeedreamHook(BaseHook):
         session.verify = self.settings.verify  # for users' own calls; ours name it each time, else the environment would win
         return session
 
-    def submit(self, submission: Submission) -> Accepted:
+    def submit(self, submission: Submission, *, before_first_byte: Callable[[], None] | None = None) -> Accepted:
         """POST a submission: at most once, unless it surely was not sent.
 
+        :param before_first_byte: called once the connection stands, just before anything is sent of the body; what it raises as
+            :class:`~airflow_provider_seedream.hooks.resending.PostWithheld` is raised here, and nothing was sent.
         :raises SeedreamAmbiguousSubmissionError: it may have been accepted and charged.
         :raises SeedreamAPIError: refused, nothing was bought; its class says why.
         :raises SeedreamConnectionError: it surely was not sent.
         """
-        accepted: Accepted = post_retrying(self.max_attempts)(self._post, submission)
+        accepted: Accepted = post_retrying(self.max_attempts)(self._post, submission, before_first_byte)
         return accepted
 
     def submission_seconds(self, submission: Submission) -> float:
-        """The longest that :meth:`submit` can take, retries of unsent requests aside: connect, upload, its last piece, answer."""
+        """The longest that :meth:`submit` may take: to the first byte (the caller sees to that), upload, its last piece, answer."""
         size = submission.body_bytes
-        return 2 * CONNECT_TIMEOUT_SECONDS + self.settings.upload_seconds(size) + self.settings.post_timeout_seconds(size)
+        return (
+            FIRST_BYTE_SECONDS
+            + CONNECT_TIMEOUT_SECONDS
+            + self.settings.upload_seconds(size)
+            + self.settings.post_timeout_seconds(size)
+        )
 
     def get_generation(self, seedream_task_id: str, *, max_attempts: int | None = None) -> GenerationStatus:
         """The status of a generation, with fresh links.
@@ -200,10 +210,12 @@ class SeedreamHook(BaseHook):
         limit = f"{wallet.rate_limit} requests per minute" if wallet.rate_limit else "not reported"
         return True, f"The key works. Balance: {wallet.balance} credits; rate limit: {limit}."
 
-    def _post(self, submission: Submission) -> Accepted:
-        body = SubmissionBody(submission)
+    def _post(self, submission: Submission, before_first_byte: Callable[[], None] | None) -> Accepted:
+        body = SubmissionBody(submission, before_first_byte)
         try:
             status_code, headers, content = self._send_post(submission, body)
+        except PostWithheld:
+            raise
         except Exception as error:
             raise self._post_error(error, body) from None
         if 200 <= status_code < 300:

@@ -122,6 +122,9 @@ def _note_landed(generation: Generation, manifest: Manifest) -> None:
 def note_outcome(generation: Generation, outcome: Outcome, *, refunded: bool = False, detail: str | None = None) -> None:
     """Write how a generation ended into its record, best effort."""
     record = _record(generation)
+    if record is not None and not _is_of(record, generation):
+        _log.warning("The record %s tells of another POST than %s; it is left.", generation.record, generation.seedream_task_id)
+        return
     if record is None or record.outcome != outcome:
         returned = generation.credits if refunded else None
         metrics.ended(outcome, credits_refunded=returned or 0, by=record.made_by if record else {})
@@ -133,9 +136,16 @@ def note_outcome(generation: Generation, outcome: Outcome, *, refunded: bool = F
         ledger = Ledger((generation.record or "").removesuffix(f"/{record.file}"))
         if refunded:  # before the outcome: whoever reads that submits anew, and reserves the name
             ledger.release(ended)
-        ledger.save(ended, attempts=1)
+        ledger.advance(record, ended, attempts=1)
     except SeedreamError as error:
         _log.warning("The outcome %r could not be written into the ledger: %s", outcome, error.message)
+
+
+def _is_of(record: Record, generation: Generation) -> bool:
+    """Whether a record is that of the generation's POST. One without an id may be: its storage failed after the POST."""
+    if record.seedream_task_id is None:
+        return generation.claim in (None, record.claim)
+    return record.seedream_task_id == generation.seedream_task_id
 
 
 def _record(generation: Generation) -> Record | None:

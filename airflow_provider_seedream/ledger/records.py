@@ -5,6 +5,7 @@ A record is created exclusively before the POST, so of all racing attempts one p
 """
 
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Self, TypeVar, get_args
@@ -14,7 +15,7 @@ import tenacity
 from airflow_provider_seedream.exceptions import SeedreamLedgerError, final
 from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.ledger.spending import Spending, run_folder, task_folder
-from airflow_provider_seedream.model import contract
+from airflow_provider_seedream.model import clock, contract
 from airflow_provider_seedream.model.submissions import sha256_json
 from airflow_provider_seedream.storage import Folder, NotExclusiveError
 from airflow_provider_seedream.storage.exclusive import PROBES
@@ -22,10 +23,12 @@ from airflow_provider_seedream.storage.exclusive import PROBES
 SCHEMA_VERSION = 1
 RECORDS = "_seedream/ledger"
 NAMES = "_seedream/names"
+LATE = "_seedream/late"  # what a process knew that woke when its record told of something else already
+NOW = "_seedream/now"  # an empty file: written to learn what time it is at the store
 WRITE_ATTEMPTS = 4  # after a POST the id, or that nothing was bought, is known to one process only: worth some seconds of trying
 
 # outcome      paid for?            the same request submitted again ...
-# intent       unknown              waits until `settles_at`, then it is an unknown outcome
+# intent       unknown              waits as long as its POST may take, by the store's clock, then it is an unknown outcome
 # unknown      unknown              fails, naming the record; on_unknown_submit="resubmit" opens the next attempt
 # submitted    yes                  attaches to the generation
 # landed       yes                  attaches
@@ -34,8 +37,10 @@ WRITE_ATTEMPTS = 4  # after a POST the id, or that nothing was bought, is known 
 # expired      yes                  attaches
 Outcome = Literal["intent", "unknown", "submitted", "landed", "partial", "failed", "expired"]
 Reuse = Literal["run", "content"]
+_ORDER: dict[Outcome, int] = {"intent": 0, "unknown": 1, "submitted": 2, "failed": 3, "expired": 3, "partial": 4, "landed": 5}
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +49,8 @@ class Record:
 
     :param attempt: 1, and one more for each refunded or given-up attempt before it.
     :param claim: random token of the try that holds the claim.
-    :param settles_at: when a POST in flight must have ended: an intent older than that is an unknown outcome.
+    :param settles_at: when a POST in flight must have ended, by the clock of the worker that wrote it: for people. Another worker
+        judges by :attr:`seconds_in_flight`, as its own clock may differ by any amount.
     :param wallet_balance: credits before the POST, or None where the wallet could not be read, or was looked at within a minute.
     :param made_by: dag_id, run_id, task_id, map_index, try_number of the submitting try.
     """
@@ -76,6 +82,33 @@ class Record:
     @property
     def spending(self) -> Spending:
         return Spending(made_by=self.made_by, key=self.key, attempt=self.attempt, credits=self.credits, claim=self.claim)
+
+    @property
+    def late_file(self) -> str:
+        return f"{LATE}/{self.key}.{self.attempt}.{self.claim}.json"
+
+    @property
+    def seconds_in_flight(self) -> float:
+        """How long its POST may be under way after the claim was written: both instants are of one clock."""
+        intent, settles = clock.to_epoch(self.intent_at), clock.to_epoch(self.settles_at)
+        return 0.0 if intent is None or settles is None else settles - intent
+
+    def may_follow(self, there: "Record", *, seen: "Record") -> bool:
+        """Whether it may be written over the record that is there.
+
+        :param seen: what its writer read last. What another process has written since is only completed: an unknown outcome of
+            the same POST by the id.
+        """
+        if _ORDER[self.outcome] < _ORDER[there.outcome]:
+            return False
+        completes = there.seedream_task_id is None and self.seedream_task_id is not None and there.claim == self.claim
+        return there == seen or completes
+
+    def is_told_by(self, there: "Record") -> bool:
+        """Whether the record that is there tells of the same POST, with the id if there is one: then nothing is lost."""
+        if self.seedream_task_id is None:
+            return self.claim == there.claim
+        return self.seedream_task_id == there.seedream_task_id
 
     @property
     def is_open_for_next(self) -> bool:
@@ -136,6 +169,7 @@ class Ledger:
             destination=record.destination,
             name=file_stem(record.name, record.submission["take"]) or task_id,
             record=self.uri(record),
+            claim=record.claim,
         )
 
     def latest(self, key: str) -> Record | None:
@@ -148,8 +182,11 @@ class Ledger:
     def read(self, file: str) -> Record | None:
         """One record by its file name."""
         data = self._try(lambda: self.folder.read(file), "read", file)
+        return None if data is None else self._understand(data, file)
+
+    def _understand(self, data: bytes, file: str) -> Record:
         try:
-            return Record.from_json(data) if data is not None else None
+            return Record.from_json(data)
         except ValueError as error:
             raise SeedreamLedgerError(f"The record {self.folder.uri(file)} cannot be understood ({error}).") from None
 
@@ -164,9 +201,52 @@ class Ledger:
         """Write an intent that nobody else has written. False: somebody has; read it."""
         return self._try(lambda: self.folder.create(record.file, record.to_json()), "write", record.file)
 
-    def save(self, record: Record, *, attempts: int = WRITE_ATTEMPTS) -> None:
-        """Replace a record that this try holds, or whose generation it has watched to its end."""
-        _retrying(attempts)(self._try, lambda: self.folder.replace(record.file, record.to_json()), "write", record.file)
+    def advance(self, seen: Record, new: Record, *, attempts: int = WRITE_ATTEMPTS) -> bool:
+        """Write what has become of a request, over its record as the caller saw it last.
+
+        A record only moves forward. What another process has written since, or a person, stays. False: it tells of something
+        else, and what `new` knows lies beside it in `late_file`. A record that was taken away comes back if it is paid for.
+        """
+        return _retrying(attempts)(self._advance, seen, new)
+
+    def _advance(self, seen: Record, new: Record) -> bool:
+        while True:
+            data = self._try(lambda: self.folder.read(new.file), "read", new.file)
+            there = None if data is None else self._understand(data, new.file)
+            if there is None:
+                if new.seedream_task_id is None:
+                    return self._leave(new)
+                if self.claim(new):
+                    return True
+            elif there == new:
+                return True
+            elif not new.may_follow(there, seen=seen):
+                return new.is_told_by(there) or self._leave(new)
+            elif self._replace(data or b"", new):
+                return True
+
+    def _replace(self, seen: bytes, new: Record) -> bool:
+        return self._try(lambda: self.folder.replace_if(new.file, seen, new.to_json()), "write", new.file)
+
+    def _leave(self, new: Record) -> Literal[False]:
+        """Write the news of a POST beside a record that tells of something else."""
+        self._try(lambda: self.folder.replace(new.late_file, new.to_json()), "write", new.late_file)
+        return False
+
+    def age_seconds(self, record: Record) -> float | None:
+        """How long ago a record was written, by the store's own clock; None where the store does not say."""
+
+        def age() -> float | None:
+            written = self.folder.modified_at(record.file)
+            self.folder.replace(NOW, b"")
+            now = self.folder.modified_at(NOW)
+            return None if written is None or now is None else now - written
+
+        try:
+            return self._try(age, "date", record.file)
+        except SeedreamLedgerError as error:
+            _log.info("%s Its age is not known.", error.message)
+            return None
 
     def free(self, record: Record, *, attempts: int = WRITE_ATTEMPTS) -> None:
         """Remove a claim whose POST surely bought nothing, unless a person has removed it and another try holds it now.

@@ -5,29 +5,34 @@ The only place where the ledger and the POST meet.
 
 import logging
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
-
-import tenacity
 
 from airflow_provider_seedream.exceptions import (
     SeedreamAmbiguousSubmissionError,
+    SeedreamConnectionError,
     SeedreamError,
     SeedreamInputError,
     SeedreamLedgerError,
     final,
 )
 from airflow_provider_seedream.generations import Generation
-from airflow_provider_seedream.hooks.seedream import SeedreamHook
+from airflow_provider_seedream.hooks.resending import PostWithheld
+from airflow_provider_seedream.hooks.seedream import FIRST_BYTE_SECONDS, SeedreamHook
 from airflow_provider_seedream.ledger.budgets import Budget
-from airflow_provider_seedream.ledger.records import Ledger, Record, Reuse, file_stem, record_key
+from airflow_provider_seedream.ledger.keeping import CLEAR_SECONDS, KEEP_SECONDS, NO_MEMORY, Fact, Keeper, Memory
+from airflow_provider_seedream.ledger.records import Ledger, Record, Reuse, file_stem, record_file, record_key
+from airflow_provider_seedream.ledger.settling import Settling
 from airflow_provider_seedream.ledger.spending import Spending
-from airflow_provider_seedream.model import clock
+from airflow_provider_seedream.model.clock import CLOCK, Clock, to_iso
 from airflow_provider_seedream.model.submissions import Submission, earlier_forms, is_composed
 from airflow_provider_seedream.observability import metrics
 
 OnUnknownSubmit = Literal["fail", "resubmit"]
 WALLET_LOOK_SECONDS = 60.0  # each look is a call beside the POST, and may count against the rate limit
+MAX_WITHHELD = 3  # POSTs of one request that a try may hold back, one after the other
 _log = logging.getLogger(__name__)
 
 
@@ -79,20 +84,44 @@ class Submitted:
     is_mine: bool = True
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Claim:
+    """The record that this try has claimed, and since when, by two clocks: one may have stood still, one may have been set."""
+
+    record: Record
+    began_steady: float
+    began_epoch: float
+
+
 class Submitter:
     """Submits requests of one destination through one connection.
 
     :param on_unknown: what to do about an earlier POST whose outcome is unknown.
     :param budget: what the requests may cost; without one they are noted all the same, for tasks that have one.
+    :param memory: where the id of a POST is kept beside the storage, should that fail right after it.
+    :param clock: the time.
 
     ``posts`` counts the requests that went to the hook.
     """
 
-    def __init__(self, hook: SeedreamHook, ledger: Ledger, on_unknown: OnUnknownSubmit, budget: Budget | None = None) -> None:
+    def __init__(
+        self,
+        hook: SeedreamHook,
+        ledger: Ledger,
+        on_unknown: OnUnknownSubmit,
+        budget: Budget | None = None,
+        *,
+        memory: Memory = NO_MEMORY,
+        clock: Clock = CLOCK,
+    ) -> None:
         self._hook = hook
         self._ledger = ledger
         self._on_unknown = on_unknown
         self._budget = budget or Budget(ledger, {})
+        self._memory = memory
+        self._clock = clock
+        self._settling = Settling(ledger, clock)
+        self._keeper = Keeper(ledger, memory, clock)
         self._looked_epoch = 0.0
         self.posts = 0
 
@@ -105,38 +134,86 @@ class Submitter:
 
         :raises SeedreamBudgetError: a new one would cost too much; nothing was sent.
         :raises SeedreamAmbiguousSubmissionError: a POST may have been accepted; nothing is sent again.
-        :raises SeedreamLedgerError: the record cannot be read or written; nothing was sent.
+        :raises SeedreamLedgerError: the record cannot be read or written; nothing was sent by this try.
         :raises SeedreamError: as :meth:`SeedreamHook.submit`; then nothing was bought and the claim is free again.
         """
         request = self._as_recorded(request)
+        withheld = 0
         while True:
-            latest = self._ledger.latest(request.key)
-            if latest is None or latest.is_open_for_next:
-                if mine := self._claim(request, latest):
-                    return Submitted(generation=self._post(request, mine), is_new=True)
-            elif latest.outcome == "intent" and not self._is_overdue(latest):
-                self._wait_for(latest)
-            elif latest.outcome in ("intent", "unknown"):
-                if self._on_unknown == "fail":
-                    raise self._unknown_error("An earlier POST of this request was sent, but no answer is recorded.", latest)
-                if mine := self._claim(request, latest):
-                    return Submitted(generation=self._post(request, mine), is_new=True)
-            else:
-                return self._attach(request, latest)
+            try:
+                if done := self._go_on(request):
+                    return done
+            except PostWithheld as error:
+                withheld += 1
+                _log.warning("The POST was not sent: %s. Looking at its record again.", error)
+                if withheld == MAX_WITHHELD:
+                    raise SeedreamConnectionError(f"The POST was not sent: {error}, {withheld} times in a row.") from None
 
     def find(self, request: Request) -> Submitted | None:
-        """The generation that is paid for already; None when that takes a POST, or another try is at it."""
+        """The generation that is paid for already; None when that takes a POST, or another try is at it.
+
+        :raises SeedreamLedgerError: the record cannot be read.
+        """
         request = self._as_recorded(request)
-        latest = self._ledger.latest(request.key)
+        latest = self._latest(request)
+        if isinstance(latest, Submitted):
+            return latest
         is_paid = latest and not latest.is_open_for_next and latest.outcome not in ("intent", "unknown")
         return self._attach(request, latest) if latest and is_paid else None
 
     def _as_recorded(self, request: Request) -> Request:
         """The request under the key that its record has. Reads nothing for text that 0.2.0 would have given the same key."""
-        return next((old for old in request.as_of_0_2() if self._ledger.latest(old.key)), request)
+        return next((old for old in request.as_of_0_2() if self._latest(old)), request)
 
-    def _claim(self, request: Request, before: Record | None) -> Record | None:
-        """The claim to the next attempt, or None when somebody else was faster."""
+    def _go_on(self, request: Request) -> Submitted | None:
+        """Attach to what is paid, pay, or wait for another try. None: look again."""
+        latest = self._latest(request)
+        if isinstance(latest, Submitted):
+            return latest
+        if latest is None or latest.is_open_for_next:
+            return self._pay(request, latest)
+        if latest.outcome not in ("intent", "unknown"):
+            return self._attach(request, latest)
+        if known := self._remembered(request, latest):
+            return known
+        if latest.outcome == "intent" and self._settling.seconds_left(latest) > 0:
+            self._settling.wait(latest)
+            return None
+        if self._on_unknown == "fail":
+            raise self._unknown_error("An earlier POST of this request was sent, but no answer is recorded.", latest)
+        return self._pay(request, latest)
+
+    def _latest(self, request: Request) -> Record | Submitted | None:
+        """The latest record; where the storage does not answer, the generation itself if Airflow remembers its id."""
+        try:
+            return self._ledger.latest(request.key)
+        except SeedreamLedgerError as error:
+            fact = self._memory.recall(request.key)
+            if fact and fact.seedream_task_id:
+                _log.warning("%s Its seedream task id is known all the same: %s.", error.message, fact.seedream_task_id)
+                return Submitted(generation=self._generation(request, fact), is_new=False)
+            raise unread(error, request.made_by) from None
+
+    def _remembered(self, request: Request, latest: Record) -> Submitted | None:
+        """What is known of a POST that its record does not tell, because the storage failed right after it."""
+        fact = self._memory.recall(request.key) or self._keeper.late_news(latest)
+        if fact is None or fact.claim != latest.claim:
+            return None
+        if fact.seedream_task_id is None:
+            _log.info("An earlier try was refused, and could not write it down; its claim is freed now.")
+            self._ledger.free(latest)
+            self._memory.forget(request.key)
+            return None if self._ledger.read(latest.file) == latest else self._go_on(request)
+        submitted = fact.written_into(latest, at=self._now())
+        self._keeper.keep(latest, submitted, patience_seconds=0)
+        return self._attach(request, submitted)
+
+    def _pay(self, request: Request, before: Record | None) -> Submitted | None:
+        claim = self._claim(request, before)
+        return self._post(request, claim) if claim else None
+
+    def _claim(self, request: Request, before: Record | None) -> _Claim | None:
+        """The claim to the next attempt, or None when another try was faster."""
         longest_seconds = self._hook.submission_seconds(request.submission)  # raises for a connection that is wrong: write nothing
         self._ledger.check_store()
         spending = Spending(
@@ -150,8 +227,9 @@ class Submitter:
         with self._budget.holding(spending):
             self._reserve_name(request)
             record = self._intent(request, spending, longest_seconds)
+            began = self._clock.steady_seconds(), self._clock.now_epoch()
             if self._ledger.claim(record):
-                return record
+                return _Claim(record=record, began_steady=began[0], began_epoch=began[1])
         self._ledger.withdraw_spending(spending)
         return None
 
@@ -163,7 +241,7 @@ class Submitter:
             )
 
     def _intent(self, request: Request, spending: Spending, longest_seconds: float) -> Record:
-        balance, now = self._peek_balance(), clock.now_epoch()
+        balance, now = self._peek_balance(), self._clock.now_epoch()
         return Record(
             key=spending.key,
             attempt=spending.attempt,
@@ -176,27 +254,46 @@ class Submitter:
             credits=spending.credits,
             made_by=request.made_by,
             wallet_balance=balance,
-            intent_at=clock.to_iso(now),
-            settles_at=clock.to_iso(now + longest_seconds),
+            intent_at=to_iso(now),
+            settles_at=to_iso(now + longest_seconds),
         )
 
     def _peek_balance(self) -> str | None:
         """What the wallet holds, if that is worth a call now: a balance of a minute ago says nothing about this POST."""
-        now = clock.now_epoch()
+        now = self._clock.now_epoch()
         if now - self._looked_epoch < WALLET_LOOK_SECONDS:
             return None
         self._looked_epoch = now
         return self._hook.peek_balance()
 
-    def _post(self, request: Request, record: Record) -> Generation:
+    def _check_claim(self, claim: _Claim) -> None:
+        """Just before the first byte: a process that was stopped since its claim may wake when others have settled its record.
+
+        :raises PostWithheld: the claim is no longer there as it was written, or is so old that others may soon take it for ended.
+        """
+        try:
+            there = self._ledger.read(claim.record.file)
+        except SeedreamLedgerError as error:
+            raise PostWithheld(f"its claim cannot be read ({error.message})") from None
+        if there != claim.record:
+            raise PostWithheld("its claim was settled or taken away meanwhile")
+        waited = max(self._clock.steady_seconds() - claim.began_steady, self._clock.now_epoch() - claim.began_epoch)
+        if waited > FIRST_BYTE_SECONDS:
+            raise PostWithheld(f"{waited:.0f} s have passed since its claim, which holds for {FIRST_BYTE_SECONDS:.0f} s")
+
+    def _post(self, request: Request, claim: _Claim) -> Submitted:
+        record = claim.record
         self.posts += 1
         try:
             with metrics.span("seedream.submit", kind=request.submission.kind, credits=record.credits):
-                accepted = self._hook.submit(request.submission)
+                accepted = self._hook.submit(request.submission, before_first_byte=partial(self._check_claim, claim))
+        except PostWithheld:
+            self.posts -= 1
+            self._free(record)
+            raise
         except SeedreamAmbiguousSubmissionError as error:
             metrics.lost_sight(record.credits, record.made_by)
-            self._keep(replace(record, outcome="unknown", detail=error.message, updated_at=_now()))
-            raise self._unknown_error(error.message, record) from None
+            return self._lost(request, record, error)
         except SeedreamError:
             self._free(record)
             raise
@@ -204,13 +301,53 @@ class Submitter:
             record,
             outcome="submitted",
             seedream_task_id=accepted.seedream_task_id,
-            created_at=accepted.created_at or _now(),
-            updated_at=_now(),
+            created_at=accepted.created_at or self._now(),
+            updated_at=self._now(),
         )
         _log.info("Submitted seedream task %s for %d credits.", submitted.seedream_task_id, submitted.credits)
         metrics.submitted(record.credits, record.made_by)
-        self._keep(submitted)
-        return self._ledger.generation(submitted)
+        return Submitted(generation=self._kept(record, submitted), is_new=True)
+
+    def _kept(self, claimed: Record, submitted: Record) -> Generation:
+        """The generation of a POST, its record written."""
+        generation = self._ledger.generation(submitted)
+        if self._keeper.keep(claimed, submitted, patience_seconds=KEEP_SECONDS):
+            return generation
+        uri = self._ledger.folder.uri(submitted.late_file)
+        _log.error(
+            "This try was stopped in its POST for so long that its record tells of another one by now, and is left as it is. "
+            "This POST was paid as well: seedream task id %s, noted in %s.",
+            submitted.seedream_task_id,
+            uri,
+        )
+        return replace(generation, name=generation.seedream_task_id, record=uri)
+
+    def _lost(self, request: Request, record: Record, error: SeedreamAmbiguousSubmissionError) -> Submitted:
+        """A POST without an answer: the record of its claim says so, unless a person has found out meanwhile."""
+        unknown = replace(record, outcome="unknown", detail=error.message, updated_at=self._now())
+        self._keeper.keep(record, unknown, patience_seconds=CLEAR_SECONDS)
+        with suppress(SeedreamLedgerError):
+            there = self._ledger.read(record.file)
+            if there and there.claim == record.claim and there.seedream_task_id:
+                _log.warning("%s Its record was settled meanwhile: it is left as it is.", error.message)
+                return self._attach(request, there)
+        raise self._unknown_error(error.message, record) from None
+
+    def _generation(self, request: Request, fact: Fact) -> Generation:
+        """A paid generation whose record cannot be read."""
+        submission = request.submission
+        return Generation(
+            seedream_task_id=fact.seedream_task_id or "",
+            kind=submission.kind,
+            created_at=fact.created_at,
+            num_images=submission.num_images,
+            image_size=submission.image_size,
+            credits=submission.credits,
+            destination=request.destination,
+            name=request.stem or fact.seedream_task_id or "",
+            record=self._ledger.folder.uri(record_file(request.key, fact.attempt)),
+            claim=fact.claim,
+        )
 
     def _attach(self, request: Request, record: Record) -> Submitted:
         """The generation that is paid for already."""
@@ -226,39 +363,10 @@ class Submitter:
         is_mine = all(made[part] == mine[part] for part in ("dag_id", "run_id", "task_id", "map_index"))
         return Submitted(generation=self._ledger.generation(record), is_new=False, is_mine=is_mine)
 
-    def _wait_for(self, record: Record) -> None:
-        """Wait until another try's POST is recorded, or can no longer be in flight."""
-        _log.info("Another try is submitting this request; waiting for its record %s.", self._ledger.uri(record))
-        tenacity.Retrying(
-            retry=tenacity.retry_if_result(lambda settled: not settled),
-            wait=tenacity.wait_random_exponential(multiplier=0.25, max=5),
-        )(self._is_settled, record)
-
-    def _is_settled(self, record: Record) -> bool:
-        return self._ledger.read(record.file) != record or self._is_overdue(record)
-
-    def _is_overdue(self, record: Record) -> bool:
-        settles = clock.to_epoch(record.settles_at)
-        return settles is None or clock.now_epoch() > settles
-
-    def _keep(self, record: Record) -> None:
-        """Write what is known after a POST. The POST cannot be undone, so a storage that fails now is not an error of the task."""
-        try:
-            self._ledger.save(record)
-        except SeedreamLedgerError as error:
-            _log.error(
-                "%s The POST was sent: outcome %s, seedream task id %s. A retry of this task will find an unknown outcome.",
-                error.message,
-                record.outcome,
-                record.seedream_task_id,
-            )
-
     def _free(self, record: Record) -> None:
-        try:
-            self._ledger.free(record)
+        """Give back what a POST held that surely bought nothing."""
+        if self._keeper.free(record):
             self._budget.forget(record.spending)
-        except SeedreamLedgerError as error:
-            _log.error("%s Nothing was bought, but the claim stays: the next try will call the outcome unknown.", error.message)
 
     def _unknown_error(self, message: str, record: Record) -> SeedreamError:
         held = f"; the wallet held {record.wallet_balance} before" if record.wallet_balance else ""
@@ -271,6 +379,13 @@ class Submitter:
         error.on_retry = 'on_unknown_submit="resubmit": a retry pays again.'
         return error
 
+    def _now(self) -> str:
+        return to_iso(self._clock.now_epoch())
 
-def _now() -> str:
-    return clock.to_iso(clock.now_epoch())
+
+def unread(error: SeedreamLedgerError, made_by: dict[str, Any]) -> SeedreamLedgerError:
+    """The error of a record that cannot be read. Whether an earlier try paid stands in it; a first try knows that none did."""
+    if made_by.get("try_number", 1) > 1:
+        error.paid = "unknown"
+        error.on_retry = "This try sent nothing; whether an earlier one paid stands in the record, which a retry reads again."
+    return error

@@ -1,7 +1,34 @@
 """Instants as ISO 8601 UTC text and as epoch seconds. The clock is read here and nowhere else."""
 
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
+
+
+def steady_seconds() -> float:
+    """Seconds since an arbitrary start, by a clock that nobody sets and that goes on while the machine sleeps."""
+    return time.clock_gettime(_STEADY) if _STEADY is not None else time.monotonic()
+
+
+_STEADY: int | None = getattr(time, "CLOCK_BOOTTIME", None)  # Linux; monotonic time stands still while a machine is suspended
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clock:
+    """The time as paying once sees it. Each part is an argument, so that a test can set it.
+
+    :param now_epoch: the wall clock, in epoch seconds: other machines' may differ by any amount.
+    :param steady_seconds: for durations within this process.
+    :param sleep: waits for so many seconds.
+    """
+
+    now_epoch: Callable[[], float] = time.time
+    steady_seconds: Callable[[], float] = steady_seconds
+    sleep: Callable[[float], None] = time.sleep
+
+
+CLOCK = Clock()
 
 
 def now_epoch() -> float:

@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import Any
 
 from airflow_provider_seedream.storage import disk
+from airflow_provider_seedream.storage.conditional import unchanged
 from airflow_provider_seedream.storage.exclusive import NotExclusiveError as NotExclusiveError
 from airflow_provider_seedream.storage.exclusive import is_unsupported, not_exclusive, probe
 from airflow_provider_seedream.storage.uris import LOCAL
@@ -92,6 +93,33 @@ class Folder:
                 file.write(data)
         else:
             self._fs.pipe_file(self._path(name), data)
+
+    def replace_if(self, name: str, seen: bytes, data: bytes) -> bool:
+        """Like :meth:`replace`, but only while the file still holds `seen`. False: it does not, and it is untouched.
+
+        In one step on disks with locks, S3 and Azure. Elsewhere another write between our look and ours is lost: a window of one
+        request.
+        """
+        if self._is_local:
+            with disk.locked(self._path(name)):
+                return self._replace_after_look(name, seen, data)
+        condition = unchanged(self._fs, self._path(name))
+        if not condition:
+            return self._replace_after_look(name, seen, data)
+        if self.read(name) != seen:
+            return False
+        try:
+            self._fs.pipe_file(self._path(name), data, **condition)
+        except Exception:  # "changed" and "knows no conditions" have a different class on every store: what is there tells
+            there = self.read(name)
+            return there == data or (there == seen and self._replace_after_look(name, seen, data))
+        return True
+
+    def _replace_after_look(self, name: str, seen: bytes, data: bytes) -> bool:
+        if self.read(name) != seen:
+            return False
+        self.replace(name, data)
+        return True
 
     def publish(self, name: str, local_path: str) -> None:
         """Like :meth:`replace`, with a local file's content: for what is too large for memory."""

@@ -5,7 +5,9 @@ A file that is synced can lose its name in a power cut: the name belongs to the 
 
 import ctypes
 import errno
+import fcntl
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +20,7 @@ _AT_FDCWD, _RENAME_NOREPLACE = -100, 1  # linux/fcntl.h, linux/fs.h
 _NO_LINKS = (errno.EPERM, errno.EIO, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK)
 _NO_RENAME = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 _NO_SYNC = (errno.EINVAL, errno.EOPNOTSUPP, errno.EACCES, errno.EPERM)  # file systems without it; folders one may not read
+_LOCK_SECONDS = 5.0  # a lock is held for one write; a process that holds it longer was stopped
 _synced: set[str] = set()  # folders whose own names this process has synced
 
 
@@ -55,6 +58,40 @@ def publish_new(aside: str, path: str) -> None:
         if error.errno not in _NO_LINKS:
             raise
         _rename_new(aside, path)
+
+
+@contextmanager
+def locked(path: str) -> Iterator[None]:
+    """Hold the lock of the file that lies at a path, against others who replace it under this lock. No such file, or no locks: go on.
+
+    :raises TimeoutError: a process that was stopped holds it.
+    """
+    file = _lock(path)
+    try:
+        yield
+    finally:
+        if file:
+            file.close()
+
+
+def _lock(path: str) -> BinaryIO | None:
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            file = open(path, "r+b")  # noqa: SIM115 - the caller closes it
+        except OSError:
+            return None
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                return file
+        except BlockingIOError:
+            time.sleep(0.02)
+        except OSError:  # a mount without locks; or the file went away
+            file.close()
+            return None
+        file.close()  # another process replaced it before we had the lock
+    raise TimeoutError(f"{path} is locked by a process that does not go on")
 
 
 def _rename_new(aside: str, path: str) -> None:
