@@ -272,11 +272,11 @@ class Submitter:
         :raises PostWithheld: the claim is no longer there as it was written, or is so old that others may soon take it for ended.
         """
         try:
-            there = self._ledger.read(claim.record.file)
+            latest = self._ledger.latest(claim.record.key)
         except SeedreamLedgerError as error:
             raise PostWithheld(f"its claim cannot be read ({error.message})") from None
-        if there != claim.record:
-            raise PostWithheld("its claim was settled or taken away meanwhile")
+        if latest != claim.record:
+            raise PostWithheld("its claim was settled, taken away or followed by another meanwhile")
         waited = max(self._clock.steady_seconds() - claim.began_steady, self._clock.now_epoch() - claim.began_epoch)
         if waited > FIRST_BYTE_SECONDS:
             raise PostWithheld(f"{waited:.0f} s have passed since its claim, which holds for {FIRST_BYTE_SECONDS:.0f} s")

@@ -62,7 +62,7 @@ def publish_new(aside: str, path: str) -> None:
 
 @contextmanager
 def locked(path: str) -> Iterator[None]:
-    """Hold the lock of the file that lies at a path, against others who replace it under this lock. No such file, or no locks: go on.
+    """Hold the lock of the file at a path against others who replace it this way. Without such a file, or without locks, go on.
 
     :raises TimeoutError: a process that was stopped holds it.
     """

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import time
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -199,10 +201,12 @@ class TestAPostThatIsStillInFlight:
 
 
 def let_time_pass(folder: Path, **amount: float) -> None:
-    """Make the records older, as if the next try came later: by default an hour."""
+    """Make the records older, as if the next try came later: by default an hour. The store's date is what tells."""
+    earlier_by = timedelta(**(amount or {"hours": 1}))
     for file in folder.glob("_seedream/ledger/*.json"):
         record = json.loads(file.read_text())
         for name in ("intent_at", "settles_at"):
-            earlier = datetime.fromisoformat(record[name]) - timedelta(**(amount or {"hours": 1}))
-            record[name] = earlier.isoformat().replace("+00:00", "Z")
+            record[name] = (datetime.fromisoformat(record[name]) - earlier_by).isoformat().replace("+00:00", "Z")
         file.write_text(json.dumps(record))
+        then = time.time() - earlier_by.total_seconds()
+        os.utime(file, (then, then))

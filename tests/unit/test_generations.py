@@ -144,7 +144,7 @@ class TestWhatTravelsThroughXCom:
         assert len(json.dumps(LANDED.to_dict())) < 4096
 
     def test_the_fields_are_the_documented_ones(self) -> None:
-        documented = "schema_version seedream_task_id kind created_at num_images credits destination name record image_size"
+        documented = "schema_version seedream_task_id kind created_at num_images credits destination name record image_size claim"
         assert list(generation().to_dict()) == documented.split()
         assert sorted(LANDED.to_dict()) == sorted(["schema_version", "seedream_task_id", "manifest", "images", "credits"])
 

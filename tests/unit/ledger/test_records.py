@@ -158,7 +158,7 @@ class TestReadingBack:
     )
     def test_a_record_survives_its_file(self, destination: str, value: Record) -> None:
         ledger = Ledger(destination)
-        ledger.save(value)
+        ledger.claim(value)
         assert ledger.read(value.file) == value
 
     def test_it_is_readable_json(self, tmp_path: Path) -> None:
@@ -218,16 +218,18 @@ class TestSaving:
         ledger = Ledger(uri)
         ledger.claim(record())
         store.trouble("pipe", refused)
-        ledger.save(replace(record(), outcome="submitted", seedream_task_id=TASK_ID))
+        assert ledger.advance(record(), replace(record(), outcome="submitted", seedream_task_id=TASK_ID))
         latest = ledger.latest("a" * 64)
         assert latest is not None
         assert latest.seedream_task_id == TASK_ID
 
     def test_a_store_that_stays_away_is_an_error_that_names_the_record(self) -> None:
         uri, store = attached_store()
-        store.trouble("pipe", refused)
+        ledger = Ledger(uri)
+        ledger.claim(record())
+        store.trouble("pipe", refused, refused)  # the second time by the plain way
         with pytest.raises(SeedreamLedgerError, match=record().file):
-            Ledger(uri).save(record(), attempts=1)
+            ledger.advance(record(), replace(record(), outcome="unknown"), attempts=1)
 
 
 class TestNames:
