@@ -188,9 +188,12 @@ class TestAPostThatIsStillInFlight:
     ) -> None:
         """A person deletes the record of a POST that hangs and lets the task pay; then the first POST ends with a 402."""
         emulator.configure(balance_credits=10)
-        options = {"prompt": "a watch [stall:3*1]", "destination": destination}
+        emulator.inject("stall", seconds=3, endpoint="generate", times=1)
+        options = {"prompt": "a watch", "destination": destination}
         with start_child(**options) as hanging:
             assert emulator.books.wait_until(lambda books: books.posts_received == 1, timeout_seconds=60)
+            while emulator.faults.active:  # until its body has come: before that the POST would be held back
+                time.sleep(0.01)
             [record] = folder.glob("_seedream/ledger/*.json")
             record.unlink()
             paid = Runner().run(submit_task(**options))
