@@ -102,7 +102,7 @@ class TestForward:
     def test_a_file_that_a_stopped_process_has_locked_is_an_error_and_not_written(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("airflow_provider_seedream.storage._LOCK_SECONDS", 0.1)
+        monkeypatch.setattr("airflow_provider_seedream.storage.disk._LOCK_SECONDS", 0.1)
         (tmp_path / "file").write_bytes(b"seen")
         with (tmp_path / "file").open("r+b") as held:
             fcntl.flock(held, fcntl.LOCK_EX)
