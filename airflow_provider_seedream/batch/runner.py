@@ -81,10 +81,13 @@ class BatchTry:
         now = clock.now_epoch()
         return self._work(Progress(started_epoch=now, rows=asked.rows, repeats=asked.repeats, results=results.state()))
 
-    def resume(self, event: Any, file: str) -> dict[str, Any]:
-        """Go on after a deferral. Without an event of ours everything is looked at when it is due."""
-        progress = self._read_progress(file)
+    def resume(self, event: Any, file: str | None) -> dict[str, Any]:
+        """Go on after a deferral. Without an event of ours everything is looked at when it is due.
+
+        :param file: of the progress; None where Airflow did not keep it (``dag.test()``): then the event names it.
+        """
         heard = event if isinstance(event, dict) else {}
+        progress = self._read_progress(str(heard.get("progress") if file is None else file))
         try:
             self._task.check_rendered_fields()  # a budget that is gone is no permission; what is in flight is landed all the same
         except SeedreamInputError as error:
@@ -152,6 +155,7 @@ class BatchTry:
             poke_interval=interval,
             settling_seconds=task.settling_seconds,
             outage_seconds=OUTAGE_SECONDS,
+            progress=file,
         )
         _log.info("%d of %d rows begun, %d in flight; waiting.", progress.cursor, progress.rows, len(progress.in_flight))
         task.defer(trigger=trigger, method_name="resume_waves", kwargs={"progress": file})

@@ -6,11 +6,16 @@ because a record cannot be read or written; the next look repeats it.
 
 import logging
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
-from airflow_provider_seedream.exceptions import SeedreamError, SeedreamNotFoundError, SeedreamResultsExpiredError
+from airflow_provider_seedream.exceptions import (
+    SeedreamError,
+    SeedreamLedgerError,
+    SeedreamNotFoundError,
+    SeedreamResultsExpiredError,
+)
 from airflow_provider_seedream.generations import Generation, GenerationStatus
 from airflow_provider_seedream.hooks.downloads import Downloads
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
@@ -39,6 +44,25 @@ def already_landed(generation: Generation) -> Manifest | None:
     if manifest:
         _note_landed(generation, manifest)
     return manifest
+
+
+def generation_of(event: Any) -> Generation:
+    """The generation that an event of its trigger is about, as its ledger record knows it.
+
+    The id is the event's: the store may have failed when the record was to learn it.
+
+    :raises SeedreamLedgerError: when the event names no record, or the record cannot be read.
+    """
+    fields = event if isinstance(event, dict) else {}
+    match = _RECORD.fullmatch(str(fields.get("record")))
+    task_id = fields.get("seedream_task_id")
+    record = Ledger(match["folder"]).read(match["file"]) if match else None
+    if match is None or record is None:
+        what = "is gone" if match else f"is not named by the trigger's event {str(event)[:200]}"
+        error = SeedreamLedgerError(f"The record of what is waited for {what}.", paid="yes", seedream_task_id=task_id)
+        error.on_retry = "A retry attaches to what was paid."
+        raise error
+    return Ledger(match["folder"]).generation(replace(record, seedream_task_id=task_id))
 
 
 def more_came(landed: Manifest, hook: SeedreamHook) -> bool:

@@ -177,10 +177,11 @@ class SeedreamBatchOperator(CheckedFields):
         self.check_rendered_fields()
         return self._tell(context, BatchTry(self, context).begin())
 
-    def resume_waves(self, context: Context, event: Any, progress: str) -> dict[str, Any]:
+    def resume_waves(self, context: Context, event: Any, progress: str | None = None) -> dict[str, Any]:
         """Where a deferred batch goes on.
 
-        :param event: what the trigger saw of what is in flight. :param progress: the file that says what that is.
+        :param event: what the trigger saw of what is in flight.
+        :param progress: the file that says what that is; the event names it too, for a resumption without arguments.
         """
         from airflow_provider_seedream.batch.runner import BatchTry
 

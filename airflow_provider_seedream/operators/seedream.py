@@ -165,7 +165,7 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
         return self._submit(context, Place(started_epoch=clock.now_epoch()))
 
     def resume_submission(
-        self, context: Context, event: Any, started_epoch: float, asked_epoch: float | None = None
+        self, context: Context, event: Any, started_epoch: float | None = None, asked_epoch: float | None = None
     ) -> dict[str, Any]:
         """Where a wait for a turn goes on."""
         place = Place.from_event(

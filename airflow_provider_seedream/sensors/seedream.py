@@ -108,6 +108,9 @@ class SeedreamGenerationSensor(WaitingOperator, SeedreamSensor):
             self.come_back(wait_seconds)
         super().between_looks(wait_seconds, watch)
 
+    def find_again(self, event: Any) -> Generation:
+        return self._generation()
+
     def _generation(self) -> Generation:
         """What is waited for. Templates are not refused here: what a resumed wait is for is paid."""
         rendered = self.generation

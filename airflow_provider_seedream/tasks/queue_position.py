@@ -32,16 +32,21 @@ class Place:
 
     @classmethod
     def from_event(
-        cls, event: Any, *, started_epoch: float, asked_epoch: float | None, timeout: float, execution_timeout: float
+        cls, event: Any, *, started_epoch: float | None, asked_epoch: float | None, timeout: float, execution_timeout: float
     ) -> Self:
         """The place of a task that was woken; both limits in seconds from the start of the try.
+
+        :param started_epoch: and :param asked_epoch: as Airflow kept them; None where it did not: then the event knows them.
 
         :raises SeedreamRateLimitError: the deadline came before its turn.
         :raises AirflowTaskTimeout: ``execution_timeout`` is over, whether a turn came or not.
         """
-        from airflow_provider_seedream.triggers.turns import turn_from
+        from airflow_provider_seedream.triggers.turns import asked_from, turn_from
 
         granted_epoch, is_late = turn_from(event)
+        if started_epoch is None:
+            started, asked_epoch = asked_from(event)
+            started_epoch = clock.now_epoch() if started is None else started
         waited = clock.now_epoch() - started_epoch
         if waited >= execution_timeout or (is_late and execution_timeout < timeout):
             raise AirflowTaskTimeout("No turn at the API came within execution_timeout, so nothing was bought; a retry asks anew.")
@@ -69,5 +74,6 @@ class Place:
             throttled_epoch=now if error else None,
             retry_after_seconds=error.retry_after_seconds if error else None,
             granted_epoch=self.granted_epoch,
+            started_epoch=self.started_epoch,
         )
         return trigger, {"started_epoch": self.started_epoch, "asked_epoch": asked_epoch}

@@ -74,12 +74,24 @@ class WaitingOperator(BaseOperator):
             verdict = self._watch(generation, watch, rules, verdict)
         return self._finish(context, generation, verdict)
 
-    def resume_landing(self, context: Context, event: Any, generation: dict[str, Any]) -> dict[str, Any]:
-        """Where a deferred wait goes on: the trigger looked, the worker lands."""
+    def resume_landing(self, context: Context, event: Any, generation: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Where a deferred wait goes on: the trigger looked, the worker lands.
+
+        :param generation: as it was before the wait; None where Airflow did not keep it (``dag.test()``, ``airflow tasks test``).
+        """
         from airflow_provider_seedream.triggers.seedream import verdict_from
 
-        known = Generation.from_dict(generation)
+        known = self.find_again(event) if generation is None else Generation.from_dict(generation)
         return self._finish(context, known, verdict_from(event, known.seedream_task_id))
+
+    def find_again(self, event: Any) -> Generation:
+        """The generation that was waited for, from its ledger record, which the event names.
+
+        :raises SeedreamLedgerError: a retry attaches to what was paid.
+        """
+        from airflow_provider_seedream.landing.finish import generation_of
+
+        return generation_of(event)
 
     def note_reads(self, uris: Sequence[str]) -> None:
         """Remember and tell what this task has read."""
@@ -151,6 +163,7 @@ class WaitingOperator(BaseOperator):
             image_size=rules.image_size,
             kind=rules.kind,
             created_epoch=rules.created_epoch,
+            record=generation.record,
         )
         self.log.info("Waiting for seedream task %s.", generation.seedream_task_id)
         self.defer(trigger=trigger, method_name="resume_landing", kwargs={"generation": generation.to_dict()})

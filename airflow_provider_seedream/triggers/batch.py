@@ -30,6 +30,7 @@ class SeedreamBatchTrigger(BaseTrigger):
     :param wake_epoch: when the worker wants to go on in any case; None: only when generations have ended.
     :param not_before_epoch: no event before that (apache/airflow#66374).
     :param poke_interval: seconds between looks at one generation; None: when a look pays.
+    :param progress: name of the file that says how far the batch is; it comes back in the event. None in rows of 0.2.
     :param settling_seconds: how long links may follow FINISHED. :param outage_seconds: how long the API may be unreachable.
     """
 
@@ -43,6 +44,7 @@ class SeedreamBatchTrigger(BaseTrigger):
         poke_interval: float | None,
         settling_seconds: float,
         outage_seconds: float,
+        progress: str | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.seedream_conn_id = seedream_conn_id
@@ -52,6 +54,7 @@ class SeedreamBatchTrigger(BaseTrigger):
         self.poke_interval = poke_interval
         self.settling_seconds = settling_seconds
         self.outage_seconds = outage_seconds
+        self.progress = progress
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return (
@@ -64,6 +67,7 @@ class SeedreamBatchTrigger(BaseTrigger):
                 "poke_interval": self.poke_interval,
                 "settling_seconds": self.settling_seconds,
                 "outage_seconds": self.outage_seconds,
+                "progress": self.progress,
             },
         )
 
@@ -81,7 +85,7 @@ class SeedreamBatchTrigger(BaseTrigger):
             "seconds_to_look": [one.seconds_to_look(now) for one in watched],
             "silent_seconds": [one.silent_seconds(now) for one in watched],
         }
-        yield TriggerEvent({"schema_version": EVENT_VERSION, **seen})
+        yield TriggerEvent({"schema_version": EVENT_VERSION, **seen, "progress": self.progress})
 
     async def _watch(self, watched: list["_Watched"]) -> None:
         """Look at each when it is due, until the worker should go on."""

@@ -19,7 +19,7 @@ from airflow_provider_seedream.polling.schedule import SEEN
 from airflow_provider_seedream.triggers.client import load_client, status_client
 
 EVENT_VERSION = 1
-MAX_DETAIL_BYTES = 600  # of an event that stays below 1 KB and is logged whole
+MAX_EVENT_BYTES = 960  # of 1 KB: the whole event is logged
 
 
 class SeedreamGenerationTrigger(BaseTrigger):
@@ -34,6 +34,7 @@ class SeedreamGenerationTrigger(BaseTrigger):
     :param watch: what the look before the deferral saw begin, in epoch seconds (``Watch.instants()``).
     :param image_size: as submitted. :param kind: ``generate`` or ``edit``.
     :param created_epoch: when it was submitted. These tell when the job can be ready; None for what is unknown.
+    :param record: URI of its ledger record, which comes back in the event; None without one.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class SeedreamGenerationTrigger(BaseTrigger):
         image_size: str | None = None,
         kind: Kind | None = None,
         created_epoch: float | None = None,
+        record: str | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.seedream_task_id = seedream_task_id
@@ -66,6 +68,7 @@ class SeedreamGenerationTrigger(BaseTrigger):
             kind=kind,
             created_epoch=created_epoch,
         )
+        self.record = record
         self.watch = Watch(**(watch or {}))  # type: ignore[arg-type]  # instants() holds no statuses
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -85,6 +88,7 @@ class SeedreamGenerationTrigger(BaseTrigger):
                 "image_size": rules.image_size,
                 "kind": rules.kind,
                 "created_epoch": rules.created_epoch,
+                "record": self.record,
             },
         )
 
@@ -95,7 +99,7 @@ class SeedreamGenerationTrigger(BaseTrigger):
             self.log.exception("Seedream task %s cannot be watched.", self.seedream_task_id)
             said = getattr(error, "message", error)  # without what is paid, which it cannot know
             verdict = Verdict(outcome="lost", detail=f"The trigger failed ({type(error).__name__}: {said}).")
-        yield TriggerEvent(event_from(self.seedream_task_id, verdict))
+        yield TriggerEvent(event_from(self.seedream_task_id, verdict, record=self.record))
 
     async def _watch(self) -> Verdict:
         await load_client()
@@ -118,18 +122,23 @@ class SeedreamGenerationTrigger(BaseTrigger):
         return max(self.first_poll_epoch - now, seconds_before_first_look(self.rules, now_epoch=now, seen=SEEN))
 
 
-def event_from(seedream_task_id: str, verdict: Verdict) -> dict[str, Any]:
-    """What the trigger says, in less than 1 KB."""
-    detail = verdict.detail
-    while len(json.dumps(detail)) > MAX_DETAIL_BYTES:
-        detail = detail[: len(detail) * 3 // 4]
-    return {
+def event_from(seedream_task_id: str, verdict: Verdict, *, record: str | None = None) -> dict[str, Any]:
+    """What the trigger says, in less than 1 KB.
+
+    :param record: URI of the ledger record: a task that is resumed without its own arguments finds its generation there
+        (``dag.test()`` and ``airflow tasks test`` drop them).
+    """
+    event = {
         "schema_version": EVENT_VERSION,
         "seedream_task_id": seedream_task_id,
         "outcome": verdict.outcome,
-        "detail": detail,
+        "detail": verdict.detail,
         "refunded": verdict.refunded,
+        "record": record,
     }
+    while len(json.dumps(event)) > MAX_EVENT_BYTES and event["detail"]:
+        event["detail"] = str(event["detail"])[: len(str(event["detail"])) * 3 // 4]
+    return event
 
 
 def verdict_from(event: Any, seedream_task_id: str) -> Verdict:

@@ -24,6 +24,7 @@ class SeedreamTurnTrigger(BaseTrigger):
     :param throttled_epoch: when the 429 came that made it ask; None if there was none.
     :param retry_after_seconds: what that 429 asked for, if it did.
     :param granted_epoch: when the refused request had got its turn; None if it had none.
+    :param started_epoch: when the try began, which comes back in the event; None in rows of 0.2.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class SeedreamTurnTrigger(BaseTrigger):
         throttled_epoch: float | None = None,
         retry_after_seconds: float | None = None,
         granted_epoch: float | None = None,
+        started_epoch: float | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.seedream_conn_id = seedream_conn_id
@@ -47,6 +49,7 @@ class SeedreamTurnTrigger(BaseTrigger):
         self.throttled_epoch = throttled_epoch
         self.retry_after_seconds = retry_after_seconds
         self.granted_epoch = granted_epoch
+        self.started_epoch = started_epoch
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return (
@@ -60,6 +63,7 @@ class SeedreamTurnTrigger(BaseTrigger):
                 "throttled_epoch": self.throttled_epoch,
                 "retry_after_seconds": self.retry_after_seconds,
                 "granted_epoch": self.granted_epoch,
+                "started_epoch": self.started_epoch,
             },
         )
 
@@ -72,7 +76,9 @@ class SeedreamTurnTrigger(BaseTrigger):
             is_late = True
         except Exception:
             self.log.exception("No turn can be granted; the task goes on without one.")
-        yield TriggerEvent({"schema_version": EVENT_VERSION, "granted_epoch": granted_epoch, "is_late": is_late})
+        turn = {"granted_epoch": granted_epoch, "is_late": is_late}
+        asked = {"started_epoch": self.started_epoch, "asked_epoch": self.asked_epoch}
+        yield TriggerEvent({"schema_version": EVENT_VERSION, **turn, **asked})
 
     async def _turn(self) -> float:
         queue = queue_for(self.seedream_conn_id, self.requests_per_minute)
@@ -88,3 +94,12 @@ def turn_from(event: Any) -> tuple[float | None, bool]:
         return None, False
     granted = event.get("granted_epoch")
     return granted if isinstance(granted, int | float) else None, event.get("is_late") is True
+
+
+def asked_from(event: Any) -> tuple[float | None, float | None]:
+    """When the try began and when it first asked, for a task that is resumed without its own arguments (``dag.test()``)."""
+    fields = event if isinstance(event, dict) and event.get("schema_version") == EVENT_VERSION else {}
+    started, asked = (
+        epoch if isinstance(epoch := fields.get(field), int | float) else None for field in ("started_epoch", "asked_epoch")
+    )
+    return started, asked

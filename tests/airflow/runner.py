@@ -21,10 +21,12 @@ waits between tries) and the kill of a process; `cluster` has those. Works on Ai
     runner.run(mapped, map_index=3); runner.run_mapped(mapped)      # one of a mapped task's instances, or all
     runner.run_dag(dag)                                     # every task in order; what follows a failure is not run
     Runner(trigger_copies=2)                                # every trigger runs twice, as in two triggerers
+    Runner(keeps_kwargs=False)                              # drops defer(kwargs=), as `dag.test()` and `airflow tasks test` do
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import signal
 import time
@@ -99,9 +101,11 @@ class Runner:
         conf: dict[str, Any] | None = None,
         trigger_copies: int = 1,
         patience_seconds: float = 60,
+        keeps_kwargs: bool = True,
     ) -> None:
         self.api = ExecutionAPI(logical_date=logical_date, conf=conf or {}, run_id=run_id)
         self.trigger_copies, self.patience_seconds = trigger_copies, patience_seconds
+        self.keeps_kwargs = keeps_kwargs
 
     def run(self, task: Any, *, map_index: int = -1, until: Stop = "ended") -> Outcome:
         """Run a task instance until it has ended, or until it first reaches the state `until`."""
@@ -188,6 +192,8 @@ class Runner:
 
     def _wait(self, instance: Instance) -> Deferral:
         stored = read_deferral(instance.report)
+        if not self.keeps_kwargs:
+            stored = dataclasses.replace(stored, next_kwargs={})
         ended, instance.next_method, instance.next_kwargs = resume_with(
             stored, lambda: wait_for_event(stored, copies=self.trigger_copies, patience_seconds=self.patience_seconds)
         )

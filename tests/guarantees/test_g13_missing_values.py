@@ -13,6 +13,7 @@ from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.operators.seedream import SeedreamBatchOperator, SeedreamEditOperator, SeedreamGenerateOperator
 from airflow_provider_seedream.sensors.seedream import SeedreamGenerationSensor
 from tests.airflow.runner import Outcome, Runner
+from tests.guarantees.woken import Woken
 
 MISSING = "{{ ti.xcom_pull(task_ids='nowhere') }}"
 FORM = {"empty": "", "null": None, "blank": "  "}
@@ -127,7 +128,6 @@ class TestWhatIsNoMistake:
     def test_a_batch_whose_budget_is_gone_when_it_goes_on_lands_what_is_paid_and_sends_no_more(
         self, emulator: Emulator, destination: str, folder: Path
     ) -> None:
-        emulator.configure(seconds_per_image=(6.0, 6.0))
         with dag(False):
             cap = task(task_id="cap")(lambda: 100)()
             batch = SeedreamBatchOperator(
@@ -137,13 +137,12 @@ class TestWhatIsNoMistake:
                 max_credits=cap,
                 destination=destination,
                 deferrable=True,
-                poke_interval=0.1,
+                poke_interval=30,  # so far away that it defers
             )
-        runner = Runner()
+        runner = Woken()
         runner.run(cap.operator)
         assert runner.run(batch, until="deferred").state == "deferred"
         runner.wipe()
-        emulator.clock.advance(10)
         outcome = runner.run(batch)
         assert (outcome.state, emulator.books.posts) == ("failed", 1)
         assert "max_credits must not be blank" in str(outcome.error)

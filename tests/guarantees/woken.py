@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from airflow.triggers.base import TriggerEvent
 
 from tests.airflow.deferral import Deferral, read_deferral, resume_with
@@ -14,6 +16,9 @@ class Woken(Runner):
 
     def _wait(self, instance: Instance) -> Deferral:
         stored = read_deferral(instance.report)
-        event = {"schema_version": 1, "seconds_to_look": [0] * len(stored.kwargs["in_flight"])}
+        if not self.keeps_kwargs:
+            stored = dataclasses.replace(stored, next_kwargs={})
+        seconds = [0] * len(stored.kwargs["in_flight"])
+        event = {"schema_version": 1, "seconds_to_look": seconds, "progress": stored.kwargs["progress"]}
         ended, instance.next_method, instance.next_kwargs = resume_with(stored, lambda: TriggerEvent(event))
         return ended

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from typing import Any
 
@@ -11,7 +12,11 @@ from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.ledger.records import Record, Reuse, record_key
 from airflow_provider_seedream.manifest import Manifest
 from airflow_provider_seedream.model.submissions import build_submission
+from airflow_provider_seedream.operators.seedream import SeedreamBatchOperator, SeedreamGenerateOperator
+from airflow_provider_seedream.sensors.seedream import SeedreamCreditsSensor
+from airflow_provider_seedream.triggers.batch import SeedreamBatchTrigger
 from airflow_provider_seedream.triggers.seedream import SeedreamGenerationTrigger
+from airflow_provider_seedream.triggers.turns import SeedreamTurnTrigger
 from tests.unit.values import TASK_ID
 
 FINGERPRINT = "3c28054d1f5b020ffdfd09c777300a6a162c393105838e3bcb6feb64e509b416"
@@ -125,3 +130,49 @@ class TestWhatAirflowKeeps:
         path, kept = SeedreamGenerationTrigger(**row).serialize()
         assert path == "airflow_provider_seedream.triggers.seedream.SeedreamGenerationTrigger"
         assert kept.items() >= (row | {"watch": kept["watch"]}).items()
+
+    @pytest.mark.parametrize(
+        ("cls", "row"),
+        [
+            (
+                SeedreamTurnTrigger,
+                {
+                    "seedream_conn_id": "seedream_default",
+                    "requests_per_minute": 3.0,
+                    "asked_epoch": 1.0,
+                    "not_before_epoch": 1.0,
+                    "deadline_epoch": 2.0,
+                    "throttled_epoch": None,
+                    "retry_after_seconds": None,
+                    "granted_epoch": None,
+                },
+            ),
+            (
+                SeedreamBatchTrigger,
+                {
+                    "seedream_conn_id": "seedream_default",
+                    "in_flight": [[TASK_ID, 1.0, 2.0, None, 2, None, None]],
+                    "wake_epoch": None,
+                    "not_before_epoch": 1.0,
+                    "poke_interval": None,
+                    "settling_seconds": 120.0,
+                    "outage_seconds": 1800.0,
+                },
+            ),
+        ],
+        ids=["turn", "batch"],
+    )
+    def test_so_do_the_other_waits_of_version_0_2(self, cls: Any, row: dict[str, Any]) -> None:
+        """Their tasks have arguments of their own, so that the event need not name what they go on with."""
+        assert cls(**row).serialize()[1].items() >= row.items()
+
+    def test_a_task_goes_on_with_the_arguments_that_it_left(self) -> None:
+        generation, started = {"generation": {}}, {"started_epoch": 1.0, "asked_epoch": 2.0}
+        for method, arguments in (
+            (SeedreamGenerateOperator.resume_landing, generation),
+            (SeedreamGenerateOperator.resume_submission, {"started_epoch": 1.0}),
+            (SeedreamGenerateOperator.resume_submission, started),
+            (SeedreamBatchOperator.resume_waves, {"progress": "_seedream/batch/1/progress.json"}),
+            (SeedreamCreditsSensor.resume_waiting, {}),
+        ):
+            assert inspect.signature(method).bind("self", "context", event={}, **arguments)

@@ -89,7 +89,12 @@ class TestWhatIsStored:
 class TestWhatItSays:
     def test_what_has_ended_however_it_did(self, hook: SeedreamHook) -> None:
         flying = [submitted(hook, prompt, number) for number, prompt in enumerate(("a fox", "a fox [fail]"), 1)]
-        assert said(trigger(*flying)) == {"schema_version": 1, "seconds_to_look": [0, 0], "silent_seconds": [0, 0]}
+        assert said(trigger(*flying, progress="progress.json")) == {
+            "schema_version": 1,
+            "seconds_to_look": [0, 0],
+            "silent_seconds": [0, 0],
+            "progress": "progress.json",
+        }
 
     def test_of_the_others_when_another_look_pays(self, hook: SeedreamHook) -> None:
         flying = [entry(1, TASK_ID, due_in=50), submitted(hook, "a fox", 2)]
