@@ -92,6 +92,12 @@ COMMANDS = (
         ),
     ),
     Command(
+        name="check",
+        act="checking.check",
+        help="whether a destination holds what paying once needs",
+        arguments=(_DESTINATION, _OUTPUT),
+    ),
+    Command(
         name="price",
         act="pricing.price",
         help="what a table of requests would cost, and which of its rows are wrong",

@@ -3,8 +3,8 @@
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from contextlib import contextmanager, redirect_stdout
+from typing import Any, TextIO, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,8 +16,28 @@ WHOLE = ("seedream_task_id", "intent_at")  # columns that people copy from
 T = TypeVar("T")
 
 
+_answers: TextIO | None = None
+
+
+@contextmanager
+def answers_apart() -> Iterator[None]:
+    """Standard output is for the answer alone: Airflow logs there too, and a hook's log line before it is no JSON."""
+    global _answers
+    _answers = sys.stdout
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _answers = None
+
+
+def answers() -> TextIO:
+    """Where a command prints its answer."""
+    return _answers or sys.stdout
+
+
 def out() -> Console:
-    return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, highlight=False)
+    return Console(file=answers(), width=None if answers().isatty() else PIPED_WIDTH, highlight=False)
 
 
 def err() -> Console:
@@ -29,7 +49,7 @@ def say_error(message: str) -> None:
 
 
 def print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    answers().write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:
@@ -56,7 +76,7 @@ def print_rows(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
 def print_lines(heading: str, lines: Sequence[str] | None = None) -> None:
     """A heading and lines that are never folded, so that they can be copied; nothing for an empty list."""
     if lines is None or lines:
-        sys.stdout.write("\n".join([heading, *(lines or ())]) + "\n")
+        answers().write("\n".join([heading, *(lines or ())]) + "\n")
 
 
 def tracked(items: Iterable[T], *, total: int, label: str) -> Iterable[T]:

@@ -74,9 +74,13 @@ class Folder:
             return
         with _probing:
             if self.base not in _exclusive:
-                name = probe(self, self._fs)
+                name = self.probe()
                 _exclusive.add(self.base)
                 self._delete_probe(name)
+
+    def probe(self) -> str:
+        """As :meth:`check_exclusive`, always and without the DELETE: returns the name of the file."""
+        return probe(self, None if self._is_local else self._fs)
 
     def _delete_probe(self, name: str) -> None:
         try:

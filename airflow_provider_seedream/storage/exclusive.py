@@ -24,10 +24,11 @@ class _Folder(Protocol):
 def probe(folder: _Folder, fs: Any) -> str:
     """Create a file and create it again with other bytes: 2 PUTs, 1 GET. Returns its name; the caller deletes it (1 DELETE).
 
+    :param fs: None for a disk: what is asked is a link, not the library.
     :raises NotExclusiveError: both were accepted, or the file system only checks before it writes.
     :raises Exception: of the store's own class, if it does not answer clearly.
     """
-    if _checks_then_writes(fs):
+    if fs and _checks_then_writes(fs):
         raise not_exclusive(folder.base, f"its library ({type(fs).__name__}) checks whether a file exists and then writes it")
     name = f"{PROBES}/{uuid.uuid4().hex}"
     folder.create(name, b"first\n")

@@ -1,0 +1,189 @@
+"""The command that asks a destination, with files of its own, for all that the ledger and the landing need of it. Pays nothing.
+
+Everything it writes lies below ``_seedream/probes`` and is deleted at the end.
+"""
+
+import argparse
+import os
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from threading import Barrier
+from typing import Literal
+
+from airflow_provider_seedream.cli.printing import print_facts, print_json, print_lines, working
+from airflow_provider_seedream.cli.running import FAILED
+from airflow_provider_seedream.model import clock
+from airflow_provider_seedream.storage import Folder, NotExclusiveError, split_uri
+from airflow_provider_seedream.storage.exclusive import PROBES
+from airflow_provider_seedream.storage.uris import LOCAL
+
+RACERS = 8
+MAX_CLOCK_SECONDS = 30.0  # servers kept by NTP differ by less than 1 s; object stores say whole seconds
+
+Result = Literal["ok", "warning", "failed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What one check found. :param detail: a sentence for people; it may change."""
+
+    check: str
+    result: Result
+    detail: str
+
+
+class _WarningError(Exception):
+    """It works, and a person should know something about it."""
+
+
+class _Destination:
+    """A folder below the destination that is this command's alone."""
+
+    def __init__(self, base: str) -> None:
+        self.folder = Folder(base)
+        self._mine = f"{PROBES}/{uuid.uuid4().hex}"
+        self._written: list[str] = []
+
+    def write(self) -> str:
+        if not self.folder.create(self._new("file"), b"first\n"):
+            raise ValueError("the file that was just written has other bytes")
+        return "a file was created"
+
+    def exclusive(self) -> str:
+        """First one after the other, as tasks probe it; then all at once, which also finds a store that checks and then writes."""
+        self._written.append(self.folder.probe())
+        start, name = Barrier(RACERS), self._new("race")
+
+        def create(racer: int) -> bool:
+            start.wait()
+            return self.folder.create(name, b"racer %d\n" % racer)
+
+        with ThreadPoolExecutor(RACERS) as racers:
+            won = sum(racers.map(create, range(RACERS)))
+        if won != 1:
+            raise ValueError(f"{won} of {RACERS} racing creates of one file won: so many workers would pay for one request")
+        return f"1 of {RACERS} racing creates of one file won"
+
+    def read(self) -> str:
+        if self.folder.read(f"{self._mine}/file") != b"first\n":
+            raise ValueError("the file has other bytes than were written")
+        return "the file has the bytes that were written"
+
+    def missing(self) -> str:
+        if self.folder.read(f"{self._mine}/missing") is not None:
+            raise ValueError("a file that was never written was found")
+        return "a file that is not there is told from one that may not be read"
+
+    def list(self) -> str:
+        if "file" not in self.folder.list(self._mine):
+            raise ValueError("the file that was just written is not listed: budgets would miss what others spent")
+        return "the file that was just written is listed"
+
+    def replace(self) -> str:
+        self.folder.replace(f"{self._mine}/file", b"second\n")
+        if self.folder.read(f"{self._mine}/file") != b"second\n":
+            raise ValueError("the old bytes are still read after a replace")
+        return "the new bytes are read at once"
+
+    def delete(self) -> str:
+        for name in self._written:
+            self.folder.delete(name)
+        if self.folder.read(self._written[0]) is not None:
+            raise ValueError("the file is still there")
+        return "all files of this check were deleted"
+
+    def clock(self) -> str:
+        name = self._new("clock")
+        before = clock.now_epoch()
+        self.folder.replace(name, b"now\n")
+        after = clock.now_epoch()
+        at = self.folder.modified_at(name)
+        if at is None:
+            raise ValueError("the file that was just written is not there")
+        ahead_seconds = at - min(max(at, before), after)  # 0 if the store's instant lies within the write
+        told = f"the store's clock is {abs(ahead_seconds):.1f} s {'ahead of' if ahead_seconds > 0 else 'behind'} this machine's"
+        if abs(ahead_seconds) > MAX_CLOCK_SECONDS:
+            raise _WarningError(f"{told}: set both by NTP")
+        return told
+
+    def mount(self) -> str:
+        """A disk or a mount only: how a file gets its final name there."""
+        file = Path(split_uri(self.folder.base)[1], self._mine, "file")
+        try:
+            os.link(file, file.with_name("link"))
+        except OSError as error:
+            return f"no hard links here ({error.strerror}): files are published by an exclusive rename"
+        self._written.append(f"{self._mine}/link")
+        return "files are published by a hard link"
+
+    def _new(self, name: str) -> str:
+        self._written.append(f"{self._mine}/{name}")
+        return self._written[-1]
+
+    def clean_up(self) -> None:
+        for name in self._written:
+            with suppress(Exception):  # the check that deletes has said it
+                self.folder.delete(name)
+        if self.is_local:
+            with suppress(OSError):
+                Path(split_uri(self.folder.base)[1], self._mine).rmdir()
+
+    @property
+    def is_local(self) -> bool:
+        return split_uri(self.folder.base)[0] in LOCAL
+
+
+# What a person may have to grant, by check. Without `missing` no first request is ever submitted.
+_GRANTS = {
+    "write": "grant this connection s3:PutObject, or what your store calls it",
+    "read": "grant this connection s3:GetObject, or what your store calls it",
+    "missing": "S3 answers 403 for a file that is not there unless the connection may list the bucket: grant s3:ListBucket",
+    "list": "grant this connection s3:ListBucket, or what your store calls it: budgets list what was spent",
+    "replace": "grant this connection s3:PutObject for files that exist, or what your store calls it",
+    "delete": "grant this connection s3:DeleteObject, or what your store calls it: else a refused request keeps its claim",
+}
+
+
+def check(options: argparse.Namespace) -> int:
+    place = _Destination(options.destination)
+    with working("Asking the destination"):
+        findings = _findings(place)
+    failed = any(finding.result == "failed" for finding in findings)
+    if options.output == "json":
+        print_json({"destination": place.folder.base, "holds": not failed, "checks": list(map(asdict, findings))})
+    else:
+        print_facts({finding.check: f"{finding.result}: {finding.detail}" for finding in findings})
+        print_lines("This destination cannot be used as it is." if failed else "This destination holds what paying once needs.")
+    return FAILED if failed else 0
+
+
+def _findings(place: _Destination) -> list[Finding]:
+    """Where nothing can be written there is nothing else to find."""
+    rest = ("exclusive", "read", "missing", "list", "replace", *(("mount",) if place.is_local else ()), "clock", "delete")
+    try:
+        first = _finding("write", place.write)
+        return [first, *(_finding(name, getattr(place, name)) for name in (rest if first.result == "ok" else ()))]
+    finally:
+        place.clean_up()
+
+
+def _finding(name: str, act: Callable[[], str]) -> Finding:
+    try:
+        return Finding(check=name, result="ok", detail=act())
+    except _WarningError as error:
+        return Finding(check=name, result="warning", detail=str(error))
+    except NotImplementedError:
+        return Finding(check=name, result="warning", detail="the file system does not say it")
+    except (ValueError, NotExclusiveError) as error:
+        return Finding(check=name, result="failed", detail=str(error))
+    except Exception as error:  # whatever a store raises
+        grant = f": {_GRANTS[name]}" if name in _GRANTS and _is_forbidden(error) else ""
+        return Finding(check=name, result="failed", detail=f"{type(error).__name__}: {error}"[:500] + grant)
+
+
+def _is_forbidden(error: Exception) -> bool:
+    return isinstance(error, PermissionError) or 403 in (getattr(error, "status_code", None), getattr(error, "code", None))
