@@ -34,6 +34,7 @@ from typing import Any, Literal, TypeVar
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, AirflowSensorTimeout
 
 Paid = Literal["no", "yes", "refunded", "unknown"]
+MAX_MESSAGE_CHARACTERS = 4000  # of one error: what it quotes may be as long as an image
 
 
 class SeedreamError(AirflowException):
@@ -56,6 +57,7 @@ class SeedreamError(AirflowException):
         record: str | None = None,
         paid: Paid | None = None,
     ) -> None:
+        message = _bounded(message)
         super().__init__(message)
         self.message = message
         self.seedream_task_id = seedream_task_id
@@ -254,3 +256,11 @@ def _final_copy(cls: type[SeedreamError], state: dict[str, Any]) -> SeedreamErro
     error = cls(state["message"])
     vars(error).update(state)
     return final(error)
+
+
+def _bounded(message: str) -> str:
+    """A message without the middle of what it quotes: values and the errors of stores may be as long as an image."""
+    if len(message) <= MAX_MESSAGE_CHARACTERS:
+        return message
+    head, tail = message[: MAX_MESSAGE_CHARACTERS * 3 // 4], message[-MAX_MESSAGE_CHARACTERS // 4 :]
+    return f"{head} [... {len(message) - len(head) - len(tail):,} characters ...] {tail}"

@@ -18,22 +18,22 @@ from airflow_provider_seedream.batch.prompts import PromptTemplate
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.model import contract
 from airflow_provider_seedream.model.contract import ImageSize, Kind
+from airflow_provider_seedream.model.source_texts import check_no_link, is_data_uri, source_list
 from airflow_provider_seedream.model.submissions import (
     check_image_size,
     check_name,
-    check_no_link,
     check_num_images,
     check_prompt,
     check_safety,
     check_seed,
     check_take,
     is_template,
-    source_list,
 )
 
 RESULT_COLUMNS = ("row", "status", "name", "seedream_task_id", "credits", "paid", "images", "manifest", "detail", "sources")
 _ALIASES = {"image_urls": "images", "image_url": "images", "safety_checker": "enable_safety_checker"}
 _CLOSE = 0.82  # of difflib: one letter more, less or elsewhere; "promt", "num_image", "imageSize", not "file_name"
+_MAX_REFUSED = 1000  # characters of a refused value that the results show
 _MAX_EXACT_FLOAT = 2.0**53
 _WHOLE_TEXT = re.compile(r"\s*\d{1,15}\.0+\s*")
 
@@ -108,7 +108,7 @@ def columns_of_refused(raw: Mapping[str, Any]) -> dict[str, Any]:
         if column == "images":
             columns |= _attempt(lambda value: _as_sources(_images(value)), value, {})
         elif isinstance(column, str) and column not in RESULT_COLUMNS:
-            columns[column] = _attempt(PARAMETERS.get(column, _free), value, str(value))
+            columns[column] = _attempt(PARAMETERS.get(column, _free), value, _shortened(str(value)))
     return columns
 
 
@@ -189,7 +189,7 @@ def _parsed(value: Any) -> Any:
 
 
 def _as_sources(images: Any) -> dict[str, Any]:
-    return {"sources": [uri if not uri.startswith("data:") else "data:" for uri in images]} if images else {}
+    return {"sources": ["data:" if is_data_uri(uri) else uri for uri in images]} if images else {}
 
 
 def _free_column(column: str, value: Any) -> Any:
@@ -227,6 +227,11 @@ def _stem(value: Any) -> str | None:
     """A name; a whole number counts as its digits, as in a column of article numbers."""
     number = _as_integer(value)
     return check_name(str(number) if isinstance(number, int) and not isinstance(number, bool) else value)
+
+
+def _shortened(text: str) -> str:
+    """A value that was refused: an image that stands in the wrong column would make a line of many megabytes."""
+    return text if len(text) <= _MAX_REFUSED else f"{text[:_MAX_REFUSED]}... ({len(text):,} characters)"
 
 
 def _attempt(check: Callable[[Any], Any], value: Any, otherwise: Any) -> Any:

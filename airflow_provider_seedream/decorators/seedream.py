@@ -19,7 +19,7 @@ from airflow.providers.common.compat.sdk import (
 from airflow.sdk.definitions._internal.types import SET_DURING_EXECUTION  # its only address; every decorator's
 
 from airflow_provider_seedream.exceptions import SeedreamInputError
-from airflow_provider_seedream.model.submissions import source_list
+from airflow_provider_seedream.model.source_texts import source_list
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from airflow_provider_seedream.operators.seedream import SeedreamEditOperator, SeedreamGenerateOperator
 from airflow_provider_seedream.tasks.fields import CheckedFields

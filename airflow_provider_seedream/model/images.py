@@ -55,7 +55,7 @@ class ImageFacts:
 
 def inspect_image(data: bytes) -> ImageFacts | None:
     """The facts of an image, or None where the bytes are no image of a known kind."""
-    media_type = _media_type(data)
+    media_type = media_type_of(data)
     if media_type is None:
         return None
     try:
@@ -92,7 +92,7 @@ def _size(data: bytes, media_type: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def _media_type(data: bytes) -> str | None:
+def media_type_of(data: bytes) -> str | None:
     for media_type, magic in _MAGIC:
         if data.startswith(magic) and (magic != b"RIFF" or data[8:12] == b"WEBP"):
             return media_type

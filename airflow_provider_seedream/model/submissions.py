@@ -9,7 +9,7 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -17,6 +17,7 @@ from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.model import contract
 from airflow_provider_seedream.model.contract import ImageSize, Kind
 from airflow_provider_seedream.model.source_rules import check_source_image
+from airflow_provider_seedream.model.source_texts import check_source_count
 
 _TEMPLATE = re.compile(r"\{\{|\{%|\{#")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
@@ -295,33 +296,6 @@ def _part_of_name(mark: str, after: str) -> str:
     if mark in _JOINERS:
         return "J" if after == "L" else ""
     return "N" if mark in "_.- " and after in ("L", "N") else ""
-
-
-def check_source_count(sources: Any) -> None:
-    if isinstance(sources, str | bytes) or not isinstance(sources, Sequence):  # what a mapped task returned is no list
-        raise SeedreamInputError(f"images must be a list of images, not {type(sources).__name__}.")
-    if not contract.MIN_SOURCES <= len(sources) <= contract.MAX_SOURCES:
-        raise SeedreamInputError(f"images must hold {contract.MIN_SOURCES} to {contract.MAX_SOURCES} images; got {len(sources)}.")
-
-
-def source_list(images: Any) -> list[str]:
-    """The images as strings. Takes a list of URIs, paths, data URIs or landed images, or a whole LandedGeneration.
-
-    :raises SeedreamInputError: for anything else, a bare string above all.
-    """
-    if isinstance(images, dict) and "images" in images:
-        images = images["images"]
-    check_source_count(images)
-    found: list[Any] = [image.get("uri") if isinstance(image, dict) else image for image in images]
-    if wrong := [image for image in found if not isinstance(image, str) or not image.strip()]:
-        raise SeedreamInputError(f"images must hold storage URIs, paths or data URIs; got {str(wrong[0])[:80]!r}.")
-    return found
-
-
-def check_no_link(image: str) -> str:
-    if image.lower().startswith(("http://", "https://")):
-        raise SeedreamInputError("images: http(s) links are not read; put the image into storage and name it there.")
-    return image
 
 
 def check_source(origin: str, data: bytes) -> Source:

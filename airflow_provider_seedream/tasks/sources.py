@@ -8,8 +8,9 @@ from typing import Any
 
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError
 from airflow_provider_seedream.model import contract
-from airflow_provider_seedream.model.submissions import Source, check_no_link, check_source
-from airflow_provider_seedream.model.submissions import source_list as source_list
+from airflow_provider_seedream.model.source_texts import check_no_link, is_data_uri
+from airflow_provider_seedream.model.source_texts import source_list as source_list
+from airflow_provider_seedream.model.submissions import Source, check_source
 
 _DATA_URI = re.compile(r"data:image/[\w.+-]+;base64,", re.IGNORECASE)
 
@@ -25,7 +26,7 @@ def read_sources(images: Any) -> tuple[Source, ...]:
 
 def _sources(images: list[str]) -> Iterator[Source]:
     for number, image in enumerate(images, 1):
-        if image.lower().startswith("data:"):
+        if is_data_uri(image):
             yield check_source(f"data: (image {number})", _decode(number, image))
         else:
             yield check_source(image, _read(image))
@@ -36,7 +37,7 @@ def _decode(number: int, image: str) -> bytes:
     if head is None:
         raise SeedreamInputError(f"images: image {number} is no data URI of the form data:image/...;base64,...")
     try:
-        return base64.b64decode(image[head.end() :], validate=True)
+        return base64.b64decode("".join(image[head.end() :].split()), validate=True)  # many encoders break lines
     except binascii.Error as error:
         raise SeedreamInputError(f"images: image {number} is a data URI with broken base64 ({error}).") from None
 

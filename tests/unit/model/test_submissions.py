@@ -13,7 +13,8 @@ import pytest
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.hooks.resending import SubmissionBody
 from airflow_provider_seedream.model.contract import ImageSize
-from airflow_provider_seedream.model.submissions import check_name, check_source, check_source_count, is_template, sha256_json
+from airflow_provider_seedream.model.source_texts import check_source_count
+from airflow_provider_seedream.model.submissions import check_name, check_source, is_template, sha256_json
 from tests.unit.values import edit, png, submission
 
 REFUSED: list[tuple[str, Any, str]] = [
