@@ -20,6 +20,7 @@ from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.operators.seedream import SeedreamEditOperator, SeedreamGenerateOperator
 from tests.airflow.runner import Outcome, Runner
 from tests.guarantees.conftest import Connect
+from tests.guarantees.woken import Woken
 from tests.unit.test_import_cost import HEAVY, imported_by, within
 
 Decorated = Callable[..., Any]
@@ -171,7 +172,7 @@ class TestWaiting:
         connect(emulator, requests_per_minute=600)
         emulator.inject("rate-limited", seconds=6, times=1)
         calls = itertools.count()
-        outcome = Runner().run(drawn(lambda: f"fox {{{{ {next(calls)} }}}}", deferrable=True))
+        outcome = Woken().run(drawn(lambda: f"fox {{{{ {next(calls)} }}}}", deferrable=True))
         assert (outcome.state, outcome.tries, len(outcome.deferrals)) == ("success", 1, 1)
         assert ([payload["prompt"] for payload in sent(emulator)], next(calls)) == (["fox {{ 0 }}"], 1)
 
@@ -182,7 +183,7 @@ class TestWaiting:
         data = io.BytesIO()
         Image.effect_noise((256, 256), 50).save(data, "PNG")
         uri = f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}"
-        runner = Runner()
+        runner = Woken()
         edit = drawn(
             lambda: {"prompt": "make it red", "images": [uri]}, decorator=task.seedream_edit, deferrable=True, wait=True, retries=1
         )
@@ -277,7 +278,7 @@ class TestEditing:
                 task.seedream_edit(task_id="edit", images=pictures, **usual)(lambda: "make it red")()
             else:
                 task.seedream_edit(task_id="edit", **usual)(lambda images: {"prompt": "make it red", "images": images})(pictures)
-        edited = Runner().run_dag(dag)["edit"]
+        edited = Woken().run_dag(dag)["edit"]
         assert isinstance(edited, Outcome)
         assert (edited.state, edited.error, len(edited.deferrals)) == ("success", None, 1)
         assert len(sent(emulator)[0]["image_urls"]) == 2
@@ -331,11 +332,11 @@ class TestABatch:
     @pytest.mark.parametrize("large", [False, True], ids=["kept", "too large to keep"])
     def test_takes_the_same_requests_after_a_wait(self, emulator: Emulator, drawn: Decorated, large: bool) -> None:
         """What is too large for Airflow's database is asked for again."""
-        emulator.configure(seconds_per_image=2.0)
+        emulator.configure(seconds_per_image=0.0, late_assets_seconds=0.0)
         calls = itertools.count(1)
         rows = [{"prompt": f"fox {n}", "note": "x" * (20_000 if large else 1)} for n in range(3)]
-        batch = drawn(lambda: rows if next(calls) else [], decorator=task.seedream_batch, deferrable=True, poke_interval=6)
-        runner = Runner()
+        batch = drawn(lambda: rows if next(calls) else [], decorator=task.seedream_batch, deferrable=True, poke_interval=30)
+        runner = Woken()
         waiting = runner.run(batch, until="deferred")
         assert len(json.dumps(waiting.steps[-1].report)) < 4096
         outcome = runner.run(batch)

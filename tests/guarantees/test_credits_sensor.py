@@ -105,9 +105,8 @@ class TestTrouble:
     def test_an_answer_that_is_final_fails_at_once(
         self, status: int, error: type[Exception], emulator: Emulator, sensor: Sensor
     ) -> None:
-        with TopUp(emulator):
-            emulator.inject("refuse", endpoint="wallet", status=status)
-            outcome = Runner().run(sensor(retries=3))
+        emulator.inject("refuse", endpoint="wallet", status=status)
+        outcome = Runner().run(sensor(retries=3))
         assert (outcome.state, outcome.tries, type(outcome.error)) == ("failed", 1, error)
         assert "Paid: no." in str(outcome.error)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import time
 
 from airflow.triggers.base import TriggerEvent
 
@@ -12,13 +12,23 @@ from tests.airflow.runner import Runner
 
 
 class Woken(Runner):
-    """What is in flight of a batch is said to have ended, before anybody looked."""
+    """What is in flight of a batch is said to have ended, before anybody looked; a turn is granted as soon as it is asked for.
+
+    Other triggers run as they are.
+    """
 
     def _wait(self, instance: Instance) -> Deferral:
         stored = read_deferral(instance.report)
-        if not self.keeps_kwargs:
-            stored = dataclasses.replace(stored, next_kwargs={})
-        seconds = [0] * len(stored.kwargs["in_flight"])
-        event = {"schema_version": 1, "seconds_to_look": seconds, "progress": stored.kwargs["progress"]}
-        ended, instance.next_method, instance.next_kwargs = resume_with(stored, lambda: TriggerEvent(event))
+        event = _spoken_at_once(stored)
+        if event is None:
+            return super()._wait(instance)
+        ended, instance.next_method, instance.next_kwargs = resume_with(stored, lambda: event)
         return ended
+
+
+def _spoken_at_once(stored: Deferral) -> TriggerEvent | None:
+    if stored.classpath.endswith("SeedreamBatchTrigger"):
+        return TriggerEvent({"schema_version": 1, "seconds_to_look": [0] * len(stored.kwargs["in_flight"])})
+    if stored.classpath.endswith("SeedreamTurnTrigger"):
+        return TriggerEvent({"schema_version": 1, "granted_epoch": time.time(), "is_late": False})
+    return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from functools import cache
 
 import pytest
 
@@ -20,20 +21,42 @@ ACTING = (
     "batch.runner",
     "emulator",
 )
-SCRIPT = """
-import json, sys
+SERVER = """
+import json, os, sys
 {before}
-before = set(sys.modules)
-import {module}
-print(json.dumps(sorted(set(sys.modules) - before)))
+for line in sys.stdin:
+    reads, writes = os.pipe()
+    if not os.fork():  # the child alone imports what is asked for
+        before = set(sys.modules)
+        exec("import " + json.loads(line))
+        os.write(writes, json.dumps(sorted(set(sys.modules) - before)).encode())
+        os._exit(0)
+    os.close(writes)
+    with os.fdopen(reads) as answer:
+        print(answer.read() or "failed", flush=True)
+    os.wait()
 """
 
 
+@cache
+def _python_with(before: str) -> subprocess.Popen[str]:
+    """A Python that has imported this much; it ends with its standard input, which is ours."""
+    command = [sys.executable, "-c", SERVER.format(before=before)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
 def imported_by(module: str, *, before: str = "import airflow.sdk") -> list[str]:
-    """The modules that an import adds to a fresh process."""
-    script = SCRIPT.format(before=before, module=module)
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
-    return list(json.loads(ended.stdout.splitlines()[-1]))
+    """The modules that an import adds to a process that has imported ``before`` and nothing else."""
+    python = _python_with(before)
+    assert python.stdin is not None and python.stdout is not None
+    python.stdin.write(f"{json.dumps(module)}\n")
+    python.stdin.flush()
+    for line in python.stdout:
+        if line.startswith("["):  # what imports print comes before it
+            return list(json.loads(line))
+        if line == "failed\n":
+            break
+    pytest.fail(f"import {module} failed, see what Python wrote to standard error")
 
 
 def within(names: list[str], packages: tuple[str, ...]) -> list[str]:
