@@ -46,6 +46,7 @@ class Manifest:
     :param submission: prompt, parameters, take and source hashes, as the ledger has them.
     :param made_by: dag_id, run_id, task_id, map_index, try_number of the try that paid. :param landed_by: ... that landed.
     :param record: the ledger record's file, relative to the folder.
+    :param settled: False when a wait ended while images were missing that may still come; written only then.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -65,6 +66,7 @@ class Manifest:
     record: str | None
     model: str = contract.MODEL
     provider: str = f"airflow-provider-seedream/{__version__}"
+    settled: bool = True
 
     @property
     def missing_images(self) -> int:
@@ -80,6 +82,8 @@ class Manifest:
 
     def to_json(self) -> bytes:
         fields = {**asdict(self), "images_landed": len(self.images)}
+        if self.settled:
+            del fields["settled"]
         return (json.dumps(fields, indent=2, ensure_ascii=False) + "\n").encode()
 
     @classmethod
@@ -110,10 +114,14 @@ def build_manifest(
     record_file: str | None,
     landed_by: dict[str, Any],
     landed_at: str,
+    images_requested: int | None = None,
+    settled: bool = True,
 ) -> Manifest:
     """The manifest of a generation whose images lie there.
 
     :param record: the ledger record's fields, where there is one.
+    :param images_requested: for a bare id, which does not know how many were asked for.
+    :param settled: False where images that are missing may still come.
     """
     kind = generation.kind
     return Manifest(
@@ -123,7 +131,7 @@ def build_manifest(
         endpoint=contract.SUBMIT_PATHS[kind] if kind else None,
         submission=record["submission"] if record else None,
         credits=generation.credits,
-        images_requested=generation.num_images,
+        images_requested=generation.num_images or images_requested,
         images=images,
         digital_source_type=DIGITAL_SOURCE_TYPES[kind] if kind else None,
         created_at=generation.created_at,
@@ -131,6 +139,7 @@ def build_manifest(
         made_by=record["made_by"] if record else None,
         landed_by=landed_by,
         record=record_file,
+        settled=settled,
     )
 
 

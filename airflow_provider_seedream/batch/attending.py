@@ -15,13 +15,13 @@ from airflow_provider_seedream.exceptions import (
     SeedreamInputError,
     SeedreamLandingError,
 )
-from airflow_provider_seedream.generations import GenerationStatus
+from airflow_provider_seedream.generations import Generation, GenerationStatus
 from airflow_provider_seedream.hooks.downloads import Downloads
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.landing import finish
 from airflow_provider_seedream.manifest import Manifest
 from airflow_provider_seedream.model import clock
-from airflow_provider_seedream.polling.decision import FailedLook, Rules, Watch, decide, first_poll_seconds, learn
+from airflow_provider_seedream.polling.decision import FailedLook, Rules, Verdict, Watch, decide, first_poll_seconds, learn
 from airflow_provider_seedream.polling.schedule import SEEN
 
 MAX_LANDINGS = 3  # a storage or a host that stumbles; more than that is for a retry of the task
@@ -31,6 +31,7 @@ LAND_AGAIN_SECONDS = 30.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attended:
     """What came of it: a manifest, an error that ends the row in this try, or neither: look again when the entry is due.
+    Both: the wait ended, and the images that were ready are landed.
 
     :param throttled: the look met the rate limit.
     """
@@ -56,6 +57,9 @@ class Attendant:
         self._rules = rules
         self._land = partial(
             finish.land_generation, hook=hook, downloads=downloads, landed_by=landed_by, embed_metadata=embed_metadata
+        )
+        self._land_ready = partial(
+            finish.land_ready, hook=hook, downloads=downloads, landed_by=landed_by, embed_metadata=embed_metadata
         )
 
     def attend(self, entry: InFlight) -> Attended:
@@ -90,7 +94,7 @@ class Attendant:
     def _find_landed(self, entry: InFlight) -> Attended:
         """A manifest that an earlier try left; else a look is due. Asks the storage, and the API only where images are missing."""
         manifest = finish.already_landed(entry.generation)
-        if manifest and finish.more_came(manifest, self._hook):
+        if manifest and finish.more_may_come(manifest, self._hook):
             manifest = None
         return Attended(entry=replace(entry, may_have_landed=False), manifest=manifest)
 
@@ -108,8 +112,24 @@ class Attendant:
             error = finish.close_unlanded(generation, verdict, can_resubmit=True)
             if isinstance(error, SeedreamAuthenticationError):
                 raise error
-            return Attended(entry=entry, error=error)
+            return Attended(entry=entry, error=error, manifest=self._rest_of(generation, verdict, watch, look))
         return Attended(entry=entry, manifest=self._land(generation, status=look))
+
+    def land_ready(self, entry: InFlight) -> Attended:
+        """The last look at an entry when the batch's time is over: what is ready is landed."""
+        try:
+            manifest = finish.already_landed(entry.generation) or self._land_ready(entry.generation)
+        except SeedreamError as error:
+            return Attended(entry=entry, error=error)
+        return Attended(entry=entry, manifest=manifest)
+
+    def _rest_of(
+        self, generation: Generation, verdict: Verdict, watch: Watch, look: GenerationStatus | FailedLook
+    ) -> Manifest | None:
+        """The images that are ready at the end of a wait that is not done."""
+        if verdict.outcome in ("failed", "expired") or watch.finished_epoch is None:
+            return None
+        return self._land_ready(generation, status=look if isinstance(look, GenerationStatus) else None)
 
     def _stumbled(self, entry: InFlight, error: SeedreamLandingError) -> Attended:
         again = replace(entry, landings=entry.landings + 1, due_epoch=clock.now_epoch() + LAND_AGAIN_SECONDS)

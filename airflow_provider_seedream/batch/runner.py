@@ -111,13 +111,21 @@ class BatchTry:
             self._hook.check_connection(entry.generation.seedream_task_id)
         with self._hook.downloads(max_bytes=self._task.max_image_bytes) as downloads:
             waves = self._waves(progress, downloads)
-            while (idle_seconds := waves.run()) is not None:
-                idle_seconds = min(idle_seconds, self._seconds_left(progress))
-                if self._task.deferrable:
-                    self._defer(waves)
-                time.sleep(idle_seconds)
-                pacer_for(self._task.seedream_conn_id, self._hook.requests_per_minute)  # takes over what the wallet says by now
+            try:
+                self._run(waves)
+            except AirflowTaskTimeout:  # ours, or Airflow's own in the middle of it
+                waves.land_ready()
+                raise
         return self._finish(waves)
+
+    def _run(self, waves: Waves) -> None:
+        """Work until every row has ended, or defer."""
+        while (idle_seconds := waves.run()) is not None:
+            idle_seconds = min(idle_seconds, self._seconds_left(waves.progress))
+            if self._task.deferrable:
+                self._defer(waves)
+            time.sleep(idle_seconds)
+            pacer_for(self._task.seedream_conn_id, self._hook.requests_per_minute)  # takes over what the wallet says by now
 
     def _waves(self, progress: Progress, downloads: Downloads) -> Waves:
         task, hook, ledger = self._task, self._hook, self._ledger

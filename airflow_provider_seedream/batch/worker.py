@@ -35,6 +35,7 @@ from airflow_provider_seedream.ledger.submit import Request, Submitted, Submitte
 from airflow_provider_seedream.model import clock
 
 PARALLEL_LANDINGS = 4  # each holds up to three images in memory
+LAST_LOOKS_SECONDS = 60.0  # for what is in flight when ``execution_timeout`` is over
 SHORT_WAIT_SECONDS = 5.0  # not worth a deferral, which costs a task process
 UNREACHABLE_SECONDS = 30.0  # between two tries to reach an API that does not answer,
 MAX_UNREACHABLE_SECONDS = 1800.0  # for so long
@@ -93,6 +94,18 @@ class Waves:
                     return idle
                 self._rest(idle)
         return None
+
+    def land_ready(self) -> None:
+        """Look once more at everything in flight, for a minute at the most, and land what is ready: the batch's time is over."""
+        until = clock.now_epoch() + LAST_LOOKS_SECONDS
+
+        def attend(entry: InFlight) -> Attended:
+            return self._attendant.land_ready(entry) if clock.now_epoch() < until else Attended(entry=entry)
+
+        with ThreadPoolExecutor(max_workers=PARALLEL_LANDINGS, thread_name_prefix="seedream-batch") as pool:
+            attended = [*pool.map(attend, self.progress.in_flight.values())]
+        landed = sum(one.manifest is not None for one in attended)
+        _log.info("The time is over: %d of the %d generations in flight are landed.", landed, len(attended))
 
     def pause(self) -> Progress:
         """What another process needs to go on."""

@@ -17,7 +17,7 @@ from airflow_provider_seedream.exceptions import (
 )
 from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
-from airflow_provider_seedream.landing.finish import already_landed, close_unlanded, land_generation, more_came
+from airflow_provider_seedream.landing.finish import already_landed, close_unlanded, land_generation, more_may_come
 from airflow_provider_seedream.ledger.records import Ledger
 from airflow_provider_seedream.manifest import Manifest, landed_generation
 from airflow_provider_seedream.model import clock, contract
@@ -47,7 +47,7 @@ def land(options: argparse.Namespace) -> int:
     hook = SeedreamHook(options.conn_id)
     generation, made_by = _generation(options)
     landed = already_landed(generation)
-    if landed is None or more_came(landed, hook):
+    if landed is None or more_may_come(landed, hook):
         _wait(generation, hook, seconds=options.timeout)
         with working("Landing"), hook.downloads(max_bytes=DEFAULT_MAX_IMAGE_BYTES) as downloads:
             landed = land_generation(generation, hook, downloads, landed_by={**made_by, "command": "seedream land"})
@@ -82,7 +82,12 @@ def _wait(generation: Generation, hook: SeedreamHook, *, seconds: float) -> None
 
 
 def _watch(generation: Generation, hook: SeedreamHook, deadline_epoch: float) -> Verdict:
-    rules = Rules(num_images=generation.num_images, deadline_epoch=deadline_epoch, poke_interval_seconds=STEADY_INTERVAL_SECONDS)
+    rules = Rules(
+        num_images=generation.num_images,
+        deadline_epoch=deadline_epoch,
+        poke_interval_seconds=STEADY_INTERVAL_SECONDS,
+        created_epoch=clock.to_epoch(generation.created_at),  # results that are 24 h old are gone
+    )
     watch = Watch()
     while True:
         look = hook.look(generation.seedream_task_id)

@@ -80,6 +80,8 @@ class Api:
             self._limit()
         if generation is None:
             status = self._world.settings.expired_status if self._world.ever_knew(task_id) else 404
+            if status == 200:
+                return web.json_response(self._world.status_without_links(task_id))
             raise RefusalError(status, "not_found", "Generation request not found.")
         body = self._with_quirks(self._world.status(generation))
         return web.json_response(status_mischief(self._world.fault("status", "status", generation), body))

@@ -16,7 +16,7 @@ from airflow_provider_seedream.emulator.settings import Settings
 from airflow_provider_seedream.emulator.validation import Submission
 
 Outcome = Literal["finished", "failed", "finished-failed"]
-Links = Callable[[int], tuple[str, str]]  # image index -> (image link, thumbnail link)
+Links = Callable[[int], tuple[str | None, str | None]]  # image index -> (image link, thumbnail link)
 
 _NEVER_SHOWS_SECONDS = 3600.0  # a job that never ends creeps to 99 % in an hour
 SAFETY_TEXT = "The request was rejected by the safety checker: potentially sensitive content detected."

@@ -31,7 +31,7 @@ class Settings:
     retry_after: RetryAfterForm = "seconds"  # how a 429 says when to come back
     error_shape: ErrorShape = "error_code"
     validation_status: int = 422  # 400 or 422 [doc]
-    expired_status: int = 404  # what a status call gets once the results are gone: undocumented
+    expired_status: int = 404  # what a status call gets once the results are gone: undocumented. 200: FINISHED with null assets
     max_body_bytes: int = 160_000_000  # above it: 413; ten allowed inputs make ~140 MB
     speed: float = 1.0  # divides the time a job and its late assets take
     seconds_per_image: Range = (20.0, 40.0)  # [doc]

@@ -157,6 +157,10 @@ class World:
         self.balance_credits()  # a refund falls due when FAILED can first be seen
         return status_body(generation, self.clock.now(), lambda index: self._links(generation, index))
 
+    def status_without_links(self, seedream_task_id: str) -> dict[str, Any]:
+        """The body of a status answer about a generation whose results are gone: FINISHED, and every asset null."""
+        return status_body(self._generations[seedream_task_id], self.clock.now(), lambda index: (None, None))
+
     def _links(self, generation: Generation, index: int) -> tuple[str, str]:
         return self._link(generation, index, thumbnail=False), self._link(generation, index, thumbnail=True)
 

@@ -14,7 +14,7 @@ from airflow_provider_seedream.exceptions import (
 )
 from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.model import clock, contract
-from airflow_provider_seedream.polling.decision import Verdict
+from airflow_provider_seedream.polling.decision import Verdict, expires_epoch, has_expired
 
 
 def error_from(verdict: Verdict, generation: Generation, *, now_epoch: float, can_resubmit: bool) -> SeedreamError:
@@ -27,6 +27,8 @@ def error_from(verdict: Verdict, generation: Generation, *, now_epoch: float, ca
         return SeedreamGenerationTimeoutError(verdict.detail, seedream_task_id=task_id, record=generation.record)
     if verdict.outcome == "failed":
         return _failed(verdict, generation, can_resubmit)
+    if verdict.outcome == "expired":
+        return expired_error(generation)
     if verdict.outcome == "missing":
         return missing_error(verdict.detail, generation, now_epoch=now_epoch)
     cls = SeedreamAuthenticationError if verdict.outcome == "refused" else SeedreamPollingError
@@ -35,16 +37,21 @@ def error_from(verdict: Verdict, generation: Generation, *, now_epoch: float, ca
 
 def missing_error(detail: str, generation: Generation, *, now_epoch: float) -> SeedreamError:
     """A generation the API does not know: expired, where its age says so."""
-    created = clock.to_epoch(generation.created_at)
-    expires = created + contract.RESULTS_LIFETIME_SECONDS if created is not None else None
-    if expires is not None and now_epoch >= expires:
-        return SeedreamResultsExpiredError(
-            f"The results expired at {clock.to_iso(expires)}, 24 h after the submission.",
-            seedream_task_id=generation.seedream_task_id,
-            record=generation.record,
-        )
+    if has_expired(clock.to_epoch(generation.created_at), now_epoch=now_epoch):
+        return expired_error(generation)
     paid: Paid = "yes" if generation.record else "unknown"
     return SeedreamNotFoundError(detail, seedream_task_id=generation.seedream_task_id, record=generation.record, paid=paid)
+
+
+def expired_error(generation: Generation) -> SeedreamResultsExpiredError:
+    """For a generation whose results are gone by its age."""
+    expires = expires_epoch(clock.to_epoch(generation.created_at))
+    when = f" at {clock.to_iso(expires)}" if expires is not None else ""
+    return SeedreamResultsExpiredError(
+        f"The results expired{when}, 24 h after the submission.",
+        seedream_task_id=generation.seedream_task_id,
+        record=generation.record,
+    )
 
 
 def _failed(verdict: Verdict, generation: Generation, can_resubmit: bool) -> SeedreamError:

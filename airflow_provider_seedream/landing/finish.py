@@ -12,6 +12,7 @@ from typing import Any
 
 from airflow_provider_seedream.exceptions import (
     SeedreamError,
+    SeedreamLandingError,
     SeedreamLedgerError,
     SeedreamNotFoundError,
     SeedreamResultsExpiredError,
@@ -20,13 +21,13 @@ from airflow_provider_seedream.generations import Generation, GenerationStatus
 from airflow_provider_seedream.hooks.downloads import Downloads
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.landing import xmp
-from airflow_provider_seedream.landing.errors import error_from, missing_error
+from airflow_provider_seedream.landing.errors import error_from, expired_error, missing_error
 from airflow_provider_seedream.landing.land import Origin, find_landed, land
 from airflow_provider_seedream.ledger.records import Ledger, Outcome, Record, finished
 from airflow_provider_seedream.manifest import DIGITAL_SOURCE_TYPES, Manifest, ManifestImage, build_manifest
 from airflow_provider_seedream.model import clock, contract
 from airflow_provider_seedream.observability import metrics
-from airflow_provider_seedream.polling.decision import Verdict
+from airflow_provider_seedream.polling.decision import FailedLook, Verdict, expires_epoch, has_expired
 from airflow_provider_seedream.storage import Folder
 
 _RECORD = re.compile(r"(?P<folder>.+)/(?P<file>_seedream/ledger/[0-9a-f]{64}(\.\d+)?\.json)")
@@ -65,9 +66,13 @@ def generation_of(event: Any) -> Generation:
     return Ledger(match["folder"]).generation(replace(record, seedream_task_id=task_id))
 
 
-def more_came(landed: Manifest, hook: SeedreamHook) -> bool:
-    """Whether images have come that were missing when the generation was landed."""
-    look = hook.look(landed.seedream_task_id) if landed.missing_images else None
+def more_may_come(landed: Manifest, hook: SeedreamHook) -> bool:
+    """Whether it pays to wait or to land again: images are missing, and they have come by now or may still come."""
+    if not landed.missing_images:
+        return False
+    if not landed.settled and not has_expired(clock.to_epoch(landed.created_at), now_epoch=clock.now_epoch()):
+        return True
+    look = hook.look(landed.seedream_task_id)
     return isinstance(look, GenerationStatus) and look.images_ready > len(landed.images)
 
 
@@ -79,41 +84,111 @@ def land_generation(
     landed_by: dict[str, Any],
     status: GenerationStatus | None = None,
     embed_metadata: bool = False,
+    settled: bool = True,
 ) -> Manifest:
     """Land a finished generation and note it in the ledger.
 
     :param status: a status of this moment, whose links are fresh; without one the API is asked, and again when links have expired.
     :param embed_metadata: say in the files that AI made them.
+    :param settled: False where images that are missing may still come: the manifest says so, and the next try waits for them.
     :raises SeedreamLandingError: a retry completes it for free.
     :raises SeedreamResultsExpiredError: the results are gone. :raises SeedreamNotFoundError: the API does not know them.
     """
-    record = _record(generation)
-
-    def build(images: tuple[ManifestImage, ...]) -> Manifest:
-        return build_manifest(
-            generation,
-            images,
-            record=asdict(record) if record else None,
-            record_file=record.file if record and record.destination == generation.destination else None,
-            landed_by=landed_by,
-            landed_at=clock.to_iso(clock.now_epoch()),
-        )
-
+    is_old = has_expired(clock.to_epoch(generation.created_at), now_epoch=clock.now_epoch())
+    statuses = _Statuses(generation, hook, status)
+    build = partial(_build, generation, _record(generation), statuses, landed_by=landed_by, settled=settled)
     timed = metrics.landing(generation.seedream_task_id, created_at=generation.created_at, by=landed_by)
     try:
         with timed:
-            fresh = [status] if status else []
-            ask = partial(hook.get_generation, generation.seedream_task_id)
-            origin = Origin(status=lambda: fresh.pop() if fresh else ask(), fetch=downloads.fetch)
+            origin = Origin(status=statuses.ask, fetch=downloads.fetch)
             mark = partial(_mark, generation) if embed_metadata else None
-            manifest = land(Folder(generation.destination), generation, origin, build, mark=mark)
+            folder = Folder(generation.destination)
+            manifest = land(folder, generation, origin, build, mark=mark, without_dead_links=is_old)
     except SeedreamNotFoundError as error:
         raise missing_error(error.message, generation, now_epoch=clock.now_epoch()) from None
+    except SeedreamLandingError as error:
+        raise _not_landed(error, generation, is_old=is_old) from None
     except SeedreamError as error:  # an error of a status call or a store does not know what it is about
         error.paid, error.seedream_task_id, error.record = "yes", generation.seedream_task_id, generation.record
         raise
     _note_landed(generation, manifest)
     return manifest
+
+
+class _Statuses:
+    """Where the links come from: the status that is known, then the API. ``most_results`` is the largest number of them seen."""
+
+    def __init__(self, generation: Generation, hook: SeedreamHook, known: GenerationStatus | None) -> None:
+        self._generation = generation
+        self._hook = hook
+        self._known = known
+        self.most_results = 0
+
+    def ask(self) -> GenerationStatus:
+        found, self._known = self._known or self._hook.get_generation(self._generation.seedream_task_id), None
+        self.most_results = max(self.most_results, len(found.results))
+        return found
+
+
+def _build(
+    generation: Generation,
+    record: Record | None,
+    statuses: _Statuses,
+    images: tuple[ManifestImage, ...],
+    *,
+    landed_by: dict[str, Any],
+    settled: bool,
+) -> Manifest:
+    wanted = generation.num_images or statuses.most_results
+    return build_manifest(
+        generation,
+        images,
+        record=asdict(record) if record else None,
+        record_file=record.file if record and record.destination == generation.destination else None,
+        landed_by=landed_by,
+        landed_at=clock.to_iso(clock.now_epoch()),
+        images_requested=wanted if len(images) < wanted else None,
+        settled=settled or len(images) >= wanted,
+    )
+
+
+def land_ready(
+    generation: Generation,
+    hook: SeedreamHook,
+    downloads: Downloads,
+    *,
+    landed_by: dict[str, Any],
+    status: GenerationStatus | None = None,
+    embed_metadata: bool = False,
+) -> Manifest | None:
+    """Land the images that are ready although a wait has ended before all were. Best effort, as that wait has an error of its own.
+
+    :param status: the last one that had links; without one the API is asked once.
+    :returns: the manifest, or None where no image is ready. Before FINISHED none is: links might lead to previews.
+    """
+    try:
+        look = status or hook.look(generation.seedream_task_id)
+        if isinstance(look, FailedLook) or look.status != "FINISHED" or not look.images_ready:
+            return None
+        return land_generation(
+            generation, hook, downloads, landed_by=landed_by, status=look, embed_metadata=embed_metadata, settled=False
+        )
+    except SeedreamError as error:
+        _log.warning("The images that are ready could not be landed now: %s", error)
+        return None
+
+
+def _not_landed(error: SeedreamLandingError, generation: Generation, *, is_old: bool) -> SeedreamError:
+    """The error of a landing that failed for good in this try: what to do, and until when."""
+    if is_old and error.stale_link:
+        note_outcome(generation, "expired")
+        return expired_error(generation)
+    expires = expires_epoch(clock.to_epoch(generation.created_at))
+    until = f"until {clock.to_iso(expires)}" if expires is not None else "for 24 h after the submission"
+    rescue = f"airflow seedream land {generation.seedream_task_id} {generation.destination}"
+    error.message += f" The API keeps the results {until}: clear this task before that, or run `{rescue}`."
+    error.paid, error.seedream_task_id, error.record = "yes", generation.seedream_task_id, generation.record
+    return error
 
 
 def _mark(generation: Generation, data: bytes) -> bytes:

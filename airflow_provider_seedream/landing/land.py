@@ -7,7 +7,7 @@ images in flight times their size. Two landings of the same generation at once a
 import hashlib
 import logging
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -49,10 +49,12 @@ def land(
     build: Callable[[tuple[ManifestImage, ...]], Manifest],
     *,
     mark: Callable[[bytes], bytes] | None = None,
+    without_dead_links: bool = False,
 ) -> Manifest:
     """Land every image that has a link, then the manifest.
 
     :param build: makes the manifest from the landed images.
+    :param without_dead_links: leave out images whose links are dead, fresh ones too, if any other lands: they will never come.
     :param mark: what is done to the bytes of a verified image before it is stored; nothing by default.
     :raises SeedreamLandingError: what was published stays; a retry completes it.
     """
@@ -62,10 +64,24 @@ def land(
     work = _ImageWork(folder, generation, origin, mark or _as_downloaded)
     with ThreadPoolExecutor(max_workers=PARALLEL_IMAGES, thread_name_prefix="seedream-landing") as pool:
         futures = [pool.submit(work.land_image, number, found) for number, found in links]
-    images = tuple(future.result() for future in futures)
-    manifest = build(images)
+    manifest = build(_landed(futures, without_dead_links))
     with _storing(f"The images are stored, but {folder.uri(manifest_file(manifest.name))} could not be", generation):
         return _publish_manifest(folder, generation, manifest)
+
+
+def _landed(futures: list[Future[ManifestImage]], without_dead_links: bool) -> tuple[ManifestImage, ...]:
+    images: list[ManifestImage] = []
+    dead: SeedreamLandingError | None = None
+    for future in futures:
+        try:
+            images.append(future.result())
+        except SeedreamLandingError as error:
+            if not (without_dead_links and error.stale_link):
+                raise
+            dead = error
+    if dead and not images:
+        raise dead
+    return tuple(images)
 
 
 @contextmanager
@@ -123,8 +139,13 @@ class _ImageWork:
         _log.info("The link of image %d has expired; asking for a fresh one.", number)
         fresh = self._origin.status().results[number - 1 : number]
         if not fresh or not fresh[0].image:
-            raise self._error(f"Image {number} has no link any more.")
-        return self._origin.fetch(fresh[0].image)
+            raise self._error(f"Image {number} has no link any more.", stale_link=True)
+        try:
+            return self._origin.fetch(fresh[0].image)
+        except SeedreamLandingError as error:
+            if error.stale_link:
+                error.message = f"Image {number}: {error.message.rstrip('.')}, although the API gave a fresh link just now."
+            raise
 
     def _verified(self, number: int, data: bytes) -> ImageFacts:
         facts = inspect_image(data)
@@ -153,8 +174,8 @@ class _ImageWork:
             return None
         return file
 
-    def _error(self, message: str) -> SeedreamLandingError:
-        return SeedreamLandingError(message, seedream_task_id=self._generation.seedream_task_id)
+    def _error(self, message: str, *, stale_link: bool = False) -> SeedreamLandingError:
+        return SeedreamLandingError(message, stale_link=stale_link, seedream_task_id=self._generation.seedream_task_id)
 
 
 def _as_downloaded(data: bytes) -> bytes:
@@ -162,12 +183,14 @@ def _as_downloaded(data: bytes) -> bytes:
 
 
 def _publish_manifest(folder: Folder, generation: Generation, manifest: Manifest) -> Manifest:
-    """Create the manifest, or improve on one that lists fewer images; another landing's equal one stands."""
+    """Create the manifest, or improve on one that lists fewer images or was not settled; another landing's equal one stands."""
     file = manifest_file(manifest.name)
     if folder.create(file, manifest.to_json()):
         return manifest
     there = _read_manifest(folder, generation)
-    if there and len(there.images) >= len(manifest.images):
+    if there and (len(there.images), there.settled) >= (len(manifest.images), manifest.settled):
+        return there
+    if there and len(there.images) > len(manifest.images):
         return there
     folder.replace(file, manifest.to_json())
     return manifest

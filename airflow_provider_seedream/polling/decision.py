@@ -14,7 +14,7 @@ from airflow_provider_seedream.model import contract
 from airflow_provider_seedream.model.contract import Kind
 from airflow_provider_seedream.polling.schedule import SETTLING, Job, Seen
 
-Outcome = Literal["wait", "done", "failed", "unsettled", "late", "lost", "missing", "refused"]
+Outcome = Literal["wait", "done", "failed", "unsettled", "late", "lost", "missing", "refused", "expired"]
 Trouble = Literal["transient", "throttled", "refused", "missing"]
 
 MIN_WORTH_WAITING_SECONDS = 1.0
@@ -98,6 +98,17 @@ class Verdict:
 NOTHING_SEEN = Seen()  # a constant: nothing is ever noted in it
 
 
+def expires_epoch(created_epoch: float | None) -> float | None:
+    """When the API deletes the results of a job: 24 h after it was submitted [doc]. None for a job of unknown age."""
+    return None if created_epoch is None else created_epoch + contract.RESULTS_LIFETIME_SECONDS
+
+
+def has_expired(created_epoch: float | None, *, now_epoch: float) -> bool:
+    """Whether the results of a job are gone by now; never for a job of unknown age."""
+    expires = expires_epoch(created_epoch)
+    return expires is not None and now_epoch >= expires
+
+
 def seconds_before_first_look(rules: Rules, *, now_epoch: float, seen: Seen = NOTHING_SEEN) -> float:
     """Seconds until the job can be ready; 0 where that is unknown, or a fixed interval was asked for."""
     if rules.poke_interval_seconds is not None or rules.created_epoch is None:
@@ -154,6 +165,13 @@ class _Moment:
     jitter: float
     seen: Seen
 
+    @property
+    def results_are_gone(self) -> bool:
+        return has_expired(self.rules.created_epoch, now_epoch=self.now_epoch)
+
+    def expired(self, answer: str) -> Verdict:
+        return Verdict(outcome="expired", detail=f"The API keeps results for 24 h; now it answers {answer}.")
+
     def wait(self, watch: Watch, *, at_least: float = 0.0, at_most: float = float("inf")) -> Verdict:
         left = self.rules.deadline_epoch - self.now_epoch
         if left <= 0:
@@ -178,6 +196,8 @@ class _Moment:
 
 def _after_failed_look(look: FailedLook, watch: Watch, moment: _Moment) -> tuple[Verdict, Watch]:
     now_epoch, asked = moment.now_epoch, look.retry_after_seconds or 0.0
+    if look.trouble == "missing" and moment.results_are_gone:
+        return moment.expired(look.detail.rstrip(".")), watch
     if look.trouble == "refused" or look.trouble == "missing":
         return Verdict(outcome=look.trouble, detail=look.detail), watch
     if look.trouble == "throttled":  # the API is there: a 429 on a status call never fails a task
@@ -205,6 +225,8 @@ def _after_status(look: GenerationStatus, watch: Watch, moment: _Moment) -> tupl
     if look.status == "FINISHED":
         return _after_finished(look, watch, moment)
     note = None
+    if look.status not in ("PENDING", "IN_PROGRESS") and moment.results_are_gone:  # DELETED, EXPIRED or the like
+        return moment.expired(repr(look.status[:40])), watch
     if look.status not in ("PENDING", "IN_PROGRESS", *watch.unknown_statuses):
         note = f"Unknown status {look.status[:40]!r}: still waiting."
         watch = replace(watch, unknown_statuses=watch.unknown_statuses | {look.status})
@@ -217,6 +239,10 @@ def _after_finished(look: GenerationStatus, watch: Watch, moment: _Moment) -> tu
         return Verdict(outcome="failed", detail=look.failure_reason), watch
     if ready == len(look.results) and ready >= (rules.num_images or 1):
         return Verdict(outcome="done"), watch
+    if moment.results_are_gone:  # links that are missing now never come
+        return (
+            Verdict(outcome="done", detail=f"{ready} images left") if ready else moment.expired("FINISHED without a link")
+        ), watch
     since = watch.finished_epoch or now_epoch
     watch = replace(watch, finished_epoch=since)
     if now_epoch - since < rules.settling_seconds:

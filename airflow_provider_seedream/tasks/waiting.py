@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator, Context, conf
 
 from airflow_provider_seedream.exceptions import SeedreamInputError, SeedreamPartialResultError
-from airflow_provider_seedream.generations import Generation, LandedGeneration
+from airflow_provider_seedream.generations import Generation, GenerationStatus, LandedGeneration
 from airflow_provider_seedream.landing.xmp import check_embed_metadata
 from airflow_provider_seedream.links import SeedreamImagesLink
 from airflow_provider_seedream.model import clock
@@ -39,6 +39,7 @@ OnPartial = Literal["fail", "accept"]
 DEFAULT_TIMEOUT_SECONDS = 3600.0  # six images take about four minutes [doc]; the results live 24 h
 DEFAULT_MAX_IMAGE_BYTES = 64 * 1024 * 1024
 OUTAGE_SECONDS = 1800.0
+_MAY_HAVE_IMAGES = ("late", "lost", "refused", "missing", "unsettled")  # ends of a wait at which some images may be ready
 
 
 class WaitingOperator(BaseOperator):
@@ -60,6 +61,7 @@ class WaitingOperator(BaseOperator):
     operator_extra_links = (SeedreamImagesLink(),)
     _read: Sequence[str] = ()
     _landed: tuple[LandedGeneration, "Manifest"] | None = None
+    _ready: GenerationStatus | None = None  # the last one in which images were ready; its links live for an hour
 
     def wait_and_land(self, context: Context, generation: Generation, *, started_epoch: float) -> dict[str, Any]:
         """A LandedGeneration as a dict. Raises what ends the wait, or defers."""
@@ -71,7 +73,7 @@ class WaitingOperator(BaseOperator):
         if verdict.outcome == "wait":
             if self.deferrable:
                 self._defer(generation, watch, rules, verdict)
-            verdict = self._watch(generation, watch, rules, verdict)
+            verdict = self._watch_in_time(context, generation, watch, rules, verdict)
         return self._finish(context, generation, verdict)
 
     def resume_landing(self, context: Context, event: Any, generation: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -82,7 +84,7 @@ class WaitingOperator(BaseOperator):
         from airflow_provider_seedream.triggers.seedream import verdict_from
 
         known = self.find_again(event) if generation is None else Generation.from_dict(generation)
-        return self._finish(context, known, verdict_from(event, known.seedream_task_id))
+        return self._finish(context, known, verdict_from(event, known.seedream_task_id), look_again=True)
 
     def find_again(self, event: Any) -> Generation:
         """The generation that was waited for, from its ledger record, which the event names.
@@ -134,9 +136,19 @@ class WaitingOperator(BaseOperator):
         now = clock.now_epoch()
         verdict, watch = decide(look, watch, rules, now_epoch=now, jitter=random(), seen=SEEN)
         learn(verdict, watch, rules, now_epoch=now, seen=SEEN)
+        if isinstance(look, GenerationStatus) and look.images_ready:
+            self._ready = look
         if verdict.note:
             self.log.info("Seedream task %s: %s", generation.seedream_task_id, verdict.note)
         return verdict, watch
+
+    def _watch_in_time(self, context: Context, generation: Generation, watch: Watch, rules: Rules, verdict: Verdict) -> Verdict:
+        """Look until the wait ends. Airflow's own ``execution_timeout`` may strike in the middle of it."""
+        try:
+            return self._watch(generation, watch, rules, verdict)
+        except AirflowTaskTimeout:
+            self._land_ready(context, generation, look_again=False)
+            raise
 
     def _watch(self, generation: Generation, watch: Watch, rules: Rules, verdict: Verdict) -> Verdict:
         while verdict.outcome == "wait":
@@ -168,7 +180,11 @@ class WaitingOperator(BaseOperator):
         self.log.info("Waiting for seedream task %s.", generation.seedream_task_id)
         self.defer(trigger=trigger, method_name="resume_landing", kwargs={"generation": generation.to_dict()})
 
-    def _finish(self, context: Context, generation: Generation, verdict: Verdict) -> dict[str, Any]:
+    def _finish(self, context: Context, generation: Generation, verdict: Verdict, *, look_again: bool = False) -> dict[str, Any]:
+        """Land what a wait ended with.
+
+        :param look_again: True after a deferral: the trigger cannot hand on links, and its last look may be minutes old.
+        """
         from airflow_provider_seedream.landing import finish
 
         if verdict.outcome in ("done", "lost"):  # for a trigger, an incomplete connection is one reason more to be lost
@@ -178,17 +194,45 @@ class WaitingOperator(BaseOperator):
             with self._hook.downloads(max_bytes=self.max_image_bytes) as downloads:
                 landed = finish.land_generation(generation, self._hook, downloads, landed_by=by, embed_metadata=mark)
             return self._result(context, generation, landed)
-        if verdict.outcome == "late" and execution_seconds(self) < self.timeout:
+        some = self._land_ready(context, generation, look_again=look_again) if verdict.outcome in _MAY_HAVE_IMAGES else None
+        is_airflows = verdict.outcome == "late" and execution_seconds(self) < self.timeout
+        is_enough = self.on_partial == "accept" and verdict.outcome == "late" and not is_airflows
+        if some and (is_enough or not some.missing_images):
+            return self._result(context, generation, some)
+        if is_airflows:
             raise AirflowTaskTimeout(
                 f"Seedream task {generation.seedream_task_id} was not ready within execution_timeout; a retry waits on for free."
+                f"{_told(some, generation)}"
             )
-        raise finish.close_unlanded(generation, verdict, can_resubmit=self.can_resubmit)
+        error = finish.close_unlanded(generation, verdict, can_resubmit=self.can_resubmit)
+        error.message += _told(some, generation)
+        raise error
+
+    def _land_ready(self, context: Context, generation: Generation, *, look_again: bool) -> "Manifest | None":
+        """Land the images that are ready although the wait has ended: they are paid for, and the API deletes them after 24 h."""
+        from airflow_provider_seedream.landing.finish import land_ready
+        from airflow_provider_seedream.manifest import landed_generation
+        from airflow_provider_seedream.observability.lineage import report_landed
+
+        if self._ready is None and not look_again:
+            return None
+        by, mark = describe_task(context), self.embed_metadata
+        try:
+            with self._hook.downloads(max_bytes=self.max_image_bytes) as downloads:
+                some = land_ready(generation, self._hook, downloads, landed_by=by, status=self._ready, embed_metadata=mark)
+        except SeedreamInputError:  # an incomplete connection: the wait has an error of its own
+            return None
+        if some:
+            result = landed_generation(some, generation.destination)
+            self._landed = result, some
+            report_landed(self._hook, result, some)
+        return some
 
     def _already_landed(self, context: Context, generation: Generation) -> dict[str, Any] | None:
-        from airflow_provider_seedream.landing.finish import already_landed, more_came
+        from airflow_provider_seedream.landing.finish import already_landed, more_may_come
 
         landed = already_landed(generation)
-        if landed is None or more_came(landed, self._hook):
+        if landed is None or more_may_come(landed, self._hook):
             return None
         self.log.info("Seedream task %s is landed already.", generation.seedream_task_id)
         return self._result(context, generation, landed)
@@ -222,6 +266,14 @@ class WaitingOperator(BaseOperator):
         from airflow_provider_seedream.hooks.seedream import SeedreamHook
 
         return SeedreamHook(self.seedream_conn_id)
+
+
+def _told(some: "Manifest | None", generation: Generation) -> str:
+    """What an error says of images that landed all the same."""
+    if some is None:
+        return ""
+    there = f"{generation.destination}/{some.name}.json"
+    return f" {len(some.images)} of {some.images_requested} images were ready; they are landed, see {there}."
 
 
 def describe_task(context: Context) -> dict[str, Any]:

@@ -143,7 +143,7 @@ def event_from(seedream_task_id: str, verdict: Verdict, *, record: str | None = 
 
 def verdict_from(event: Any, seedream_task_id: str) -> Verdict:
     """The verdict in an event; anything that is not ours is "lost", which costs a free retry."""
-    known: tuple[Outcome, ...] = ("done", "failed", "unsettled", "late", "lost", "missing", "refused")
+    known: tuple[Outcome, ...] = ("done", "failed", "unsettled", "late", "lost", "missing", "refused", "expired")
     if (
         not isinstance(event, dict)
         or event.get("schema_version") != EVENT_VERSION

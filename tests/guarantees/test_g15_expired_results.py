@@ -39,7 +39,7 @@ def assert_expired(outcome: Outcome, task_id: str) -> None:
 
 
 class TestAGenerationOfYesterday:
-    @pytest.mark.parametrize("status", [404, 410, 400])
+    @pytest.mark.parametrize("status", [404, 410, 400, 200])
     def test_a_sensor_fails_without_retries_and_says_when_it_expired(
         self, status: int, emulator: Emulator, build: Build, folder: Path, deferrable: bool
     ) -> None:
@@ -57,6 +57,16 @@ class TestAGenerationOfYesterday:
         runner.run(chain.land, until="deferred")
         emulator.clock.advance(25 * 3600)
         assert_expired(runner.run(chain.land), submitted["seedream_task_id"])
+
+    def test_links_that_are_dead_after_24_hours_have_expired_too(
+        self, emulator: Emulator, build: Build, folder: Path, deferrable: bool
+    ) -> None:
+        runner, chain = Runner(), build(land={"deferrable": deferrable, "retries": 3})
+        emulator.configure(result_lifetime_seconds=48 * 3600)  # the status still answers with links
+        task_id = submit_yesterday(runner, chain, emulator, folder)
+        emulator.inject("refuse", endpoint="download", status=404)
+        assert_expired(runner.run(chain.land), task_id)
+        assert records(folder)[0]["outcome"] == "expired"
 
     def test_a_clear_of_the_submission_attaches_and_pays_nothing(
         self, emulator: Emulator, build: Build, folder: Path, deferrable: bool

@@ -85,6 +85,7 @@ def waits(look: Look, watch: Watch = FRESH, jitter: float = 0.5, **changes: obje
     return verdict.wait_seconds
 
 
+DAY_AGO = NOW - 24 * 3600
 TABLE: list[tuple[str, Look, Watch, dict[str, object], Outcome]] = [
     ("it has not begun", status("PENDING"), Watch(), {}, "wait"),
     ("it is being made", status("IN_PROGRESS", None), Watch(), {}, "wait"),
@@ -122,6 +123,25 @@ TABLE: list[tuple[str, Look, Watch, dict[str, object], Outcome]] = [
     ("throttled", THROTTLED, Watch(), {}, "wait"),
     ("throttled after a long outage", THROTTLED, outage(9999), {}, "wait"),
     ("no time left while throttled", THROTTLED, Watch(), {"deadline_epoch": NOW}, "late"),
+    ("no link after 24 h", status("FINISHED", None), Watch(), {"created_epoch": DAY_AGO}, "expired"),
+    ("no result after 24 h", status("FINISHED"), Watch(), {"created_epoch": DAY_AGO}, "expired"),
+    (
+        "no link of several after 24 h",
+        status("FINISHED", None, None),
+        Watch(),
+        {"created_epoch": DAY_AGO, "num_images": 2},
+        "expired",
+    ),
+    ("no link, a second before", status("FINISHED", None), Watch(), {"created_epoch": DAY_AGO + 1}, "wait"),
+    ("a word like DELETED after 24 h", status("EXPIRED"), Watch(), {"created_epoch": DAY_AGO}, "expired"),
+    ("unknown to the API after 24 h", FailedLook(trouble="missing", detail="404"), Watch(), {"created_epoch": DAY_AGO}, "expired"),
+    ("not even begun after 24 h", status("PENDING"), Watch(), {"created_epoch": DAY_AGO}, "wait"),
+    ("failed, and old", status("FAILED"), Watch(), {"created_epoch": DAY_AGO}, "failed"),
+    ("finished without images, and old", status("FINISHED", None, reason="x"), Watch(), {"created_epoch": DAY_AGO}, "failed"),
+    ("done, and old", status("FINISHED", LINK), Watch(), {"created_epoch": DAY_AGO}, "done"),
+    ("some left after 24 h", status("FINISHED", LINK, None), Watch(), {"created_epoch": DAY_AGO, "num_images": 2}, "done"),
+    ("gone and late", status("FINISHED", None), Watch(), {"created_epoch": DAY_AGO, "deadline_epoch": NOW}, "expired"),
+    ("of unknown age", status("FINISHED", None), Watch(finished_epoch=NOW - 120), {"created_epoch": None}, "unsettled"),
     ("the API does not know it", FailedLook(trouble="missing", detail="404"), Watch(), {}, "missing"),
     ("the key is refused", FailedLook(trouble="refused", detail="401"), Watch(), {}, "refused"),
 ]
