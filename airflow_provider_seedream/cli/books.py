@@ -3,24 +3,54 @@
 import argparse
 from typing import Any
 
-from airflow_provider_seedream.cli.printing import print_json, print_lines, print_rows
-from airflow_provider_seedream.cli.records import Books, credits_by_paid, describe, paid, read_books, summarize
+from airflow_provider_seedream.cli.printing import counted, print_json, print_lines, print_rows
+from airflow_provider_seedream.cli.records import credits_by_paid, describe, ledgers_below, paid, read_books, summarize
+from airflow_provider_seedream.cli.running import FAILED
 from airflow_provider_seedream.exceptions import SeedreamInputError
-from airflow_provider_seedream.ledger.records import Ledger, Record
+from airflow_provider_seedream.ledger.records import RECORDS, Ledger, Record
 from airflow_provider_seedream.model import clock
 
 RECORD_COLUMNS = ("seedream_task_id", "outcome", "credits", "task", "prompt")
 UNKNOWN_COLUMNS = ("intent_at", "credits", "wallet_balance", "task", "prompt")
 PROMPT_CHARACTERS = 60
+MAX_NAMED = 10
+Kept = dict[str, Record]  # by the record's URI
 
 
 def ledger(options: argparse.Namespace) -> int:
-    wanted = _filter(options)
+    wanted, fatal = _filter(options), _fatal(options)
     book = Ledger(options.destination)
-    read = read_books(book)
-    books = Books(records=tuple(filter(wanted, read.records)), unreadable=read.unreadable)
-    (_print_json if options.output == "json" else _print_tables)(book, books, options)
-    return 0
+    found = [(each, read_books(each)) for each in _ledgers(book, options)]
+    kept = {each.uri(record): record for each, read in found for record in read.records if wanted(record)}
+    unreadable = [uri for _, read in found for uri in read.unreadable]
+    (_print_json if options.output == "json" else _print_tables)(book, kept, unreadable, options)
+    counts = {"unknown": sum(paid(record) == "unknown" for record in kept.values()), "unreadable": len(unreadable)}
+    return FAILED if any(counts[what] for what in fatal) else 0
+
+
+def _ledgers(book: Ledger, options: argparse.Namespace) -> list[Ledger]:
+    """The folder's own ledger, or with ``--recursive`` all below.
+
+    A folder without one is a wrong call: "0 credits" would be said of a typing error.
+    """
+    if not options.recursive and book.folder.list(RECORDS):
+        return [book]
+    folders = ledgers_below(book)
+    if options.recursive and folders:
+        return [Ledger(f"{book.folder.base}/{folder}".rstrip("/")) for folder in folders]
+    if "" in folders:
+        return [book]
+    below = [f"{book.folder.base}/{folder}" for folder in folders]
+    where = f" Ledgers below it: {', '.join(below[:MAX_NAMED])}{' and more' if below[MAX_NAMED:] else ''}." if below else ""
+    hint = " Add --recursive to add them up." if below else " Is this the destination of the tasks?"
+    raise SeedreamInputError(f"There is no ledger in {book.folder.base}.{where}{hint}")
+
+
+def _fatal(options: argparse.Namespace) -> list[str]:
+    kinds = [what.strip() for what in options.fail_on.split(",") if what.strip()]
+    if wrong := [what for what in kinds if what not in ("unknown", "unreadable")]:
+        raise SeedreamInputError(f"--fail-on takes unknown and unreadable; got {wrong[0][:80]!r}.")
+    return kinds
 
 
 def _filter(options: argparse.Namespace) -> Any:
@@ -37,29 +67,29 @@ def _filter(options: argparse.Namespace) -> Any:
     return wanted
 
 
-def _print_json(book: Ledger, books: Books, options: argparse.Namespace) -> None:
+def _print_json(book: Ledger, kept: Kept, unreadable: list[str], options: argparse.Namespace) -> None:
     print_json(
         {
             "destination": book.folder.base,
-            "credits": credits_by_paid(books.records),
-            "runs": summarize(books.records),
-            "records": [describe(record, book.uri(record)) for record in books.records],
-            "unreadable": list(books.unreadable),
+            "credits": credits_by_paid(kept.values()),
+            "runs": summarize(kept.values()),
+            "records": [describe(record, uri) for uri, record in kept.items()],
+            "unreadable": unreadable,
         }
     )
 
 
-def _print_tables(book: Ledger, books: Books, options: argparse.Namespace) -> None:
-    unknown = [record for record in books.records if paid(record) == "unknown"]
-    print_rows("Requests and credits", summarize(books.records))
+def _print_tables(book: Ledger, kept: Kept, unreadable: list[str], options: argparse.Namespace) -> None:
+    unknown = {uri: record for uri, record in kept.items() if paid(record) == "unknown"}
+    print_rows("Requests and credits", summarize(kept.values()))
     if options.records:
-        print_rows("Records", [_row(record, RECORD_COLUMNS) for record in books.records])
-    print_rows("Unknown", [_row(record, UNKNOWN_COLUMNS) for record in unknown])
-    print_lines("To be resolved:", [book.uri(record) for record in unknown])
-    print_lines("Not readable, each may hide a payment:", books.unreadable)
-    spent = credits_by_paid(books.records)
+        print_rows("Records", [_row(record, RECORD_COLUMNS) for record in kept.values()])
+    print_rows("Unknown", [_row(record, UNKNOWN_COLUMNS) for record in unknown.values()])
+    print_lines("To be resolved, each with --paid ID or --not-paid:", [f"airflow seedream resolve {uri}" for uri in unknown])
+    print_lines("Not readable, each may hide a payment:", unreadable)
+    spent = credits_by_paid(kept.values())
     totals = f"Credits paid: {spent['yes']}, refunded: {spent['refunded']}, unknown: {spent['unknown']}."
-    print_lines(f"{len(books.records)} requests. {totals}")
+    print_lines(f"{counted(len(kept), 'request')}. {totals}")
 
 
 def _row(record: Record, columns: tuple[str, ...]) -> dict[str, Any]:

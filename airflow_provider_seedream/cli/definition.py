@@ -4,11 +4,14 @@ Loaded by every ``airflow`` command, so it imports nothing of ours and no Airflo
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from airflow_provider_seedream import __version__
 from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
 
 HELP = "Seedream: the wallet, single generations, and what was paid for"
@@ -59,6 +62,8 @@ COMMANDS = (
             _DESTINATION,
             _argument("--name", help="file stem of the images; by default the ledger's, else the ID"),
             _argument("--timeout", type=float, default=300.0, metavar="SECONDS", help="how long to wait for it; 300 by default"),
+            _argument("--embed-metadata", action="store_true", help="say inside the files that AI made them, as the task does"),
+            _argument("--max-image-bytes", type=int, metavar="BYTES", help="largest image to land; 64 MiB by default"),
             _CONN_ID,
             _OUTPUT,
         ),
@@ -75,6 +80,13 @@ COMMANDS = (
             _argument("--task-id", help="only this task"),
             _argument("--since", metavar="INSTANT", help="only requests from this instant on, ISO 8601"),
             _argument("--records", action="store_true", help="list every record, not only the unknown ones"),
+            _argument("--recursive", action="store_true", help="add up the ledgers of all folders below as well"),
+            _argument(
+                "--fail-on",
+                metavar="WHAT",
+                default="",
+                help="exit code 1 if there are any: unknown, unreadable, or both with a comma",
+            ),
             _OUTPUT,
         ),
     ),
@@ -104,6 +116,9 @@ COMMANDS = (
         arguments=(
             _argument("table", metavar="TABLE", help="a .jsonl, .csv or .parquet file: path or storage URI"),
             _argument("--template", metavar="JINJA", help="makes the prompt of each row, as the operator's `template` does"),
+            _argument("--num-images", type=int, default=1, help="the operator's num_images, for rows without; 1 by default"),
+            _argument("--date", metavar="DATE", help="the run's date for {{ ds }} and its kind in the template; today by default"),
+            _argument("--params", metavar="JSON", default="{}", help="the run's params for the template, as a JSON object"),
             _OUTPUT,
         ),
     ),
@@ -123,11 +138,14 @@ COMMANDS = (
 # What scripts may rely on.
 EXIT_CODES = {
     0: "done",
-    1: "it could not be done: the API or the storage did not play along",
-    2: "the call is wrong: an argument, the connection, the table, or a record that may not be resolved",
+    1: "it could not be done: the API or the storage did not play along; or `ledger --fail-on` found some",
+    2: "the call is wrong: an argument, the connection, the table, a folder without a ledger, or a record that may not be resolved",
     3: "the generation is not ready yet: try again",
     130: "interrupted by Ctrl-C",
 }
+
+
+EPILOG = "exit codes: " + "; ".join(f"{code}: {meaning}" for code, meaning in EXIT_CODES.items()).replace("`", "")
 
 
 def get_seedream_commands() -> list[Any]:
@@ -136,17 +154,19 @@ def get_seedream_commands() -> list[Any]:
 
     def action(command: Command) -> Any:
         arguments = tuple(Arg(argument.flags, **argument.options) for argument in command.arguments)
-        return ActionCommand(name=command.name, help=command.help, func=partial(_run, command.act), args=arguments)
+        act = partial(_run, command.act)
+        return ActionCommand(name=command.name, help=command.help, func=act, args=arguments, epilog=EPILOG)
 
-    return [GroupCommand(name="seedream", help=HELP, subcommands=tuple(map(action, COMMANDS)))]
+    return [GroupCommand(name="seedream", help=HELP, subcommands=tuple(map(action, COMMANDS)), epilog=EPILOG)]
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The same commands for ``python -m airflow_provider_seedream``."""
-    parser = argparse.ArgumentParser(prog="python -m airflow_provider_seedream", description=f"{HELP}.")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    parser = argparse.ArgumentParser(prog="python -m airflow_provider_seedream", description=f"{HELP}.", epilog=EPILOG)
+    parser.add_argument("--version", action="version", version=f"airflow-provider-seedream {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND")
     for command in COMMANDS:
-        own = commands.add_parser(command.name, help=command.help, description=command.help)
+        own = commands.add_parser(command.name, help=command.help, description=command.help, epilog=EPILOG)
         own.set_defaults(func=partial(_run, command.act))
         for argument in command.arguments:
             own.add_argument(*argument.flags, **argument.options)
@@ -154,11 +174,19 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    options = build_parser().parse_args(arguments)
-    options.func(options)
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    if not hasattr(options, "func"):  # no command: say which there are
+        parser.print_help(sys.stderr)
+        sys.exit(2)
+    options.func(options, ends_process=arguments is None)
 
 
-def _run(act: str, options: argparse.Namespace) -> None:
-    from airflow_provider_seedream.cli.running import run
+def _run(act: str, options: argparse.Namespace, *, ends_process: bool = True) -> None:
+    from airflow_provider_seedream.cli.printing import results_on_stdout
 
-    run(act, options)
+    # The emulator prints its greeting itself, and runs without Airflow. Everything else may log as soon as Airflow is imported.
+    with nullcontext() if act == "emulating.emulator" else results_on_stdout(for_good=ends_process):
+        from airflow_provider_seedream.cli.running import run
+
+        run(act, options)

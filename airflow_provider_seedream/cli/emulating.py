@@ -1,9 +1,7 @@
 """The command that starts the emulator; its own module says the rest."""
 
 import argparse
-from contextlib import redirect_stdout
 
-from airflow_provider_seedream.cli.printing import answers
 from airflow_provider_seedream.exceptions import SeedreamInputError
 
 
@@ -14,5 +12,4 @@ def emulator(options: argparse.Namespace) -> int:
         raise SeedreamInputError(str(missing)) from None
     settings = [part for setting in options.set for part in ("--set", setting)]
     flags = [flag for flag, chosen in (("--fast", options.fast), ("--tls", options.tls)) if chosen]
-    with redirect_stdout(answers()):
-        return main(["--port", str(options.port), *flags, *settings])
+    return main(["--port", str(options.port), *flags, *settings])

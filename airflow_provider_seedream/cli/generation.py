@@ -8,11 +8,10 @@ import time
 from random import random
 from typing import Any
 
-from airflow_provider_seedream.cli.printing import err, print_facts, print_json, print_lines, print_rows, working
+from airflow_provider_seedream.cli.printing import print_facts, print_json, print_lines, print_rows, working
 from airflow_provider_seedream.cli.records import find_record
 from airflow_provider_seedream.exceptions import (
     SeedreamInputError,
-    SeedreamLedgerError,
     SeedreamPartialResultError,
 )
 from airflow_provider_seedream.generations import Generation
@@ -24,7 +23,7 @@ from airflow_provider_seedream.model import clock, contract
 from airflow_provider_seedream.model.submissions import check_name
 from airflow_provider_seedream.polling.decision import STEADY_INTERVAL_SECONDS, Rules, Verdict, Watch, decide
 from airflow_provider_seedream.storage import check_destination
-from airflow_provider_seedream.tasks.waiting import DEFAULT_MAX_IMAGE_BYTES
+from airflow_provider_seedream.tasks.waiting import DEFAULT_MAX_IMAGE_BYTES, check_max_image_bytes
 
 NOBODY = dict.fromkeys(("dag_id", "run_id", "task_id", "map_index", "try_number"))
 
@@ -49,8 +48,9 @@ def land(options: argparse.Namespace) -> int:
     landed = already_landed(generation)
     if landed is None or more_may_come(landed, hook):
         _wait(generation, hook, seconds=options.timeout)
-        with working("Landing"), hook.downloads(max_bytes=DEFAULT_MAX_IMAGE_BYTES) as downloads:
-            landed = land_generation(generation, hook, downloads, landed_by={**made_by, "command": "seedream land"})
+        with working("Landing"), hook.downloads(max_bytes=_max_image_bytes(options)) as downloads:
+            by = {**made_by, "command": "seedream land"}
+            landed = land_generation(generation, hook, downloads, landed_by=by, embed_metadata=options.embed_metadata)
     _show(landed, generation.destination, options.output)
     if landed.missing_images:
         raise SeedreamPartialResultError(f"{len(landed.images)} of {landed.images_requested} images came; they are landed.")
@@ -62,15 +62,15 @@ def _generation(options: argparse.Namespace) -> tuple[Generation, dict[str, Any]
     destination, name = check_destination(options.destination), check_name(options.name)
     task_id = _check_id(options.seedream_task_id)
     ledger = Ledger(destination)
-    try:
-        record = find_record(ledger, task_id)
-    except SeedreamLedgerError as error:  # a rescue goes on without
-        err().print(f"Warning: {error.message} The manifest will lack the prompt.", markup=False)
-        record = None
+    record = find_record(ledger, task_id)
     if record is None:
         return Generation.bare(task_id, destination=destination, name=name or task_id), NOBODY
     known = ledger.generation(record)
     return known.at(destination=destination, name=name or known.name), record.made_by
+
+
+def _max_image_bytes(options: argparse.Namespace) -> int:
+    return DEFAULT_MAX_IMAGE_BYTES if options.max_image_bytes is None else check_max_image_bytes(options.max_image_bytes)
 
 
 def _wait(generation: Generation, hook: SeedreamHook, *, seconds: float) -> None:

@@ -1,43 +1,58 @@
 """What commands print: tables for people, JSON for scripts, and progress on a terminal only."""
 
 import json
+import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from typing import Any, TextIO, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, track
 from rich.table import Table
 
 PIPED_WIDTH = 240  # a table that goes into a file or a pipe is not folded to 80 columns
+UNBOUNDED = 10_000  # columns: what a table needs is not measured against the terminal
 WHOLE = ("seedream_task_id", "intent_at")  # columns that people copy from
+# What a terminal would obey, or what turns letters around: shown as an escape instead. Prompts come from anywhere.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_results: list[TextIO] = []  # where results go while everything else goes to standard error
 T = TypeVar("T")
 
 
-_answers: TextIO | None = None
-
-
 @contextmanager
-def answers_apart() -> Iterator[None]:
-    """Standard output is for the answer alone: Airflow logs there too, and a hook's log line before it is no JSON."""
-    global _answers
-    _answers = sys.stdout
-    try:
-        with redirect_stdout(sys.stderr):
+def results_on_stdout(*, for_good: bool) -> Iterator[None]:
+    """Standard output gets results and nothing else: log lines of Airflow and of libraries go to standard error meanwhile.
+
+    The file descriptor is moved, not ``sys.stdout`` alone: loggers keep the stream that they found when they were made.
+
+    :param for_good: the process ends with this: what Airflow logs at its exit goes to standard error as well.
+    """
+    sys.stdout.flush()
+    kept = os.dup(1)
+    with os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace") as results:
+        os.dup2(2, 1)
+        _results.append(results)
+        try:
             yield
-    finally:
-        _answers = None
+        finally:
+            _results.remove(results)
+            sys.stdout.flush()
+            if not for_good:
+                os.dup2(kept, 1)
+            os.close(kept)
 
 
-def answers() -> TextIO:
-    """Where a command prints its answer."""
-    return _answers or sys.stdout
+def _stdout() -> TextIO:
+    return _results[-1] if _results else sys.stdout
 
 
 def out() -> Console:
-    return Console(file=answers(), width=None if answers().isatty() else PIPED_WIDTH, highlight=False)
+    stream = _stdout()
+    return Console(file=stream, width=None if stream.isatty() else PIPED_WIDTH, highlight=False)
 
 
 def err() -> Console:
@@ -45,11 +60,11 @@ def err() -> Console:
 
 
 def say_error(message: str) -> None:
-    err().print(f"[red]Error:[/red] {escape(message)}")
+    err().print(f"[red]Error:[/red] {_text(message)}")
 
 
 def print_json(value: Any) -> None:
-    answers().write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    _stdout().write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:
@@ -61,22 +76,45 @@ def print_facts(facts: Mapping[str, Any]) -> None:
 
 
 def print_rows(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Many of a kind; nothing at all where there is none."""
+    """Many of a kind; nothing at all where there is none. Where a table does not fit the terminal, each row is a block of lines."""
     if not rows:
         return
+    console, table = out(), _table(title, rows)
+    if Measurement.get(console, console.options.update(max_width=UNBOUNDED), table).minimum <= console.width:
+        console.print(table)
+        return
+    print_lines(title)
+    for row in rows:
+        print_facts(row)
+        print_lines("")
+
+
+def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold")
     for name, value in rows[0].items():
         right = isinstance(value, int | float)
-        table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=name in WHOLE)
+        table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=right or name in WHOLE)
     for row in rows:
         table.add_row(*map(_text, row.values()))
-    out().print(table)
+    return table
 
 
 def print_lines(heading: str, lines: Sequence[str] | None = None) -> None:
     """A heading and lines that are never folded, so that they can be copied; nothing for an empty list."""
     if lines is None or lines:
-        answers().write("\n".join([heading, *(lines or ())]) + "\n")
+        _stdout().write(_visible("\n".join([heading, *(lines or ())])) + "\n")
+
+
+def counted(number: int, one: str) -> str:
+    """``1 request``, ``2 requests``."""
+    return f"{number} {one}" if number == 1 else f"{number} {one}s"
+
+
+def asked(question: str) -> bool:
+    """Ask the person at the terminal, on standard error: standard output is for results."""
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def tracked(items: Iterable[T], *, total: int, label: str) -> Iterable[T]:
@@ -96,4 +134,8 @@ def working(label: str) -> Iterator[None]:
 
 
 def _text(value: Any) -> str:
-    return "" if value is None else escape(str(value))
+    return "" if value is None else escape(_visible(str(value)))
+
+
+def _visible(text: str) -> str:
+    return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), text)

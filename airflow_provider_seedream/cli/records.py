@@ -1,16 +1,23 @@
 """All records of a ledger, read a few at a time, and what they add up to. Reads only."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 from airflow_provider_seedream.cli.printing import tracked
 from airflow_provider_seedream.exceptions import Paid, SeedreamLedgerError
 from airflow_provider_seedream.ledger.records import RECORDS, Ledger, Record
+from airflow_provider_seedream.manifest import Manifest, manifest_file
 
 PARALLEL_READS = 8
+FILES_AT_ONCE = 64
+FOLDERS_DEEP = 4  # s3://bucket/team/product/{{ ds }} and one more
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +41,36 @@ def read_books(ledger: Ledger) -> Books:
 
 
 def find_record(ledger: Ledger, seedream_task_id: str) -> Record | None:
-    """The record of a generation, where this ledger has it."""
-    return next((record for record in read_books(ledger).records if record.seedream_task_id == seedream_task_id), None)
+    """The record of a generation, or None when this ledger surely has none.
+
+    Looks first where its manifest points, then through the records until it is found.
+
+    :raises SeedreamLedgerError: when a record cannot be read: it may be the one. One that names the id must be a sound record.
+    """
+    if found := _by_manifest(ledger, seedream_task_id):
+        return found
+    files, unread = _files(ledger), []
+    with ThreadPoolExecutor(max_workers=PARALLEL_READS, thread_name_prefix="seedream-ledger") as pool:
+        for some in batched(tracked(files, total=len(files), label="Reading the ledger"), FILES_AT_ONCE):
+            for file, data in zip(some, pool.map(lambda file: _bytes(ledger, file), some), strict=True):
+                if data is None:
+                    unread.append(ledger.folder.uri(file))
+                elif _names(data, seedream_task_id, ledger, file):
+                    return ledger.read(file)
+    if unread:
+        raise SeedreamLedgerError(f"Cannot read {', '.join(unread[:3])}{' and more' if unread[3:] else ''}: one may be the record.")
+    return None
+
+
+def ledgers_below(ledger: Ledger) -> list[str]:
+    """The folders with a ledger, relative to this one; its own is "".
+
+    :raises SeedreamLedgerError: when they cannot be listed.
+    """
+    try:
+        return list(ledger.folder.folders_holding(RECORDS, depth=FOLDERS_DEEP))
+    except Exception as error:  # whatever a store raises
+        raise _cannot_list(ledger, ledger.folder.base, error) from error
 
 
 def paid(record: Record) -> Paid:
@@ -86,9 +121,39 @@ def _files(ledger: Ledger) -> list[str]:
     try:
         names = ledger.folder.list(RECORDS)
     except Exception as error:  # whatever a store raises
-        what = f"{type(error).__name__}: {error}"[:300]
-        raise SeedreamLedgerError(f"Cannot list {ledger.folder.uri(RECORDS)} ({what}).") from error
+        raise _cannot_list(ledger, ledger.folder.uri(RECORDS), error) from error
     return [f"{RECORDS}/{name}" for name in names if name.endswith(".json")]
+
+
+def _cannot_list(ledger: Ledger, uri: str, error: Exception) -> SeedreamLedgerError:
+    what = f"{type(error).__name__}: {error}"[:300]
+    return SeedreamLedgerError(f"Cannot list {uri} ({what}).")
+
+
+def _by_manifest(ledger: Ledger, seedream_task_id: str) -> Record | None:
+    """What was landed under its id has a manifest that names the record."""
+    try:
+        manifest = Manifest.from_json(ledger.folder.read(manifest_file(seedream_task_id)) or b"null")
+        record = ledger.read(manifest.record) if manifest.record and manifest.record.startswith(f"{RECORDS}/") else None
+    except Exception:  # then it is looked for among all records
+        return None
+    return record if record and record.seedream_task_id == seedream_task_id else None
+
+
+def _bytes(ledger: Ledger, file: str) -> bytes | None:
+    """A record's bytes, empty where it was freed since the listing; None when the store does not say."""
+    try:
+        return ledger.folder.read(file) or b""
+    except Exception:  # whatever a store raises
+        return None
+
+
+def _names(data: bytes, seedream_task_id: str, ledger: Ledger, file: str) -> bool:
+    """Whether a record is that of the id. :raises SeedreamLedgerError: when it names the id and is no sound record."""
+    if seedream_task_id.encode() not in data:
+        return False
+    record = ledger.read(file)
+    return record is not None and record.seedream_task_id == seedream_task_id
 
 
 def _read(ledger: Ledger, file: str) -> Record | str | None:
@@ -96,3 +161,10 @@ def _read(ledger: Ledger, file: str) -> Record | str | None:
         return ledger.read(file)  # None: freed since the listing
     except SeedreamLedgerError:
         return ledger.folder.uri(file)
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """As ``itertools.batched``, which came with Python 3.12."""
+    rest = iter(items)
+    while some := list(islice(rest, size)):
+        yield some

@@ -8,7 +8,7 @@ import re
 import sys
 from dataclasses import replace
 
-from airflow_provider_seedream.cli.printing import err, print_facts, print_json
+from airflow_provider_seedream.cli.printing import asked, err, print_facts, print_json
 from airflow_provider_seedream.cli.records import describe, find_record
 from airflow_provider_seedream.exceptions import SeedreamInputError, SeedreamNotFoundError
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
@@ -19,15 +19,19 @@ from airflow_provider_seedream.model import clock, contract
 _RECORD = re.compile(r"(?P<folder>.+)/(?P<file>_seedream/ledger/[0-9a-f]{64}(\.\d+)?\.json)")
 
 
+_LATER = "A later attempt has been made at this request, so this record has to stay."
+
+
 def resolve(options: argparse.Namespace) -> int:
     if bool(options.paid) == options.not_paid:
         raise SeedreamInputError("Say one of --paid ID and --not-paid.")
     ledger, record = _find(options.record)
     _check(ledger, record)
     settled = _paid(ledger, record, options) if options.paid else None
-    if settled is None:
-        _check_last(ledger, record)
-    _confirm(record, settled, options)
+    is_last = not _has_later(ledger, record)
+    if settled is None and not is_last:
+        raise SeedreamInputError(_LATER)
+    _confirm(record, settled, options, is_last=is_last)
     _settle(ledger, record, settled)
     _show(ledger, settled or record, options)
     return 0
@@ -89,36 +93,43 @@ def _outcome(record: Record, options: argparse.Namespace) -> Outcome:
     return "submitted"
 
 
-def _check_last(ledger: Ledger, record: Record) -> None:
-    """A record is taken away only when no later attempt stands behind it: the gap would hide that."""
-    if ledger.read(record_file(record.key, record.attempt + 1)):
-        raise SeedreamInputError("A later attempt has been made at this request; this record has to stay.")
+def _has_later(ledger: Ledger, record: Record) -> bool:
+    """Whether a later attempt stands behind a record: taken away, it would leave a gap that hides the later one."""
+    return ledger.read(record_file(record.key, record.attempt + 1)) is not None
 
 
-def _confirm(record: Record, settled: Record | None, options: argparse.Namespace) -> None:
-    err().print(_plan(record, settled), markup=False)
+def _confirm(record: Record, settled: Record | None, options: argparse.Namespace, *, is_last: bool) -> None:
+    err().print(_plan(record, settled, is_last=is_last), markup=False)
     if options.yes:
         return
     if not sys.stdin.isatty():
         raise SeedreamInputError("Nothing was changed. Add --yes where nobody can be asked.")
-    if input("Proceed? [y/N] ").strip().lower() not in ("y", "yes"):
+    if not asked("Proceed?"):
         raise SeedreamInputError("Nothing was changed.")
 
 
-def _plan(record: Record, settled: Record | None) -> str:
+def _plan(record: Record, settled: Record | None, *, is_last: bool) -> str:
     if settled is None:
         return f"This removes the record; its task, cleared, sends the request again for {record.credits} credits."
-    then = "its results are gone" if settled.outcome == "expired" else "its task, cleared, attaches to it and pays nothing"
-    return f"This writes that the request became {settled.seedream_task_id} for {record.credits} credits; {then}."
+    then = "its task, cleared, attaches to it and pays nothing"
+    if settled.outcome == "expired":
+        then = "its results are gone"
+    elif not is_last:
+        then = f"its task attaches to the later attempt; land this one with `airflow seedream land {settled.seedream_task_id}`"
+    known = "The API knows the id, not which request it was made for: only the records of this folder were compared."
+    return f"This writes that the request became {settled.seedream_task_id} for {record.credits} credits; {then}.\n{known}"
 
 
 def _settle(ledger: Ledger, record: Record, settled: Record | None) -> None:
     if ledger.read(record.file) != record:
         raise SeedreamInputError("The record has changed meanwhile; nothing was done.")
-    if settled is None:
-        ledger.free(record)
-    elif not ledger.advance(record, settled):
-        raise SeedreamInputError("The record has changed meanwhile; it was left as it is.")
+    if settled is not None:
+        if not ledger.advance(record, settled):
+            raise SeedreamInputError("The record has changed meanwhile; it was left as it is.")
+        return
+    ledger.free(record)
+    if ledger.read(record.file) is not None:
+        raise SeedreamInputError(f"{_LATER} It was written while this ran. The name and the share of the budget were given back.")
 
 
 def _show(ledger: Ledger, record: Record, options: argparse.Namespace) -> None:

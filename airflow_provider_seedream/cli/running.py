@@ -1,7 +1,6 @@
 """Runs one command and ends the process: an error of ours is one clear message and an exit code, never a traceback."""
 
 import argparse
-import logging
 import os
 import sys
 from importlib import import_module
@@ -9,7 +8,7 @@ from typing import NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException
 
-from airflow_provider_seedream.cli.printing import answers, answers_apart, say_error
+from airflow_provider_seedream.cli.printing import say_error
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamGenerationTimeoutError, SeedreamInputError
 
 FAILED, WRONG, NOT_READY, INTERRUPTED = 1, 2, 3, 130
@@ -21,22 +20,13 @@ def run(act: str, options: argparse.Namespace) -> NoReturn:
     os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
     module, _, name = act.rpartition(".")
     try:
-        with answers_apart():
-            _log_to_stderr()
-            code = getattr(import_module(f"{__package__}.{module}"), name)(options)
+        code = getattr(import_module(f"{__package__}.{module}"), name)(options)
     except AirflowException as error:
         say_error(_message(error))
         code = _code(error)
     except KeyboardInterrupt:
         code = INTERRUPTED
     sys.exit(code)
-
-
-def _log_to_stderr() -> None:
-    """Move the handlers too that Airflow has made already."""
-    for handler in logging.root.handlers:
-        if isinstance(handler, logging.StreamHandler) and handler.stream is answers():
-            handler.setStream(sys.stderr)
 
 
 def _code(error: AirflowException) -> int:

@@ -121,7 +121,10 @@ class Record:
     @classmethod
     def from_json(cls, data: bytes) -> Self:
         """:raises ValueError: when it is none, or of a newer schema."""
-        fields = json.loads(data)
+        try:
+            fields = json.loads(data)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
         if not isinstance(fields, dict) or fields.get("schema_version") != SCHEMA_VERSION:
             raise ValueError(f"no record of schema version {SCHEMA_VERSION}")
         try:
@@ -333,8 +336,20 @@ def _check(record: Record) -> None:
     objects = isinstance(record.submission, dict) and isinstance(record.made_by, dict)
     if not objects or record.outcome not in get_args(Outcome):
         raise ValueError("an outcome, a submission or a made_by that is none")
+    texts = (record.key, record.claim, record.destination, record.fingerprint, record.intent_at, record.settles_at)
+    optional = (record.name, record.wallet_balance, record.created_at, record.detail, record.updated_at)
+    if not all(isinstance(text, str) for text in texts) or not all(text is None or isinstance(text, str) for text in optional):
+        raise ValueError("a text that is none")
+    if not _is_count(record.attempt) or not _is_count(record.credits) or not isinstance(record.refunded, bool):
+        raise ValueError("an attempt, credits or refunded that are none")
+    if None in (clock.to_epoch(record.intent_at), clock.to_epoch(record.settles_at)):
+        raise ValueError("an instant that is none")
     if record.outcome not in ("intent", "unknown") and not contract.is_seedream_task_id(record.seedream_task_id):
         raise ValueError(f"its outcome is {record.outcome!r}, and it names no task id")
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def file_stem(name: str | None, take: int) -> str | None:

@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import cached_property
@@ -181,6 +182,17 @@ class Folder:
             return []
         paths = [str(entry).rstrip("/") for entry in found]
         return [entry.rsplit("/", 1)[-1] for entry in paths if entry.strip("/") != path.strip("/")]
+
+    def folders_holding(self, name: str, *, depth: int) -> Sequence[str]:
+        """Which folders below have this subfolder, relative to this one; "" for this one itself. Looks ``depth`` folders down."""
+        self._fs.invalidate_cache()
+        found, base = [], str(self._root.path).strip("/")
+        for path, folders, _ in self._fs.walk(str(self._root.path), maxdepth=depth + name.count("/") + 1):
+            here = str(path).strip("/")
+            if here.endswith(f"/{name}"):
+                found.append(here.removesuffix(f"/{name}").removeprefix(base).strip("/"))
+                folders[:] = {} if isinstance(folders, dict) else []
+        return sorted(found)
 
     def delete(self, name: str) -> None:
         with suppress(FileNotFoundError):

@@ -14,6 +14,7 @@ import airflow
 import pytest
 from packaging.version import Version
 
+from airflow_provider_seedream import __version__
 from airflow_provider_seedream.emulator import Emulator
 from tests.cli.conftest import Buy, run_process
 from tests.unit.values import KEY
@@ -23,10 +24,10 @@ NO_CLI_KEY = Version(airflow.__version__) < Version("3.2")
 since_cli_key = pytest.mark.skipif(NO_CLI_KEY, reason="commands of providers came with Airflow 3.2")
 
 
-def in_terminal(*command: str, answer: str = "") -> tuple[int, str]:
+def in_terminal(*command: str, answer: str = "", columns: int = 100) -> tuple[int, str]:
     """A command whose standard streams are a terminal: its exit code and all that was shown."""
     ours, theirs = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"}
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(columns)}
     process = subprocess.Popen([sys.executable, "-m", *command], stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
     os.close(theirs)
     os.write(ours, answer.encode())
@@ -46,6 +47,23 @@ class TestWithoutAirflows:
         assert landed.code == 0
         assert len(landed.json["images"]) == 1
         assert KEY not in landed.out + landed.err
+
+    def test_what_airflow_and_libraries_log_or_print_is_not_in_the_result(
+        self, emulator: Emulator, buy: Buy, destination: str, tmp_path: Path
+    ) -> None:
+        """A log level of DEBUG makes Airflow and urllib3 talk; where their lines went before, JSON was no JSON."""
+        settings = {"AIRFLOW__LOGGING__LOGGING_LEVEL": "DEBUG", "AIRFLOW__LOGGING__CELERY_STDOUT_STDERR_SEPARATION": "False"}
+        landed = run_process(OURS, "land", buy().seedream_task_id, destination, "-o", "json", env={**os.environ, **settings})
+        assert (landed.code, len(landed.json["images"])) == (0, 1)
+
+    def test_without_a_command_it_lists_the_commands(self) -> None:
+        ended = run_process(OURS)
+        assert (ended.code, ended.out) == (2, "")
+        assert "ledger" in ended.err
+        assert "exit codes: 0: done" in ended.err
+
+    def test_its_version_is_said(self) -> None:
+        assert run_process(OURS, "--version").out == f"airflow-provider-seedream {__version__}\n"
 
     def test_an_error_is_one_message_without_a_traceback(self, emulator: Emulator) -> None:
         emulator.configure(key="another-key")
@@ -109,3 +127,10 @@ class TestInATerminal:
         code, shown = in_terminal(OURS, "resolve", f"file://{record}", "--not-paid", answer="y\n")
         assert code == 0
         assert not record.exists()
+
+    def test_a_table_that_does_not_fit_breaks_no_word(self, emulator: Emulator, buy: Buy, destination: str) -> None:
+        task_id = buy("a watch of extraordinarily longwindedness").seedream_task_id
+        code, shown = in_terminal(OURS, "ledger", destination, "--records", columns=60)
+        assert code == 0
+        assert task_id in shown
+        assert "longwindedness" in shown

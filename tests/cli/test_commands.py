@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,6 +93,50 @@ class TestLand:
         [record] = run("ledger", destination, "-o", "json").json["records"]
         assert record["outcome"] == "landed"
 
+    def test_its_images_are_those_of_the_task_that_paid(self, run: Run, buy: Buy, destination: str) -> None:
+        landed = run("land", buy(name="hero").seedream_task_id, destination, "-o", "json").json
+        by = json.loads(path_of(landed["manifest"]).read_text())["landed_by"]
+        assert (by["dag_id"], by["run_id"], by["task_id"], by["command"]) == ("watches", "monday", "submit", "seedream land")
+
+    def test_it_reads_no_further_record_than_it_must(self, run: Run, buy: Buy, destination: str, tmp_path: Path) -> None:
+        """The files that it has not to read are pipes: to open one would wait for ever."""
+        bought = buy()
+        run("land", bought.seedream_task_id, destination)
+        for number in range(200):
+            os.mkfifo(path_of(destination) / "_seedream" / "ledger" / f"{number:064x}.json")
+        ended = run("land", bought.seedream_task_id, destination, "-o", "json")
+        assert (ended.code, len(ended.json["images"])) == (0, 1)
+
+    @pytest.mark.parametrize("command", ["land", "resolve"])
+    def test_a_record_that_cannot_be_read_is_never_taken_for_none(
+        self, command: str, run: Run, buy: Buy, lose: Callable[..., str], destination: str
+    ) -> None:
+        bought, lost = buy(name="hero"), lose()
+        hidden = path_of(bought.record or "")
+        hidden.rename(hidden.with_suffix(".kept"))
+        hidden.mkdir()  # reading it fails, as it does where a store answers 503
+        task_id = bought.seedream_task_id
+        ended = run("land", task_id, destination) if command == "land" else run("resolve", lost, "--paid", task_id, "--yes")
+        assert ended.code == 1
+        assert f"Cannot read {bought.record}" in ended.err
+        assert not list(path_of(destination).glob("*.png"))
+
+    def test_a_sound_id_in_an_unsound_record_is_said_and_not_landed_without_it(self, run: Run, buy: Buy, destination: str) -> None:
+        bought = buy()
+        changed(bought.record or "", credits="10")
+        ended = run("land", bought.seedream_task_id, destination)
+        assert ended.code == 1
+        assert "cannot be understood" in ended.err
+
+    def test_an_unsound_record_of_another_request_hinders_nobody(self, run: Run, buy: Buy, destination: str) -> None:
+        changed(buy("another watch").record or "", credits="10")
+        assert run("land", buy().seedream_task_id, destination).code == 0
+
+    def test_the_bound_of_an_image_can_be_said(self, run: Run, buy: Buy, destination: str) -> None:
+        ended = run("land", buy().seedream_task_id, destination, "--max-image-bytes", "10")
+        assert ended.code == 1
+        assert "larger than 10 bytes" in ended.err or "10" in ended.err
+
     def test_a_bare_id_lands_anywhere(self, run: Run, buy: Buy, tmp_path: Path) -> None:
         task_id = buy().seedream_task_id
         landed = run("land", task_id, f"file://{tmp_path}/rescued", "--name", "found", "-o", "json").json
@@ -174,7 +219,7 @@ class TestLedger:
         paid, lost = buy(), lose()
         out = run("ledger", destination).out
         assert "Credits paid: 10, refunded: 0, unknown: 10." in out
-        assert f"To be resolved:\n{lost}\n" in out
+        assert f"To be resolved, each with --paid ID or --not-paid:\nairflow seedream resolve {lost}\n" in out
         assert paid.seedream_task_id not in out
         assert paid.seedream_task_id in run("ledger", destination, "--records").out
 
@@ -202,9 +247,60 @@ class TestLedger:
         assert run("ledger", destination, "-o", "json").json["unreadable"] == [record]
         assert "may hide a payment" in run("ledger", destination).out
 
-    def test_a_folder_without_a_ledger_has_no_records(self, run: Run, destination: str) -> None:
+    def test_a_folder_without_a_ledger_is_no_folder_in_which_nothing_was_paid(self, run: Run, destination: str) -> None:
         ended = run("ledger", destination)
-        assert (ended.code, ended.out) == (0, "0 requests. Credits paid: 0, refunded: 0, unknown: 0.\n")
+        assert (ended.code, ended.out) == (2, "")
+        assert f"There is no ledger in {destination}" in ended.err
+
+    def test_the_parent_of_dated_folders_names_them_and_adds_them_up_when_asked(
+        self, run: Run, buy: Buy, destination: str, tmp_path: Path
+    ) -> None:
+        buy()
+        path_of(destination).rename(tmp_path / "2026-11-22")
+        buy()
+        path_of(destination).rename(tmp_path / "2026-11-23")
+        ended = run("ledger", f"file://{tmp_path}")
+        assert (ended.code, ended.out) == (2, "")
+        assert f"file://{tmp_path}/2026-11-22, file://{tmp_path}/2026-11-23" in ended.err
+        said = run("ledger", f"file://{tmp_path}", "--recursive", "-o", "json").json
+        assert said["credits"] == {"yes": 20, "refunded": 0, "unknown": 0}
+        assert all(path_of(record["record"]).exists() for record in said["records"])
+
+    @pytest.mark.parametrize(
+        ("fail_on", "code"), [("", 0), ("unreadable", 0), ("unknown", 1), ("unknown,unreadable", 1), ("landed", 2)]
+    )
+    def test_an_unknown_outcome_can_fail_a_script(
+        self, fail_on: str, code: int, run: Run, lose: Callable[..., str], destination: str
+    ) -> None:
+        lose()
+        assert run("ledger", destination, "--fail-on", fail_on).code == code
+
+    def test_a_record_that_cannot_be_read_can_fail_a_script(self, run: Run, buy: Buy, destination: str) -> None:
+        path_of(buy().record or "").write_text("{")
+        assert run("ledger", destination, "--fail-on", "unreadable").code == 1
+
+    @pytest.mark.parametrize(
+        "fields",
+        [{"credits": "10"}, {"intent_at": None}, {"attempt": -1}, {"settles_at": "soon"}, {"refunded": "no"}, {"detail": 7}],
+    )
+    def test_a_record_that_a_person_has_edited_is_one_unreadable_record(
+        self, fields: dict[str, object], run: Run, buy: Buy, destination: str
+    ) -> None:
+        record = buy().record or ""
+        buy("another watch")
+        changed(record, **fields)
+        said = run("ledger", destination, "-o", "json").json
+        assert (said["unreadable"], said["credits"]["yes"]) == ([record], 10)
+
+    def test_one_request_is_no_requests(self, run: Run, buy: Buy, destination: str) -> None:
+        buy()
+        assert run("ledger", destination).out.endswith("1 request. Credits paid: 10, refunded: 0, unknown: 0.\n")
+
+    def test_escapes_for_a_terminal_are_shown_and_not_sent(self, run: Run, buy: Buy, destination: str) -> None:
+        buy("\x1b]0;evil\x07\x1b[2J a watch \u202e")
+        out = run("ledger", destination, "--records").out
+        assert r"\x1b]0;evil\x07\x1b[2J a watch \u202e" in out
+        assert not set(out) & {"\x1b", "\x07", "\u202e"}
 
     def test_an_instant_that_is_none_is_a_wrong_call(self, run: Run, destination: str) -> None:
         assert run("ledger", destination, "--since", "yesterday").code == 2
@@ -286,6 +382,18 @@ class TestResolve:
         assert run("resolve", record, "--not-paid", "--yes").code == 2
         assert path_of(record).exists()
 
+    def test_a_paid_attempt_behind_which_a_later_one_stands_is_said_to_need_a_landing_of_its_own(
+        self, run: Run, lose: Callable[..., str], emulator: Emulator
+    ) -> None:
+        record = lose()
+        later = record.replace(".json", ".2.json")
+        path_of(later).write_text(path_of(record).read_text())
+        changed(later, attempt=2)
+        task_id = emulator.books.submissions[0].seedream_task_id
+        ended = run("resolve", record, "--paid", task_id, "--yes")
+        assert ended.code == 0
+        assert f"its task attaches to the later attempt; land this one with `airflow seedream land {task_id}`" in ended.err
+
     @pytest.mark.parametrize("said", [[], ["--paid", "0b8c1f0e", "--not-paid"]])
     def test_one_of_the_two_has_to_be_said(self, run: Run, lose: Callable[..., str], said: list[str]) -> None:
         assert run("resolve", lose(), *said).code == 2
@@ -310,7 +418,16 @@ class TestPrice:
     def test_it_adds_up_a_table_and_asks_nobody(self, run: Run, emulator: Emulator, tmp_path: Path) -> None:
         (tmp_path / "table.csv").write_text(self.TABLE)
         said = run("price", f"file://{tmp_path}/table.csv", "-o", "json").json
-        assert said == {"rows": 2, "generate": 1, "edit": 1, "images": 3, "credits": 30, "invalid": 0, "refused": []}
+        assert said == {
+            "rows": 2,
+            "generate": 1,
+            "edit": 1,
+            "images": 3,
+            "credits": 30,
+            "invalid": 0,
+            "assumed": {"num_images": 1},
+            "refused": [],
+        }
         assert emulator.books.requests == ()
 
     def test_a_relative_path_is_the_persons_own(self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -326,6 +443,21 @@ class TestPrice:
         [refused] = ended.json["refused"]
         assert refused["where"] == "line 2 of table.jsonl"
         assert refused["why"].startswith("num_images must be an integer from 1 to 6")
+
+    def test_the_operators_own_number_of_images_is_priced(self, run: Run, tmp_path: Path) -> None:
+        (tmp_path / "table.jsonl").write_text('{"prompt": "a watch"}\n{"prompt": "a strap", "num_images": 1}\n')
+        said = run("price", f"{tmp_path}/table.jsonl", "--num-images", "4", "-o", "json").json
+        assert (said["credits"], said["assumed"]) == (50, {"num_images": 4})
+        assert run("price", f"{tmp_path}/table.jsonl", "--num-images", "7").code == 2
+
+    def test_a_template_with_a_date_and_params_is_no_reason_to_refuse_a_row(self, run: Run, tmp_path: Path) -> None:
+        (tmp_path / "table.csv").write_text("product\nwatch\n")
+        template = "a {{ product }} on {{ ds }} at {{ logical_date.hour }} for {{ params.who }}"
+        call = ("price", f"{tmp_path}/table.csv", "--template", template, "-o", "json")
+        said = run(*call, "--date", "2026-11-22", "--params", '{"who": "Ada"}')
+        assert (said.code, said.json["assumed"]) == (0, {"num_images": 1, "date": "2026-11-22"})
+        assert run(*call, "--date", "yesterday").code == 2
+        assert run(*call, "--params", "[]").code == 2
 
     def test_a_template_makes_the_prompts(self, run: Run, tmp_path: Path) -> None:
         (tmp_path / "table.csv").write_text("product\nwatch\n")
