@@ -45,11 +45,13 @@ from airflow_provider_seedream.model.submissions import check_name, sha256_json,
 from airflow_provider_seedream.polling.decision import MIN_FIRST_POLL_SECONDS, Rules
 from airflow_provider_seedream.rate_limit.limiter import pacer_for
 from airflow_provider_seedream.storage import check_destination
+from airflow_provider_seedream.tasks.memory import TaskMemory
 from airflow_provider_seedream.tasks.sources import read_sources
 from airflow_provider_seedream.tasks.waiting import OUTAGE_SECONDS, describe_task, interval_of
 from airflow_provider_seedream.triggers.batch import SeedreamBatchTrigger
 
 SUMMARY_VERSION = 1
+FOUND_AGAIN = "A retry finds in the ledger what is paid for, and pays for no row twice."
 _DEFAULTS = ("image_size", "num_images", "enable_safety_checker", "take")
 _BUDGETS = ("max_credits", "max_credits_per_run")
 _PAGES = "_seedream/batch"
@@ -63,6 +65,7 @@ class BatchTry:
         self._task = task
         self._context = context
         self._by = describe_task(context)
+        self._memory = TaskMemory(context, pushes_id=False)
         self._hook = SeedreamHook(task.seedream_conn_id)
 
     def begin(self) -> dict[str, Any]:
@@ -116,6 +119,8 @@ class BatchTry:
             except AirflowTaskTimeout:  # ours, or Airflow's own in the middle of it
                 waves.land_ready()
                 raise
+            except SeedreamLedgerError as error:
+                raise self._amid_rows(error, progress) from error.__cause__
         return self._finish(waves)
 
     def _run(self, waves: Waves) -> None:
@@ -127,6 +132,13 @@ class BatchTry:
             time.sleep(idle_seconds)
             pacer_for(self._task.seedream_conn_id, self._hook.requests_per_minute)  # takes over what the wallet says by now
 
+    def _amid_rows(self, error: SeedreamLedgerError, progress: Progress) -> SeedreamLedgerError:
+        """The error of a storage that failed when rows may be paid for."""
+        if progress.cursor or progress.in_flight or self._by["try_number"] > 1:
+            error.paid = "yes" if progress.in_flight else "unknown"
+            error.on_retry = FOUND_AGAIN
+        return error
+
     def _waves(self, progress: Progress, downloads: Downloads) -> Waves:
         task, hook, ledger = self._task, self._hook, self._ledger
         budget = Budget(ledger, self._by, **{field: check_budget(field, getattr(task, field)) for field in _BUDGETS})
@@ -134,7 +146,7 @@ class BatchTry:
             progress,
             self._table.rows_after(progress.cursor, progress.digest, of=progress.rows),
             request=self._request,
-            submitter=Submitter(hook, ledger, cast(OnUnknownSubmit, task.on_unknown_submit), budget),
+            submitter=Submitter(hook, ledger, cast(OnUnknownSubmit, task.on_unknown_submit), budget, memory=self._memory),
             attendant=Attendant(hook, downloads, self._rules, landed_by=self._by, embed_metadata=task.embed_metadata),
             results=Results.from_state(ledger.folder, progress.results),
             pace=self._pace,
@@ -150,7 +162,10 @@ class BatchTry:
         """Wait in the triggerer. Where looks count and rows are left, the worker looks: the triggerer would take their turns."""
         progress, now, task = waves.pause(), clock.now_epoch(), self._task
         file = f"{progress.results['prefix']}/progress.json"
-        self._store(file, progress.to_json())
+        try:
+            self._store(file, progress.to_json())
+        except SeedreamLedgerError as error:
+            raise self._amid_rows(error, progress) from error.__cause__
         post_epoch = waves.next_post_epoch(now)
         wake_epoch = min(math.inf if post_epoch is None else post_epoch, now + self._seconds_left(progress))
         looks_itself = self._pace.counts_looks and post_epoch is not None
@@ -269,7 +284,11 @@ class BatchTry:
         try:
             return Progress.from_json(self._ledger.folder.read(file) or b"")
         except Exception as error:  # whatever a store raises, or what is there is not ours
-            raise SeedreamLedgerError(f"Cannot read {self._ledger.folder.uri(file)} ({type(error).__name__}: {error}).") from error
+            failed = SeedreamLedgerError(
+                f"Cannot read {self._ledger.folder.uri(file)} ({type(error).__name__}: {error}).", paid="yes"
+            )
+            failed.on_retry = "A retry finds in the ledger what is paid for, and pays for no row twice."
+            raise failed from error
 
 
 def _counted(count: dict[str, int]) -> str:

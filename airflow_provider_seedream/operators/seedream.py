@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import Context, conf
 
 from airflow_provider_seedream.exceptions import (
     SeedreamInsufficientCreditsError,
+    SeedreamLedgerError,
     SeedreamRateLimitError,
     final,
 )
@@ -181,6 +182,7 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
         from airflow_provider_seedream.ledger.budgets import Budget
         from airflow_provider_seedream.ledger.records import Ledger, Reuse
         from airflow_provider_seedream.ledger.submit import OnUnknownSubmit, Request, Submitter
+        from airflow_provider_seedream.tasks.memory import TaskMemory
 
         hook = self._hook
         request = Request(
@@ -197,7 +199,8 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
             max_credits=check_budget("max_credits", self.max_credits),
             max_credits_per_run=check_budget("max_credits_per_run", self.max_credits_per_run),
         )
-        submitter = Submitter(hook, ledger, cast(OnUnknownSubmit, self.on_unknown_submit), budget)
+        memory = TaskMemory(context, pushes_id=True)
+        submitter = Submitter(hook, ledger, cast(OnUnknownSubmit, self.on_unknown_submit), budget, memory=memory)
         if self._must_queue(request, ledger, place):
             self._ask_for_turn(place, None)
         generation = self._in_turn(partial(submitter.submit, request), place)
@@ -211,7 +214,10 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
         map_index: int = request.made_by["map_index"]
         if not self.deferrable or place.asked_epoch is not None or map_index < 1:
             return False
-        latest = ledger.latest(request.key)
+        try:
+            latest = ledger.latest(request.key)
+        except SeedreamLedgerError:  # the submission itself says more
+            return False
         if latest is not None and not latest.is_open_for_next:
             return False
         limit = self._hook.known_requests_per_minute

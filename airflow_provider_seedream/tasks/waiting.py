@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator, Context, conf
 
-from airflow_provider_seedream.exceptions import SeedreamInputError, SeedreamPartialResultError
+from airflow_provider_seedream.exceptions import SeedreamInputError, SeedreamLandingError, SeedreamPartialResultError
 from airflow_provider_seedream.generations import Generation, GenerationStatus, LandedGeneration
 from airflow_provider_seedream.landing.xmp import check_embed_metadata
 from airflow_provider_seedream.links import SeedreamImagesLink
@@ -231,7 +231,13 @@ class WaitingOperator(BaseOperator):
     def _already_landed(self, context: Context, generation: Generation) -> dict[str, Any] | None:
         from airflow_provider_seedream.landing.finish import already_landed, more_may_come
 
-        landed = already_landed(generation)
+        try:
+            landed = already_landed(generation)
+        except SeedreamLandingError as error:
+            if error.__cause__ is None:  # the name belongs to another generation
+                raise
+            self.log.warning("%s Whether its images are landed is asked again when they are ready.", error.message)
+            return None
         if landed is None or more_may_come(landed, self._hook):
             return None
         self.log.info("Seedream task %s is landed already.", generation.seedream_task_id)

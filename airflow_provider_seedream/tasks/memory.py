@@ -1,0 +1,60 @@
+"""What Airflow keeps of a POST while the storage does not take its record: the id as XCom, and the facts in the task's state.
+
+The state of a task (Airflow 3.3) survives retries, deferrals and, in 3.3, a clear; earlier versions of Airflow have none. XComs are
+deleted before every try: they are for the tasks downstream. Never imports the hook.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+from airflow.providers.common.compat.sdk import Context
+
+from airflow_provider_seedream.ledger.keeping import Fact
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+
+class TaskMemory:
+    """Best effort: it never raises.
+
+    :param context: of the task instance.
+    :param pushes_id: whether the id is pushed as XCom ``seedream_task_id``: of a task that makes one generation.
+    """
+
+    def __init__(self, context: Context, *, pushes_id: bool) -> None:
+        self._context: Any = context
+        self._pushes_id = pushes_id
+
+    def keep(self, key: str, fact: Fact) -> None:
+        if self._pushes_id and fact.seedream_task_id:
+            _trying(lambda: self._context["ti"].xcom_push("seedream_task_id", fact.seedream_task_id))
+        if (state := self._state) is not None:
+            _trying(lambda: state.set(_name(key), asdict(fact)))
+
+    def recall(self, key: str) -> Fact | None:
+        state = self._state
+        kept = None if state is None else _trying(lambda: state.get(_name(key)))
+        return _trying(lambda: Fact(**kept)) if isinstance(kept, dict) else None
+
+    def forget(self, key: str) -> None:
+        if (state := self._state) is not None:
+            _trying(lambda: state.delete(_name(key)))
+
+    @property
+    def _state(self) -> Any:
+        return self._context.get("task_state_store")
+
+
+def _name(key: str) -> str:
+    return f"seedream_{key[:32]}"
+
+
+def _trying(act: Callable[[], T]) -> T | None:
+    try:
+        return act()
+    except Exception as error:  # whatever Airflow raises: the ledger is what counts
+        _log.warning("Airflow did not keep what is known of a POST (%s: %s).", type(error).__name__, error)
+        return None
