@@ -1,4 +1,4 @@
-"""G3: a storage that fails between the POST and its record loses no id: it is written for minutes, and travels otherwise meanwhile."""
+"""G3: a storage that fails between the POST and its record loses no id: it is written for minutes, and kept elsewhere meanwhile."""
 
 from __future__ import annotations
 
