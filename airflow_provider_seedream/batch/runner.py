@@ -162,10 +162,7 @@ class BatchTry:
         """Wait in the triggerer. Where looks count and rows are left, the worker looks: the triggerer would take their turns."""
         progress, now, task = waves.pause(), clock.now_epoch(), self._task
         file = f"{progress.results['prefix']}/progress.json"
-        try:
-            self._store(file, progress.to_json())
-        except SeedreamLedgerError as error:
-            raise self._amid_rows(error, progress) from error.__cause__
+        self._store(file, progress.to_json())
         post_epoch = waves.next_post_epoch(now)
         wake_epoch = min(math.inf if post_epoch is None else post_epoch, now + self._seconds_left(progress))
         looks_itself = self._pace.counts_looks and post_epoch is not None
