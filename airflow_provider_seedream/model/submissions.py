@@ -21,6 +21,8 @@ from airflow_provider_seedream.model.source_texts import check_source_count
 
 _TEMPLATE = re.compile(r"\{\{|\{%|\{#")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
+# How Python, pandas, NumPy, JavaScript, JSON and databases print a missing value: nobody wants that drawn.
+_MISSING = frozenset(("None", "none", "NONE", "nan", "NaN", "<NA>", "NaT", "null", "NULL", "undefined", "\\N"))
 _MAX_NAME_BYTES = 150
 _JOINERS = "\u200c\u200d"  # Persian and Indic words need them; alone they are invisible
 _B64_CHUNK = 3 * 256 * 1024  # a multiple of 3, so that the chunks' base64 can be joined
@@ -230,7 +232,7 @@ def submission_of(asked: Any, sources: tuple[Source, ...]) -> Submission:
 def check_prompt(value: Any) -> str:
     if not isinstance(value, str):
         raise SeedreamInputError(f"prompt must be a string, not {type(value).__name__}.")
-    if not value.strip() or value.strip() == "None":  # a missing value as Python prints it: nobody wants that drawn
+    if not value.strip() or value.strip() in _MISSING:
         raise SeedreamInputError(f"prompt must not be blank; got {value!r:.80}.")
     if _SURROGATE.search(value):  # neither the ledger's UTF-8 nor the API can hold it
         raise SeedreamInputError("prompt must be text; it holds half of a surrogate pair, which is no character.")

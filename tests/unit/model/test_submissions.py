@@ -20,6 +20,10 @@ from tests.unit.values import edit, png, submission
 REFUSED: list[tuple[str, Any, str]] = [
     ("prompt", "", "must not be blank"),
     ("prompt", " \n\t", "must not be blank"),
+    ("prompt", "None", "must not be blank"),
+    ("prompt", " nan ", "must not be blank"),
+    ("prompt", "<NA>", "must not be blank"),
+    ("prompt", "NULL", "must not be blank"),
     ("prompt", None, "must be a string"),
     ("prompt", ["a fox"], "must be a string"),
     ("prompt", 7, "must be a string"),
@@ -51,6 +55,7 @@ REFUSED: list[tuple[str, Any, str]] = [
 ]
 TAKEN: list[tuple[str, Any, Any]] = [
     ("prompt", "  a fox  ", "  a fox  "),
+    ("prompt", "Nan", "Nan"),  # a grandmother
     ("num_images", "3", 3),
     ("num_images", " 6 ", 6),
     ("seed", 0, 0),
