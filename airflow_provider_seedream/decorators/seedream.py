@@ -107,7 +107,7 @@ class _EditDecoratedOperator(_GenerateDecoratedOperator, SeedreamEditOperator):
 
     template_fields: Sequence[str] = (*DecoratedOperator.template_fields, *SeedreamEditOperator.template_fields)
     custom_operator_name = "@task.seedream_edit"
-    returnable: Sequence[str] = (*_GenerateDecoratedOperator.returnable, "images")
+    returnable: Sequence[str] = (*_GenerateDecoratedOperator.returnable, "images", "pick")
 
     def __init__(self, *, images: Any = SET_DURING_EXECUTION, **kwargs: Any) -> None:
         super().__init__(images=images, **kwargs)
@@ -117,7 +117,7 @@ class _EditDecoratedOperator(_GenerateDecoratedOperator, SeedreamEditOperator):
         if self.images is SET_DURING_EXECUTION and "images" not in request:
             raise SeedreamInputError("images are missing: give them to the decorator, or return them with the prompt.")
         if "images" in request:  # a wait keeps them: in a form that can be stored, whatever they came as
-            request = {**request, "images": source_list(request["images"])}
+            request = {**request, "images": source_list(request["images"], counted=False)}
         return request
 
 

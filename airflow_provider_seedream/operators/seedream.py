@@ -20,6 +20,7 @@ from airflow_provider_seedream.landing.xmp import check_embed_metadata
 from airflow_provider_seedream.ledger.spending import check_budget
 from airflow_provider_seedream.model import clock, contract
 from airflow_provider_seedream.model.contract import ImageSize, Kind
+from airflow_provider_seedream.model.source_texts import check_pick, check_source_count, picked, source_list
 from airflow_provider_seedream.model.submissions import (
     Source,
     Submission,
@@ -30,6 +31,7 @@ from airflow_provider_seedream.model.submissions import (
     check_safety,
     check_seed,
     check_take,
+    is_static,
     submission_of,
 )
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator as SeedreamBatchOperator  # where users look for it
@@ -38,7 +40,7 @@ from airflow_provider_seedream.rate_limit.limiter import MIN_REFUSED_SECONDS
 from airflow_provider_seedream.storage import check_destination
 from airflow_provider_seedream.tasks.fields import CheckedFields, one_of
 from airflow_provider_seedream.tasks.queue_position import Place
-from airflow_provider_seedream.tasks.sources import read_sources, source_list
+from airflow_provider_seedream.tasks.sources import read_sources
 from airflow_provider_seedream.tasks.waiting import (
     DEFAULT_MAX_IMAGE_BYTES,
     DEFAULT_TIMEOUT_SECONDS,
@@ -269,18 +271,28 @@ class SeedreamEditOperator(SeedreamGenerateOperator):
     :param images: 1 to 10 images: storage URIs, local paths, data URIs or landed images, or a whole LandedGeneration
         (``images=land.output``). JPEG, PNG, WEBP, BMP, TIFF or GIF, whole, at most 10 MB and 36 megapixels each,
         sides above 14 pixels, aspect 1:16 to 16:1 [seen]. They are read, checked and encoded on the worker at POST time; their
-        bytes are part of what makes a request the same.
+        bytes are part of what makes a request the same. A list may hold LandedGenerations, as ``images=mapped.output`` does.
+    :param pick: which of the images, counted from 1 as in their file names: ``1`` or ``[1, 3]``; None (default) for all of them.
+        ``images=land.output, pick=1`` edits the first image that was landed.
     """
 
     kind: Kind = "edit"
-    template_fields: Sequence[str] = (*SeedreamGenerateOperator.template_fields, "images")
-    checks: ClassVar = {**SeedreamGenerateOperator.checks, "images": source_list}
+    template_fields: Sequence[str] = (*SeedreamGenerateOperator.template_fields, "images", "pick")
+    checks: ClassVar = {
+        **SeedreamGenerateOperator.checks,
+        "images": partial(source_list, counted=False),
+        "pick": check_pick,
+    }
+    given_fields = (*SeedreamGenerateOperator.given_fields, "pick")
 
-    def __init__(self, *, images: Any, **kwargs: Any) -> None:
+    def __init__(self, *, images: Any, pick: int | str | list[int] | None = None, **kwargs: Any) -> None:
         self.images = images
+        self.pick = pick
         super().__init__(**kwargs)
+        if is_static(images) and is_static(pick):
+            check_source_count(picked(source_list(images, counted=False), check_pick(pick)))
 
     def _sources(self) -> tuple[Source, ...]:
-        sources = read_sources(self.images)
+        sources = read_sources(self.images, self.pick)
         self.note_reads([source.origin for source in sources])
         return sources

@@ -8,20 +8,29 @@ from typing import Any
 
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError
 from airflow_provider_seedream.model import contract
-from airflow_provider_seedream.model.source_texts import check_no_link, is_data_uri
-from airflow_provider_seedream.model.source_texts import source_list as source_list
+from airflow_provider_seedream.model.source_texts import (
+    check_no_link,
+    check_pick,
+    check_source_count,
+    is_data_uri,
+    picked,
+    source_list,
+)
 from airflow_provider_seedream.model.submissions import Source, check_source
 
 _DATA_URI = re.compile(r"data:image/[\w.+-]+;base64,", re.IGNORECASE)
 
 
-def read_sources(images: Any) -> tuple[Source, ...]:
+def read_sources(images: Any, pick: Any = None) -> tuple[Source, ...]:
     """Every image read and checked.
 
+    :param pick: numbers of those that are wanted, counted from 1; None for all.
     :raises SeedreamInputError: naming the image and the rule.
     :raises SeedreamError: when a storage does not answer; a retry reads again.
     """
-    return tuple(_sources(source_list(images)))
+    wanted = picked(source_list(images, counted=False), check_pick(pick))
+    check_source_count(wanted)
+    return tuple(_sources(wanted))
 
 
 def _sources(images: list[str]) -> Iterator[Source]:

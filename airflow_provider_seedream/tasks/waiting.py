@@ -259,6 +259,7 @@ class WaitingOperator(BaseOperator):
                 seedream_task_id=generation.seedream_task_id,
                 record=generation.record,
             )
+        context["ti"].xcom_push("images", [image.uri for image in result.images])
         announce(context, self.outlets, result, landed)
         return result.to_dict()
 

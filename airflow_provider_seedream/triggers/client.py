@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import import_module
 from threading import Event
+from typing import Any
 
 from airflow_provider_seedream.rate_limit.queue import queue_for
 from airflow_provider_seedream.triggers.looks import Looks
@@ -27,17 +28,31 @@ async def status_client(seedream_conn_id: str) -> AsyncIterator[Looks]:
     :raises SeedreamInputError: when the connection is incomplete.
     """
     await load_client()
-    from airflow.providers.common.compat.connection import get_async_connection
-
     from airflow_provider_seedream.hooks.async_status import StatusClient, shared_session, trusted
     from airflow_provider_seedream.hooks.settings import SeedreamSettings
 
-    settings = SeedreamSettings.from_connection(await get_async_connection(seedream_conn_id))
+    settings = SeedreamSettings.from_connection(await _connection(seedream_conn_id))
     await asyncio.to_thread(trusted, settings.verify)
     async with shared_session() as session:
         counts = settings.status_counts_toward_limit
         queue = queue_for(seedream_conn_id, settings.requests_per_minute) if counts else None
         yield Looks(StatusClient(session, settings), queue)
+
+
+async def _connection(seedream_conn_id: str) -> Any:
+    """The connection, also in ``dag.test()``: its stand-in for the supervisor cannot be asked asynchronously (3.1 to 3.3.2), and
+    Airflow then says that a connection in its database "isn't defined".
+
+    :raises AirflowNotFoundException: there is none.
+    """
+    from airflow.providers.common.compat.connection import get_async_connection
+    from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
+    from asgiref.sync import sync_to_async
+
+    try:
+        return await get_async_connection(seedream_conn_id)
+    except AirflowNotFoundException:
+        return await sync_to_async(BaseHook.get_connection)(seedream_conn_id)
 
 
 def _import_client() -> None:

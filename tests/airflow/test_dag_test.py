@@ -1,0 +1,137 @@
+"""The documented ways to run one DAG without a scheduler, with jobs that take seconds, so that each wait really defers.
+
+Slow, as each command is a process with a database. `tests/guarantees/test_g3_resumed_without_arguments.py` has the details.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_seedream.emulator import Emulator, Settings
+
+pytestmark = pytest.mark.slow
+
+DAGS = """
+from airflow.sdk import dag, task, DAG
+from airflow_provider_seedream.operators.seedream import SeedreamBatchOperator, SeedreamEditOperator, SeedreamGenerateOperator
+from airflow_provider_seedream.sensors.seedream import SeedreamCreditsSensor, SeedreamGenerationSensor
+
+with DAG("waits", schedule=None, default_args={"deferrable": True}) as waits:
+    top_up = SeedreamCreditsSensor(task_id="top_up", min_credits=100, poke_interval=0.5)
+    draw = SeedreamGenerateOperator(task_id="draw", prompt="a watch [takes:2]", name="hero", wait=True)
+    edit = SeedreamEditOperator(task_id="edit", prompt="at night [takes:2]", images=draw.output, wait=True)
+    submit = SeedreamGenerateOperator(task_id="submit", prompt="a bag [takes:2] [rate-limited:1*1]")
+    land = SeedreamGenerationSensor(task_id="land", generation=submit.output)
+    batch = SeedreamBatchOperator(
+        task_id="batch",
+        requests=[{"prompt": f"a boot {number} [takes:8]", "name": f"boot-{number}"} for number in range(2)],
+        max_in_flight=1,
+    )
+
+    @task.seedream(wait=True)
+    def say(landed):
+        return "a hat [takes:2]"
+
+    top_up >> [draw, submit] >> batch
+    say(edit.output)
+
+with DAG("single", schedule=None):
+    SeedreamGenerateOperator(
+        task_id="draw", prompt="a watch, {{ run_id }} [takes:2]", name="single", wait=True, deferrable=True
+    )
+"""
+WITH_PYTHON = """
+import sys
+sys.path.insert(0, "dags")
+from waits import waits
+sys.exit(waits.test().state != "success")
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Airflow:
+    """An empty Airflow: a database, a folder of DAGs, no process of its own."""
+
+    home: Path
+    environment: dict[str, str]
+
+    def run(self, *command: str) -> str:
+        """A command's output, both streams; it must end well."""
+        ended = subprocess.run(
+            [sys.executable, *command], env=self.environment, cwd=self.home, capture_output=True, text=True, timeout=300
+        )
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        return ended.stdout + ended.stderr
+
+    def connect(self, emulator: Emulator, folder: Path) -> None:
+        """In the database, as people have it: an environment variable would not ask Airflow's API from within a trigger."""
+        extra = json.dumps({"destination": folder.as_uri(), "requests_per_minute": 6000})
+        fields = ("--conn-type", "seedream", "--conn-host", emulator.url, "--conn-password", emulator.key, "--conn-extra", extra)
+        self.run("-m", "airflow", "connections", "add", "seedream_default", *fields)
+
+
+@pytest.fixture(scope="module")
+def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
+    home = tmp_path_factory.mktemp("dag-test")
+    (home / "dags").mkdir()
+    (home / "dags" / "waits.py").write_text(DAGS)
+    settings = {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(home / "dags"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
+        "AIRFLOW__SEEDREAM__POKE_INTERVAL": "0.5",
+    }
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTHONDONTWRITE"))}
+    airflow = Airflow(home=home, environment={**kept, **settings})
+    airflow.run("-m", "airflow", "db", "migrate")
+    yield airflow
+
+
+@pytest.fixture
+def emulator(airflow: Airflow, tmp_path: Path) -> Iterator[Emulator]:
+    with Emulator(Settings.fast()) as emulator:
+        airflow.connect(emulator, tmp_path)
+        yield emulator
+        airflow.run("-m", "airflow", "connections", "delete", "seedream_default")
+
+
+def top_up_later(emulator: Emulator) -> None:
+    """As somebody who tops up the wallet while a task waits for it."""
+    emulator.books.wait_until(lambda books: books.wallet_calls >= 2, timeout_seconds=120)
+    emulator.configure(balance_credits=1000)
+
+
+class TestAWholeDag:
+    @pytest.mark.parametrize(
+        "command", [("-m", "airflow", "dags", "test", "waits"), ("-c", WITH_PYTHON)], ids=["dags test", "dag.test()"]
+    )
+    def test_lands_everything_and_pays_once(
+        self, airflow: Airflow, emulator: Emulator, tmp_path: Path, command: tuple[str, ...]
+    ) -> None:
+        emulator.configure(balance_credits=5)
+        threading.Thread(target=top_up_later, args=[emulator], daemon=True).start()
+        log = airflow.run(*command)
+        assert (emulator.books.posts, emulator.books.credits_charged, emulator.books.violations) == (6, 60, ())
+        assert len(list(tmp_path.glob("*_1.png"))) == 6
+        assert {"hero_1.png", "boot-0_1.png", "boot-1_1.png"} <= {path.name for path in tmp_path.iterdir()}
+        assert log.count("Trigger completed") >= 6
+        for waits in ("until the wallet holds", "for a turn at the API", "for seedream task", "in flight; waiting"):
+            assert waits in log
+
+
+class TestOneTask:
+    def test_lands_its_images_and_pays_once(self, airflow: Airflow, emulator: Emulator, tmp_path: Path) -> None:
+        log = airflow.run("-m", "airflow", "tasks", "test", "single", "draw")
+        assert (emulator.books.posts, emulator.books.violations) == (1, ())
+        assert (tmp_path / "single_1.png").exists()
+        assert log.count("Trigger completed") == 1
