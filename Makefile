@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 CONSTRAINTS ?= constraints.txt
-WORKERS ?= 2
+# Twice the cores, as most tests wait for something.
+WORKERS ?= $(shell echo $$((2 * $$(nproc))))
 PYTEST_ARGS ?=
 export PYTHON
 unexport PYTHONDONTWRITEBYTECODE
@@ -21,7 +22,7 @@ demo: $(VENV)/.demo ## one prompt becomes images in ./demo-output/, under a real
 	@$(run) -m tools.demo
 
 test: $(VENV)/.test ## the everyday tests
-	@$(run) -m pytest -q -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+	@$(run) -m pytest -q -n $(WORKERS) $(PYTEST_ARGS)
 
 ui: $(VENV)/.demo ## Airflow's user interface with the example DAGs and the emulator, until Ctrl-C
 	@$(run) -m tools.ui

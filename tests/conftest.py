@@ -7,6 +7,8 @@ import os
 import shutil
 import tempfile
 
+from tests.sharing_out import pytest_xdist_make_scheduler  # noqa: F401 - a hook of pytest-xdist
+
 pytest_plugins = ["tests.airflow.fixtures"]  # one Airflow for all folders of tests, not one for each
 
 if "AIRFLOW_HOME" not in os.environ or not os.environ.get("SEEDREAM_TEST_HOME"):
