@@ -193,11 +193,13 @@ def _not_landed(error: SeedreamLandingError, generation: Generation, *, is_old: 
 
 def _mark(generation: Generation, data: bytes) -> bytes:
     """An image with metadata in it; as it came where that would break a signature or fails: it is paid, and must land."""
-    if xmp.has_content_credentials(data):
-        _log.warning("An image carries Content Credentials (C2PA) of its own; it is landed unchanged, without embedded metadata.")
-        return data
     source_type = DIGITAL_SOURCE_TYPES[generation.kind] if generation.kind else None
     try:
+        if xmp.has_content_credentials(data):
+            _log.warning(
+                "An image carries Content Credentials (C2PA) of its own; it is landed unchanged, without embedded metadata."
+            )
+            return data
         return xmp.embed(data, seedream_task_id=generation.seedream_task_id, model=contract.MODEL, digital_source_type=source_type)
     except Exception as error:  # whatever the library raises
         _log.warning("Metadata could not be embedded (%s: %s); the image is landed unchanged.", type(error).__name__, error)

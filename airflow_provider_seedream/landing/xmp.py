@@ -11,6 +11,7 @@ from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.model.images import inspect_image, is_whole
 
 CREDIT = "AI generated"
+_REMOTE_MANIFEST = "Xmp.dcterms.provenance"
 _lock = threading.Lock()  # exiv2's XMP parser holds state of the process
 
 
@@ -24,8 +25,14 @@ def check_embed_metadata(value: Any) -> bool:
 
 
 def has_content_credentials(data: bytes) -> bool:
-    """Whether a C2PA manifest is in the file: its signature covers the bytes, so that any change would break it."""
-    return b"jumb" in data and b"c2pa" in data
+    """Whether a C2PA manifest signs the file: its signature covers the bytes, so that any change would break it.
+
+    The manifest lies in the file, or elsewhere, where ``dcterms:provenance`` in the file's XMP says (C2PA: external manifests).
+    """
+    if b"jumb" in data and b"c2pa" in data:
+        return True
+    with _lock:
+        return any(entry.key() == _REMOTE_MANIFEST for entry in _opened(data).xmpData())
 
 
 def embed(data: bytes, *, seedream_task_id: str, model: str, digital_source_type: str | None) -> bytes:
@@ -48,12 +55,18 @@ def embed(data: bytes, *, seedream_task_id: str, model: str, digital_source_type
     return embedded
 
 
-def _write(data: bytes, fields: dict[str, str]) -> bytes:
+def _opened(data: bytes) -> Any:
+    """The file with its metadata read; namespaces have exiv2's prefixes, whatever the file calls them."""
     import exiv2
 
     exiv2.XmpParser.initialize()
     image = exiv2.ImageFactory.open(data)
     image.readMetadata()
+    return image
+
+
+def _write(data: bytes, fields: dict[str, str]) -> bytes:
+    image = _opened(data)
     xmp = image.xmpData()
     for name, value in fields.items():
         xmp[name] = value

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.landing.xmp import CREDIT, check_embed_metadata, embed, has_content_credentials
@@ -16,6 +17,14 @@ from tests.unit.values import TASK_ID, png
 
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 SAID = {"seedream_task_id": TASK_ID, "model": "seedream-v5-lite", "digital_source_type": SOURCE_TYPE}
+
+# How a C2PA signer names a manifest that it keeps on a server of its own.
+REMOTE = (
+    '<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" '
+    'xmlns:dcterms="http://purl.org/dc/terms/" dcterms:provenance="https://manifests.example/one.c2pa"/>'
+    '</rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
+)
 
 
 def picture(kind: str, **how: Any) -> bytes:
@@ -84,6 +93,21 @@ class TestContentCredentials:
         signed = whole.replace(bytes(40), b"\x00\x00\x00\x20jumb\x00\x00\x00\x10jumdc2pa".ljust(40, b"\x00"), 1)
         assert has_content_credentials(signed)
         assert not has_content_credentials(whole)
+
+    @pytest.mark.parametrize("prefix", ["dcterms", "q"])
+    @pytest.mark.parametrize("kind", ["PNG", "compressed PNG", "JPEG", "WEBP"])
+    def test_a_manifest_elsewhere_is_known_by_the_xmp_that_names_it(self, kind: str, prefix: str) -> None:
+        packet = REMOTE.replace("dcterms", prefix)
+        if kind.endswith("PNG"):
+            chunks = PngInfo()
+            chunks.add_itxt("XML:com.adobe.xmp", packet, zip=kind.startswith("compressed"))
+            assert has_content_credentials(picture("PNG", pnginfo=chunks))
+        else:
+            assert has_content_credentials(picture(kind, xmp=packet.encode()))
+
+    def test_xmp_of_another_kind_is_no_manifest(self, data: bytes) -> None:
+        assert not has_content_credentials(data)
+        assert not has_content_credentials(embed(data, **SAID))
 
 
 class TestTheSwitch:
