@@ -14,6 +14,7 @@ from airflow.sdk import DAG
 
 from airflow_provider_seedream.batch.attending import Attendant
 from airflow_provider_seedream.batch.progress import InFlight
+from airflow_provider_seedream.batch.row_outcomes import ended_row
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.exceptions import (
     SeedreamAuthenticationError,
@@ -24,6 +25,7 @@ from airflow_provider_seedream.exceptions import (
 from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.landing.finish import land_generation
+from airflow_provider_seedream.model.clock import to_epoch, to_iso
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from airflow_provider_seedream.polling.decision import Rules
 from tests.airflow.deferral import first_event
@@ -59,6 +61,44 @@ class TestAnErrorOfTheApiWhileLanding:
         assert caught.value.paid == "yes"
         assert generation.seedream_task_id in str(caught.value)
         assert str(generation.record) in str(caught.value)
+
+
+class TestADownloadThatFailsForGood:
+    @pytest.mark.parametrize("kind", ["expired-link", "not-an-image", "redirect"])
+    def test_says_until_when_the_results_are_kept_and_how_to_land_them(
+        self, emulator: Emulator, build: Build, deferrable: bool, kind: str
+    ) -> None:
+        runner, chain = Runner(), build(land={"deferrable": deferrable, "retries": 0})
+        generation = Generation.from_dict(runner.run(chain.submit).value)
+        emulator.inject(kind, endpoint="download")
+        said = str(runner.run(chain.land).error)
+        kept_until = to_iso(float(to_epoch(generation.created_at) or 0) + 24 * 3600)
+        assert f"The API keeps the results until {kept_until}" in said
+        assert f"`airflow seedream land {generation.seedream_task_id} {generation.destination}`" in said
+        assert ("answered 403 to a download, although the API gave a fresh link just now" in said) == (kind == "expired-link")
+
+    def test_says_so_in_the_row_of_a_batch(self, emulator: Emulator, build: Build) -> None:
+        generation = Generation.from_dict(Runner().run(build().submit).value)
+        emulator.clock.advance(60)
+        emulator.inject("expired-link", endpoint="download")
+        entry = InFlight(
+            number=1,
+            columns={},
+            generation=generation,
+            credits=10,
+            may_have_landed=False,
+            due_epoch=0.0,
+            deadline_epoch=math.inf,
+            landings=2,
+        )
+        rules = Rules(deadline_epoch=math.inf, poke_interval_seconds=1.0, num_images=None)
+        hook = SeedreamHook()
+        with hook.downloads(max_bytes=1_000_000) as downloads:
+            error = Attendant(hook, downloads, rules, landed_by=LANDED_BY, embed_metadata=False).attend(entry).error
+        assert error is not None
+        row = ended_row(1, error, name=None, price=10, columns={})
+        assert (row.status, row.paid) == ("failed", "yes")
+        assert f"`airflow seedream land {generation.seedream_task_id} " in str(row.detail)
 
 
 class TestAConnectionThatLostItsKey:
