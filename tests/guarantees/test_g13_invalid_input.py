@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 from pathlib import Path
@@ -14,6 +15,7 @@ from PIL import Image
 
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.exceptions import SeedreamInputError
+from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from airflow_provider_seedream.operators.seedream import SeedreamEditOperator, SeedreamGenerateOperator
 from airflow_provider_seedream.sensors.seedream import SeedreamGenerationSensor
 from tests.airflow.runner import Outcome, Runner
@@ -219,6 +221,51 @@ class TestSourcesAreJudgedBeforeAnythingIsSent:
     )
     def test_so_is_one_that_cannot_be_had(self, emulator: Emulator, destination: str, folder: Path, given: str, says: str) -> None:
         assert_refused(Runner().run(edit([given], destination, retries=3)), emulator, folder, says)
+
+
+class TestAnImageAsText:
+    """Given by mistake where a URI is meant, it was logged, quoted and written into the results whole: tens of megabytes."""
+
+    TEXT = base64.b64encode(bytes(range(1, 252)) * 20_000).decode()  # 6.7 MB that are no image
+
+    @pytest.mark.parametrize("before", ["", " ", "\n  "])
+    @pytest.mark.parametrize("head", ["", "data:image/png;base64,"], ids=["plain base64", "data URI"])
+    def test_is_taken_if_it_is_one(self, emulator: Emulator, destination: str, folder: Path, before: str, head: str) -> None:
+        image = base64.b64encode(picture(64, 48)).decode()
+        outcome = Runner().run(edit([f"{before}{head}{image}"], destination))
+        assert outcome.state == "success", outcome.error
+        [source] = json.loads(next(folder.glob("_seedream/ledger/*.json")).read_text())["submission"]["sources"]
+        assert source["sha256"] == hashlib.sha256(picture(64, 48)).hexdigest()
+        assert emulator.books.posts == 1
+
+    @pytest.mark.parametrize(
+        "given", [TEXT, f" {TEXT}", f"{TEXT}\n", f" data:image/png;base64,{TEXT}", f"data:,{TEXT}"], ids=range(5)
+    )
+    def test_is_refused_at_once_and_never_quoted(self, emulator: Emulator, destination: str, folder: Path, given: str) -> None:
+        with DAG("edits", schedule=None):
+            task = SeedreamEditOperator(
+                task_id="edit", prompt="bluer", images="{{ params.images }}", destination=destination, retries=3
+            )
+        task.images = [given]  # as a template that rendered to it
+        outcome = Runner().run(task)
+        assert_refused(outcome, emulator, folder, "images:")
+        assert len(str(outcome.error)) < 500
+        assert len(outcome.log_text) < 20_000
+
+    def test_does_not_swell_the_results_of_a_batch(self, emulator: Emulator, destination: str, folder: Path) -> None:
+        rows = [
+            {"prompt": "bluer", "images": self.TEXT},
+            {"prompt": "bluer", "images": [f" data:image/png;base64,{self.TEXT}"]},
+            {"prompt": "bluer", "images": ["/no.png"], "image_size": self.TEXT},
+            {"prompt": "bluer", "name": self.TEXT},
+        ]
+        with DAG("edits", schedule=None):
+            task = SeedreamBatchOperator(task_id="batch", requests=rows, destination=destination, on_error="continue", retries=3)
+        outcome = Runner().run(task)
+        assert outcome.tries == 1
+        assert len((folder / "results.jsonl").read_bytes()) < 10_000
+        assert len(outcome.log_text) < 40_000
+        assert emulator.books.posts_received == 0
 
 
 class TestAnIncompleteConnectionSendsNothing:
