@@ -58,7 +58,7 @@ $(VENV)/.docs: $(pinned)
 	@$(install) emulator docs && touch $@
 
 $(VENV)/.stores: $(pinned)
-	@$(install) emulator,s3,gcs,azure test browser && touch $@
+	@$(install) emulator,s3,gcs,azure test browser stores && touch $@
 
 $(VENV)/.bench: $(VENV)/.stores
-	@$(install) emulator,s3,gcs,azure test browser bench && touch $@
+	@$(install) emulator,s3,gcs,azure test browser stores bench && touch $@

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Install the object stores the tests marked `stores` run against: a real S3 (Ceph), Azurite and a GCS emulator.
+# Install the object stores the tests marked `stores` run against: a real S3 (Ceph), Azurite, a GCS emulator, and those that the
+# provider refuses: an S3 look-alike without conditional writes (s3rver) and a mount without hard links (rclone).
 # Needs root for apt, and npm from Debian (installed if missing). Idempotent, and quick when all is there. The tests start and stop
 # the servers themselves (tests/stores/servers.py), on 127.0.0.1 and free ports; nothing stays behind and nothing is configured.
 set -euo pipefail
@@ -10,10 +11,11 @@ servers=.venvs/stores # ignored by git; holds a virtual environment and node_mod
 
 azurite=3.35.0
 gcs_emulator=2026.7.19
+s3rver=3.7.1
 
 system_packages() {
     local package missing=()
-    for package in ceph-common ceph-mon ceph-osd radosgw python3-venv; do
+    for package in ceph-common ceph-mon ceph-osd radosgw python3-venv rclone fuse3; do
         dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
     done
     command -v npm >/dev/null || missing+=(npm)
@@ -22,11 +24,13 @@ system_packages() {
     apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 
-azurite() {
-    local package=$servers/node_modules/azurite/package.json
-    if ! grep -qs "\"version\": \"$azurite\"" "$package"; then
-        npm install --prefix "$servers" --silent --no-audit --no-fund --no-save "azurite@$azurite"
-    fi
+from_npm() {
+    local package
+    for package in "azurite $azurite" "s3rver $s3rver"; do
+        grep -qs "\"version\": \"${package#* }\"" "$servers/node_modules/${package% *}/package.json" && continue
+        # both at once: npm removes what it was not asked for
+        npm install --prefix "$servers" --silent --no-audit --no-fund --no-save "azurite@$azurite" "s3rver@$s3rver"
+    done
 }
 
 gcs_emulator() {
@@ -37,5 +41,5 @@ gcs_emulator() {
 
 system_packages
 gcs_emulator
-azurite
-echo "stores: ceph, azurite $azurite and gcp-storage-emulator $gcs_emulator are installed"
+from_npm
+echo "stores: ceph, azurite $azurite, gcp-storage-emulator $gcs_emulator, s3rver $s3rver and rclone are installed"

@@ -12,7 +12,7 @@ _OLDER = (("3.1.8", "2026-03-14"), ("3.2.2", "2026-06-02"))
 _NEEDS = ["--all-extras", "--group", "test", "--group", "check", "--group", "docs"]
 # Younger than those dates: the first imagesize that reads every format that we land or send.
 _YOUNGER = ["--exclude-newer-package", "imagesize=2026-08-25"]
-_NEWEST_NEEDS = ["--group", "browser", "--group", "bench"]
+_NEWEST_NEEDS = ["--group", "browser", "--group", "stores", "--group", "bench"]
 
 
 def main() -> None:

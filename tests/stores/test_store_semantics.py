@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, Event
@@ -10,6 +12,7 @@ from typing import Any, TypeVar
 import pytest
 from airflow.sdk import ObjectStoragePath
 
+from airflow_provider_seedream.cli.definition import main
 from airflow_provider_seedream.storage import Folder
 from tests.stores.servers import Place
 
@@ -77,6 +80,22 @@ class TestCreate:
             pytest.skip("file:// makes its folders")
         with pytest.raises(Exception):  # noqa: B017 - of whatever class: each store has its own
             Folder(store.no_bucket_uri).create("key.json", b"claim")
+
+
+class TestThePart:
+    def test_of_the_store_in_paying_once_is_asked_for(self, store: Place, capsys: pytest.CaptureFixture[str]) -> None:
+        Folder(store.uri).check_exclusive()
+        with pytest.raises(SystemExit) as ended:
+            main(["check", store.uri, "--output", "json"])
+        checks = {finding["check"]: finding for finding in json.loads(capsys.readouterr().out)["checks"]}
+        unsaid = [finding for finding in checks.values() if finding["result"] != "ok"]
+        assert (ended.value.code, unsaid) == (0, [])
+
+    def test_of_its_clock_is_told(self, store: Place) -> None:
+        folder, before = Folder(store.uri), time.time()
+        assert folder.modified_at("none.json") is None
+        folder.create("key.json", b"x")
+        assert before - 2 <= (folder.modified_at("key.json") or 0) <= time.time() + 2
 
 
 class TestReplace:
@@ -174,6 +193,25 @@ class TestRead:
         assert folder.list("spent/run") == ["new"]
         assert folder.list("spent") == ["run"]
         assert folder.list("spent/run/new") == []
+
+    def test_another_threads_listing_does_not_answer_for_the_store(self, store: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It comes in right after the cache was emptied, and somebody spends right after it."""
+        folder = Folder(store.uri)
+        folder.create("spent/run/old", b"old")
+        theirs, path = somebody_else(folder)
+        ours = ObjectStoragePath(store.uri).fs
+        invalidate, pending = ours.invalidate_cache, [True]
+
+        def invalidate_and_be_overtaken(*args: Any) -> None:
+            invalidate(*args)
+            if pending:
+                pending.clear()
+                ours.ls(f"{path}/spent/run", detail=False)
+                theirs.pipe_file(f"{path}/spent/run/new", b"new")
+
+        monkeypatch.setattr(ours, "invalidate_cache", invalidate_and_be_overtaken)
+        assert sorted(folder.list("spent/run")) == ["new", "old"]
+        assert folder.size_bytes("spent/run/new") == 3
 
     def test_what_may_not_be_listed_is_an_error_and_never_nothing(self, store: Place) -> None:
         with pytest.raises(Exception) as refused:

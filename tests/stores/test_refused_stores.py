@@ -1,0 +1,66 @@
+"""A7, A8, E28: where several creates of one file win, or none can, nothing is paid and nothing is tried again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
+
+from airflow_provider_seedream.cli.definition import main
+from airflow_provider_seedream.emulator import Emulator, Settings
+from airflow_provider_seedream.exceptions import SeedreamLedgerError
+from airflow_provider_seedream.hooks.seedream import SeedreamHook
+from airflow_provider_seedream.ledger.records import Ledger
+from airflow_provider_seedream.ledger.submit import Request, Submitter
+from tests.stores.refused import REFUSED
+from tests.stores.test_landing_on_stores import in_threads
+from tests.unit.values import submission
+
+MADE_BY: dict[str, Any] = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1, "try_number": 1}
+
+pytestmark = pytest.mark.stores
+
+
+@pytest.fixture
+def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    with Emulator(Settings.fast()) as running:
+        monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", running.airflow_connection_json())
+        yield running
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_four_equal_requests_at_once_pay_nothing(
+    kind: str, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the probe: four POSTs on the first and the third."""
+    start, said = REFUSED[kind]
+    with start(tmp_path, monkeypatch) as uri:
+        request = Request(submission=submission(), destination=uri, name="hero", made_by=MADE_BY)
+
+        def submit() -> Exception | None:
+            try:
+                Submitter(SeedreamHook(), Ledger(uri), "fail").submit(request)
+            except SeedreamLedgerError as error:
+                return error
+            return None
+
+        errors = in_threads(4, submit)
+    assert emulator.books.posts_received == 0
+    for error in errors:
+        assert isinstance(error, AirflowFailException), "a retry would be refused again"
+        assert said in str(error)
+        assert "pay" in str(error)
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_the_check_says_so(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    start, said = REFUSED[kind]
+    with start(tmp_path, monkeypatch) as uri, pytest.raises(SystemExit) as ended:
+        main(["check", uri, "--output", "json"])
+    assert ended.value.code == 1
+    checks = json.loads(capsys.readouterr().out)["checks"]
+    assert any(said in finding["detail"] for finding in checks if finding["result"] == "failed")
