@@ -1,11 +1,12 @@
 #!/bin/bash
-# fsspec's pipe_file(..., mode="create") overwrites on three file systems, although the interface promises an error.
+# fsspec's mode="create" overwrites on three file systems, and on local disks when it is put_file, although it promises an error.
 #
-# Expected: `fs.pipe_file(path, data, mode="create")` "raises FileExistsError if the file already exists" (fsspec's AbstractFileSystem).
-#   So it can be a lock, a claim or a ledger entry: of two writers one wins.
+# Expected: `fs.pipe_file(path, data, mode="create")` and `put_file(..., mode="create")` raise FileExistsError when the file is there
+#   (AbstractFileSystem; since fsspec 2024.12). So it can be a lock, a claim or a ledger entry: of two writers one wins.
 # Happens: sshfs (sftp://, ssh:// in Airflow's sftp provider), obstore's FsspecStore and fsspec's own simplecache:: take the keyword, do
-#   not look at it, and the second writer replaces the first. Both got no error. The stores below could do it: obstore.put(mode="create")
-#   and sshfs' open(path, "xb") refuse. file://, memory://, s3fs, gcsfs and adlfs keep the promise.
+#   not look at it, and the second writer replaces the first. Both got no error. LocalFileSystem.put_file does the same, while its
+#   pipe_file refuses. What lies below could do it: obstore.put(mode="create") and sshfs' open(path, "xb") refuse.
+#   memory://, s3fs and adlfs keep the promise in both.
 # Version: fsspec 2026.9.0, sshfs 2026.8.0 (asyncssh 2.24.1), obstore 0.12.1 (PyPI).
 # Source: run here, over a real SFTP server on 127.0.0.1; `_pipe_file` in sshfs/spec.py and obstore/fsspec.py (an unused argument there).
 set -euo pipefail
@@ -67,6 +68,12 @@ seen = {
     "obstore.fsspec": twice(FsspecStore("file"), f"{here}/claim3"),
     "simplecache::file://": twice(fsspec.filesystem("simplecache", target_protocol="file"), f"{here}/claim4"),
 }
+for data in (b"first", b"second"):
+    with open("source", "wb") as file:
+        file.write(data)
+    fsspec.filesystem("file").put_file(f"{here}/source", f"{here}/claim5", mode="create")
+with open("claim5") as file:
+    seen["file:// put_file"] = f"ok, ok; the file holds {file.read()}"
 for store, said in seen.items():
     print(f"{store:22}{said}")
 assert seen.pop("file://") == "ok, FileExistsError; the file holds first"
