@@ -5,7 +5,7 @@ Talks to no mail or chat server itself. Thumbnails are copied to the worker's di
 
 import html
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,30 +16,75 @@ from airflow_provider_seedream.manifest import Manifest, ManifestImage
 
 MAX_MESSAGE_BYTES = 5 * 1024 * 1024  # of thumbnails together: mail servers commonly take 10 to 25 MB, and base64 adds a third
 _MAX_PROMPT = 500
+_MAX_NAMES = 3  # in a subject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LandedMessage:
     """What a notifier needs. All of it is final text: let no notifier render it, as a prompt may hold ``{{ }}``.
 
+    :param text: plain, for a mail or a log.
+    :param slack: the same for Slack, where ``<!channel>`` in a prompt would call everybody.
     :param html: the body of a mail; shows ``files`` by ``cid:`` and their names, which Airflow's SMTP hook gives them.
     :param files: paths of the thumbnails on this machine, gone after the ``with`` block.
     """
 
     subject: str
     text: str
+    slack: str
     html: str
     files: list[str]
 
 
 @contextmanager
-def landed_message(landed: LandedGeneration | Mapping[str, Any], *, max_bytes: int = MAX_MESSAGE_BYTES) -> Iterator[LandedMessage]:
-    """The message about a landed generation, and its thumbnails as files.
+def landed_message(
+    landed: LandedGeneration | Mapping[str, Any] | Iterable[Mapping[str, Any]], *, max_bytes: int = MAX_MESSAGE_BYTES
+) -> Iterator[LandedMessage]:
+    """The message about one or more landed generations, and its thumbnails as files.
 
-    :param landed: what a sensor, or an operator with ``wait=True``, returned.
+    :param landed: what a sensor, or an operator with ``wait=True``, returned; or the list that a mapped one did.
     :param max_bytes: of thumbnails together; those that do not fit are left out, and named like images without one.
-    :raises ValueError: when the manifest is missing or is none.
+    :raises ValueError: when a manifest is missing or is none, or the list is empty.
     """
+    several = [landed] if isinstance(landed, LandedGeneration | Mapping) else list(landed)
+    if not several:
+        raise ValueError("There is no landed generation to tell of.")
+    with tempfile.TemporaryDirectory(prefix="seedream-") as local:
+        sections, left = [], max_bytes
+        for number, one in enumerate(several, 1):
+            section = _read(one, Path(local), prefix=f"{number}_" if len(several) > 1 else "", max_bytes=left)
+            left -= sum(path.stat().st_size for path in section.shown.values())
+            sections.append(section)
+        yield _message(sections)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Section:
+    """One generation: where its manifest lies, what that says, and the thumbnails by their image's number."""
+
+    uri: str
+    manifest: Manifest
+    shown: dict[int, Path]
+
+    @property
+    def prompt(self) -> str:
+        return str((self.manifest.submission or {}).get("prompt") or "")[:_MAX_PROMPT]
+
+    @property
+    def images(self) -> list[tuple[ManifestImage, str]]:
+        """Those of the manifest, which may have become more since the XCom was written, each with its URI."""
+        folder = self.uri.rpartition("/")[0]
+        return [(image, f"{folder}/{image.file}") for image in self.manifest.images]
+
+    @property
+    def facts(self) -> list[str]:
+        manifest = self.manifest
+        came = f"Only {len(manifest.images)} of {manifest.images_requested} images came." if manifest.missing_images else ""
+        price = f"{manifest.credits} credits." if manifest.credits is not None else ""
+        return [fact for fact in (came, price, f"Manifest: {self.uri}") if fact]
+
+
+def _read(landed: LandedGeneration | Mapping[str, Any], local: Path, *, prefix: str, max_bytes: int) -> _Section:
     from airflow_provider_seedream.storage import Folder
 
     known = landed if isinstance(landed, LandedGeneration) else LandedGeneration.from_dict(dict(landed))
@@ -49,13 +94,15 @@ def landed_message(landed: LandedGeneration | Mapping[str, Any], *, max_bytes: i
     if data is None:
         raise ValueError(f"{known.manifest} is not there.")
     manifest = Manifest.from_json(data)
-    with tempfile.TemporaryDirectory(prefix="seedream-") as local:
-        shown = _copy(folder, manifest, Path(local), max_bytes)
-        yield _message(known, manifest, shown)
+    shown = _copy(folder, manifest, local, prefix, max_bytes)
+    return _Section(uri=known.manifest, manifest=manifest, shown=shown)
 
 
-def _copy(folder: Any, manifest: Manifest, local: Path, max_bytes: int) -> dict[int, Path]:
-    """The thumbnails by their image's number, as many as fit."""
+def _copy(folder: Any, manifest: Manifest, local: Path, prefix: str, max_bytes: int) -> dict[int, Path]:
+    """The thumbnails by their image's number, as many as fit.
+
+    Their names are plain: a mail's ``Content-ID`` is folded or encoded where a name has a space or a letter beyond ASCII.
+    """
     shown: dict[int, Path] = {}
     left = max_bytes
     for image in manifest.images:
@@ -63,30 +110,40 @@ def _copy(folder: Any, manifest: Manifest, local: Path, max_bytes: int) -> dict[
         if size is None or size > left or (data := folder.read(image.thumbnail)) is None:
             continue
         left -= size
-        shown[image.number] = local / Path(str(image.thumbnail)).name
+        shown[image.number] = local / f"{prefix}image_{image.number}.thumb{Path(str(image.thumbnail)).suffix}"
         shown[image.number].write_bytes(data)
     return shown
 
 
-def _message(landed: LandedGeneration, manifest: Manifest, shown: dict[int, Path]) -> LandedMessage:
-    prompt = str((manifest.submission or {}).get("prompt") or "")[:_MAX_PROMPT]
-    count = len(manifest.images)
-    subject = f"Seedream: {count} {'image' if count == 1 else 'images'}, {manifest.name}"
-    facts = [f"{manifest.credits} credits." if manifest.credits is not None else "", f"Manifest: {landed.manifest}"]
-    lines = [f"{_words(image)}: {uri.uri}" for image, uri in zip(manifest.images, landed.images, strict=True)]
-    figures = [_figure(image, uri.uri, shown) for image, uri in zip(manifest.images, landed.images, strict=True)]
+def _message(sections: list[_Section]) -> LandedMessage:
+    count = sum(len(section.manifest.images) for section in sections)
+    names = ", ".join(section.manifest.name for section in sections[:_MAX_NAMES]) + (", ..." if sections[_MAX_NAMES:] else "")
+    subject = f"Seedream: {count} {'image' if count == 1 else 'images'}, {names}"
+    text = "\n\n".join(_text(section) for section in sections)
     return LandedMessage(
         subject=" ".join(subject.split()),
-        text="\n".join(line for line in (prompt, *lines, *facts) if line),
-        html="\n".join([f"<p>{html.escape(prompt)}</p>", *figures, f"<p>{html.escape(' '.join(facts).strip())}</p>"]),
-        files=[str(path) for path in shown.values()],
+        text=text,
+        slack=html.escape(text, quote=False),  # &, < and > are all that Slack reads
+        html="\n".join(_html(section) for section in sections),
+        files=[str(path) for section in sections for path in section.shown.values()],
     )
+
+
+def _text(section: _Section) -> str:
+    lines = [f"{_words(image)}: {uri}" for image, uri in section.images]
+    return "\n".join(line for line in (section.prompt, *lines, *section.facts) if line)
+
+
+def _html(section: _Section) -> str:
+    figures = [_figure(image, uri, section.shown) for image, uri in section.images]
+    facts = html.escape(" ".join(section.facts))
+    return "\n".join([f"<p>{html.escape(section.prompt)}</p>", *figures, f"<p>{facts}</p>"])
 
 
 def _figure(image: ManifestImage, uri: str, shown: dict[int, Path]) -> str:
     words = html.escape(_words(image))
     source = shown.get(image.number)
-    picture = f'<img src="cid:{html.escape(source.name)}" alt="{words}" style="max-width: 320px"><br>' if source else ""
+    picture = f'<img src="cid:{source.name}" alt="{words}" style="max-width: 320px"><br>' if source else ""
     return f"<p>{picture}{words}<br><code>{html.escape(uri)}</code></p>"
 
 

@@ -23,7 +23,7 @@ from starlette.responses import FileResponse
 from airflow_provider_seedream.gallery import rows
 from airflow_provider_seedream.gallery.cards import Card, card_of, card_of_row, cards_of_rows, entry_of
 from airflow_provider_seedream.gallery.guards import IMAGES_OF_THE_DAG, ReaderDep
-from airflow_provider_seedream.gallery.listing import CARDS, beside, turn_page
+from airflow_provider_seedream.gallery.listing import CARDS, beside, landing_of, turn_page
 from airflow_provider_seedream.gallery.pages import render, render_error
 from airflow_provider_seedream.gallery.reading import CannotShowError, read_image
 from airflow_provider_seedream.gallery.roots import gallery_roots, is_bare
@@ -43,6 +43,7 @@ _PAGE = [Depends(into_the_shell)]
 _PAGE_OF_DAG = [*_PAGE, IMAGES_OF_THE_DAG]
 
 Text = Annotated[str, Query(max_length=500)]
+Prompt = Annotated[str, Query(max_length=20_000)]  # a whole prompt, copied
 Start = Annotated[int, Query(ge=0, le=2**40)]
 Number = Annotated[int, Path(ge=1)]  # the API's own number, looked up, never an index
 
@@ -109,7 +110,7 @@ def show_newest(
     dag: Text = "",
     run: Text = "",
     task: Text = "",
-    text: Text = "",
+    text: Prompt = "",
     before: Text = "",
 ) -> Response:
     """The newest generations, of all DAGs that the user may read or of one."""
@@ -135,21 +136,22 @@ def show_task(request: Request, place: PlaceDep, reader: ReaderDep, start: Start
             request, "batch.html", batch=entry.batch, cards=cards, more=more, trouble=trouble, start=start, place=place, roots=roots
         )
     card = card_of(entry, roots, reader.may_read) if entry else None
-    return render(request, "task.html", card=card, place=place, roots=roots)
+    landing = landing_of(entry) if entry else None
+    return render(request, "task.html", card=card, place=place, roots=roots, landing=landing)
 
 
 def show_first_image(request: Request, place: PlaceDep, reader: ReaderDep, last: bool = False, name: Text = "") -> Response:
     """The first image of a task instance, or the last; its own page where there are none."""
     row, card = _card(place, name, reader)
     if card.manifest is None:
-        return render(request, "task.html", card=card, place=place, roots=gallery_roots())
+        return render(request, "task.html", card=card, place=place, roots=gallery_roots(), landing=None)
     return _image_page(request, row, card, card.manifest.images[-1 if last else 0], reader)
 
 
 def show_image(request: Request, place: PlaceDep, number: Number, reader: ReaderDep, sha256: HashDep, name: Text = "") -> Response:
     """One image, large, with all that is known about it; the task's own page where its manifest cannot be shown."""
     if sha256 is None and (card := _card(place, name, reader)[1]).manifest is None:
-        return render(request, "task.html", card=card, place=place, roots=gallery_roots())
+        return render(request, "task.html", card=card, place=place, roots=gallery_roots(), landing=None)
     row, card, image = _shown(place, number, name, sha256, reader)
     return _image_page(request, row, card, image, reader)
 

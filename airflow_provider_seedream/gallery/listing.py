@@ -55,11 +55,27 @@ def turn_page(
 
 def beside(card_row: Row, *, newer: bool, may_read: MayRead) -> Entry | None:
     """The nearest landed generation of the same DAG, before or after."""
-    wanted = Filter(dag_ids=[card_row.place.dag_id])
-    at = card_row.cursor
-    found = rows.page(wanted, limit=50, newer_than=at if newer else None, older_than=None if newer else at)
-    entries = (entry_of(row) for row in found if row.place != card_row.place and may_read(row.place.dag_id))
-    return next((entry for entry in entries if entry and entry.landed), None)
+    wanted, at = Filter(dag_ids=[card_row.place.dag_id]), card_row.cursor
+    if not may_read(card_row.place.dag_id):
+        return None
+    for _ in range(_MAX_ROWS // _ROWS_AT_ONCE):
+        found = rows.page(wanted, limit=_ROWS_AT_ONCE, newer_than=at if newer else None, older_than=None if newer else at)
+        entries = (entry_of(row) for row in found if row.place != card_row.place)  # the nearest first, either way
+        if landed := next((entry for entry in entries if entry and entry.landed), None):
+            return landed
+        if len(found) < _ROWS_AT_ONCE:
+            return None
+        at = found[-1].cursor
+    return None
+
+
+def landing_of(entry: Entry) -> Row | None:
+    """The task of the same DAG run that landed what this one submitted."""
+    if entry.submitted is None:
+        return None
+    wanted = entry.submitted.seedream_task_id
+    found = (entry_of(row) for row in rows.holding(entry.row.place, wanted))
+    return next((one.row for one in found if one and one.landed and one.landed.seedream_task_id == wanted), None)
 
 
 class _Scan:
@@ -103,4 +119,9 @@ def _take(turned: Turned, card: Card, text: str) -> None:
 
 
 def _matches(card: Card, text: str) -> bool:
-    return text.casefold() in card.prompt.casefold()
+    return _words(text) in _words(card.prompt)
+
+
+def _words(text: str) -> str:
+    """Letters without case, and one blank between words: a prompt may have been copied from several lines."""
+    return " ".join(text.split()).casefold()

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from airflow.models.xcom import XCOM_RETURN_KEY, XComModel
 from airflow.utils.session import create_session
-from sqlalchemy import Select, Text, and_, cast, select, tuple_
+from sqlalchemy import Select, Text, and_, cast, exists, select, tuple_
 from sqlalchemy.orm import aliased
 
 from airflow_provider_seedream.links import SeedreamImagesLink
@@ -73,7 +73,7 @@ def dag_ids() -> set[str]:
 
 
 def page(wanted: Filter, *, limit: int, older_than: Cursor | None = None, newer_than: Cursor | None = None) -> list[Row]:
-    """The next rows from a point: newest first, or oldest first after ``newer_than``. A task without a result has a None value."""
+    """The next rows with a result from a point: newest first, or oldest first after ``newer_than``."""
     tasks = _tasks(wanted, older_than, newer_than).limit(limit).subquery()
     result, table = aliased(XComModel), aliased(XComModel)
     query = select(tasks, cast(result.value, Text).label("value"), cast(table.value, Text).label("table"))
@@ -98,15 +98,15 @@ def find(place: Place) -> Row | None:
     return Row(place=place, cursor=_cursor(listed), value=_value(result and result.value, table and table.value))
 
 
-def holding(place: Place, sha256: str) -> list[Row]:
-    """What any task of the same DAG run returned that names an image of this hash; the newest first.
+def holding(place: Place, text: str) -> list[Row]:
+    """What any task of the same DAG run returned that names an image's hash, or a generation's id; the newest first.
 
     A mapped list that comes back in another order gives an image to another map index, and an approval knows the run alone.
     """
     query = (
         select(*_columns(), _TEXT)
         .where(XComModel.dag_id == place.dag_id, XComModel.run_id == place.run_id, XComModel.key == XCOM_RETURN_KEY)
-        .where(cast(XComModel.value, Text).contains(sha256, autoescape=True))
+        .where(cast(XComModel.value, Text).contains(text, autoescape=True))
         .order_by(XComModel.timestamp.desc())
         .limit(_MOST_HOLDERS)
     )
@@ -129,7 +129,10 @@ def landed_ids(dag_run_ids: Collection[int], seedream_task_ids: Collection[str])
 
 def _tasks(wanted: Filter, older_than: Cursor | None, newer_than: Cursor | None) -> Select[Any]:
     order = (XComModel.timestamp, XComModel.dag_run_id, XComModel.task_id, XComModel.map_index)
-    query = select(*_columns()).where(XComModel.key == _LINK_KEY, XComModel.dag_id.in_(wanted.dag_ids))
+    result = aliased(XComModel)  # a failed task has none and nothing to show; thousands may lie before the next image
+    same = [getattr(result, name) == getattr(XComModel, name) for name in _OF_TASK]
+    has_result = exists().where(*same, result.key.in_((XCOM_RETURN_KEY, _TABLE_KEY)))
+    query = select(*_columns()).where(XComModel.key == _LINK_KEY, XComModel.dag_id.in_(wanted.dag_ids), has_result)
     if wanted.run:
         query = query.where(XComModel.run_id.contains(wanted.run, autoescape=True))
     if wanted.task:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import Asset, AssetAlias, Context
+from airflow.sdk.definitions.asset import AssetRef
 
 from airflow_provider_seedream.observability.asset_uris import asset_uri
 
@@ -25,8 +26,8 @@ def announce(context: Context, outlets: Iterable[Any], result: "LandedGeneration
         if isinstance(outlet, AssetAlias):
             for image in result.images:
                 _add_image(context["outlet_events"][outlet], image, result)
-        elif isinstance(outlet, Asset):
-            context["outlet_events"][outlet].extra.update(_summary(result, manifest))
+        elif isinstance(outlet, Asset | AssetRef):
+            _update(context, outlet, _summary(result, manifest))
 
 
 def announce_table(context: Context, outlets: Iterable[Any], summary: dict[str, Any]) -> None:
@@ -35,8 +36,15 @@ def announce_table(context: Context, outlets: Iterable[Any], summary: dict[str, 
     for outlet in outlets:
         if isinstance(outlet, AssetAlias):
             _add(context["outlet_events"][outlet], summary["results"], extra)
-        elif isinstance(outlet, Asset):
-            context["outlet_events"][outlet].extra.update(extra)
+        elif isinstance(outlet, Asset | AssetRef):
+            _update(context, outlet, extra)
+
+
+def _update(context: Context, outlet: Any, extra: dict[str, Any]) -> None:
+    try:
+        context["outlet_events"][outlet].extra.update(extra)
+    except Exception as error:  # an Asset.ref that no DAG defines: Airflow asks its API for it
+        _log.warning("No asset event for %s: %s: %s", outlet, type(error).__name__, error)
 
 
 def _summary(result: "LandedGeneration", manifest: "Manifest") -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The gallery's plugin. Every Airflow process loads it, so it imports nothing of the page until the web server asks for it."""
 
+import logging
 from functools import cached_property
 from typing import Any
 
@@ -9,11 +10,22 @@ from airflow_provider_seedream.model.task_ref import PREFIX
 
 # Addresses without a leading slash follow Airflow's base path.
 _LOOK = {"name": "Seedream", "icon": f"{PREFIX}/static/icon.svg", "icon_dark_mode": f"{PREFIX}/static/icon-dark.svg"}
+_YES = ("true", "t", "1", "yes", "y", "on")
+_NO = ("false", "f", "0", "no", "n", "off")
+_log = logging.getLogger(__name__)
 _TABS = {
     "dag": "dag/{DAG_ID}",
     "dag_run": "dag/{DAG_ID}?run={RUN_ID}",
     "task_instance": "task/{DAG_ID}/{RUN_ID}/{TASK_ID}/{MAP_INDEX}",
 }
+
+
+def _wants_tabs() -> bool:
+    """``[seedream] gallery_tabs``. Airflow's own reading raises for ``yes``, and would take the menu of every plugin away."""
+    word = str(conf.get("seedream", "gallery_tabs", fallback="")).partition("#")[0].strip().lower()
+    if word not in ("", *_YES, *_NO):
+        _log.warning("[seedream] gallery_tabs must be true or false; got %r, so the gallery shows no tabs.", word[:40])
+    return word in _YES
 
 
 class SeedreamPlugin(AirflowPlugin):
@@ -30,7 +42,7 @@ class SeedreamPlugin(AirflowPlugin):
     @cached_property
     def external_views(self) -> list[dict[str, Any]]:  # type: ignore[override]
         views = [{**_LOOK, "href": f"{PREFIX}/", "destination": "nav", "url_route": PREFIX}]
-        if conf.getboolean("seedream", "gallery_tabs", fallback=False):
+        if _wants_tabs():
             views += [
                 {**_LOOK, "href": f"{PREFIX}/{href}", "destination": destination, "url_route": f"{PREFIX}-{destination}"}
                 for destination, href in _TABS.items()

@@ -44,6 +44,12 @@ class TestAnAsset:
             "images_requested": 2,
         }
 
+    def test_that_is_named_by_reference_hears_the_same_or_a_warning_and_never_fails_the_task(
+        self, emulator: Emulator, build: Build
+    ) -> None:
+        outcome = Runner().run(build(submit={"wait": True, "outlets": [Asset.ref(name="watches")]}).submit)
+        assert outcome.state == "success", outcome.error
+
     def test_gets_it_from_an_operator_that_waits_too(self, emulator: Emulator, build: Build) -> None:
         [event] = events(Runner().run(build(submit={"wait": True, "outlets": [WATCHES]}).submit))
         assert event["extra"]["images_landed"] == 1

@@ -85,7 +85,9 @@ class TestTheExample:
         ids = [str(picture["Content-ID"]).strip("<>") for picture in pictures]
         assert (mail["To"], mail.get_content_type(), len(ids)) == ("art@example.com", "multipart/related", 2)
         assert re.findall(r'src="cid:([^"]+)"', body.get_content()) == ids
-        assert all(picture.get_content() == (tmp_path / name).read_bytes() for picture, name in zip(pictures, ids, strict=True))
+        assert ids == ["image_1.thumb.png", "image_2.thumb.png"]
+        thumbnails = sorted(path.read_bytes() for path in tmp_path.glob("*.thumb.*"))
+        assert sorted(picture.get_content() for picture in pictures) == thumbnails
         assert "a leather watch on a wet stone" in body.get_content()
 
 
@@ -103,7 +105,7 @@ class TestTheMessage:
 
     def test_the_thumbnails_are_files_for_as_long_as_the_block_lasts(self, tmp_path: Path) -> None:
         with landed_message(landed(tmp_path)) as message:
-            assert [Path(file).name for file in message.files] == ["hero_1.thumb.png", "hero_2.thumb.png"]
+            assert [Path(file).name for file in message.files] == ["image_1.thumb.png", "image_2.thumb.png"]
             assert all(Path(file).read_bytes() == png(32, 32) for file in message.files)
         assert not any(Path(file).exists() for file in message.files)
 
@@ -126,6 +128,54 @@ class TestTheMessage:
     def test_images_without_thumbnails_are_named(self, tmp_path: Path) -> None:
         with landed_message(landed(tmp_path, thumbnail=None)) as message:
             assert (message.files, message.html.count("<img"), message.html.count("hero_")) == ([], 0, 2)
+
+    @pytest.mark.parametrize("name", ["hero of the day", "h\u00e9ros", "\u6642\u8a08"])
+    def test_a_picture_is_found_whatever_its_image_is_called(self, name: str, tmp_path: Path) -> None:
+        there = landed(tmp_path)
+        fields = json.loads((tmp_path / "hero.json").read_text())
+        for image in fields["images"]:
+            renamed = image["thumbnail"].replace("hero", name)
+            (tmp_path / image["thumbnail"]).rename(tmp_path / renamed)
+            image["thumbnail"] = renamed
+        (tmp_path / "hero.json").write_text(json.dumps(fields))
+        with landed_message(there) as message:
+            assert re.findall(r'src="cid:([^"]+)"', message.html) == [Path(file).name for file in message.files]
+            assert all(re.fullmatch(r"[\w.]+", Path(file).name, re.ASCII) for file in message.files)
+
+    def test_images_that_came_after_the_xcom_was_written_are_told(self, tmp_path: Path) -> None:
+        before = landed(tmp_path, count=1)
+        landed(tmp_path, count=2)
+        with landed_message(before) as message:
+            assert message.subject == "Seedream: 2 images, hero"
+            assert message.text.count("hero_") == 2
+
+    def test_images_that_did_not_come_are_said(self, tmp_path: Path) -> None:
+        there = landed(tmp_path, count=3)
+        fields = json.loads((tmp_path / "hero.json").read_text()) | {"images_requested": 4}
+        (tmp_path / "hero.json").write_text(json.dumps(fields))
+        with landed_message(there) as message:
+            assert "Only 3 of 4 images came." in message.text.splitlines()
+            assert "Only 3 of 4 images came." in message.html
+
+    def test_the_list_of_a_mapped_task_is_one_message(self, tmp_path: Path) -> None:
+        several = []
+        for number in range(5):
+            (tmp_path / str(number)).mkdir()
+            several.append(landed(tmp_path / str(number), prompt=f"watch {number}").to_dict())
+        with landed_message(several) as message:
+            assert message.subject == "Seedream: 10 images, hero, hero, hero, ..."
+            assert len({Path(file).name for file in message.files}) == 10
+            assert re.findall(r'src="cid:([^"]+)"', message.html) == [Path(file).name for file in message.files]
+            assert [line for line in message.text.splitlines() if line.startswith("watch")] == [f"watch {n}" for n in range(5)]
+
+    def test_an_empty_list_is_an_error(self) -> None:
+        with pytest.raises(ValueError, match="no landed generation"), landed_message([]):
+            pass
+
+    def test_slack_calls_nobody_whatever_is_in_a_prompt(self, tmp_path: Path) -> None:
+        with landed_message(landed(tmp_path, prompt="<!channel> a & b")) as message:
+            assert message.slack.splitlines()[0] == "&lt;!channel&gt; a &amp; b"
+            assert message.text.splitlines()[0] == "<!channel> a & b"
 
     def test_a_manifest_that_is_gone_is_an_error(self, tmp_path: Path) -> None:
         there = landed(tmp_path)

@@ -165,11 +165,22 @@ class Database:
         if linked:
             self._put(place, LINK_KEY, place.address("task"), moment)
 
+    def failed(self, places: list[Place]) -> None:
+        """Tasks of ours that returned nothing; each newer than all others."""
+        with closing(sqlite3.connect(self.file, timeout=30)) as connection, connection:
+            for number, place in enumerate(places):
+                row = self._row(place, LINK_KEY, place.address("task"), NOON + timedelta(days=1, seconds=number))
+                connection.execute(_insert(row), tuple(row.values()))
+
     def forget(self) -> None:
         self._execute("DELETE FROM xcom", ())
 
     def _put(self, place: Place, key: str, value: Any, at: datetime) -> None:
-        row = {
+        row = self._row(place, key, value, at)
+        self._execute(_insert(row), tuple(row.values()))
+
+    def _row(self, place: Place, key: str, value: Any, at: datetime) -> dict[str, Any]:
+        return {
             "dag_run_id": crc32(f"{place.dag_id} {place.run_id}".encode()) % 2**31,
             "dag_id": place.dag_id,
             "run_id": place.run_id,
@@ -179,9 +190,12 @@ class Database:
             "value": json.dumps(value),
             "timestamp": f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}",
         }
-        marks = ", ".join("?" for _ in row)
-        self._execute(f"INSERT OR REPLACE INTO xcom ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))
 
     def _execute(self, statement: str, values: tuple[Any, ...]) -> None:
         with closing(sqlite3.connect(self.file, timeout=30)) as connection, connection:
             connection.execute(statement, values)
+
+
+def _insert(row: dict[str, Any]) -> str:
+    marks = ", ".join("?" for _ in row)
+    return f"INSERT OR REPLACE INTO xcom ({', '.join(row)}) VALUES ({marks})"

@@ -109,6 +109,12 @@ class TestFilters:
         database.returned(spot, land(roots / "plus", spot, prompt="watch plus"))
         assert names(visitor("viewer").get(f"/seedream/dag/watches?run={spot.run_id}").text) == ["plus"]
 
+    def test_a_prompt_copied_from_several_lines_is_found(self, visitor: Visitor, database: Database, roots: Path) -> None:
+        prompt = "a leather watch\n  on a wet stone, " + "very " * 300 + "wet"
+        database.returned(WATCHES, land(roots / "watches", WATCHES, prompt=prompt))
+        found = visitor("viewer").get("/seedream/", params={"text": prompt.replace("\n  ", "\r\n")}).text
+        assert found.count('<article class="card') == 1
+
     def test_a_search_says_how_far_it_looked(self, many: list[str], visitor: Visitor, roots: Path) -> None:
         (roots / "watches" / "n7.json").unlink()
         said = " ".join(re.sub("<[^>]+>", "", visitor("viewer").get("/seedream/?text=watch 1").text).split())
@@ -145,6 +151,19 @@ class TestOneImage:
         for label, value in (("Seed", "42"), ("Credits", "20"), ("Kind", "generate")):
             assert f'<dt>{label}</dt><dd><bdi dir="ltr">{value}</bdi></dd>' in text
         assert f"/{WATCHES.address('file', 2, sha256=image['sha256'])}?download=true" in text
+
+    def test_the_next_images_are_found_behind_many_tasks_that_landed_none(
+        self, visitor: Visitor, database: Database, roots: Path
+    ) -> None:
+        first, last = place(0), place(700)
+        database.returned(first, land(roots / "watches", first, name="first"))
+        for number in range(1, 300):
+            database.returned(place(number), submitted(f"s{number}"))
+        database.returned(last, land(roots / "watches", last, name="last"))
+        older_page = visitor("viewer").get(f"/{last.address('image', 2)}").text
+        newer_page = visitor("viewer").get(f"/{first.address('image', 1)}").text
+        assert f'rel="next" href="/{first.address("image")}"' in older_page
+        assert f'rel="prev" href="/{last.address("image")}?last=true"' in newer_page
 
     def test_previous_and_next_lead_through_all_images_of_a_dag_and_back(
         self, visitor: Visitor, database: Database, roots: Path
@@ -247,6 +266,23 @@ class TestHonesty:
         monkeypatch.setenv("AIRFLOW__SEEDREAM__GALLERY_ROOTS", "nowhere://conn@bucket/watches")
         database.returned(WATCHES, {**landed, "manifest": "nowhere://conn@bucket/watches/hero.json"})
         assert "The storage does not answer" in visitor("viewer").get("/seedream/").text
+
+    def test_images_behind_thousands_of_failed_tasks_are_on_the_first_page(
+        self, visitor: Visitor, database: Database, landed: dict[str, Any]
+    ) -> None:
+        database.failed([place(number, run_id="failed") for number in range(2500)])
+        page = visitor("viewer").get("/seedream/").text
+        assert page.count('<article class="card') == 1
+        assert "No images yet" not in page
+
+    def test_the_page_of_a_submission_leads_to_the_task_that_landed_it(
+        self, visitor: Visitor, database: Database, landed: dict[str, Any]
+    ) -> None:
+        submit = place(-1, task_id="submit")
+        database.returned(submit, submitted())
+        text = visitor("viewer").get(f"/{submit.address('task')}").text
+        assert f'href="/{WATCHES.address("task")}"' in text
+        assert "can be landed for 24 hours" not in text
 
     def test_an_empty_gallery_says_what_to_do(self, visitor: Visitor) -> None:
         assert "Run a DAG with a Seedream operator" in visitor("viewer").get("/seedream/").text

@@ -48,6 +48,12 @@ class TestViews:
         assert [view.destination for view in views] == ["nav", "dag", "dag_run", "task_instance"]
         assert len({view.url_route for view in views}) == 4
 
+    @pytest.mark.parametrize(("word", "tabs"), [("yes", 3), ("on", 3), ("1", 3), ("no", 0), ("", 0), ("maybe", 0)])
+    def test_no_word_takes_the_menu_away(self, word: str, tabs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AIRFLOW__SEEDREAM__GALLERY_TABS", word)
+        assert [view["destination"] for view in SeedreamPlugin().external_views][:1] == ["nav"]
+        assert len(SeedreamPlugin().external_views) == 1 + tabs
+
     def test_no_address_has_a_leading_slash(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AIRFLOW__SEEDREAM__GALLERY_TABS", "True")
         for view in SeedreamPlugin().external_views:
