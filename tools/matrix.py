@@ -1,7 +1,8 @@
 """Runs the corners of what is supported, each Airflow and Python in an environment of its own, and writes down what passed.
 
-`python -m tools.matrix [--ran VENV] [AIRFLOW-PYTHON ...]`, as in `3.3-3.13`; without a name, all of them. A corner without its
-interpreter on this machine is named and left out, which is no failure; what was found for it before is kept, with its date.
+`python -m tools.matrix [--build | --ran VENV] [AIRFLOW-PYTHON ...]`, as in `3.3-3.13`; without a name, all of them. A corner
+without its interpreter on this machine is named and left out, which is no failure; what was found for it before is kept, with
+its date. `--build` makes the environments and runs nothing: any Python can do that while another one tests.
 """
 
 # ruff: noqa: T201, S603 - it speaks to the person who ran it; the commands are our own words
@@ -27,6 +28,10 @@ _WITHOUT_FAULTS = (
     *(f"tests/{folder}" for folder in ("unit", "faces", "cli", "gallery")),
     *(f"tests/{file}.py" for file in ("test_example_dags", "test_docs", "airflow/test_runner")),
 )
+# What asks Airflow for nothing: proved once for each Python, as another Airflow cannot change it.
+_PURE = ("tests/emulator", "tests/unit/model", "tests/unit/polling")
+_MAIN_PYTHON = "3.11"
+MAIN_CONSTRAINTS = "constraints.txt"
 _ASK = """
 import platform
 from importlib.metadata import version
@@ -40,7 +45,7 @@ class Corner:
 
     airflow: str
     python: str
-    constraints: str = "constraints.txt"
+    constraints: str = MAIN_CONSTRAINTS
     everyday: bool = False
 
     @property
@@ -49,10 +54,21 @@ class Corner:
 
     @property
     def venv(self) -> Path:
-        return Path(".venvs") / (f"airflow-{self.airflow}" + ("" if self.python == "3.11" else f"-python-{self.python}"))
+        return Path(".venvs") / (f"airflow-{self.airflow}" + ("" if self.python == _MAIN_PYTHON else f"-python-{self.python}"))
 
-    def run(self, interpreter: str) -> Result | None:
-        """None if not even the environment could be made; why has been printed then."""
+    @property
+    def is_another_airflow(self) -> bool:
+        """Whether the main environment has the same Python and another Airflow."""
+        return self.python == _MAIN_PYTHON and self.constraints != MAIN_CONSTRAINTS
+
+    @property
+    def _selected(self) -> list[str]:
+        """Which tests run here, as pytest takes them."""
+        left_out = [f"--ignore={path}" for path in _PURE] if self.is_another_airflow else []
+        return [*(() if self.everyday else _WITHOUT_FAULTS), *left_out]
+
+    def build(self, interpreter: str) -> bool:
+        """Make the environment, unless it is there; if it cannot be made, why has been printed."""
         install = [
             "make",
             "-s",
@@ -61,13 +77,16 @@ class Corner:
             f"CONSTRAINTS={self.constraints}",
             f"PYTHON={interpreter}",
         ]
-        if subprocess.run(install, cwd=CHECKOUT, check=False).returncode:
+        return subprocess.run(install, cwd=CHECKOUT, check=False).returncode == 0
+
+    def run(self, interpreter: str) -> Result | None:
+        """None if not even the environment could be made."""
+        if not self.build(interpreter):
             return None
         report = CHECKOUT / self.venv / "report.xml"
         report.unlink(missing_ok=True)
-        options = ["-q", "-n", "2", "--dist", "worksteal", f"--junit-xml={report}"]
-        parts = () if self.everyday else _WITHOUT_FAULTS
-        subprocess.run([f"{self.venv}/bin/python", "-m", "pytest", *options, *parts], cwd=CHECKOUT, check=False)
+        options = ["-q", "-n", str(2 * (os.cpu_count() or 1)), f"--junit-xml={report}"]  # most tests wait for something
+        subprocess.run([f"{self.venv}/bin/python", "-m", "pytest", *options, *self._selected], cwd=CHECKOUT, check=False)
         return read(CHECKOUT / self.venv, everyday=self.everyday) if report.exists() else None
 
 
@@ -123,6 +142,7 @@ def answers(command: str, python: str) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ran", metavar="VENV", type=Path, help="the everyday tests have run there; read their report.xml")
+    parser.add_argument("--build", action="store_true", help="make the environments and run nothing")
     parser.add_argument("corners", nargs="*", metavar="AIRFLOW-PYTHON")
     arguments = parser.parse_args()
     results = [read(arguments.ran, everyday=True)] if arguments.ran else []
@@ -133,11 +153,16 @@ def main() -> int:
             continue
         found = interpreter(corner.python)
         print(f"--- Airflow {corner.airflow}, Python {corner.python}: {found or 'not run, no such interpreter here'}", flush=True)
-        if found is not None and (result := corner.run(found)) is not None:
+        if found is None:
+            continue
+        if arguments.build:
+            unable += [] if corner.build(found) else [corner.name]
+        elif (result := corner.run(found)) is not None:
             results.append(result)
-        elif found is not None:
+        else:
             unable.append(corner.name)
-    compatibility.keep(results)
+    if results:
+        compatibility.keep(results)
     print(
         *(f"{one.airflow} on {one.python}: {one.summary}" for one in results),
         *(f"{name}: no tests ran" for name in unable),
