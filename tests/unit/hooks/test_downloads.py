@@ -134,6 +134,19 @@ class TestBodies:
             ("utf-8", png()),
             ("", png()),
         ],
+        ids=[
+            "gzip",
+            "old name",
+            "upper case",
+            "chunked",
+            "twice",
+            "two members",
+            "padded",
+            "not done",
+            "chunked alone",
+            "charset",
+            "none",
+        ],
     )
     def test_what_a_store_compressed_is_decoded_and_other_words_change_nothing(self, coding: str, sent: bytes) -> None:
         with serving(Answer(body=sent, headers={"Content-Encoding": coding})) as storage:
