@@ -18,10 +18,10 @@ from airflow_provider_seedream.batch.prompts import PromptTemplate
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.model import contract
 from airflow_provider_seedream.model.contract import ImageSize, Kind
+from airflow_provider_seedream.model.names import check_name
 from airflow_provider_seedream.model.source_texts import check_no_link, is_data_uri, source_list
 from airflow_provider_seedream.model.submissions import (
     check_image_size,
-    check_name,
     check_num_images,
     check_prompt,
     check_safety,

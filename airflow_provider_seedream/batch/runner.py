@@ -41,7 +41,8 @@ from airflow_provider_seedream.ledger.records import Ledger, Reuse
 from airflow_provider_seedream.ledger.spending import check_budget
 from airflow_provider_seedream.ledger.submit import OnUnknownSubmit, Request, Submitter
 from airflow_provider_seedream.model import clock
-from airflow_provider_seedream.model.submissions import check_name, sha256_json, submission_of
+from airflow_provider_seedream.model.names import check_name
+from airflow_provider_seedream.model.submissions import sha256_json, submission_of
 from airflow_provider_seedream.polling.decision import MIN_FIRST_POLL_SECONDS, Rules
 from airflow_provider_seedream.rate_limit.limiter import pacer_for
 from airflow_provider_seedream.storage import check_destination

@@ -13,7 +13,8 @@ from airflow_provider_seedream.batch.requests import RawRow, read_table
 from airflow_provider_seedream.batch.rows import Row, build_row, columns_of_refused
 from airflow_provider_seedream.exceptions import SeedreamBatchError, SeedreamError, SeedreamInputError
 from airflow_provider_seedream.ledger.records import file_stem
-from airflow_provider_seedream.model.submissions import composed, sha256_json
+from airflow_provider_seedream.model.names import composed
+from airflow_provider_seedream.model.submissions import sha256_json
 
 NAMED_ERRORS = 10  # of a table with many bad rows
 _NOT_OF_THE_REQUEST = ("number", "where", "extra")

@@ -20,7 +20,7 @@ from airflow_provider_seedream.landing.finish import already_landed, close_unlan
 from airflow_provider_seedream.ledger.records import Ledger
 from airflow_provider_seedream.manifest import Manifest, landed_generation
 from airflow_provider_seedream.model import clock, contract
-from airflow_provider_seedream.model.submissions import check_name
+from airflow_provider_seedream.model.names import check_name
 from airflow_provider_seedream.polling.decision import STEADY_INTERVAL_SECONDS, Rules, Verdict, Watch, decide
 from airflow_provider_seedream.storage import check_destination
 from airflow_provider_seedream.tasks.waiting import DEFAULT_MAX_IMAGE_BYTES, check_max_image_bytes

@@ -27,7 +27,8 @@ from airflow_provider_seedream.ledger.records import Ledger, Record, Reuse, file
 from airflow_provider_seedream.ledger.settling import Settling
 from airflow_provider_seedream.ledger.spending import Spending
 from airflow_provider_seedream.model.clock import CLOCK, Clock, to_iso
-from airflow_provider_seedream.model.submissions import Submission, earlier_forms, is_composed
+from airflow_provider_seedream.model.names import earlier_forms, is_composed
+from airflow_provider_seedream.model.submissions import Submission
 from airflow_provider_seedream.observability import metrics
 
 OnUnknownSubmit = Literal["fail", "resubmit"]

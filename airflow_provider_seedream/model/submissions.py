@@ -8,7 +8,6 @@ import hashlib
 import json
 import math
 import re
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -16,6 +15,7 @@ from typing import Any, get_args
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.model import contract
 from airflow_provider_seedream.model.contract import ImageSize, Kind
+from airflow_provider_seedream.model.names import composed
 from airflow_provider_seedream.model.source_rules import check_source_image
 from airflow_provider_seedream.model.source_texts import check_source_count
 
@@ -23,8 +23,6 @@ _TEMPLATE = re.compile(r"\{\{|\{%|\{#")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 # How Python, pandas, NumPy, JavaScript, JSON and databases print a missing value: nobody wants that drawn.
 _MISSING = frozenset(("None", "none", "NONE", "nan", "NaN", "<NA>", "NaT", "null", "NULL", "undefined", "\\N"))
-_MAX_NAME_BYTES = 150
-_JOINERS = "\u200c\u200d"  # Persian and Indic words need them; alone they are invisible
 _B64_CHUNK = 3 * 256 * 1024  # a multiple of 3, so that the chunks' base64 can be joined
 
 
@@ -150,21 +148,6 @@ class Submission:
         yield b"]}"
 
 
-def composed(text: str) -> str:
-    """Text in Unicode's composed form (NFC), in which equal texts are equal strings. ASCII stays as it is."""
-    return unicodedata.normalize("NFC", text)
-
-
-def is_composed(text: str) -> bool:
-    return unicodedata.is_normalized("NFC", text)
-
-
-def earlier_forms(name: str | None) -> list[str]:
-    """The decomposed form of a name, where 0.2.0 took it as it was: Korean letters in parts, say from a Mac's file names."""
-    parts = unicodedata.normalize("NFD", name) if name else name
-    return [parts] if parts and parts != name and all(mark.isalnum() or mark in "_.- " for mark in parts) else []
-
-
 def sha256_json(value: Any) -> str:
     """sha256 of a value's canonical JSON."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
@@ -262,42 +245,6 @@ def check_safety(value: Any) -> bool:
     if isinstance(value, bool | str) and as_text in ("true", "false"):
         return as_text == "true"
     raise SeedreamInputError(f"enable_safety_checker must be true or false; got {_short(value)}.")
-
-
-def check_name(value: Any) -> str | None:
-    """A bare file stem in its composed form (NFC), or None for the default (the seedream task id)."""
-    if value is None:
-        return None
-    name = composed(value) if isinstance(value, str) else ""
-    if name == "None" or not _is_name(name) or len(name.encode()) > _MAX_NAME_BYTES:
-        raise SeedreamInputError(
-            f"name must be a bare file name of 1 to {_MAX_NAME_BYTES} bytes: letters, digits, '-', '_', '.' or spaces, "
-            f"beginning with a letter or digit; got {_short(value)}."
-        )
-    return name
-
-
-def _is_name(text: str) -> bool:
-    """Letters with the marks that belong to them: vowel signs, accents and points are no letters of their own in Unicode."""
-    after = ""  # L: a letter or its mark, J: a joiner behind one, N: anything else that a name may hold
-    for mark in text:
-        after = _part_of_name(mark, after)
-        if not after:
-            return False
-    return after in ("L", "N") and not text.endswith(" ")
-
-
-def _part_of_name(mark: str, after: str) -> str:
-    """What a character is in a name, after what stands before it; empty when it cannot stand there."""
-    if mark.isalpha():
-        return "L"
-    if mark.isalnum():
-        return "N" if after != "J" else ""
-    if unicodedata.category(mark) in ("Mn", "Mc"):
-        return "L" if after in ("L", "J") else ""
-    if mark in _JOINERS:
-        return "J" if after == "L" else ""
-    return "N" if mark in "_.- " and after in ("L", "N") else ""
 
 
 def check_source(origin: str, data: bytes) -> Source:

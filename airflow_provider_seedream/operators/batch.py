@@ -14,9 +14,9 @@ from airflow_provider_seedream.ledger.spending import check_budget
 from airflow_provider_seedream.links import SeedreamImagesLink
 from airflow_provider_seedream.model import contract
 from airflow_provider_seedream.model.contract import ImageSize
+from airflow_provider_seedream.model.names import check_name
 from airflow_provider_seedream.model.submissions import (
     check_image_size,
-    check_name,
     check_num_images,
     check_safety,
     check_take,

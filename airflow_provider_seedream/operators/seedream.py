@@ -20,12 +20,12 @@ from airflow_provider_seedream.landing.xmp import check_embed_metadata
 from airflow_provider_seedream.ledger.spending import check_budget
 from airflow_provider_seedream.model import clock, contract
 from airflow_provider_seedream.model.contract import ImageSize, Kind
+from airflow_provider_seedream.model.names import check_name
 from airflow_provider_seedream.model.source_texts import check_pick, check_source_count, picked, source_list
 from airflow_provider_seedream.model.submissions import (
     Source,
     Submission,
     check_image_size,
-    check_name,
     check_num_images,
     check_prompt,
     check_safety,

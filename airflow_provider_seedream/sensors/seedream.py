@@ -9,7 +9,7 @@ from airflow.providers.common.compat.sdk import Context, conf
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.model import contract
-from airflow_provider_seedream.model.submissions import check_name
+from airflow_provider_seedream.model.names import check_name
 from airflow_provider_seedream.polling.decision import STEADY_INTERVAL_SECONDS, Watch
 from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
 from airflow_provider_seedream.sensors.base import SeedreamSensor

@@ -1,0 +1,60 @@
+"""Names of files, and Unicode's forms of a text: what people see as one text is one."""
+
+import unicodedata
+from typing import Any
+
+from airflow_provider_seedream.exceptions import SeedreamInputError
+
+_MAX_NAME_BYTES = 150
+_JOINERS = "\u200c\u200d"  # Persian and Indic words need them; alone they are invisible
+
+
+def composed(text: str) -> str:
+    """Text in Unicode's composed form (NFC), in which equal texts are equal strings. ASCII stays as it is."""
+    return unicodedata.normalize("NFC", text)
+
+
+def is_composed(text: str) -> bool:
+    return unicodedata.is_normalized("NFC", text)
+
+
+def earlier_forms(name: str | None) -> list[str]:
+    """The decomposed form of a name, where 0.2.0 took it as it was: Korean letters in parts, say from a Mac's file names."""
+    parts = unicodedata.normalize("NFD", name) if name else name
+    return [parts] if parts and parts != name and all(mark.isalnum() or mark in "_.- " for mark in parts) else []
+
+
+def check_name(value: Any) -> str | None:
+    """A bare file stem in its composed form (NFC), or None for the default (the seedream task id)."""
+    if value is None:
+        return None
+    name = composed(value) if isinstance(value, str) else ""
+    if name == "None" or not _is_name(name) or len(name.encode()) > _MAX_NAME_BYTES:
+        raise SeedreamInputError(
+            f"name must be a bare file name of 1 to {_MAX_NAME_BYTES} bytes: letters, digits, '-', '_', '.' or spaces, "
+            f"beginning with a letter or digit; got {value!r:.80}."
+        )
+    return name
+
+
+def _is_name(text: str) -> bool:
+    """Letters with the marks that belong to them: vowel signs, accents and points are no letters of their own in Unicode."""
+    after = ""  # L: a letter or its mark, J: a joiner behind one, N: anything else that a name may hold
+    for mark in text:
+        after = _part_of_name(mark, after)
+        if not after:
+            return False
+    return after in ("L", "N") and not text.endswith(" ")
+
+
+def _part_of_name(mark: str, after: str) -> str:
+    """What a character is in a name, after what stands before it; empty when it cannot stand there."""
+    if mark.isalpha():
+        return "L"
+    if mark.isalnum():
+        return "N" if after != "J" else ""
+    if unicodedata.category(mark) in ("Mn", "Mc"):
+        return "L" if after in ("L", "J") else ""
+    if mark in _JOINERS:
+        return "J" if after == "L" else ""
+    return "N" if mark in "_.- " and after in ("L", "N") else ""
