@@ -19,12 +19,17 @@ def read_body(answer: requests.Response, max_bytes: int) -> bytes:
 
     :raises urllib3.exceptions.HTTPError: it was cut, on the way or inside its compression.
     """
-    body = _read(answer, max_bytes)
     codings = [coding.strip().lower() for coding in answer.headers.get("Content-Encoding", "").split(",")]
+    body = _read(answer, max_bytes + (_overhead_bytes(max_bytes) if any(codings) else 0))
     for coding in reversed(codings[-_MAX_CODINGS:]):
         if coding in _GZIP and body.startswith(_GZIP_MAGIC):  # some stores keep the header when they decompress
             body = _gunzipped(body, max_bytes)
-    return body
+    return body[:max_bytes]
+
+
+def _overhead_bytes(size: int) -> int:
+    """What gzip adds at most to bytes that it cannot compress, as those of images: 5 for each 16 kB block, and its frame."""
+    return size // 1000 + 1000
 
 
 def _read(answer: requests.Response, max_bytes: int) -> bytes:

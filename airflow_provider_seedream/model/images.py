@@ -88,7 +88,7 @@ def _size(data: bytes, media_type: str) -> tuple[int, int]:
         return bmp_size(data)  # imagesize reads the 12-byte header of OS/2 as if it were Microsoft's
     import imagesize
 
-    width, height = imagesize.get(io.BytesIO(data))
+    width, height = imagesize.get(io.BytesIO(data), exif_rotation=False)  # as stored: 2.x would swap them by the EXIF orientation
     return int(width), int(height)
 
 

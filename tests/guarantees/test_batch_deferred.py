@@ -153,10 +153,11 @@ class TestWhatIsLostMeanwhile:
         assert (runner.run(task).state, emulator.books.posts_received) == ("success", 4)
 
     @pytest.mark.slow
-    def test_execution_timeout_holds_while_nobody_runs(self, batch: Batch, emulator: Emulator) -> None:
+    def test_execution_timeout_holds_while_nobody_runs_and_lands_what_is_ready(self, batch: Batch, folder: Path) -> None:
         outcome = Runner().run(batch(execution_timeout=timedelta(seconds=9)))
         assert (outcome.state, type(outcome.error).__name__) == ("failed", "AirflowTaskTimeout")
         assert len(outcome.deferrals) == 1
+        assert len(images(folder)) == 4
 
 
 @pytest.fixture(scope="module")

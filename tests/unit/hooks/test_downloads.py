@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import tracemalloc
 
 import pytest
@@ -169,6 +170,16 @@ class TestBodies:
             tracemalloc.stop()
         assert peak < 10_000_000
         assert len(storage.heard) == 1
+
+    @pytest.mark.parametrize(("max_bytes", "taken"), [(5000, True), (4999, False)])
+    def test_the_limit_counts_what_is_inside(self, max_bytes: int, taken: bool) -> None:
+        noise = os.urandom(5000)  # longer when it is compressed
+        with serving(Answer(body=gzip.compress(noise), headers={"Content-Encoding": "gzip"})) as storage:
+            if taken:
+                assert downloads(max_bytes=max_bytes).fetch(storage.url) == noise
+            else:
+                with pytest.raises(SeedreamLandingError, match="max_image_bytes=4999"):
+                    downloads(max_bytes=max_bytes).fetch(storage.url)
 
     def test_203_is_a_success(self) -> None:
         with serving(Answer(status=203, body=png())) as storage:

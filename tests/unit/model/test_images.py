@@ -107,6 +107,13 @@ class TestFacts:
         assert foreign_format(data) == name
         assert inspect_image(data) is None
 
+    def test_the_size_is_that_of_the_pixels_whatever_way_up_they_are_shown(self) -> None:
+        exif = Image.Exif()
+        exif[0x0112] = 6  # Orientation: turned by 90 degrees
+        facts = inspect_image(drawn("JPEG", exif=exif))
+        assert facts is not None
+        assert (facts.width, facts.height) == (64, 48)
+
 
 class TestWholeness:
     def whole(self, data: bytes) -> bool:
