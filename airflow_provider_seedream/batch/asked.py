@@ -2,7 +2,9 @@
 
 from typing import Any, Protocol
 
-from airflow_provider_seedream.tasks.waiting import OnPartial
+from airflow_provider_seedream.tasks.wait_options import (
+    OnPartial,
+)
 
 
 class AskedBatch(Protocol):

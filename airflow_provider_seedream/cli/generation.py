@@ -23,7 +23,10 @@ from airflow_provider_seedream.model import clock, contract
 from airflow_provider_seedream.model.names import check_name
 from airflow_provider_seedream.polling.decision import STEADY_INTERVAL_SECONDS, Rules, Verdict, Watch, decide
 from airflow_provider_seedream.storage import check_destination
-from airflow_provider_seedream.tasks.waiting import DEFAULT_MAX_IMAGE_BYTES, check_max_image_bytes
+from airflow_provider_seedream.tasks.wait_options import (
+    DEFAULT_MAX_IMAGE_BYTES,
+    check_max_image_bytes,
+)
 
 NOBODY = dict.fromkeys(("dag_id", "run_id", "task_id", "map_index", "try_number"))
 

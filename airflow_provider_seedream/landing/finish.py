@@ -107,7 +107,11 @@ def land_generation(
     except SeedreamNotFoundError as error:
         raise missing_error(error.message, generation, now_epoch=clock.now_epoch()) from None
     except SeedreamLandingError as error:
-        raise _not_landed(error, generation, is_old=is_old) from None
+        if is_old and error.stale_link:
+            note_outcome(generation, "expired")
+            raise expired_error(generation) from None
+        _say_what_to_do(error, generation)
+        raise
     except SeedreamError as error:  # an error of a status call or a store does not know what it is about
         error.paid, error.seedream_task_id, error.record = "yes", generation.seedream_task_id, generation.record
         raise
@@ -178,17 +182,13 @@ def land_ready(
         return None
 
 
-def _not_landed(error: SeedreamLandingError, generation: Generation, *, is_old: bool) -> SeedreamError:
-    """The error of a landing that failed for good in this try: what to do, and until when."""
-    if is_old and error.stale_link:
-        note_outcome(generation, "expired")
-        return expired_error(generation)
+def _say_what_to_do(error: SeedreamLandingError, generation: Generation) -> None:
+    """Complete the error of a landing that failed for good in this try: until when, and how, the images can still be landed."""
     expires = expires_epoch(clock.to_epoch(generation.created_at))
     until = f"until {clock.to_iso(expires)}" if expires is not None else "for 24 h after the submission"
     rescue = f"airflow seedream land {generation.seedream_task_id} {generation.destination}"
     error.message += f" The API keeps the results {until}: clear this task before that, or run `{rescue}`."
     error.paid, error.seedream_task_id, error.record = "yes", generation.seedream_task_id, generation.record
-    return error
 
 
 def _mark(generation: Generation, data: bytes) -> bytes:

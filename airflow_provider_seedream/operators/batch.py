@@ -24,7 +24,7 @@ from airflow_provider_seedream.model.submissions import (
 from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
 from airflow_provider_seedream.storage import check_destination
 from airflow_provider_seedream.tasks.fields import CheckedFields, one_of
-from airflow_provider_seedream.tasks.waiting import (
+from airflow_provider_seedream.tasks.wait_options import (
     DEFAULT_MAX_IMAGE_BYTES,
     DEFAULT_TIMEOUT_SECONDS,
     OnPartial,

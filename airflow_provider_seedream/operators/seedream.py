@@ -41,18 +41,17 @@ from airflow_provider_seedream.storage import check_destination
 from airflow_provider_seedream.tasks.fields import CheckedFields, one_of
 from airflow_provider_seedream.tasks.queue_position import Place
 from airflow_provider_seedream.tasks.sources import read_sources
-from airflow_provider_seedream.tasks.waiting import (
+from airflow_provider_seedream.tasks.wait_options import (
     DEFAULT_MAX_IMAGE_BYTES,
     DEFAULT_TIMEOUT_SECONDS,
     OnPartial,
-    WaitingOperator,
     as_interval,
     as_seconds,
     check_max_image_bytes,
     check_on_partial,
-    describe_task,
     execution_seconds,
 )
+from airflow_provider_seedream.tasks.waiting import WaitingOperator, describe_task
 
 if TYPE_CHECKING:
     from airflow_provider_seedream.ledger.records import Ledger

@@ -20,7 +20,11 @@ from airflow_provider_seedream.polling.decision import Rules, Verdict, Watch, fi
 from airflow_provider_seedream.polling.wallet import check_min_credits, decide_balance
 from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
 from airflow_provider_seedream.sensors.base import SeedreamSensor
-from airflow_provider_seedream.tasks.waiting import OUTAGE_SECONDS, as_seconds, execution_seconds
+from airflow_provider_seedream.tasks.wait_options import (
+    OUTAGE_SECONDS,
+    as_seconds,
+    execution_seconds,
+)
 
 if TYPE_CHECKING:
     from airflow_provider_seedream.hooks.seedream import SeedreamHook

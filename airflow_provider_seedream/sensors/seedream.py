@@ -15,16 +15,16 @@ from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
 from airflow_provider_seedream.sensors.base import SeedreamSensor
 from airflow_provider_seedream.sensors.credits import SeedreamCreditsSensor as SeedreamCreditsSensor
 from airflow_provider_seedream.storage import check_destination
-from airflow_provider_seedream.tasks.waiting import (
+from airflow_provider_seedream.tasks.wait_options import (
     DEFAULT_MAX_IMAGE_BYTES,
     DEFAULT_TIMEOUT_SECONDS,
     OnPartial,
-    WaitingOperator,
     as_interval,
     as_seconds,
     check_max_image_bytes,
     check_on_partial,
 )
+from airflow_provider_seedream.tasks.waiting import WaitingOperator
 
 
 def _check_generation(value: Any) -> Generation | str:

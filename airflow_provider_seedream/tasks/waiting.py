@@ -4,15 +4,13 @@ The deferred and the synchronous wait share everything but where they sleep. Imp
 when it runs: this module is loaded with every DAG.
 """
 
-import math
 import time
 from collections.abc import Sequence
-from datetime import timedelta
 from functools import cached_property
 from random import random
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator, Context, conf
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator, Context
 
 from airflow_provider_seedream.exceptions import SeedreamInputError, SeedreamLandingError, SeedreamPartialResultError
 from airflow_provider_seedream.generations import Generation, GenerationStatus, LandedGeneration
@@ -30,15 +28,12 @@ from airflow_provider_seedream.polling.decision import (
     seconds_before_first_look,
 )
 from airflow_provider_seedream.polling.schedule import SEEN
+from airflow_provider_seedream.tasks.wait_options import OUTAGE_SECONDS, OnPartial, execution_seconds, interval_of
 
 if TYPE_CHECKING:
     from airflow_provider_seedream.hooks.seedream import SeedreamHook
     from airflow_provider_seedream.manifest import Manifest
 
-OnPartial = Literal["fail", "accept"]
-DEFAULT_TIMEOUT_SECONDS = 3600.0  # six images take about four minutes [doc]; the results live 24 h
-DEFAULT_MAX_IMAGE_BYTES = 64 * 1024 * 1024
-OUTAGE_SECONDS = 1800.0
 _MAY_HAVE_IMAGES = ("late", "lost", "refused", "missing", "unsettled")  # ends of a wait at which some images may be ready
 
 
@@ -287,41 +282,3 @@ def describe_task(context: Context) -> dict[str, Any]:
     """Who is acting: ids of the task instance, for the ledger and the manifest."""
     ti = context["ti"]
     return {name: getattr(ti, name) for name in ("dag_id", "run_id", "task_id", "map_index", "try_number")}
-
-
-def execution_seconds(task: BaseOperator) -> float:
-    """Seconds of ``execution_timeout``, or infinity. Airflow does not see it while a task is deferred; it restarts on resume."""
-    return task.execution_timeout.total_seconds() if task.execution_timeout else math.inf
-
-
-def as_seconds(field: str, value: timedelta | float) -> float:
-    """:raises SeedreamInputError: unless it is a finite, non-negative duration: a trigger's arguments are JSON."""
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not (math.isfinite(seconds) and seconds >= 0):
-        raise SeedreamInputError(f"{field} must be a timedelta or a number of seconds, 0 or more.")
-    return float(seconds)
-
-
-def as_interval(value: timedelta | float | None) -> float | None:
-    return None if value is None else as_seconds("poke_interval", value)
-
-
-def interval_of(own: float | None) -> float | None:
-    """The task's own interval, else Airflow's ``[seedream] poke_interval``, else None. Not for when a DAG is parsed."""
-    configured = conf.get("seedream", "poke_interval", fallback="") if own is None else ""
-    try:
-        return as_interval(float(configured)) if configured else own
-    except ValueError:
-        raise SeedreamInputError(f"[seedream] poke_interval must be a number of seconds; got {configured!r}.") from None
-
-
-def check_max_image_bytes(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise SeedreamInputError(f"max_image_bytes must be an integer of at least 1; got {value!r}.")
-    return value
-
-
-def check_on_partial(value: Any) -> OnPartial:
-    if value not in get_args(OnPartial):
-        raise SeedreamInputError(f"on_partial must be 'fail' or 'accept'; got {value!r}.")
-    return cast(OnPartial, value)

@@ -1,0 +1,52 @@
+"""How long a task waits and what it takes: values of users, checked when a DAG is parsed. Loads nothing of what runs later."""
+
+import math
+from datetime import timedelta
+from typing import Any, Literal, cast, get_args
+
+from airflow.providers.common.compat.sdk import BaseOperator, conf
+
+from airflow_provider_seedream.exceptions import SeedreamInputError
+
+OnPartial = Literal["fail", "accept"]
+DEFAULT_TIMEOUT_SECONDS = 3600.0  # six images take about four minutes [doc]; the results live 24 h
+DEFAULT_MAX_IMAGE_BYTES = 64 * 1024 * 1024
+OUTAGE_SECONDS = 1800.0  # in which the API may be away in one piece before a wait is lost
+
+
+def execution_seconds(task: BaseOperator) -> float:
+    """Seconds of ``execution_timeout``, or infinity. Airflow does not see it while a task is deferred; it restarts on resume."""
+    return task.execution_timeout.total_seconds() if task.execution_timeout else math.inf
+
+
+def as_seconds(field: str, value: timedelta | float) -> float:
+    """:raises SeedreamInputError: unless it is a finite, non-negative duration: a trigger's arguments are JSON."""
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not (math.isfinite(seconds) and seconds >= 0):
+        raise SeedreamInputError(f"{field} must be a timedelta or a number of seconds, 0 or more.")
+    return float(seconds)
+
+
+def as_interval(value: timedelta | float | None) -> float | None:
+    return None if value is None else as_seconds("poke_interval", value)
+
+
+def interval_of(own: float | None) -> float | None:
+    """The task's own interval, else Airflow's ``[seedream] poke_interval``, else None. Not for when a DAG is parsed."""
+    configured = conf.get("seedream", "poke_interval", fallback="") if own is None else ""
+    try:
+        return as_interval(float(configured)) if configured else own
+    except ValueError:
+        raise SeedreamInputError(f"[seedream] poke_interval must be a number of seconds; got {configured!r}.") from None
+
+
+def check_max_image_bytes(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise SeedreamInputError(f"max_image_bytes must be an integer of at least 1; got {value!r}.")
+    return value
+
+
+def check_on_partial(value: Any) -> OnPartial:
+    if value not in get_args(OnPartial):
+        raise SeedreamInputError(f"on_partial must be 'fail' or 'accept'; got {value!r}.")
+    return cast(OnPartial, value)
