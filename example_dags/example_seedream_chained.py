@@ -1,6 +1,6 @@
 """A chain: generate, land, then edit the landed image, so that the second request works on what the first one made.
 
-`images=land.output` hands over every image of the generation; a list such as `[land.output["images"][0]]` hands over some.
+`images=land.output` hands over every image that was landed; `pick=1` takes the first, `pick=[1, 3]` some of them.
 """
 
 from airflow.sdk import DAG
@@ -15,6 +15,7 @@ with DAG("example_seedream_chained", schedule=None, default_args={"retries": 2},
         task_id="edit",
         prompt="the same picture in heavy rain",
         images=land.output,
+        pick=1,
         image_size="square_hd",
     )
     SeedreamGenerationSensor(task_id="land_edit", generation=edit.output, deferrable=True)

@@ -82,9 +82,9 @@ def load(name: str) -> DAG:
 
 
 def run(name: str, **options: Any) -> dict[str, Outcome | list[Outcome]]:
-    """Run an example from its first task to its last, each of which must succeed in its first try."""
+    """Run an example from its first task to its last, each of which must succeed in its first try, without a logical date."""
     dag = load(name)
-    outcomes = Runner(**options).run_dag(dag)
+    outcomes = Runner(**{"logical_date": None, **options}).run_dag(dag)
     assert set(outcomes) == set(dag.task_ids)
     for outcome in flat(outcomes):
         assert (outcome.state, outcome.tries) == ("success", 1)
@@ -163,7 +163,7 @@ class TestCampaign:
 
 class TestBatch:
     def test_each_row_is_paid_once_and_what_did_not_land_is_listed(self, world: World) -> None:
-        dag, runner = load("example_seedream_batch"), Runner()
+        dag, runner = load("example_seedream_batch"), Runner(logical_date=None)
         campaign = dag.get_task("campaign")
         assert isinstance(campaign, SeedreamBatchOperator)
         campaign.poke_interval = 0.05  # the example waits for real jobs
@@ -202,7 +202,7 @@ class TestRescue:
 class TestApproval:
     def test_a_person_is_shown_the_images_and_what_is_approved_is_copied(self, world: World) -> None:
         """The person is in tests/gallery/test_browser.py, which presses the button."""
-        dag, runner = load("example_seedream_approval"), Runner()
+        dag, runner = load("example_seedream_approval"), Runner(logical_date=None)
         _, _, show, publish = (runner.run(dag.get_task(name)) for name in ("submit", "land", "show", "publish"))
         assert (world.books.posts, world.books.credits_charged) == (1, 30)
         assert show.value.count("](seedream/thumb/example_seedream_approval/") == 3
@@ -219,7 +219,7 @@ class TestTaskFlow:
 
     def test_an_empty_wallet_stops_it_before_anything_is_sent(self, world: World) -> None:
         world.emulator.configure(balance_credits=10)
-        [first] = flat(Runner().run_dag(load("example_seedream_taskflow")))
+        [first] = flat(Runner(logical_date=None).run_dag(load("example_seedream_taskflow")))
         assert (first.state, first.tries) == ("failed", 1)
         assert world.books.posts_received == 0
 
@@ -230,6 +230,17 @@ class TestDecorators:
         assert sorted(post.kind for post in world.books.submissions) == ["edit", "edit", "generate", "generate"]
         assert (world.books.credits_charged, world.books.violations) == (40, ())
         assert [len(landed["images"]) for landed in value(outcomes, "at_night")] == [1, 1]
+
+
+class TestHouse:
+    def test_each_prompt_gets_the_style_and_is_landed(self, world: World) -> None:
+        outcomes = run("example_seedream_house")
+        assert sorted(post.prompt for post in world.books.submissions) == [
+            "a canvas bag, in the style of a Swiss poster of 1960",
+            "a leather watch, in the style of a Swiss poster of 1960",
+        ]
+        assert [len(landed["images"]) for landed in value(outcomes, "draw")] == [1, 1]
+        assert world.books.violations == ()
 
 
 class TestAssets:
@@ -250,7 +261,7 @@ class TestCredits:
 
     def test_it_waits_for_a_top_up(self, world: World) -> None:
         world.emulator.configure(balance_credits=59)
-        runner, top_up = Runner(), load("example_seedream_credits").get_task("top_up")
+        runner, top_up = Runner(logical_date=None), load("example_seedream_credits").get_task("top_up")
         assert runner.run(top_up, until="deferred").state == "deferred"
         assert runner.deferral(top_up).kwargs["min_credits"] == "60"
 
@@ -263,7 +274,7 @@ class TestPatient:
     @pytest.mark.skipif(not hasattr(airflow.sdk, "RetryPolicy"), reason="retry policies came with Airflow 3.3")
     def test_an_empty_wallet_only_delays_it(self, world: World) -> None:
         world.emulator.configure(balance_credits=10)
-        runner, submit = Runner(), load("example_seedream_patient").get_task("submit")
+        runner, submit = Runner(logical_date=None), load("example_seedream_patient").get_task("submit")
         assert runner.run(submit, until="up_for_retry").steps[-1].report["retry_delay_seconds"] >= 1800
         world.emulator.configure(balance_credits=100)
         assert (runner.run(submit).state, world.books.posts) == ("success", 1)

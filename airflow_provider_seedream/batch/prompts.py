@@ -4,10 +4,19 @@ Row values are data: what stands in them is never rendered. Pure; imports no Air
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 from airflow_provider_seedream.exceptions import SeedreamInputError
+
+# Airflow's own, which its templates have everywhere: `{{ dag_run.run_after | ds }}`.
+_FILTERS: dict[str, Callable[[datetime], str]] = {
+    "ds": lambda moment: moment.strftime("%Y-%m-%d"),
+    "ds_nodash": lambda moment: moment.strftime("%Y%m%d"),
+    "ts": lambda moment: moment.isoformat(),
+    "ts_nodash": lambda moment: moment.strftime("%Y%m%dT%H%M%S"),
+}
 
 
 class PromptTemplate:
@@ -25,6 +34,7 @@ class PromptTemplate:
             raise SeedreamInputError(f"template must be a Jinja template for the prompt; got {text!r:.80}.")
         # The prompt goes to the API, not into a page: there is nothing to escape.
         environment = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False, finalize=_given)
+        environment.filters.update(_FILTERS)
         self._context = dict(context or {})
         try:
             self._template = environment.from_string(text)

@@ -233,7 +233,7 @@ class BatchTry:
         if not self._ledger.reserve_name(self._results_name, mine):
             raise SeedreamInputError(
                 f"results {self._results_name!r} in {self._ledger.folder.base} belong to another batch. "
-                "Make the name unique, e.g. with {{ ds }}."
+                "Make the name unique, e.g. with {{ dag_run.run_after | ts_nodash }}."
             )
 
     @property

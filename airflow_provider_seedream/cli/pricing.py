@@ -67,7 +67,8 @@ def _context(options: argparse.Namespace) -> dict[str, Any]:
     date = _date(options)
     day, moment = date.date().isoformat(), date.isoformat()
     times = {"ds": day, "ds_nodash": day.replace("-", ""), "ts": moment, "logical_date": date}
-    return {**times, "data_interval_start": date, "data_interval_end": date, "params": params}
+    run = {"dag_run": {"run_after": date, "logical_date": date, "conf": params}}
+    return {**times, **run, "data_interval_start": date, "data_interval_end": date, "params": params}
 
 
 def _date(options: argparse.Namespace) -> datetime:

@@ -238,7 +238,7 @@ class Submitter:
         if request.stem and not self._ledger.reserve_name(request.stem, request.key):
             raise SeedreamInputError(
                 f"name {request.stem!r} in {request.destination} belongs to another request. "
-                "Make it unique, e.g. with {{ ds }} or {{ ti.map_index }}."
+                "Make it unique, e.g. with {{ dag_run.run_after | ts_nodash }} or {{ ti.map_index }}."
             )
 
     def _intent(self, request: Request, spending: Spending, longest_seconds: float) -> Record:

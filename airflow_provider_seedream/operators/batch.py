@@ -59,7 +59,7 @@ class SeedreamBatchOperator(CheckedFields):
         ``image_size``, ``num_images``, ``seed``, ``enable_safety_checker``, ``take``, ``name``, ``images`` (makes it an edit), and
         any others, which travel to the results.
     :param template: a Jinja template of the prompt, rendered for each row with its columns and Airflow's context, e.g.
-        ``"a {{ colour }} watch, {{ ds }}"``.
+        ``"a {{ colour }} watch"``.
     :param image_size: for rows without one, as are the next three; ``auto_2K``.
     :param num_images: 1 to 6; 1.
     :param enable_safety_checker: True.

@@ -75,7 +75,7 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
     :param seed: 0 or more for similar results, None for random; the model may ignore it, so identical pixels are never promised.
     :param enable_safety_checker: True.
     :param take: 1; raise it to buy another set of the same request on purpose.
-    :param destination: storage URI of the folder for images and ledger, e.g. ``s3://my_conn@bucket/folder/{{ ds }}``; the
+    :param destination: storage URI of the folder for images and ledger, e.g. ``s3://my_conn@bucket/folder``; the
         connection's by default.
     :param name: file stem of the images, unique in its destination; the seedream task id by default. Take 2 adds ``_take2``.
     :param seedream_conn_id: the connection.

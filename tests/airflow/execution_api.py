@@ -20,6 +20,9 @@ from airflow.sdk.api.datamodels._generated import DagRun
 XComKey = tuple[str, str, str, int, str]  # dag, run, task, map index, key
 
 
+RUN_AFTER = "2026-03-02T06:30:00+00:00"  # of a run without a logical date
+
+
 @dataclass(slots=True, kw_only=True)
 class Instance:
     """One task instance as the database would hold it; `id` changes with every try, as in Airflow."""
@@ -66,7 +69,7 @@ class Fault:
 class ExecutionAPI:
     """The server side; `transport` plugs it into Airflow's own client."""
 
-    def __init__(self, *, logical_date: datetime, conf: dict[str, Any], run_id: str) -> None:
+    def __init__(self, *, logical_date: datetime | None, conf: dict[str, Any], run_id: str) -> None:
         self.instances: dict[tuple[str, str, str, int], Instance] = {}
         self.xcoms: dict[XComKey, Any] = {}
         self.task_store: dict[tuple[tuple[str, str, str, int], str], Any] = {}
@@ -110,7 +113,7 @@ class ExecutionAPI:
         return context
 
     def _dag_run(self, dag_id: str) -> dict[str, Any]:
-        date = self.logical_date.isoformat()
+        date = self.logical_date and self.logical_date.isoformat()  # None: as REST, an asset or a person may start a run
         known = DagRun.model_fields  # they differ between versions, and unknown ones are refused
         run: dict[str, Any] = {
             "dag_id": dag_id,
@@ -118,8 +121,8 @@ class ExecutionAPI:
             "logical_date": date,
             "data_interval_start": date,
             "data_interval_end": date,
-            "run_after": date,
-            "start_date": date,
+            "run_after": date or RUN_AFTER,
+            "start_date": date or RUN_AFTER,
             "end_date": None,
             "partition_key": None,
             "run_type": "manual",

@@ -97,7 +97,7 @@ class Runner:
         self,
         *,
         run_id: str = "manual__2026-03-01",
-        logical_date: datetime = datetime(2026, 3, 1, tzinfo=UTC),
+        logical_date: datetime | None = datetime(2026, 3, 1, tzinfo=UTC),
         conf: dict[str, Any] | None = None,
         trigger_copies: int = 1,
         patience_seconds: float = 60,

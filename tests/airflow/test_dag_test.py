@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -72,15 +73,15 @@ class Airflow:
         assert ended.returncode == 0, ended.stdout + ended.stderr
         return ended.stdout + ended.stderr
 
-    def connect(self, emulator: Emulator, folder: Path) -> None:
+    def connect(self, emulator: Emulator) -> None:
         """In the database, as people have it: an environment variable would not ask Airflow's API from within a trigger."""
-        extra = json.dumps({"destination": folder.as_uri(), "requests_per_minute": 6000})
+        extra = json.dumps({"destination": (self.home / "landed").as_uri(), "requests_per_minute": 6000})
         fields = ("--conn-type", "seedream", "--conn-host", emulator.url, "--conn-password", emulator.key, "--conn-extra", extra)
         self.run("-m", "airflow", "connections", "add", "seedream_default", *fields)
 
 
 @pytest.fixture(scope="module")
-def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
+def airflow(tmp_path_factory: pytest.TempPathFactory) -> Airflow:
     home = tmp_path_factory.mktemp("dag-test")
     (home / "dags").mkdir()
     (home / "dags" / "waits.py").write_text(DAGS)
@@ -94,15 +95,28 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTHONDONTWRITE"))}
     airflow = Airflow(home=home, environment={**kept, **settings})
     airflow.run("-m", "airflow", "db", "migrate")
-    yield airflow
+    return airflow
+
+
+@pytest.fixture(scope="module")
+def connected(airflow: Airflow) -> Iterator[Emulator]:
+    with Emulator(Settings.fast()) as emulator:
+        airflow.connect(emulator)
+        yield emulator
 
 
 @pytest.fixture
-def emulator(airflow: Airflow, tmp_path: Path) -> Iterator[Emulator]:
-    with Emulator(Settings.fast()) as emulator:
-        airflow.connect(emulator, tmp_path)
-        yield emulator
-        airflow.run("-m", "airflow", "connections", "delete", "seedream_default")
+def emulator(connected: Emulator) -> Emulator:
+    connected.reset()
+    return connected
+
+
+@pytest.fixture
+def landed(airflow: Airflow) -> Iterator[Path]:
+    """The folder of the images, empty."""
+    folder = airflow.home / "landed"
+    yield folder
+    shutil.rmtree(folder)
 
 
 def top_up_later(emulator: Emulator) -> None:
@@ -116,22 +130,22 @@ class TestAWholeDag:
         "command", [("-m", "airflow", "dags", "test", "waits"), ("-c", WITH_PYTHON)], ids=["dags test", "dag.test()"]
     )
     def test_lands_everything_and_pays_once(
-        self, airflow: Airflow, emulator: Emulator, tmp_path: Path, command: tuple[str, ...]
+        self, airflow: Airflow, emulator: Emulator, landed: Path, command: tuple[str, ...]
     ) -> None:
         emulator.configure(balance_credits=5)
         threading.Thread(target=top_up_later, args=[emulator], daemon=True).start()
         log = airflow.run(*command)
         assert (emulator.books.posts, emulator.books.credits_charged, emulator.books.violations) == (6, 60, ())
-        assert len(list(tmp_path.glob("*_1.png"))) == 6
-        assert {"hero_1.png", "boot-0_1.png", "boot-1_1.png"} <= {path.name for path in tmp_path.iterdir()}
+        assert len(list(landed.glob("*_1.png"))) == 6
+        assert {"hero_1.png", "boot-0_1.png", "boot-1_1.png"} <= {path.name for path in landed.iterdir()}
         assert log.count("Trigger completed") >= 6
         for waits in ("until the wallet holds", "for a turn at the API", "for seedream task", "in flight; waiting"):
             assert waits in log
 
 
 class TestOneTask:
-    def test_lands_its_images_and_pays_once(self, airflow: Airflow, emulator: Emulator, tmp_path: Path) -> None:
+    def test_lands_its_images_and_pays_once(self, airflow: Airflow, emulator: Emulator, landed: Path) -> None:
         log = airflow.run("-m", "airflow", "tasks", "test", "single", "draw")
         assert (emulator.books.posts, emulator.books.violations) == (1, ())
-        assert (tmp_path / "single_1.png").exists()
+        assert (landed / "single_1.png").exists()
         assert log.count("Trigger completed") == 1

@@ -452,7 +452,7 @@ class TestPrice:
 
     def test_a_template_with_a_date_and_params_is_no_reason_to_refuse_a_row(self, run: Run, tmp_path: Path) -> None:
         (tmp_path / "table.csv").write_text("product\nwatch\n")
-        template = "a {{ product }} on {{ ds }} at {{ logical_date.hour }} for {{ params.who }}"
+        template = "a {{ product }} on {{ ds }} at {{ logical_date.hour }} of {{ dag_run.run_after | ds }} for {{ params.who }}"
         call = ("price", f"{tmp_path}/table.csv", "--template", template, "-o", "json")
         said = run(*call, "--date", "2026-11-22", "--params", '{"who": "Ada"}')
         assert (said.code, said.json["assumed"]) == (0, {"num_images": 1, "date": "2026-11-22"})

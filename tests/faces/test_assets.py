@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG, Asset, AssetAlias, task
+from airflow.sdk.execution_time.context import OutletEventAccessor
 
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.exceptions import SeedreamPartialResultError
@@ -179,3 +180,32 @@ class TestABatch:
 def test_a_file_is_named_without_connection_and_query(uri: str, expected: str) -> None:
     assert asset_uri(uri) == expected
     assert Asset(uri=expected).uri == expected
+
+
+class TestPartitions:
+    """What the page says of keys; the run's own key is put on by Airflow's server."""
+
+    @pytest.mark.skipif(not hasattr(OutletEventAccessor, "add_partitions"), reason="keys at run time came with Airflow 3.3")
+    def test_keys_that_are_chosen_when_all_is_landed_travel_with_the_event(
+        self, emulator: Emulator, destination: str, deferrable: bool
+    ) -> None:
+        def by_folder(context: Any, result: Any) -> None:
+            for image in result["images"]:
+                context["outlet_events"][WATCHES].add_partitions(image["uri"].split("/")[-2])
+
+        emulator.configure(seconds_per_image=(0.5, 0.5))
+        with DAG("shops", schedule=None):
+            draw = SeedreamGenerateOperator(
+                task_id="draw",
+                prompt="a watch",
+                destination=f"{destination}/berlin",
+                wait=True,
+                deferrable=deferrable,
+                poke_interval=0.1,
+                outlets=[WATCHES],
+                post_execute=by_folder,
+            )
+        outcome = Runner().run(draw)
+        [event] = events(outcome)
+        assert (event["partition_key"], event["extra"]["images_landed"]) == ("berlin", 1)
+        assert bool(outcome.deferrals) == deferrable

@@ -13,6 +13,7 @@ from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.operators.seedream import SeedreamBatchOperator, SeedreamEditOperator, SeedreamGenerateOperator
 from airflow_provider_seedream.sensors.seedream import SeedreamCreditsSensor, SeedreamGenerationSensor
 from tests.airflow.runner import Runner
+from tests.guarantees.conftest import Connect
 
 OURS: dict[type, dict[str, Any]] = {
     SeedreamGenerateOperator: {"prompt": "a watch"},
@@ -32,9 +33,9 @@ class HouseOperator(SeedreamGenerateOperator):
         super().__init__(**kwargs)
         self.brand = brand
 
-    def execute(self, context: Any) -> dict[str, Any]:
+    def pre_execute(self, context: Any) -> None:
+        super().pre_execute(context)
         self.prompt = f"{self.prompt}, in the style of {self.brand}"
-        return super().execute(context)
 
 
 @pytest.mark.parametrize("cls", OURS, ids=lambda cls: cls.__name__)
@@ -50,11 +51,15 @@ def test_a_field_that_is_set_after_our_constructor_is_the_subclasss_own(cls: Any
         assert House(task_id="house", brand="{{ var.value.brand }}", **OURS[cls]).brand == "{{ var.value.brand }}"
 
 
-def test_it_is_rendered_and_sent(emulator: Emulator, destination: str) -> None:
+def test_it_is_rendered_and_sent_also_after_a_wait_for_a_turn(emulator: Emulator, destination: str, connect: Connect) -> None:
+    connect(emulator, requests_per_minute=600)
+    emulator.inject("rate-limited", times=1, retry_after_seconds=1)
     with DAG("house", schedule=None, params={"brand": "Acme"}):
-        draw = HouseOperator.partial(task_id="draw", destination=destination, brand="{{ params.brand }}").expand(prompt=["a watch"])
+        draw = HouseOperator.partial(task_id="draw", destination=destination, brand="{{ params.brand }}", deferrable=True).expand(
+            prompt=["a watch"]
+        )
     [outcome] = Runner().run_mapped(draw)
-    assert outcome.state == "success"
+    assert (outcome.state, len(outcome.deferrals)) == ("success", 1)
     assert [post.prompt for post in emulator.books.submissions] == ["a watch, in the style of Acme"]
 
 

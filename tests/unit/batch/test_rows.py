@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -185,6 +185,13 @@ class TestTemplates:
     def test_a_template_sees_the_row_its_defaults_and_the_context(self) -> None:
         made = row("{{ prompt }}, {{ colour }}, {{ image_size }}, {{ ds }}", DEFAULTS, prompt="a fox", colour="red")
         assert made.prompt == "a fox, red, square, 2026-11-22"
+
+    def test_airflows_filters_of_moments_are_there(self) -> None:
+        context = {"dag_run": {"run_after": datetime(2026, 3, 1, 6, 30, tzinfo=UTC)}}
+        filters = ("ds", "ds_nodash", "ts", "ts_nodash")
+        text = " ".join(f"{{{{ dag_run.run_after | {name} }}}}" for name in filters)
+        made = PromptTemplate(text, context).render({})
+        assert made == "2026-03-01 20260301 2026-03-01T06:30:00+00:00 20260301T063000"
 
     def test_a_column_goes_before_the_context(self) -> None:
         assert row("{{ sku }}", sku="of the row").prompt == "of the row"
