@@ -1,7 +1,7 @@
 """Budgets: a request whose price does not fit into what is left is refused before it is sent.
 
-A spending is noted first and added up with all others then, so racing tasks cannot miss each other: they may step back together,
-never overspend together. What is noted and not yet sent counts as spent. Knows nothing of HTTP or of records.
+A spending is noted first and added up with all others then. Two tasks that race both see both notes: both may be refused, they can
+never both be admitted. What is noted and not yet sent counts as spent. Knows nothing of HTTP or of records.
 """
 
 import random
@@ -28,6 +28,8 @@ class Journal(Protocol):
     def withdraw_spending(self, spending: Spending) -> None: ...
     def spent_by_task(self, made_by: dict[str, Any]) -> list[str]: ...
     def spent_in_run(self, made_by: dict[str, Any]) -> list[str]: ...
+    def spender(self, made_by: dict[str, Any]) -> str | None: ...
+    def take_over(self, made_by: dict[str, Any], token: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +97,7 @@ class Budget:
         self._journal = journal
         self._made_by = made_by
         self._is_alone = max_credits is not None and max_credits_per_run is None and made_by.get("map_index", -1) in (-1, None)
+        self._token = uuid.uuid4().hex  # by which others see that this process spends too
         self._count: _Count | None = None  # of a sole spender, which need not list for every row
         self._full: _Count | None = None  # why the last row was refused
         self._lock = threading.Lock()
@@ -132,17 +135,31 @@ class Budget:
             raise
 
     def _admit_alone(self, spending: Spending) -> Spending:
+        """Note, then see whether another process has begun to spend since the last count: only then all is counted anew.
+
+        Each process writes its token before it counts, and notes before it reads the token. So of two that spend at once the one
+        that looks last has counted what the other noted, as if each had listed everything for every row.
+        """
         with self._lock:
             count = self._count
             if count is None or (count.refusal(spending) and not count.is_recent):
-                [limit] = self._limits
-                count = self._count = _Count(limit=limit, at_epoch=clock.now_epoch(), tally=Tally(limit.spent(self._made_by)))
+                count = self._count_all()
             if refusal := count.refusal(spending):
                 raise refusal
             with self.holding(spending):
                 self._journal.note_spending(spending)
-            count.tally.add(spending)
-            return spending
+                is_alone = self._journal.spender(self._made_by) == self._token
+            if is_alone:
+                count.tally.add(spending)
+                return spending
+            self._count = self._full = None
+            return self._admit_among_others(spending)
+
+    def _count_all(self) -> _Count:
+        [limit] = self._limits
+        self._journal.take_over(self._made_by, self._token)
+        self._count = _Count(limit=limit, at_epoch=clock.now_epoch(), tally=Tally(limit.spent(self._made_by)))
+        return self._count
 
     def _admit_among_others(self, spending: Spending) -> Spending:
         if self._full and self._full.is_recent and (refusal := self._full.refusal(spending)):
@@ -169,6 +186,8 @@ class Budget:
         :raises SeedreamLedgerError: when the storage does not list what was just noted: it may hide other notes too.
         """
         others: set[str] = set()
+        if self._is_alone:
+            self._journal.take_over(self._made_by, self._token)
         for limit in self._limits:
             now, names = clock.now_epoch(), set(limit.spent(self._made_by))
             if spending.name not in names:

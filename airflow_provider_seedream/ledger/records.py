@@ -14,7 +14,7 @@ import tenacity
 
 from airflow_provider_seedream.exceptions import SeedreamLedgerError, final
 from airflow_provider_seedream.generations import Generation
-from airflow_provider_seedream.ledger.spending import Spending, run_folder, task_folder
+from airflow_provider_seedream.ledger.spending import Spending, run_folder, spender_file, task_folder
 from airflow_provider_seedream.model import clock, contract
 from airflow_provider_seedream.model.submissions import sha256_json
 from airflow_provider_seedream.storage import Folder, NotExclusiveError
@@ -306,6 +306,17 @@ class Ledger:
         """The names of what a DAG run has spent in this destination."""
         run = run_folder(made_by)
         return [name for task in self._list(run) for name in self._list(f"{run}/{task}")]
+
+    def spender(self, made_by: dict[str, Any]) -> str | None:
+        """Which process of a task counted last what it has spent."""
+        file = spender_file(made_by)
+        token = self._try(lambda: self.folder.read(file), "read", file)
+        return None if token is None else token.decode(errors="replace")
+
+    def take_over(self, made_by: dict[str, Any], token: str) -> None:
+        """Say that this process counts now: another one that is at work sees it at its next request."""
+        file = spender_file(made_by)
+        self._try(lambda: self.folder.replace(file, token.encode()), "write", file)
 
     def _list(self, folder: str) -> list[str]:
         return self._try(lambda: self.folder.list(folder), "list", folder)

@@ -14,6 +14,7 @@ from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.model.submissions import sha256_json
 
 SPENT = "_seedream/spent"
+SPENDERS = "_seedream/spenders"
 _NAME = re.compile(r"(?P<key>[0-9a-f]{64})\.(?P<attempt>\d+)\.(?P<credits>\d+)\..+", re.DOTALL)
 
 
@@ -76,6 +77,11 @@ def run_folder(made_by: dict[str, Any]) -> str:
 
 def task_folder(made_by: dict[str, Any]) -> str:
     return f"{run_folder(made_by)}/{sha256_json(made_by['task_id'])[:16]}"
+
+
+def spender_file(made_by: dict[str, Any]) -> str:
+    """Where it stands which process of the task counted last what it has spent."""
+    return f"{SPENDERS}/{task_folder(made_by).removeprefix(f'{SPENT}/').replace('/', '.')}"
 
 
 def check_budget(field: str, value: Any) -> int | None:

@@ -23,6 +23,7 @@ from airflow_provider_seedream.exceptions import (
 )
 from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator
 from tests.airflow.runner import Outcome, Runner
+from tests.guarantees.batch_child import start_batch
 from tests.guarantees.child import start_child, submit_task
 from tests.guarantees.conftest import POKE_SECONDS, Build, records
 from tests.guarantees.faulty_storage import ERRORS, FOLDER, faulty_storage
@@ -204,3 +205,19 @@ class TestProcesses:
         assert Runner().run(submit_task(**options)).state == "success"
         assert emulator.books.posts == 2
         assert json.loads(record.read_text())["outcome"] == "submitted"
+
+
+class TestTwoLiveBatchesOfOneTask:
+    """A worker that Airflow gave up beside its retry, or two installations with one bucket: two processes, from opposite ends."""
+
+    def test_never_overspend_together(self, emulator: Emulator, tmp_path: Path, destination: str) -> None:
+        rows = [{"prompt": f"watch {number}"} for number in range(12)]
+        connection = json.loads(emulator.airflow_connection_json()) | {"extra": {"requests_per_minute": 100_000}}
+        emulator.configure(latency_seconds=0.05)
+        options = {"destination": destination, "max_credits": 60, "on_error": "continue", "poke_interval": 0.05}
+        workers = [
+            start_batch(tmp_path, json.dumps(connection), requests=table, **options) for table in (rows, list(reversed(rows)))
+        ]
+        ended = [worker.wait() for worker in workers]
+        assert [worker.state for worker in ended] == ["success", "success"]
+        assert 50 <= emulator.books.credits_charged <= 60

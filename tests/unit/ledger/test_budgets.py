@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from threading import Barrier
 from typing import Any
 
@@ -111,7 +112,7 @@ class TestABudget:
     @pytest.mark.parametrize("by", [ALONE, MAPPED], ids=["alone", "mapped"])
     def test_a_note_of_which_nobody_knows_whether_it_was_written_is_withdrawn(self, by: dict[str, Any]) -> None:
         uri, store = attached_store()
-        store.trouble("pipe", answer_lost)
+        store.trouble("pipe", *[lambda act: act()] * (by == ALONE), answer_lost)  # one that spends alone says so first
         store.trouble("cat", refused)  # it would say who wrote it
         budget = Budget(Ledger(uri), by, max_credits=20)
         with pytest.raises(SeedreamLedgerError, match="Cannot write"):
@@ -187,6 +188,35 @@ class TestOneThatSpendsAlone:
         budget = Budget(ledger, ALONE, max_credits=20)
         ledger.withdraw_spending(budget.admit(row(1)))
         budget.admit(row(2))
+
+    def test_two_that_each_take_themselves_for_the_only_one_never_overspend(self, ledger: Ledger) -> None:
+        """A try that Airflow gave up and the next one, or a test beside the scheduler; each from its own end of the table."""
+        first, second = (Budget(ledger, ALONE, max_credits=100) for _ in range(2))
+        admitted = 0
+        for number in range(10):
+            for budget, key in ((first, number), (second, 100 - number)):
+                with suppress(SeedreamBudgetError):
+                    budget.admit(row(key))
+                    admitted += 1
+        assert (admitted, spent(ledger)) == (5, 100)
+
+    def test_racing_with_others_of_its_kind_it_never_overspends(self, ledger: Ledger) -> None:
+        def admit_some(number: int) -> None:
+            budget = Budget(ledger, ALONE, max_credits=100)
+            for turn in range(4):
+                budget.admit(row(10 * number + turn))
+
+        race(admit_some, racers=4)
+        assert spent(ledger) == 100
+
+    def test_lists_once_more_when_another_has_died(self) -> None:
+        uri, store = attached_store()
+        Budget(Ledger(uri), ALONE, max_credits=2000).admit(row(1000))
+        budget = Budget(Ledger(uri), ALONE, max_credits=2000)
+        before = store.calls.count("ls")
+        for number in range(50):
+            budget.admit(row(number))
+        assert store.calls.count("ls") == before + 1
 
     def test_its_threads_never_overspend(self, ledger: Ledger) -> None:
         budget = Budget(ledger, ALONE, max_credits=100)
