@@ -54,6 +54,13 @@ def get_provider_info() -> dict[str, Any]:
                         example="10",
                         default="",
                     ),
+                    "installation": _option(
+                        "A name for this Airflow, where another one writes into the same bucket with the same DAG ids. With it, "
+                        "equal requests of the two are two requests. Choose it once: another name later is another request.",
+                        type="string",
+                        example="prod-eu",
+                        default="",
+                    ),
                     "gallery_roots": _option(
                         "Storage folders the page may show images from, separated by commas. Empty: it shows none.",
                         type="string",

@@ -229,8 +229,10 @@ class BatchTry:
         return left
 
     def _reserve_results(self) -> None:
-        mine = sha256_json(["results", *(self._by[part] for part in ("dag_id", "run_id", "task_id", "map_index"))])
-        if not self._ledger.reserve_name(self._results_name, mine):
+        mine = ["results", *(self._by[part] for part in ("dag_id", "run_id", "task_id", "map_index"))]
+        named = [*mine, self._by["installation"]] if self._by.get("installation") else mine
+        keys = [sha256_json(key) for key in (named, mine)]  # in the second form where it had no name when it began
+        if not any(self._ledger.reserve_name(self._results_name, key) for key in keys):
             raise SeedreamInputError(
                 f"results {self._results_name!r} in {self._ledger.folder.base} belong to another batch. "
                 "Make the name unique, e.g. with {{ dag_run.run_after | ts_nodash }}."

@@ -14,7 +14,7 @@ import tenacity
 
 from airflow_provider_seedream.exceptions import SeedreamLedgerError, final
 from airflow_provider_seedream.generations import Generation
-from airflow_provider_seedream.ledger.spending import Spending, run_folder, spender_file, task_folder
+from airflow_provider_seedream.ledger.spending import Spending, run_folder, spender_file, task_folder, unnamed
 from airflow_provider_seedream.model import clock, contract
 from airflow_provider_seedream.model.submissions import sha256_json
 from airflow_provider_seedream.storage import Folder, NotExclusiveError
@@ -136,13 +136,23 @@ class Record:
 
 
 def record_key(
-    *, dag_id: str, run_id: str, task_id: str, destination: str, name: str | None, fingerprint: str, reuse: Reuse = "run"
+    *,
+    dag_id: str,
+    run_id: str,
+    task_id: str,
+    destination: str,
+    name: str | None,
+    fingerprint: str,
+    reuse: Reuse = "run",
+    installation: str | None = None,
 ) -> str:
     """What makes a request the same one: not the try and not the map index, so a retry, a clear or a reordered mapping finds it.
 
     :param reuse: ``run``: the same within a task of one DAG run; ``content``: the same in this destination, whoever asks.
+    :param installation: the name of the Airflow installation, where it has one.
     """
-    who = [dag_id, run_id, task_id] if reuse == "run" else ["content"]
+    named: list[Any] = [{"installation": installation}] if installation else []
+    who = [*named, dag_id, run_id, task_id] if reuse == "run" else ["content"]
     return sha256_json([*who, destination, name, fingerprint])
 
 
@@ -300,12 +310,12 @@ class Ledger:
 
     def spent_by_task(self, made_by: dict[str, Any]) -> list[str]:
         """The names of what a task has spent in a DAG run, in this destination."""
-        return self._list(task_folder(made_by))
+        return [name for maker in (made_by, *unnamed(made_by)) for name in self._list(task_folder(maker))]
 
     def spent_in_run(self, made_by: dict[str, Any]) -> list[str]:
         """The names of what a DAG run has spent in this destination."""
-        run = run_folder(made_by)
-        return [name for task in self._list(run) for name in self._list(f"{run}/{task}")]
+        runs = [run_folder(maker) for maker in (made_by, *unnamed(made_by))]
+        return [name for run in runs for task in self._list(run) for name in self._list(f"{run}/{task}")]
 
     def spender(self, made_by: dict[str, Any]) -> str | None:
         """Which process of a task counted last what it has spent."""

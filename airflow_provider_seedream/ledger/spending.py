@@ -72,7 +72,14 @@ class Tally:
 
 
 def run_folder(made_by: dict[str, Any]) -> str:
-    return f"{SPENT}/{sha256_json([made_by['dag_id'], made_by['run_id']])[:16]}"
+    """Of a DAG run, and of its installation where that has a name: other installations' runs of the same id are other runs."""
+    named = [{"installation": name}] if (name := made_by.get("installation")) else []
+    return f"{SPENT}/{sha256_json([*named, made_by['dag_id'], made_by['run_id']])[:16]}"
+
+
+def unnamed(made_by: dict[str, Any]) -> list[dict[str, Any]]:
+    """The maker as 0.2.0 noted it, where its installation has got a name since."""
+    return [{field: value for field, value in made_by.items() if field != "installation"}] if made_by.get("installation") else []
 
 
 def task_folder(made_by: dict[str, Any]) -> str:

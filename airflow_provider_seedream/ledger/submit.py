@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 class Request:
     """A submission and where it belongs.
 
-    :param made_by: dag_id, run_id, task_id, map_index, try_number.
+    :param made_by: dag_id, run_id, task_id, map_index, try_number; installation and airflow where they are known.
     :param reuse: how far the same request is paid once: within its ``run``, or by its ``content`` for ever.
     :param is_as_written: whether its record has the key of 0.2.0, which did not compose the prompt's letters.
     """
@@ -63,13 +63,18 @@ class Request:
             name=self.name,
             fingerprint=self.submission.fingerprint_as_written if self.is_as_written else self.submission.fingerprint,
             reuse=self.reuse,
+            installation=self.made_by.get("installation"),
         )
 
     def as_of_0_2(self) -> "list[Request]":
-        """This request under the other keys that 0.2.0 may have given it: text counted as written there, not composed."""
+        """This request under the other keys that 0.2.0 may have given it: text counted as written, installations had no name."""
         names = [self.name, *earlier_forms(self.name)]
         forms = [False] if is_composed(self.submission.prompt) else [False, True]
-        return [replace(self, name=name, is_as_written=form) for name in names for form in forms][1:]
+        unnamed = {field: value for field, value in self.made_by.items() if field != "installation"}
+        makers = [self.made_by] if unnamed == self.made_by or self.reuse == "content" else [self.made_by, unnamed]
+        return [
+            replace(self, name=name, is_as_written=form, made_by=maker) for maker in makers for name in names for form in forms
+        ][1:]
 
     @property
     def stem(self) -> str | None:
@@ -164,7 +169,11 @@ class Submitter:
 
     def _as_recorded(self, request: Request) -> Request:
         """The request under the key that its record has. Reads nothing for text that 0.2.0 would have given the same key."""
-        return next((old for old in request.as_of_0_2() if self._latest(old)), request)
+        return next((old for old in request.as_of_0_2() if self._is_recorded(old)), request)
+
+    def _is_recorded(self, old: Request) -> bool:
+        latest = self._latest(old)
+        return isinstance(latest, Submitted) or (latest is not None and is_of_one_airflow(latest.made_by, old.made_by))
 
     def _go_on(self, request: Request) -> Submitted | None:
         """Attach to what is paid, pay, or wait for another try. None: look again."""
@@ -361,7 +370,14 @@ class Submitter:
                 "For variations use num_images, seed, name or take.",
                 made["map_index"],
             )
-        is_mine = all(made[part] == mine[part] for part in ("dag_id", "run_id", "task_id", "map_index"))
+        if not is_of_one_airflow(made, mine):
+            _log.warning(
+                "Another Airflow (%s) has paid for this request: it has the same DAG, run and task ids and writes into the same "
+                "folder, so both share one generation. [seedream] installation keeps the two apart.",
+                made.get("installation") or made.get("airflow"),
+            )
+        ids = ("dag_id", "run_id", "task_id", "map_index")
+        is_mine = is_of_one_airflow(made, mine) and all(made[part] == mine[part] for part in ids)
         return Submitted(generation=self._ledger.generation(record), is_new=False, is_mine=is_mine)
 
     def _free(self, record: Record) -> None:
@@ -382,6 +398,12 @@ class Submitter:
 
     def _now(self) -> str:
         return to_iso(self._clock.now_epoch())
+
+
+def is_of_one_airflow(made_by: dict[str, Any], mine: dict[str, Any]) -> bool:
+    """Whether two tries are of one installation, as far as both say which they are of."""
+    pairs = [(made_by.get(field), mine.get(field)) for field in ("installation", "airflow")]
+    return all(theirs is None or ours is None or theirs == ours for theirs, ours in pairs)
 
 
 def unread(error: SeedreamLedgerError, made_by: dict[str, Any]) -> SeedreamLedgerError:

@@ -279,6 +279,9 @@ def _told(some: "Manifest | None", generation: Generation) -> str:
 
 
 def describe_task(context: Context) -> dict[str, Any]:
-    """Who is acting: ids of the task instance, for the ledger and the manifest."""
+    """Who is acting: ids of the task instance, and of the installation where that is known, for the ledger and the manifest."""
+    from airflow_provider_seedream.tasks.installation import describe_installation
+
     ti = context["ti"]
-    return {name: getattr(ti, name) for name in ("dag_id", "run_id", "task_id", "map_index", "try_number")}
+    ids = {name: getattr(ti, name) for name in ("dag_id", "run_id", "task_id", "map_index", "try_number")}
+    return ids | describe_installation()
