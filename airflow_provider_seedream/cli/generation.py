@@ -11,12 +11,13 @@ from typing import Any
 from airflow_provider_seedream.cli.printing import print_facts, print_json, print_lines, print_rows, working
 from airflow_provider_seedream.cli.records import find_record
 from airflow_provider_seedream.exceptions import (
+    SeedreamError,
     SeedreamInputError,
     SeedreamPartialResultError,
 )
 from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
-from airflow_provider_seedream.landing.finish import already_landed, close_unlanded, land_generation, more_may_come
+from airflow_provider_seedream.landing.finish import already_landed, close_unlanded, land_generation, land_ready, more_may_come
 from airflow_provider_seedream.ledger.records import Ledger
 from airflow_provider_seedream.manifest import Manifest, landed_generation
 from airflow_provider_seedream.model import clock, contract
@@ -50,10 +51,13 @@ def land(options: argparse.Namespace) -> int:
     generation, made_by = _generation(options)
     landed = already_landed(generation)
     if landed is None or more_may_come(landed, hook):
-        _wait(generation, hook, seconds=options.timeout)
+        verdict = _wait(generation, hook, seconds=options.timeout)
         with working("Landing"), hook.downloads(max_bytes=_max_image_bytes(options)) as downloads:
-            by = {**made_by, "command": "seedream land"}
-            landed = land_generation(generation, hook, downloads, landed_by=by, embed_metadata=options.embed_metadata)
+            how = {"landed_by": {**made_by, "command": "seedream land"}, "embed_metadata": options.embed_metadata}
+            act = land_generation if verdict.outcome == "done" else land_ready
+            landed = act(generation, hook, downloads, **how)
+        if landed is None or (verdict.outcome != "done" and landed.missing_images):
+            raise _unlanded(generation, verdict, landed, options)
     _show(landed, generation.destination, options.output)
     if landed.missing_images:
         raise SeedreamPartialResultError(f"{len(landed.images)} of {landed.images_requested} images came; they are landed.")
@@ -76,12 +80,18 @@ def _max_image_bytes(options: argparse.Namespace) -> int:
     return DEFAULT_MAX_IMAGE_BYTES if options.max_image_bytes is None else check_max_image_bytes(options.max_image_bytes)
 
 
-def _wait(generation: Generation, hook: SeedreamHook, *, seconds: float) -> None:
-    """Return when it is done; raise when it ends otherwise."""
+def _wait(generation: Generation, hook: SeedreamHook, *, seconds: float) -> Verdict:
     with working(f"Waiting for {generation.seedream_task_id}"):
-        verdict = _watch(generation, hook, clock.now_epoch() + seconds)
-    if verdict.outcome != "done":
-        raise close_unlanded(generation, verdict, can_resubmit=False)
+        return _watch(generation, hook, clock.now_epoch() + seconds)
+
+
+def _unlanded(generation: Generation, verdict: Verdict, some: Manifest | None, options: argparse.Namespace) -> SeedreamError:
+    """The error of a wait that ended otherwise than done; images that were ready are shown."""
+    error = close_unlanded(generation, verdict, can_resubmit=False)
+    if some:
+        _show(some, generation.destination, options.output)
+        error.message += f" {len(some.images)} of {some.images_requested} images were ready; they are landed."
+    return error
 
 
 def _watch(generation: Generation, hook: SeedreamHook, deadline_epoch: float) -> Verdict:

@@ -4,17 +4,21 @@ Touches nothing else: a record that says what happened is never rewritten, nor o
 """
 
 import argparse
+import math
 import re
 import sys
 from dataclasses import replace
 
 from airflow_provider_seedream.cli.printing import asked, err, print_facts, print_json
 from airflow_provider_seedream.cli.records import describe, find_record
-from airflow_provider_seedream.exceptions import SeedreamInputError, SeedreamNotFoundError
+from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError
+from airflow_provider_seedream.generations import GenerationStatus
+from airflow_provider_seedream.hooks.answers import failed_look
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.ledger.records import Ledger, Outcome, Record, record_file
 from airflow_provider_seedream.ledger.settling import GRAIN_SECONDS
 from airflow_provider_seedream.model import clock, contract
+from airflow_provider_seedream.polling.decision import FailedLook, Rules, Watch, decide
 
 _RECORD = re.compile(r"(?P<folder>.+)/(?P<file>_seedream/ledger/[0-9a-f]{64}(\.\d+)?\.json)")
 
@@ -83,14 +87,24 @@ def _paid(ledger: Ledger, record: Record, options: argparse.Namespace) -> Record
 
 
 def _outcome(record: Record, options: argparse.Namespace) -> Outcome:
+    """What the API's answer means for a request of that age, by the decision core.
+
+    :raises SeedreamInputError: the API does not know the id. :raises SeedreamError: it did not answer.
+    """
+    look: GenerationStatus | FailedLook
     try:
-        SeedreamHook(options.conn_id).get_generation(options.paid)
-    except SeedreamNotFoundError:
-        sent = clock.to_epoch(record.intent_at)
-        if sent is not None and clock.now_epoch() - sent > contract.RESULTS_LIFETIME_SECONDS:
-            return "expired"
-        raise SeedreamInputError("The API does not know this id.") from None
-    return "submitted"
+        look = SeedreamHook(options.conn_id).get_generation(options.paid)
+    except SeedreamError as error:
+        look = failed_look(error)
+        if look.trouble != "missing":
+            raise
+    rules = Rules(
+        deadline_epoch=math.inf, poke_interval_seconds=None, num_images=None, created_epoch=clock.to_epoch(record.intent_at)
+    )
+    verdict, _ = decide(look, Watch(), rules, now_epoch=clock.now_epoch(), jitter=0.0)
+    if verdict.outcome == "missing":
+        raise SeedreamInputError("The API does not know this id.")
+    return "expired" if verdict.outcome == "expired" else "submitted"
 
 
 def _has_later(ledger: Ledger, record: Record) -> bool:

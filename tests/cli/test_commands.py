@@ -172,7 +172,11 @@ class TestLand:
         assert "Paid: refunded." in ended.err
         assert run("ledger", destination, "-o", "json").json["credits"] == {"yes": 0, "refunded": 10, "unknown": 0}
 
-    def test_results_that_have_expired_are_said_to_be(self, run: Run, buy: Buy, destination: str, emulator: Emulator) -> None:
+    @pytest.mark.parametrize("status", [404, 200], ids=["unknown to the API", "FINISHED without links"])
+    def test_results_that_have_expired_are_said_to_be(
+        self, run: Run, buy: Buy, destination: str, emulator: Emulator, status: int
+    ) -> None:
+        emulator.configure(expired_status=status)
         bought = buy()
         emulator.clock.advance(25 * 3600)
         changed(bought.record or "", created_at="2026-01-01T00:00:00Z")
@@ -189,9 +193,15 @@ class TestLand:
         assert "1 of 2 images came" in ended.err
         assert f"{bought.seedream_task_id}_1.png" in ended.out
 
-    def test_images_that_may_still_come_are_waited_for(self, run: Run, buy: Buy, destination: str) -> None:
+    def test_images_that_may_still_come_are_waited_for_and_those_that_are_ready_landed(
+        self, run: Run, buy: Buy, destination: str
+    ) -> None:
         bought = buy("a watch [partial:1]", num_images=2)
-        assert run("land", bought.seedream_task_id, destination, "--timeout", "0").code == 3
+        ended = run("land", bought.seedream_task_id, destination, "--timeout", "0")
+        assert ended.code == 3
+        assert "1 of 2 images were ready; they are landed." in ended.err
+        assert f"{bought.seedream_task_id}_1.png" in ended.out
+        assert len(list(path_of(destination).glob("*.json"))) == 1
 
     def test_a_folder_that_is_none_is_a_wrong_call(self, run: Run, buy: Buy) -> None:
         ended = run("land", buy().seedream_task_id, "relative/folder")
@@ -367,7 +377,11 @@ class TestResolve:
         assert ended.code == 2
         assert "belongs to another request" in ended.err
 
-    def test_results_that_are_gone_are_noted_as_expired(self, run: Run, lose: Callable[..., str], emulator: Emulator) -> None:
+    @pytest.mark.parametrize("status", [404, 410, 200])
+    def test_results_that_are_gone_are_noted_as_expired(
+        self, run: Run, lose: Callable[..., str], emulator: Emulator, status: int
+    ) -> None:
+        emulator.configure(expired_status=status)
         record = lose()
         changed(record, intent_at="2026-01-01T00:00:00Z")
         task_id = emulator.books.submissions[0].seedream_task_id
