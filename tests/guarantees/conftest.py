@@ -49,9 +49,15 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Connect:
 
 
 @pytest.fixture
-def emulator(connect: Connect) -> Iterator[Emulator]:
+def tls() -> bool:
+    """Whether the emulator speaks https. Modules that are about calls say that it does; the others are quicker without."""
+    return False
+
+
+@pytest.fixture
+def emulator(connect: Connect, tls: bool) -> Iterator[Emulator]:
     """Jobs of 0.2 s, small images, no rate limit, and the connection `seedream_default`."""
-    with Emulator(Settings.fast()) as running:
+    with Emulator(Settings.fast(tls=tls)) as running:
         connect(running)
         yield running
 

@@ -28,9 +28,15 @@ LINK_PARTS = ("X-Amz-", "x-amz-", "seedream-results/", QUERY)
 
 
 @pytest.fixture
-def emulator(connect: Connect) -> Iterator[Emulator]:
+def tls() -> bool:
+    """Users speak https, so this guarantee is shown over it, but where links lead to other servers."""
+    return True
+
+
+@pytest.fixture
+def emulator(connect: Connect, tls: bool) -> Iterator[Emulator]:
     """The usual one, with a key that is easy to recognise."""
-    with Emulator(Settings.fast(key=KEY, seconds_per_image=0.1, late_assets_seconds=0.05)) as running:
+    with Emulator(Settings.fast(tls=tls, key=KEY, seconds_per_image=0.1, late_assets_seconds=0.05)) as running:
         connect(running)
         yield running
 
@@ -183,6 +189,10 @@ class TestAServerThatEchoesTheKey:
 
 
 class TestADownloadThatIsSentElsewhere:
+    @pytest.fixture
+    def tls(self) -> bool:
+        return False  # the other servers speak http
+
     def test_to_another_host_takes_no_key_along(self, emulator: Emulator, build: Build, folder: Path, deferrable: bool) -> None:
         chain = build(prompt=PROMPT, land={"deferrable": deferrable})
         runner = Runner()
@@ -312,6 +322,10 @@ class TestLinksInAStatusAnswer:
 
 
 class TestTheWorkersOwnNetwork:
+    @pytest.fixture
+    def tls(self) -> bool:
+        return False  # the other servers speak http
+
     def test_is_out_of_reach_when_the_api_is_not_on_it(
         self, emulator: Emulator, build: Build, folder: Path, monkeypatch: pytest.MonkeyPatch, deferrable: bool
     ) -> None:

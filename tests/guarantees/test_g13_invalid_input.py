@@ -103,6 +103,12 @@ def assert_refused(outcome: Outcome, emulator: Emulator, folder: Path, says: str
     assert not folder.exists()
 
 
+@pytest.fixture
+def tls() -> bool:
+    """Users speak https, so this guarantee is shown over it."""
+    return True
+
+
 class TestStaticValuesFailWhenTheDagIsParsed:
     @pytest.mark.parametrize(("values", "says"), STATIC, ids=str)
     def test_each_invalid_value_is_refused_by_name_and_rule(

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import random
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, get_args
 
 import airflow.sdk
 import pytest
+from airflow.sdk import DAG
+from PIL import Image
 
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.emulator.settings import ErrorShape
 from airflow_provider_seedream.exceptions import SeedreamAPIError, SeedreamInsufficientCreditsError
+from airflow_provider_seedream.operators.seedream import SeedreamEditOperator
 from tests.airflow.runner import Outcome, Runner
-from tests.guarantees.conftest import Build, records
+from tests.guarantees.conftest import Build, images, records
 
 SHAPES = get_args(ErrorShape)
 SHAPES_WITH_CODE = ("error_code", "code_detail", "error_message", "nested")
@@ -40,6 +46,12 @@ ENDS_A_WAIT: dict[int, str] = {
 IS_WAITED_OUT = (301, 402, 408, 429, 500, 502, 503, 504, 599)
 
 
+@pytest.fixture
+def tls() -> bool:
+    """Users speak https, so this guarantee is shown over it."""
+    return True
+
+
 @pytest.fixture(autouse=True)
 def quick_jobs(emulator: Emulator) -> None:
     """Nothing here is about the job itself."""
@@ -53,6 +65,48 @@ def end_of(outcome: Outcome) -> tuple[str, int, str]:
 def seconds_between_posts(emulator: Emulator) -> float:
     first, second = [request.at for request in emulator.books.requests if request.method == "POST"]
     return second - first
+
+
+class TestARefusalBeforeTheBodyIsRead:
+    """Over TLS the failed upload is noticed before the answer is read; both ways the answer counts."""
+
+    @pytest.fixture
+    def large_edit(self, destination: str) -> Any:
+        noise = Image.frombytes("RGB", (1200, 1200), random.Random(7).randbytes(3 * 1200 * 1200))
+        target = io.BytesIO()
+        noise.save(target, "PNG", compress_level=0)
+        source = f"data:image/png;base64,{base64.b64encode(target.getvalue()).decode()}"
+        with DAG("edits", schedule=None):
+            return SeedreamEditOperator(
+                task_id="edit", prompt="bluer", images=[source] * 2, destination=destination, retries=3, deferrable=False
+            )
+
+    @pytest.mark.parametrize("status", [401, 402, 413])
+    def test_is_read_and_fails_in_the_first_try(self, emulator: Emulator, large_edit: Any, folder: Path, status: int) -> None:
+        emulator.inject("early-answer", status=status)
+        outcome = Runner().run(large_edit)
+        assert end_of(outcome) == ("failed", 1, REFUSED[status][0])
+        assert "Paid: no." in str(outcome.error)
+        assert (emulator.books.posts_received, emulator.books.posts, records(folder)) == (1, 0, [])
+
+    def test_a_429_is_waited_out_and_paid_once(self, emulator: Emulator, large_edit: Any) -> None:
+        emulator.inject("early-answer", status=429, retry_after_seconds=0, times=1)
+        assert Runner().run(large_edit).state == "success"
+        assert (emulator.books.posts_received, emulator.books.posts) == (2, 1)
+
+    def test_a_503_stays_unknown(self, emulator: Emulator, large_edit: Any, folder: Path) -> None:
+        emulator.inject("early-answer", status=503)
+        assert end_of(Runner().run(large_edit)) == ("failed", 1, "SeedreamAmbiguousSubmissionError")
+        assert [record["outcome"] for record in records(folder)] == ["unknown"]
+
+
+class TestAnAnswerBehindInterimOnes:
+    def test_of_every_call_is_read(self, emulator: Emulator, build: Build, folder: Path, deferrable: bool) -> None:
+        for endpoint in ("submit", "status", "wallet", "download", "thumbnail"):
+            emulator.inject("interim", endpoint=endpoint, count=2)
+        runner, chain = Runner(), build(name="hero", land={"deferrable": deferrable})
+        assert [runner.run(task).state for task in (chain.submit, chain.land)] == ["success", "success"]
+        assert (emulator.books.posts, images(folder)) == (1, ["hero_1.png"])
 
 
 class TestARefusedPostFailsInTheFirstTry:

@@ -36,6 +36,12 @@ PERHAPS_ACCEPTED = (
 
 
 @pytest.fixture
+def tls() -> bool:
+    """Users speak https, so this guarantee is shown over it."""
+    return True
+
+
+@pytest.fixture
 def impatient(emulator: Emulator, connect: Connect) -> Emulator:
     """The emulator behind a connection that waits a second for an answer."""
     connect(emulator, request_timeout_seconds=1)

@@ -50,6 +50,12 @@ SPOILED: dict[str, dict[str, tuple[str, Details]]] = {
 HEALED_IN_THE_SAME_TRY = ("truncated", "chunked-reset", "drop", "reset", "refuse", "expired-link")
 
 
+@pytest.fixture
+def tls() -> bool:
+    """Users speak https, so this guarantee is shown over it."""
+    return True
+
+
 class TestNothingPartialIsEverVisible:
     @pytest.mark.parametrize("group", SPOILED)
     def test_a_spoiled_image_is_not_published_and_the_retry_lands_them_all(

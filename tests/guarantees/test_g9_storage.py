@@ -33,6 +33,12 @@ def stored(store: FaultyFileSystem) -> dict[str, bytes]:
     return dict(sorted(files.items()))
 
 
+@pytest.fixture
+def tls() -> bool:
+    """Users speak https, so this guarantee is shown over it."""
+    return True
+
+
 class TestAStoreThatFails:
     @pytest.mark.parametrize(("k", "error"), list(enumerate(ERRORS, 1)), ids=["403", "500", "full"])
     def test_at_image_k_it_fails_the_try_and_the_retry_lands_exactly_n(

@@ -46,9 +46,12 @@ def the_manifest(files: dict[str, bytes]) -> dict[str, Any]:
 
 def served_bytes(emulator: Emulator, seedream_task_id: str) -> list[bytes]:
     """The images as the server serves them to anybody with a link, in the API's order."""
+    trust = emulator.ca_file or True
     status = requests.get(
         f"{emulator.url}/v1/generation-request/{seedream_task_id}/status/",
         headers={"Authorization": f"Bearer {emulator.key}"},
         timeout=10,
+        verify=trust,
     ).json()
-    return [requests.get(result["asset"] or result["asset_url"], timeout=10).content for result in status["results"]]
+    links = [result["asset"] or result["asset_url"] for result in status["results"]]
+    return [requests.get(link, timeout=10, verify=trust).content for link in links]
