@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from typing import Any
 
 from aiohttp import web
@@ -14,7 +15,7 @@ from aiohttp import web
 from airflow_provider_seedream.emulator import facts
 from airflow_provider_seedream.emulator.bookkeeping import answer_and_close, refused
 from airflow_provider_seedream.emulator.clock import iso
-from airflow_provider_seedream.emulator.errors import RefusalError
+from airflow_provider_seedream.emulator.errors import RefusalError, throttled_text
 from airflow_provider_seedream.emulator.faults import Endpoint
 from airflow_provider_seedream.emulator.generations import Generation
 from airflow_provider_seedream.emulator.mischief import after_accept, early_refusal, instead_of_answer, status_mischief
@@ -67,7 +68,7 @@ class Api:
         if fault is not None and (answer := await after_accept(fault, generation)) is not None:
             return answer
         body = {"task_id": generation.seedream_task_id, "created_at": iso(generation.created_at)}
-        return web.json_response(self._with_quirks(body))
+        return web.json_response(self._with_quirks(body), status=self._world.settings.submit_status)
 
     async def status(self, request: web.Request) -> web.StreamResponse:
         await self._enter(request)
@@ -79,12 +80,17 @@ class Api:
         if self._world.settings.status_counts:
             self._limit()
         if generation is None:
-            status = self._world.settings.expired_status if self._world.ever_knew(task_id) else 404
-            if status == 200:
-                return web.json_response(self._world.status_without_links(task_id))
-            raise RefusalError(status, "not_found", "Generation request not found.")
+            return self._gone(task_id)
         body = self._with_quirks(self._world.status(generation))
         return web.json_response(status_mischief(self._world.fault("status", "status", generation), body))
+
+    def _gone(self, seedream_task_id: str) -> web.Response:
+        """About a generation whose results no longer exist, or that never was."""
+        expired = self._world.expired(seedream_task_id)
+        status = self._world.settings.expired_status if expired else 404
+        if expired and status == 200:
+            return web.json_response(self._with_quirks(self._world.status_without_links(expired)))
+        raise RefusalError(status, "not_found", "Generation request not found.")
 
     async def wallet(self, request: web.Request) -> web.StreamResponse:
         await self._enter(request)
@@ -99,8 +105,7 @@ class Api:
 
     async def _enter(self, request: web.Request) -> None:
         """What every request passes: latency and the key."""
-        if self._world.settings.latency_seconds:
-            await asyncio.sleep(self._world.settings.latency_seconds)
+        await asyncio.sleep(random.uniform(*self._world.settings.latency_seconds))
         self._check_key(request)
 
     def _check_key(self, request: web.Request) -> None:
@@ -121,7 +126,7 @@ class Api:
     def _limit(self) -> None:
         wait = self._world.rate_limit.ask(self._world.settings.rate_limit_per_minute, self._world.clock.now())
         if wait > 0:
-            raise RefusalError(429, "rate_limited", "Too many requests.", retry_after_seconds=wait)
+            raise RefusalError(429, "rate_limited", throttled_text(wait), retry_after_seconds=wait)
 
     async def _disturbed(
         self, request: web.Request, endpoint: Endpoint, generation: Generation | None, task_id: str | None
@@ -153,11 +158,16 @@ class Api:
             submission: Submission = await _off_loop_if(size_bytes, validate, kind, body)
         except InvalidFieldError as invalid:
             self._world.violated("invalid_request", str(invalid))
-            status = self._world.settings.validation_status
-            raise RefusalError(status, "validation_failed", str(invalid), field=invalid.field) from None
+            raise self._invalid(str(invalid), invalid.field) from None
         for field in submission.unknown_fields:
             self._world.violated("unknown_field", field)
+        if submission.unknown_fields and self._world.settings.unknown_fields == "refuse":
+            field = submission.unknown_fields[0]
+            raise self._invalid(f"{field}: this field is not known", field)
         return submission
+
+    def _invalid(self, message: str, field: str) -> RefusalError:
+        return RefusalError(self._world.settings.validation_status, "validation_failed", message, field=field)
 
     def _with_quirks(self, body: dict[str, Any]) -> dict[str, Any]:
         """Now and then a key nobody announced, or no progress: clients must not care."""

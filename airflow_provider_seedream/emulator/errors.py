@@ -59,6 +59,7 @@ class ErrorBody:
 _Shape = Callable[[str, str, str], Any]
 
 _JSON_SHAPES: dict[str, _Shape] = {
+    "sentence": lambda code, message, field: {"error": message, "error_code": code.upper()},
     "error_code": lambda code, message, field: {"error_code": code, "message": message},
     "code_detail": lambda code, message, field: {"code": code, "detail": message},
     "error_message": lambda code, message, field: {"error": code, "message": message},
@@ -80,6 +81,12 @@ def error_body(shape: ErrorShape, code: str, message: str, field: str | None = N
         page = f"<!DOCTYPE html><html><head><title>{code}</title></head><body><h1>{message}</h1></body></html>"
         return ErrorBody(content=page.encode(), content_type="text/html")
     return ErrorBody(content=b"", content_type="application/json")
+
+
+def throttled_text(seconds: float) -> str:
+    """What Django REST framework says with a 429, which is what live clients met [seen]."""
+    whole = max(0, ceil(seconds))
+    return f"Request was throttled. Expected available in {whole} second{'' if whole == 1 else 's'}."
 
 
 def retry_after_value(form: RetryAfterForm, seconds: float, real_now: float) -> str | None:

@@ -1,21 +1,26 @@
 """Pre-signed links in the S3 style: whoever holds the query may read the object until it expires.
 
 Signing and checking only; knows no server and no generation. Every signing gives a different link, as a fresh status
-call does.
+call does. The signature covers the exact text, so that a client which rewrites an escape is refused.
 """
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import count
 from typing import Literal
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode
 
 LinkProblem = Literal["unsigned", "forged", "expired"]
+_SIGNATURE = "&X-Amz-Signature="
+_FILE_NAME = re.compile(r".*?-(?P<index>\d+)(?P<thumbnail>_thumb)?-[0-9a-f]{12}\.[a-z]+")
+# As clients like to rewrite them: an unreserved letter and a tilde that are escaped, lower-case hexadecimal, an escaped
+# slash, UTF-8; and a parenthesis and a plus sign that are not escaped.
+_ESCAPED, _PLAIN = "Im%61ge%20%7E%28a%2fb%2B(c+d)%c3%a9", "image"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,20 +31,21 @@ class ObjectName:
     index: int
     thumbnail: bool
 
-    def path(self, suffix: str) -> str:
+    def path(self, suffix: str, *, escaped: bool = False) -> str:
+        """A file name that no other result has, with or without percent-escapes."""
+        unique = sha256(f"{self.seedream_task_id}/{self.index}/{self.thumbnail}".encode()).hexdigest()[:12]
         tail = "_thumb" if self.thumbnail else ""
-        return f"/seedream-results/{self.seedream_task_id}/{self.index}{tail}.{suffix}"
+        return f"/seedream-results/{self.seedream_task_id}/{_ESCAPED if escaped else _PLAIN}-{self.index}{tail}-{unique}.{suffix}"
 
 
 def object_name(path: str) -> ObjectName | None:
-    """The object a path names, or None when it is none of ours."""
+    """The object a path names (its escapes read or not), or None when it is none of ours."""
     bucket, _, rest = path.lstrip("/").partition("/")
     task_id, _, file_name = rest.partition("/")
-    stem = file_name.partition(".")[0]
-    number = stem.removesuffix("_thumb")
-    if bucket != "seedream-results" or not number.isdecimal():
+    found = _FILE_NAME.fullmatch(file_name)
+    if bucket != "seedream-results" or found is None:
         return None
-    return ObjectName(seedream_task_id=task_id, index=int(number), thumbnail=stem != number)
+    return ObjectName(seedream_task_id=task_id, index=int(found["index"]), thumbnail=found["thumbnail"] is not None)
 
 
 class Signer:
@@ -51,23 +57,26 @@ class Signer:
 
     def sign(self, path: str, now: float, lifetime_seconds: float) -> str:
         """The path with its query."""
+        day = datetime.fromtimestamp(now, UTC)
         query = {
             "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
-            "X-Amz-Date": datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ"),
+            "X-Amz-Credential": f"seedream/{day:%Y%m%d}/auto/s3/aws4_request",
+            "X-Amz-Date": f"{day:%Y%m%dT%H%M%SZ}",
             "X-Amz-Expires": f"{lifetime_seconds:.0f}",
             "X-Amz-Nonce": str(next(self._numbers)),
             "X-Expires-Epoch": f"{now + lifetime_seconds:.3f}",
         }
-        return f"{path}?{urlencode({**query, 'X-Amz-Signature': self._signature(path, query)})}"
+        target = f"{path}?{urlencode(query)}"
+        return f"{target}{_SIGNATURE}{self._signature(target)}"
 
-    def check(self, path: str, query: Mapping[str, str], now: float) -> LinkProblem | None:
-        """What is wrong with a link, or None."""
-        if "X-Amz-Signature" not in query:
+    def check(self, target: str, now: float) -> LinkProblem | None:
+        """What is wrong with a link, by its exact text as it arrived, or None."""
+        signed, found, signature = target.partition(_SIGNATURE)
+        if not found:
             return "unsigned"
-        signed = {name: value for name, value in query.items() if name != "X-Amz-Signature"}
-        if not hmac.compare_digest(self._signature(path, signed), query["X-Amz-Signature"]):
+        if not hmac.compare_digest(self._signature(signed), signature):
             return "forged"
-        return "expired" if now >= float(query["X-Expires-Epoch"]) else None
+        return "expired" if now >= float(parse_qs(signed.partition("?")[2])["X-Expires-Epoch"][0]) else None
 
-    def _signature(self, path: str, query: Mapping[str, str]) -> str:
-        return hmac.new(self._secret, f"{path}?{urlencode(sorted(query.items()))}".encode(), sha256).hexdigest()
+    def _signature(self, target: str) -> str:
+        return hmac.new(self._secret, target.encode(), sha256).hexdigest()

@@ -11,7 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from airflow_provider_seedream.emulator.clock import iso
-from airflow_provider_seedream.emulator.errors import HangupError, RefusalError
+from airflow_provider_seedream.emulator.errors import HangupError, RefusalError, throttled_text
 from airflow_provider_seedream.emulator.faults import Fault
 from airflow_provider_seedream.emulator.generations import Generation
 
@@ -70,7 +70,7 @@ def _refusal(fault: Fault, request: web.Request) -> RefusalError:
         got = request.headers.get("Authorization", "")
         return refusal(fault, 401, "invalid_api_key", f"Authorization {got!r} is not valid.")
     if fault.kind == "rate-limited":
-        return refusal(fault, 429, "rate_limited", "Too many requests.")
+        return refusal(fault, 429, "rate_limited", throttled_text(fault.number("seconds")))
     status = int(fault.number("status"))
     return refusal(fault, status, _CODES.get(status, "server_error"), f"Answered {status} because a fault said so.")
 

@@ -90,7 +90,7 @@ def _pixels(settings: Settings, image_size: str, *, thumbnail: bool) -> tuple[in
 def _caption(generation: Generation, index: int) -> tuple[str, ...]:
     submission = generation.submission
     width, height = facts.IMAGE_SIZES[submission.image_size]
-    seed = f"seed {generation.seed}" + ("" if submission.seed is not None else " (drawn)")
+    seed = f"seed {generation.seed}" + ("" if generation.seed == submission.seed else " (drawn)")
     safety = "on" if submission.enable_safety_checker else "off"
     return (
         f"{submission.kind} · image {index + 1} of {submission.num_images} · {seed}",

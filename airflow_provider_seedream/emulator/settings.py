@@ -10,9 +10,11 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 ErrorShape = Literal[
-    "error_code", "code_detail", "error_message", "nested", "detail", "detail_list", "fields", "text", "html", "empty"
+    "sentence", "error_code", "code_detail", "error_message", "nested", "detail", "detail_list", "fields", "text", "html", "empty"
 ]
 RetryAfterForm = Literal["seconds", "date", "none"]
+UnknownFields = Literal["ignore", "refuse"]
+LinkNames = Literal["plain", "escaped"]
 Range = tuple[float, float]
 
 
@@ -25,20 +27,25 @@ class Settings:
     expired_key: str = "seedream-emulator-expired-key"  # answered with api_key_expired
     revoked_key: str = "seedream-emulator-revoked-key"  # answered with api_key_revoked
     balance_credits: int = 1000  # what the wallet holds at the start and after a reset
+    credits_per_image: int = 10  # [doc]; a user of a sister endpoint was billed about six times its page [seen]
     rate_limit_per_minute: int = 3  # [doc]; 0 switches it off
     status_counts: bool = False  # whether status calls count against the rate limit: contested [seen]
     wallet_shows_rate_limit: bool = True
     retry_after: RetryAfterForm = "seconds"  # how a 429 says when to come back
-    error_shape: ErrorShape = "error_code"
-    validation_status: int = 422  # 400 or 422 [doc]
-    expired_status: int = 404  # what a status call gets once the results are gone: undocumented. 200: FINISHED with null assets
+    error_shape: ErrorShape = "sentence"  # the only one that live clients attest [seen]
+    validation_status: int = 400  # 400 or 422 [doc]
+    unknown_fields: UnknownFields = "ignore"  # contested: a sister endpoint refused one [seen]
+    submit_status: int = 200  # of an accepted submission: any 2xx
+    expired_status: int = 404  # what a status call gets once the results are gone: undocumented; 200: FINISHED with null assets
     max_body_bytes: int = 160_000_000  # above it: 413; ten allowed inputs make ~140 MB
     speed: float = 1.0  # divides the time a job and its late assets take
     seconds_per_image: Range = (20.0, 40.0)  # [doc]
     late_assets_seconds: Range = (3.0, 12.0)  # assets stay null this long after FINISHED [seen]
     result_lifetime_seconds: float = 24 * 3600.0  # [doc]
     link_lifetime_seconds: float = 3600.0  # [seen]
-    latency_seconds: float = 0.0  # waited before every answer of the API
+    latency_seconds: Range = (0.3, 1.0)  # waited before every answer of the API
+    link_names: LinkNames = "plain"  # of result files: with percent-escapes that a client must not rewrite, or without
+    honour_seed: bool = False  # whether a seed repeats an image: the model's owner says that this model has none [seen]
     quirks: bool = True  # unknown keys now and then, progress now and then missing
     image_scale: float = 1.0  # 0.125 draws a 2048 px image at 256 px
     flat_images: bool = False  # one tiny cached PNG for everything: for load tests
@@ -51,6 +58,7 @@ class Settings:
             rate_limit_per_minute=0,
             seconds_per_image=(0.2, 0.2),
             late_assets_seconds=(0.1, 0.1),
+            latency_seconds=(0.0, 0.0),
             image_scale=0.125,
         )
         return quick.changed(changes)
@@ -67,7 +75,12 @@ class Settings:
         return asdict(self)
 
 
-_CHOICES: dict[str, tuple[str, ...]] = {"error_shape": get_args(ErrorShape), "retry_after": get_args(RetryAfterForm)}
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "error_shape": get_args(ErrorShape),
+    "link_names": get_args(LinkNames),
+    "retry_after": get_args(RetryAfterForm),
+    "unknown_fields": get_args(UnknownFields),
+}
 
 
 def _coerced(name: str, current: Any, value: Any) -> Any:

@@ -18,7 +18,7 @@ from typing import Any
 from airflow_provider_seedream.emulator import facts
 from airflow_provider_seedream.emulator.pillow import Image
 
-_DATA_URI = re.compile(r"data:(image/[a-z0-9.+-]+);base64,", re.IGNORECASE)
+_DATA_URI = re.compile(r"data:(image/[a-z0-9.+-]+);base64,")  # in lower case [seen]
 _FORMATS: dict[str, str] = {
     "image/jpeg": "JPEG",
     "image/jpg": "JPEG",
@@ -76,17 +76,19 @@ def read_source(url: object) -> Source:
 
 
 def _check_size(width: int, height: int) -> None:
+    if min(width, height) < facts.MIN_SOURCE_SIDE:
+        raise BadSourceError(f"{width}x{height}: each side must have at least {facts.MIN_SOURCE_SIDE} px")
+    if width * height > facts.MAX_SOURCE_PIXELS:
+        raise BadSourceError(f"{width}x{height}: at most {facts.MAX_SOURCE_PIXELS} px in all")
     if not 1 / facts.MAX_SOURCE_ASPECT <= width / height <= facts.MAX_SOURCE_ASPECT:
         raise BadSourceError(f"{width}x{height}: the aspect must lie between 1:16 and 16:1")
-    if min(width, height) < facts.MIN_SOURCE_SIDE or width * height > facts.MAX_SOURCE_PIXELS:
-        raise BadSourceError(f"{width}x{height}: sides above 14 px, at most {facts.MAX_SOURCE_PIXELS} px in all")
 
 
 def _decoded(url: object) -> tuple[str, bytes]:
     found = _DATA_URI.match(url) if isinstance(url, str) else None
     if found is None or not isinstance(url, str):
         raise BadSourceError("must be a string data:image/...;base64,...")
-    media_type = found[1].lower()
+    media_type = found[1]
     if media_type not in _FORMATS:
         raise BadSourceError(f"{media_type} is not supported")
     try:

@@ -44,7 +44,7 @@ class Storage:
             raise RefusalError(404, "NoSuchKey", "The specified key does not exist.", shape="text")
         fault = self._world.fault("image", endpoint, generation, **where)
         if fault is not None and fault.kind == "expired-link":
-            self._world.dead_links.add(request.query_string)
+            self._world.dead_links.add(request.raw_path)
             self._check_link(request)
         other: ImageFormat | None = "JPEG" if fault is not None and fault.kind == "other-type" else None
         content = await self._pictures.get(self._world.settings, generation, name, other)
@@ -59,8 +59,8 @@ class Storage:
             raise RefusalError(400, "InvalidArgument", message, shape="text")
 
     def _check_link(self, request: web.Request) -> None:
-        problem = self._world.signer.check(request.path, request.query, self._world.clock.now())
-        if problem is None and request.query_string in self._world.dead_links:
+        problem = self._world.signer.check(request.raw_path, self._world.clock.now())
+        if problem is None and request.raw_path in self._world.dead_links:
             problem = "expired"
         if problem is not None:
             raise RefusalError(403, "AccessDenied", f"The link is {problem}.", shape="text")

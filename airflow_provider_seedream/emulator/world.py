@@ -13,7 +13,6 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from airflow_provider_seedream.emulator import facts
 from airflow_provider_seedream.emulator.books import Books, Entry, SubmissionRecord, Violation
 from airflow_provider_seedream.emulator.clock import Clock
 from airflow_provider_seedream.emulator.errors import RefusalError
@@ -96,7 +95,7 @@ class World:
 
     def accept(self, submission: Submission) -> Generation:
         """Charge a submission and start its generation; 402 when the wallet cannot pay."""
-        cost = facts.CREDITS_PER_IMAGE * submission.num_images
+        cost = self.settings.credits_per_image * submission.num_images
         if cost > self.balance_credits():
             raise RefusalError(402, "insufficient_credits", f"{cost} credits needed, {self._balance_credits} left")
         generation = self._started(submission, cost)
@@ -112,12 +111,12 @@ class World:
         course = planned_course(self.settings, submission, random)
         for fault in self.faults.take_all(Occasion(stage="job", endpoint=submission.kind, now=now, prompt=submission.prompt)):
             course = disturbed(course, fault)
-        seed = random.randrange(2**31) if submission.seed is None else submission.seed
+        honoured = submission.seed if self.settings.honour_seed else None
         return Generation(
             seedream_task_id=str(uuid.uuid4()),
             created_at=now,
             submission=submission,
-            seed=seed,
+            seed=random.randrange(2**31) if honoured is None else honoured,
             credits=cost,
             course=course,
         )
@@ -149,24 +148,26 @@ class World:
             return None
         return found
 
-    def ever_knew(self, seedream_task_id: str) -> bool:
-        return seedream_task_id in self._generations
+    def expired(self, seedream_task_id: str) -> Generation | None:
+        """A generation that was accepted, and whose results are gone."""
+        return None if self.find(seedream_task_id) else self._generations.get(seedream_task_id)
 
     def status(self, generation: Generation) -> dict[str, Any]:
         """The body of a status answer, with fresh links."""
         self.balance_credits()  # a refund falls due when FAILED can first be seen
         return status_body(generation, self.clock.now(), lambda index: self._links(generation, index))
 
-    def status_without_links(self, seedream_task_id: str) -> dict[str, Any]:
+    def status_without_links(self, generation: Generation) -> dict[str, Any]:
         """The body of a status answer about a generation whose results are gone: FINISHED, and every asset null."""
-        return status_body(self._generations[seedream_task_id], self.clock.now(), lambda index: (None, None))
+        return status_body(generation, self.clock.now(), lambda index: (None, None))
 
     def _links(self, generation: Generation, index: int) -> tuple[str, str]:
         return self._link(generation, index, thumbnail=False), self._link(generation, index, thumbnail=True)
 
     def _link(self, generation: Generation, index: int, *, thumbnail: bool) -> str:
         name = ObjectName(seedream_task_id=generation.seedream_task_id, index=index, thumbnail=thumbnail)
-        path = name.path("png" if thumbnail else _SUFFIXES[generation.course.image_format])
+        suffix = "png" if thumbnail else _SUFFIXES[generation.course.image_format]
+        path = name.path(suffix, escaped=self.settings.link_names == "escaped")
         return self.storage_url + self.signer.sign(path, self.clock.now(), self.settings.link_lifetime_seconds)
 
 

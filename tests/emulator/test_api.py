@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import email.utils
+import http.client
 import re
 import uuid
+from contextlib import closing
 
 import pytest
 import requests
 
-from airflow_provider_seedream.emulator import Emulator
+from airflow_provider_seedream.emulator import Emulator, Settings
 from tests.emulator.client import Client, data_uri, get, picture
+
+
+def exact_status(emulator: Emulator, target: str) -> int:
+    """What a request for exactly this text at the storage is answered."""
+    with closing(http.client.HTTPConnection(emulator.storage_url.removeprefix("http://"), timeout=10)) as connection:
+        connection.putrequest("GET", target)
+        connection.endheaders()
+        return connection.getresponse().status
 
 
 class TestSubmitting:
@@ -19,6 +29,15 @@ class TestSubmitting:
         assert set(body) == {"task_id", "created_at"}
         assert uuid.UUID(body["task_id"])
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", body["created_at"])
+
+    def test_any_2xx_can_accept(self, client: Client, emulator: Emulator) -> None:
+        emulator.configure(submit_status=202)
+        assert client.post({"prompt": "a fox"}).status_code == 202
+
+    def test_an_answer_takes_as_long_as_people_wait_for_it(self, client: Client, emulator: Emulator) -> None:
+        emulator.configure(latency_seconds=[0.2, 0.25])
+        assert 0.2 <= client.wallet().elapsed.total_seconds() < 5
+        assert (Settings().latency_seconds, Settings.fast().latency_seconds) == ((0.3, 1.0), (0.0, 0.0))
 
     def test_an_edit_is_accepted_with_its_sources(self, client: Client, emulator: Emulator) -> None:
         answer = client.post({"prompt": "darker", "image_urls": [data_uri(), data_uri(30, 30, "JPEG")]}, "edit")
@@ -53,11 +72,11 @@ class TestKeys:
     @pytest.mark.parametrize(
         ("authorization", "code"),
         [
-            ("Bearer wrong", "invalid_api_key"),
-            ("Bearer seedream-emulator-expired-key", "api_key_expired"),
-            ("Bearer seedream-emulator-revoked-key", "api_key_revoked"),
-            ("Token seedream-emulator-key", "invalid_api_key"),
-            ("", "invalid_api_key"),
+            ("Bearer wrong", "INVALID_API_KEY"),
+            ("Bearer seedream-emulator-expired-key", "API_KEY_EXPIRED"),
+            ("Bearer seedream-emulator-revoked-key", "API_KEY_REVOKED"),
+            ("Token seedream-emulator-key", "INVALID_API_KEY"),
+            ("", "INVALID_API_KEY"),
         ],
     )
     def test_a_key_that_is_not_good_gets_401(self, client: Client, authorization: str, code: str) -> None:
@@ -82,8 +101,15 @@ class TestCredits:
     def test_a_wallet_too_low_gets_402_and_keeps_what_it_has(self, client: Client, emulator: Emulator) -> None:
         emulator.configure(balance_credits=19)
         answer = client.post({"prompt": "a", "num_images": 2})
-        assert (answer.status_code, answer.json()["error_code"]) == (402, "insufficient_credits")
+        assert (answer.status_code, answer.json()["error_code"]) == (402, "INSUFFICIENT_CREDITS")
         assert (emulator.balance_credits, emulator.books.posts) == (19, 0)
+
+    def test_another_price_can_be_charged_and_is_refunded(self, client: Client, emulator: Emulator) -> None:
+        emulator.configure(credits_per_image=30)
+        client.finished("[fail]", num_images=2)
+        client.submit(num_images=3)
+        assert client.wallet().json() == {"balance": "910.00"}
+        assert (emulator.books.credits_charged, emulator.books.credits_refunded) == (150, 60)
 
     def test_a_failed_generation_is_refunded_once(self, client: Client, emulator: Emulator) -> None:
         body = client.finished("[fail]", num_images=2)
@@ -155,6 +181,14 @@ class TestStatesOverTime:
         answer = client.status(task_id)
         assert (answer.status_code, answer.json()["error"]["code"]) == (410, "not_found")
 
+    def test_expired_results_can_stay_finished_without_links(self, client: Client, emulator: Emulator) -> None:
+        emulator.configure(expired_status=200)
+        task_id = client.submit(num_images=2)
+        emulator.clock.advance(24 * 3600)
+        body = client.status(task_id).json()
+        assert (body["status"], [result["asset"] for result in body["results"]]) == ("FINISHED", [None, None])
+        assert client.status(str(uuid.uuid4())).status_code == 404
+
     def test_quirks_add_unknown_keys_and_drop_progress_now_and_then(self, client: Client, emulator: Emulator) -> None:
         emulator.configure(quirks=True)
         task_id = client.submit()
@@ -183,7 +217,9 @@ class TestRateLimit:
         client.submit()
         assert email.utils.parsedate_to_datetime(client.post({"prompt": "a"}).headers["Retry-After"])
         emulator.configure(retry_after="none")
-        assert "Retry-After" not in client.post({"prompt": "a"}).headers
+        refused = client.post({"prompt": "a"})
+        assert "Retry-After" not in refused.headers
+        assert re.fullmatch(r"Request was throttled\. Expected available in \d+ seconds?\.", refused.json()["error"])
 
     @pytest.mark.parametrize(("counts", "expected"), [(False, [200, 200]), (True, [200, 429])])
     def test_status_calls_count_only_if_told_so(
@@ -199,7 +235,7 @@ class TestStorage:
         answer = get(client.link(image_size="landscape_16_9"))
         assert answer.headers["Content-Type"] == "image/png"
         assert int(answer.headers["Content-Length"]) == len(answer.content)
-        assert picture(answer.content).size == (128, 72)
+        assert picture(answer.content).size == (356, 200)
 
     def test_storage_is_another_origin(self, client: Client, emulator: Emulator) -> None:
         assert client.link().startswith(emulator.storage_url + "/")
@@ -233,8 +269,25 @@ class TestStorage:
         assert callable(spoil)
         assert get(spoil(client.link())).status_code == 403
 
+    def test_no_two_results_have_one_file_name(self, client: Client) -> None:
+        names = [
+            result[kind].split("?")[0].rpartition("/")[2]
+            for result in client.finished(num_images=2)["results"]
+            for kind in ("asset", "thumbnail")
+        ]
+        names += [client.link().split("?")[0].rpartition("/")[2]]
+        assert len(set(names)) == 5
+
+    def test_an_escaped_link_works_in_its_exact_text_alone(self, client: Client, emulator: Emulator) -> None:
+        emulator.configure(link_names="escaped")
+        link = client.link()
+        target = link.removeprefix(emulator.storage_url)
+        rewritten = requests.Request("GET", link).prepare().path_url
+        assert target != rewritten
+        assert (exact_status(emulator, target), exact_status(emulator, rewritten)) == (200, 403)
+
     def test_an_object_that_is_not_there_is_404(self, client: Client, emulator: Emulator) -> None:
         link = client.link()
-        path = link.split("?")[0].removeprefix(emulator.storage_url).replace("/0.png", "/5.png")
+        path = link.split("?")[0].removeprefix(emulator.storage_url).replace("/image-0-", "/image-5-")
         signed = emulator._world.signer.sign(path, emulator.clock.now(), 60)
         assert get(emulator.storage_url + signed).status_code == 404

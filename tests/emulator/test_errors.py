@@ -15,6 +15,7 @@ MESSAGE = "seed: must be at least 0"
 @pytest.mark.parametrize(
     ("shape", "body"),
     [
+        ("sentence", {"error": MESSAGE, "error_code": "VALIDATION_FAILED"}),
         ("error_code", {"error_code": "validation_failed", "message": MESSAGE}),
         ("code_detail", {"code": "validation_failed", "detail": MESSAGE}),
         ("error_message", {"error": "validation_failed", "message": MESSAGE}),
@@ -40,5 +41,5 @@ def test_a_json_shape(client: Client, emulator: Emulator, shape: str, body: dict
 def test_a_shape_that_is_not_json(client: Client, emulator: Emulator, shape: str, media_type: str, start: bytes) -> None:
     emulator.configure(error_shape=shape)
     answer = client.post({"prompt": "a", "seed": -1})
-    assert (answer.status_code, answer.headers["Content-Type"]) == (422, media_type)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (400, media_type)
     assert answer.content.startswith(start)

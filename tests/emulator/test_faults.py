@@ -47,13 +47,14 @@ class TestRefusedAtSubmit:
     def test_a_429_says_when_to_come_back(self, client: Client, emulator: Emulator) -> None:
         answer = client.post({"prompt": "[rate-limited:7*1]"})
         assert (answer.status_code, answer.headers["Retry-After"]) == (429, "7")
+        assert answer.json()["error"] == "Request was throttled. Expected available in 7 seconds."
         assert not self.charged(emulator)
         client.submit("[rate-limited:7*1]")
 
     @check("moderation")
     def test_moderation_refuses_with_400(self, client: Client, emulator: Emulator) -> None:
         answer = client.post({"prompt": "[moderation]"})
-        assert (answer.status_code, answer.json()["error_code"]) == (400, "validation_failed")
+        assert (answer.status_code, answer.json()["error_code"]) == (400, "VALIDATION_FAILED")
         assert not self.charged(emulator)
 
     @check("echo-key")

@@ -77,3 +77,9 @@ def test_flat_images_are_tiny_and_equal(client: Client, emulator: Emulator) -> N
     contents = {get(client.link(prompt)).content for prompt in ("a fox", "an owl")}
     assert len(contents) == 1
     assert picture(contents.pop()).size == (16, 16)
+
+
+@pytest.mark.parametrize(("honoured", "different"), [(False, 2), (True, 1)])
+def test_a_seed_repeats_an_image_only_if_told_so(client: Client, emulator: Emulator, honoured: bool, different: int) -> None:
+    emulator.configure(honour_seed=honoured, image_scale=0.05)  # too small for letters, so no ids are written on it
+    assert len({get(client.link("a fox", seed=7)).content for _ in range(2)}) == different
