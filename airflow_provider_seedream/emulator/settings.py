@@ -44,7 +44,7 @@ class Settings:
     result_lifetime_seconds: float = 24 * 3600.0  # [doc]
     link_lifetime_seconds: float = 3600.0  # [seen]
     latency_seconds: Range = (0.3, 1.0)  # waited before every answer of the API
-    link_names: LinkNames = "plain"  # of result files: with percent-escapes that a client must not rewrite, or without
+    link_names: LinkNames = "escaped"  # of result files: with percent-escapes that a client must not rewrite, or without
     honour_seed: bool = False  # whether a seed repeats an image: the model's owner says that this model has none [seen]
     quirks: bool = True  # unknown keys now and then, progress now and then missing
     image_scale: float = 1.0  # 0.125 draws a 2048 px image at 256 px

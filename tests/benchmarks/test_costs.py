@@ -32,7 +32,9 @@ def test_a_batch_costs_one_task_instance_and_a_fraction_of_the_rows(report: Repo
         for images in FULL if full else FEW:
             for name in (CHAIN, WAIT, BATCH):
                 dag_id = f"costs{len(found)}"
-                settings = Settings(balance_credits=10 * images, rate_limit_per_minute=REQUESTS_PER_MINUTE, flat_images=True)
+                settings = Settings(
+                    balance_credits=10 * images, rate_limit_per_minute=REQUESTS_PER_MINUTE, flat_images=True, latency_seconds=(0, 0)
+                )
                 with Emulator(settings) as emulator:
                     extra = {"destination": f"file://{tmp_path / dag_id}", "requests_per_minute": REQUESTS_PER_MINUTE}
                     connection = {"host": emulator.url, "password": emulator.key, "extra": json.dumps(extra)}

@@ -22,7 +22,7 @@ AS_USERS_HAVE_IT = {"AIRFLOW__SEEDREAM__POKE_INTERVAL": ""}  # when a look pays:
 
 
 def test_a_batch_holds_fewer_slots_than_a_polling_loop(report: Report, tmp_path: Path) -> None:
-    settings = Settings.fast(flat_images=True, late_assets_seconds=(LATE_SECONDS, LATE_SECONDS))
+    settings = Settings.fast(flat_images=True, late_assets_seconds=(LATE_SECONDS, LATE_SECONDS), link_names="plain")
     with Emulator(settings) as emulator, start_cluster(tmp_path / "airflow", settings=AS_USERS_HAVE_IT) as cluster:
         found: dict[str, Overhead] = {}
         for number, name in enumerate(DAGS):

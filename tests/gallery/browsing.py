@@ -127,7 +127,7 @@ def running_site(home: Path) -> Iterator[Site]:
         shutil.copy(EXAMPLES / f"{name}.py", dags)
     settings = {"AIRFLOW__SEEDREAM__GALLERY_ROOTS": output.as_uri()}
     with (
-        Emulator(Settings(speed=20, rate_limit_per_minute=600)) as emulator,
+        Emulator(Settings(speed=20, rate_limit_per_minute=600, latency_seconds=(0, 0))) as emulator,
         LocalAirflow(home, dags=dags, settings=settings) as airflow,
     ):
         connection = json.loads(emulator.airflow_connection_json())
