@@ -101,10 +101,11 @@ class Generation:
 
     :param created_at: ISO 8601, by the API's clock or else ours.
     :param num_images: how many were asked for; None when only the bare id is known.
-    :param credits: what was charged at submit; None when only the bare id is known.
+    :param credits: the price as reckoned before it was sent; None when only the bare id is known.
     :param destination: storage URI of the folder.
     :param name: file stem of the images; the seedream task id unless the user chose one.
     :param record: URI of the ledger record; None when only the bare id is known.
+    :param billed_credits: what the wallet lost for it, where that was measured.
     :param image_size: as submitted, tells how long such a job takes; None when unknown, as in a Generation of version 0.1.
     :param claim: which POST it is, as in the record; None when unknown, as in a Generation of version 0.2.
     """
@@ -119,6 +120,7 @@ class Generation:
     record: str | None
     image_size: str | None = None
     claim: str | None = None
+    billed_credits: int | None = None
 
     @classmethod
     def bare(cls, seedream_task_id: str, *, destination: str, name: str) -> Self:
@@ -171,13 +173,15 @@ class LandedGeneration:
     """A generation whose images lie in storage: what a sensor returns. Plain JSON as ``to_dict()``, below 4 KB.
 
     :param manifest: URI of the manifest.
-    :param credits: what was charged; None when only the bare id was known.
+    :param credits: the price as reckoned before it was sent; None when only the bare id was known.
+    :param billed_credits: what the wallet lost for it, where that was measured.
     """
 
     seedream_task_id: str
     manifest: str
     images: tuple[LandedImage, ...]
     credits: int | None
+    billed_credits: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return {"schema_version": SCHEMA_VERSION, **asdict(self), "images": [asdict(image) for image in self.images]}

@@ -47,6 +47,7 @@ class Manifest:
     :param made_by: dag_id, run_id, task_id, map_index, try_number of the try that paid. :param landed_by: ... that landed.
     :param record: the ledger record's file, relative to the folder.
     :param settled: False when a wait ended while images were missing that may still come; written only then.
+    :param credits: the price as reckoned before it was sent. :param billed_credits: what the wallet lost for it, where measured.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -67,6 +68,7 @@ class Manifest:
     model: str = contract.MODEL
     provider: str = f"airflow-provider-seedream/{__version__}"
     settled: bool = True
+    billed_credits: int | None = None
 
     @property
     def missing_images(self) -> int:
@@ -132,6 +134,8 @@ def build_manifest(
         submission=record["submission"] if record else None,
         credits=generation.credits,
         images_requested=generation.num_images or images_requested,
+        billed_credits=generation.billed_credits,
+        images_requested=generation.num_images,
         images=images,
         digital_source_type=DIGITAL_SOURCE_TYPES[kind] if kind else None,
         created_at=generation.created_at,
@@ -149,6 +153,7 @@ def landed_generation(manifest: Manifest, folder_uri: str) -> LandedGeneration:
         seedream_task_id=manifest.seedream_task_id,
         manifest=f"{folder_uri}/{manifest_file(manifest.name)}",
         credits=manifest.credits,
+        billed_credits=manifest.billed_credits,
         images=tuple(
             LandedImage(
                 uri=f"{folder_uri}/{image.file}",

@@ -87,6 +87,9 @@ def get_provider_info() -> dict[str, Any]:
                     "requests_per_minute": _field(
                         "Requests per minute", ["number"], "What the key allows; the wallet's by default.", exclusiveMinimum=0
                     ),
+                    "credits_per_image": _field(
+                        "Credits per image", ["integer"], "What an image costs; 10 by default. Budgets count with it.", minimum=1
+                    ),
                     "status_counts_toward_limit": _field(
                         "Status calls count", ["boolean"], "Whether status calls count against the rate limit; false by default."
                     ),

@@ -61,6 +61,7 @@ class Progress:
     :param unlanded: rows that are paid and could not be landed. :param retryable: rows that a retry may bring further.
     :param pace: what the pacer knows of the last minute. :param hold_epoch: no POST before, as the API could not be reached,
     :param unreachable_epoch: since then. :param unknown_in_a_row: POSTs without an answer, one after the other.
+    :param measured_per_image: the credits that an image was seen to cost.
     :param halt: what ended the sending, see ``halts``. :param unsent: rows that it kept from being sent.
     """
 
@@ -74,6 +75,7 @@ class Progress:
     retryable: int = 0
     repeats: list[int] = field(default_factory=list)
     pace: dict[str, Any] = field(default_factory=dict)
+    measured_per_image: int | None = None
     hold_epoch: float = 0.0
     unreachable_epoch: float | None = None
     unknown_in_a_row: int = 0

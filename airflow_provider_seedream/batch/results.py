@@ -42,6 +42,7 @@ class RowResult:
     :param row: its number, from 1.
     :param name: file stem of the images; None when nothing was sent and the row has none.
     :param credits: charged for it: 0 when refunded or never sent; what may have been charged when ``paid`` is ``unknown``.
+    :param billed_credits: what the wallet lost for it, where that was measured.
     :param images: URIs of the landed images.
     :param manifest: URI of the manifest.
     :param detail: why, for people.
@@ -53,6 +54,7 @@ class RowResult:
     name: str | None = None
     seedream_task_id: str | None = None
     credits: int = 0
+    billed_credits: int | None = None
     paid: Paid = "no"
     images: tuple[str, ...] = ()
     manifest: str | None = None
@@ -67,6 +69,7 @@ class RowResult:
             "name": self.name,
             "seedream_task_id": self.seedream_task_id,
             "credits": self.credits,
+            "billed_credits": self.billed_credits,
             "paid": self.paid,
             "images": list(self.images),
             "manifest": self.manifest,
@@ -82,6 +85,7 @@ _TYPES: dict[str, ColumnType] = {
     "name": "text",
     "seedream_task_id": "text",
     "credits": "integer",
+    "billed_credits": "integer",
     "paid": "text",
     "images": "texts",
     "manifest": "text",

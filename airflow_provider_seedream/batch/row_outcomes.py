@@ -35,6 +35,7 @@ def landed_row(entry: InFlight, manifest: Manifest) -> RowResult:
         name=entry.generation.name,
         seedream_task_id=entry.generation.seedream_task_id,
         credits=entry.credits,
+        billed_credits=entry.generation.billed_credits if entry.credits else None,
         paid="yes",
         images=tuple(image.uri for image in landed.images),
         manifest=landed.manifest,

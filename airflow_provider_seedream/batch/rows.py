@@ -30,7 +30,9 @@ from airflow_provider_seedream.model.submissions import (
     is_template,
 )
 
-RESULT_COLUMNS = ("row", "status", "name", "seedream_task_id", "credits", "paid", "images", "manifest", "detail", "sources")
+RESULT_COLUMNS = (
+    *("row", "status", "name", "seedream_task_id", "credits", "billed_credits", "paid", "images", "manifest", "detail", "sources"),
+)
 _ALIASES = {"image_urls": "images", "image_url": "images", "safety_checker": "enable_safety_checker"}
 _CLOSE = 0.82  # of difflib: one letter more, less or elsewhere; "promt", "num_image", "imageSize", not "file_name"
 _MAX_REFUSED = 1000  # characters of a refused value that the results show
@@ -60,11 +62,6 @@ class Row:
     name: str | None
     images: tuple[str, ...]
     extra: dict[str, Any]
-
-    @property
-    def credits(self) -> int:
-        """10 credits per image [doc]."""
-        return self.num_images * contract.CREDITS_PER_IMAGE
 
     def columns(self) -> dict[str, Any]:
         """What of the row travels to its result: what is sent, and the free columns."""

@@ -40,7 +40,7 @@ from airflow_provider_seedream.ledger.budgets import Budget
 from airflow_provider_seedream.ledger.records import Ledger, Reuse
 from airflow_provider_seedream.ledger.spending import check_budget
 from airflow_provider_seedream.ledger.submit import OnUnknownSubmit, Request, Submitter
-from airflow_provider_seedream.model import clock
+from airflow_provider_seedream.model import clock, contract
 from airflow_provider_seedream.model.names import check_name
 from airflow_provider_seedream.model.submissions import sha256_json, submission_of
 from airflow_provider_seedream.polling.decision import MIN_FIRST_POLL_SECONDS, Rules
@@ -104,7 +104,7 @@ class BatchTry:
         return self._work(progress)
 
     def _judge(self) -> TableSummary:
-        asked = summarise(self._table)
+        asked = summarise(self._table, self._credits_per_image)
         if asked.invalid and self._task.on_error == "fail":
             more = f" and {asked.invalid - len(asked.errors)} more" if asked.invalid > len(asked.errors) else ""
             raise SeedreamInputError(f"{asked.invalid} of {asked.rows} rows are invalid: {' '.join(asked.errors)}{more}")
@@ -113,6 +113,16 @@ class BatchTry:
             rows = f"{len(asked.repeats)} rows, number {asked.repeats[0]} among them,"
             _log.warning("%s equal earlier ones and share their generations. For variations use num_images, seed or take.", rows)
         return asked
+
+    @property
+    def _credits_per_image(self) -> int:
+        """As the connection says. A dry run sends nothing, so it needs none."""
+        try:
+            return self._hook.settings.credits_per_image
+        except Exception:
+            if self._task.is_dry_run:
+                return contract.CREDITS_PER_IMAGE
+            raise
 
     def _work(self, progress: Progress) -> dict[str, Any]:
         for entry in progress.in_flight.values():  # before anything else finds the connection incomplete: these are paid for

@@ -13,6 +13,7 @@ from airflow_provider_seedream.batch.requests import RawRow, read_table
 from airflow_provider_seedream.batch.rows import Row, build_row, columns_of_refused
 from airflow_provider_seedream.exceptions import SeedreamBatchError, SeedreamError, SeedreamInputError
 from airflow_provider_seedream.ledger.records import file_stem
+from airflow_provider_seedream.model import contract
 from airflow_provider_seedream.model.names import composed
 from airflow_provider_seedream.model.submissions import sha256_json
 
@@ -84,7 +85,7 @@ class RequestTable:
 class TableSummary:
     """What a table asks for, counted without sending anything.
 
-    :param images: that it can make, at most. :param credits: that it can cost, at most.
+    :param images: that it can make, at most. :param credits: that it can cost, at most. :param credits_per_image: as reckoned.
     :param repeats: numbers of rows that equal an earlier one: they share its generation and its price.
     """
 
@@ -92,6 +93,7 @@ class TableSummary:
     invalid: int = 0
     images: int = 0
     credits: int = 0
+    credits_per_image: int = contract.CREDITS_PER_IMAGE
     repeats: list[int] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
@@ -100,7 +102,7 @@ class TableSummary:
 
     def add(self, row: Row) -> None:
         self.images += row.num_images
-        self.credits += row.credits
+        self.credits += row.num_images * self.credits_per_image
 
     def refuse(self, message: str) -> None:
         self.invalid += 1
@@ -108,12 +110,12 @@ class TableSummary:
             self.errors.append(message)
 
 
-def summarise(table: RequestTable) -> TableSummary:
+def summarise(table: RequestTable, credits_per_image: int = contract.CREDITS_PER_IMAGE) -> TableSummary:
     """Judge every row, and all of them together: two requests cannot have one name. Holds some 200 bytes per row for that.
 
     :raises SeedreamInputError: when the table itself cannot be read.
     """
-    summary = TableSummary()
+    summary = TableSummary(credits_per_image=credits_per_image)
     requests: set[int] = set()
     names: dict[int, int] = {}
     for row, _ in table.rows():

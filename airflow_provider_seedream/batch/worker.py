@@ -77,6 +77,7 @@ class Waves:
         self._repeats = frozenset(progress.repeats)
         self._useful_epoch = clock.now_epoch()  # when a row was last submitted or ended
         pace.pacer.recall(progress.pace)
+        submitter.prices.recall(progress.measured_per_image)
 
     def run(self) -> float | None:
         """Work until there is nothing to do for a while: how many seconds. None: every row has ended, or was not sent after a halt.
@@ -112,6 +113,7 @@ class Waves:
         self.results.flush()
         self.progress.results = self.results.state()
         self.progress.pace = self._pace.pacer.memory()
+        self.progress.measured_per_image = self._submitter.prices.measured_per_image
         return self.progress
 
     def next_post_epoch(self, now: float) -> float | None:
@@ -213,7 +215,7 @@ class Waves:
         if self.progress.unknown_in_a_row >= MAX_UNKNOWN_IN_A_ROW and self.progress.halt is None:
             many = f"The outcomes of {self.progress.unknown_in_a_row} POSTs in a row are unknown, so no more are sent."
             self.progress.halt = halt_by(SeedreamBatchError(f"{many} Last: {error.message}", paid="unknown"))
-        price = 0 if row.number in self._repeats else row.credits
+        price = 0 if row.number in self._repeats else self._submitter.prices.quote(row.num_images)
         self._note(ended_row(row.number, error, name=row.name, price=price, columns=row.columns()), error)
         return "next"
 
@@ -223,7 +225,7 @@ class Waves:
             number=row.number,
             columns=row.columns(),
             generation=generation,
-            credits=row.credits if found.is_new or (found.is_mine and not self._is_repeat(row, generation)) else 0,
+            credits=self._price(row, found),
             may_have_landed=not found.is_new,
             due_epoch=now,
             deadline_epoch=now + self._pace.timeout_seconds,
@@ -232,6 +234,11 @@ class Waves:
             entry = replace(entry, due_epoch=self._attendant.first_look_epoch(entry, now))
         self.progress.in_flight[row.number] = entry
         return "next"
+
+    def _price(self, row: Row, found: Submitted) -> int:
+        """What a row has cost: nothing where another one has paid."""
+        is_paid_by_it = found.is_new or (found.is_mine and not self._is_repeat(row, found.generation))
+        return max(found.generation.credits or 0, found.generation.billed_credits or 0) if is_paid_by_it else 0
 
     def _is_repeat(self, row: Row, generation: Generation) -> bool:
         """Whether an earlier row pays for it. That sources of edits have equal bytes is only seen in flight."""

@@ -4,14 +4,14 @@ import argparse
 
 from airflow_provider_seedream.cli.printing import print_facts, print_json
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
-from airflow_provider_seedream.model import contract
 
 
 def balance(options: argparse.Namespace) -> int:
-    wallet = SeedreamHook(options.conn_id).get_wallet()
+    hook = SeedreamHook(options.conn_id)
+    wallet = hook.get_wallet()
     facts = {
         "balance_credits": wallet.balance,
-        "images": _images(wallet.balance),
+        "images": _images(wallet.balance, hook.settings.credits_per_image),
         "requests_per_minute": wallet.rate_limit,
     }
     if options.output == "json":
@@ -21,9 +21,9 @@ def balance(options: argparse.Namespace) -> int:
     return 0
 
 
-def _images(balance: str) -> int | None:
+def _images(balance: str, credits_per_image: int) -> int | None:
     """How many it buys; the API's text need not be a number."""
     try:
-        return int(float(balance) // contract.CREDITS_PER_IMAGE)
+        return int(float(balance) // credits_per_image)
     except ValueError:
         return None

@@ -25,6 +25,7 @@ def price(options: argparse.Namespace) -> int:
     with working("Reading the table"):
         for raw in read_table(_absolute(options.table)):
             _count(raw, template, facts, refused, {"num_images": options.num_images})
+    facts["credits"] = facts["images"] * options.credits_per_image
     if options.output == "json":
         print_json({**facts, "assumed": _assumed(options), "refused": refused})
     else:
@@ -47,7 +48,6 @@ def _count(
         return
     facts[row.kind] += 1
     facts["images"] += row.num_images
-    facts["credits"] += row.credits
 
 
 def _assumed(options: argparse.Namespace) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def paid(record: Record) -> Paid:
 def credits_by_paid(records: Iterable[Record]) -> dict[str, int]:
     totals = {"yes": 0, "refunded": 0, "unknown": 0}
     for record in records:
-        totals[paid(record)] += record.credits
+        totals[paid(record)] += record.cost_credits
     return totals
 
 
@@ -93,7 +93,7 @@ def summarize(records: Iterable[Record]) -> list[dict[str, Any]]:
         groups[(record.made_by.get("dag_id"), record.made_by.get("run_id"), record.outcome, paid(record))].append(record)
     names = ("dag_id", "run_id", "outcome", "paid")
     return [
-        {**dict(zip(names, group, strict=True)), "requests": len(members), "credits": sum(one.credits for one in members)}
+        {**dict(zip(names, group, strict=True)), "requests": len(members), "credits": sum(one.cost_credits for one in members)}
         for group, members in groups.items()
     ]
 
@@ -105,6 +105,7 @@ def describe(record: Record, uri: str) -> dict[str, Any]:
         "outcome": record.outcome,
         "paid": paid(record),
         "credits": record.credits,
+        "billed_credits": record.billed_credits,
         "seedream_task_id": record.seedream_task_id,
         "name": record.name,
         **who,

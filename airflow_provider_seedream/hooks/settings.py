@@ -47,6 +47,7 @@ class SeedreamSettings:
 
     :param destination: default storage folder, or None.
     :param requests_per_minute: what the key allows; None when the connection does not say.
+    :param credits_per_image: what an image is reckoned to cost; 10 [doc].
     :param status_counts_toward_limit: whether status calls count as well: contested [seen], so the connection says it.
     :param request_timeout_seconds: how long one answer may take; uploads get more (:meth:`post_timeout_seconds`).
     :param verify: True, False, or the path of a CA bundle: the connection's, else ``REQUESTS_CA_BUNDLE`` of the environment.
@@ -57,6 +58,7 @@ class SeedreamSettings:
     key: str = field(repr=False)
     destination: str | None
     requests_per_minute: float | None
+    credits_per_image: int
     status_counts_toward_limit: bool
     request_timeout_seconds: float
     verify: bool | str
@@ -71,6 +73,7 @@ class SeedreamSettings:
             key=_key(connection),
             destination=extra.get("destination") or None,
             requests_per_minute=_positive(extra, "requests_per_minute"),
+            credits_per_image=_credits(extra),
             status_counts_toward_limit=_flag(extra, "status_counts_toward_limit"),
             request_timeout_seconds=_positive(extra, "request_timeout_seconds") or DEFAULT_REQUEST_TIMEOUT_SECONDS,
             verify=_verify(extra.get("verify")),
@@ -188,6 +191,13 @@ def _positive(extra: Mapping[str, Any], name: str) -> float | None:
     if not (math.isfinite(number) and number > 0):
         raise SeedreamInputError(f"Connection extra {name} must be a number above 0; got {json.dumps(value)[:40]}.")
     return number
+
+
+def _credits(extra: Mapping[str, Any]) -> int:
+    price = _positive(extra, "credits_per_image") or contract.CREDITS_PER_IMAGE
+    if price != int(price):
+        raise SeedreamInputError(f"Connection extra credits_per_image must be a whole number; got {price}.")
+    return int(price)
 
 
 def _flag(extra: Mapping[str, Any], name: str) -> bool:

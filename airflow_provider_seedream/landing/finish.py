@@ -227,7 +227,7 @@ def note_outcome(generation: Generation, outcome: Outcome, *, refunded: bool = F
         _log.warning("The record %s tells of another POST than %s; it is left.", generation.record, generation.seedream_task_id)
         return
     if record is None or record.outcome != outcome:
-        returned = generation.credits if refunded else None
+        returned = max(generation.credits or 0, generation.billed_credits or 0) if refunded else None
         metrics.ended(outcome, credits_refunded=returned or 0, by=record.made_by if record else {})
     if record is None or record.outcome == outcome:
         return

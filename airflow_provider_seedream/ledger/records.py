@@ -52,6 +52,8 @@ class Record:
     :param settles_at: when a POST in flight must have ended, by the clock of the worker that wrote it: for people. Another worker
         judges by :attr:`seconds_in_flight`, as its own clock may differ by any amount.
     :param wallet_balance: credits before the POST, or None where the wallet could not be read, or was looked at within a minute.
+    :param credits: the price as it was reckoned before the POST. :param billed_credits: what the wallet then lost, where that could
+        be told: it is looked at once a minute, and not while anything else is under way.
     :param made_by: dag_id, run_id, task_id, map_index, try_number of the submitting try.
     """
 
@@ -74,6 +76,7 @@ class Record:
     refunded: bool = False
     detail: str | None = None
     updated_at: str | None = None
+    billed_credits: int | None = None
 
     @property
     def file(self) -> str:
@@ -81,7 +84,12 @@ class Record:
 
     @property
     def spending(self) -> Spending:
-        return Spending(made_by=self.made_by, key=self.key, attempt=self.attempt, credits=self.credits, claim=self.claim)
+        return Spending(made_by=self.made_by, key=self.key, attempt=self.attempt, credits=self.cost_credits, claim=self.claim)
+
+    @property
+    def cost_credits(self) -> int:
+        """What it counts as: the larger of the price that was reckoned and the one that was billed."""
+        return max(self.credits, self.billed_credits or 0)
 
     @property
     def late_file(self) -> str:
@@ -179,6 +187,7 @@ class Ledger:
             num_images=record.submission["num_images"],
             image_size=record.submission["image_size"],
             credits=record.credits,
+            billed_credits=record.billed_credits,
             destination=record.destination,
             name=file_stem(record.name, record.submission["take"]) or task_id,
             record=self.uri(record),

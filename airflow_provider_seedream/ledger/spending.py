@@ -45,8 +45,17 @@ class Spending:
         return (json.dumps(self.made_by, ensure_ascii=False) + "\n").encode()
 
 
+def attempt_of(name: str) -> tuple[str, int] | None:
+    """The key and the attempt that a file name tells of; None when it is no spending."""
+    found = _NAME.fullmatch(name)
+    return (found["key"], int(found["attempt"])) if found else None
+
+
 class Tally:
-    """Adds up spendings, each attempt once. Names that are none are not counted: a folder may hold other files."""
+    """Adds up spendings, each attempt once: if it was noted at two prices, at the larger.
+
+    Names that are none are not counted: a folder may hold other files.
+    """
 
     def __init__(self, names: Iterable[str] = ()) -> None:
         self.credits = 0
@@ -66,9 +75,10 @@ class Tally:
         return self.credits - self._attempts.get((spending.key, spending.attempt), 0)
 
     def _add(self, attempt: tuple[str, int], price: int) -> None:
-        if attempt not in self._attempts:
+        more = price - self._attempts.get(attempt, 0)
+        if more > 0:
             self._attempts[attempt] = price
-            self.credits += price
+            self.credits += more
 
 
 def run_folder(made_by: dict[str, Any]) -> str:

@@ -23,6 +23,7 @@ from airflow_provider_seedream.hooks.resending import PostWithheld
 from airflow_provider_seedream.hooks.seedream import FIRST_BYTE_SECONDS, SeedreamHook
 from airflow_provider_seedream.ledger.budgets import Budget
 from airflow_provider_seedream.ledger.keeping import CLEAR_SECONDS, KEEP_SECONDS, NO_MEMORY, Fact, Keeper, Memory
+from airflow_provider_seedream.ledger.prices import Prices
 from airflow_provider_seedream.ledger.records import Ledger, Record, Reuse, file_stem, record_file, record_key
 from airflow_provider_seedream.ledger.settling import Settling
 from airflow_provider_seedream.ledger.spending import Spending
@@ -32,7 +33,6 @@ from airflow_provider_seedream.model.submissions import Submission
 from airflow_provider_seedream.observability import metrics
 
 OnUnknownSubmit = Literal["fail", "resubmit"]
-WALLET_LOOK_SECONDS = 60.0  # each look is a call beside the POST, and may count against the rate limit
 MAX_WITHHELD = 3  # POSTs of one request that a try may hold back, one after the other
 _log = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ class Submitter:
         self._clock = clock
         self._settling = Settling(ledger, clock)
         self._keeper = Keeper(ledger, memory, clock)
-        self._looked_epoch = 0.0
+        self.prices = Prices(hook, ledger, clock)
         self.posts = 0
 
     def submit(self, request: Request) -> Generation:
@@ -230,7 +230,7 @@ class Submitter:
             made_by=request.made_by,
             key=request.key,
             attempt=before.attempt + 1 if before else 1,
-            credits=request.submission.credits,
+            credits=self.prices.quote(request.submission.num_images),
             claim=uuid.uuid4().hex,
         )
         spending = self._budget.admit(spending)
@@ -251,7 +251,7 @@ class Submitter:
             )
 
     def _intent(self, request: Request, spending: Spending, longest_seconds: float) -> Record:
-        balance, now = self._peek_balance(), self._clock.now_epoch()
+        balance, now = self.prices.look_before(spending.claim), self._clock.now_epoch()
         return Record(
             key=spending.key,
             attempt=spending.attempt,
@@ -267,14 +267,6 @@ class Submitter:
             intent_at=to_iso(now),
             settles_at=to_iso(now + longest_seconds),
         )
-
-    def _peek_balance(self) -> str | None:
-        """What the wallet holds, if that is worth a call now: a balance of a minute ago says nothing about this POST."""
-        now = self._clock.now_epoch()
-        if now - self._looked_epoch < WALLET_LOOK_SECONDS:
-            return None
-        self._looked_epoch = now
-        return self._hook.peek_balance()
 
     def _check_claim(self, claim: _Claim) -> None:
         """Just before the first byte: a process that was stopped since its claim may wake when others have settled its record.
@@ -295,7 +287,8 @@ class Submitter:
         record = claim.record
         self.posts += 1
         try:
-            with metrics.span("seedream.submit", kind=request.submission.kind, credits=record.credits):
+            span = metrics.span("seedream.submit", kind=request.submission.kind, credits=record.credits)
+            with span, self.prices.posting(record.claim):
                 accepted = self._hook.submit(request.submission, before_first_byte=partial(self._check_claim, claim))
         except PostWithheld:
             self.posts -= 1
@@ -320,9 +313,9 @@ class Submitter:
 
     def _kept(self, claimed: Record, submitted: Record) -> Generation:
         """The generation of a POST, its record written."""
-        generation = self._ledger.generation(submitted)
         if self._keeper.keep(claimed, submitted, patience_seconds=KEEP_SECONDS):
-            return generation
+            return self._ledger.generation(self._measured(submitted))
+        generation = self._ledger.generation(submitted)
         uri = self._ledger.folder.uri(submitted.late_file)
         _log.error(
             "This try was stopped in its POST for so long that its record tells of another one by now, and is left as it is. "
@@ -331,6 +324,23 @@ class Submitter:
             uri,
         )
         return replace(generation, name=generation.seedream_task_id, record=uri)
+
+    def _measured(self, submitted: Record) -> Record:
+        """The record with what was billed. The id is written down already, so a storage that fails now costs only this."""
+        billed = self.prices.billed(submitted)
+        if billed is None:
+            return submitted
+        metrics.measured(quoted=submitted.credits, billed=billed, by=submitted.made_by)
+        measured = replace(submitted, billed_credits=billed)
+        self._budget.learn(measured.spending)
+        try:
+            self._ledger.advance(submitted, measured, attempts=1)
+            if measured.cost_credits > submitted.cost_credits:
+                self._ledger.note_spending(measured.spending)
+                self._ledger.withdraw_spending(submitted.spending)
+        except SeedreamLedgerError as error:
+            _log.warning("%s The record lacks what was billed: %d credits.", error.message, billed)
+        return measured
 
     def _lost(self, request: Request, record: Record, error: SeedreamAmbiguousSubmissionError) -> Submitted:
         """A POST without an answer: the record of its claim says so, unless a person has found out meanwhile."""
@@ -352,7 +362,7 @@ class Submitter:
             created_at=fact.created_at,
             num_images=submission.num_images,
             image_size=submission.image_size,
-            credits=submission.credits,
+            credits=self.prices.quote(submission.num_images),
             destination=request.destination,
             name=request.stem or fact.seedream_task_id or "",
             record=self._ledger.folder.uri(record_file(request.key, fact.attempt)),

@@ -79,11 +79,6 @@ class Submission:
     take: int
 
     @property
-    def credits(self) -> int:
-        """10 credits per image [doc]."""
-        return self.num_images * contract.CREDITS_PER_IMAGE
-
-    @property
     def fingerprint(self) -> str:
         """sha256 over everything that makes it the same request: parameters, source bytes and ``take``.
 

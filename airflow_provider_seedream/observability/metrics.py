@@ -30,6 +30,8 @@ class Metric:
 METRICS: Final = (
     Metric(name="seedream.submissions", kind="counter", counts="requests that the API accepted"),
     Metric(name="seedream.credits_spent", kind="counter", counts="their price in credits"),
+    Metric(name="seedream.credits_quoted", kind="counter", counts="the reckoned price of requests whose charge was measured"),
+    Metric(name="seedream.credits_billed", kind="counter", counts="what the wallet lost for those same requests"),
     Metric(name="seedream.credits_refunded", kind="counter", counts="credits of generations that failed and were refunded"),
     Metric(name="seedream.unknown_outcomes", kind="counter", counts="requests that may have been accepted, whose answer got lost"),
     Metric(name="seedream.credits_at_risk", kind="counter", counts="their price in credits"),
@@ -52,6 +54,12 @@ def submitted(credits_spent: int, by: Mapping[str, Any]) -> None:
     """:param by: who acts: dag_id and task_id of it become tags."""
     _count("seedream.submissions", 1, by)
     _count("seedream.credits_spent", credits_spent, by)
+
+
+def measured(*, quoted: int, billed: int, by: Mapping[str, Any]) -> None:
+    """What a request was reckoned to cost, and what the wallet lost for it, in credits."""
+    _count("seedream.credits_quoted", quoted, by)
+    _count("seedream.credits_billed", billed, by)
 
 
 def lost_sight(credits_at_risk: int, by: Mapping[str, Any]) -> None:

@@ -1,0 +1,179 @@
+"""What an image costs: as the connection says, or as the wallet was seen to be charged for one, whichever is more.
+
+The wallet is read before and after a POST, at most once a minute. What it lost is the price of that POST only if no other one was
+under way: none of this process, and none of the same DAG run. A wallet that does not answer changes nothing.
+"""
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from math import ceil
+
+from airflow_provider_seedream.exceptions import SeedreamLedgerError
+from airflow_provider_seedream.hooks.seedream import SeedreamHook
+from airflow_provider_seedream.ledger.records import Ledger, Record, record_file
+from airflow_provider_seedream.ledger.spending import attempt_of
+from airflow_provider_seedream.model.clock import CLOCK, Clock, to_epoch
+
+WALLET_LOOK_SECONDS = 60.0  # each look is a call beside the POST, and may count against the rate limit
+MAX_SECONDS = 60.0  # between the two looks: later, others may have spent, or been refunded
+MAX_OTHERS = 32  # records of the DAG run that are read to explain a difference; with more, it stays unexplained
+_MARGIN_SECONDS = 15.0  # between an intent and its charge, and between the clocks of workers
+_log = logging.getLogger(__name__)
+
+
+class Traffic:
+    """The POSTs of this process: how many have begun, how many are under way."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.begun = 0
+        self._under_way = 0
+
+    @property
+    def is_quiet(self) -> bool:
+        return self._under_way == 0
+
+    @contextmanager
+    def post(self) -> Iterator[None]:
+        with self._lock:
+            self.begun += 1
+            self._under_way += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._under_way -= 1
+
+
+_TRAFFIC = Traffic()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sight:
+    """What the wallet held before a POST. :param begun: how many POSTs of this process had begun by then."""
+
+    balance: str
+    begun: int
+    at_epoch: float
+
+
+class Prices:
+    """Quotes and measures the requests of one task.
+
+    :param traffic: the POSTs that draw on the same wallet: those of this process.
+    """
+
+    def __init__(self, hook: SeedreamHook, ledger: Ledger, time: Clock = CLOCK, traffic: Traffic = _TRAFFIC) -> None:
+        self._hook = hook
+        self._ledger = ledger
+        self._time = time
+        self._traffic = traffic
+        self._looked_epoch = 0.0
+        self._sights: dict[str, _Sight] = {}
+        self._has_warned = False
+        self.measured_per_image: int | None = None  # the least that was seen: whatever else spends only adds to a difference
+
+    def quote(self, num_images: int) -> int:
+        """The credits that a request is reckoned to cost.
+
+        :raises SeedreamInputError: when the connection is incomplete.
+        """
+        return num_images * max(self._hook.settings.credits_per_image, self.measured_per_image or 0)
+
+    def look_before(self, claim: str) -> str | None:
+        """What the wallet holds before a POST, if that is worth a call now: a balance of a minute ago says nothing about it."""
+        now = self._time.now_epoch()
+        if now - self._looked_epoch < WALLET_LOOK_SECONDS:
+            return None
+        self._looked_epoch, begun, was_quiet = now, self._traffic.begun, self._traffic.is_quiet
+        balance = self._hook.peek_balance()
+        if balance is not None and was_quiet:
+            self._sights[claim] = _Sight(balance=balance, begun=begun, at_epoch=now)
+        return balance
+
+    @contextmanager
+    def posting(self, claim: str) -> Iterator[None]:
+        """Around a POST. One that fails is not measured."""
+        try:
+            with self._traffic.post():
+                yield
+        except BaseException:
+            self._sights.pop(claim, None)
+            raise
+
+    def billed(self, record: Record) -> int | None:
+        """The credits that the wallet has lost for a POST that was accepted just now; None where that cannot be told."""
+        sight = self._sights.pop(record.claim, None)
+        if sight is None or not self._was_alone(sight) or self._time.now_epoch() - sight.at_epoch > MAX_SECONDS:
+            return None
+        lost = _lost(sight.balance, self._hook.peek_balance())
+        if lost is None or not self._was_alone(sight):
+            return None
+        num_images = record.submission["num_images"]
+        quoted = num_images * self._hook.settings.credits_per_image
+        if lost != quoted and self._others_may_have_paid(record, sight):
+            return None
+        self.recall(ceil(lost / num_images))
+        if lost != quoted:
+            self._warn(record, quoted=quoted, billed=lost)
+        return lost
+
+    def recall(self, per_image: int | None) -> None:
+        """Take over what was measured, now or by an earlier process of the same task."""
+        if per_image is not None:
+            self.measured_per_image = min(per_image, self.measured_per_image or per_image)
+
+    def _was_alone(self, sight: _Sight) -> bool:
+        return self._traffic.is_quiet and self._traffic.begun == sight.begun + 1
+
+    def _warn(self, record: Record, *, quoted: int, billed: int) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            _log.warning(
+                "THE PRICE IS NOT THE EXPECTED ONE: seedream task %s should cost %d credits (%d images at %d, the connection's "
+                "credits_per_image), but the wallet lost %d. Budgets count the larger from here on. If the price has changed, set "
+                "credits_per_image in connection %s; if something else spends from this wallet at the same time, that may be it.",
+                record.seedream_task_id,
+                quoted,
+                record.submission["num_images"],
+                self._hook.settings.credits_per_image,
+                billed,
+                self._hook.seedream_conn_id,
+            )
+
+    def _others_may_have_paid(self, record: Record, sight: _Sight) -> bool:
+        """Whether other task instances of this DAG run have sent something since the wallet was read. For differences alone."""
+        try:
+            others = self._others(record)
+            return len(others) > MAX_OTHERS or any(self._overlaps(file, sight.at_epoch) for file in others)
+        except SeedreamLedgerError as error:
+            _log.info("%s What the wallet lost cannot be explained.", error.message)
+            return True
+
+    def _others(self, record: Record) -> list[str]:
+        """The record files of what this DAG run has spent, without those of a task that has only this instance."""
+        names = set(self._ledger.spent_in_run(record.made_by))
+        if record.made_by.get("map_index", -1) in (-1, None):
+            names -= set(self._ledger.spent_by_task(record.made_by))
+        attempts = {found for name in names if (found := attempt_of(name))} - {(record.key, record.attempt)}
+        return [record_file(*attempt) for attempt in sorted(attempts)]
+
+    def _overlaps(self, file: str, since_epoch: float) -> bool:
+        other = self._ledger.read(file)
+        if other is None:  # noted, and about to be claimed
+            return True
+        last = to_epoch(other.settles_at if other.outcome == "intent" else other.intent_at)
+        return last is None or last >= since_epoch - _MARGIN_SECONDS
+
+
+def _lost(before: str, after: str | None) -> int | None:
+    """Whole credits; None where the wallet says nothing, or holds no less than before: a refund or a top-up came between."""
+    try:
+        lost = Decimal(before) - Decimal(after or "")
+    except InvalidOperation:
+        return None
+    return ceil(lost) if lost.is_finite() and lost > 0 else None
