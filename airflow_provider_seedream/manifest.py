@@ -135,7 +135,6 @@ def build_manifest(
         credits=generation.credits,
         images_requested=generation.num_images or images_requested,
         billed_credits=generation.billed_credits,
-        images_requested=generation.num_images,
         images=images,
         digital_source_type=DIGITAL_SOURCE_TYPES[kind] if kind else None,
         created_at=generation.created_at,

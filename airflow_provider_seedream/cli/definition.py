@@ -119,6 +119,7 @@ COMMANDS = (
             _argument("--num-images", type=int, default=1, help="the operator's num_images, for rows without; 1 by default"),
             _argument("--date", metavar="DATE", help="the run's date for {{ ds }} and its kind in the template; today by default"),
             _argument("--params", metavar="JSON", default="{}", help="the run's params for the template, as a JSON object"),
+            _argument("--credits-per-image", type=int, default=10, metavar="N", help="what an image costs; 10 (default)"),
             _OUTPUT,
         ),
     ),

@@ -84,7 +84,9 @@ def _no_answer(status_code: int, location: str) -> SeedreamResponseError:
 
 def _without_key(body: bytes, key: str) -> bytes:
     """A body that does not repeat the key. What is too short to be one would be found in ids."""
-    return body.replace(key.encode(), b"***") if len(key) >= MIN_KEY_LENGTH else body
+    if len(key) < MIN_KEY_LENGTH:
+        return body
+    return re.sub(re.escape(key.encode()), b"***", body, flags=re.IGNORECASE)  # codes come in upper case, and are made lower
 
 
 def failed_look(error: SeedreamError) -> FailedLook:

@@ -210,18 +210,29 @@ class TestLand:
 
 
 class TestLedger:
+    @pytest.mark.parametrize("price", [10, 30])
     def test_it_adds_up_what_was_paid_by_run_and_outcome(
-        self, run: Run, buy: Buy, lose: Callable[..., str], destination: str
+        self,
+        run: Run,
+        buy: Buy,
+        lose: Callable[..., str],
+        destination: str,
+        emulator: Emulator,
+        price: int,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
+        emulator.configure(credits_per_image=price)
+        connection = {**json.loads(emulator.airflow_connection_json()), "extra": {"credits_per_image": price}}
+        monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", json.dumps(connection))
         run("land", buy(num_images=2).seedream_task_id, destination)
         buy("another watch", run_id="tuesday")
         lost = lose(run_id="tuesday")
         said = run("ledger", destination, "-o", "json").json
-        assert said["credits"] == {"yes": 30, "refunded": 0, "unknown": 10}
+        assert said["credits"] == {"yes": 3 * price, "refunded": 0, "unknown": price}
         assert sorted((row["run_id"], row["outcome"], row["paid"], row["requests"], row["credits"]) for row in said["runs"]) == [
-            ("monday", "landed", "yes", 1, 20),
-            ("tuesday", "submitted", "yes", 1, 10),
-            ("tuesday", "unknown", "unknown", 1, 10),
+            ("monday", "landed", "yes", 1, 2 * price),
+            ("tuesday", "submitted", "yes", 1, price),
+            ("tuesday", "unknown", "unknown", 1, price),
         ]
         assert [record["record"] for record in said["records"] if record["paid"] == "unknown"] == [lost]
 
@@ -443,6 +454,7 @@ class TestPrice:
             "refused": [],
         }
         assert emulator.books.requests == ()
+        assert run("price", f"{tmp_path}/table.csv", "--credits-per-image", "30", "-o", "json").json["credits"] == 90
 
     def test_a_relative_path_is_the_persons_own(self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "table.jsonl").write_text('{"prompt": "a watch"}\n')

@@ -62,6 +62,14 @@ def emulator(connect: Connect, tls: bool) -> Iterator[Emulator]:
         yield running
 
 
+@pytest.fixture(params=[10, 30], ids=["price 10", "price 30"])
+def price(request: pytest.FixtureRequest, emulator: Emulator, connect: Connect) -> int:
+    """The credits that the API charges for an image, as the connection says too."""
+    emulator.configure(credits_per_image=request.param)
+    connect(emulator, credits_per_image=request.param, requests_per_minute=100_000)
+    return int(request.param)
+
+
 @pytest.fixture
 def hasty(emulator: Emulator) -> Iterator[Emulator]:
     """The same emulator, for which a minute passes in a second: rate limits recover, jobs end and links expire as fast."""

@@ -45,10 +45,12 @@ def prompts(number: int, **more: Any) -> list[dict[str, Any]]:
 
 
 class TestATable:
-    def test_every_row_is_paid_once_and_landed_and_has_its_line(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
+    def test_every_row_is_paid_once_and_landed_and_has_its_line(
+        self, batch: Batch, emulator: Emulator, folder: Path, price: int
+    ) -> None:
         outcome = Runner().run(batch(prompts(12, num_images=2)))
         assert outcome.state == "success", outcome.error
-        assert (emulator.books.posts_received, emulator.books.credits_charged) == (12, 240)
+        assert (emulator.books.posts_received, emulator.books.credits_charged) == (12, 24 * price)
         assert len(images(folder)) == 24
         table = results(folder)
         assert [line["row"] for line in table] == list(range(1, 13))
@@ -56,7 +58,7 @@ class TestATable:
         assert [line["sku"] for line in table] == [f"S{index}" for index in range(12)]
         assert all(Path(uri.removeprefix("file://")).exists() for line in table for uri in line["images"])
         assert outcome.value["count"]["landed"] == outcome.value["rows"] == 12
-        assert outcome.value["credits"] == 240
+        assert outcome.value["credits"] == sum(line["credits"] for line in table) == 24 * price
         assert outcome.value["images"] == 24
         assert len(records(folder)) == 12
 
@@ -95,9 +97,11 @@ class TestATable:
         assert outcome.state == "success"
         assert most_in_flight(emulator) <= 3
 
-    def test_equal_rows_share_one_generation_and_one_price(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
+    def test_equal_rows_share_one_generation_and_one_price(
+        self, batch: Batch, emulator: Emulator, folder: Path, price: int
+    ) -> None:
         outcome = Runner().run(batch([{"prompt": "a fox", "page": page} for page in range(4)]))
-        assert (outcome.state, emulator.books.posts_received, outcome.value["credits"]) == ("success", 1, 10)
+        assert (outcome.state, emulator.books.posts_received, outcome.value["credits"]) == ("success", 1, price)
         assert len({line["seedream_task_id"] for line in results(folder)}) == 1
         assert [line["page"] for line in results(folder)] == [0, 1, 2, 3]
 
@@ -313,22 +317,22 @@ class TestBeforeAnythingIsSent:
 
 class TestMoney:
     def test_g16_the_budget_holds_and_an_unknown_outcome_counts_as_spent(
-        self, batch: Batch, emulator: Emulator, folder: Path
+        self, batch: Batch, emulator: Emulator, folder: Path, price: int
     ) -> None:
         rows = prompts(10, num_images=2)
         rows[2]["prompt"] += " [drop-after-accept]"
-        outcome = Runner().run(batch(rows, max_credits=100, on_error="continue"))
-        assert (outcome.state, emulator.books.posts_received, emulator.books.credits_charged) == ("success", 5, 100)
+        outcome = Runner().run(batch(rows, max_credits=10 * price, on_error="continue"))
+        assert (outcome.state, emulator.books.posts_received, emulator.books.credits_charged) == ("success", 5, 10 * price)
         statuses = [line["status"] for line in results(folder)]
         assert statuses == ["landed", "landed", "unknown", "landed", "landed", *["skipped_budget"] * 5]
 
-    def test_g16_the_budget_holds_over_retries_and_clears(self, batch: Batch, emulator: Emulator) -> None:
-        runner, task = Runner(), batch(prompts(10, num_images=2), max_credits=100)
+    def test_g16_the_budget_holds_over_retries_and_clears(self, batch: Batch, emulator: Emulator, price: int) -> None:
+        runner, task = Runner(), batch(prompts(10, num_images=2), max_credits=10 * price)
         for _ in range(2):
             outcome = runner.run(task)
-            assert (outcome.state, outcome.value["count"]["skipped_budget"], outcome.value["credits"]) == ("success", 5, 100)
+            assert (outcome.state, outcome.value["count"]["skipped_budget"], outcome.value["credits"]) == ("success", 5, 10 * price)
             runner.clear(task)
-        assert emulator.books.credits_charged == 100
+        assert emulator.books.credits_charged == 10 * price
 
     def test_an_empty_wallet_says_what_is_paid_and_not_landed(self, batch: Batch, emulator: Emulator) -> None:
         emulator.configure(balance_credits=20)

@@ -56,16 +56,16 @@ def refused(outcomes: list[Outcome]) -> list[Outcome]:
 class TestTenRowsOfTwoImagesWithinAHundredCredits:
     @pytest.mark.parametrize("limit", ["max_credits", "max_credits_per_run"])
     def test_five_are_sent_the_unknown_one_counts_and_the_rest_are_refused(
-        self, limit: str, mapped: Mapped, emulator: Emulator, folder: Path
+        self, limit: str, mapped: Mapped, emulator: Emulator, folder: Path, price: int
     ) -> None:
-        outcomes = Runner().run_mapped(mapped(list(PROMPTS), num_images=2, retries=2, **{limit: 100}))
+        outcomes = Runner().run_mapped(mapped(list(PROMPTS), num_images=2, retries=2, **{limit: 10 * price}))
         books = emulator.books
-        assert (books.posts, books.posts_received, books.credits_charged) == (5, 5, 100)
+        assert (books.posts, books.posts_received, books.credits_charged) == (5, 5, 10 * price)
         assert [outcome.state for outcome in outcomes[:5]] == ["success", "success", "failed", "success", "success"]
         assert isinstance(outcomes[2].error, SeedreamAmbiguousSubmissionError)
         assert len(refused(outcomes[5:])) == 5
         assert {(outcome.state, outcome.tries) for outcome in outcomes[5:]} == {("failed", 1)}
-        assert (len(records(folder)), noted(folder)) == (5, 100)
+        assert (len(records(folder)), noted(folder)) == (5, 10 * price)
 
     def test_the_error_says_the_budget_what_is_spent_and_the_price(self, mapped: Mapped, emulator: Emulator) -> None:
         error = refused(Runner().run_mapped(mapped(["a", "b"], num_images=2, max_credits="{{ 30 }}")))[0].error
@@ -73,8 +73,8 @@ class TestTenRowsOfTwoImagesWithinAHundredCredits:
         assert "max_credits=30: 20 credits are spent by this task in this DAG run, and this request costs 20." in str(error)
         assert "Paid: no." in str(error)
 
-    def test_a_clear_of_all_pays_nothing_more(self, mapped: Mapped, emulator: Emulator) -> None:
-        runner, task = Runner(), mapped(list(PROMPTS), num_images=2, max_credits=100)
+    def test_a_clear_of_all_pays_nothing_more(self, mapped: Mapped, emulator: Emulator, price: int) -> None:
+        runner, task = Runner(), mapped(list(PROMPTS), num_images=2, max_credits=10 * price)
         runner.run_mapped(task)
         for index in range(10):
             runner.clear(task, map_index=index)
@@ -83,12 +83,12 @@ class TestTenRowsOfTwoImagesWithinAHundredCredits:
         assert len(refused(again)) == 5
         assert emulator.books.posts_received == 5
 
-    def test_a_raised_budget_and_a_clear_send_the_rest(self, mapped: Mapped, emulator: Emulator) -> None:
+    def test_a_raised_budget_and_a_clear_send_the_rest(self, mapped: Mapped, emulator: Emulator, price: int) -> None:
         runner, prompts = Runner(), ["a", "b", "c"]
-        runner.run_mapped(mapped(prompts, max_credits=10))
+        runner.run_mapped(mapped(prompts, max_credits=price))
         for index in range(3):
             runner.clear(mapped(prompts), map_index=index)
-        assert {outcome.state for outcome in runner.run_mapped(mapped(prompts, max_credits=30))} == {"success"}
+        assert {outcome.state for outcome in runner.run_mapped(mapped(prompts, max_credits=3 * price))} == {"success"}
         assert emulator.books.posts_received == 3
 
     def test_another_run_has_a_budget_of_its_own(self, mapped: Mapped, emulator: Emulator) -> None:
@@ -98,10 +98,10 @@ class TestTenRowsOfTwoImagesWithinAHundredCredits:
 
 
 class TestTheBudgetOfARun:
-    def test_holds_for_all_its_tasks_those_without_one_included(self, mapped: Mapped, emulator: Emulator) -> None:
+    def test_holds_for_all_its_tasks_those_without_one_included(self, mapped: Mapped, emulator: Emulator, price: int) -> None:
         runner = Runner()
         runner.run_mapped(mapped(["a", "b"], task_id="first"))
-        outcomes = runner.run_mapped(mapped(["c", "d"], task_id="second", max_credits_per_run=30))
+        outcomes = runner.run_mapped(mapped(["c", "d"], task_id="second", max_credits_per_run=3 * price))
         assert [outcome.state for outcome in outcomes] == ["success", "failed"]
         assert emulator.books.posts_received == 3
 
@@ -128,18 +128,20 @@ class TestWhatBoughtNothing:
         assert not any(isinstance(error, SeedreamRateLimitError) for error in outcome.errors)
         assert (outcome.state, hasty.books.posts, noted(folder)) == ("success", 1, 10)
 
-    def test_a_name_that_is_taken_is_not_spent(self, mapped: Mapped, emulator: Emulator, folder: Path) -> None:
-        outcomes = Runner().run_mapped(mapped(["a", "b"], name="hero", max_credits=20))
+    def test_a_name_that_is_taken_is_not_spent(self, mapped: Mapped, emulator: Emulator, folder: Path, price: int) -> None:
+        outcomes = Runner().run_mapped(mapped(["a", "b"], name="hero", max_credits=2 * price))
         assert isinstance(outcomes[1].error, SeedreamInputError)
-        assert noted(folder) == 10
+        assert noted(folder) == price
 
-    def test_a_refund_gives_the_budget_back(self, emulator: Emulator, build: Build, folder: Path, deferrable: bool) -> None:
+    def test_a_refund_gives_the_budget_back(
+        self, emulator: Emulator, build: Build, folder: Path, deferrable: bool, price: int
+    ) -> None:
         """And a retry that pays again finds room for it."""
         emulator.inject("fail", times=1)
         options = {"wait": True, "deferrable": deferrable, "poke_interval": POKE_SECONDS, "retries": 1}
-        outcome = Runner().run(build(num_images=2, max_credits=20, **options).submit)
+        outcome = Runner().run(build(num_images=2, max_credits=2 * price, **options).submit)
         assert (outcome.state, outcome.tries) == ("success", 2)
-        assert (emulator.books.posts, emulator.books.credits_refunded, noted(folder)) == (2, 20, 20)
+        assert (emulator.books.posts, emulator.books.credits_refunded, noted(folder)) == (2, 2 * price, 2 * price)
 
     @pytest.mark.parametrize(("operation", "containing"), [("list", "spent"), ("write", "names"), ("write", "ledger")])
     def test_what_a_storage_that_stumbled_kept_from_being_sent_is_not_spent(

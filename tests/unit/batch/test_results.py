@@ -62,6 +62,7 @@ class TestALine:
             "name": "hero",
             "seedream_task_id": "t",
             "credits": 10,
+            "billed_credits": None,
             "paid": "yes",
             "images": ["s3://b/hero_1.png"],
             "manifest": "s3://b/hero.json",

@@ -308,8 +308,5 @@ class TestTheBody:
         allowed = {"prompt", "image_size", "num_images", "seed", "enable_safety_checker", "image_urls"}
         assert json.loads(b"".join(edit(png(), seed=1, take=4).body())).keys() == allowed
 
-    def test_an_image_costs_ten_credits(self) -> None:
-        assert [submission(num_images=n).credits for n in range(1, 7)] == [10, 20, 30, 40, 50, 60]
-
     def test_the_pieces_are_small(self) -> None:
         assert max(map(len, edit(png(padding_bytes=5_000_000)).body())) <= 1024 * 1024
