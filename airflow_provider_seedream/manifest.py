@@ -86,6 +86,8 @@ class Manifest:
         fields = {**asdict(self), "images_landed": len(self.images)}
         if self.settled:
             del fields["settled"]
+        if self.billed_credits is None:
+            del fields["billed_credits"]
         return (json.dumps(fields, indent=2, ensure_ascii=False) + "\n").encode()
 
     @classmethod
