@@ -20,7 +20,7 @@ from tests.emulator.client import Client, picture
 
 @pytest.fixture(scope="module")
 def secure() -> Iterator[Emulator]:
-    with Emulator(Settings.fast(tls=True, seconds_per_image=0, late_assets_seconds=0)) as running:
+    with Emulator(Settings.fast(tls=True, seconds_per_image=0, late_assets_seconds=0, link_names="plain")) as running:
         yield running
 
 
