@@ -1,5 +1,6 @@
 """What a batch was asked for, as the runner reads it. The batch operator has these attributes; the runner never imports it."""
 
+from datetime import timedelta
 from typing import Any, Protocol
 
 from airflow_provider_seedream.tasks.wait_options import (
@@ -36,8 +37,8 @@ class AskedBatch(Protocol):
     settling_seconds: float
     execution_timeout: Any
 
-    def defer(self, *, trigger: Any, method_name: str, kwargs: dict[str, Any] | None = ...) -> Any:
-        """Leave the worker until the trigger fires; never returns."""
+    def defer(self, *, trigger: Any, method_name: str, kwargs: dict[str, Any] | None = ..., timeout: timedelta | None = ...) -> Any:
+        """Leave the worker until the trigger fires, or for the timeout; never returns."""
 
     def check_rendered_fields(self) -> None:
         """:raises SeedreamInputError: a template gave nothing."""

@@ -46,6 +46,7 @@ from airflow_provider_seedream.model.submissions import sha256_json, submission_
 from airflow_provider_seedream.polling.decision import MIN_FIRST_POLL_SECONDS, Rules
 from airflow_provider_seedream.rate_limit.limiter import pacer_for
 from airflow_provider_seedream.storage import check_destination
+from airflow_provider_seedream.tasks.backstop import backstop
 from airflow_provider_seedream.tasks.memory import TaskMemory
 from airflow_provider_seedream.tasks.sources import read_sources
 from airflow_provider_seedream.tasks.wait_options import (
@@ -73,9 +74,10 @@ class BatchTry:
         self._memory = TaskMemory(context, pushes_id=False)
         self._hook = SeedreamHook(task.seedream_conn_id)
 
-    def begin(self) -> dict[str, Any]:
+    def begin(self, *, started_epoch: float | None = None) -> dict[str, Any]:
         """Judge the whole table, then work it off.
 
+        :param started_epoch: when the try began; now by default.
         :raises SeedreamInputError: nothing was sent.
         """
         check_embed_metadata(self._task.embed_metadata)
@@ -86,8 +88,8 @@ class BatchTry:
             return {"schema_version": SUMMARY_VERSION, "dry_run": True, **asked.to_dict()}
         self._reserve_results()
         results = Results(self._ledger.folder, f"{_PAGES}/{uuid.uuid4().hex}")  # no two tries write the same pages
-        now = clock.now_epoch()
-        return self._work(Progress(started_epoch=now, rows=asked.rows, repeats=asked.repeats, results=results.state()))
+        began = clock.now_epoch() if started_epoch is None else started_epoch
+        return self._work(Progress(started_epoch=began, rows=asked.rows, repeats=asked.repeats, results=results.state()))
 
     def resume(self, event: Any, file: str | None) -> dict[str, Any]:
         """Go on after a deferral. Without an event of ours everything is looked at when it is due.
@@ -193,7 +195,15 @@ class BatchTry:
             progress=file,
         )
         _log.info("%d of %d rows begun, %d in flight; waiting.", progress.cursor, progress.rows, len(progress.in_flight))
-        task.defer(trigger=trigger, method_name="resume_waves", kwargs={"progress": file})
+        limit = backstop(self._speaks_epoch(trigger), now_epoch=now)
+        task.defer(trigger=trigger, method_name="resume_waves", kwargs={"progress": file}, timeout=limit)
+
+    def _speaks_epoch(self, trigger: SeedreamBatchTrigger) -> float:
+        """When the trigger speaks at the latest: when the worker wants to go on, else when the last generation must have ended."""
+        if trigger.wake_epoch is not None:
+            return trigger.wake_epoch
+        deadlines: list[float] = [one[2] for one in trigger.in_flight]
+        return max([trigger.not_before_epoch, *deadlines])
 
     def _finish(self, waves: Waves) -> dict[str, Any]:
         """The summary, or the error that the rows add up to."""

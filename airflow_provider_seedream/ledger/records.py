@@ -235,6 +235,11 @@ class Ledger:
         return _retrying(attempts)(self._advance, seen, new)
 
     def _advance(self, seen: Record, new: Record) -> bool:
+        as_seen = new.may_follow(seen, seen=seen) and self._replace(seen.to_json(), new)
+        return as_seen or self._advance_past(seen, new)
+
+    def _advance_past(self, seen: Record, new: Record) -> bool:
+        """What to write over a record that is not, byte for byte, what was seen."""
         while True:
             data = self._try(lambda: self.folder.read(new.file), "read", new.file)
             there = None if data is None else self._understand(data, new.file)

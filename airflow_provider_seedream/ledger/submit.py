@@ -121,7 +121,7 @@ class Submitter:
         clock: Clock = CLOCK,
     ) -> None:
         self._hook = hook
-        self._ledger = ledger
+        self._ledger = self.ledger = ledger
         self._on_unknown = on_unknown
         self._budget = budget or Budget(ledger, {})
         self._memory = memory

@@ -5,6 +5,7 @@ Imports what works on rows only when it runs: this module is loaded with every D
 
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any, ClassVar
 
 from airflow.providers.common.compat.sdk import Context, conf
@@ -23,6 +24,7 @@ from airflow_provider_seedream.model.submissions import (
 )
 from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
 from airflow_provider_seedream.storage import check_destination
+from airflow_provider_seedream.tasks.backstop import resumed, started_epoch
 from airflow_provider_seedream.tasks.fields import CheckedFields, one_of
 from airflow_provider_seedream.tasks.wait_options import (
     DEFAULT_MAX_IMAGE_BYTES,
@@ -172,10 +174,21 @@ class SeedreamBatchOperator(CheckedFields):
         self.check_static_fields()
 
     def execute(self, context: Context) -> dict[str, Any]:
+        return self._begin(context)
+
+    def _begin(self, context: Context, *, started_epoch: float | None = None) -> dict[str, Any]:
         from airflow_provider_seedream.batch.runner import BatchTry
 
         self.check_rendered_fields()
-        return self._tell(context, BatchTry(self, context).begin())
+        return self._tell(context, BatchTry(self, context).begin(started_epoch=started_epoch))
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        go_on = partial(super().resume_execution, next_method, next_kwargs, context)
+        return resumed(self, go_on, self.resume_unheard, context)
+
+    def resume_unheard(self, context: Context) -> dict[str, Any]:
+        """Where a batch goes on that no triggerer has woken: from its first row, as the ledger knows what is paid for."""
+        return self._begin(context, started_epoch=started_epoch(context))
 
     def resume_waves(self, context: Context, event: Any, progress: str | None = None) -> dict[str, Any]:
         """Where a deferred batch goes on.

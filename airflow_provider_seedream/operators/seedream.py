@@ -38,6 +38,7 @@ from airflow_provider_seedream.operators.batch import SeedreamBatchOperator as S
 from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
 from airflow_provider_seedream.rate_limit.limiter import MIN_REFUSED_SECONDS
 from airflow_provider_seedream.storage import check_destination
+from airflow_provider_seedream.tasks.backstop import backstop
 from airflow_provider_seedream.tasks.fields import CheckedFields, one_of
 from airflow_provider_seedream.tasks.queue_position import Place
 from airflow_provider_seedream.tasks.sources import read_sources
@@ -55,7 +56,7 @@ from airflow_provider_seedream.tasks.waiting import WaitingOperator, describe_ta
 
 if TYPE_CHECKING:
     from airflow_provider_seedream.ledger.records import Ledger
-    from airflow_provider_seedream.ledger.submit import Request
+    from airflow_provider_seedream.ledger.submit import Request, Submitter
 
 _FIELDS = ("prompt", "image_size", "num_images", "seed", "enable_safety_checker", "take", "destination", "name")
 
@@ -179,7 +180,25 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
         )
         return self._submit(context, place)
 
+    def resume_unheard(self, context: Context) -> dict[str, Any]:
+        """Where a wait goes on that no triggerer has spoken of: for the images, or, where nothing is paid for, for a turn."""
+        request, submitter = self._prepared(context)
+        if found := submitter.find(request):
+            context["ti"].xcom_push("seedream_task_id", found.generation.seedream_task_id)
+            return self.look_once(context, found.generation) if self.wait else found.generation.to_dict()
+        raise Place.unheard(waited_seconds=self._patience_seconds, is_airflows=execution_seconds(self) < self.timeout)
+
     def _submit(self, context: Context, place: Place) -> dict[str, Any]:
+        request, submitter = self._prepared(context)
+        if self._must_queue(request, submitter.ledger, place):
+            self._ask_for_turn(place, None)
+        generation = self._in_turn(partial(submitter.submit, request), place)
+        context["ti"].xcom_push("seedream_task_id", generation.seedream_task_id)
+        if self.wait:
+            return self.wait_and_land(context, generation, started_epoch=place.started_epoch)
+        return generation.to_dict()
+
+    def _prepared(self, context: Context) -> "tuple[Request, Submitter]":
         from airflow_provider_seedream.ledger.budgets import Budget
         from airflow_provider_seedream.ledger.records import Ledger, Reuse
         from airflow_provider_seedream.ledger.submit import OnUnknownSubmit, Request, Submitter
@@ -201,14 +220,7 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
             max_credits_per_run=check_budget("max_credits_per_run", self.max_credits_per_run),
         )
         memory = TaskMemory(context, pushes_id=True)
-        submitter = Submitter(hook, ledger, cast(OnUnknownSubmit, self.on_unknown_submit), budget, memory=memory)
-        if self._must_queue(request, ledger, place):
-            self._ask_for_turn(place, None)
-        generation = self._in_turn(partial(submitter.submit, request), place)
-        context["ti"].xcom_push("seedream_task_id", generation.seedream_task_id)
-        if self.wait:
-            return self.wait_and_land(context, generation, started_epoch=place.started_epoch)
-        return generation.to_dict()
+        return request, Submitter(hook, ledger, cast(OnUnknownSubmit, self.on_unknown_submit), budget, memory=memory)
 
     def _must_queue(self, request: "Request", ledger: "Ledger", place: Place) -> bool:
         """Whether a 429 is all but sure: so many of the same mapped task are before this one that they fill the minute."""
@@ -252,7 +264,8 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
         """Defer until the triggerer grants a turn."""
         trigger, kwargs = place.ask(self._hook, error, timeout=self._patience_seconds)
         self.log.info("Waiting for a turn at the API, which takes %g requests a minute.", trigger.requests_per_minute)
-        self.defer(trigger=trigger, method_name="resume_submission", kwargs=kwargs)
+        limit = backstop(trigger.deadline_epoch, now_epoch=clock.now_epoch())
+        self.defer(trigger=trigger, method_name="resume_submission", kwargs=kwargs, timeout=limit)
 
     def _submission(self) -> Submission:
         """:raises SeedreamInputError: before anything is sent."""

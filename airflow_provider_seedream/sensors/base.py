@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from airflow.providers.common.compat.sdk import (
@@ -15,6 +16,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_seedream.model import clock
+from airflow_provider_seedream.tasks.backstop import resumed
 from airflow_provider_seedream.tasks.fields import CheckedFields
 
 try:
@@ -28,7 +30,12 @@ class SeedreamSensor(CheckedFields, BaseSensorOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         with self.skipping():  # the base sensor's own would skip every error, not only lateness
-            return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
+            go_on = partial(BaseOperator.resume_execution, self, next_method, next_kwargs, context)
+            return resumed(self, go_on, self.resume_unheard, context)
+
+    def resume_unheard(self, context: Context) -> Any:
+        """Where a wait goes on that no triggerer has spoken of until it was over."""
+        raise NotImplementedError
 
     def started_epoch(self, context: Context) -> float:
         """The start of the try; in reschedule mode of its first poke."""

@@ -20,6 +20,7 @@ from airflow_provider_seedream.polling.decision import Rules, Verdict, Watch, fi
 from airflow_provider_seedream.polling.wallet import check_min_credits, decide_balance
 from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
 from airflow_provider_seedream.sensors.base import SeedreamSensor
+from airflow_provider_seedream.tasks.backstop import backstop
 from airflow_provider_seedream.tasks.wait_options import (
     OUTAGE_SECONDS,
     as_seconds,
@@ -75,6 +76,15 @@ class SeedreamCreditsSensor(SeedreamSensor):
 
         return self._finish(verdict_from(event))
 
+    def resume_unheard(self, context: Context) -> dict[str, Any]:
+        """Where a wait goes on that no triggerer has spoken of until it was over: look once."""
+        rules = self._rules(clock.now_epoch() - min(self.timeout, execution_seconds(self)))
+        enough = check_min_credits(self.min_credits)
+        verdict, _ = decide_balance(
+            self._hook.look_at_wallet(), enough, Watch(), rules, now_epoch=clock.now_epoch(), jitter=random()
+        )
+        return self._finish(verdict)
+
     def _wait(self, rules: Rules) -> dict[str, Any]:
         self.check_rendered_fields()
         enough = check_min_credits(self.min_credits)
@@ -111,7 +121,8 @@ class SeedreamCreditsSensor(SeedreamSensor):
             watch=watch.instants(),
         )
         self.log.info("Waiting until the wallet holds %s credits.", min_credits)
-        self.defer(trigger=trigger, method_name="resume_waiting")
+        limit = backstop(rules.deadline_epoch, now_epoch=now)
+        self.defer(trigger=trigger, method_name="resume_waiting", timeout=limit)
 
     def _rules(self, started_epoch: float) -> Rules:
         return Rules(

@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 from airflow_provider_seedream.exceptions import SeedreamRateLimitError
 from airflow_provider_seedream.model import clock
 from airflow_provider_seedream.polling.decision import MIN_FIRST_POLL_SECONDS
+from airflow_provider_seedream.tasks.backstop import UNHEARD
 
 if TYPE_CHECKING:
     from airflow_provider_seedream.hooks.seedream import SeedreamHook
@@ -53,6 +54,15 @@ class Place:
         if is_late:
             raise SeedreamRateLimitError(f"No turn at the API came within {waited:.0f} s: others were waiting before.")
         return cls(started_epoch=started_epoch, asked_epoch=asked_epoch, granted_epoch=granted_epoch)
+
+    @staticmethod
+    def unheard(*, waited_seconds: float, is_airflows: bool) -> AirflowTaskTimeout | SeedreamRateLimitError:
+        """The error of a wait for a turn that no triggerer has spoken of until it was over.
+
+        :param is_airflows: whether ``execution_timeout`` ended it.
+        """
+        waited = f"No turn at the API came within {waited_seconds:.0f} s, so nothing was bought."
+        return AirflowTaskTimeout(f"{waited} {UNHEARD}") if is_airflows else SeedreamRateLimitError(f"{waited} {UNHEARD}")
 
     def ask(
         self, hook: "SeedreamHook", error: SeedreamRateLimitError | None, *, timeout: float

@@ -6,13 +6,18 @@ when it runs: this module is loaded with every DAG.
 
 import time
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from random import random
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator, Context
 
-from airflow_provider_seedream.exceptions import SeedreamInputError, SeedreamLandingError, SeedreamPartialResultError
+from airflow_provider_seedream.exceptions import (
+    SeedreamGenerationTimeoutError,
+    SeedreamInputError,
+    SeedreamLandingError,
+    SeedreamPartialResultError,
+)
 from airflow_provider_seedream.generations import Generation, GenerationStatus, LandedGeneration
 from airflow_provider_seedream.landing.xmp import check_embed_metadata
 from airflow_provider_seedream.links import SeedreamImagesLink
@@ -28,6 +33,7 @@ from airflow_provider_seedream.polling.decision import (
     seconds_before_first_look,
 )
 from airflow_provider_seedream.polling.schedule import SEEN
+from airflow_provider_seedream.tasks.backstop import UNHEARD, backstop, resumed
 from airflow_provider_seedream.tasks.wait_options import OUTAGE_SECONDS, OnPartial, execution_seconds, interval_of
 
 if TYPE_CHECKING:
@@ -80,6 +86,26 @@ class WaitingOperator(BaseOperator):
 
         known = self.find_again(event) if generation is None else Generation.from_dict(generation)
         return self._finish(context, known, verdict_from(event, known.seedream_task_id), look_again=True)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        go_on = partial(super().resume_execution, next_method, next_kwargs, context)
+        return resumed(self, go_on, self.resume_unheard, context)
+
+    def resume_unheard(self, context: Context) -> dict[str, Any]:
+        """Where a wait goes on that no triggerer has spoken of until it was over: look once, and land what is ready."""
+        return self.look_once(context, self.find_again(None))
+
+    def look_once(self, context: Context, generation: Generation) -> dict[str, Any]:
+        """Land a generation whose time is over, if it is ready. Raises what ends the wait otherwise."""
+        if landed := self._already_landed(context, generation):
+            return landed
+        rules = self._rules(generation, clock.now_epoch() - self._patience_seconds)
+        verdict, _ = self._look(generation, Watch(), rules)
+        try:
+            return self._finish(context, generation, verdict)
+        except SeedreamGenerationTimeoutError as error:
+            error.message += f" {UNHEARD}"
+            raise
 
     def find_again(self, event: Any) -> Generation:
         """The generation that was waited for, from its ledger record, which the event names.
@@ -173,7 +199,12 @@ class WaitingOperator(BaseOperator):
             record=generation.record,
         )
         self.log.info("Waiting for seedream task %s.", generation.seedream_task_id)
-        self.defer(trigger=trigger, method_name="resume_landing", kwargs={"generation": generation.to_dict()})
+        self.defer(
+            trigger=trigger,
+            method_name="resume_landing",
+            kwargs={"generation": generation.to_dict()},
+            timeout=backstop(rules.deadline_epoch, now_epoch=now),
+        )
 
     def _finish(self, context: Context, generation: Generation, verdict: Verdict, *, look_again: bool = False) -> dict[str, Any]:
         """Land what a wait ended with.

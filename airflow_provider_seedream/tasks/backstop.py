@@ -1,0 +1,45 @@
+"""What ends a deferred wait that no triggerer speaks of: none runs, or none serves the queue of the task.
+
+Each trigger has a deadline of its own and speaks then. Airflow's ``defer(timeout=)`` is only the backstop behind that: the
+scheduler wakes the task, without the trigger's event and without the arguments of the deferral.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any
+
+from airflow.providers.common.compat.sdk import BaseOperator, Context
+
+try:
+    from airflow.sdk.exceptions import TaskDeferralTimeout
+except ImportError:  # Airflow 3.1
+    from airflow.exceptions import TaskDeferralTimeout  # type: ignore[no-redef]
+
+BACKSTOP_SECONDS = 600.0  # after a trigger's own deadline: a triggerer may be down for some minutes, and its event on its way
+UNHEARD = (
+    "No triggerer has spoken of this wait. Does one run (`airflow triggerer`), and does it serve the queue of this task "
+    "(Airflow 3.2: `[triggerer] queues_enabled` and `airflow triggerer --queues`)? `deferrable=False` needs none."
+)
+
+
+def backstop(until_epoch: float, *, now_epoch: float) -> timedelta:
+    """What to give ``defer(timeout=)``: what is left of a wait, and minutes.
+
+    :param until_epoch: when the trigger speaks at the latest.
+    """
+    return timedelta(seconds=max(0.0, until_epoch - now_epoch) + BACKSTOP_SECONDS)
+
+
+def resumed(task: BaseOperator, go_on: Callable[[], Any], unheard: Callable[[Context], Any], context: Context) -> Any:
+    """What a resumption returns; where the backstop ended the wait, what `unheard` does about it."""
+    with suppress(TaskDeferralTimeout):
+        return go_on()
+    task.log.error("%s", UNHEARD)
+    return unheard(context)
+
+
+def started_epoch(context: Context) -> float | None:
+    """When the try began: Airflow 3.3 knows it also when it resumes a task."""
+    started = getattr(context["ti"], "start_date", None)
+    return started.timestamp() if isinstance(started, datetime) else None
