@@ -1,4 +1,4 @@
-"""G6: a deferred wait that no triggerer speaks of (none runs, or none serves the queue) ends all the same, and lands what is ready."""
+"""G6: a deferred wait that no triggerer speaks of (none runs, none serves the queue) ends all the same, and lands what is ready."""
 
 from __future__ import annotations
 
