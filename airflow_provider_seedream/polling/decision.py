@@ -250,4 +250,6 @@ def _after_finished(look: GenerationStatus, watch: Watch, moment: _Moment) -> tu
     if ready:
         return Verdict(outcome="done", detail=f"{ready} images settled"), watch
     detail = f"FINISHED for {now_epoch - since:.0f} s without a link to any image."
+    if rules.created_epoch is None:
+        detail += " If it is older than 24 h, its results are gone."
     return Verdict(outcome="unsettled", detail=detail), watch

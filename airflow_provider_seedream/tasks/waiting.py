@@ -62,6 +62,7 @@ class WaitingOperator(BaseOperator):
     operator_extra_links = (SeedreamImagesLink(),)
     _read: Sequence[str] = ()
     _landed: tuple[LandedGeneration, "Manifest"] | None = None
+    _must_ask_again = False  # the storage did not say whether the images are landed
     _ready: GenerationStatus | None = None  # the last one in which images were ready; its links live for an hour
 
     def wait_and_land(self, context: Context, generation: Generation, *, started_epoch: float) -> dict[str, Any]:
@@ -216,6 +217,8 @@ class WaitingOperator(BaseOperator):
         if verdict.outcome in ("done", "lost"):  # for a trigger, an incomplete connection is one reason more to be lost
             self._hook.check_connection(generation.seedream_task_id)
         if verdict.outcome == "done":
+            if self._must_ask_again and (there := finish.already_landed(generation)):
+                return self._result(context, generation, there)
             by, mark = describe_task(context), self.embed_metadata
             with self._hook.downloads(max_bytes=self.max_image_bytes) as downloads:
                 landed = finish.land_generation(generation, self._hook, downloads, landed_by=by, embed_metadata=mark)
@@ -263,6 +266,7 @@ class WaitingOperator(BaseOperator):
             if error.__cause__ is None:  # the name belongs to another generation
                 raise
             self.log.warning("%s Whether its images are landed is asked again when they are ready.", error.message)
+            self._must_ask_again = True
             return None
         if landed is None or more_may_come(landed, self._hook):
             return None

@@ -264,6 +264,15 @@ class TestMemory:
         third, _ = decide(status("UPSCALING"), watch, rules(), now_epoch=NOW, jitter=0.5)
         assert [bool(verdict.note) for verdict in (first, second, third)] == [True, False, True]
 
+    @pytest.mark.parametrize(("created", "says"), [(None, True), (NOW - 600, False)])
+    def test_an_end_without_links_says_of_a_job_of_unknown_age_that_it_may_have_expired(
+        self, created: float | None, says: bool
+    ) -> None:
+        finished = Watch(finished_epoch=NOW - 120)
+        verdict, _ = decide(status("FINISHED", None), finished, rules(created_epoch=created), now_epoch=NOW, jitter=0.5)
+        assert verdict.outcome == "unsettled"
+        assert ("older than 24 h" in verdict.detail) == says
+
     def test_a_lost_wait_says_for_how_long_and_why(self) -> None:
         verdict, _ = decide(TRANSIENT, outage(1800), rules(), now_epoch=NOW, jitter=0.5)
         assert verdict.detail == "The API could not be asked for 1800 s, last: 503."
