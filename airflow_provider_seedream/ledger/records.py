@@ -357,7 +357,8 @@ class Ledger:
             raise final(refused) from error
         except Exception as error:  # whatever a store raises: it is no answer
             what = f"{type(error).__name__}: {error}"[:300]
-            raise SeedreamLedgerError(f"Cannot {verb} {self.folder.uri(file)} ({what}).") from error
+            hint = f" To see what it lacks: airflow seedream check {self.folder.base}" if isinstance(error, PermissionError) else ""
+            raise SeedreamLedgerError(f"Cannot {verb} {self.folder.uri(file)} ({what}).{hint}") from error
 
 
 def _retrying(attempts: int) -> tenacity.Retrying:

@@ -84,10 +84,25 @@ class _NotImplemented(BaseHTTPRequestHandler):
         """Silent."""
 
 
-@contextmanager
-def s3_without_conditions(root: Path, environment: pytest.MonkeyPatch) -> Iterator[str]:
+class _DemandsEncryption(_NotImplemented):
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self._answer(200 if self.headers.get("x-amz-server-side-encryption") == "aws:kms" else 403, "AccessDenied")
+
+
+def s3_without_conditions(root: Path, environment: pytest.MonkeyPatch) -> Any:
     """As Backblaze B2 documents it: 501 for a PUT with If-None-Match."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _NotImplemented)
+    return _answering(_NotImplemented, environment)
+
+
+def s3_that_demands_encryption(environment: pytest.MonkeyPatch) -> Any:
+    """A bucket whose policy denies every PUT without the header. It keeps nothing."""
+    return _answering(_DemandsEncryption, environment)
+
+
+@contextmanager
+def _answering(handler: type[BaseHTTPRequestHandler], environment: pytest.MonkeyPatch) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from airflow_provider_seedream.exceptions import SeedreamLedgerError
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.ledger.records import Ledger
 from airflow_provider_seedream.ledger.submit import Request, Submitter
-from tests.stores.refused import REFUSED
+from tests.cli.conftest import run_process
+from tests.stores.refused import REFUSED, s3_that_demands_encryption
 from tests.stores.test_landing_on_stores import in_threads
 from tests.unit.values import submission
 
@@ -64,3 +66,14 @@ def test_the_check_says_so(kind: str, tmp_path: Path, monkeypatch: pytest.Monkey
     assert ended.value.code == 1
     checks = json.loads(capsys.readouterr().out)["checks"]
     assert any(said in finding["detail"] for finding in checks if finding["result"] == "failed")
+
+
+def test_a_bucket_that_demands_encryption_headers_gets_them_as_the_docs_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "connection.md").read_text()
+    [documented] = re.findall(r"^export FSSPEC_S3='(.*)'$", page, re.MULTILINE)
+    with s3_that_demands_encryption(monkeypatch) as uri:
+        for setting, result in ((None, "failed"), (documented, "ok")):
+            if setting:
+                monkeypatch.setenv("FSSPEC_S3", setting)
+            checks = run_process("airflow_provider_seedream", "check", uri, "-o", "json").json["checks"]
+            assert (checks[0]["check"], checks[0]["result"]) == ("write", result)
