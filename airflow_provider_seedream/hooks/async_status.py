@@ -14,11 +14,11 @@ from weakref import WeakKeyDictionary
 
 import aiohttp
 
-from airflow_provider_seedream.exceptions import SeedreamConnectionError, SeedreamError
+from airflow_provider_seedream.exceptions import SeedreamError
 from airflow_provider_seedream.generations import GenerationStatus, Wallet
 from airflow_provider_seedream.hooks.answers import error_from_answer, failed_look, read_json
 from airflow_provider_seedream.hooks.bundles import reading
-from airflow_provider_seedream.hooks.failures import refused_by_proxy
+from airflow_provider_seedream.hooks.failures import no_answer
 from airflow_provider_seedream.hooks.settings import CONNECT_TIMEOUT_SECONDS, USER_AGENT, SeedreamSettings
 from airflow_provider_seedream.model import clock, contract
 from airflow_provider_seedream.observability import metrics
@@ -101,7 +101,7 @@ class StatusClient:
             async with self._session.get(url, **self._options) as answer:
                 body = _decoded(await answer.read(), answer.headers)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise refused_by_proxy(error) or SeedreamConnectionError(f"The API gave no answer ({type(error).__name__}).") from None
+            raise no_answer(self.settings.base_url, error) from None
         if not 200 <= answer.status < 300:
             metrics.answered(answer.status)
             key, now = self.settings.key, clock.now_epoch()

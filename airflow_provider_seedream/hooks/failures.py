@@ -1,11 +1,15 @@
 """Sentences for calls that failed on their way: at the proxy, or at an address where the API is not. Imports no HTTP library."""
 
+import os
 import re
+import socket
+import ssl
 from typing import Any
 
 from airflow_provider_seedream.exceptions import SeedreamAPIError, SeedreamConnectionError, SeedreamError, SeedreamNotFoundError
 
 PROXY_WANTS_CREDENTIALS = 407
+MAX_CHAIN = 20  # errors that are looked at for the reason
 NO_ENDPOINT_STATUS_CODES = (404, 405, 410)
 _TUNNEL = re.compile(r"Tunnel connection failed: (?P<status>\d{3})")  # urllib3 and http.client, for a CONNECT that was refused
 
@@ -28,6 +32,28 @@ def refused_by_proxy(error: BaseException) -> SeedreamConnectionError | None:
         return proxy_refusal(status)
     found = _TUNNEL.search(str(error))
     return proxy_refusal(int(found["status"])) if found else None
+
+
+def no_answer(base_url: str, error: BaseException) -> SeedreamConnectionError:
+    """A call that buys nothing got no answer: where, and why as far as the system says it."""
+    why = next((f"{reason.lower()} " for reason in map(_reason, reversed(_chain(error))) if reason), "")
+    return refused_by_proxy(error) or SeedreamConnectionError(f"No answer from {base_url}: {why}({type(error).__name__}).")
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """An error and those it was made of, the innermost last, as requests, urllib3 and aiohttp keep them."""
+    found = [error]
+    for one in found:
+        inner = (*one.args, getattr(one, "reason", None), one.__cause__, one.__context__)
+        found += [other for other in inner if isinstance(other, BaseException) and other not in found and len(found) < MAX_CHAIN]
+    return found
+
+
+def _reason(error: BaseException) -> str | None:
+    """ "connection refused", "name or service not known", or what TLS objects to."""
+    if not isinstance(error, OSError) or error.errno is None:
+        return None
+    return error.strerror if isinstance(error, socket.gaierror | ssl.SSLError) else os.strerror(error.errno)
 
 
 def no_endpoint(url: str, error: SeedreamError) -> SeedreamError:

@@ -24,7 +24,7 @@ from airflow_provider_seedream.exceptions import (
 from airflow_provider_seedream.generations import Accepted, GenerationStatus, Wallet
 from airflow_provider_seedream.hooks.answers import error_from_answer, failed_look, read_json
 from airflow_provider_seedream.hooks.downloads import Downloads
-from airflow_provider_seedream.hooks.failures import is_no_endpoint, no_endpoint, refused_by_proxy
+from airflow_provider_seedream.hooks.failures import is_no_endpoint, no_answer, no_endpoint, refused_by_proxy
 from airflow_provider_seedream.hooks.resending import (
     DEFAULT_MAX_ATTEMPTS,
     PostWithheld,
@@ -271,7 +271,7 @@ class SeedreamHook(BaseHook):
             with self.get_conn() as session:
                 answer = session.get(url, timeout=timeout, allow_redirects=False, verify=self.settings.verify)
         except (requests.RequestException, OSError) as error:
-            raise refused_by_proxy(error) or SeedreamConnectionError(f"The API gave no answer ({type(error).__name__}).") from None
+            raise no_answer(self.settings.base_url, error) from None
         if not 200 <= answer.status_code < 300:
             raise self._error(answer.status_code, answer.headers, answer.content)
         return read_json(answer.content, key=self.settings.key)

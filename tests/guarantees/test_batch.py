@@ -232,6 +232,11 @@ class TestRowsThatDoNotLand:
         assert [line["credits"] for line in results(folder)] == [10, 0, 0, 20]
         assert "results.jsonl" in str(outcome.error)
 
+    def test_one_that_is_refused_at_submit_by_moderation_is_moderated_and_free(self, batch: Batch, folder: Path) -> None:
+        Runner().run(batch([{"prompt": "a watch"}, {"prompt": "a gun [moderation]"}]))
+        ends = [(line["status"], line["paid"], line["credits"]) for line in results(folder)]
+        assert ends == [("landed", "yes", 10), ("moderated", "no", 0)]
+
     def test_or_only_show_in_the_table(self, batch: Batch, folder: Path) -> None:
         outcome = Runner().run(batch(self.ROWS, on_error="continue", on_partial="accept"))
         assert (outcome.state, outcome.value["count"]["landed"], outcome.value["count"]["failed"]) == ("success", 1, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -205,6 +206,24 @@ class TestWhatIsReadOfAnAnswer:
             found = look()
         assert isinstance(found, FailedLook)
         assert found.trouble == "transient"
+
+
+class TestNoAnswer:
+    def test_it_says_where_and_why(self, point_to: Any, look: Look) -> None:
+        with serving(Answer()) as gone:
+            pass
+        for url, why in ((gone.url, "connection refused"), ("http://nohost.invalid", "not known|resolution")):
+            point_to(url)
+            found = look()
+            assert isinstance(found, FailedLook)
+            assert re.match(rf"No answer from {url}: .*({why}).*\(\w+\)\.$", found.detail), found.detail
+
+    def test_a_certificate_that_is_not_trusted_is_told_as_that(self, point_to: Any, look: Look, certificate: Path) -> None:
+        with serving(json_answer(IN_PROGRESS), certificate=certificate) as server:
+            point_to(server.url)
+            found = look()
+        assert isinstance(found, FailedLook)
+        assert "certificate verify failed" in found.detail
 
 
 class TestTLS:
