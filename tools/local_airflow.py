@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
-from tools.processes import Child, free_port, wait_until
+from tools.processes import Child, HeldPort, wait_until
 from tools.task_logs import readable
 
 T = TypeVar("T")
@@ -43,9 +43,10 @@ class LocalAirflow:
         dags: Path,
         database: str | None = None,
         settings: Mapping[str, str] | None = None,
-        port: int | None = None,
+        port: HeldPort | None = None,
     ) -> None:
-        self.home, self.dags, self.port = home, dags, port or free_port()
+        self.home, self.dags, self._held = home, dags, port or HeldPort()  # seconds pass before the API server binds it
+        self.port = self._held.number
         self.url = f"http://127.0.0.1:{self.port}"
         self.database = database or f"sqlite:///{home}/airflow.db"
         self.env = _environment(self) | dict(settings or {})
@@ -83,6 +84,7 @@ class LocalAirflow:
         with ThreadPoolExecutor(max_workers=max(1, len(children))) as pool:
             list(pool.map(lambda child: child.stop(patience_seconds=1), children))
         self.children.clear()
+        self._held.release()
 
     def spawn(self, name: str, arguments: list[str]) -> Child:
         """Start one `airflow` command under a name of its own."""

@@ -28,6 +28,36 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+class HeldPort:
+    """A port of 127.0.0.1 that no other program gets before its server listens: bound, but not listening.
+
+    A server that binds with SO_REUSEADDR may take it, as asyncio's, PostgreSQL's and Redis's do; nobody is served until then.
+
+    :raises OSError: when the port that is asked for is taken.
+    """
+
+    def __init__(self, port: int = 0) -> None:
+        self._socket = socket.socket()
+        try:
+            self._socket.bind(("127.0.0.1", port))
+        except OSError:
+            self._socket.close()
+            raise
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # after bind: two holders exclude each other
+        self.number = int(self._socket.getsockname()[1])
+
+    @classmethod
+    def preferring(cls, port: int) -> HeldPort:
+        """This port, or any other where it is taken."""
+        try:
+            return cls(port)
+        except OSError:
+            return cls()
+
+    def release(self) -> None:
+        self._socket.close()
+
+
 def is_free(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from airflow_provider_seedream.emulator import Emulator, Settings
 from tools.local_airflow import LocalAirflow
-from tools.processes import is_free
+from tools.processes import HeldPort
 from tools.signals import ending_cleanly
 
 _CHECKOUT = Path(__file__).parents[1]
@@ -30,7 +30,10 @@ def main() -> int:
     shutil.rmtree(_HOME, ignore_errors=True)
     _OUTPUT.mkdir(exist_ok=True)
     asked = os.environ.get("PORT")
-    port = int(asked) if asked else _PORT if is_free(_PORT) else None
+    try:
+        port = HeldPort(int(asked)) if asked else HeldPort.preferring(_PORT)
+    except OSError as error:
+        raise RuntimeError(f"ui: port {asked} is taken ({error}); name another one in PORT, or none") from None
     print("Starting Airflow ...", flush=True)
     with ending_cleanly(), Emulator(Settings(speed=5, rate_limit_per_minute=60)) as emulator:
         settings = {"AIRFLOW__CORE__TEST_CONNECTION": "Enabled", "AIRFLOW__SEEDREAM__GALLERY_ROOTS": _OUTPUT.as_uri()}

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from tests.airflow.cluster import Cluster, Run, TaskRow
 from tests.airflow.postgres import find_binaries, postgres
-from tools.processes import Child, free_port, is_free, wait_until
+from tools.processes import Child, HeldPort, is_free, wait_until
 
 WORKERS = ("worker-1", "worker-2")
 TRIGGERERS = ("triggerer", "triggerer-2")
@@ -97,14 +97,15 @@ def redis() -> Iterator[str]:
     """A Redis server that keeps nothing: 127.0.0.1, a free port, a temporary folder; gives its address."""
     if not (binary := shutil.which("redis-server")):
         raise RuntimeError("CeleryExecutor needs Redis: apt install redis-server")
-    folder, port = Path(tempfile.mkdtemp(prefix="seedream-redis-")), free_port()
-    command = [binary, "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no", "--dir", str(folder)]
+    folder, held = Path(tempfile.mkdtemp(prefix="seedream-redis-")), HeldPort()
+    command = [binary, "--bind", "127.0.0.1", "--port", str(held.number), "--save", "", "--appendonly", "no", "--dir", str(folder)]
     server = Child("redis", command, env={"LC_ALL": "C.UTF-8"}, log=folder / "server.log", cwd=folder)
     try:
-        wait_until(lambda: not is_free(port), what="Redis ready", timeout_seconds=30, evidence=server.tail)
-        yield f"redis://127.0.0.1:{port}/0"
+        wait_until(lambda: not is_free(held.number), what="Redis ready", timeout_seconds=30, evidence=server.tail)
+        yield f"redis://127.0.0.1:{held.number}/0"
     finally:
         server.stop()
+        held.release()
         shutil.rmtree(folder, ignore_errors=True)
 
 

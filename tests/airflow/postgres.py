@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tools.processes import Child, free_port, wait_until
+from tools.processes import Child, HeldPort, wait_until
 
 # Nothing of this survives the test run, so it need not survive a crash.
 _SPEED = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
@@ -29,7 +29,7 @@ def find_binaries() -> Path | None:
 @contextmanager
 def postgres(binaries: Path) -> Iterator[str]:
     """Run a server; gives the SQLAlchemy address of its empty database."""
-    folder, port = Path(tempfile.mkdtemp(prefix="seedream-pg-")), free_port()
+    folder, held = Path(tempfile.mkdtemp(prefix="seedream-pg-")), HeldPort()
     log = folder / "server.log"
     try:
         _own(folder)
@@ -37,20 +37,21 @@ def postgres(binaries: Path) -> Iterator[str]:
         _run([binaries / "initdb", "-D", data, "-U", "airflow", "-A", "trust", "-E", "UTF8", "--no-sync"], folder)
         settings = ["listen_addresses=127.0.0.1", "unix_socket_directories=", *_SPEED]
         options = [part for setting in settings for part in ("-c", setting)]
-        command = [*_as_user(), str(binaries / "postgres"), "-D", str(data), "-p", str(port), *options]
+        command = [*_as_user(), str(binaries / "postgres"), "-D", str(data), "-p", str(held.number), *options]
         server = Child("postgres", command, env=_environment(), log=log, cwd=folder)
         try:
-            ready = [str(binaries / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
+            ready = [str(binaries / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(held.number)]
             wait_until(
                 lambda: subprocess.run(ready, check=False).returncode == 0,
                 what="PostgreSQL ready",
                 timeout_seconds=30,
                 evidence=server.tail,
             )
-            yield f"postgresql+psycopg2://airflow@127.0.0.1:{port}/postgres"
+            yield f"postgresql+psycopg2://airflow@127.0.0.1:{held.number}/postgres"
         finally:
             server.stop(how=signal.SIGINT)  # at once, whoever is still connected
     finally:
+        held.release()
         shutil.rmtree(folder, ignore_errors=True)
 
 
