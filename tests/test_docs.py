@@ -22,11 +22,13 @@ from airflow.sdk.definitions.mappedoperator import MappedOperator
 from airflow_provider_seedream import __version__, exceptions
 from airflow_provider_seedream.batch.results import Status
 from airflow_provider_seedream.batch.rows import PARAMETERS, RESULT_COLUMNS, check_column
-from airflow_provider_seedream.emulator import Emulator, Settings
+from airflow_provider_seedream.emulator import Emulator, Settings, facts
+from airflow_provider_seedream.emulator.errors import error_body, throttled_text
 from airflow_provider_seedream.generations import Generation, LandedGeneration, LandedImage
 from airflow_provider_seedream.ledger.records import Outcome as LedgerOutcome
 from airflow_provider_seedream.ledger.records import Record
 from airflow_provider_seedream.manifest import Manifest, ManifestImage
+from airflow_provider_seedream.model import contract
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from airflow_provider_seedream.operators.seedream import SeedreamEditOperator, SeedreamGenerateOperator
 from airflow_provider_seedream.provider_info import get_provider_info
@@ -296,6 +298,39 @@ class TestReliability:
         said = paid.split()[0].rstrip(";:,")
         exceptions_to_the_class = {"SeedreamNotFoundError": "yes", "SeedreamModerationError": "no"}
         assert said == exceptions_to_the_class.get(name, ERRORS[name].paid)
+
+
+class TestWhatTheApiDoes:
+    """The client's and the emulator's readings of the API are two; the page is held to both."""
+
+    PAGE = (DOCS / "what-the-api-does.md").read_text()
+
+    def test_its_paths_and_sizes_are_those_of_client_and_emulator(self) -> None:
+        assert set(re.findall(r"`POST (\S+)`", self.PAGE)) == set(contract.SUBMIT_PATHS.values())
+        assert set(re.findall(r"`POST (\S+)`", self.PAGE)) == {facts.GENERATE_PATH, facts.EDIT_PATH}
+        [sizes] = re.findall(r"^\| `image_size` \| (.+?);", self.PAGE, re.MULTILINE)
+        assert tuple(re.findall(r"`(\w+)`", sizes)) == get_args(contract.ImageSize) == tuple(facts.IMAGE_SIZES)
+
+    def test_its_limits_are_those_of_client_and_emulator(self) -> None:
+        for said, theirs, ours in [
+            (rf"each side above {contract.MIN_SOURCE_SIDE - 1} px", facts.MIN_SOURCE_SIDE, contract.MIN_SOURCE_SIDE),
+            (rf"at most {contract.MAX_SOURCE_PIXELS:,} px", facts.MAX_SOURCE_PIXELS, contract.MAX_SOURCE_PIXELS),
+            (rf"1:{contract.MAX_SOURCE_RATIO} to", facts.MAX_SOURCE_ASPECT, contract.MAX_SOURCE_RATIO),
+            (rf"{contract.MIN_IMAGES} to {contract.MAX_IMAGES} \| \[doc\]", facts.MAX_IMAGES, contract.MAX_IMAGES),
+            (rf"{contract.CREDITS_PER_IMAGE} credits per image", Settings().credits_per_image, contract.CREDITS_PER_IMAGE),
+            (rf"{contract.DEFAULT_REQUESTS_PER_MINUTE} requests per minute", Settings().rate_limit_per_minute, 3),
+        ]:
+            assert re.search(said, self.PAGE), said
+            assert theirs == ours, said
+
+    def test_the_emulators_images_have_the_pixels_it_says(self) -> None:
+        low, high = (int(number.replace(",", "")) for number in re.findall(r"([\d,]{9,}) to ([\d,]{9,}) px", self.PAGE)[0])
+        assert all(low <= width * height <= high for width, height in facts.IMAGE_SIZES.values())
+
+    def test_the_emulators_error_has_the_shape_it_says(self) -> None:
+        [said] = [json.loads(code) for code in snippets(DOCS / "what-the-api-does.md", "json")]
+        made = error_body(Settings().error_shape, "rate_limited", throttled_text(21))
+        assert json.loads(made.content) == said
 
 
 class TestFiles:
