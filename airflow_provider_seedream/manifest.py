@@ -169,5 +169,19 @@ def landed_generation(manifest: Manifest, folder_uri: str) -> LandedGeneration:
     )
 
 
+def read_manifest(uri: str) -> Manifest:
+    """The manifest that an XCom names, read from storage.
+
+    :raises ValueError: when it is not there, or is none.
+    """
+    from airflow_provider_seedream.storage import Folder
+
+    folder, _, file = uri.rpartition("/")
+    data = Folder(folder).read(file)
+    if data is None:
+        raise ValueError(f"{uri} is not there.")
+    return Manifest.from_json(data)
+
+
 def manifest_file(name: str) -> str:
     return f"{name}.json"

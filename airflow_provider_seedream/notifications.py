@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_seedream.generations import LandedGeneration
-from airflow_provider_seedream.manifest import Manifest, ManifestImage
+from airflow_provider_seedream.manifest import Manifest, ManifestImage, read_manifest
 
 MAX_MESSAGE_BYTES = 5 * 1024 * 1024  # of thumbnails together: mail servers commonly take 10 to 25 MB, and base64 adds a third
 _MAX_PROMPT = 500
@@ -88,13 +88,8 @@ def _read(landed: LandedGeneration | Mapping[str, Any], local: Path, *, prefix: 
     from airflow_provider_seedream.storage import Folder
 
     known = landed if isinstance(landed, LandedGeneration) else LandedGeneration.from_dict(dict(landed))
-    base, _, file = known.manifest.rpartition("/")
-    folder = Folder(base)
-    data = folder.read(file)
-    if data is None:
-        raise ValueError(f"{known.manifest} is not there.")
-    manifest = Manifest.from_json(data)
-    shown = _copy(folder, manifest, local, prefix, max_bytes)
+    manifest = read_manifest(known.manifest)
+    shown = _copy(Folder(known.manifest.rpartition("/")[0]), manifest, local, prefix, max_bytes)
     return _Section(uri=known.manifest, manifest=manifest, shown=shown)
 
 

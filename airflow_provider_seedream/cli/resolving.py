@@ -5,7 +5,6 @@ Touches nothing else: a record that says what happened is never rewritten, nor o
 
 import argparse
 import math
-import re
 import sys
 from dataclasses import replace
 
@@ -15,13 +14,10 @@ from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputErr
 from airflow_provider_seedream.generations import GenerationStatus
 from airflow_provider_seedream.hooks.answers import failed_look
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
-from airflow_provider_seedream.ledger.records import Ledger, Outcome, Record, record_file
+from airflow_provider_seedream.ledger.records import Ledger, Outcome, Record, record_at, record_file
 from airflow_provider_seedream.ledger.settling import GRAIN_SECONDS
 from airflow_provider_seedream.model import clock, contract
 from airflow_provider_seedream.polling.decision import FailedLook, Rules, Watch, decide
-
-_RECORD = re.compile(r"(?P<folder>.+)/(?P<file>_seedream/ledger/[0-9a-f]{64}(\.\d+)?\.json)")
-
 
 _LATER = "A later attempt has been made at this request, so this record has to stay."
 
@@ -42,11 +38,11 @@ def resolve(options: argparse.Namespace) -> int:
 
 
 def _find(uri: str) -> tuple[Ledger, Record]:
-    match = _RECORD.fullmatch(uri)
-    if match is None:
+    found = record_at(uri)
+    if found is None:
         raise SeedreamInputError(f"RECORD must be the URI of a ledger record (.../_seedream/ledger/<key>.json); got {uri[:200]!r}.")
-    ledger = Ledger(match["folder"])
-    record = ledger.read(match["file"])
+    ledger, file = found
+    record = ledger.read(file)
     if record is None:
         raise SeedreamInputError(f"There is no record {uri}.")
     return ledger, record

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from airflow_provider_seedream.generations import LandedGeneration
-from airflow_provider_seedream.manifest import Manifest, ManifestImage
+from airflow_provider_seedream.manifest import Manifest, ManifestImage, read_manifest
 from airflow_provider_seedream.model.task_ref import Page, Place
 
 _MARKS = re.compile(r"([\\`*_\[\]<>#|~&!-])")
@@ -34,7 +34,7 @@ def approval_markdown(landed: LandedGeneration | Mapping[str, Any] | Iterable[Ma
 
 def _section(landed: LandedGeneration | Mapping[str, Any]) -> str:
     known = landed if isinstance(landed, LandedGeneration) else LandedGeneration.from_dict(dict(landed))
-    manifest = _manifest(known)
+    manifest = read_manifest(known.manifest)
     prompt = str((manifest.submission or {}).get("prompt") or manifest.name)
     place = _place(manifest)
     pictures = " ".join(_picture(place, image, prompt) for image in manifest.images)
@@ -65,16 +65,6 @@ def _here() -> Place | None:
 def _picture(place: Place, image: ManifestImage, prompt: str) -> str:
     thumbnail, page = (place.address(kind, image.number, sha256=image.sha256) for kind in _PICTURE)
     return f"[![Image {image.number}: {_escaped(prompt)}]({thumbnail})]({page})"
-
-
-def _manifest(landed: LandedGeneration) -> Manifest:
-    from airflow_provider_seedream.storage import Folder
-
-    folder, _, file = landed.manifest.rpartition("/")
-    data = Folder(folder).read(file)
-    if data is None:
-        raise ValueError(f"{landed.manifest} is not there.")
-    return Manifest.from_json(data)
 
 
 def _as_code(text: str) -> str:

@@ -5,7 +5,6 @@ because a record cannot be read or written; the next look repeats it.
 """
 
 import logging
-import re
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
@@ -23,14 +22,13 @@ from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.landing import xmp
 from airflow_provider_seedream.landing.errors import error_from, expired_error, missing_error
 from airflow_provider_seedream.landing.land import Origin, find_landed, land
-from airflow_provider_seedream.ledger.records import Ledger, Outcome, Record, finished
+from airflow_provider_seedream.ledger.records import Ledger, Outcome, Record, finished, record_at
 from airflow_provider_seedream.manifest import DIGITAL_SOURCE_TYPES, Manifest, ManifestImage, build_manifest
 from airflow_provider_seedream.model import clock, contract
 from airflow_provider_seedream.observability import metrics
 from airflow_provider_seedream.polling.decision import FailedLook, Verdict, expires_epoch, has_expired
 from airflow_provider_seedream.storage import Folder
 
-_RECORD = re.compile(r"(?P<folder>.+)/(?P<file>_seedream/ledger/[0-9a-f]{64}(\.\d+)?\.json)")
 _log = logging.getLogger(__name__)
 
 
@@ -42,7 +40,7 @@ def already_landed(generation: Generation) -> Manifest | None:
     :raises SeedreamLandingError: when the storage does not answer, or the name belongs to another generation.
     """
     manifest = find_landed(Folder(generation.destination), generation)
-    if manifest:
+    if manifest and generation.record:  # a bare id has no record to complete, and was counted when it landed
         _note_landed(generation, manifest)
     return manifest
 
@@ -55,15 +53,15 @@ def generation_of(event: Any) -> Generation:
     :raises SeedreamLedgerError: when the event names no record, or the record cannot be read.
     """
     fields = event if isinstance(event, dict) else {}
-    match = _RECORD.fullmatch(str(fields.get("record")))
+    found = record_at(fields.get("record"))
     task_id = fields.get("seedream_task_id")
-    record = Ledger(match["folder"]).read(match["file"]) if match else None
-    if match is None or record is None:
-        what = "is gone" if match else f"is not named by the trigger's event {str(event)[:200]}"
+    record = found[0].read(found[1]) if found else None
+    if found is None or record is None:
+        what = "is gone" if found else f"is not named by the trigger's event {str(event)[:200]}"
         error = SeedreamLedgerError(f"The record of what is waited for {what}.", paid="yes", seedream_task_id=task_id)
         error.on_retry = "A retry attaches to what was paid."
         raise error
-    return Ledger(match["folder"]).generation(replace(record, seedream_task_id=task_id))
+    return found[0].generation(replace(record, seedream_task_id=task_id))
 
 
 def more_may_come(landed: Manifest, hook: SeedreamHook) -> bool:
@@ -250,11 +248,9 @@ def _is_of(record: Record, generation: Generation) -> bool:
 
 
 def _record(generation: Generation) -> Record | None:
-    match = _RECORD.fullmatch(generation.record or "")
-    if match is None:
-        return None
+    found = record_at(generation.record)
     try:
-        return Ledger(match["folder"]).read(match["file"])
+        return found[0].read(found[1]) if found else None
     except SeedreamError as error:
         _log.warning("The ledger record cannot be read; the manifest will lack the prompt: %s", error.message)
         return None

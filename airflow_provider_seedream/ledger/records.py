@@ -6,6 +6,7 @@ A record is created exclusively before the POST, so of all racing attempts one p
 
 import json
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Self, TypeVar, get_args
@@ -22,6 +23,7 @@ from airflow_provider_seedream.storage.exclusive import PROBES
 
 SCHEMA_VERSION = 1
 RECORDS = "_seedream/ledger"
+_URI = re.compile(r"(?P<folder>.+)/(?P<file>_seedream/ledger/[0-9a-f]{64}(\.\d+)?\.json)")
 NAMES = "_seedream/names"
 LATE = "_seedream/late"  # what a process knew that woke when its record told of something else already
 NOW = "_seedream/now"  # an empty file: written to learn what time it is at the store
@@ -169,6 +171,12 @@ def record_key(
 
 def record_file(key: str, attempt: int) -> str:
     return f"{RECORDS}/{key}.json" if attempt == 1 else f"{RECORDS}/{key}.{attempt}.json"
+
+
+def record_at(uri: object) -> "tuple[Ledger, str] | None":
+    """The ledger and the file name of a record, from the URI that errors and XComs name; None when it is no such URI."""
+    match = _URI.fullmatch(uri) if isinstance(uri, str) else None
+    return (Ledger(match["folder"]), match["file"]) if match else None
 
 
 class Ledger:

@@ -14,10 +14,14 @@ import pytest
 from packaging.version import Version
 
 from airflow_provider_seedream.emulator import Emulator, Settings
+from airflow_provider_seedream.generations import Generation
+from airflow_provider_seedream.hooks.seedream import SeedreamHook
+from airflow_provider_seedream.landing.finish import already_landed, land_generation
 from airflow_provider_seedream.observability import metrics
 from airflow_provider_seedream.observability.metrics import METRICS, SPANS
 from tests.observability.receivers import Collector, StatsD, collector, statsd
-from tests.unit.values import KEY
+from tests.unit.values import KEY, submission
+from tools.processes import wait_until
 
 CHECKOUT = Path(__file__).parents[2]
 COUNTERS = {
@@ -151,3 +155,26 @@ class TestTrouble:
         monkeypatch.setattr(sdk, "Stats", Broken(), raising=False)
         metrics.polled()
         metrics.submitted(10, {"dag_id": "watches"})
+
+
+class TestABareId:
+    def test_it_counts_once_however_often_it_is_found_landed(
+        self, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from airflow.providers.common.compat import sdk
+
+        counted = []
+
+        class Counting:
+            def incr(self, stat: str, *_: Any, **__: Any) -> None:
+                counted.append(stat)
+
+        monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", emulator.airflow_connection_json())
+        hook = SeedreamHook()
+        bare = Generation.bare(hook.submit(submission()).seedream_task_id, destination=tmp_path.as_uri(), name="found")
+        monkeypatch.setattr(sdk, "Stats", Counting(), raising=False)
+        wait_until(lambda: hook.get_generation(bare.seedream_task_id).images_ready, what="the images", timeout_seconds=30)
+        with hook.downloads(max_bytes=10_000_000) as downloads:
+            land_generation(bare, hook, downloads, landed_by={})
+        assert [already_landed(bare) is not None for _ in range(2)] == [True, True]
+        assert counted.count("seedream.generations.landed") == 1
