@@ -47,13 +47,13 @@ from airflow_provider_seedream.polling.decision import MIN_FIRST_POLL_SECONDS, R
 from airflow_provider_seedream.rate_limit.limiter import pacer_for
 from airflow_provider_seedream.storage import check_destination
 from airflow_provider_seedream.tasks.backstop import backstop
+from airflow_provider_seedream.tasks.landing_operator import describe_task
 from airflow_provider_seedream.tasks.memory import TaskMemory
 from airflow_provider_seedream.tasks.sources import read_sources
 from airflow_provider_seedream.tasks.wait_options import (
     OUTAGE_SECONDS,
     interval_of,
 )
-from airflow_provider_seedream.tasks.waiting import describe_task
 from airflow_provider_seedream.triggers.batch import SeedreamBatchTrigger
 
 SUMMARY_VERSION = 1

@@ -40,6 +40,7 @@ from airflow_provider_seedream.rate_limit.limiter import MIN_REFUSED_SECONDS
 from airflow_provider_seedream.storage import check_destination
 from airflow_provider_seedream.tasks.backstop import backstop
 from airflow_provider_seedream.tasks.fields import CheckedFields, one_of
+from airflow_provider_seedream.tasks.landing_operator import describe_task
 from airflow_provider_seedream.tasks.queue_position import Place
 from airflow_provider_seedream.tasks.sources import read_sources
 from airflow_provider_seedream.tasks.wait_options import (
@@ -52,7 +53,7 @@ from airflow_provider_seedream.tasks.wait_options import (
     check_on_partial,
     execution_seconds,
 )
-from airflow_provider_seedream.tasks.waiting import WaitingOperator, describe_task
+from airflow_provider_seedream.tasks.waiting import WaitingOperator
 
 if TYPE_CHECKING:
     from airflow_provider_seedream.ledger.records import Ledger

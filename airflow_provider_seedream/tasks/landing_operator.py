@@ -1,0 +1,146 @@
+"""How a task ends a wait: it lands the images that are ready, and returns them or raises the error of the wait's end.
+
+Imports the hook and the storage only when it runs: this module is loaded with every DAG.
+"""
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator, Context
+
+from airflow_provider_seedream.exceptions import SeedreamInputError, SeedreamLandingError, SeedreamPartialResultError
+from airflow_provider_seedream.generations import Generation, GenerationStatus, LandedGeneration
+from airflow_provider_seedream.polling.decision import Verdict
+from airflow_provider_seedream.tasks.wait_options import OnPartial, execution_seconds
+
+if TYPE_CHECKING:
+    from airflow_provider_seedream.hooks.seedream import SeedreamHook
+    from airflow_provider_seedream.manifest import Manifest
+
+_MAY_HAVE_IMAGES = ("late", "lost", "refused", "missing", "unsettled")  # ends of a wait at which some images may be ready
+
+
+class LandingOperator(BaseOperator):
+    """An operator that can land a generation; its subclasses set these attributes.
+
+    :param timeout: seconds from the start of a try until "not ready in time".
+    """
+
+    seedream_conn_id: str
+    timeout: float
+    on_partial: OnPartial
+    max_image_bytes: int
+    embed_metadata: bool = False
+    can_resubmit: bool = False
+    _landed: tuple[LandedGeneration, "Manifest"] | None = None
+    _must_ask_again = False  # the storage did not say whether the images are landed
+    _ready: GenerationStatus | None = None  # the last one in which images were ready; its links live for an hour
+
+    def _finish(self, context: Context, generation: Generation, verdict: Verdict, *, look_again: bool = False) -> dict[str, Any]:
+        """Land what a wait ended with.
+
+        :param look_again: True after a deferral: the trigger cannot hand on links, and its last look may be minutes old.
+        """
+        from airflow_provider_seedream.landing import finish
+
+        if verdict.outcome in ("done", "lost"):  # for a trigger, an incomplete connection is one reason more to be lost
+            self._hook.check_connection(generation.seedream_task_id)
+        if verdict.outcome == "done":
+            if self._must_ask_again and (there := finish.already_landed(generation)):
+                return self._result(context, generation, there)
+            by, mark = describe_task(context), self.embed_metadata
+            with self._hook.downloads(max_bytes=self.max_image_bytes) as downloads:
+                landed = finish.land_generation(generation, self._hook, downloads, landed_by=by, embed_metadata=mark)
+            return self._result(context, generation, landed)
+        some = self._land_ready(context, generation, look_again=look_again) if verdict.outcome in _MAY_HAVE_IMAGES else None
+        is_airflows = verdict.outcome == "late" and execution_seconds(self) < self.timeout
+        is_enough = self.on_partial == "accept" and verdict.outcome == "late" and not is_airflows
+        if some and (is_enough or not some.missing_images):
+            return self._result(context, generation, some)
+        if is_airflows:
+            raise AirflowTaskTimeout(
+                f"Seedream task {generation.seedream_task_id} was not ready within execution_timeout; a retry waits on for free."
+                f"{_told(some, generation)}"
+            )
+        error = finish.close_unlanded(generation, verdict, can_resubmit=self.can_resubmit)
+        error.message += _told(some, generation)
+        raise error
+
+    def _land_ready(self, context: Context, generation: Generation, *, look_again: bool) -> "Manifest | None":
+        """Land the images that are ready although the wait has ended: they are paid for, and the API deletes them after 24 h."""
+        from airflow_provider_seedream.landing.finish import land_ready
+        from airflow_provider_seedream.manifest import landed_generation
+        from airflow_provider_seedream.observability.lineage import report_landed
+
+        if self._ready is None and not look_again:
+            return None
+        by, mark = describe_task(context), self.embed_metadata
+        try:
+            with self._hook.downloads(max_bytes=self.max_image_bytes) as downloads:
+                some = land_ready(generation, self._hook, downloads, landed_by=by, status=self._ready, embed_metadata=mark)
+        except SeedreamInputError:  # an incomplete connection: the wait has an error of its own
+            return None
+        if some:
+            result = landed_generation(some, generation.destination)
+            self._landed = result, some
+            report_landed(self._hook, result, some)
+        return some
+
+    def _already_landed(self, context: Context, generation: Generation) -> dict[str, Any] | None:
+        from airflow_provider_seedream.landing.finish import already_landed, more_may_come
+
+        try:
+            landed = already_landed(generation)
+        except SeedreamLandingError as error:
+            if error.__cause__ is None:  # the name belongs to another generation
+                raise
+            self.log.warning("%s Whether its images are landed is asked again when they are ready.", error.message)
+            self._must_ask_again = True
+            return None
+        if landed is None or more_may_come(landed, self._hook):
+            return None
+        self.log.info("Seedream task %s is landed already.", generation.seedream_task_id)
+        return self._result(context, generation, landed)
+
+    def _result(self, context: Context, generation: Generation, landed: "Manifest") -> dict[str, Any]:
+        from airflow_provider_seedream.manifest import landed_generation
+        from airflow_provider_seedream.observability.asset_events import announce
+        from airflow_provider_seedream.observability.lineage import report_landed
+
+        result = landed_generation(landed, generation.destination)
+        self._landed = result, landed
+        report_landed(self._hook, result, landed)
+        self.log.info("Landed %d images; manifest: %s", len(result.images), result.manifest)
+        if landed.missing_images and self.on_partial == "fail":
+            came = f"{len(landed.images)} of {landed.images_requested} images came"
+            raise SeedreamPartialResultError(
+                f"{came}; they are landed, see {result.manifest}.",
+                seedream_task_id=generation.seedream_task_id,
+                record=generation.record,
+            )
+        context["ti"].xcom_push("images", [image.uri for image in result.images])
+        announce(context, self.outlets, result, landed)
+        return result.to_dict()
+
+    @cached_property
+    def _hook(self) -> "SeedreamHook":
+        from airflow_provider_seedream.hooks.seedream import SeedreamHook
+
+        return SeedreamHook(self.seedream_conn_id)
+
+
+def _told(some: "Manifest | None", generation: Generation) -> str:
+    """What an error says of images that landed all the same."""
+    if some is None:
+        return ""
+    there = f"{generation.destination}/{some.name}.json"
+    return f" {len(some.images)} of {some.images_requested} images were ready; they are landed, see {there}."
+
+
+def describe_task(context: Context) -> dict[str, Any]:
+    """Who is acting: ids of the task instance, and of the installation where that is known, for the ledger and the manifest."""
+    from airflow_provider_seedream.tasks.installation import describe_installation
+
+    ti = context["ti"]
+    ids = {name: getattr(ti, name) for name in ("dag_id", "run_id", "task_id", "map_index", "try_number")}
+    return ids | describe_installation()
