@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
-from numbers import Integral
+from numbers import Integral, Number
 from typing import Any
 
 from airflow_provider_seedream.batch.prompts import PromptTemplate
@@ -165,8 +165,8 @@ def _is_free(column: Any) -> bool:
 
 
 def _is_absent(value: Any) -> bool:
-    """Null, empty text, and NaN, which is how pandas spells null."""
-    return value is None or (isinstance(value, str) and not value) or (isinstance(value, float) and math.isnan(value))
+    """Null, empty text, and NaN, which is how pandas spells null: of floats, NumPy's numbers and decimals."""
+    return value is None or (isinstance(value, str) and not value) or (isinstance(value, Number) and value != value)
 
 
 def _images(value: Any) -> list[str]:

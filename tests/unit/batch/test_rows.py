@@ -46,7 +46,7 @@ class TestParameters:
         assert (made.prompt, made.image_size, made.num_images, made.seed) == ("a watch", "square", 4, 7)
         assert (made.enable_safety_checker, made.take, made.name) == (False, 3, "hero")
 
-    @pytest.mark.parametrize("nothing", ["", None, math.nan], ids=repr)
+    @pytest.mark.parametrize("nothing", ["", None, math.nan, Decimal("NaN"), np.float32("nan")], ids=repr)
     def test_an_empty_cell_is_no_value(self, nothing: Any) -> None:
         columns = dict.fromkeys([*DEFAULTS, "name", "images"], nothing)
         assert row(defaults=DEFAULTS, **columns) == row(defaults=DEFAULTS)
@@ -64,7 +64,7 @@ class TestParameters:
         made = row(prompt="a fox", num_images=two, seed=two, take=two, name=two if not isinstance(two, str) else "2")
         assert [repr(value) for value in (made.num_images, made.seed, made.take, made.name)] == ["2", "2", "2", "'2'"]
 
-    @pytest.mark.parametrize("value", ["2.5", "2.0.0", "1e0", Decimal("2.5"), Decimal("NaN"), np.float64("inf"), "-2.0"], ids=repr)
+    @pytest.mark.parametrize("value", ["2.5", "2.0.0", "1e0", Decimal("2.5"), np.float64("inf"), "-2.0"], ids=repr)
     def test_what_is_no_whole_number_is_refused(self, value: Any) -> None:
         with pytest.raises(SeedreamInputError, match="num_images must be an integer from 1 to 6"):
             row(prompt="a fox", num_images=value)
@@ -132,7 +132,7 @@ class TestFreeColumns:
             "tags": ["a", "b"],
         }
 
-    @pytest.mark.parametrize("nothing", ["", None, math.nan], ids=repr)
+    @pytest.mark.parametrize("nothing", ["", None, math.nan, Decimal("NaN"), np.float32("nan")], ids=repr)
     def test_an_empty_one_is_null_in_the_result(self, nothing: Any) -> None:
         assert row(prompt="a fox", tags=nothing, status=None).extra == {"tags": None}
 
