@@ -35,7 +35,6 @@ with DAG("waits", schedule=None, default_args={"deferrable": True}) as waits:
     batch = SeedreamBatchOperator(
         task_id="batch",
         requests=[{"prompt": f"a boot {number} [takes:8]", "name": f"boot-{number}"} for number in range(2)],
-        max_in_flight=1,
     )
 
     @task.seedream(wait=True)
@@ -45,7 +44,7 @@ with DAG("waits", schedule=None, default_args={"deferrable": True}) as waits:
     top_up >> [draw, submit] >> batch
     say(edit.output)
 
-with DAG("single", schedule=None):
+with DAG("single", schedule=None) as single:
     SeedreamGenerateOperator(
         task_id="draw", prompt="a watch, {{ run_id }} [takes:2]", name="single", wait=True, deferrable=True
     )
@@ -53,8 +52,8 @@ with DAG("single", schedule=None):
 WITH_PYTHON = """
 import sys
 sys.path.insert(0, "dags")
-from waits import waits
-sys.exit(waits.test().state != "success")
+from waits import single
+sys.exit(single.test(logical_date=None).state != "success")
 """
 
 
@@ -126,21 +125,21 @@ def top_up_later(emulator: Emulator) -> None:
 
 
 class TestAWholeDag:
-    @pytest.mark.parametrize(
-        "command", [("-m", "airflow", "dags", "test", "waits"), ("-c", WITH_PYTHON)], ids=["dags test", "dag.test()"]
-    )
-    def test_lands_everything_and_pays_once(
-        self, airflow: Airflow, emulator: Emulator, landed: Path, command: tuple[str, ...]
-    ) -> None:
+    def test_lands_everything_and_pays_once(self, airflow: Airflow, emulator: Emulator, landed: Path) -> None:
         emulator.configure(balance_credits=5)
         threading.Thread(target=top_up_later, args=[emulator], daemon=True).start()
-        log = airflow.run(*command)
+        log = airflow.run("-m", "airflow", "dags", "test", "waits")
         assert (emulator.books.posts, emulator.books.credits_charged, emulator.books.violations) == (6, 60, ())
         assert len(list(landed.glob("*_1.png"))) == 6
         assert {"hero_1.png", "boot-0_1.png", "boot-1_1.png"} <= {path.name for path in landed.iterdir()}
         assert log.count("Trigger completed") >= 6
         for waits in ("until the wallet holds", "for a turn at the API", "for seedream task", "in flight; waiting"):
             assert waits in log
+
+    def test_is_run_from_python_without_a_logical_date(self, airflow: Airflow, emulator: Emulator, landed: Path) -> None:
+        log = airflow.run("-c", WITH_PYTHON)
+        assert (emulator.books.posts, emulator.books.violations, log.count("Trigger completed")) == (1, (), 1)
+        assert (landed / "single_1.png").exists()
 
 
 class TestOneTask:
