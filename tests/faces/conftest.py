@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.guarantees.conftest import build, connect, deferrable, destination, emulator, folder
+from tests.guarantees.conftest import build, connect, deferrable, destination, emulator, folder, tls
 
-__all__ = ["build", "connect", "deferrable", "destination", "emulator", "folder"]
+__all__ = ["build", "connect", "deferrable", "destination", "emulator", "folder", "tls"]
