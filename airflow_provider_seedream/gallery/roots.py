@@ -8,7 +8,7 @@ import re
 
 from airflow.providers.common.compat.sdk import conf
 
-_PLAIN = re.compile(r"[^/\\?#\x00-\x1f\x7f]+")
+_PLAIN = re.compile(r"[^/\\?\x00-\x1f\x7f]*[^/\\?#\x00-\x1f\x7f]")  # Airflow drops a # at the end of a path, and no other
 
 
 def gallery_roots() -> tuple[str, ...]:

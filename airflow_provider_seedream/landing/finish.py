@@ -15,6 +15,7 @@ from airflow_provider_seedream.exceptions import (
     SeedreamLedgerError,
     SeedreamNotFoundError,
     SeedreamResultsExpiredError,
+    final,
 )
 from airflow_provider_seedream.generations import Generation, GenerationStatus
 from airflow_provider_seedream.hooks.downloads import Downloads
@@ -27,7 +28,7 @@ from airflow_provider_seedream.manifest import DIGITAL_SOURCE_TYPES, Manifest, M
 from airflow_provider_seedream.model import clock, contract
 from airflow_provider_seedream.observability import metrics
 from airflow_provider_seedream.polling.decision import FailedLook, Verdict, expires_epoch, has_expired
-from airflow_provider_seedream.storage import Folder
+from airflow_provider_seedream.storage import Folder, NotExclusiveError
 
 _log = logging.getLogger(__name__)
 
@@ -184,8 +185,14 @@ def _say_what_to_do(error: SeedreamLandingError, generation: Generation) -> None
     """Complete the error of a landing that failed for good in this try: until when, and how, the images can still be landed."""
     expires = expires_epoch(clock.to_epoch(generation.created_at))
     until = f"until {clock.to_iso(expires)}" if expires is not None else "for 24 h after the submission"
-    rescue = f"airflow seedream land {generation.seedream_task_id} {generation.destination}"
-    error.message += f" The API keeps the results {until}: clear this task before that, or run `{rescue}`."
+    rescue = f"airflow seedream land {generation.seedream_task_id}"
+    if isinstance(error.__cause__, NotExclusiveError):
+        error.message += f" The API keeps the results {until}: run `{rescue} DESTINATION` with another destination."
+        final(error).on_retry = "A retry would be refused again."
+    else:
+        error.message += (
+            f" The API keeps the results {until}: clear this task before that, or run `{rescue} {generation.destination}`."
+        )
     error.paid, error.seedream_task_id, error.record = "yes", generation.seedream_task_id, generation.record
 
 

@@ -11,6 +11,7 @@ import pytest
 from packaging.version import Version
 from starlette.routing import Mount
 
+from airflow_provider_seedream.gallery.roots import is_below
 from airflow_provider_seedream.gallery.shell import SECURITY_HEADERS
 from airflow_provider_seedream.model.task_ref import Place
 from tests.gallery.conftest import WATCHES, Visitor
@@ -317,3 +318,18 @@ def edit(manifest: Path, change: Any) -> None:
     fields = json.loads(manifest.read_text())
     change(fields)
     manifest.write_text(json.dumps(fields))
+
+
+@pytest.mark.parametrize(
+    ("uri", "is_served"),
+    [
+        ("s3://c@bucket/watch #1/hero.json", True),
+        ("s3://c@bucket/watch #1/a#b/hero.json", True),
+        ("s3://c@bucket/watch#/hero.json", False),
+        ("s3://c@bucket/watch #1/../hero.json", False),
+        ("s3://c@bucket/watch #1/hero.json#", False),
+        ("s3://c@bucket/watch?1/hero.json", False),
+    ],
+)
+def test_a_number_sign_is_a_letter_of_a_folder_but_at_its_end(uri: str, is_served: bool) -> None:
+    assert is_below(uri, ("s3://c@bucket",)) == is_served

@@ -10,13 +10,16 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.sdk import DAG
 
 from airflow_provider_seedream.cli.definition import main
 from airflow_provider_seedream.emulator import Emulator, Settings
-from airflow_provider_seedream.exceptions import SeedreamLedgerError
+from airflow_provider_seedream.exceptions import SeedreamLandingError, SeedreamLedgerError
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.ledger.records import Ledger
 from airflow_provider_seedream.ledger.submit import Request, Submitter
+from airflow_provider_seedream.sensors.seedream import SeedreamGenerationSensor
+from tests.airflow.runner import Runner
 from tests.cli.conftest import run_process
 from tests.stores.refused import REFUSED, s3_that_demands_encryption
 from tests.stores.test_landing_on_stores import in_threads
@@ -77,3 +80,18 @@ def test_a_bucket_that_demands_encryption_headers_gets_them_as_the_docs_say(monk
                 monkeypatch.setenv("FSSPEC_S3", setting)
             checks = run_process("airflow_provider_seedream", "check", uri, "-o", "json").json["checks"]
             assert (checks[0]["check"], checks[0]["result"]) == ("write", result)
+
+
+@pytest.mark.parametrize("kind", ["a mounted store", "s3 without conditional writes"])
+def test_what_is_paid_and_cannot_be_landed_there_says_at_once_how_to_land_it_elsewhere(
+    kind: str, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = Request(submission=submission(), destination=f"file://{tmp_path}/paid", name=None, made_by=MADE_BY)
+    paid = Submitter(SeedreamHook(), Ledger(request.destination), "fail").submit(request).seedream_task_id
+    with REFUSED[kind][0](tmp_path, monkeypatch) as uri, DAG("stores", schedule=None):
+        land = SeedreamGenerationSensor(task_id="land", generation=paid, destination=uri, poke_interval=0.1, timeout=60, retries=2)
+        outcome = Runner().run(land)
+    assert (outcome.state, outcome.tries) == ("failed", 1)
+    assert isinstance(outcome.error, SeedreamLandingError)
+    assert f"run `airflow seedream land {paid} DESTINATION`" in str(outcome.error)
+    assert "Paid: yes. A retry would be refused again." in str(outcome.error)
