@@ -80,7 +80,7 @@ class _Section:
     def facts(self) -> list[str]:
         manifest = self.manifest
         came = f"Only {len(manifest.images)} of {manifest.images_requested} images came." if manifest.missing_images else ""
-        price = f"{manifest.credits} credits." if manifest.credits is not None else ""
+        price = _cost(manifest)
         return [fact for fact in (came, price, f"Manifest: {self.uri}") if fact]
 
 
@@ -144,3 +144,9 @@ def _figure(image: ManifestImage, uri: str, shown: dict[int, Path]) -> str:
 
 def _words(image: ManifestImage) -> str:
     return f"Image {image.number}, {image.width} x {image.height}"
+
+
+def _cost(manifest: Manifest) -> str:
+    """What the wallet lost, where that was measured, else the price as reckoned."""
+    cost = manifest.credits if manifest.billed_credits is None else manifest.billed_credits
+    return "" if cost is None else f"{cost} credits."

@@ -44,18 +44,22 @@ def landed_row(entry: InFlight, manifest: Manifest) -> RowResult:
     )
 
 
-def ended_row(number: int, error: SeedreamError, *, name: str | None, price: int, columns: dict[str, Any]) -> RowResult:
+def ended_row(
+    number: int, error: SeedreamError, *, name: str | None, price: int, columns: dict[str, Any], billed: int | None = None
+) -> RowResult:
     """A row that landed nothing.
 
-    :param price: in credits; charged unless the error says otherwise.
+    :param price: in credits; charged unless the error says otherwise. :param billed: what the wallet lost, where that was measured.
     """
+    charged = price if error.paid in ("yes", "unknown") else 0
     status: Status = next((status for cls, status in _STATUSES.items() if isinstance(error, cls)), "failed")
     return RowResult(
         row=number,
         status=status,
         name=name,
         seedream_task_id=error.seedream_task_id,
-        credits=price if error.paid in ("yes", "unknown") else 0,
+        credits=charged,
+        billed_credits=billed if charged else None,
         paid=error.paid,
         detail=error.message,
         columns=columns,

@@ -77,7 +77,7 @@ class Waves:
         self._repeats = frozenset(progress.repeats)
         self._useful_epoch = clock.now_epoch()  # when a row was last submitted or ended
         pace.pacer.recall(progress.pace)
-        submitter.prices.recall(progress.measured_per_image)
+        submitter.prices.measured_per_image = progress.measured_per_image
 
     def run(self) -> float | None:
         """Work until there is nothing to do for a while: how many seconds. None: every row has ended, or was not sent after a halt.
@@ -296,5 +296,6 @@ def _result(attended: Attended) -> RowResult | None:
         return landed_row(entry, attended.manifest)
     if attended.error:
         name = entry.generation.name
-        return ended_row(entry.number, attended.error, name=name, price=entry.credits, columns=entry.columns)
+        billed = entry.generation.billed_credits
+        return ended_row(entry.number, attended.error, name=name, price=entry.credits, billed=billed, columns=entry.columns)
     return None

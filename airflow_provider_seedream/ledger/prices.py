@@ -1,16 +1,17 @@
 """What an image costs: as the connection says, or as the wallet was seen to be charged for one, whichever is more.
 
-The wallet is read before and after a POST, at most once a minute. What it lost is the price of that POST only if no other one was
-under way: none of this process, and none of the same DAG run. A wallet that does not answer changes nothing.
+The wallet is read before a POST, at most once a minute, and after it, until the expected price was seen; then every ten minutes.
+What it lost is the price of that POST only if no other one was under way: none of this process, and none of the same DAG run.
+A wallet that does not answer changes nothing.
 """
 
 import logging
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from math import ceil
 
 from airflow_provider_seedream.exceptions import SeedreamLedgerError
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
@@ -19,6 +20,7 @@ from airflow_provider_seedream.ledger.spending import attempt_of
 from airflow_provider_seedream.model.clock import CLOCK, Clock, to_epoch
 
 WALLET_LOOK_SECONDS = 60.0  # each look is a call beside the POST, and may count against the rate limit
+SETTLED_SECONDS = 600.0  # an expected price is not measured again before
 MAX_SECONDS = 60.0  # between the two looks: later, others may have spent, or been refunded
 MAX_OTHERS = 32  # records of the DAG run that are read to explain a difference; with more, it stays unexplained
 _MARGIN_SECONDS = 15.0  # between an intent and its charge, and between the clocks of workers
@@ -74,8 +76,9 @@ class Prices:
         self._traffic = traffic
         self._looked_epoch = 0.0
         self._sights: dict[str, _Sight] = {}
+        self._settled_epoch = -math.inf  # when the expected price was last seen
         self._has_warned = False
-        self.measured_per_image: int | None = None  # the least that was seen: whatever else spends only adds to a difference
+        self.measured_per_image: int | None = None  # as last seen: the next look corrects what something else has spent
 
     def quote(self, num_images: int) -> int:
         """The credits that a request is reckoned to cost.
@@ -91,7 +94,7 @@ class Prices:
             return None
         self._looked_epoch, begun, was_quiet = now, self._traffic.begun, self._traffic.is_quiet
         balance = self._hook.peek_balance()
-        if balance is not None and was_quiet:
+        if balance is not None and was_quiet and now - self._settled_epoch >= SETTLED_SECONDS:
             self._sights[claim] = _Sight(balance=balance, begun=begun, at_epoch=now)
         return balance
 
@@ -117,15 +120,12 @@ class Prices:
         quoted = num_images * self._hook.settings.credits_per_image
         if lost != quoted and self._others_may_have_paid(record, sight):
             return None
-        self.recall(ceil(lost / num_images))
-        if lost != quoted:
+        self.measured_per_image = math.ceil(lost / num_images)
+        if lost == quoted:
+            self._settled_epoch = self._time.now_epoch()
+        else:
             self._warn(record, quoted=quoted, billed=lost)
         return lost
-
-    def recall(self, per_image: int | None) -> None:
-        """Take over what was measured, now or by an earlier process of the same task."""
-        if per_image is not None:
-            self.measured_per_image = min(per_image, self.measured_per_image or per_image)
 
     def _was_alone(self, sight: _Sight) -> bool:
         return self._traffic.is_quiet and self._traffic.begun == sight.begun + 1
@@ -176,4 +176,4 @@ def _lost(before: str, after: str | None) -> int | None:
         lost = Decimal(before) - Decimal(after or "")
     except InvalidOperation:
         return None
-    return ceil(lost) if lost.is_finite() and lost > 0 else None
+    return math.ceil(lost) if lost.is_finite() and lost > 0 else None

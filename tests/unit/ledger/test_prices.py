@@ -107,12 +107,19 @@ class TestTheQuote:
         assert (measure(here, prices), prices.quote(2)) == (10, 20)
 
     def test_a_later_and_smaller_measurement_corrects_it(self, stage: Staged) -> None:
-        """What else spends from the wallet only adds to a difference."""
+        """Something else may have spent from the wallet at that moment."""
         here = stage("100", "40", "40", "20")
         prices = here.prices()
         measure(here, prices)
         here.now += 61
         assert (measure(here, prices), prices.quote(2)) == (20, 20)
+
+    def test_rises_with_the_price(self, stage: Staged) -> None:
+        here = stage("100", "80", "80", "20")
+        prices = here.prices()
+        measure(here, prices)
+        here.now += 601
+        assert (measure(here, prices), prices.quote(2)) == (60, 60)
 
 
 class TestWhatTheWalletLost:
@@ -129,12 +136,23 @@ class TestWhatTheWalletLost:
         assert (measure(here, prices), prices.quote(1)) == (None, 10)
 
     def test_is_asked_once_a_minute(self, stage: Staged) -> None:
-        here = stage("100", "80", "80", "60", "60", "40")
+        here = stage("100", "40", "80", "20")
         prices = here.prices()
-        assert [measure(here, prices) for _ in range(3)] == [20, None, None]
+        assert [measure(here, prices) for _ in range(3)] == [60, None, None]
         assert here.wallet.looks == 2
         here.now += 60
-        assert measure(here, prices) == 20
+        assert measure(here, prices) == 60
+
+    def test_is_asked_every_ten_minutes_once_the_expected_price_was_seen(self, stage: Staged) -> None:
+        """Between, a look a minute goes into the record of a POST, as before: it helps to judge an unknown outcome."""
+        here = stage("100", "80", *["80"] * 9, "80", "60")
+        prices = here.prices()
+        billed = []
+        for _ in range(11):
+            billed.append(measure(here, prices))
+            here.now += 60
+        assert billed == [20, *[None] * 9, 20]
+        assert here.wallet.looks == 2 + 9 + 2
 
     def test_is_no_price_when_the_post_took_minutes(self, stage: Staged) -> None:
         here = stage("100", "40")
