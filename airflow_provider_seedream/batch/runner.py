@@ -195,6 +195,8 @@ class BatchTry:
             progress=file,
         )
         _log.info("%d of %d rows begun, %d in flight; waiting.", progress.cursor, progress.rows, len(progress.in_flight))
+        with suppress(Exception):  # whatever Airflow raises: only a wait that no triggerer takes up needs it
+            self._context["ti"].xcom_push("seedream_progress", file)
         limit = backstop(self._speaks_epoch(trigger), now_epoch=now)
         task.defer(trigger=trigger, method_name="resume_waves", kwargs={"progress": file}, timeout=limit)
 

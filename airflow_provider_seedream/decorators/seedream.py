@@ -58,6 +58,11 @@ class _FunctionOperator(DecoratedOperator, CheckedFields):
         self._take(kept or {})
         return super().resume_execution(next_method, kwargs, context)
 
+    def resume_unheard(self, context: Context) -> Any:
+        """What was returned is not kept when no triggerer takes up a wait, so the function is asked again."""
+        self._take(self._ask(context))
+        return super().resume_unheard(context)  # type: ignore[misc]  # of the operator that this is mixed into
+
     def _ask(self, context: Context) -> dict[str, Any]:
         context_merge(context, self.op_kwargs)
         kwargs: Mapping[str, Any] = determine_kwargs(self.python_callable, self.op_args, context)

@@ -187,7 +187,14 @@ class SeedreamBatchOperator(CheckedFields):
         return resumed(self, go_on, self.resume_unheard, context)
 
     def resume_unheard(self, context: Context) -> dict[str, Any]:
-        """Where a batch goes on that no triggerer has woken: from its first row, as the ledger knows what is paid for."""
+        """Where a batch goes on that no triggerer has woken: from its progress, as if it had been woken without news.
+
+        Without the XCom that names the progress, from the first row: the ledger knows what is paid for.
+        """
+        ti: Any = context["ti"]
+        progress = ti.xcom_pull(task_ids=ti.task_id, key="seedream_progress", map_indexes=ti.map_index)
+        if isinstance(progress, str):
+            return self.resume_waves(context, None, progress)
         return self._begin(context, started_epoch=started_epoch(context))
 
     def resume_waves(self, context: Context, event: Any, progress: str | None = None) -> dict[str, Any]:

@@ -184,10 +184,19 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
     def resume_unheard(self, context: Context) -> dict[str, Any]:
         """Where a wait goes on that no triggerer has spoken of: for the images, or, where nothing is paid for, for a turn."""
         request, submitter = self._prepared(context)
-        if found := submitter.find(request):
-            context["ti"].xcom_push("seedream_task_id", found.generation.seedream_task_id)
-            return self.look_once(context, found.generation) if self.wait else found.generation.to_dict()
-        raise Place.unheard(waited_seconds=self._patience_seconds, is_airflows=execution_seconds(self) < self.timeout)
+        found = submitter.find(request)
+        generation = found.generation if found else self._pushed(context, request)
+        if generation is None:
+            raise Place.unheard(waited_seconds=self._patience_seconds, is_airflows=execution_seconds(self) < self.timeout)
+        return self.look_once(context, generation) if self.wait else generation.to_dict()
+
+    def _pushed(self, context: Context, request: "Request") -> Generation | None:
+        """What this try has paid for, of which only the id is left: by its XCom, where its request is no longer the same."""
+        ti: Any = context["ti"]
+        task_id = ti.xcom_pull(task_ids=ti.task_id, key="seedream_task_id", map_indexes=ti.map_index)
+        if not contract.is_seedream_task_id(task_id):
+            return None
+        return Generation.bare(str(task_id), destination=request.destination, name=request.stem or str(task_id))
 
     def _submit(self, context: Context, place: Place) -> dict[str, Any]:
         request, submitter = self._prepared(context)

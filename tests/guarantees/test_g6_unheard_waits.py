@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowTaskTimeout
-from airflow.sdk import DAG
+from airflow.sdk import DAG, task
 
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.exceptions import SeedreamGenerationTimeoutError, SeedreamRateLimitError
@@ -18,7 +19,7 @@ from airflow_provider_seedream.sensors.seedream import SeedreamCreditsSensor
 from airflow_provider_seedream.tasks.backstop import BACKSTOP_SECONDS
 from tests.airflow.deferral import Deferral, read_deferral, resume_with
 from tests.airflow.execution_api import Instance
-from tests.airflow.runner import Runner
+from tests.airflow.runner import Outcome, Runner
 from tests.guarantees.conftest import Build, Connect, images, records
 
 NEVER = {"timeout": 60, "deferrable": True}
@@ -99,8 +100,8 @@ class TestATurn:
         self, execution_timeout: timedelta | None, emulator: Emulator, build: Build
     ) -> None:
         emulator.inject("refuse", status=429, endpoint="generate")
-        task = build(submit={**NEVER, "execution_timeout": execution_timeout, "retries": 0, "wait": True}).submit
-        outcome = WithoutTriggerer().run(task)
+        submit = build(submit={**NEVER, "execution_timeout": execution_timeout, "retries": 0, "wait": True}).submit
+        outcome = WithoutTriggerer().run(submit)
         assert isinstance(outcome.error, AirflowTaskTimeout if execution_timeout else SeedreamRateLimitError)
         assert "Does one run" in str(outcome.error)
         assert emulator.books.posts == 0
@@ -130,10 +131,62 @@ class TestABatch:
         connect(slow, requests_per_minute=100_000)
         with DAG("guarantees", schedule=None):
             rows = [{"prompt": f"watch {number}"} for number in range(3)]
-            task = SeedreamBatchOperator(task_id="batch", requests=rows, destination=destination, timeout=7200, deferrable=True)
+            batch = SeedreamBatchOperator(task_id="batch", requests=rows, destination=destination, timeout=7200, deferrable=True)
         runner = WithoutTriggerer()
         runner.meanwhile = lambda: slow.clock.advance(4000)
-        outcome = runner.run(task)
+        outcome = runner.run(batch)
         assert (outcome.state, outcome.value["count"]["landed"], outcome.value["credits"]) == ("success", 3, 30)
         assert (slow.books.posts, len(images(folder)), outcome.tries) == (3, 3, 1)
         assert all(deferral.timeout is not None for deferral in outcome.deferrals)
+
+    def test_is_ended_by_its_execution_timeout(self, slow: Emulator, connect: Connect, destination: str, folder: Path) -> None:
+        connect(slow, requests_per_minute=100_000)
+        with DAG("guarantees", schedule=None):
+            batch = SeedreamBatchOperator(
+                task_id="batch",
+                requests=[{"prompt": "a watch"}],
+                destination=destination,
+                deferrable=True,
+                execution_timeout=timedelta(seconds=3),
+                retries=0,
+            )
+        runner = WithoutTriggerer()
+        runner.meanwhile = lambda: time.sleep(3)  # Airflow's own clock, which no argument sets
+        outcome = runner.run(batch)
+        assert isinstance(outcome.error, AirflowTaskTimeout)
+        assert [record["outcome"] for record in records(folder)] == ["submitted"]
+
+
+class TestAFunction:
+    """Its answer is not kept by such a wait, and it may answer otherwise when it is asked again."""
+
+    @pytest.fixture
+    def answers(self) -> list[str]:
+        return ["a watch"]
+
+    def test_that_says_the_same_again_gets_its_images(
+        self, slow: Emulator, answers: list[str], destination: str, folder: Path
+    ) -> None:
+        outcome = self.run(slow, answers * 2, destination)
+        assert (outcome.state, len(images(folder)), slow.books.posts) == ("success", 1, 1)
+        assert records(folder)[0]["outcome"] == "landed"
+
+    def test_that_says_something_else_gets_those_it_has_paid_for(
+        self, slow: Emulator, answers: list[str], destination: str, folder: Path
+    ) -> None:
+        outcome = self.run(slow, [*answers, "another watch"], destination)
+        assert (outcome.state, slow.books.posts) == ("success", 1)
+        assert images(folder) == [f"{slow.books.submissions[0].seedream_task_id}_1.png"]
+
+    def run(self, slow: Emulator, answers: list[str], destination: str) -> Outcome:
+        said = iter(answers)
+        with DAG("guarantees", schedule=None):
+
+            @task.seedream(destination=destination, wait=True, **NEVER)
+            def watch() -> str:
+                return next(said)
+
+            made = watch().operator
+        runner = WithoutTriggerer()
+        runner.meanwhile = lambda: slow.clock.advance(4000)
+        return runner.run(made)

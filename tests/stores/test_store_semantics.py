@@ -98,6 +98,32 @@ class TestThePart:
         assert before - 2 <= (folder.modified_at("key.json") or 0) <= time.time() + 2
 
 
+class TestReplaceIf:
+    def test_of_racing_writers_that_saw_the_same_one_wins(self, store: Place) -> None:
+        if store.uri.startswith("gs://"):
+            pytest.skip("gcsfs has no conditional replace: there a window of one request is left")
+        Folder(store.uri).create("record.json", b"seen")
+        won = race(lambda racer: Folder(store.uri).replace_if("record.json", b"seen", b"racer %d" % racer))
+
+        assert won.count(True) == 1
+        assert Folder(store.uri).read("record.json") == b"racer %d" % won.index(True)
+
+    def test_what_has_changed_since_is_not_touched(self, store: Place) -> None:
+        folder = Folder(store.uri)
+        folder.create("record.json", b"first")
+        folder.replace("record.json", b"second")
+
+        assert not folder.replace_if("record.json", b"first", b"third")
+        assert not folder.replace_if("absent.json", b"first", b"third")
+        assert (folder.read("record.json"), folder.read("absent.json")) == (b"second", None)
+
+    def test_what_has_not_changed_is_replaced(self, store: Place) -> None:
+        folder = Folder(store.uri)
+        folder.create("record.json", b"first")
+        assert folder.replace_if("record.json", b"first", b"second")
+        assert folder.read("record.json") == b"second"
+
+
 class TestReplace:
     def test_a_reader_sees_the_old_or_the_new_file_and_nothing_between(self, store: Place) -> None:
         versions = [bytes([letter]) * 4 * MEGABYTE for letter in b"ab"]
