@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -114,6 +115,7 @@ def run(row: Row, emulator: Emulator, chain: Chain, folder: Path) -> Seen:
 
 def without_ids(text: str, task_id: str, folder: Path) -> str:
     text = text.replace(task_id, "ID").replace(str(folder), "FOLDER")
+    text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME", text)
     return text.partition("Record:")[0]
 
 

@@ -62,12 +62,12 @@ def test_four_equal_requests_at_once_pay_nothing(
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_the_check_says_so(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_check_says_so(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     start, said = REFUSED[kind]
     with start(tmp_path, monkeypatch) as uri, pytest.raises(SystemExit) as ended:
         main(["check", uri, "--output", "json"])
     assert ended.value.code == 1
-    checks = json.loads(capsys.readouterr().out)["checks"]
+    checks = json.loads(capfd.readouterr().out)["checks"]
     assert any(said in finding["detail"] for finding in checks if finding["result"] == "failed")
 
 

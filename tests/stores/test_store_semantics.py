@@ -83,11 +83,11 @@ class TestCreate:
 
 
 class TestThePart:
-    def test_of_the_store_in_paying_once_is_asked_for(self, store: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_of_the_store_in_paying_once_is_asked_for(self, store: Place, capfd: pytest.CaptureFixture[str]) -> None:
         Folder(store.uri).check_exclusive()
         with pytest.raises(SystemExit) as ended:
             main(["check", store.uri, "--output", "json"])
-        checks = {finding["check"]: finding for finding in json.loads(capsys.readouterr().out)["checks"]}
+        checks = {finding["check"]: finding for finding in json.loads(capfd.readouterr().out)["checks"]}
         unsaid = [finding for finding in checks.values() if finding["result"] != "ok"]
         assert (ended.value.code, unsaid) == (0, [])
 
