@@ -101,14 +101,20 @@ class TestARateLimitThatStatusCallsCountAgainst:
         assert "The API cannot be asked" not in outcome.log_text
         assert any(request.status == 429 for request in hasty.books.requests) == status_counts
 
-    @pytest.mark.parametrize("form", ["seconds", "none"])
-    def test_a_429_is_waited_out_as_long_as_it_asks(self, form: Any, emulator: Emulator, build: Build, deferrable: bool) -> None:
+    @pytest.mark.parametrize(
+        ("form", "message", "asks"),
+        [("seconds", "Too many requests.", True), ("none", None, True), ("none", "Too many requests.", False)],
+        ids=["by its header", "by its sentence", "not at all"],
+    )
+    def test_a_429_is_waited_out_as_long_as_it_asks(
+        self, form: Any, message: str | None, asks: bool, emulator: Emulator, build: Build, deferrable: bool
+    ) -> None:
         runner, chain = Runner(), build(prompt="a watch [takes:0.5]", land={"deferrable": deferrable, "retries": 0})
         runner.run(chain.submit)
-        emulator.inject("rate-limited", endpoint="status", seconds=1, times=1, retry_after_form=form)
+        emulator.inject("rate-limited", endpoint="status", seconds=1, times=1, retry_after_form=form, message=message)
         assert runner.run(chain.land).state == "success"
         first, second, *_ = (request.at for request in emulator.books.requests if request.area == "status")
-        assert (second - first >= 1) == (form == "seconds")
+        assert (second - first >= 1) == asks
 
     def test_a_429_between_the_last_look_and_the_links_is_waited_out(self, hasty: Emulator, build: Build, deferrable: bool) -> None:
         """One call a minute: the look that says FINISHED takes it, and the worker's call for links must wait for the next."""
