@@ -19,6 +19,10 @@ _ENDING_IN_IPV4 = (
     ipaddress.IPv6Network("64:ff9b::/96"),  # NAT64 (RFC 6052)
     ipaddress.IPv6Network("::/96"),  # compatible (RFC 4291, 2.5.5.1)
 )
+# Where clouds give a machine its credentials outside of the link-local range: Alibaba, Oracle, Azure, AWS and Google over IPv6.
+_METADATA = frozenset(
+    map(ipaddress.ip_address, ("100.100.100.200", "192.0.0.192", "168.63.129.16", "fd00:ec2::254", "fd20:ce::254")),
+)
 
 
 def refuse_target(link: str, *, allow_loopback: bool, networks: Iterable[Network] = (), proxied: bool) -> None:
@@ -43,16 +47,16 @@ def is_public(address: Address) -> bool:
     """Whether an address belongs to the public internet, with every Python alike: ``is_global`` alone also takes multicast and,
     before Python 3.14, site-local addresses and wrapped private ones."""
     judged = _judged(address)
-    if judged.version == 6 and judged not in _UNICAST:
+    if judged in _METADATA or (judged.version == 6 and judged not in _UNICAST):
         return False
     return judged.is_global and not judged.is_multicast
 
 
 def is_in(address: Address, networks: Iterable[Network]) -> bool:
-    """Whether one of the networks holds the address, or the IPv4 address inside it. Never true for link-local addresses (where
-    clouds keep their credentials), multicast and "any address"."""
+    """Whether one of the networks holds the address, or the IPv4 address inside it. Never true for link-local and other addresses
+    where clouds keep their credentials, multicast and "any address"."""
     judged = _judged(address)
-    if judged.is_link_local or judged.is_multicast or judged.is_unspecified:
+    if judged in _METADATA or judged.is_link_local or judged.is_multicast or judged.is_unspecified:
         return False
     return any(address in network or judged in network for network in networks)
 

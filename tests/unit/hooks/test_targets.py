@@ -110,7 +110,14 @@ class TestNetworksOfTheConnection:
         assert "the connection's extra download_networks, for example '" in text
         assert "s3cret" not in text
 
-    @pytest.mark.parametrize("address", ["169.254.169.254", "::ffff:169.254.169.254", "fe80::1", "224.0.0.1", "0.0.0.0"])
+    @pytest.mark.parametrize(
+        "address",
+        [
+            *("169.254.169.254", "::ffff:169.254.169.254", "fe80::1", "224.0.0.1", "0.0.0.0"),
+            *("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254"),
+            *("64:ff9b::100.100.100.200", "::ffff:168.63.129.16"),
+        ],
+    )
     def test_no_setting_opens_the_way_to_a_clouds_credentials(self, address: str) -> None:
         assert not is_in(ipaddress.ip_address(address), networks("0.0.0.0/0", "::/0"))
         with pytest.raises(SeedreamLandingError) as refused:
