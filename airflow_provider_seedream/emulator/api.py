@@ -18,7 +18,7 @@ from airflow_provider_seedream.emulator.clock import iso
 from airflow_provider_seedream.emulator.errors import RefusalError, throttled_text
 from airflow_provider_seedream.emulator.faults import Endpoint
 from airflow_provider_seedream.emulator.generations import Generation
-from airflow_provider_seedream.emulator.mischief import after_accept, early_refusal, instead_of_answer, status_mischief
+from airflow_provider_seedream.emulator.mischief import after_accept, early_refusal, instead_of_answer, status_answer
 from airflow_provider_seedream.emulator.validation import InvalidFieldError, Submission, validate
 from airflow_provider_seedream.emulator.world import World
 
@@ -82,7 +82,7 @@ class Api:
         if generation is None:
             return self._gone(task_id)
         body = self._with_quirks(self._world.status(generation))
-        return web.json_response(status_mischief(self._world.fault("status", "status", generation), body))
+        return status_answer(self._world.fault("status", "status", generation), body)
 
     def _gone(self, seedream_task_id: str) -> web.Response:
         """About a generation whose results no longer exist, or that never was."""

@@ -77,6 +77,8 @@ KINDS: dict[str, Kind] = {
     "unknown-status": Kind(stage="status", says="a status word the contract does not know"),
     "no-progress": Kind(stage="status", says="an answer without progress"),
     "zero-progress": Kind(stage="status", says="an answer whose progress is 0"),
+    "long-header": Kind(stage="status", argument="size_bytes", default=20_000, says="an answer with a header of so many bytes"),
+    "x-gzip": Kind(stage="status", says="an answer with Content-Encoding: x-gzip, as gzip was called before"),
     # The bytes of a download.
     "truncated": Kind(stage="image", says="the right Content-Length, half the bytes, then the connection is closed"),
     "wrong-length": Kind(stage="image", says="half the image, with a Content-Length that matches the half"),

@@ -6,6 +6,8 @@ Each function gets the fault that strikes; choosing it, and moving credits, happ
 from __future__ import annotations
 
 import asyncio
+import gzip
+import json
 from typing import Any
 
 from aiohttp import web
@@ -103,10 +105,20 @@ async def after_accept(fault: Fault, generation: Generation) -> web.StreamRespon
     return web.json_response({"created_at": iso(generation.created_at)})
 
 
-def status_mischief(fault: Fault | None, body: dict[str, Any]) -> dict[str, Any]:
-    """A status body after a fault of stage ``status``."""
+def status_answer(fault: Fault | None, body: dict[str, Any]) -> web.Response:
+    """A status answer after a fault of stage ``status``."""
     if fault is None:
-        return body
+        return web.json_response(body)
+    match fault.kind:
+        case "long-header":
+            return web.json_response(body, headers={"Content-Security-Policy": "x" * int(fault.number("size_bytes"))})
+        case "x-gzip":
+            content = gzip.compress(json.dumps(body).encode())
+            return web.Response(body=content, headers={"Content-Type": "application/json", "Content-Encoding": "x-gzip"})
+    return web.json_response(_changed(fault, body))
+
+
+def _changed(fault: Fault, body: dict[str, Any]) -> dict[str, Any]:
     if fault.kind == "unknown-status":
         return {**body, "status": fault.message or "MODERATING", "results": []}
     if fault.kind == "zero-progress":

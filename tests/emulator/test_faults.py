@@ -208,6 +208,10 @@ class TestStatusAnswers:
         emulator.clock.advance(1000)
         assert [client.status(task_id).json()["status"] for _ in range(3)] == ["MODERATING", "MODERATING", "FINISHED"]
 
+    @check("long-header", "x-gzip")
+    def test_an_unusual_answer(self, client: Client) -> None:
+        assert client.finished("[long-header:9000]")["status"] == client.finished("[x-gzip]")["status"] == "FINISHED"
+
     @check("no-progress", "zero-progress")
     def test_progress_can_be_missing_or_stay_0(self, client: Client) -> None:
         assert "progress" not in client.finished("[no-progress]")

@@ -284,6 +284,10 @@ class TestAnIncompleteConnectionSendsNothing:
             ({"host": "ftp://host"}, "host must be a plain http(s) base URL"),
             ({"extra": {"request_timeout_seconds": "soon"}}, "request_timeout_seconds must be a number above 0"),
             ({"extra": {"requests_per_minute": 0}}, "requests_per_minute must be a number above 0"),
+            ({"extra": {"verify": "no"}}, "Connection extra verify names the CA bundle 'no', which cannot be read"),
+            ({"extra": {"verify": "/no/such/ca.pem"}}, "names the CA bundle '/no/such/ca.pem'"),
+            ({"extra": {"download_networks": "vpn"}}, "extra download_networks must hold networks"),
+            ({"host": "api.example", "schema": "v1"}, "schema must be http, https or empty"),
         ],
         ids=str,
     )

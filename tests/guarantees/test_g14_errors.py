@@ -100,6 +100,15 @@ class TestARefusalBeforeTheBodyIsRead:
         assert [record["outcome"] for record in records(folder)] == ["unknown"]
 
 
+class TestAnUnusualStatusAnswer:
+    @pytest.mark.parametrize("word", ["long-header", "long-header:60000", "x-gzip"])
+    def test_is_read_by_the_triggerer_as_by_a_worker(self, emulator: Emulator, build: Build, deferrable: bool, word: str) -> None:
+        runner, chain = Runner(), build(prompt=f"a watch [{word}]", name="hero", land={"deferrable": deferrable, "retries": 0})
+        outcomes = [runner.run(task) for task in (chain.submit, chain.land)]
+        assert [outcome.state for outcome in outcomes] == ["success", "success"]
+        assert "The API cannot be asked" not in outcomes[1].log_text
+
+
 class TestAnAnswerBehindInterimOnes:
     def test_of_every_call_is_read(self, emulator: Emulator, build: Build, folder: Path, deferrable: bool) -> None:
         for endpoint in ("submit", "status", "wallet", "download", "thumbnail"):
