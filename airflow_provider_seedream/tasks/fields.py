@@ -67,7 +67,8 @@ class CheckedFields(BaseOperator):
         if isinstance(content, str) and (self._rendering in self.text_fields or not is_template(content)):
             return self._kept(texts.render(content))
         if type(content) is dict and self._rendering in self.checks and not TEXT_COLUMNS.isdisjoint(content):
-            columns = {name: texts.render(content[name]).value for name in TEXT_COLUMNS if isinstance(content.get(name), str)}
+            given = [name for name in TEXT_COLUMNS if isinstance(content.get(name), str)]
+            columns = {name: texts.render(content[name]).column for name in given}
             others = {name: value for name, value in content.items() if name not in columns}
             rendered = super().render_template(others, context, jinja_env, seen_oids)
             return {name: columns[name] if name in columns else rendered[name] for name in content}

@@ -31,6 +31,11 @@ class Rendered:
         """The text; None where its template gave nothing."""
         return None if self.prints_nothing or (self.was_template and is_nothing(self.text)) else self.text
 
+    @property
+    def column(self) -> str:
+        """The text as a column of a request: "None" where its template gave nothing, which the check of the row refuses."""
+        return "None" if self.value is None else self.value
+
 
 class TextRenderer:
     """Renders for one task.

@@ -79,11 +79,21 @@ class TestATemplateThatGivesNothing:
             )
         assert_refused(Runner().run(batch), emulator, f"{field} must not be blank", MISSING)
 
-    @pytest.mark.parametrize("row", [{"prompt": MISSING}, {"prompt": "a {{ params.null }} watch"}, {"prompt": "None"}], ids=str)
+    @pytest.mark.parametrize(
+        "row",
+        [
+            {"prompt": MISSING},
+            {"prompt": "a {{ params.null }} watch"},
+            {"prompt": "None"},
+            {"prompt": "a watch", "name": MISSING},
+            {"prompt": "a watch", "name": "{{ params.empty }}"},
+        ],
+        ids=str,
+    )
     def test_in_a_row_is_an_invalid_row(self, emulator: Emulator, destination: str, native: bool, row: dict[str, str]) -> None:
         with dag(native):
             batch = SeedreamBatchOperator(task_id="batch", requests=[row], destination=destination, retries=3)
-        assert_refused(Runner().run(batch), emulator, "requests[0]: prompt ")
+        assert_refused(Runner().run(batch), emulator, f"requests[0]: {[*row][-1]} must", "got 'None'")
 
     def test_in_a_batchs_template_is_an_invalid_row(self, emulator: Emulator, destination: str, native: bool) -> None:
         with dag(native):
