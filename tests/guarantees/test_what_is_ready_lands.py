@@ -143,11 +143,10 @@ class TestTheTimeout:
 
 class TestTheExecutionTimeout:
     def test_lands_what_is_ready_and_is_airflows_own(
-        self, emulator: Emulator, build: Build, folder: Path, deferrable: bool, landing_task: str
+        self, emulator: Emulator, build: Build, folder: Path, deferrable: bool
     ) -> None:
-        limit = timedelta(seconds=2)
-        chain = chain_of(build, landing_task, deferrable=deferrable, execution_timeout=limit, retries=0)
-        outcome = run(Runner(), chain, landing_task)
+        chain = chain_of(build, "land", deferrable=deferrable, execution_timeout=timedelta(seconds=1.5), retries=0)
+        outcome = run(Runner(), chain, "land")
         assert (outcome.state, type(outcome.error)) == ("failed", AirflowTaskTimeout)
         assert_two_of_three(folder, emulator)
 
