@@ -257,8 +257,8 @@ class SeedreamHook(BaseHook):
         error = self._error(status_code, headers, content)
         if not post_bought_nothing(status_code):
             return SeedreamAmbiguousSubmissionError(f"{error.message} It may have been accepted all the same.")
-        may_be_moderation = isinstance(error, SeedreamBadRequestError) or status_code == 403
-        if may_be_moderation and contract.is_moderation(f"{getattr(error, 'code', '')} {error.message}"):
+        words, is_403 = f"{getattr(error, 'code', '')} {error.message}", status_code == 403
+        if (is_403 or isinstance(error, SeedreamBadRequestError)) and contract.is_moderation(words, of_a_key=is_403):
             return SeedreamModerationError(error.message, paid="no")
         return no_endpoint(self._submit_url(submission), error) if is_no_endpoint(error) else error
 

@@ -40,15 +40,19 @@ USUAL_SETTLING_SECONDS: Final = 12.0  # links often follow FINISHED by 3 to 12 s
 SETTLING_SECONDS: Final = 120.0  # links may follow FINISHED by up to ~2 minutes [seen]
 
 # Safety rejections carry free text only [seen]; no field tells them apart.
-_MODERATION = re.compile(
-    r"safety(?!_checker)|moderat|nsfw|content.?policy|(?<!case.)sensitive|inappropriate|prohibited", re.IGNORECASE
-)
+_SURELY_MODERATION = re.compile(r"safety(?!_checker)|moderat|nsfw|content.?policy", re.IGNORECASE)
+_PERHAPS_MODERATION = re.compile(r"(?<!case.)sensitive|inappropriate|prohibited", re.IGNORECASE)
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 
 
-def is_moderation(text: str | None) -> bool:
-    """Whether a failure's free text speaks of the safety checker."""
-    return bool(text and _MODERATION.search(text))
+def is_moderation(text: str | None, *, of_a_key: bool = False) -> bool:
+    """Whether a failure's free text speaks of the safety checker.
+
+    :param of_a_key: True for a 403, whose words may be about the key as well: "access prohibited" is no moderation then.
+    """
+    if not text:
+        return False
+    return bool(_SURELY_MODERATION.search(text) or (not of_a_key and _PERHAPS_MODERATION.search(text)))
 
 
 def is_seedream_task_id(value: object) -> TypeGuard[str]:

@@ -224,6 +224,11 @@ class TestWhetherAPostIsSentAgain:
                 connect(monkeypatch, server.url).submit(submission())
         assert (refused.value.paid, len(server.heard)) == ("no", 1)
 
+    def test_a_key_that_may_not_do_this_is_no_moderation(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with serving(json_answer({"error": "Access to this resource is prohibited.", "error_code": "FORBIDDEN"}, 403)) as server:
+            with pytest.raises(errors.SeedreamAuthenticationError, match="prohibited"):
+                connect(monkeypatch, server.url).submit(submission())
+
     def test_moderation_at_submit_has_a_class_of_its_own_and_costs_nothing(self, hook: SeedreamHook) -> None:
         with pytest.raises(errors.SeedreamModerationError, match="rejected by content moderation") as refused:
             hook.submit(submission(prompt="x [moderation]"))
