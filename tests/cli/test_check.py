@@ -123,6 +123,7 @@ def test_what_airflow_logs_about_a_connection_is_not_in_the_json(monkeypatch: py
     pytest.importorskip("s3fs")
     endpoint = '{"conn_type": "aws", "login": "a", "password": "b", "extra": {"endpoint_url": "http://127.0.0.1:9"}}'
     monkeypatch.setenv("AIRFLOW_CONN_CLOSED", endpoint)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")  # else botocore asks for 20 s
     ended = run_process("airflow_provider_seedream", "check", "s3://closed@bucket/x", "-o", "json")
     assert ended.code == 1
     assert results(ended) == {"write": "failed"}
