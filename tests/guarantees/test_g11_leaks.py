@@ -326,23 +326,45 @@ class TestTheWorkersOwnNetwork:
     def tls(self) -> bool:
         return False  # the other servers speak http
 
-    def test_is_out_of_reach_when_the_api_is_not_on_it(
-        self, emulator: Emulator, build: Build, folder: Path, monkeypatch: pytest.MonkeyPatch, deferrable: bool
-    ) -> None:
+    @pytest.fixture
+    def elsewhere(self, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Witness]:
+        """The API at a public name, behind a proxy; its links lead to this machine."""
         with Witness(forwards_to=emulator.url) as proxy:
-            connection = {"conn_type": "seedream", "host": "http://api.seedream.example", "password": KEY}
-            monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", json.dumps(connection))
             monkeypatch.setenv("http_proxy", proxy.url)
             monkeypatch.setenv("no_proxy", "127.0.0.1")
-            chain = build(prompt=PROMPT, land={"deferrable": deferrable})
-            runner = Runner()
-            assert runner.run(chain.submit).state == "success"
-            outcome = runner.run(chain.land)
+            yield proxy
+
+    def land(self, build: Build, monkeypatch: pytest.MonkeyPatch, deferrable: bool, **extra: Any) -> Outcome:
+        connection = {"conn_type": "seedream", "host": "http://api.seedream.example", "password": KEY, "extra": extra}
+        monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", json.dumps(connection))
+        chain = build(prompt=PROMPT, land={"deferrable": deferrable})
+        runner = Runner()
+        assert runner.run(chain.submit).state == "success"
+        return runner.run(chain.land)
+
+    def test_is_out_of_reach_when_the_api_is_not_on_it(
+        self,
+        elsewhere: Witness,
+        emulator: Emulator,
+        build: Build,
+        folder: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        deferrable: bool,
+    ) -> None:
+        outcome = self.land(build, monkeypatch, deferrable)
         assert (outcome.state, type(outcome.error).__name__) == ("failed", "SeedreamLandingError")
         assert "127.0.0.1, which is no public address: refused" in str(outcome.error)
+        assert "download_networks, for example '127.0.0.1/32'" in str(outcome.error)
         assert (emulator.books.posts, emulator.books.downloads) == (1, 0)
-        assert {contact.headers["Host"] for contact in proxy.contacts} == {"api.seedream.example"}
+        assert {contact.headers["Host"] for contact in elsewhere.contacts} == {"api.seedream.example"}
         assert read_files(folder) == {}
+
+    @pytest.mark.usefixtures("elsewhere")
+    def test_is_reached_where_the_connection_names_it(
+        self, emulator: Emulator, build: Build, folder: Path, monkeypatch: pytest.MonkeyPatch, deferrable: bool
+    ) -> None:
+        outcome = self.land(build, monkeypatch, deferrable, download_networks="127.0.0.0/8")
+        assert (outcome.state, len(images(folder)), emulator.books.posts) == ("success", 1, 1)
 
     def test_a_netrc_of_the_user_is_left_alone(
         self, emulator: Emulator, build: Build, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deferrable: bool
