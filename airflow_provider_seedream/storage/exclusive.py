@@ -58,6 +58,8 @@ def is_unsupported(error: BaseException | None) -> bool:
             return True
         if isinstance(error, NotImplementedError) or getattr(error, "errno", None) == errno.ENOSYS:
             return True
+        if isinstance(error, TypeError) and "'mode'" in str(error):  # a library older than the keyword
+            return True
         error = error.__cause__
     return False
 

@@ -241,7 +241,10 @@ class TestWhetherAStoreCanKeepTheLedger:
                 Folder(uri).check_exclusive()
         assert not list(store.store)
 
-    @pytest.mark.parametrize("error", [OSError(errno.ENOSYS, "A header you provided"), NotImplementedError()])
+    @pytest.mark.parametrize(
+        "error",
+        [OSError(errno.ENOSYS, "A header you provided"), NotImplementedError(), TypeError("unexpected keyword argument 'mode'")],
+    )
     def test_one_without_conditional_writes_says_so(self, error: Exception) -> None:
         def unsupported(_: Any) -> None:
             raise error
