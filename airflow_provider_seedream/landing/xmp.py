@@ -9,6 +9,7 @@ from typing import Any
 
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.model.images import inspect_image, is_whole
+from airflow_provider_seedream.model.structure import bytes_behind_end
 
 CREDIT = "AI generated"
 _REMOTE_MANIFEST = "Xmp.dcterms.provenance"
@@ -52,7 +53,7 @@ def embed(data: bytes, *, seedream_task_id: str, model: str, digital_source_type
     facts = inspect_image(embedded)
     if facts is None or facts != inspect_image(data) or not is_whole(embedded, facts):
         raise ValueError("the file would not be the same image")
-    return embedded
+    return embedded + bytes_behind_end(data, facts.media_type)  # exiv2 drops them, but for JPEG
 
 
 def _opened(data: bytes) -> Any:

@@ -43,13 +43,27 @@ def bmp_size(data: bytes) -> tuple[int, int]:
     return int.from_bytes(_piece(data, 18, 4), "little", signed=True), abs(height)
 
 
+def bytes_behind_end(data: bytes, media_type: str) -> bytes:
+    """What follows the end of a whole PNG or WEBP: viewers ignore it, and some writers of metadata drop it."""
+    if media_type == "image/png":
+        return data[_png_end(data)[0] :]
+    if media_type == "image/webp":
+        return data[8 + _int(data, 4, 4, "little") :]
+    return b""
+
+
 def _is_whole_png(data: bytes) -> bool:
-    """Chunks of length, type, data and checksum, with pixels among them, up to IEND."""
+    end, has_pixels = _png_end(data)
+    return has_pixels and end <= len(data)
+
+
+def _png_end(data: bytes) -> tuple[int, bool]:
+    """Where the chunks of length, type, data and checksum end, with IEND, and whether pixels are among them."""
     at, has_pixels = 8, False
     while (kind := _piece(data, at + 4, 4)) != b"IEND":
         has_pixels |= kind == b"IDAT"
         at += 12 + _int(data, at, 4, "big")
-    return has_pixels and len(_piece(data, at, 12)) == 12
+    return at + 12, has_pixels
 
 
 def _is_whole_jpeg(data: bytes) -> bool:

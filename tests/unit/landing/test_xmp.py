@@ -59,6 +59,11 @@ def data(request: pytest.FixtureRequest) -> bytes:
 
 
 class TestEmbedding:
+    def test_bytes_behind_the_end_are_kept(self, data: bytes) -> None:
+        embedded = embed(data + b"of the sender" * 9, **SAID)
+        assert embedded.endswith(b"of the sender" * 9)
+        assert embedded.removesuffix(b"of the sender" * 9) == embed(data, **SAID)
+
     def test_it_says_where_the_image_comes_from(self, data: bytes) -> None:
         packet = xmp(embed(data, **SAID))
         for said in (SOURCE_TYPE, CREDIT, "seedream-v5-lite", TASK_ID):
