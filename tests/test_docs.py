@@ -170,7 +170,7 @@ class TestRecipes:
         dags = [dag_of(code.replace("s3://aws_default@my-bucket", tmp_path.as_uri())) for code in codes]
         return {dag.dag_id: dag for dag in dags}
 
-    def test_all_are_tested(self, recipes: dict[str, DAG]) -> None:
+    def test_all_recipes_are_tested(self, recipes: dict[str, DAG]) -> None:
         assert list(recipes) == list(CREDITS_OF_RECIPES)
 
     @pytest.mark.parametrize("name", CREDITS_OF_RECIPES)

@@ -102,13 +102,13 @@ def value(outcomes: dict[str, Outcome | list[Outcome]], task_id: str) -> Any:
 
 class TestEveryExample:
     @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-    def test_is_a_dag_of_its_files_name_with_a_docstring_of_two_sentences(self, file: Path) -> None:
+    def test_every_example_is_a_dag_of_its_files_name_with_a_docstring_of_two_sentences(self, file: Path) -> None:
         dag = load(file.stem)
         assert dag.dag_id == file.stem
         assert len(file.read_text().split('"""')[1].strip().splitlines()) == 3  # two lines and the blank one between
 
     @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-    def test_gives_each_task_that_waits_two_retries(self, file: Path) -> None:
+    def test_every_example_gives_each_task_that_waits_two_retries(self, file: Path) -> None:
         """Airflow itself fails healthy deferred tasks now and then; a retry attaches for free."""
         waiting = [task for task in load(file.stem).tasks if issubclass(getattr(task, "operator_class", type(task)), WAITING)]
         assert waiting

@@ -125,7 +125,7 @@ def top_up_later(emulator: Emulator) -> None:
 
 
 class TestAWholeDag:
-    def test_lands_everything_and_pays_once(self, airflow: Airflow, emulator: Emulator, landed: Path) -> None:
+    def test_a_whole_dag_lands_everything_and_pays_once(self, airflow: Airflow, emulator: Emulator, landed: Path) -> None:
         emulator.configure(balance_credits=5)
         threading.Thread(target=top_up_later, args=[emulator], daemon=True).start()
         log = airflow.run("-m", "airflow", "dags", "test", "waits")
@@ -136,14 +136,16 @@ class TestAWholeDag:
         for waits in ("until the wallet holds", "for a turn at the API", "for seedream task", "in flight; waiting"):
             assert waits in log
 
-    def test_is_run_from_python_without_a_logical_date(self, airflow: Airflow, emulator: Emulator, landed: Path) -> None:
+    def test_a_whole_dag_is_run_from_python_without_a_logical_date(
+        self, airflow: Airflow, emulator: Emulator, landed: Path
+    ) -> None:
         log = airflow.run("-c", WITH_PYTHON)
         assert (emulator.books.posts, emulator.books.violations, log.count("Trigger completed")) == (1, (), 1)
         assert (landed / "single_1.png").exists()
 
 
 class TestOneTask:
-    def test_lands_its_images_and_pays_once(self, airflow: Airflow, emulator: Emulator, landed: Path) -> None:
+    def test_one_task_lands_its_images_and_pays_once(self, airflow: Airflow, emulator: Emulator, landed: Path) -> None:
         log = airflow.run("-m", "airflow", "tasks", "test", "single", "draw")
         assert (emulator.books.posts, emulator.books.violations) == (1, ())
         assert (landed / "single_1.png").exists()

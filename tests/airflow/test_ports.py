@@ -34,25 +34,25 @@ def answers(port: int) -> bool:
 
 
 class TestAHeldPort:
-    def test_goes_to_no_other_program_and_answers_nobody(self, held: HeldPort) -> None:
+    def test_a_held_port_goes_to_no_other_program_and_answers_nobody(self, held: HeldPort) -> None:
         assert not another_program_gets(held.number)
         assert not answers(held.number)
         with pytest.raises(OSError):
             HeldPort(held.number)
 
-    def test_goes_to_the_server_it_is_held_for(self, held: HeldPort) -> None:
+    def test_a_held_port_goes_to_the_server_it_is_held_for(self, held: HeldPort) -> None:
         async def serve() -> bool:
             async with await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", held.number):
                 return await asyncio.to_thread(answers, held.number)
 
         assert asyncio.run(serve())
 
-    def test_is_another_one_where_the_preferred_one_is_taken(self, held: HeldPort) -> None:
+    def test_a_held_port_is_another_one_where_the_preferred_one_is_taken(self, held: HeldPort) -> None:
         other = HeldPort.preferring(held.number)
         other.release()
         assert other.number != held.number
 
-    def test_is_free_when_it_is_released(self, held: HeldPort) -> None:
+    def test_a_held_port_is_free_when_it_is_released(self, held: HeldPort) -> None:
         held.release()
         assert another_program_gets(held.number)
 

@@ -57,7 +57,7 @@ def details(ended: Any) -> dict[str, str]:
 
 
 class TestADestinationThatHolds:
-    def test_an_object_store(self, run: Run) -> None:
+    def test_an_object_store_holds_and_nothing_of_the_check_stays(self, run: Run) -> None:
         uri, store = attached_store()
         ended = run("check", uri, "-o", "json")
         assert ended.code == 0
@@ -96,7 +96,9 @@ class TestADestinationThatDoesNot:
             (WriteOnce(), "delete", "grant this connection s3:DeleteObject"),
         ],
     )
-    def test_is_told_by_what_it_lacks(self, run: Run, store: ObjectStore, failed: str, said: str) -> None:
+    def test_a_destination_that_does_not_is_told_by_what_it_lacks(
+        self, run: Run, store: ObjectStore, failed: str, said: str
+    ) -> None:
         ended = run("check", attached_store(store)[0], "-o", "json")
         assert ended.code == 1
         assert ended.json["holds"] is False

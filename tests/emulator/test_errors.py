@@ -25,7 +25,7 @@ MESSAGE = "seed: must be at least 0"
         ("fields", {"seed": [MESSAGE]}),
     ],
 )
-def test_a_json_shape(client: Client, emulator: Emulator, shape: str, body: dict[str, Any]) -> None:
+def test_an_error_has_the_json_shape_that_was_chosen(client: Client, emulator: Emulator, shape: str, body: dict[str, Any]) -> None:
     emulator.configure(error_shape=shape)
     assert client.post({"prompt": "a", "seed": -1}).json() == body
 

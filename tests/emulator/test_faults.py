@@ -182,7 +182,7 @@ class TestCourses:
         assert [bool(r["asset"]) for r in client.finished("[one-null]", num_images=3)["results"]] == [True, True, False]
 
     @check("partial")
-    def test_fewer_results_than_asked(self, client: Client) -> None:
+    def test_fewer_results_can_come_than_were_asked_for(self, client: Client) -> None:
         assert len(client.finished("[partial:3]", num_images=4)["results"]) == 3
         assert client.finished("[partial:0]", num_images=4)["results"] == []
 
@@ -209,7 +209,7 @@ class TestStatusAnswers:
         assert [client.status(task_id).json()["status"] for _ in range(3)] == ["MODERATING", "MODERATING", "FINISHED"]
 
     @check("long-header", "x-gzip")
-    def test_an_unusual_answer(self, client: Client) -> None:
+    def test_an_unusual_answer_can_be_asked_for(self, client: Client) -> None:
         assert client.finished("[long-header:9000]")["status"] == client.finished("[x-gzip]")["status"] == "FINISHED"
 
     @check("no-progress", "zero-progress")

@@ -12,39 +12,39 @@ from tests.emulator.client import Client, data_uri, get
 
 
 class TestWhichRequests:
-    def test_only_so_many_times(self, client: Client, emulator: Emulator) -> None:
+    def test_a_fault_strikes_only_so_many_times(self, client: Client, emulator: Emulator) -> None:
         emulator.inject("refuse", status=503, times=2)
         assert [client.post({"prompt": "a"}).status_code for _ in range(3)] == [503, 503, 200]
 
-    def test_only_until_an_instant(self, client: Client, emulator: Emulator) -> None:
+    def test_a_fault_strikes_only_until_an_instant(self, client: Client, emulator: Emulator) -> None:
         task_id = client.submit()
         emulator.inject("refuse", endpoint="status", until_epoch=emulator.clock.now() + 300)
         assert client.status(task_id).status_code == 503
         emulator.clock.advance(300)
         assert client.status(task_id).status_code == 200
 
-    def test_only_prompts_with_a_word(self, client: Client, emulator: Emulator) -> None:
+    def test_a_fault_strikes_only_prompts_with_a_word(self, client: Client, emulator: Emulator) -> None:
         emulator.inject("refuse", prompt_contains="fox")
         assert [client.post({"prompt": prompt}).status_code for prompt in ("a fox", "an owl")] == [503, 200]
 
-    def test_only_one_kind_of_submission(self, client: Client, emulator: Emulator) -> None:
+    def test_a_fault_strikes_only_one_kind_of_submission(self, client: Client, emulator: Emulator) -> None:
         emulator.inject("refuse", endpoint="edit")
         body = {"prompt": "a", "image_urls": [data_uri()]}
         assert client.post(body, "edit").status_code == 503
         client.submit()
 
-    def test_only_the_wallet(self, client: Client, emulator: Emulator) -> None:
+    def test_a_fault_strikes_only_the_wallet(self, client: Client, emulator: Emulator) -> None:
         emulator.inject("refuse", endpoint="wallet", status=500, shape="html")
         assert client.wallet().status_code == 500
         client.submit()
 
-    def test_only_one_task_even_an_unknown_one(self, client: Client, emulator: Emulator) -> None:
+    def test_a_fault_strikes_only_one_task_even_an_unknown_one(self, client: Client, emulator: Emulator) -> None:
         task_id = client.submit()
         emulator.inject("refuse", endpoint="status", seedream_task_id="no-such-task")
         assert client.status("no-such-task").status_code == 503
         assert client.status(task_id).status_code == 200
 
-    def test_only_one_image(self, client: Client, emulator: Emulator) -> None:
+    def test_a_fault_strikes_only_one_image(self, client: Client, emulator: Emulator) -> None:
         emulator.inject("refuse", endpoint="download", status=403, image_index=1)
         links = [result["asset"] for result in client.finished(num_images=3)["results"]]
         assert [get(link).status_code for link in links] == [200, 403, 200]

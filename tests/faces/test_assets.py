@@ -30,7 +30,9 @@ def events(outcome: Outcome) -> list[dict[str, Any]]:
 
 
 class TestAnAsset:
-    def test_gets_the_summary_of_the_manifest(self, emulator: Emulator, build: Build, folder: Path, deferrable: bool) -> None:
+    def test_an_asset_gets_the_summary_of_the_manifest(
+        self, emulator: Emulator, build: Build, folder: Path, deferrable: bool
+    ) -> None:
         chain = build(num_images=2, name="hero", land={"deferrable": deferrable, "outlets": [WATCHES]})
         runner = Runner()
         submitted = runner.run(chain.submit).value
@@ -45,17 +47,17 @@ class TestAnAsset:
             "images_requested": 2,
         }
 
-    def test_that_is_named_by_reference_hears_the_same_or_a_warning_and_never_fails_the_task(
+    def test_an_asset_that_is_named_by_reference_hears_the_same_or_a_warning_and_never_fails_the_task(
         self, emulator: Emulator, build: Build
     ) -> None:
         outcome = Runner().run(build(submit={"wait": True, "outlets": [Asset.ref(name="watches")]}).submit)
         assert outcome.state == "success", outcome.error
 
-    def test_gets_it_from_an_operator_that_waits_too(self, emulator: Emulator, build: Build) -> None:
+    def test_an_asset_gets_it_from_an_operator_that_waits_too(self, emulator: Emulator, build: Build) -> None:
         [event] = events(Runner().run(build(submit={"wait": True, "outlets": [WATCHES]}).submit))
         assert event["extra"]["images_landed"] == 1
 
-    def test_gets_it_again_when_all_is_landed_already(self, emulator: Emulator, build: Build) -> None:
+    def test_an_asset_gets_it_again_when_all_is_landed_already(self, emulator: Emulator, build: Build) -> None:
         chain = build(land={"outlets": [WATCHES]})
         runner = Runner()
         runner.run(chain.submit)
@@ -63,14 +65,14 @@ class TestAnAsset:
         runner.clear(chain.land)
         assert events(runner.run(chain.land)) == first
 
-    def test_hears_how_many_of_how_many_came(self, emulator: Emulator, build: Build) -> None:
+    def test_an_asset_hears_how_many_of_how_many_came(self, emulator: Emulator, build: Build) -> None:
         chain = build(prompt="a watch [partial:2]", num_images=3, land={**PARTIAL, "on_partial": "accept"})
         runner = Runner()
         runner.run(chain.submit)
         event, *_ = events(runner.run(chain.land))
         assert (event["extra"]["images_landed"], event["extra"]["images_requested"]) == (2, 3)
 
-    def test_hears_nothing_of_a_task_that_failed(self, emulator: Emulator, build: Build) -> None:
+    def test_an_asset_hears_nothing_of_a_task_that_failed(self, emulator: Emulator, build: Build) -> None:
         chain = build(prompt="a watch [partial:2]", num_images=3, land=PARTIAL)
         runner = Runner()
         runner.run(chain.submit)
@@ -78,7 +80,7 @@ class TestAnAsset:
         assert isinstance(outcome.error, SeedreamPartialResultError)
         assert not outcome.steps[-1].report.get("outlet_events")
 
-    def test_can_be_on_a_decorated_task(self, emulator: Emulator, destination: str) -> None:
+    def test_an_asset_can_be_on_a_decorated_task(self, emulator: Emulator, destination: str) -> None:
         with DAG("assets", schedule=None):
 
             @task.seedream(destination=destination, wait=True, poke_interval=0.05, outlets=[WATCHES])
@@ -91,7 +93,7 @@ class TestAnAsset:
 
 
 class TestAnAlias:
-    def test_gets_one_event_for_each_image(self, emulator: Emulator, build: Build, folder: Path, deferrable: bool) -> None:
+    def test_an_alias_gets_one_event_for_each_image(self, emulator: Emulator, build: Build, folder: Path, deferrable: bool) -> None:
         chain = build(num_images=2, name="hero", land={"deferrable": deferrable, "outlets": [IMAGES]})
         runner = Runner()
         runner.run(chain.submit)
@@ -108,7 +110,7 @@ class TestAnAlias:
                 "manifest": f"file://{folder}/hero.json",
             }
 
-    def test_names_no_connection(self, emulator: Emulator, folder: Path) -> None:
+    def test_an_alias_names_no_connection(self, emulator: Emulator, folder: Path) -> None:
         with DAG("assets", schedule=None):
             draw = SeedreamGenerateOperator(
                 task_id="draw",
@@ -132,13 +134,13 @@ class TestAnAlias:
         assert (outcome.state, events(outcome)) == ("success", [])
         assert "No asset event for" in outcome.log_text
 
-    def test_is_documented_like_the_asset_field_by_field(self, emulator: Emulator, build: Build) -> None:
+    def test_an_alias_is_documented_like_the_asset_field_by_field(self, emulator: Emulator, build: Build) -> None:
         found = events(Runner().run(build(submit={"wait": True, "outlets": [WATCHES, IMAGES]}).submit))
         assert names(section("assets-and-lineage.md", "Assets")) == [key for event in found for key in event["extra"]]
 
 
 class TestABatch:
-    def test_tells_both_of_its_table(self, emulator: Emulator, connect: Connect, destination: str) -> None:
+    def test_a_batch_tells_both_of_its_table(self, emulator: Emulator, connect: Connect, destination: str) -> None:
         connect(emulator, requests_per_minute=100_000)
         with DAG("assets", schedule=None):
             rows = [{"prompt": "a fox", "num_images": 2}, {"prompt": "a hare"}]
@@ -152,7 +154,7 @@ class TestABatch:
         assert [event["extra"] for event in events(outcome)] == [extra, extra]
         assert [event["dest_asset_key"]["uri"] for event in events(outcome)] == ["s3://bucket/watches", summary["results"]]
 
-    def test_tells_nothing_of_what_it_only_priced(self, emulator: Emulator, destination: str) -> None:
+    def test_a_batch_tells_nothing_of_what_it_only_priced(self, emulator: Emulator, destination: str) -> None:
         with DAG("assets", schedule=None):
             batch = SeedreamBatchOperator(
                 task_id="batch", requests=[{"prompt": "a fox"}], destination=destination, dry_run=True, outlets=[IMAGES]

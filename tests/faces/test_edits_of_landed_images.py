@@ -54,17 +54,17 @@ class TestOneGeneration:
         ],
         ids=str,
     )
-    def test_gives_all_of_its_images_or_those_that_are_picked(
+    def test_one_generation_gives_all_of_its_images_or_those_that_are_picked(
         self, dag: DAG, emulator: Emulator, pick: Any, files: list[str]
     ) -> None:
         assert sources(edited(dag, dag.get_task("land").output, pick=pick)) == files
         assert emulator.books.violations == ()
 
-    def test_has_its_images_in_an_xcom_of_their_own(self, dag: DAG, emulator: Emulator, folder: Path) -> None:
+    def test_one_generation_has_its_images_in_an_xcom_of_their_own(self, dag: DAG, emulator: Emulator, folder: Path) -> None:
         outcome = edited(dag, [dag.get_task("land").output["images"], f"{folder}/hero_1.png"])
         assert sources(outcome) == ["hero_1.png", "hero_2.png", "hero_3.png", "hero_1.png"]
 
-    def test_gives_one_by_a_template(self, dag: DAG, emulator: Emulator) -> None:
+    def test_one_generation_gives_one_by_a_template(self, dag: DAG, emulator: Emulator) -> None:
         images = ["{{ ti.xcom_pull(task_ids='land', key='images')[1] }}"]
         with dag:
             edit = SeedreamEditOperator(task_id="edit", prompt="at night", images=images, wait=True)
@@ -73,7 +73,7 @@ class TestOneGeneration:
         assert isinstance(outcome, Outcome)
         assert sources(outcome) == ["hero_2.png"]
 
-    def test_is_edited_image_by_image_in_a_mapped_task(self, dag: DAG, emulator: Emulator) -> None:
+    def test_one_generation_is_edited_image_by_image_in_a_mapped_task(self, dag: DAG, emulator: Emulator) -> None:
         with dag:
             SeedreamEditOperator.partial(task_id="edit", prompt="at night", images=dag.get_task("land").output, wait=True).expand(
                 pick=[1, 2, 3]
@@ -81,7 +81,7 @@ class TestOneGeneration:
         outcomes: Any = Runner().run_dag(dag)["edit"]
         assert [sources(one) for one in outcomes] == [["hero_1.png"], ["hero_2.png"], ["hero_3.png"]]
 
-    def test_is_picked_from_by_a_function(self, dag: DAG, emulator: Emulator) -> None:
+    def test_one_generation_is_picked_from_by_a_function(self, dag: DAG, emulator: Emulator) -> None:
         with dag:
             night = task.seedream_edit(task_id="edit", wait=True)(
                 lambda landed: {"prompt": "at night", "images": landed, "pick": 2}
@@ -90,7 +90,7 @@ class TestOneGeneration:
 
 
 class TestWhatAMappedTaskReturned:
-    def test_is_a_list_of_landed_generations(self, destination: str, emulator: Emulator) -> None:
+    def test_what_a_mapped_task_returned_is_a_list_of_landed_generations(self, destination: str, emulator: Emulator) -> None:
         given = {"destination": destination, "poke_interval": 0.05, "wait": True}
         with DAG("chain", schedule=None, default_args=given) as dag:
             draw = SeedreamGenerateOperator.partial(task_id="draw", num_images=2).expand_kwargs(
@@ -104,11 +104,11 @@ class TestWhatAMappedTaskReturned:
 
 class TestMistakes:
     @pytest.mark.parametrize("pick", [0, -1, True, "first", [], [1, 0], 1.5])
-    def test_are_refused_when_the_dag_is_parsed(self, pick: Any) -> None:
+    def test_a_pick_that_is_no_number_is_refused_when_the_dag_is_parsed(self, pick: Any) -> None:
         with pytest.raises(SeedreamInputError, match="pick must be the number of an image, counted from 1"):
             SeedreamEditOperator(task_id="edit", prompt="at night", images=["/x.png"], pick=pick)
 
-    def test_so_is_an_image_that_is_not_there(self) -> None:
+    def test_an_image_that_is_not_there_is_refused_when_the_dag_is_parsed(self) -> None:
         with pytest.raises(SeedreamInputError, match="pick names image 3, but images holds 1"):
             SeedreamEditOperator(task_id="edit", prompt="at night", images=["/x.png"], pick=[3])
 

@@ -76,7 +76,7 @@ def named(datasets: Any) -> list[tuple[str, str]]:
 
 
 class TestOpenLineage:
-    def test_sees_an_edit_made_from_its_sources(self, stage: Stage, folder: Path, deferrable: bool) -> None:
+    def test_openlineage_sees_an_edit_made_from_its_sources(self, stage: Stage, folder: Path, deferrable: bool) -> None:
         landed = stage.edit(wait=True, deferrable=deferrable, num_images=2, name="red").value
         lineage = stage.extracted()
         assert named(lineage.inputs) == [("file", str(stage.source))]
@@ -84,7 +84,7 @@ class TestOpenLineage:
         sizes = [dataset.outputFacets["outputStatistics"].size for dataset in lineage.outputs[:2]]
         assert sizes == [image["size_bytes"] for image in landed["images"]]
 
-    def test_sees_which_generation_it_was_and_what_it_cost(self, stage: Stage, folder: Path) -> None:
+    def test_openlineage_sees_which_generation_it_was_and_what_it_cost(self, stage: Stage, folder: Path) -> None:
         landed = stage.draw(wait=True, name="fox").value
         facet = stage.extracted().run_facets["seedream"]
         assert (facet.seedreamTaskId, facet.kind, facet.credits) == (landed["seedream_task_id"], "generate", 10)
@@ -94,27 +94,29 @@ class TestOpenLineage:
             json.loads((folder / "fox.json").read_text())["model"],
         )
 
-    def test_is_told_what_the_documentation_says(self, stage: Stage) -> None:
+    def test_openlineage_is_told_what_the_documentation_says(self, stage: Stage) -> None:
         stage.draw(wait=True)
         told = [name for name in attrs.asdict(stage.extracted().run_facets["seedream"]) if not name.startswith("_")]
         assert names(section("assets-and-lineage.md", "Lineage")) == told
 
-    def test_sees_what_a_sensor_landed_with_the_sources_of_the_task_that_submitted(self, stage: Stage, folder: Path) -> None:
+    def test_openlineage_sees_what_a_sensor_landed_with_the_sources_of_the_task_that_submitted(
+        self, stage: Stage, folder: Path
+    ) -> None:
         submitted = stage.edit(name="red")
         assert (named(stage.extracted().inputs), stage.extracted().outputs) == ([("file", str(stage.source))], [])
         stage.run(SeedreamGenerationSensor, generation=submitted.value)
         assert named(stage.extracted().inputs) == [("file", str(stage.source))]
         assert named(stage.extracted().outputs) == [("file", f"{folder}/red_1.png"), ("file", f"{folder}/red.json")]
 
-    def test_sees_what_was_landed_by_a_task_that_failed_over_a_partial_result(self, stage: Stage, folder: Path) -> None:
+    def test_openlineage_sees_what_was_landed_by_a_task_that_failed_over_a_partial_result(self, stage: Stage, folder: Path) -> None:
         assert stage.draw(prompt="a fox [partial:1]", num_images=2, wait=True, settling_seconds=0.5, name="fox").state == "failed"
         assert named(stage.extracted("failed").outputs) == [("file", f"{folder}/fox_1.png"), ("file", f"{folder}/fox.json")]
 
-    def test_sees_nothing_of_a_task_that_only_submitted(self, stage: Stage) -> None:
+    def test_openlineage_sees_nothing_of_a_task_that_only_submitted(self, stage: Stage) -> None:
         stage.draw()
         assert (stage.extracted().inputs, stage.extracted().outputs) == ([], [])
 
-    def test_is_told_no_prompt_no_link_and_no_connection(self, stage: Stage, folder: Path, emulator: Emulator) -> None:
+    def test_openlineage_is_told_no_prompt_no_link_and_no_connection(self, stage: Stage, folder: Path, emulator: Emulator) -> None:
         stage.run(
             SeedreamEditOperator,
             prompt="a secret prompt",
@@ -127,7 +129,9 @@ class TestOpenLineage:
         for secret in ("a secret prompt", "my_conn", "http://", "?", emulator.key):
             assert secret not in told
 
-    def test_sees_the_tables_of_a_batch(self, stage: Stage, connect: Connect, emulator: Emulator, tmp_path: Path) -> None:
+    def test_openlineage_sees_the_tables_of_a_batch(
+        self, stage: Stage, connect: Connect, emulator: Emulator, tmp_path: Path
+    ) -> None:
         connect(emulator, requests_per_minute=100_000)
         table = tmp_path / "requests.csv"
         table.write_text("prompt\na fox\n")
@@ -135,7 +139,7 @@ class TestOpenLineage:
         assert named(stage.extracted().inputs) == [("file", str(table))]
         assert named(stage.extracted().outputs) == [("file", f"{stage.folder}/results.jsonl")]
 
-    def test_has_no_name_for_data_uris(self, stage: Stage) -> None:
+    def test_openlineage_has_no_name_for_data_uris(self, stage: Stage) -> None:
         stage.run(SeedreamEditOperator, prompt="make it red", images=[data_uri(stage.source)], destination=f"file://{stage.folder}")
         assert stage.extracted().inputs == []
 
@@ -149,28 +153,28 @@ class TestHookLineage:
         monkeypatch.setattr(compat_lineage, "get_hook_lineage_collector", lambda: found)
         return found
 
-    def test_has_the_sources_the_images_and_the_manifest(self, stage: Stage, folder: Path, collector: Any) -> None:
+    def test_hook_lineage_has_the_sources_the_images_and_the_manifest(self, stage: Stage, folder: Path, collector: Any) -> None:
         stage.edit(wait=True, num_images=2, name="red")
         assert uris(collector.collected_assets.inputs) == [f"file://{stage.source}"]
         assert uris(collector.collected_assets.outputs) == [
             f"file://{folder}/{file}" for file in ("red.json", "red_1.png", "red_2.png")
         ]
 
-    def test_has_the_sources_of_a_task_that_only_submitted(self, stage: Stage, collector: Any) -> None:
+    def test_hook_lineage_has_the_sources_of_a_task_that_only_submitted(self, stage: Stage, collector: Any) -> None:
         stage.edit()
         assert uris(collector.collected_assets.inputs) == [f"file://{stage.source}"]
         assert collector.collected_assets.outputs == []
 
-    def test_names_the_hook_that_read_and_wrote(self, stage: Stage, collector: Any) -> None:
+    def test_hook_lineage_names_the_hook_that_read_and_wrote(self, stage: Stage, collector: Any) -> None:
         stage.draw(wait=True)
         assert {type(found.context) for found in collector.collected_assets.outputs} == {SeedreamHook}
 
-    def test_does_without_what_no_asset_can_name(self, stage: Stage, collector: Any) -> None:
+    def test_hook_lineage_does_without_what_no_asset_can_name(self, stage: Stage, collector: Any) -> None:
         deep = f"file://{stage.folder}/" + "/".join(["x" * 250] * 6)
         assert stage.draw(wait=True, destination=deep).state == "success"
         assert collector.collected_assets.outputs == []
 
-    def test_does_without_what_airflow_will_not_name(
+    def test_hook_lineage_does_without_what_airflow_will_not_name(
         self, stage: Stage, collector: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The images lie there: a name that Airflow keeps out of a MySQL database fails no task."""

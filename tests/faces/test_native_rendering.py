@@ -39,7 +39,7 @@ class TestText:
         ("template", "prompt"),
         [("{{ params.said }}", '"Summer sale"'), ('"{{ params.year }}"', '"2026"'), ("{{ params.year }}", "2026")],
     )
-    def test_so_is_what_a_template_makes(self, emulator: Emulator, destination: str, template: str, prompt: str) -> None:
+    def test_what_a_template_makes_is_sent_as_text(self, emulator: Emulator, destination: str, template: str, prompt: str) -> None:
         with native():
             draw = SeedreamGenerateOperator(task_id="draw", prompt=template, destination=destination)
         assert Runner().run(draw).state == "success"
@@ -78,7 +78,7 @@ class TestText:
         assert (folder / "1_000_1.png").exists()
         assert (folder / "2_026.jsonl").exists()
 
-    def test_so_is_the_argument_of_a_function(self, emulator: Emulator, destination: str) -> None:
+    def test_the_argument_of_a_function_is_sent_as_text(self, emulator: Emulator, destination: str) -> None:
         with native():
             draw = task.seedream(task_id="draw", destination=destination)(lambda words: words)(words=PYTHONIC[1])
         assert Runner().run(draw.operator).state == "success"

@@ -58,33 +58,33 @@ def decided(error: BaseException, try_number: int = 1, jitter: float = 0.0) -> t
 
 
 class TestTheDecision:
-    def test_covers_every_error_there_is(self) -> None:
+    def test_the_decision_covers_every_error_there_is(self) -> None:
         assert list(EXPECTED) == list(ERRORS)
 
     @pytest.mark.parametrize("name", EXPECTED)
-    def test_is_the_errors_own(self, name: str) -> None:
+    def test_the_decision_is_the_errors_own(self, name: str) -> None:
         assert decided(ERRORS[name]("It happened.")) == EXPECTED[name]
 
     @pytest.mark.parametrize("name", [name for name, expected in EXPECTED.items() if expected != FAIL])
-    def test_is_to_fail_where_whoever_raised_it_made_it_final(self, name: str) -> None:
+    def test_the_decision_is_to_fail_where_whoever_raised_it_made_it_final(self, name: str) -> None:
         assert decided(final(ERRORS[name]("It happened."))) == FAIL
 
     @pytest.mark.parametrize("asked", [0.0, 3.5, 7200.0])
-    def test_after_a_429_is_what_the_api_asks_for(self, asked: float) -> None:
+    def test_the_decision_after_a_429_is_what_the_api_asks_for(self, asked: float) -> None:
         assert decided(SeedreamRateLimitError("Slow down.", retry_after_seconds=asked), try_number=9) == ("retry", asked)
 
-    def test_is_to_fail_when_a_failed_generation_was_not_refunded(self) -> None:
+    def test_the_decision_is_to_fail_when_a_failed_generation_was_not_refunded(self) -> None:
         assert decided(exceptions.SeedreamGenerationFailedError("It failed.", paid="unknown")) == FAIL
 
     @pytest.mark.parametrize(("try_number", "seconds"), [(1, 10), (2, 20), (3, 40), (4, 60), (5, 60), (9999, 60), (0, 10)])
-    def test_doubles_with_each_try_up_to_the_longest_pause(self, try_number: int, seconds: float) -> None:
+    def test_the_decision_doubles_with_each_try_up_to_the_longest_pause(self, try_number: int, seconds: float) -> None:
         assert decided(SeedreamError("It happened."), try_number) == ("retry", seconds)
 
-    def test_adds_at_most_a_quarter_at_random(self) -> None:
+    def test_the_decision_adds_at_most_a_quarter_at_random(self) -> None:
         assert decided(SeedreamError("It happened."), jitter=1.0) == ("retry", 12.5)
 
     @pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt(), AirflowException("no")])
-    def test_leaves_the_errors_of_others_to_airflow(self, error: BaseException) -> None:
+    def test_the_decision_leaves_the_errors_of_others_to_airflow(self, error: BaseException) -> None:
         assert decided(error) == ("default", None)
 
 
@@ -94,18 +94,18 @@ TABLE = {row[0].strip("`"): row[1:] for row in rows(section("retries.md", "What 
 class TestTheDocumentation:
     """The table of docs/retries.md against the same decision."""
 
-    def test_has_every_error_in_its_order(self) -> None:
+    def test_the_documentation_has_every_error_in_its_order(self) -> None:
         assert list(TABLE) == list(ERRORS)
 
     @pytest.mark.parametrize("name", EXPECTED)
-    def test_says_what_the_policy_does(self, name: str) -> None:
+    def test_the_documentation_says_what_the_policy_does(self, name: str) -> None:
         said, action = TABLE[name][0], EXPECTED[name]
         first = {FAIL: r"fail$", TOP_UP: r"retry after 30 min$", DOUBLING: r".*doubling from 30 s"}[action]
         assert re.match(first, said)
         assert ("Retry-After" in said) == (name == "SeedreamRateLimitError")
 
     @pytest.mark.parametrize("name", EXPECTED)
-    def test_says_what_happens_without_one(self, name: str) -> None:
+    def test_the_documentation_says_what_happens_without_one(self, name: str) -> None:
         made_final_by_who_raises_it = {"SeedreamInsufficientCreditsError": "fail", "SeedreamAmbiguousSubmissionError": "fail; with"}
         usual = "fail" if EXPECTED[name] == FAIL else "retry"
         said = TABLE[name][1]
@@ -125,7 +125,7 @@ def pause(outcome: Outcome) -> float:
 
 @needs_policies
 class TestAPolicyOnATask:
-    def test_waits_for_a_top_up_and_goes_on(self, emulator: Emulator, build: Build) -> None:
+    def test_a_policy_on_a_task_waits_for_a_top_up_and_goes_on(self, emulator: Emulator, build: Build) -> None:
         emulator.configure(balance_credits=5)
         task = build(submit={"retries": 3, "retry_policy": policy()}).submit
         runner = Runner()
@@ -135,12 +135,12 @@ class TestAPolicyOnATask:
         emulator.configure(balance_credits=100)
         assert (runner.run(task).state, emulator.books.posts) == ("success", 1)
 
-    def test_waits_as_long_as_the_api_asks(self, emulator: Emulator, build: Build) -> None:
+    def test_a_policy_on_a_task_waits_as_long_as_the_api_asks(self, emulator: Emulator, build: Build) -> None:
         emulator.inject("rate-limited", seconds=100, times=1)
         task = build(submit={"retries": 3, "timeout": 5, "retry_policy": policy()}).submit
         assert 100 <= pause(Runner().run(task, until="up_for_retry")) <= 125
 
-    def test_doubles_its_pause_while_landing_fails(self, emulator: Emulator, build: Build) -> None:
+    def test_a_policy_on_a_task_doubles_its_pause_while_landing_fails(self, emulator: Emulator, build: Build) -> None:
         short = policy(first_delay=timedelta(seconds=4), longest_delay=timedelta(seconds=10))
         chain = build(land={"retries": 3, "retry_policy": short})
         runner = Runner()
@@ -150,17 +150,17 @@ class TestAPolicyOnATask:
         for low, measured in zip([4, 8, 10], pauses, strict=True):
             assert low <= measured <= low * 1.25
 
-    def test_ends_with_the_retries(self, emulator: Emulator, build: Build) -> None:
+    def test_a_policy_on_a_task_ends_with_the_retries(self, emulator: Emulator, build: Build) -> None:
         emulator.configure(balance_credits=5)
         outcome = Runner().run(build(submit={"retries": 1, "retry_policy": policy()}).submit)
         assert (outcome.state, outcome.tries) == ("failed", 2)
 
-    def test_leaves_what_is_final_final(self, emulator: Emulator, build: Build) -> None:
+    def test_a_policy_on_a_task_leaves_what_is_final_final(self, emulator: Emulator, build: Build) -> None:
         emulator.inject("refuse", status=401)
         outcome = Runner().run(build(submit={"retries": 3, "retry_policy": policy()}).submit)
         assert (outcome.state, outcome.tries) == ("failed", 1)
 
-    def test_leaves_the_errors_of_others_to_airflow(self) -> None:
+    def test_a_policy_on_a_task_leaves_the_errors_of_others_to_airflow(self) -> None:
         class Broken(BaseOperator):
             def execute(self, context: Any) -> None:
                 raise ValueError("no")
@@ -173,12 +173,12 @@ class TestAPolicyOnATask:
 
 @needs_policies
 class TestThePolicy:
-    def test_survives_json(self) -> None:
+    def test_the_policy_survives_json(self) -> None:
         one = policy(top_up_delay=timedelta(hours=1), first_delay=timedelta(seconds=1), longest_delay=timedelta(minutes=1))
         assert type(one).deserialize(json.loads(json.dumps(one.serialize()))).delays == one.delays
 
     @pytest.mark.parametrize("wrong", [timedelta(), timedelta(seconds=-1), 30, None])
-    def test_refuses_a_pause_that_is_none(self, wrong: Any) -> None:
+    def test_the_policy_refuses_a_pause_that_is_none(self, wrong: Any) -> None:
         with pytest.raises(SeedreamInputError, match="first_delay"):
             policy(first_delay=wrong)
 

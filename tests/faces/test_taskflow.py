@@ -59,13 +59,13 @@ def refused(outcome: Outcome, emulator: Emulator) -> str:
 
 
 class TestWhatAFunctionReturns:
-    def test_is_the_prompt(self, emulator: Emulator, drawn: Decorated) -> None:
+    def test_what_a_function_returns_is_the_prompt(self, emulator: Emulator, drawn: Decorated) -> None:
         outcome = Runner().run(drawn(lambda: "a fox", num_images=2))
         assert (outcome.state, outcome.value["kind"], outcome.value["num_images"]) == ("success", "generate", 2)
         assert [payload["prompt"] for payload in sent(emulator)] == ["a fox"]
         assert outcome.xcoms["seedream_task_id"] == outcome.value["seedream_task_id"]
 
-    def test_is_or_the_request_which_goes_before_what_the_decorator_was_given(
+    def test_what_a_function_returns_may_be_the_request_which_goes_before_what_the_decorator_was_given(
         self, emulator: Emulator, drawn: Decorated, folder: Path
     ) -> None:
         request = {"prompt": "a fox", "num_images": 3, "seed": 7, "name": "fox", "image_size": "square"}
@@ -75,15 +75,19 @@ class TestWhatAFunctionReturns:
             {"prompt": "a fox", "num_images": 3, "seed": 7, "image_size": "square", "enable_safety_checker": False}
         ]
 
-    def test_is_sent_as_it_stands_while_arguments_are_rendered(self, emulator: Emulator, drawn: Decorated) -> None:
+    def test_what_a_function_returns_is_sent_as_it_stands_while_arguments_are_rendered(
+        self, emulator: Emulator, drawn: Decorated
+    ) -> None:
         task = drawn(lambda sign: f"a sign that reads {{{{ ds }}}} {{% of %}} {sign}", given={"sign": "{{ ds }}"})
         assert Runner().run(task).state == "success"
         assert sent(emulator)[0]["prompt"] == "a sign that reads {{ ds }} {% of %} 2026-03-01"
 
-    def test_shows_in_the_rendered_fields(self, emulator: Emulator, drawn: Decorated) -> None:
+    def test_what_a_function_returns_shows_in_the_rendered_fields(self, emulator: Emulator, drawn: Decorated) -> None:
         assert Runner().run(drawn(lambda: "a fox {{ ds }}")).rendered_fields["prompt"] == "a fox {{ ds }}"
 
-    def test_may_depend_on_the_context_and_on_other_tasks(self, emulator: Emulator, destination: str) -> None:
+    def test_what_a_function_returns_may_depend_on_the_context_and_on_other_tasks(
+        self, emulator: Emulator, destination: str
+    ) -> None:
         with DAG("taskflow", schedule=None) as dag:
 
             @task
@@ -98,7 +102,9 @@ class TestWhatAFunctionReturns:
         Runner().run_dag(dag)
         assert sent(emulator)[0]["prompt"] == "a fox of 2026-03-01"
 
-    def test_is_one_xcom_whatever_type_the_function_names(self, emulator: Emulator, drawn: Decorated) -> None:
+    def test_what_a_function_returns_is_one_xcom_whatever_type_the_function_names(
+        self, emulator: Emulator, drawn: Decorated
+    ) -> None:
         def request() -> dict[str, Any]:
             return {"prompt": "a fox"}
 
@@ -121,30 +127,34 @@ class TestWhatAFunctionReturns:
             ({"prompt": "a fox", "images": []}, "'images'"),
         ],
     )
-    def test_is_refused_before_anything_is_sent_when_it_is_no_request(
+    def test_what_a_function_returns_is_refused_before_anything_is_sent_when_it_is_no_request(
         self, emulator: Emulator, drawn: Decorated, returned: Any, said: str
     ) -> None:
         assert said in refused(Runner().run(drawn(lambda: returned, retries=2)), emulator)
 
 
 class TestWhatTheDecoratorIsGiven:
-    def test_is_checked_when_the_dag_is_parsed(self, drawn: Decorated) -> None:
+    def test_what_the_decorator_is_given_is_checked_when_the_dag_is_parsed(self, drawn: Decorated) -> None:
         with pytest.raises(SeedreamInputError, match="num_images"):
             drawn(lambda: "a fox", num_images=7)
 
     @pytest.mark.parametrize("extra", [{"prompt": "a fox"}, {"multiple_outputs": True}])
-    def test_cannot_be_what_the_function_decides_or_what_never_is(self, drawn: Decorated, extra: dict[str, Any]) -> None:
+    def test_what_the_decorator_is_given_cannot_be_what_the_function_decides_or_what_never_is(
+        self, drawn: Decorated, extra: dict[str, Any]
+    ) -> None:
         with pytest.raises(TypeError, match=next(iter(extra))):
             drawn(lambda: "a fox", **extra)
 
-    def test_cannot_be_a_coroutine_function(self, drawn: Decorated) -> None:
+    def test_what_the_decorator_is_given_cannot_be_a_coroutine_function(self, drawn: Decorated) -> None:
         async def draw() -> str:
             return "a fox"
 
         with pytest.raises(SeedreamInputError, match="plain function"):
             drawn(draw)
 
-    def test_can_be_nothing_at_all(self, emulator: Emulator, connect: Connect, destination: str) -> None:
+    def test_what_the_decorator_is_given_can_be_nothing_at_all(
+        self, emulator: Emulator, connect: Connect, destination: str
+    ) -> None:
         connect(emulator, destination=destination)
         with DAG("taskflow", schedule=None) as dag:
 
@@ -157,7 +167,7 @@ class TestWhatTheDecoratorIsGiven:
 
 
 class TestWaiting:
-    def test_lands_what_the_function_asked_for_without_asking_it_again(
+    def test_waiting_lands_what_the_function_asked_for_without_asking_it_again(
         self, emulator: Emulator, drawn: Decorated, folder: Path, deferrable: bool
     ) -> None:
         calls = itertools.count()
@@ -167,7 +177,9 @@ class TestWaiting:
         assert [image["uri"] for image in outcome.value["images"]] == [f"file://{folder}/fox_1.png"]
         assert json.loads((folder / "fox.json").read_text())["submission"]["prompt"] == "fox 0"
 
-    def test_for_a_turn_asks_for_the_same_images_afterwards(self, emulator: Emulator, connect: Connect, drawn: Decorated) -> None:
+    def test_waiting_for_a_turn_asks_for_the_same_images_afterwards(
+        self, emulator: Emulator, connect: Connect, drawn: Decorated
+    ) -> None:
         """The API refuses the first POST for a while; the resumed task sends what was returned then."""
         connect(emulator, requests_per_minute=600)
         emulator.inject("rate-limited", seconds=6, times=1)
@@ -176,7 +188,7 @@ class TestWaiting:
         assert (outcome.state, outcome.tries, len(outcome.deferrals)) == ("success", 1, 1)
         assert ([payload["prompt"] for payload in sent(emulator)], next(calls)) == (["fox {{ 0 }}"], 1)
 
-    def test_keeps_no_images_in_airflows_database(self, emulator: Emulator, connect: Connect, drawn: Decorated) -> None:
+    def test_waiting_keeps_no_images_in_airflows_database(self, emulator: Emulator, connect: Connect, drawn: Decorated) -> None:
         """What is too large is asked for again, as nothing is paid before a turn."""
         connect(emulator, requests_per_minute=600)
         emulator.inject("rate-limited", seconds=6, times=1)
@@ -223,7 +235,7 @@ class TestMapping:
         assert [len(outcome.value["images"]) for outcome in outcomes] == [1, 1]
         assert sorted(payload["prompt"] for payload in sent(emulator)) == ["a fox in the snow", "a hare in the snow"]
 
-    def test_over_a_bare_string_is_refused_when_the_dag_is_parsed(self, destination: str) -> None:
+    def test_mapping_over_a_bare_string_is_refused_when_the_dag_is_parsed(self, destination: str) -> None:
         """Else each character would be a paid request."""
         with DAG("taskflow", schedule=None), pytest.raises(ValueError, match="expand"):
 
@@ -241,7 +253,7 @@ class TestEditing:
         assert (outcome.state, outcome.value["kind"]) == ("success", "edit")
         assert len(sent(emulator)[0]["image_urls"]) == 2
 
-    def test_or_with_the_prompt_a_landed_generation_too(self, emulator: Emulator, destination: str) -> None:
+    def test_editing_takes_a_landed_generation_that_comes_with_the_prompt_too(self, emulator: Emulator, destination: str) -> None:
         with DAG("taskflow", schedule=None) as dag:
 
             @task.seedream(destination=destination, wait=True, poke_interval=0.05)
@@ -258,7 +270,7 @@ class TestEditing:
         assert [post.kind for post in emulator.books.submissions] == ["generate", "edit"]
 
     @pytest.mark.parametrize("operator", ["class", "decorator", "function"])
-    def test_or_what_the_instances_of_a_mapped_task_returned(
+    def test_editing_takes_what_the_instances_of_a_mapped_task_returned(
         self, emulator: Emulator, connect: Connect, destination: str, tmp_path: Path, operator: str
     ) -> None:
         """Airflow hands it over as a sequence that is no list, and cannot store it when the task defers: here for a turn."""
@@ -300,7 +312,7 @@ class TestABatch:
     def unlimited(self, emulator: Emulator, connect: Connect) -> None:
         connect(emulator, requests_per_minute=100_000)
 
-    def test_works_off_the_requests_that_the_function_returns(
+    def test_a_batch_works_off_the_requests_that_the_function_returns(
         self, emulator: Emulator, drawn: Decorated, folder: Path, deferrable: bool
     ) -> None:
         calls = itertools.count()
@@ -313,7 +325,7 @@ class TestABatch:
         assert sorted(payload["prompt"] for payload in sent(emulator)) == ["a fox", "a hare"]
         assert (folder / "fox_1.png").exists()
 
-    def test_refuses_braces_as_the_operator_does_unless_they_are_said_to_be_meant(
+    def test_a_batch_refuses_braces_as_the_operator_does_unless_they_are_said_to_be_meant(
         self, emulator: Emulator, drawn: Decorated
     ) -> None:
         sign = [{"prompt": "a sign that reads {{ ds }}"}]
@@ -322,7 +334,9 @@ class TestABatch:
         Runner().run(drawn(lambda: sign, decorator=task.seedream_batch, template="{{ prompt }}"))
         assert [payload["prompt"] for payload in sent(emulator)] == ["a sign that reads {{ ds }}"]
 
-    def test_or_the_table_whose_uri_it_returns(self, emulator: Emulator, drawn: Decorated, tmp_path: Path) -> None:
+    def test_a_batch_works_off_the_table_whose_uri_the_function_returns(
+        self, emulator: Emulator, drawn: Decorated, tmp_path: Path
+    ) -> None:
         table = tmp_path / "requests.csv"
         table.write_text("animal\nfox\nhare\n")
         batch = drawn(lambda: str(table), decorator=task.seedream_batch, template="a {{ animal }}", deferrable=True)
@@ -330,7 +344,7 @@ class TestABatch:
         assert (outcome.state, outcome.value["count"]["landed"]) == ("success", 2)
 
     @pytest.mark.parametrize("large", [False, True], ids=["kept", "too large to keep"])
-    def test_takes_the_same_requests_after_a_wait(self, emulator: Emulator, drawn: Decorated, large: bool) -> None:
+    def test_a_batch_takes_the_same_requests_after_a_wait(self, emulator: Emulator, drawn: Decorated, large: bool) -> None:
         """What is too large for Airflow's database is asked for again."""
         emulator.configure(seconds_per_image=0.0, late_assets_seconds=0.0)
         calls = itertools.count(1)
@@ -344,7 +358,7 @@ class TestABatch:
         assert (next(calls) - 1 > 1) == large
 
     @pytest.mark.parametrize("returned", [None, {}, "", "a fox", 7, ["a fox"], ("a fox",)])
-    def test_is_refused_before_anything_is_sent_when_it_is_no_table(
+    def test_a_batch_is_refused_before_anything_is_sent_when_it_is_no_table(
         self, emulator: Emulator, drawn: Decorated, returned: Any
     ) -> None:
         """A bare string above all: each character would be a paid request."""

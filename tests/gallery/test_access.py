@@ -143,7 +143,7 @@ class TestConfusedDeputies:
         page = visitor("only-watches").get(f"/{WATCHES.address('image', 1)}")
         assert "next year" not in page.text
 
-    def test_nor_by_a_search(self, visitor: Visitor, database: Database, roots: Path) -> None:
+    def test_another_dags_images_are_not_found_by_a_search_either(self, visitor: Visitor, database: Database, roots: Path) -> None:
         database.returned(WATCHES, land(roots / "secret", SHOES, prompt="next year's shoes"))
         assert '<article class="card' not in visitor("only-watches").get("/seedream/?text=shoes").text
 

@@ -40,7 +40,7 @@ class TestAManifest:
             "\x00",
         ],
     )
-    def test_that_is_no_json_of_ours_says_so(self, text: str, visitor: Visitor, database: Database, roots: Path) -> None:
+    def test_a_manifest_that_is_no_json_of_ours_says_so(self, text: str, visitor: Visitor, database: Database, roots: Path) -> None:
         database.returned(WATCHES, land(roots / "watches", WATCHES))
         (roots / "watches" / "hero.json").write_text(text)
         assert "Its manifest is not one of ours" in the_good_one_is_shown(visitor)
@@ -56,7 +56,7 @@ class TestAManifest:
             {"images_requested": 10**30},
         ],
     )
-    def test_with_an_odd_value_is_shown_all_the_same(
+    def test_a_manifest_with_an_odd_value_is_shown_all_the_same(
         self, change: dict[str, Any], visitor: Visitor, database: Database, roots: Path
     ) -> None:
         database.returned(WATCHES, land(roots / "watches", WATCHES))
@@ -65,7 +65,7 @@ class TestAManifest:
         assert visitor("viewer").get(f"/{WATCHES.address('image', 1)}").status_code == 200
 
     @pytest.mark.parametrize("change", [{"width": 10**400}, {"size_bytes": 10**20}, {"sha256": None}, {"file": "\ud800.png"}])
-    def test_with_an_impossible_image_is_none(
+    def test_a_manifest_with_an_impossible_image_is_none(
         self, change: dict[str, Any], visitor: Visitor, database: Database, roots: Path
     ) -> None:
         database.returned(WATCHES, land(roots / "watches", WATCHES))
@@ -86,11 +86,13 @@ class TestAnXCom:
             '"' * 9,
         ],
     )
-    def test_that_is_odd_costs_nothing_but_itself(self, value: Any, visitor: Visitor, database: Database) -> None:
+    def test_an_xcom_that_is_odd_costs_nothing_but_itself(self, value: Any, visitor: Visitor, database: Database) -> None:
         database.returned(WATCHES, value)
         the_good_one_is_shown(visitor)
 
-    def test_nested_deeper_than_json_can_be_read_costs_nothing_but_itself(self, visitor: Visitor, database: Database) -> None:
+    def test_an_xcom_nested_deeper_than_json_can_be_read_costs_nothing_but_itself(
+        self, visitor: Visitor, database: Database
+    ) -> None:
         database.returned(WATCHES, "[" * DEEP + "]" * DEEP)
         the_good_one_is_shown(visitor)
 
@@ -98,7 +100,9 @@ class TestAnXCom:
 @pytest.mark.usefixtures("beside_a_good_one")
 class TestATable:
     @pytest.mark.parametrize("line", ["[" * DEEP + "]" * DEEP, '{"row": 1, "status": ["landed"]}', '{"row": 1e999}', "null"])
-    def test_with_an_odd_line_shows_its_other_rows(self, line: str, visitor: Visitor, database: Database, roots: Path) -> None:
+    def test_a_table_with_an_odd_line_shows_its_other_rows(
+        self, line: str, visitor: Visitor, database: Database, roots: Path
+    ) -> None:
         batch = Place(dag_id="watches", run_id="manual__1", task_id="batch")
         land(roots / "night", batch, name="row2", prompt="the second row")
         fine = json.dumps({"row": 2, "status": "landed", "name": "row2", "images": [{"uri": "x"}]})

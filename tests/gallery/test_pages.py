@@ -297,7 +297,7 @@ class TestUntrustedText:
             assert "<script>alert" not in text, path
             assert "&lt;script&gt;alert" in text, path
 
-    def test_so_are_the_manifests_other_fields(self, visitor: Visitor, database: Database, roots: Path) -> None:
+    def test_the_manifests_other_fields_are_escaped_as_well(self, visitor: Visitor, database: Database, roots: Path) -> None:
         submission = {"prompt": 7, "seed": SCRIPT, "sources": [{"uri": SCRIPT}], "image_size": [SCRIPT], "kind": {"a": SCRIPT}}
         database.returned(WATCHES, land(roots / "watches", WATCHES, submission=submission, model=SCRIPT, credits=SCRIPT))
         text = visitor("viewer").get(f"/{WATCHES.address('image', 1)}").text

@@ -157,7 +157,7 @@ class TestReuse:
 
 
 class TestWhatARetryPaysFor:
-    def test_nothing_when_the_results_are_lost(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
+    def test_a_retry_pays_for_nothing_when_the_results_are_lost(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
         runner, task = Runner(), batch(prompts(5))
         runner.run(task)
         (folder / "results.jsonl").unlink()
@@ -176,7 +176,7 @@ class TestWhatARetryPaysFor:
             runner.clear(task)
         assert emulator.books.posts_received == 2
 
-    def test_nothing_and_no_turn_where_looks_count_when_all_has_landed(
+    def test_a_retry_pays_for_nothing_and_takes_no_turn_where_looks_count_when_all_has_landed(
         self, batch: Batch, emulator: Emulator, connect: Connect
     ) -> None:
         runner, task = Runner(), batch(prompts(8))
@@ -188,14 +188,16 @@ class TestWhatARetryPaysFor:
         assert runner.run(task).state == "success"
         assert len(emulator.books.requests) == calls
 
-    def test_only_the_new_rows_when_the_table_is_reordered_and_has_grown(self, batch: Batch, emulator: Emulator) -> None:
+    def test_a_retry_pays_only_for_the_new_rows_when_the_table_is_reordered_and_has_grown(
+        self, batch: Batch, emulator: Emulator
+    ) -> None:
         runner, task = Runner(), batch(prompts(5))
         runner.run(task)
         runner.clear(task)
         outcome = runner.run(batch([*reversed(prompts(7))]))
         assert (outcome.state, emulator.books.posts_received, outcome.value["count"]["landed"]) == ("success", 7, 7)
 
-    def test_nothing_for_a_partial_row_which_stays_so_when_the_results_are_gone(
+    def test_a_retry_pays_nothing_for_a_partial_row_which_stays_so_when_the_results_are_gone(
         self, batch: Batch, emulator: Emulator, folder: Path
     ) -> None:
         runner, task = Runner(), batch([{"prompt": "few [partial]", "num_images": 2}], on_partial="accept")
@@ -208,7 +210,7 @@ class TestWhatARetryPaysFor:
             runner.clear(task)
         assert emulator.books.posts_received == 1
 
-    def test_only_what_was_refunded(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
+    def test_a_retry_pays_only_for_what_was_refunded(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
         rows = [*prompts(3), {"prompt": "a watch [fail*1]"}]
         outcome = Runner().run(batch(rows, retries=1))
         assert (outcome.state, outcome.tries) == ("success", 2)
@@ -224,7 +226,9 @@ class TestRowsThatDoNotLand:
         {"prompt": "few [partial]", "num_images": 2},
     ]
 
-    def test_they_fail_the_task_when_all_others_have_landed(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
+    def test_rows_that_do_not_land_fail_the_task_when_all_others_have_landed(
+        self, batch: Batch, emulator: Emulator, folder: Path
+    ) -> None:
         outcome = Runner().run(batch(self.ROWS))
         assert (outcome.state, type(outcome.error).__name__) == ("failed", "SeedreamBatchError")
         assert [line["status"] for line in results(folder)] == ["landed", "moderated", "failed", "partial"]
@@ -237,7 +241,7 @@ class TestRowsThatDoNotLand:
         ends = [(line["status"], line["paid"], line["credits"]) for line in results(folder)]
         assert ends == [("landed", "yes", 10), ("moderated", "no", 0)]
 
-    def test_or_only_show_in_the_table(self, batch: Batch, folder: Path) -> None:
+    def test_rows_that_do_not_land_only_show_in_the_table_on_request(self, batch: Batch, folder: Path) -> None:
         outcome = Runner().run(batch(self.ROWS, on_error="continue", on_partial="accept"))
         assert (outcome.state, outcome.value["count"]["landed"], outcome.value["count"]["failed"]) == ("success", 1, 1)
 
@@ -294,7 +298,7 @@ class TestBeforeAnythingIsSent:
         assert (outcome.state, outcome.tries, emulator.books.posts_received) == ("failed", 1, 0)
         assert "airflow-provider-seedream[parquet]" in str(outcome.error)
 
-    def test_or_costs_nothing_and_the_others_go_on(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
+    def test_a_bad_row_costs_nothing_and_the_others_go_on_on_request(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
         outcome = Runner().run(batch([{"prompt": "a"}, {"prompt": " ", "sku": 7}], on_error="continue"))
         assert (outcome.state, emulator.books.posts_received) == ("success", 1)
         assert [(line["status"], line["paid"]) for line in results(folder)] == [("landed", "yes"), ("invalid", "no")]

@@ -64,13 +64,15 @@ def change_progress(folder: Path, **fields: Any) -> None:
 
 
 class TestWhatSurvivesADeferral:
-    def test_what_is_in_flight_and_the_place_in_the_table(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
+    def test_what_is_in_flight_and_the_place_in_the_table_survive_a_deferral(
+        self, batch: Batch, emulator: Emulator, folder: Path
+    ) -> None:
         outcome = Woken().run(batch(5, max_in_flight=2))
         assert (outcome.state, outcome.tries, emulator.books.posts_received) == ("success", 1, 5)
         assert len(outcome.deferrals) == 3
         assert outcome.value["count"]["landed"] == len(images(folder)) == 5
 
-    def test_the_pace(self, batch: Batch, emulator: Emulator, connect: Connect) -> None:
+    def test_the_pace_survives_a_deferral(self, batch: Batch, emulator: Emulator, connect: Connect) -> None:
         connect(emulator, requests_per_minute=4)
         emulator.configure(rate_limit_per_minute=4)
         runner, task = Woken(), batch(6)
@@ -79,7 +81,7 @@ class TestWhatSurvivesADeferral:
         assert runner.run(task, until="deferred").state == "deferred"
         assert emulator.books.posts_received == 4
 
-    def test_an_empty_wallet(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
+    def test_an_empty_wallet_survives_a_deferral(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
         emulator.configure(balance_credits=30)
         runner, task = Woken(), batch(5, retries=2)
         outcome = runner.run(task)
@@ -90,7 +92,7 @@ class TestWhatSurvivesADeferral:
         runner.clear(task)
         assert (runner.run(task).state, emulator.books.credits_charged) == ("success", 50)
 
-    def test_how_long_the_api_has_been_away(
+    def test_how_long_the_api_has_been_away_survives_a_deferral(
         self, batch: Batch, emulator: Emulator, connect: Connect, folder: Path, unused_port: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         there = os.environ["AIRFLOW_CONN_SEEDREAM_DEFAULT"]

@@ -70,7 +70,7 @@ def assert_all_is_well(act: int, outcome: Outcome, emulator: Emulator, folder: P
 
 @pytest.mark.slow
 class TestABatchKilledBeforeItsActs:
-    def test_never_pays_twice_and_leaves_at_most_one_row_unknown(
+    def test_a_batch_killed_before_its_acts_never_pays_twice_and_leaves_at_most_one_row_unknown(
         self, emulator: Emulator, batch: Callable[..., SeedreamBatchOperator], folder: Path
     ) -> None:
         def work(act: int) -> Callable[[], object]:
@@ -88,7 +88,7 @@ class TestABatchKilledBeforeItsActs:
         assert killed > SAMPLES * 0.8
         assert not emulator.books.violations
 
-    def test_nor_when_it_is_killed_after_a_deferral(
+    def test_a_batch_killed_after_a_deferral_does_not_pay_twice_either(
         self, emulator: Emulator, batch: Callable[..., SeedreamBatchOperator], folder: Path
     ) -> None:
         # What is woken at once finds its images ready: else it defers again and again, and a fast machine counts twice the acts.

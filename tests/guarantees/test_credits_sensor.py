@@ -68,12 +68,12 @@ def looks(emulator: Emulator) -> int:
 
 
 class TestAWallet:
-    def test_that_holds_enough_needs_one_look(self, emulator: Emulator, sensor: Sensor) -> None:
+    def test_a_wallet_that_holds_enough_needs_one_look(self, emulator: Emulator, sensor: Sensor) -> None:
         outcome = Runner().run(sensor(min_credits=EMPTY))
         assert (outcome.state, outcome.value) == ("success", {"balance": "20.00"})
         assert (len(outcome.deferrals), looks(emulator)) == (0, 1)
 
-    def test_that_is_topped_up_ends_the_wait(self, emulator: Emulator, sensor: Sensor, deferrable: bool) -> None:
+    def test_a_wallet_that_is_topped_up_ends_the_wait(self, emulator: Emulator, sensor: Sensor, deferrable: bool) -> None:
         with TopUp(emulator):
             outcome = Runner().run(sensor(min_credits="{{ 10 * 50 }}"))
         assert (outcome.state, outcome.tries, outcome.value) == ("success", 1, {"balance": "500.00"})
@@ -81,7 +81,7 @@ class TestAWallet:
         assert {request.method for request in emulator.books.requests} == {"GET"}
         assert emulator.books.credits_charged == 0
 
-    def test_that_stays_empty_is_late(self, sensor: Sensor) -> None:
+    def test_a_wallet_that_stays_empty_is_late(self, sensor: Sensor) -> None:
         outcome = Runner().run(sensor(timeout=0.3, retries=2))
         assert (outcome.state, outcome.tries) == ("failed", 1)
         assert isinstance(outcome.error, AirflowSensorTimeout)
@@ -149,17 +149,17 @@ class TestWhatIsSkipped:
 
 class TestTheParameter:
     @pytest.mark.parametrize("value", [-1, "many", True, None])
-    def test_is_judged_when_the_dag_is_parsed(self, value: Any) -> None:
+    def test_the_parameter_is_judged_when_the_dag_is_parsed(self, value: Any) -> None:
         with pytest.raises(SeedreamInputError, match="min_credits"):
             SeedreamCreditsSensor(task_id="top_up", min_credits=value)
 
-    def test_is_judged_once_rendered(self, emulator: Emulator, sensor: Sensor) -> None:
+    def test_the_parameter_is_judged_once_rendered(self, emulator: Emulator, sensor: Sensor) -> None:
         outcome = Runner().run(sensor(min_credits="{{ 'many' }}"))
         assert (type(outcome.error), looks(emulator)) == (SeedreamInputError, 0)
 
 
 class TestTheTrigger:
-    def test_survives_the_database(self) -> None:
+    def test_the_trigger_survives_the_database(self) -> None:
         original = SeedreamCreditsTrigger(
             seedream_conn_id="seedream_default",
             min_credits="150.50",

@@ -50,7 +50,7 @@ def keyless(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Callable[[],
 
 class TestAnErrorOfTheApiWhileLanding:
     @pytest.mark.parametrize(("status", "error_class"), [(503, SeedreamServerError), (401, SeedreamAuthenticationError)])
-    def test_says_that_it_is_paid_and_names_id_and_record(
+    def test_an_error_of_the_api_while_landing_says_that_it_is_paid_and_names_id_and_record(
         self, emulator: Emulator, build: Build, status: int, error_class: type[SeedreamError]
     ) -> None:
         generation = Generation.from_dict(Runner().run(build().submit).value)
@@ -65,7 +65,7 @@ class TestAnErrorOfTheApiWhileLanding:
 
 class TestADownloadThatFailsForGood:
     @pytest.mark.parametrize("kind", ["expired-link", "not-an-image", "redirect"])
-    def test_says_until_when_the_results_are_kept_and_how_to_land_them(
+    def test_a_download_that_fails_for_good_says_until_when_the_results_are_kept_and_how_to_land_them(
         self, emulator: Emulator, build: Build, deferrable: bool, kind: str
     ) -> None:
         runner, chain = Runner(), build(land={"deferrable": deferrable, "retries": 0})
@@ -77,7 +77,7 @@ class TestADownloadThatFailsForGood:
         assert f"`airflow seedream land {generation.seedream_task_id} {generation.destination}`" in said
         assert ("answered 403 to a download, although the API gave a fresh link just now" in said) == (kind == "expired-link")
 
-    def test_says_so_in_the_row_of_a_batch(self, emulator: Emulator, build: Build) -> None:
+    def test_a_download_that_fails_for_good_says_so_in_the_row_of_a_batch(self, emulator: Emulator, build: Build) -> None:
         generation = Generation.from_dict(Runner().run(build().submit).value)
         emulator.clock.advance(60)
         emulator.inject("expired-link", endpoint="download")
@@ -110,21 +110,25 @@ class TestAConnectionThatLostItsKey:
         assert "Paid: yes." in str(outcome.error)
         assert task_id in str(outcome.error)
 
-    def test_fails_a_wait_before_its_first_look(self, build: Build, keyless: Callable[[], None], deferrable: bool) -> None:
+    def test_a_connection_that_lost_its_key_fails_a_wait_before_its_first_look(
+        self, build: Build, keyless: Callable[[], None], deferrable: bool
+    ) -> None:
         runner, chain = Runner(), build(land={"deferrable": deferrable, "retries": 3})
         task_id = runner.run(chain.submit).value["seedream_task_id"]
         keyless()
         self.assert_said(runner.run(chain.land), task_id)
 
     @pytest.mark.parametrize("prompt", ["a watch [never-ends]", "a watch"], ids=["waiting", "ready"])
-    def test_fails_a_deferred_wait_that_is_under_way(self, build: Build, keyless: Callable[[], None], prompt: str) -> None:
+    def test_a_connection_that_lost_its_key_fails_a_deferred_wait_that_is_under_way(
+        self, build: Build, keyless: Callable[[], None], prompt: str
+    ) -> None:
         runner, chain = Runner(), build(prompt=prompt, land={"deferrable": True, "retries": 3})
         task_id = runner.run(chain.submit).value["seedream_task_id"]
         assert runner.run(chain.land, until="deferred").state == "deferred"
         keyless()
         self.assert_said(runner.run(chain.land), task_id)
 
-    def test_between_the_trigger_and_the_landing_as_well(
+    def test_a_connection_that_lost_its_key_between_the_trigger_and_the_landing_fails_the_wait_as_well(
         self, emulator: Emulator, build: Build, keyless: Callable[[], None]
     ) -> None:
         runner, chain = Runner(), build(land={"deferrable": True, "retries": 3})
@@ -136,7 +140,7 @@ class TestAConnectionThatLostItsKey:
         with pytest.raises(SeedreamInputError, match=r"has no password.* Paid: yes\."):
             chain.land.resume_landing({}, event, generation)
 
-    def test_fails_a_batch_that_has_rows_in_flight(
+    def test_a_connection_that_lost_its_key_fails_a_batch_that_has_rows_in_flight(
         self, emulator: Emulator, connect: Connect, destination: str, keyless: Callable[[], None]
     ) -> None:
         connect(emulator, requests_per_minute=100_000)
@@ -149,7 +153,9 @@ class TestAConnectionThatLostItsKey:
         keyless()
         self.assert_said(runner.run(batch), paid.seedream_task_id)
 
-    def test_is_no_end_of_a_row(self, emulator: Emulator, build: Build, keyless: Callable[[], None]) -> None:
+    def test_a_connection_that_lost_its_key_is_no_end_of_a_row(
+        self, emulator: Emulator, build: Build, keyless: Callable[[], None]
+    ) -> None:
         """It is not that row's error: it would be called invalid, and unpaid."""
         generation = Generation.from_dict(Runner().run(build().submit).value)
         entry = InFlight(
@@ -169,7 +175,7 @@ class TestAStoreThatStumblesAtAFileOfABatch:
 
     @pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS)
     @pytest.mark.parametrize("file", ["watches/hero_1.png", "watches/hero.json"], ids=["image", "manifest"])
-    def test_costs_that_row_one_landing_and_never_the_try(
+    def test_a_store_that_stumbles_at_a_file_of_a_batch_costs_that_row_one_landing_and_never_the_try(
         self, emulator: Emulator, build: Build, file: str, error: Exception
     ) -> None:
         emulator.configure(seconds_per_image=0.0, late_assets_seconds=0.0, quirks=False)

@@ -37,7 +37,9 @@ def run(runner: Runner, chain: Chain, landing_task: str) -> Outcome:
 
 
 class TestAnImageThatComesAfterAll:
-    def test_is_landed_when_the_task_is_cleared(self, emulator: Emulator, build: Build, folder: Path, deferrable: bool) -> None:
+    def test_an_image_that_comes_after_all_is_landed_when_the_task_is_cleared(
+        self, emulator: Emulator, build: Build, folder: Path, deferrable: bool
+    ) -> None:
         runner, chain = Runner(), chain_of(build, "", "land", deferrable=deferrable)
         seedream_task_id = runner.run(chain.submit).value["seedream_task_id"]
         emulator.inject("partial", seedream_task_id=seedream_task_id, count=3)
@@ -53,7 +55,7 @@ class TestAnImageThatComesAfterAll:
 
 @pytest.mark.parametrize("words", FEWER.values(), ids=list(FEWER))
 class TestFewerImagesThanAsked:
-    def test_fail_the_task_once_with_those_that_came_landed(
+    def test_fewer_images_than_asked_fail_the_task_once_with_those_that_came_landed(
         self, emulator: Emulator, build: Build, folder: Path, deferrable: bool, landing_task: str, words: str
     ) -> None:
         runner, chain = Runner(), chain_of(build, words, landing_task, deferrable=deferrable)
@@ -69,7 +71,7 @@ class TestFewerImagesThanAsked:
         assert records(folder)[0]["outcome"] == "partial"
         assert (emulator.books.posts, emulator.books.credits_charged) == (1, 40)
 
-    def test_are_a_success_where_they_are_accepted(
+    def test_fewer_images_than_asked_are_a_success_where_they_are_accepted(
         self, emulator: Emulator, build: Build, folder: Path, deferrable: bool, landing_task: str, words: str
     ) -> None:
         runner, chain = Runner(), chain_of(build, words, landing_task, deferrable=deferrable, on_partial="accept")

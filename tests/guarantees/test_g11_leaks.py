@@ -87,7 +87,9 @@ def assert_no_key_and_no_link(found: dict[str, str], emulator: Emulator) -> None
 
 class TestNothingOfARunHoldsTheKeyOrALink:
     @pytest.mark.parametrize("wait", [True, False], ids=["one task", "two tasks"])
-    def test_that_went_well(self, emulator: Emulator, build: Build, folder: Path, deferrable: bool, wait: bool) -> None:
+    def test_nothing_of_a_run_that_went_well_holds_the_key_or_a_link(
+        self, emulator: Emulator, build: Build, folder: Path, deferrable: bool, wait: bool
+    ) -> None:
         chain = build(prompt=PROMPT, submit={"wait": wait, "deferrable": deferrable}, land={"deferrable": deferrable})
         runner = Runner()
         outcomes = [runner.run(chain.submit)] + ([] if wait else [runner.run(chain.land)])
@@ -115,7 +117,7 @@ class TestNothingOfARunHoldsTheKeyOrALink:
         ],
         ids=str,
     )
-    def test_whose_downloads_failed(
+    def test_nothing_of_a_run_whose_downloads_failed_holds_the_key_or_a_link(
         self, emulator: Emulator, build: Build, folder: Path, kind: str, details: dict[str, Any]
     ) -> None:
         chain = build(prompt=PROMPT, land={"deferrable": True})
@@ -126,7 +128,9 @@ class TestNothingOfARunHoldsTheKeyOrALink:
         assert_no_key_and_no_link(traces(runner, outcomes, folder), emulator)
         assert images(folder) == []
 
-    def test_whose_failure_reason_holds_a_link(self, emulator: Emulator, build: Build, folder: Path, deferrable: bool) -> None:
+    def test_nothing_of_a_run_whose_failure_reason_holds_a_link_repeats_it(
+        self, emulator: Emulator, build: Build, folder: Path, deferrable: bool
+    ) -> None:
         emulator.inject("fail", message=f"worker lost https://store.example/in.png?X-Amz-Signature={QUERY} while drawing")
         chain = build(prompt=PROMPT, land={"deferrable": deferrable})
         runner = Runner()
@@ -140,7 +144,7 @@ class TestNothingOfARunHoldsTheKeyOrALink:
 class TestAServerThatEchoesTheKey:
     @pytest.mark.parametrize("shape", get_args(ErrorShape))
     @pytest.mark.parametrize("lead", [0, 270, 290], ids=lambda lead: f"after {lead} characters")
-    def test_in_a_refused_post_is_not_repeated(
+    def test_a_key_that_a_server_echoes_in_a_refused_post_is_not_repeated(
         self, emulator: Emulator, build: Build, folder: Path, shape: ErrorShape, lead: int
     ) -> None:
         echo = f"{'x' * lead} Authorization 'Bearer {KEY}' is not valid."
@@ -151,14 +155,16 @@ class TestAServerThatEchoesTheKey:
         assert_no_key_and_no_link(traces(runner, [outcome], folder), emulator)
 
     @pytest.mark.parametrize("word", ["echo-key", "submit/echo-key"])
-    def test_by_a_magic_word_neither(self, emulator: Emulator, build: Build, folder: Path, word: str) -> None:
+    def test_a_key_that_a_server_echoes_by_a_magic_word_is_not_repeated(
+        self, emulator: Emulator, build: Build, folder: Path, word: str
+    ) -> None:
         runner = Runner()
         outcome = runner.run(build(prompt=f"{PROMPT} [{word}]").submit)
         assert outcome.state == "failed"
         assert_no_key_and_no_link(traces(runner, [outcome], folder), emulator)
 
     @pytest.mark.parametrize("status", [401, 404, 429, 500])
-    def test_in_a_status_answer_neither(
+    def test_a_key_that_a_server_echoes_in_a_status_answer_is_not_repeated(
         self, emulator: Emulator, build: Build, folder: Path, deferrable: bool, status: int
     ) -> None:
         chain = build(prompt=PROMPT, land={"deferrable": deferrable})
@@ -169,7 +175,9 @@ class TestAServerThatEchoesTheKey:
         assert landed.state == ("failed" if status in (401, 404) else "success")
         assert_no_key_and_no_link(traces(runner, [submitted, landed], folder), emulator)
 
-    def test_in_a_failure_reason_neither(self, emulator: Emulator, build: Build, folder: Path, deferrable: bool) -> None:
+    def test_a_key_that_a_server_echoes_in_a_failure_reason_is_not_repeated(
+        self, emulator: Emulator, build: Build, folder: Path, deferrable: bool
+    ) -> None:
         emulator.inject("fail", message=f"The account of {KEY} is tired.")
         chain = build(prompt=PROMPT, land={"deferrable": deferrable})
         runner = Runner()
@@ -177,7 +185,7 @@ class TestAServerThatEchoesTheKey:
         assert outcomes[1].state == "failed"
         assert_no_key_and_no_link(traces(runner, outcomes, folder), emulator)
 
-    def test_at_the_wallet_neither(self, emulator: Emulator, build: Build, folder: Path) -> None:
+    def test_a_key_that_a_server_echoes_at_the_wallet_is_not_repeated(self, emulator: Emulator, build: Build, folder: Path) -> None:
         emulator.inject("echo-key", endpoint="wallet")
         works, text = SeedreamHook().test_connection()
         assert not works
@@ -193,7 +201,9 @@ class TestADownloadThatIsSentElsewhere:
     def tls(self) -> bool:
         return False  # the other servers speak http
 
-    def test_to_another_host_takes_no_key_along(self, emulator: Emulator, build: Build, folder: Path, deferrable: bool) -> None:
+    def test_a_download_that_is_sent_to_another_host_takes_no_key_along(
+        self, emulator: Emulator, build: Build, folder: Path, deferrable: bool
+    ) -> None:
         chain = build(prompt=PROMPT, land={"deferrable": deferrable})
         runner = Runner()
         submitted = runner.run(chain.submit)
@@ -222,7 +232,7 @@ class TestADownloadThatIsSentElsewhere:
             "//0.0.0.0:{port}/",
         ],
     )
-    def test_to_what_is_no_plain_public_link_is_refused_before_contact(
+    def test_a_download_that_is_sent_to_what_is_no_plain_public_link_is_refused_before_contact(
         self, emulator: Emulator, build: Build, folder: Path, target: str
     ) -> None:
         with Witness(b"never") as other:
@@ -255,7 +265,7 @@ class TestADownloadThatIsSentElsewhere:
             "012.0.0.1",
         ],
     )
-    def test_to_a_private_address_is_refused_whatever_its_spelling(
+    def test_a_download_that_is_sent_to_a_private_address_is_refused_whatever_its_spelling(
         self, emulator: Emulator, build: Build, folder: Path, monkeypatch: pytest.MonkeyPatch, host: str
     ) -> None:
         with Witness(b"never") as proxy:  # whatever left for such an address would pass here
@@ -271,7 +281,7 @@ class TestADownloadThatIsSentElsewhere:
         assert proxy.contacts == []
 
     @pytest.mark.parametrize("target", ["http://0.0.0.0:{port}/t.png", "file:///etc/hostname"])
-    def test_of_a_thumbnail_is_refused_too_and_the_image_lands(
+    def test_a_download_of_a_thumbnail_that_is_sent_elsewhere_is_refused_too_and_the_image_lands(
         self, emulator: Emulator, build: Build, folder: Path, target: str
     ) -> None:
         with Witness(b"never") as other:
@@ -304,7 +314,7 @@ class TestLinksInAStatusAnswer:
         return Runner().run(task)
 
     @pytest.mark.parametrize("link", ["http://10.0.0.1/a.png", "http://0.0.0.0:{port}/a.png", "http://u:p@127.0.0.1:{port}/a.png"])
-    def test_to_what_is_not_public_are_refused_before_contact(
+    def test_links_in_a_status_answer_to_what_is_not_public_are_refused_before_contact(
         self, api: Witness, folder: Path, destination: str, link: str
     ) -> None:
         with Witness(b"never") as other:
@@ -314,7 +324,9 @@ class TestLinksInAStatusAnswer:
         assert not folder.exists()
 
     @pytest.mark.parametrize("link", ["file:///etc/hostname", "ftp://127.0.0.1/a.png", "data:image/png;base64,AA==", "/a.png"])
-    def test_that_are_no_http_links_are_no_links(self, api: Witness, folder: Path, destination: str, link: str) -> None:
+    def test_links_in_a_status_answer_that_are_no_http_links_are_no_links(
+        self, api: Witness, folder: Path, destination: str, link: str
+    ) -> None:
         outcome = self.land(api, link, destination)
         assert (outcome.state, type(outcome.error).__name__) == ("failed", "SeedreamPollingError")
         assert {contact.target for contact in api.contacts} == {"/v1/generation-request/abc/status/"}
@@ -342,7 +354,7 @@ class TestTheWorkersOwnNetwork:
         assert runner.run(chain.submit).state == "success"
         return runner.run(chain.land)
 
-    def test_is_out_of_reach_when_the_api_is_not_on_it(
+    def test_the_workers_own_network_is_out_of_reach_when_the_api_is_not_on_it(
         self,
         elsewhere: Witness,
         emulator: Emulator,
@@ -360,7 +372,7 @@ class TestTheWorkersOwnNetwork:
         assert read_files(folder) == {}
 
     @pytest.mark.usefixtures("elsewhere")
-    def test_is_reached_where_the_connection_names_it(
+    def test_the_workers_own_network_is_reached_where_the_connection_names_it(
         self, emulator: Emulator, build: Build, folder: Path, monkeypatch: pytest.MonkeyPatch, deferrable: bool
     ) -> None:
         outcome = self.land(build, monkeypatch, deferrable, download_networks="127.0.0.0/8")

@@ -46,7 +46,9 @@ def assert_small(deferrals: list[Deferral]) -> None:
 
 
 class TestWhatAirflowStores:
-    def test_of_six_images_stays_below_its_bounds(self, emulator: Emulator, build: Build, tmp_path: Path) -> None:
+    def test_what_airflow_stores_of_six_images_stays_below_its_bounds(
+        self, emulator: Emulator, build: Build, tmp_path: Path
+    ) -> None:
         destination = f"file://{tmp_path}/{'a-rather-long-folder-name/' * 4}2026-03-01"
         long_name = "a-descriptive-name-" * 5
         prompt = "a long prompt " * 200 + "[takes:1]"
@@ -63,7 +65,9 @@ class TestWhatAirflowStores:
         assert size_of(landed.deferrals[0].next_kwargs) < 2 * KIB
 
     @pytest.mark.parametrize("name", ["画" * 50, "n" * 150])
-    def test_of_the_longest_names_too(self, emulator: Emulator, build: Build, name: str) -> None:
+    def test_what_airflow_stores_of_the_longest_names_stays_below_its_bounds_too(
+        self, emulator: Emulator, build: Build, name: str
+    ) -> None:
         chain = build(prompt="a watch", num_images=6, name=name, submit={"wait": True, "deferrable": True})
         outcome = Runner().run(chain.submit)
         assert outcome.state == "success"
@@ -72,7 +76,9 @@ class TestWhatAirflowStores:
 
     @pytest.mark.parametrize("kind", ["fail", "safety", "finished-failed"])
     @pytest.mark.parametrize("reason", LONG_REASONS)
-    def test_of_a_failure_with_an_endless_reason(self, emulator: Emulator, build: Build, reason: str, kind: str) -> None:
+    def test_what_airflow_stores_of_a_failure_with_an_endless_reason_stays_small(
+        self, emulator: Emulator, build: Build, reason: str, kind: str
+    ) -> None:
         emulator.inject(kind, message=LONG_REASONS[reason])
         chain = build(submit={"wait": True, "deferrable": True})
         outcome = Runner().run(chain.submit)
@@ -82,7 +88,9 @@ class TestWhatAirflowStores:
 
     @pytest.mark.parametrize("status", [401, 404])
     @pytest.mark.parametrize("reason", LONG_REASONS)
-    def test_of_a_refused_look_with_an_endless_message(self, emulator: Emulator, build: Build, reason: str, status: int) -> None:
+    def test_what_airflow_stores_of_a_refused_look_with_an_endless_message_stays_small(
+        self, emulator: Emulator, build: Build, reason: str, status: int
+    ) -> None:
         chain = build(land={"deferrable": True})
         emulator.inject("takes", seconds=2)
         runner = Runner()
@@ -93,7 +101,7 @@ class TestWhatAirflowStores:
         assert outcome.state == "failed"
         assert_small(outcome.deferrals)
 
-    def test_of_a_status_word_nobody_knows(self, emulator: Emulator, build: Build) -> None:
+    def test_what_airflow_stores_of_a_status_word_nobody_knows_stays_small(self, emulator: Emulator, build: Build) -> None:
         emulator.inject("unknown-status", message="未知" * 3000, times=3)
         chain = build(submit={"wait": True, "deferrable": True})
         outcome = Runner().run(chain.submit)
@@ -101,7 +109,9 @@ class TestWhatAirflowStores:
         assert_small(outcome.deferrals)
         assert max(map(len, outcome.log)) < 4 * KIB
 
-    def test_of_an_edit_are_locations_not_bytes(self, emulator: Emulator, destination: str, tmp_path: Path) -> None:
+    def test_what_airflow_stores_of_an_edit_are_locations_not_bytes(
+        self, emulator: Emulator, destination: str, tmp_path: Path
+    ) -> None:
         source = tmp_path / "source.bmp"
         source.write_bytes(bitmap(1 * MIB))
         with DAG("edits", schedule=None):

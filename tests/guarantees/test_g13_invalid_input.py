@@ -150,7 +150,7 @@ class TestStaticValuesFailWhenTheDagIsParsed:
         ],
         ids=str,
     )
-    def test_a_sensors_too(self, values: dict[str, Any]) -> None:
+    def test_static_values_of_a_sensor_fail_when_the_dag_is_parsed_too(self, values: dict[str, Any]) -> None:
         (field,) = values
         with pytest.raises(SeedreamInputError, match=field.replace("generation", "(?i)generation")):
             SeedreamGenerationSensor(task_id="x", **{"generation": "5cc8f0d8", **values})
@@ -225,7 +225,9 @@ class TestSourcesAreJudgedBeforeAnythingIsSent:
             ("data:image/png,plain", "image 1 is no data URI of the form data:image/...;base64,..."),
         ],
     )
-    def test_so_is_one_that_cannot_be_had(self, emulator: Emulator, destination: str, folder: Path, given: str, says: str) -> None:
+    def test_a_source_that_cannot_be_had_is_refused_before_anything_is_sent(
+        self, emulator: Emulator, destination: str, folder: Path, given: str, says: str
+    ) -> None:
         assert_refused(Runner().run(edit([given], destination, retries=3)), emulator, folder, says)
 
 
@@ -236,7 +238,9 @@ class TestAnImageAsText:
 
     @pytest.mark.parametrize("before", ["", " ", "\n  "])
     @pytest.mark.parametrize("head", ["", "data:image/png;base64,"], ids=["plain base64", "data URI"])
-    def test_is_taken_if_it_is_one(self, emulator: Emulator, destination: str, folder: Path, before: str, head: str) -> None:
+    def test_an_image_as_text_is_taken_if_it_is_one(
+        self, emulator: Emulator, destination: str, folder: Path, before: str, head: str
+    ) -> None:
         image = base64.b64encode(picture(64, 48)).decode()
         outcome = Runner().run(edit([f"{before}{head}{image}"], destination))
         assert outcome.state == "success", outcome.error
@@ -247,7 +251,9 @@ class TestAnImageAsText:
     @pytest.mark.parametrize(
         "given", [TEXT, f" {TEXT}", f"{TEXT}\n", f" data:image/png;base64,{TEXT}", f"data:,{TEXT}"], ids=range(5)
     )
-    def test_is_refused_at_once_and_never_quoted(self, emulator: Emulator, destination: str, folder: Path, given: str) -> None:
+    def test_an_image_as_text_is_refused_at_once_and_never_quoted(
+        self, emulator: Emulator, destination: str, folder: Path, given: str
+    ) -> None:
         with DAG("edits", schedule=None):
             task = SeedreamEditOperator(
                 task_id="edit", prompt="bluer", images="{{ params.images }}", destination=destination, retries=3
@@ -258,7 +264,9 @@ class TestAnImageAsText:
         assert len(str(outcome.error)) < 500
         assert len(outcome.log_text) < 20_000
 
-    def test_does_not_swell_the_results_of_a_batch(self, emulator: Emulator, destination: str, folder: Path) -> None:
+    def test_an_image_as_text_does_not_swell_the_results_of_a_batch(
+        self, emulator: Emulator, destination: str, folder: Path
+    ) -> None:
         rows = [
             {"prompt": "bluer", "images": self.TEXT},
             {"prompt": "bluer", "images": [f" data:image/png;base64,{self.TEXT}"]},

@@ -33,7 +33,9 @@ def assert_refused(outcome: Outcome, emulator: Emulator, *says: str) -> None:
 @NATIVE
 class TestATemplateThatGivesNothing:
     @pytest.mark.parametrize("field", ["prompt", "name", "destination", "max_credits", "max_credits_per_run", "seedream_conn_id"])
-    def test_is_refused_by_its_field_and_named(self, emulator: Emulator, destination: str, native: bool, field: str) -> None:
+    def test_a_template_that_gives_nothing_is_refused_by_its_field_and_named(
+        self, emulator: Emulator, destination: str, native: bool, field: str
+    ) -> None:
         with dag(native):
             draw: Any = SeedreamGenerateOperator(
                 task_id="draw", retries=3, **{"prompt": "a watch", "destination": destination, field: MISSING}
@@ -43,12 +45,16 @@ class TestATemplateThatGivesNothing:
     @pytest.mark.parametrize(
         "template", ["{{ params.empty }}", "{{ params.null }}", "{{ params.blank }}", "a {{ params.null }} watch"]
     )
-    def test_is_so_however_it_is_empty(self, emulator: Emulator, destination: str, native: bool, template: str) -> None:
+    def test_a_template_that_gives_nothing_is_refused_however_it_is_empty(
+        self, emulator: Emulator, destination: str, native: bool, template: str
+    ) -> None:
         with dag(native):
             draw = SeedreamGenerateOperator(task_id="draw", prompt=template, destination=destination, retries=3)
         assert_refused(Runner().run(draw), emulator, "prompt must not be blank", template)
 
-    def test_is_so_where_undefined_is_silent(self, emulator: Emulator, destination: str, native: bool) -> None:
+    def test_a_template_that_gives_nothing_is_refused_where_undefined_is_silent(
+        self, emulator: Emulator, destination: str, native: bool
+    ) -> None:
         from jinja2 import Undefined
 
         with dag(native, template_undefined=Undefined):  # type: ignore[arg-type]  # documented, typed too narrowly
@@ -56,7 +62,9 @@ class TestATemplateThatGivesNothing:
         assert_refused(Runner().run(draw), emulator, "prompt must not be blank", "{{ nowhere }}")
 
     @pytest.mark.parametrize("field", ["prompt", "name"])
-    def test_is_so_for_the_output_of_a_task(self, emulator: Emulator, destination: str, native: bool, field: str) -> None:
+    def test_a_template_that_gives_nothing_is_refused_for_the_output_of_a_task(
+        self, emulator: Emulator, destination: str, native: bool, field: str
+    ) -> None:
         with dag(native):
             nothing = task(task_id="nothing")(lambda: None)()
             draw: Any = SeedreamEditOperator(
@@ -66,13 +74,17 @@ class TestATemplateThatGivesNothing:
         runner.run(nothing.operator)
         assert_refused(runner.run(draw), emulator, f"{field} must not be blank", "task_ids='nothing'")
 
-    def test_lands_no_file_of_the_name_none(self, emulator: Emulator, destination: str, native: bool) -> None:
+    def test_a_template_that_gives_nothing_lands_no_file_of_the_name_none(
+        self, emulator: Emulator, destination: str, native: bool
+    ) -> None:
         with dag(native):
             land = SeedreamGenerationSensor(task_id="land", generation="1f0c3d0e-0001", destination=destination, name=MISSING)
         assert_refused(Runner().run(land), emulator, "name must not be blank", MISSING)
 
     @pytest.mark.parametrize("field", ["destination", "results", "max_credits"])
-    def test_stops_a_batch(self, emulator: Emulator, destination: str, native: bool, field: str) -> None:
+    def test_a_template_that_gives_nothing_stops_a_batch(
+        self, emulator: Emulator, destination: str, native: bool, field: str
+    ) -> None:
         with dag(native):
             batch: Any = SeedreamBatchOperator(
                 task_id="batch", requests=[{"prompt": "a watch"}], retries=3, **{"destination": destination, field: MISSING}
@@ -90,12 +102,16 @@ class TestATemplateThatGivesNothing:
         ],
         ids=str,
     )
-    def test_in_a_row_is_an_invalid_row(self, emulator: Emulator, destination: str, native: bool, row: dict[str, str]) -> None:
+    def test_a_template_that_gives_nothing_in_a_row_is_an_invalid_row(
+        self, emulator: Emulator, destination: str, native: bool, row: dict[str, str]
+    ) -> None:
         with dag(native):
             batch = SeedreamBatchOperator(task_id="batch", requests=[row], destination=destination, retries=3)
         assert_refused(Runner().run(batch), emulator, f"requests[0]: {[*row][-1]} must", "got 'None'")
 
-    def test_in_a_batchs_template_is_an_invalid_row(self, emulator: Emulator, destination: str, native: bool) -> None:
+    def test_a_template_that_gives_nothing_in_a_batchs_template_is_an_invalid_row(
+        self, emulator: Emulator, destination: str, native: bool
+    ) -> None:
         with dag(native):
             batch = SeedreamBatchOperator(
                 task_id="batch",
@@ -106,7 +122,9 @@ class TestATemplateThatGivesNothing:
             )
         assert_refused(Runner().run(batch), emulator, "requests[0]: template prints a value that is missing")
 
-    def test_is_refused_for_a_function_as_well(self, emulator: Emulator, destination: str, native: bool) -> None:
+    def test_a_template_that_gives_nothing_is_refused_for_a_function_as_well(
+        self, emulator: Emulator, destination: str, native: bool
+    ) -> None:
         with dag(native):
             draw = task.seedream(task_id="draw", destination=destination, name=MISSING, retries=3)(lambda: "a watch")()
         assert_refused(Runner().run(draw.operator), emulator, "name must not be blank", MISSING)

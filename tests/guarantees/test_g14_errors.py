@@ -82,7 +82,9 @@ class TestARefusalBeforeTheBodyIsRead:
             )
 
     @pytest.mark.parametrize("status", [401, 402, 413])
-    def test_is_read_and_fails_in_the_first_try(self, emulator: Emulator, large_edit: Any, folder: Path, status: int) -> None:
+    def test_a_refusal_before_the_body_is_read_is_read_and_fails_in_the_first_try(
+        self, emulator: Emulator, large_edit: Any, folder: Path, status: int
+    ) -> None:
         emulator.inject("early-answer", status=status)
         outcome = Runner().run(large_edit)
         assert end_of(outcome) == ("failed", 1, REFUSED[status][0])
@@ -102,7 +104,9 @@ class TestARefusalBeforeTheBodyIsRead:
 
 class TestAnUnusualStatusAnswer:
     @pytest.mark.parametrize("word", ["long-header", "long-header:60000", "x-gzip"])
-    def test_is_read_by_the_triggerer_as_by_a_worker(self, emulator: Emulator, build: Build, deferrable: bool, word: str) -> None:
+    def test_an_unusual_status_answer_is_read_by_the_triggerer_as_by_a_worker(
+        self, emulator: Emulator, build: Build, deferrable: bool, word: str
+    ) -> None:
         runner, chain = Runner(), build(prompt=f"a watch [{word}]", name="hero", land={"deferrable": deferrable, "retries": 0})
         outcomes = [runner.run(task) for task in (chain.submit, chain.land)]
         assert [outcome.state for outcome in outcomes] == ["success", "success"]
@@ -110,7 +114,9 @@ class TestAnUnusualStatusAnswer:
 
 
 class TestAnAnswerBehindInterimOnes:
-    def test_of_every_call_is_read(self, emulator: Emulator, build: Build, folder: Path, deferrable: bool) -> None:
+    def test_an_answer_behind_interim_ones_of_every_call_is_read(
+        self, emulator: Emulator, build: Build, folder: Path, deferrable: bool
+    ) -> None:
         for endpoint in ("submit", "status", "wallet", "download", "thumbnail"):
             emulator.inject("interim", endpoint=endpoint, count=2)
         runner, chain = Runner(), build(name="hero", land={"deferrable": deferrable})
@@ -123,7 +129,7 @@ class TestARefusedPostFailsInTheFirstTry:
     @pytest.mark.parametrize(
         ("status", "shape"), [*((400, shape) for shape in SHAPES), *((status, SHAPES[0]) for status in REFUSED if status != 400)]
     )
-    def test_whatever_shape_its_body_has(
+    def test_a_refused_post_fails_in_the_first_try_whatever_shape_its_body_has(
         self, emulator: Emulator, build: Build, folder: Path, status: int, shape: ErrorShape
     ) -> None:
         emulator.inject("refuse", status=status, shape=shape, message="Because of a reason.")
@@ -185,14 +191,16 @@ class TestARefusedPostFailsInTheFirstTry:
 
 
 class TestAnEmptyWallet:
-    def test_ends_the_task_at_once_without_a_retry_policy(self, emulator: Emulator, build: Build, folder: Path) -> None:
+    def test_an_empty_wallet_ends_the_task_at_once_without_a_retry_policy(
+        self, emulator: Emulator, build: Build, folder: Path
+    ) -> None:
         emulator.configure(balance_credits=5)
         outcome = Runner().run(build(submit={"retries": 3}).submit)
         assert end_of(outcome) == ("failed", 1, "SeedreamInsufficientCreditsError")
         assert (emulator.books.posts, records(folder)) == (0, [])
 
     @pytest.mark.skipif(not hasattr(airflow.sdk, "ExceptionRetryPolicy"), reason="retry policies came with Airflow 3.3")
-    def test_is_timed_by_a_retry_policy_where_there_is_one(
+    def test_an_empty_wallet_is_timed_by_a_retry_policy_where_there_is_one(
         self, emulator: Emulator, build: Build, folder: Path, deferrable: bool
     ) -> None:
         emulator.configure(balance_credits=5)
@@ -212,7 +220,7 @@ class TestAnEmptyWallet:
 
 class TestA429OnAPostIsWaitedOut:
     @pytest.mark.parametrize("form", ["seconds", "date", "none"])
-    def test_for_at_least_what_was_asked_then_one_post_is_accepted(
+    def test_a_429_on_a_post_is_waited_out_for_at_least_what_was_asked_then_one_post_is_accepted(
         self, emulator: Emulator, build: Build, connect: Any, folder: Path, form: Any
     ) -> None:
         connect(emulator, requests_per_minute=60)  # without a Retry-After one request's share of the minute: one second
@@ -222,7 +230,9 @@ class TestA429OnAPostIsWaitedOut:
         assert 1.0 <= seconds_between_posts(emulator) < 4.0
         assert (emulator.books.posts_received, emulator.books.posts, len(records(folder))) == (2, 1, 1)
 
-    def test_in_the_triggerer_where_tasks_may_defer(self, emulator: Emulator, build: Build, connect: Any, folder: Path) -> None:
+    def test_a_429_on_a_post_is_waited_out_in_the_triggerer_where_tasks_may_defer(
+        self, emulator: Emulator, build: Build, connect: Any, folder: Path
+    ) -> None:
         connect(emulator, requests_per_minute=600)
         emulator.inject("rate-limited", seconds=6, times=1)
         task = build(submit={"deferrable": True, "retries": 3, "wait": True}).submit
@@ -246,7 +256,7 @@ class TestA429OnAPostIsWaitedOut:
         assert kwargs["requests_per_minute"] == 0.5
         assert (emulator.books.posts_received, records(folder)) == (1, [])  # the claim is free while it waits
 
-    def test_longer_than_the_timeout_it_is_left_to_a_retry(self, emulator: Emulator, build: Build, deferrable: bool) -> None:
+    def test_a_429_longer_than_the_timeout_is_left_to_a_retry(self, emulator: Emulator, build: Build, deferrable: bool) -> None:
         emulator.inject("rate-limited", seconds=100, times=1)
         task = build(submit={"deferrable": deferrable, "retries": 3, "timeout": 5}).submit
         runner = Runner()
@@ -256,7 +266,7 @@ class TestA429OnAPostIsWaitedOut:
         assert (runner.run(task).state, emulator.books.posts) == ("success", 1)
 
     @pytest.mark.parametrize("status_counts", [True, False], ids=["status calls count", "status calls are free"])
-    def test_by_the_limit_itself_too(
+    def test_a_429_on_a_post_is_waited_out_by_the_limit_itself_too(
         self, emulator: Emulator, build: Build, connect: Any, deferrable: bool, status_counts: bool
     ) -> None:
         emulator.configure(rate_limit_per_minute=1, status_counts=status_counts)
@@ -302,7 +312,7 @@ class TestStatusCalls:
         assert [request.status for request in emulator.books.requests if request.area == "status"][:4] == [status] * 4
 
     @pytest.mark.parametrize("kind", ["html", "bad-json", "empty", "drop", "reset"])
-    def test_so_is_an_answer_that_is_none(self, emulator: Emulator, build: Build, deferrable: bool, kind: str) -> None:
+    def test_an_answer_that_is_none_is_waited_out(self, emulator: Emulator, build: Build, deferrable: bool, kind: str) -> None:
         chain = build(land={"deferrable": deferrable, "retries": 3})
         runner = Runner()
         runner.run(chain.submit)

@@ -98,7 +98,9 @@ class TestTenRowsOfTwoImagesWithinAHundredCredits:
 
 
 class TestTheBudgetOfARun:
-    def test_holds_for_all_its_tasks_those_without_one_included(self, mapped: Mapped, emulator: Emulator, price: int) -> None:
+    def test_the_budget_of_a_run_holds_for_all_its_tasks_those_without_one_included(
+        self, mapped: Mapped, emulator: Emulator, price: int
+    ) -> None:
         runner = Runner()
         runner.run_mapped(mapped(["a", "b"], task_id="first"))
         outcomes = runner.run_mapped(mapped(["c", "d"], task_id="second", max_credits_per_run=3 * price))
@@ -117,7 +119,9 @@ class TestWhatBoughtNothing:
         ("prompt", "options"),
         [("a [moderation]", {}), ("a [refuse:402]", {}), ("a [refuse:429]", {"timeout": 0}), ("a [refuse:400]", {})],
     )
-    def test_is_not_spent(self, prompt: str, options: dict[str, Any], mapped: Mapped, emulator: Emulator, folder: Path) -> None:
+    def test_what_bought_nothing_is_not_spent(
+        self, prompt: str, options: dict[str, Any], mapped: Mapped, emulator: Emulator, folder: Path
+    ) -> None:
         outcomes = Runner().run_mapped(mapped([prompt, "b", "c"], max_credits=20, **options))
         assert [outcome.state for outcome in outcomes] == ["failed", "success", "success"]
         assert (emulator.books.posts, noted(folder)) == (2, 20)
@@ -166,18 +170,18 @@ class TestWhatBoughtNothing:
 
 class TestABudgetThatIsInvalid:
     @pytest.mark.parametrize("value", [-1, "ten", 1.5, True])
-    def test_is_refused_when_the_dag_is_parsed(self, value: Any) -> None:
+    def test_a_budget_that_is_invalid_is_refused_when_the_dag_is_parsed(self, value: Any) -> None:
         with pytest.raises(SeedreamInputError, match="max_credits must be an integer"):
             SeedreamGenerateOperator(task_id="submit", prompt="a watch", max_credits=value)
 
-    def test_of_zero_sends_nothing(self, emulator: Emulator, build: Build, folder: Path) -> None:
+    def test_a_budget_of_zero_sends_nothing(self, emulator: Emulator, build: Build, folder: Path) -> None:
         outcome = Runner().run(build(max_credits=0).submit)
         assert isinstance(outcome.error, SeedreamBudgetError)
         assert (emulator.books.posts_received, noted(folder)) == (0, 0)
 
 
 class TestProcesses:
-    def test_that_race_never_overspend(self, emulator: Emulator, destination: str) -> None:
+    def test_processes_that_race_never_overspend(self, emulator: Emulator, destination: str) -> None:
         """Three workers, each with a request of its own, and room for two."""
         options = {"destination": destination, "max_credits": 20, "max_credits_per_run": 20}
         children = [start_child(prompt=f"watch {number}", **options) for number in range(3)]
@@ -212,7 +216,9 @@ class TestProcesses:
 class TestTwoLiveBatchesOfOneTask:
     """A worker that Airflow gave up beside its retry, or two installations with one bucket: two processes, from opposite ends."""
 
-    def test_never_overspend_together(self, emulator: Emulator, tmp_path: Path, destination: str) -> None:
+    def test_two_live_batches_of_one_task_never_overspend_together(
+        self, emulator: Emulator, tmp_path: Path, destination: str
+    ) -> None:
         rows = [{"prompt": f"watch {number}"} for number in range(12)]
         connection = json.loads(emulator.airflow_connection_json()) | {"extra": {"requests_per_minute": 100_000}}
         emulator.configure(latency_seconds=0.05)

@@ -33,7 +33,7 @@ def batch(destination: str, rows: int, **more: Any) -> SeedreamBatchOperator:
 
 
 class TestOneRequest:
-    def test_has_both_prices_wherever_it_is_told_of(
+    def test_one_request_has_both_prices_wherever_it_is_told_of(
         self, emulator: Emulator, build: Build, folder: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         chain, runner = build(num_images=2, name="hero"), Runner()
@@ -48,13 +48,13 @@ class TestOneRequest:
         assert "should cost 20 credits" in warning
         assert "lost 60" in warning
 
-    def test_is_measured_with_two_looks_at_the_wallet(self, emulator: Emulator, build: Build) -> None:
+    def test_one_request_is_measured_with_two_looks_at_the_wallet(self, emulator: Emulator, build: Build) -> None:
         assert Runner().run(build().submit).state == "success"
         assert emulator.books.wallet_calls <= 3  # one more for the rate limit, where the connection does not say it
         assert emulator.books.posts_received == 1
 
     @pytest.mark.parametrize("kind", ["refuse", "drop", "html", "bad-json", "rate-limited"])
-    def test_is_none_the_worse_for_a_wallet_that_does_not_answer(
+    def test_one_request_is_none_the_worse_for_a_wallet_that_does_not_answer(
         self, kind: str, emulator: Emulator, build: Build, folder: Path
     ) -> None:
         emulator.inject(kind, endpoint="wallet")
@@ -62,7 +62,7 @@ class TestOneRequest:
         [record] = records(folder)
         assert (record["credits"], record.get("billed_credits"), noted(folder)) == (20, None, 20)
 
-    def test_gives_back_all_that_it_counted_when_it_is_refunded(
+    def test_one_request_gives_back_all_that_it_counted_when_it_is_refunded(
         self, emulator: Emulator, build: Build, folder: Path, deferrable: bool
     ) -> None:
         chain, runner = build(prompt="[fail]", num_images=2, land={"deferrable": deferrable, "retries": 0}), Runner()
@@ -71,7 +71,7 @@ class TestOneRequest:
         runner.run(chain.land)
         assert (noted(folder), emulator.books.credits_refunded) == (0, 60)
 
-    def test_of_another_task_in_the_run_is_counted_at_what_was_billed(self, emulator: Emulator, build: Build) -> None:
+    def test_one_request_of_another_task_in_the_run_is_counted_at_what_was_billed(self, emulator: Emulator, build: Build) -> None:
         runner, chain = Runner(), build(num_images=2)
         runner.run(chain.submit)
         runner.clear(chain.submit)
@@ -93,12 +93,12 @@ class TestABatch:
         assert [(line["credits"], line["billed_credits"]) for line in table[:2]] == [(60, 60), (0, None)]
         assert outcome.value["credits"] == noted(folder) == 60
 
-    def test_prices_every_later_row_as_it_saw_the_first(self, emulator: Emulator, destination: str, folder: Path) -> None:
+    def test_a_batch_prices_every_later_row_as_it_saw_the_first(self, emulator: Emulator, destination: str, folder: Path) -> None:
         outcome = Runner().run(batch(destination, 5, max_credits=200))
         assert (emulator.books.credits_charged, outcome.value["credits"], noted(folder)) == (180, 180, 180)
         assert outcome.value["count"]["skipped_budget"] == 2
 
-    def test_remembers_the_price_while_it_is_deferred(self, emulator: Emulator, destination: str, folder: Path) -> None:
+    def test_a_batch_remembers_the_price_while_it_is_deferred(self, emulator: Emulator, destination: str, folder: Path) -> None:
         outcome = Runner().run(batch(destination, 5, max_credits=200, max_in_flight=1, deferrable=True))
         assert (outcome.state, emulator.books.credits_charged, outcome.value["count"]["landed"]) == ("success", 180, 3)
         assert noted(folder) == 180

@@ -37,7 +37,7 @@ def sha256(data: bytes) -> str:
 
 class TestAGeneratedImage:
     @pytest.mark.parametrize("seed", [7, None])
-    def test_is_described_from_prompt_to_bytes(
+    def test_a_generated_image_is_described_from_prompt_to_bytes(
         self, emulator: Emulator, build: Build, folder: Path, deferrable: bool, seed: int | None
     ) -> None:
         request = {"image_size": "landscape_4_3", "num_images": 2, "seed": seed, "enable_safety_checker": False, "take": 2}
@@ -76,7 +76,7 @@ class TestAGeneratedImage:
             with Image.open(io.BytesIO(data)) as picture:
                 assert (image["width"], image["height"], image["media_type"]) == (*picture.size, "image/png")
 
-    def test_names_the_tries_that_paid_and_that_landed(
+    def test_a_generated_image_names_the_tries_that_paid_and_that_landed(
         self, emulator: Emulator, build: Build, folder: Path, deferrable: bool
     ) -> None:
         chain = build(submit={"retries": 2, "timeout": 1}, land={"retries": 2, "deferrable": deferrable})
@@ -90,7 +90,7 @@ class TestAGeneratedImage:
 
 
 class TestAnEditedImage:
-    def test_names_its_sources_by_uri_and_hash(
+    def test_an_edited_image_names_its_sources_by_uri_and_hash(
         self, emulator: Emulator, destination: str, folder: Path, tmp_path: Path, deferrable: bool
     ) -> None:
         teal, red = tmp_path / "teal.png", tmp_path / "red.png"
@@ -121,7 +121,7 @@ class TestAnEditedImage:
             emulator, outcome.value["seedream_task_id"]
         )
 
-    def test_of_a_landed_image_leads_back_to_its_manifest(
+    def test_an_edit_of_a_landed_image_leads_back_to_its_manifest(
         self, emulator: Emulator, build: Build, destination: str, folder: Path
     ) -> None:
         chain = build(name="first")
@@ -141,7 +141,9 @@ class TestAnEditedImage:
 
 
 class TestARescuedImage:
-    def test_says_what_is_known_and_guesses_nothing(self, emulator: Emulator, build: Build, folder: Path, destination: str) -> None:
+    def test_a_rescued_image_says_what_is_known_and_guesses_nothing(
+        self, emulator: Emulator, build: Build, folder: Path, destination: str
+    ) -> None:
         task_id = Runner().run(build(prompt=PROMPT).submit).value["seedream_task_id"]
         with DAG("rescue", schedule=None):
             task = SeedreamGenerationSensor(

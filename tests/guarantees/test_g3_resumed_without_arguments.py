@@ -52,7 +52,9 @@ def run(task_or_arg: Any, runner: Runner | None = None) -> Outcome:
 
 class TestAWaitThatGoesOnWithoutItsArguments:
     @pytest.mark.parametrize("name", [None, "hero"])
-    def test_lands_what_it_has_paid_for(self, emulator: Emulator, destination: str, folder: Path, name: str | None) -> None:
+    def test_a_wait_that_goes_on_without_its_arguments_lands_what_it_has_paid_for(
+        self, emulator: Emulator, destination: str, folder: Path, name: str | None
+    ) -> None:
         with DAG("watches", schedule=None):
             draw = SeedreamGenerateOperator(
                 task_id="draw", prompt=SECRET, name=name, take=2, destination=destination, wait=True, **WAITING
@@ -63,7 +65,9 @@ class TestAWaitThatGoesOnWithoutItsArguments:
         [record] = (folder / "_seedream" / "ledger").iterdir()
         assert json.loads(record.read_text())["outcome"] == "landed"
 
-    def test_lands_an_edit_without_reading_its_sources_again(self, emulator: Emulator, destination: str, folder: Path) -> None:
+    def test_a_wait_that_goes_on_without_its_arguments_lands_an_edit_without_reading_its_sources_again(
+        self, emulator: Emulator, destination: str, folder: Path
+    ) -> None:
         picture = Path(saved(folder.parent, "source.png"))
         with DAG("watches", schedule=None):
             edit = SeedreamEditOperator(
@@ -76,7 +80,9 @@ class TestAWaitThatGoesOnWithoutItsArguments:
         assert emulator.books.posts == 1
 
     @pytest.mark.parametrize("bare", [False, True], ids=["generation", "bare id"])
-    def test_lands_what_a_sensor_was_given(self, emulator: Emulator, destination: str, bare: bool) -> None:
+    def test_a_wait_that_goes_on_without_its_arguments_lands_what_a_sensor_was_given(
+        self, emulator: Emulator, destination: str, bare: bool
+    ) -> None:
         with DAG("watches", schedule=None):
             draw = SeedreamGenerateOperator(task_id="draw", prompt=SECRET, destination=destination)
             given = SeedreamHook().submit(submission(prompt=SECRET)).seedream_task_id if bare else draw.output
@@ -87,7 +93,9 @@ class TestAWaitThatGoesOnWithoutItsArguments:
         assert len(run(land, runner).value["images"]) == 1
         assert emulator.books.posts == 1
 
-    def test_works_off_a_batch_in_waves(self, emulator: Emulator, destination: str, folder: Path) -> None:
+    def test_a_wait_that_goes_on_without_its_arguments_works_off_a_batch_in_waves(
+        self, emulator: Emulator, destination: str, folder: Path
+    ) -> None:
         rows = [{"prompt": f"{SECRET} {number}", "name": f"w-{number}"} for number in range(3)]
         with DAG("watches", schedule=None):
             batch = SeedreamBatchOperator(task_id="batch", requests=rows, max_in_flight=1, destination=destination, **FAR)
@@ -95,7 +103,9 @@ class TestAWaitThatGoesOnWithoutItsArguments:
         assert (outcome.value["count"]["landed"], emulator.books.posts, emulator.books.credits_charged) == (3, 3, 30)
         assert len(outcome.deferrals) >= 2
 
-    def test_has_its_turn_and_its_place_in_the_queue(self, emulator: Emulator, destination: str, connect: Connect) -> None:
+    def test_a_wait_that_goes_on_without_its_arguments_has_its_turn_and_its_place_in_the_queue(
+        self, emulator: Emulator, destination: str, connect: Connect
+    ) -> None:
         emulator.inject("rate-limited", times=1, retry_after_seconds=1)
         connect(emulator, requests_per_minute=600)
         with DAG("watches", schedule=None):
@@ -105,7 +115,7 @@ class TestAWaitThatGoesOnWithoutItsArguments:
         assert event["started_epoch"] <= event["asked_epoch"] < event["granted_epoch"]
         assert (emulator.books.posts, emulator.books.posts_received) == (1, 2)
 
-    def test_sees_the_top_up(self, emulator: Emulator) -> None:
+    def test_a_wait_that_goes_on_without_its_arguments_sees_the_top_up(self, emulator: Emulator) -> None:
         emulator.configure(balance_credits=5)
         with DAG("watches", schedule=None):
             top_up = SeedreamCreditsSensor(task_id="top_up", min_credits=10, **WAITING)
@@ -114,7 +124,7 @@ class TestAWaitThatGoesOnWithoutItsArguments:
         emulator.configure(balance_credits=50)
         assert run(top_up, runner).value == {"balance": "50.00"}
 
-    def test_lands_what_a_function_asked_for_though_it_would_now_ask_for_something_else(
+    def test_a_wait_without_its_arguments_lands_what_a_function_asked_for_though_it_would_now_ask_for_something_else(
         self, emulator: Emulator, destination: str
     ) -> None:
         counted = itertools.count()
@@ -125,7 +135,9 @@ class TestAWaitThatGoesOnWithoutItsArguments:
         landed = run(draw).value
         assert (emulator.books.posts, Path(landed["images"][0]["uri"]).name) == (1, "n-1_1.png")
 
-    def test_works_off_what_a_function_returned(self, emulator: Emulator, destination: str) -> None:
+    def test_a_wait_that_goes_on_without_its_arguments_works_off_what_a_function_returned(
+        self, emulator: Emulator, destination: str
+    ) -> None:
         rows = [{"prompt": f"{SECRET} {number}"} for number in range(2)]
         with DAG("watches", schedule=None):
             batch = task.seedream_batch(task_id="batch", destination=destination, max_in_flight=1, **FAR)(lambda: rows)()
@@ -137,6 +149,6 @@ class TestARecordThatIsGone:
     @pytest.mark.parametrize(
         "event", [None, {}, {"record": "s3://b/x.json"}, {"record": f"file:///no/_seedream/ledger/{'0' * 64}.json"}]
     )
-    def test_is_an_error_that_is_retried_and_says_what_is_paid(self, event: Any) -> None:
+    def test_a_record_that_is_gone_is_an_error_that_is_retried_and_says_what_is_paid(self, event: Any) -> None:
         with pytest.raises(SeedreamLedgerError, match=r"Paid: yes.*A retry attaches to what was paid"):
             generation_of(event)

@@ -53,7 +53,7 @@ def slow(emulator: Emulator) -> Emulator:
 
 class TestAGeneration:
     @pytest.mark.parametrize("waits", ["sensor", "operator"])
-    def test_that_got_ready_meanwhile_is_landed(self, waits: str, slow: Emulator, build: Build, folder: Path) -> None:
+    def test_a_generation_that_got_ready_meanwhile_is_landed(self, waits: str, slow: Emulator, build: Build, folder: Path) -> None:
         runner, chain = WithoutTriggerer(), build(submit={"wait": waits == "operator", **NEVER}, land=NEVER)
         runner.meanwhile = lambda: slow.clock.advance(4000)
         outcome = runner.run(chain.submit)
@@ -66,7 +66,7 @@ class TestAGeneration:
         assert BACKSTOP_SECONDS + 50 < deferral.timeout.total_seconds() <= BACKSTOP_SECONDS + 60
 
     @pytest.mark.parametrize("waits", ["sensor", "operator"])
-    def test_that_is_not_ready_fails_as_not_in_time_and_keeps_its_id(
+    def test_a_generation_that_is_not_ready_fails_as_not_in_time_and_keeps_its_id(
         self, waits: str, slow: Emulator, build: Build, folder: Path
     ) -> None:
         runner, chain = WithoutTriggerer(), build(submit={"wait": waits == "operator", "retries": 0, **NEVER}, land=NEVER)
@@ -80,12 +80,12 @@ class TestAGeneration:
         assert "Does one run" in str(outcome.error)
 
     @pytest.mark.parametrize("skips", ["soft_fail", "never_fail"])
-    def test_is_skipped_where_lateness_is(self, skips: str, slow: Emulator, build: Build) -> None:
+    def test_a_generation_is_skipped_where_lateness_is(self, skips: str, slow: Emulator, build: Build) -> None:
         runner, chain = WithoutTriggerer(), build(land={**NEVER, skips: True})
         runner.run(chain.submit)
         assert runner.run(chain.land).state == "skipped"
 
-    def test_is_ended_by_execution_timeout_where_that_is_shorter(self, slow: Emulator, build: Build) -> None:
+    def test_a_generation_is_ended_by_execution_timeout_where_that_is_shorter(self, slow: Emulator, build: Build) -> None:
         runner, chain = WithoutTriggerer(), build(land={**NEVER, "execution_timeout": timedelta(seconds=30), "retries": 0})
         runner.run(chain.submit)
         outcome = runner.run(chain.land)
@@ -96,7 +96,7 @@ class TestAGeneration:
 
 class TestATurn:
     @pytest.mark.parametrize("execution_timeout", [None, timedelta(seconds=30)])
-    def test_that_never_comes_is_an_error_of_its_own(
+    def test_a_turn_that_never_comes_is_an_error_of_its_own(
         self, execution_timeout: timedelta | None, emulator: Emulator, build: Build
     ) -> None:
         emulator.inject("refuse", status=429, endpoint="generate")
@@ -112,20 +112,20 @@ class TestATopUp:
         with DAG("guarantees", schedule=None):
             return SeedreamCreditsSensor(task_id="credits", min_credits=500, **{**NEVER, "retries": 0, **options})
 
-    def test_that_came_meanwhile_is_seen(self, emulator: Emulator) -> None:
+    def test_a_top_up_that_came_meanwhile_is_seen(self, emulator: Emulator) -> None:
         emulator.configure(balance_credits=10)
         runner = WithoutTriggerer()
         runner.meanwhile = lambda: emulator.configure(balance_credits=1000)
         assert runner.run(self.credits()).value == {"balance": "1000.00"}
 
-    def test_that_did_not_come_is_not_in_time(self, emulator: Emulator) -> None:
+    def test_a_top_up_that_did_not_come_is_not_in_time(self, emulator: Emulator) -> None:
         emulator.configure(balance_credits=10)
         assert isinstance(WithoutTriggerer().run(self.credits()).error, AirflowSensorTimeout)
         assert WithoutTriggerer().run(self.credits(soft_fail=True)).state == "skipped"
 
 
 class TestABatch:
-    def test_goes_on_from_the_ledger_and_lands_all_of_it(
+    def test_a_batch_goes_on_from_the_ledger_and_lands_all_of_it(
         self, slow: Emulator, connect: Connect, destination: str, folder: Path
     ) -> None:
         connect(slow, requests_per_minute=100_000)
@@ -139,7 +139,9 @@ class TestABatch:
         assert (slow.books.posts, len(images(folder)), outcome.tries) == (3, 3, 1)
         assert all(deferral.timeout is not None for deferral in outcome.deferrals)
 
-    def test_is_ended_by_its_execution_timeout(self, slow: Emulator, connect: Connect, destination: str, folder: Path) -> None:
+    def test_a_batch_is_ended_by_its_execution_timeout(
+        self, slow: Emulator, connect: Connect, destination: str, folder: Path
+    ) -> None:
         connect(slow, requests_per_minute=100_000)
         with DAG("guarantees", schedule=None):
             batch = SeedreamBatchOperator(
@@ -164,14 +166,14 @@ class TestAFunction:
     def answers(self) -> list[str]:
         return ["a watch"]
 
-    def test_that_says_the_same_again_gets_its_images(
+    def test_a_function_that_says_the_same_again_gets_its_images(
         self, slow: Emulator, answers: list[str], destination: str, folder: Path
     ) -> None:
         outcome = self.run(slow, answers * 2, destination)
         assert (outcome.state, len(images(folder)), slow.books.posts) == ("success", 1, 1)
         assert records(folder)[0]["outcome"] == "landed"
 
-    def test_that_says_something_else_gets_those_it_has_paid_for(
+    def test_a_function_that_says_something_else_gets_those_it_has_paid_for(
         self, slow: Emulator, answers: list[str], destination: str, folder: Path
     ) -> None:
         outcome = self.run(slow, [*answers, "another watch"], destination)

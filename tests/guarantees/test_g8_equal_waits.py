@@ -169,7 +169,7 @@ class TestWhatMayBeSkipped:
         assert outcome.value is None
 
     @pytest.mark.parametrize("flag", ["soft_fail", "never_fail"])
-    def test_neither_skips_what_succeeds(self, flag: str, emulator: Emulator, build: Build, deferrable: bool) -> None:
+    def test_neither_switch_skips_what_succeeds(self, flag: str, emulator: Emulator, build: Build, deferrable: bool) -> None:
         runner, chain = Runner(), build(land={"deferrable": deferrable, flag: True})
         runner.run(chain.submit)
         assert runner.run(chain.land).state == "success"
@@ -202,7 +202,7 @@ class TestWhatMayBeSkipped:
 class TestRescheduling:
     """The third way to wait: a worker slot only while looking."""
 
-    def test_it_lands_the_same(self, emulator: Emulator, build: Build, folder: Path) -> None:
+    def test_a_rescheduled_wait_lands_the_same(self, emulator: Emulator, build: Build, folder: Path) -> None:
         runner, chain = Runner(), build(prompt="a watch [takes:2]", land={"mode": "reschedule", "poke_interval": 0.1})
         runner.run(chain.submit)
         outcome = runner.run(chain.land)

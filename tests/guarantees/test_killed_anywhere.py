@@ -99,7 +99,9 @@ def pair(run_id: str, chain: Chain) -> tuple[Outcome, Outcome | None]:
 class TestAProcessKilledBeforeAnyOfItsActs:
     """One run in a child for every act there is, and a run to the end after it."""
 
-    def test_never_pays_twice_and_never_shows_half_an_image(self, emulator: Emulator, build: Build, folder: Path) -> None:
+    def test_a_process_killed_before_any_of_its_acts_never_pays_twice_and_never_shows_half_an_image(
+        self, emulator: Emulator, build: Build, folder: Path
+    ) -> None:
         killed, unknown, act = 0, 0, 0
         while killed == act:
             act += 1

@@ -27,7 +27,7 @@ def mapped(destination: str, prompts: list[str], **fields: Any) -> Any:
 
 
 class TestA429OnASubmission:
-    def test_waits_for_a_turn_then_one_post_is_accepted_and_no_retry_is_used(
+    def test_a_429_on_a_submission_waits_for_a_turn_then_one_post_is_accepted_and_no_retry_is_used(
         self, emulator: Emulator, build: Build, connect: Connect, folder: Path
     ) -> None:
         connect(emulator, requests_per_minute=600)
@@ -41,7 +41,9 @@ class TestA429OnASubmission:
         assert first["granted_epoch"] is None
         assert second["granted_epoch"] == outcome.deferrals[0].payload["granted_epoch"]  # the turn did not hold
 
-    def test_is_left_to_a_retry_when_no_turn_comes_in_time(self, emulator: Emulator, build: Build, connect: Connect) -> None:
+    def test_a_429_on_a_submission_is_left_to_a_retry_when_no_turn_comes_in_time(
+        self, emulator: Emulator, build: Build, connect: Connect
+    ) -> None:
         connect(emulator, requests_per_minute=600)
         emulator.inject("rate-limited", seconds=1, times=1)
         runner = Runner()
@@ -51,7 +53,7 @@ class TestA429OnASubmission:
         assert "No turn at the API came within" in str(first.error)
         assert (runner.run(task).state, emulator.books.posts) == ("success", 1)
 
-    def test_sends_nothing_after_its_execution_timeout_though_airflow_counts_that_anew(
+    def test_a_429_on_a_submission_sends_nothing_after_its_execution_timeout_though_airflow_counts_that_anew(
         self, emulator: Emulator, build: Build, connect: Connect
     ) -> None:
         connect(emulator, requests_per_minute=600)
@@ -65,7 +67,7 @@ class TestA429OnASubmission:
         assert (runner.run(task).state, emulator.books.posts) == ("success", 1)
 
     @pytest.mark.parametrize(("timeout", "execution_timeout"), [(300, 60), (60, 300), (60, None)])
-    def test_waits_until_the_earlier_of_both_limits(
+    def test_a_429_on_a_submission_waits_until_the_earlier_of_both_limits(
         self, emulator: Emulator, build: Build, timeout: float, execution_timeout: float | None
     ) -> None:
         emulator.inject("rate-limited", seconds=1)
@@ -76,7 +78,7 @@ class TestA429OnASubmission:
         kwargs = runner.deferral(task).kwargs
         assert kwargs["deadline_epoch"] - kwargs["asked_epoch"] == pytest.approx(60, abs=10)
 
-    def test_longer_than_what_is_left_of_either_limit_is_left_to_a_retry(
+    def test_a_429_longer_than_what_is_left_of_either_limit_is_left_to_a_retry(
         self, emulator: Emulator, build: Build, deferrable: bool
     ) -> None:
         emulator.inject("rate-limited", seconds=100, times=1)
@@ -88,14 +90,16 @@ class TestA429OnASubmission:
 
 
 class TestA429ThatAsksForNoTime:
-    def test_is_no_tight_loop_on_the_worker_either(self, emulator: Emulator, build: Build, connect: Connect) -> None:
+    def test_a_429_that_asks_for_no_time_is_no_tight_loop_on_the_worker_either(
+        self, emulator: Emulator, build: Build, connect: Connect
+    ) -> None:
         connect(emulator, requests_per_minute=6000)
         emulator.inject("rate-limited", seconds=0, times=2)
         assert Runner().run(build(submit={"deferrable": False}).submit).state == "success"
         first, second, third = [request.at for request in emulator.books.requests if request.method == "POST"]
         assert min(second - first, third - second) >= MIN_REFUSED_SECONDS
 
-    def test_is_refused_for_as_long_as_the_task_may_wait_and_costs_few_posts(
+    def test_a_429_that_asks_for_no_time_is_refused_for_as_long_as_the_task_may_wait_and_costs_few_posts(
         self, emulator: Emulator, build: Build, connect: Connect
     ) -> None:
         connect(emulator, requests_per_minute=6000)
@@ -107,7 +111,7 @@ class TestA429ThatAsksForNoTime:
 
 class TestLooks:
     @pytest.mark.parametrize("counts", [True, False], ids=["status calls count", "status calls are free"])
-    def test_wait_for_their_turn_where_they_count_and_keep_their_deadline_either_way(
+    def test_looks_wait_for_their_turn_where_they_count_and_keep_their_deadline_either_way(
         self, emulator: Emulator, build: Build, connect: Connect, counts: bool
     ) -> None:
         connect(emulator, requests_per_minute=4, status_counts_toward_limit=counts)
@@ -129,7 +133,7 @@ class TestLooks:
 
 
 class TestAMappedTask:
-    def test_asks_for_a_turn_first_where_a_429_is_all_but_sure(
+    def test_a_mapped_task_asks_for_a_turn_first_where_a_429_is_all_but_sure(
         self, emulator: Emulator, connect: Connect, destination: str
     ) -> None:
         emulator.configure(rate_limit_per_minute=2)
@@ -143,12 +147,16 @@ class TestAMappedTask:
         assert (third.state, third.tries) == ("success", 1)
         assert (emulator.books.posts_received, emulator.books.posts) == (3, 3)
 
-    def test_asks_for_nothing_while_the_limit_is_unknown(self, emulator: Emulator, connect: Connect, destination: str) -> None:
+    def test_a_mapped_task_asks_for_nothing_while_the_limit_is_unknown(
+        self, emulator: Emulator, connect: Connect, destination: str
+    ) -> None:
         emulator.configure(wallet_shows_rate_limit=False)
         outcomes = Runner().run_mapped(mapped(destination, ["one", "two", "three", "four", "five"]))
         assert [len(outcome.deferrals) for outcome in outcomes] == [0] * 5
 
-    def test_does_not_wait_for_what_is_paid_for_already(self, emulator: Emulator, connect: Connect, destination: str) -> None:
+    def test_a_mapped_task_does_not_wait_for_what_is_paid_for_already(
+        self, emulator: Emulator, connect: Connect, destination: str
+    ) -> None:
         connect(emulator, requests_per_minute=1)
         task = mapped(destination, ["one", "one"], reuse="content")
         outcomes = Runner().run_mapped(task)

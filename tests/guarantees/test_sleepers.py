@@ -76,7 +76,7 @@ def late_news(folder: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("act", ["http.client.connect", "http.client.send"])
 class TestAWorkerStoppedBetweenClaimAndPost:
-    def test_does_not_send_once_a_person_has_freed_its_claim_and_another_paid(
+    def test_a_worker_stopped_between_claim_and_post_does_not_send_once_a_person_has_freed_its_claim_and_another_paid(
         self, act: str, emulator: Emulator, destination: str, folder: Path
     ) -> None:
         work = lambda: Runner().run(submit_task(prompt="a watch", destination=destination))  # noqa: E731
@@ -90,7 +90,9 @@ class TestAWorkerStoppedBetweenClaimAndPost:
         assert (emulator.books.posts, emulator.books.credits_charged) == (1, 10)
         assert (records(folder), late_news(folder)) == (before, [])
 
-    def test_does_not_send_once_another_has_resubmitted(self, act: str, emulator: Emulator, destination: str, folder: Path) -> None:
+    def test_a_worker_stopped_between_claim_and_post_does_not_send_once_another_has_resubmitted(
+        self, act: str, emulator: Emulator, destination: str, folder: Path
+    ) -> None:
         work = lambda: Runner().run(  # noqa: E731
             submit_task(prompt="a watch", destination=destination, on_unknown_submit="resubmit")
         )
@@ -108,7 +110,9 @@ class TestAWorkerStoppedInItsPost:
         connect(emulator, request_timeout_seconds=1)
         return emulator
 
-    def test_leaves_a_record_that_a_person_has_resolved(self, impatient: Emulator, destination: str, folder: Path) -> None:
+    def test_a_worker_stopped_in_its_post_leaves_a_record_that_a_person_has_resolved(
+        self, impatient: Emulator, destination: str, folder: Path
+    ) -> None:
         """Its answer is lost: it would have written `unknown`, and with it the id would be gone."""
         options = {"prompt": "a watch [stall-after-accept:30*1]", "destination": destination}
         with start_child(**options) as child:
@@ -123,7 +127,7 @@ class TestAWorkerStoppedInItsPost:
         assert (records(folder), late_news(folder), len(images(folder))) == (before, [], 1)
         assert impatient.books.posts_received == 1
 
-    def test_whose_post_was_paid_after_all_tells_it_beside_the_record_of_another(
+    def test_a_worker_stopped_in_its_post_whose_post_was_paid_after_all_tells_it_beside_the_record_of_another(
         self, emulator: Emulator, destination: str, folder: Path
     ) -> None:
         options = {"prompt": "a watch [stall-after-accept:1*1]", "destination": destination, "name": "hero"}
@@ -141,7 +145,7 @@ class TestAWorkerStoppedInItsPost:
         [news] = late_news(folder)
         assert (news["outcome"], news["seedream_task_id"], news["attempt"]) == ("submitted", first, 1)
 
-    def test_whose_claim_was_taken_away_and_not_made_again_writes_it_anew(
+    def test_a_worker_stopped_in_its_post_whose_claim_was_taken_away_and_not_made_again_writes_it_anew(
         self, emulator: Emulator, destination: str, folder: Path
     ) -> None:
         options = {"prompt": "a watch [stall-after-accept:1*1]", "destination": destination}

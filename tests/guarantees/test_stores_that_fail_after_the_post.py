@@ -86,7 +86,7 @@ def worker(storage: FaultyFileSystem, emulator: Emulator) -> Worker:
 
 @pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS)
 class TestAStorageThatFailsForMinutes:
-    def test_gets_the_id_when_it_is_back(
+    def test_a_storage_that_fails_for_minutes_gets_the_id_when_it_is_back(
         self, error: Exception, worker: Worker, storage: FaultyFileSystem, emulator: Emulator
     ) -> None:
         storage.fail("write", LEDGER, error, after=1)  # after the claim
@@ -95,7 +95,7 @@ class TestAStorageThatFailsForMinutes:
         assert (record(storage)["outcome"], record(storage)["seedream_task_id"]) == ("submitted", paid.seedream_task_id)
         assert (worker.memory, emulator.books.posts_received) == ({}, 1)
 
-    def test_and_never_comes_back_in_time_leaves_the_id_with_airflow_and_a_clear_finds_it(
+    def test_a_storage_that_never_comes_back_in_time_leaves_the_id_with_airflow_and_a_clear_finds_it(
         self, error: Exception, worker: Worker, storage: FaultyFileSystem, emulator: Emulator
     ) -> None:
         storage.fail("write", LEDGER, error, after=1)
@@ -112,7 +112,7 @@ class TestAStorageThatFailsForMinutes:
         assert (record(storage)["outcome"], record(storage)["seedream_task_id"]) == ("submitted", paid.generation.seedream_task_id)
         assert (worker.memory, emulator.books.posts_received, again.is_new) == ({}, 1, False)
 
-    def test_for_everything_leaves_the_id_with_airflow_and_a_clear_waits_with_it(
+    def test_a_storage_that_fails_for_everything_leaves_the_id_with_airflow_and_a_clear_waits_with_it(
         self, error: Exception, worker: Worker, storage: FaultyFileSystem, emulator: Emulator
     ) -> None:
         storage.fail("write", LEDGER, error, after=1)
@@ -121,7 +121,7 @@ class TestAStorageThatFailsForMinutes:
         assert worker.submit().generation == paid
         assert emulator.books.posts_received == 1
 
-    def test_after_a_refusal_leaves_no_unknown_outcome(
+    def test_a_storage_that_fails_after_a_refusal_leaves_no_unknown_outcome(
         self, error: Exception, worker: Worker, storage: FaultyFileSystem, emulator: Emulator
     ) -> None:
         emulator.inject("refuse", status=400, endpoint="generate", times=1)
@@ -134,13 +134,17 @@ class TestAStorageThatFailsForMinutes:
 
 
 class TestATryThatCannotReadItsRecord:
-    def test_says_no_where_it_is_the_first(self, worker: Worker, storage: FaultyFileSystem) -> None:
+    def test_a_try_that_cannot_read_its_record_says_no_where_it_is_the_first(
+        self, worker: Worker, storage: FaultyFileSystem
+    ) -> None:
         storage.fail("read", LEDGER, ERRORS["500"])
         with pytest.raises(SeedreamLedgerError) as failed:
             worker.submit()
         assert "Paid: no." in str(failed.value)
 
-    def test_does_not_say_no_where_an_earlier_one_may_have_paid(self, worker: Worker, storage: FaultyFileSystem) -> None:
+    def test_a_try_that_cannot_read_its_record_does_not_say_no_where_an_earlier_one_may_have_paid(
+        self, worker: Worker, storage: FaultyFileSystem
+    ) -> None:
         worker.submit()
         storage.fail("read", LEDGER, ERRORS["500"])
         with pytest.raises(SeedreamLedgerError) as failed:
@@ -151,7 +155,7 @@ class TestATryThatCannotReadItsRecord:
 
 
 class TestTheTasks:
-    def test_that_waits_lands_with_the_id_it_knows(
+    def test_a_task_that_waits_lands_with_the_id_it_knows(
         self, storage: FaultyFileSystem, emulator: Emulator, build: Build, deferrable: bool
     ) -> None:
         """The storage is away from the POST until the images are ready, for everything."""
@@ -161,7 +165,7 @@ class TestTheTasks:
         assert (outcome.state, emulator.books.posts_received) == ("success", 1), outcome.error
         assert (record(storage)["outcome"], record(storage)["seedream_task_id"]) == ("landed", outcome.value["seedream_task_id"])
 
-    def test_that_lands_waits_for_a_storage_that_is_away(
+    def test_a_task_that_lands_waits_for_a_storage_that_is_away(
         self, storage: FaultyFileSystem, emulator: Emulator, build: Build, deferrable: bool
     ) -> None:
         runner, chain = Runner(), build(destination=FOLDER, land={"deferrable": deferrable, "retries": 0})
@@ -170,7 +174,7 @@ class TestTheTasks:
         assert runner.run(chain.land).state == "success"
 
     @HAS_TASK_STATE
-    def test_that_was_killed_while_the_storage_was_away_is_found_again(
+    def test_a_task_that_was_killed_while_the_storage_was_away_is_found_again(
         self, storage: FaultyFileSystem, emulator: Emulator, build: Build
     ) -> None:
         runner, task = Runner(), build(destination=FOLDER, execution_timeout=timedelta(seconds=2), retries=0).submit
@@ -184,7 +188,9 @@ class TestTheTasks:
         assert (cleared.state, cleared.value["seedream_task_id"], record(storage)["seedream_task_id"]) == ("success", paid, paid)
         assert emulator.books.posts_received == 1
 
-    def test_of_a_batch_says_what_may_be_paid(self, storage: FaultyFileSystem, emulator: Emulator, connect: Connect) -> None:
+    def test_the_task_of_a_batch_says_what_may_be_paid(
+        self, storage: FaultyFileSystem, emulator: Emulator, connect: Connect
+    ) -> None:
         connect(emulator, requests_per_minute=100_000)
         with DAG("guarantees", schedule=None):
             task = SeedreamBatchOperator(

@@ -53,7 +53,7 @@ def batch(emulator: Emulator, connect: Connect, destination: str) -> Any:
 
 
 class TestTwoThatHaveNoNames:
-    def test_share_a_generation_that_one_of_them_counts_as_paid(
+    def test_two_installations_without_names_share_a_generation_that_one_of_them_counts_as_paid(
         self, at: Any, batch: Any, emulator: Emulator, folder: Path
     ) -> None:
         east = at(batch(), address="https://east.example.com")
@@ -63,7 +63,7 @@ class TestTwoThatHaveNoNames:
         assert {record["made_by"]["airflow"] for record in records(folder)} == {"https://east.example.com"}
         assert "Another Airflow (https://east.example.com) has paid for this request" in west.log_text
 
-    def test_hold_one_budget_between_them(self, at: Any, batch: Any, emulator: Emulator) -> None:
+    def test_two_installations_without_names_hold_one_budget_between_them(self, at: Any, batch: Any, emulator: Emulator) -> None:
         at(batch(max_credits=20, on_error="continue"), address="https://east.example.com")
         at(batch(max_credits=20, on_error="continue", take=2, results="more"), address="https://west.example.com")
         assert emulator.books.credits_charged == 20
@@ -76,31 +76,37 @@ class TestTwoThatHaveNoNames:
 
 
 class TestTwoThatHaveNames:
-    def test_make_two_requests(self, at: Any, submit: Any, emulator: Emulator, folder: Path) -> None:
+    def test_two_installations_with_names_make_two_requests(self, at: Any, submit: Any, emulator: Emulator, folder: Path) -> None:
         east, west = at(submit(), name="east"), at(submit(), name="west")
         assert east.value["seedream_task_id"] != west.value["seedream_task_id"]
         assert (emulator.books.posts, len(records(folder))) == (2, 2)
 
-    def test_have_a_budget_each(self, at: Any, submit: Any, emulator: Emulator) -> None:
+    def test_two_installations_with_names_have_a_budget_each(self, at: Any, submit: Any, emulator: Emulator) -> None:
         for name in ("east", "west"):
             assert at(submit(max_credits=10), name=name).state == "success"
             assert at(submit(max_credits=10, take=2), name=name).state == "failed"
         assert emulator.books.credits_charged == 20
 
-    def test_cannot_have_one_name_or_one_table_of_results(self, at: Any, submit: Any, batch: Any) -> None:
+    def test_two_installations_with_names_cannot_have_one_name_or_one_table_of_results(
+        self, at: Any, submit: Any, batch: Any
+    ) -> None:
         assert at(submit(name="hero"), name="east").state == "success"
         assert isinstance(at(submit(name="hero"), name="west").error, SeedreamInputError)
         assert at(batch(), name="east").state == "success"
         assert isinstance(at(batch(), name="west").error, SeedreamInputError)
 
-    def test_share_what_is_paid_once_ever_by_its_content(self, at: Any, submit: Any, emulator: Emulator) -> None:
+    def test_two_installations_with_names_share_what_is_paid_once_ever_by_its_content(
+        self, at: Any, submit: Any, emulator: Emulator
+    ) -> None:
         values = [at(submit(reuse="content"), name=name).value for name in ("east", "west")]
         assert values[0] == values[1]
         assert emulator.books.posts == 1
 
 
 class TestAnInstallationThatGetsAName:
-    def test_finds_what_it_paid_before_and_counts_it(self, at: Any, submit: Any, emulator: Emulator, folder: Path) -> None:
+    def test_an_installation_that_gets_a_name_finds_what_it_paid_before_and_counts_it(
+        self, at: Any, submit: Any, emulator: Emulator, folder: Path
+    ) -> None:
         """As 0.2.0 wrote it: without a name and without an address."""
         paid = at(submit())
         [record] = records(folder)
@@ -110,12 +116,14 @@ class TestAnInstallationThatGetsAName:
         assert at(submit(take=2, max_credits=10), name="prod-eu").state == "failed"
         assert json.loads(next(folder.glob("_seedream/ledger/*.json")).read_text()) == record
 
-    def test_goes_on_with_the_results_of_a_batch_that_it_began(self, at: Any, batch: Any, emulator: Emulator) -> None:
+    def test_an_installation_that_gets_a_name_goes_on_with_the_results_of_a_batch_that_it_began(
+        self, at: Any, batch: Any, emulator: Emulator
+    ) -> None:
         assert at(batch()).value["credits"] == at(batch(), name="prod-eu").value["credits"] == 30
         assert emulator.books.posts == 3
 
     @pytest.mark.parametrize("name", ["two\nlines", "x" * 101])
-    def test_has_a_plain_one(self, name: str, at: Any, submit: Any, emulator: Emulator) -> None:
+    def test_an_installation_that_gets_a_name_has_a_plain_one(self, name: str, at: Any, submit: Any, emulator: Emulator) -> None:
         outcome = at(submit(), name=name)
         assert isinstance(outcome.error, SeedreamInputError)
         assert "[seedream] installation" in str(outcome.error)

@@ -87,7 +87,7 @@ def once(condition: Callable[[], bool], emulator: Emulator, kind: str, **details
 
 
 class TestTheTimeout:
-    def test_lands_what_is_ready_and_fails_as_late(
+    def test_the_timeout_lands_what_is_ready_and_fails_as_late(
         self, emulator: Emulator, build: Build, folder: Path, deferrable: bool, landing_task: str
     ) -> None:
         runner = Runner()
@@ -97,7 +97,7 @@ class TestTheTimeout:
         assert f"2 of 3 images were ready; they are landed, see file://{folder}/hero.json" in str(outcome.error)
         assert_two_of_three(folder, emulator)
 
-    def test_is_a_success_where_fewer_images_are_accepted(
+    def test_the_timeout_is_a_success_where_fewer_images_are_accepted(
         self, emulator: Emulator, build: Build, folder: Path, deferrable: bool, landing_task: str
     ) -> None:
         options = {"deferrable": deferrable, "timeout": LIMIT_SECONDS, "on_partial": "accept"}
@@ -142,7 +142,7 @@ class TestTheTimeout:
 
 
 class TestTheExecutionTimeout:
-    def test_lands_what_is_ready_and_is_airflows_own(
+    def test_the_execution_timeout_lands_what_is_ready_and_is_airflows_own(
         self, emulator: Emulator, build: Build, folder: Path, deferrable: bool
     ) -> None:
         chain = chain_of(build, "land", deferrable=deferrable, execution_timeout=timedelta(seconds=1.5), retries=0)
@@ -186,7 +186,7 @@ class TestABatch:
         with DAG("guarantees", schedule=None):
             return SeedreamBatchOperator(task_id="batch", requests=rows, **given)
 
-    def test_lands_what_is_ready_when_a_row_is_late(
+    def test_a_batch_lands_what_is_ready_when_a_row_is_late(
         self, emulator: Emulator, destination: str, folder: Path, deferrable: bool
     ) -> None:
         outcome = Runner().run(self.batch(destination, deferrable, timeout=LIMIT_SECONDS))
@@ -195,7 +195,7 @@ class TestABatch:
         assert (line["status"], len(line["images"]), line["paid"], line["credits"]) == ("partial", 2, "yes", 30)
         assert_two_of_three(folder, emulator)
 
-    def test_lands_what_is_ready_when_its_execution_timeout_is_over(
+    def test_a_batch_lands_what_is_ready_when_its_execution_timeout_is_over(
         self, emulator: Emulator, destination: str, folder: Path
     ) -> None:
         limit = timedelta(seconds=2)

@@ -15,7 +15,7 @@ MADE_BY: dict[str, Any] = {"dag_id": "watches", "run_id": "r1", "task_id": "subm
 
 
 class TestRacingTasks:
-    def test_spend_the_budget_exactly(self, store: Place) -> None:
+    def test_racing_tasks_spend_the_budget_exactly(self, store: Place) -> None:
         def admits(racer: int) -> bool:
             by = MADE_BY | {"map_index": racer}
             spending = Spending(made_by=by, key=f"{racer:064x}", attempt=1, credits=20, claim=f"racer-{racer}")
@@ -28,6 +28,6 @@ class TestRacingTasks:
         assert race(admits).count(True) == 5
         assert Tally(Ledger(store.uri).spent_in_run(MADE_BY)).credits == 100
 
-    def test_find_nothing_spent_where_nobody_was(self, store: Place) -> None:
+    def test_racing_tasks_find_nothing_spent_where_nobody_was(self, store: Place) -> None:
         ledger = Ledger(store.uri)
         assert ledger.spent_by_task(MADE_BY) == ledger.spent_in_run(MADE_BY) == []

@@ -56,7 +56,7 @@ def read(uri: str) -> bytes:
 
 
 class TestTheWholeJob:
-    def test_lands_what_the_manifest_says_and_is_paid_once(self, emulator: Emulator, store: Place) -> None:
+    def test_the_whole_job_lands_what_the_manifest_says_and_is_paid_once(self, emulator: Emulator, store: Place) -> None:
         runner = Runner()
         generation = runner.run(submitting(store)).value
         land = landing(generation)
@@ -121,7 +121,7 @@ class TestAtTheSameTime:
 
 
 class TestAStoreThatSaysNo:
-    def test_pays_nothing(self, emulator: Emulator, store: Place) -> None:
+    def test_a_store_that_says_no_pays_nothing(self, emulator: Emulator, store: Place) -> None:
         with DAG("stores", schedule=None):
             submit = SeedreamGenerateOperator(task_id="submit", prompt="a watch", destination=store.forbidden_uri)
         assert Runner().run(submit).state == "failed"

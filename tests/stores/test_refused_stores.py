@@ -62,7 +62,9 @@ def test_four_equal_requests_at_once_pay_nothing(
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_the_check_says_so(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_check_says_why_a_store_is_refused(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     start, said = REFUSED[kind]
     with start(tmp_path, monkeypatch) as uri, pytest.raises(SystemExit) as ended:
         main(["check", uri, "--output", "json"])

@@ -83,7 +83,7 @@ class TestCreate:
 
 
 class TestThePart:
-    def test_of_the_store_in_paying_once_is_asked_for(self, store: Place, capfd: pytest.CaptureFixture[str]) -> None:
+    def test_the_part_of_the_store_in_paying_once_is_asked_for(self, store: Place, capfd: pytest.CaptureFixture[str]) -> None:
         Folder(store.uri).check_exclusive()
         with pytest.raises(SystemExit) as ended:
             main(["check", store.uri, "--output", "json"])
@@ -91,7 +91,7 @@ class TestThePart:
         unsaid = [finding for finding in checks.values() if finding["result"] != "ok"]
         assert (ended.value.code, unsaid) == (0, [])
 
-    def test_of_its_clock_is_told(self, store: Place) -> None:
+    def test_the_part_of_its_clock_is_told(self, store: Place) -> None:
         folder, before = Folder(store.uri), time.time()
         assert folder.modified_at("none.json") is None
         folder.create("key.json", b"x")

@@ -33,7 +33,7 @@ TRY = {"dag_id": "watches", "run_id": "manual__2026-03-01", "task_id": "submit",
 
 
 class TestTheSameRequest:
-    def test_has_the_fingerprint_it_had(self) -> None:
+    def test_the_same_request_has_the_fingerprint_it_had(self) -> None:
         assert build_submission(**SUBMISSION).fingerprint == FINGERPRINT
 
     @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ class TestTheSameRequest:
             ("content", "cc18c524c8ffaf202d31bd2f9fd6405a3405018a51562ac9cf237f27e19133da"),
         ],
     )
-    def test_has_the_record_it_had(self, reuse: Reuse, key: str) -> None:
+    def test_the_same_request_has_the_record_it_had(self, reuse: Reuse, key: str) -> None:
         who = {field: str(TRY[field]) for field in ("dag_id", "run_id", "task_id")}
         destination = "s3://aws_default@my-bucket/watches"
         assert record_key(**who, destination=destination, name=None, fingerprint=FINGERPRINT, reuse=reuse) == key
@@ -162,7 +162,7 @@ class TestWhatAirflowKeeps:
         ],
         ids=["turn", "batch"],
     )
-    def test_so_do_the_other_waits_of_version_0_2(self, cls: Any, row: dict[str, Any]) -> None:
+    def test_the_other_waits_of_version_0_2_load_too(self, cls: Any, row: dict[str, Any]) -> None:
         """Their tasks have arguments of their own, so that the event need not name what they go on with."""
         assert cls(**row).serialize()[1].items() >= row.items()
 

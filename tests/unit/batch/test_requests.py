@@ -108,7 +108,7 @@ class TestALine:
             ("[" * 100_000, "line 1 of r.jsonl is no JSON: "),
         ],
     )
-    def test_of_json(self, content: str | bytes, says: str, tmp_path: Path) -> None:
+    def test_a_wrong_line_of_json_is_named(self, content: str | bytes, says: str, tmp_path: Path) -> None:
         assert refusal(write(tmp_path / "r.jsonl", content)).startswith(says)
 
     @pytest.mark.parametrize(
@@ -125,15 +125,15 @@ class TestALine:
             (b"prompt\na\n\xe9\n", "line 3 of r.csv is not UTF-8 (invalid continuation byte)."),
         ],
     )
-    def test_of_csv(self, content: str | bytes, says: str, tmp_path: Path) -> None:
+    def test_a_wrong_line_of_csv_is_named(self, content: str | bytes, says: str, tmp_path: Path) -> None:
         assert refusal(write(tmp_path / "r.csv", content)).startswith(says)
 
-    def test_of_parquet(self, tmp_path: Path) -> None:
+    def test_a_wrong_row_of_parquet_is_named(self, tmp_path: Path) -> None:
         assert refusal(write(tmp_path / "r.parquet", "prompt\na\n")).startswith("r.parquet cannot be read as Parquet (")
         pq.write_table(pa.table({"prompt": ["a"], "num_image": [1]}), tmp_path / "s.parquet")
         assert refusal(str(tmp_path / "s.parquet")).startswith("s.parquet: column 'num_image' is no parameter")
 
-    def test_of_a_list(self) -> None:
+    def test_a_wrong_row_of_a_list_is_named(self) -> None:
         assert refusal([{"prompt": "a"}, "b"]) == "requests[1] must be a dict of columns, not str."
         assert refusal([{"prompt": "a", 7: "b"}]) == "requests[0]: names of columns must be text."
 

@@ -126,7 +126,7 @@ class TestTheKeyIsNotRepeated:
             json.dumps({"message": KEY}).replace("3", "\\u0033").encode(),
         ],
     )
-    def test_wherever_it_stands(self, body: Any) -> None:
+    def test_the_key_is_not_repeated_wherever_it_stands(self, body: Any) -> None:
         found = error(401, body)
         told = f"{found} {found.code}".lower()
         assert KEY.lower() not in told
@@ -182,7 +182,7 @@ class TestRetryAfter:
         ],
     )
     @pytest.mark.parametrize("header", [{}, {"Retry_After": "soon"}], ids=["without", "unreadable"])
-    def test_else_the_seconds_of_a_429_are_read_from_its_sentence(
+    def test_the_seconds_of_a_429_are_else_read_from_its_sentence(
         self, sentence: str, seconds: float | None, header: dict[str, str]
     ) -> None:
         body = {"error": sentence, "error_code": "RATE_LIMITED"}

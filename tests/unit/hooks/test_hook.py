@@ -346,12 +346,12 @@ class TestTheRateLimit:
     def limit(self, monkeypatch: pytest.MonkeyPatch, emulator: Emulator, **extra: Any) -> float:
         return connect(monkeypatch, emulator.url, **extra).requests_per_minute
 
-    def test_the_connection_comes_first(self, monkeypatch: pytest.MonkeyPatch, emulator: Emulator) -> None:
+    def test_the_rate_limit_of_the_connection_comes_first(self, monkeypatch: pytest.MonkeyPatch, emulator: Emulator) -> None:
         emulator.configure(rate_limit_per_minute=60)
         assert self.limit(monkeypatch, emulator, requests_per_minute=2.5) == 2.5
         assert emulator.books.wallet_calls == 0
 
-    def test_else_it_is_the_wallets(self, monkeypatch: pytest.MonkeyPatch, emulator: Emulator) -> None:
+    def test_the_rate_limit_is_else_the_wallets(self, monkeypatch: pytest.MonkeyPatch, emulator: Emulator) -> None:
         emulator.configure(rate_limit_per_minute=60)
         assert self.limit(monkeypatch, emulator) == 60
 
@@ -361,7 +361,7 @@ class TestTheRateLimit:
         assert (hook.requests_per_minute, hook.requests_per_minute, emulator.books.wallet_calls) == (60, 60, 1)
 
     @pytest.mark.parametrize("fault", ["drop", "bad-json", "rate-limited"])
-    def test_else_it_is_the_documented_default(self, hook: SeedreamHook, emulator: Emulator, fault: str) -> None:
+    def test_the_rate_limit_is_else_the_documented_default(self, hook: SeedreamHook, emulator: Emulator, fault: str) -> None:
         emulator.inject(fault, endpoint="wallet")
         assert hook.requests_per_minute == 3
         assert emulator.books.wallet_calls == 1

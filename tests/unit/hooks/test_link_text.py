@@ -85,26 +85,26 @@ def tunnel() -> Iterator[str]:
 
 
 class TestTheRequest:
-    def test_over_http_and_a_kept_connection(self) -> None:
+    def test_a_link_goes_out_as_it_was_written_over_http_and_a_kept_connection(self) -> None:
         with serving(Answer(body=png())) as storage, downloads() as source:
             for target in AWKWARD:
                 assert source.fetch(f"{storage.url}{target}") == png()
         assert targets(storage) == [as_sent(target) for target in AWKWARD]
 
-    def test_over_tls(self, certificate: Path) -> None:
+    def test_a_link_goes_out_as_it_was_written_over_tls(self, certificate: Path) -> None:
         with serving(Answer(body=png()), certificate=certificate) as storage, downloads(verify=str(certificate)) as source:
             for target in AWKWARD:
                 assert source.fetch(f"{storage.url}{target}") == png()
         assert targets(storage) == [as_sent(target) for target in AWKWARD]
 
-    def test_through_a_proxy(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_link_goes_out_as_it_was_written_through_a_proxy(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with serving(Answer(body=png())) as proxy, downloads() as source:
             monkeypatch.setenv("HTTP_PROXY", proxy.url)
             for target in AWKWARD:
                 source.fetch(f"http://storage.example:9000{target}")
         assert targets(proxy) == [f"http://storage.example:9000{as_sent(target)}" for target in AWKWARD]
 
-    def test_through_a_tunnel(self, monkeypatch: pytest.MonkeyPatch, certificate: Path) -> None:
+    def test_a_link_goes_out_as_it_was_written_through_a_tunnel(self, monkeypatch: pytest.MonkeyPatch, certificate: Path) -> None:
         with serving(Answer(body=png()), certificate=certificate) as storage, tunnel() as proxy:
             monkeypatch.setenv("HTTPS_PROXY", proxy)
             with downloads(verify=str(certificate)) as source:
@@ -113,13 +113,13 @@ class TestTheRequest:
         assert targets(storage) == [as_sent(target) for target in AWKWARD]
 
     @pytest.mark.parametrize("target", AWKWARD)
-    def test_through_redirects(self, target: str) -> None:
+    def test_a_link_goes_out_as_it_was_written_through_redirects(self, target: str) -> None:
         with serving(Answer(body=png())) as storage:
             with serving(Answer(status=302, headers={"Location": f"{storage.url}{target}"})) as first:
                 assert downloads().fetch(f"{first.url}/%7e") == png()
         assert (targets(first), targets(storage)) == (["/%7e"], [as_sent(target)])
 
-    def test_of_a_thumbnail(self, tmp_path: Path) -> None:
+    def test_the_link_of_a_thumbnail_goes_out_as_it_was_written(self, tmp_path: Path) -> None:
         name = "/a%7Eb%2fc.png?sig=%7e"
         with serving(Answer(body=png())) as storage, downloads() as source:
             links = ResultLinks(image=f"{storage.url}{name}&image", thumbnail=f"{storage.url}{name}&thumbnail")
@@ -173,11 +173,11 @@ class TestRedirects:
             (" /x y ", "https://store.example", "/x%20y"),
         ],
     )
-    def test_go_where_other_clients_go(self, location: str, origin: str, target: str) -> None:
+    def test_redirects_go_where_other_clients_go(self, location: str, origin: str, target: str) -> None:
         assert self.FROM.redirected(location) == Link(origin=origin, target=target)
 
     @pytest.mark.parametrize("location", ["http://other.example/x", "file:///etc/passwd", "ftp://x/y", "javascript:x", "data:,x"])
-    def test_never_leave_https(self, location: str) -> None:
+    def test_redirects_never_leave_https(self, location: str) -> None:
         with pytest.raises(SeedreamLandingError, match="refused"):
             self.FROM.redirected(location)
 
@@ -202,6 +202,6 @@ class TestWhatIsNoLink:
             "",
         ],
     )
-    def test_is_refused_without_a_request(self, text: str) -> None:
+    def test_what_is_no_link_is_refused_without_a_request(self, text: str) -> None:
         with pytest.raises(SeedreamLandingError, match="no plain http"):
             downloads().fetch(text)

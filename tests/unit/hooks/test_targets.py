@@ -63,12 +63,12 @@ def refuse(link: str, *named: str, allow_loopback: bool = False) -> None:
 
 class TestPublicAddresses:
     @pytest.mark.parametrize("address", PUBLIC)
-    def test_these_are(self, address: str) -> None:
+    def test_these_addresses_are_public(self, address: str) -> None:
         assert is_public(ipaddress.ip_address(address))
         refuse(f"https://[{address}]/x" if ":" in address else f"https://{address}/x")
 
     @pytest.mark.parametrize("address", NOT_PUBLIC)
-    def test_these_are_not_with_any_python(self, address: str) -> None:
+    def test_these_addresses_are_not_public_with_any_python(self, address: str) -> None:
         assert not is_public(ipaddress.ip_address(address))
         with pytest.raises(SeedreamLandingError, match="no public address: refused"):
             refuse(f"https://[{address}]/x" if ":" in address else f"https://{address}/x")

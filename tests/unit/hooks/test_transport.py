@@ -115,7 +115,7 @@ class TestInterimAnswers:
             assert hook.get_wallet().balance == "7.00"
 
     @pytest.mark.parametrize("interim", INTERIM.values(), ids=INTERIM)
-    def test_a_download_is_read(self, certificate: Path, interim: bytes) -> None:
+    def test_a_download_is_read_behind_interim_answers(self, certificate: Path, interim: bytes) -> None:
         with serving(Answer(body=png(), interim=interim), certificate=certificate) as storage:
             source = Downloads(max_bytes=MB, timeout_seconds=5, verify=str(certificate), allow_loopback=True, max_attempts=1)
             assert source.fetch(f"{storage.url}/1.png") == png()

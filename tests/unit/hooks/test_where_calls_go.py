@@ -192,7 +192,7 @@ class TestWhatIsReadOfAnAnswer:
         ],
         ids=lambda headers: " ".join(f"{name} {value[:12]}" for name, value in headers.items()),
     )
-    def test_long_headers_and_every_encoding(self, point_to: Any, look: Look, headers: dict[str, str]) -> None:
+    def test_long_headers_and_every_encoding_are_read(self, point_to: Any, look: Look, headers: dict[str, str]) -> None:
         body = json_answer(IN_PROGRESS).body
         for _ in range(headers.get("Content-Encoding", "").lower().count("gzip")):
             body = gzip.compress(body)
@@ -256,7 +256,7 @@ class TestTLS:
             point_to(server.url)
             assert not isinstance(look(), FailedLook)
 
-    def test_downloads_trust_the_same(self, certificate: Path) -> None:
+    def test_downloads_trust_the_same_certificates(self, certificate: Path) -> None:
         with serving(Answer(body=png()), certificate=certificate) as storage:
             trusting = Downloads(max_bytes=10_000, timeout_seconds=5, verify=str(certificate), allow_loopback=True)
             assert trusting.fetch(f"{storage.url}/1.png") == png()

@@ -45,7 +45,7 @@ def made_by(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 class TestABudget:
-    def test_is_spent_to_the_last_credit_and_no_further(self, ledger: Ledger, made_by: dict[str, Any]) -> None:
+    def test_a_budget_is_spent_to_the_last_credit_and_no_further(self, ledger: Ledger, made_by: dict[str, Any]) -> None:
         budget = Budget(ledger, made_by, max_credits=40)
         for number in (1, 2):
             budget.admit(row(number, made_by=made_by))
@@ -61,13 +61,13 @@ class TestABudget:
         budget.admit(row(3, price=10, made_by=made_by))
         assert spent(ledger) == 50
 
-    def test_of_zero_refuses_everything_and_touches_no_storage(self) -> None:
+    def test_a_budget_of_zero_refuses_everything_and_touches_no_storage(self) -> None:
         uri, store = attached_store()
         with pytest.raises(SeedreamBudgetError):
             Budget(Ledger(uri), ALONE, max_credits=0).admit(row())
         assert store.calls == []
 
-    def test_counts_what_was_spent_before_it_was_made(self, ledger: Ledger, made_by: dict[str, Any]) -> None:
+    def test_a_budget_counts_what_was_spent_before_it_was_made(self, ledger: Ledger, made_by: dict[str, Any]) -> None:
         Budget(ledger, made_by).admit(row(1, made_by=made_by))
         with pytest.raises(SeedreamBudgetError):
             Budget(ledger, made_by, max_credits=30).admit(row(2, made_by=made_by))
@@ -78,7 +78,7 @@ class TestABudget:
             Budget(ledger, made_by, max_credits=20).admit(row(made_by=made_by))
         assert spent(ledger) == 20
 
-    def test_another_attempt_at_the_same_request_does(self, ledger: Ledger, made_by: dict[str, Any]) -> None:
+    def test_another_attempt_at_the_same_request_costs_more(self, ledger: Ledger, made_by: dict[str, Any]) -> None:
         budget = Budget(ledger, made_by, max_credits=20)
         budget.admit(row(made_by=made_by))
         with pytest.raises(SeedreamBudgetError):
@@ -130,7 +130,7 @@ class TestABudget:
 
 
 class TestTheBudgetOfARun:
-    def test_counts_all_its_tasks(self, ledger: Ledger) -> None:
+    def test_the_budget_of_a_run_counts_all_its_tasks(self, ledger: Ledger) -> None:
         other = MAPPED | {"task_id": "other"}
         Budget(ledger, other).admit(row(1, made_by=other))
         with pytest.raises(SeedreamBudgetError, match="max_credits_per_run=30: 20 credits are spent by this DAG run"):
@@ -148,7 +148,7 @@ class TestTheBudgetOfARun:
 
 
 class TestOneThatSpendsAlone:
-    def test_lists_once_for_all_its_rows(self) -> None:
+    def test_one_that_spends_alone_lists_once_for_all_its_rows(self) -> None:
         uri, store = attached_store()
         budget = Budget(Ledger(uri), ALONE, max_credits=2000)
         for number in range(100):
@@ -157,7 +157,7 @@ class TestOneThatSpendsAlone:
         with pytest.raises(SeedreamBudgetError):
             budget.admit(row(100))
 
-    def test_counts_what_another_try_of_it_has_paid(self, ledger: Ledger) -> None:
+    def test_one_that_spends_alone_counts_what_another_try_of_it_has_paid(self, ledger: Ledger) -> None:
         """A try that Airflow gave up may live on beside the next."""
         budget = Budget(ledger, ALONE, max_credits=40)
         budget.admit(row(1))
@@ -209,7 +209,7 @@ class TestOneThatSpendsAlone:
         race(admit_some, racers=4)
         assert spent(ledger) == 100
 
-    def test_lists_once_more_when_another_has_died(self) -> None:
+    def test_one_that_spends_alone_lists_once_more_when_another_has_died(self) -> None:
         uri, store = attached_store()
         Budget(Ledger(uri), ALONE, max_credits=2000).admit(row(1000))
         budget = Budget(Ledger(uri), ALONE, max_credits=2000)
@@ -225,7 +225,7 @@ class TestOneThatSpendsAlone:
 
 
 class TestOneAmongOthers:
-    def test_refuses_thousands_of_rows_by_one_count_a_minute(self) -> None:
+    def test_one_among_others_refuses_thousands_of_rows_by_one_count_a_minute(self) -> None:
         uri, store = attached_store()
         budget = Budget(Ledger(uri), MAPPED, max_credits=20)
         budget.admit(row(0, made_by=MAPPED))
@@ -247,7 +247,7 @@ class TestRacingTasks:
     """Each has a budget object and a file system of its own thread, as mapped instances have."""
 
     @pytest.mark.parametrize("limit", ["max_credits", "max_credits_per_run"])
-    def test_spend_the_budget_exactly(self, destination: str, limit: str) -> None:
+    def test_racing_tasks_spend_the_budget_exactly(self, destination: str, limit: str) -> None:
         def admit(number: int) -> None:
             by = MAPPED | {"map_index": number}
             limits: Any = {limit: 100}

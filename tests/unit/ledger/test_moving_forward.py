@@ -49,7 +49,9 @@ class TestForward:
             pytest.param(None, INTENT, SUBMITTED, SUBMITTED, id="taken away and paid for: it comes back"),
         ],
     )
-    def test_and_nothing_is_lost(self, there: Record | None, seen: Record, new: Record, then: Record, ledger: Ledger) -> None:
+    def test_a_record_moves_forward_and_nothing_is_lost(
+        self, there: Record | None, seen: Record, new: Record, then: Record, ledger: Ledger
+    ) -> None:
         if there:
             ledger.claim(there)
         assert ledger.advance(seen, new)
@@ -86,7 +88,7 @@ class TestForward:
         assert ledger.advance(INTENT, SUBMITTED)
         assert (ledger.latest(INTENT.key), late(ledger)) == (SUBMITTED, [])
 
-    def test_of_two_writers_that_saw_the_same_one_moves_it(self, tmp_path: Path) -> None:
+    def test_of_two_writers_that_saw_the_same_one_moves_the_record(self, tmp_path: Path) -> None:
         start, folder = Barrier(8), Folder(f"file://{tmp_path}")
         folder.create("file", b"seen")
 
@@ -116,7 +118,7 @@ class TestAnEnd:
     """What a sensor or a batch writes when images have landed."""
 
     @pytest.mark.parametrize("there", [record(claim="c2"), OTHERS])
-    def test_is_not_written_into_the_record_of_another_post(self, there: Record) -> None:
+    def test_an_end_is_not_written_into_the_record_of_another_post(self, there: Record) -> None:
         uri, _ = attached_store()
         ledger = Ledger(uri)
         ledger.claim(there)
@@ -124,7 +126,7 @@ class TestAnEnd:
         assert ledger.latest(there.key) == there
 
     @pytest.mark.parametrize("claim", ["c1", None], ids=["claim known", "a Generation of 0.2"])
-    def test_completes_a_record_that_its_storage_did_not_take(self, claim: str | None) -> None:
+    def test_an_end_completes_a_record_that_its_storage_did_not_take(self, claim: str | None) -> None:
         uri, _ = attached_store()
         ledger = Ledger(uri)
         ledger.claim(INTENT)
@@ -132,7 +134,7 @@ class TestAnEnd:
         latest: Any = ledger.latest(INTENT.key)
         assert (latest.outcome, latest.seedream_task_id) == ("landed", TASK_ID)
 
-    def test_that_a_storage_does_not_take_is_no_error(self) -> None:
+    def test_an_end_that_a_storage_does_not_take_is_no_error(self) -> None:
         uri, store = attached_store()
         ledger = Ledger(uri)
         ledger.claim(SUBMITTED)

@@ -92,16 +92,16 @@ def measure(stage: Stage, prices: Prices | None = None, between: Callable[[], No
 
 
 class TestTheQuote:
-    def test_is_the_connections_price(self, stage: Staged) -> None:
+    def test_the_quote_is_the_connections_price(self, stage: Staged) -> None:
         assert [stage().prices().quote(number) for number in (1, 6)] == [10, 60]
         assert stage(credits_per_image=7).prices().quote(3) == 21
 
-    def test_is_the_measured_price_where_that_is_more(self, stage: Staged) -> None:
+    def test_the_quote_is_the_measured_price_where_that_is_more(self, stage: Staged) -> None:
         here = stage("100", "40")
         prices = here.prices()
         assert (measure(here, prices), prices.quote(2), prices.quote(1)) == (60, 60, 30)
 
-    def test_never_falls_below_the_connections(self, stage: Staged) -> None:
+    def test_the_quote_never_falls_below_the_connections(self, stage: Staged) -> None:
         here = stage("100", "90")
         prices = here.prices()
         assert (measure(here, prices), prices.quote(2)) == (10, 20)
@@ -114,7 +114,7 @@ class TestTheQuote:
         here.now += 61
         assert (measure(here, prices), prices.quote(2)) == (20, 20)
 
-    def test_rises_with_the_price(self, stage: Staged) -> None:
+    def test_the_quote_rises_with_the_price(self, stage: Staged) -> None:
         here = stage("100", "80", "80", "20")
         prices = here.prices()
         measure(here, prices)
@@ -124,18 +124,18 @@ class TestTheQuote:
 
 class TestWhatTheWalletLost:
     @pytest.mark.parametrize(("before", "after", "billed"), [("150.00", "130.00", 20), ("150", "90.00", 60), ("20.5", "0.25", 21)])
-    def test_is_what_was_billed(self, stage: Staged, before: str, after: str, billed: int) -> None:
+    def test_what_the_wallet_lost_is_what_was_billed(self, stage: Staged, before: str, after: str, billed: int) -> None:
         assert measure(stage(before, after)) == billed
 
     @pytest.mark.parametrize(
         ("before", "after"), [(None, "10"), ("10", None), ("10", "10"), ("10", "30"), ("many", "10"), ("10", "NaN")]
     )
-    def test_says_nothing_where_it_cannot(self, stage: Staged, before: str | None, after: str | None) -> None:
+    def test_what_the_wallet_lost_says_nothing_where_it_cannot(self, stage: Staged, before: str | None, after: str | None) -> None:
         here = stage(before, after)
         prices = here.prices()
         assert (measure(here, prices), prices.quote(1)) == (None, 10)
 
-    def test_is_asked_once_a_minute(self, stage: Staged) -> None:
+    def test_what_the_wallet_lost_is_asked_once_a_minute(self, stage: Staged) -> None:
         here = stage("100", "40", "80", "20")
         prices = here.prices()
         assert [measure(here, prices) for _ in range(3)] == [60, None, None]
@@ -143,7 +143,7 @@ class TestWhatTheWalletLost:
         here.now += 60
         assert measure(here, prices) == 60
 
-    def test_is_asked_every_ten_minutes_once_the_expected_price_was_seen(self, stage: Staged) -> None:
+    def test_what_the_wallet_lost_is_asked_every_ten_minutes_once_the_expected_price_was_seen(self, stage: Staged) -> None:
         """Between, a look a minute goes into the record of a POST, as before: it helps to judge an unknown outcome."""
         here = stage("100", "80", *["80"] * 9, "80", "60")
         prices = here.prices()
@@ -154,11 +154,11 @@ class TestWhatTheWalletLost:
         assert billed == [20, *[None] * 9, 20]
         assert here.wallet.looks == 2 + 9 + 2
 
-    def test_is_no_price_when_the_post_took_minutes(self, stage: Staged) -> None:
+    def test_what_the_wallet_lost_is_no_price_when_the_post_took_minutes(self, stage: Staged) -> None:
         here = stage("100", "40")
         assert measure(here, between=lambda: setattr(here, "now", NOW + 61)) is None
 
-    def test_is_not_looked_at_again_after_a_post_that_failed(self, stage: Staged) -> None:
+    def test_what_the_wallet_lost_is_not_looked_at_again_after_a_post_that_failed(self, stage: Staged) -> None:
         here = stage("100", "40")
         prices = here.prices()
         prices.look_before("c")
@@ -168,7 +168,7 @@ class TestWhatTheWalletLost:
 
 
 class TestOtherPosts:
-    def test_of_this_process_before_meanwhile_or_after_leave_no_price(self, stage: Staged) -> None:
+    def test_other_posts_of_this_process_before_meanwhile_or_after_leave_no_price(self, stage: Staged) -> None:
         here = stage("100", "40", "100", "40", "100", "40")
         with here.traffic.post():
             assert measure(here) is None
@@ -190,7 +190,7 @@ class TestOtherPosts:
         [{}, {"at": NOW - 10}, {"at": NOW - 100, "outcome": "intent"}, {"claimed": False}, {"task_id": "t", "map_index": 1}],
         ids=["now", "just before", "in its post", "about to be claimed", "a sibling"],
     )
-    def test_of_the_dag_run_leave_a_difference_unexplained(self, stage: Staged, other: dict[str, Any]) -> None:
+    def test_other_posts_of_the_dag_run_leave_a_difference_unexplained(self, stage: Staged, other: dict[str, Any]) -> None:
         here = stage("100", "40", "100", "80")
         if other.get("outcome") == "intent":
             other = {**other, "at": NOW}
@@ -199,18 +199,18 @@ class TestOtherPosts:
         assert measure(here, made_by=made_by) is None
         assert measure(here, made_by=made_by) == 20  # what was expected needs no explanation
 
-    def test_of_long_ago_explain_nothing(self, stage: Staged) -> None:
+    def test_other_posts_of_long_ago_explain_nothing(self, stage: Staged) -> None:
         here = stage("100", "40")
         here.spend("b", at=NOW - 100)
         assert measure(here) == 60
 
-    def test_of_a_batchs_own_rows_are_over(self, stage: Staged) -> None:
+    def test_other_posts_of_a_batchs_own_rows_are_over(self, stage: Staged) -> None:
         """They are sent one after the other, and all of them are this process's."""
         here = stage("100", "40")
         here.spend("b", task_id="t")
         assert measure(here) == 60
 
-    def test_are_not_all_read(self, stage: Staged) -> None:
+    def test_other_posts_are_not_all_read(self, stage: Staged) -> None:
         here = stage("100", "40")
         for number in range(MAX_OTHERS + 1):
             here.ledger.note_spending(
@@ -220,7 +220,7 @@ class TestOtherPosts:
 
 
 class TestTheWarning:
-    def test_is_one_and_has_both_numbers(self, stage: Staged, caplog: pytest.LogCaptureFixture) -> None:
+    def test_the_warning_is_one_and_has_both_numbers(self, stage: Staged, caplog: pytest.LogCaptureFixture) -> None:
         here = stage("1000", "940", "940", "880")
         prices = here.prices()
         with caplog.at_level(logging.WARNING):
@@ -232,7 +232,7 @@ class TestTheWarning:
         assert "the wallet lost 60" in told
         assert "credits_per_image in connection seedream_default" in told
 
-    def test_does_not_come_for_the_expected_price(self, stage: Staged, caplog: pytest.LogCaptureFixture) -> None:
+    def test_the_warning_does_not_come_for_the_expected_price(self, stage: Staged, caplog: pytest.LogCaptureFixture) -> None:
         with caplog.at_level(logging.WARNING):
             assert measure(stage("1000", "940", credits_per_image=30)) == 60
         assert not caplog.records

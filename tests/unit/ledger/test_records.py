@@ -41,7 +41,7 @@ class TestTheKey:
     def test_no_name_is_not_a_name(self) -> None:
         assert record_key(**{**KEY_FACTS, "name": "None"}) != record_key(**KEY_FACTS)
 
-    def test_of_an_installation_with_a_name_is_its_own(self) -> None:
+    def test_the_key_of_an_installation_with_a_name_is_its_own(self) -> None:
         keys = {record_key(**KEY_FACTS, installation=name) for name in (None, "prod-eu", "prod-us")}
         assert len(keys) == 3
         content: dict[str, Any] = KEY_FACTS | {"reuse": "content"}

@@ -86,14 +86,14 @@ class TestAStoreWhoseDatesAreOf:
 
 
 class TestTheStoresClock:
-    def test_dates_a_file_without_leaving_more_than_one(self, tmp_path: Path) -> None:
+    def test_the_stores_clock_dates_a_file_without_leaving_more_than_one(self, tmp_path: Path) -> None:
         ledger = Ledger(f"file://{tmp_path}")
         ledger.claim(record())
         ages = [ledger.age_seconds(record()) for _ in range(3)]
         assert all(age is not None and 0 <= age < 5 for age in ages)
         assert sorted(path.name for path in (tmp_path / "_seedream").iterdir()) == ["ledger", "now"]
 
-    def test_that_cannot_be_asked_is_no_error(self) -> None:
+    def test_the_stores_clock_that_cannot_be_asked_is_no_error(self) -> None:
         uri, store = attached_store()
         ledger = Ledger(uri)
         ledger.claim(record())

@@ -20,7 +20,7 @@ def spending(**changes: Any) -> Spending:
 class TestNames:
     """A changed folder would forget what a DAG run that is under way has spent."""
 
-    def test_they_are_pinned(self) -> None:
+    def test_the_names_are_pinned(self) -> None:
         assert spending().file == f"_seedream/spent/509bf1fcb31704cc/f3807254fc403daa/{'a' * 64}.1.20.c1"
 
     def test_mapped_instances_and_tries_share_a_folder(self) -> None:
@@ -37,7 +37,7 @@ class TestNames:
 
 
 class TestTheTally:
-    def test_adds_up_names(self) -> None:
+    def test_the_tally_adds_up_names(self) -> None:
         assert Tally([spending().name, spending(key="b" * 64, credits=60).name]).credits == 80
 
     def test_an_attempt_counts_once_however_many_tries_noted_it(self) -> None:

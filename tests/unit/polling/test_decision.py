@@ -149,7 +149,9 @@ TABLE: list[tuple[str, Look, Watch, dict[str, object], Outcome]] = [
 
 class TestTheTable:
     @pytest.mark.parametrize(("look", "watch", "changes", "expected"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
-    def test_a_look_means(self, look: Look, watch: Watch, changes: dict[str, object], expected: Outcome) -> None:
+    def test_a_look_means_what_the_table_says(
+        self, look: Look, watch: Watch, changes: dict[str, object], expected: Outcome
+    ) -> None:
         assert outcome(look, watch, **changes) == expected
 
 
@@ -410,11 +412,11 @@ class TestWhatIsLearned:
 
 
 class TestWhatANewProcessWouldHaveToKnow:
-    def test_nothing_of_a_job_that_is_being_made(self) -> None:
+    def test_a_new_process_would_have_to_know_nothing_of_a_job_that_is_being_made(self) -> None:
         assert decide(status("PENDING"), FRESH, rules(), now_epoch=NOW, jitter=0.5)[1].is_quiet
 
     @pytest.mark.parametrize("look", [status("FINISHED", None), TRANSIENT, status("MODERATING")])
-    def test_that_something_is_under_way(self, look: Look) -> None:
+    def test_a_new_process_would_have_to_know_that_something_is_under_way(self, look: Look) -> None:
         assert not decide(look, FRESH, rules(), now_epoch=NOW, jitter=0.5)[1].is_quiet
 
 

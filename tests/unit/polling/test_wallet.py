@@ -31,22 +31,22 @@ def judged(look: Wallet | FailedLook, *, watch: Watch | None = None, late: bool 
 
 class TestABalance:
     @pytest.mark.parametrize("balance", ["100", "100.00", " 100.000001 ", "1e3", "1000"])
-    def test_that_is_enough_is_said(self, balance: str) -> None:
+    def test_a_balance_that_is_enough_is_said(self, balance: str) -> None:
         verdict, _ = judged(wallet(balance))
         assert verdict.outcome == "done"
         assert Decimal(verdict.detail) == Decimal(balance)
 
-    def test_that_is_enough_at_the_last_moment_is_enough(self) -> None:
+    def test_a_balance_that_is_enough_at_the_last_moment_is_enough(self) -> None:
         assert judged(wallet("100"), late=True)[0].outcome == "done"
 
     @pytest.mark.parametrize("balance", ["99.99", "0", "-5", "0.00"])
-    def test_that_is_too_little_is_waited_for_until_the_deadline(self, balance: str) -> None:
+    def test_a_balance_that_is_too_little_is_waited_for_until_the_deadline(self, balance: str) -> None:
         verdict, _ = judged(wallet(balance))
         assert (verdict.outcome, verdict.wait_seconds) == ("wait", 60.0)
         assert judged(wallet(balance), late=True)[0].outcome == "late"
 
     @pytest.mark.parametrize("balance", ["", "NaN", "Infinity", "1,000.00", "plenty"])
-    def test_that_is_no_number_is_an_outage(self, balance: str) -> None:
+    def test_a_balance_that_is_no_number_is_an_outage(self, balance: str) -> None:
         verdict, watch = judged(wallet(balance))
         assert (verdict.outcome, watch.outage_epoch) == ("wait", NOW)
         assert "no number" in str(verdict.note)
@@ -54,7 +54,7 @@ class TestABalance:
 
 class TestALookThatFailed:
     @pytest.mark.parametrize(("trouble", "outcome"), [("refused", "refused"), ("missing", "missing"), ("transient", "wait")])
-    def test_means_what_it_means_for_a_generation(self, trouble: Trouble, outcome: str) -> None:
+    def test_a_look_that_failed_means_what_it_means_for_a_generation(self, trouble: Trouble, outcome: str) -> None:
         assert judged(failed(trouble))[0].outcome == outcome
 
     def test_a_429_is_waited_out(self) -> None:

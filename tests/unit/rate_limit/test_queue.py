@@ -287,17 +287,17 @@ class TestThePlaceOfATaskThatWasWoken:
             event, started_epoch=now - 100, asked_epoch=now - 99, timeout=timeout, execution_timeout=execution_timeout
         )
 
-    def test_has_the_turn_that_came_in_time(self) -> None:
+    def test_the_place_of_a_task_that_was_woken_has_the_turn_that_came_in_time(self) -> None:
         place = self.place(execution_timeout=200)
         assert place.granted_epoch == pytest.approx(place.started_epoch + 100)
 
-    def test_is_lost_with_its_execution_timeout_though_a_turn_came(self) -> None:
+    def test_the_place_of_a_task_that_was_woken_is_lost_with_its_execution_timeout_though_a_turn_came(self) -> None:
         """The worker came late: Airflow's own clock begins anew with it."""
         with pytest.raises(AirflowTaskTimeout, match="nothing was bought"):
             self.place(execution_timeout=60)
 
     @pytest.mark.parametrize(("execution_timeout", "error"), [(101, AirflowTaskTimeout), (7200, SeedreamRateLimitError)])
-    def test_without_a_turn_ends_by_the_limit_that_was_the_earlier_one(
+    def test_the_place_of_a_task_that_was_woken_without_a_turn_ends_by_the_limit_that_was_the_earlier_one(
         self, execution_timeout: float, error: type[Exception]
     ) -> None:
         with pytest.raises(error, match="No turn at the API came within"):

@@ -87,7 +87,7 @@ class TestWhatIsStored:
 
 
 class TestWhatItSays:
-    def test_what_has_ended_however_it_did(self, hook: SeedreamHook) -> None:
+    def test_it_says_what_has_ended_however_it_did(self, hook: SeedreamHook) -> None:
         flying = [submitted(hook, prompt, number) for number, prompt in enumerate(("a fox", "a fox [fail]"), 1)]
         assert said(trigger(*flying, progress="progress.json")) == {
             "schema_version": 1,
@@ -96,7 +96,7 @@ class TestWhatItSays:
             "progress": "progress.json",
         }
 
-    def test_of_the_others_when_another_look_pays(self, hook: SeedreamHook) -> None:
+    def test_it_says_of_the_others_when_another_look_pays(self, hook: SeedreamHook) -> None:
         flying = [entry(1, TASK_ID, due_in=50), submitted(hook, "a fox", 2)]
         event = said(trigger(*flying, wake_epoch=time.time() + 1))
         looks, silent = event["seconds_to_look"], event["silent_seconds"]
@@ -105,7 +105,7 @@ class TestWhatItSays:
         progress.hear(looks, silent, 1000.0)
         assert [one.due_epoch for one in progress.in_flight.values()] == [1000.0 + looks[0], 1000.0]
 
-    def test_since_when_the_api_is_silent_which_the_worker_goes_on_counting(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_it_says_since_when_the_api_is_silent_which_the_worker_goes_on_counting(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", connection_json(f"http://127.0.0.1:{free_port()}", key=KEY))
         event = said(trigger(entry(1), outage_seconds=0.3))
         assert (event["seconds_to_look"], event["silent_seconds"]) == ([0], [1])
@@ -115,7 +115,7 @@ class TestWhatItSays:
         progress.hear([], [], 20_000.0)  # nobody asked meanwhile
         assert progress.in_flight[1].watch["silent_epoch"] is None
 
-    def test_less_than_a_kilobyte_about_a_hundred(self) -> None:
+    def test_it_says_less_than_a_kilobyte_about_a_hundred(self) -> None:
         flying = [entry(number, due_in=1800) for number in range(100)]
         event = said(trigger(*flying, wake_epoch=time.time() + 0.1))
         assert len(event["seconds_to_look"]) == 100
@@ -129,29 +129,29 @@ class TestWhatItSays:
 
 
 class TestWhenItWakes:
-    def test_when_everything_has_ended(self, hook: SeedreamHook) -> None:
+    def test_it_wakes_when_everything_has_ended(self, hook: SeedreamHook) -> None:
         began = time.monotonic()
         said(trigger(submitted(hook, "a fox", 1), submitted(hook, "a dog", 2)))
         assert time.monotonic() - began < 10
 
-    def test_when_a_row_may_be_submitted_whatever_is_in_flight(self, hook: SeedreamHook) -> None:
+    def test_it_wakes_when_a_row_may_be_submitted_whatever_is_in_flight(self, hook: SeedreamHook) -> None:
         began = time.monotonic()
         said(trigger(entry(due_in=50), wake_epoch=time.time() + 0.5))
         assert 0.4 < time.monotonic() - began < 10
 
-    def test_at_that_time_with_nothing_in_flight(self) -> None:
+    def test_it_wakes_at_that_time_with_nothing_in_flight_too(self) -> None:
         began = time.monotonic()
         assert said(trigger(wake_epoch=time.time() + 0.5))["seconds_to_look"] == []
         assert 0.4 < time.monotonic() - began < 10
 
-    def test_never_before_airflow_can_take_it(self, hook: SeedreamHook) -> None:
+    def test_it_never_wakes_before_airflow_can_take_it(self, hook: SeedreamHook) -> None:
         began = time.monotonic()
         said(trigger(submitted(hook, "a fox", 1), not_before_epoch=time.time() + 1.5))
         assert time.monotonic() - began > 1.4
 
 
 class TestWhatItSends:
-    def test_only_looks_at_what_is_due(self, hook: SeedreamHook, emulator: Emulator) -> None:
+    def test_it_only_looks_at_what_is_due(self, hook: SeedreamHook, emulator: Emulator) -> None:
         said(trigger(submitted(hook, "a fox", 1), entry(2, due_in=50), wake_epoch=time.time() + 1))
         agent = f"{USER_AGENT} (trigger)"
         sent = [(request.method, request.area) for request in emulator.books.requests if request.user_agent == agent]

@@ -175,13 +175,13 @@ class TestWhatItSends:
         [look] = [request.at for request in emulator.books.requests if request.area == "status"]
         assert look - created >= SEEN.plan(JOB).first_seconds - 0.1
 
-    def test_but_not_before_it_may(self, hook: SeedreamHook, emulator: Emulator) -> None:
+    def test_it_does_not_look_before_it_may(self, hook: SeedreamHook, emulator: Emulator) -> None:
         first = time.time() + 0.4
         said(trigger(submitted(hook), **KNOWN, created_epoch=time.time() - 1000, first_poll_epoch=first))
         [look] = [request.at for request in emulator.books.requests if request.area == "status"]
         assert first <= look
 
-    def test_and_remembers_how_long_the_job_took(self, hook: SeedreamHook, emulator: Emulator) -> None:
+    def test_it_remembers_how_long_the_job_took(self, hook: SeedreamHook, emulator: Emulator) -> None:
         job = Job(image_size="portrait_16_9", num_images=1, kind="edit")
         before = SEEN.plan(job)
         known = {**KNOWN, "image_size": "portrait_16_9", "kind": "edit"}
