@@ -118,13 +118,14 @@ class TestAConnectionThatLostItsKey:
         keyless()
         self.assert_said(runner.run(chain.land), task_id)
 
-    @pytest.mark.parametrize("prompt", ["a watch [never-ends]", "a watch"], ids=["waiting", "ready"])
+    @pytest.mark.parametrize("prompt", ["a watch [never-ends]", "a watch [takes:30]"], ids=["waiting", "ready"])
     def test_a_connection_that_lost_its_key_fails_a_deferred_wait_that_is_under_way(
-        self, build: Build, keyless: Callable[[], None], prompt: str
+        self, emulator: Emulator, build: Build, keyless: Callable[[], None], prompt: str
     ) -> None:
         runner, chain = Runner(), build(prompt=prompt, land={"deferrable": True, "retries": 3})
         task_id = runner.run(chain.submit).value["seedream_task_id"]
         assert runner.run(chain.land, until="deferred").state == "deferred"
+        emulator.clock.advance(60)
         keyless()
         self.assert_said(runner.run(chain.land), task_id)
 
