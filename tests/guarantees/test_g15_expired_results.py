@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
+from airflow_provider_seedream.batch.attending import Attendant
+from airflow_provider_seedream.batch.progress import InFlight
+from airflow_provider_seedream.batch.row_outcomes import ended_row
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.exceptions import SeedreamNotFoundError, SeedreamResultsExpiredError
+from airflow_provider_seedream.generations import Generation
+from airflow_provider_seedream.hooks.seedream import SeedreamHook
+from airflow_provider_seedream.polling.decision import Rules
 from tests.airflow.runner import Outcome, Runner
 from tests.guarantees.conftest import Build, Chain, images, records
 
@@ -117,3 +124,27 @@ class TestAnIdOfUnknownAge:
         outcome = Runner().run(build(land={"deferrable": deferrable, **bare}).land)
         assert (outcome.state, outcome.tries, type(outcome.error)) == ("failed", 1, SeedreamNotFoundError)
         assert "Paid: unknown." in str(outcome.error)
+
+
+class TestARowOfABatch:
+    @pytest.mark.parametrize("status", [404, 200], ids=["unknown to the API", "FINISHED without links"])
+    def test_a_row_whose_results_are_gone_is_expired(self, emulator: Emulator, build: Build, folder: Path, status: int) -> None:
+        emulator.configure(expired_status=status)
+        runner, chain = Runner(), build()
+        submit_yesterday(runner, chain, emulator, folder)
+        submitted = runner.api.values("guarantees", runner.api.run_id, "submit", "return_value")[0]
+        entry = InFlight(
+            number=1,
+            columns={},
+            generation=Generation.from_dict(submitted),
+            credits=10,
+            may_have_landed=False,
+            due_epoch=0.0,
+            deadline_epoch=math.inf,
+        )
+        rules, hook = Rules(deadline_epoch=math.inf, poke_interval_seconds=1.0, num_images=None), SeedreamHook()
+        with hook.downloads(max_bytes=1_000_000) as downloads:
+            error = Attendant(hook, downloads, rules, landed_by={}, embed_metadata=False).attend(entry).error
+        assert error is not None
+        assert ended_row(1, error, name=None, price=10, columns={}).status == "expired"
+        assert records(folder)[0]["outcome"] == "expired"
