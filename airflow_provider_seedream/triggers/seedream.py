@@ -138,6 +138,8 @@ def event_from(seedream_task_id: str, verdict: Verdict, *, record: str | None = 
     }
     while len(json.dumps(event)) > MAX_EVENT_BYTES and event["detail"]:
         event["detail"] = str(event["detail"])[: len(str(event["detail"])) * 3 // 4]
+    if len(json.dumps(event)) > MAX_EVENT_BYTES:  # a folder with an address of many hundred characters
+        event["record"] = None
     return event
 
 

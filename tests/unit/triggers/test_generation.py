@@ -243,8 +243,15 @@ class TestManyOnOneLoop:
 
 class TestTheEvent:
     @pytest.mark.parametrize("detail", ["", "x" * 5000, "🦊" * 5000, '"\\\n' * 2000])
-    def test_it_stays_below_one_kilobyte(self, detail: str) -> None:
-        assert len(json.dumps(event_from("x" * 128, Verdict(outcome="failed", detail=detail)))) < 1024
+    @pytest.mark.parametrize("record", [None, "s3://bucket/_seedream/ledger/0.json", "s3://bucket/" + "x" * 1000, "🦊" * 200])
+    def test_it_stays_below_one_kilobyte(self, detail: str, record: str | None) -> None:
+        event = event_from("x" * 128, Verdict(outcome="failed", detail=detail), record=record)
+        assert len(json.dumps(event)) < 1024
+        assert event["record"] in (None, record)
+
+    def test_it_names_the_record_rather_than_a_long_reason(self) -> None:
+        record = "s3://bucket/" + "x" * 500
+        assert event_from("x" * 128, Verdict(outcome="failed", detail="x" * 5000), record=record)["record"] == record
 
     @pytest.mark.parametrize("outcome", ["done", "failed", "unsettled", "late", "lost", "missing", "refused"])
     def test_it_is_read_back(self, outcome: Any) -> None:
