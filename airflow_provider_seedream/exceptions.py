@@ -38,16 +38,21 @@ MAX_MESSAGE_CHARACTERS = 4000  # of one error: what it quotes may be as long as 
 
 
 class SeedreamError(AirflowException):
-    """Base of all errors of this provider.
+    """Base of all errors of this provider. Catch it to learn what a failed call has cost::
+
+        try:
+            hook.get_generation(seedream_task_id)
+        except SeedreamError as error:
+            print(error.paid, error.seedream_task_id, error.record)
 
     :param message: what happened, in one sentence.
     :param seedream_task_id: the API's id of the generation, once there is one.
     :param record: URI of the ledger record, once there is one.
-    :param paid: whether credits were spent; the class's own answer by default.
+    :param paid: whether credits were spent: ``no``, ``yes``, ``refunded`` or ``unknown``; the class's own answer by default.
     """
 
     paid: Paid = "no"
-    on_retry: str = "A retry starts over."
+    on_retry: str = "A retry starts from the beginning."
 
     def __init__(
         self,
@@ -75,19 +80,29 @@ class SeedreamError(AirflowException):
 
 
 class SeedreamInputError(SeedreamError, AirflowFailException, ValueError):
-    """The request is invalid. Nothing was sent; a retry would be refused again."""
+    """The request is invalid, e.g. ``num_images=7``. It was not sent; a retry would be refused again."""
 
     on_retry = "A retry would be refused again: correct the input."
 
 
 class SeedreamBudgetError(SeedreamError, AirflowFailException):
-    """The price does not fit into what is left of ``max_credits`` or ``max_credits_per_run``. Nothing was sent."""
+    """The price exceeds the rest of ``max_credits`` or ``max_credits_per_run``. The request was not sent.
+
+    With ``max_credits=30`` and 20 credits spent, a request for two images (20 credits) is refused::
+
+        max_credits=30: 20 credits are spent by this task in this DAG run, and this request costs 20.
+    """
 
     on_retry = "A retry would be refused again: raise the budget, then clear the task."
 
 
 class SeedreamAPIError(SeedreamError):
-    """The API answered with an error status.
+    """The API answered with an error status. Its subclasses say which; the fields say the rest::
+
+        try:
+            hook.get_wallet()
+        except SeedreamAPIError as error:
+            print(error.status_code, error.code, error.retry_after_seconds)  # 429 rate_limited 21.0
 
     :param status_code: the HTTP status; None where only the trigger saw the answer.
     :param code: the API's own error code, e.g. ``insufficient_credits``; None when the body has none.
@@ -125,19 +140,22 @@ class SeedreamAuthenticationError(SeedreamAPIError, AirflowFailException):
 
 
 class SeedreamInsufficientCreditsError(SeedreamAPIError):
-    """402: the wallet is too low. Nothing was made."""
+    """402: the wallet holds too few credits. The API made no image and charged nothing."""
 
-    on_retry = "A retry succeeds only after a top-up."
+    on_retry = "Top up the wallet at the vendor, then clear this task or wait for its next retry."
 
 
 class SeedreamNotFoundError(SeedreamAPIError, AirflowFailException):
-    """404, 410: the API does not know this generation, or no longer. On a POST: it has no such endpoint, and nothing was paid."""
+    """404, 410: the API does not know this generation, or has deleted it (24 h after the submission [doc]).
 
-    on_retry = "A retry would not find it either."
+    On a POST it means that the base URL has no such endpoint: then the request was not accepted and not paid.
+    """
+
+    on_retry = "The API keeps results for 24 h: check the id, its age, and that this key belongs to the account that paid."
 
 
 class SeedreamRateLimitError(SeedreamAPIError):
-    """429: too many requests. Nothing was made."""
+    """429: too many requests. The API did not accept this one, so it is not paid."""
 
     on_retry = "A retry sends the request again."
 
@@ -145,26 +163,34 @@ class SeedreamRateLimitError(SeedreamAPIError):
 class SeedreamServerError(SeedreamAPIError):
     """5xx or 408 on a call that buys nothing; on a POST it is a :class:`SeedreamAmbiguousSubmissionError`."""
 
-    on_retry = "A retry asks again."
+    on_retry = "A retry calls the API again."
 
 
 class SeedreamConnectionError(SeedreamError):
-    """The request surely did not reach the API: name, connection or TLS failed before anything was sent."""
+    """The request did not reach the API: the name, the connection or TLS failed before the first byte was sent."""
 
     on_retry = "A retry sends the request."
 
 
 class SeedreamAmbiguousSubmissionError(SeedreamError):
-    """The POST left, and its outcome is unknown: it may have been accepted and charged."""
+    """The POST was sent and its answer is missing: the API may have accepted and charged it.
+
+    The provider does not guess. Look for the generation at the vendor, then settle the record that the error names::
+
+        airflow seedream resolve s3://bucket/campaign/_seedream/ledger/3f...9a.json --paid b1c2d3
+        airflow seedream resolve s3://bucket/campaign/_seedream/ledger/3f...9a.json --not-paid
+    """
 
     paid = "unknown"
-    on_retry = 'Nothing is sent again by itself; on_unknown_submit="resubmit" pays again.'
+    on_retry = (
+        "This request will not be sent again automatically. Settle it: airflow seedream resolve RECORD --paid ID, or --not-paid."
+    )
 
 
 class SeedreamResponseError(SeedreamError):
-    """The API's answer is outside its contract."""
+    """The API's answer is outside its contract, e.g. a status answer that is not JSON."""
 
-    on_retry = "A retry asks again."
+    on_retry = "A retry calls the API again."
 
 
 class SeedreamGenerationFailedError(SeedreamError):
@@ -188,21 +214,21 @@ class SeedreamResultsExpiredError(SeedreamError, AirflowFailException):
 
 
 class SeedreamGenerationTimeoutError(SeedreamError, AirflowSensorTimeout):
-    """Not ready within ``timeout``. The generation goes on at the API."""
+    """The images were not ready within ``timeout``. The generation continues at the API."""
 
     paid = "yes"
     on_retry = "Clear the task to wait on for free: nothing is submitted again."
 
 
 class SeedreamPollingError(SeedreamError):
-    """The API could not be asked for longer than the outage budget, or gave no links within the settling window."""
+    """The API did not answer for longer than the outage budget (30 min), or FINISHED came without links for too long (120 s)."""
 
     paid = "yes"
     on_retry = "A retry goes on waiting for free."
 
 
 class SeedreamLandingError(SeedreamError):
-    """An image could not be downloaded, verified or stored. Nothing partial is visible.
+    """An image could not be downloaded, verified or stored. Files become visible only when they are whole.
 
     :param stale_link: the link seems expired: a status call gives a fresh one.
     """
@@ -223,23 +249,23 @@ class SeedreamPartialResultError(SeedreamError, AirflowFailException):
 
 
 class SeedreamBatchError(SeedreamError):
-    """Rows of a batch did not land: its table of results says which, and what was paid for each."""
+    """Some rows of a batch did not land. The table of results says which rows, and the price of each."""
 
     paid = "yes"
     on_retry = "A retry lands for free what is paid for, and pays only for rows that were refunded or never sent."
 
 
 class SeedreamLedgerError(SeedreamError):
-    """A record cannot be read or written. Cannot read is not none: nothing is sent on such a guess."""
+    """A record cannot be read or written. An unreadable record is not a missing one, so the request is not sent."""
 
-    on_retry = "A retry reads the record again; nothing was sent."
+    on_retry = "Nothing was sent. The next try checks the ledger again."
 
 
 E = TypeVar("E", bound=SeedreamError)
 
 
 def final(error: E) -> E:
-    """The same error, ending the task without retries: its class gains ``AirflowFailException``."""
+    """The same error, but it ends the task without retries: its class gains ``AirflowFailException``."""
     if not isinstance(error, AirflowFailException):
         error.__class__ = _final_class(type(error))  # type: ignore[assignment, arg-type]  # a subclass of E, and hashable
     return error

@@ -216,5 +216,8 @@ def _named(value: Any, what: str, cls: type[Any]) -> dict[str, Any]:
     given = value if isinstance(value, dict) else {}
     fields = {field.name: given.get(field.name, field.default) for field in fields_of(cls)}
     if missing := [name for name, value in fields.items() if value is MISSING]:
-        raise SeedreamInputError(f"This {what} lacks {', '.join(missing)}.")
+        raise SeedreamInputError(
+            f"Expected a {what}, but the value has no {', '.join(missing)}. "
+            "A sensor returns a LandedGeneration; a batch returns a summary, which is another thing."
+        )
     return fields

@@ -85,7 +85,10 @@ def get_provider_info() -> dict[str, Any]:
                 "conn-fields": {
                     "destination": _field("Destination", ["string"], "Where images land when a task names no destination."),
                     "requests_per_minute": _field(
-                        "Requests per minute", ["number"], "What the key allows; the wallet's by default.", exclusiveMinimum=0
+                        "Requests per minute",
+                        ["number"],
+                        "Leave empty to use the limit that the wallet reports.",
+                        exclusiveMinimum=0,
                     ),
                     "credits_per_image": _field(
                         "Credits per image", ["integer"], "What an image costs; 10 by default. Budgets count with it.", minimum=1

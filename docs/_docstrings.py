@@ -1,4 +1,4 @@
-"""Makes the reST of the docstrings what mkdocstrings reads: roles become code, fields that share a line get their own.
+"""Turns the reST of the docstrings into markdown: roles become code, ``::`` a colon, fields that share a line get their own.
 
 Used by mkdocs.yml only. Changes no source.
 """
@@ -9,6 +9,7 @@ from typing import Any
 import griffe
 
 _ROLE = re.compile(r":(?:class|meth|func):`~?([^`]+)`")
+_EXAMPLE = re.compile(r"::$", re.MULTILINE)  # the indented block that follows is code in markdown too
 _FIELD = re.compile(r"(?<=\S) (?=:(?:param \w+|raises \w+):)")
 
 
@@ -23,5 +24,6 @@ class Docstrings(griffe.Extension):
 def readable(text: str) -> str:
     """A docstring with its fields last, as what follows a field would be read as a part of it."""
     text = _ROLE.sub(lambda role: f"`{role[1].rpartition('.')[2]}`", text)
+    text = _EXAMPLE.sub(":", text)
     paragraphs = _FIELD.sub("\n", text).split("\n\n")
     return "\n\n".join(sorted(paragraphs, key=lambda paragraph: paragraph.startswith(":")))

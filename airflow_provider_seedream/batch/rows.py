@@ -123,7 +123,7 @@ def check_column(column: Any) -> None:
         return
     if close := difflib.get_close_matches(words, [*PARAMETERS, *_ALIASES], n=1, cutoff=_CLOSE):
         meant = _ALIASES.get(close[0], close[0])
-        raise SeedreamInputError(f"column {column!r:.80} is no parameter; {meant!r} is. A free column needs another name.")
+        raise SeedreamInputError(f"unknown column {column!r:.80}. Did you mean {meant!r}? If it is your own column, rename it.")
 
 
 def _build(number: int, where: str, raw: Mapping[str, Any], defaults: Mapping[str, Any], template: PromptTemplate | None) -> Row:
@@ -146,7 +146,8 @@ def _prompt(merged: Mapping[str, Any], template: PromptTemplate | None) -> str:
         raise SeedreamInputError("prompt is missing.")
     if is_template(merged["prompt"]):  # it would be paid for as it stands
         raise SeedreamInputError(
-            "prompt holds a template, and rows are not rendered: use `template`. '{{ prompt }}' takes braces as meant."
+            "prompt contains {{ or {%, and table cells are not rendered. Use template=. "
+            "To send the braces as they stand, use template='{{ prompt }}'."
         )
     return check_prompt(merged["prompt"])
 

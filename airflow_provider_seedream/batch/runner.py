@@ -112,8 +112,8 @@ class BatchTry:
             raise SeedreamInputError(f"{asked.invalid} of {asked.rows} rows are invalid: {' '.join(asked.errors)}{more}")
         _log.info("%d rows, %d images, %d credits at most.", asked.rows, asked.images, asked.credits)
         if asked.repeats:
-            rows = f"{len(asked.repeats)} rows, number {asked.repeats[0]} among them,"
-            _log.warning("%s equal earlier ones and share their generations. For variations use num_images, seed or take.", rows)
+            rows = f"{len(asked.repeats)} rows repeat an earlier row (first: row {asked.repeats[0]})"
+            _log.warning("%s and get the same images, at no extra cost. For variations use num_images, seed or take.", rows)
         return asked
 
     @property

@@ -202,12 +202,13 @@ def _read_manifest(folder: Folder, generation: Generation) -> Manifest | None:
     try:
         manifest = Manifest.from_json(data) if data is not None else None
     except ValueError as error:
-        problem = f"{folder.uri(file)} exists and is no manifest ({error})"
+        problem = f"{folder.uri(file)} exists and is not a manifest ({error})"
     else:
         if manifest is None or manifest.seedream_task_id == generation.seedream_task_id:
             return manifest
         problem = f"{folder.uri(file)} belongs to the generation {manifest.seedream_task_id}"
     raise SeedreamLandingError(
-        f"{problem}: land this one under another name, with a sensor given the bare id.",
+        f"{problem}, so this name is taken. Land the images again with "
+        f'SeedreamGenerationSensor(generation="{generation.seedream_task_id}", name="<new name>").',
         seedream_task_id=generation.seedream_task_id,
     )

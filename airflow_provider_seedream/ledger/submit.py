@@ -321,7 +321,9 @@ class Submitter:
         """The generation that is paid for already."""
         made, mine = record.made_by, request.made_by
         self._budget.learn(record.spending)
-        _log.info("Paid for already: seedream task %s, record %s.", record.seedream_task_id, self._ledger.uri(record))
+        _log.info(
+            "Already paid: reusing generation %s, no new charge. Record: %s.", record.seedream_task_id, self._ledger.uri(record)
+        )
         if made["run_id"] == mine["run_id"] and made["map_index"] != mine["map_index"]:
             _log.warning(
                 "This request equals that of map index %s, so both share one generation. "

@@ -261,7 +261,9 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
                 raise final(error) from None
             if self.deferrable:
                 self._ask_for_turn(place, refusal)
-            self.log.info("The API limits the rate; submitting in %.0f s.", wait_seconds)
+            self.log.info(
+                "The API answered 429 (rate limit), which costs nothing; sending this request again in %.0f s.", wait_seconds
+            )
             time.sleep(wait_seconds)
 
     def _turn_seconds(self, error: SeedreamRateLimitError) -> float:
@@ -273,7 +275,7 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
     def _ask_for_turn(self, place: Place, error: SeedreamRateLimitError | None) -> None:
         """Defer until the triggerer grants a turn."""
         trigger, kwargs = place.ask(self._hook, error, timeout=self._patience_seconds)
-        self.log.info("Waiting for a turn at the API, which takes %g requests a minute.", trigger.requests_per_minute)
+        self.log.info("Rate limit %g/min: waiting in the triggerer until this request may be sent.", trigger.requests_per_minute)
         limit = backstop(trigger.deadline_epoch, now_epoch=clock.now_epoch())
         self.defer(trigger=trigger, method_name="resume_submission", kwargs=kwargs, timeout=limit)
 

@@ -175,9 +175,14 @@ class _Moment:
     def wait(self, watch: Watch, *, at_least: float = 0.0, at_most: float = float("inf")) -> Verdict:
         left = self.rules.deadline_epoch - self.now_epoch
         if left <= 0:
-            return Verdict(outcome="late", detail="Not ready in time.")
+            return Verdict(outcome="late", detail=self._late())
         seconds = min(max(self._interval(watch), at_least), at_most, left)
         return Verdict(outcome="wait", wait_seconds=seconds, asked_seconds=min(at_least, left))
+
+    def _late(self) -> str:
+        since = self.rules.created_epoch
+        age = "" if since is None else f", {(self.now_epoch - since) / 60:.0f} min after the submission"
+        return f"Still not ready at the end of `timeout`{age}."
 
     def _interval(self, watch: Watch) -> float:
         fixed = self.rules.poke_interval_seconds

@@ -155,7 +155,7 @@ class TestLand:
         emulator.configure(seconds_per_image=(60.0, 60.0))
         ended = run("land", buy().seedream_task_id, destination, "--timeout", "0")
         assert ended.code == 3
-        assert "Not ready in time." in ended.err
+        assert "Still not ready at the end of `timeout`, 0 min after the submission." in ended.err
 
     def test_a_connection_without_a_key_is_said_at_once(
         self, run: Run, buy: Buy, destination: str, monkeypatch: pytest.MonkeyPatch

@@ -131,7 +131,9 @@ class TestAPolicyOnATask:
         runner = Runner()
         first = runner.run(task, until="up_for_retry")
         assert 1800 <= pause(first) <= 2250
-        assert first.steps[-1].report["retry_reason"] == "SeedreamInsufficientCreditsError: A retry succeeds only after a top-up."
+        assert first.steps[-1].report["retry_reason"] == (
+            "SeedreamInsufficientCreditsError: Top up the wallet at the vendor, then clear this task or wait for its next retry."
+        )
         emulator.configure(balance_credits=100)
         assert (runner.run(task).state, emulator.books.posts) == ("success", 1)
 

@@ -118,7 +118,7 @@ class TestALine:
             ("prompt,sku\na\n", "line 2 of r.csv has 1 cells; the header has 2."),
             ("prompt,sku, sku\n", "line 1 of r.csv: column 'sku' occurs twice."),
             ("\nprompt,,sku\n", "line 2 of r.csv: '' is no name of a column."),
-            ("promt,sku\na,1\n", "line 1 of r.csv: column 'promt' is no parameter; 'prompt' is."),
+            ("promt,sku\na,1\n", "line 1 of r.csv: unknown column 'promt'. Did you mean 'prompt'?"),
             ("prompt;sku\na;1\n", "line 1 of r.csv: columns must be separated by commas; got 'prompt;sku'."),
             ('prompt\na\n"b\nc\n', "line 3 of r.csv is no CSV: unexpected end of data."),
             ('prompt\n"a"b\n', "line 2 of r.csv is no CSV: "),
@@ -131,7 +131,7 @@ class TestALine:
     def test_a_wrong_row_of_parquet_is_named(self, tmp_path: Path) -> None:
         assert refusal(write(tmp_path / "r.parquet", "prompt\na\n")).startswith("r.parquet cannot be read as Parquet (")
         pq.write_table(pa.table({"prompt": ["a"], "num_image": [1]}), tmp_path / "s.parquet")
-        assert refusal(str(tmp_path / "s.parquet")).startswith("s.parquet: column 'num_image' is no parameter")
+        assert refusal(str(tmp_path / "s.parquet")).startswith("s.parquet: unknown column 'num_image'. Did you mean 'num_images'?")
 
     def test_a_wrong_row_of_a_list_is_named(self) -> None:
         assert refusal([{"prompt": "a"}, "b"]) == "requests[1] must be a dict of columns, not str."

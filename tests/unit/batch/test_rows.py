@@ -74,7 +74,7 @@ class TestParameters:
         [
             ("prompt", "  ", "prompt must not be blank"),
             ("prompt", 7, "prompt must be a string"),
-            ("prompt", "a {{ colour }} fox", "prompt holds a template, and rows are not rendered"),
+            ("prompt", "a {{ colour }} fox", r"prompt contains {{ or {%, and table cells are not rendered. Use template="),
             ("image_size", "huge", "image_size must be one of"),
             ("num_images", "7", "num_images must be an integer from 1 to 6"),
             ("num_images", 1.5, "num_images must be an integer from 1 to 6"),
@@ -161,7 +161,7 @@ class TestFreeColumns:
         ],
     )
     def test_a_misspelt_parameter_is_none_of_them(self, column: str, meant: str) -> None:
-        with pytest.raises(SeedreamInputError, match=f"column '{column}' is no parameter; '{meant}' is"):
+        with pytest.raises(SeedreamInputError, match=rf"unknown column '{column}'\. Did you mean '{meant}'\?"):
             row(prompt="a fox", **{column: "x"})
 
     @pytest.mark.parametrize(
