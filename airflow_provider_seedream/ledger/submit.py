@@ -288,6 +288,7 @@ class Submitter:
                 self._ledger.withdraw_spending(submitted.spending)
         except SeedreamLedgerError as error:
             _log.warning("%s The record lacks what was billed: %d credits.", error.message, billed)
+            return submitted  # as a later try will read it
         return measured
 
     def _lost(self, request: Request, record: Record, error: SeedreamAmbiguousSubmissionError) -> Submitted:
