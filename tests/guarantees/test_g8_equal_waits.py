@@ -190,7 +190,7 @@ class TestWhatMayBeSkipped:
                 connect(emulator)
                 return ended
 
-        runner, chain = Apart(), build(land={"deferrable": True, "soft_fail": True, "retries": 1})
+        runner, chain = Apart(), build(prompt="a watch [takes:30]", land={"deferrable": True, "soft_fail": True, "retries": 1})
         runner.run(chain.submit)
         runner.run(chain.land, until="deferred")
         outcome = runner.run(chain.land, until="up_for_retry")
