@@ -102,8 +102,8 @@ class Folder:
     def replace_if(self, name: str, seen: bytes, data: bytes) -> bool:
         """Like :meth:`replace`, but only while the file still holds `seen`. False: it does not, and it is untouched.
 
-        In one step on disks with locks, S3 and Azure. Elsewhere another write between our look and ours is lost: a window of one
-        request.
+        In one step on disks with locks, and on stores that hold If-Match (S3, Azure). Elsewhere, as at Ceph's S3 and at GCS,
+        another write between our look and ours is lost: a window of one request.
         """
         if self._is_local:
             with disk.locked(self._path(name)):
