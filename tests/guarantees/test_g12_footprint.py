@@ -80,6 +80,7 @@ class TestWhatAirflowStores:
         self, emulator: Emulator, build: Build, reason: str, kind: str
     ) -> None:
         emulator.inject(kind, message=LONG_REASONS[reason])
+        emulator.inject("takes", seconds=1)  # longer than the way to the deferral, on a busy machine as well
         chain = build(submit={"wait": True, "deferrable": True})
         outcome = Runner().run(chain.submit)
         assert outcome.state == "failed"
