@@ -218,6 +218,6 @@ def _named(value: Any, what: str, cls: type[Any]) -> dict[str, Any]:
     if missing := [name for name, value in fields.items() if value is MISSING]:
         raise SeedreamInputError(
             f"Expected a {what}, but the value has no {', '.join(missing)}. "
-            "A sensor returns a LandedGeneration; a batch returns a summary, which is another thing."
+            f"The summary that a batch returns, for one, is not a {what}."
         )
     return fields

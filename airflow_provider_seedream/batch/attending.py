@@ -1,6 +1,6 @@
-"""Attending to one generation in flight: look at it, and land it when it is done. Runs in the threads of a batch.
+"""Attending to one generation in flight: poll it, and land it when it is done. Runs in the threads of a batch.
 
-Decides nothing by itself: a look is judged by the decision core, an image is landed as the sensor lands it.
+The polling core decides what an answer means, and `landing` lands images as it does for the sensor; this module connects the two.
 """
 
 from dataclasses import dataclass, replace
@@ -24,16 +24,20 @@ from airflow_provider_seedream.model import clock
 from airflow_provider_seedream.polling.decision import FailedLook, Rules, Verdict, Watch, decide, first_poll_seconds, learn
 from airflow_provider_seedream.polling.schedule import SEEN
 
-MAX_LANDINGS = 3  # a storage or a host that stumbles; more than that is for a retry of the task
+MAX_LANDINGS = 3  # for a short failure of the storage or the image host; a longer one is left to a retry of the task
 LAND_AGAIN_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attended:
-    """What came of it: a manifest, an error that ends the row in this try, or neither: look again when the entry is due.
-    Both: the wait ended, and the images that were ready are landed.
+    """The result of attending to an entry.
 
-    :param throttled: the look met the rate limit.
+    With a manifest the row has landed. With an error it has ended in this try; with both, the wait ended and the images that were
+    ready are landed. With neither, poll again when the entry is due::
+
+        Attended(entry=entry)  # still waiting
+
+    :param throttled: the API answered the poll with a 429.
     """
 
     entry: InFlight
@@ -43,11 +47,14 @@ class Attended:
 
 
 class Attendant:
-    """Looks at generations and lands them, each call for itself.
+    """Polls generations and lands them. Its methods may run in several threads, as a call keeps its state in the entry::
 
-    :param rules: how long may be waited; the deadline and the number of images are each entry's own.
-    :param downloads: one session for all: a new one for each generation would cost more than small images do.
-    :param landed_by: who lands: ids of the task instance. :param embed_metadata: say in the files that AI made them.
+        attended = attendant.attend(entry)
+        attended.manifest, attended.error, attended.entry.due_epoch
+
+    :param rules: how long to wait; the deadline and the number of images come from each entry.
+    :param downloads: one session for all downloads: a new one per generation would cost more time than small images take.
+    :param landed_by: ids of the task instance that lands. :param embed_metadata: say in the files that AI made them.
     """
 
     def __init__(
@@ -63,7 +70,7 @@ class Attendant:
         )
 
     def attend(self, entry: InFlight) -> Attended:
-        """What came of it. No other generation can be asked about either when this raises.
+        """Poll or land one entry. An error of this generation is in the result; only an error that hits all of them is raised.
 
         :raises SeedreamAuthenticationError: the key does not work. :raises SeedreamInputError: the connection is incomplete.
         """
@@ -77,7 +84,7 @@ class Attendant:
             return Attended(entry=entry, error=error)
 
     def first_look_epoch(self, entry: InFlight, now: float) -> float:
-        """When a generation that was submitted just now can be ready."""
+        """When to poll a generation that was submitted just now for the first time."""
         return now + first_poll_seconds(self.rules_of(entry), now_epoch=now, seen=SEEN)
 
     def rules_of(self, entry: InFlight) -> Rules:
@@ -92,7 +99,7 @@ class Attendant:
         )
 
     def _find_landed(self, entry: InFlight) -> Attended:
-        """A manifest that an earlier try left; else a look is due. Asks the storage, and the API only where images are missing."""
+        """The manifest if an earlier try has landed this generation. Calls the API only if images of it are missing."""
         manifest = finish.already_landed(entry.generation)
         if manifest and finish.more_may_come(manifest, self._hook):
             manifest = None
@@ -116,7 +123,7 @@ class Attendant:
         return Attended(entry=entry, manifest=self._land(generation, status=look))
 
     def land_ready(self, entry: InFlight) -> Attended:
-        """The last look at an entry when the batch's time is over: what is ready is landed."""
+        """The last poll of an entry when the batch's time is over: land the images that are ready."""
         try:
             manifest = finish.already_landed(entry.generation) or self._land_ready(entry.generation)
         except SeedreamError as error:
@@ -126,7 +133,7 @@ class Attendant:
     def _rest_of(
         self, generation: Generation, verdict: Verdict, watch: Watch, look: GenerationStatus | FailedLook
     ) -> Manifest | None:
-        """The images that are ready at the end of a wait that is not done."""
+        """Land the images that are ready although the wait ended with an error."""
         if verdict.outcome in ("failed", "expired") or watch.finished_epoch is None:
             return None
         return self._land_ready(generation, status=look if isinstance(look, GenerationStatus) else None)

@@ -1,4 +1,7 @@
-"""What ends the sending of a batch before its table does, in a form that survives a deferral. Pure."""
+"""Errors that stop a batch from sending further rows, in a form that survives a deferral. Pure: no I/O.
+
+Rows that are paid still land after a halt; then the task fails with the error.
+"""
 
 from typing import Any
 
@@ -21,13 +24,13 @@ _HALTS: dict[str, type[SeedreamError]] = {
 
 
 def halt_by(error: SeedreamError) -> dict[str, Any]:
-    """An error of one of these classes as plain JSON."""
+    """One of these errors as plain JSON."""
     [name] = [name for name, cls in _HALTS.items() if isinstance(error, cls)]
     return {"error": name, "fields": dict(vars(error))}
 
 
 def error_of(halt: dict[str, Any], *, unsent: int, unlanded: int, rows: int) -> SeedreamError:
-    """The error again, what it kept from being sent, and what of the rest is paid and not landed."""
+    """The error again, with the numbers of rows that were not sent, and of rows that are paid and not landed."""
     fields = halt["fields"]
     error = _HALTS[halt["error"]](fields["message"])
     vars(error).update(fields)

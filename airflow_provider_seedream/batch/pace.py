@@ -1,6 +1,6 @@
-"""What bounds a batch: its connection's share of the rate limit, and how much may be in flight.
+"""The limits of a batch: its connection's share of the rate limit, and the number of generations in flight.
 
-Where status calls count toward the limit, looks and submissions take their turns here from one pacer.
+If status calls count toward the limit, polls and submissions take their turns from the same pacer.
 """
 
 from collections.abc import Iterable
@@ -15,9 +15,12 @@ from airflow_provider_seedream.rate_limit.limiter import Pacer, whose_turn
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """:param pacer: the connection's share of the rate limit. :param counts_looks: whether status calls count toward it.
+    """The limits of one batch::
 
-    :param max_in_flight: generations at once. :param timeout_seconds: how long one may take.
+        Pace(pacer=pacer_for("seedream_default", 3), counts_looks=False, max_in_flight=100, timeout_seconds=3600)
+
+    :param pacer: the connection's share of the rate limit. :param counts_looks: True if status calls count toward it.
+    :param max_in_flight: paid generations that are not landed yet. :param timeout_seconds: how long one may take.
     """
 
     pacer: Pacer
@@ -26,11 +29,11 @@ class Pace:
     timeout_seconds: float
 
     def look_epoch(self, now: float) -> float:
-        """When the next look may go."""
+        """When the next poll may go."""
         return self.pacer.turn_epoch(now) if self.counts_looks else now
 
     def takes_look(self, entry: InFlight, *, post_epoch: float | None, now: float) -> bool:
-        """Whether this look may go now. Submissions come first, but no paid image may wait until it expires."""
+        """True if this poll may go now. Submissions come first, but a paid image must not wait until it expires (24 h)."""
         if not self.counts_looks:
             return True
         can_post = post_epoch is not None and post_epoch <= now
@@ -41,12 +44,12 @@ class Pace:
         return True
 
     def throttled(self, look: FailedLook) -> None:
-        """A look that met the rate limit: where looks count, submissions wait as well."""
+        """Take in a poll that was answered with a 429. If polls count toward the limit, submissions wait as well."""
         if self.counts_looks:
             self.pacer.throttled(clock.now_epoch(), retry_after_seconds=look.retry_after_seconds, granted_epoch=None)
 
     def for_trigger(self, in_flight: Iterable[InFlight], now: float) -> list[list[Any]]:
-        """What is in flight as the trigger takes it, each due when the calls of this process leave room for it."""
+        """The generations in flight in the trigger's form, each due when the rate limit has room for its poll."""
         flying = list(in_flight)
         if self.counts_looks:
             order = sorted(range(len(flying)), key=lambda position: flying[position].due_epoch)

@@ -1,6 +1,6 @@
-"""What a batch knows between two waves: what is in flight, and how far it came. Plain JSON, so that it survives a deferral.
+"""The progress of a batch between two waves: the rows in flight and the last row begun. Plain JSON, so it survives a deferral.
 
-Pure. What was paid is in the ledger, what ended is in the pages of results; neither is repeated here.
+Pure: no I/O. The ledger holds the payments and the pages of results hold the ended rows, so this file repeats neither.
 """
 
 import json
@@ -16,12 +16,15 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InFlight:
-    """A row whose generation is paid and not landed.
+    """A row whose generation is paid and not landed yet::
+
+        at = {"due_epoch": now + 20, "deadline_epoch": now + 3600}
+        InFlight(number=4, columns={"sku": "A7"}, generation=generation, credits=10, may_have_landed=False, **at)
 
     :param columns: the row as it was given, for the results.
-    :param credits: what this row pays; 0 when it shares the generation of an equal row.
-    :param may_have_landed: whether its images may lie there already, by an earlier try; not yet looked for.
-    :param due_epoch: when to look at it. :param deadline_epoch: when it is late.
+    :param credits: the price that this row pays; 0 if it shares the generation of an equal row.
+    :param may_have_landed: True if an earlier try may have landed its images, and the storage was not checked yet.
+    :param due_epoch: when to poll it. :param deadline_epoch: when it is too late.
     :param landings: how often landing it has failed.
     """
 
@@ -36,7 +39,7 @@ class InFlight:
     watch: dict[str, float | None] = field(default_factory=dict)
 
     def for_trigger(self) -> list[Any]:
-        """What looking at it needs, as short as can be: it lies in the database for each generation in flight."""
+        """The fields that a poll needs, as a short list: Airflow's database keeps one for each generation in flight."""
         known = self.generation
         created_epoch = clock.to_epoch(known.created_at)
         epochs = [round(epoch, 1) if epoch else epoch for epoch in (self.due_epoch, self.deadline_epoch, created_epoch)]
@@ -52,17 +55,19 @@ class InFlight:
 
 @dataclass(slots=True, kw_only=True)
 class Progress:
-    """How far a try came.
+    """How far a try has come::
 
-    :param cursor: rows 1 to here are in flight or have ended.
-    :param digest: sha256 of those rows: a table that is changed in the middle is noticed.
+        Progress(started_epoch=clock.now_epoch(), rows=5000)
+
+    :param cursor: rows 1 to ``cursor`` are in flight or have ended.
+    :param digest: sha256 of those rows, so that a table that is changed in the middle of a batch is noticed.
     :param results: the state of the pages of results.
     :param repeats: rows that equal an earlier one, whose price they share.
     :param unlanded: rows that are paid and could not be landed. :param retryable: rows that a retry may bring further.
-    :param pace: what the pacer knows of the last minute. :param hold_epoch: no POST before, as the API could not be reached,
-    :param unreachable_epoch: since then. :param unknown_in_a_row: POSTs without an answer, one after the other.
-    :param measured_per_image: the credits that an image was seen to cost.
-    :param halt: what ended the sending, see ``halts``. :param unsent: rows that it kept from being sent.
+    :param pace: the pacer's memory of the last minute. :param hold_epoch: no POST before this, as the API could not be reached.
+    :param unreachable_epoch: since when it could not be reached. :param unknown_in_a_row: consecutive POSTs without an answer.
+    :param measured_per_image: the credits that an image has cost, as measured in the wallet.
+    :param halt: the error that ended the sending, see ``halts``. :param unsent: rows that were not sent because of it.
     """
 
     started_epoch: float
@@ -83,10 +88,11 @@ class Progress:
     unsent: int = 0
 
     def hear(self, seconds_to_look: list[float], silent_seconds: list[float], now_epoch: float) -> None:
-        """Take in what the trigger saw, in the order of what is in flight.
+        """Take in the trigger's polls, in the order of the generations in flight.
 
-        :param seconds_to_look: when each pays another look; 0: it has ended. :param silent_seconds: since when the API gave no sign
-            of life; 0: it did. What was known before the deferral does not count: nobody may have asked for hours.
+        :param seconds_to_look: when to poll each again; 0: it has ended.
+        :param silent_seconds: for how long the API has not answered; 0: it has. Silence from before the deferral is dropped: the
+            API may not have been polled for hours.
         """
         for entry, seconds, silent in zip_longest([*self.in_flight.values()], seconds_to_look, silent_seconds):
             if entry is None:

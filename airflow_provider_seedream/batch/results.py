@@ -25,11 +25,11 @@ _LINE_ENDS = {ord(mark): f"\\u{ord(mark):04x}" for mark in "\x85\u2028\u2029"}
 _log = logging.getLogger(__name__)
 
 # landed         every image is in the destination
-# partial        fewer came than were asked for; those are in the destination
+# partial        fewer images came than were asked for; those are in the destination
 # failed         the generation failed, or its images could not be landed
 # moderated      refused by the safety checker
-# expired        paid for, and its results were gone before they were landed
-# unknown        the POST may have been accepted: counted as spent
+# expired        paid, but the API deleted the results before they were landed
+# unknown        the POST may have been accepted and paid: counted as spent
 # skipped_budget not sent: max_credits was reached
 # invalid        not sent: the row is against the rules
 Status = Literal["landed", "partial", "failed", "moderated", "expired", "unknown", "skipped_budget", "invalid"]
@@ -37,12 +37,14 @@ Status = Literal["landed", "partial", "failed", "moderated", "expired", "unknown
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowResult:
-    """What became of one row.
+    """The result of one row, as it stands in the table of results::
+
+        RowResult(row=4, status="landed", name="hero", credits=10, paid="yes", images=("s3://my_conn@bucket/hero_1.png",))
 
     :param row: its number, from 1.
-    :param name: file stem of the images; None when nothing was sent and the row has none.
-    :param credits: charged for it: 0 when refunded or never sent; what may have been charged when ``paid`` is ``unknown``.
-    :param billed_credits: what the wallet lost for it, where that was measured.
+    :param name: file stem of the images; None if the row was not sent and has no name.
+    :param credits: the credits charged: 0 if refunded or never sent; the possible charge if ``paid`` is ``unknown``.
+    :param billed_credits: the credits that the wallet lost, if that was measured.
     :param images: URIs of the landed images.
     :param manifest: URI of the manifest.
     :param detail: why, for people.

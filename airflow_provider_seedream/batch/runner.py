@@ -57,7 +57,7 @@ from airflow_provider_seedream.tasks.wait_options import (
 from airflow_provider_seedream.triggers.batch import SeedreamBatchTrigger
 
 SUMMARY_VERSION = 1
-FOUND_AGAIN = "A retry finds in the ledger what is paid for, and pays for no row twice."
+FOUND_AGAIN = "A retry finds the paid rows in the ledger and pays no row twice."
 _DEFAULTS = ("image_size", "num_images", "enable_safety_checker", "take")
 _BUDGETS = ("max_credits", "max_credits_per_run")
 _PAGES = "_seedream/batch"
@@ -65,7 +65,14 @@ _log = logging.getLogger(__name__)
 
 
 class BatchTry:
-    """:param task: what was asked for; it also defers. :param context: of the task instance."""
+    """One try of a batch: check the table, work through it in waves, defer between them, publish the results.
+
+    ::
+
+        BatchTry(task, context).begin()  # and after each deferral: BatchTry(task, context).resume(event, file)
+
+    :param task: the operator's arguments; it also defers. :param context: of the task instance.
+    """
 
     def __init__(self, task: AskedBatch, context: Context) -> None:
         self._task = task
@@ -75,10 +82,10 @@ class BatchTry:
         self._hook = SeedreamHook(task.seedream_conn_id)
 
     def begin(self, *, started_epoch: float | None = None) -> dict[str, Any]:
-        """Judge the whole table, then work it off.
+        """Check every row of the table, then submit and land them.
 
         :param started_epoch: when the try began; now by default.
-        :raises SeedreamInputError: nothing was sent.
+        :raises SeedreamInputError: a row or an argument is invalid; no row was sent.
         """
         check_embed_metadata(self._task.embed_metadata)
         if self._wants_parquet:
@@ -92,9 +99,9 @@ class BatchTry:
         return self._work(Progress(started_epoch=began, rows=asked.rows, repeats=asked.repeats, results=results.state()))
 
     def resume(self, event: Any, file: str | None) -> dict[str, Any]:
-        """Go on after a deferral. Without an event of ours everything is looked at when it is due.
+        """Continue after a deferral. If the event is not one of our trigger's, each generation is polled when it is due.
 
-        :param file: of the progress; None where Airflow did not keep it (``dag.test()``): then the event names it.
+        :param file: the progress file; None if Airflow did not keep it (``dag.test()``): then the event names it.
         """
         heard = event if isinstance(event, dict) else {}
         progress = self._read_progress(str(heard.get("progress") if file is None else file))

@@ -1,7 +1,7 @@
-"""The loop of a batch: submit what the rate, the flight and the budget allow, attend to what is in flight, and say when to go on.
+"""The loop of a batch: submit rows as rate limit, ``max_in_flight`` and budget allow, land finished ones, say when to go on.
 
-One POST at a time, so that a kill leaves at most one row unknown; looking and landing happen in a few threads beside it. Nothing is
-remembered here that the ledger, the progress or the pages of results do not hold.
+The loop sends one POST at a time, so a kill leaves at most one row with an unknown outcome. Polling and landing run in a few
+threads beside it. The ledger, the progress file and the pages of results hold all state, so a kill loses no row.
 """
 
 import logging
@@ -34,22 +34,29 @@ from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.ledger.submit import Request, Submitted, Submitter
 from airflow_provider_seedream.model import clock
 
-PARALLEL_LANDINGS = 4  # each holds up to three images in memory
-LAST_LOOKS_SECONDS = 60.0  # for what is in flight when ``execution_timeout`` is over
-SHORT_WAIT_SECONDS = 5.0  # not worth a deferral, which costs a task process
-UNREACHABLE_SECONDS = 30.0  # between two tries to reach an API that does not answer,
-MAX_UNREACHABLE_SECONDS = 1800.0  # for so long
-MAX_UNKNOWN_IN_A_ROW = 3  # an API that takes POSTs without answering them may be charging for each
+PARALLEL_LANDINGS = 4  # threads; each holds up to three images in memory
+LAST_LOOKS_SECONDS = 60.0  # for landing the generations in flight after ``execution_timeout``
+SHORT_WAIT_SECONDS = 5.0  # a shorter wait sleeps here, as a deferral costs a new task process
+UNREACHABLE_SECONDS = 30.0  # between two tries to reach an API that does not answer
+MAX_UNREACHABLE_SECONDS = 1800.0  # after so long without an answer the batch sends no more rows
+MAX_UNKNOWN_IN_A_ROW = 3  # an API that takes POSTs without answering may charge each, so the batch stops sending
 _log = logging.getLogger(__name__)
 
-_Step = Literal["next", "again", "later"]  # with a row: it is done with, try it anew, nothing can be done now
+# next: go to the next row. again: call `_advance` again for this row. later: wait, then try this row.
+_Step = Literal["next", "again", "later"]
 
 
 class Waves:
-    """Works a table off.
+    """Works through the rows of a table until all have ended, or until it is time to defer.
 
-    :param rows: the rows not begun yet, each with the digest of the table up to it.
-    :param request: makes the request of a row; reads the sources of an edit.
+    ::
+
+        idle_seconds = waves.run()
+        if idle_seconds is not None:  # rows are still in flight
+            task.defer(...)  # with waves.pause(), which another process continues
+
+    :param rows: the rows that have not begun yet, each with the digest of the table up to this row.
+    :param request: makes the request of a row; for an edit it reads the source images.
     """
 
     def __init__(
@@ -72,7 +79,7 @@ class Waves:
         self._pace = pace
         self._next = self._read_next()
         self._prepared: Request | None = None  # of the next row
-        self._must_pay = False  # whether the ledger was asked about it
+        self._must_pay = False  # True once the ledger has said that the next row is not paid yet
         self._attending: dict[Future[Attended], int] = {}
         self._repeats = frozenset(progress.repeats)
         self._useful_epoch = clock.now_epoch()  # when a row was last submitted or ended
@@ -80,7 +87,7 @@ class Waves:
         submitter.prices.measured_per_image = progress.measured_per_image
 
     def run(self) -> float | None:
-        """Work until there is nothing to do for a while: how many seconds. None: every row has ended, or was not sent after a halt.
+        """Submit, poll and land. Returns the seconds until the next work; None if every row has ended or was held back by a halt.
 
         :raises SeedreamAuthenticationError: the key does not work. :raises SeedreamLedgerError: the storage does not answer.
         """
@@ -97,7 +104,7 @@ class Waves:
         return None
 
     def land_ready(self) -> None:
-        """Look once more at everything in flight, for a minute at the most, and land what is ready: the batch's time is over."""
+        """``execution_timeout`` is over: poll each generation in flight once more, for at most a minute, and land finished ones."""
         until = clock.now_epoch() + LAST_LOOKS_SECONDS
 
         def attend(entry: InFlight) -> Attended:
@@ -106,10 +113,10 @@ class Waves:
         with ThreadPoolExecutor(max_workers=PARALLEL_LANDINGS, thread_name_prefix="seedream-batch") as pool:
             attended = [*pool.map(attend, self.progress.in_flight.values())]
         landed = sum(one.manifest is not None for one in attended)
-        _log.info("The time is over: %d of the %d generations in flight are landed.", landed, len(attended))
+        _log.info("execution_timeout is over: %d of the %d generations in flight were landed.", landed, len(attended))
 
     def pause(self) -> Progress:
-        """What another process needs to go on."""
+        """Write the results so far and return the progress: with it another process continues this batch."""
         self.results.flush()
         self.progress.results = self.results.state()
         self.progress.pace = self._pace.pacer.memory()
@@ -117,13 +124,16 @@ class Waves:
         return self.progress
 
     def next_post_epoch(self, now: float) -> float | None:
-        """When a row may be submitted; None when none is left, or when only a landing makes room."""
+        """When the next row may be submitted; None if all rows are submitted, or if a landing must make room first."""
         if self._next is None or len(self.progress.in_flight) >= self._pace.max_in_flight:
             return None
         return max(self.progress.hold_epoch, self._pace.pacer.turn_epoch(now))
 
     def _can_leave(self, idle: float, now: float) -> bool:
-        """Whether there is nothing soon, or has been nothing but looks for a while, which the triggerer does as well."""
+        """True if the batch may defer: the next work is more than 5 s away, or the last 5 s were only polling.
+
+        The triggerer polls as well, and without a worker slot. While a thread lands an image, the batch stays.
+        """
         if self._attending or idle > SHORT_WAIT_SECONDS:
             return not self._attending
         post_epoch = self.next_post_epoch(now)
@@ -137,7 +147,7 @@ class Waves:
             time.sleep(seconds)
 
     def _idle_until(self, now: float) -> float:
-        """When something can be done next."""
+        """When the next poll or the next submission is due."""
         attended = set(self._attending.values())
         due = [entry.due_epoch for number, entry in self.progress.in_flight.items() if number not in attended]
         look = max(min(due), self._pace.look_epoch(now)) if due and len(attended) < PARALLEL_LANDINGS else math.inf
@@ -145,7 +155,7 @@ class Waves:
         return min(look, math.inf if post is None else post)
 
     def _advance(self, now: float) -> bool:
-        """Do what can be done for the next row. False: nothing, now."""
+        """Bring the next row one step forward. False: the next row has to wait."""
         if self._next is None or len(self.progress.in_flight) >= self._pace.max_in_flight or now < self.progress.hold_epoch:
             return False
         row = self._next[0]
@@ -155,12 +165,16 @@ class Waves:
         return step != "later"
 
     def _take_up(self, row: Row, now: float) -> _Step:
+        """Submit or attach to one row. An error that concerns the whole batch waits or halts; any other error ends this row only.
+
+        A dead key and an unreadable ledger end the task: every further row would fail the same way, or could be paid twice.
+        """
         try:
             return self._begin(row, now)
         except (SeedreamAuthenticationError, SeedreamLedgerError):
             raise
         except SeedreamRateLimitError as error:
-            _log.info("The API limits the rate; going on when it allows.")
+            _log.info("The API answered 429 (rate limit), which costs nothing; this row is sent again when the API permits it.")
             self._pace.pacer.throttled(clock.now_epoch(), retry_after_seconds=error.retry_after_seconds, granted_epoch=now)
         except SeedreamConnectionError as error:
             self._hold(error, now)
@@ -171,6 +185,10 @@ class Waves:
         return "again"
 
     def _begin(self, row: Row, now: float) -> _Step:
+        """Submit the row if a POST is allowed now; else only look it up in the ledger, as an earlier try may have paid for it.
+
+        After a halt (e.g. an empty wallet) rows that are already paid still land; unpaid ones count as unsent.
+        """
         self._prepared = request = self._prepared or self._request(row)
         if self.progress.halt is None and self._pace.pacer.turn_epoch(now) <= now:
             return self._fly(row, self._submit(request, now))
@@ -184,6 +202,7 @@ class Waves:
         return "next"
 
     def _submit(self, request: Request, now: float) -> Submitted:
+        """Submit, and count: a POST takes a turn of the rate limit, and unanswered POSTs in a row stop the batch."""
         posts = self._submitter.posts
         try:
             submitted = self._submitter.submit_row(request)
@@ -198,12 +217,12 @@ class Waves:
         return submitted
 
     def _hold(self, error: SeedreamConnectionError, now: float) -> None:
-        """Nothing was sent: try again a little later, for a while; then the batch gives up, and has nothing to wait for."""
+        """The POST was not sent. Try again in 30 s; after 30 minutes stop sending, so that the batch ends instead of waiting on."""
         self.progress.unreachable_epoch = self.progress.unreachable_epoch or now
         if now - self.progress.unreachable_epoch > MAX_UNREACHABLE_SECONDS:
             self.progress.halt = halt_by(error)
             return
-        _log.info("The API cannot be reached; trying again in %.0f s.", UNREACHABLE_SECONDS)
+        _log.info("The API cannot be reached, so this row was not sent; trying again in %.0f s.", UNREACHABLE_SECONDS)
         self.progress.hold_epoch = now + UNREACHABLE_SECONDS
 
     def _refuse(self, row: RefusedRow) -> _Step:
@@ -211,15 +230,16 @@ class Waves:
         return "next"
 
     def _fail(self, row: Row, error: SeedreamError) -> _Step:
-        """A row that was never in flight has ended."""
+        """End a row whose submission failed. Three unknown outcomes in a row halt the batch: each of them may have been paid."""
         if self.progress.unknown_in_a_row >= MAX_UNKNOWN_IN_A_ROW and self.progress.halt is None:
-            many = f"The outcomes of {self.progress.unknown_in_a_row} POSTs in a row are unknown, so no more are sent."
+            many = f"The API did not answer {self.progress.unknown_in_a_row} POSTs in a row; each may be paid, so no more are sent."
             self.progress.halt = halt_by(SeedreamBatchError(f"{many} Last: {error.message}", paid="unknown"))
         price = 0 if row.number in self._repeats else self._submitter.prices.quote(row.num_images)
         self._note(ended_row(row.number, error, name=row.name, price=price, columns=row.columns()), error)
         return "next"
 
     def _fly(self, row: Row, found: Submitted) -> _Step:
+        """Put a paid row in flight. One that an earlier try has paid may have landed too, so it is checked at once."""
         now, generation = clock.now_epoch(), found.generation
         entry = InFlight(
             number=row.number,
@@ -236,12 +256,12 @@ class Waves:
         return "next"
 
     def _price(self, row: Row, found: Submitted) -> int:
-        """What a row has cost: nothing where another one has paid."""
+        """The credits that this row has cost; 0 if another row or another task has paid for its generation."""
         is_paid_by_it = found.is_new or (found.is_mine and not self._is_repeat(row, found.generation))
         return max(found.generation.credits or 0, found.generation.billed_credits or 0) if is_paid_by_it else 0
 
     def _is_repeat(self, row: Row, generation: Generation) -> bool:
-        """Whether an earlier row pays for it. That sources of edits have equal bytes is only seen in flight."""
+        """True if an earlier row pays for this generation. Two edits whose sources have equal bytes are noticed only in flight."""
         flying = (entry.generation.seedream_task_id for entry in self.progress.in_flight.values())
         return row.number in self._repeats or generation.seedream_task_id in flying
 
@@ -253,7 +273,7 @@ class Waves:
         self._next = self._read_next()
 
     def _read_next(self) -> tuple[Row | RefusedRow, str] | None:
-        """None at the end, and where the table is no longer the one that was begun: what is in flight is landed all the same."""
+        """The next row; None at the end. If the table was changed since the batch began: halt, but still land what is in flight."""
         try:
             return next(self._rows, None)
         except SeedreamBatchError as error:
@@ -278,7 +298,7 @@ class Waves:
                 self._attending[pool.submit(self._attendant.attend, entry)] = entry.number
 
     def _collect(self) -> bool:
-        """Take what the threads have done. False: every row has ended."""
+        """Take the results of threads that are done. False: every row has ended."""
         for future in [future for future in self._attending if future.done()]:
             number, attended = self._attending.pop(future), future.result()
             self.progress.in_flight[number] = attended.entry

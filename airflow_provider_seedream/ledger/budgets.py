@@ -1,7 +1,7 @@
-"""Budgets: a request whose price does not fit into what is left is refused before it is sent.
+"""Budgets: a request whose price exceeds the rest of the budget is refused before it is sent.
 
-A spending is noted first and added up with all others then. Two tasks that race both see both notes: both may be refused, they can
-never both be admitted. What is noted and not yet sent counts as spent. Knows nothing of HTTP or of records.
+A task first writes its spending (a note) and then adds up all notes. So two tasks that race both see both notes: both may be
+refused, but they can never both be admitted. A note counts as spent even before its request is sent. Never imports HTTP or records.
 """
 
 import random
@@ -17,12 +17,12 @@ from airflow_provider_seedream.exceptions import SeedreamBudgetError, SeedreamLe
 from airflow_provider_seedream.ledger.spending import Spending, Tally
 from airflow_provider_seedream.model import clock
 
-PAUSES_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.0)  # between looks while others may step back; each is cut by up to half
-RECOUNT_SECONDS = 60.0  # an older count is taken anew before it refuses a row: a refund may have come
+PAUSES_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.0)  # between counts while racing tasks may withdraw; each is cut by up to half
+RECOUNT_SECONDS = 60.0  # an older count is repeated before it refuses a row, as a refund may have made room since
 
 
 class Journal(Protocol):
-    """Where spendings are noted: the ledger."""
+    """The part of the ledger that budgets use: it writes, deletes and lists spendings."""
 
     def note_spending(self, spending: Spending) -> None: ...
     def withdraw_spending(self, spending: Spending) -> None: ...
@@ -34,7 +34,7 @@ class Journal(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Limit:
-    """:param spent: lists the names of what was spent under it."""
+    """One of the two limits of a task. :param spent: lists the spendings that count toward it, by file name."""
 
     field: str
     max_credits: int
@@ -42,7 +42,7 @@ class _Limit:
     spent: Callable[[dict[str, Any]], list[str]]
 
     def refusal(self, spending: Spending, spent_credits: int) -> SeedreamBudgetError | None:
-        """Why it does not fit, or None when it does."""
+        """The error for a spending that exceeds the limit; None if it fits."""
         if spent_credits + spending.credits <= self.max_credits:
             return None
         return SeedreamBudgetError(
@@ -53,7 +53,7 @@ class _Limit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Count:
-    """What was spent under a limit when it was listed."""
+    """The spendings under a limit at the moment at which they were listed."""
 
     limit: _Limit
     tally: Tally
@@ -68,9 +68,16 @@ class _Count:
 
 
 class Budget:
-    """What the requests of one task may cost.
+    """The credits that the requests of one task may cost.
 
-    :param journal: the ledger of the destination: what is spent elsewhere is not seen.
+    ::
+
+        budget = Budget(ledger, made_by, max_credits=100)
+        spending = budget.admit(spending)  # raises SeedreamBudgetError if the price exceeds the rest
+        with budget.holding(spending):
+            claim_the_record()
+
+    :param journal: the ledger of the destination. Credits spent in other destinations do not count.
     :param made_by: dag_id, run_id, task_id, map_index, ... of the task.
     :param max_credits: for this task in this DAG run, all its mapped instances together; None for no limit.
     :param max_credits_per_run: for all tasks of this DAG run together; None for no limit.
@@ -97,15 +104,16 @@ class Budget:
         self._journal = journal
         self._made_by = made_by
         self._is_alone = max_credits is not None and max_credits_per_run is None and made_by.get("map_index", -1) in (-1, None)
-        self._token = uuid.uuid4().hex  # by which others see that this process spends too
-        self._count: _Count | None = None  # of a sole spender, which need not list for every row
-        self._full: _Count | None = None  # why the last row was refused
+        self._token = uuid.uuid4().hex  # other processes of this task read it and learn that this process spends too
+        self._count: _Count | None = None  # kept while this process is the only spender: then it need not list for every row
+        self._full: _Count | None = None  # the count that refused the last row
         self._lock = threading.Lock()
 
     def admit(self, spending: Spending) -> Spending:
-        """Note a spending that fits. Returns it as it is noted, perhaps with another claim.
+        """Write the note of a spending that fits. Returns the spending as it was written, perhaps with a new claim token.
 
-        :raises SeedreamBudgetError: it does not fit; nothing is noted. :raises SeedreamLedgerError: the storage does not answer.
+        :raises SeedreamBudgetError: the price exceeds the rest of a budget; the note was withdrawn.
+        :raises SeedreamLedgerError: the storage does not answer.
         """
         for limit in self._limits:
             if refusal := limit.refusal(spending, 0):
@@ -113,32 +121,36 @@ class Budget:
         return self._admit_alone(spending) if self._is_alone else self._admit_among_others(spending)
 
     def learn(self, spending: Spending) -> None:
-        """Count what another try of this task has paid: two of them can be alive at once."""
+        """Count a spending of another try of this task: two tries can be alive at the same time."""
         count = self._count
         if count and all(spending.made_by[name] == self._made_by[name] for name in ("dag_id", "run_id", "task_id")):
             count.tally.add(spending)
 
     def forget(self, spending: Spending) -> None:
-        """Count no longer what bought nothing."""
+        """Stop counting a spending whose request was not paid."""
         if count := self._count:
             count.tally.discard(spending)
 
     @contextmanager
     def holding(self, spending: Spending) -> Iterator[None]:
-        """Around what comes before the POST: if it fails, nothing is sent, and the note is withdrawn, if the storage lets it be."""
+        """Context manager for the steps before the POST. If one fails, the request is not sent and its note is deleted.
+
+        If the storage refuses the delete, the note stays and the budget counts too much: the safe side.
+        """
         try:
             yield
         except BaseException:
             with suppress(SeedreamLedgerError):
                 self._journal.withdraw_spending(spending)
-            self._count = None  # listed anew, not only discarded: another try may have noted the same attempt
+            self._count = None  # list again rather than subtract: another try may have noted the same attempt
             raise
 
     def _admit_alone(self, spending: Spending) -> Spending:
-        """Note, then see whether another process has begun to spend since the last count: only then all is counted anew.
+        """Admit with one write and one read per row, while no other process of this task spends.
 
-        Each process writes its token before it counts, and notes before it reads the token. So of two that spend at once the one
-        that looks last has counted what the other noted, as if each had listed everything for every row.
+        Each process writes its token before it counts all notes, and writes its note before it reads the token. If the token is
+        still its own, no other process has counted since, so its own sum is complete. If it is not, the row is admitted the long
+        way (:meth:`_admit_among_others`). Of two processes that spend at once, the one that reads last has seen the other's note.
         """
         with self._lock:
             count = self._count
@@ -162,6 +174,11 @@ class Budget:
         return self._count
 
     def _admit_among_others(self, spending: Spending) -> Spending:
+        """Admit while other tasks may spend too: write the note, list all notes, and withdraw it if the sum is too large.
+
+        Two tasks may refuse each other although one would fit. So each withdraws, pauses for a random time and tries again, until
+        the other notes stay the same: then they are spent, not racing, and the refusal is final.
+        """
         if self._full and self._full.is_recent and (refusal := self._full.refusal(spending)):
             raise refusal
         pauses, before = iter(PAUSES_SECONDS), None
@@ -174,16 +191,16 @@ class Budget:
                 return spending
             self._journal.withdraw_spending(spending)
             pause_seconds = next(pauses, None)
-            if others == before or pause_seconds is None:  # the same as before: nobody is about to step back
+            if others == before or pause_seconds is None:  # the notes of the others stay, so they are spent
                 raise refusal
             before = others
             time.sleep(pause_seconds * random.uniform(0.5, 1))
             spending = replace(spending, claim=uuid.uuid4().hex)
 
     def _look(self, spending: Spending) -> tuple[set[str], SeedreamBudgetError | None]:
-        """What others have noted, and why it leaves no room for this one, if it does.
+        """The notes of the others, and the refusal if they leave too little for this spending (else None).
 
-        :raises SeedreamLedgerError: when the storage does not list what was just noted: it may hide other notes too.
+        :raises SeedreamLedgerError: the storage does not list the note that was just written, so it may hide other notes too.
         """
         others: set[str] = set()
         if self._is_alone:

@@ -1,7 +1,7 @@
-"""What is known after a POST gets into its record, also when the storage fails just then.
+"""Writes the result of a POST into its record, also when the storage fails at that moment.
 
-The POST cannot be undone and its id is known to this process alone. So it is written for minutes, and until that succeeds Airflow
-keeps the id as well: see :class:`Memory`.
+The POST is paid and only this process knows its id. So the write is repeated for up to 5 minutes, and until it succeeds Airflow's
+database keeps the id as well (see :class:`Memory`), where the next try finds it.
 """
 
 import logging
@@ -13,8 +13,10 @@ from airflow_provider_seedream.exceptions import SeedreamLedgerError
 from airflow_provider_seedream.ledger.records import Ledger, Record
 from airflow_provider_seedream.model.clock import Clock
 
-KEEP_SECONDS = 300.0  # for an id: a full disk, a lost permission, a store that is gone; the job runs at the API meanwhile
-CLEAR_SECONDS = 10.0  # for what only keeps the next try from calling an outcome unknown
+# A paid id is worth minutes of trying (full disk, lost permission, store outage): the job runs at the API in the meantime.
+KEEP_SECONDS = 300.0
+# Without these writes the next try calls the outcome unknown and a person settles it: annoying, but it costs no credits.
+CLEAR_SECONDS = 10.0
 FIRST_PAUSE_SECONDS = 0.25
 LONGEST_PAUSE_SECONDS = 10.0
 _log = logging.getLogger(__name__)
@@ -22,9 +24,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fact:
-    """What a POST came to, while its record does not tell it.
+    """The result of a POST that could not be written into its record yet.
 
-    :param claim: of the record that it belongs to. :param seedream_task_id: None: it surely bought nothing.
+    ::
+
+        Fact(attempt=1, claim="7c...01", seedream_task_id="b1c2d3")  # paid
+        Fact(attempt=1, claim="7c...01", seedream_task_id=None)  # refused, not paid: the claim may be deleted
+
+    :param claim: the claim of its record: a record with another claim belongs to another POST.
+    :param seedream_task_id: the id of the paid generation; None if the POST was certainly not paid.
     """
 
     attempt: int
@@ -43,7 +51,10 @@ class Fact:
 
 
 class Memory(Protocol):
-    """Where a task keeps facts beside the storage, for its next try: by the key of the request. Best effort: it never raises."""
+    """Keeps facts outside the storage for the task's next try, by the key of the request.
+
+    Best effort: a memory that fails must not fail a task that has paid, so the methods do not raise.
+    """
 
     def keep(self, key: str, fact: Fact) -> None: ...
     def recall(self, key: str) -> Fact | None: ...
@@ -52,20 +63,20 @@ class Memory(Protocol):
 
 class _NoMemory:
     def keep(self, key: str, fact: Fact) -> None:
-        """Nowhere."""
+        """Drop it: there is no memory here."""
 
     def recall(self, key: str) -> Fact | None:
         return None
 
     def forget(self, key: str) -> None:
-        """Nothing was kept."""
+        """Do nothing: there is no memory here."""
 
 
 NO_MEMORY = _NoMemory()
 
 
 class Keeper:
-    """Writes down what POSTs came to."""
+    """Writes the results of POSTs into their records."""
 
     def __init__(self, ledger: Ledger, memory: Memory, clock: Clock) -> None:
         self._ledger = ledger
@@ -73,9 +84,12 @@ class Keeper:
         self._clock = clock
 
     def keep(self, seen: Record, new: Record, *, patience_seconds: float) -> bool:
-        """Write what a POST came to over its claim. False: the record tells of another POST by now, and was left as it is.
+        """Write the result of a POST over its claim.
 
-        A storage that fails all the time is no error of the task: it goes on with the id that it knows.
+        False: the record belongs to another POST by now, and stays as it is. If the storage fails until ``patience_seconds`` are
+        over, this returns True and logs an error: the task knows the id and can continue with it.
+
+        :param seen: the claim as it was written. :param new: the same record with the result.
         """
         fact = Fact(attempt=new.attempt, claim=new.claim, seedream_task_id=new.seedream_task_id, created_at=new.created_at)
         written = self._persist(
@@ -83,14 +97,14 @@ class Keeper:
         )
         if written is None:
             _log.error(
-                "The POST was sent: outcome %s, seedream task id %s. Its record could not be written; this task goes on.",
+                "The POST was sent (outcome %s, seedream task id %s), but its record could not be written. This task goes on.",
                 new.outcome,
                 new.seedream_task_id,
             )
         return written is not False
 
     def free(self, record: Record) -> bool:
-        """Remove a claim whose POST surely bought nothing. False: the storage does not let it."""
+        """Delete a claim whose POST was certainly not paid. False: the storage failed, so the claim stays."""
 
         def free() -> bool:
             self._ledger.free(record, attempts=1)
@@ -99,18 +113,22 @@ class Keeper:
         fact = Fact(attempt=record.attempt, claim=record.claim, seedream_task_id=None)
         freed = self._persist(free, record.key, fact, CLEAR_SECONDS)
         if freed is None:
-            _log.error("Nothing was bought, but the claim stays: the next try may call the outcome unknown.")
+            _log.error("This request was not paid, but its claim could not be deleted: the next try may call the outcome unknown.")
         return bool(freed)
 
     def late_news(self, record: Record) -> Fact | None:
-        """What a process left beside a record that it could not write into, of the same POST."""
+        """The id that a stopped process wrote beside this record (``late_file``), if it is of the same claim; else None."""
         news = self._ledger.read(record.late_file)
         if news is None or news.seedream_task_id is None:
             return None
         return Fact(attempt=news.attempt, claim=news.claim, seedream_task_id=news.seedream_task_id, created_at=news.created_at)
 
     def _persist(self, write: Callable[[], bool], key: str, fact: Fact | None, patience_seconds: float) -> bool | None:
-        """What writing came to; None: the storage failed for all the time. Meanwhile the fact is kept elsewhere."""
+        """Repeat a write until it succeeds; None if the storage failed for the whole time.
+
+        After the first failure the memory keeps the fact, so that a kill during the pauses does not lose a paid id. After a
+        success the memory forgets it. Pauses grow from 0.25 to 10 s.
+        """
         deadline, pause, is_kept = self._clock.steady_seconds() + patience_seconds, FIRST_PAUSE_SECONDS, False
         while True:
             try:

@@ -1,6 +1,6 @@
-"""A record of one paid request: its fields, its file, and what may be written over what.
+"""A record of one paid request: its fields, its file name, and which record may be written over which.
 
-What an outcome permits is a table here; what to do about it is the caller's. Reads and writes nothing.
+The table below says what each outcome permits; the caller acts on it. This module does no I/O: the ledger reads and writes files.
 """
 
 import json
@@ -14,7 +14,8 @@ from airflow_provider_seedream.model.submissions import sha256_json
 
 SCHEMA_VERSION = 1
 RECORDS = "_seedream/ledger"
-LATE = "_seedream/late"  # what a process knew that woke when its record told of something else already
+# A process that was stopped in its POST may wake when its record already tells of another POST. It writes its own news here.
+LATE = "_seedream/late"
 
 # outcome      paid for?            the same request submitted again ...
 # intent       unknown              waits as long as its POST may take, by the store's clock, then it is an unknown outcome
@@ -31,15 +32,21 @@ _ORDER: dict[Outcome, int] = {"intent": 0, "unknown": 1, "submitted": 2, "failed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One paid request. Instants are ISO 8601 UTC.
+    """One paid request, as one JSON file. Instants are ISO 8601 UTC.
+
+    The record is created with the outcome ``intent`` before the POST, and gets the id right after it. So a process that dies in
+    between leaves a record whose outcome is unknown, and the next try does not pay again::
+
+        record = Ledger("s3://my_conn@bucket/campaign").latest(key)
+        record.outcome, record.seedream_task_id  # ("submitted", "b1c2d3")
 
     :param attempt: 1, and one more for each refunded or given-up attempt before it.
-    :param claim: random token of the try that holds the claim.
+    :param claim: random token of the try that wrote the intent. A record with another token belongs to another try's POST.
     :param settles_at: when a POST in flight must have ended, by the clock of the worker that wrote it: for people. Another worker
-        judges by :attr:`seconds_in_flight`, as its own clock may differ by any amount.
-    :param wallet_balance: credits before the POST, or None where the wallet could not be read, or was looked at within a minute.
-    :param credits: the price as it was reckoned before the POST. :param billed_credits: what the wallet then lost, where that could
-        be told: it is looked at once a minute, and not while anything else is under way.
+        uses :attr:`seconds_in_flight`, as its own clock may differ by any amount.
+    :param wallet_balance: credits before the POST; None if the wallet could not be read, or was read less than a minute ago.
+    :param credits: the price that was calculated before the POST. :param billed_credits: the credits that the wallet then lost, if
+        that could be measured: the wallet is read once a minute, and only while no other POST is under way.
     :param made_by: dag_id, run_id, task_id, map_index, try_number of the submitting try.
     """
 
@@ -74,7 +81,7 @@ class Record:
 
     @property
     def cost_credits(self) -> int:
-        """What it counts as: the larger of the price that was reckoned and the one that was billed."""
+        """The credits that budgets count: the larger of the calculated and the billed price."""
         return max(self.credits, self.billed_credits or 0)
 
     @property
@@ -83,15 +90,17 @@ class Record:
 
     @property
     def seconds_in_flight(self) -> float:
-        """How long its POST may be under way after the claim was written: both instants are of one clock."""
+        """How long its POST may be under way after the claim was written. Both instants come from one clock, so they compare."""
         intent, settles = clock.to_epoch(self.intent_at), clock.to_epoch(self.settles_at)
         return 0.0 if intent is None or settles is None else settles - intent
 
     def may_follow(self, there: "Record", *, seen: "Record") -> bool:
-        """Whether it may be written over the record that is there.
+        """True if this record may be written over the one that is ``there`` now.
 
-        :param seen: what its writer read last. What another process has written since is only completed: an unknown outcome of
-            the same POST by the id.
+        Outcomes only move forward. If another process has written since, its record stays, with one exception: a record of the
+        same POST (same claim) that lacks the id may be completed by the id.
+
+        :param seen: the record as this writer read it last.
         """
         if _ORDER[self.outcome] < _ORDER[there.outcome]:
             return False
@@ -99,14 +108,14 @@ class Record:
         return there == seen or completes
 
     def is_told_by(self, there: "Record") -> bool:
-        """Whether the record that is there tells of the same POST, with the id if there is one: then nothing is lost."""
+        """True if the record that is ``there`` already holds this news: the same id, or, without an id, the same POST."""
         if self.seedream_task_id is None:
             return self.claim == there.claim
         return self.seedream_task_id == there.seedream_task_id
 
     @property
     def is_open_for_next(self) -> bool:
-        """Whether this attempt was refunded, so that the next may pay."""
+        """True if this attempt was refunded, so that the next attempt may pay."""
         return self.outcome == "failed" and self.refunded
 
     def to_json(self) -> bytes:
@@ -117,13 +126,16 @@ class Record:
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:
-        """:raises ValueError: when it is none, or of a newer schema."""
+        """Read a record strictly, as a misread one could hide a payment.
+
+        :raises ValueError: the bytes are not a record, contradict themselves, or have a newer schema.
+        """
         try:
             fields = json.loads(data)
         except RecursionError:
             raise ValueError("nested too deeply") from None
         if not isinstance(fields, dict) or fields.get("schema_version") != SCHEMA_VERSION:
-            raise ValueError(f"no record of schema version {SCHEMA_VERSION}")
+            raise ValueError(f"not a record of schema version {SCHEMA_VERSION}")
         try:
             record = cls(**fields)
         except TypeError as error:
@@ -143,9 +155,11 @@ def record_key(
     reuse: Reuse = "run",
     installation: str | None = None,
 ) -> str:
-    """What makes a request the same one: not the try and not the map index, so a retry, a clear or a reordered mapping finds it.
+    """The identity of a request, as a SHA-256: two requests with the same key are paid once.
 
-    :param reuse: ``run``: the same within a task of one DAG run; ``content``: the same in this destination, whoever asks.
+    The try number and the map index are left out, so a retry, a clear or a reordered mapping finds the record again.
+
+    :param reuse: ``run``: requests are equal within a task of one DAG run; ``content``: within this destination, for every task.
     :param installation: the name of the Airflow installation, where it has one.
     """
     named: list[Any] = [{"installation": installation}] if installation else []
@@ -158,18 +172,18 @@ def record_file(key: str, attempt: int) -> str:
 
 
 def _check(record: Record) -> None:
-    """Refuse what would be taken for a paid generation, or for none, by a guess."""
+    """Reject a record that contradicts itself: an unknown outcome, or a paid outcome without a task id."""
     objects = isinstance(record.submission, dict) and isinstance(record.made_by, dict)
     if not objects or record.outcome not in get_args(Outcome):
-        raise ValueError("an outcome, a submission or a made_by that is none")
+        raise ValueError("its outcome, submission or made_by is invalid")
     texts = (record.key, record.claim, record.destination, record.fingerprint, record.intent_at, record.settles_at)
     optional = (record.name, record.wallet_balance, record.created_at, record.detail, record.updated_at)
     if not all(isinstance(text, str) for text in texts) or not all(text is None or isinstance(text, str) for text in optional):
-        raise ValueError("a text that is none")
+        raise ValueError("a field that must be text is not")
     if not _is_count(record.attempt) or not _is_count(record.credits) or not isinstance(record.refunded, bool):
-        raise ValueError("an attempt, credits or refunded that are none")
+        raise ValueError("its attempt, credits or refunded is invalid")
     if None in (clock.to_epoch(record.intent_at), clock.to_epoch(record.settles_at)):
-        raise ValueError("an instant that is none")
+        raise ValueError("its intent_at or settles_at is not an instant")
     if record.outcome not in ("intent", "unknown") and not contract.is_seedream_task_id(record.seedream_task_id):
         raise ValueError(f"its outcome is {record.outcome!r}, and it names no task id")
 
@@ -179,14 +193,14 @@ def _is_count(value: Any) -> bool:
 
 
 def file_stem(name: str | None, take: int) -> str | None:
-    """The stem of the image files: a further take gets names of its own."""
+    """The stem of the image files. Take 2 and later get names of their own, e.g. ``hero_take2``."""
     return name if name is None or take == 1 else f"{name}_take{take}"
 
 
 def finished(
     record: Record, generation: Generation, outcome: Outcome, *, at: str, refunded: bool = False, detail: str | None = None
 ) -> Record:
-    """A record with its generation's end written in, and the id, should the storage have failed right after the POST."""
+    """The record with the end of its generation, and with the id: the storage may have failed right after the POST."""
     return replace(
         record,
         outcome=outcome,

@@ -1,7 +1,7 @@
-"""The record of what was paid, as JSON files in the user's own storage: ``_seedream/ledger/<key>.json``.
+"""The ledger: one JSON file per paid request in the user's own storage, ``_seedream/ledger/<key>.json``.
 
-A record is created exclusively before the POST, so of all racing attempts one pays. A record that cannot be read is an error, never
-"no record". Knows nothing of HTTP.
+The record is created exclusively before the POST, so of several racing tries exactly one pays. A record that cannot be read raises
+an error: to treat it as missing would pay twice. Never imports an HTTP library.
 """
 
 import json
@@ -30,21 +30,27 @@ from airflow_provider_seedream.storage.exclusive import PROBES
 
 _URI = re.compile(r"(?P<folder>.+)/(?P<file>_seedream/ledger/[0-9a-f]{64}(\.\d+)?\.json)")
 NAMES = "_seedream/names"
-NOW = "_seedream/now"  # an empty file: written to learn what time it is at the store
-WRITE_ATTEMPTS = 4  # after a POST the id, or that nothing was bought, is known to one process only: worth some seconds of trying
+NOW = "_seedream/now"  # an empty file: its date, right after it was written, is the time at the store
+WRITE_ATTEMPTS = 4  # right after a POST only this process knows the result, so a failed write is repeated for some seconds
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
 def record_at(uri: object) -> "tuple[Ledger, str] | None":
-    """The ledger and the file name of a record, from the URI that errors and XComs name; None when it is no such URI."""
+    """The ledger and the file name of a record, from the URI that errors and XComs name; None if the URI has another form."""
     match = _URI.fullmatch(uri) if isinstance(uri, str) else None
     return (Ledger(match["folder"]), match["file"]) if match else None
 
 
 class Ledger:
-    """The records of one destination. Every method raises :class:`SeedreamLedgerError` when the storage does not answer clearly."""
+    """The records of one destination.
+
+    Every method raises :class:`SeedreamLedgerError` when the storage does not answer clearly, so a caller never acts on a guess::
+
+        ledger = Ledger("s3://my_conn@bucket/campaign")
+        record = ledger.latest(key)  # None: this request was never sent
+    """
 
     def __init__(self, destination: str) -> None:
         self.folder = Folder(destination)
@@ -53,7 +59,7 @@ class Ledger:
         return self.folder.uri(record.file)
 
     def generation(self, record: Record) -> Generation:
-        """What a record's paid request became, for whoever waits for it or lands it."""
+        """The generation of a record, for the task that waits for it or lands it."""
         task_id = record.seedream_task_id or ""
         return Generation(
             seedream_task_id=task_id,
@@ -70,14 +76,14 @@ class Ledger:
         )
 
     def latest(self, key: str) -> Record | None:
-        """The last attempt at a request, or None when there surely is none."""
+        """The record of the last attempt at a request; None if the storage says clearly that there is no record."""
         latest, attempt = None, 1
         while record := self.read(record_file(key, attempt)):
             latest, attempt = record, attempt + 1
         return latest
 
     def read(self, file: str) -> Record | None:
-        """One record by its file name."""
+        """One record by its file name; None if the storage says clearly that the file does not exist."""
         data = self._try(lambda: self.folder.read(file), "read", file)
         return None if data is None else self._understand(data, file)
 
@@ -88,21 +94,25 @@ class Ledger:
             raise SeedreamLedgerError(f"The record {self.folder.uri(file)} cannot be understood ({error}).") from None
 
     def check_store(self) -> None:
-        """Ask the store, once per process, whether of racing claims one wins there.
+        """Ask the store, once per process, whether exactly one of several racing claims wins there.
 
-        :raises SeedreamLedgerError: final, if several would: each of them would pay.
+        :raises SeedreamLedgerError: (final) several claims would win, and each of them would pay.
         """
         self._try(self.folder.check_exclusive, "test", PROBES)
 
     def claim(self, record: Record) -> bool:
-        """Write an intent that nobody else has written. False: somebody has; read it."""
+        """Create the record, exclusively. True: this try holds the claim and may POST. False: another try holds it."""
         return self._try(lambda: self.folder.create(record.file, record.to_json()), "write", record.file)
 
     def advance(self, seen: Record, new: Record, *, attempts: int = WRITE_ATTEMPTS) -> bool:
-        """Write what has become of a request, over its record as the caller saw it last.
+        """Write the progress of a request over its record.
 
-        A record only moves forward. What another process has written since, or a person, stays. False: it tells of something
-        else, and what `new` knows lies beside it in `late_file`. A record that was taken away comes back if it is paid for.
+        A record only moves forward, and news that another process or a person has written in the meantime stays. True: the
+        record now holds this news. False: the record tells of another POST, so `new` was written beside it, to `late_file`. If
+        the record was deleted in the meantime, it is created again when `new` is paid.
+
+        :param seen: the record as the caller read it last.
+        :param attempts: writes before a failing storage is an error; they are 1 to 10 s apart.
         """
         return _retrying(attempts)(self._advance, seen, new)
 
@@ -111,7 +121,7 @@ class Ledger:
         return as_seen or self._advance_past(seen, new)
 
     def _advance_past(self, seen: Record, new: Record) -> bool:
-        """What to write over a record that is not, byte for byte, what was seen."""
+        """Another process has changed the record: read it again, and write only where `may_follow` permits it."""
         while True:
             data = self._try(lambda: self.folder.read(new.file), "read", new.file)
             there = None if data is None else self._understand(data, new.file)
@@ -131,12 +141,12 @@ class Ledger:
         return self._try(lambda: self.folder.replace_if(new.file, seen, new.to_json()), "write", new.file)
 
     def _leave(self, new: Record) -> Literal[False]:
-        """Write the news of a POST beside a record that tells of something else."""
+        """Write the news of a POST beside a record that tells of another POST, so that the paid id is not lost."""
         self._try(lambda: self.folder.replace(new.late_file, new.to_json()), "write", new.late_file)
         return False
 
     def age_seconds(self, record: Record) -> float | None:
-        """How long ago a record was written, by the store's own clock; None where the store does not say."""
+        """How long ago a record was written, by the store's own clock; None if the store does not date files."""
 
         def age() -> float | None:
             written = self.folder.modified_at(record.file)
@@ -151,9 +161,10 @@ class Ledger:
             return None
 
     def free(self, record: Record, *, attempts: int = WRITE_ATTEMPTS) -> None:
-        """Remove a claim whose POST surely bought nothing, unless a person has removed it and another try holds it now.
+        """Delete a claim whose POST was certainly not paid, so that the next try may send the request.
 
-        What it holds goes first: whoever waits for the claim reserves it again.
+        Release the name and the budget before the claim: a waiting try reserves both again when it gets the claim. If the record
+        is no longer this claim (a person deleted it, and another try holds it now), only this claim's own spending is deleted.
         """
         retrying = _retrying(attempts)
         if retrying(self.read, record.file) != record:
@@ -165,7 +176,7 @@ class Ledger:
             retrying(self._delete_claim, record)
 
     def release(self, record: Record, *, attempts: int = 1) -> None:
-        """Give back what an attempt holds that bought nothing, or whose price came back: its share of the budget, its name."""
+        """Release the budget share and the name of an attempt that was not paid, or was refunded."""
         retrying = _retrying(attempts)
         try:
             retrying(self.withdraw_spending, record.spending)
@@ -173,47 +184,50 @@ class Ledger:
             retrying(self.release_name, record)
 
     def _delete_claim(self, record: Record) -> None:
-        """Reads each time: a delete whose answer was lost may have made room for another try's claim."""
-        has_next = self.read(record_file(record.key, record.attempt + 1)) is not None  # a gap would hide the attempts behind it
+        """Read again before each delete: if the first delete worked but its answer was lost, the file may be another try's claim.
+
+        A record with a later attempt behind it stays: `latest` stops at the first gap, so it would not see the later one.
+        """
+        has_next = self.read(record_file(record.key, record.attempt + 1)) is not None
         if not has_next and self.read(record.file) == record:
             self._try(lambda: self.folder.delete(record.file), "delete", record.file)
 
     def reserve_name(self, stem: str, key: str) -> bool:
-        """Give a chosen name to one request. False: another one has it."""
+        """Reserve the file stem for one request, exclusively. False: another request has it."""
         file = f"{NAMES}/{stem}.json"
         note = json.dumps({"schema_version": SCHEMA_VERSION, "key": key}).encode()
         return self._try(lambda: self.folder.create(file, note), "write", file)
 
     def release_name(self, record: Record) -> None:
-        """Give a name back: nothing was landed under it."""
+        """Release the file stem of a request that has landed no image under it."""
         stem = file_stem(record.name, record.submission["take"])
         if stem and self.reserve_name(stem, record.key):
             self._try(lambda: self.folder.delete(f"{NAMES}/{stem}.json"), "delete", stem)
 
     def note_spending(self, spending: Spending) -> None:
-        """Before the claim, so that a kill in between counts too much and never too little."""
+        """Write a spending, before the claim: a kill in between leaves a budget that counts too much rather than too little."""
         self._try(lambda: self.folder.create(spending.file, spending.to_json()), "write", spending.file)
 
     def withdraw_spending(self, spending: Spending) -> None:
         self._try(lambda: self.folder.delete(spending.file), "delete", spending.file)
 
     def spent_by_task(self, made_by: dict[str, Any]) -> list[str]:
-        """The names of what a task has spent in a DAG run, in this destination."""
+        """The file names of the spendings of a task in a DAG run, in this destination."""
         return [name for maker in (made_by, *unnamed(made_by)) for name in self._list(task_folder(maker))]
 
     def spent_in_run(self, made_by: dict[str, Any]) -> list[str]:
-        """The names of what a DAG run has spent in this destination."""
+        """The file names of the spendings of all tasks of a DAG run, in this destination."""
         runs = [run_folder(maker) for maker in (made_by, *unnamed(made_by))]
         return [name for run in runs for task in self._list(run) for name in self._list(f"{run}/{task}")]
 
     def spender(self, made_by: dict[str, Any]) -> str | None:
-        """Which process of a task counted last what it has spent."""
+        """The token of the process that counted this task's spendings last; None if no process has."""
         file = spender_file(made_by)
         token = self._try(lambda: self.folder.read(file), "read", file)
         return None if token is None else token.decode(errors="replace")
 
     def take_over(self, made_by: dict[str, Any], token: str) -> None:
-        """Say that this process counts now: another one that is at work sees it at its next request."""
+        """Write this process's token. Another live process of the task reads it at its next request and counts anew."""
         file = spender_file(made_by)
         self._try(lambda: self.folder.replace(file, token.encode()), "write", file)
 
@@ -227,7 +241,7 @@ class Ledger:
             refused = SeedreamLedgerError(f"{error}.")
             refused.on_retry = "A retry would be refused again: choose another destination."
             raise final(refused) from error
-        except Exception as error:  # whatever a store raises: it is no answer
+        except Exception as error:  # each store has its own error classes, and none of them says whether the file exists
             what = f"{type(error).__name__}: {error}"[:300]
             hint = f" To see what it lacks: airflow seedream check {self.folder.base}" if isinstance(error, PermissionError) else ""
             raise SeedreamLedgerError(f"Cannot {verb} {self.folder.uri(file)} ({what}).{hint}") from error

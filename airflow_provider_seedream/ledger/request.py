@@ -1,4 +1,4 @@
-"""What is asked for, and which record it has: its key, and the keys that earlier versions gave it. Reads and writes nothing."""
+"""A request and the key of its record, including the keys that earlier versions gave it. Does no I/O."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,11 +12,13 @@ from airflow_provider_seedream.model.submissions import Submission
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A submission and where it belongs.
+    """A submission, the task that makes it and the folder that it belongs to. Its ``key`` decides whether it is paid already::
+
+        Request(submission=submission, destination="s3://my_conn@bucket/campaign", name="hero", made_by=describe_task(context)).key
 
     :param made_by: dag_id, run_id, task_id, map_index, try_number; installation and airflow where they are known.
-    :param reuse: how far the same request is paid once: within its ``run``, or by its ``content`` for ever.
-    :param is_as_written: whether its record has the key of 0.2.0, which did not compose the prompt's letters.
+    :param reuse: ``run``: equal requests are paid once per task and DAG run; ``content``: once ever in this destination.
+    :param is_as_written: True for the key of 0.2.0, which hashed the prompt without Unicode composition (NFC).
     """
 
     submission: Submission
@@ -40,7 +42,7 @@ class Request:
         )
 
     def as_of_0_2(self) -> "list[Request]":
-        """This request under the other keys that 0.2.0 may have given it: text counted as written, installations had no name."""
+        """This request under the keys that 0.2.0 may have given it: it did not compose prompts and had no installation names."""
         names = [self.name, *earlier_forms(self.name)]
         forms = [False] if is_composed(self.submission.prompt) else [False, True]
         unnamed = {field: value for field, value in self.made_by.items() if field != "installation"}
@@ -56,7 +58,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submitted:
-    """:param is_new: whether this call paid for it. :param is_mine: whether that, or an earlier try of this task, did."""
+    """The generation that :meth:`Submitter.submit_row` returns.
+
+    :param is_new: True if this call paid for it. :param is_mine: True if this call, or an earlier try of the same task, paid.
+    """
 
     generation: Generation
     is_new: bool
@@ -64,14 +69,14 @@ class Submitted:
 
 
 def is_of_one_airflow(made_by: dict[str, Any], mine: dict[str, Any]) -> bool:
-    """Whether two tries are of one installation, as far as both say which they are of."""
+    """False if both tries name their installation and the names differ; True otherwise."""
     pairs = [(made_by.get(field), mine.get(field)) for field in ("installation", "airflow")]
     return all(theirs is None or ours is None or theirs == ours for theirs, ours in pairs)
 
 
 def unread(error: SeedreamLedgerError, made_by: dict[str, Any]) -> SeedreamLedgerError:
-    """The error of a record that cannot be read. Whether an earlier try paid stands in it; a first try knows that none did."""
+    """The error of a record that cannot be read. In a first try it says "not paid"; in a later one only the record knows."""
     if made_by.get("try_number", 1) > 1:
         error.paid = "unknown"
-        error.on_retry = "This try sent nothing; whether an earlier one paid stands in the record, which a retry reads again."
+        error.on_retry = "This try sent nothing. An earlier try may have paid: the record says so, and the next try reads it again."
     return error

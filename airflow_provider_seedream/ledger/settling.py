@@ -1,7 +1,8 @@
-"""Whether another try's POST can still be under way, without trusting any two clocks to agree.
+"""Decides whether another try's POST may still be under way. It never compares the clocks of two machines, as they may differ.
 
-The claim's age is asked of the store, which dates both the claim and a file written now. A store that gives no dates is no harm:
-a claim that stays as it is for as long as a POST may take, by this process's own steady clock, has ended as well.
+The store dates both the claim and a file that is written now, so the difference of the two dates is the claim's age. If a store
+does not date files, this process watches the claim by its own steady clock: a claim that stays unchanged for as long as a POST may
+take belongs to a POST that has ended.
 """
 
 import logging
@@ -16,9 +17,15 @@ _log = logging.getLogger(__name__)
 
 
 class Settling:
-    """The claims of other tries that this process has met.
+    """The claims of other tries that this process has met, each with the moment at which its POST must have ended.
 
-    :param clock: only its steady seconds and its sleep are used: what time others take it for does not matter.
+    ::
+
+        settling = Settling(ledger, CLOCK)
+        while settling.seconds_left(record) > 0:
+            settling.wait(record)  # returns early if the record changes
+
+    :param clock: only its steady seconds and its sleep are used; the wall clock of this machine plays no part.
     """
 
     def __init__(self, ledger: Ledger, clock: Clock) -> None:
@@ -27,17 +34,17 @@ class Settling:
         self._settled_at: dict[tuple[str, str], float] = {}  # by file and claim, in steady seconds
 
     def seconds_left(self, record: Record) -> float:
-        """How long the POST of an intent may still be under way; 0 or less when it must have ended."""
+        """Seconds for which the POST of an intent may still be under way; 0 or less: it must have ended."""
         met = (record.file, record.claim)
         if met not in self._settled_at:
             longest = record.seconds_in_flight + GRAIN_SECONDS
             age = self._ledger.age_seconds(record) if longest > GRAIN_SECONDS else None
-            left = longest if age is None else min(longest, longest - age)  # a date in the future is no reason to wait longer
+            left = longest if age is None else min(longest, longest - age)  # min: a claim dated in the future must not wait longer
             self._settled_at[met] = self._clock.steady_seconds() + (left if longest > GRAIN_SECONDS else 0.0)
         return self._settled_at[met] - self._clock.steady_seconds()
 
     def wait(self, record: Record) -> None:
-        """Wait until the record says more, or its POST must have ended."""
+        """Wait until the record changes, or until its POST must have ended. Reads the record every 0.1 to 5 s."""
         _log.info("Another try is submitting this request; waiting for its record %s.", self._ledger.uri(record))
         pause = 0.25
         while (left := self.seconds_left(record)) > 0 and self._ledger.read(record.file) == record:

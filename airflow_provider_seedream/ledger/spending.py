@@ -1,7 +1,7 @@
-"""What was spent, as names of tiny files: ``_seedream/spent/<run>/<task>/<key>.<attempt>.<credits>.<claim>``.
+"""Spendings, as names of tiny files: ``_seedream/spent/<run>/<task>/<key>.<attempt>.<credits>.<claim>``.
 
-The name says it all, so what a task or a DAG run has spent is one listing. An attempt counts once, however many tries have noted
-it, as only one of them can claim it. Pure; never imports an HTTP library, storage or Airflow.
+The file name holds every number, so one listing gives the sum of a task or of a DAG run. Several tries may note the same attempt,
+but only one of them can claim it, so it counts once. Pure: no I/O; never imports an HTTP library, storage or Airflow.
 """
 
 import json
@@ -20,10 +20,14 @@ _NAME = re.compile(r"(?P<key>[0-9a-f]{64})\.(?P<attempt>\d+)\.(?P<credits>\d+)\.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spending:
-    """An attempt at a request, as a try notes it before it claims the record.
+    """The price of one attempt, written by a try before it claims the record.
 
-    :param made_by: dag_id, run_id and task_id say whose it is; the rest is for people who look into the file.
-    :param claim: random token of the try: two tries of one attempt note it apart, so that each can withdraw its own.
+    ::
+
+        Spending(made_by=made_by, key="3f...9a", attempt=1, credits=20, claim="7c...01").name  # "3f...9a.1.20.7c...01"
+
+    :param made_by: dag_id, run_id and task_id decide which budget it counts in; the other fields are for people.
+    :param claim: random token of the try. Two tries of one attempt write two files, so that each can delete its own.
     """
 
     made_by: dict[str, Any]
@@ -41,20 +45,22 @@ class Spending:
         return f"{task_folder(self.made_by)}/{self.name}"
 
     def to_json(self) -> bytes:
-        """Whom it belongs to; nobody but people reads it."""
+        """The content of the file: the task that spends, for people. The provider itself only reads file names."""
         return (json.dumps(self.made_by, ensure_ascii=False) + "\n").encode()
 
 
 def attempt_of(name: str) -> tuple[str, int] | None:
-    """The key and the attempt that a file name tells of; None when it is no spending."""
+    """The key and the attempt in the file name of a spending; None for the name of another file."""
     found = _NAME.fullmatch(name)
     return (found["key"], int(found["attempt"])) if found else None
 
 
 class Tally:
-    """Adds up spendings, each attempt once: if it was noted at two prices, at the larger.
+    """The sum of spendings. An attempt counts once; if it was noted at two prices, the larger one counts.
 
-    Names that are none are not counted: a folder may hold other files.
+    A folder may hold other files, so names of another form are skipped::
+
+        Tally(ledger.spent_by_task(made_by)).credits  # 40
     """
 
     def __init__(self, names: Iterable[str] = ()) -> None:
@@ -82,13 +88,13 @@ class Tally:
 
 
 def run_folder(made_by: dict[str, Any]) -> str:
-    """Of a DAG run, and of its installation where that has a name: other installations' runs of the same id are other runs."""
+    """The folder of a DAG run. A named installation is part of it: its runs differ from another installation's of the same id."""
     named = [{"installation": name}] if (name := made_by.get("installation")) else []
     return f"{SPENT}/{sha256_json([*named, made_by['dag_id'], made_by['run_id']])[:16]}"
 
 
 def unnamed(made_by: dict[str, Any]) -> list[dict[str, Any]]:
-    """The maker as 0.2.0 noted it, where its installation has got a name since."""
+    """The task as 0.2.0 noted it (without an installation), if its installation has been named since; else an empty list."""
     return [{field: value for field, value in made_by.items() if field != "installation"}] if made_by.get("installation") else []
 
 
@@ -97,7 +103,7 @@ def task_folder(made_by: dict[str, Any]) -> str:
 
 
 def spender_file(made_by: dict[str, Any]) -> str:
-    """Where it stands which process of the task counted last what it has spent."""
+    """The file that names the process which counted this task's spendings last."""
     return f"{SPENDERS}/{task_folder(made_by).removeprefix(f'{SPENT}/').replace('/', '.')}"
 
 

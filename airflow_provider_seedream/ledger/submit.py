@@ -1,6 +1,7 @@
-"""Paying once: intent recorded, one POST, id recorded, everything else.
+"""Paying once: read the record, write the intent, POST once, write the id; then everything else.
 
-The only place where the ledger and the POST meet.
+The only module where the ledger and the POST meet. The record is written before the POST, so a kill at any moment leaves a trace
+that keeps the next try from paying again.
 """
 
 import logging
@@ -34,13 +35,16 @@ from airflow_provider_seedream.model.clock import CLOCK, Clock, to_iso
 from airflow_provider_seedream.observability import metrics
 
 OnUnknownSubmit = Literal["fail", "resubmit"]
-MAX_WITHHELD = 3  # POSTs of one request that a try may hold back, one after the other
+MAX_WITHHELD = 3  # POSTs of one request that a try may hold back in a row: then the worker is too slow or is stopped too often
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Claim:
-    """The record that this try has claimed, and since when, by two clocks: one may have stood still, one may have been set."""
+    """The record that this try has claimed, and the moment of the claim by two clocks.
+
+    The steady clock may have stood still while the machine slept, and the wall clock may have been set: the larger age counts.
+    """
 
     record: Record
     began_steady: float
@@ -48,14 +52,19 @@ class _Claim:
 
 
 class Submitter:
-    """Submits requests of one destination through one connection.
+    """Submits requests of one destination through one connection, each paid at most once.
 
-    :param on_unknown: what to do about an earlier POST whose outcome is unknown.
-    :param budget: what the requests may cost; without one they are noted all the same, for tasks that have one.
-    :param memory: where the id of a POST is kept beside the storage, should that fail right after it.
-    :param clock: the time.
+    Two racing tries of one request both call this; one gets the claim and pays, the other waits and attaches::
 
-    ``posts`` counts the requests that went to the hook.
+        submitter = Submitter(SeedreamHook("seedream_default"), Ledger("s3://my_conn@bucket/campaign"), "fail")
+        generation = submitter.submit(request)  # again: the same generation, no new charge
+
+    :param on_unknown: an earlier POST with an unknown outcome: ``fail`` (a person settles it) or ``resubmit`` (may pay twice).
+    :param budget: the credits that the requests may cost. Without one each spending is noted too, for tasks with a budget.
+    :param memory: keeps the id of a POST outside the storage, in case the storage fails right after the POST.
+    :param clock: the time; an argument so that tests can set it.
+
+    ``posts`` counts the requests that were given to the hook.
     """
 
     def __init__(
@@ -80,16 +89,16 @@ class Submitter:
         self.posts = 0
 
     def submit(self, request: Request) -> Generation:
-        """As :meth:`submit_row`, without who paid."""
+        """As :meth:`submit_row`, but return only the generation."""
         return self.submit_row(request).generation
 
     def submit_row(self, request: Request) -> Submitted:
-        """The generation of a request: the one that is paid for already, or a new one.
+        """The generation of a request: an already paid one if the ledger knows it, else a new one.
 
-        :raises SeedreamBudgetError: a new one would cost too much; nothing was sent.
-        :raises SeedreamAmbiguousSubmissionError: a POST may have been accepted; nothing is sent again.
-        :raises SeedreamLedgerError: the record cannot be read or written; nothing was sent by this try.
-        :raises SeedreamError: as :meth:`SeedreamHook.submit`; then nothing was bought and the claim is free again.
+        :raises SeedreamBudgetError: a new generation would exceed the budget; the request was not sent.
+        :raises SeedreamAmbiguousSubmissionError: a POST may have been accepted and paid; it is not sent again.
+        :raises SeedreamLedgerError: the record cannot be read or written; this try did not send the request.
+        :raises SeedreamError: as :meth:`SeedreamHook.submit`: the request was not paid, and its claim is deleted.
         """
         request = self._as_recorded(request)
         withheld = 0
@@ -99,12 +108,12 @@ class Submitter:
                     return done
             except PostWithheld as error:
                 withheld += 1
-                _log.warning("The POST was not sent: %s. Looking at its record again.", error)
+                _log.warning("The POST was not sent, so it is not paid: %s. Reading its record again.", error)
                 if withheld == MAX_WITHHELD:
                     raise SeedreamConnectionError(f"The POST was not sent: {error}, {withheld} times in a row.") from None
 
     def find(self, request: Request) -> Submitted | None:
-        """The generation that is paid for already; None when that takes a POST, or another try is at it.
+        """The generation if it is already paid; None if it takes a POST, or if another try is sending it now.
 
         :raises SeedreamLedgerError: the record cannot be read.
         """
@@ -116,7 +125,7 @@ class Submitter:
         return self._attach(request, latest) if latest and is_paid else None
 
     def _as_recorded(self, request: Request) -> Request:
-        """The request under the key that its record has. Reads nothing for text that 0.2.0 would have given the same key."""
+        """The request under the key of its existing record: 0.2.0 gave some requests another key. Most need no extra read."""
         return next((old for old in request.as_of_0_2() if self._is_recorded(old)), request)
 
     def _is_recorded(self, old: Request) -> bool:
@@ -124,7 +133,11 @@ class Submitter:
         return isinstance(latest, Submitted) or (latest is not None and is_of_one_airflow(latest.made_by, old.made_by))
 
     def _go_on(self, request: Request) -> Submitted | None:
-        """Attach to what is paid, pay, or wait for another try. None: look again."""
+        """One step: attach to a paid generation, pay, or wait for another try. None: the record has changed, read it again.
+
+        The order is the safety: the record is read first, and a POST follows only if there is no record, or a refunded one, or
+        an unknown one with ``on_unknown_submit="resubmit"``.
+        """
         latest = self._latest(request)
         if isinstance(latest, Submitted):
             return latest
@@ -142,7 +155,7 @@ class Submitter:
         return self._pay(request, latest)
 
     def _latest(self, request: Request) -> Record | Submitted | None:
-        """The latest record; where the storage does not answer, the generation itself if Airflow remembers its id."""
+        """The latest record. If the storage does not answer but Airflow remembers the id of the POST: that generation."""
         try:
             return self._ledger.latest(request.key)
         except SeedreamLedgerError as error:
@@ -153,12 +166,16 @@ class Submitter:
             raise unread(error, request.made_by) from None
 
     def _remembered(self, request: Request, latest: Record) -> Submitted | None:
-        """What is known of a POST that its record does not tell, because the storage failed right after it."""
+        """The result of a POST whose record lacks it, because the storage failed right after the POST.
+
+        The memory (or a file beside the record) holds it. If it says "paid", the record gets the id and this try attaches. If it
+        says "refused", the claim is deleted and the request may be sent.
+        """
         fact = self._memory.recall(request.key) or self._keeper.late_news(latest)
         if fact is None or fact.claim != latest.claim:
             return None
         if fact.seedream_task_id is None:
-            _log.info("An earlier try was refused, and could not write it down; its claim is freed now.")
+            _log.info("An earlier try was refused, which costs nothing, but could not delete its claim: deleting it now.")
             self._ledger.free(latest)
             self._memory.forget(request.key)
             return None if self._ledger.read(latest.file) == latest else self._go_on(request)
@@ -171,8 +188,12 @@ class Submitter:
         return self._post(request, claim) if claim else None
 
     def _claim(self, request: Request, before: Record | None) -> _Claim | None:
-        """The claim to the next attempt, or None when another try was faster."""
-        longest_seconds = self._hook.submission_seconds(request.submission)  # raises for a connection that is wrong: write nothing
+        """Claim the next attempt; None if another try was faster.
+
+        The order matters: the budget's note first, then the name, then the record. A kill in between leaves a budget that counts
+        too much, or a reserved name that the next try of this request finds again; it never leaves a payment without a record.
+        """
+        longest_seconds = self._hook.submission_seconds(request.submission)  # first, as it raises if the connection is wrong
         self._ledger.check_store()
         spending = Spending(
             made_by=request.made_by,
@@ -217,9 +238,13 @@ class Submitter:
         )
 
     def _check_claim(self, claim: _Claim) -> None:
-        """Just before the first byte: a process that was stopped since its claim may wake when others have settled its record.
+        """Called just before the first byte: is this still our claim?
 
-        :raises PostWithheld: the claim is no longer there as it was written, or is so old that others may soon take it for ended.
+        A process that was stopped after its claim may wake up when another try has already settled the record. Its POST would
+        then be paid a second time.
+
+        :raises PostWithheld: the record is no longer the claim as it was written, or the claim is so old that other tries may
+            soon treat its POST as ended.
         """
         try:
             latest = self._ledger.latest(claim.record.key)
@@ -260,21 +285,21 @@ class Submitter:
         return Submitted(generation=self._kept(record, submitted), is_new=True)
 
     def _kept(self, claimed: Record, submitted: Record) -> Generation:
-        """The generation of a POST, its record written."""
+        """Write the id into the record and return the generation. If the record belongs to another POST by now, say so."""
         if self._keeper.keep(claimed, submitted, patience_seconds=KEEP_SECONDS):
             return self._ledger.generation(self._measured(submitted))
         generation = self._ledger.generation(submitted)
         uri = self._ledger.folder.uri(submitted.late_file)
         _log.error(
-            "This try was stopped in its POST for so long that its record tells of another one by now, and is left as it is. "
-            "This POST was paid as well: seedream task id %s, noted in %s.",
+            "This try was stopped during its POST for so long that its record now belongs to another POST, and stays as it is. "
+            "This POST was paid too: seedream task id %s, written to %s.",
             submitted.seedream_task_id,
             uri,
         )
         return replace(generation, name=generation.seedream_task_id, record=uri)
 
     def _measured(self, submitted: Record) -> Record:
-        """The record with what was billed. The id is written down already, so a storage that fails now costs only this."""
+        """The record with the billed credits. The id is already in the record, so a failing storage loses only this number."""
         billed = self.prices.billed(submitted)
         if billed is None:
             return submitted
@@ -287,18 +312,18 @@ class Submitter:
                 self._ledger.note_spending(measured.spending)
                 self._ledger.withdraw_spending(submitted.spending)
         except SeedreamLedgerError as error:
-            _log.warning("%s The record lacks what was billed: %d credits.", error.message, billed)
-            return submitted  # as a later try will read it
+            _log.warning("%s The record lacks the billed credits: %d.", error.message, billed)
+            return submitted  # the record as a later try will read it
         return measured
 
     def _lost(self, request: Request, record: Record, error: SeedreamAmbiguousSubmissionError) -> Submitted:
-        """A POST without an answer: the record of its claim says so, unless a person has found out meanwhile."""
+        """A POST without an answer: write the outcome ``unknown``, unless a person has already settled the record."""
         unknown = replace(record, outcome="unknown", detail=error.message, updated_at=self._now())
         self._keeper.keep(record, unknown, patience_seconds=CLEAR_SECONDS)
         with suppress(SeedreamLedgerError):
             there = self._ledger.read(record.file)
             if there and there.claim == record.claim and there.seedream_task_id:
-                _log.warning("%s Its record was settled meanwhile: it is left as it is.", error.message)
+                _log.warning("%s A person has settled its record in the meantime: this try attaches to it.", error.message)
                 return self._attach(request, there)
         raise self._unknown_error(error.message, record) from None
 
@@ -319,7 +344,7 @@ class Submitter:
         )
 
     def _attach(self, request: Request, record: Record) -> Submitted:
-        """The generation that is paid for already."""
+        """The generation of an already paid record, with a warning if another task or another Airflow has paid for it."""
         made, mine = record.made_by, request.made_by
         self._budget.learn(record.spending)
         _log.info(
@@ -342,7 +367,7 @@ class Submitter:
         return Submitted(generation=self._ledger.generation(record), is_new=False, is_mine=is_mine)
 
     def _free(self, record: Record) -> None:
-        """Give back what a POST held that surely bought nothing."""
+        """Delete the claim of a POST that was certainly not paid, and stop counting its price."""
         if self._keeper.free(record):
             self._budget.forget(record.spending)
 

@@ -160,7 +160,7 @@ class TestWhatTravelsThroughXCom:
     )
     def test_a_missing_field_is_named(self, field: str) -> None:
         fields = {name: value for name, value in generation().to_dict().items() if name != field}
-        with pytest.raises(SeedreamInputError, match=f"lacks {field}"):
+        with pytest.raises(SeedreamInputError, match=f"has no {field}"):
             Generation.from_dict(fields)
 
     def test_one_of_version_0_1_has_no_image_size(self) -> None:
