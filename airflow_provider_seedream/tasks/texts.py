@@ -16,7 +16,7 @@ TEXT_COLUMNS = frozenset(("prompt", "name"))  # of requests that are given as di
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendered:
-    """A text. It is blank, or a part of it came from None or NaN (``prints_nothing``), or neither."""
+    """A text. It is blank, or a part of it came from None, NaN or a name without a value (``prints_nothing``), or neither."""
 
     text: str
     prints_nothing: bool
@@ -66,7 +66,9 @@ class TextRenderer:
 
     def _print(self, value: Any) -> str:
         """What Jinja does with each value that a template prints. Text around it does not come here."""
-        self._nothings += value is None or (isinstance(value, float) and math.isnan(value))
+        from jinja2 import Undefined  # what a DAG with a lenient ``template_undefined`` prints as blank text
+
+        self._nothings += value is None or isinstance(value, Undefined) or (isinstance(value, float) and math.isnan(value))
         return str(value)
 
 

@@ -52,14 +52,15 @@ class TestATemplateThatGivesNothing:
             draw = SeedreamGenerateOperator(task_id="draw", prompt=template, destination=destination, retries=3)
         assert_refused(Runner().run(draw), emulator, "prompt must not be blank", template)
 
+    @pytest.mark.parametrize("template", ["{{ nowhere }}", "a {{ nowhere }} watch"])
     def test_a_template_that_gives_nothing_is_refused_where_undefined_is_silent(
-        self, emulator: Emulator, destination: str, native: bool
+        self, emulator: Emulator, destination: str, native: bool, template: str
     ) -> None:
         from jinja2 import Undefined
 
         with dag(native, template_undefined=Undefined):  # type: ignore[arg-type]  # documented, typed too narrowly
-            draw = SeedreamGenerateOperator(task_id="draw", prompt="{{ nowhere }}", destination=destination, retries=3)
-        assert_refused(Runner().run(draw), emulator, "prompt must not be blank", "{{ nowhere }}")
+            draw = SeedreamGenerateOperator(task_id="draw", prompt=template, destination=destination, retries=3)
+        assert_refused(Runner().run(draw), emulator, "prompt must not be blank", template)
 
     @pytest.mark.parametrize("field", ["prompt", "name"])
     def test_a_template_that_gives_nothing_is_refused_for_the_output_of_a_task(
