@@ -40,7 +40,7 @@ USUAL_SETTLING_SECONDS: Final = 12.0  # links often follow FINISHED by 3 to 12 s
 SETTLING_SECONDS: Final = 120.0  # links may follow FINISHED by up to ~2 minutes [seen]
 
 # Safety rejections carry free text only [seen]; no field tells them apart.
-_SURELY_MODERATION = re.compile(r"safety(?!_checker)|moderat|nsfw|content.?policy", re.IGNORECASE)
+_SURELY_MODERATION = re.compile(r"safety(?!_checker)|moderat|nsfw|content.?polic(?:y|ies)", re.IGNORECASE)
 _PERHAPS_MODERATION = re.compile(r"(?<!case.)sensitive|inappropriate|prohibited", re.IGNORECASE)
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 

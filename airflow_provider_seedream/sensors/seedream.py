@@ -15,6 +15,7 @@ from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
 from airflow_provider_seedream.sensors.base import SeedreamSensor
 from airflow_provider_seedream.sensors.credits import SeedreamCreditsSensor as SeedreamCreditsSensor
 from airflow_provider_seedream.storage import check_destination
+from airflow_provider_seedream.tasks.fields import CheckedFields
 from airflow_provider_seedream.tasks.wait_options import (
     DEFAULT_MAX_IMAGE_BYTES,
     DEFAULT_TIMEOUT_SECONDS,
@@ -65,6 +66,7 @@ class SeedreamGenerationSensor(WaitingOperator, SeedreamSensor):
         "destination": lambda value: value is None or check_destination(value),
         "name": check_name,
     }
+    given_fields = (*CheckedFields.given_fields, "generation")  # the text "None" would be waited for as an id
     may_be_blank = ("destination",)  # the Generation's own, as for None
     ui_color = "#e8eaf6"
 

@@ -75,6 +75,11 @@ class TestATemplateThatGivesNothing:
         runner.run(nothing.operator)
         assert_refused(runner.run(draw), emulator, f"{field} must not be blank", "task_ids='nothing'")
 
+    def test_a_template_that_gives_nothing_is_no_id_to_wait_for(self, emulator: Emulator, destination: str, native: bool) -> None:
+        with dag(native):
+            land = SeedreamGenerationSensor(task_id="land", generation=MISSING, destination=destination, retries=3)
+        assert_refused(Runner().run(land), emulator, "generation must not be blank", MISSING)
+
     def test_a_template_that_gives_nothing_lands_no_file_of_the_name_none(
         self, emulator: Emulator, destination: str, native: bool
     ) -> None:

@@ -26,7 +26,7 @@ class TestTaskIds:
 class TestModeration:
     @pytest.mark.parametrize(
         "text",
-        ["Rejected by the safety checker", "NSFW content", "content_policy_violation", "Content policy", "moderation failed"],
+        ["Rejected by the safety checker", "NSFW content", "content_policy_violation", "Content policies", "moderation failed"],
     )
     def test_the_words_of_the_safety_checker_are_known(self, text: str) -> None:
         assert contract.is_moderation(text)
