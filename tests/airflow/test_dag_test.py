@@ -133,7 +133,7 @@ class TestAWholeDag:
         assert len(list(landed.glob("*_1.png"))) == 6
         assert {"hero_1.png", "boot-0_1.png", "boot-1_1.png"} <= {path.name for path in landed.iterdir()}
         assert log.count("Trigger completed") >= 6
-        for waits in ("until the wallet holds", "for a turn at the API", "for seedream task", "in flight; waiting"):
+        for waits in ("until the wallet holds", "until this request may be sent", "for seedream task", "in flight; waiting"):
             assert waits in log
 
     def test_a_whole_dag_is_run_from_python_without_a_logical_date(
