@@ -1,6 +1,6 @@
-"""What the API said back, and the two small dicts that travel through XCom.
+"""The API's answers as values, and the two small dicts that travel through XCom.
 
-Wire JSON becomes values here, tolerantly (unknown keys, missing hints); what we wrote ourselves is read back strictly.
+Answers of the API are read tolerantly (unknown keys, missing hints); dicts that this provider wrote are read strictly.
 """
 
 import re
@@ -18,14 +18,19 @@ _BARE = re.compile(r"[^\W_][^/\\\x00]*")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
-    """The answer to a POST. ``created_at`` is ISO 8601 or None."""
+    """The answer to a POST that was accepted, so it is paid::
+
+        hook.submit(submission)  # Accepted(seedream_task_id="b1c2d3", created_at="2026-03-01T06:00:00Z")
+
+    :param created_at: ISO 8601, or None if the API did not say it.
+    """
 
     seedream_task_id: str
     created_at: str | None
 
     @classmethod
     def from_wire(cls, body: Any) -> Self:
-        """:raises SeedreamResponseError: when there is no usable id: then the POST's outcome is unknown."""
+        """:raises SeedreamResponseError: the answer holds no usable id, so it is unknown whether the POST was paid."""
         fields = body if isinstance(body, dict) else {}
         task_id, created_at = fields.get("task_id"), fields.get("created_at")
         if not contract.is_seedream_task_id(task_id):
@@ -35,7 +40,10 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultLinks:
-    """One result's pre-signed links, http(s) or None. They are credentials: never log, store or send them on."""
+    """The pre-signed links of one result, http(s) or None. They are credentials, so they are never logged, stored or sent on::
+
+    repr(ResultLinks(image="https://host/a.png?sig=1", thumbnail=None))  # "ResultLinks(image=..., thumbnail=None)"
+    """
 
     image: str | None
     thumbnail: str | None
@@ -54,7 +62,15 @@ class ResultLinks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationStatus:
-    """A status answer. ``status`` is upper case; ``progress`` (percent) is a hint for people only."""
+    """The answer to a status call::
+
+        status = hook.get_generation("b1c2d3")
+        status.status, status.images_ready  # ("FINISHED", 2)
+
+    :param status: upper case: PENDING, IN_PROGRESS, FINISHED or FAILED [doc]; any other word means "still waiting".
+    :param progress: percent; a hint for people only.
+    :param failure_reason: as the API words it, without the query strings of links.
+    """
 
     status: str
     progress: int | None
@@ -63,9 +79,9 @@ class GenerationStatus:
 
     @classmethod
     def from_wire(cls, body: Any) -> Self:
-        """:raises SeedreamResponseError: when the body is not a status at all."""
+        """:raises SeedreamResponseError: the body is not a status."""
         if not isinstance(body, dict) or not isinstance(body.get("status"), str):
-            raise SeedreamResponseError("The API answered a status call with something that is no status.")
+            raise SeedreamResponseError("The API answered a status call with something that is not a status.")
         results, progress, reason = body.get("results"), body.get("progress"), body.get("failure_reason")
         return cls(
             status=body["status"].upper(),
@@ -90,24 +106,27 @@ class Wallet:
     def from_wire(cls, body: Any) -> Self:
         """:raises SeedreamResponseError: when there is no balance in it."""
         if not isinstance(body, dict) or not isinstance(body.get("balance"), str | int | float):
-            raise SeedreamResponseError("The API answered a wallet call with something that is no wallet.")
+            raise SeedreamResponseError("The API answered a wallet call with something that is not a wallet.")
         limit = body.get("rate_limit")
         return cls(balance=str(body["balance"]), rate_limit=limit if isinstance(limit, int) else None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
-    """A paid generation: what an operator returns. Plain JSON as ``to_dict()``.
+    """A paid generation, as an operator returns it. Plain JSON as ``to_dict()``, so it travels through XCom::
 
-    :param created_at: ISO 8601, by the API's clock or else ours.
-    :param num_images: how many were asked for; None when only the bare id is known.
-    :param credits: the price as reckoned before it was sent; None when only the bare id is known.
+        submit = SeedreamGenerateOperator(task_id="submit", prompt="a watch")
+        land = SeedreamGenerationSensor(task_id="land", generation=submit.output)  # the dict of a Generation
+
+    :param created_at: ISO 8601, by the API's clock, or by this machine's if the API did not say it.
+    :param num_images: images asked for; None if only the bare id is known.
+    :param credits: the price calculated before the POST; None if only the bare id is known.
     :param destination: storage URI of the folder.
     :param name: file stem of the images; the seedream task id unless the user chose one.
-    :param record: URI of the ledger record; None when only the bare id is known.
-    :param billed_credits: what the wallet lost for it, where that was measured.
-    :param image_size: as submitted, tells how long such a job takes; None when unknown, as in a Generation of version 0.1.
-    :param claim: which POST it is, as in the record; None when unknown, as in a Generation of version 0.2.
+    :param record: URI of the ledger record; None if only the bare id is known.
+    :param billed_credits: the credits that the wallet lost, if that was measured.
+    :param image_size: as submitted; it tells how long such a job takes. None if unknown, as in a Generation of version 0.1.
+    :param claim: the claim of its POST, as in the record; None if unknown, as in a Generation of version 0.2.
     """
 
     seedream_task_id: str
@@ -124,7 +143,7 @@ class Generation:
 
     @classmethod
     def bare(cls, seedream_task_id: str, *, destination: str, name: str) -> Self:
-        """A generation of which only the id is known."""
+        """A generation of which only the id is known, e.g. one that was submitted outside Airflow."""
         return cls(
             seedream_task_id=seedream_task_id,
             kind=None,
@@ -145,10 +164,10 @@ class Generation:
 
     @classmethod
     def from_dict(cls, value: Any) -> Self:
-        """:raises SeedreamInputError: when the dict is not one of ours, or of a newer schema."""
+        """:raises SeedreamInputError: the dict is not a Generation, or has a newer schema."""
         fields = _checked(value, "Generation", cls)
         if not contract.is_seedream_task_id(fields["seedream_task_id"]):
-            raise SeedreamInputError("generation: its seedream_task_id is no id.")
+            raise SeedreamInputError("generation: its seedream_task_id is no id of the API.")
         if not isinstance(fields["name"], str) or _BARE.fullmatch(fields["name"]) is None:  # XComs can be edited
             raise SeedreamInputError("generation: its name is no bare file name.")
         if fields["image_size"] not in get_args(contract.ImageSize):  # it only helps to wait well
@@ -158,7 +177,13 @@ class Generation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LandedImage:
-    """One image in storage. ``sha256`` is of its bytes; ``width`` and ``height`` in pixels."""
+    """One image in storage::
+
+        LandedGeneration.from_dict(ti.xcom_pull("land")).images[0].uri  # "s3://my_conn@bucket/campaign/hero_1.png"
+
+    :param sha256: of the file's bytes. :param size_bytes: of the file. :param width: in pixels. :param height: in pixels.
+    :param media_type: ``image/png``, ``image/jpeg`` or ``image/webp``.
+    """
 
     uri: str
     sha256: str
@@ -170,11 +195,17 @@ class LandedImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LandedGeneration:
-    """A generation whose images lie in storage: what a sensor returns. Plain JSON as ``to_dict()``, below 4 KB.
+    """A generation whose images lie in storage, as a sensor returns it. Plain JSON as ``to_dict()``, below 4 KB::
+
+        @task
+        def uris(landed: dict) -> list[str]:
+            return [image.uri for image in LandedGeneration.from_dict(landed).images]
+
+        uris(land.output)
 
     :param manifest: URI of the manifest.
-    :param credits: the price as reckoned before it was sent; None when only the bare id was known.
-    :param billed_credits: what the wallet lost for it, where that was measured.
+    :param credits: the price calculated before the POST; None if only the bare id was known.
+    :param billed_credits: the credits that the wallet lost, if that was measured.
     """
 
     seedream_task_id: str
@@ -188,7 +219,7 @@ class LandedGeneration:
 
     @classmethod
     def from_dict(cls, value: Any) -> Self:
-        """:raises SeedreamInputError: when the dict is not one of ours, or of a newer schema."""
+        """:raises SeedreamInputError: the dict is not a LandedGeneration, or has a newer schema."""
         fields = _checked(value, "LandedGeneration", cls)
         if not isinstance(fields["images"], list):
             raise SeedreamInputError("This LandedGeneration has no list of images.")
@@ -197,7 +228,7 @@ class LandedGeneration:
 
 
 def without_queries(text: str) -> str:
-    """Text whose links have lost their query strings: those are credentials."""
+    """The text without the query strings of its links, as those are credentials."""
     return re.sub(r"(https?://[^\s?]+)\?\S+", r"\1?...", text, flags=re.IGNORECASE)
 
 
@@ -212,7 +243,7 @@ def _checked(value: Any, what: str, cls: type[Any]) -> dict[str, Any]:
 
 
 def _named(value: Any, what: str, cls: type[Any]) -> dict[str, Any]:
-    """The fields of the class alone: a later version may have added others, an earlier one lacks those that have a default."""
+    """Only the fields of the class. A later version may have added fields; an earlier one lacks those that have a default."""
     given = value if isinstance(value, dict) else {}
     fields = {field.name: given.get(field.name, field.default) for field in fields_of(cls)}
     if missing := [name for name, value in fields.items() if value is MISSING]:

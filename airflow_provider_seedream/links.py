@@ -8,10 +8,12 @@ from airflow_provider_seedream.model.task_ref import Place
 
 
 class SeedreamImagesLink(BaseOperatorLink):
-    """Leads to the task's images in the gallery.
+    """The link from a task to its images in the gallery; every operator and sensor that lands images has it::
 
-    Airflow stores it as an XCom at the end of every try, whatever its outcome. By these XComs the gallery finds our tasks among all
-    others: the key is part of its index.
+        SeedreamImagesLink().get_link(operator, ti_key=ti.key)  # the address of the gallery's page about this task
+
+    Airflow stores the link as an XCom at the end of every try, failed or not. The gallery finds the tasks of this provider by these
+    XComs, as their key is part of the index of Airflow's table.
     """
 
     name = "Images"

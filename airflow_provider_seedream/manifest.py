@@ -1,6 +1,6 @@
-"""The manifest: one JSON file per generation that says what lies beside it, who made it, from what, and at what price.
+"""The manifest: one JSON file per generation that names the images beside it, the task that made them, the prompt and the price.
 
-Written last: its existence means that its images are complete. Pure; file names in it are relative, so a copied folder stays whole.
+It is written last, so a manifest means that its images are complete. File names in it are relative, so a copied folder stays whole.
 """
 
 import json
@@ -22,10 +22,15 @@ DIGITAL_SOURCE_TYPES: dict[Kind, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManifestImage:
-    """One image file. ``number`` counts from 1 in the API's order; ``thumbnail`` is a file name or None.
+    """One image file of a manifest::
 
-    :param sha256: of the file. :param downloaded_sha256: of the bytes as downloaded: another one where metadata was embedded;
-        None in manifests of 0.1.
+        for image in read_manifest(landed.manifest).images:
+            print(image.number, image.file, image.sha256)  # 1 hero_1.png 9f86d0...
+
+    :param number: counts from 1 in the API's order. :param file: its name, relative to the folder.
+    :param sha256: of the file. :param downloaded_sha256: of the bytes as downloaded; it differs if metadata was embedded. None in
+        manifests of 0.1.
+    :param thumbnail: file name of the thumbnail, or None.
     """
 
     number: int
@@ -41,13 +46,16 @@ class ManifestImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """What is known of a landed generation. Instants are ISO 8601 UTC; None is "not known" (a rescued bare id).
+    """The facts about a landed generation. Instants are ISO 8601 UTC; None means "not known" (a rescued bare id)::
+
+        manifest = read_manifest("s3://my_conn@bucket/campaign/hero.json")
+        manifest.submission["prompt"], manifest.credits, manifest.missing_images  # ("a watch", 20, 0)
 
     :param submission: prompt, parameters, take and source hashes, as the ledger has them.
     :param made_by: dag_id, run_id, task_id, map_index, try_number of the try that paid. :param landed_by: ... that landed.
     :param record: the ledger record's file, relative to the folder.
-    :param settled: False when a wait ended while images were missing that may still come; written only then.
-    :param credits: the price as reckoned before it was sent. :param billed_credits: what the wallet lost for it, where measured.
+    :param settled: False if the wait ended while missing images could still come; written only then.
+    :param credits: the price calculated before the POST. :param billed_credits: the credits that the wallet lost, if measured.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -77,7 +85,7 @@ class Manifest:
 
     @property
     def belongs_to(self) -> dict[str, Any] | None:
-        """The ids of the task instance whose images these are: that landed them, or paid where a person landed them."""
+        """The ids of the task instance that landed the images; if a person landed them, of the one that paid."""
         by = self.landed_by
         by_a_person = isinstance(by, dict) and by.get("command") is not None and by.get("dag_id") is None
         return self.made_by if by_a_person else by
@@ -92,7 +100,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:
-        """:raises ValueError: when it is none, of a newer schema, or its counts do not reconcile."""
+        """:raises ValueError: the bytes are not a manifest, have a newer schema, or their counts do not reconcile."""
         try:
             fields = json.loads(data)
         except RecursionError:
@@ -121,11 +129,11 @@ def build_manifest(
     images_requested: int | None = None,
     settled: bool = True,
 ) -> Manifest:
-    """The manifest of a generation whose images lie there.
+    """The manifest of a generation whose images are in the folder.
 
-    :param record: the ledger record's fields, where there is one.
-    :param images_requested: for a bare id, which does not know how many were asked for.
-    :param settled: False where images that are missing may still come.
+    :param record: the fields of the ledger record, if there is one.
+    :param images_requested: for a bare id, which does not know how many images were asked for.
+    :param settled: False if missing images may still come.
     """
     kind = generation.kind
     return Manifest(
@@ -149,7 +157,7 @@ def build_manifest(
 
 
 def landed_generation(manifest: Manifest, folder_uri: str) -> LandedGeneration:
-    """What XCom carries of a manifest: locations and hashes, no prompt."""
+    """The part of a manifest that XCom carries: locations and hashes, without the prompt."""
     return LandedGeneration(
         seedream_task_id=manifest.seedream_task_id,
         manifest=f"{folder_uri}/{manifest_file(manifest.name)}",
@@ -170,9 +178,9 @@ def landed_generation(manifest: Manifest, folder_uri: str) -> LandedGeneration:
 
 
 def read_manifest(uri: str) -> Manifest:
-    """The manifest that an XCom names, read from storage.
+    """Read the manifest that an XCom names from storage.
 
-    :raises ValueError: when it is not there, or is none.
+    :raises ValueError: the file does not exist, or is not a manifest.
     """
     from airflow_provider_seedream.storage import Folder
 

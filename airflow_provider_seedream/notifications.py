@@ -1,6 +1,6 @@
-"""A landed generation as a message with its thumbnails, to be sent through whatever notifier the deployment has.
+"""A landed generation as a message with its thumbnails, for any notifier of the deployment (mail, Slack, ...).
 
-Talks to no mail or chat server itself. Thumbnails are copied to the worker's disk for as long as the message is being sent.
+The notifier sends it; this module only composes it. Thumbnails are copied to the worker's disk while the message is being sent.
 """
 
 import html
@@ -21,7 +21,13 @@ _MAX_NAMES = 3  # in a subject
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LandedMessage:
-    """What a notifier needs. All of it is final text: let no notifier render it, as a prompt may hold ``{{ }}``.
+    """The parts of a message, for a notifier. They are final text: a notifier must not render them, as a prompt may hold ``{{ }}``.
+
+    ::
+
+        with landed_message(landed) as message:
+            mail = {"subject": message.subject, "html_content": message.html, "files": message.files}
+            SmtpNotifier(to="art@example.com", from_email="airflow@example.com", **mail).notify(context)
 
     :param text: plain, for a mail or a log.
     :param slack: the same for Slack, where ``<!channel>`` in a prompt would call everybody.
@@ -40,15 +46,18 @@ class LandedMessage:
 def landed_message(
     landed: LandedGeneration | Mapping[str, Any] | Iterable[Mapping[str, Any]], *, max_bytes: int = MAX_MESSAGE_BYTES
 ) -> Iterator[LandedMessage]:
-    """The message about one or more landed generations, and its thumbnails as files.
+    """The message about one or more landed generations, with its thumbnails as files for the length of the ``with`` block::
 
-    :param landed: what a sensor, or an operator with ``wait=True``, returned; or the list that a mapped one did.
-    :param max_bytes: of thumbnails together; those that do not fit are left out, and named like images without one.
-    :raises ValueError: when a manifest is missing or is none, or the list is empty.
+        with landed_message(ti.xcom_pull("land")) as message:
+            print(message.subject)  # Seedream: 2 images, hero
+
+    :param landed: a LandedGeneration, as a sensor or an operator with ``wait=True`` returns it; or the list of a mapped task.
+    :param max_bytes: of all thumbnails together; those that exceed it are left out, and their images are named in text.
+    :raises ValueError: a manifest is missing or invalid, or the list is empty.
     """
     several = [landed] if isinstance(landed, LandedGeneration | Mapping) else list(landed)
     if not several:
-        raise ValueError("There is no landed generation to tell of.")
+        raise ValueError("The list of landed generations is empty, so there is nothing to notify about.")
     with tempfile.TemporaryDirectory(prefix="seedream-") as local:
         sections, left = [], max_bytes
         for number, one in enumerate(several, 1):

@@ -1,6 +1,6 @@
-"""``SeedreamRetryPolicy`` for Airflow 3.3 and later: when to try again, by what the error says.
+"""``SeedreamRetryPolicy`` for Airflow 3.3 and later: the error that ended a try decides whether and when the task tries again.
 
-Below 3.3 there are no retry policies, and importing this says so: there, the errors' base classes decide, without a timetable.
+Airflow below 3.3 has no retry policies, so this import fails there: the base classes of the errors decide, with Airflow's delays.
 """
 
 from datetime import timedelta
@@ -23,13 +23,18 @@ _DEFAULT = Delays()
 
 
 class SeedreamRetryPolicy(RetryPolicy):
-    """Times the retries of a task by the error that ended the last try. Give the task ``retries`` enough for it.
+    """Times the retries of a task by the error that ended the last try. Give the task enough ``retries`` for it::
 
-    Only what a retry can change is retried; no retry pays for what is paid already. Errors of others are left to Airflow.
+        SeedreamGenerateOperator(
+            task_id="submit", prompt="a watch", retries=10, retry_policy=SeedreamRetryPolicy(top_up_delay=timedelta(hours=1))
+        )
 
-    :param top_up_delay: after a 402, which without a policy ends the task: 30 minutes.
-    :param first_delay: after connection errors, 5xx, failed landings and the like: 30 s, doubled with each try,
-    :param longest_delay: up to 15 minutes. After a 429 the pause is what ``Retry-After`` says.
+    Only an error that a retry can mend is retried, and a retry does not pay again for a paid generation. Errors of other providers
+    are left to Airflow.
+
+    :param top_up_delay: after a 402 (empty wallet), which ends the task without a policy: 30 minutes.
+    :param first_delay: after connection errors, 5xx, failed landings and the like: 30 s, doubled with each try.
+    :param longest_delay: the limit of that doubling: 15 minutes. After a 429 the delay is the API's ``Retry-After``.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
-"""``@task.seedream``, ``@task.seedream_edit``, ``@task.seedream_batch``: a function says what to draw, the operator pays for it.
+"""``@task.seedream``, ``@task.seedream_edit``, ``@task.seedream_batch``: a function returns the request, the operator sends it.
 
-What the function returns is sent as it stands: Jinja never sees it. A wait keeps it, so a resumed task asks for the same images.
+The returned text is sent as it stands, without Jinja. A deferral stores it, so a resumed task sends the same request.
 """
 
 import inspect
@@ -24,13 +24,13 @@ from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from airflow_provider_seedream.operators.seedream import SeedreamEditOperator, SeedreamGenerateOperator
 from airflow_provider_seedream.tasks.fields import CheckedFields
 
-MAX_KEPT_CHARACTERS = 16 * 1024  # what a wait keeps lies in Airflow's database: prompts and URIs fit, images do not
+MAX_KEPT_CHARACTERS = 16 * 1024  # of the request that a deferral stores in Airflow's database: prompts and URIs fit, images do not
 _KEPT = "returned"
 _STILL_SENDING = ("resume_submission", "resume_waves")
 
 
 class _FunctionOperator(DecoratedOperator, CheckedFields):
-    """What the decorated operators share: ask the function once, check what it says, keep it through waits."""
+    """The common part of the decorated operators: call the function once, check its request, keep it through deferrals."""
 
     custom_operator_name: str
     overwrite_rtif_after_execution = True  # show what was sent, not that it was to be set
@@ -50,7 +50,7 @@ class _FunctionOperator(DecoratedOperator, CheckedFields):
         super().defer(kwargs={**(kwargs or {}), _KEPT: kept}, **how)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Go on with what was returned. If that was too large to keep, ask again; only where something is still to be sent."""
+        """Continue with the stored request. If it was too large to store, call the function again, but only before a POST."""
         kwargs = dict(next_kwargs or {})
         kept = kwargs.pop(_KEPT, None)
         if kept is None and next_method in _STILL_SENDING:
@@ -59,7 +59,7 @@ class _FunctionOperator(DecoratedOperator, CheckedFields):
         return super().resume_execution(next_method, kwargs, context)
 
     def resume_unheard(self, context: Context) -> Any:
-        """What was returned is not kept when no triggerer takes up a wait, so the function is asked again."""
+        """Continue a wait whose trigger sent no event. Airflow has dropped the stored request, so the function is called again."""
         self._take(self._ask(context))
         return super().resume_unheard(context)  # type: ignore[misc]  # of the operator that this is mixed into
 
@@ -69,9 +69,9 @@ class _FunctionOperator(DecoratedOperator, CheckedFields):
         return self._fields_of(self.python_callable(*self.op_args, **kwargs))
 
     def _fields_of(self, returned: Any) -> dict[str, Any]:
-        """What was returned, as fields of the operator.
+        """The returned value as fields of the operator.
 
-        :raises SeedreamInputError: when it is nothing that the operator could work with.
+        :raises SeedreamInputError: the value has another form than the operator takes.
         """
         raise NotImplementedError
 
@@ -142,7 +142,11 @@ class _BatchDecoratedOperator(_FunctionOperator, SeedreamBatchOperator):
 
 
 def seedream_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:
-    """``@task.seedream``: the function returns the prompt, or a dict of what varies.
+    """``@task.seedream``: the function returns the prompt, or a dict of the operator's fields::
+
+        @task.seedream(num_images=2)
+        def poster(city: str) -> str:
+            return f"a travel poster of {city}"
 
     :param kwargs: every other parameter of the :class:`~airflow_provider_seedream.operators.seedream.SeedreamGenerateOperator`.
     """
@@ -150,7 +154,11 @@ def seedream_task(python_callable: Callable[..., Any] | None = None, **kwargs: A
 
 
 def seedream_edit_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:
-    """``@task.seedream_edit``: the same for edits; the ``images`` are given here or returned.
+    """``@task.seedream_edit``: the same for edits; the ``images`` are given here or returned::
+
+        @task.seedream_edit(images="s3://my_conn@bucket/watch.png")
+        def at_night() -> str:
+            return "make it night"
 
     :param kwargs: every other parameter of the :class:`~airflow_provider_seedream.operators.seedream.SeedreamEditOperator`.
     """
@@ -158,7 +166,11 @@ def seedream_edit_task(python_callable: Callable[..., Any] | None = None, **kwar
 
 
 def seedream_batch_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:
-    """``@task.seedream_batch``: the function returns the requests (a list of dicts), or the URI of a table of them.
+    """``@task.seedream_batch``: the function returns the requests (a list of dicts), or the URI of a table of them::
+
+        @task.seedream_batch(max_credits=500)
+        def posters(cities: list[str]) -> list[dict]:
+            return [{"prompt": f"a travel poster of {city}", "name": city} for city in cities]
 
     :param kwargs: every other parameter of the :class:`~airflow_provider_seedream.operators.batch.SeedreamBatchOperator`.
     """

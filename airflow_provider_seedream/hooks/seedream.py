@@ -1,6 +1,6 @@
-"""The hook: auth, sessions, timeouts, error mapping. It sends what it is given, at most once where that costs.
+"""The hook: authentication, sessions, timeouts, error mapping. A call that costs credits is sent at most once.
 
-Never waits for a generation, never touches storage or the ledger.
+It does not wait for generations, and never imports storage or the ledger: a direct call of ``submit`` is not recorded.
 """
 
 import math
@@ -59,10 +59,14 @@ class _BearerAuth(AuthBase):
 
 
 class SeedreamHook(BaseHook):
-    """Talks to the Seedream API with the key of an Airflow connection.
+    """Talks to the Seedream API with the key of an Airflow connection::
+
+        hook = SeedreamHook("seedream_default")
+        hook.get_wallet().balance  # "120"
+        hook.get_generation("b1c2d3").status  # "FINISHED"
 
     :param seedream_conn_id: the connection, type ``seedream``: password = key, host = base URL.
-    :param max_attempts: how often one call may be sent when that is safe (see ``hooks/resending.py``); 4.
+    :param max_attempts: how often one call may be sent if a resend is safe (see ``hooks/resending.py``); 4.
     """
 
     conn_name_attr = "seedream_conn_id"
@@ -84,7 +88,7 @@ class SeedreamHook(BaseHook):
 
     @cached_property
     def settings(self) -> SeedreamSettings:
-        """:raises SeedreamInputError: when the connection is incomplete, or names a CA bundle that cannot be read."""
+        """:raises SeedreamInputError: the connection is incomplete, or names a CA bundle that cannot be read."""
         settings = SeedreamSettings.from_connection(self.get_connection(self.seedream_conn_id))
         check_bundle(settings.verify)  # before a claim is written, and before anything is paid
         return settings
@@ -96,7 +100,10 @@ class SeedreamHook(BaseHook):
 
     @property
     def known_requests_per_minute(self) -> float | None:
-        """The rate limit, where the connection or the wallet says it. Asks the wallet, best effort, until it has answered once."""
+        """The rate limit in requests per minute, from the connection, else from the wallet; None if both are silent.
+
+        The wallet is called until it has answered once, at most every 60 s; its errors are ignored here.
+        """
         if self.settings.requests_per_minute is not None:
             return self.settings.requests_per_minute
         if self._wallet is None and clock.now_epoch() - self._peeked_epoch >= PEEK_AGAIN_SECONDS:
@@ -105,26 +112,26 @@ class SeedreamHook(BaseHook):
         return float(limit) if limit and limit > 0 else None
 
     def get_conn(self) -> requests.Session:
-        """A session that carries the key: for the API host alone."""
+        """A session whose requests carry the key, so use it for the API host only."""
         session = session_through()
         session.auth = _BearerAuth(self.settings)
         session.verify = self.settings.verify  # for users' own calls; ours name it each time, else the environment would win
         return session
 
     def submit(self, submission: Submission, *, before_first_byte: Callable[[], None] | None = None) -> Accepted:
-        """POST a submission: at most once, unless it surely was not sent.
+        """POST a submission. It is sent again only if the first one certainly did not leave.
 
-        :param before_first_byte: called once the connection stands, just before anything is sent of the body; what it raises as
-            :class:`~airflow_provider_seedream.hooks.resending.PostWithheld` is raised here, and nothing was sent.
-        :raises SeedreamAmbiguousSubmissionError: it may have been accepted and charged.
-        :raises SeedreamAPIError: refused, nothing was bought; its class says why.
-        :raises SeedreamConnectionError: it surely was not sent.
+        :param before_first_byte: called when the connection stands, just before the first byte. If it raises
+            :class:`~airflow_provider_seedream.hooks.resending.PostWithheld`, the POST is not sent, and the error is raised here.
+        :raises SeedreamAmbiguousSubmissionError: the POST may have been accepted and charged.
+        :raises SeedreamAPIError: the API refused the POST, so it is not paid; the class says why.
+        :raises SeedreamConnectionError: the POST was certainly not sent.
         """
         accepted: Accepted = post_retrying(self.max_attempts)(self._post, submission, before_first_byte)
         return accepted
 
     def submission_seconds(self, submission: Submission) -> float:
-        """The longest that :meth:`submit` may take: to the first byte (the caller sees to that), upload, its last piece, answer."""
+        """The longest time that :meth:`submit` may take, in seconds: to the first byte, for the upload, and for the answer."""
         size = submission.body_bytes
         return (
             FIRST_BYTE_SECONDS

@@ -47,40 +47,42 @@ def check_requests(value: Any) -> None:
 
 
 class SeedreamBatchOperator(CheckedFields):
-    """Works off a table of requests: 10 credits per image [doc], each row paid at most once.
+    """Works through a table of requests: 10 credits per image [doc], each row paid at most once::
 
-    Every row is judged before the first POST. Then it goes in waves: land what is done, submit what the rate limit,
-    ``max_in_flight`` and the budget allow, and wait in the triggerer for the rest. Rows are found again in the ledger after a
-    kill, a retry or a clear, also when the table was reordered or has grown; a new try pays only for rows that were refunded or
-    never sent.
+        SeedreamBatchOperator(task_id="catalogue", requests="s3://my_conn@bucket/requests.csv", max_credits=5000, deferrable=True)
+
+    Every row is checked before the first POST. Then the batch goes in waves: land finished images, submit rows as the rate limit,
+    ``max_in_flight`` and the budget allow, and wait in the triggerer for the rest. After a kill, a retry or a clear the ledger
+    knows the paid rows, even if the table was reordered or has grown; a new try pays only rows that were refunded or never sent.
 
     Returns a summary (dict): ``rows``, ``count`` by status, ``credits``, ``images``, and the URI of ``results``: a table of JSON
-    lines with one row for each request, its columns and what became of it.
+    lines with one row for each request, its columns and its outcome.
 
     :param requests: a list of dicts, or the URI of a ``.jsonl``, ``.csv`` or ``.parquet`` table. Columns are ``prompt``,
         ``image_size``, ``num_images``, ``seed``, ``enable_safety_checker``, ``take``, ``name``, ``images`` (makes it an edit), and
-        any others, which travel to the results.
+        any others, which are copied to the results.
     :param template: a Jinja template of the prompt, rendered for each row with its columns and Airflow's context, e.g.
         ``"a {{ colour }} watch"``.
     :param image_size: for rows without one, as are the next three; ``auto_2K``.
     :param num_images: 1 to 6; 1.
     :param enable_safety_checker: True.
-    :param take: 1; raise it to buy another set of every row on purpose.
+    :param take: 1; raise it to buy another set of every row deliberately.
     :param destination: storage URI of the folder for images, ledger and results; the connection's by default.
     :param results: stem of the table of results, unique in its destination; ``results``, in a mapped task ``results_<map index>``.
     :param parquet: also write the results as ``.parquet``; by default when ``requests`` is one.
-    :param max_in_flight: generations that are paid and not yet landed, at most; 100, up to 1,000.
-    :param max_credits: what this task may spend in this DAG run, all its mapped instances together; rows beyond it are not sent.
-    :param max_credits_per_run: what all Seedream tasks of the DAG run with this destination may spend.
+    :param max_in_flight: the most generations that are paid and not yet landed; 100, up to 1,000.
+    :param max_credits: credits that this task may spend in this DAG run, all its mapped instances together; rows beyond it are not
+        sent.
+    :param max_credits_per_run: credits that all Seedream tasks of the DAG run may spend in this destination.
     :param on_error: ``fail`` (default): an invalid row stops the task before the first POST, and a row that did not land fails it
-        at the end, when all others have landed; ``continue``: both only show in the results.
+        at the end, when all others have landed; ``continue``: the results show both, and the task succeeds.
     :param on_partial: rows with fewer images than asked for count as not landed: ``fail`` (default), or as landed: ``accept``.
     :param on_unknown_submit: rows whose POST had an unknown outcome in an earlier try: ``fail`` (default) leaves them ``unknown``,
-        ``resubmit`` pays again.
+        ``resubmit`` may pay them twice.
     :param reuse: ``run`` (default) or ``content``, as for one request.
-    :param dry_run: judge and price the table, send nothing.
+    :param dry_run: check and price the table without sending a request.
     :param deferrable: wait in the triggerer; Airflow's ``[operators] default_deferrable`` by default.
-    :param poke_interval: seconds between looks at one generation; None (default): when a look pays.
+    :param poke_interval: seconds between polls of one generation; None (default): more often when it is probably ready.
     :param timeout: seconds, or a timedelta, that one generation may take; one hour. ``execution_timeout`` bounds the whole.
     :param max_image_bytes: larger images are refused; 64 MiB.
     :param embed_metadata: say inside the image files that AI made them; needs the extra ``metadata``.

@@ -63,33 +63,38 @@ _FIELDS = ("prompt", "image_size", "num_images", "seed", "enable_safety_checker"
 
 
 class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
-    """Generates images from a prompt: 10 credits per image [doc], paid at most once per request.
+    """Generates images from a prompt: 10 credits per image [doc], paid at most once per request::
+
+        submit = SeedreamGenerateOperator(task_id="submit", prompt="a leather watch", num_images=2, name="hero")
+        land = SeedreamGenerationSensor(task_id="land", generation=submit.output)
 
     Returns a Generation (dict) for a :class:`~airflow_provider_seedream.sensors.seedream.SeedreamGenerationSensor`, and pushes the
     id alone as XCom ``seedream_task_id``. With ``wait=True`` it waits, lands, and returns a LandedGeneration (dict) instead.
 
-    A retry or a clear finds what was paid for in the ledger and sends nothing. Every parameter of the API is templated and checked:
-    static values when the DAG is parsed, rendered ones before anything is sent.
+    A retry or a clear finds the paid generation in the ledger and does not send the request again. Every parameter of the API is
+    templated and checked: static values when the DAG is parsed, rendered ones before the request is sent.
 
-    :param prompt: what to draw; not blank.
+    :param prompt: the picture in words; not blank.
     :param image_size: one of the API's sizes; ``auto_2K``.
     :param num_images: 1 to 6; each costs 10 credits.
     :param seed: 0 or more for similar results, None for random; the model may ignore it, so identical pixels are never promised.
     :param enable_safety_checker: True.
-    :param take: 1; raise it to buy another set of the same request on purpose.
+    :param take: 1; raise it to buy another set of the same request deliberately.
     :param destination: storage URI of the folder for images and ledger, e.g. ``s3://my_conn@bucket/folder``; the
         connection's by default.
     :param name: file stem of the images, unique in its destination; the seedream task id by default. Take 2 adds ``_take2``.
     :param seedream_conn_id: the connection.
     :param reuse: ``run`` (default): the same request is paid once per task and DAG run; ``content``: once ever in its destination,
-        whatever DAG, run or task asks for it.
-    :param on_unknown_submit: a POST whose outcome is unknown: ``fail`` (default, without retries) or ``resubmit``: pays again.
-    :param max_credits: what this task may spend in this DAG run, all its mapped instances together; None for no limit.
-    :param max_credits_per_run: what all Seedream tasks of this DAG run may spend together in this destination; None for no limit.
+        for every DAG, run and task together.
+    :param on_unknown_submit: a POST whose outcome is unknown: ``fail`` (default, without retries) or ``resubmit``, which may pay
+        twice.
+    :param max_credits: credits that this task may spend in this DAG run, all its mapped instances together; None for no limit.
+    :param max_credits_per_run: credits that all Seedream tasks of this DAG run may spend in this destination; None for no limit.
     :param wait: also wait for the images and land them.
     :param deferrable: wait in the triggerer; Airflow's ``[operators] default_deferrable`` by default.
-    :param poke_interval: seconds between looks while waiting; None (default): when the job can be ready, then when a look pays.
-    :param timeout: seconds, or a timedelta, that a try may wait: for a turn at the API after 429s, then for the images; one hour.
+    :param poke_interval: seconds between polls while waiting; None (default): rarely at first, more often around the time at which
+        such images are usually ready.
+    :param timeout: seconds, or a timedelta, that a try may wait: for the rate limit after 429s, then for the images; one hour.
     :param on_partial: with ``wait``: fewer images than asked for: ``fail`` (default; those that came are landed) or ``accept``.
     :param max_image_bytes: with ``wait``: larger images are refused; 64 MiB.
     :param settling_seconds: with ``wait``: how long links may follow FINISHED before that is an error; 120 s [seen].
@@ -171,7 +176,7 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
     def resume_submission(
         self, context: Context, event: Any, started_epoch: float | None = None, asked_epoch: float | None = None
     ) -> dict[str, Any]:
-        """Where a wait for a turn goes on."""
+        """Continue after a wait for the rate limit."""
         place = Place.from_event(
             event,
             started_epoch=started_epoch,
@@ -182,7 +187,7 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
         return self._submit(context, place)
 
     def resume_unheard(self, context: Context) -> dict[str, Any]:
-        """Where a wait goes on that no triggerer has spoken of: for the images, or, where nothing is paid for, for a turn."""
+        """Continue a wait whose trigger sent no event: check the images once, or fail if the request is not paid yet."""
         request, submitter = self._prepared(context)
         found = submitter.find(request)
         generation = found.generation if found else self._pushed(context, request)
@@ -191,7 +196,7 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
         return self.look_once(context, generation) if self.wait else generation.to_dict()
 
     def _pushed(self, context: Context, request: "Request") -> Generation | None:
-        """What this try has paid for, of which only the id is left: by its XCom, where its request is no longer the same."""
+        """The generation whose id this try has pushed as XCom. If the request renders differently now, the ledger misses it."""
         ti: Any = context["ti"]
         task_id = ti.xcom_pull(task_ids=ti.task_id, key="seedream_task_id", map_indexes=ti.map_index)
         if not contract.is_seedream_task_id(task_id):
@@ -233,7 +238,7 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
         return request, Submitter(hook, ledger, cast(OnUnknownSubmit, self.on_unknown_submit), budget, memory=memory)
 
     def _must_queue(self, request: "Request", ledger: "Ledger", place: Place) -> bool:
-        """Whether a 429 is all but sure: so many of the same mapped task are before this one that they fill the minute."""
+        """True if a 429 is almost certain: the earlier instances of the same mapped task already fill the minute's limit."""
         map_index: int = request.made_by["map_index"]
         if not self.deferrable or place.asked_epoch is not None or map_index < 1:
             return False
@@ -247,7 +252,7 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
         return limit is not None and map_index >= limit
 
     def _in_turn(self, submit: Callable[[], Generation], place: Place) -> Generation:
-        """Submit; after a 429 wait for a turn, in the triggerer if that is allowed, and submit again."""
+        """Submit. After a 429, which costs nothing, wait (in the triggerer if ``deferrable``) and submit again."""
         while True:
             try:
                 return submit()
@@ -267,7 +272,10 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
             time.sleep(wait_seconds)
 
     def _turn_seconds(self, error: SeedreamRateLimitError) -> float:
-        """What the API asks for, else one request's share of the minute; at least a second; up to half more: others wait too."""
+        """Seconds to wait after a 429: the API's ``Retry-After``, else one request's share of the minute; at least 1 s.
+
+        Up to half more is added at random, so that tasks that were refused together do not return together.
+        """
         share: float = 60.0 / self._hook.requests_per_minute
         asked = max(MIN_REFUSED_SECONDS, share if error.retry_after_seconds is None else error.retry_after_seconds)
         return asked + random.random() * min(asked, share) / 2
@@ -280,7 +288,7 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
         self.defer(trigger=trigger, method_name="resume_submission", kwargs=kwargs, timeout=limit)
 
     def _submission(self) -> Submission:
-        """:raises SeedreamInputError: before anything is sent."""
+        """The rendered fields as a submission. :raises SeedreamInputError: a field is invalid; the request was not sent."""
         check_embed_metadata(self.embed_metadata)
         self.check_rendered_fields()
         return submission_of(self, self._sources())
@@ -290,13 +298,15 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
 
 
 class SeedreamEditOperator(SeedreamGenerateOperator):
-    """Edits images by an instruction. Everything of :class:`SeedreamGenerateOperator` holds.
+    """Edits 1 to 10 images by an instruction. All parameters of :class:`SeedreamGenerateOperator` apply as well::
+
+        night = SeedreamEditOperator(task_id="night", prompt="make it night", images=land.output, pick=1)
 
     :param images: 1 to 10 images: storage URIs, local paths, data URIs or landed images, or a whole LandedGeneration
         (``images=land.output``). JPEG, PNG, WEBP, BMP, TIFF or GIF, whole, at most 10 MB and 36 megapixels each,
         sides above 14 pixels, aspect 1:16 to 16:1 [seen]. They are read, checked and encoded on the worker at POST time; their
         bytes are part of what makes a request the same. A list may hold LandedGenerations, as ``images=mapped.output`` does.
-    :param pick: which of the images, counted from 1 as in their file names: ``1`` or ``[1, 3]``; None (default) for all of them.
+    :param pick: numbers of the images to edit, counted from 1 as in their file names: ``1`` or ``[1, 3]``; None (default): all.
         ``images=land.output, pick=1`` edits the first image that was landed.
     """
 

@@ -29,7 +29,11 @@ def _wants_tabs() -> bool:
 
 
 class SeedreamPlugin(AirflowPlugin):
-    """The page "Seedream" in Airflow's menu; as tabs of DAGs, runs and tasks too, if ``[seedream] gallery_tabs`` says so."""
+    """The page "Seedream" in Airflow's menu. Airflow finds it by its entry point; tabs of DAGs, runs and tasks are an option::
+
+    [seedream]
+    gallery_tabs = true
+    """
 
     name = "seedream"
 

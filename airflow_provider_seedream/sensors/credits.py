@@ -35,15 +35,20 @@ DEFAULT_TIMEOUT_SECONDS = 24 * 3600.0
 
 
 class SeedreamCreditsSensor(SeedreamSensor):
-    """Waits until the wallet holds enough: an empty one delays a night's work instead of failing it. Returns ``{"balance": ...}``.
+    """Waits until the wallet holds enough, so that an empty wallet delays a night's work instead of failing it::
 
-    :param min_credits: what the wallet must hold; 10 per image that is to be made.
+        SeedreamCreditsSensor(task_id="top_up", min_credits=500, deferrable=True) >> catalogue
+
+    Returns ``{"balance": ...}``.
+
+    :param min_credits: the credits that the wallet must hold; an image costs 10 [doc].
     :param seedream_conn_id: the connection.
-    :param poke_interval: seconds between looks, or a timedelta; 60.
+    :param poke_interval: seconds between polls of the wallet, or a timedelta; 60.
     :param timeout: seconds, or a timedelta, from the start of a try to "no top-up in time", deferred or not; one day.
     :param deferrable: wait in the triggerer; Airflow's ``[operators] default_deferrable`` by default.
 
-    ``soft_fail`` skips only what came not in time; ``never_fail`` skips every error. Both mean the same deferred or not.
+    ``soft_fail`` skips the task if the top-up does not come in time; ``never_fail`` skips it for every error. Both mean the same
+    deferred or not.
     """
 
     template_fields: Sequence[str] = ("min_credits", "seedream_conn_id")
@@ -71,13 +76,13 @@ class SeedreamCreditsSensor(SeedreamSensor):
             return self._wait(self._rules(self.started_epoch(context)))
 
     def resume_waiting(self, context: Context, event: Any) -> dict[str, Any]:
-        """Where a deferred wait goes on."""
+        """Continue after a deferral."""
         from airflow_provider_seedream.triggers.credits import verdict_from
 
         return self._finish(verdict_from(event))
 
     def resume_unheard(self, context: Context) -> dict[str, Any]:
-        """Where a wait goes on that no triggerer has spoken of until it was over: look once."""
+        """Continue a wait whose trigger sent no event: poll the wallet once."""
         rules = self._rules(clock.now_epoch() - min(self.timeout, execution_seconds(self)))
         enough = check_min_credits(self.min_credits)
         verdict, _ = decide_balance(

@@ -41,9 +41,11 @@ def _check_generation(value: Any) -> Generation | str:
 
 
 class SeedreamGenerationSensor(WaitingOperator, SeedreamSensor):
-    """Waits until a generation is done, then lands its images, thumbnails and manifest. Returns a LandedGeneration (dict).
+    """Waits until a generation is done, then lands its images, thumbnails and manifest. Returns a LandedGeneration (dict)::
 
-    Costs nothing: a retry or a clear looks again, and lands again only what is not landed.
+        land = SeedreamGenerationSensor(task_id="land", generation=submit.output, deferrable=True)
+
+    The sensor costs no credits: a retry or a clear polls again, and lands only the images that are not landed yet.
 
     :param generation: a Generation (what an operator returned), or a bare seedream task id of the last 24 h.
     :param destination: storage URI to land in; the Generation's own by default, for a bare id the connection's.
@@ -53,11 +55,13 @@ class SeedreamGenerationSensor(WaitingOperator, SeedreamSensor):
     :param max_image_bytes: larger images are refused; 64 MiB.
     :param settling_seconds: how long links may follow FINISHED before that is an error; 120 s [seen].
     :param embed_metadata: say inside the image files that AI made them; needs the extra ``metadata``.
-    :param poke_interval: seconds between looks, or a timedelta; None (default): when it can be ready, then when a look pays.
+    :param poke_interval: seconds between polls, or a timedelta; None (default): rarely at first, more often around the time at
+        which such images are usually ready.
     :param timeout: seconds, or a timedelta, from the start of a try to "not ready in time", deferred or not; one hour.
     :param deferrable: wait in the triggerer; Airflow's ``[operators] default_deferrable`` by default.
 
-    ``soft_fail`` skips only what is not ready in time; ``never_fail`` skips every error. Both mean the same deferred or not.
+    ``soft_fail`` skips the task if the images are not ready in time; ``never_fail`` skips it for every error. Both mean the same
+    deferred or not.
     """
 
     template_fields: Sequence[str] = ("generation", "destination", "name", "seedream_conn_id")

@@ -1,6 +1,6 @@
-"""The batch's trigger: looks at everything in flight, and wakes the worker when there is enough to do.
+"""The trigger of a batch: polls all generations in flight, and wakes the worker when there is enough to do.
 
-GETs only, so two copies of it are harmless. Holds ids and numbers; never reaches landing or the ledger, never raises.
+It only sends GETs, so a second copy does no harm. It holds ids and numbers, never imports landing or the ledger, does not raise.
 """
 
 import asyncio
@@ -18,19 +18,29 @@ from airflow_provider_seedream.triggers.client import status_client
 from airflow_provider_seedream.triggers.looks import Looks
 
 EVENT_VERSION = 1
-PATIENCE_SECONDS = 30.0  # what is ready waits this long for company: each wake-up costs a task process
+PATIENCE_SECONDS = 30.0  # finished images wait up to 30 s so that several land in one wake-up: each costs a task process
 
 
 class SeedreamBatchTrigger(BaseTrigger):
-    """Waits until rows can be submitted again, or generations have ended.
+    """Waits until rows can be submitted again, or generations have ended::
+
+        SeedreamBatchTrigger(
+            seedream_conn_id="seedream_default",
+            in_flight=[entry.for_trigger() for entry in progress.in_flight.values()],
+            wake_epoch=None,
+            not_before_epoch=now + 5,
+            poke_interval=None,
+            settling_seconds=120,
+            outage_seconds=1800,
+        )
 
     :param seedream_conn_id: the connection.
     :param in_flight: one list for each generation: seedream_task_id, due_epoch, deadline_epoch, created_epoch, num_images,
         image_size, kind; at most ``max_in_flight``.
-    :param wake_epoch: when the worker wants to go on in any case; None: only when generations have ended.
+    :param wake_epoch: when the worker wants to continue in any case; None: only when generations have ended.
     :param not_before_epoch: no event before that (apache/airflow#66374).
-    :param poke_interval: seconds between looks at one generation; None: when a look pays.
-    :param progress: name of the file that says how far the batch is; it comes back in the event. None in rows of 0.2.
+    :param poke_interval: seconds between polls of one generation; None: more often while it is probably ready.
+    :param progress: name of the batch's progress file; it comes back in the event. None in rows of 0.2.
     :param settling_seconds: how long links may follow FINISHED. :param outage_seconds: how long the API may be unreachable.
     """
 

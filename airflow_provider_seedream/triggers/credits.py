@@ -1,6 +1,6 @@
-"""The wallet's trigger: look, decide, one small event. It only GETs, so two copies of it are harmless.
+"""The trigger of the wallet: poll, decide, send one small event. It only sends GETs, so a second copy of it does no harm.
 
-Holds numbers and a connection id; never raises: what it would raise is its event.
+It holds numbers and a connection id. It does not raise: an error becomes its event, so the worker learns of it.
 """
 
 import asyncio
@@ -21,12 +21,21 @@ MAX_DETAIL_CHARACTERS = 400
 
 
 class SeedreamCreditsTrigger(BaseTrigger):
-    """Waits until the wallet holds enough.
+    """Waits until the wallet holds enough::
 
-    :param seedream_conn_id: the connection. :param min_credits: what is enough, as decimal text.
-    :param first_poll_epoch: when to look first. :param deadline_epoch: when to give up, both in epoch seconds.
-    :param poke_interval: seconds between looks. :param outage_seconds: how long the API may be unreachable.
-    :param watch: what the look before the deferral saw begin, in epoch seconds (``Watch.instants()``).
+        SeedreamCreditsTrigger(
+            seedream_conn_id="seedream_default",
+            min_credits="500",
+            first_poll_epoch=now + 60,
+            deadline_epoch=now + 86400,
+            poke_interval=60,
+            outage_seconds=1800,
+        )
+
+    :param seedream_conn_id: the connection. :param min_credits: the credits to wait for, as decimal text.
+    :param first_poll_epoch: when to poll first. :param deadline_epoch: when to give up, both in epoch seconds.
+    :param poke_interval: seconds between polls. :param outage_seconds: how long the API may be unreachable.
+    :param watch: since when the API has been silent, in epoch seconds (``Watch.instants()``); None if it has not been.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Looks at generations and the wallet, which wait for their turn where the connection says that they count against the limit."""
+"""Status and wallet calls of triggers. They wait for a turn if the connection says that such calls count toward the rate limit."""
 
 import asyncio
 import math
@@ -18,18 +18,21 @@ T = TypeVar("T", GenerationStatus, Wallet)
 
 
 class Looks:
-    """Looks through a client.
+    """Polls through a client::
 
-    :param queue: where a look waits for its turn; None when status calls are free.
+        async with status_client("seedream_default") as looks:
+            answer = await looks.look("b1c2d3")  # a GenerationStatus or a FailedLook
+
+    :param queue: the queue in which a poll waits for its turn; None if status calls do not count toward the rate limit.
     """
 
     def __init__(self, client: "StatusClient", queue: TurnQueue | None) -> None:
         self._client = client
         self._queue = queue
-        self._asked: dict[str, float] = {}  # since when a look waits: its place, which it keeps when it asks again
+        self._asked: dict[str, float] = {}  # since when each poll waits: its place in the queue, also if it has to ask again
 
     async def look(self, seedream_task_id: str, *, until_epoch: float = math.inf) -> GenerationStatus | FailedLook:
-        """One status call, never repeated and never raising. A look whose turn does not come by ``until_epoch`` is throttled."""
+        """One status call, sent once; an error is returned, not raised. No turn by ``until_epoch`` counts as throttled."""
         return await self._in_turn(seedream_task_id, partial(self._client.look, seedream_task_id), until_epoch)
 
     async def look_at_wallet(self, *, until_epoch: float = math.inf) -> Wallet | FailedLook:

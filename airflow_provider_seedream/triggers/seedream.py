@@ -1,7 +1,7 @@
-"""The trigger: look, decide, one small event. It only GETs, so two copies of it are harmless.
+"""The trigger of one generation: poll, decide, send one small event. It only sends GETs, so a second copy of it does no harm.
 
-Holds ids and numbers; the key is looked up where it runs. Never reaches landing or the ledger, never raises: what it would raise
-is its event.
+It holds ids and numbers; the triggerer looks up the key. It never imports landing or the ledger, and it does not raise: an error
+becomes its event, so the worker learns of it.
 """
 
 import asyncio
@@ -23,17 +23,29 @@ MAX_EVENT_BYTES = 960  # of 1 KB: the whole event is logged
 
 
 class SeedreamGenerationTrigger(BaseTrigger):
-    """Waits until a generation is done, failed, late or lost.
+    """Waits until a generation is done, failed, late or lost. The sensor and the operators defer to it::
+
+        SeedreamGenerationTrigger(
+            seedream_task_id="b1c2d3",
+            seedream_conn_id="seedream_default",
+            num_images=2,
+            first_poll_epoch=now + 20,
+            deadline_epoch=now + 3600,
+            poke_interval=None,
+            settling_seconds=120,
+            outage_seconds=1800,
+        )
 
     :param seedream_task_id: the API's id. :param seedream_conn_id: the connection.
-    :param num_images: how many were asked for; None when unknown.
-    :param first_poll_epoch: when to look first. :param deadline_epoch: when to give up, both in epoch seconds.
-    :param poke_interval: seconds between looks; each varies by a tenth. None: first when the job can be ready, but not before
-        ``first_poll_epoch``, then when a look pays.
+    :param num_images: images asked for; None if unknown.
+    :param first_poll_epoch: when to poll first. :param deadline_epoch: when to give up, both in epoch seconds.
+    :param poke_interval: seconds between polls; each varies by a tenth. None: the first poll when the job can be ready, but not
+        before ``first_poll_epoch``, and further ones more often while it is probably ready.
     :param settling_seconds: how long links may follow FINISHED. :param outage_seconds: how long the API may be unreachable.
-    :param watch: what the look before the deferral saw begin, in epoch seconds (``Watch.instants()``).
+    :param watch: since when the generation has been FINISHED without links, or the API silent, in epoch seconds
+        (``Watch.instants()``); None if neither has begun.
     :param image_size: as submitted. :param kind: ``generate`` or ``edit``.
-    :param created_epoch: when it was submitted. These tell when the job can be ready; None for what is unknown.
+    :param created_epoch: when it was submitted. These three tell when the job can be ready; None if unknown.
     :param record: URI of its ledger record, which comes back in the event; None without one.
     """
 
@@ -123,7 +135,7 @@ class SeedreamGenerationTrigger(BaseTrigger):
 
 
 def event_from(seedream_task_id: str, verdict: Verdict, *, record: str | None = None) -> dict[str, Any]:
-    """What the trigger says, in less than 1 KB.
+    """The trigger's event, smaller than 1 KB, as Airflow logs all of it.
 
     :param record: URI of the ledger record: a task that is resumed without its own arguments finds its generation there
         (``dag.test()`` and ``airflow tasks test`` drop them).
@@ -144,7 +156,7 @@ def event_from(seedream_task_id: str, verdict: Verdict, *, record: str | None = 
 
 
 def verdict_from(event: Any, seedream_task_id: str) -> Verdict:
-    """The verdict in an event; anything that is not ours is "lost", which costs a free retry."""
+    """The verdict in an event. An event of another form counts as "lost": the retry that follows is free."""
     known: tuple[Outcome, ...] = ("done", "failed", "unsettled", "late", "lost", "missing", "refused", "expired")
     if (
         not isinstance(event, dict)

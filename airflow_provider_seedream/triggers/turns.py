@@ -1,6 +1,7 @@
-"""The trigger that waits for a turn at the API. It sends nothing, so two copies of it are harmless.
+"""The trigger that waits for a turn under the rate limit. It does not call the API, so a second copy of it does no harm.
 
-Holds numbers and the connection's id; looks nothing up, never raises: a worker that wakes without a turn meets a 429 at worst.
+It holds numbers and the connection's id, and does not read the connection. It does not raise: after an error the worker wakes
+without a turn and submits, which gets a (free) 429 at worst.
 """
 
 import asyncio
@@ -16,14 +17,22 @@ EVENT_VERSION = 1
 
 
 class SeedreamTurnTrigger(BaseTrigger):
-    """Waits for a turn of a submission; all instants in epoch seconds.
+    """Waits until a submission may be sent. All instants are in epoch seconds::
+
+        SeedreamTurnTrigger(
+            seedream_conn_id="seedream_default",
+            requests_per_minute=3,
+            asked_epoch=now,
+            not_before_epoch=now + 5,
+            deadline_epoch=now + 3600,
+        )
 
     :param seedream_conn_id: the connection. :param requests_per_minute: its rate limit.
-    :param asked_epoch: when the task first asked: its place in the queue, which it keeps when it has to ask again.
-    :param not_before_epoch: no turn before that (apache/airflow#66374). :param deadline_epoch: when to give up.
-    :param throttled_epoch: when the 429 came that made it ask; None if there was none.
-    :param retry_after_seconds: what that 429 asked for, if it did.
-    :param granted_epoch: when the refused request had got its turn; None if it had none.
+    :param asked_epoch: when the task first asked. It decides the place in the queue, and the task keeps it if it asks again.
+    :param not_before_epoch: the earliest turn (apache/airflow#66374). :param deadline_epoch: when to give up.
+    :param throttled_epoch: when the API answered the 429 that led here; None without a 429.
+    :param retry_after_seconds: the ``Retry-After`` of that 429; None without one.
+    :param granted_epoch: when the refused request had got its turn; None if it was sent without a turn.
     :param started_epoch: when the try began, which comes back in the event; None in rows of 0.2.
     """
 
@@ -75,7 +84,7 @@ class SeedreamTurnTrigger(BaseTrigger):
         except TimeoutError:
             is_late = True
         except Exception:
-            self.log.exception("No turn can be granted; the task goes on without one.")
+            self.log.exception("The queue for the rate limit failed; the task submits without a turn.")
         turn = {"granted_epoch": granted_epoch, "is_late": is_late}
         asked = {"started_epoch": self.started_epoch, "asked_epoch": self.asked_epoch}
         yield TriggerEvent({"schema_version": EVENT_VERSION, **turn, **asked})
@@ -89,7 +98,7 @@ class SeedreamTurnTrigger(BaseTrigger):
 
 
 def turn_from(event: Any) -> tuple[float | None, bool]:
-    """When the turn was granted, if one was, and whether the deadline came first. What is not ours is no turn."""
+    """When the turn was granted (else None), and whether the deadline came first. An event of another form holds no turn."""
     if not isinstance(event, dict) or event.get("schema_version") != EVENT_VERSION:
         return None, False
     granted = event.get("granted_epoch")
