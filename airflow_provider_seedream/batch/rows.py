@@ -18,7 +18,7 @@ from airflow_provider_seedream.batch.prompts import PromptTemplate
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.model import contract
 from airflow_provider_seedream.model.contract import ImageSize, Kind
-from airflow_provider_seedream.model.names import check_name
+from airflow_provider_seedream.model.names import check_name, uncomposed
 from airflow_provider_seedream.model.source_texts import check_no_link, is_data_uri, source_list
 from airflow_provider_seedream.model.submissions import (
     check_image_size,
@@ -46,6 +46,7 @@ class Row:
 
     :param number: counts rows from 1.
     :param where: the row for people, e.g. ``line 7 of requests.csv``.
+    :param name_as_written: the name before its letters were composed, where that changed it.
     :param images: the sources of an edit, as the row names them; not read yet.
     :param extra: the free columns, plain JSON.
     """
@@ -62,6 +63,7 @@ class Row:
     name: str | None
     images: tuple[str, ...]
     extra: dict[str, Any]
+    name_as_written: str | None = None
 
     def columns(self) -> dict[str, Any]:
         """What of the row travels to its result: what is sent, and the free columns."""
@@ -136,7 +138,8 @@ def _build(number: int, where: str, raw: Mapping[str, Any], defaults: Mapping[st
     values = {column: check(merged.get(column)) for column, check in PARAMETERS.items() if column not in ("prompt", "images")}
     images = tuple(_images(merged["images"])) if "images" in merged else ()
     kind: Kind = "edit" if images else "generate"
-    return Row(number=number, where=where, kind=kind, prompt=prompt, images=images, extra=extra, **values)
+    written = uncomposed(merged.get("name"))
+    return Row(number=number, where=where, kind=kind, prompt=prompt, images=images, extra=extra, name_as_written=written, **values)
 
 
 def _prompt(merged: Mapping[str, Any], template: PromptTemplate | None) -> str:

@@ -180,7 +180,14 @@ class BatchTry:
         """:raises SeedreamInputError: when a source of an edit is no image that the API takes."""
         submission = submission_of(row, read_sources(list(row.images)) if row.images else ())
         reuse, base = cast(Reuse, self._task.reuse), self._ledger.folder.base
-        return Request(submission=submission, destination=base, name=row.name, made_by=self._by, reuse=reuse)
+        return Request(
+            submission=submission,
+            destination=base,
+            name=row.name,
+            name_as_written=row.name_as_written,
+            made_by=self._by,
+            reuse=reuse,
+        )
 
     def _defer(self, waves: Waves) -> None:
         """Wait in the triggerer. Where looks count and rows are left, the worker looks: the triggerer would take their turns."""

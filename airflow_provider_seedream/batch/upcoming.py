@@ -18,7 +18,7 @@ from airflow_provider_seedream.model.names import composed
 from airflow_provider_seedream.model.submissions import sha256_json
 
 NAMED_ERRORS = 10  # of a table with many bad rows
-_NOT_OF_THE_REQUEST = ("number", "where", "extra")
+_NOT_OF_THE_REQUEST = ("number", "where", "extra", "name_as_written")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

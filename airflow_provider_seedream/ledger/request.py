@@ -6,7 +6,7 @@ from typing import Any
 from airflow_provider_seedream.exceptions import SeedreamLedgerError
 from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.ledger.record import Reuse, file_stem, record_key
-from airflow_provider_seedream.model.names import earlier_forms, is_composed
+from airflow_provider_seedream.model.names import is_composed
 from airflow_provider_seedream.model.submissions import Submission
 
 
@@ -18,6 +18,7 @@ class Request:
 
     :param made_by: dag_id, run_id, task_id, map_index, try_number; installation and airflow where they are known.
     :param reuse: ``run``: equal requests are paid once per task and DAG run; ``content``: once ever in this destination.
+    :param name_as_written: the name before its letters were composed, where that changed it.
     :param is_as_written: True for the key of 0.2.0, which hashed the prompt without Unicode composition (NFC).
     """
 
@@ -26,6 +27,7 @@ class Request:
     name: str | None
     made_by: dict[str, Any]
     reuse: Reuse = "run"
+    name_as_written: str | None = None
     is_as_written: bool = False
 
     @property
@@ -42,8 +44,8 @@ class Request:
         )
 
     def as_of_0_2(self) -> "list[Request]":
-        """This request under the keys that 0.2.0 may have given it: it did not compose prompts and had no installation names."""
-        names = [self.name, *earlier_forms(self.name)]
+        """This request under the keys of 0.2.0, which composed neither prompts nor names and named no installations."""
+        names = [self.name, *([self.name_as_written] if self.name_as_written else [])]
         forms = [False] if is_composed(self.submission.prompt) else [False, True]
         unnamed = {field: value for field, value in self.made_by.items() if field != "installation"}
         makers = [self.made_by] if unnamed == self.made_by or self.reuse == "content" else [self.made_by, unnamed]

@@ -18,10 +18,10 @@ def is_composed(text: str) -> bool:
     return unicodedata.is_normalized("NFC", text)
 
 
-def earlier_forms(name: str | None) -> list[str]:
-    """The decomposed form of a name, where 0.2.0 took it as it was: Korean letters in parts, say from a Mac's file names."""
-    parts = unicodedata.normalize("NFD", name) if name else name
-    return [parts] if parts and parts != name and all(mark.isalnum() or mark in "_.- " for mark in parts) else []
+def uncomposed(written: Any) -> str | None:
+    """A name as it was written, where composing changes it, else None. 0.2.0 took Korean letters in parts as they were, and
+    letters that Unicode always replaces by others (U+FA10, U+095B, U+2126)."""
+    return written if isinstance(written, str) and not is_composed(written) else None
 
 
 def check_name(value: Any) -> str | None:

@@ -20,7 +20,7 @@ from airflow_provider_seedream.landing.xmp import check_embed_metadata
 from airflow_provider_seedream.ledger.spending import check_budget
 from airflow_provider_seedream.model import clock, contract
 from airflow_provider_seedream.model.contract import ImageSize, Kind
-from airflow_provider_seedream.model.names import check_name
+from airflow_provider_seedream.model.names import check_name, uncomposed
 from airflow_provider_seedream.model.source_texts import check_pick, check_source_count, picked, source_list
 from airflow_provider_seedream.model.submissions import (
     Source,
@@ -224,6 +224,7 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
             submission=self._submission(),
             destination=check_destination(hook.settings.destination if self.destination is None else self.destination),
             name=check_name(self.name),
+            name_as_written=uncomposed(self.name),
             made_by=describe_task(context),
             reuse=cast(Reuse, self.reuse),
         )

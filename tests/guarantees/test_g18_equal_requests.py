@@ -15,7 +15,8 @@ from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.ledger.records import Ledger, Reuse
 from airflow_provider_seedream.ledger.submit import Request, Submitter
-from airflow_provider_seedream.model.names import check_name
+from airflow_provider_seedream.model.names import check_name, uncomposed
+from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator
 from airflow_provider_seedream.sensors.seedream import SeedreamGenerationSensor
 from tests.airflow.runner import Outcome, Runner
@@ -208,7 +209,14 @@ class TestTextInTwoForms:
         assert (emulator.books.posts_received, images(folder)) == (1, ["Gr\u00fcn_1.png"])
 
     @pytest.mark.parametrize(
-        ("prompt", "name"), [("eine gru\u0308ne Uhr", None), ("a watch", "\u1109\u1175\u1100\u1168"), ("u\u0308", "\u1109\u1175")]
+        ("prompt", "name"),
+        [
+            ("eine gru\u0308ne Uhr", None),
+            ("a watch", "\u1109\u1175\u1100\u1168"),
+            ("u\u0308", "\u1109\u1175"),
+            pytest.param("a watch", "\ufa10", id="a compatibility ideograph"),
+            pytest.param("a watch", "\u00e9\u1109\u1175", id="parts beside a whole letter"),
+        ],
     )
     @pytest.mark.parametrize("reuse", ["run", "content"])
     def test_what_0_2_paid_for_under_the_text_as_written_is_found(
@@ -216,7 +224,12 @@ class TestTextInTwoForms:
     ) -> None:
         made_by = {"dag_id": "watches", "run_id": "monday", "task_id": "submit", "map_index": -1, "try_number": 1}
         now = Request(
-            submission=submission(prompt=prompt), destination=destination, name=check_name(name), made_by=made_by, reuse=reuse
+            submission=submission(prompt=prompt),
+            destination=destination,
+            name=check_name(name),
+            name_as_written=uncomposed(name),
+            made_by=made_by,
+            reuse=reuse,
         )
         of_0_2 = replace(now, name=name, is_as_written=True)
         assert of_0_2.key != now.key
@@ -224,4 +237,22 @@ class TestTextInTwoForms:
         paid = submitter.submit(of_0_2)
         assert submitter.submit(now).seedream_task_id == paid.seedream_task_id
         assert submitter.find(now) is not None
+        assert emulator.books.posts_received == 1
+
+    @pytest.mark.parametrize("task_id", ["submit", "batch"])
+    def test_a_task_finds_what_0_2_paid_for_under_a_name_that_unicode_replaces(
+        self, task_id: str, emulator: Emulator, destination: str
+    ) -> None:
+        """No form of the new name is the old one: U+FA10 becomes U+585A for good."""
+        name = "\ufa10"
+        made_by = {"dag_id": "names", "run_id": Runner().api.run_id, "task_id": task_id, "map_index": -1, "try_number": 1}
+        of_0_2 = Request(submission=submission(), destination=destination, name=name, made_by=made_by)
+        Submitter(SeedreamHook(), Ledger(destination), "fail").submit(of_0_2)
+        asked = {"prompt": of_0_2.submission.prompt, "name": name}
+        with DAG("names", schedule=None):
+            task = {
+                "submit": lambda: SeedreamGenerateOperator(task_id="submit", destination=destination, **asked),
+                "batch": lambda: SeedreamBatchOperator(task_id="batch", destination=destination, requests=[asked]),
+            }[task_id]()
+        assert Runner().run(task).state == "success"
         assert emulator.books.posts_received == 1
