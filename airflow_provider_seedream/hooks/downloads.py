@@ -5,9 +5,6 @@ error, log line or result names more of it than its host.
 """
 
 import socket
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from http.cookiejar import DefaultCookiePolicy
 from typing import Self
 from urllib.parse import urlsplit
@@ -25,7 +22,7 @@ from airflow_provider_seedream.hooks.link_text import Link, sending
 from airflow_provider_seedream.hooks.resending import say_again
 from airflow_provider_seedream.hooks.settings import CONNECT_TIMEOUT_SECONDS, USER_AGENT, Network
 from airflow_provider_seedream.hooks.targets import refuse_target
-from airflow_provider_seedream.hooks.transport import session_through
+from airflow_provider_seedream.hooks.transport import cut_after, session_through
 
 MAX_REDIRECTS = 5
 MIN_BYTES_PER_SECOND = 100_000  # a body that drips slower than this is given up
@@ -131,33 +128,14 @@ class Downloads:
             raise SeedreamLandingError(f"{host} answered {answer.status_code} to a download.", stale_link=True)
         if answer.status_code not in WHOLE_STATUS_CODES:
             raise _Transient(f"{host} answered {answer.status_code} to a download.")
-        with self._in_time(answer):
-            body = read_body(answer, self._max_bytes + 1)
+        try:
+            with cut_after(self._max_seconds, answer.raw.shutdown):
+                body = read_body(answer, self._max_bytes + 1)
+        except TimeoutError:
+            raise _Transient(f"Download from {host} took longer than {self._max_seconds:.0f} s.") from None
         if len(body) > self._max_bytes:
             raise SeedreamLandingError(f"The image from {host} is larger than max_image_bytes={self._max_bytes}.")
         return body
-
-    @contextmanager
-    def _in_time(self, answer: requests.Response) -> Iterator[None]:
-        """Ends a body that takes too long, however little of it arrives at a time: whoever reads it finds it cut."""
-        late = threading.Event()
-
-        def end() -> None:
-            late.set()
-            with suppress(RuntimeError, OSError):  # it has just come to its end
-                answer.raw.shutdown()
-
-        timer = threading.Timer(self._max_seconds, end)
-        timer.start()
-        try:
-            yield
-        except Exception:  # of whatever class when the socket goes away in the middle of a read
-            if not late.is_set():
-                raise
-        finally:
-            timer.cancel()
-        if late.is_set():
-            raise _Transient(f"Download from {_host(answer.url)} took longer than {self._max_seconds:.0f} s.")
 
 
 def _broke_off(link: Link, error: Exception) -> SeedreamLandingError:

@@ -55,6 +55,7 @@ class SubmissionBody:
         self._submission = submission
         self._before_first_byte = before_first_byte
         self.has_begun = False
+        self.began_seconds = clock.steady_seconds()  # by the steady clock; anew with the first piece
         self.max_seconds = math.inf
 
     def __len__(self) -> int:
@@ -64,9 +65,9 @@ class SubmissionBody:
         if self._before_first_byte:  # runs with the first piece taken: urllib3 asks for the iterator before it connects
             self._before_first_byte()
         self.has_begun = True
-        began_seconds = clock.steady_seconds()
+        self.began_seconds = clock.steady_seconds()
         for piece in self._submission.body():
-            if clock.steady_seconds() - began_seconds > self.max_seconds:
+            if clock.steady_seconds() - self.began_seconds > self.max_seconds:
                 raise TimeoutError(f"its upload took longer than {self.max_seconds:.1f} s")
             yield piece
 

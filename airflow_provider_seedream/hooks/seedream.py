@@ -35,7 +35,7 @@ from airflow_provider_seedream.hooks.resending import (
 )
 from airflow_provider_seedream.hooks.settings import CONNECT_TIMEOUT_SECONDS, SeedreamSettings
 from airflow_provider_seedream.hooks.tls import check_bundle
-from airflow_provider_seedream.hooks.transport import session_through
+from airflow_provider_seedream.hooks.transport import cut_after, session_through
 from airflow_provider_seedream.model import clock, contract
 from airflow_provider_seedream.model.submissions import Submission
 from airflow_provider_seedream.observability import metrics
@@ -241,7 +241,8 @@ class SeedreamHook(BaseHook):
                 verify=self.settings.verify,
                 stream=True,
             )
-            return answer.status_code, answer.headers, _content_of(answer)
+            ends_seconds = body.began_seconds + body.max_seconds + read_seconds  # however it drips
+            return answer.status_code, answer.headers, _content_of(answer, ends_seconds - clock.steady_seconds())
 
     def _submit_url(self, submission: Submission) -> str:
         return self.settings.url(contract.SUBMIT_PATHS[submission.kind])
@@ -288,10 +289,11 @@ class SeedreamHook(BaseHook):
         return error_from_answer(status_code, headers, content, key=self.settings.key, now_epoch=clock.now_epoch())
 
 
-def _content_of(answer: requests.Response) -> bytes:
-    """The body of an answer. A refusal is one by its status, even if the server closed too early for its words to arrive."""
+def _content_of(answer: requests.Response, max_seconds: float) -> bytes:
+    """The body of an answer. A refusal is one by its status, even if its words do not arrive, or not in time."""
     try:
-        return answer.content
+        with cut_after(max_seconds, answer.raw.shutdown):
+            return answer.content
     except (requests.RequestException, OSError):
         if post_bought_nothing(answer.status_code):
             return b""

@@ -2,14 +2,18 @@
 
 - **An answer before the body is read.** A server may refuse an upload (401, 402, 413, 429) and close before it has read it. Over
   plain http urllib3 then reads the answer; over TLS the failed write comes as ``ssl.SSLEOFError``, and it gives up [urllib3 2.8].
+- **An answer that drips.** A socket's timeout begins anew with each byte; here it is the time of the whole head.
 - **Interim answers.** http.client skips 100 alone [CPython 3.11 to 3.14]; 102 and 103 would be taken for the answer itself.
 
 No answer that can be read: the error stays what it was, and a POST's outcome stays unknown.
 """
 
 import http.client
+import socket
 import ssl
-import time
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 from typing import Any, ClassVar
 
@@ -22,8 +26,38 @@ from airflow_provider_seedream.hooks.tls import SharedTrust
 MAX_INTERIM_ANSWERS = 100  # a server that sends more of them than this has no answer
 
 
+@contextmanager
+def cut_after(seconds: float, shut: Callable[[], Any]) -> Iterator[None]:
+    """Ends what is read in the block when it takes too long, however little of it arrives at a time.
+
+    :param shut: shuts the socket for reading; whoever reads from it finds it ended.
+    :raises TimeoutError: it took longer.
+    """
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
+        with suppress(AttributeError, RuntimeError, OSError):  # it has just come to its end
+            shut()
+
+    timer = threading.Timer(max(0.0, seconds), end)
+    timer.start()
+    try:
+        yield
+    except Exception:  # of whatever class when the socket goes away in the middle of a read
+        if not late.is_set():
+            raise
+    finally:
+        timer.cancel()
+    if late.is_set():
+        raise TimeoutError(f"it took longer than {seconds:.1f} s")
+
+
 class _FinalResponse(http.client.HTTPResponse):
-    """The answer itself: 1xx before it are skipped, but for 101, after which no HTTP follows (RFC 9110, 15.2)."""
+    """The answer itself: 1xx before it are skipped, but for 101, after which no HTTP follows (RFC 9110, 15.2).
+
+    Its head and all interim answers together get the time of one read: other tries take a POST for ended soon after that.
+    """
 
     def __init__(self, sock: Any, *args: Any, **options: Any) -> None:
         super().__init__(sock, *args, **options)
@@ -31,30 +65,23 @@ class _FinalResponse(http.client.HTTPResponse):
 
     def begin(self) -> None:
         limit_seconds = self._socket.gettimeout()
+        with nullcontext() if limit_seconds is None else cut_after(limit_seconds, self._shut):
+            self._begin()
+
+    def _begin(self) -> None:
         super().begin()
-        if not self._is_interim():
-            return
-        began_seconds = time.monotonic()
         for _ in range(MAX_INTERIM_ANSWERS):
-            self._limit_wait(limit_seconds, began_seconds)
+            if not self._is_interim():
+                return
             self.headers = self.msg = None  # type: ignore[assignment]  # as in a response that has not begun
             super().begin()
-            if not self._is_interim():
-                self._socket.settimeout(limit_seconds)  # the body has the usual time for each piece
-                return
         raise http.client.HTTPException(f"more than {MAX_INTERIM_ANSWERS} interim answers")
+
+    def _shut(self) -> None:
+        self._socket.shutdown(socket.SHUT_RD)
 
     def _is_interim(self) -> bool:
         return 100 <= self.status < 200 and self.status != http.HTTPStatus.SWITCHING_PROTOCOLS
-
-    def _limit_wait(self, limit_seconds: float | None, began_seconds: float) -> None:
-        """All interim answers together get the time of one: other tries take a POST for ended soon after that."""
-        if limit_seconds is None:
-            return
-        left_seconds = limit_seconds - (time.monotonic() - began_seconds)
-        if left_seconds <= 0:
-            raise TimeoutError("interim answers only")
-        self._socket.settimeout(left_seconds)
 
 
 class _Salvaging:

@@ -144,5 +144,28 @@ class TestInterimAnswers:
             assert client.get(server.url, timeout=0.6).content == b"ok"
 
 
+class TestAnAnswerThatDrips:
+    """Each byte comes in time. Other tries take the POST for ended after `submission_seconds`, and may pay again."""
+
+    @pytest.mark.parametrize("tls", [True, False], ids=["https", "http"])
+    def test_its_head_has_the_time_of_one_read(self, connect: Connect, certificate: Path, tls: bool) -> None:
+        lines = Answer(interim=b"X", interim_times=60, interim_seconds=0.1)  # of no end
+        with serving(lines, certificate=certificate if tls else None) as server:
+            with pytest.raises(errors.SeedreamAmbiguousSubmissionError, match="Read timed out"):
+                connect(server.url, request_timeout_seconds=0.3).submit(submission())
+
+    @pytest.mark.parametrize("tls", [True, False], ids=["https", "http"])
+    def test_its_body_is_there_before_others_take_the_post_for_ended(self, connect: Connect, certificate: Path, tls: bool) -> None:
+        dripping = Answer(body=b" " * 100 + json.dumps(ACCEPTED).encode(), drip_seconds=0.05)
+        with serving(dripping, certificate=certificate if tls else None) as server:
+            with pytest.raises(errors.SeedreamAmbiguousSubmissionError, match="took longer"):
+                connect(server.url, request_timeout_seconds=0.3).submit(submission())
+
+    def test_a_refusal_is_one_by_its_status(self, connect: Connect) -> None:
+        with serving(Answer(status=402, body=b" " * 200, drip_seconds=0.05)) as server:
+            with pytest.raises(errors.SeedreamInsufficientCreditsError):
+                connect(server.url, request_timeout_seconds=0.3).submit(submission())
+
+
 def _fields(answer: Answer) -> dict[str, Any]:
     return {name: getattr(answer, name) for name in ("status", "body", "headers")}
