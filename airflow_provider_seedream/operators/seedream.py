@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from airflow.providers.common.compat.sdk import Context, conf
 
 from airflow_provider_seedream.exceptions import (
+    SeedreamInputError,
     SeedreamInsufficientCreditsError,
     SeedreamLedgerError,
     SeedreamRateLimitError,
@@ -188,20 +189,32 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
 
     def resume_unheard(self, context: Context) -> dict[str, Any]:
         """Continue a wait whose trigger sent no event: check the images once, or fail if the request is not paid yet."""
-        request, submitter = self._prepared(context)
-        found = submitter.find(request)
-        generation = found.generation if found else self._pushed(context, request)
+        found, refused = None, None
+        try:
+            request, submitter = self._prepared(context)
+            found = submitter.find(request)
+        except SeedreamInputError as error:  # what was asked for is gone, as the source of an edit may be
+            refused = error
+        generation = found.generation if found else self._pushed(context)
         if generation is None:
-            raise Place.unheard(waited_seconds=self._patience_seconds, is_airflows=execution_seconds(self) < self.timeout)
+            is_airflows = execution_seconds(self) < self.timeout
+            raise refused or Place.unheard(waited_seconds=self._patience_seconds, is_airflows=is_airflows)
         return self.look_once(context, generation) if self.wait else generation.to_dict()
 
-    def _pushed(self, context: Context, request: "Request") -> Generation | None:
-        """The generation whose id this try has pushed as XCom. If the request renders differently now, the ledger misses it."""
+    def _pushed(self, context: Context) -> Generation | None:
+        """The generation by the id that this try has pushed, where its request cannot be made again or is another by now."""
+        from airflow_provider_seedream.ledger.record import file_stem
+
         ti: Any = context["ti"]
         task_id = ti.xcom_pull(task_ids=ti.task_id, key="seedream_task_id", map_indexes=ti.map_index)
         if not contract.is_seedream_task_id(task_id):
             return None
-        return Generation.bare(str(task_id), destination=request.destination, name=request.stem or str(task_id))
+        stem = file_stem(check_name(self.name), check_take(self.take))
+        return Generation.bare(str(task_id), destination=self._folder_uri, name=stem or str(task_id))
+
+    @property
+    def _folder_uri(self) -> str:
+        return check_destination(self._hook.settings.destination if self.destination is None else self.destination)
 
     def _submit(self, context: Context, place: Place) -> dict[str, Any]:
         request, submitter = self._prepared(context)
@@ -222,7 +235,7 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
         hook = self._hook
         request = Request(
             submission=self._submission(),
-            destination=check_destination(hook.settings.destination if self.destination is None else self.destination),
+            destination=self._folder_uri,
             name=check_name(self.name),
             name_as_written=uncomposed(self.name),
             made_by=describe_task(context),

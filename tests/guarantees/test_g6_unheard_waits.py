@@ -15,12 +15,14 @@ from airflow.sdk import DAG, task
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.exceptions import SeedreamGenerationTimeoutError, SeedreamRateLimitError
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
+from airflow_provider_seedream.operators.seedream import SeedreamEditOperator
 from airflow_provider_seedream.sensors.seedream import SeedreamCreditsSensor
 from airflow_provider_seedream.tasks.backstop import BACKSTOP_SECONDS
 from tests.airflow.deferral import Deferral, read_deferral, resume_with
 from tests.airflow.execution_api import Instance
 from tests.airflow.runner import Outcome, Runner
 from tests.guarantees.conftest import Build, Connect, images, records
+from tests.unit.values import png
 
 NEVER = {"timeout": 60, "deferrable": True}
 
@@ -64,6 +66,24 @@ class TestAGeneration:
         [deferral] = outcome.deferrals
         assert deferral.timeout is not None
         assert BACKSTOP_SECONDS + 50 < deferral.timeout.total_seconds() <= BACKSTOP_SECONDS + 60
+
+    def test_a_generation_is_landed_though_the_source_of_its_edit_is_gone(
+        self, slow: Emulator, folder: Path, destination: str, tmp_path: Path
+    ) -> None:
+        source = tmp_path / "source.png"
+        source.write_bytes(png(64, 64))
+        with DAG("guarantees", schedule=None):
+            options = {"destination": destination, "wait": True, "name": "hero", **NEVER}
+            edit = SeedreamEditOperator(task_id="edit", prompt="make it red", images=[str(source)], **options)
+
+        def meanwhile() -> None:
+            source.unlink()
+            slow.clock.advance(4000)
+
+        runner = WithoutTriggerer()
+        runner.meanwhile = meanwhile
+        assert runner.run(edit).state == "success"
+        assert (images(folder), slow.books.posts) == (["hero_1.png"], 1)
 
     @pytest.mark.parametrize("waits", ["sensor", "operator"])
     def test_a_generation_that_is_not_ready_fails_as_not_in_time_and_keeps_its_id(
