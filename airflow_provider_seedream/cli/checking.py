@@ -181,8 +181,13 @@ def _finding(name: str, act: Callable[[], str]) -> Finding:
     except (ValueError, NotExclusiveError) as error:
         return Finding(check=name, result="failed", detail=str(error))
     except Exception as error:  # whatever a store raises
-        grant = f": {_GRANTS[name]}" if name in _GRANTS and _is_forbidden(error) else ""
-        return Finding(check=name, result="failed", detail=f"{type(error).__name__}: {error}"[:500] + grant)
+        return Finding(check=name, result="failed", detail=f"{type(error).__name__}: {error}"[:500] + _to_do(name, error))
+
+
+def _to_do(name: str, error: Exception) -> str:
+    if name == "write" and isinstance(error, FileNotFoundError):
+        return ": create the bucket, or correct its name in DESTINATION"
+    return f": {_GRANTS[name]}" if name in _GRANTS and _is_forbidden(error) else ""
 
 
 def _is_forbidden(error: Exception) -> bool:

@@ -243,8 +243,16 @@ class Ledger:
             raise final(refused) from error
         except Exception as error:  # each store has its own error classes, and none of them says whether the file exists
             what = f"{type(error).__name__}: {error}"[:300]
-            hint = f" To see what it lacks: airflow seedream check {self.folder.base}" if isinstance(error, PermissionError) else ""
-            raise SeedreamLedgerError(f"Cannot {verb} {self.folder.uri(file)} ({what}).{hint}") from error
+            raise SeedreamLedgerError(f"Cannot {verb} {self.folder.uri(file)} ({what}).{self._hint(error, verb)}") from error
+
+    def _hint(self, error: Exception, verb: str) -> str:
+        """The sentence that tells a person what to do about a store's error; empty where only a retry can help."""
+        look = f"airflow seedream check {self.folder.base}"
+        if isinstance(error, PermissionError):
+            return f" To see what it lacks: {look}"
+        if isinstance(error, FileNotFoundError) and verb == "test":  # the test writes new files only: the place itself is missing
+            return f" Create the bucket, or correct its name in the destination. To see whether it holds: {look}"
+        return ""
 
 
 def _retrying(attempts: int) -> tenacity.Retrying:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Run, run_process
-from tests.unit.stores import Act, Deaf, ObjectStore, attached_store
+from tests.unit.stores import Act, Deaf, NoBucket, ObjectStore, attached_store
 
 NAMES = ["write", "exclusive", "read", "missing", "list", "replace", "clock", "delete"]
 
@@ -89,6 +89,7 @@ class TestADestinationThatDoesNot:
     @pytest.mark.parametrize(
         ("store", "failed", "said"),
         [
+            (NoBucket(), "write", "does not exist: create the bucket, or correct its name in DESTINATION"),
             (Deaf(), "exclusive", "it accepted a second create"),
             (ChecksThenWrites(), "exclusive", "8 of 8 racing creates"),
             (MayNotList(), "missing", "grant s3:ListBucket"),

@@ -57,6 +57,13 @@ class Deaf(ObjectStore):
         return super().pipe_file(path, value, **options)
 
 
+class NoBucket(ObjectStore):
+    """What S3's file system raises where the bucket does not exist."""
+
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **options: Any) -> Any:
+        raise FileNotFoundError("The specified bucket does not exist")
+
+
 class StoreError(Exception):
     """What some stores raise: no OSError, of a class nobody outside knows."""
 

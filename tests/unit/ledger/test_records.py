@@ -13,7 +13,7 @@ import pytest
 
 from airflow_provider_seedream.exceptions import SeedreamLedgerError
 from airflow_provider_seedream.ledger.records import Ledger, Record, file_stem, finished, record_file, record_key
-from tests.unit.stores import answer_lost, attached_store, refused, repeated
+from tests.unit.stores import NoBucket, answer_lost, attached_store, refused, repeated
 from tests.unit.values import TASK_ID, generation, record, submission
 
 RACERS = 16
@@ -303,3 +303,12 @@ class TestNames:
         with pytest.raises(SeedreamLedgerError):
             ledger.free(mine, attempts=1)
         assert ledger.latest(mine.key) is None
+
+
+def test_a_bucket_that_does_not_exist_is_told_with_what_to_do() -> None:
+    uri, _ = attached_store(NoBucket())
+    with pytest.raises(
+        SeedreamLedgerError, match=rf"bucket does not exist\)\. Create the bucket, or correct its name in.*{uri}"
+    ) as told:
+        Ledger(uri).check_store()
+    assert "Paid: no. Nothing was sent." in str(told.value)
