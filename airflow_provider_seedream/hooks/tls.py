@@ -1,6 +1,6 @@
-"""Whom https connections trust, read once per process: requests reads the CA bundle again for each connection, ~30 ms of CPU.
+"""One SSL context per CA bundle and process. requests would read the bundle for every connection (~30 ms of CPU).
 
-``verify`` means what it means in requests, the environment's say included.
+``verify`` means the same as in requests, including ``REQUESTS_CA_BUNDLE`` of the environment.
 """
 
 import ssl
@@ -12,11 +12,14 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 from airflow_provider_seedream.hooks.bundles import reading
 
-_ALREADY_READ = ("ca_certs", "ca_cert_dir")  # as arguments beside a context they would be read into it again
+_ALREADY_READ = ("ca_certs", "ca_cert_dir")  # the context holds them; as arguments urllib3 would read them again
 
 
 class SharedTrust(HTTPAdapter):
-    """Mount it for ``https://``. Several threads may connect with one context, as nothing is loaded into it any more."""
+    """A requests adapter with a shared SSL context. Threads may share it, as it is complete before the first connection::
+
+    session.mount("https://", SharedTrust())
+    """
 
     def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> tuple[Any, Any]:
         host, tls = super().build_connection_pool_key_attributes(request, verify, cert)

@@ -34,11 +34,11 @@ _log = logging.getLogger(__name__)
 
 
 def already_landed(generation: Generation) -> Manifest | None:
-    """The manifest of a generation that lies there whole; None when there is work to do.
+    """The manifest if the generation is already landed; None if it must be landed.
 
-    Its record is told, in case that whoever landed it died before.
+    Also write "landed" into the record: the task that landed the images may have died before it could.
 
-    :raises SeedreamLandingError: when the storage does not answer, or the name belongs to another generation.
+    :raises SeedreamLandingError: the storage does not answer, or the name belongs to another generation.
     """
     manifest = find_landed(Folder(generation.destination), generation)
     if manifest and generation.record:  # a bare id has no record to complete, and was counted when it landed
@@ -47,11 +47,11 @@ def already_landed(generation: Generation) -> Manifest | None:
 
 
 def generation_of(event: Any) -> Generation:
-    """The generation that an event of its trigger is about, as its ledger record knows it.
+    """The generation that a trigger's event is about, from its ledger record.
 
-    The id is the event's: the store may have failed when the record was to learn it.
+    The id comes from the event, as the record may lack it: the storage may have failed right after the POST.
 
-    :raises SeedreamLedgerError: when the event names no record, or the record cannot be read.
+    :raises SeedreamLedgerError: the event names no record, or the record cannot be read.
     """
     fields = event if isinstance(event, dict) else {}
     found = record_at(fields.get("record"))
@@ -66,7 +66,7 @@ def generation_of(event: Any) -> Generation:
 
 
 def more_may_come(landed: Manifest, hook: SeedreamHook) -> bool:
-    """Whether it pays to wait or to land again: images are missing, and they have come by now or may still come."""
+    """True if images are missing and have become ready, or may still become ready: then the task waits or lands again."""
     if not landed.missing_images:
         return False
     if not landed.settled and not has_expired(clock.to_epoch(landed.created_at), now_epoch=clock.now_epoch()):

@@ -1,6 +1,6 @@
-"""How others name the same file: a storage URI without the connection that reads it, and without anything secret. Pure.
+"""Turns a storage URI into the URI that assets and lineage use: without the connection id and without the query. Pure: no I/O.
 
-No ``asset-uris`` of our own go with it: the schemes belong to the providers of the stores.
+The provider registers no ``asset-uris`` for it: the schemes (s3, gs, ...) belong to the providers of the stores.
 """
 
 import os.path
@@ -11,8 +11,8 @@ from airflow_provider_seedream.storage.uris import LOCAL, split_uri
 def asset_uri(uri: str) -> str:
     """Scheme, bucket and path, e.g. ``s3://bucket/watches%231/hero_1.png`` for ``s3://my_conn@bucket/watches#1/hero_1.png``.
 
-    ``my_conn@`` says who reads the file, and a query may be a credential: both are left out. ``#`` is escaped, as Airflow cuts an
-    asset's URI there: all images of ``watches#1`` would be one asset.
+    The connection id only says which credentials read the file, and a query may itself be a credential, so both are left out. ``#``
+    is escaped, as Airflow cuts an asset's URI there: all images of ``watches#1`` would become one asset.
     """
     scheme, place = split_uri(uri)
     if scheme in LOCAL:

@@ -1,9 +1,13 @@
-"""What one look at a generation means: wait, done, failed, late or lost; and when the next one is due.
+"""Decides what one poll of a generation means (wait, done, failed, late or lost), and when the next poll is due.
 
-The only place where that is decided, for every kind of wait. Pure: the clock, the jitter and what this process has seen of other
-jobs are arguments, what must be remembered between looks is a value. Never imports an HTTP library or Airflow.
+Every kind of wait decides here. Pure: no I/O and no clock; the time, the jitter and the durations of earlier jobs are arguments,
+and the memory between polls is a value. Never imports an HTTP library or Airflow.
 
-Whoever waits asks ``seconds_before_first_look`` (a trigger ``first_poll_seconds``), and after each look ``decide`` and ``learn``.
+A loop calls ``seconds_before_first_look`` (a trigger: ``first_poll_seconds``), and after each poll ``decide`` and ``learn``::
+
+    verdict, watch = decide(look, watch, rules, now_epoch=now, jitter=random(), seen=SEEN)
+    if verdict.outcome == "wait":
+        sleep(verdict.wait_seconds)
 """
 
 from dataclasses import dataclass, replace
@@ -19,14 +23,20 @@ Trouble = Literal["transient", "throttled", "refused", "missing"]
 
 MIN_WORTH_WAITING_SECONDS = 1.0
 MIN_FIRST_POLL_SECONDS = 5.0  # Airflow fails tasks whose trigger fires too soon (apache/airflow#66374)
-JITTER = 0.2  # an interval varies by this share, so that waiting tasks do not poll in step,
-MAX_JITTER_SECONDS = 2.0  # where it is ours to choose by no more than this
+JITTER = 0.2  # an interval varies by this share, so that waiting tasks do not poll in step
+MAX_JITTER_SECONDS = 2.0  # the limit of that variation, unless the user has set the interval
 STEADY_INTERVAL_SECONDS = 10.0  # for a job of unknown age
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailedLook:
-    """A status call without an answer. ``retry_after_seconds`` counts from the answer."""
+    """A status call that returned no status::
+
+        FailedLook(trouble="throttled", detail="429", retry_after_seconds=21)
+
+    :param trouble: ``transient`` (no answer, 5xx), ``throttled`` (429), ``refused`` (the key) or ``missing`` (404).
+    :param detail: for people. :param retry_after_seconds: what the API asked for, counted from its answer.
+    """
 
     trouble: Trouble
     detail: str
@@ -35,14 +45,17 @@ class FailedLook:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What was asked for and how long may be waited, all in seconds.
+    """The request that is waited for, and how long to wait::
 
-    :param poke_interval_seconds: between looks; None: when they pay, by what is known of such jobs.
-    :param num_images: images asked for; None when unknown (a bare id).
-    :param image_size: of the submission, as its kind; they tell how long such a job takes. None when unknown.
-    :param created_epoch: when the job was submitted; None when unknown.
+        Rules(deadline_epoch=now + 3600, poke_interval_seconds=None, num_images=2, created_epoch=now)
+
+    :param deadline_epoch: when the wait is late, in epoch seconds.
+    :param poke_interval_seconds: between polls; None: chosen by how long such jobs usually take.
+    :param num_images: images asked for; None if unknown (a bare id).
+    :param image_size: of the submission, like ``kind``; both tell how long such a job takes. None if unknown.
+    :param created_epoch: when the job was submitted; None if unknown.
     :param settling_seconds: how long links may follow FINISHED; 120 s [seen].
-    :param outage_seconds: how long the API may stay unreachable in one piece.
+    :param outage_seconds: how long the API may be unreachable without a break; 30 min.
     """
 
     deadline_epoch: float
@@ -61,30 +74,48 @@ class Rules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """What is remembered from look to look."""
+    """The memory of a wait between two polls. It starts empty::
+
+        watch = Watch()
+
+    :param finished_epoch: when a poll first said FINISHED although links were missing.
+    :param outage_epoch: when polls last stopped returning a status.
+    :param silent_epoch: when the API last stopped answering. A 429 counts as an answer.
+    :param unknown_statuses: status words that were logged already.
+    :param not_ready_epoch: the last poll that found the job unfinished; ``learn`` uses it, no decision does.
+    """
 
     finished_epoch: float | None = None
-    outage_epoch: float | None = None  # without a status since
-    silent_epoch: float | None = None  # without any sign of life since: a 429 is one
+    outage_epoch: float | None = None
+    silent_epoch: float | None = None
     unknown_statuses: frozenset[str] = frozenset()
-    not_ready_epoch: float | None = None  # the last look that found it so; only what is learned depends on it
+    not_ready_epoch: float | None = None
 
     @property
     def is_quiet(self) -> bool:
-        """Whether nothing is under way that a new process would have to know."""
+        """True if this state may be lost: neither settling nor an outage has begun."""
         return replace(self, not_ready_epoch=None) == Watch()
 
     def instants(self) -> dict[str, float | None]:
-        """What began before a deferral. A trigger may be restarted with it much later, so its outage budget is its own."""
+        """The part that a trigger starts with. ``silent_epoch`` is left out: the trigger may start much later, without any poll
+        in between, so it counts the silence of the API anew.
+        """
         return {"finished_epoch": self.finished_epoch, "outage_epoch": self.outage_epoch}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What to do now. ``detail`` is for people; ``note`` is worth one log line.
+    """The decision after one poll::
 
-    :param asked_seconds: for ``wait``: what the API's Retry-After asks for, or 0.
-    :param refunded: for ``failed``: whether the API refunds it. FAILED is [doc]; FINISHED with a reason is not known to be.
+        Verdict(outcome="wait", wait_seconds=4.2)
+        Verdict(outcome="failed", detail="unsafe content", refunded=True)
+
+    :param outcome: ``wait`` continues; every other outcome ends the wait.
+    :param wait_seconds: for ``wait``: seconds until the next poll.
+    :param asked_seconds: for ``wait``: the part of it that the API's Retry-After asks for, or 0.
+    :param detail: for people. :param note: a line for the log, once.
+    :param refunded: for ``failed``: True if the API refunds it. For FAILED it does [doc]; for FINISHED with a reason that is
+        unknown, so False.
     """
 
     outcome: Outcome
@@ -95,22 +126,22 @@ class Verdict:
     refunded: bool = False
 
 
-NOTHING_SEEN = Seen()  # a constant: nothing is ever noted in it
+NOTHING_SEEN = Seen()  # a constant: it stays empty, so plans follow the documentation alone
 
 
 def expires_epoch(created_epoch: float | None) -> float | None:
-    """When the API deletes the results of a job: 24 h after it was submitted [doc]. None for a job of unknown age."""
+    """When the API deletes the results of a job: 24 h after its submission [doc]. None for a job of unknown age."""
     return None if created_epoch is None else created_epoch + contract.RESULTS_LIFETIME_SECONDS
 
 
 def has_expired(created_epoch: float | None, *, now_epoch: float) -> bool:
-    """Whether the results of a job are gone by now; never for a job of unknown age."""
+    """True if the API has deleted the results of a job by now; False for a job of unknown age."""
     expires = expires_epoch(created_epoch)
     return expires is not None and now_epoch >= expires
 
 
 def seconds_before_first_look(rules: Rules, *, now_epoch: float, seen: Seen = NOTHING_SEEN) -> float:
-    """Seconds until the job can be ready; 0 where that is unknown, or a fixed interval was asked for."""
+    """Seconds until the job can be ready; 0 if that is unknown, or if the user has set an interval."""
     if rules.poke_interval_seconds is not None or rules.created_epoch is None:
         return 0.0
     ready_epoch = min(rules.created_epoch, now_epoch) + seen.plan(rules.job).first_seconds
@@ -119,7 +150,7 @@ def seconds_before_first_look(rules: Rules, *, now_epoch: float, seen: Seen = NO
 
 
 def first_poll_seconds(rules: Rules, *, now_epoch: float, seen: Seen = NOTHING_SEEN) -> float:
-    """Seconds until a trigger's first look: when the job can be ready, never below 5 s unless the user polls faster."""
+    """Seconds until a trigger's first poll: when the job can be ready, but at least 5 s, unless the user polls faster."""
     interval = rules.poke_interval_seconds
     if interval is None:
         return max(MIN_FIRST_POLL_SECONDS, seconds_before_first_look(rules, now_epoch=now_epoch, seen=seen))
@@ -130,7 +161,7 @@ def first_poll_seconds(rules: Rules, *, now_epoch: float, seen: Seen = NOTHING_S
 
 
 def learn(verdict: Verdict, watch: Watch, rules: Rules, *, now_epoch: float, seen: Seen) -> None:
-    """Note in ``seen`` how long a job took that this look found done. Does nothing for any other verdict."""
+    """If this poll found the job done, note in ``seen`` how long it took. Other verdicts, and incomplete results, teach nothing."""
     if verdict.outcome != "done" or verdict.detail:
         return
     for job, since in ((rules.job, rules.created_epoch), (SETTLING, watch.finished_epoch)):
@@ -142,9 +173,9 @@ def learn(verdict: Verdict, watch: Watch, rules: Rules, *, now_epoch: float, see
 def decide(
     look: GenerationStatus | FailedLook, watch: Watch, rules: Rules, *, now_epoch: float, jitter: float, seen: Seen = NOTHING_SEEN
 ) -> tuple[Verdict, Watch]:
-    """The verdict on one look, and what to remember.
+    """The verdict on one poll, and the memory for the next.
 
-    :param jitter: a random number in [0, 1). :param seen: what this process has seen of other jobs.
+    :param jitter: a random number in [0, 1). :param seen: how long jobs took that this process has waited for.
     """
     moment = _Moment(rules, now_epoch, jitter, seen)
     if isinstance(look, FailedLook):
@@ -158,7 +189,7 @@ def decide(
 
 @dataclass(frozen=True, slots=True)
 class _Moment:
-    """Under which rules and when a look is judged."""
+    """The rules and the moment of one poll."""
 
     rules: Rules
     now_epoch: float
@@ -205,13 +236,13 @@ def _after_failed_look(look: FailedLook, watch: Watch, moment: _Moment) -> tuple
         return moment.expired(look.detail.rstrip(".")), watch
     if look.trouble == "refused" or look.trouble == "missing":
         return Verdict(outcome=look.trouble, detail=look.detail), watch
-    if look.trouble == "throttled":  # the API is there: a 429 on a status call never fails a task
+    if look.trouble == "throttled":  # a 429 is an answer, so the API is up: the wait goes on
         return moment.wait(watch, at_least=asked), replace(watch, silent_epoch=None)
-    note = None if watch.outage_epoch else f"The API cannot be asked ({look.detail}); waiting for it."
+    note = None if watch.outage_epoch else f"The API is unavailable ({look.detail}); waiting for it."
     since = watch.silent_epoch or now_epoch
     watch = replace(watch, outage_epoch=watch.outage_epoch or now_epoch, silent_epoch=since)
     if now_epoch - since >= moment.rules.outage_seconds:
-        detail = f"The API could not be asked for {now_epoch - since:.0f} s, last: {look.detail}."
+        detail = f"The API was unavailable for {now_epoch - since:.0f} s, last: {look.detail}."
         return Verdict(outcome="lost", detail=detail), watch
     return replace(moment.wait(watch, at_least=asked), note=note), watch
 

@@ -1,7 +1,7 @@
-"""How long generations take, as far as this process has seen, and when looking at one pays. Pure.
+"""The poll schedule: how long generations take, as this process has measured, and when to poll one. Pure: no I/O, no clock.
 
-A ``Seen`` is a few numbers per sort of job, kept in memory alone: never written anywhere, and harmless when lost. Never imports
-Airflow, and never reads a clock.
+A ``Seen`` is a few numbers per sort of job. It lives in memory only and may be lost: then plans follow the documentation again.
+Never imports Airflow.
 """
 
 from bisect import bisect_right
@@ -14,9 +14,9 @@ from airflow_provider_seedream.model.contract import Kind
 CALL_SECONDS = 1.0  # a call costs as much as noticing an image so much later
 MIN_INTERVAL_SECONDS = 1.0
 MAX_INTERVAL_SECONDS = 60.0
-PRIOR_WEIGHT = 1.0  # what the documentation says counts as much as one job that was seen,
-REMEMBERED = 0.96  # and a job counts that share of the next one: about the last 25 matter
-DOUBT = 0.05  # this share of a job is taken to have been ready at any moment at which it can have been
+PRIOR_WEIGHT = 1.0  # the documented duration weighs as much as one observed job
+REMEMBERED = 0.96  # each job weighs this share of the next one, so that about the last 25 matter
+DOUBT = 0.05  # share of an observed job that is spread evenly over the interval in which it may have finished
 MAX_JOBS = 64
 
 _EDGES = (0.0, *(1.04**step for step in range(210)))  # seconds; the last is about an hour
@@ -25,9 +25,11 @@ _WIDTHS = [end - start for start, end in pairwise(_EDGES)]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What jobs that take equally long have in common; None for what is unknown.
+    """A sort of job: jobs of one sort take about equally long. None means unknown::
 
-    :param is_settling: it is FINISHED, and its links are what is waited for.
+        Job(image_size="auto_2K", num_images=2, kind="generate").usual_seconds  # (40.0, ...)
+
+    :param is_settling: True for a job that is FINISHED and whose links are still missing.
     """
 
     image_size: str | None = None
@@ -50,11 +52,13 @@ SETTLING = Job(is_settling=True)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """From each edge at which a job was not ready, the edge to look at next: the plan of the least cost.
+    """The cheapest plan: for each edge at which a job was not ready, the edge at which to poll next::
 
-    A look costs ``call_seconds``, and an image that lies ready costs its delay. For a dense plan the least cost is an interval of
-    sqrt(2 * call_seconds / hazard); a plan of two or three looks is far from dense, so it is found by dynamic programming over the
-    edges, backwards. The next look never moves back when the last one moves on (Monge), which bounds the search.
+        SEEN.plan(job).first_seconds  # age of the job at the first poll
+
+    A poll costs ``call_seconds``, and an image that is ready costs its delay. With many polls the cheapest interval would be
+    sqrt(2 * call_seconds / hazard). A usual plan has two or three, so dynamic programming over the edges finds it, backwards. The
+    next poll moves forward when the last one does (Monge), which bounds the search.
     """
 
     following: tuple[int, ...]
@@ -64,7 +68,7 @@ class Plan:
         return _EDGES[self.following[0]]
 
     def interval(self, age_seconds: float) -> float:
-        """Seconds to the next look at a job of this age that is not ready."""
+        """Seconds until the next poll of a job of this age that is not ready."""
         if age_seconds < self.first_seconds - MIN_INTERVAL_SECONDS:
             return self.first_seconds - max(0.0, age_seconds)
         at = bisect_right(_EDGES, age_seconds * 1.02) - 1
@@ -73,7 +77,12 @@ class Plan:
 
 
 class Seen:
-    """What has been seen of how long jobs take. Of more than ``MAX_JOBS`` sorts the oldest is forgotten."""
+    """The durations of jobs that this process has waited for. It keeps ``MAX_JOBS`` sorts and drops the oldest one::
+
+    seen = Seen()
+    seen.note(job, after_seconds=41, by_seconds=45)  # not ready at the age of 41 s, ready at 45 s
+    seen.plan(job)
+    """
 
     def __init__(self, call_seconds: float = CALL_SECONDS) -> None:
         self._call_seconds = call_seconds
@@ -86,12 +95,12 @@ class Seen:
         return durations.plan
 
     def note(self, job: Job, *, after_seconds: float, by_seconds: float) -> None:
-        """A job was ready at some age in between: at the first the last look found it not ready, at the second it was."""
+        """Note that a job became ready between two ages: a poll at the first found it unfinished, a poll at the second ready."""
         if by_seconds > max(0.0, after_seconds):
             self._of(job).add(after_seconds, by_seconds)
 
     def forget(self) -> None:
-        """Nothing was seen: for tests that share a process."""
+        """Drop all durations, for tests that share a process."""
         self._jobs.clear()
 
     def _of(self, job: Job) -> "_Durations":
@@ -107,7 +116,7 @@ SEEN = Seen()  # this process's own
 
 @dataclass(slots=True)
 class _Durations:
-    """How much weight the durations between each two edges have."""
+    """The weight of the durations between each two edges."""
 
     prior: list[float]
     seen: list[float] = field(default_factory=lambda: [0.0] * (len(_EDGES) - 1))
@@ -117,9 +126,10 @@ class _Durations:
         return [PRIOR_WEIGHT * prior + seen for prior, seen in zip(self.prior, self.seen, strict=True)]
 
     def add(self, after: float, by: float) -> None:
-        """One job more, spread over where it can have been ready: as the others are, and a little of it evenly.
+        """Add one job, spread over the interval in which it may have finished: like the earlier jobs, and a small share evenly.
 
-        Without the latter a job found ready at its first look would teach nothing, and jobs that became faster stay unnoticed.
+        The even share matters: without it a job that was ready at its first poll would teach nothing, so jobs that have become
+        faster would go unnoticed.
         """
         spans = [_common(*bin_, after, by) for bin_ in pairwise(_EDGES)]
         shares = [weight * span / width for weight, span, width in zip(self.weights(), spans, _WIDTHS, strict=True)]
@@ -132,7 +142,7 @@ class _Durations:
 
 
 def prior(job: Job) -> list[float]:
-    """The usual time, all of it equally likely, rarely less, and now and then far more."""
+    """The documented duration as weights: every value in the usual range equally likely, rarely less, sometimes far more."""
     low, high = job.usual_seconds
     tail = high / 2
 
@@ -160,5 +170,5 @@ def best_plan(weights: list[float], call_seconds: float) -> Plan:
 
 
 def _common(start: float, end: float, after: float, by: float) -> float:
-    """How long two spans have in common."""
+    """The seconds that two spans have in common."""
     return max(0.0, min(end, by) - max(start, after))

@@ -1,6 +1,7 @@
-"""What one look at the wallet means: enough, or wait, late or lost.
+"""Decides what one poll of the wallet means: enough, or wait, late or lost.
 
-A wallet that holds too little is judged as a generation that is not ready: outages, 429s and deadlines mean the same. Pure.
+A wallet that holds too little counts as a generation that is not ready, so outages, 429s and deadlines have the same rules.
+Pure: no I/O and no clock.
 """
 
 from decimal import Decimal, InvalidOperation
@@ -16,13 +17,13 @@ _TOO_LITTLE = GenerationStatus(status="PENDING", progress=None, failure_reason=N
 def decide_balance(
     look: Wallet | FailedLook, min_credits: Decimal, watch: Watch, rules: Rules, *, now_epoch: float, jitter: float
 ) -> tuple[Verdict, Watch]:
-    """The verdict on one look, and what to remember. "done" has the balance as its detail.
+    """The verdict on one poll, and the memory for the next. "done" has the balance as its detail.
 
     :param jitter: a random number in [0, 1).
     """
     balance = _credits(look.balance) if isinstance(look, Wallet) else None
     if isinstance(look, Wallet) and balance is None:
-        look = FailedLook(trouble="transient", detail="the wallet's balance is no number")
+        look = FailedLook(trouble="transient", detail="the wallet's balance is not a number")
     elif balance is not None and balance >= min_credits:
         return Verdict(outcome="done", detail=f"{balance:f}"), watch
     status = look if isinstance(look, FailedLook) else _TOO_LITTLE

@@ -1,7 +1,8 @@
-"""A share of the rate limit: when may the next request go?
+"""A share of the rate limit: decides when the next request may be sent.
 
-Pure: the clock is an argument. Counts as the API most likely does, by a sliding window over the requests that went, so bursts up to
-the limit are free; a 429 shrinks the share, as others use the key too, and quiet time gives it back. Never imports HTTP or Airflow.
+Pure: no I/O; the clock is an argument. It counts sent requests in a sliding window of 60 s, as the API most likely does, so bursts
+up to the limit pass. A 429 means that others use the key too, so it shrinks the share; quiet time restores it. Never imports HTTP
+or Airflow.
 """
 
 import copy
@@ -14,18 +15,22 @@ from typing import Any, Literal
 Purpose = Literal["submit", "look"]
 
 WINDOW_SECONDS = 60.0
-# The API counts when a request arrives, we when it goes: two that travel for different times arrive closer together than they went.
+# The API counts a request when it arrives, this module when it is sent, and two may arrive closer together than they were sent.
 MARGIN_SECONDS = 1.0
-MIN_REFUSED_SECONDS = 1.0  # after a 429 nothing goes for so long, though it may ask for 0 s, or for a moment that is past here
+MIN_REFUSED_SECONDS = 1.0  # the pause after a 429, even if it asks for 0 s or for a moment that is past by this clock
 # Measured in tests/benchmarks/test_pacing.py: gentler steps use more of the limit, slower recovery meets fewer 429s.
-SLOWER = 0.85  # what a counted 429 leaves of the share
-RECOVERY_SECONDS = 6 * 3600.0  # of quiet time from nothing to the limit
-EVEN_SECONDS = 6.0  # a share goes in bursts of so much at most: what others use of the window is not known
-MAX_LOOK_WAIT_SECONDS = 180.0  # then a look goes before submissions: what is paid for is gone after 24 h
+SLOWER = 0.85  # a counted 429 multiplies the share by this
+RECOVERY_SECONDS = 6 * 3600.0  # quiet time in which the share grows from 0 to 1
+EVEN_SECONDS = 6.0  # a reduced share sends at most so many seconds' worth at once, as others use an unknown part of the window
+MAX_LOOK_WAIT_SECONDS = 180.0  # after so long a poll goes before submissions: paid images are deleted after 24 h
 
 
 class Pacer:
-    """One connection's share of the rate limit in this process.
+    """One connection's share of the rate limit in this process::
+
+        pacer = pacer_for("seedream_default", requests_per_minute=3)
+        if pacer.turn_epoch(now) <= now:
+            pacer.take(now)  # then send the request
 
     :param requests_per_minute: the limit; may be below 1 or fractional.
     """
@@ -35,19 +40,19 @@ class Pacer:
         self._gone: deque[float] = deque()
         self._not_before_epoch = -math.inf
         self._slowed_epoch = -math.inf
-        self._share_epoch = -math.inf  # up to when quiet time is in the share
-        self._pause_seconds = 0.0  # after the last refusal, at least
+        self._share_epoch = -math.inf  # the share counts quiet time up to here
+        self._pause_seconds = 0.0  # the least pause after the last 429
         self.adjust(requests_per_minute)
 
     def adjust(self, requests_per_minute: float) -> None:
-        """Take over another limit, and keep what is known of the last minute."""
+        """Take over another limit, and keep the requests of the last minute."""
         if not (math.isfinite(requests_per_minute) and requests_per_minute > 0):
             raise ValueError(f"requests_per_minute must be above 0; got {requests_per_minute!r}.")
         self.requests_per_minute = requests_per_minute
         self._gone = deque(self._gone, maxlen=math.ceil(requests_per_minute))
 
     def memory(self) -> dict[str, Any]:
-        """What :meth:`recall` needs to go on at this pace in another process: plain JSON."""
+        """The state as plain JSON: with :meth:`recall` another process goes on at this pace."""
         epochs = {
             "not_before_epoch": self._not_before_epoch,
             "slowed_epoch": self._slowed_epoch,
@@ -57,7 +62,7 @@ class Pacer:
         return {"gone": list(self._gone), "share": self.share, "pause_seconds": self._pause_seconds, **known}
 
     def recall(self, memory: Mapping[str, Any]) -> None:
-        """Take in what an earlier process of the same task knew. One of 0.2.0 does not say when it slowed down."""
+        """Take in the memory of an earlier process of the same task. Memory written by 0.2.0 has no ``slowed_epoch``."""
         if not memory:
             return
         self._gone.extend(gone for gone in memory["gone"] if gone not in self._gone)
@@ -69,7 +74,7 @@ class Pacer:
         self._share_epoch = _later(self._share_epoch, memory.get("share_epoch"))
 
     def turn_epoch(self, now_epoch: float) -> float:
-        """When the next request may go; now or in the past means at once."""
+        """When the next request may be sent. A time that is not in the future means: at once."""
         self._recover(now_epoch)
         limit = self.requests_per_minute
         free_epoch = self._free_epoch(math.ceil(limit), limit) + MARGIN_SECONDS
@@ -79,7 +84,7 @@ class Pacer:
         return max(free_epoch, self._not_before_epoch)
 
     def turn_epochs(self, due_epochs: list[float]) -> list[float]:
-        """When requests that are due at these epochs, in their order, may go. Takes no turn."""
+        """When requests that are due at these epochs may be sent, in their order. This only plans: it takes no turn."""
         ahead, turns = copy.deepcopy(self), []
         for due_epoch in due_epochs:
             turns.append(max(due_epoch, ahead.turn_epoch(due_epoch)))
@@ -87,23 +92,23 @@ class Pacer:
         return turns
 
     def take(self, now_epoch: float) -> None:
-        """Note that one request goes now."""
+        """Count one request as sent now."""
         self._gone.append(now_epoch)
 
     def give_back(self, granted_epoch: float) -> None:
-        """A turn that was not used after all, or refused: the API does not count it."""
+        """Uncount a turn that was not used, or whose request was refused: the API does not count it either."""
         if granted_epoch in self._gone:
             self._gone.remove(granted_epoch)
 
     def throttled(self, now_epoch: float, *, retry_after_seconds: float | None, granted_epoch: float | None) -> None:
-        """A 429: nothing goes before the API wants it, and then less often, but never less than one request in two windows.
+        """Take in a 429: pause for as long as the API asks, then send less often, but at least one request in two windows.
 
-        An API that asks for less than it means, 0 s above all, is left alone for a second, then two, four and so on up to a window,
-        until another request gets through: a fixed second would be 3,600 refused POSTs an hour, each with a claim in the ledger.
+        If the API asks for too little (0 s above all), the pause grows: 1 s, then 2, 4 and so on up to 60 s, until another request
+        gets through. A fixed pause of 1 s would be 3,600 refused POSTs an hour, each with a claim in the ledger.
 
-        :param retry_after_seconds: what the API asked for; None: one request's share of the minute.
-        :param granted_epoch: when the refused request had got its turn; None for one that had none. Only a turn that was granted
-            after the last slow-down slows down again: a burst of 429s is one signal.
+        :param retry_after_seconds: the API's Retry-After; None: one request's share of the minute.
+        :param granted_epoch: when the refused request had got its turn; None if it was sent without a turn. Only a turn that was
+            granted after the last slow-down slows down again, as a burst of 429s is one signal.
         """
         asked = WINDOW_SECONDS / self.requests_per_minute if retry_after_seconds is None else retry_after_seconds
         least = MIN_REFUSED_SECONDS
@@ -137,9 +142,10 @@ def _later(mine: float, told: float | None) -> float:
 
 
 def whose_turn(*, submit_epoch: float | None, look_epoch: float | None, now_epoch: float) -> Purpose | None:
-    """Who goes next, given since when the first of each kind waits: submissions, unless a look has waited for too long.
+    """The kind of request that goes next, given since when the first of each kind waits: submissions before polls.
 
-    Then looks go first without exception: every one ends sooner or later, so submissions follow, and none piles up unlooked at.
+    If a poll has waited for more than 180 s, polls go first, as paid images expire. Every generation ends, so its polls end too,
+    and submissions follow.
     """
     if look_epoch is not None and (submit_epoch is None or now_epoch - look_epoch > MAX_LOOK_WAIT_SECONDS):
         return "look"
@@ -151,7 +157,7 @@ _lock = threading.Lock()
 
 
 def pacer_for(seedream_conn_id: str, requests_per_minute: float) -> Pacer:
-    """The process's pacer of a connection; a changed limit is taken over."""
+    """This process's pacer of a connection; a changed limit is taken over."""
     with _lock:
         pacer = _pacers.get(seedream_conn_id)
         if pacer is None:

@@ -1,6 +1,7 @@
-"""Turns at the API, granted first come, first served: one queue for each connection and event loop, with one timer.
+"""The queue of a triggerer for the rate limit: turns are granted in the order of asking.
 
-Asks nothing of the API: the rate, the 429s that others met and the clock are all it knows.
+There is one queue, with one timer, for each connection and event loop. It does not call the API: it uses the rate, the 429s that
+tasks report, and the clock.
 """
 
 import asyncio
@@ -14,7 +15,11 @@ from airflow_provider_seedream.rate_limit.limiter import WINDOW_SECONDS, Pacer, 
 
 
 class TurnQueue:
-    """Grants turns at the pace of a :class:`Pacer`, to those who asked first. 5,000 who wait cost one timer."""
+    """Grants turns at the pace of a :class:`Pacer`; the task that asked first goes first. 5,000 waiting tasks share one timer::
+
+    queue = queue_for("seedream_default", requests_per_minute=3)
+    granted_epoch = await queue.turn("submit", asked_epoch=asked_epoch)
+    """
 
     def __init__(self, pacer: Pacer, *, clock: Callable[[], float] = clock.now_epoch) -> None:
         self.pacer = pacer
@@ -25,9 +30,9 @@ class TurnQueue:
         self._timer: asyncio.TimerHandle | None = None
 
     async def turn(self, purpose: Purpose, *, asked_epoch: float | None = None) -> float:
-        """Wait for a turn; the epoch at which it was granted.
+        """Wait for a turn. Returns the epoch at which it was granted.
 
-        :param asked_epoch: since when the request waits: the key of the queue; now by default.
+        :param asked_epoch: since when the request waits; it decides the place in the queue. Now by default.
         """
         turn = asyncio.get_running_loop().create_future()
         heappush(self._waiting[purpose], (self._clock() if asked_epoch is None else asked_epoch, next(self._arrival), turn))
@@ -36,26 +41,26 @@ class TurnQueue:
         try:
             granted_epoch: float = await turn
         except asyncio.CancelledError:
-            if not turn.cancelled():  # granted in the same moment: somebody else has it
+            if not turn.cancelled():  # it was granted at the same moment: give the turn to the next request
                 self.pacer.give_back(turn.result())
                 self._serve()
             raise
         return granted_epoch
 
     def throttled(self, at_epoch: float, *, retry_after_seconds: float | None, granted_epoch: float | None) -> None:
-        """Take in a 429. Turns of an earlier process are not held against this one, whose share is new."""
+        """Take in a 429. If the turn was granted by an earlier process, it does not slow down this one, whose share is new."""
         if granted_epoch is not None and granted_epoch < self._began_epoch:
             granted_epoch = None
         self.pacer.throttled(at_epoch, retry_after_seconds=retry_after_seconds, granted_epoch=granted_epoch)
 
     def _serve(self) -> None:
-        """Grant what may go now, and set the timer for the next."""
+        """Grant all turns that are due, and set the timer for the next one."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         while purpose := self._next(now := self._clock()):
             wait_seconds = self.pacer.turn_epoch(now) - now
-            if wait_seconds > 0:  # looked at again each minute: the clock may be set, the rate may change
+            if wait_seconds > 0:  # checked again each minute, as the clock may be set and the rate may change
                 self._timer = asyncio.get_running_loop().call_later(min(wait_seconds, WINDOW_SECONDS), self._serve)
                 return
             _, _, turn = heappop(self._waiting[purpose])
@@ -80,7 +85,7 @@ _queues: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, TurnQueue]] = We
 def queue_for(seedream_conn_id: str, requests_per_minute: float | None) -> TurnQueue:
     """The running loop's queue of a connection.
 
-    :param requests_per_minute: the limit, taken over when it has changed; None: what is known here already, else 3 [doc].
+    :param requests_per_minute: the limit, taken over if it has changed; None: the limit of the existing queue, else 3 [doc].
     """
     queues = _queues.setdefault(asyncio.get_running_loop(), {})
     queue = queues.get(seedream_conn_id)

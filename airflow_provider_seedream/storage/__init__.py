@@ -1,7 +1,7 @@
-"""One folder in the user's object storage: read, create once, replace, all or nothing.
+"""One folder in the user's object storage: read, create exclusively, replace.
 
-Everything goes through the file system that Airflow attaches to the URI's connection. Nothing half-written is ever visible under a
-final name: one PUT on an object store, a finished file that is linked or renamed on file://.
+All calls go through the file system that Airflow attaches to the URI's connection. A file gets its final name only when it is
+whole: by one PUT on an object store, by a link or a rename of the finished file on ``file://``.
 """
 
 import inspect
@@ -24,14 +24,21 @@ from airflow_provider_seedream.storage.uris import check_destination as check_de
 from airflow_provider_seedream.storage.uris import split_uri as split_uri
 
 _COPY_BYTES = 1024 * 1024
-_MODIFIED = ("LastModified", "mtime", "last_modified")  # as s3fs; gcsfs and local disks; adlfs say it
-_exclusive: set[str] = set()  # destinations that this process has probed, and that hold
+_MODIFIED = ("LastModified", "mtime", "last_modified")  # the field's name in s3fs; in gcsfs and local disks; in adlfs
+_exclusive: set[str] = set()  # destinations that this process has probed, with exclusive creates
 _probing = threading.Lock()
 _log = logging.getLogger(__name__)
 
 
 class Folder:
-    """Names are relative to the folder and may contain ``/``. A store's errors come through as they are, of whatever class."""
+    """A folder in storage. Names are relative to it and may contain ``/``::
+
+        folder = Folder("s3://my_conn@bucket/campaign")
+        if folder.create("_seedream/ledger/3f...9a.json", data):  # of several racing writers exactly one gets True
+            ...
+
+    Errors of the store's library are raised unchanged, so callers must expect any class.
+    """
 
     def __init__(self, uri: str, *, fs: Any = None) -> None:
         """:param fs: an fsspec file system to use instead of the one that Airflow attaches to the URI's connection."""
@@ -42,12 +49,12 @@ class Folder:
         return f"{self.base}/{name}"
 
     def create(self, name: str, data: bytes) -> bool:
-        """Write a file that must not exist yet: of all racing writers one wins.
+        """Write a file that must not exist yet. Of several racing writers exactly one wins.
 
-        False: it exists with other content, untouched. True: it is there with this content, perhaps since an earlier call: a
-        store's client repeats a PUT whose answer was lost and then meets its own object, so only the content tells who won.
+        True: the file holds this content. False: it exists with other content, and stays as it is. The content decides, because a
+        store's client repeats a PUT whose answer was lost and then meets its own object.
 
-        :raises NotExclusiveError: the store has no conditional writes, or the mount no hard links.
+        :raises NotExclusiveError: the store has no conditional writes, or the mount has no hard links.
         """
         try:
             if self._is_local:
@@ -65,9 +72,10 @@ class Folder:
         return True
 
     def check_exclusive(self) -> None:
-        """Ask the store once per process and destination whether :meth:`create` is exclusive there: 2 PUTs, 1 GET, 1 DELETE.
+        """Test once per process and destination whether :meth:`create` is exclusive there: 2 PUTs, 1 GET, 1 DELETE.
 
-        A disk needs no probe: a link either is exclusive, or :meth:`create` says that there are none.
+        Some stores accept the condition and ignore it, so the test writes. A disk is not tested: a hard link is exclusive, and
+        without links :meth:`create` raises.
 
         :raises NotExclusiveError: two tries could both create the same record, and both would pay.
         """
@@ -80,19 +88,19 @@ class Folder:
                 self._delete_probe(name)
 
     def probe(self) -> str:
-        """As :meth:`check_exclusive`, always and without the DELETE: returns the name of the file."""
+        """As :meth:`check_exclusive`, but always, and without the DELETE. Returns the name of the file."""
         return probe(self, None if self._is_local else self._fs)
 
     def _delete_probe(self, name: str) -> None:
         try:
             self.delete(name)
-        except Exception as error:  # a claim that bought nothing could not be given back either, but that is seen then
+        except Exception as error:  # the connection may not delete; claims that must be deleted later will report it as well
             _log.warning(
                 "Cannot delete %s (%s: %s). May this connection delete files?", self.uri(name), type(error).__name__, error
             )
 
     def replace(self, name: str, data: bytes) -> None:
-        """Write a file, replacing the one there, in one step."""
+        """Write a file in one step, replacing an existing one. A reader sees the old or the new content, not a mixture."""
         if self._is_local:
             with disk.publishing(self._path(name), os.replace) as file:
                 file.write(data)
@@ -100,10 +108,10 @@ class Folder:
             self._fs.pipe_file(self._path(name), data)
 
     def replace_if(self, name: str, seen: bytes, data: bytes) -> bool:
-        """Like :meth:`replace`, but only while the file still holds `seen`. False: it does not, and it is untouched.
+        """Like :meth:`replace`, but only if the file still holds ``seen``. False: it holds other content, and stays as it is.
 
-        In one step on disks with locks, and on stores that hold If-Match (S3, Azure). Elsewhere, as at Ceph's S3 and at GCS,
-        another write between our look and ours is lost: a window of one request.
+        On disks with locks, and on stores that honour If-Match (S3, Azure), this is one step. On other stores, e.g. Ceph's S3 and
+        GCS, the file is read and then written, so a write of another process in between (the time of one request) is lost.
         """
         if self._is_local:
             with disk.locked(self._path(name)):
@@ -115,7 +123,7 @@ class Folder:
             return False
         try:
             self._fs.pipe_file(self._path(name), data, **condition)
-        except Exception:  # "changed" and "knows no conditions" have a different class on every store: what is there tells
+        except Exception:  # the class for "changed" and "no conditions" differs by store, so the content decides
             there = self.read(name)
             return there == data or (there == seen and self._replace_after_look(name, seen, data))
         return True
@@ -127,7 +135,7 @@ class Folder:
         return True
 
     def publish(self, name: str, local_path: str) -> None:
-        """Like :meth:`replace`, with a local file's content: for what is too large for memory."""
+        """Like :meth:`replace`, with the content of a local file, which may be too large for memory."""
         if self._is_local:
             with open(local_path, "rb") as source, disk.publishing(self._path(name), os.replace) as file:
                 shutil.copyfileobj(source, file, _COPY_BYTES)
@@ -135,8 +143,11 @@ class Folder:
             self._fs.put_file(local_path, self._path(name))
 
     def read(self, name: str, *, start: int | None = None, max_bytes: int | None = None) -> bytes | None:
-        """A file's bytes, all or a piece of them; None when it surely is not there (or its bucket is not). Any doubt raises."""
-        self._fs.invalidate_cache()  # an earlier listing would answer for the store
+        """The bytes of a file, or a piece of them. None: the store says clearly that the file (or its bucket) does not exist.
+
+        Every other failure raises, as a record that cannot be read must not pass for a missing one.
+        """
+        self._fs.invalidate_cache()  # else an earlier listing in memory would answer instead of the store
         try:
             end = None if max_bytes is None else (start or 0) + max_bytes
             data: bytes = self._fs.cat_file(self._path(name), start=start, end=end)
@@ -145,16 +156,16 @@ class Folder:
         return data
 
     def size_bytes(self, name: str) -> int | None:
-        """A file's size; None when it surely is not there."""
+        """The size of a file; None if the store says clearly that it does not exist."""
         info = self._info(name)
         return None if info is None else int(info["size"])
 
     def modified_at(self, name: str) -> float | None:
-        """When a file was last written, by the store's own clock, in seconds since 1970; None when it surely is not there.
+        """When a file was last written, by the store's own clock, in epoch seconds (object stores: whole seconds).
 
-        Object stores say whole seconds.
+        None: the store says clearly that the file does not exist.
 
-        :raises NotImplementedError: the file system does not say it.
+        :raises NotImplementedError: the file system does not date files.
         """
         info = self._info(name)
         if info is None:
@@ -170,10 +181,10 @@ class Folder:
             return None
 
     def list(self, name: str) -> list[str]:
-        """The names of what lies directly in a folder, files and folders; none when there surely is no such folder."""
+        """The names of the files and folders directly in a folder; empty if the store says clearly that it does not exist."""
         self._fs.invalidate_cache()
         path = self._path(name)
-        # Another thread's listing may have come in between. adlfs ignores `refresh` and has its own word for it.
+        # Another thread may have filled the cache again, so ask for a fresh listing too. adlfs has its own word for `refresh`.
         knows = inspect.signature(self._fs.ls).parameters
         now = "invalidate_cache" if "invalidate_cache" in knows else "refresh"
         try:
@@ -184,7 +195,7 @@ class Folder:
         return [entry.rsplit("/", 1)[-1] for entry in paths if entry.strip("/") != path.strip("/")]
 
     def folders_holding(self, name: str, *, depth: int) -> Sequence[str]:
-        """Which folders below have this subfolder, relative to this one; "" for this one itself. Looks ``depth`` folders down."""
+        """The folders, up to ``depth`` levels down, that contain this subfolder; relative to this one, "" for itself."""
         self._fs.invalidate_cache()
         found, base = [], str(self._root.path).strip("/")
         for path, folders, _ in self._fs.walk(str(self._root.path), maxdepth=depth + name.count("/") + 1):

@@ -1,10 +1,10 @@
-"""Conditional replace on object stores: a PUT that fails once the object is no longer the one that was looked at."""
+"""Conditional replace on object stores: a PUT that fails if the object has changed since it was read."""
 
 from typing import Any
 
 
 def unchanged(fs: Any, path: str) -> dict[str, Any]:
-    """What makes a PUT through this file system conditional on the object of this moment; empty where it knows no such thing."""
+    """The arguments that make a PUT fail if the object changes from now on; empty if the store has no such condition."""
     protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
     if not protocols & {"s3", "abfs"}:
         return {}

@@ -1,6 +1,6 @@
-"""Files on a disk or a mount: whole at once under their final name, and still there after a power cut.
+"""Files on a disk or a mount: each gets its final name only when it is whole, and survives a power cut.
 
-A file that is synced can lose its name in a power cut: the name belongs to the folder. So folders are synced as well.
+Syncing a file is not enough: its name belongs to the folder, so a power cut may lose it. Therefore folders are synced as well.
 """
 
 import ctypes
@@ -20,13 +20,13 @@ _AT_FDCWD, _RENAME_NOREPLACE = -100, 1  # linux/fcntl.h, linux/fs.h
 _NO_LINKS = (errno.EPERM, errno.EIO, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK)
 _NO_RENAME = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 _NO_SYNC = (errno.EINVAL, errno.EOPNOTSUPP, errno.EACCES, errno.EPERM)  # file systems without it; folders one may not read
-_LOCK_SECONDS = 5.0  # a lock is held for one write; a process that holds it longer was stopped
+_LOCK_SECONDS = 5.0  # a lock is held for one write, so a process that holds it longer was stopped
 _synced: set[str] = set()  # folders whose own names this process has synced
 
 
 @contextmanager
 def publishing(path: str, publish: Callable[[str, str], None]) -> Iterator[BinaryIO]:
-    """A file beside the final name, published there in one step once it is finished and synced.
+    """A temporary file in the same folder. After the block it is synced and gets its final name in one step.
 
     :param publish: :func:`publish_new` or ``os.replace``.
     """
@@ -46,11 +46,11 @@ def publishing(path: str, publish: Callable[[str, str], None]) -> Iterator[Binar
 
 
 def publish_new(aside: str, path: str) -> None:
-    """Give a finished file its final name, unless another file has it.
+    """Give a finished file its final name, unless another file has the name.
 
-    :raises FileExistsError: another file has it.
-    :raises NotExclusiveError: the file system can neither link nor rename exclusively, as mounted object stores cannot. ``O_EXCL``
-        is no way out: each machine that mounts the bucket asks only its own cache, so that several win.
+    :raises FileExistsError: another file has the name.
+    :raises NotExclusiveError: the file system can neither link nor rename exclusively, e.g. a mounted object store. ``O_EXCL`` does
+        not help there: each machine that mounts the bucket checks only its own cache, so several writers would win.
     """
     try:
         os.link(aside, path)
@@ -62,9 +62,9 @@ def publish_new(aside: str, path: str) -> None:
 
 @contextmanager
 def locked(path: str) -> Iterator[None]:
-    """Hold the lock of the file at a path against others who replace it this way. Without such a file, or without locks, go on.
+    """Hold the lock of a file, so that only one process at a time replaces it. Without the file, or without locks, continue.
 
-    :raises TimeoutError: a process that was stopped holds it.
+    :raises TimeoutError: a process that was stopped holds the lock.
     """
     file = _lock(path)
     try:
@@ -111,9 +111,9 @@ def _rename_new(aside: str, path: str) -> None:
 
 
 def _make_folders(folder: str) -> None:
-    """Make a folder, and sync its name and those of all folders above it, once per process.
+    """Make a folder, and sync its name and the names of all folders above it, once per process.
 
-    Another process may have made one of them a moment ago, and not synced it yet.
+    The folders above are synced too, as another process may have made one of them without having synced it yet.
     """
     missing = folder
     while not os.path.isdir(missing):
@@ -129,7 +129,7 @@ def _make_folders(folder: str) -> None:
 
 @contextmanager
 def _syncing(folder: str) -> Iterator[None]:
-    """Sync a folder after the block. It is opened before, so that the block is followed by nothing but the sync."""
+    """Sync a folder after the block. It is opened before the block, so that a failing ``open`` fails before the change."""
     descriptor = None
     with _unless_impossible():
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

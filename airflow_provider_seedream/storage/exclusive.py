@@ -1,6 +1,6 @@
-"""Whether a store creates a file only if it does not exist yet: the ledger pays once because of that alone.
+"""Tests whether a store creates a file only if it does not exist yet. Paying once depends on this property.
 
-Some stores take the condition and ignore it, so that of sixteen racing creates sixteen win. The probe asks the store itself.
+Some stores accept the condition and ignore it: of sixteen racing creates, sixteen win. So the probe writes and sees what happens.
 """
 
 import errno
@@ -11,7 +11,12 @@ PROBES = "_seedream/probes"
 
 
 class NotExclusiveError(OSError):
-    """Two tries could both create the same file here, and both would pay. The text says why, and where they could not."""
+    """The storage cannot create files exclusively, so two tries could create the same record and both would pay.
+
+    ::
+
+        s3://bucket/folder cannot keep the ledger: it accepted a second create of the same file, so two workers could both pay ...
+    """
 
 
 class _Folder(Protocol):
@@ -24,8 +29,8 @@ class _Folder(Protocol):
 def probe(folder: _Folder, fs: Any) -> str:
     """Create a file and create it again with other bytes: 2 PUTs, 1 GET. Returns its name; the caller deletes it (1 DELETE).
 
-    :param fs: None for a disk: what is asked is a link, not the library.
-    :raises NotExclusiveError: both were accepted, or the file system only checks before it writes.
+    :param fs: the file system; None for a disk, where links decide and not a library.
+    :raises NotExclusiveError: both creates were accepted, or the library checks first and then writes, so two may win.
     :raises Exception: of the store's own class, if it does not answer clearly.
     """
     if fs and _checks_then_writes(fs):
@@ -50,7 +55,7 @@ def not_exclusive(base: str, why: str) -> NotExclusiveError:
 
 
 def is_unsupported(error: BaseException | None) -> bool:
-    """Whether a store, or its library, says that it has no conditional writes: 501, in each library's words."""
+    """True if a store or its library says that it has no conditional writes: a 501, in the form of each library."""
     while error is not None:
         response = getattr(error, "response", None)
         answered = response.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(response, dict) else None
@@ -65,7 +70,7 @@ def is_unsupported(error: BaseException | None) -> bool:
 
 
 def _checks_then_writes(fs: Any) -> bool:
-    """fsspec's base class does, for every file system without a way of its own: SMB, WebHDFS, FTP and others."""
+    """True for SMB, WebHDFS, FTP and others that inherit fsspec's own ``pipe_file``: it checks first and then writes."""
     from fsspec import AbstractFileSystem
 
     return getattr(fs.pipe_file, "__func__", None) is AbstractFileSystem.pipe_file

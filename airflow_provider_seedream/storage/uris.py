@@ -1,6 +1,6 @@
-"""Storage URIs as text: ``scheme://connection@bucket/path``, or an absolute path. Pure.
+"""Storage URIs as text: ``scheme://connection@bucket/path``, or an absolute path. Pure: no I/O.
 
-Never ``urlsplit``: to a store ``#`` and ``?`` are letters of a name, so a rule that stops at them checks only half of it.
+This module does not use ``urlsplit``: for a store ``#`` and ``?`` are letters of a name, so it would check only half of the name.
 """
 
 import re
@@ -15,7 +15,7 @@ _PARENT = re.compile(r"(^|[/\\])\.\.([/\\]|$)")
 
 
 def split_uri(uri: str) -> tuple[str, str]:
-    """The scheme in lower case, and bucket and path without the connection that reads them.
+    """The scheme in lower case, and the bucket with its path, without the connection.
 
     ``s3://my_conn@bucket/a#b`` is ``("s3", "bucket/a#b")``; ``/data/a`` is ``("", "/data/a")``.
     """
@@ -27,9 +27,9 @@ def split_uri(uri: str) -> tuple[str, str]:
 
 
 def check_destination(uri: Any) -> str:
-    """A storage URI or an absolute path, without a trailing slash.
+    """Check a destination: a storage URI or an absolute path. Returns it without a trailing slash.
 
-    :raises SeedreamInputError: when images cannot be kept there.
+    :raises SeedreamInputError: images and records cannot be stored there.
     """
     if uri is None:
         raise SeedreamInputError(

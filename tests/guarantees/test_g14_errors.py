@@ -110,7 +110,7 @@ class TestAnUnusualStatusAnswer:
         runner, chain = Runner(), build(prompt=f"a watch [{word}]", name="hero", land={"deferrable": deferrable, "retries": 0})
         outcomes = [runner.run(task) for task in (chain.submit, chain.land)]
         assert [outcome.state for outcome in outcomes] == ["success", "success"]
-        assert "The API cannot be asked" not in outcomes[1].log_text
+        assert "The API is unavailable" not in outcomes[1].log_text
 
 
 class TestAnAnswerBehindInterimOnes:

@@ -45,7 +45,7 @@ class TestAnOutageWhilePolling:
         outcome = runner.run(chain.land)
         assert (outcome.state, outcome.tries) == ("success", 1)
         assert (emulator.books.posts_received, emulator.books.downloads) == (1, 1)
-        assert outcome.log_text.count("The API cannot be asked") == 1
+        assert outcome.log_text.count("The API is unavailable") == 1
         assert outcome.log_text.count("The API answers again after") == 1
 
     def test_troubles_of_every_kind_in_a_row_are_one_outage(
@@ -58,7 +58,7 @@ class TestAnOutageWhilePolling:
             inject(emulator, **{"times": 2, **outage})
         outcome = runner.run(chain.land)
         assert outcome.state == "success"
-        assert outcome.log_text.count("The API cannot be asked") == outcome.log_text.count("The API answers again") == 1
+        assert outcome.log_text.count("The API is unavailable") == outcome.log_text.count("The API answers again") == 1
 
     def test_one_that_begins_when_the_images_are_ready_costs_a_retry_at_most(
         self, emulator: Emulator, build: Build, folder: Path
@@ -98,7 +98,7 @@ class TestARateLimitThatStatusCallsCountAgainst:
         runner.run(chain.submit)
         outcome = runner.run(chain.land)
         assert (outcome.state, outcome.tries) == ("success", 1)
-        assert "The API cannot be asked" not in outcome.log_text
+        assert "The API is unavailable" not in outcome.log_text
         assert any(request.status == 429 for request in hasty.books.requests) == status_counts
 
     @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ class TestTimeScale:
         assert {verdict.outcome for verdict in verdicts} == {"wait"}
         over, watch = decide(self.RUNNING, watch, self.RULES, now_epoch=1310, jitter=0.5)
         notes = [verdict.note for verdict in [*verdicts, over] if verdict.note]
-        assert notes == ["The API cannot be asked (503); waiting for it.", "The API answers again after 310 s."]
+        assert notes == ["The API is unavailable (503); waiting for it.", "The API answers again after 310 s."]
 
     def test_half_an_hour_without_an_answer_is_an_error_that_a_retry_gets_over_for_free(self) -> None:
         verdicts, _ = self.outage("transient", 1800)

@@ -161,7 +161,7 @@ class TestALostApi:
         with once(looks_are(emulator, 1), emulator, "refuse", endpoint="status", status=503):
             outcome = runner.run(chain.land)
         assert type(outcome.error) is SeedreamGenerationTimeoutError
-        assert "The API cannot be asked" in outcome.log_text
+        assert "The API is unavailable" in outcome.log_text
         assert_two_of_three(folder, emulator)
 
     def test_a_worker_that_reaches_the_api_lands_what_a_triggerer_could_not_see(
@@ -170,7 +170,7 @@ class TestALostApi:
         runner, chain = Runner(), chain_of(build, "land", deferrable=True, timeout=20, retries=0)
         runner.run(chain.submit)
         runner.run(chain.land, until="deferred")
-        lost = event_from(records(folder)[0]["seedream_task_id"], Verdict(outcome="lost", detail="The API could not be asked."))
+        lost = event_from(records(folder)[0]["seedream_task_id"], Verdict(outcome="lost", detail="The API was unavailable."))
         stored, instance = runner.deferral(chain.land), runner.instance(chain.land)
         _, instance.next_method, instance.next_kwargs = resume_with(stored, lambda: TriggerEvent(lost))
         instance.state = "queued"

@@ -241,7 +241,7 @@ class TestMemory:
             verdict, watch = decide(look, watch, rules(), now_epoch=NOW + 60 * second, jitter=0.5)
             notes.append(verdict.note)
         assert [note for note in notes if note] == [
-            "The API cannot be asked (503); waiting for it.",
+            "The API is unavailable (503); waiting for it.",
             "The API answers again after 240 s.",
         ]
 
@@ -277,7 +277,7 @@ class TestMemory:
 
     def test_a_lost_wait_says_for_how_long_and_why(self) -> None:
         verdict, _ = decide(TRANSIENT, outage(1800), rules(), now_epoch=NOW, jitter=0.5)
-        assert verdict.detail == "The API could not be asked for 1800 s, last: 503."
+        assert verdict.detail == "The API was unavailable for 1800 s, last: 503."
 
 
 class TestTheFirstPollOfATrigger:

@@ -49,7 +49,7 @@ class TestABalance:
     def test_a_balance_that_is_no_number_is_an_outage(self, balance: str) -> None:
         verdict, watch = judged(wallet(balance))
         assert (verdict.outcome, watch.outage_epoch) == ("wait", NOW)
-        assert "no number" in str(verdict.note)
+        assert "not a number" in str(verdict.note)
 
 
 class TestALookThatFailed:
