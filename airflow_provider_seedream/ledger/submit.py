@@ -258,11 +258,13 @@ class Submitter:
 
     def _post(self, request: Request, claim: _Claim) -> Submitted:
         record = claim.record
+        checked: list[None] = []  # not empty once a byte of the body may have left
         self.posts += 1
         try:
             span = metrics.span("seedream.submit", kind=request.submission.kind, credits=record.credits)
             with span, self.prices.posting(record.claim):
-                accepted = self._hook.submit(request.submission, before_first_byte=partial(self._check_claim, claim))
+                check = partial(self._check_claim, claim)
+                accepted = self._hook.submit(request.submission, before_first_byte=lambda: checked.append(check()))
         except PostWithheld:
             self.posts -= 1
             self._free(record)
@@ -272,6 +274,10 @@ class Submitter:
             return self._lost(request, record, error)
         except SeedreamError:
             self._free(record)
+            raise
+        except BaseException:  # execution_timeout, or a person: while it connects, nothing is sent yet
+            if not checked:
+                self._free(record)
             raise
         submitted = replace(
             record,

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import socket
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
+from itertools import count
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowTaskTimeout
@@ -16,7 +23,7 @@ from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.exceptions import SeedreamGenerationTimeoutError
 from tests.airflow.deferral import first_event
 from tests.airflow.runner import Runner
-from tests.guarantees.conftest import Build, Chain
+from tests.guarantees.conftest import Build, Chain, records
 
 LIMIT_SECONDS = 0.5
 SLACK_SECONDS = 8.0  # one poll, and Airflow's processes on a machine that is busy otherwise
@@ -140,3 +147,66 @@ def lose_a_triggerer_after(seconds: float, runner: Runner, chain: Chain) -> None
             await asyncio.wait_for(first_event(runner.deferral(chain.land).trigger()), seconds)
 
     asyncio.run(run())
+
+
+@contextmanager
+def gate(to_port: int, *, holds: int) -> Iterator[int]:
+    """A port that leads to another one, but for one connection, by its number, that is accepted and left without an answer."""
+    held: list[socket.socket] = []
+
+    def serve() -> None:
+        with suppress(OSError):  # the listener is closed
+            for number in count(1):
+                client, _ = listener.accept()
+                held.append(client)
+                if number != holds:
+                    held.append(server := socket.create_connection(("127.0.0.1", to_port)))
+                    for ends in ((client, server), (server, client)):
+                        threading.Thread(target=pump, args=ends, daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, daemon=True).start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+    for one in held:
+        one.close()
+
+
+def pump(source: socket.socket, sink: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
+
+
+class TestBeforeTheFirstByte:
+    @pytest.fixture
+    def tls(self) -> bool:
+        """A connection stands only after its handshake."""
+        return True
+
+    def test_execution_timeout_while_it_connects_leaves_no_claim_and_a_retry_submits_at_once(
+        self, emulator: Emulator, build: Build, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        connection = json.loads(os.environ["AIRFLOW_CONN_SEEDREAM_DEFAULT"])
+        port = urlsplit(connection["host"]).port
+        assert port
+        with gate(port, holds=2) as gated:  # the first looks at the wallet
+            connection["host"] = connection["host"].replace(str(port), str(gated))
+            monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", json.dumps(connection))
+            runner, submit = (
+                Runner(),
+                build(submit={"execution_timeout": timedelta(seconds=3), "retries": 1, "name": "hero"}).submit,
+            )
+            first = runner.run(submit, until="up_for_retry")
+            assert isinstance(first.error, AirflowTaskTimeout)
+            assert (records(folder), [*folder.glob("_seedream/names/*")], [*folder.glob("_seedream/spent/*/*/*")]) == ([], [], [])
+            assert runner.run(submit).state == "success"
+        assert emulator.books.posts_received == 1
+
+    def test_execution_timeout_after_it_keeps_the_claim(self, emulator: Emulator, build: Build, folder: Path) -> None:
+        emulator.inject("stall-after-accept", seconds=10, endpoint="generate")
+        submit = build(submit={"execution_timeout": timedelta(seconds=1.5), "retries": 1, "name": "hero"}).submit
+        assert isinstance(Runner().run(submit, until="up_for_retry").error, AirflowTaskTimeout)
+        assert ([record["outcome"] for record in records(folder)], emulator.books.posts) == (["intent"], 1)
+        assert len([*folder.glob("_seedream/spent/*/*/*")]) == 1
