@@ -1,7 +1,7 @@
 """The table of results: one line per request, written page by page while a batch runs and published as one file at its end.
 
-Pages hold 500 rows; memory holds a few of them, however long the table. What is published is whole: every row once, counts that
-reconcile, or an error.
+A page holds 500 rows and memory holds a few pages, so the table may be long. The published file is complete: every row once and
+counts that reconcile, or an error.
 """
 
 import json
@@ -104,7 +104,7 @@ _TYPES: dict[str, ColumnType] = {
 
 @dataclass(slots=True, kw_only=True)
 class _Totals:
-    """What the whole table holds, counted from its lines."""
+    """The counts of the whole table, from its lines."""
 
     count: dict[Status, int] = field(default_factory=lambda: no_results())
     credits: int = 0
@@ -131,9 +131,12 @@ class _Totals:
 
 
 class Results:
-    """The results of one try of one batch.
+    """The results of one try of one batch::
 
-    :param prefix: folder of the pages, relative to ``folder``; of this try alone, so that no other's page is taken for its own.
+        results.add(RowResult(row=4, status="landed", credits=10, paid="yes"))
+        results.flush()
+
+    :param prefix: folder of the pages, relative to ``folder``. Each try has its own, so it cannot read the pages of another try.
     """
 
     def __init__(self, folder: Folder, prefix: str) -> None:
@@ -143,7 +146,7 @@ class Results:
         self.count = no_results()
 
     def state(self) -> dict[str, Any]:
-        """What :meth:`from_state` needs in another process: small, plain JSON. Call :meth:`flush` before."""
+        """The state for :meth:`from_state` in another process, as small, plain JSON. Call :meth:`flush` before."""
         return {"schema_version": SCHEMA_VERSION, "prefix": self._prefix, "count": dict(self.count)}
 
     @classmethod
@@ -155,7 +158,7 @@ class Results:
         return results
 
     def add(self, result: RowResult) -> None:
-        """Note what became of a row; a later word on the same row replaces the earlier."""
+        """Note the result of a row; a later result of the same row replaces the earlier one."""
         page = self._page(page_of(result.row))
         if before := page.get(result.row):
             self.count[json.loads(before)["status"]] -= 1
@@ -163,7 +166,7 @@ class Results:
         self.count[result.status] += 1
 
     def flush(self) -> None:
-        """Write what was added since the last time; until then it is in memory alone."""
+        """Write the results added since the last flush; until then they are in memory only."""
         for number, lines in self._pages.items():
             text = "".join(f"{lines[row]}\n" for row in sorted(lines))
             with _storage("written", self._uri(number)):
@@ -204,7 +207,7 @@ class Results:
         return self._pages[number]
 
     def _load(self, number: int) -> dict[int, str]:
-        """The lines of a page by row; none when it was never written."""
+        """The lines of a page by row; empty if the page was not written."""
         with _storage("read", self._uri(number)):
             data = self._folder.read(self._file(number))
         try:
@@ -238,7 +241,7 @@ class Results:
             self._folder.publish(file, local_path)
 
     def _delete_pages(self, last_page: int) -> None:
-        """Best effort: what stays takes space and is never read again."""
+        """Delete the pages, best effort: a page that stays takes space and is not read again."""
         try:
             for number in range(1, last_page + 1):
                 self._folder.delete(self._file(number))

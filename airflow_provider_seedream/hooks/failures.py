@@ -35,7 +35,7 @@ def refused_by_proxy(error: BaseException) -> SeedreamConnectionError | None:
 
 
 def no_answer(base_url: str, error: BaseException) -> SeedreamConnectionError:
-    """A call that buys nothing got no answer: where, and why as far as the system says it."""
+    """The error of a free call without an answer: the address, and the system's reason if there is one."""
     why = next((f"{reason.lower()} " for reason in map(_reason, reversed(_chain(error))) if reason), "")
     return refused_by_proxy(error) or SeedreamConnectionError(f"No answer from {base_url}: {why}({type(error).__name__}).")
 

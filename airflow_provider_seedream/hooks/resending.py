@@ -1,4 +1,4 @@
-"""May this call be sent again? The retry table of the contract, from the server's point of view.
+"""Decides whether a call may be sent again. The retry table of the contract, from the server's point of view:
 
 | what came back                                  | what the server may have done | sent again here |
 |-------------------------------------------------|-------------------------------|-----------------|
@@ -11,7 +11,7 @@
 | GET: 429                                        | nothing that costs            | yes, as late as it asks for, within an hour |
 | GET: any other 4xx                              | nothing that costs            | no              |
 
-Retrying repeats one failed call within seconds; asking again later is polling, and lives elsewhere.
+A retry repeats one failed call within seconds. Calling again later is polling: see the package ``polling``.
 """
 
 import logging
@@ -40,15 +40,19 @@ _log = logging.getLogger(__name__)
 
 
 class PostWithheld(Exception):
-    """Just before the first byte of a POST the caller saw that it must not be sent. Nothing was sent."""
+    """Raised by ``before_first_byte`` to stop a POST before its first byte, so the POST is not sent and not paid::
+
+    if ledger.latest(claim.key) != claim:
+        raise PostWithheld("its claim was taken away")
+    """
 
 
 class SubmissionBody:
-    """A POST's body that knows whether any of it was taken to be sent: before that, the server cannot have acted.
+    """The body of a POST, which notes whether a part of it was taken for sending. Before that the server cannot have acted.
 
-    ``max_seconds`` after its first piece it breaks off: other tries take the POST for ended soon after that.
+    The body ends with an error ``max_seconds`` after its first piece, as other tries treat the POST as ended soon after that.
 
-    :param before_first_byte: called once the connection stands; raises :class:`PostWithheld` when nothing may be sent.
+    :param before_first_byte: called when the connection stands; raises :class:`PostWithheld` to stop the POST.
     """
 
     def __init__(self, submission: Submission, before_first_byte: Callable[[], None] | None = None) -> None:
@@ -73,17 +77,17 @@ class SubmissionBody:
 
 
 def post_bought_nothing(status_code: int) -> bool:
-    """Whether an answer to a POST, other than 2xx, proves that nothing was accepted."""
+    """True if an answer to a POST (other than 2xx) proves that the POST was not accepted, so it is not paid."""
     return 300 <= status_code < 500 and status_code not in (303, 408)
 
 
 def post_retrying(max_attempts: int) -> tenacity.Retrying:
-    """Repeats a POST that surely was not sent."""
+    """Repeats a POST that was certainly not sent."""
     return _retrying(_POST_SAFE, max_attempts)
 
 
 def get_retrying(max_attempts: int) -> Callable[..., Any]:
-    """Repeats a GET that got no usable answer, and waits out 429s, which count as no attempt. With one attempt neither."""
+    """Repeats a GET without a usable answer, and waits after 429s, which do not count as attempts. With one attempt: neither."""
     repeating = _retrying(_GET_SAFE, max_attempts)
     return repeating if max_attempts == 1 else partial(_throttled(), repeating)
 

@@ -151,7 +151,7 @@ class SeedreamHook(BaseHook):
         return GenerationStatus.from_wire(body)
 
     def look(self, seedream_task_id: str) -> GenerationStatus | FailedLook:
-        """One status call, never repeated, raising only when the connection is incomplete: food for the decision core."""
+        """One status call, sent once, for the polling core. It raises only if the connection is incomplete."""
         self.check_connection(seedream_task_id)
         try:
             return self.get_generation(seedream_task_id, max_attempts=1)
@@ -159,7 +159,7 @@ class SeedreamHook(BaseHook):
             return failed_look(error)
 
     def check_connection(self, seedream_task_id: str) -> None:
-        """:raises SeedreamInputError: when the connection is incomplete; the generation is paid for all the same."""
+        """Check the connection before a wait. :raises SeedreamInputError: it is incomplete; the generation stays paid."""
         try:
             self.settings.status_url(seedream_task_id)
         except SeedreamInputError as error:
@@ -172,7 +172,7 @@ class SeedreamHook(BaseHook):
         return Wallet.from_wire(body)
 
     def look_at_wallet(self) -> Wallet | FailedLook:
-        """One wallet call, never repeated, raising only when the connection is incomplete."""
+        """One wallet call, sent once. It raises only if the connection is incomplete."""
         url = self.settings.url(contract.WALLET_PATH)
         try:
             return Wallet.from_wire(self._get_once(url))
@@ -180,7 +180,7 @@ class SeedreamHook(BaseHook):
             return failed_look(error)
 
     def peek_balance(self) -> str | None:
-        """The wallet's balance in credits, best effort: None when it cannot be had within seconds."""
+        """The wallet's balance in credits, best effort: None if the wallet does not answer within 5 s."""
         wallet = self._peek_wallet()
         return wallet.balance if wallet else None
 

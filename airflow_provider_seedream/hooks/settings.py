@@ -1,6 +1,6 @@
-"""A Seedream connection as values: what the hook and the trigger both need to talk to the API.
+"""A Seedream connection as checked values, for the hook and the trigger.
 
-Pure: reads a connection object that was already looked up. The key never appears in a repr.
+Pure: it reads a connection object that was already looked up, and does no I/O. The repr leaves out the key.
 """
 
 import ipaddress
@@ -29,7 +29,7 @@ _KEY = re.compile(r"[\x21-\x7e]+")
 
 
 class ConnectionLike(Protocol):
-    """What is read of an Airflow connection."""
+    """The attributes of an Airflow connection that are read."""
 
     conn_id: Any
     host: Any
@@ -43,12 +43,15 @@ class ConnectionLike(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeedreamSettings:
-    """One connection.
+    """The settings of one connection::
+
+        SeedreamHook("seedream_default").settings.destination  # "s3://my_conn@bucket/campaign"
 
     :param destination: default storage folder, or None.
-    :param requests_per_minute: what the key allows; None when the connection does not say.
-    :param credits_per_image: what an image is reckoned to cost; 10 [doc].
-    :param status_counts_toward_limit: whether status calls count as well: contested [seen], so the connection says it.
+    :param requests_per_minute: the rate limit of the key; None if the connection does not say it.
+    :param credits_per_image: the price of an image in credits; 10 [doc].
+    :param status_counts_toward_limit: True if status calls count toward the limit. Reports differ [seen], so the connection
+        decides.
     :param request_timeout_seconds: how long one answer may take; uploads get more (:meth:`post_timeout_seconds`).
     :param verify: True, False, or the path of a CA bundle: the connection's, else ``REQUESTS_CA_BUNDLE`` of the environment.
     :param download_networks: addresses that images may be downloaded from although they are not public.
@@ -66,7 +69,7 @@ class SeedreamSettings:
 
     @classmethod
     def from_connection(cls, connection: ConnectionLike) -> Self:
-        """:raises SeedreamInputError: naming the field of the connection that is wrong."""
+        """Read a connection. :raises SeedreamInputError: a field is wrong; the message names it."""
         extra = connection.extra_dejson or {}
         return cls(
             base_url=_base_url(connection),
@@ -115,7 +118,7 @@ class SeedreamSettings:
 
 
 def _key(connection: ConnectionLike) -> str:
-    """The password. What no header can carry is refused here: the error of an HTTP library would repeat it."""
+    """The password. A key that a header cannot carry is refused here, as the error of an HTTP library would print it."""
     key = str(connection.password or "").strip()
     if not key:
         raise SeedreamInputError(f"Connection {connection.conn_id!r} has no password: put the API key there.")

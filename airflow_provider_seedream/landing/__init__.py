@@ -1,4 +1,4 @@
 """From links to files: download, verify, publish, the manifest last; then the outcome into the record.
 
-A half image is never visible under a final name. Never imports Airflow's classes of tasks.
+A file gets its final name only when it is whole. Never imports Airflow's classes of tasks.
 """

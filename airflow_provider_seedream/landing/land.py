@@ -1,7 +1,7 @@
 """From links to files: download, verify, hash, and only then publish under the final name; the manifest last.
 
-Downloads come through a function that is handed in; nothing here knows the API, its key or the ledger. Memory is bounded by the
-images in flight times their size. Two landings of the same generation at once are harmless.
+A function that is passed in downloads, so this module never imports the API, its key or the ledger. Memory holds the images in
+flight and no more. Two landings of the same generation at once write the same files, so they do no harm.
 """
 
 import hashlib
@@ -24,16 +24,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """Where bytes come from: ``status`` asks for fresh links, ``fetch`` downloads one."""
+    """The source of the bytes: ``status`` gets fresh links, ``fetch`` downloads one."""
 
     status: Callable[[], GenerationStatus]
     fetch: Callable[[str], bytes]
 
 
 def find_landed(folder: Folder, generation: Generation) -> Manifest | None:
-    """The manifest of a generation that is landed and whose files are still there; None when there is work to do.
+    """The manifest of a generation whose files are all stored; None if it must be landed (again).
 
-    :raises SeedreamLandingError: when the name belongs to another generation, or the storage does not answer.
+    :raises SeedreamLandingError: the name belongs to another generation, or the storage does not answer.
     """
     with _storing(f"Cannot read {folder.base}", generation):
         manifest = _read_manifest(folder, generation)
@@ -54,9 +54,9 @@ def land(
     """Land every image that has a link, then the manifest.
 
     :param build: makes the manifest from the landed images.
-    :param without_dead_links: leave out images whose links are dead, fresh ones too, if any other lands: they will never come.
-    :param mark: what is done to the bytes of a verified image before it is stored; nothing by default.
-    :raises SeedreamLandingError: what was published stays; a retry completes it.
+    :param without_dead_links: leave out images whose fresh links are dead as well, if another image lands: they are lost.
+    :param mark: changes the bytes of a verified image before it is stored; None (default) stores them as they came.
+    :raises SeedreamLandingError: the images published so far stay; a retry completes them.
     """
     links = [(number, links) for number, links in enumerate(origin.status().results, 1) if links.image]
     if not links:
@@ -86,7 +86,7 @@ def _landed(futures: list[Future[ManifestImage]], without_dead_links: bool) -> t
 
 @contextmanager
 def _storing(problem: str, generation: Generation) -> Iterator[None]:
-    """Whatever a store raises becomes an error of landing; each names the generation that is paid for."""
+    """Turn every error of a store into a SeedreamLandingError that names the paid generation."""
     try:
         yield
     except SeedreamError as error:
@@ -161,7 +161,7 @@ class _ImageWork:
             raise self._error(f"{self._folder.uri(file)} exists with other content and is never overwritten.")
 
     def _land_thumbnail(self, number: int, links: ResultLinks) -> str | None:
-        """The API's thumbnail, best effort: a picture without one is still a picture."""
+        """Store the API's thumbnail, best effort: an image without a thumbnail is still complete."""
         if not links.thumbnail:
             return None
         try:

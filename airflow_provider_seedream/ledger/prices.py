@@ -1,8 +1,8 @@
-"""What an image costs: as the connection says, or as the wallet was seen to be charged for one, whichever is more.
+"""The price of an image: the connection's, or the price measured in the wallet, if that is larger.
 
-The wallet is read before a POST, at most once a minute, and after it, until the expected price was seen; then every ten minutes.
-What it lost is the price of that POST only if no other one was under way: none of this process, and none of the same DAG run.
-A wallet that does not answer changes nothing.
+The wallet is read before and after a POST, at most once a minute; once the expected price was measured, every ten minutes. The
+difference is the price of this POST only if no other POST was under way, in this process or in the same DAG run. If the wallet does
+not answer, the price stays as it is.
 """
 
 import logging
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 class Traffic:
-    """The POSTs of this process: how many have begun, how many are under way."""
+    """The POSTs of this process: the number that have begun, and the number under way."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -64,7 +64,9 @@ class _Sight:
 
 
 class Prices:
-    """Quotes and measures the requests of one task.
+    """Quotes and measures the prices of one task's requests::
+
+        Prices(hook, ledger, CLOCK).quote(num_images=2)  # 20
 
     :param traffic: the POSTs that draw on the same wallet: those of this process.
     """
@@ -81,9 +83,9 @@ class Prices:
         self.measured_per_image: int | None = None  # as last seen: the next look corrects what something else has spent
 
     def quote(self, num_images: int) -> int:
-        """The credits that a request is reckoned to cost.
+        """The expected price of a request, in credits.
 
-        :raises SeedreamInputError: when the connection is incomplete.
+        :raises SeedreamInputError: the connection is incomplete.
         """
         return num_images * max(self._hook.settings.credits_per_image, self.measured_per_image or 0)
 
@@ -100,7 +102,7 @@ class Prices:
 
     @contextmanager
     def posting(self, claim: str) -> Iterator[None]:
-        """Around a POST. One that fails is not measured."""
+        """Context manager around a POST. A failed POST is not measured."""
         try:
             with self._traffic.post():
                 yield

@@ -1,6 +1,6 @@
-"""A validated request: what will be sent, what makes it the same request, what it costs.
+"""A validated request: its body, its fingerprint (equal requests are paid once) and its price.
 
-Everything here is checked before anything is sent; a value that exists is a valid one. Imports no HTTP, storage or Airflow.
+All fields are checked when the value is built, so a Submission that exists is valid. Never imports HTTP, storage or Airflow.
 """
 
 import base64
@@ -64,9 +64,11 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """One paid request. Build it with :func:`build_submission`, which validates.
+    """One paid request. Build it with :func:`build_submission`, which validates::
 
-    :param take: 1 for the first set of images; raising it makes it another request on purpose.
+        build_submission(kind="generate", prompt="a watch", num_images=2).fingerprint
+
+    :param take: 1 for the first set of images; a larger number makes it another request, deliberately.
     """
 
     kind: Kind
@@ -150,7 +152,7 @@ def sha256_json(value: Any) -> str:
 
 
 def is_template(value: Any) -> bool:
-    """Whether Jinja would still change this value: it cannot be judged yet."""
+    """True if Jinja would still change this value, so that it cannot be checked yet."""
     return isinstance(value, str) and _TEMPLATE.search(value) is not None
 
 

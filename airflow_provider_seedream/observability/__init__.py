@@ -1,4 +1,4 @@
-"""What others hear of our work: metrics, spans, asset events, lineage.
+"""Reports to other systems: metrics, spans, asset events, lineage.
 
-Nothing here decides anything, and no link of the API or key passes through. Never imports a hook.
+It only reports: a failure here does not change or fail a task, and links of the API and the key stay out. Never imports a hook.
 """

@@ -1,7 +1,7 @@
-"""Lineage: what a task read and wrote, told to Airflow's hook lineage. URIs only: no connection, no link of the API.
+"""Lineage: reports the files that a task read and wrote to Airflow's hook lineage. URIs only: no connection id, no link of the API.
 
-A landing names its sources too, from the manifest: which image became which is said where both ends are known. What Airflow does
-not take fails no task, as the images lie there already.
+A landing reports its sources too, from the manifest, as both ends are known there. An error of Airflow's lineage does not fail the
+task, as its images are already stored.
 """
 
 import logging
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def report(hook: Any, *, reads: Iterable[str] = (), writes: Iterable[str] = ()) -> None:
-    """Tell what was read and written. :param hook: who did it, in Airflow's terms."""
+    """Report the files read and written. :param hook: the operator or hook that did it, in Airflow's terms."""
     from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
 
     collector = get_hook_lineage_collector()
@@ -32,16 +32,16 @@ def report(hook: Any, *, reads: Iterable[str] = (), writes: Iterable[str] = ()) 
 
 
 def report_landed(hook: Any, result: "LandedGeneration", manifest: "Manifest") -> None:
-    """Tell what was made of what."""
+    """Report the landed images and the sources they were made from."""
     report(hook, reads=source_uris(manifest), writes=(*(image.uri for image in result.images), result.manifest))
 
 
 def source_uris(manifest: "Manifest") -> list[str]:
-    """Where the input images of an edit came from."""
+    """The URIs of the input images of an edit."""
     return [source["uri"] for source in (manifest.submission or {}).get("sources", ())]
 
 
 def nameable(uris: Iterable[str]) -> list[str]:
-    """As assets; data URIs have no name, and what is too long for an asset is nobody's lineage."""
+    """The URIs that can be assets: data URIs have no name, and Airflow refuses very long ones."""
     named = [asset_uri(uri) for uri in uris if not uri.lower().startswith("data:")]
     return [uri for uri in named if len(uri) <= _MAX_CHARACTERS]

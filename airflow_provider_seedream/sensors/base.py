@@ -1,4 +1,4 @@
-"""What our sensors share: what they skip, when a try began, and how they leave the worker between looks."""
+"""The common part of the sensors: which errors they skip, when a try began, and how they free the worker between polls."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +26,13 @@ except ImportError:  # Airflow 3.1
 
 
 class SeedreamSensor(CheckedFields, BaseSensorOperator):
-    """A sensor whose ``soft_fail`` skips only lateness and whose ``never_fail`` skips every error, deferred or not."""
+    """A sensor whose ``soft_fail`` skips the task if it is late, and whose ``never_fail`` skips it for every error, deferred or
+    not.
+
+    ::
+
+        SeedreamGenerationSensor(task_id="land", generation=submit.output, timeout=600, soft_fail=True)
+    """
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         with self.skipping():  # the base sensor's own would skip every error, not only lateness

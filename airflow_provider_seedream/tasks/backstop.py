@@ -1,7 +1,7 @@
-"""What ends a deferred wait that no triggerer speaks of: none runs, or none serves the queue of the task.
+"""Ends a deferred wait whose trigger sends no event, because no triggerer runs or serves the queue of the task.
 
-Each trigger has a deadline of its own and speaks then. Airflow's ``defer(timeout=)`` is only the backstop behind that: the
-scheduler wakes the task, without the trigger's event and without the arguments of the deferral.
+Each trigger has its own deadline and sends an event then. Airflow's ``defer(timeout=)`` is the backstop behind it: the scheduler
+wakes the task, without the trigger's event and without the arguments of the deferral.
 """
 
 from collections.abc import Callable
@@ -24,15 +24,15 @@ UNHEARD = (
 
 
 def backstop(until_epoch: float, *, now_epoch: float) -> timedelta:
-    """What to give ``defer(timeout=)``: what is left of a wait, and minutes.
+    """The timeout for ``defer``: the rest of the wait, plus some minutes for the trigger's event to arrive.
 
-    :param until_epoch: when the trigger speaks at the latest.
+    :param until_epoch: when the trigger sends its event at the latest.
     """
     return timedelta(seconds=max(0.0, until_epoch - now_epoch) + BACKSTOP_SECONDS)
 
 
 def resumed(task: BaseOperator, go_on: Callable[[], Any], unheard: Callable[[Context], Any], context: Context) -> Any:
-    """What a resumption returns; where the backstop ended the wait, what `unheard` does about it."""
+    """The result of a resumed task. If the backstop ended the wait, the result of `unheard`."""
     with suppress(TaskDeferralTimeout):
         return go_on()
     task.log.error("%s", UNHEARD)

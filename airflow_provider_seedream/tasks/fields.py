@@ -1,6 +1,6 @@
-"""The fields of a task: rendered as what they are, and checked as early as they can be.
+"""The template fields of a task: rendered with their types kept, and checked as early as possible.
 
-Static values are checked when the DAG is parsed, templated ones once they are rendered and before anything is sent.
+Static values are checked when the DAG is parsed, templated ones after rendering and before the request is sent.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -22,9 +22,9 @@ class CheckedFields(BaseOperator):
 
     :cvar checks: for each of our fields a function that raises SeedreamInputError.
     :cvar text_fields: fields that are text. They are rendered to text in every DAG, also in one that renders native objects
-        (``render_template_as_native_obj``), which would take the prompt ``"Summer sale"`` for a Python string and drop the quotes.
-    :cvar given_fields: fields whose template must give something. A template that gives None or blank text is an error: it would
-        be paid for as the prompt "None", or lift a budget.
+        (``render_template_as_native_obj``), which would read the prompt ``"Summer sale"`` as a Python string and drop the quotes.
+    :cvar given_fields: fields whose template must give a value. None or blank text is an error: the prompt "None" would be paid,
+        or an empty budget would mean "no limit".
     :cvar may_be_blank: those of them whose template may give blank text, which means the default.
     """
 
@@ -38,15 +38,15 @@ class CheckedFields(BaseOperator):
     _rendering: str = ""  # the field that is rendered
 
     def check_static_fields(self) -> None:
-        """Check what needs no rendering; the last act of a constructor. A subclass's constructor is not done by then."""
+        """Check the static fields, at the end of a constructor. The constructor of a subclass has not finished by then."""
         for field, check in self.checks.items():
             if hasattr(self, field) and is_static(value := getattr(self, field)):
                 check(value)
 
     def check_rendered_fields(self) -> None:
-        """Call before anything is sent.
+        """Check the rendered fields, before the request is sent.
 
-        :raises SeedreamInputError: a template gave nothing, or was not rendered and would be paid for as it stands.
+        :raises SeedreamInputError: a template gave no value, or was not rendered, so the template text itself would be paid.
         """
         for field, template in self._gave_nothing.items():
             raise SeedreamInputError(

@@ -1,7 +1,7 @@
-"""Templates of fields that are text, rendered to text whatever the DAG says of native objects.
+"""Renders text fields to text, also in a DAG that renders native objects.
 
-Jinja's native rendering reads every result as Python, also of text without a template: ``'a fox' 'in snow'`` becomes one word.
-And both ways of rendering print a missing value as "None". Never imports Airflow when a DAG is parsed.
+Jinja's native rendering reads every result as Python, even text without a template: ``'a fox' 'in snow'`` becomes one word. Both
+ways of rendering print a missing value as "None", which would be paid as a prompt. Airflow is not imported when a DAG is parsed.
 """
 
 import math
@@ -38,7 +38,7 @@ class Rendered:
 
 
 class TextRenderer:
-    """Renders for one task.
+    """Renders the text fields of one task.
 
     :param environment: the DAG's Jinja environment, native or not. :param context: the task's.
     :param endings: ``template_ext`` of the task: text that ends so names a file that holds the template.

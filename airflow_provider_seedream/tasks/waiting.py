@@ -1,7 +1,7 @@
-"""Waiting for a generation: what the sensor does, and an operator with ``wait=True``.
+"""Waiting for a generation, for the sensor and for operators with ``wait=True``.
 
-The deferred and the synchronous wait share everything but where they sleep. Imports the hook, the storage and the trigger only
-when it runs: this module is loaded with every DAG.
+The deferred and the synchronous wait differ only in the place where they sleep. The hook, the storage and the trigger are
+imported when a task runs, as this module is loaded with every DAG.
 """
 
 import time
@@ -61,9 +61,9 @@ class WaitingOperator(LandingOperator):
         return self._finish(context, generation, verdict)
 
     def resume_landing(self, context: Context, event: Any, generation: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Where a deferred wait goes on: the trigger looked, the worker lands.
+        """Continue after a deferral: the trigger has polled, the worker lands.
 
-        :param generation: as it was before the wait; None where Airflow did not keep it (``dag.test()``, ``airflow tasks test``).
+        :param generation: as it was before the wait; None if Airflow did not keep it (``dag.test()``, ``airflow tasks test``).
         """
         from airflow_provider_seedream.triggers.seedream import verdict_from
 
@@ -75,11 +75,11 @@ class WaitingOperator(LandingOperator):
         return resumed(self, go_on, self.resume_unheard, context)
 
     def resume_unheard(self, context: Context) -> dict[str, Any]:
-        """Where a wait goes on that no triggerer has spoken of until it was over: look once, and land what is ready."""
+        """Continue a wait whose trigger sent no event until the time was over: poll once, and land the images that are ready."""
         return self.look_once(context, self.find_again(None))
 
     def look_once(self, context: Context, generation: Generation) -> dict[str, Any]:
-        """Land a generation whose time is over, if it is ready. Raises what ends the wait otherwise."""
+        """The time is over: land the generation if it is ready, else raise the error that ends the wait."""
         if landed := self._already_landed(context, generation):
             return landed
         rules = self._rules(generation, clock.now_epoch() - self._patience_seconds)
@@ -91,7 +91,7 @@ class WaitingOperator(LandingOperator):
             raise
 
     def find_again(self, event: Any) -> Generation:
-        """The generation that was waited for, from its ledger record, which the event names.
+        """The generation of this wait, from the ledger record that the event names.
 
         :raises SeedreamLedgerError: a retry attaches to what was paid.
         """
@@ -129,7 +129,7 @@ class WaitingOperator(LandingOperator):
         )
 
     def _begin(self, generation: Generation, rules: Rules) -> tuple[Verdict, Watch]:
-        """A first look, unless the job cannot be ready yet."""
+        """Poll first, unless the job cannot be ready yet."""
         seconds = seconds_before_first_look(rules, now_epoch=clock.now_epoch(), seen=SEEN)
         if seconds:
             return Verdict(outcome="wait", wait_seconds=seconds), Watch()
@@ -147,7 +147,7 @@ class WaitingOperator(LandingOperator):
         return verdict, watch
 
     def _watch_in_time(self, context: Context, generation: Generation, watch: Watch, rules: Rules, verdict: Verdict) -> Verdict:
-        """Look until the wait ends. Airflow's own ``execution_timeout`` may strike in the middle of it."""
+        """Poll until the wait ends. Airflow's own ``execution_timeout`` may interrupt it."""
         try:
             return self._watch(generation, watch, rules, verdict)
         except AirflowTaskTimeout:
@@ -191,5 +191,5 @@ class WaitingOperator(LandingOperator):
 
     @property
     def _patience_seconds(self) -> float:
-        """How long a try may wait, whatever for."""
+        """How long a try may wait in all, in seconds: for the rate limit and for the images."""
         return min(self.timeout, execution_seconds(self))
