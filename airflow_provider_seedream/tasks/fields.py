@@ -50,7 +50,7 @@ class CheckedFields(BaseOperator):
         """
         for field, template in self._gave_nothing.items():
             raise SeedreamInputError(
-                f"{field} must not be blank: its template gave nothing (None, or blank text): {template[:_SHOWN_CHARACTERS]} "
+                f"{field} must not be blank: its template gave nothing (None, or blank text): `{template[:_SHOWN_CHARACTERS]}`. "
                 "Check the XCom, param or variable that it reads, or give a default: {{ ... or 'a default' }}."
             )
         for field in (*self.checks, "seedream_conn_id"):

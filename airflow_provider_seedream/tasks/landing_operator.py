@@ -110,7 +110,7 @@ class LandingOperator(BaseOperator):
         result = landed_generation(landed, generation.destination)
         self._landed = result, landed
         report_landed(self._hook, result, landed)
-        self.log.info("Landed %d images; manifest: %s", len(result.images), result.manifest)
+        self.log.info("Images landed: %d; manifest: %s", len(result.images), result.manifest)
         if landed.missing_images and self.on_partial == "fail":
             came = f"{len(landed.images)} of {landed.images_requested} images came"
             raise SeedreamPartialResultError(

@@ -40,7 +40,13 @@ class TestATemplateThatGivesNothing:
             draw: Any = SeedreamGenerateOperator(
                 task_id="draw", retries=3, **{"prompt": "a watch", "destination": destination, field: MISSING}
             )
-        assert_refused(Runner().run(draw), emulator, f"{field} must not be blank: its template gave nothing", MISSING)
+        assert_refused(
+            Runner().run(draw),
+            emulator,
+            f"{field} must not be blank: its template gave nothing (None, or blank text): `{{",
+            "}}`. Check the XCom",
+            MISSING,
+        )
 
     @pytest.mark.parametrize(
         "template", ["{{ params.empty }}", "{{ params.null }}", "{{ params.blank }}", "a {{ params.null }} watch"]
