@@ -25,6 +25,7 @@ DEFAULT_REQUEST_TIMEOUT_SECONDS = 60.0
 UPLOAD_BYTES_PER_SECOND = 1_000_000  # ten inputs are ~130 MB, so about two minutes more for their answer
 MIN_UPLOAD_BYTES_PER_SECOND = 100_000  # slower than this is broken off
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_HALF_SCHEME = re.compile(r"https?[:/]")  # "https//api.example", and "https://" without a host
 _KEY = re.compile(r"[\x21-\x7e]+")
 
 
@@ -130,18 +131,19 @@ def _key(connection: ConnectionLike) -> str:
 def _base_url(connection: ConnectionLike) -> str:
     """The host with what is missing, and without the ``/v1`` that other clients of the API have in it."""
     host = str(connection.host or contract.DEFAULT_BASE_URL).strip().rstrip("/")
-    if "://" not in host:
+    if "://" not in host and not _HALF_SCHEME.match(host):
         host = f"{_scheme(connection)}://{_bracketed(host)}"
     try:
         parts = urlsplit(host)
         has_port = parts.port is not None or not connection.port
     except ValueError:  # a port or an address that is none
         parts, has_port = urlsplit(""), True
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
+    is_plain = bool(parts.hostname) and not (parts.username or parts.query or parts.fragment or re.search(r"\s", host))
+    if parts.scheme not in ("http", "https") or not is_plain:
         raise SeedreamInputError(
             f"Connection {connection.conn_id!r}: host must be a plain http(s) base URL, such as {contract.DEFAULT_BASE_URL}."
         )
-    path = parts.path.removesuffix(contract.VERSION_PATH)
+    path = parts.path.removesuffix(contract.VERSION_PATH).rstrip("/")
     if f"{contract.VERSION_PATH}/" in path:
         raise SeedreamInputError(
             f"Connection {connection.conn_id!r}: host must be the base URL alone, such as {contract.DEFAULT_BASE_URL}, without "

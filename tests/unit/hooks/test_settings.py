@@ -30,6 +30,7 @@ class TestTheBaseURL:
             ({"host": "::1", "schema": "http", "port": 8080}, "http://[::1]:8080"),
             ({"host": "2001:db8::7"}, "https://[2001:db8::7]"),
             ({"host": "https://api.example/v1"}, "https://api.example"),
+            ({"host": "https://api.example//v1"}, "https://api.example"),
             ({"host": "https://api.example/v1/", "port": 8443}, "https://api.example:8443"),
             ({"host": "api.example/v1"}, "https://api.example"),
             ({"host": "https://proxy.example/seedream/v1"}, "https://proxy.example/seedream"),
@@ -51,6 +52,10 @@ class TestTheBaseURL:
             "http://x:port",
             "http://[::1",
             "file:///etc",
+            "https://",
+            "https//api.example",
+            "http:/api.example",
+            "api example",
         ],
     )
     def test_anything_but_a_plain_base_url_is_refused(self, host: str) -> None:
