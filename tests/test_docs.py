@@ -428,3 +428,12 @@ class TestCompatibility:
 class TestChangelog:
     def test_it_speaks_of_this_version(self) -> None:
         assert f"## [{__version__}] - " in (CHECKOUT / "CHANGELOG.md").read_text()
+
+    def test_each_version_has_each_heading_once_and_in_order(self) -> None:
+        text = (CHECKOUT / "CHANGELOG.md").read_text()
+        assert not re.findall(r"^(?:<{7}|={7}|>{7})", text, re.MULTILINE)
+        assert max(map(len, text.splitlines())) <= 150
+        for version in text.split("\n## ")[1:]:
+            kinds = re.findall(r"^### (.+)$", version, re.MULTILINE)
+            known = ["Added", "Changed", "Fixed", "Not in this version"]
+            assert kinds == [kind for kind in known if kind in kinds], version.splitlines()[0]
