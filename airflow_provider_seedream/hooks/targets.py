@@ -94,10 +94,13 @@ def _hostname(link: str) -> str:
 
 
 def _addresses(hostname: str, proxied: bool) -> list[Address]:
+    hostname = hostname.rstrip(".")
     with suppress(ValueError):
         return [ipaddress.ip_address(hostname.partition("%")[0])]
     with suppress(OSError):
         return [ipaddress.ip_address(socket.inet_aton(hostname))]  # 10.1, 0x0a000001: what resolvers take for an address as well
+    if hostname == "localhost" or hostname.endswith(".localhost"):  # loopback wherever it is resolved (RFC 6761, 6.3)
+        return [ipaddress.IPv4Address("127.0.0.1")]
     if proxied:  # the proxy resolves names; this machine may not be able to
         return []
     try:

@@ -138,3 +138,9 @@ def downloads(named: str) -> Downloads:
     return Downloads(
         max_bytes=10_000, timeout_seconds=5, verify=True, allow_loopback=False, networks=networks(named), max_attempts=1
     )
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost.", "LOCALHOST", "store.localhost", "127.0.0.1.", "10.0.0.1."])
+def test_a_name_that_is_no_public_address_by_itself_is_refused_behind_a_proxy_too(host: str) -> None:
+    with pytest.raises(SeedreamLandingError, match="which is no public address"):
+        refuse_target(f"http://{host}/1.png", allow_loopback=False, proxied=True)
