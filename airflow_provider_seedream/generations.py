@@ -97,14 +97,19 @@ class GenerationStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wallet:
-    """``balance`` in credits, as the API's own decimal text; ``rate_limit`` in requests per minute or None."""
+    """The wallet of an account::
+
+        SeedreamHook().get_wallet()  # Wallet(balance="120", rate_limit=3)
+
+    :param balance: in credits, as the API's own decimal text. :param rate_limit: in requests per minute; None if not said.
+    """
 
     balance: str
     rate_limit: int | None
 
     @classmethod
     def from_wire(cls, body: Any) -> Self:
-        """:raises SeedreamResponseError: when there is no balance in it."""
+        """:raises SeedreamResponseError: the answer has no balance."""
         if not isinstance(body, dict) or not isinstance(body.get("balance"), str | int | float):
             raise SeedreamResponseError("The API answered a wallet call with something that is not a wallet.")
         limit = body.get("rate_limit")

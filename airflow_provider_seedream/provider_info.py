@@ -1,4 +1,4 @@
-"""What Airflow reads about this provider. Loaded by every Airflow process, so it imports nothing."""
+"""The provider info that Airflow reads. Every Airflow process loads it, so it has no imports."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a batch was asked for, as the runner reads it. The batch operator has these attributes; the runner never imports it."""
+"""The arguments of a batch, as the runner reads them. The batch operator has these attributes; the runner does not import it."""
 
 from datetime import timedelta
 from typing import Any, Protocol

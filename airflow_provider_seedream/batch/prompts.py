@@ -1,6 +1,6 @@
 """A prompt for each row, from one Jinja template.
 
-Row values are data: what stands in them is never rendered. Pure; imports no Airflow, its context comes in as a mapping.
+Row values are data, so braces in them are not rendered. Pure; imports no Airflow, its context comes in as a mapping.
 """
 
 import math

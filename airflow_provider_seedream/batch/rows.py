@@ -87,7 +87,7 @@ def build_row(
     defaults: Mapping[str, Any],
     template: PromptTemplate | None = None,
 ) -> Row:
-    """A :class:`Row` from what a table says.
+    """A :class:`Row` from the cells of a table.
 
     :param header: names of columns that the row may leave empty; free ones are null in its result.
     :param defaults: values of parameters for rows without them.

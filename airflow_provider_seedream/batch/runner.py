@@ -249,7 +249,7 @@ class BatchTry:
         return error if progress.retryable else final(error)
 
     def _halted(self, progress: Progress) -> SeedreamError:
-        """What stopped the submissions. Everything that was paid for has ended by now."""
+        """The error that stopped the submissions. All paid rows have ended by now."""
         unsent = progress.unsent + progress.rows - progress.cursor
         error = error_of(progress.halt or {}, unsent=unsent, unlanded=progress.unlanded, rows=progress.rows)
         is_timed = progress.retryable or getattr(self._task, "retry_policy", None)

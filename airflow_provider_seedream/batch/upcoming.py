@@ -23,7 +23,7 @@ _NOT_OF_THE_REQUEST = ("number", "where", "extra", "name_as_written")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefusedRow:
-    """A row that is against the rules."""
+    """A row that breaks a rule, with its error."""
 
     number: int
     error: SeedreamInputError
@@ -83,7 +83,9 @@ class RequestTable:
 
 @dataclass(slots=True, kw_only=True)
 class TableSummary:
-    """What a table asks for, counted without sending anything.
+    """The totals of a table, counted without sending a request::
+
+        summarise(table, credits_per_image=10).credits  # 5000: the most that the table can cost
 
     :param images: that it can make, at most. :param credits: that it can cost, at most. :param credits_per_image: as reckoned.
     :param repeats: numbers of rows that equal an earlier one: they share its generation and its price.

@@ -1,4 +1,4 @@
-"""The command that says what was paid for in a folder. Reads only, and asks no API: it needs no key."""
+"""The command that lists the payments in a folder. It only reads the folder and does not call the API, so it needs no key."""
 
 import argparse
 from typing import Any

@@ -1,6 +1,6 @@
 """The command that settles a record whose outcome is unknown: a person has found out whether it was paid.
 
-Touches nothing else: a record that says what happened is never rewritten, nor one whose request may still be on its way.
+It changes this record only. It refuses a record with a known outcome, and one whose request may still be on its way.
 """
 
 import argparse

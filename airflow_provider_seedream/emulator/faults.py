@@ -28,7 +28,10 @@ _HOME: dict[Stage, Endpoint] = {
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One kind of trouble, which requests it strikes, and how often."""
+    """One kind of trouble, with the requests that it strikes and how often::
+
+    emulator.inject("rate-limited", seconds=21, times=1)  # makes Fault("rate-limited", seconds=21, times=1)
+    """
 
     kind: str
     _: KW_ONLY

@@ -31,7 +31,13 @@ HOST = "127.0.0.1"
 
 
 class Emulator:
-    """A stand-in for the Seedream API and its storage, for one test or one demo."""
+    """A stand-in for the Seedream API and its storage, for one test or one demo::
+
+    with Emulator() as emulator:
+        os.environ["AIRFLOW_CONN_SEEDREAM_DEFAULT"] = emulator.airflow_connection_json()
+        ...  # run a DAG
+        assert emulator.books.posts == 1  # paid once
+    """
 
     def __init__(self, settings: Settings | None = None, *, port: int = 0, storage_port: int = 0) -> None:
         self._world = World(settings or Settings())

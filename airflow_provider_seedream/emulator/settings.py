@@ -20,7 +20,10 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the emulator does when no fault says otherwise."""
+    """The behaviour of the emulator while no fault is injected::
+
+    Emulator(Settings(balance_credits=20, rate_limit_per_minute=0))
+    """
 
     tls: bool = False  # https with a certificate of its own, on both ports; chosen at the start alone
     key: str = "seedream-emulator-key"

@@ -1,4 +1,4 @@
-"""Who may see what, asked of Airflow's own auth manager. Plugin apps are anonymous unless every route guards itself.
+"""The permissions of the gallery, from Airflow's own auth manager. Plugin apps are anonymous, so every route guards itself.
 
 The right to read a DAG's XComs is the right to see its images: the page shows what those XComs point to.
 """

@@ -1,4 +1,4 @@
-"""What the XCom table knows of generations: the one file that speaks to Airflow's database.
+"""Generations in the XCom table: the only module that reads Airflow's database.
 
 A listing reads the XComs of our link (``links.py``), which only our tasks have, newest first, and then those tasks' results by
 primary key. So its cost grows with our own tasks, not with all XComs, and not with the bucket. Knows nothing of who may see what.

@@ -64,7 +64,7 @@ async def shared_session() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 class StatusClient:
-    """Looks at generations, and at the wallet, through one connection."""
+    """Polls generations and the wallet through one connection."""
 
     def __init__(self, session: aiohttp.ClientSession, settings: SeedreamSettings) -> None:
         self._session = session
@@ -82,7 +82,7 @@ class StatusClient:
         }
 
     async def look(self, seedream_task_id: str) -> GenerationStatus | FailedLook:
-        """One status call, never repeated and never raising."""
+        """One status call, sent once. An error is returned as a FailedLook, not raised."""
         metrics.polled()
         try:
             return GenerationStatus.from_wire(await self._get_json(self.settings.status_url(seedream_task_id)))
@@ -90,7 +90,7 @@ class StatusClient:
             return failed_look(error)
 
     async def look_at_wallet(self) -> Wallet | FailedLook:
-        """One wallet call, never repeated and never raising."""
+        """One wallet call, sent once. An error is returned as a FailedLook, not raised."""
         try:
             return Wallet.from_wire(await self._get_json(self.settings.url(contract.WALLET_PATH)))
         except SeedreamError as error:
@@ -128,7 +128,7 @@ def _decoded(body: bytes, headers: Mapping[str, str]) -> bytes:
 
 @cache
 def trusted(verify: bool | str) -> Any:
-    """What aiohttp takes as ``ssl``. The first call for a bundle reads it (20 to 50 ms): not on the event loop, please.
+    """The ``ssl`` argument for aiohttp. The first call for a bundle reads it (20 to 50 ms), so do not make it on the event loop.
 
     :raises SeedreamInputError: the bundle cannot be read.
     """

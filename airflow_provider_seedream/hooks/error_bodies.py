@@ -26,7 +26,9 @@ _UNIT_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorWords:
-    """What a body says.
+    """The parts of an error body::
+
+        ErrorWords(code="rate_limited", message="Request was throttled. Expected available in 21 seconds.", wait_seconds=21)
 
     :param code: in lower case; None without one. :param message: one line, cut short; empty without one.
     :param wait_seconds: from the message, such as "available in 21 seconds"; None without.

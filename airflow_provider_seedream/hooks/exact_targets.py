@@ -5,6 +5,6 @@ from airflow_provider_seedream.hooks.transport import Transport
 
 
 class ExactTargets(Transport):
-    """As :class:`Transport`, but what it asks for is the link as text."""
+    """As :class:`Transport`, but it requests the link as its exact text, since a rewritten link no longer fits its signature."""
 
     mixins = (AsWritten, *Transport.mixins)

@@ -1,4 +1,4 @@
-"""Requests as the API and its storage answer them: what urllib3 and http.client leave to the caller is done here.
+"""The transport of requests to the API and its storage: it does the parts that urllib3 and http.client leave to the caller.
 
 - **An answer before the body is read.** A server may refuse an upload (401, 402, 413, 429) and close before it has read it. Over
   plain http urllib3 then reads the answer; over TLS the failed write comes as ``ssl.SSLEOFError``, and it gives up [urllib3 2.8].

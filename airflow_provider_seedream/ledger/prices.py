@@ -56,7 +56,7 @@ _TRAFFIC = Traffic()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sight:
-    """What the wallet held before a POST. :param begun: how many POSTs of this process had begun by then."""
+    """The balance before a POST. :param begun: the number of POSTs of this process that had begun by then."""
 
     balance: str
     begun: int
@@ -90,7 +90,7 @@ class Prices:
         return num_images * max(self._hook.settings.credits_per_image, self.measured_per_image or 0)
 
     def look_before(self, claim: str) -> str | None:
-        """What the wallet holds before a POST, if that is worth a call now: a balance of a minute ago says nothing about it."""
+        """The balance before a POST, if it is time to read the wallet; None otherwise, as an older balance measures nothing."""
         now = self._time.now_epoch()
         if now - self._looked_epoch < WALLET_LOOK_SECONDS:
             return None

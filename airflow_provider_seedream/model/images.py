@@ -1,6 +1,6 @@
-"""What bytes are: the kind of image by its magic bytes, its size by its header, whether it is whole by its structure.
+"""Inspects image bytes: the format by the magic bytes, the size by the header, completeness by the structure.
 
-Never trusts a file name or a Content-Type. Decodes no pixels; imports no HTTP library, storage or Airflow.
+It ignores file names and Content-Types, and decodes no pixels. Never imports an HTTP library, storage or Airflow.
 """
 
 import io
@@ -46,7 +46,10 @@ _HEAD_BYTES = 4096
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageFacts:
-    """Width and height in pixels, and the media type the bytes have."""
+    """Width and height in pixels, and the media type of the bytes::
+
+    inspect_image(data)  # ImageFacts(width=2048, height=2048, media_type="image/png"), or None for other bytes
+    """
 
     media_type: str
     width: int

@@ -1,6 +1,7 @@
-"""Whether a failed task is worth another try, and when: decided from the error's own fields.
+"""Decides whether a failed task tries again, and when, by the fields of its error.
 
-A try never pays for what is paid already, so only what it can achieve counts. Pure; the moment's randomness is an argument.
+A new try does not pay again for a paid generation, so the question is only whether it can succeed. Pure: no I/O; the randomness
+is an argument.
 """
 
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ class Decision:
 
 
 def decide(error: BaseException, try_number: int, delays: Delays, *, jitter: float = 0.0) -> Decision:
-    """What to do about an error that ended a try.
+    """The decision about an error that ended a try.
 
     :param try_number: from 1. :param jitter: 0 to 1: up to a quarter is added to a pause, as others wait for the same.
     """
@@ -53,7 +54,7 @@ def decide(error: BaseException, try_number: int, delays: Delays, *, jitter: flo
 
 
 def _is_final(error: SeedreamError) -> bool:
-    """Nothing a retry could change. What may have been paid and is not refunded is never submitted again."""
+    """True if a retry cannot mend the error. A request that may be paid and is not refunded is not submitted again."""
     unrefunded = isinstance(error, SeedreamGenerationFailedError) and error.paid != "refunded"
     return unrefunded or isinstance(error, _FINAL)
 

@@ -39,7 +39,7 @@ class Source:
     media_type: str
 
     def describe(self) -> dict[str, Any]:
-        """What the ledger and the manifest say of it: never the bytes."""
+        """The fields for the ledger and the manifest: without the bytes."""
         return {
             "uri": self.origin,
             "sha256": self.sha256,
@@ -174,7 +174,7 @@ def build_submission(
     take: Any,
     sources: tuple[Source, ...] = (),
 ) -> Submission:
-    """A :class:`Submission` from what a user wrote.
+    """A :class:`Submission` from the values that a user wrote.
 
     :raises SeedreamInputError: naming the field and its rule.
     """
@@ -193,7 +193,7 @@ def build_submission(
 
 
 def submission_of(asked: Any, sources: tuple[Source, ...]) -> Submission:
-    """The :class:`Submission` of whatever has its fields as attributes: an operator, or a row of a table.
+    """The :class:`Submission` of an operator, or of a row of a table, which have its fields as attributes.
 
     :raises SeedreamInputError: naming the field and its rule.
     """

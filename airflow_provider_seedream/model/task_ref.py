@@ -1,6 +1,6 @@
-"""Whose images: the task instance that landed them, and the addresses of its pages in Airflow's user interface.
+"""The task instance that landed images, and the addresses of its pages in Airflow's user interface.
 
-Pure. Addresses have no leading slash, so that they follow the web server's base path wherever Airflow resolves them.
+Pure: no I/O. Addresses have no leading slash, so that they follow the web server's base path wherever Airflow resolves them.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
-"""Asset events: what a landing task tells the DAGs that are scheduled on its outlets. Sent by Airflow when the task succeeds.
+"""Asset events for the DAGs that are scheduled on the outlets of a landing task. Airflow sends them when the task succeeds.
 
-An ``Asset`` gets a summary of the manifest, an ``AssetAlias`` one event for each landed image. Nothing here fails a task, as its
-images lie there already.
+An ``Asset`` gets a summary of the manifest, an ``AssetAlias`` one event for each landed image. An error here does not fail the
+task, as its images are already stored.
 """
 
 import logging
@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 def announce(context: Context, outlets: Iterable[Any], result: "LandedGeneration", manifest: "Manifest") -> None:
-    """Put what was landed into the events of these outlets."""
+    """Add the landed images to the events of these outlets."""
     for outlet in outlets:
         if isinstance(outlet, AssetAlias):
             for image in result.images:
@@ -31,7 +31,7 @@ def announce(context: Context, outlets: Iterable[Any], result: "LandedGeneration
 
 
 def announce_table(context: Context, outlets: Iterable[Any], summary: dict[str, Any]) -> None:
-    """Put what became of a batch into the events of these outlets: one for its table, as it may hold thousands of images."""
+    """Add the results of a batch to the events of these outlets: one event for its table, as it may hold thousands of images."""
     extra = {field: summary[field] for field in ("results", "rows", "count", "credits", "images")}
     for outlet in outlets:
         if isinstance(outlet, AssetAlias):

@@ -1,6 +1,6 @@
-"""What is counted and traced, through Airflow's own Stats and OpenTelemetry, where the deployment has switched them on.
+"""Metrics and spans, through Airflow's own Stats and OpenTelemetry, if the deployment has switched them on.
 
-Names and numbers only, never a prompt, a link or a key. Nothing here can fail a task: a metric that cannot be sent is lost.
+They hold names and numbers; prompts, links and keys stay out. A metric that cannot be sent is dropped, and the task goes on.
 """
 
 import logging
@@ -57,7 +57,7 @@ def submitted(credits_spent: int, by: Mapping[str, Any]) -> None:
 
 
 def measured(*, quoted: int, billed: int, by: Mapping[str, Any]) -> None:
-    """What a request was reckoned to cost, and what the wallet lost for it, in credits."""
+    """The calculated price of a request and the billed one, in credits."""
     _count("seedream.credits_quoted", quoted, by)
     _count("seedream.credits_billed", billed, by)
 

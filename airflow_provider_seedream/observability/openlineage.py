@@ -37,12 +37,12 @@ class SeedreamRunFacet(RunFacet):
 
 
 def lineage_of_files(reads: Iterable[str], writes: Iterable[str] = ()) -> "OperatorLineage[Any, Any]":
-    """What an edit read that has not landed yet, or the tables of a batch."""
+    """The files that an edit has read before its images land, or the tables of a batch."""
     return OperatorLineage(inputs=_datasets(reads), outputs=_datasets(writes))
 
 
 def lineage_of_landing(result: "LandedGeneration", manifest: "Manifest") -> "OperatorLineage[Any, Any]":
-    """What was made of what."""
+    """The landed images and the sources they were made from."""
     facet = SeedreamRunFacet(
         seedreamTaskId=result.seedream_task_id,
         model=manifest.model,

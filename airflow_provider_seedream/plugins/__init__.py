@@ -1,1 +1,1 @@
-"""What Airflow loads into its processes by the entry point ``airflow.plugins``."""
+"""The plugin that Airflow loads into its processes by the entry point ``airflow.plugins``."""

@@ -118,7 +118,7 @@ class SeedreamGenerationSensor(WaitingOperator, SeedreamSensor):
         return self._generation()
 
     def _generation(self) -> Generation:
-        """What is waited for. Templates are not refused here: what a resumed wait is for is paid."""
+        """The generation of this wait. Templates are not refused here, as a resumed wait is for a paid generation."""
         rendered = self.generation
         given = _check_generation(str(rendered) if type(rendered) is int else rendered)  # digits, where objects are native
         if isinstance(given, Generation):

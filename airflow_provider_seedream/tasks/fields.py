@@ -18,7 +18,9 @@ _SHOWN_CHARACTERS = 200  # of a template that an error quotes
 
 
 class CheckedFields(BaseOperator):
-    """A task whose template fields have rules. Fields that a subclass adds are the subclass's own.
+    """A task whose template fields have rules. Fields that a user's subclass adds are not checked::
+
+        checks: ClassVar = {"prompt": check_prompt, "num_images": check_num_images}
 
     :cvar checks: for each of our fields a function that raises SeedreamInputError.
     :cvar text_fields: fields that are text. They are rendered to text in every DAG, also in one that renders native objects

@@ -10,7 +10,7 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1", "0.0.0.0", "")  # noqa: S104 - not
 
 
 def describe_installation() -> dict[str, str]:
-    """What records say of the installation that made them.
+    """The fields about the installation for records and manifests.
 
     ``installation`` is the name that ``[seedream] installation`` gives it, and part of what makes a request the same one.
     ``airflow`` is the address of its user interface (``[api] base_url``), unless that is this machine: it tells unnamed ones apart.

@@ -37,7 +37,7 @@ class LandingOperator(BaseOperator):
     _ready: GenerationStatus | None = None  # the last one in which images were ready; its links live for an hour
 
     def _finish(self, context: Context, generation: Generation, verdict: Verdict, *, look_again: bool = False) -> dict[str, Any]:
-        """Land what a wait ended with.
+        """Land the images at the end of a wait, or raise its error.
 
         :param look_again: True after a deferral: the trigger cannot hand on links, and its last look may be minutes old.
         """
@@ -130,7 +130,7 @@ class LandingOperator(BaseOperator):
 
 
 def _told(some: "Manifest | None", generation: Generation) -> str:
-    """What an error says of images that landed all the same."""
+    """The part of an error about images that have landed nevertheless."""
     if some is None:
         return ""
     there = f"{generation.destination}/{some.name}.json"
@@ -138,7 +138,7 @@ def _told(some: "Manifest | None", generation: Generation) -> str:
 
 
 def describe_task(context: Context) -> dict[str, Any]:
-    """Who is acting: ids of the task instance, and of the installation where that is known, for the ledger and the manifest."""
+    """The ids of the acting task instance, and of its installation if known, for the ledger and the manifest."""
     from airflow_provider_seedream.tasks.installation import describe_installation
 
     ti = context["ti"]

@@ -1,4 +1,4 @@
-"""What Airflow keeps of a POST while the storage does not take its record: the id as XCom, and the facts in the task's state.
+"""Keeps the result of a POST in Airflow while the storage refuses its record: the id as XCom, the facts in the task's state.
 
 The state of a task (Airflow 3.3) survives retries, deferrals and, in 3.3, a clear; earlier versions of Airflow have none. XComs are
 deleted before every try: they are for the tasks downstream. Never imports the hook.
@@ -18,7 +18,9 @@ _log = logging.getLogger(__name__)
 
 
 class TaskMemory:
-    """Best effort: it never raises.
+    """The memory of a task in Airflow. Best effort: it does not raise, as a failing memory must not fail a task that has paid::
+
+        TaskMemory(context, pushes_id=True).recall(request.key)  # a Fact, or None
 
     :param context: of the task instance.
     :param pushes_id: whether the id is pushed as XCom ``seedream_task_id``: of a task that makes one generation.

@@ -1,4 +1,4 @@
-"""A task's place in the queue for the API: what it asks of the triggerer, and what it hears back.
+"""A task's place in the queue for the rate limit: the trigger that it defers to, and the event that comes back.
 
 Loaded with every DAG, so the trigger is imported when one is asked for.
 """
@@ -57,7 +57,7 @@ class Place:
 
     @staticmethod
     def unheard(*, waited_seconds: float, is_airflows: bool) -> AirflowTaskTimeout | SeedreamRateLimitError:
-        """The error of a wait for a turn that no triggerer has spoken of until it was over.
+        """The error of a wait for a turn whose trigger sent no event until the time was over.
 
         :param is_airflows: whether ``execution_timeout`` ended it.
         """
@@ -67,7 +67,7 @@ class Place:
     def ask(
         self, hook: "SeedreamHook", error: SeedreamRateLimitError | None, *, timeout: float
     ) -> "tuple[SeedreamTurnTrigger, dict[str, Any]]":
-        """The trigger that waits for a turn, and what the task gets back beside its event.
+        """The trigger that waits for a turn, and the arguments that the task gets back beside its event.
 
         :param error: the 429 that makes it ask, if one does. :param timeout: seconds from the start of the try.
         """

@@ -1,4 +1,4 @@
-"""What every trigger of ours needs to ask the API: a client on the loop's shared session, with the key of a connection."""
+"""The API client of the triggers: on the session that the event loop shares, with the key of a connection."""
 
 import asyncio
 from collections.abc import AsyncIterator
