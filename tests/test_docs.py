@@ -437,3 +437,5 @@ class TestChangelog:
             kinds = re.findall(r"^### (.+)$", version, re.MULTILINE)
             known = ["Added", "Changed", "Fixed", "Not in this version"]
             assert kinds == [kind for kind in known if kind in kinds], version.splitlines()[0]
+            bullets = re.findall(r"^- (.{30})", version, re.MULTILINE)
+            assert not [bullet for bullet in bullets if bullets.count(bullet) > 1], "a merge has put an entry back"
