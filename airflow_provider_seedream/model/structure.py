@@ -104,6 +104,8 @@ def _is_whole_gif(data: bytes) -> bool:
         elif kind == 0x2C:
             has_pixels = True
             at = _after_sub_blocks(data, at + 11 + _gif_palette(data[at + 9]))
+        elif kind == 0:  # some encoders end a picture twice; viewers skip it
+            at += 1
         else:
             return False
     return has_pixels

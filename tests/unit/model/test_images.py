@@ -50,6 +50,7 @@ WHOLE: dict[str, bytes] = {
     "lossless WEBP": drawn("WEBP", lossless=True),
     "WEBP with VP8X": drawn("WEBP", "RGBA", exif=b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x00"),
     "GIF": drawn("GIF"),
+    "GIF with a byte between its blocks": drawn("GIF")[:-1] + b"\x00\x3b",
     "GIF of two frames": drawn("GIF", save_all=True, append_images=[Image.new("RGB", (64, 48), "red")]),
     "BMP": drawn("BMP"),
     "BMP of a palette": drawn("BMP", "P"),
