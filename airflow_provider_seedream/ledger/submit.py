@@ -207,10 +207,17 @@ class Submitter:
             self._reserve_name(request)
             record = self._intent(request, spending, longest_seconds)
             began = self._clock.steady_seconds(), self._clock.now_epoch()
-            if self._ledger.claim(record):
+            if self._is_claimed(record):
                 return _Claim(record=record, began_steady=began[0], began_epoch=began[1])
         self._ledger.withdraw_spending(spending)
         return None
+
+    def _is_claimed(self, record: Record) -> bool:
+        try:
+            return self._ledger.claim(record)
+        except BaseException:  # it may have been written all the same, and the next try would take it for a POST
+            self._free(record)
+            raise
 
     def _reserve_name(self, request: Request) -> None:
         if request.stem and not self._ledger.reserve_name(request.stem, request.key):

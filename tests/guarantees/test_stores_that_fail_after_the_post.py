@@ -95,6 +95,16 @@ class TestAStorageThatFailsForMinutes:
         assert (record(storage)["outcome"], record(storage)["seedream_task_id"]) == ("submitted", paid.seedream_task_id)
         assert (worker.memory, emulator.books.posts_received) == ({}, 1)
 
+    def test_a_storage_whose_answer_to_the_claim_was_lost_keeps_no_claim_of_which_nothing_was_sent(
+        self, error: Exception, worker: Worker, storage: FaultyFileSystem, emulator: Emulator
+    ) -> None:
+        storage.fail("write", LEDGER, error, times=1, late=True)
+        storage.fail("read", LEDGER, error, times=1, after=1)  # nor can it be asked whether the claim is there
+        with pytest.raises(SeedreamLedgerError, match="Paid: no"):
+            worker.submit()
+        assert storage.files(LEDGER) == {}
+        assert (worker.submit().is_new, worker.slept, emulator.books.posts_received) == (True, 0, 1)
+
     def test_a_storage_that_never_comes_back_in_time_leaves_the_id_with_airflow_and_a_clear_finds_it(
         self, error: Exception, worker: Worker, storage: FaultyFileSystem, emulator: Emulator
     ) -> None:
