@@ -2,7 +2,7 @@
 
 SeedreamError
   SeedreamInputError                 refused before anything was sent                       nothing paid   not retried
-  SeedreamBudgetError                the price does not fit into what is left of a budget   nothing paid   not retried
+  SeedreamBudgetError                the price exceeds the rest of a budget                 nothing paid   not retried
   SeedreamAPIError                   the API answered with an error status
     SeedreamBadRequestError          400, 413, 422 and other 4xx                            nothing paid   not retried
     SeedreamAuthenticationError      401, 403                                               nothing paid   not retried
@@ -17,7 +17,7 @@ SeedreamError
     SeedreamModerationError          ... because the safety checker refused it              see ``paid``   not retried
   SeedreamResultsExpiredError        results are kept for 24 h, and those have passed       paid           not retried
   SeedreamGenerationTimeoutError     not ready within ``timeout``                           paid           not retried
-  SeedreamPollingError               the API could not be asked for too long                paid           retried, free
+  SeedreamPollingError               the API was unavailable for too long                   paid           retried, free
   SeedreamLandingError               the images could not be landed                         paid           retried, free
   SeedreamPartialResultError         fewer images came than were asked for                  paid           not retried
   SeedreamBatchError                 rows of a batch did not land                           see ``paid``   see below
@@ -194,7 +194,7 @@ class SeedreamResponseError(SeedreamError):
 
 
 class SeedreamGenerationFailedError(SeedreamError):
-    """The API reports that the generation failed. FAILED is refunded; FINISHED without images may not be."""
+    """The API reports that the generation failed. FAILED is refunded; FINISHED without images may not be: read ``error.paid``."""
 
     paid = "refunded"
     on_retry = "The sensor cannot submit again: clear the submitting task to do so."
@@ -207,7 +207,7 @@ class SeedreamModerationError(SeedreamGenerationFailedError, AirflowFailExceptio
 
 
 class SeedreamResultsExpiredError(SeedreamError, AirflowFailException):
-    """The results were deleted by the API, 24 h after the submission."""
+    """The API has deleted the results, 24 h after the submission [doc]. Another set has its own price: ``take=2``."""
 
     paid = "yes"
     on_retry = "A retry cannot bring them back; raise `take` to buy another set."
@@ -242,7 +242,7 @@ class SeedreamLandingError(SeedreamError):
 
 
 class SeedreamPartialResultError(SeedreamError, AirflowFailException):
-    """Fewer images came than were asked for. Those that came are landed."""
+    """Fewer images came than were asked for. Those that came are landed; ``on_partial="accept"`` makes this a success."""
 
     paid = "yes"
     on_retry = 'A retry finds the same images; on_partial="accept" takes them as success.'

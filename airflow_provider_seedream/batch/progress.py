@@ -108,7 +108,7 @@ class Progress:
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:
-        """:raises ValueError: when it is none, or of another schema."""
+        """:raises ValueError: the bytes are not a progress file, or have another schema."""
         fields = json.loads(data)
         if not isinstance(fields, dict) or fields.pop("schema_version", None) != SCHEMA_VERSION:
             raise ValueError(f"no progress of schema version {SCHEMA_VERSION}")

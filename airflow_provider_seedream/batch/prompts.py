@@ -20,10 +20,12 @@ _FILTERS: dict[str, Callable[[datetime], str]] = {
 
 
 class PromptTemplate:
-    """A compiled template. A variable that neither the row nor the context has is an error, never an empty string.
+    """A compiled template. A variable that is missing in both the row and the context is an error, not an empty string::
 
-    :param context: values for every row; a row's column of the same name goes before.
-    :raises SeedreamInputError: when it is no template.
+        PromptTemplate("a {{ colour }} watch").render({"colour": "red"})  # "a red watch"
+
+    :param context: values for every row; a row's column of the same name takes precedence.
+    :raises SeedreamInputError: the text is not a template.
     """
 
     def __init__(self, text: Any, context: Mapping[str, Any] | None = None) -> None:
@@ -42,7 +44,7 @@ class PromptTemplate:
             raise SeedreamInputError(f"template is no Jinja template: {error.message} (line {error.lineno}).") from None
 
     def render(self, columns: Mapping[str, Any]) -> str:
-        """:raises SeedreamInputError: when a column is missing, or the template cannot be applied to this row."""
+        """The prompt of a row. :raises SeedreamInputError: a column is missing, or the template cannot be applied to this row."""
         from jinja2 import TemplateError, UndefinedError
 
         try:

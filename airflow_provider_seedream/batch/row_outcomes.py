@@ -26,7 +26,7 @@ _STATUSES: dict[type[SeedreamError], Status] = {
 
 
 def landed_row(entry: InFlight, manifest: Manifest) -> RowResult:
-    """A row whose images lie in storage, all of them or some."""
+    """The result of a row whose images, all or some of them, are in storage."""
     landed = landed_generation(manifest, entry.generation.destination)
     came = f"{len(landed.images)} of {manifest.images_requested} images came"
     return RowResult(

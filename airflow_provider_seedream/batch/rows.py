@@ -42,7 +42,9 @@ _WHOLE_TEXT = re.compile(r"\s*\d{1,15}\.0+\s*")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One request of a table.
+    """One request of a table, checked. The line ``prompt,num_images`` / ``a watch,2`` becomes::
+
+        Row(number=1, where="line 2 of requests.csv", kind="generate", prompt="a watch", num_images=2, ...)
 
     :param number: counts rows from 1.
     :param where: the row for people, e.g. ``line 7 of requests.csv``.

@@ -32,7 +32,9 @@ class RefusedRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestTable:
-    """A table of requests and what its rows have in common.
+    """A table of requests with its template and the defaults of its rows::
+
+        RequestTable(source="s3://my_conn@bucket/requests.csv", defaults={"num_images": 2}, template=None)
 
     :param source: as for ``read_table``. :param defaults: parameters of rows without them. :param template: makes the prompts.
     """

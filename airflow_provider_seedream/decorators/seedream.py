@@ -156,7 +156,7 @@ def seedream_task(python_callable: Callable[..., Any] | None = None, **kwargs: A
 def seedream_edit_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:
     """``@task.seedream_edit``: the same for edits; the ``images`` are given here or returned::
 
-        @task.seedream_edit(images="s3://my_conn@bucket/watch.png")
+        @task.seedream_edit(images=["s3://my_conn@bucket/watch.png"])
         def at_night() -> str:
             return "make it night"
 

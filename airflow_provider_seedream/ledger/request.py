@@ -60,7 +60,9 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submitted:
-    """The generation that :meth:`Submitter.submit_row` returns.
+    """The generation that :meth:`Submitter.submit_row` returns, and who has paid for it::
+
+        Submitted(generation=generation, is_new=False)  # an earlier try of this task has paid: no new charge
 
     :param is_new: True if this call paid for it. :param is_mine: True if this call, or an earlier try of the same task, paid.
     """

@@ -23,9 +23,9 @@ _FINAL = (AirflowFailException, AirflowSensorTimeout)
 class Delays:
     """Pauses before another try, in seconds.
 
-    :param top_up_seconds: after a 402: about how often to ask whether somebody has topped the wallet up.
-    :param first_seconds: after the first failure of any other kind; doubled with each further one.
-    :param longest_seconds: where the doubling ends. Results live 24 h [doc], so it must stay far below.
+    :param top_up_seconds: after a 402: the time between two checks for a top-up of the wallet; 30 min.
+    :param first_seconds: after the first failure of any other kind; doubled with each further one; 30 s.
+    :param longest_seconds: the limit of the doubling; 15 min. Results live 24 h [doc], so it must stay far below.
     """
 
     top_up_seconds: float = 1800.0
@@ -35,7 +35,10 @@ class Delays:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """``default`` leaves it to Airflow; only ``retry`` has a delay."""
+    """The decision: ``default`` leaves it to Airflow; only ``retry`` has a delay::
+
+    Decision(action="retry", delay_seconds=1800)
+    """
 
     action: Literal["retry", "fail", "default"]
     delay_seconds: float | None = None

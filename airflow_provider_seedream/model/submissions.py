@@ -28,9 +28,12 @@ _B64_CHUNK = 3 * 256 * 1024  # a multiple of 3, so that the chunks' base64 can b
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """One input image of an edit.
+    """One input image of an edit::
 
-    :param origin: where it was read from: a URI, a path, or ``data:`` for a data URI.
+        check_source("s3://my_conn@bucket/watch.png", data).media_type  # "image/png"
+
+    :param origin: the place that it was read from: a URI, a path, or ``data:`` for a data URI.
+    :param sha256: of ``data``; it is part of the request's fingerprint.
     """
 
     origin: str
@@ -66,7 +69,8 @@ class Source:
 class Submission:
     """One paid request. Build it with :func:`build_submission`, which validates::
 
-        build_submission(kind="generate", prompt="a watch", num_images=2).fingerprint
+        fields = {"image_size": "auto_2K", "num_images": 2, "seed": None, "enable_safety_checker": True, "take": 1}
+        build_submission(kind="generate", prompt="a watch", **fields).fingerprint
 
     :param take: 1 for the first set of images; a larger number makes it another request, deliberately.
     """

@@ -13,7 +13,9 @@ Page = Literal["task", "image", "thumb", "file"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """A task instance. ``map_index`` is -1 where the task is not mapped.
+    """A task instance. ``map_index`` is -1 if the task is not mapped::
+
+        Place(dag_id="watches", run_id="manual__1", task_id="land", map_index=-1).address("task")
 
     Run ids hold colons and plus signs. They stay as they are in an address: Airflow's page takes another spelling for another
     address, and would load the frame twice.

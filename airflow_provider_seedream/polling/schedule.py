@@ -27,7 +27,7 @@ _WIDTHS = [end - start for start, end in pairwise(_EDGES)]
 class Job:
     """A sort of job: jobs of one sort take about equally long. None means unknown::
 
-        Job(image_size="auto_2K", num_images=2, kind="generate").usual_seconds  # (40.0, ...)
+        Job(image_size="auto_2K", num_images=2, kind="generate").usual_seconds  # (40.0, 92.0)
 
     :param is_settling: True for a job that is FINISHED and whose links are still missing.
     """

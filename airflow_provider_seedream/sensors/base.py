@@ -40,7 +40,7 @@ class SeedreamSensor(CheckedFields, BaseSensorOperator):
             return resumed(self, go_on, self.resume_unheard, context)
 
     def resume_unheard(self, context: Context) -> Any:
-        """Where a wait goes on that no triggerer has spoken of until it was over."""
+        """Continue a wait whose trigger sent no event until the time was over."""
         raise NotImplementedError
 
     def started_epoch(self, context: Context) -> float:

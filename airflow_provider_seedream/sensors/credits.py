@@ -1,4 +1,4 @@
-"""The sensor that waits for a top-up. Spends nothing, ever."""
+"""The sensor that waits for a top-up of the wallet. It only reads the wallet, so it costs no credits."""
 
 import time
 from collections.abc import Sequence

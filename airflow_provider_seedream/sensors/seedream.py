@@ -1,4 +1,4 @@
-"""The sensors. The one here waits for a generation and lands its images. Submits nothing, ever."""
+"""The sensors. The one here waits for a generation and lands its images. It does not submit, so it costs no credits."""
 
 from collections.abc import Sequence
 from datetime import timedelta

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """All in epoch seconds.
+    """A task's place in the queue. All instants are in epoch seconds::
+
+        Place(started_epoch=clock.now_epoch())  # has not asked for a turn yet
 
     :param started_epoch: when the try began.
-    :param asked_epoch: when it first asked for a turn, which is its place however often it asks; None before that.
+    :param asked_epoch: when it first asked for a turn. The task keeps this place if it asks again; None before the first time.
     :param granted_epoch: when it got the turn that it is using; None without one.
     """
 
