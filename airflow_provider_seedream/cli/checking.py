@@ -29,7 +29,7 @@ Result = Literal["ok", "warning", "failed"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What one check found. :param detail: a sentence for people; it may change."""
+    """The result of one check. :param detail: a sentence for people; it may change."""
 
     check: str
     result: Result

@@ -1,4 +1,4 @@
-"""All records of a ledger, read a few at a time, and what they add up to. Reads only."""
+"""All records of a ledger, read a few at a time, and their sums. It only reads."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Books:
-    """What lies in a ledger.
+    """The sums of a ledger.
 
     :param unreadable: URIs of the files that are no records, or could not be read: each may hide a payment.
     """

@@ -145,7 +145,7 @@ class Books:
 
     @property
     def posts(self) -> int:
-        """Accepted submissions: what was paid for."""
+        """The number of accepted submissions, which are the paid ones."""
         return len(self.submissions)
 
     @property

@@ -84,7 +84,7 @@ def error_body(shape: ErrorShape, code: str, message: str, field: str | None = N
 
 
 def throttled_text(seconds: float) -> str:
-    """What Django REST framework says with a 429, which is what live clients met [seen]."""
+    """The sentence of Django REST framework with a 429, as live clients met it [seen]."""
     whole = max(0, ceil(seconds))
     return f"Request was throttled. Expected available in {whole} second{'' if whole == 1 else 's'}."
 

@@ -99,7 +99,7 @@ def disturbed(course: Course, fault: Fault) -> Course:
 
 
 def status_body(generation: Generation, now: float, links: Links) -> dict[str, Any]:
-    """What a status call answers at this moment."""
+    """The answer to a status call at this moment."""
     course = generation.course
     if now < generation.finishes_at:
         return _waiting(generation, now)

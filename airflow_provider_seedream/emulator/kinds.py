@@ -19,7 +19,7 @@ Argument = Literal["status", "seconds", "count", "size_bytes", "url"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """What one kind of fault is."""
+    """One kind of fault: its place, its argument and its effect."""
 
     stage: Stage
     says: str

@@ -1,4 +1,4 @@
-"""From a row to what a page shows of it. Storage is read here, through ``reading``, and nothing is believed without a look.
+"""From a row to its card on a page. Storage is read here, through ``reading``, and each file is checked before it is shown.
 
 Images are shown at the task instance whose XCom names them; another one may have landed them before. Readers need the right to both
 DAGs, that of the address and that of the manifest, so an edited XCom leads nobody to images of a DAG that he may not read.
@@ -116,7 +116,7 @@ class Card:
 
 
 def entry_of(row: Row) -> Entry | None:
-    """What a row is about; None when that is something else, or has been edited into nonsense."""
+    """The entry of a row; None if the row is about another thing, or a person has edited it into an invalid one."""
     if batch := Batch.from_value(row.value):
         return Entry(row=row, about=batch)
     try:
@@ -157,7 +157,7 @@ def card_of_row(entry: Entry, batch: Batch, name: str, roots: tuple[str, ...], m
 def cards_of_rows(
     entry: Entry, roots: tuple[str, ...], may_read: MayRead, *, start: int, limit: int
 ) -> tuple[list[Card], int | None, str | None]:
-    """The cards of a batch's rows from a byte of its table on, where the next ones begin, and what was in the way."""
+    """The cards of a batch's rows from a byte of its table on, the byte at which the next ones begin, and the trouble met."""
     batch = entry.batch
     if batch is None:
         return [], None, None
@@ -183,7 +183,7 @@ def _with_manifest(card: Card, roots: tuple[str, ...], may_read: MayRead, *, see
 
 
 def _open_card(entry: Entry, submitted: Generation, roots: tuple[str, ...], may_read: MayRead) -> Card:
-    """Of a generation that was not landed: what became of it, if its record can be read."""
+    """The card of a generation that was not landed, with its outcome if the record can be read."""
     try:
         record = read_record(submitted, roots)
         _readable(record.made_by, may_read)

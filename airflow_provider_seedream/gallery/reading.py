@@ -1,6 +1,6 @@
-"""Manifests, ledger records and images as the gallery may show them: below a root, bounded in size, and what they say they are.
+"""Manifests, ledger records and images as the gallery may show them: below a root, bounded in size, and of the stated type.
 
-Whatever is in the way is a :class:`CannotShowError` with a sentence for people. Writes nothing, and knows nothing of who asks.
+Each obstacle is a :class:`CannotShowError` with a sentence for people. It only reads, and leaves permissions to ``guards``.
 """
 
 import logging
@@ -41,7 +41,7 @@ def read_manifest(uri: str, roots: tuple[str, ...], *, seedream_task_id: str | N
 
 
 def read_record(submitted: Generation, roots: tuple[str, ...]) -> Record:
-    """What became of a generation that was not landed. :raises CannotShowError: as for a manifest."""
+    """The record of a generation that was not landed. :raises CannotShowError: as for a manifest."""
     try:
         record = Record.from_json(_read_below(submitted.record, roots))
     except (ValueError, RecursionError):
@@ -87,7 +87,7 @@ def _below(uri: object, roots: tuple[str, ...]) -> tuple[str, str]:
 
 
 def _ask(folder: str, file: str, act: Callable[[Folder], T | None]) -> T:
-    """What the storage says of a file; every trouble as a sentence."""
+    """The storage's answer about a file; each error becomes a sentence."""
     try:
         found = store_of(folder).ask(folder, act)
     except SeedreamInputError:

@@ -99,7 +99,7 @@ def find(place: Place) -> Row | None:
 
 
 def holding(place: Place, text: str) -> list[Row]:
-    """What any task of the same DAG run returned that names an image's hash, or a generation's id; the newest first.
+    """Results of tasks of the same DAG run that name an image's hash, or a generation's id; the newest first.
 
     A mapped list that comes back in another order gives an image to another map index, and an approval knows the run alone.
     """
@@ -165,7 +165,7 @@ def _cursor(row: Any) -> Cursor:
 
 
 def _value(result: str | None, table: str | None) -> Any:
-    """What a task returned; a batch that failed has returned nothing, and has pushed the URI of its table."""
+    """The return value of a task; for a batch that failed the URI of its table, which it has pushed."""
     value, pushed = _plain(result), _plain(table)
     return {"results": pushed} if value is None and pushed else value
 

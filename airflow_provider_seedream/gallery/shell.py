@@ -1,4 +1,4 @@
-"""The page's life inside Airflow's own: where it is mounted, and what a browser gets that comes from outside.
+"""The page inside Airflow's own: where it is mounted, and the answer to a browser that comes from outside.
 
 Knows requests and addresses, no data.
 """

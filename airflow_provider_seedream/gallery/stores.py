@@ -90,7 +90,7 @@ class _Known:
 
 
 class Store:
-    """What one connection reads, as long as the connection stays as it is."""
+    """The reads of one connection, for as long as the connection stays as it is."""
 
     def __init__(self, protocol: str, conn_id: str | None) -> None:
         self.reads = Reads()
@@ -143,7 +143,7 @@ def store_of(uri: str) -> Store:
 
 
 def _fingerprint(conn_id: str | None) -> str:
-    """What tells a connection from the same one after a change; no secret is kept."""
+    """A hash that changes if the connection changes; it holds no secret."""
     if conn_id is None:
         return ""
     from airflow.sdk.bases.hook import BaseHook

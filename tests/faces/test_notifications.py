@@ -169,7 +169,7 @@ class TestTheMessage:
             assert [line for line in message.text.splitlines() if line.startswith("watch")] == [f"watch {n}" for n in range(5)]
 
     def test_an_empty_list_is_an_error(self) -> None:
-        with pytest.raises(ValueError, match="no landed generation"), landed_message([]):
+        with pytest.raises(ValueError, match="list of landed generations is empty"), landed_message([]):
             pass
 
     def test_slack_calls_nobody_whatever_is_in_a_prompt(self, tmp_path: Path) -> None:
