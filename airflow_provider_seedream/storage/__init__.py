@@ -56,20 +56,30 @@ class Folder:
 
         :raises NotExclusiveError: the store has no conditional writes, or the mount has no hard links.
         """
+        error = self.try_create(name, data)
+        if error is None:
+            return True
+        there = self.read(name)
+        if there is None and is_unsupported(error):
+            raise not_exclusive(self.base, "it has no conditional writes (501 Not Implemented)") from error
+        if there is None:
+            raise error
+        return there == data
+
+    def try_create(self, name: str, data: bytes) -> Exception | None:
+        """The store's own answer to an exclusive create: None where it accepted, else its error, whatever that means.
+
+        "It exists" has a different class on every store, so :meth:`create` looks at what is there.
+        """
         try:
             if self._is_local:
                 with disk.publishing(self._path(name), disk.publish_new) as file:
                     file.write(data)
             else:
                 self._fs.pipe_file(self._path(name), data, mode="create")
-        except Exception as error:  # "exists" has a different class on every store
-            there = self.read(name)
-            if there is None and is_unsupported(error):
-                raise not_exclusive(self.base, "it has no conditional writes (501 Not Implemented)") from error
-            if there is None:
-                raise
-            return there == data
-        return True
+        except Exception as error:
+            return error
+        return None
 
     def check_exclusive(self) -> None:
         """Test once per process and destination whether :meth:`create` is exclusive there: 2 PUTs, 1 GET, 1 DELETE.

@@ -8,6 +8,7 @@ import uuid
 from typing import Any, Protocol
 
 PROBES = "_seedream/probes"
+MAX_CREATES = 3  # of a store whose error is not FileExistsError: as many refusals in a row
 
 
 class NotExclusiveError(OSError):
@@ -23,6 +24,8 @@ class _Folder(Protocol):
     base: str
 
     def create(self, name: str, data: bytes) -> bool: ...
+    def try_create(self, name: str, data: bytes) -> Exception | None: ...
+    def read(self, name: str) -> bytes | None: ...
     def delete(self, name: str) -> None: ...
 
 
@@ -37,13 +40,21 @@ def probe(folder: _Folder, fs: Any) -> str:
         raise not_exclusive(folder.base, f"its library ({type(fs).__name__}) checks whether a file exists and then writes it")
     name = f"{PROBES}/{uuid.uuid4().hex}"
     folder.create(name, b"first\n")
-    try:
-        if folder.create(name, b"second\n"):
-            raise not_exclusive(folder.base, "it accepted a second create of the same file")
-    except NotExclusiveError:
+    if not _refuses(folder, name):
         folder.delete(name)
-        raise
+        raise not_exclusive(folder.base, "it accepted a second create of the same file")
     return name
+
+
+def _refuses(folder: _Folder, name: str) -> bool:
+    """Whether the store refuses a create because the file exists. An error of the moment is no refusal, so it is asked again."""
+    for _ in range(MAX_CREATES):
+        error = folder.try_create(name, b"second\n")
+        if error is None:
+            return False
+        if isinstance(error, FileExistsError):
+            break
+    return folder.read(name) == b"first\n"
 
 
 def not_exclusive(base: str, why: str) -> NotExclusiveError:

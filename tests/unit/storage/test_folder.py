@@ -16,7 +16,7 @@ from fsspec import AbstractFileSystem
 
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.storage import Folder, NotExclusiveError, check_destination
-from tests.unit.stores import Deaf, ObjectStore, StoreError, answer_lost, attached_store, refused, repeated
+from tests.unit.stores import Deaf, ObjectStore, StoreError, Trouble, answer_lost, attached_store, refused, repeated
 
 RACERS = 16
 
@@ -253,6 +253,14 @@ class TestWhetherAStoreCanKeepTheLedger:
         store.trouble("pipe", unsupported)
         with pytest.raises(NotExclusiveError, match="no conditional writes"):
             Folder(uri).check_exclusive()
+
+    @pytest.mark.parametrize("trouble", [refused, answer_lost])
+    def test_an_error_of_the_moment_is_not_taken_for_a_refusal(self, trouble: Trouble) -> None:
+        uri, store = attached_store(Deaf())
+        store.trouble("pipe", lambda act: act(), trouble)
+        with pytest.raises(NotExclusiveError, match="two workers could both pay"):
+            Folder(uri).check_exclusive()
+        assert not list(store.store)
 
     @pytest.mark.parametrize("operation", ["pipe", "cat"])
     def test_one_that_does_not_answer_is_asked_again(self, operation: str) -> None:
