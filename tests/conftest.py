@@ -5,7 +5,11 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import sys
 import tempfile
+from collections.abc import Iterator
+
+import pytest
 
 from tests.sharing_out import pytest_xdist_make_scheduler  # noqa: F401 - a hook of pytest-xdist
 
@@ -23,3 +27,12 @@ if "AIRFLOW_HOME" not in os.environ or not os.environ.get("SEEDREAM_TEST_HOME"):
         AIRFLOW__LOGGING__LOGGING_LEVEL="INFO",
         AIRFLOW__SEEDREAM__POKE_INTERVAL="0.2",  # the emulator's jobs end long before a look would pay
     )
+
+
+@pytest.fixture(autouse=True)
+def a_process_that_has_sent_nothing_yet() -> Iterator[None]:
+    """A process remembers its requests for a minute and makes the next one wait: no test may wait for those of another."""
+    yield
+    limiter = sys.modules.get("airflow_provider_seedream.rate_limit.limiter")
+    if limiter:
+        limiter._pacers.clear()

@@ -37,8 +37,7 @@ def batch(destination: str, tmp_path: Path) -> Batch:
 
 
 @pytest.fixture(autouse=True)
-def unlimited(emulator: Emulator, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limiter, "_pacers", {})  # as in a process that has sent nothing yet
+def unlimited(emulator: Emulator, connect: Connect) -> None:
     emulator.configure(seconds_per_image=(0.0, 0.0), late_assets_seconds=(0.0, 0.0))
     connect(emulator, requests_per_minute=100_000)
 

@@ -19,7 +19,6 @@ from airflow_provider_seedream.exceptions import SeedreamLedgerError
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.landing.finish import generation_of
 from airflow_provider_seedream.operators.seedream import SeedreamBatchOperator, SeedreamEditOperator, SeedreamGenerateOperator
-from airflow_provider_seedream.rate_limit import limiter
 from airflow_provider_seedream.sensors.seedream import SeedreamCreditsSensor, SeedreamGenerationSensor
 from tests.airflow.runner import Outcome, Runner
 from tests.faces.test_taskflow import saved
@@ -33,8 +32,7 @@ FAR: dict[str, Any] = {"deferrable": True, "poke_interval": 30}  # the next look
 
 
 @pytest.fixture(autouse=True)
-def slow(emulator: Emulator, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limiter, "_pacers", {})  # as in a process that has sent nothing yet
+def slow(emulator: Emulator, connect: Connect) -> None:
     connect(emulator, requests_per_minute=100_000)
     emulator.configure(seconds_per_image=(0.4, 0.4))
 
