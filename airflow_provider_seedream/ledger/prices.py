@@ -78,6 +78,7 @@ class Prices:
         self._traffic = traffic
         self._looked_epoch = 0.0
         self._sights: dict[str, _Sight] = {}
+        self._mine: set[str] = set()  # claims whose POSTs these prices saw
         self._settled_epoch = -math.inf  # when the expected price was last seen
         self._has_warned = False
         self.measured_per_image: int | None = None  # as last seen: the next look corrects what something else has spent
@@ -103,6 +104,7 @@ class Prices:
     @contextmanager
     def posting(self, claim: str) -> Iterator[None]:
         """Context manager around a POST. A failed POST is not measured."""
+        self._mine.add(claim)
         try:
             with self._traffic.post():
                 yield
@@ -157,10 +159,8 @@ class Prices:
             return True
 
     def _others(self, record: Record) -> list[str]:
-        """The record files of what this DAG run has spent, without those of a task that has only this instance."""
-        names = set(self._ledger.spent_in_run(record.made_by))
-        if record.made_by.get("map_index", -1) in (-1, None):
-            names -= set(self._ledger.spent_by_task(record.made_by))
+        """The record files of what others have spent in this DAG run: another try of the same task may be alive, too."""
+        names = [name for name in self._ledger.spent_in_run(record.made_by) if name.rpartition(".")[2] not in self._mine]
         attempts = {found for name in names if (found := attempt_of(name))} - {(record.key, record.attempt)}
         return [record_file(*attempt) for attempt in sorted(attempts)]
 
