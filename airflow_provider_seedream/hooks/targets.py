@@ -19,6 +19,7 @@ _ENDING_IN_IPV4 = (
     ipaddress.IPv6Network("64:ff9b::/96"),  # NAT64 (RFC 6052)
     ipaddress.IPv6Network("::/96"),  # compatible (RFC 4291, 2.5.5.1)
 )
+_OWN_IPV6 = (ipaddress.IPv6Address("::1"), ipaddress.IPv6Address("::"))  # both lie in ::/96 and hold no IPv4 address
 # Where clouds give a machine its credentials outside of the link-local range: Alibaba, Oracle, Azure, AWS and Google over IPv6.
 _METADATA = frozenset(
     map(ipaddress.ip_address, ("100.100.100.200", "192.0.0.192", "168.63.129.16", "fd00:ec2::254", "fd20:ce::254")),
@@ -63,7 +64,7 @@ def is_in(address: Address, networks: Iterable[Network]) -> bool:
 
 def _judged(address: Address) -> Address:
     """The IPv4 address inside an IPv6 address; any other address as it is."""
-    if address.version == 4 or address.is_loopback or address.is_unspecified:  # ::1 and :: lie in ::/96
+    if address.version == 4 or address in _OWN_IPV6:  # not `is_loopback`: from Python 3.13 on it looks at the address inside
         return address
     if wrapped := address.ipv4_mapped or address.sixtofour:
         return wrapped
