@@ -72,7 +72,11 @@ def price(request: pytest.FixtureRequest, emulator: Emulator, connect: Connect) 
 
 @pytest.fixture
 def hasty(emulator: Emulator) -> Iterator[Emulator]:
-    """The same emulator, for which a minute passes in a second: rate limits recover, jobs end and links expire as fast."""
+    """The same emulator, for which a minute passes in a second: rate limits recover, jobs end and links expire as fast.
+
+    Its 429s have no sentence: the seconds in it would be the emulator's, and be waited for by the test's clock.
+    """
+    emulator.configure(error_shape="empty")
     stop = threading.Event()
 
     def tick() -> None:
