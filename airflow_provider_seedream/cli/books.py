@@ -4,10 +4,18 @@ import argparse
 from typing import Any
 
 from airflow_provider_seedream.cli.printing import counted, print_json, print_lines, print_rows
-from airflow_provider_seedream.cli.records import credits_by_paid, describe, ledgers_below, paid, read_books, summarize
+from airflow_provider_seedream.cli.records import (
+    credits_by_paid,
+    describe,
+    ledgers_below,
+    paid,
+    read_books,
+    record_files,
+    summarize,
+)
 from airflow_provider_seedream.cli.running import FAILED
 from airflow_provider_seedream.exceptions import SeedreamInputError
-from airflow_provider_seedream.ledger.records import RECORDS, Ledger, Record
+from airflow_provider_seedream.ledger.records import Ledger, Record
 from airflow_provider_seedream.model import clock
 
 RECORD_COLUMNS = ("seedream_task_id", "outcome", "credits", "task", "prompt")
@@ -23,7 +31,10 @@ def ledger(options: argparse.Namespace) -> int:
     found = [(each, read_books(each)) for each in _ledgers(book, options)]
     kept = {each.uri(record): record for each, read in found for record in read.records if wanted(record)}
     unreadable = [uri for _, read in found for uri in read.unreadable]
-    (_print_json if options.output == "json" else _print_tables)(book, kept, unreadable, options)
+    if options.output == "json":
+        _print_json(book, kept, unreadable)
+    else:
+        _print_tables(kept, unreadable, lists_all=options.records)
     counts = {"unknown": sum(paid(record) == "unknown" for record in kept.values()), "unreadable": len(unreadable)}
     return FAILED if any(counts[what] for what in fatal) else 0
 
@@ -33,7 +44,7 @@ def _ledgers(book: Ledger, options: argparse.Namespace) -> list[Ledger]:
 
     A folder without one is a wrong call: "0 credits" would be said of a typing error.
     """
-    if not options.recursive and book.folder.list(RECORDS):
+    if not options.recursive and record_files(book):
         return [book]
     folders = ledgers_below(book)
     if options.recursive and folders:
@@ -67,7 +78,7 @@ def _filter(options: argparse.Namespace) -> Any:
     return wanted
 
 
-def _print_json(book: Ledger, kept: Kept, unreadable: list[str], options: argparse.Namespace) -> None:
+def _print_json(book: Ledger, kept: Kept, unreadable: list[str]) -> None:
     print_json(
         {
             "destination": book.folder.base,
@@ -79,10 +90,10 @@ def _print_json(book: Ledger, kept: Kept, unreadable: list[str], options: argpar
     )
 
 
-def _print_tables(book: Ledger, kept: Kept, unreadable: list[str], options: argparse.Namespace) -> None:
+def _print_tables(kept: Kept, unreadable: list[str], *, lists_all: bool) -> None:
     unknown = {uri: record for uri, record in kept.items() if paid(record) == "unknown"}
     print_rows("Requests and credits", summarize(kept.values()))
-    if options.records:
+    if lists_all:
         print_rows("Records", [_row(record, RECORD_COLUMNS) for record in kept.values()])
     print_rows("Unknown", [_row(record, UNKNOWN_COLUMNS) for record in unknown.values()])
     print_lines("To be resolved, each with --paid ID or --not-paid:", [f"airflow seedream resolve {uri}" for uri in unknown])

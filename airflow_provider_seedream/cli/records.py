@@ -33,7 +33,7 @@ class Books:
 
 def read_books(ledger: Ledger) -> Books:
     """:raises SeedreamLedgerError: when the folder cannot be listed."""
-    files = _files(ledger)
+    files = record_files(ledger)
     with ThreadPoolExecutor(max_workers=PARALLEL_READS, thread_name_prefix="seedream-ledger") as pool:
         found = list(tracked(pool.map(lambda file: _read(ledger, file), files), total=len(files), label="Reading the ledger"))
     records = sorted((one for one in found if isinstance(one, Record)), key=lambda record: (record.intent_at, record.file))
@@ -49,14 +49,14 @@ def find_record(ledger: Ledger, seedream_task_id: str) -> Record | None:
     """
     if found := _by_manifest(ledger, seedream_task_id):
         return found
-    files, unread = _files(ledger), []
+    files, unread = record_files(ledger), []
     with ThreadPoolExecutor(max_workers=PARALLEL_READS, thread_name_prefix="seedream-ledger") as pool:
         for some in batched(tracked(files, total=len(files), label="Reading the ledger"), FILES_AT_ONCE):
             for file, data in zip(some, pool.map(lambda file: _bytes(ledger, file), some), strict=True):
                 if data is None:
                     unread.append(ledger.folder.uri(file))
-                elif _names(data, seedream_task_id, ledger, file):
-                    return ledger.read(file)
+                elif seedream_task_id.encode() in data and _is_of(record := ledger.read(file), seedream_task_id):
+                    return record
     if unread:
         raise SeedreamLedgerError(f"Cannot read {', '.join(unread[:3])}{' and more' if unread[3:] else ''}: one may be the record.")
     return None
@@ -70,7 +70,7 @@ def ledgers_below(ledger: Ledger) -> list[str]:
     try:
         return list(ledger.folder.folders_holding(RECORDS, depth=FOLDERS_DEEP))
     except Exception as error:  # whatever a store raises
-        raise _cannot_list(ledger, ledger.folder.base, error) from error
+        raise _cannot_list(ledger.folder.base, error) from error
 
 
 def paid(record: Record) -> Paid:
@@ -118,15 +118,16 @@ def describe(record: Record, uri: str) -> dict[str, Any]:
     }
 
 
-def _files(ledger: Ledger) -> list[str]:
+def record_files(ledger: Ledger) -> list[str]:
+    """The file names of a ledger's records. :raises SeedreamLedgerError: when the folder cannot be listed."""
     try:
         names = ledger.folder.list(RECORDS)
     except Exception as error:  # whatever a store raises
-        raise _cannot_list(ledger, ledger.folder.uri(RECORDS), error) from error
+        raise _cannot_list(ledger.folder.uri(RECORDS), error) from error
     return [f"{RECORDS}/{name}" for name in names if name.endswith(".json")]
 
 
-def _cannot_list(ledger: Ledger, uri: str, error: Exception) -> SeedreamLedgerError:
+def _cannot_list(uri: str, error: Exception) -> SeedreamLedgerError:
     what = f"{type(error).__name__}: {error}"[:300]
     return SeedreamLedgerError(f"Cannot list {uri} ({what}).")
 
@@ -138,7 +139,11 @@ def _by_manifest(ledger: Ledger, seedream_task_id: str) -> Record | None:
         record = ledger.read(manifest.record) if manifest.record and manifest.record.startswith(f"{RECORDS}/") else None
     except Exception:  # then it is looked for among all records
         return None
-    return record if record and record.seedream_task_id == seedream_task_id else None
+    return record if _is_of(record, seedream_task_id) else None
+
+
+def _is_of(record: Record | None, seedream_task_id: str) -> bool:
+    return record is not None and record.seedream_task_id == seedream_task_id
 
 
 def _bytes(ledger: Ledger, file: str) -> bytes | None:
@@ -147,14 +152,6 @@ def _bytes(ledger: Ledger, file: str) -> bytes | None:
         return ledger.folder.read(file) or b""
     except Exception:  # whatever a store raises
         return None
-
-
-def _names(data: bytes, seedream_task_id: str, ledger: Ledger, file: str) -> bool:
-    """Whether a record is that of the id. :raises SeedreamLedgerError: when it names the id and is no sound record."""
-    if seedream_task_id.encode() not in data:
-        return False
-    record = ledger.read(file)
-    return record is not None and record.seedream_task_id == seedream_task_id
 
 
 def _read(ledger: Ledger, file: str) -> Record | str | None:

@@ -13,6 +13,7 @@ from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.landing.finish import land_generation
 from tests.cli.conftest import Buy, Run
+from tests.unit.stores import attached_store, refused
 
 
 def path_of(uri: str) -> Path:
@@ -312,6 +313,13 @@ class TestLedger:
         changed(record, **fields)
         said = run("ledger", destination, "-o", "json").json
         assert (said["unreadable"], said["credits"]["yes"]) == ([record], 10)
+
+    def test_a_store_that_does_not_answer_is_an_error_and_no_traceback(self, run: Run) -> None:
+        uri, store = attached_store()
+        store.trouble("ls", refused)
+        ended = run("ledger", uri)
+        assert (ended.code, ended.out) == (1, "")
+        assert ended.err.startswith(f"Error: Cannot list {uri}")
 
     def test_one_request_is_no_requests(self, run: Run, buy: Buy, destination: str) -> None:
         buy()
