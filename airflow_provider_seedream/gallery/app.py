@@ -7,7 +7,7 @@ import functools
 import hashlib
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path as FilePath
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -214,15 +214,21 @@ def _card(place: Place, name: str, reader: ReaderDep) -> tuple[Row, Card]:
 
 def _shown(place: Place, number: int, name: str, sha256: str | None, reader: ReaderDep) -> tuple[Row, Card, ManifestImage]:
     """The image that an address means: by its hash, wherever the DAG run has it now; without a hash the one of that number."""
-    row = rows.find(place)
-    here = [row] if row else []
-    for found in [*here, *(rows.holding(place, sha256) if sha256 else ())]:
+    for found in _candidates(place, sha256):
         card = _card_of_row(found, name, reader)
         images = card.manifest.images if card and card.manifest else ()
         for image in images:
             if image.sha256 == sha256 or (sha256 is None and image.number == number):
                 return found, card, image  # type: ignore[return-value]  # a card without images has none to return
     raise HTTPException(404)
+
+
+def _candidates(place: Place, sha256: str | None) -> Iterator[Row]:
+    """The task instance of an address, and only if that has not the image, the others of its DAG run that name the hash."""
+    if row := rows.find(place):
+        yield row
+    if sha256:
+        yield from rows.holding(place, sha256)
 
 
 def _card_of_row(row: Row, name: str, reader: ReaderDep) -> Card | None:
