@@ -68,7 +68,11 @@ class Visit:
 
     def open(self, path: str = "plugin/seedream") -> FrameLocator:
         self.page.goto(f"{self.site.base_url}/{path}")
-        self.frame.locator("nav").wait_for(timeout=60_000)
+        nav = self.frame.locator("nav")
+        nav.wait_for(timeout=60_000)
+        # The page's text can be there before its style sheet, and a test may read a style at once.
+        loaded = "() => [...document.querySelectorAll('link[rel=stylesheet]')].every(link => link.sheet)"
+        wait_until(lambda: nav.evaluate(loaded), what="the style sheet of the page", timeout_seconds=30)
         return self.frame
 
     @property
