@@ -93,6 +93,18 @@ def parameters(cls: type) -> dict[str, Any]:
     return {one.name: one.default for one in own}
 
 
+class TestMenu:
+    MENU = re.findall(r"^ +- ([^:]+): (\S+\.md)$", (CHECKOUT / "mkdocs.yml").read_text(), re.MULTILINE)
+
+    def test_every_page_is_in_it_once(self) -> None:
+        assert sorted(file for _, file in self.MENU) == sorted(page.name for page in DOCS.glob("*.md"))
+
+    @pytest.mark.parametrize(("entry", "file"), MENU)
+    def test_an_entry_says_the_title_of_its_page(self, entry: str, file: str) -> None:
+        text = (CHECKOUT / "CHANGELOG.md" if file == "changelog.md" else DOCS / file).read_text()
+        assert re.findall(r"^# (.+)$", text, re.MULTILINE)[0] == entry
+
+
 class TestSnippets:
     @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
     def test_every_python_block_runs_after_those_before_it(self, page: Path) -> None:
