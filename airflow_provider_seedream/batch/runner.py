@@ -52,6 +52,7 @@ from airflow_provider_seedream.tasks.memory import TaskMemory
 from airflow_provider_seedream.tasks.sources import read_sources
 from airflow_provider_seedream.tasks.wait_options import (
     OUTAGE_SECONDS,
+    beyond_defaults,
     interval_of,
 )
 from airflow_provider_seedream.triggers.batch import SeedreamBatchTrigger
@@ -187,6 +188,7 @@ class BatchTry:
             name_as_written=row.name_as_written,
             made_by=self._by,
             reuse=reuse,
+            **beyond_defaults(embed_metadata=self._task.embed_metadata, max_image_bytes=self._task.max_image_bytes),
         )
 
     def _defer(self, waves: Waves) -> None:

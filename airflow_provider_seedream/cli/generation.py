@@ -6,7 +6,6 @@ Never submits. Waits by the same decisions and lands by the same acts as the sen
 import argparse
 import time
 from random import random
-from typing import Any
 
 from airflow_provider_seedream.cli.printing import print_facts, print_json, print_lines, print_rows, working
 from airflow_provider_seedream.cli.records import find_record
@@ -18,7 +17,8 @@ from airflow_provider_seedream.exceptions import (
 from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.landing.finish import already_landed, close_unlanded, land_generation, land_ready, more_may_come
-from airflow_provider_seedream.ledger.records import Ledger
+from airflow_provider_seedream.landing.xmp import check_embed_metadata
+from airflow_provider_seedream.ledger.records import Ledger, Record
 from airflow_provider_seedream.manifest import Manifest, landed_generation
 from airflow_provider_seedream.model import clock, contract
 from airflow_provider_seedream.model.names import check_name
@@ -48,14 +48,15 @@ def status(options: argparse.Namespace) -> int:
 
 def land(options: argparse.Namespace) -> int:
     hook = SeedreamHook(options.conn_id)
-    generation, made_by = _generation(options)
+    generation, record = _generation(options)
     landed = already_landed(generation)
     if landed is None or more_may_come(landed, hook):
+        mark = _embeds_metadata(options, record)
         verdict = _wait(generation, hook, seconds=options.timeout)
-        with working("Landing"), hook.downloads(max_bytes=_max_image_bytes(options)) as downloads:
-            how = {"landed_by": {**made_by, "command": "seedream land"}, "embed_metadata": options.embed_metadata}
+        with working("Landing"), hook.downloads(max_bytes=_max_image_bytes(options, record)) as downloads:
+            by = {**(record.made_by if record else NOBODY), "command": "seedream land"}
             act = land_generation if verdict.outcome == "done" else land_ready
-            landed = act(generation, hook, downloads, **how)
+            landed = act(generation, hook, downloads, landed_by=by, embed_metadata=mark)
         if landed is None or (verdict.outcome != "done" and landed.missing_images):
             raise _unlanded(generation, verdict, landed, options)
     _show(landed, generation.destination, options.output)
@@ -64,20 +65,33 @@ def land(options: argparse.Namespace) -> int:
     return 0
 
 
-def _generation(options: argparse.Namespace) -> tuple[Generation, dict[str, Any]]:
-    """What the folder's ledger knows of the id, prompt and price included, and whose it is; else the bare id, of nobody."""
+def _generation(options: argparse.Namespace) -> tuple[Generation, Record | None]:
+    """The generation with all that the folder's ledger knows of it, and its record; without a record the bare id."""
     destination, name = check_destination(options.destination), check_name(options.name)
     task_id = _check_id(options.seedream_task_id)
     ledger = Ledger(destination)
     record = find_record(ledger, task_id)
     if record is None:
-        return Generation.bare(task_id, destination=destination, name=name or task_id), NOBODY
+        return Generation.bare(task_id, destination=destination, name=name or task_id), None
     known = ledger.generation(record)
-    return known.at(destination=destination, name=name or known.name), record.made_by
+    return known.at(destination=destination, name=name or known.name), record
 
 
-def _max_image_bytes(options: argparse.Namespace) -> int:
-    return DEFAULT_MAX_IMAGE_BYTES if options.max_image_bytes is None else check_max_image_bytes(options.max_image_bytes)
+def _max_image_bytes(options: argparse.Namespace, record: Record | None) -> int:
+    """The option, else the task's own bound as the record has it, else the default."""
+    if options.max_image_bytes is not None:
+        return check_max_image_bytes(options.max_image_bytes)
+    return (record and record.max_image_bytes) or DEFAULT_MAX_IMAGE_BYTES
+
+
+def _embeds_metadata(options: argparse.Namespace, record: Record | None) -> bool:
+    """As for the bound. :raises SeedreamInputError: metadata is wanted, and its library is not installed here."""
+    wanted = bool(record and record.embed_metadata) if options.embed_metadata is None else options.embed_metadata
+    try:
+        return check_embed_metadata(wanted)
+    except SeedreamInputError as error:
+        error.message += " To land the images without it, add --no-embed-metadata."
+        raise
 
 
 def _wait(generation: Generation, hook: SeedreamHook, *, seconds: float) -> Verdict:

@@ -225,6 +225,20 @@ def _note_landed(generation: Generation, manifest: Manifest) -> None:
     note_outcome(generation, "partial" if manifest.missing_images else "landed")
 
 
+def note_options(generation: Generation, options: dict[str, Any]) -> None:
+    """Write the options of a landing into the record, best effort, so that ``airflow seedream land`` lands as the task would.
+
+    :param options: fields of the record: ``embed_metadata``, ``max_image_bytes``. Empty: nothing is read or written.
+    """
+    record = _record(generation) if options else None
+    if record is None or not _is_of(record, generation) or record == (told := replace(record, **options)):
+        return
+    try:
+        Ledger((generation.record or "").removesuffix(f"/{record.file}")).advance(record, told, attempts=1)
+    except SeedreamError as error:
+        _log.warning("The options of the landing could not be written into the ledger: %s", error.message)
+
+
 def note_outcome(generation: Generation, outcome: Outcome, *, refunded: bool = False, detail: str | None = None) -> None:
     """Write how a generation ended into its record, best effort."""
     record = _record(generation)

@@ -27,6 +27,7 @@ LATE = "_seedream/late"
 # expired      yes                  attaches
 Outcome = Literal["intent", "unknown", "submitted", "landed", "partial", "failed", "expired"]
 Reuse = Literal["run", "content"]
+_SINCE_0_3 = ("billed_credits", "embed_metadata", "max_image_bytes")
 _ORDER: dict[Outcome, int] = {"intent": 0, "unknown": 1, "submitted": 2, "failed": 3, "expired": 3, "partial": 4, "landed": 5}
 
 
@@ -48,6 +49,8 @@ class Record:
     :param credits: the price that was calculated before the POST. :param billed_credits: the credits that the wallet then lost, if
         that could be measured: the wallet is read once a minute, and only while no other POST is under way.
     :param made_by: dag_id, run_id, task_id, map_index, try_number of the submitting try.
+    :param embed_metadata: the task's option, for a landing by another process; None: False, the default.
+    :param max_image_bytes: the task's option, as above; None: 64 MiB, the default.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -70,6 +73,8 @@ class Record:
     detail: str | None = None
     updated_at: str | None = None
     billed_credits: int | None = None
+    embed_metadata: bool | None = None
+    max_image_bytes: int | None = None
 
     @property
     def file(self) -> str:
@@ -120,8 +125,9 @@ class Record:
 
     def to_json(self) -> bytes:
         fields = asdict(self)
-        if self.billed_credits is None:  # 0.2 reads no record with a field that it does not know
-            del fields["billed_credits"]
+        for later in _SINCE_0_3:  # 0.2 reads no record with a field that it does not know
+            if fields[later] is None:
+                del fields[later]
         return (json.dumps(fields, indent=2, ensure_ascii=False) + "\n").encode()
 
     @classmethod
@@ -182,6 +188,8 @@ def _check(record: Record) -> None:
         raise ValueError("a field that must be text is not")
     if not _is_count(record.attempt) or not _is_count(record.credits) or not isinstance(record.refunded, bool):
         raise ValueError("its attempt, credits or refunded is invalid")
+    if not isinstance(record.embed_metadata, bool | None) or not _is_count(record.max_image_bytes or 0):
+        raise ValueError("its embed_metadata or max_image_bytes is invalid")
     if None in (clock.to_epoch(record.intent_at), clock.to_epoch(record.settles_at)):
         raise ValueError("its intent_at or settles_at is not an instant")
     if record.outcome not in ("intent", "unknown") and not contract.is_seedream_task_id(record.seedream_task_id):

@@ -19,6 +19,8 @@ class Request:
     :param made_by: dag_id, run_id, task_id, map_index, try_number; installation and airflow where they are known.
     :param reuse: ``run``: equal requests are paid once per task and DAG run; ``content``: once ever in this destination.
     :param name_as_written: the name before its letters were composed, where that changed it.
+    :param embed_metadata: the task's option for the landing, written into the record; None for the default. So is
+        `max_image_bytes`.
     :param is_as_written: True for the key of 0.2.0, which hashed the prompt without Unicode composition (NFC).
     """
 
@@ -28,6 +30,8 @@ class Request:
     made_by: dict[str, Any]
     reuse: Reuse = "run"
     name_as_written: str | None = None
+    embed_metadata: bool | None = None
+    max_image_bytes: int | None = None
     is_as_written: bool = False
 
     @property

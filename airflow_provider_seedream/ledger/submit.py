@@ -242,6 +242,8 @@ class Submitter:
             wallet_balance=balance,
             intent_at=to_iso(now),
             settles_at=to_iso(now + longest_seconds),
+            embed_metadata=request.embed_metadata,
+            max_image_bytes=request.max_image_bytes,
         )
 
     def _check_claim(self, claim: _Claim) -> None:

@@ -50,6 +50,7 @@ from airflow_provider_seedream.tasks.wait_options import (
     OnPartial,
     as_interval,
     as_seconds,
+    beyond_defaults,
     check_max_image_bytes,
     check_on_partial,
     execution_seconds,
@@ -240,6 +241,7 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
             name_as_written=uncomposed(self.name),
             made_by=describe_task(context),
             reuse=cast(Reuse, self.reuse),
+            **(beyond_defaults(embed_metadata=self.embed_metadata, max_image_bytes=self.max_image_bytes) if self.wait else {}),
         )
         ledger = Ledger(request.destination)
         budget = Budget(

@@ -46,6 +46,17 @@ def check_max_image_bytes(value: Any) -> int:
     return value
 
 
+def beyond_defaults(*, embed_metadata: bool, max_image_bytes: int) -> dict[str, Any]:
+    """The options of a landing as a ledger record keeps them: only those that differ from the defaults.
+
+    ``airflow seedream land`` reads them there. Most records have none of these fields, so that 0.2 can read them::
+
+        beyond_defaults(embed_metadata=True, max_image_bytes=DEFAULT_MAX_IMAGE_BYTES)  # {"embed_metadata": True}
+    """
+    marked = {"embed_metadata": True} if embed_metadata else {}
+    return marked if max_image_bytes == DEFAULT_MAX_IMAGE_BYTES else {**marked, "max_image_bytes": max_image_bytes}
+
+
 def check_on_partial(value: Any) -> OnPartial:
     if value not in get_args(OnPartial):
         raise SeedreamInputError(f"on_partial must be 'fail' or 'accept'; got {value!r}.")

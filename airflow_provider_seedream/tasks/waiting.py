@@ -32,7 +32,7 @@ from airflow_provider_seedream.polling.decision import (
 from airflow_provider_seedream.polling.schedule import SEEN
 from airflow_provider_seedream.tasks.backstop import UNHEARD, backstop, resumed
 from airflow_provider_seedream.tasks.landing_operator import LandingOperator
-from airflow_provider_seedream.tasks.wait_options import OUTAGE_SECONDS, execution_seconds, interval_of
+from airflow_provider_seedream.tasks.wait_options import OUTAGE_SECONDS, beyond_defaults, execution_seconds, interval_of
 
 
 class WaitingOperator(LandingOperator):
@@ -52,6 +52,7 @@ class WaitingOperator(LandingOperator):
         check_embed_metadata(self.embed_metadata)
         if landed := self._already_landed(context, generation):
             return landed
+        self._note_options(generation)
         rules = self._rules(generation, started_epoch)
         verdict, watch = self._begin(generation, rules)
         if verdict.outcome == "wait":
@@ -127,6 +128,11 @@ class WaitingOperator(LandingOperator):
             kind=generation.kind,
             created_epoch=clock.to_epoch(generation.created_at),
         )
+
+    def _note_options(self, generation: Generation) -> None:
+        from airflow_provider_seedream.landing.finish import note_options
+
+        note_options(generation, beyond_defaults(embed_metadata=self.embed_metadata, max_image_bytes=self.max_image_bytes))
 
     def _begin(self, generation: Generation, rules: Rules) -> tuple[Verdict, Watch]:
         """Poll first, unless the job cannot be ready yet."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -137,6 +138,45 @@ class TestLand:
         ended = run("land", buy().seedream_task_id, destination, "--max-image-bytes", "10")
         assert ended.code == 1
         assert "larger than 10 bytes" in ended.err or "10" in ended.err
+
+    def test_it_lands_with_the_bound_that_the_task_was_given(self, run: Run, buy: Buy, destination: str) -> None:
+        bought = buy()
+        changed(bought.record or "", max_image_bytes=10)
+        ended = run("land", bought.seedream_task_id, destination)
+        assert ended.code == 1
+        assert "larger than max_image_bytes=10" in ended.err
+        assert run("land", bought.seedream_task_id, destination, "--max-image-bytes", "10000000").code == 0
+
+    @pytest.mark.parametrize(
+        ("told", "option", "is_marked"),
+        [
+            (True, [], True),
+            (None, [], False),
+            (None, ["--embed-metadata"], True),
+            (True, ["--no-embed-metadata"], False),
+            (False, ["--embed-metadata"], True),
+        ],
+    )
+    def test_it_marks_the_files_as_the_task_was_told_unless_an_option_says_otherwise(
+        self, run: Run, buy: Buy, destination: str, told: bool | None, option: list[str], is_marked: bool
+    ) -> None:
+        bought = buy()
+        changed(bought.record or "", embed_metadata=told)
+        landed = run("land", bought.seedream_task_id, destination, *option, "-o", "json").json
+        data = path_of(landed["images"][0]["uri"]).read_bytes()
+        assert (b"trainedAlgorithmicMedia" in data) == is_marked
+
+    def test_metadata_that_cannot_be_written_here_lands_nothing_and_says_how_it_lands_without(
+        self, run: Run, buy: Buy, destination: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        bought = buy(name="hero")
+        changed(bought.record or "", embed_metadata=True)
+        monkeypatch.setitem(sys.modules, "exiv2", None)  # as where the extra is not installed
+        ended = run("land", bought.seedream_task_id, destination)
+        assert ended.code == 2
+        assert "add --no-embed-metadata" in ended.err
+        assert not path_of(f"{destination}/hero.json").exists()
+        assert run("land", bought.seedream_task_id, destination, "--no-embed-metadata").code == 0
 
     def test_a_bare_id_lands_anywhere(self, run: Run, buy: Buy, tmp_path: Path) -> None:
         task_id = buy().seedream_task_id

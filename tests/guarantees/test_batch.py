@@ -406,3 +406,4 @@ class TestProvenance:
     def test_every_row_says_inside_its_files_that_ai_made_them(self, batch: Batch, folder: Path) -> None:
         assert Runner().run(batch(prompts(2), embed_metadata=True)).state == "success"
         assert all(b"trainedAlgorithmicMedia" in (folder / name).read_bytes() for name in images(folder))
+        assert [told["embed_metadata"] for told in records(folder)] == [True, True]

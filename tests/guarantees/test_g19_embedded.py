@@ -13,7 +13,7 @@ from PIL import Image
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.landing import finish
 from tests.airflow.runner import Runner
-from tests.guarantees.conftest import Build
+from tests.guarantees.conftest import Build, records
 
 
 def sha256(data: bytes) -> str:
@@ -60,6 +60,34 @@ class TestEmbedded:
         del runner
         land(build, f"a watch {kind}", embed_metadata=True)
         assert {path.name: path.read_bytes() for path in folder.glob("hero_*")} == before
+
+
+class TestTheRecord:
+    """``airflow seedream land`` reads in the record how the task would land."""
+
+    def test_a_sensor_writes_how_it_lands_before_it_waits(
+        self, emulator: Emulator, build: Build, folder: Path, deferrable: bool
+    ) -> None:
+        how = {"embed_metadata": True, "max_image_bytes": 10_000_000}
+        chain = build(prompt="a watch [never-ends]", land={**how, "timeout": 0.5, "deferrable": deferrable})
+        runner = Runner()
+        runner.run(chain.submit)
+        assert runner.run(chain.land).state != "success"
+        (told,) = records(folder)
+        assert (told["outcome"], told["embed_metadata"], told["max_image_bytes"]) == ("submitted", True, 10_000_000)
+
+    def test_an_operator_that_waits_writes_it_with_the_request(self, emulator: Emulator, build: Build, folder: Path) -> None:
+        chain = build(prompt="a watch [drop-after-accept]", submit={"wait": True, "embed_metadata": True})
+        assert Runner().run(chain.submit).state == "failed"
+        (told,) = records(folder)
+        assert (told["outcome"], told["embed_metadata"]) == ("unknown", True)
+        assert "max_image_bytes" not in told
+
+    def test_defaults_leave_a_record_that_0_2_can_read(self, emulator: Emulator, build: Build, folder: Path) -> None:
+        land(build)
+        (told,) = records(folder)
+        assert told["outcome"] == "landed"
+        assert not {"embed_metadata", "max_image_bytes"} & set(told)
 
 
 class TestByDefault:

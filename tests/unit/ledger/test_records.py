@@ -192,6 +192,10 @@ class TestReadingBack:
             {"outcome": "landed", "seedream_task_id": "../x"},
             {"submission": None},
             {"made_by": []},
+            {"embed_metadata": "yes"},
+            {"embed_metadata": 1},
+            {"max_image_bytes": "1"},
+            {"max_image_bytes": -1},
         ],
     )
     def test_a_record_outside_the_schema_is_an_error(self, destination: str, change: dict[str, Any]) -> None:
