@@ -1,26 +1,32 @@
-"""A table of requests, read row by row: a list of dicts, or a file of JSON lines, CSV or Parquet in the user's storage.
+"""A table of requests, read row by row: a list of dicts, or JSON lines, CSV or Parquet in the user's storage: a file or a folder.
 
-What cannot be read ends the table, with the file's name and the line; what a row says is judged in ``rows``. Memory holds one row
-(Parquet: one row group), however long the table.
+A line that cannot be read ends the table with an error that names the file and the line; ``rows`` checks the values of a row.
+Memory holds one row (Parquet: one row group), however long the table.
 """
 
 import csv
+import gzip
 import io
 import json
+import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from airflow_provider_seedream.batch.parquet import read_parquet
 from airflow_provider_seedream.batch.rows import check_column
-from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError
+from airflow_provider_seedream.batch.spelling import Spelling
+from airflow_provider_seedream.batch.table_files import TableFile, opened, table_files
+from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.model import contract
 
-_BLOCK_BYTES = 4 * 1024 * 1024  # per request to a store; the clients' own defaults go up to 50 MiB
+_BUFFER_BYTES = 4 * 1024 * 1024
+_GZIP_MAGIC = b"\x1f\x8b"
+_PARQUET_MAGIC = b"PAR1"
 _LOCAL = ("", "file", "local")
 _REFUSED = ("http", "https")
 # csv's own limit, 131,072 characters, is less than one image as a data URI: a cell may hold all images of an edit
 _MAX_CELL = contract.MAX_SOURCES * (contract.MAX_SOURCE_BYTES * 4 // 3 + 1024)
+_SPARK_HINT = " If Spark wrote it: write it again with .option('escape', '\"'), so that quotes in a cell are doubled."
 _Found = tuple[str, dict[str, Any], tuple[str, ...]]  # where, columns, header
 
 
@@ -38,30 +44,34 @@ class RawRow(NamedTuple):
 
 
 def check_table(source: Any) -> None:
-    """Whether this can be a table, judged without reading it.
+    """Check a table without reading it: all that can be known when a DAG is parsed.
 
-    :raises SeedreamInputError: when it cannot.
+    :raises SeedreamInputError: this cannot be a table.
     """
     if isinstance(source, str):
-        _reader(source)
+        _check_uri(source.strip())
     elif not isinstance(source, Sequence) or isinstance(source, bytes):
         raise SeedreamInputError(f"requests must be a list of dicts or the URI of a table, not {type(source).__name__}.")
 
 
 def read_table(source: Any) -> Iterator[RawRow]:
-    """The rows of a table. An empty table has none, and that is no error.
+    """The rows of a table. An empty table has no rows; that is not an error.
 
-    :param source: a list of dicts, or a storage URI or absolute path that ends in .jsonl, .ndjson, .csv or .parquet.
+    Columns are compared without case, as Spark, Snowflake and DuckDB do: ``PROMPT`` is the parameter ``prompt``.
+
+    :param source: a list of dicts, or the storage URI or absolute path of a file that ends in .jsonl, .ndjson, .json, .csv (also in
+        .gz after these) or .parquet, or of a folder of such files.
     :raises SeedreamInputError: naming the file and the line.
-    :raises SeedreamError: when the storage does not answer; a retry reads again.
+    :raises SeedreamError: the storage does not answer; a retry reads again.
     """
     check_table(source)
-    return _numbered(_file_rows(source) if isinstance(source, str) else _list_rows(source))
+    return _numbered(_table_rows(source.strip()) if isinstance(source, str) else _list_rows(source))
 
 
 def _numbered(rows: Iterator[_Found]) -> Iterator[RawRow]:
-    for number, found in enumerate(rows, 1):
-        yield RawRow(number, *found)
+    spelling = Spelling()
+    for number, (where, columns, header) in enumerate(rows, 1):
+        yield RawRow(number, where, spelling.unified(columns, where), tuple(spelling.unified(dict.fromkeys(header), where)))
 
 
 def _list_rows(source: Sequence[Any]) -> Iterator[_Found]:
@@ -74,49 +84,77 @@ def _list_rows(source: Sequence[Any]) -> Iterator[_Found]:
         yield where, row, ()
 
 
-def _file_rows(uri: str) -> Iterator[_Found]:
-    read, name = _reader(uri), _file_name(uri)
-    with _opened(uri) as file:
-        yield from read(file, name)
+def _table_rows(uri: str) -> Iterator[_Found]:
+    fs, files = table_files(uri)
+    first_header: tuple[str, ...] = ()
+    for file in files:
+        for where, columns, header in _file_rows(uri, fs, file):
+            first_header = first_header or header
+            if header != first_header:  # a part without a header: its first row was read as one
+                raise SeedreamInputError(f"{file.name} has another header than the first part: {', '.join(header)!r:.80}.")
+            yield where, _with_partition(columns, file, where), header
 
 
-def _reader(uri: str) -> Callable[[Any, str], Iterator[_Found]]:
-    scheme, _, path = uri.strip().rpartition("://")
+def _file_rows(uri: str, fs: Any, file: TableFile) -> Iterator[_Found]:
+    with opened(uri, fs, file) as stream:
+        read = _reader_of(file.name) or _reader_by_magic(stream, file.name)
+        yield from read(stream, file.name)
+
+
+def _with_partition(columns: dict[str, Any], file: TableFile, where: str) -> dict[str, Any]:
+    for column, value in file.partition.items():
+        if column in columns and str(columns[column]) != str(value):
+            raise SeedreamInputError(f"{where}: column {column!r:.80} has another value than the folder's name, {value!r:.80}.")
+    return {**columns, **file.partition}
+
+
+def _check_uri(uri: str) -> None:
+    scheme, _, path = uri.rpartition("://")
     if scheme in _REFUSED or (scheme in _LOCAL and not path.startswith("/")):
         raise SeedreamInputError(f"requests must be a list of dicts, a storage URI or an absolute path; got {uri!r:.200}.")
-    for ending, read in _READERS.items():
-        if uri.strip().lower().endswith(ending):
-            return read
-    raise SeedreamInputError(f"requests: the table's name must end in {', '.join(_READERS)}; got {uri!r:.200}.")
+    may_be_folder = "." not in path.rpartition("/")[2]
+    if not may_be_folder and not _reader_of(uri):
+        endings = ", ".join(_READERS)
+        raise SeedreamInputError(
+            f"requests: the table's name must end in {endings} (text also in .gz), or be a folder; got {uri!r:.200}."
+        )
 
 
-def _file_name(uri: str) -> str:
-    return uri.strip().rpartition("/")[2]
+def _reader_of(name: str) -> Callable[[Any, str], Iterator[_Found]] | None:
+    """The reader that the end of a name asks for. Parquet is compressed inside, never as a whole."""
+    plain = name.lower().removesuffix(".gz")
+    read = next((read for ending, read in _READERS.items() if plain.endswith(ending)), None)
+    return None if read is _parquet_rows and plain != name.lower() else read
 
 
-@contextmanager
-def _opened(uri: str) -> Iterator[Any]:
-    from airflow.sdk import ObjectStoragePath
-
-    try:
-        path = ObjectStoragePath(uri.strip())
-        with path.fs.open(path.path, "rb", block_size=_BLOCK_BYTES) as file:
-            yield file
-    except SeedreamError:
-        raise
-    except (FileNotFoundError, IsADirectoryError):
-        raise SeedreamInputError(f"requests: there is no file {uri}.") from None
-    except Exception as error:  # whatever a store raises
-        raise SeedreamError(f"requests: {uri} cannot be read ({type(error).__name__}: {error}).") from error
+def _reader_by_magic(stream: Any, name: str) -> Callable[[Any, str], Iterator[_Found]]:
+    """The reader of a part without a known end: Athena and BigQuery write Parquet like that."""
+    magic = stream.read(len(_PARQUET_MAGIC))
+    stream.seek(0)
+    if magic != _PARQUET_MAGIC:
+        raise SeedreamInputError(f"requests: {name} is not Parquet, and its name does not end in {', '.join(_READERS)}.")
+    return _parquet_rows
 
 
 def _lines(file: Any, name: str) -> Iterator[str]:
-    """The lines of a file as text; a byte order mark is no part of it."""
-    for number, line in enumerate(io.BufferedReader(file, _BLOCK_BYTES), 1):  # fsspec's own lines copy a block for each
-        try:
+    """The lines of a file as text, without a byte order mark."""
+    try:
+        for number, line in enumerate(_unzipped(file), 1):
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            raise SeedreamInputError(f"line {number} of {name} is not UTF-8 ({error.reason}).") from None
+    except UnicodeDecodeError as error:
+        raise SeedreamInputError(f"line {number} of {name} is not UTF-8 ({error.reason}).") from None
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise SeedreamInputError(f"{name} is not a whole gzip file ({error}).") from None
+
+
+def _unzipped(file: Any) -> io.BufferedReader:
+    """The bytes of a file, unpacked. Its first bytes tell: a store may already have unpacked a file whose name ends in .gz."""
+    plain = io.BufferedReader(file, _BUFFER_BYTES)  # fsspec's own lines copy a block for each
+    magic = plain.read(len(_GZIP_MAGIC))
+    plain.seek(0)  # within the buffer
+    if magic != _GZIP_MAGIC:
+        return plain
+    return io.BufferedReader(gzip.GzipFile(fileobj=plain), _BUFFER_BYTES)
 
 
 def _json_rows(file: Any, name: str) -> Iterator[_Found]:
@@ -130,7 +168,8 @@ def _json_object(line: str, where: str) -> dict[str, Any]:
     try:
         row = json.loads(line, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
-        raise SeedreamInputError(f"{where} is no JSON: {getattr(error, 'msg', error)}.") from None
+        hint = " A table has one JSON object per line, and no list around them." if line.lstrip().startswith("[") else ""
+        raise SeedreamInputError(f"{where} is no JSON: {getattr(error, 'msg', error)}.{hint}") from None
     if not isinstance(row, dict):
         raise SeedreamInputError(f"{where} must be a JSON object, not {type(row).__name__}.")
     return row
@@ -153,15 +192,19 @@ def _csv_rows(file: Any, name: str) -> Iterator[_Found]:
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            raise SeedreamInputError(f"{where} is no CSV: {error}.") from None
+            raise SeedreamInputError(
+                f"{where} is no CSV: {error}.{_SPARK_HINT if 'expected after' in str(error) else ''}"
+            ) from None
         if cells is None:
             return
         if not any(cells):  # blank, or nothing but commas, as spreadsheets leave lines
             continue
         if header is None:
-            header = tuple(_header([cell.strip() for cell in cells], where))
+            header = tuple(cell.strip() for cell in cells)
+            has_index = len(header) > 1 and not header[0]  # pandas writes its row index as a first column without a name
+            header = tuple(_header(list(header[has_index:]), where))
         else:
-            yield where, _csv_row(header, cells, where), header
+            yield where, _csv_row(header, cells[has_index:], where), header
 
 
 def _csv_row(header: Sequence[str], cells: list[str], where: str) -> dict[str, Any]:
@@ -183,17 +226,25 @@ def _parquet_rows(file: Any, name: str) -> Iterator[_Found]:
 
 
 def _header(columns: list[str], where: str) -> list[str]:
-    """Judged once for all rows: nothing may be paid for under a misspelt column."""
+    """Check the columns once for all rows: a row with a misspelt parameter must not be paid for."""
     if len(columns) == 1 and any(mark in columns[0] for mark in ";\t|"):
         raise SeedreamInputError(f"{where}: columns must be separated by commas; got {columns[0]!r:.80}.")
     for column in columns:
+        if columns.count(column) > 1:
+            raise SeedreamInputError(f"{where}: column {column!r:.80} occurs twice.")
+    unified = list(Spelling().unified(dict.fromkeys(columns), where))
+    for column in unified:
         try:
             check_column(column)
         except SeedreamInputError as error:
             raise SeedreamInputError(f"{where}: {error.message}") from None
-        if columns.count(column) > 1:
-            raise SeedreamInputError(f"{where}: column {column!r:.80} occurs twice.")
-    return columns
+    return unified
 
 
-_READERS = {".jsonl": _json_rows, ".ndjson": _json_rows, ".csv": _csv_rows, ".parquet": _parquet_rows}
+_READERS = {
+    ".jsonl": _json_rows,
+    ".ndjson": _json_rows,
+    ".json": _json_rows,  # what Spark, BigQuery and Snowflake call JSON: a line each
+    ".csv": _csv_rows,
+    ".parquet": _parquet_rows,
+}

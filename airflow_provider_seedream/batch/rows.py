@@ -120,7 +120,7 @@ def check_column(column: Any) -> None:
         raise SeedreamInputError(f"{column!r:.80} is no name of a column.")
     if column in PARAMETERS:
         return
-    if column in RESULT_COLUMNS:
+    if column.casefold() in RESULT_COLUMNS:
         raise SeedreamInputError(f"column {column!r} is one of the results' own; give it another name.")
     words = "_".join(re.findall(r"[^\W\d_]+|\d+", column.lower()))
     if any(words.startswith(f"{name}_") for name in PARAMETERS):  # prompt_de, image_size_cm: meant as they are

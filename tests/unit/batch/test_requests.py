@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import sys
 import tracemalloc
@@ -105,6 +106,14 @@ class TestALine:
             ('{"prompt": "a"}\n["b"]\n', "line 2 of r.jsonl must be a JSON object, not list."),
             ('{"prompt": "a", "prompt": "b"}', "line 1 of r.jsonl is no JSON: 'prompt' occurs twice."),
             (b'{"prompt": "a"}\n{"prompt": "\xff"}\n', "line 2 of r.jsonl is not UTF-8 (invalid start byte)."),
+            (
+                '[{"prompt": "a"},',
+                "line 1 of r.jsonl is no JSON: Expecting value. A table has one JSON object per line, and no list",
+            ),
+            (
+                '{"prompt": "a", "SKU": 1}\n{"sku": 2}',
+                "line 2 of r.jsonl: columns 'SKU' and 'sku' differ only in case. Rename one.",
+            ),
             ("[" * 100_000, "line 1 of r.jsonl is no JSON: "),
         ],
     )
@@ -115,6 +124,13 @@ class TestALine:
         ("content", "says"),
         [
             ('prompt,sku\n"a\nb",1\nc,2,3\n', "line 4 of r.csv has 3 cells; the header has 2."),
+            ("prompt,SKU, sku\n", "line 1 of r.csv: columns 'SKU' and 'sku' differ only in case. Rename one."),
+            ("prompt,PROMPT\n", "line 1 of r.csv: column 'prompt' occurs twice; capital and small letters are the same."),
+            ("prompt,Status\n", "line 1 of r.csv: column 'Status' is one of the results' own; give it another name."),
+            (
+                'prompt\n"a \\"big\\" fox"\n',
+                "line 2 of r.csv is no CSV: ',' expected after '\"'. If Spark wrote it: write it again",
+            ),
             ("prompt,sku\na\n", "line 2 of r.csv has 1 cells; the header has 2."),
             ("prompt,sku, sku\n", "line 1 of r.csv: column 'sku' occurs twice."),
             ("\nprompt,,sku\n", "line 2 of r.csv: '' is no name of a column."),
@@ -199,6 +215,119 @@ class TestFormats:
         assert "install airflow-provider-seedream[parquet]" in refusal(table)
 
 
+class TestColumnsAsWritersSpellThem:
+    def test_names_of_parameters_in_capitals_are_parameters(self, tmp_path: Path) -> None:
+        """Snowflake writes all names so."""
+        for table in (
+            write(tmp_path / "r.csv", "PROMPT,Num_Images,SKU\na,2,7\n"),
+            [{"PROMPT": "a", "Num_Images": "2", "SKU": "7"}],
+        ):
+            assert [raw.columns for raw in read_table(table)] == [{"prompt": "a", "num_images": "2", "SKU": "7"}]
+
+    def test_the_index_of_pandas_is_left_out(self, tmp_path: Path) -> None:
+        table = write(tmp_path / "r.csv", ",prompt,num_images\n0,a,2.0\n1,b,\n")
+        assert [raw.columns for raw in read_table(table)] == [{"prompt": "a", "num_images": "2.0"}, {"prompt": "b"}]
+        assert next(read_table(table)).header == ("prompt", "num_images")
+
+
+class TestGzip:
+    @pytest.mark.parametrize("write_table", [jsonl, csv])
+    def test_text_is_read_packed_and_unpacked_alike(self, write_table: Writer, tmp_path: Path) -> None:
+        plain = Path(write_table(tmp_path / "requests", ROWS))
+        packed, unpacked = tmp_path / f"packed-{plain.name}.gz", tmp_path / f"unpacked-{plain.name}.gz"
+        two = plain.read_bytes()
+        packed.write_bytes(gzip.compress(two[:20]) + gzip.compress(two[20:]))  # as `cat a.gz b.gz` makes it
+        unpacked.write_bytes(two)  # a store that unpacks on the way
+        expected = [raw.columns for raw in read_table(str(plain))]
+        assert [raw.columns for raw in read_table(str(packed))] == expected
+        assert [raw.columns for raw in read_table(str(unpacked))] == expected
+
+    def test_a_file_that_ends_too_early_is_an_error(self, tmp_path: Path) -> None:
+        cut = gzip.compress(b"".join(b'{"prompt": "fox %d"}\n' % number for number in range(99)))[:-20]
+        assert refusal(write(tmp_path / "r.jsonl.gz", cut)).startswith("r.jsonl.gz is not a whole gzip file (")
+
+
+class TestFolders:
+    """A table of part files, as engines write it."""
+
+    def test_rows_come_in_the_order_of_the_sorted_names(self, tmp_path: Path) -> None:
+        for part, prompt in (("part-00001.json", "b"), ("part-00000.json", "a"), ("part-00002.json.gz", "c")):
+            line = f'{{"prompt": "{prompt}"}}\n'.encode()
+            (tmp_path / part).write_bytes(gzip.compress(line) if part.endswith(".gz") else line)
+        read = list(read_table(f"{tmp_path}/"))
+        assert [(raw.number, raw.columns["prompt"]) for raw in read] == [(1, "a"), (2, "b"), (3, "c")]
+        assert read[2].where == "line 1 of part-00002.json.gz"
+
+    def test_parquet_has_any_name(self, tmp_path: Path) -> None:
+        folder = tmp_path / "export.parquet"  # as Spark names the folder
+        folder.mkdir()
+        for name in ("20261128_000_xyz", "part-0.snappy.parquet"):
+            pq.write_table(pa.table({"prompt": [name]}), folder / name)
+        assert [raw.columns["prompt"] for raw in read_table(str(folder))] == ["20261128_000_xyz", "part-0.snappy.parquet"]
+
+    def test_marks_and_hidden_files_are_passed_over(self, tmp_path: Path) -> None:
+        for name in ("_SUCCESS", ".part-0.csv.crc", "part-0.csv.crc", "_committed_1", "x_$folder$", ".hidden/part-9.csv"):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text("x,y\n")
+        (tmp_path / "part-0.csv").write_text("prompt\na\n")
+        assert [raw.columns for raw in read_table(str(tmp_path))] == [{"prompt": "a"}]
+
+    def test_partition_columns_come_from_the_path(self, tmp_path: Path) -> None:
+        for folder in ("num_images=2/sku=a%2Fb", "num_images=1/sku=__HIVE_DEFAULT_PARTITION__"):
+            (tmp_path / folder).mkdir(parents=True)
+            (tmp_path / folder / "part-0.csv").write_text("prompt\na\n")
+        rows = [row for row, _ in RequestTable(source=str(tmp_path), defaults={}, template=None).rows()]
+        assert [(row.num_images, row.extra) for row in rows if isinstance(row, Row)] == [(1, {"sku": None}), (2, {"sku": "a/b"})]
+
+    @pytest.mark.parametrize(
+        ("files", "says"),
+        [
+            ({"a.csv": "prompt\na\n", "b.csv": "a fox\nb\n"}, "b.csv has another header than the first part: 'a fox'."),
+            (
+                {"num_images=2/a.csv": "prompt,num_images\na,3\n"},
+                "line 2 of num_images=2/a.csv: column 'num_images' has another value",
+            ),
+            ({"num_image=2/a.csv": "prompt\na\n"}, "line 2 of num_image=2/a.csv: unknown column 'num_image'."),
+            ({"notes.txt": "x"}, "requests: notes.txt is not Parquet, and its name does not end in .jsonl"),
+            (
+                {"_delta_log/0.json": "{}", "part-0.parquet": ""},
+                "is a table of the Delta format: its files also hold rows that were deleted.",
+            ),
+            ({"metadata/v1.metadata.json": "{}", "data/a.parquet": ""}, "is a table of the Iceberg format: "),
+        ],
+    )
+    def test_what_is_no_table_of_parts_is_refused(self, files: dict[str, str], says: str, tmp_path: Path) -> None:
+        for name, text in files.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text)
+        if "unknown column" in says:
+            [(row, _)] = RequestTable(source=str(tmp_path), defaults={}, template=None).rows()
+            assert isinstance(row, RefusedRow)
+            assert says in row.error.message
+        else:
+            assert says in refusal(str(tmp_path))
+
+    def test_a_folder_that_is_still_being_written_is_read_by_a_retry(self, tmp_path: Path) -> None:
+        (tmp_path / "_temporary/0").mkdir(parents=True)
+        (tmp_path / "_temporary/0/part-1.csv").write_text("prompt\nb\n")
+        (tmp_path / "part-0.csv").write_text("prompt\na\n")
+        with pytest.raises(SeedreamError, match="still being written") as early:
+            list(read_table(str(tmp_path)))
+        assert not isinstance(early.value, SeedreamInputError)
+        (tmp_path / "_SUCCESS").touch()
+        assert len(list(read_table(str(tmp_path)))) == 1
+
+    def test_it_is_read_from_a_store_through_airflows_connection(self, tmp_path: Path) -> None:
+        uri, store = attached_store()
+        bucket = uri.removesuffix("/watches")
+        for part in ("day=1/part-0.csv", "day=2/part-0.csv", "_SUCCESS"):
+            store.pipe_file(f"/bucket/exports/{part}", b"prompt\na\n" if part != "_SUCCESS" else b"")
+        assert [raw.columns for raw in read_table(f"{bucket}/exports/")] == [
+            {"prompt": "a", "day": "1"},
+            {"prompt": "a", "day": "2"},
+        ]
+
+
 class TestSources:
     @pytest.mark.parametrize(
         ("source", "says"),
@@ -212,7 +341,16 @@ class TestSources:
                 "https://host/r.csv",
                 "requests must be a list of dicts, a storage URI or an absolute path; got 'https://host/r.csv'.",
             ),
-            ("/data/r.xlsx", "requests: the table's name must end in .jsonl, .ndjson, .csv, .parquet; got '/data/r.xlsx'."),
+            (
+                "/data/r.xlsx",
+                "requests: the table's name must end in .jsonl, .ndjson, .json, .csv, .parquet (text also in .gz), "
+                "or be a folder; got '/data/r.xlsx'.",
+            ),
+            (
+                "/data/r.parquet.gz",
+                "requests: the table's name must end in .jsonl, .ndjson, .json, .csv, .parquet (text also in .gz), "
+                "or be a folder; got '/data/r.parquet.gz'.",
+            ),
         ],
     )
     def test_what_can_be_no_table_is_refused_before_anything_is_read(self, source: Any, says: str) -> None:
@@ -220,21 +358,29 @@ class TestSources:
             check_table(source)
         assert refused.value.message == says
 
-    @pytest.mark.parametrize("source", [[], ROWS, tuple(ROWS), "/data/r.csv", "s3://conn@b/r.jsonl", "file:///r.parquet"], ids=repr)
+    @pytest.mark.parametrize(
+        "source", [[], ROWS, tuple(ROWS), "/data/r.csv", "s3://conn@b/r.jsonl.gz", "file:///r.parquet", "/data/r"], ids=repr
+    )
     def test_what_can_be_one_is_not(self, source: Any) -> None:
         check_table(source)
 
     def test_a_file_that_is_not_there_is_named(self, tmp_path: Path) -> None:
-        assert refusal(f"file://{tmp_path}/r.csv") == f"requests: there is no file file://{tmp_path}/r.csv."
+        assert refusal(f"file://{tmp_path}/r.csv") == f"requests: there is no file or folder file://{tmp_path}/r.csv."
         (tmp_path / "d.csv").mkdir()
-        assert "there is no file" in refusal(f"{tmp_path}/d.csv")
+        assert refusal(f"{tmp_path}/d.csv") == f"requests: the folder {tmp_path}/d.csv has no part files."
 
     def test_a_store_that_does_not_answer_is_an_error_to_retry(self) -> None:
         class Silent(ObjectStore):
-            def _open(self, path: str, *args: Any, **options: Any) -> Any:
-                raise ConnectionError("no answer")
+            is_silent = False
 
-        attach(protocol="memory", conn_id="silent", fs=Silent())
+            def _open(self, path: str, *args: Any, **options: Any) -> Any:
+                if self.is_silent:
+                    raise ConnectionError("no answer")
+                return super()._open(path, *args, **options)
+
+        attach(protocol="memory", conn_id="silent", fs=(silent := Silent()))
+        silent.pipe_file("/bucket/r.csv", b"prompt\na fox\n")
+        silent.is_silent = True
         with pytest.raises(SeedreamError, match="cannot be read \\(ConnectionError: no answer\\)") as failed:
             list(read_table("memory://silent@bucket/r.csv"))
         assert not isinstance(failed.value, SeedreamInputError)

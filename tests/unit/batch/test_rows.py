@@ -175,6 +175,11 @@ class TestFreeColumns:
         with pytest.raises(SeedreamInputError, match=f"column '{column}' is one of the results' own"):
             row(prompt="a fox", **{column: "x"})
 
+    def test_the_results_own_columns_in_capitals_are_none_either(self) -> None:
+        """Spark and DuckDB cannot read a table that has both."""
+        with pytest.raises(SeedreamInputError, match="column 'Status' is one of the results' own"):
+            row(prompt="a fox", Status="x")
+
     @pytest.mark.parametrize("column", ["", " ", 7, None])
     def test_a_column_has_a_name(self, column: Any) -> None:
         with pytest.raises(SeedreamInputError, match="is no name of a column"):

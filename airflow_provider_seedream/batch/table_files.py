@@ -1,0 +1,111 @@
+"""The files of a table of requests: one file, or a folder of part files as Spark, Athena, BigQuery, Snowflake and DuckDB write it.
+
+Finds and opens files; ``requests`` reads the rows in them. A folder whose files hold deleted rows, or are still being written, is
+refused: a row of it could be paid for by mistake, or be missed.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError
+
+_BLOCK_BYTES = 4 * 1024 * 1024  # per request to a store; the clients' own defaults go up to 50 MiB
+_NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"  # Hive's and Spark's name for a partition column that is null
+_MARKER_ENDINGS = (".crc", "_$folder$")  # checksums and folder markers of Hadoop
+# Folders of these table formats also keep files of rows that were deleted or replaced since: only their own log tells.
+_LOGGED_FORMATS = {"_delta_log": "Delta", "metadata": "Iceberg", ".hoodie": "Hudi"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableFile:
+    """One file of a table::
+
+        TableFile(path="bucket/night/team=a/part-0.csv", name="team=a/part-0.csv", partition={"team": "a"})
+
+    :param path: in its file system.
+    :param name: for people: the file's name, or its path within the folder.
+    :param partition: columns that stand in the folders' names and not in the file; None where Hive wrote a null.
+    """
+
+    path: str
+    name: str
+    partition: dict[str, str | None]
+
+
+def table_files(uri: str) -> tuple[Any, list[TableFile]]:
+    """The file system of a table and its files, sorted by name: the order of the rows.
+
+    :raises SeedreamInputError: the file or folder does not exist, or the folder has no part files that can be read as they stand.
+    :raises SeedreamError: the storage does not answer, or the folder is still being written; a retry reads again.
+    """
+    from airflow.sdk import ObjectStoragePath
+
+    with store_errors(uri):
+        path = ObjectStoragePath(uri)
+        fs, root = path.fs, path.path
+        if fs.info(root)["type"] != "directory":
+            return fs, [TableFile(path=root, name=_last(uri), partition={})]
+        return fs, _parts(uri, root.strip("/"), fs.find(root))
+
+
+@contextmanager
+def opened(uri: str, fs: Any, file: TableFile) -> Iterator[Any]:
+    """The open file, as bytes.
+
+    :raises SeedreamInputError: the file does not exist. :raises SeedreamError: the storage does not answer.
+    """
+    with store_errors(uri), fs.open(file.path, "rb", block_size=_BLOCK_BYTES) as stream:
+        yield stream
+
+
+@contextmanager
+def store_errors(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except SeedreamError:
+        raise
+    except FileNotFoundError:
+        raise SeedreamInputError(f"requests: there is no file or folder {uri}.") from None
+    except Exception as error:  # whatever a store raises
+        raise SeedreamError(f"requests: {uri} cannot be read ({type(error).__name__}: {error}).") from error
+
+
+def _parts(uri: str, root: str, paths: list[str]) -> list[TableFile]:
+    names = sorted(path.strip("/").removeprefix(root).strip("/") for path in paths)
+    tops = {name.partition("/")[0] for name in names}
+    _check_format(uri, names, tops)
+    if "_temporary" in tops and "_SUCCESS" not in tops:
+        raise SeedreamError(f"requests: the folder {uri} is still being written: it has _temporary and no _SUCCESS.")
+    prefix = paths[0][: paths[0].index(root)] + root if paths else root
+    parts = [TableFile(path=f"{prefix}/{name}", name=name, partition=_partition(name)) for name in names if _is_part(name)]
+    if not parts and "_SUCCESS" not in tops:  # Spark writes _SUCCESS beside an empty table
+        raise SeedreamInputError(f"requests: the folder {uri} has no part files.")
+    return parts
+
+
+def _check_format(uri: str, names: list[str], tops: set[str]) -> None:
+    for folder, kind in _LOGGED_FORMATS.items():
+        if folder not in tops or (kind == "Iceberg" and not any(name.endswith(".metadata.json") for name in names)):
+            continue
+        raise SeedreamInputError(
+            f"requests: {uri} is a table of the {kind} format: its files also hold rows that were deleted. "
+            "Export its current rows to a Parquet or CSV folder, and give that."
+        )
+
+
+def _is_part(name: str) -> bool:
+    hidden = any(part.startswith(("_", ".")) for part in name.split("/"))  # as Spark, Hive and Athena do
+    return bool(name) and not hidden and not name.endswith(_MARKER_ENDINGS)
+
+
+def _partition(name: str) -> dict[str, str | None]:
+    """The columns in the folders' names: ``num_images=2/sku=a%2Fb/part-0.parquet`` has two."""
+    pairs = [folder.split("=", 1) for folder in name.split("/")[:-1] if "=" in folder]
+    return {unquote(column): None if value == _NULL_PARTITION else unquote(value) for column, value in pairs}
+
+
+def _last(uri: str) -> str:
+    return uri.rstrip("/").rpartition("/")[2]
