@@ -374,7 +374,7 @@ class TestBatchTables:
         assert names(section("batch.md", "Results")) == [*RESULT_COLUMNS, *get_args(Status)]
 
     def test_every_column_of_a_request_is_explained(self) -> None:
-        listed = names("\n".join(line for line in section("batch.md", "Requests").splitlines() if line.startswith("| `")))
+        listed = names("\n".join(line for line in section("batch.md", "Columns").splitlines() if line.startswith("| `")))
         assert listed == list(PARAMETERS)
 
     @pytest.mark.parametrize("column", ["promt", "num_image", "imageSize", "image_urls", "status"])
