@@ -4,7 +4,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import BaseOperatorLink
 
-from airflow_provider_seedream.model.task_ref import Place
+from airflow_provider_seedream.model.task_ref import TaskRef
 
 
 class SeedreamImagesLink(BaseOperatorLink):
@@ -19,5 +19,5 @@ class SeedreamImagesLink(BaseOperatorLink):
     name = "Images"
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:
-        place = Place(dag_id=ti_key.dag_id, run_id=ti_key.run_id, task_id=ti_key.task_id, map_index=ti_key.map_index)
-        return place.address("task")
+        ref = TaskRef(dag_id=ti_key.dag_id, run_id=ti_key.run_id, task_id=ti_key.task_id, map_index=ti_key.map_index)
+        return ref.address("task")

@@ -6,7 +6,6 @@ The polling core decides what an answer means, and `landing` lands images as it 
 from dataclasses import dataclass, replace
 from functools import partial
 from random import random
-from typing import Any
 
 from airflow_provider_seedream.batch.progress import InFlight
 from airflow_provider_seedream.exceptions import (
@@ -21,6 +20,7 @@ from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.landing import finish
 from airflow_provider_seedream.manifest import Manifest
 from airflow_provider_seedream.model import clock
+from airflow_provider_seedream.model.task_ref import TaskRef
 from airflow_provider_seedream.polling.decision import FailedLook, Rules, Verdict, Watch, decide, first_poll_seconds, learn
 from airflow_provider_seedream.polling.schedule import SEEN
 
@@ -54,12 +54,10 @@ class Attendant:
 
     :param rules: how long to wait; the deadline and the number of images come from each entry.
     :param downloads: one session for all downloads: a new one per generation would cost more time than small images take.
-    :param landed_by: ids of the task instance that lands. :param embed_metadata: say in the files that AI made them.
+    :param landed_by: the task instance that lands. :param embed_metadata: say in the files that AI made them.
     """
 
-    def __init__(
-        self, hook: SeedreamHook, downloads: Downloads, rules: Rules, *, landed_by: dict[str, Any], embed_metadata: bool
-    ) -> None:
+    def __init__(self, hook: SeedreamHook, downloads: Downloads, rules: Rules, *, landed_by: TaskRef, embed_metadata: bool) -> None:
         self._hook = hook
         self._rules = rules
         self._land = partial(

@@ -159,7 +159,7 @@ class BatchTry:
 
     def _amid_rows(self, error: SeedreamLedgerError, progress: Progress) -> SeedreamLedgerError:
         """The error of a storage that failed when rows may be paid for."""
-        if progress.cursor or progress.in_flight or self._by["try_number"] > 1:
+        if progress.cursor or progress.in_flight or (self._by.try_number or 1) > 1:
             error.paid = "yes" if progress.in_flight else "unknown"
             error.on_retry = FOUND_AGAIN
         return error
@@ -267,8 +267,8 @@ class BatchTry:
         return left
 
     def _reserve_results(self) -> None:
-        mine = ["results", *(self._by[part] for part in ("dag_id", "run_id", "task_id", "map_index"))]
-        named = [*mine, self._by["installation"]] if self._by.get("installation") else mine
+        mine = ["results", self._by.dag_id, self._by.run_id, self._by.task_id, self._by.map_index]
+        named = [*mine, self._by.installation] if self._by.installation else mine
         keys = [sha256_json(key) for key in (named, mine)]  # in the second form where it had no name when it began
         if not any(self._ledger.reserve_name(self._results_name, key) for key in keys):
             raise SeedreamInputError(
@@ -278,7 +278,7 @@ class BatchTry:
 
     @property
     def _results_name(self) -> str:
-        map_index = self._by["map_index"]
+        map_index = self._by.map_index
         return check_name(self._task.results) or ("results" if map_index < 0 else f"results_{map_index}")
 
     @property

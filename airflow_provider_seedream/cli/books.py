@@ -71,7 +71,7 @@ def _filter(options: argparse.Namespace) -> Any:
     ids = {name: getattr(options, name) for name in ("dag_id", "run_id", "task_id")}
 
     def wanted(record: Record) -> bool:
-        mine = all(value in (None, record.made_by.get(name)) for name, value in ids.items())
+        mine = all(value in (None, getattr(record.made_by, name)) for name, value in ids.items())
         of_these = not options.outcome or record.outcome in options.outcome
         return mine and of_these and (clock.to_epoch(record.intent_at) or 0.0) >= since
 

@@ -5,6 +5,7 @@ Never submits. Waits by the same decisions and lands by the same acts as the sen
 
 import argparse
 import time
+from dataclasses import replace
 from random import random
 
 from airflow_provider_seedream.cli.printing import print_facts, print_json, print_lines, print_rows, working
@@ -22,14 +23,13 @@ from airflow_provider_seedream.ledger.records import Ledger, Record
 from airflow_provider_seedream.manifest import Manifest, landed_generation
 from airflow_provider_seedream.model import clock, contract
 from airflow_provider_seedream.model.names import check_name
+from airflow_provider_seedream.model.task_ref import NOBODY
 from airflow_provider_seedream.polling.decision import STEADY_INTERVAL_SECONDS, Rules, Verdict, Watch, decide
 from airflow_provider_seedream.storage import check_destination
 from airflow_provider_seedream.tasks.wait_options import (
     DEFAULT_MAX_IMAGE_BYTES,
     check_max_image_bytes,
 )
-
-NOBODY = dict.fromkeys(("dag_id", "run_id", "task_id", "map_index", "try_number"))
 
 
 def status(options: argparse.Namespace) -> int:
@@ -54,7 +54,7 @@ def land(options: argparse.Namespace) -> int:
         mark = _embeds_metadata(options, record)
         verdict = _wait(generation, hook, seconds=options.timeout)
         with working("Landing"), hook.downloads(max_bytes=_max_image_bytes(options, record)) as downloads:
-            by = {**(record.made_by if record else NOBODY), "command": "seedream land"}
+            by = replace(record.made_by if record else NOBODY, command="seedream land")
             act = land_generation if verdict.outcome == "done" else land_ready
             landed = act(generation, hook, downloads, landed_by=by, embed_metadata=mark)
         if landed is None or (verdict.outcome != "done" and landed.missing_images):

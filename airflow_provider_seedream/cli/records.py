@@ -90,7 +90,7 @@ def summarize(records: Iterable[Record]) -> list[dict[str, Any]]:
     """One row for each DAG, run and outcome, in the order of the first request."""
     groups: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
     for record in records:
-        groups[(record.made_by.get("dag_id"), record.made_by.get("run_id"), record.outcome, paid(record))].append(record)
+        groups[(record.made_by.dag_id, record.made_by.run_id, record.outcome, paid(record))].append(record)
     names = ("dag_id", "run_id", "outcome", "paid")
     return [
         {**dict(zip(names, group, strict=True)), "requests": len(members), "credits": sum(one.cost_credits for one in members)}
@@ -100,7 +100,6 @@ def summarize(records: Iterable[Record]) -> list[dict[str, Any]]:
 
 def describe(record: Record, uri: str) -> dict[str, Any]:
     """A record as one row: everything but the request itself, of which the prompt is enough."""
-    who = {name: record.made_by.get(name) for name in ("dag_id", "run_id", "task_id", "map_index", "try_number")}
     return {
         "outcome": record.outcome,
         "paid": paid(record),
@@ -108,7 +107,7 @@ def describe(record: Record, uri: str) -> dict[str, Any]:
         "billed_credits": record.billed_credits,
         "seedream_task_id": record.seedream_task_id,
         "name": record.name,
-        **who,
+        **record.made_by.ids(),
         "intent_at": record.intent_at,
         "settles_at": record.settles_at,
         "wallet_balance": record.wallet_balance,

@@ -30,7 +30,7 @@ from airflow_provider_seedream.gallery.roots import gallery_roots, is_bare
 from airflow_provider_seedream.gallery.rows import Cursor, Filter, Row
 from airflow_provider_seedream.gallery.shell import SECURITY_HEADERS, into_the_shell, is_document, login
 from airflow_provider_seedream.manifest import ManifestImage
-from airflow_provider_seedream.model.task_ref import Place
+from airflow_provider_seedream.model.task_ref import TaskRef
 
 PAGES_AT_ONCE = 8
 _log = logging.getLogger(__name__)
@@ -85,10 +85,10 @@ def _threads() -> CapacityLimiter:
         return limiter
 
 
-def place_of(dag_id: str, run_id: str, task_id: str, map_index: str) -> Place:
+def place_of(dag_id: str, run_id: str, task_id: str, map_index: str) -> TaskRef:
     """The task instance of a path. Airflow leaves ``{MAP_INDEX}`` as it is on tasks that are not mapped."""
     index = int(map_index) if map_index.isascii() and map_index.isdecimal() else -1
-    return Place(dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=index)
+    return TaskRef(dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=index)
 
 
 def hash_of(request: Request) -> str | None:
@@ -99,7 +99,7 @@ def hash_of(request: Request) -> str | None:
     return sha256
 
 
-PlaceDep = Annotated[Place, Depends(place_of)]
+PlaceDep = Annotated[TaskRef, Depends(place_of)]
 HashDep = Annotated[str | None, Depends(hash_of)]
 
 
@@ -203,7 +203,7 @@ def send_static(name: str, reader: ReaderDep) -> Response:
     return FileResponse(_STATIC / name, media_type=_FILES[name], headers={"Cache-Control": "private, max-age=3600"})
 
 
-def _card(place: Place, name: str, reader: ReaderDep) -> tuple[Row, Card]:
+def _card(place: TaskRef, name: str, reader: ReaderDep) -> tuple[Row, Card]:
     """The card of a task instance, or of the row of that name where it is a batch."""
     row = rows.find(place)
     card = _card_of_row(row, name, reader) if row else None
@@ -212,7 +212,7 @@ def _card(place: Place, name: str, reader: ReaderDep) -> tuple[Row, Card]:
     return row, card
 
 
-def _shown(place: Place, number: int, name: str, sha256: str | None, reader: ReaderDep) -> tuple[Row, Card, ManifestImage]:
+def _shown(place: TaskRef, number: int, name: str, sha256: str | None, reader: ReaderDep) -> tuple[Row, Card, ManifestImage]:
     """The image that an address means: by its hash, wherever the DAG run has it now; without a hash the one of that number."""
     for found in _candidates(place, sha256):
         card = _card_of_row(found, name, reader)
@@ -223,7 +223,7 @@ def _shown(place: Place, number: int, name: str, sha256: str | None, reader: Rea
     raise HTTPException(404)
 
 
-def _candidates(place: Place, sha256: str | None) -> Iterator[Row]:
+def _candidates(place: TaskRef, sha256: str | None) -> Iterator[Row]:
     """The task instance of an address, and only if that has not the image, the others of its DAG run that name the hash."""
     if row := rows.find(place):
         yield row

@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow_provider_seedream.generations import LandedGeneration
 from airflow_provider_seedream.manifest import Manifest, ManifestImage, read_manifest
-from airflow_provider_seedream.model.task_ref import Page, Place
+from airflow_provider_seedream.model.task_ref import Page, TaskRef
 
 _MARKS = re.compile(r"([\\`*_\[\]<>#|~&!-])")
 _PICTURE: tuple[Page, Page] = ("thumb", "image")
@@ -42,16 +42,16 @@ def _section(landed: LandedGeneration | Mapping[str, Any]) -> str:
     return "\n\n".join([_as_code(prompt), *missing, pictures])
 
 
-def _place(manifest: Manifest) -> Place:
+def _place(manifest: Manifest) -> TaskRef:
     """Where the gallery finds the images: at the task that landed them, or in the DAG run that asks, if that is another one."""
-    owner = Place.of(manifest.belongs_to)
+    owner = TaskRef.of(manifest.belongs_to)
     if owner is None:
         raise ValueError(f"{manifest.name}.json does not name the DAG of its images, so the gallery can show them to nobody.")
     here = _here()
     return owner if here is None or (here.dag_id, here.run_id) == (owner.dag_id, owner.run_id) else here
 
 
-def _here() -> Place | None:
+def _here() -> TaskRef | None:
     """The task instance that runs this, if one does."""
     from airflow.sdk import get_current_context
 
@@ -59,10 +59,10 @@ def _here() -> Place | None:
         ti = get_current_context()["ti"]
     except RuntimeError:
         return None
-    return Place(dag_id=ti.dag_id, run_id=ti.run_id, task_id=ti.task_id, map_index=-1 if ti.map_index is None else ti.map_index)
+    return TaskRef(dag_id=ti.dag_id, run_id=ti.run_id, task_id=ti.task_id, map_index=-1 if ti.map_index is None else ti.map_index)
 
 
-def _picture(place: Place, image: ManifestImage, prompt: str) -> str:
+def _picture(place: TaskRef, image: ManifestImage, prompt: str) -> str:
     thumbnail, page = (place.address(kind, image.number, sha256=image.sha256) for kind in _PICTURE)
     return f"[![Image {image.number}: {_escaped(prompt)}]({thumbnail})]({page})"
 

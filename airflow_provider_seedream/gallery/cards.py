@@ -16,7 +16,7 @@ from airflow_provider_seedream.gallery.rows import Row
 from airflow_provider_seedream.generations import Generation, LandedGeneration
 from airflow_provider_seedream.ledger.records import Outcome, Record
 from airflow_provider_seedream.manifest import Manifest, ManifestImage
-from airflow_provider_seedream.model.task_ref import Place
+from airflow_provider_seedream.model.task_ref import TaskRef
 
 _log = logging.getLogger(__name__)
 MayRead = Callable[[str], bool]
@@ -61,7 +61,7 @@ class Card:
     """
 
     entry: Entry
-    owner: Place | None = None
+    owner: TaskRef | None = None
     manifest: Manifest | None = None
     uri: str = ""
     name: str | None = None
@@ -71,7 +71,7 @@ class Card:
     first: tuple["Card", ...] = ()
 
     @property
-    def place(self) -> Place:
+    def place(self) -> TaskRef:
         return self.entry.row.place
 
     @property
@@ -186,16 +186,16 @@ def _open_card(entry: Entry, submitted: Generation, roots: tuple[str, ...], may_
     """The card of a generation that was not landed, with its outcome if the record can be read."""
     try:
         record = read_record(submitted, roots)
-        _readable(record.made_by, may_read)
+        _readable(record.made_by.to_dict(), may_read)
     except CannotShowError:
         return Card(entry=entry, trouble=_NOT_LANDED)
     ending = _ENDINGS.get(record.outcome, _NOT_LANDED) + (" Its credits were refunded." if record.refunded else "")
     return Card(entry=entry, record=record, trouble=ending)
 
 
-def _readable(made_by: Any, may_read: MayRead) -> Place:
+def _readable(made_by: Any, may_read: MayRead) -> TaskRef:
     """The task instance that a file says it is of. :raises CannotShowError: when the user may not read that one's DAG."""
-    place = Place.of(made_by)
+    place = TaskRef.of(made_by)
     if place is None:
         raise CannotShowError("Its files do not say which DAG they belong to, so nobody can be shown them here.")
     if not may_read(place.dag_id):

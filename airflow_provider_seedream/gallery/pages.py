@@ -12,7 +12,7 @@ from starlette.responses import HTMLResponse
 
 from airflow_provider_seedream import __version__
 from airflow_provider_seedream.gallery.shell import base_path
-from airflow_provider_seedream.model.task_ref import PREFIX, Place
+from airflow_provider_seedream.model.task_ref import PREFIX, TaskRef
 
 _HERE = Path(__file__).parent
 _TITLES = {401: "Please log in", 403: "Not yours to see", 404: "Nothing here", 500: "This page has failed"}
@@ -52,7 +52,7 @@ def _jinja() -> Environment:
     return environment
 
 
-def _task_page(place: Place) -> str:
+def _task_page(place: TaskRef) -> str:
     """Airflow's own page of a task instance."""
     mapped = "" if place.map_index < 0 else f"/mapped/{place.map_index}"
     ids = [quote(part, safe=":+") for part in (place.dag_id, place.run_id, place.task_id)]

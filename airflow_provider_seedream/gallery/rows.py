@@ -16,7 +16,7 @@ from sqlalchemy import Select, Text, and_, cast, exists, select, tuple_
 from sqlalchemy.orm import aliased
 
 from airflow_provider_seedream.links import SeedreamImagesLink
-from airflow_provider_seedream.model.task_ref import Place
+from airflow_provider_seedream.model.task_ref import TaskRef
 
 _LINK_KEY = SeedreamImagesLink().xcom_key
 _TABLE_KEY = "results"  # what a batch pushes before it fails
@@ -52,7 +52,7 @@ class Cursor:
 class Row:
     """The result of one task instance of ours; ``value`` is user input, as XComs can be edited."""
 
-    place: Place
+    place: TaskRef
     cursor: Cursor
     value: Any
 
@@ -85,7 +85,7 @@ def page(wanted: Filter, *, limit: int, older_than: Cursor | None = None, newer_
     return sorted(found, key=lambda row: _order(row.cursor), reverse=newer_than is None)
 
 
-def find(place: Place) -> Row | None:
+def find(place: TaskRef) -> Row | None:
     """The result of one task instance, if it has one."""
     named = [getattr(XComModel, name) == getattr(place, name) for name in ("dag_id", "run_id", "task_id", "map_index")]
     query = select(*_columns(), XComModel.key, _TEXT).where(*named)
@@ -98,7 +98,7 @@ def find(place: Place) -> Row | None:
     return Row(place=place, cursor=_cursor(listed), value=_value(result and result.value, table and table.value))
 
 
-def holding(place: Place, text: str) -> list[Row]:
+def holding(place: TaskRef, text: str) -> list[Row]:
     """Results of tasks of the same DAG run that name an image's hash, or a generation's id; the newest first.
 
     A mapped list that comes back in another order gives an image to another map index, and an approval knows the run alone.
@@ -154,7 +154,7 @@ def _order(cursor: Cursor) -> tuple[datetime, int, str, int]:
 
 def _row(row: Any, table: str | None) -> Row:
     return Row(
-        place=Place(dag_id=row.dag_id, run_id=row.run_id, task_id=row.task_id, map_index=row.map_index),
+        place=TaskRef(dag_id=row.dag_id, run_id=row.run_id, task_id=row.task_id, map_index=row.map_index),
         cursor=_cursor(row),
         value=_value(row.value, table),
     )

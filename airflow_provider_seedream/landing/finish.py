@@ -5,7 +5,7 @@ because a record cannot be read or written; the next look repeats it.
 """
 
 import logging
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -26,6 +26,7 @@ from airflow_provider_seedream.landing.land import Origin, find_landed, land
 from airflow_provider_seedream.ledger.records import Ledger, Outcome, Record, finished, record_at
 from airflow_provider_seedream.manifest import DIGITAL_SOURCE_TYPES, Manifest, ManifestImage, build_manifest
 from airflow_provider_seedream.model import clock, contract
+from airflow_provider_seedream.model.task_ref import NOBODY, TaskRef
 from airflow_provider_seedream.observability import metrics
 from airflow_provider_seedream.polling.decision import FailedLook, Verdict, expires_epoch, has_expired
 from airflow_provider_seedream.storage import Folder, NotExclusiveError
@@ -80,7 +81,7 @@ def land_generation(
     hook: SeedreamHook,
     downloads: Downloads,
     *,
-    landed_by: dict[str, Any],
+    landed_by: TaskRef,
     status: GenerationStatus | None = None,
     embed_metadata: bool = False,
     settled: bool = True,
@@ -139,16 +140,16 @@ def _build(
     statuses: _Statuses,
     images: tuple[ManifestImage, ...],
     *,
-    landed_by: dict[str, Any],
+    landed_by: TaskRef,
     settled: bool,
 ) -> Manifest:
     wanted = generation.num_images or statuses.most_results
     return build_manifest(
         generation,
         images,
-        record=asdict(record) if record else None,
+        record=record.to_dict() if record else None,
         record_file=record.file if record and record.destination == generation.destination else None,
-        landed_by=landed_by,
+        landed_by=landed_by.to_dict(),
         landed_at=clock.to_iso(clock.now_epoch()),
         images_requested=wanted if len(images) < wanted else None,
         settled=settled or len(images) >= wanted,
@@ -160,7 +161,7 @@ def land_ready(
     hook: SeedreamHook,
     downloads: Downloads,
     *,
-    landed_by: dict[str, Any],
+    landed_by: TaskRef,
     status: GenerationStatus | None = None,
     embed_metadata: bool = False,
 ) -> Manifest | None:
@@ -247,7 +248,7 @@ def note_outcome(generation: Generation, outcome: Outcome, *, refunded: bool = F
         return
     if record is None or record.outcome != outcome:
         returned = max(generation.credits or 0, generation.billed_credits or 0) if refunded else None
-        metrics.ended(outcome, credits_refunded=returned or 0, by=record.made_by if record else {})
+        metrics.ended(outcome, credits_refunded=returned or 0, by=record.made_by if record else NOBODY)
     if record is None or record.outcome == outcome:
         return
     now = clock.to_iso(clock.now_epoch())

@@ -11,11 +11,12 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 from airflow_provider_seedream.exceptions import SeedreamBudgetError, SeedreamLedgerError
 from airflow_provider_seedream.ledger.spending import Spending, Tally
 from airflow_provider_seedream.model import clock
+from airflow_provider_seedream.model.task_ref import TaskRef
 
 PAUSES_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.0)  # between counts while racing tasks may withdraw; each is cut by up to half
 RECOUNT_SECONDS = 60.0  # an older count is repeated before it refuses a row, as a refund may have made room since
@@ -26,10 +27,10 @@ class Journal(Protocol):
 
     def note_spending(self, spending: Spending) -> None: ...
     def withdraw_spending(self, spending: Spending) -> None: ...
-    def spent_by_task(self, made_by: dict[str, Any]) -> list[str]: ...
-    def spent_in_run(self, made_by: dict[str, Any]) -> list[str]: ...
-    def spender(self, made_by: dict[str, Any]) -> str | None: ...
-    def take_over(self, made_by: dict[str, Any], token: str) -> None: ...
+    def spent_by_task(self, made_by: TaskRef) -> list[str]: ...
+    def spent_in_run(self, made_by: TaskRef) -> list[str]: ...
+    def spender(self, made_by: TaskRef) -> str | None: ...
+    def take_over(self, made_by: TaskRef, token: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,7 @@ class _Limit:
     field: str
     max_credits: int
     whose: str
-    spent: Callable[[dict[str, Any]], list[str]]
+    spent: Callable[[TaskRef], list[str]]
 
     def refusal(self, spending: Spending, spent_credits: int) -> SeedreamBudgetError | None:
         """The error for a spending that exceeds the limit; None if it fits."""
@@ -78,7 +79,7 @@ class Budget:
             claim_the_record()
 
     :param journal: the ledger of the destination. Credits spent in other destinations do not count.
-    :param made_by: dag_id, run_id, task_id, map_index, ... of the task.
+    :param made_by: the task that spends.
     :param max_credits: for this task in this DAG run, all its mapped instances together; None for no limit.
     :param max_credits_per_run: for all tasks of this DAG run together; None for no limit.
     """
@@ -86,7 +87,7 @@ class Budget:
     def __init__(
         self,
         journal: Journal,
-        made_by: dict[str, Any],
+        made_by: TaskRef,
         *,
         max_credits: int | None = None,
         max_credits_per_run: int | None = None,
@@ -103,7 +104,7 @@ class Budget:
         ]
         self._journal = journal
         self._made_by = made_by
-        self._is_alone = max_credits is not None and max_credits_per_run is None and made_by.get("map_index", -1) in (-1, None)
+        self._is_alone = max_credits is not None and max_credits_per_run is None and made_by.map_index == -1
         self._token = uuid.uuid4().hex  # other processes of this task read it and learn that this process spends too
         self._count: _Count | None = None  # kept while this process is the only spender: then it need not list for every row
         self._full: _Count | None = None  # the count that refused the last row
@@ -123,7 +124,7 @@ class Budget:
     def learn(self, spending: Spending) -> None:
         """Count a spending of another try of this task: two tries can be alive at the same time."""
         count = self._count
-        if count and all(spending.made_by[name] == self._made_by[name] for name in ("dag_id", "run_id", "task_id")):
+        if count and spending.made_by.is_same_task(self._made_by):
             count.tally.add(spending)
 
     def forget(self, spending: Spending) -> None:

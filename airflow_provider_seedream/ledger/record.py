@@ -3,14 +3,16 @@
 The table below says what each outcome permits; the caller acts on it. This module does no I/O: the ledger reads and writes files.
 """
 
+import dataclasses
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Self, get_args
 
 from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.ledger.spending import Spending
 from airflow_provider_seedream.model import clock, contract
 from airflow_provider_seedream.model.submissions import sha256_json
+from airflow_provider_seedream.model.task_ref import TaskRef
 
 SCHEMA_VERSION = 1
 RECORDS = "_seedream/ledger"
@@ -48,7 +50,7 @@ class Record:
     :param wallet_balance: credits before the POST; None if the wallet could not be read, or was read less than a minute ago.
     :param credits: the price that was calculated before the POST. :param billed_credits: the credits that the wallet then lost, if
         that could be measured: the wallet is read once a minute, and only while no other POST is under way.
-    :param made_by: dag_id, run_id, task_id, map_index, try_number of the submitting try.
+    :param made_by: the try that submitted.
     :param embed_metadata: the task's option, for a landing by another process; None: False, the default.
     :param max_image_bytes: the task's option, as above; None: 64 MiB, the default.
     """
@@ -63,7 +65,7 @@ class Record:
     submission: dict[str, Any]
     fingerprint: str
     credits: int
-    made_by: dict[str, Any]
+    made_by: TaskRef
     intent_at: str
     settles_at: str
     wallet_balance: str | None = None
@@ -123,12 +125,16 @@ class Record:
         """True if this attempt was refunded, so that the next attempt may pay."""
         return self.outcome == "failed" and self.refunded
 
-    def to_json(self) -> bytes:
-        fields = asdict(self)
+    def to_dict(self) -> dict[str, Any]:
+        """The fields of the file, in its order."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         for later in _SINCE_0_3:  # 0.2 reads no record with a field that it does not know
             if fields[later] is None:
                 del fields[later]
-        return (json.dumps(fields, indent=2, ensure_ascii=False) + "\n").encode()
+        return {**fields, "made_by": self.made_by.to_dict()}
+
+    def to_json(self) -> bytes:
+        return (json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n").encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:
@@ -143,9 +149,9 @@ class Record:
         if not isinstance(fields, dict) or fields.get("schema_version") != SCHEMA_VERSION:
             raise ValueError(f"not a record of schema version {SCHEMA_VERSION}")
         try:
-            record = cls(**fields)
-        except TypeError as error:
-            raise ValueError(str(error)) from None
+            record = cls(**{**fields, "made_by": TaskRef.from_dict(fields["made_by"])})
+        except (TypeError, KeyError, AttributeError) as error:  # a field is missing, is not known, or made_by is no object
+            raise ValueError(f"{type(error).__name__}: {error}") from None
         _check(record)
         return record
 
@@ -179,9 +185,8 @@ def record_file(key: str, attempt: int) -> str:
 
 def _check(record: Record) -> None:
     """Reject a record that contradicts itself: an unknown outcome, or a paid outcome without a task id."""
-    objects = isinstance(record.submission, dict) and isinstance(record.made_by, dict)
-    if not objects or record.outcome not in get_args(Outcome):
-        raise ValueError("its outcome, submission or made_by is invalid")
+    if not isinstance(record.submission, dict) or record.outcome not in get_args(Outcome):
+        raise ValueError("its outcome or submission is invalid")
     texts = (record.key, record.claim, record.destination, record.fingerprint, record.intent_at, record.settles_at)
     optional = (record.name, record.wallet_balance, record.created_at, record.detail, record.updated_at)
     if not all(isinstance(text, str) for text in texts) or not all(text is None or isinstance(text, str) for text in optional):

@@ -8,7 +8,7 @@ import json
 import logging
 import re
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import tenacity
 
@@ -25,6 +25,7 @@ from airflow_provider_seedream.ledger.record import finished as finished
 from airflow_provider_seedream.ledger.record import record_file as record_file
 from airflow_provider_seedream.ledger.record import record_key as record_key
 from airflow_provider_seedream.ledger.spending import Spending, run_folder, spender_file, task_folder, unnamed
+from airflow_provider_seedream.model.task_ref import TaskRef
 from airflow_provider_seedream.storage import Folder, NotExclusiveError
 from airflow_provider_seedream.storage.exclusive import PROBES
 
@@ -211,22 +212,22 @@ class Ledger:
     def withdraw_spending(self, spending: Spending) -> None:
         self._try(lambda: self.folder.delete(spending.file), "delete", spending.file)
 
-    def spent_by_task(self, made_by: dict[str, Any]) -> list[str]:
+    def spent_by_task(self, made_by: TaskRef) -> list[str]:
         """The file names of the spendings of a task in a DAG run, in this destination."""
         return [name for maker in (made_by, *unnamed(made_by)) for name in self._list(task_folder(maker))]
 
-    def spent_in_run(self, made_by: dict[str, Any]) -> list[str]:
+    def spent_in_run(self, made_by: TaskRef) -> list[str]:
         """The file names of the spendings of all tasks of a DAG run, in this destination."""
         runs = [run_folder(maker) for maker in (made_by, *unnamed(made_by))]
         return [name for run in runs for task in self._list(run) for name in self._list(f"{run}/{task}")]
 
-    def spender(self, made_by: dict[str, Any]) -> str | None:
+    def spender(self, made_by: TaskRef) -> str | None:
         """The token of the process that counted this task's spendings last; None if no process has."""
         file = spender_file(made_by)
         token = self._try(lambda: self.folder.read(file), "read", file)
         return None if token is None else token.decode(errors="replace")
 
-    def take_over(self, made_by: dict[str, Any], token: str) -> None:
+    def take_over(self, made_by: TaskRef, token: str) -> None:
         """Write this process's token. Another live process of the task reads it at its next request and counts anew."""
         file = spender_file(made_by)
         self._try(lambda: self.folder.replace(file, token.encode()), "write", file)

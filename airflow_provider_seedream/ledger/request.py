@@ -1,13 +1,14 @@
 """A request and the key of its record, including the keys that earlier versions gave it. Does no I/O."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 from airflow_provider_seedream.exceptions import SeedreamLedgerError
 from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.ledger.record import Reuse, file_stem, record_key
+from airflow_provider_seedream.ledger.spending import unnamed
 from airflow_provider_seedream.model.names import is_composed
 from airflow_provider_seedream.model.submissions import Submission
+from airflow_provider_seedream.model.task_ref import TaskRef
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +17,7 @@ class Request:
 
         Request(submission=submission, destination="s3://my_conn@bucket/campaign", name="hero", made_by=describe_task(context)).key
 
-    :param made_by: dag_id, run_id, task_id, map_index, try_number; installation and airflow where they are known.
+    :param made_by: the try that submits it.
     :param reuse: ``run``: equal requests are paid once per task and DAG run; ``content``: once ever in this destination.
     :param name_as_written: the name before its letters were composed, where that changed it.
     :param embed_metadata: the task's option for the landing, written into the record; None for the default. So is
@@ -27,7 +28,7 @@ class Request:
     submission: Submission
     destination: str
     name: str | None
-    made_by: dict[str, Any]
+    made_by: TaskRef
     reuse: Reuse = "run"
     name_as_written: str | None = None
     embed_metadata: bool | None = None
@@ -37,22 +38,21 @@ class Request:
     @property
     def key(self) -> str:
         return record_key(
-            dag_id=self.made_by["dag_id"],
-            run_id=self.made_by["run_id"],
-            task_id=self.made_by["task_id"],
+            dag_id=self.made_by.dag_id,
+            run_id=self.made_by.run_id,
+            task_id=self.made_by.task_id,
             destination=self.destination,
             name=self.name,
             fingerprint=self.submission.fingerprint_as_written if self.is_as_written else self.submission.fingerprint,
             reuse=self.reuse,
-            installation=self.made_by.get("installation"),
+            installation=self.made_by.installation,
         )
 
     def as_of_0_2(self) -> "list[Request]":
         """This request under the keys of 0.2.0, which composed neither prompts nor names and named no installations."""
         names = [self.name, *([self.name_as_written] if self.name_as_written else [])]
         forms = [False] if is_composed(self.submission.prompt) else [False, True]
-        unnamed = {field: value for field, value in self.made_by.items() if field != "installation"}
-        makers = [self.made_by] if unnamed == self.made_by or self.reuse == "content" else [self.made_by, unnamed]
+        makers = [self.made_by, *(unnamed(self.made_by) if self.reuse == "run" else [])]
         return [
             replace(self, name=name, is_as_written=form, made_by=maker) for maker in makers for name in names for form in forms
         ][1:]
@@ -76,15 +76,9 @@ class Submitted:
     is_mine: bool = True
 
 
-def is_of_one_airflow(made_by: dict[str, Any], mine: dict[str, Any]) -> bool:
-    """False if both tries name their installation and the names differ; True otherwise."""
-    pairs = [(made_by.get(field), mine.get(field)) for field in ("installation", "airflow")]
-    return all(theirs is None or ours is None or theirs == ours for theirs, ours in pairs)
-
-
-def unread(error: SeedreamLedgerError, made_by: dict[str, Any]) -> SeedreamLedgerError:
+def unread(error: SeedreamLedgerError, made_by: TaskRef) -> SeedreamLedgerError:
     """The error of a record that cannot be read. In a first try it says "not paid"; in a later one only the record knows."""
-    if made_by.get("try_number", 1) > 1:
+    if (made_by.try_number or 1) > 1:
         error.paid = "unknown"
         error.on_retry = "This try sent nothing. An earlier try may have paid: the record says so, and the next try reads it again."
     return error

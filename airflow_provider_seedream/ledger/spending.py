@@ -12,6 +12,7 @@ from typing import Any
 
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.model.submissions import sha256_json
+from airflow_provider_seedream.model.task_ref import TaskRef
 
 SPENT = "_seedream/spent"
 SPENDERS = "_seedream/spenders"
@@ -30,7 +31,7 @@ class Spending:
     :param claim: random token of the try. Two tries of one attempt write two files, so that each can delete its own.
     """
 
-    made_by: dict[str, Any]
+    made_by: TaskRef
     key: str
     attempt: int
     credits: int
@@ -46,7 +47,7 @@ class Spending:
 
     def to_json(self) -> bytes:
         """The content of the file: the task that spends, for people. The provider itself only reads file names."""
-        return (json.dumps(self.made_by, ensure_ascii=False) + "\n").encode()
+        return (json.dumps(self.made_by.to_dict(), ensure_ascii=False) + "\n").encode()
 
 
 def attempt_of(name: str) -> tuple[str, int] | None:
@@ -87,22 +88,22 @@ class Tally:
             self.credits += more
 
 
-def run_folder(made_by: dict[str, Any]) -> str:
+def run_folder(made_by: TaskRef) -> str:
     """The folder of a DAG run. A named installation is part of it: its runs differ from another installation's of the same id."""
-    named = [{"installation": name}] if (name := made_by.get("installation")) else []
-    return f"{SPENT}/{sha256_json([*named, made_by['dag_id'], made_by['run_id']])[:16]}"
+    named = [{"installation": made_by.installation}] if made_by.installation else []
+    return f"{SPENT}/{sha256_json([*named, made_by.dag_id, made_by.run_id])[:16]}"
 
 
-def unnamed(made_by: dict[str, Any]) -> list[dict[str, Any]]:
+def unnamed(made_by: TaskRef) -> list[TaskRef]:
     """The task as 0.2.0 noted it (without an installation), if its installation has been named since; else an empty list."""
-    return [{field: value for field, value in made_by.items() if field != "installation"}] if made_by.get("installation") else []
+    return [made_by.without_installation] if made_by.installation else []
 
 
-def task_folder(made_by: dict[str, Any]) -> str:
-    return f"{run_folder(made_by)}/{sha256_json(made_by['task_id'])[:16]}"
+def task_folder(made_by: TaskRef) -> str:
+    return f"{run_folder(made_by)}/{sha256_json(made_by.task_id)[:16]}"
 
 
-def spender_file(made_by: dict[str, Any]) -> str:
+def spender_file(made_by: TaskRef) -> str:
     """The file that names the process which counted this task's spendings last."""
     return f"{SPENDERS}/{task_folder(made_by).removeprefix(f'{SPENT}/').replace('/', '.')}"
 

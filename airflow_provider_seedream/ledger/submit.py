@@ -28,10 +28,11 @@ from airflow_provider_seedream.ledger.prices import Prices
 from airflow_provider_seedream.ledger.records import Ledger, Record, record_file
 from airflow_provider_seedream.ledger.request import Request as Request
 from airflow_provider_seedream.ledger.request import Submitted as Submitted
-from airflow_provider_seedream.ledger.request import is_of_one_airflow, unread
+from airflow_provider_seedream.ledger.request import unread
 from airflow_provider_seedream.ledger.settling import Settling
 from airflow_provider_seedream.ledger.spending import Spending
 from airflow_provider_seedream.model.clock import CLOCK, Clock, to_iso
+from airflow_provider_seedream.model.task_ref import NOBODY
 from airflow_provider_seedream.observability import metrics
 
 OnUnknownSubmit = Literal["fail", "resubmit"]
@@ -80,7 +81,7 @@ class Submitter:
         self._hook = hook
         self._ledger = self.ledger = ledger
         self._on_unknown = on_unknown
-        self._budget = budget or Budget(ledger, {})
+        self._budget = budget or Budget(ledger, NOBODY)
         self._memory = memory
         self._clock = clock
         self._settling = Settling(ledger, clock)
@@ -130,7 +131,7 @@ class Submitter:
 
     def _is_recorded(self, old: Request) -> bool:
         latest = self._latest(old)
-        return isinstance(latest, Submitted) or (latest is not None and is_of_one_airflow(latest.made_by, old.made_by))
+        return isinstance(latest, Submitted) or (latest is not None and latest.made_by.is_same_airflow(old.made_by))
 
     def _go_on(self, request: Request) -> Submitted | None:
         """One step: attach to a paid generation, pay, or wait for another try. None: the record has changed, read it again.
@@ -365,20 +366,19 @@ class Submitter:
         _log.info(
             "Already paid: reusing generation %s, no new charge. Record: %s.", record.seedream_task_id, self._ledger.uri(record)
         )
-        if made["run_id"] == mine["run_id"] and made["map_index"] != mine["map_index"]:
+        if made.run_id == mine.run_id and made.map_index != mine.map_index:
             _log.warning(
                 "This request equals that of map index %s, so both share one generation. "
                 "For variations use num_images, seed, name or take.",
-                made["map_index"],
+                made.map_index,
             )
-        if not is_of_one_airflow(made, mine):
+        if not made.is_same_airflow(mine):
             _log.warning(
                 "Another Airflow (%s) has paid for this request: it has the same DAG, run and task ids and writes into the same "
                 "folder, so both share one generation. [seedream] installation keeps the two apart.",
-                made.get("installation") or made.get("airflow"),
+                made.installation or made.airflow,
             )
-        ids = ("dag_id", "run_id", "task_id", "map_index")
-        is_mine = is_of_one_airflow(made, mine) and all(made[part] == mine[part] for part in ids)
+        is_mine = made.is_same_airflow(mine) and made.is_same_task(mine) and made.map_index == mine.map_index
         return Submitted(generation=self._ledger.generation(record), is_new=False, is_mine=is_mine)
 
     def _free(self, record: Record) -> None:

@@ -4,13 +4,14 @@ They hold names and numbers; prompts, links and keys stay out. A metric that can
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, Literal
 
 from airflow_provider_seedream.model import clock
+from airflow_provider_seedream.model.task_ref import NOBODY, TaskRef
 
 _log = logging.getLogger(__name__)
 
@@ -50,42 +51,42 @@ SPANS: Final = {
 }
 
 
-def submitted(credits_spent: int, by: Mapping[str, Any]) -> None:
-    """:param by: who acts: dag_id and task_id of it become tags."""
+def submitted(credits_spent: int, by: TaskRef) -> None:
+    """:param by: the acting task; its dag_id and task_id become tags."""
     _count("seedream.submissions", 1, by)
     _count("seedream.credits_spent", credits_spent, by)
 
 
-def measured(*, quoted: int, billed: int, by: Mapping[str, Any]) -> None:
+def measured(*, quoted: int, billed: int, by: TaskRef) -> None:
     """The calculated price of a request and the billed one, in credits."""
     _count("seedream.credits_quoted", quoted, by)
     _count("seedream.credits_billed", billed, by)
 
 
-def lost_sight(credits_at_risk: int, by: Mapping[str, Any]) -> None:
+def lost_sight(credits_at_risk: int, by: TaskRef) -> None:
     """The outcome of a POST is unknown."""
     _count("seedream.unknown_outcomes", 1, by)
     _count("seedream.credits_at_risk", credits_at_risk, by)
 
 
-def ended(outcome: str, *, credits_refunded: int, by: Mapping[str, Any]) -> None:
+def ended(outcome: str, *, credits_refunded: int, by: TaskRef) -> None:
     """:param outcome: ``landed``, ``partial``, ``failed`` or ``expired``."""
     _count(f"seedream.generations.{outcome}", 1, by)
     _count("seedream.credits_refunded", credits_refunded, by)
 
 
 def polled() -> None:
-    _count("seedream.polls", 1, {})
+    _count("seedream.polls", 1, NOBODY)
 
 
 def answered(status_code: int) -> None:
     """An answer of the API outside 2xx."""
     if status_code == 429:
-        _count("seedream.rate_limited", 1, {})
+        _count("seedream.rate_limited", 1, NOBODY)
 
 
 @contextmanager
-def landing(seedream_task_id: str, *, created_at: str | None, by: Mapping[str, Any]) -> Iterator[None]:
+def landing(seedream_task_id: str, *, created_at: str | None, by: TaskRef) -> Iterator[None]:
     """Around one landing that downloads something."""
     began, created = clock.now_epoch(), clock.to_epoch(created_at)
     if created is not None:
@@ -110,12 +111,12 @@ def span(name: str, **attributes: str | int) -> Iterator[None]:
             raise
 
 
-def _count(name: str, by: int, who: Mapping[str, Any]) -> None:
+def _count(name: str, by: int, who: TaskRef) -> None:
     if by > 0:
         _send(lambda stats: stats.incr(name, by, tags=_tags(who)))
 
 
-def _time(name: str, seconds: float, who: Mapping[str, Any]) -> None:
+def _time(name: str, seconds: float, who: TaskRef) -> None:
     _send(lambda stats: stats.timing(name, timedelta(seconds=max(0.0, seconds)), tags=_tags(who)))
 
 
@@ -128,5 +129,5 @@ def _send(send: Callable[[Any], Any]) -> None:
         _log.debug("A metric could not be sent.", exc_info=True)
 
 
-def _tags(who: Mapping[str, Any]) -> dict[str, str]:
-    return {name: str(who[name]) for name in ("dag_id", "task_id") if who.get(name)}
+def _tags(who: TaskRef) -> dict[str, str]:
+    return {name: value for name, value in (("dag_id", who.dag_id), ("task_id", who.task_id)) if value}

@@ -255,7 +255,7 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
 
     def _must_queue(self, request: "Request", ledger: "Ledger", place: Place) -> bool:
         """True if a 429 is almost certain: the earlier instances of the same mapped task already fill the minute's limit."""
-        map_index: int = request.made_by["map_index"]
+        map_index = request.made_by.map_index
         if not self.deferrable or place.asked_epoch is not None or map_index < 1:
             return False
         try:

@@ -10,6 +10,7 @@ from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator
 
 from airflow_provider_seedream.exceptions import SeedreamInputError, SeedreamLandingError, SeedreamPartialResultError
 from airflow_provider_seedream.generations import Generation, GenerationStatus, LandedGeneration
+from airflow_provider_seedream.model.task_ref import TaskRef
 from airflow_provider_seedream.polling.decision import Verdict
 from airflow_provider_seedream.tasks.wait_options import OnPartial, execution_seconds
 
@@ -137,10 +138,17 @@ def _told(some: "Manifest | None", generation: Generation) -> str:
     return f" {len(some.images)} of {some.images_requested} images were ready; they are landed, see {there}."
 
 
-def describe_task(context: Context) -> dict[str, Any]:
-    """The ids of the acting task instance, and of its installation if known, for the ledger and the manifest."""
+def describe_task(context: Context) -> TaskRef:
+    """The acting try of a task, with its installation where it has a name, for the ledger and the manifest."""
     from airflow_provider_seedream.tasks.installation import describe_installation
 
     ti = context["ti"]
-    ids = {name: getattr(ti, name) for name in ("dag_id", "run_id", "task_id", "map_index", "try_number")}
-    return ids | describe_installation()
+    installation: dict[str, Any] = {**describe_installation()}
+    return TaskRef(
+        dag_id=ti.dag_id,
+        run_id=ti.run_id,
+        task_id=ti.task_id,
+        map_index=-1 if ti.map_index is None else ti.map_index,
+        try_number=ti.try_number,
+        **installation,
+    )

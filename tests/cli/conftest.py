@@ -20,6 +20,7 @@ from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.ledger.records import Ledger
 from airflow_provider_seedream.ledger.submit import Request, Submitter
+from airflow_provider_seedream.model.task_ref import TaskRef
 from tests.unit.values import KEY, submission
 
 
@@ -78,7 +79,7 @@ def buy(emulator: Emulator, destination: str) -> Buy:
     """Pays for a generation as a task would."""
 
     def buy(prompt: str = "a leather watch", *, name: str | None = None, run_id: str = "monday", num_images: int = 1) -> Generation:
-        made_by = {"dag_id": "watches", "run_id": run_id, "task_id": "submit", "map_index": -1, "try_number": 1}
+        made_by = TaskRef(dag_id="watches", run_id=run_id, task_id="submit", try_number=1)
         request = Request(
             submission=submission(prompt=prompt, num_images=num_images), destination=destination, name=name, made_by=made_by
         )

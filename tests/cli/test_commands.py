@@ -13,6 +13,7 @@ import pytest
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.landing.finish import land_generation
+from airflow_provider_seedream.model.task_ref import TaskRef
 from tests.cli.conftest import Buy, Run
 from tests.unit.stores import attached_store, refused
 
@@ -228,7 +229,7 @@ class TestLand:
     def test_fewer_images_than_asked_for_are_shown_and_no_success(self, run: Run, buy: Buy, destination: str) -> None:
         bought = buy("a watch [partial:1]", num_images=2)
         hook = SeedreamHook()
-        land_generation(bought, hook, hook.downloads(max_bytes=10_000_000), landed_by={})
+        land_generation(bought, hook, hook.downloads(max_bytes=10_000_000), landed_by=TaskRef())
         ended = run("land", bought.seedream_task_id, destination)
         assert ended.code == 1
         assert "1 of 2 images came" in ended.err

@@ -17,7 +17,7 @@ from urllib.parse import quote
 import requests
 
 from airflow_provider_seedream.emulator import Emulator, Settings
-from airflow_provider_seedream.model.task_ref import Place
+from airflow_provider_seedream.model.task_ref import TaskRef
 from tests.gallery.stage import Database, land
 from tools.local_airflow import LocalAirflow
 from tools.processes import Child, free_port, wait_until
@@ -156,7 +156,7 @@ def put_200_images(site: Site) -> None:
     """Rows and folders as 50 mapped tasks of four images each leave them, a day older than everything else."""
     database, yesterday = Database(file=site.airflow.home / "airflow.db"), datetime.now(UTC) - timedelta(days=1)
     for number in range(50):
-        place = Place(dag_id=DAGS[0], run_id="scheduled__night", task_id="land", map_index=number)
+        place = TaskRef(dag_id=DAGS[0], run_id="scheduled__night", task_id="land", map_index=number)
         words = f"a {THINGS[number % len(THINGS)]}, catalogue picture {number}"
         landed = land(site.output / "night", place, name=f"night{number}", prompt=words, images=4, size=SIZES[number % len(SIZES)])
         database.returned(place, landed, at=yesterday + timedelta(seconds=number))

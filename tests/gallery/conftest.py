@@ -11,10 +11,10 @@ import pytest
 from airflow import settings
 from fastapi.testclient import TestClient
 
-from airflow_provider_seedream.model.task_ref import Place
+from airflow_provider_seedream.model.task_ref import TaskRef
 from tests.gallery.stage import Database, land
 
-WATCHES = Place(dag_id="watches", run_id="manual__1", task_id="land")
+WATCHES = TaskRef(dag_id="watches", run_id="manual__1", task_id="land")
 Visitor = Callable[[str | None], TestClient]
 
 

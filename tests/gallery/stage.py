@@ -9,7 +9,7 @@ import hashlib
 import json
 import sqlite3
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -19,7 +19,7 @@ from zlib import crc32
 from airflow_provider_seedream.emulator.render import Subject, draw
 from airflow_provider_seedream.ledger.records import Record
 from airflow_provider_seedream.manifest import Manifest, ManifestImage, landed_generation
-from airflow_provider_seedream.model.task_ref import Place
+from airflow_provider_seedream.model.task_ref import TaskRef
 
 LINK_KEY = "_link_SeedreamImagesLink"
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -49,7 +49,7 @@ def image_on_disk(
 
 def land(
     folder: Path,
-    place: Place,
+    place: TaskRef,
     *,
     name: str = "hero",
     prompt: str = "a leather watch on a wet stone",
@@ -72,7 +72,7 @@ def land(
     return landed_generation(manifest, folder.as_uri()).to_dict()
 
 
-def _manifest_fields(place: Place, name: str, prompt: str, images: int) -> dict[str, Any]:
+def _manifest_fields(place: TaskRef, name: str, prompt: str, images: int) -> dict[str, Any]:
     by = _made_by(place)
     submission = {
         "prompt": prompt,
@@ -101,8 +101,8 @@ def _manifest_fields(place: Place, name: str, prompt: str, images: int) -> dict[
     }
 
 
-def _made_by(place: Place) -> dict[str, Any]:
-    return {**asdict(place), "try_number": 1}
+def _made_by(place: TaskRef) -> dict[str, Any]:
+    return replace(place, try_number=1).to_dict()
 
 
 def submitted(name: str = "hero", **fields: Any) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def submitted(name: str = "hero", **fields: Any) -> dict[str, Any]:
     }
 
 
-def record(folder: Path, place: Place, **fields: Any) -> str:
+def record(folder: Path, place: TaskRef, **fields: Any) -> str:
     """The ledger record of ``submitted()``; returns its URI."""
     kept = Record(
         **{
@@ -135,7 +135,7 @@ def record(folder: Path, place: Place, **fields: Any) -> str:
             "submission": {"prompt": "a walrus", "num_images": 2},
             "fingerprint": "0" * 64,
             "credits": 20,
-            "made_by": _made_by(place),
+            "made_by": replace(place, try_number=1),
             "intent_at": "2026-03-01T11:59:00Z",
             "settles_at": "2026-03-01T12:01:00Z",
             "seedream_task_id": "id-of-hero",
@@ -156,7 +156,7 @@ class Database:
     _written: int = 0
 
     def returned(
-        self, place: Place, value: Any, *, at: datetime | None = None, linked: bool = True, key: str = "return_value"
+        self, place: TaskRef, value: Any, *, at: datetime | None = None, linked: bool = True, key: str = "return_value"
     ) -> None:
         """A task of ours that returned this; each a second newer than the one before."""
         self._written += 1
@@ -165,7 +165,7 @@ class Database:
         if linked:
             self._put(place, LINK_KEY, place.address("task"), moment)
 
-    def failed(self, places: list[Place]) -> None:
+    def failed(self, places: list[TaskRef]) -> None:
         """Tasks of ours that returned nothing; each newer than all others."""
         with closing(sqlite3.connect(self.file, timeout=30)) as connection, connection:
             for number, place in enumerate(places):
@@ -175,11 +175,11 @@ class Database:
     def forget(self) -> None:
         self._execute("DELETE FROM xcom", ())
 
-    def _put(self, place: Place, key: str, value: Any, at: datetime) -> None:
+    def _put(self, place: TaskRef, key: str, value: Any, at: datetime) -> None:
         row = self._row(place, key, value, at)
         self._execute(_insert(row), tuple(row.values()))
 
-    def _row(self, place: Place, key: str, value: Any, at: datetime) -> dict[str, Any]:
+    def _row(self, place: TaskRef, key: str, value: Any, at: datetime) -> dict[str, Any]:
         return {
             "dag_run_id": crc32(f"{place.dag_id} {place.run_id}".encode()) % 2**31,
             "dag_id": place.dag_id,

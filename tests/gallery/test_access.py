@@ -13,11 +13,11 @@ from starlette.routing import Mount
 
 from airflow_provider_seedream.gallery.roots import is_below
 from airflow_provider_seedream.gallery.shell import SECURITY_HEADERS
-from airflow_provider_seedream.model.task_ref import Place
+from airflow_provider_seedream.model.task_ref import TaskRef
 from tests.gallery.conftest import WATCHES, Visitor
 from tests.gallery.stage import Database, land, picture
 
-SHOES = Place(dag_id="shoes", run_id="manual__1", task_id="land")
+SHOES = TaskRef(dag_id="shoes", run_id="manual__1", task_id="land")
 OF_WATCHES = [
     WATCHES.address(page, number) for page, number in (("task", None), ("image", None), ("image", 1), ("thumb", 1), ("file", 1))
 ]
@@ -80,7 +80,7 @@ class TestTheMatrix:
 
     @pytest.mark.parametrize("run_id", ["manual__2026-03-01T00:00:00+00:00", "a b", "\u00e9?#"])
     def test_an_address_opened_by_itself_goes_on_within_airflows_page(self, run_id: str, visitor: Visitor) -> None:
-        path = Place(dag_id="watches", run_id=run_id, task_id="land").address("task")
+        path = TaskRef(dag_id="watches", run_id=run_id, task_id="land").address("task")
         answer = visitor("viewer").get(f"/{path}", headers={"Sec-Fetch-Dest": "document"})
         if Version(airflow.__version__) >= Version("3.3.2"):
             assert (answer.status_code, answer.headers["location"]) == (307, f"/plugin/seedream/{path}")
@@ -88,7 +88,7 @@ class TestTheMatrix:
             assert answer.status_code == 200
 
     def test_line_breaks_in_an_address_reach_no_header(self, visitor: Visitor) -> None:
-        path = Place(dag_id="watches", run_id="x\r\nSet-Cookie: a=b", task_id="land").address("task")
+        path = TaskRef(dag_id="watches", run_id="x\r\nSet-Cookie: a=b", task_id="land").address("task")
         answer = visitor("viewer").get(f"/{path}", headers={"Sec-Fetch-Dest": "document"})
         assert answer.status_code in (200, 307, 404)
         assert "a" not in answer.cookies
@@ -150,7 +150,7 @@ class TestConfusedDeputies:
     def test_images_of_another_run_are_shown_here_and_said_to_be_that_runs(
         self, visitor: Visitor, database: Database, roots: Path
     ) -> None:
-        earlier = Place(dag_id="watches", run_id="manual__0", task_id="land")
+        earlier = TaskRef(dag_id="watches", run_id="manual__0", task_id="land")
         value = land(roots / "watches", earlier)
         database.returned(WATCHES, value)
         page = visitor("admin").get(f"/{WATCHES.address('image', 1)}").text

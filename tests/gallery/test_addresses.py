@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_seedream.model.task_ref import Place
+from airflow_provider_seedream.model.task_ref import TaskRef
 from tests.gallery.conftest import WATCHES, Visitor
 from tests.gallery.stage import Database, land, picture
 
@@ -18,8 +18,8 @@ def hash_of(value: dict[str, Any], number: int = 1) -> str:
     return str(value["images"][number - 1]["sha256"])
 
 
-def mapped(index: int, run_id: str = "manual__1") -> Place:
-    return Place(dag_id="watches", run_id=run_id, task_id="land", map_index=index)
+def mapped(index: int, run_id: str = "manual__1") -> TaskRef:
+    return TaskRef(dag_id="watches", run_id=run_id, task_id="land", map_index=index)
 
 
 @pytest.mark.parametrize("page", ["thumb", "file", "image"])
@@ -64,7 +64,7 @@ def test_an_approval_of_a_second_run_does_not_show_what_the_first_run_landed_lat
 
 
 def test_the_hash_of_another_dags_image_leads_to_nothing(visitor: Visitor, database: Database, roots: Path) -> None:
-    shoes = Place(dag_id="shoes", run_id="manual__1", task_id="land")
+    shoes = TaskRef(dag_id="shoes", run_id="manual__1", task_id="land")
     secret = land(roots / "secret", shoes)
     database.returned(shoes, secret)
     database.returned(WATCHES, secret)

@@ -9,11 +9,11 @@ import pytest
 from airflow_provider_seedream.gallery import approval_markdown
 from airflow_provider_seedream.generations import LandedGeneration
 from airflow_provider_seedream.links import SeedreamImagesLink
-from airflow_provider_seedream.model.task_ref import Place
+from airflow_provider_seedream.model.task_ref import TaskRef
 from tests.gallery.stage import land
 from tests.unit.test_import_cost import HEAVY, imported_by, within
 
-PLACE = Place(dag_id="watches", run_id="manual__2026-03-01T00:00:00+00:00", task_id="group.land", map_index=3)
+PLACE = TaskRef(dag_id="watches", run_id="manual__2026-03-01T00:00:00+00:00", task_id="group.land", map_index=3)
 PATH = "watches/manual__2026-03-01T00:00:00+00:00/group.land/3"
 
 

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_seedream.model.task_ref import Place
+from airflow_provider_seedream.model.task_ref import TaskRef
 from tests.gallery.conftest import WATCHES, Visitor
 from tests.gallery.stage import Database, land
 
-BATCH = Place(dag_id="watches", run_id="manual__1", task_id="batch")
-SHOES = Place(dag_id="shoes", run_id="manual__1", task_id="batch")
+BATCH = TaskRef(dag_id="watches", run_id="manual__1", task_id="batch")
+SHOES = TaskRef(dag_id="shoes", run_id="manual__1", task_id="batch")
 
 
-def run_batch(folder: Path, place: Place, *, rows: int = 60) -> dict[str, Any]:
+def run_batch(folder: Path, place: TaskRef, *, rows: int = 60) -> dict[str, Any]:
     """What a batch leaves: every fifth row failed."""
     lines = []
     for row in range(1, rows + 1):

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_seedream.model.task_ref import Place
+from airflow_provider_seedream.model.task_ref import TaskRef
 from tests.gallery.conftest import WATCHES, Visitor
 from tests.gallery.stage import Database, land
 
-OTHER = Place(dag_id="watches", run_id="manual__0", task_id="land")
+OTHER = TaskRef(dag_id="watches", run_id="manual__0", task_id="land")
 DEEP = 20_000
 
 
@@ -103,7 +103,7 @@ class TestATable:
     def test_a_table_with_an_odd_line_shows_its_other_rows(
         self, line: str, visitor: Visitor, database: Database, roots: Path
     ) -> None:
-        batch = Place(dag_id="watches", run_id="manual__1", task_id="batch")
+        batch = TaskRef(dag_id="watches", run_id="manual__1", task_id="batch")
         land(roots / "night", batch, name="row2", prompt="the second row")
         fine = json.dumps({"row": 2, "status": "landed", "name": "row2", "images": [{"uri": "x"}]})
         (roots / "night" / "results.jsonl").write_text(f"{line}\n{fine}\n")

@@ -19,7 +19,7 @@ import requests
 import uvicorn
 
 from airflow_provider_seedream.gallery.stores import Reads, StoreHangsError, store_of
-from airflow_provider_seedream.model.task_ref import Place
+from airflow_provider_seedream.model.task_ref import TaskRef
 from tests.gallery.conftest import Visitor, cookies_of
 from tests.gallery.stage import Database, land
 from tools.processes import wait_until
@@ -46,7 +46,7 @@ def hanging(database: Database, roots: Path) -> Iterator[list[str]]:
     """Tasks whose manifests are pipes; their pictures' addresses."""
     pipes, paths = [], []
     for number in range(REQUESTS):
-        place = Place(dag_id="watches", run_id="manual__1", task_id="land", map_index=number)
+        place = TaskRef(dag_id="watches", run_id="manual__1", task_id="land", map_index=number)
         value = land(roots / "watches", place, name=f"n{number}", images=1, size=(8, 8))
         database.returned(place, value)
         pipe = roots / "watches" / f"n{number}.json"

@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from airflow_provider_seedream.model.task_ref import Place
+from airflow_provider_seedream.model.task_ref import TaskRef
 from tests.gallery.conftest import WATCHES, Visitor
 from tests.gallery.stage import NOON, Database, land, record, submitted
 
 SCRIPT = "<script>alert(1)</script>"
 
 
-def place(number: int = 0, **fields: Any) -> Place:
-    return Place(**{"dag_id": "watches", "run_id": "manual__1", "task_id": "land", "map_index": number, **fields})
+def place(number: int = 0, **fields: Any) -> TaskRef:
+    return TaskRef(**{"dag_id": "watches", "run_id": "manual__1", "task_id": "land", "map_index": number, **fields})
 
 
 def names(text: str) -> list[str]:

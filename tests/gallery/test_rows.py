@@ -11,7 +11,7 @@ from zlib import crc32
 import pytest
 from sqlalchemy import insert, text
 
-from airflow_provider_seedream.model.task_ref import Place
+from airflow_provider_seedream.model.task_ref import TaskRef
 from tests.airflow.postgres import find_binaries, postgres
 from tests.gallery.conftest import airflow_tables
 from tests.gallery.stage import LINK_KEY, NOON
@@ -27,7 +27,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     if binaries is None:
         pytest.skip("PostgreSQL is not installed")
     with postgres(binaries) as url, airflow_tables(url, passwords=tmp_path_factory.mktemp("auth") / "passwords.json"):
-        put([xcom(Place(dag_id="other", run_id=f"r{n}", task_id="t"), "return_value", {"n": n}, n) for n in range(OTHERS)])
+        put([xcom(TaskRef(dag_id="other", run_id=f"r{n}", task_id="t"), "return_value", {"n": n}, n) for n in range(OTHERS)])
         put([row for n in range(0, OURS, 2) for row in generation(n)])
         yield
 
@@ -76,9 +76,9 @@ class TestOnPostgres:
         assert max(seconds.values()) < 1.0
 
 
-def place_of(number: int) -> tuple[Place, Place]:
+def place_of(number: int) -> tuple[TaskRef, TaskRef]:
     run = {"dag_id": "watches", "run_id": f"run-{number}"}
-    return Place(**run, task_id="submit"), Place(**run, task_id="land")
+    return TaskRef(**run, task_id="submit"), TaskRef(**run, task_id="land")
 
 
 def generation(number: int) -> Iterator[dict[str, Any]]:
@@ -88,7 +88,7 @@ def generation(number: int) -> Iterator[dict[str, Any]]:
         yield xcom(place, LINK_KEY, "x", number)
 
 
-def xcom(place: Place, key: str, value: Any, number: int) -> dict[str, Any]:
+def xcom(place: TaskRef, key: str, value: Any, number: int) -> dict[str, Any]:
     return {
         "dag_run_id": crc32(f"{place.dag_id} {place.run_id}".encode()) % 2**31,
         "dag_id": place.dag_id,

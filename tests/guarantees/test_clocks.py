@@ -18,11 +18,12 @@ from airflow_provider_seedream.hooks.seedream import FIRST_BYTE_SECONDS, Seedrea
 from airflow_provider_seedream.ledger.records import Ledger
 from airflow_provider_seedream.ledger.submit import OnUnknownSubmit, Request, Submitted, Submitter
 from airflow_provider_seedream.model.clock import Clock
+from airflow_provider_seedream.model.task_ref import TaskRef
 from tests.guarantees.conftest import records
 from tests.unit.values import submission
 
 DAY = 86400.0
-MADE_BY: dict[str, Any] = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1, "try_number": 1}
+MADE_BY = TaskRef(dag_id="d", run_id="r", task_id="t", map_index=-1, try_number=1)
 
 
 def clock(off: float) -> Clock:

@@ -26,6 +26,7 @@ from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.landing.finish import land_generation
 from airflow_provider_seedream.model.clock import to_epoch, to_iso
+from airflow_provider_seedream.model.task_ref import TaskRef
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from airflow_provider_seedream.polling.decision import Rules
 from tests.airflow.deferral import first_event
@@ -34,7 +35,7 @@ from tests.guarantees.conftest import Build, Connect
 from tests.guarantees.faulty_storage import ERRORS, FOLDER, faulty_storage
 from tests.guarantees.woken import Woken
 
-LANDED_BY = {"dag_id": "d", "run_id": "r", "task_id": "land", "map_index": -1, "try_number": 1}
+LANDED_BY = TaskRef(dag_id="d", run_id="r", task_id="land", map_index=-1, try_number=1)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.exceptions import SeedreamNotFoundError, SeedreamResultsExpiredError
 from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
+from airflow_provider_seedream.model.task_ref import TaskRef
 from airflow_provider_seedream.polling.decision import Rules
 from tests.airflow.runner import Outcome, Runner
 from tests.guarantees.conftest import Build, Chain, images, records
@@ -144,7 +145,7 @@ class TestARowOfABatch:
         )
         rules, hook = Rules(deadline_epoch=math.inf, poke_interval_seconds=1.0, num_images=None), SeedreamHook()
         with hook.downloads(max_bytes=1_000_000) as downloads:
-            error = Attendant(hook, downloads, rules, landed_by={}, embed_metadata=False).attend(entry).error
+            error = Attendant(hook, downloads, rules, landed_by=TaskRef(), embed_metadata=False).attend(entry).error
         assert error is not None
         assert ended_row(1, error, name=None, price=10, columns={}).status == "expired"
         assert records(folder)[0]["outcome"] == "expired"

@@ -16,6 +16,7 @@ from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.ledger.records import Ledger, Reuse
 from airflow_provider_seedream.ledger.submit import Request, Submitter
 from airflow_provider_seedream.model.names import check_name, uncomposed
+from airflow_provider_seedream.model.task_ref import TaskRef
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator
 from airflow_provider_seedream.sensors.seedream import SeedreamGenerationSensor
@@ -222,7 +223,7 @@ class TestTextInTwoForms:
     def test_what_0_2_paid_for_under_the_text_as_written_is_found(
         self, prompt: str, name: str | None, reuse: Reuse, emulator: Emulator, destination: str
     ) -> None:
-        made_by = {"dag_id": "watches", "run_id": "monday", "task_id": "submit", "map_index": -1, "try_number": 1}
+        made_by = TaskRef(dag_id="watches", run_id="monday", task_id="submit", try_number=1)
         now = Request(
             submission=submission(prompt=prompt),
             destination=destination,
@@ -245,7 +246,7 @@ class TestTextInTwoForms:
     ) -> None:
         """No form of the new name is the old one: U+FA10 becomes U+585A for good."""
         name = "\ufa10"
-        made_by = {"dag_id": "names", "run_id": Runner().api.run_id, "task_id": task_id, "map_index": -1, "try_number": 1}
+        made_by = TaskRef(dag_id="names", run_id=Runner().api.run_id, task_id=task_id, try_number=1)
         of_0_2 = Request(submission=submission(), destination=destination, name=name, made_by=made_by)
         Submitter(SeedreamHook(), Ledger(destination), "fail").submit(of_0_2)
         asked = {"prompt": of_0_2.submission.prompt, "name": name}

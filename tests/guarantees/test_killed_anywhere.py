@@ -20,6 +20,7 @@ from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.exceptions import SeedreamAmbiguousSubmissionError
 from airflow_provider_seedream.ledger.spending import Tally, run_folder
 from airflow_provider_seedream.model.images import inspect_image, is_whole
+from airflow_provider_seedream.model.task_ref import TaskRef
 from tests.airflow.runner import Outcome, Runner
 from tests.guarantees.conftest import Build, Chain, records
 
@@ -85,7 +86,7 @@ def assert_nothing_is_half_written(folder: Path) -> None:
 
 def noted_as_spent(folder: Path, run_id: str) -> int:
     """What budgets count for a DAG run: once, whether its one attempt was paid for or may have been."""
-    run = folder / run_folder({"dag_id": "guarantees", "run_id": run_id})
+    run = folder / run_folder(TaskRef(dag_id="guarantees", run_id=run_id))
     return Tally(file.name for file in run.glob("*/*")).credits
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -18,6 +18,7 @@ from airflow_provider_seedream.ledger.keeping import KEEP_SECONDS, Fact
 from airflow_provider_seedream.ledger.records import Ledger
 from airflow_provider_seedream.ledger.submit import Request, Submitted, Submitter
 from airflow_provider_seedream.model.clock import Clock
+from airflow_provider_seedream.model.task_ref import TaskRef
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from tests.airflow.runner import Runner
 from tests.guarantees.conftest import Build, Connect
@@ -25,7 +26,7 @@ from tests.guarantees.faulty_storage import ERRORS, FOLDER, FaultyFileSystem, fa
 from tests.unit.values import submission
 
 LEDGER = "_seedream/ledger"
-MADE_BY: dict[str, Any] = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1, "try_number": 1}
+MADE_BY = TaskRef(dag_id="d", run_id="r", task_id="t", map_index=-1, try_number=1)
 HAS_TASK_STATE = pytest.mark.skipif(
     not hasattr(__import__("airflow.sdk.execution_time.context", fromlist=["x"]), "TaskStateStoreAccessor"),
     reason="Airflow keeps the state of tasks from 3.3 on",
@@ -74,7 +75,7 @@ class Worker:
         self.tries += 1
         at = Clock(steady_seconds=lambda: time.monotonic() + self.slept, sleep=self.sleep)
         request = Request(
-            submission=submission(prompt=prompt), destination=FOLDER, name=None, made_by=MADE_BY | {"try_number": self.tries}
+            submission=submission(prompt=prompt), destination=FOLDER, name=None, made_by=replace(MADE_BY, try_number=self.tries)
         )
         return Submitter(SeedreamHook(), Ledger(FOLDER), on_unknown, memory=self.memory, clock=at).submit_row(request)
 

@@ -17,6 +17,7 @@ from airflow_provider_seedream.emulator import Emulator, Settings
 from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.landing.finish import already_landed, land_generation
+from airflow_provider_seedream.model.task_ref import TaskRef
 from airflow_provider_seedream.observability import metrics
 from airflow_provider_seedream.observability.metrics import METRICS, SPANS
 from tests.observability.receivers import Collector, StatsD, collector, statsd
@@ -175,6 +176,6 @@ class TestABareId:
         monkeypatch.setattr(sdk, "Stats", Counting(), raising=False)
         wait_until(lambda: hook.get_generation(bare.seedream_task_id).images_ready, what="the images", timeout_seconds=30)
         with hook.downloads(max_bytes=10_000_000) as downloads:
-            land_generation(bare, hook, downloads, landed_by={})
+            land_generation(bare, hook, downloads, landed_by=TaskRef())
         assert [already_landed(bare) is not None for _ in range(2)] == [True, True]
         assert counted.count("seedream.generations.landed") == 1

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 from airflow_provider_seedream.exceptions import SeedreamBudgetError
 from airflow_provider_seedream.ledger.budgets import Budget
 from airflow_provider_seedream.ledger.records import Ledger
 from airflow_provider_seedream.ledger.spending import Spending, Tally
+from airflow_provider_seedream.model.task_ref import TaskRef
 from tests.stores.servers import Place
 from tests.stores.test_store_semantics import race
 
-MADE_BY: dict[str, Any] = {"dag_id": "watches", "run_id": "r1", "task_id": "submit", "try_number": 1}
+MADE_BY = TaskRef(dag_id="watches", run_id="r1", task_id="submit", try_number=1)
 
 
 class TestRacingTasks:
     def test_racing_tasks_spend_the_budget_exactly(self, store: Place) -> None:
         def admits(racer: int) -> bool:
-            by = MADE_BY | {"map_index": racer}
+            by = replace(MADE_BY, map_index=racer)
             spending = Spending(made_by=by, key=f"{racer:064x}", attempt=1, credits=20, claim=f"racer-{racer}")
             try:
                 Budget(Ledger(store.uri), by, max_credits=200, max_credits_per_run=100).admit(spending)

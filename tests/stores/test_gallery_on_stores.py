@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_seedream.gallery.reading import CannotShowError, read_image, read_manifest, read_piece
-from airflow_provider_seedream.model.task_ref import Place as TaskPlace
+from airflow_provider_seedream.model.task_ref import TaskRef
 from airflow_provider_seedream.storage import Folder
 from tests.gallery.stage import land
 from tests.stores.servers import Place
 
-BY = TaskPlace(dag_id="watches", run_id="manual__1", task_id="land")
+BY = TaskRef(dag_id="watches", run_id="manual__1", task_id="land")
 
 
 @pytest.fixture

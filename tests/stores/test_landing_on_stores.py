@@ -21,13 +21,14 @@ from airflow_provider_seedream.landing.finish import land_generation
 from airflow_provider_seedream.ledger.records import Ledger
 from airflow_provider_seedream.ledger.submit import Request, Submitter
 from airflow_provider_seedream.model.submissions import build_submission
+from airflow_provider_seedream.model.task_ref import TaskRef
 from airflow_provider_seedream.operators.seedream import SeedreamEditOperator, SeedreamGenerateOperator
 from airflow_provider_seedream.sensors.seedream import SeedreamGenerationSensor
 from tests.airflow.runner import Runner
 from tests.stores.servers import Place
 
 NUM_IMAGES = 3
-LANDED_BY = {"dag_id": "d", "run_id": "r", "task_id": "land", "map_index": -1, "try_number": 1}
+LANDED_BY = TaskRef(dag_id="d", run_id="r", task_id="land", map_index=-1, try_number=1)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
@@ -18,6 +17,7 @@ from airflow_provider_seedream.exceptions import SeedreamLandingError, SeedreamL
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.ledger.records import Ledger
 from airflow_provider_seedream.ledger.submit import Request, Submitter
+from airflow_provider_seedream.model.task_ref import TaskRef
 from airflow_provider_seedream.sensors.seedream import SeedreamGenerationSensor
 from tests.airflow.runner import Runner
 from tests.cli.conftest import run_process
@@ -25,7 +25,7 @@ from tests.stores.refused import REFUSED, s3_that_demands_encryption
 from tests.stores.test_landing_on_stores import in_threads
 from tests.unit.values import submission
 
-MADE_BY: dict[str, Any] = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1, "try_number": 1}
+MADE_BY = TaskRef(dag_id="d", run_id="r", task_id="t", map_index=-1, try_number=1)
 
 pytestmark = pytest.mark.stores
 

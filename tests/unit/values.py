@@ -9,6 +9,7 @@ from typing import Any
 from airflow_provider_seedream.generations import Generation, GenerationStatus, ResultLinks
 from airflow_provider_seedream.ledger.records import Record
 from airflow_provider_seedream.model.submissions import Submission, build_submission, check_source
+from airflow_provider_seedream.model.task_ref import TaskRef
 from airflow_provider_seedream.polling.decision import Rules
 
 TASK_ID = "0b8c1f0e-5a63-4b0e-9b0c-2f6f3a1d7c11"
@@ -80,7 +81,7 @@ def record(**changes: Any) -> Record:
         "submission": submission().describe(),
         "fingerprint": submission().fingerprint,
         "credits": 10,
-        "made_by": {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1, "try_number": 1},
+        "made_by": TaskRef(dag_id="d", run_id="r", task_id="t", try_number=1),
         "intent_at": "2026-02-25T12:00:00Z",
         "settles_at": "2026-02-25T12:02:20Z",
     }

@@ -12,6 +12,7 @@ from airflow_provider_seedream.batch.attending import Attendant
 from airflow_provider_seedream.batch.progress import InFlight
 from airflow_provider_seedream.exceptions import SeedreamPollingError
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
+from airflow_provider_seedream.model.task_ref import TaskRef
 from airflow_provider_seedream.polling.decision import Rules
 from tests.unit.api import connection_json
 from tests.unit.values import KEY, generation
@@ -37,7 +38,7 @@ def test_an_api_that_is_away_is_given_up_after_half_an_hour_in_one_piece(entry: 
     hook = SeedreamHook()
     rules = Rules(deadline_epoch=math.inf, poke_interval_seconds=1.0, num_images=None)
     with hook.downloads(max_bytes=1000) as downloads:
-        attendant = Attendant(hook, downloads, rules, landed_by={}, embed_metadata=False)
+        attendant = Attendant(hook, downloads, rules, landed_by=TaskRef(), embed_metadata=False)
         first = attendant.attend(entry).entry
         again = attendant.attend(first).entry
         assert again.watch["silent_epoch"] == first.watch["silent_epoch"] is not None

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from threading import Barrier
 from typing import Any
 
@@ -16,20 +17,21 @@ from airflow_provider_seedream.ledger import budgets
 from airflow_provider_seedream.ledger.budgets import Budget
 from airflow_provider_seedream.ledger.records import Ledger
 from airflow_provider_seedream.ledger.spending import Spending, Tally
+from airflow_provider_seedream.model.task_ref import TaskRef
 from tests.unit.stores import answer_lost, attached_store, refused
 
 RACERS = 12
-ALONE: dict[str, Any] = {"dag_id": "watches", "run_id": "r1", "task_id": "submit", "map_index": -1, "try_number": 1}
-MAPPED = ALONE | {"map_index": 0}
+ALONE = TaskRef(dag_id="watches", run_id="r1", task_id="submit", map_index=-1, try_number=1)
+MAPPED = replace(ALONE, map_index=0)
 Row = Callable[..., Spending]
 
 
-def row(number: int = 1, *, price: int = 20, made_by: dict[str, Any] = ALONE, attempt: int = 1) -> Spending:
+def row(number: int = 1, *, price: int = 20, made_by: TaskRef = ALONE, attempt: int = 1) -> Spending:
     """A request, told apart by its number."""
     return Spending(made_by=made_by, key=f"{number:064x}", attempt=attempt, credits=price, claim=uuid.uuid4().hex)
 
 
-def spent(ledger: Ledger, made_by: dict[str, Any] = ALONE) -> int:
+def spent(ledger: Ledger, made_by: TaskRef = ALONE) -> int:
     return Tally(ledger.spent_by_task(made_by)).credits
 
 
@@ -39,13 +41,13 @@ def ledger(destination: str) -> Ledger:
 
 
 @pytest.fixture(params=[ALONE, MAPPED], ids=["alone", "mapped"])
-def made_by(request: pytest.FixtureRequest) -> dict[str, Any]:
-    made_by: dict[str, Any] = request.param
+def made_by(request: pytest.FixtureRequest) -> TaskRef:
+    made_by: TaskRef = request.param
     return made_by
 
 
 class TestABudget:
-    def test_a_budget_is_spent_to_the_last_credit_and_no_further(self, ledger: Ledger, made_by: dict[str, Any]) -> None:
+    def test_a_budget_is_spent_to_the_last_credit_and_no_further(self, ledger: Ledger, made_by: TaskRef) -> None:
         budget = Budget(ledger, made_by, max_credits=40)
         for number in (1, 2):
             budget.admit(row(number, made_by=made_by))
@@ -53,7 +55,7 @@ class TestABudget:
             budget.admit(row(3, made_by=made_by))
         assert (failed.value.paid, spent(ledger)) == ("no", 40)
 
-    def test_a_cheaper_row_still_fits(self, ledger: Ledger, made_by: dict[str, Any]) -> None:
+    def test_a_cheaper_row_still_fits(self, ledger: Ledger, made_by: TaskRef) -> None:
         budget = Budget(ledger, made_by, max_credits=50)
         budget.admit(row(1, price=40, made_by=made_by))
         with pytest.raises(SeedreamBudgetError):
@@ -67,26 +69,26 @@ class TestABudget:
             Budget(Ledger(uri), ALONE, max_credits=0).admit(row())
         assert store.calls == []
 
-    def test_a_budget_counts_what_was_spent_before_it_was_made(self, ledger: Ledger, made_by: dict[str, Any]) -> None:
+    def test_a_budget_counts_what_was_spent_before_it_was_made(self, ledger: Ledger, made_by: TaskRef) -> None:
         Budget(ledger, made_by).admit(row(1, made_by=made_by))
         with pytest.raises(SeedreamBudgetError):
             Budget(ledger, made_by, max_credits=30).admit(row(2, made_by=made_by))
 
-    def test_another_try_of_the_same_attempt_costs_nothing_more(self, ledger: Ledger, made_by: dict[str, Any]) -> None:
+    def test_another_try_of_the_same_attempt_costs_nothing_more(self, ledger: Ledger, made_by: TaskRef) -> None:
         """The first was killed between its note and its claim."""
         for _ in range(3):
             Budget(ledger, made_by, max_credits=20).admit(row(made_by=made_by))
         assert spent(ledger) == 20
 
-    def test_another_attempt_at_the_same_request_costs_more(self, ledger: Ledger, made_by: dict[str, Any]) -> None:
+    def test_another_attempt_at_the_same_request_costs_more(self, ledger: Ledger, made_by: TaskRef) -> None:
         budget = Budget(ledger, made_by, max_credits=20)
         budget.admit(row(made_by=made_by))
         with pytest.raises(SeedreamBudgetError):
             budget.admit(row(attempt=2, made_by=made_by))
 
-    def test_another_run_begins_at_nothing(self, ledger: Ledger, made_by: dict[str, Any]) -> None:
+    def test_another_run_begins_at_nothing(self, ledger: Ledger, made_by: TaskRef) -> None:
         for run_id in ("r1", "r2"):
-            by = made_by | {"run_id": run_id}
+            by = replace(made_by, run_id=run_id)
             Budget(ledger, by, max_credits=20).admit(row(made_by=by))
 
     def test_without_a_limit_it_only_notes(self) -> None:
@@ -110,7 +112,7 @@ class TestABudget:
         assert spent(Ledger(uri), MAPPED) == 0
 
     @pytest.mark.parametrize("by", [ALONE, MAPPED], ids=["alone", "mapped"])
-    def test_a_note_of_which_nobody_knows_whether_it_was_written_is_withdrawn(self, by: dict[str, Any]) -> None:
+    def test_a_note_of_which_nobody_knows_whether_it_was_written_is_withdrawn(self, by: TaskRef) -> None:
         uri, store = attached_store()
         store.trouble("pipe", *[lambda act: act()] * (by == ALONE), answer_lost)  # one that spends alone says so first
         store.trouble("cat", refused)  # it would say who wrote it
@@ -131,7 +133,7 @@ class TestABudget:
 
 class TestTheBudgetOfARun:
     def test_the_budget_of_a_run_counts_all_its_tasks(self, ledger: Ledger) -> None:
-        other = MAPPED | {"task_id": "other"}
+        other = replace(MAPPED, task_id="other")
         Budget(ledger, other).admit(row(1, made_by=other))
         with pytest.raises(SeedreamBudgetError, match="max_credits_per_run=30: 20 credits are spent by this DAG run"):
             Budget(ledger, ALONE, max_credits_per_run=30).admit(row(2))
@@ -162,7 +164,7 @@ class TestOneThatSpendsAlone:
         budget = Budget(ledger, ALONE, max_credits=40)
         budget.admit(row(1))
         budget.learn(row(2))
-        budget.learn(row(3, made_by=ALONE | {"run_id": "another run, by reuse"}))
+        budget.learn(row(3, made_by=replace(ALONE, run_id="another run, by reuse")))
         with pytest.raises(SeedreamBudgetError, match="40 credits are spent"):
             budget.admit(row(4))
 
@@ -249,7 +251,7 @@ class TestRacingTasks:
     @pytest.mark.parametrize("limit", ["max_credits", "max_credits_per_run"])
     def test_racing_tasks_spend_the_budget_exactly(self, destination: str, limit: str) -> None:
         def admit(number: int) -> None:
-            by = MAPPED | {"map_index": number}
+            by = replace(MAPPED, map_index=number)
             limits: Any = {limit: 100}
             Budget(Ledger(destination), by, **limits).admit(row(number, made_by=by))
 
@@ -258,7 +260,7 @@ class TestRacingTasks:
 
     def test_two_that_fit_only_one_by_one_do_not_both_give_up(self, destination: str) -> None:
         def admit(number: int) -> None:
-            by = MAPPED | {"map_index": number}
+            by = replace(MAPPED, map_index=number)
             Budget(Ledger(destination), by, max_credits=30).admit(row(number, made_by=by))
 
         assert race(admit, racers=2) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -13,10 +13,11 @@ from airflow_provider_seedream.ledger.prices import MAX_OTHERS, Prices, Traffic
 from airflow_provider_seedream.ledger.records import Ledger, Outcome, Record
 from airflow_provider_seedream.ledger.spending import Spending
 from airflow_provider_seedream.model.clock import Clock, to_iso
+from airflow_provider_seedream.model.task_ref import TaskRef
 from tests.unit.values import TASK_ID
 
 NOW = 1_772_020_800.0
-ME = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1, "try_number": 1}
+ME = TaskRef(dag_id="d", run_id="r", task_id="t", map_index=-1, try_number=1)
 
 
 @dataclass
@@ -51,7 +52,11 @@ class Stage:
     def spend(self, key: str, *, at: float = NOW, outcome: Outcome = "submitted", claimed: bool = True, **made_by: Any) -> None:
         """Something that another task of the same DAG run has sent, or is about to."""
         other = record(
-            key=key * 64, claim=f"of-{key}", made_by={**ME, "task_id": "other", **made_by}, intent_at=to_iso(at), outcome=outcome
+            key=key * 64,
+            claim=f"of-{key}",
+            made_by=replace(ME, **{"task_id": "other", **made_by}),
+            intent_at=to_iso(at),
+            outcome=outcome,
         )
         self.ledger.note_spending(other.spending)
         if claimed:
@@ -197,7 +202,7 @@ class TestOtherPosts:
         if other.get("outcome") == "intent":
             other = {**other, "at": NOW}
         here.spend("b", **other)
-        made_by = {**ME, "map_index": 0} if other.get("task_id") == "t" else ME
+        made_by = replace(ME, map_index=0) if other.get("task_id") == "t" else ME
         assert measure(here, made_by=made_by) is None
         assert measure(here, made_by=made_by) == 20  # what was expected needs no explanation
 
@@ -225,7 +230,7 @@ class TestOtherPosts:
         here = stage("100", "40")
         for number in range(MAX_OTHERS + 1):
             here.ledger.note_spending(
-                Spending(made_by={**ME, "task_id": "other"}, key=f"{number:064x}", attempt=1, credits=10, claim="x")
+                Spending(made_by=replace(ME, task_id="other"), key=f"{number:064x}", attempt=1, credits=10, claim="x")
             )
         assert measure(here) is None
 

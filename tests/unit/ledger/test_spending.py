@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.ledger.spending import Spending, Tally, check_budget, run_folder, task_folder
+from airflow_provider_seedream.model.task_ref import TaskRef
 
-MADE_BY: dict[str, Any] = {"dag_id": "watches", "run_id": "scheduled__1", "task_id": "submit", "map_index": 3, "try_number": 1}
+MADE_BY = TaskRef(dag_id="watches", run_id="scheduled__1", task_id="submit", map_index=3, try_number=1)
 
 
 def spending(**changes: Any) -> Spending:
@@ -24,14 +26,14 @@ class TestNames:
         assert spending().file == f"_seedream/spent/509bf1fcb31704cc/f3807254fc403daa/{'a' * 64}.1.20.c1"
 
     def test_mapped_instances_and_tries_share_a_folder(self) -> None:
-        assert task_folder(MADE_BY) == task_folder(MADE_BY | {"map_index": 4, "try_number": 2})
+        assert task_folder(MADE_BY) == task_folder(replace(MADE_BY, map_index=4, try_number=2))
 
     @pytest.mark.parametrize("field", ["dag_id", "run_id"])
     def test_another_run_has_another_folder(self, field: str) -> None:
-        assert run_folder(MADE_BY) != run_folder(MADE_BY | {field: "other"})
+        assert run_folder(MADE_BY) != run_folder(replace(MADE_BY, **{field: "other"}))
 
     def test_the_tasks_of_a_run_have_folders_in_it(self) -> None:
-        other = MADE_BY | {"task_id": "other"}
+        other = replace(MADE_BY, task_id="other")
         assert task_folder(MADE_BY) != task_folder(other)
         assert task_folder(other).startswith(f"{run_folder(MADE_BY)}/")
 

@@ -21,10 +21,11 @@ from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.ledger.records import Ledger, Record
 from airflow_provider_seedream.ledger.spending import Tally
 from airflow_provider_seedream.ledger.submit import Request, Submitter
+from airflow_provider_seedream.model.task_ref import TaskRef
 from airflow_provider_seedream.storage import Folder
 from tests.unit.values import KEY, submission
 
-MADE_BY: dict[str, Any] = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1, "try_number": 1}
+MADE_BY = TaskRef(dag_id="d", run_id="r", task_id="t", map_index=-1, try_number=1)
 
 
 @contextmanager
