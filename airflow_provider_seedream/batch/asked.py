@@ -1,15 +1,28 @@
-"""The arguments of a batch, as the runner reads them. The batch operator has these attributes; the runner does not import it."""
+"""What goes into a batch and what comes out of a part of it: the operator's arguments, and the wait that it has to begin.
 
+The batch does not import its operator and does not defer: values go in, a summary or a :class:`DeferUntil` comes out.
+"""
+
+from dataclasses import dataclass, fields
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Self
 
-from airflow_provider_seedream.tasks.wait_options import (
-    OnPartial,
-)
+from airflow_provider_seedream.tasks.wait_options import OnPartial
+
+if TYPE_CHECKING:
+    from airflow_provider_seedream.triggers.batch import SeedreamBatchTrigger
 
 
-class AskedBatch(Protocol):
-    """The rendered arguments of a batch, and Airflow's way to defer it. Durations are seconds, money is credits."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedBatch:
+    """The rendered arguments of a batch operator, frozen for one part of a try. Durations are seconds, money is credits.
+
+    ::
+
+        AskedBatch.of(operator).max_in_flight  # 100
+
+    The fields have the names and the meanings of the arguments of ``SeedreamBatchOperator``.
+    """
 
     seedream_conn_id: str
     requests: list[dict[str, Any]] | str
@@ -35,10 +48,31 @@ class AskedBatch(Protocol):
     max_image_bytes: int
     embed_metadata: bool
     settling_seconds: float
-    execution_timeout: Any
+    execution_timeout: timedelta | None
+    retry_policy: Any
 
-    def defer(self, *, trigger: Any, method_name: str, kwargs: dict[str, Any] | None = ..., timeout: timedelta | None = ...) -> Any:
-        """Leave the worker until the trigger fires, or for the timeout; never returns."""
+    @classmethod
+    def of(cls, operator: Any) -> Self:
+        """The attributes of an operator at this moment. Before Airflow 3.3 operators have no ``retry_policy``: then it is None."""
+        given = {one.name: getattr(operator, one.name) for one in fields(cls) if one.name != "retry_policy"}
+        return cls(retry_policy=getattr(operator, "retry_policy", None), **given)
 
-    def check_rendered_fields(self) -> None:
-        """:raises SeedreamInputError: a template gave nothing."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeferUntil:
+    """The wait that a batch asks its operator for: the operator defers, and a later process resumes the batch.
+
+    ::
+
+        ended = BatchTry(asked, context).begin()
+        if isinstance(ended, DeferUntil):
+            operator.defer(trigger=ended.trigger, timeout=ended.timeout, ...)
+
+    :param trigger: polls the generations in flight and wakes the batch.
+    :param progress: the file with the progress of the batch, for ``BatchTry.resume``.
+    :param timeout: after this time Airflow wakes the task even if no triggerer has run the trigger.
+    """
+
+    trigger: "SeedreamBatchTrigger"
+    progress: str
+    timeout: timedelta

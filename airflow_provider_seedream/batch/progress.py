@@ -87,6 +87,11 @@ class Progress:
     halt: dict[str, Any] | None = None
     unsent: int = 0
 
+    @property
+    def rows_unsent(self) -> int:
+        """Rows that a halt has kept from being sent: those that came to their turn after it, and the rest of the table."""
+        return self.unsent + self.rows - self.cursor
+
     def hear(self, seconds_to_look: list[float], silent_seconds: list[float], now_epoch: float) -> None:
         """Take in the trigger's polls, in the order of the generations in flight.
 

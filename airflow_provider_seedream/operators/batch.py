@@ -6,7 +6,7 @@ Imports what works on rows only when it runs: this module is loaded with every D
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import Context, conf
 
@@ -35,6 +35,10 @@ from airflow_provider_seedream.tasks.wait_options import (
     check_max_image_bytes,
     check_on_partial,
 )
+
+if TYPE_CHECKING:
+    from airflow_provider_seedream.batch.asked import DeferUntil
+    from airflow_provider_seedream.batch.runner import BatchTry
 
 DEFAULT_MAX_IN_FLIGHT = 100
 MAX_MAX_IN_FLIGHT = 1000  # their ids travel in the trigger's row
@@ -179,10 +183,8 @@ class SeedreamBatchOperator(CheckedFields):
         return self._begin(context)
 
     def _begin(self, context: Context, *, started_epoch: float | None = None) -> dict[str, Any]:
-        from airflow_provider_seedream.batch.runner import BatchTry
-
         self.check_rendered_fields()
-        return self._tell(context, BatchTry(self, context).begin(started_epoch=started_epoch))
+        return self._go_on(context, self._part(context).begin(started_epoch=started_epoch))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         go_on = partial(super().resume_execution, next_method, next_kwargs, context)
@@ -205,9 +207,26 @@ class SeedreamBatchOperator(CheckedFields):
         :param event: what the trigger saw of what is in flight.
         :param progress: the file that says what that is; the event names it too, for a resumption without arguments.
         """
+        try:
+            self.check_rendered_fields()
+            invalid = None
+        except SeedreamInputError as error:
+            invalid = error
+        return self._go_on(context, self._part(context).resume(event, progress, invalid=invalid))
+
+    def _part(self, context: Context) -> "BatchTry":
+        """The batch with the arguments as they are rendered now."""
+        from airflow_provider_seedream.batch.asked import AskedBatch
         from airflow_provider_seedream.batch.runner import BatchTry
 
-        return self._tell(context, BatchTry(self, context).resume(event, progress))
+        return BatchTry(AskedBatch.of(self), context)
+
+    def _go_on(self, context: Context, ended: "dict[str, Any] | DeferUntil") -> dict[str, Any]:
+        """Defer if the batch has to wait; else announce its results and return the summary."""
+        if not isinstance(ended, dict):
+            kwargs = {"progress": ended.progress}
+            self.defer(trigger=ended.trigger, method_name="resume_waves", kwargs=kwargs, timeout=ended.timeout)
+        return self._tell(context, ended)
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
         """Asked by OpenLineage's listener, where there is one, when the task has ended."""
