@@ -4,8 +4,6 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import BaseOperatorLink
 
-from airflow_provider_seedream.model.task_ref import TaskRef
-
 
 class SeedreamImagesLink(BaseOperatorLink):
     """The link from a task to its images in the gallery; every operator and sensor that lands images has it::
@@ -19,5 +17,7 @@ class SeedreamImagesLink(BaseOperatorLink):
     name = "Images"
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:
+        from airflow_provider_seedream.model.task_ref import TaskRef
+
         ref = TaskRef(dag_id=ti_key.dag_id, run_id=ti_key.run_id, task_id=ti_key.task_id, map_index=ti_key.map_index)
         return ref.address("task")

@@ -30,10 +30,8 @@ from airflow_provider_seedream.batch.worker import Waves
 from airflow_provider_seedream.exceptions import SeedreamInputError, SeedreamLedgerError
 from airflow_provider_seedream.hooks.downloads import Downloads
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
-from airflow_provider_seedream.landing.xmp import check_embed_metadata
 from airflow_provider_seedream.ledger.budgets import Budget
 from airflow_provider_seedream.ledger.records import Ledger, Reuse
-from airflow_provider_seedream.ledger.spending import check_budget
 from airflow_provider_seedream.ledger.submit import OnUnknownSubmit, Request, Submitter
 from airflow_provider_seedream.model import clock, contract
 from airflow_provider_seedream.model.names import check_name
@@ -42,10 +40,11 @@ from airflow_provider_seedream.polling.decision import MIN_FIRST_POLL_SECONDS, R
 from airflow_provider_seedream.rate_limit.limiter import pacer_for
 from airflow_provider_seedream.storage import check_destination
 from airflow_provider_seedream.tasks.backstop import backstop
+from airflow_provider_seedream.tasks.fields import check_budget
 from airflow_provider_seedream.tasks.landing_operator import describe_task
 from airflow_provider_seedream.tasks.memory import TaskMemory
 from airflow_provider_seedream.tasks.sources import read_sources
-from airflow_provider_seedream.tasks.wait_options import OUTAGE_SECONDS, beyond_defaults, interval_of
+from airflow_provider_seedream.tasks.wait_options import OUTAGE_SECONDS, beyond_defaults, check_embed_metadata, interval_of
 from airflow_provider_seedream.triggers.batch import SeedreamBatchTrigger
 
 SUMMARY_VERSION = 1

@@ -18,7 +18,6 @@ from airflow_provider_seedream.exceptions import (
 from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.landing.finish import already_landed, close_unlanded, land_generation, land_ready, more_may_come
-from airflow_provider_seedream.landing.xmp import check_embed_metadata
 from airflow_provider_seedream.ledger.records import Ledger, Record
 from airflow_provider_seedream.manifest import Manifest, landed_generation
 from airflow_provider_seedream.model import clock, contract
@@ -28,6 +27,7 @@ from airflow_provider_seedream.polling.decision import STEADY_INTERVAL_SECONDS, 
 from airflow_provider_seedream.storage import check_destination
 from airflow_provider_seedream.tasks.wait_options import (
     DEFAULT_MAX_IMAGE_BYTES,
+    check_embed_metadata,
     check_max_image_bytes,
 )
 

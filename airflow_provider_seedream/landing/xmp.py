@@ -4,25 +4,14 @@ Needs exiv2, which the extra ``metadata`` brings. The same bytes in give the sam
 """
 
 import threading
-from importlib.util import find_spec
 from typing import Any
 
-from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.model.images import inspect_image, is_whole
 from airflow_provider_seedream.model.structure import bytes_behind_end
 
 CREDIT = "AI generated"
 _REMOTE_MANIFEST = "Xmp.dcterms.provenance"
 _lock = threading.Lock()  # exiv2's XMP parser holds state of the process
-
-
-def check_embed_metadata(value: Any) -> bool:
-    """:raises SeedreamInputError: when it is none, or the worker lacks the library: before anything is sent."""
-    if not isinstance(value, bool):
-        raise SeedreamInputError(f"embed_metadata must be True or False; got {value!r:.80}.")
-    if value and find_spec("exiv2") is None:
-        raise SeedreamInputError("embed_metadata=True needs exiv2: pip install 'airflow-provider-seedream[metadata]'.")
-    return value
 
 
 def has_content_credentials(data: bytes) -> bool:

@@ -8,9 +8,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
-from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.model.submissions import sha256_json
 from airflow_provider_seedream.model.task_ref import TaskRef
 
@@ -106,17 +104,3 @@ def task_folder(made_by: TaskRef) -> str:
 def spender_file(made_by: TaskRef) -> str:
     """The file that names the process which counted this task's spendings last."""
     return f"{SPENDERS}/{task_folder(made_by).removeprefix(f'{SPENT}/').replace('/', '.')}"
-
-
-def check_budget(field: str, value: Any) -> int | None:
-    """Credits, or None for no limit.
-
-    :raises SeedreamInputError: for anything but an integer of at least 0.
-    """
-    if value is None:
-        return None
-    if isinstance(value, str) and re.fullmatch(r"\s*\d+\s*", value):
-        return int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise SeedreamInputError(f"{field} must be an integer of credits, at least 0, or None for no limit; got {value!r}.")
-    return value

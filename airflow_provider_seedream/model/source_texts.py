@@ -8,7 +8,6 @@ from typing import Any
 
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.model import contract
-from airflow_provider_seedream.model.images import foreign_format, media_type_of
 
 MAX_ADDRESS_CHARACTERS = 4096  # of a path on Linux (PATH_MAX); keys of object stores have at most 1,024 bytes
 _NUMBERS = re.compile(r"\s*\[?\s*\d{1,4}(\s*,\s*\d{1,4})*\s*\]?\s*")
@@ -121,4 +120,6 @@ def _type_in_base64(text: str) -> str | None:
         data = base64.b64decode(letters[: len(letters) // 4 * 4], validate=True)
     except binascii.Error:
         return None
+    from airflow_provider_seedream.model.images import foreign_format, media_type_of  # not while a DAG is parsed
+
     return media_type_of(data) or ("image/unknown" if foreign_format(data) else None)  # the check of its bytes names it

@@ -16,7 +16,6 @@ from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.model import contract
 from airflow_provider_seedream.model.contract import ImageSize, Kind
 from airflow_provider_seedream.model.names import composed
-from airflow_provider_seedream.model.source_rules import check_source_image
 from airflow_provider_seedream.model.source_texts import check_source_count
 
 _TEMPLATE = re.compile(r"\{\{|\{%|\{#")
@@ -253,6 +252,8 @@ def check_source(origin: str, data: bytes) -> Source:
 
     :raises SeedreamInputError: naming the source and the rule.
     """
+    from airflow_provider_seedream.model.source_rules import check_source_image  # image formats: not while a DAG is parsed
+
     facts = check_source_image(origin, data)
     return Source(origin=origin, data=data, sha256=hashlib.sha256(data).hexdigest(), media_type=facts.media_type)
 

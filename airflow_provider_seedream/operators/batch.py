@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.providers.common.compat.sdk import Context, conf
 
 from airflow_provider_seedream.exceptions import SeedreamInputError
-from airflow_provider_seedream.ledger.spending import check_budget
 from airflow_provider_seedream.links import SeedreamImagesLink
 from airflow_provider_seedream.model import contract
 from airflow_provider_seedream.model.contract import ImageSize
@@ -25,7 +24,7 @@ from airflow_provider_seedream.model.submissions import (
 from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
 from airflow_provider_seedream.storage import check_destination
 from airflow_provider_seedream.tasks.backstop import resumed, started_epoch
-from airflow_provider_seedream.tasks.fields import CheckedFields, one_of
+from airflow_provider_seedream.tasks.fields import CheckedFields, check_budget, one_of
 from airflow_provider_seedream.tasks.wait_options import (
     DEFAULT_MAX_IMAGE_BYTES,
     DEFAULT_TIMEOUT_SECONDS,

@@ -16,9 +16,6 @@ from airflow_provider_seedream.exceptions import (
     SeedreamRateLimitError,
     final,
 )
-from airflow_provider_seedream.generations import Generation
-from airflow_provider_seedream.landing.xmp import check_embed_metadata
-from airflow_provider_seedream.ledger.spending import check_budget
 from airflow_provider_seedream.model import clock, contract
 from airflow_provider_seedream.model.contract import ImageSize, Kind
 from airflow_provider_seedream.model.names import check_name, uncomposed
@@ -37,13 +34,11 @@ from airflow_provider_seedream.model.submissions import (
 )
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator as SeedreamBatchOperator  # where users look for it
 from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
-from airflow_provider_seedream.rate_limit.limiter import MIN_REFUSED_SECONDS
 from airflow_provider_seedream.storage import check_destination
 from airflow_provider_seedream.tasks.backstop import backstop
-from airflow_provider_seedream.tasks.fields import CheckedFields, one_of
+from airflow_provider_seedream.tasks.fields import CheckedFields, check_budget, one_of
 from airflow_provider_seedream.tasks.landing_operator import describe_task
 from airflow_provider_seedream.tasks.queue_position import Place
-from airflow_provider_seedream.tasks.sources import read_sources
 from airflow_provider_seedream.tasks.wait_options import (
     DEFAULT_MAX_IMAGE_BYTES,
     DEFAULT_TIMEOUT_SECONDS,
@@ -51,6 +46,7 @@ from airflow_provider_seedream.tasks.wait_options import (
     as_interval,
     as_seconds,
     beyond_defaults,
+    check_embed_metadata,
     check_max_image_bytes,
     check_on_partial,
     execution_seconds,
@@ -58,6 +54,7 @@ from airflow_provider_seedream.tasks.wait_options import (
 from airflow_provider_seedream.tasks.waiting import WaitingOperator
 
 if TYPE_CHECKING:
+    from airflow_provider_seedream.generations import Generation
     from airflow_provider_seedream.ledger.records import Ledger
     from airflow_provider_seedream.ledger.submit import Request, Submitter
 
@@ -202,8 +199,9 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
             raise refused or Place.unheard(waited_seconds=self._patience_seconds, is_airflows=is_airflows)
         return self.look_once(context, generation) if self.wait else generation.to_dict()
 
-    def _pushed(self, context: Context) -> Generation | None:
+    def _pushed(self, context: Context) -> "Generation | None":
         """The generation by the id that this try has pushed, where its request cannot be made again or is another by now."""
+        from airflow_provider_seedream.generations import Generation
         from airflow_provider_seedream.ledger.record import file_stem
 
         ti: Any = context["ti"]
@@ -267,7 +265,7 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
         limit = self._hook.known_requests_per_minute
         return limit is not None and map_index >= limit
 
-    def _in_turn(self, submit: Callable[[], Generation], place: Place) -> Generation:
+    def _in_turn(self, submit: "Callable[[], Generation]", place: Place) -> "Generation":
         """Submit. After a 429, which costs nothing, wait (in the triggerer if ``deferrable``) and submit again."""
         while True:
             try:
@@ -292,6 +290,8 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
 
         Up to half more is added at random, so that tasks that were refused together do not return together.
         """
+        from airflow_provider_seedream.rate_limit.limiter import MIN_REFUSED_SECONDS
+
         share: float = 60.0 / self._hook.requests_per_minute
         asked = max(MIN_REFUSED_SECONDS, share if error.retry_after_seconds is None else error.retry_after_seconds)
         return asked + random.random() * min(asked, share) / 2
@@ -343,6 +343,8 @@ class SeedreamEditOperator(SeedreamGenerateOperator):
             check_source_count(picked(source_list(images, counted=False), check_pick(pick)))
 
     def _sources(self) -> tuple[Source, ...]:
+        from airflow_provider_seedream.tasks.sources import read_sources
+
         sources = read_sources(self.images, self.pick)
         self.note_reads([source.origin for source in sources])
         return sources

@@ -1,8 +1,14 @@
-"""The sensor that waits for a top-up of the wallet. It only reads the wallet, so it costs no credits."""
+"""The sensor that waits for a top-up of the wallet. It only reads the wallet, so it costs no credits.
+
+The poll schedule and the hook are imported when a task runs: this module is loaded with every DAG.
+"""
+
+from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 from datetime import timedelta
+from decimal import Decimal
 from functools import cached_property
 from random import random
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,8 +22,6 @@ from airflow_provider_seedream.exceptions import (
     SeedreamPollingError,
 )
 from airflow_provider_seedream.model import clock
-from airflow_provider_seedream.polling.decision import Rules, Verdict, Watch, first_poll_seconds
-from airflow_provider_seedream.polling.wallet import check_min_credits, decide_balance
 from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
 from airflow_provider_seedream.sensors.base import SeedreamSensor
 from airflow_provider_seedream.tasks.backstop import backstop
@@ -29,9 +33,16 @@ from airflow_provider_seedream.tasks.wait_options import (
 
 if TYPE_CHECKING:
     from airflow_provider_seedream.hooks.seedream import SeedreamHook
+    from airflow_provider_seedream.polling.decision import Rules, Verdict, Watch
 
 DEFAULT_POKE_INTERVAL_SECONDS = 60.0  # each look may count against the rate limit, and a top-up is a person's work
 DEFAULT_TIMEOUT_SECONDS = 24 * 3600.0
+
+
+def _check_min_credits(value: Any) -> Decimal:
+    from airflow_provider_seedream.polling.wallet import check_min_credits
+
+    return check_min_credits(value)
 
 
 class SeedreamCreditsSensor(SeedreamSensor):
@@ -52,7 +63,7 @@ class SeedreamCreditsSensor(SeedreamSensor):
     """
 
     template_fields: Sequence[str] = ("min_credits", "seedream_conn_id")
-    checks: ClassVar = {"min_credits": check_min_credits}
+    checks: ClassVar = {"min_credits": _check_min_credits}
     ui_color = "#e8eaf6"
 
     def __init__(
@@ -83,16 +94,22 @@ class SeedreamCreditsSensor(SeedreamSensor):
 
     def resume_unheard(self, context: Context) -> dict[str, Any]:
         """Continue a wait whose trigger sent no event: poll the wallet once."""
+        from airflow_provider_seedream.polling.decision import Watch
+        from airflow_provider_seedream.polling.wallet import decide_balance
+
         rules = self._rules(clock.now_epoch() - min(self.timeout, execution_seconds(self)))
-        enough = check_min_credits(self.min_credits)
+        enough = _check_min_credits(self.min_credits)
         verdict, _ = decide_balance(
             self._hook.look_at_wallet(), enough, Watch(), rules, now_epoch=clock.now_epoch(), jitter=random()
         )
         return self._finish(verdict)
 
     def _wait(self, rules: Rules) -> dict[str, Any]:
+        from airflow_provider_seedream.polling.decision import Watch
+        from airflow_provider_seedream.polling.wallet import decide_balance
+
         self.check_rendered_fields()
-        enough = check_min_credits(self.min_credits)
+        enough = _check_min_credits(self.min_credits)
         watch = Watch()
         while True:
             look, now = self._hook.look_at_wallet(), clock.now_epoch()
@@ -112,6 +129,7 @@ class SeedreamCreditsSensor(SeedreamSensor):
         time.sleep(wait_seconds)
 
     def _defer(self, min_credits: str, watch: Watch, rules: Rules, verdict: Verdict) -> None:
+        from airflow_provider_seedream.polling.decision import first_poll_seconds
         from airflow_provider_seedream.triggers.credits import SeedreamCreditsTrigger
 
         now = clock.now_epoch()
@@ -130,6 +148,8 @@ class SeedreamCreditsSensor(SeedreamSensor):
         self.defer(trigger=trigger, method_name="resume_waiting", timeout=limit)
 
     def _rules(self, started_epoch: float) -> Rules:
+        from airflow_provider_seedream.polling.decision import Rules
+
         return Rules(
             num_images=None,
             deadline_epoch=started_epoch + min(self.timeout, execution_seconds(self)),
@@ -158,7 +178,7 @@ class SeedreamCreditsSensor(SeedreamSensor):
         return error
 
     @cached_property
-    def _hook(self) -> "SeedreamHook":
+    def _hook(self) -> SeedreamHook:
         from airflow_provider_seedream.hooks.seedream import SeedreamHook
 
         return SeedreamHook(self.seedream_conn_id)

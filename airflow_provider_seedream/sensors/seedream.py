@@ -1,8 +1,11 @@
-"""The sensors. The one here waits for a generation and lands its images. It does not submit, so it costs no credits."""
+"""The sensors. The one here waits for a generation and lands its images. It does not submit, so it costs no credits.
+
+The poll schedule and the hook are imported when a task runs: this module is loaded with every DAG.
+"""
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import Context, conf
 
@@ -10,7 +13,6 @@ from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.model import contract
 from airflow_provider_seedream.model.names import check_name
-from airflow_provider_seedream.polling.decision import STEADY_INTERVAL_SECONDS, Watch
 from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
 from airflow_provider_seedream.sensors.base import SeedreamSensor
 from airflow_provider_seedream.sensors.credits import SeedreamCreditsSensor as SeedreamCreditsSensor
@@ -26,6 +28,11 @@ from airflow_provider_seedream.tasks.wait_options import (
     check_on_partial,
 )
 from airflow_provider_seedream.tasks.waiting import WaitingOperator
+
+if TYPE_CHECKING:
+    from airflow_provider_seedream.polling.decision import Watch
+
+_BASE_INTERVAL_SECONDS = 10.0  # the base sensor wants a number; it decides nothing where the task sets no interval
 
 
 def _check_generation(value: Any) -> Generation | str:
@@ -90,8 +97,8 @@ class SeedreamGenerationSensor(WaitingOperator, SeedreamSensor):
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
-        stand_in = STEADY_INTERVAL_SECONDS if poke_interval is None else poke_interval  # the base sensor wants a number
-        super().__init__(poke_interval=stand_in, timeout=timeout, **kwargs)
+        base_interval = _BASE_INTERVAL_SECONDS if poke_interval is None else poke_interval
+        super().__init__(poke_interval=base_interval, timeout=timeout, **kwargs)
         self.look_interval = as_interval(poke_interval)
         self.generation = generation
         self.destination = destination
@@ -109,7 +116,7 @@ class SeedreamGenerationSensor(WaitingOperator, SeedreamSensor):
             self.check_rendered_fields()
             return self.wait_and_land(context, self._generation(), started_epoch=self.started_epoch(context))
 
-    def between_looks(self, wait_seconds: float, watch: Watch) -> None:
+    def between_looks(self, wait_seconds: float, watch: "Watch") -> None:
         if self.reschedule and watch.is_quiet:  # a settling or an outage under way would be forgotten between processes
             self.come_back(wait_seconds)
         super().between_looks(wait_seconds, watch)

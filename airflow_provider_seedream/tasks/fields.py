@@ -115,3 +115,17 @@ def one_of(field: str, value: Any, *choices: str) -> str:
     if value not in choices:
         raise SeedreamInputError(f"{field} must be {' or '.join(map(repr, choices))}; got {value!r}.")
     return str(value)
+
+
+def check_budget(field: str, value: Any) -> int | None:
+    """Credits, or None for no limit.
+
+    :raises SeedreamInputError: for anything but an integer of at least 0.
+    """
+    if value is None:
+        return None
+    if isinstance(value, str) and value.strip().isdecimal():
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise SeedreamInputError(f"{field} must be an integer of credits, at least 0, or None for no limit; got {value!r}.")
+    return value

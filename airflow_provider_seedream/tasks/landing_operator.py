@@ -3,20 +3,22 @@
 Imports the hook and the storage only when it runs: this module is loaded with every DAG.
 """
 
+from __future__ import annotations
+
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator, Context
 
 from airflow_provider_seedream.exceptions import SeedreamInputError, SeedreamLandingError, SeedreamPartialResultError
-from airflow_provider_seedream.generations import Generation, GenerationStatus, LandedGeneration
-from airflow_provider_seedream.model.task_ref import TaskRef
-from airflow_provider_seedream.polling.decision import Verdict
 from airflow_provider_seedream.tasks.wait_options import OnPartial, execution_seconds
 
 if TYPE_CHECKING:
+    from airflow_provider_seedream.generations import Generation, GenerationStatus, LandedGeneration
     from airflow_provider_seedream.hooks.seedream import SeedreamHook
     from airflow_provider_seedream.manifest import Manifest
+    from airflow_provider_seedream.model.task_ref import TaskRef
+    from airflow_provider_seedream.polling.decision import Verdict
 
 _MAY_HAVE_IMAGES = ("late", "lost", "refused", "missing", "unsettled")  # ends of a wait at which some images may be ready
 
@@ -33,7 +35,7 @@ class LandingOperator(BaseOperator):
     max_image_bytes: int
     embed_metadata: bool = False
     can_resubmit: bool = False
-    _landed: tuple[LandedGeneration, "Manifest"] | None = None
+    _landed: tuple[LandedGeneration, Manifest] | None = None
     _must_ask_again = False  # the storage did not say whether the images are landed
     _ready: GenerationStatus | None = None  # the last one in which images were ready; its links live for an hour
 
@@ -67,7 +69,7 @@ class LandingOperator(BaseOperator):
         error.message += _told(some, generation)
         raise error
 
-    def _land_ready(self, context: Context, generation: Generation, *, look_again: bool) -> "Manifest | None":
+    def _land_ready(self, context: Context, generation: Generation, *, look_again: bool) -> Manifest | None:
         """Land the images that are ready although the wait has ended: they are paid for, and the API deletes them after 24 h."""
         from airflow_provider_seedream.landing.finish import land_ready
         from airflow_provider_seedream.manifest import landed_generation
@@ -103,7 +105,7 @@ class LandingOperator(BaseOperator):
         self.log.info("Seedream task %s is landed already.", generation.seedream_task_id)
         return self._result(context, generation, landed)
 
-    def _result(self, context: Context, generation: Generation, landed: "Manifest") -> dict[str, Any]:
+    def _result(self, context: Context, generation: Generation, landed: Manifest) -> dict[str, Any]:
         from airflow_provider_seedream.manifest import landed_generation
         from airflow_provider_seedream.observability.asset_events import announce
         from airflow_provider_seedream.observability.lineage import report_landed
@@ -124,13 +126,13 @@ class LandingOperator(BaseOperator):
         return result.to_dict()
 
     @cached_property
-    def _hook(self) -> "SeedreamHook":
+    def _hook(self) -> SeedreamHook:
         from airflow_provider_seedream.hooks.seedream import SeedreamHook
 
         return SeedreamHook(self.seedream_conn_id)
 
 
-def _told(some: "Manifest | None", generation: Generation) -> str:
+def _told(some: Manifest | None, generation: Generation) -> str:
     """The part of an error about images that have landed nevertheless."""
     if some is None:
         return ""
@@ -140,6 +142,7 @@ def _told(some: "Manifest | None", generation: Generation) -> str:
 
 def describe_task(context: Context) -> TaskRef:
     """The acting try of a task, with its installation where it has a name, for the ledger and the manifest."""
+    from airflow_provider_seedream.model.task_ref import TaskRef
     from airflow_provider_seedream.tasks.installation import describe_installation
 
     ti = context["ti"]

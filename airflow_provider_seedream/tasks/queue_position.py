@@ -10,7 +10,6 @@ from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from airflow_provider_seedream.exceptions import SeedreamRateLimitError
 from airflow_provider_seedream.model import clock
-from airflow_provider_seedream.polling.decision import MIN_FIRST_POLL_SECONDS
 from airflow_provider_seedream.tasks.backstop import UNHEARD
 
 if TYPE_CHECKING:
@@ -73,6 +72,7 @@ class Place:
 
         :param error: the 429 that makes it ask, if one does. :param timeout: seconds from the start of the try.
         """
+        from airflow_provider_seedream.polling.decision import MIN_FIRST_POLL_SECONDS
         from airflow_provider_seedream.triggers.turns import SeedreamTurnTrigger
 
         now = clock.now_epoch()

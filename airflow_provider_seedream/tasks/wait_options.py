@@ -2,6 +2,7 @@
 
 import math
 from datetime import timedelta
+from importlib.util import find_spec
 from typing import Any, Literal, cast, get_args
 
 from airflow.providers.common.compat.sdk import BaseOperator, conf
@@ -61,3 +62,12 @@ def check_on_partial(value: Any) -> OnPartial:
     if value not in get_args(OnPartial):
         raise SeedreamInputError(f"on_partial must be 'fail' or 'accept'; got {value!r}.")
     return cast(OnPartial, value)
+
+
+def check_embed_metadata(value: Any) -> bool:
+    """:raises SeedreamInputError: not a boolean, or True on a worker without exiv2. Asked before the request is sent."""
+    if not isinstance(value, bool):
+        raise SeedreamInputError(f"embed_metadata must be True or False; got {value!r:.80}.")
+    if value and find_spec("exiv2") is None:
+        raise SeedreamInputError("embed_metadata=True needs exiv2: pip install 'airflow-provider-seedream[metadata]'.")
+    return value

@@ -4,35 +4,32 @@ The deferred and the synchronous wait differ only in the place where they sleep.
 imported when a task runs, as this module is loaded with every DAG.
 """
 
+from __future__ import annotations
+
 import time
 from collections.abc import Sequence
 from functools import partial
 from random import random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, Context
 
-from airflow_provider_seedream.exceptions import (
-    SeedreamGenerationTimeoutError,
-)
-from airflow_provider_seedream.generations import Generation, GenerationStatus
-from airflow_provider_seedream.landing.xmp import check_embed_metadata
+from airflow_provider_seedream.exceptions import SeedreamGenerationTimeoutError
 from airflow_provider_seedream.links import SeedreamImagesLink
 from airflow_provider_seedream.model import clock
-from airflow_provider_seedream.polling.decision import (
-    MIN_FIRST_POLL_SECONDS,
-    Rules,
-    Verdict,
-    Watch,
-    decide,
-    first_poll_seconds,
-    learn,
-    seconds_before_first_look,
-)
-from airflow_provider_seedream.polling.schedule import SEEN
 from airflow_provider_seedream.tasks.backstop import UNHEARD, backstop, resumed
 from airflow_provider_seedream.tasks.landing_operator import LandingOperator
-from airflow_provider_seedream.tasks.wait_options import OUTAGE_SECONDS, beyond_defaults, execution_seconds, interval_of
+from airflow_provider_seedream.tasks.wait_options import (
+    OUTAGE_SECONDS,
+    beyond_defaults,
+    check_embed_metadata,
+    execution_seconds,
+    interval_of,
+)
+
+if TYPE_CHECKING:
+    from airflow_provider_seedream.generations import Generation
+    from airflow_provider_seedream.polling.decision import Rules, Verdict, Watch
 
 
 class WaitingOperator(LandingOperator):
@@ -66,6 +63,7 @@ class WaitingOperator(LandingOperator):
 
         :param generation: as it was before the wait; None if Airflow did not keep it (``dag.test()``, ``airflow tasks test``).
         """
+        from airflow_provider_seedream.generations import Generation
         from airflow_provider_seedream.triggers.seedream import verdict_from
 
         known = self.find_again(event) if generation is None else Generation.from_dict(generation)
@@ -81,6 +79,8 @@ class WaitingOperator(LandingOperator):
 
     def look_once(self, context: Context, generation: Generation) -> dict[str, Any]:
         """The time is over: land the generation if it is ready, else raise the error that ends the wait."""
+        from airflow_provider_seedream.polling.decision import Watch
+
         if landed := self._already_landed(context, generation):
             return landed
         rules = self._rules(generation, clock.now_epoch() - self._patience_seconds)
@@ -118,6 +118,8 @@ class WaitingOperator(LandingOperator):
         time.sleep(wait_seconds)
 
     def _rules(self, generation: Generation, started_epoch: float) -> Rules:
+        from airflow_provider_seedream.polling.decision import Rules
+
         return Rules(
             num_images=generation.num_images,
             deadline_epoch=started_epoch + self._patience_seconds,
@@ -136,12 +138,19 @@ class WaitingOperator(LandingOperator):
 
     def _begin(self, generation: Generation, rules: Rules) -> tuple[Verdict, Watch]:
         """Poll first, unless the job cannot be ready yet."""
+        from airflow_provider_seedream.polling.decision import Verdict, Watch, seconds_before_first_look
+        from airflow_provider_seedream.polling.schedule import SEEN
+
         seconds = seconds_before_first_look(rules, now_epoch=clock.now_epoch(), seen=SEEN)
         if seconds:
             return Verdict(outcome="wait", wait_seconds=seconds), Watch()
         return self._look(generation, Watch(), rules)
 
     def _look(self, generation: Generation, watch: Watch, rules: Rules) -> tuple[Verdict, Watch]:
+        from airflow_provider_seedream.generations import GenerationStatus
+        from airflow_provider_seedream.polling.decision import decide, learn
+        from airflow_provider_seedream.polling.schedule import SEEN
+
         look = self._hook.look(generation.seedream_task_id)
         now = clock.now_epoch()
         verdict, watch = decide(look, watch, rules, now_epoch=now, jitter=random(), seen=SEEN)
@@ -167,6 +176,7 @@ class WaitingOperator(LandingOperator):
         return verdict
 
     def _defer(self, generation: Generation, watch: Watch, rules: Rules, verdict: Verdict) -> None:
+        from airflow_provider_seedream.polling.decision import MIN_FIRST_POLL_SECONDS, first_poll_seconds
         from airflow_provider_seedream.triggers.seedream import SeedreamGenerationTrigger
 
         now = clock.now_epoch()

@@ -11,8 +11,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from airflow_provider_seedream.exceptions import SeedreamInputError
-from airflow_provider_seedream.landing.xmp import CREDIT, check_embed_metadata, embed, has_content_credentials
+from airflow_provider_seedream.landing.xmp import CREDIT, embed, has_content_credentials
 from tests.unit.values import TASK_ID, png
 
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
@@ -113,22 +112,6 @@ class TestContentCredentials:
     def test_xmp_of_another_kind_is_no_manifest(self, data: bytes) -> None:
         assert not has_content_credentials(data)
         assert not has_content_credentials(embed(data, **SAID))
-
-
-class TestTheSwitch:
-    @pytest.mark.parametrize("value", [True, False])
-    def test_it_is_a_boolean(self, value: bool) -> None:
-        assert check_embed_metadata(value) is value
-
-    @pytest.mark.parametrize("value", ["yes", 1, None])
-    def test_anything_else_is_refused(self, value: Any) -> None:
-        with pytest.raises(SeedreamInputError, match="embed_metadata must be True or False"):
-            check_embed_metadata(value)
-
-    def test_a_worker_without_the_library_says_so_before_anything_is_sent(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("airflow_provider_seedream.landing.xmp.find_spec", lambda name: None)
-        with pytest.raises(SeedreamInputError, match=r"airflow-provider-seedream\[metadata\]"):
-            check_embed_metadata(True)
 
 
 class TestTheDocs:

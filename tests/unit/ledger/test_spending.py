@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_seedream.exceptions import SeedreamInputError
-from airflow_provider_seedream.ledger.spending import Spending, Tally, check_budget, run_folder, task_folder
+from airflow_provider_seedream.ledger.spending import Spending, Tally, run_folder, task_folder
 from airflow_provider_seedream.model.task_ref import TaskRef
 
 MADE_BY = TaskRef(dag_id="watches", run_id="scheduled__1", task_id="submit", map_index=3, try_number=1)
@@ -64,14 +63,3 @@ class TestTheTally:
         for _ in range(2):
             tally.discard(spending())
         assert tally.credits == 0
-
-
-class TestTheParameter:
-    @pytest.mark.parametrize(("value", "credits"), [(None, None), (0, 0), ("0", 0), (" 100 ", 100), (7, 7)])
-    def test_an_integer_or_nothing_is_taken(self, value: Any, credits: int | None) -> None:
-        assert check_budget("max_credits", value) == credits
-
-    @pytest.mark.parametrize("value", ["", "None", -1, "-1", "ten", 10.0, "10.5", True, [100], "1e3"])
-    def test_anything_else_is_refused_by_its_name(self, value: Any) -> None:
-        with pytest.raises(SeedreamInputError, match="max_credits_per_run must be an integer"):
-            check_budget("max_credits_per_run", value)
