@@ -392,7 +392,15 @@ class TestParameters:
         self.check(SeedreamGenerateOperator, rows(section("operators.md", "Parameters"))[:-2])
 
     def test_the_edit_operator_has_two_more(self) -> None:
-        self.check(SeedreamEditOperator, rows(section("operators.md", "Parameters"))[-2:])
+        told = rows(section("operators.md", "Parameters"))
+        self.check(SeedreamEditOperator, [told[0], *told[-2:], *told[1:-2]])
+
+    def test_the_edit_operator_spells_the_parameters_of_the_generate_operator_with_the_same_types_and_defaults(self) -> None:
+        """An editor completes what is spelled; what is spelled twice could drift."""
+        generate = inspect.signature(vars(SeedreamGenerateOperator)["__init__"]).parameters
+        edit = inspect.signature(vars(SeedreamEditOperator)["__init__"]).parameters
+        assert {name: edit[name] for name in generate} == dict(generate)
+        assert set(edit) - set(generate) == {"images", "pick"}
 
     def test_every_parameter_of_the_batch_operator_is_explained_with_its_default(self) -> None:
         self.check(SeedreamBatchOperator, rows(section("batch.md", "Parameters")))

@@ -314,16 +314,41 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
 
 
 class SeedreamEditOperator(SeedreamGenerateOperator):
-    """Edits 1 to 10 images by an instruction. All parameters of :class:`SeedreamGenerateOperator` apply as well::
+    """Edits 1 to 10 images by an instruction. The other parameters are those of a generation::
 
         night = SeedreamEditOperator(task_id="night", prompt="make it night", images=land.output, pick=1)
 
+    :param prompt: the instruction, e.g. "make it night"; not blank.
     :param images: 1 to 10 images: storage URIs, local paths, data URIs or landed images, or a whole LandedGeneration
         (``images=land.output``). JPEG, PNG, WEBP, BMP, TIFF or GIF, whole, at most 10 MB and 36 megapixels each,
         sides above 14 pixels, aspect 1:16 to 16:1 [seen]. They are read, checked and encoded on the worker at POST time; their
         bytes are part of what makes a request the same. A list may hold LandedGenerations, as ``images=mapped.output`` does.
     :param pick: numbers of the images to edit, counted from 1 as in their file names: ``1`` or ``[1, 3]``; None (default): all.
         ``images=land.output, pick=1`` edits the first image that was landed.
+    :param image_size: one of the API's sizes; ``auto_2K``.
+    :param num_images: 1 to 6; each costs 10 credits.
+    :param seed: 0 or more for similar results, None for random; the model may ignore it, so identical pixels are never promised.
+    :param enable_safety_checker: True.
+    :param take: 1; raise it to buy another set of the same request deliberately.
+    :param destination: storage URI of the folder for images and ledger, e.g. ``s3://my_conn@bucket/folder``; the
+        connection's by default.
+    :param name: file stem of the images, unique in its destination; the seedream task id by default. Take 2 adds ``_take2``.
+    :param seedream_conn_id: the connection.
+    :param reuse: ``run`` (default): the same request is paid once per task and DAG run; ``content``: once ever in its destination,
+        for every DAG, run and task together.
+    :param on_unknown_submit: a POST whose outcome is unknown: ``fail`` (default, without retries) or ``resubmit``, which may pay
+        twice.
+    :param max_credits: credits that this task may spend in this DAG run, all its mapped instances together; None for no limit.
+    :param max_credits_per_run: credits that all Seedream tasks of this DAG run may spend in this destination; None for no limit.
+    :param wait: also wait for the images and land them.
+    :param deferrable: wait in the triggerer; Airflow's ``[operators] default_deferrable`` by default.
+    :param poke_interval: seconds between polls while waiting; None (default): rarely at first, more often around the time at which
+        such images are usually ready.
+    :param timeout: seconds, or a timedelta, that a try may wait: for the rate limit after 429s, then for the images; one hour.
+    :param on_partial: with ``wait``: fewer images than asked for: ``fail`` (default; those that came are landed) or ``accept``.
+    :param max_image_bytes: with ``wait``: larger images are refused; 64 MiB.
+    :param settling_seconds: with ``wait``: how long links may follow FINISHED before that is an error; 120 s [seen].
+    :param embed_metadata: with ``wait``: say inside the image files that AI made them; needs the extra ``metadata``.
     """
 
     kind: Kind = "edit"
@@ -335,10 +360,60 @@ class SeedreamEditOperator(SeedreamGenerateOperator):
     }
     given_fields = (*SeedreamGenerateOperator.given_fields, "pick")
 
-    def __init__(self, *, images: Any, pick: int | str | list[int] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        prompt: str,
+        images: Any,
+        pick: int | str | list[int] | None = None,
+        image_size: ImageSize | str = contract.DEFAULT_IMAGE_SIZE,
+        num_images: int | str = 1,
+        seed: int | str | None = None,
+        enable_safety_checker: bool | str = True,
+        take: int | str = 1,
+        destination: str | None = None,
+        name: str | None = None,
+        seedream_conn_id: str = DEFAULT_CONN_ID,
+        reuse: str = "run",
+        on_unknown_submit: str = "fail",
+        max_credits: int | str | None = None,
+        max_credits_per_run: int | str | None = None,
+        wait: bool = False,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        poke_interval: timedelta | float | None = None,
+        timeout: timedelta | float = DEFAULT_TIMEOUT_SECONDS,
+        on_partial: OnPartial = "fail",
+        max_image_bytes: int = DEFAULT_MAX_IMAGE_BYTES,
+        settling_seconds: timedelta | float = contract.SETTLING_SECONDS,
+        embed_metadata: bool = False,
+        **kwargs: Any,
+    ) -> None:
         self.images = images
         self.pick = pick
-        super().__init__(**kwargs)
+        super().__init__(
+            prompt=prompt,
+            image_size=image_size,
+            num_images=num_images,
+            seed=seed,
+            enable_safety_checker=enable_safety_checker,
+            take=take,
+            destination=destination,
+            name=name,
+            seedream_conn_id=seedream_conn_id,
+            reuse=reuse,
+            on_unknown_submit=on_unknown_submit,
+            max_credits=max_credits,
+            max_credits_per_run=max_credits_per_run,
+            wait=wait,
+            deferrable=deferrable,
+            poke_interval=poke_interval,
+            timeout=timeout,
+            on_partial=on_partial,
+            max_image_bytes=max_image_bytes,
+            settling_seconds=settling_seconds,
+            embed_metadata=embed_metadata,
+            **kwargs,
+        )
         if is_static(images) and is_static(pick):
             check_source_count(picked(source_list(images, counted=False), check_pick(pick)))
 
