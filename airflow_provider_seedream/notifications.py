@@ -51,7 +51,8 @@ def landed_message(
         with landed_message(ti.xcom_pull("land")) as message:
             print(message.subject)  # Seedream: 2 images, hero
 
-    :param landed: a LandedGeneration, as a sensor or an operator with ``wait=True`` returns it; or the list of a mapped task.
+    :param landed: a LandedGeneration, as a sensor or an operator with ``wait=True`` returns it; the list of a mapped task; or rows
+        of a batch, as ``chosen_rows`` returns them: of each the images that it names, which may be fewer than were landed.
     :param max_bytes: of all thumbnails together; those that exceed it are left out, and their images are named in text.
     :raises ValueError: a manifest is missing or invalid, or the list is empty.
     """
@@ -69,11 +70,15 @@ def landed_message(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Section:
-    """One generation: where its manifest lies, what that says, and the thumbnails by their image's number."""
+    """One generation: where its manifest lies, the facts in it, and the thumbnails by their image's number.
+
+    :param only: file names of the images that the message is about; None: all of the manifest.
+    """
 
     uri: str
     manifest: Manifest
     shown: dict[int, Path]
+    only: frozenset[str] | None
 
     @property
     def prompt(self) -> str:
@@ -83,7 +88,7 @@ class _Section:
     def images(self) -> list[tuple[ManifestImage, str]]:
         """Those of the manifest, which may have become more since the XCom was written, each with its URI."""
         folder = self.uri.rpartition("/")[0]
-        return [(image, f"{folder}/{image.file}") for image in self.manifest.images]
+        return [(image, f"{folder}/{image.file}") for image in _of(self.manifest, self.only)]
 
     @property
     def facts(self) -> list[str]:
@@ -96,20 +101,32 @@ class _Section:
 def _read(landed: LandedGeneration | Mapping[str, Any], local: Path, *, prefix: str, max_bytes: int) -> _Section:
     from airflow_provider_seedream.storage import Folder
 
+    uri, only = _named(landed)
+    manifest = read_manifest(uri)
+    shown = _copy(Folder(uri.rpartition("/")[0]), _of(manifest, only), local, prefix, max_bytes)
+    return _Section(uri=uri, manifest=manifest, shown=shown, only=only)
+
+
+def _named(landed: LandedGeneration | Mapping[str, Any]) -> tuple[str, frozenset[str] | None]:
+    """The URI of the manifest; of a batch's row also the file names of its images, of which a person may have chosen some."""
+    if not isinstance(landed, LandedGeneration) and isinstance(landed.get("row"), int) and isinstance(landed.get("manifest"), str):
+        return landed["manifest"], frozenset(str(uri).rpartition("/")[2] for uri in landed["images"])
     known = landed if isinstance(landed, LandedGeneration) else LandedGeneration.from_dict(dict(landed))
-    manifest = read_manifest(known.manifest)
-    shown = _copy(Folder(known.manifest.rpartition("/")[0]), manifest, local, prefix, max_bytes)
-    return _Section(uri=known.manifest, manifest=manifest, shown=shown)
+    return known.manifest, None
 
 
-def _copy(folder: Any, manifest: Manifest, local: Path, prefix: str, max_bytes: int) -> dict[int, Path]:
+def _of(manifest: Manifest, only: frozenset[str] | None) -> list[ManifestImage]:
+    return [image for image in manifest.images if only is None or image.file in only]
+
+
+def _copy(folder: Any, images: list[ManifestImage], local: Path, prefix: str, max_bytes: int) -> dict[int, Path]:
     """The thumbnails by their image's number, as many as fit.
 
     Their names are plain: a mail's ``Content-ID`` is folded or encoded where a name has a space or a letter beyond ASCII.
     """
     shown: dict[int, Path] = {}
     left = max_bytes
-    for image in manifest.images:
+    for image in images:
         size = folder.size_bytes(image.thumbnail) if image.thumbnail else None
         if size is None or size > left or (data := folder.read(image.thumbnail)) is None:
             continue
@@ -120,7 +137,7 @@ def _copy(folder: Any, manifest: Manifest, local: Path, prefix: str, max_bytes: 
 
 
 def _message(sections: list[_Section]) -> LandedMessage:
-    count = sum(len(section.manifest.images) for section in sections)
+    count = sum(len(section.images) for section in sections)
     names = ", ".join(section.manifest.name for section in sections[:_MAX_NAMES]) + (", ..." if sections[_MAX_NAMES:] else "")
     subject = f"Seedream: {count} {'image' if count == 1 else 'images'}, {names}"
     text = "\n\n".join(_text(section) for section in sections)

@@ -23,6 +23,7 @@ from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from airflow_provider_seedream.operators.seedream import SeedreamEditOperator, SeedreamGenerateOperator
 from airflow_provider_seedream.sensors.seedream import SeedreamCreditsSensor, SeedreamGenerationSensor
 from tests.airflow.runner import Outcome, Runner
+from tests.faces.mail_server import mail_server
 
 EXAMPLES = Path(__file__).parents[1] / "example_dags"
 FILES = sorted(EXAMPLES.glob("*.py"))
@@ -208,6 +209,49 @@ class TestApproval:
         assert show.value.count("](seedream/thumb/example_seedream_approval/") == 3
         assert world.names("public/*") == [Path(uri).name for uri in publish.value] == world.names("*_?.png")
         assert dag.get_task("publish").upstream_task_ids == {"land", "approve"}
+
+
+class TestNight:
+    """Buttons and pictures are in tests/gallery/test_browser.py; here the person's answer comes as the server hands it on."""
+
+    def test_only_the_chosen_images_are_published_and_rows_over_the_budget_stop_nothing(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        dag, runner = load("example_seedream_night"), Runner(logical_date=None)
+        images, choose = dag.get_task("images"), dag.get_task("choose")
+        assert isinstance(images, SeedreamBatchOperator)
+        images.poke_interval = 0.05  # the example waits for real jobs
+        count = runner.run(images).value["count"]
+        assert (count["landed"], count["skipped_budget"], world.books.credits_charged) == (2, 1, 30)
+        [page] = runner.run(dag.get_task("sheets")).value
+        question = runner.ask(choose, map_index=0)
+        assert (question["options"], question["body"]) == (page["options"], page["body"])
+        assert page["body"].count("](seedream/thumb/example_seedream_night/") == 3
+        assert "Row 3: skipped budget" in page["body"]
+        second_of_the_watches = next(option for option in page["options"] if option.startswith("1.2 · 1001 · "))
+        assert runner.answer(choose, [second_of_the_watches], map_index=0).state == "success"
+        with mail_server() as server:
+            smtp = {
+                "conn_type": "smtp",
+                "host": "127.0.0.1",
+                "port": server.port,
+                "extra": {"disable_ssl": True, "disable_tls": True},
+            }
+            monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", json.dumps(smtp))
+            [published] = runner.run(dag.get_task("publish")).value
+            [mail] = server.mails
+        [image] = [Path(uri).name for uri in published["images"]]
+        assert (published["sku"], world.names("public/*")) == ("1001", [image])
+        assert image.endswith("_2.png")
+        assert (mail["Subject"].startswith("Seedream: 1 image"), len(list(mail.iter_parts()))) == (True, 2)
+
+    def test_a_night_of_which_nothing_landed_asks_nobody(self, world: World) -> None:
+        dag, runner = load("example_seedream_night"), Runner(logical_date=None)
+        images = dag.get_task("images")
+        assert isinstance(images, SeedreamBatchOperator)
+        images.poke_interval, images.max_credits = 0.05, 5
+        assert runner.run(images).value["count"]["skipped_budget"] == 3
+        assert runner.run(dag.get_task("sheets")).value == []  # Airflow skips a task that is mapped over nothing
 
 
 class TestTaskFlow:

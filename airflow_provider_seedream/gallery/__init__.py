@@ -1,8 +1,9 @@
-"""The page "Seedream" in Airflow's user interface, and the pictures above an approval's buttons.
+"""The page "Seedream" in Airflow's user interface, and the pictures above the buttons of an approval.
 
-Imported by DAG files for ``approval_markdown``, so nothing of the web server is imported here.
+DAG files import ``approval_markdown``, ``contact_sheets`` and ``chosen_rows`` from here, so the web server is not imported here.
 """
 
 from airflow_provider_seedream.gallery.approval import approval_markdown
+from airflow_provider_seedream.gallery.contact_sheets import chosen_rows, contact_sheets
 
-__all__ = ["approval_markdown"]
+__all__ = ["approval_markdown", "chosen_rows", "contact_sheets"]

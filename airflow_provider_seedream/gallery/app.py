@@ -214,7 +214,7 @@ def _card(place: TaskRef, name: str, reader: ReaderDep) -> tuple[Row, Card]:
 
 def _shown(place: TaskRef, number: int, name: str, sha256: str | None, reader: ReaderDep) -> tuple[Row, Card, ManifestImage]:
     """The image that an address means: by its hash, wherever the DAG run has it now; without a hash the one of that number."""
-    for found in _candidates(place, sha256):
+    for found in _candidates(place, sha256, name):
         card = _card_of_row(found, name, reader)
         images = card.manifest.images if card and card.manifest else ()
         for image in images:
@@ -223,12 +223,15 @@ def _shown(place: TaskRef, number: int, name: str, sha256: str | None, reader: R
     raise HTTPException(404)
 
 
-def _candidates(place: TaskRef, sha256: str | None) -> Iterator[Row]:
-    """The task instance of an address, and only if that has not the image, the others of its DAG run that name the hash."""
+def _candidates(place: TaskRef, sha256: str | None, name: str) -> Iterator[Row]:
+    """The task instance of an address, and only if that has not the image, the others of its DAG run that may have it.
+
+    A task's result names the hashes of its images; a batch's names only its table, and ``name`` says which row is meant.
+    """
     if row := rows.find(place):
         yield row
     if sha256:
-        yield from rows.holding(place, sha256)
+        yield from rows.holding(place, '"results"' if name else sha256)
 
 
 def _card_of_row(row: Row, name: str, reader: ReaderDep) -> Card | None:

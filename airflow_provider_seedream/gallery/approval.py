@@ -36,13 +36,13 @@ def _section(landed: LandedGeneration | Mapping[str, Any]) -> str:
     known = landed if isinstance(landed, LandedGeneration) else LandedGeneration.from_dict(dict(landed))
     manifest = read_manifest(known.manifest)
     prompt = str((manifest.submission or {}).get("prompt") or manifest.name)
-    place = _place(manifest)
-    pictures = " ".join(_picture(place, image, prompt) for image in manifest.images)
+    place = place_of(manifest)
+    pictures = " ".join(picture(place, image, prompt) for image in manifest.images)
     missing = [f"Only {len(manifest.images)} of {manifest.images_requested} images came."] if manifest.missing_images else []
-    return "\n\n".join([_as_code(prompt), *missing, pictures])
+    return "\n\n".join([as_code(prompt), *missing, pictures])
 
 
-def _place(manifest: Manifest) -> TaskRef:
+def place_of(manifest: Manifest) -> TaskRef:
     """Where the gallery finds the images: at the task that landed them, or in the DAG run that asks, if that is another one."""
     owner = TaskRef.of(manifest.belongs_to)
     if owner is None:
@@ -62,12 +62,13 @@ def _here() -> TaskRef | None:
     return TaskRef(dag_id=ti.dag_id, run_id=ti.run_id, task_id=ti.task_id, map_index=-1 if ti.map_index is None else ti.map_index)
 
 
-def _picture(place: TaskRef, image: ManifestImage, prompt: str) -> str:
-    thumbnail, page = (place.address(kind, image.number, sha256=image.sha256) for kind in _PICTURE)
+def picture(place: TaskRef, image: ManifestImage, prompt: str, *, name: str | None = None) -> str:
+    """A thumbnail that leads to the image's page in the gallery. :param name: of the row, where the place is a batch."""
+    thumbnail, page = (place.address(kind, image.number, name, image.sha256) for kind in _PICTURE)
     return f"[![Image {image.number}: {_escaped(prompt)}]({thumbnail})]({page})"
 
 
-def _as_code(text: str) -> str:
+def as_code(text: str) -> str:
     """A prompt on one line as it is: in code, markdown makes no links, lists or letters of it."""
     line = " ".join(text.split())
     fence = "`" * (max((len(ticks) for ticks in _TICKS.findall(line)), default=0) + 1)

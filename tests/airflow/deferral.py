@@ -104,7 +104,7 @@ def resume_with(deferral: Deferral, run: Callable[[], TriggerEvent]) -> tuple[De
         return _failed(deferral, "Trigger timeout", None)
     except Exception as error:
         return _failed(deferral, "Trigger failure", traceback.format_exception(error))
-    return (ended, deferral.next_method, _encode({**_decode(deferral.next_kwargs), "event": ended.payload}))
+    return (ended, deferral.next_method, encoded({**_decode(deferral.next_kwargs), "event": ended.payload}))
 
 
 def _as_text(value: Any) -> str:
@@ -117,7 +117,7 @@ def _as_text(value: Any) -> str:
 def _failed(deferral: Deferral, reason: str, trace: list[str] | None) -> tuple[Deferral, str, dict[str, Any]]:
     stored = {"error": reason} if trace is None else {"error": reason, "traceback": trace}
     ended = dataclasses.replace(deferral, failure=reason if trace is None else "".join(trace))
-    return ended, _RESUME_AS_FAILED, _encode(stored)
+    return ended, _RESUME_AS_FAILED, encoded(stored)
 
 
 def _codec() -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
@@ -131,7 +131,7 @@ def _codec() -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
     return serialize, deserialize
 
 
-def _encode(kwargs: dict[str, Any]) -> dict[str, Any]:
+def encoded(kwargs: dict[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps(_codec()[0](kwargs)))  # type: ignore[no-any-return]
 
 

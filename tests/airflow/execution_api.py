@@ -41,6 +41,7 @@ class Instance:
     rendered_fields: dict[str, Any] = field(default_factory=dict)
     reschedules: int = 0
     first_start: str | None = None
+    question: dict[str, Any] | None = None  # what it asks a person
 
     def begin(self) -> None:
         """What the scheduler does when it queues the task: only a fresh start counts as a try."""
@@ -137,12 +138,16 @@ class ExecutionAPI:
         instance.report = json.loads(request.content)
         instance.state = instance.report["state"]
         instance.next_method = instance.next_kwargs = None
-        if instance.state == "deferred":
+        if instance.state in ("deferred", "awaiting_input"):
             instance.next_method = instance.report["next_method"]
             instance.next_kwargs = instance.report.get("next_kwargs") or {}
         if instance.state == "up_for_reschedule":
             instance.reschedules += 1
         return {}
+
+    def _ask(self, request: httpx.Request, ti_id: str) -> dict[str, Any]:
+        question = self._by_id(ti_id).question = json.loads(request.content)
+        return question
 
     def _rendered(self, request: httpx.Request, ti_id: str) -> dict[str, Any]:
         self._by_id(ti_id).rendered_fields = json.loads(request.content)
@@ -224,6 +229,7 @@ _ROUTES: list[tuple[str, str, Callable[..., Any]]] = [
     ("PATCH", r"task-instances/([^/]+)/run", ExecutionAPI._run),
     ("PATCH", r"task-instances/([^/]+)/state", ExecutionAPI._state),
     ("PATCH", r"task-instances/([^/]+)/(?:skip-downstream|rendered-map-index)", ExecutionAPI._ok),
+    ("POST", r"hitlDetails/([^/]+)", ExecutionAPI._ask),
     ("PUT", r"task-instances/([^/]+)/rtif", ExecutionAPI._rendered),
     ("PUT", r"task-instances/([^/]+)/heartbeat", ExecutionAPI._ok),
     ("GET", r"task-instances/count", ExecutionAPI._count),

@@ -19,6 +19,7 @@ waits between tries) and the kill of a process; `cluster` has those. Works on Ai
     runner.clear(task); runner.run(task)                    # as a person clears it: new id, max_tries grows
     runner.wipe()                                           # all XComs and the task state store
     runner.run(mapped, map_index=3); runner.run_mapped(mapped)      # one of a mapped task's instances, or all
+    runner.ask(task)["options"]; runner.answer(task, ["Approve"])   # a question to a person, and what the person says
     runner.run_dag(dag)                                     # every task in order; what follows a failure is not run
     Runner(trigger_copies=2)                                # every trigger runs twice, as in two triggerers
     Runner(keeps_kwargs=False)                              # drops defer(kwargs=), as `dag.test()` and `airflow tasks test` do
@@ -39,7 +40,7 @@ from airflow.sdk.definitions._internal.expandinput import DictOfListsExpandInput
 from airflow.sdk.definitions.dag import DAG
 from airflow.sdk.definitions.mappedoperator import MappedOperator
 
-from tests.airflow.deferral import Deferral, read_deferral, resume_with, wait_for_event
+from tests.airflow.deferral import Deferral, encoded, read_deferral, resume_with, wait_for_event
 from tests.airflow.execution_api import ExecutionAPI, Fault, Instance
 from tests.airflow.logs import captured
 from tests.airflow.supervisor import run_once
@@ -142,6 +143,22 @@ class Runner:
                 mapped = isinstance(task, MappedOperator)
                 outcomes[task.task_id] = self.run_mapped(task) if mapped else self.run(task)
         return outcomes
+
+    def ask(self, task: Any, *, map_index: int = -1) -> dict[str, Any]:
+        """Run a human-in-the-loop task until it waits for its person; the question as the server got it."""
+        instance = self.instance(task, map_index=map_index)
+        step = self._step(task, instance)
+        if instance.question is None:
+            raise RuntimeError(f"{instance.task_id} asked nobody") from step.error
+        return instance.question
+
+    def answer(self, task: Any, chosen: list[str], *, map_index: int = -1) -> Outcome:
+        """The person answers, as the server hands it on: the task goes on to its end."""
+        instance = self.instance(task, map_index=map_index)
+        event = {"chosen_options": chosen, "params_input": {}, "responded_at": datetime.now(UTC), "responded_by_user": None}
+        instance.next_method, instance.next_kwargs = "execute_complete", encoded({"event": event})
+        instance.state = "queued"
+        return self.run(task, map_index=map_index)
 
     def clear(self, task: Any, *, map_index: int = -1) -> None:
         """What the server does when a person clears the task: its XComs stay until the next try begins."""

@@ -113,6 +113,14 @@ class TestTheMessage:
         with landed_message(landed(tmp_path).to_dict()) as message:
             assert len(message.files) == 2
 
+    def test_rows_that_a_person_chose_show_the_chosen_images_alone(self, tmp_path: Path) -> None:
+        there = landed(tmp_path, count=3)
+        row = {"row": 4, "sku": "W-100", "manifest": there.manifest, "images": [there.images[1].uri]}
+        with landed_message([row]) as message:
+            assert message.subject == "Seedream: 1 image, hero"
+            assert [Path(file).name for file in message.files] == ["image_2.thumb.png"]
+            assert re.findall(r"hero_\d\.png", message.text) == ["hero_2.png"]
+
     def test_a_prompt_is_text_and_no_markup(self, tmp_path: Path) -> None:
         with landed_message(landed(tmp_path, prompt='<img src=x onerror="alert(1)">')) as message:
             assert "<img src=x" not in message.html

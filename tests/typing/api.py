@@ -17,7 +17,7 @@ from airflow_provider_seedream.exceptions import (
     SeedreamLandingError,
     SeedreamRateLimitError,
 )
-from airflow_provider_seedream.gallery import approval_markdown
+from airflow_provider_seedream.gallery import approval_markdown, chosen_rows, contact_sheets
 from airflow_provider_seedream.generations import Accepted, Generation, GenerationStatus, LandedGeneration, Wallet
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.manifest import Manifest
@@ -32,6 +32,10 @@ from airflow_provider_seedream.sensors.seedream import SeedreamCreditsSensor, Se
 
 version: str = __version__
 shown: str = approval_markdown({"schema_version": 1})
+pages: list[dict[str, Any]] = contact_sheets("s3://aws_default@bucket/results.jsonl", label="sku", per_page=12)
+chosen: list[dict[str, Any]] = chosen_rows(
+    "s3://aws_default@bucket/results.jsonl", pages, [{"chosen_options": ["All on this page"]}]
+)
 info: dict[str, Any] = get_provider_info()
 
 
