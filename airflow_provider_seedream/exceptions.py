@@ -17,6 +17,7 @@ SeedreamError
     SeedreamModerationError          ... because the safety checker refused it              see ``paid``   not retried
   SeedreamResultsExpiredError        results are kept for 24 h, and those have passed       paid           not retried
   SeedreamGenerationTimeoutError     not ready within ``timeout``                           paid           not retried
+  SeedreamTopUpTimeoutError          the wallet was not topped up within ``timeout``        nothing paid   not retried
   SeedreamPollingError               the API was unavailable for too long                   paid           retried, free
   SeedreamLandingError               the images could not be landed                         paid           retried, free
   SeedreamPartialResultError         fewer images came than were asked for                  paid           not retried
@@ -26,8 +27,12 @@ SeedreamError
 Not retried: the class derives from Airflow's ``AirflowFailException`` or ``AirflowSensorTimeout``. Three depend on who raises them
 and are made so by ``final()``: 402 unless the task has a ``retry_policy`` to time it, an ambiguous submission unless
 ``on_unknown_submit="resubmit"``, a failed generation in a sensor (which cannot submit again).
+
+The text of every error begins with its verdict, in capitals: two or three words that a person finds in the log, in the alert and
+as a heading of the troubleshooting page. ``model/verdicts.py`` lists them all.
 """
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, Literal, TypeVar
 
@@ -43,16 +48,36 @@ class SeedreamError(AirflowException):
         try:
             hook.get_generation(seedream_task_id)
         except SeedreamError as error:
-            print(error.paid, error.seedream_task_id, error.record)
+            print(error.headline, error.paid, error.seedream_task_id, error.record)
 
-    :param message: what happened, in one sentence.
+    Its text has one order: verdict, what happened, what was paid, what to do, ids, and last the cause, which are the words of a
+    library or of a server. Tasks log the same as a block of short lines before they raise it (``model/error_lines.py``).
+
+    :param message: what happened, in one or two sentences.
     :param seedream_task_id: the API's id of the generation, once there is one.
     :param record: URI of the ledger record, once there is one.
     :param paid: whether credits were spent: ``no``, ``yes``, ``refunded`` or ``unknown``; the class's own answer by default.
+    :param verdict: other words than the class's own, where one class has several everyday causes.
+    :param cause: the words of a library or a server, e.g. ``ConnectionError: [Errno 111] Connection refused``.
+
+    Whoever knows more sets more before the error is raised:
+
+    :cvar credits: the price of the request, in credits. :cvar billed_credits: what the wallet lost, where that was measured.
+    :cvar kept_until: when the API deletes the images, ISO 8601 UTC; None without a paid generation that may have images.
+    :cvar commands: commands to copy, the first one first. :cvar wallet: what the wallet says about an unknown outcome.
+    :cvar is_at_parse: True for an error of a DAG file: nothing ran, so the text says nothing about payment or retries.
     """
 
+    verdict: str = "FAILED"
     paid: Paid = "no"
     on_retry: str = "A retry starts from the beginning."
+    cause: str | None = None
+    credits: int | None = None
+    billed_credits: int | None = None
+    kept_until: str | None = None
+    wallet: str | None = None
+    commands: Sequence[str] = ()
+    is_at_parse: bool = False
 
     def __init__(
         self,
@@ -61,6 +86,8 @@ class SeedreamError(AirflowException):
         seedream_task_id: str | None = None,
         record: str | None = None,
         paid: Paid | None = None,
+        verdict: str | None = None,
+        cause: str | None = None,
     ) -> None:
         message = _bounded(message)
         super().__init__(message)
@@ -69,19 +96,42 @@ class SeedreamError(AirflowException):
         self.record = record
         if paid is not None:
             self.paid = paid
+        if verdict is not None:
+            self.verdict = verdict
+        if cause is not None:
+            self.cause = _bounded(cause)
+
+    @property
+    def headline(self) -> str:
+        """The verdict, with the credits where some are concerned: ``UNKNOWN OUTCOME, up to 10 credits at risk``."""
+        many = None if self.credits is None else max(self.credits, self.billed_credits or 0)
+        amounts = {"yes": "{} credits paid", "refunded": "{} credits refunded", "unknown": "up to {} credits at risk"}
+        return f"{self.verdict}, {amounts[self.paid].format(many)}" if many and self.paid in amounts else self.verdict
+
+    @property
+    def detail(self) -> str:
+        """What happened, with its cause: for a cell of a table or for a log line that has no room for the rest."""
+        return f"{self.message} Cause: {self.cause}" if self.cause else self.message
 
     def __str__(self) -> str:
-        parts = [self.message, f"Paid: {self.paid}.", self.on_retry]
-        if self.seedream_task_id:
-            parts.append(f"Seedream task id: {self.seedream_task_id}.")
-        if self.record:
-            parts.append(f"Record: {self.record}.")
+        parts = [f"{self.headline}: {self.message}"]
+        if not self.is_at_parse:
+            parts += [f"Paid: {self.paid}.", self.on_retry, *(f"`{command}`" for command in self.commands)]
+        named = {
+            "The API keeps the images until": self.kept_until,
+            "Wallet:": self.wallet,
+            "Seedream task id:": self.seedream_task_id,
+            "Record:": self.record,
+            "Cause:": self.cause,
+        }
+        parts += [f"{name} {value.rstrip('.')}." for name, value in named.items() if value]
         return " ".join(parts)
 
 
 class SeedreamInputError(SeedreamError, AirflowFailException, ValueError):
     """The request is invalid, e.g. ``num_images=7``. It was not sent; a retry would be refused again."""
 
+    verdict = "WRONG INPUT"
     on_retry = "A retry would be refused again: correct the input."
 
 
@@ -93,6 +143,7 @@ class SeedreamBudgetError(SeedreamError, AirflowFailException):
         max_credits=30: 20 credits are spent by this task in this DAG run, and this request costs 20.
     """
 
+    verdict = "BUDGET REACHED"
     on_retry = "A retry would be refused again: raise the budget, then clear the task."
 
 
@@ -109,6 +160,8 @@ class SeedreamAPIError(SeedreamError):
     :param retry_after_seconds: what the ``Retry-After`` header asks for, else the sentence of a 429: seconds from the answer, at
         most a day; None without either.
     """
+
+    verdict = "API FAILED"
 
     def __init__(
         self,
@@ -130,18 +183,21 @@ class SeedreamAPIError(SeedreamError):
 class SeedreamBadRequestError(SeedreamAPIError, AirflowFailException):
     """400, 413, 422 and every other 4xx without a class of its own: the API refuses this request for good."""
 
+    verdict = "REQUEST REFUSED"
     on_retry = "A retry would be refused again: correct the request."
 
 
 class SeedreamAuthenticationError(SeedreamAPIError, AirflowFailException):
     """401, 403: the key is invalid, expired or revoked."""
 
+    verdict = "KEY REFUSED"
     on_retry = "A retry would be refused again: put a valid key into the connection, then clear the task."
 
 
 class SeedreamInsufficientCreditsError(SeedreamAPIError):
     """402: the wallet holds too few credits. The API made no image and charged nothing."""
 
+    verdict = "EMPTY WALLET"
     on_retry = "Top up the wallet at the vendor, then clear this task or wait for its next retry."
 
 
@@ -151,12 +207,14 @@ class SeedreamNotFoundError(SeedreamAPIError, AirflowFailException):
     On a POST it means that the base URL has no such endpoint: then the request was not accepted and not paid.
     """
 
+    verdict = "NOT FOUND"
     on_retry = "The API keeps results for 24 h: check the id, its age, and that this key belongs to the account that paid."
 
 
 class SeedreamRateLimitError(SeedreamAPIError):
     """429: too many requests. The API did not accept this one, so it is not paid."""
 
+    verdict = "RATE LIMIT"
     on_retry = "A retry sends the request again."
 
 
@@ -169,6 +227,7 @@ class SeedreamServerError(SeedreamAPIError):
 class SeedreamConnectionError(SeedreamError):
     """The request did not reach the API: the name, the connection or TLS failed before the first byte was sent."""
 
+    verdict = "API NOT REACHED"
     on_retry = "A retry sends the request."
 
 
@@ -181,21 +240,22 @@ class SeedreamAmbiguousSubmissionError(SeedreamError):
         airflow seedream resolve s3://bucket/campaign/_seedream/ledger/3f...9a.json --not-paid
     """
 
+    verdict = "UNKNOWN OUTCOME"
     paid = "unknown"
-    on_retry = (
-        "This request will not be sent again automatically. Settle it: airflow seedream resolve RECORD --paid ID, or --not-paid."
-    )
+    on_retry = "This request will not be sent again automatically. Look for it at the vendor, then settle its record."
 
 
 class SeedreamResponseError(SeedreamError):
     """The API's answer is outside its contract, e.g. a status answer that is not JSON."""
 
+    verdict = "BAD ANSWER"
     on_retry = "A retry calls the API again."
 
 
 class SeedreamGenerationFailedError(SeedreamError):
     """The API reports that the generation failed. FAILED is refunded; FINISHED without images may not be: read ``error.paid``."""
 
+    verdict = "GENERATION FAILED"
     paid = "refunded"
     on_retry = "The sensor cannot submit again: clear the submitting task to do so."
 
@@ -203,12 +263,14 @@ class SeedreamGenerationFailedError(SeedreamError):
 class SeedreamModerationError(SeedreamGenerationFailedError, AirflowFailException):
     """The safety checker refused the prompt or the images."""
 
+    verdict = "REFUSED BY MODERATION"
     on_retry = "The same request would most likely be refused again: change the prompt."
 
 
 class SeedreamResultsExpiredError(SeedreamError, AirflowFailException):
     """The API has deleted the results, 24 h after the submission [doc]. Another set has its own price: ``take=2``."""
 
+    verdict = "RESULTS EXPIRED"
     paid = "yes"
     on_retry = "A retry cannot bring them back; raise `take` to buy another set."
 
@@ -216,13 +278,27 @@ class SeedreamResultsExpiredError(SeedreamError, AirflowFailException):
 class SeedreamGenerationTimeoutError(SeedreamError, AirflowSensorTimeout):
     """The images were not ready within ``timeout``. The generation continues at the API."""
 
+    verdict = "NOT READY IN TIME"
     paid = "yes"
     on_retry = "Clear the task to wait on for free: nothing is submitted again."
+
+
+class SeedreamTopUpTimeoutError(SeedreamError, AirflowSensorTimeout):
+    """The wallet did not hold enough within the ``timeout`` of a credits sensor. The sensor reads the wallet; it spends nothing.
+
+    ::
+
+        NO TOP-UP IN TIME: The wallet holds 40 credits, less than 500, after 24 h (timeout=86400).
+    """
+
+    verdict = "NO TOP-UP IN TIME"
+    on_retry = "Top up the wallet at the vendor, then clear the task to wait on."
 
 
 class SeedreamPollingError(SeedreamError):
     """The API did not answer for longer than the outage budget (30 min), or FINISHED came without links for too long (120 s)."""
 
+    verdict = "API UNAVAILABLE"
     paid = "yes"
     on_retry = "A retry goes on waiting for free."
 
@@ -233,6 +309,7 @@ class SeedreamLandingError(SeedreamError):
     :param stale_link: the link seems expired: a status call gives a fresh one.
     """
 
+    verdict = "IMAGES NOT LANDED"
     paid = "yes"
     on_retry = "A retry lands again for free."
 
@@ -244,6 +321,7 @@ class SeedreamLandingError(SeedreamError):
 class SeedreamPartialResultError(SeedreamError, AirflowFailException):
     """Fewer images came than were asked for. Those that came are landed; ``on_partial="accept"`` makes this a success."""
 
+    verdict = "FEWER IMAGES"
     paid = "yes"
     on_retry = 'A retry finds the same images; on_partial="accept" takes them as success.'
 
@@ -251,6 +329,7 @@ class SeedreamPartialResultError(SeedreamError, AirflowFailException):
 class SeedreamBatchError(SeedreamError):
     """Some rows of a batch did not land. The table of results says which rows, and the price of each."""
 
+    verdict = "ROWS NOT LANDED"
     paid = "yes"
     on_retry = "A retry lands for free what is paid for, and pays only for rows that were refunded or never sent."
 
@@ -258,6 +337,7 @@ class SeedreamBatchError(SeedreamError):
 class SeedreamLedgerError(SeedreamError):
     """A record cannot be read or written. An unreadable record is not a missing one, so the request is not sent."""
 
+    verdict = "STORAGE FAILED"
     on_retry = "Nothing was sent. The next try checks the ledger again."
 
 

@@ -104,7 +104,8 @@ COMMANDS = (
         act="resolving.resolve",
         help="say of a record with an unknown outcome whether it was paid",
         arguments=(
-            _argument("record", metavar="RECORD", help="URI of the record, as the error and `ledger` name it"),
+            _argument("record", metavar="RECORD", help="URI of the record, as the error and `ledger` name it; or its folder"),
+            _argument("key", metavar="KEY", nargs="?", help="after a folder: first letters of the record, as in a task's log"),
             _argument("--paid", metavar="ID", help="it was accepted, and this is its id: the task attaches to it"),
             _argument("--not-paid", action="store_true", help="it was not accepted: the task may send it again"),
             _argument("-y", "--yes", action="store_true", help="do not ask"),

@@ -9,23 +9,24 @@ import sys
 from dataclasses import replace
 
 from airflow_provider_seedream.cli.printing import asked, err, print_facts, print_json
-from airflow_provider_seedream.cli.records import describe, find_record
+from airflow_provider_seedream.cli.records import describe, find_record, record_files
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError
 from airflow_provider_seedream.generations import GenerationStatus
 from airflow_provider_seedream.hooks.answers import failed_look
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
-from airflow_provider_seedream.ledger.records import Ledger, Outcome, Record, record_at, record_file
+from airflow_provider_seedream.ledger.records import RECORDS, Ledger, Outcome, Record, record_at, record_file
 from airflow_provider_seedream.ledger.settling import GRAIN_SECONDS
 from airflow_provider_seedream.model import clock, contract
 from airflow_provider_seedream.polling.decision import FailedLook, Rules, Watch, decide
 
+KEY_CHARACTERS = 64  # of a SHA-256, the name of a record
 _LATER = "A later attempt has been made at this request, so this record has to stay."
 
 
 def resolve(options: argparse.Namespace) -> int:
     if bool(options.paid) == options.not_paid:
         raise SeedreamInputError("Say one of --paid ID and --not-paid.")
-    ledger, record = _find(options.record)
+    ledger, record = _find(options.record, options.key)
     _check(ledger, record)
     settled = _paid(ledger, record, options) if options.paid else None
     is_last = not _has_later(ledger, record)
@@ -37,8 +38,8 @@ def resolve(options: argparse.Namespace) -> int:
     return 0
 
 
-def _find(uri: str) -> tuple[Ledger, Record]:
-    found = record_at(uri)
+def _find(uri: str, key: str | None) -> tuple[Ledger, Record]:
+    found = record_at(uri) if key is None else _in_folder(Ledger(uri), key)
     if found is None:
         raise SeedreamInputError(f"RECORD must be the URI of a ledger record (.../_seedream/ledger/<key>.json); got {uri[:200]!r}.")
     ledger, file = found
@@ -46,6 +47,21 @@ def _find(uri: str) -> tuple[Ledger, Record]:
     if record is None:
         raise SeedreamInputError(f"There is no record {uri}.")
     return ledger, record
+
+
+def _in_folder(ledger: Ledger, key: str) -> tuple[Ledger, str]:
+    """A record by the first letters of its name, which is what a line of a task's log has room for: ``3f2a9c1b``, ``3f2a9c1b.2``.
+
+    :raises SeedreamInputError: no record, or more than one, begins with them.
+    """
+    letters, _, attempt = key.partition(".")
+    ending = f".{attempt}.json" if attempt else ".json"
+    names = [file.rsplit("/", 1)[-1] for file in record_files(ledger)]
+    found = [name for name in names if name.startswith(letters) and name[KEY_CHARACTERS:] == ending]
+    if len(found) != 1:
+        many = f"{len(found)} records begin" if found else "No record begins"
+        raise SeedreamInputError(f"{many} with {key[:80]!r} in {ledger.folder.base}: `airflow seedream ledger` names them.")
+    return ledger, f"{RECORDS}/{found[0]}"
 
 
 def _check(ledger: Ledger, record: Record) -> None:

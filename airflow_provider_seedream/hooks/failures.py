@@ -36,8 +36,22 @@ def refused_by_proxy(error: BaseException) -> SeedreamConnectionError | None:
 
 def no_answer(base_url: str, error: BaseException) -> SeedreamConnectionError:
     """The error of a free call without an answer: the address, and the system's reason if there is one."""
-    why = next((f"{reason.lower()} " for reason in map(_reason, reversed(_chain(error))) if reason), "")
+    why = f"{why} " if (why := _why(error)) else ""
     return refused_by_proxy(error) or SeedreamConnectionError(f"No answer from {base_url}: {why}({type(error).__name__}).")
+
+
+def unsent(base_url: str, error: BaseException, *, cause: str) -> SeedreamConnectionError:
+    """The error of a POST whose first byte did not leave, so it is not paid.
+
+    :param cause: the library's own words, without the key in them.
+    """
+    why = f": {why}" if (why := _why(error)) else ""
+    return SeedreamConnectionError(f"The request could not be sent to {base_url}{why}.", cause=cause)
+
+
+def _why(error: BaseException) -> str:
+    """The system's reason in lower case, e.g. ``connection refused``; empty without one."""
+    return next((reason.lower() for reason in map(_reason, reversed(_chain(error))) if reason), "")
 
 
 def _chain(error: BaseException) -> list[BaseException]:

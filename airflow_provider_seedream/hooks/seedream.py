@@ -15,7 +15,6 @@ from requests.auth import AuthBase
 from airflow_provider_seedream.exceptions import (
     SeedreamAmbiguousSubmissionError,
     SeedreamBadRequestError,
-    SeedreamConnectionError,
     SeedreamError,
     SeedreamInputError,
     SeedreamModerationError,
@@ -24,7 +23,7 @@ from airflow_provider_seedream.exceptions import (
 from airflow_provider_seedream.generations import Accepted, GenerationStatus, Wallet
 from airflow_provider_seedream.hooks.answers import error_from_answer, failed_look, read_json
 from airflow_provider_seedream.hooks.downloads import Downloads
-from airflow_provider_seedream.hooks.failures import is_no_endpoint, no_answer, no_endpoint, refused_by_proxy
+from airflow_provider_seedream.hooks.failures import is_no_endpoint, no_answer, no_endpoint, refused_by_proxy, unsent
 from airflow_provider_seedream.hooks.resending import (
     DEFAULT_MAX_ATTEMPTS,
     PostWithheld,
@@ -252,19 +251,19 @@ class SeedreamHook(BaseHook):
             return refused
         what = f"{type(error).__name__}: {error}".replace(self.settings.key, "***")[:300]
         if not body.has_begun:
-            return SeedreamConnectionError(f"The POST could not be sent ({what}).")
-        return SeedreamAmbiguousSubmissionError(f"The POST was sent, but no answer came ({what}).")
+            return unsent(self.settings.base_url, error, cause=what)
+        return SeedreamAmbiguousSubmissionError("The request left, no answer came.", cause=what)
 
     def _accepted(self, content: bytes) -> Accepted:
         try:
             return Accepted.from_wire(read_json(content, key=self.settings.key))
         except SeedreamResponseError as error:
-            raise SeedreamAmbiguousSubmissionError(f"{error.message} It may have been accepted.") from None
+            raise SeedreamAmbiguousSubmissionError("The request left, the answer names no id.", cause=error.detail) from None
 
     def _refusal(self, submission: Submission, status_code: int, headers: Any, content: bytes) -> SeedreamError:
         error = self._error(status_code, headers, content)
         if not post_bought_nothing(status_code):
-            return SeedreamAmbiguousSubmissionError(f"{error.message} It may have been accepted all the same.")
+            return SeedreamAmbiguousSubmissionError(f"The request left, the API answered {status_code}.", cause=error.message)
         words, is_403 = f"{getattr(error, 'code', '')} {error.message}", status_code == 403
         if (is_403 or isinstance(error, SeedreamBadRequestError)) and contract.is_moderation(words, of_a_key=is_403):
             return SeedreamModerationError(error.message, paid="no")

@@ -31,7 +31,9 @@ from airflow_provider_seedream.ledger.request import Submitted as Submitted
 from airflow_provider_seedream.ledger.request import unread
 from airflow_provider_seedream.ledger.settling import Settling
 from airflow_provider_seedream.ledger.spending import Spending
+from airflow_provider_seedream.model.balances import what_follows
 from airflow_provider_seedream.model.clock import CLOCK, Clock, to_iso
+from airflow_provider_seedream.model.error_lines import short_record
 from airflow_provider_seedream.model.task_ref import NOBODY
 from airflow_provider_seedream.observability import metrics
 
@@ -152,7 +154,7 @@ class Submitter:
             self._settling.wait(latest)
             return None
         if self._on_unknown == "fail":
-            raise self._unknown_error("An earlier POST of this request was sent, but no answer is recorded.", latest)
+            raise self._unknown_error("An earlier try sent this request, and no answer is recorded.", latest, latest.detail)
         return self._pay(request, latest)
 
     def _latest(self, request: Request) -> Record | Submitted | None:
@@ -334,14 +336,14 @@ class Submitter:
 
     def _lost(self, request: Request, record: Record, error: SeedreamAmbiguousSubmissionError) -> Submitted:
         """A POST without an answer: write the outcome ``unknown``, unless a person has already settled the record."""
-        unknown = replace(record, outcome="unknown", detail=error.message, updated_at=self._now())
+        unknown = replace(record, outcome="unknown", detail=error.detail, updated_at=self._now())
         self._keeper.keep(record, unknown, patience_seconds=CLEAR_SECONDS)
         with suppress(SeedreamLedgerError):
             there = self._ledger.read(record.file)
             if there and there.claim == record.claim and there.seedream_task_id:
                 _log.warning("%s A person has settled its record in the meantime: this try attaches to it.", error.message)
                 return self._attach(request, there)
-        raise self._unknown_error(error.message, record) from None
+        raise self._unknown_error(error.message, record, error.cause) from None
 
     def _generation(self, request: Request, fact: Fact) -> Generation:
         """A paid generation whose record cannot be read."""
@@ -386,15 +388,17 @@ class Submitter:
         if self._keeper.free(record):
             self._budget.forget(record.spending)
 
-    def _unknown_error(self, message: str, record: Record) -> SeedreamError:
-        held = f"; the wallet held {record.wallet_balance} before" if record.wallet_balance else ""
-        error = SeedreamAmbiguousSubmissionError(
-            f"{message} Up to {record.credits} credits may have been spent at {record.intent_at}{held}.",
-            record=self._ledger.uri(record),
-        )
+    def _unknown_error(self, message: str, record: Record, cause: str | None) -> SeedreamError:
+        """The error of an unknown outcome. It looks at the wallet once more: a balance that fell by the price is a strong hint."""
+        error = SeedreamAmbiguousSubmissionError(f"{message} It was sent at {record.intent_at}.", cause=cause)
+        error.record, error.credits = self._ledger.uri(record), record.cost_credits
+        if record.wallet_balance is not None:
+            error.wallet = what_follows(record.wallet_balance, self._hook.peek_balance(), record.cost_credits)
+        resolve = f"airflow seedream resolve {short_record(error.record)}"
+        error.commands = [f"{resolve} --paid ID", f"{resolve} --not-paid"]
         if self._on_unknown == "fail":
             return final(error)
-        error.on_retry = 'on_unknown_submit="resubmit": a retry pays again.'
+        error.on_retry = 'on_unknown_submit="resubmit": a retry sends it again, and may pay twice.'
         return error
 
     def _now(self) -> str:

@@ -13,13 +13,14 @@ from functools import cached_property
 from random import random
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowTaskTimeout, Context, conf
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout, Context, conf
 
 from airflow_provider_seedream.exceptions import (
     SeedreamAuthenticationError,
     SeedreamError,
     SeedreamNotFoundError,
     SeedreamPollingError,
+    SeedreamTopUpTimeoutError,
 )
 from airflow_provider_seedream.model import clock
 from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
@@ -165,7 +166,7 @@ class SeedreamCreditsSensor(SeedreamSensor):
             late = f"The wallet did not hold {self.min_credits} credits"
             if execution_seconds(self) < self.timeout:
                 raise AirflowTaskTimeout(f"{late} within execution_timeout; a retry waits on.")
-            raise AirflowSensorTimeout(f"{late} within {self.timeout:.0f} s: top it up, then clear the task to wait on.")
+            raise SeedreamTopUpTimeoutError(f"{late} within {self.timeout:.0f} s.")
         raise self._error(verdict)
 
     def _error(self, verdict: Verdict) -> SeedreamError:

@@ -7,17 +7,18 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from airflow.providers.common.compat.sdk import BaseOperator, Context, literal
+from airflow.providers.common.compat.sdk import Context, literal
 
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.model.submissions import is_static, is_template
+from airflow_provider_seedream.tasks.reporting import ReportingTask
 from airflow_provider_seedream.tasks.texts import TEXT_COLUMNS, Rendered, TextRenderer, is_nothing
 
 _LITERAL = type(literal(""))  # what airflow.sdk.literal() wraps values in
 _SHOWN_CHARACTERS = 200  # of a template that an error quotes
 
 
-class CheckedFields(BaseOperator):
+class CheckedFields(ReportingTask):
     """A task whose template fields have rules. Fields that a user's subclass adds are not checked::
 
         checks: ClassVar = {"prompt": check_prompt, "num_images": check_num_images}

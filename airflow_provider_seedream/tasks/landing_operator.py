@@ -8,9 +8,10 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator, Context
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout, Context
 
 from airflow_provider_seedream.exceptions import SeedreamInputError, SeedreamLandingError, SeedreamPartialResultError
+from airflow_provider_seedream.tasks.reporting import ReportingTask
 from airflow_provider_seedream.tasks.wait_options import OnPartial, execution_seconds
 
 if TYPE_CHECKING:
@@ -23,13 +24,12 @@ if TYPE_CHECKING:
 _MAY_HAVE_IMAGES = ("late", "lost", "refused", "missing", "unsettled")  # ends of a wait at which some images may be ready
 
 
-class LandingOperator(BaseOperator):
+class LandingOperator(ReportingTask):
     """An operator that can land a generation; its subclasses set these attributes.
 
     :param timeout: seconds from the start of a try until "not ready in time".
     """
 
-    seedream_conn_id: str
     timeout: float
     on_partial: OnPartial
     max_image_bytes: int

@@ -46,6 +46,7 @@ class WaitingOperator(LandingOperator):
 
     def wait_and_land(self, context: Context, generation: Generation, *, started_epoch: float) -> dict[str, Any]:
         """A LandedGeneration as a dict. Raises what ends the wait, or defers."""
+        self._waits_for = generation
         check_embed_metadata(self.embed_metadata)
         if landed := self._already_landed(context, generation):
             return landed
@@ -66,7 +67,7 @@ class WaitingOperator(LandingOperator):
         from airflow_provider_seedream.generations import Generation
         from airflow_provider_seedream.triggers.seedream import verdict_from
 
-        known = self.find_again(event) if generation is None else Generation.from_dict(generation)
+        self._waits_for = known = self.find_again(event) if generation is None else Generation.from_dict(generation)
         return self._finish(context, known, verdict_from(event, known.seedream_task_id), look_again=True)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -81,6 +82,7 @@ class WaitingOperator(LandingOperator):
         """The time is over: land the generation if it is ready, else raise the error that ends the wait."""
         from airflow_provider_seedream.polling.decision import Watch
 
+        self._waits_for = generation
         if landed := self._already_landed(context, generation):
             return landed
         rules = self._rules(generation, clock.now_epoch() - self._patience_seconds)

@@ -13,6 +13,7 @@ import pytest
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.landing.finish import land_generation
+from airflow_provider_seedream.model.error_lines import short_record
 from airflow_provider_seedream.model.task_ref import TaskRef
 from tests.cli.conftest import Buy, Run
 from tests.unit.stores import attached_store, refused
@@ -404,6 +405,14 @@ class TestResolve:
         assert not list(path_of(record).parents[1].glob("names/*"))
         assert buy("a watch [drop*1]", name="hero").record == record
         assert (emulator.books.posts_received, emulator.books.posts) == (2, 1)
+
+    def test_a_record_is_found_by_its_folder_and_its_first_letters_as_a_log_names_it(
+        self, run: Run, lose: Callable[..., str], destination: str
+    ) -> None:
+        record = lose("[drop*1]")
+        assert run("resolve", destination, "zzz", "--not-paid", "--yes").code == 2
+        ended = run("resolve", *short_record(record).rsplit(" ", 1), "--not-paid", "--yes")
+        assert (ended.code, path_of(record).exists()) == (0, False)
 
     def test_an_intent_whose_request_has_ended_is_unknown_too(self, run: Run, lose: Callable[..., str], emulator: Emulator) -> None:
         record = lose()

@@ -80,7 +80,7 @@ class TestAnErrorTellsAll:
     @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
     def test_an_error_tells_what_happened_what_was_paid_and_what_a_retry_does(self, cls: type[SeedreamError]) -> None:
         text = str(cls("It rains."))
-        assert text == f"It rains. Paid: {cls.paid}. {cls.on_retry}"
+        assert text == f"{cls.verdict}: It rains. Paid: {cls.paid}. {cls.on_retry}"
         assert len(cls.on_retry) > 10
 
     @pytest.mark.parametrize(

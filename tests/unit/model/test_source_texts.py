@@ -46,7 +46,7 @@ class TestWaysToWriteAnImage:
 
     @pytest.mark.parametrize("written", JUNK.values(), ids=JUNK)
     def test_what_is_none_of_them_is_refused_at_once_and_not_repeated(self, written: str) -> None:
-        with pytest.raises(SeedreamInputError, match=r"^images: .*image 1") as refused:
+        with pytest.raises(SeedreamInputError, match=r"^WRONG INPUT: images: .*image 1") as refused:
             read_sources([written])
         assert len(str(refused.value)) < 500
         assert refused.value.__cause__ is None  # a log prints the cause as well

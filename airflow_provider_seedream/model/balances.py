@@ -1,0 +1,34 @@
+"""What two balances of the wallet say about a request with an unknown outcome. Pure."""
+
+from decimal import Decimal, InvalidOperation
+
+
+def what_follows(before: str | None, now: str | None, price_credits: int) -> str | None:
+    """A sentence about the wallet before the request and now; None without a balance of before.
+
+    It says "probably": the wallet belongs to the account, so other tasks, other programs and top-ups change it as well.
+
+    :param before: credits before the request, as the API wrote them. :param now: credits now; None if the wallet did not answer.
+    :param price_credits: the calculated price of the request.
+    """
+    if before is None:
+        return None
+    if now is None:
+        return f"{before} before; it cannot be read now."
+    said = f"{before} before, {now} now"
+    spent = _spent(before, now)
+    if spent is None:
+        return f"{said}."
+    if spent == 0:
+        return f"{said}: unchanged, so it was probably not paid."
+    if spent == price_credits:
+        return f"{said}: {spent:f} less, so it was probably paid, unless others spent."
+    return f"{said}: others spent or topped up, so this does not tell."
+
+
+def _spent(before: str, now: str) -> Decimal | None:
+    try:
+        spent = Decimal(before) - Decimal(now)
+    except InvalidOperation:
+        return None
+    return spent.quantize(Decimal(1)) if spent == spent.to_integral_value() else spent

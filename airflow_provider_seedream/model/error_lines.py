@@ -1,0 +1,109 @@
+"""An error as a block of short lines for the log: what happened, what it cost, what to do, which record, which connection.
+
+Airflow's log page shows about 100 characters of a line and does not wrap it, so the text of an exception, one line of 250 to 600
+characters, hides its cost and its remedy. Pure: the clock is an argument.
+"""
+
+import re
+import textwrap
+from dataclasses import dataclass
+
+from airflow_provider_seedream.exceptions import SeedreamError
+from airflow_provider_seedream.model import clock
+from airflow_provider_seedream.model.verdicts import anchor
+
+MAX_LINE_CHARACTERS = 100  # what the log page shows at a width of 1440 px
+MAX_LINES_EACH = 5  # of one part, such as the message: the exception that follows has the whole text
+_SENTENCES = re.compile(r"(?<=[.!?])\s+(?=[A-Z'\"`(])")
+_RECORD = re.compile(r"(?P<folder>.+)/_seedream/ledger/(?P<key>[0-9a-f]{8})[0-9a-f]{56}(?P<attempt>\.\d+)?\.json")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Where:
+    """The connection that a failed task used::
+
+        Where(conn_id="seedream_default", host="https://api.3daistudio.com")
+
+    :param host: base URL; None where the connection could not be read.
+    """
+
+    conn_id: str
+    host: str | None = None
+
+
+def error_lines(error: SeedreamError, where: Where, *, now_epoch: float) -> list[str]:
+    """The block of an error, its verdict first. Each line has at most 100 characters, unless a URI alone is longer.
+
+    A URI or a command to copy is never cut or wrapped in the middle of a word.
+    """
+    first, *rest = _SENTENCES.split(error.message, maxsplit=1)
+    lines = [*_wrapped(f"{error.headline}: {first}"), *(_wrapped(f"  {rest[0]}") if rest else [])]
+    lines += _wrapped(f"Cost: {_cost(error)}")
+    if error.wallet:
+        lines += _wrapped(f"Wallet: {error.wallet}")
+    lines += _wrapped(f"Do: {error.on_retry}")
+    lines += [f"  {command}" for command in error.commands]
+    if error.kept_until:
+        lines += _wrapped(f"Until: {_until(error.kept_until, now_epoch)}; then the API deletes the images.")
+    if error.record:
+        lines.append(f"Record: {short_record(error.record)}")
+    if error.seedream_task_id:
+        lines.append(f"Seedream task id: {error.seedream_task_id}")
+    lines += _wrapped(f"Connection: {where.conn_id!r}" + (f", host {where.host}" if where.host else ""))
+    if error.cause:
+        lines += _wrapped(f"Cause: {error.cause}")
+    return [*lines, f"Help: {anchor(error.verdict)}"]
+
+
+def short_record(uri: str) -> str:
+    """A record as its folder and the first letters of its name: ``s3://bucket/campaign 3f2a9c1b``.
+
+    ``airflow seedream resolve`` takes both. A name has 64 letters, more than a line of the log has room for.
+    """
+    found = _RECORD.fullmatch(uri)
+    return f"{found['folder']} {found['key']}{found['attempt'] or ''}" if found else uri
+
+
+def _cost(error: SeedreamError) -> str:
+    """The credits. Quoted and billed are named apart where the wallet lost another sum than was calculated."""
+    if error.paid == "no":
+        return "nothing, no credits were spent."
+    quoted, billed = error.credits, error.billed_credits
+    many = "credits (the number is in the record)" if quoted is None else f"{quoted} credits"
+    if quoted is not None and billed is not None and billed != quoted:
+        many = f"{billed} credits billed, {quoted} quoted"
+    if quoted is None and error.paid == "unknown":
+        return "not known here: `airflow seedream ledger DESTINATION` lists what was paid."
+    words = {"yes": f"{many}, paid once.", "refunded": f"nothing: {many}, refunded.", "unknown": f"up to {many}, not known yet."}
+    return words[error.paid]
+
+
+def _until(kept_until: str, now_epoch: float) -> str:
+    """An instant as people read it, with the time that is left: ``2026-11-29 16:48 UTC (23 h left)``."""
+    epoch = clock.to_epoch(kept_until)
+    return kept_until if epoch is None else f"{minute_of(epoch)} ({_left(epoch - now_epoch)})"
+
+
+def minute_of(epoch: float) -> str:
+    """An instant to the minute: ``2026-11-29 16:48 UTC``."""
+    return clock.to_iso(epoch)[:16].replace("T", " ") + " UTC"
+
+
+def _left(seconds: float) -> str:
+    if seconds <= 0:
+        return "over"
+    return f"{seconds / 3600:.0f} h left" if seconds >= 5400 else f"{seconds / 60:.0f} min left"
+
+
+def _wrapped(text: str) -> list[str]:
+    """One part of the block. Later lines are indented, so that each part is seen to begin."""
+    indent = "  " if text.startswith("  ") else ""
+    lines = textwrap.wrap(
+        " ".join(text.split()),
+        width=MAX_LINE_CHARACTERS,
+        initial_indent=indent,
+        subsequent_indent="  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return lines if len(lines) <= MAX_LINES_EACH else [*lines[: MAX_LINES_EACH - 1], "  ... (more in the error's text below)"]

@@ -1,0 +1,135 @@
+"""Before a task fails, its log gets the error as a block of short lines: what happened, what it cost, what to do.
+
+One place for every operator, sensor and decorated task: their ``execute`` and ``resume_execution`` are wrapped when the class is
+made. So it holds deferred or not, for mapped tasks and for subclasses of users. Loaded with every DAG, so the hook is imported
+when a task fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowSkipException, AirflowTaskTimeout, BaseOperator
+
+from airflow_provider_seedream.exceptions import (
+    Paid,
+    SeedreamError,
+    SeedreamPartialResultError,
+    SeedreamResultsExpiredError,
+)
+
+try:
+    from airflow.sdk.exceptions import AirflowRescheduleException
+except ImportError:  # Airflow 3.1
+    from airflow.exceptions import AirflowRescheduleException
+
+if TYPE_CHECKING:
+    from airflow_provider_seedream.generations import Generation
+    from airflow_provider_seedream.model.error_lines import Where
+
+_NO_FAILURES = (AirflowSkipException, AirflowRescheduleException)  # the way in which a task says what else becomes of it
+_ENTRIES = ("execute", "resume_execution")  # Airflow's task runner calls one of them, and nothing else of ours
+_LOOK_AT_LEDGER = "Read the traceback below. A retry or a clear does not pay twice: the ledger knows what is paid."
+
+
+class ReportingTask(BaseOperator):
+    """A task whose log explains its failure in short lines, before Airflow's traceback::
+
+        ERROR - UNKNOWN OUTCOME, up to 10 credits at risk: the request left, no answer came.
+        ERROR - Cost: up to 10 credits, not known yet.
+        ERROR - Do: ...
+
+    Subclasses inherit it, also those of users that have an ``execute`` of their own.
+    """
+
+    seedream_conn_id: str
+    _waits_for: Generation | None = None  # the paid generation whose images this task is to land
+    _is_reporting = False  # while an outer one of our methods runs: only the outermost knows whether the task fails
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in _ENTRIES:
+            if name in vars(cls):
+                setattr(cls, name, _reporting(vars(cls)[name]))
+
+    def report_failure(self, error: BaseException) -> None:
+        """Log the block of an error. Best effort: it must never hide the error itself."""
+        from airflow_provider_seedream.model import clock
+        from airflow_provider_seedream.model.error_lines import error_lines
+
+        try:
+            ours = error if isinstance(error, SeedreamError) else _foreign(error, self._waits_for)
+            complete(ours, self._waits_for)
+            log_lines(self.log.error, error_lines(ours, self._where(), now_epoch=clock.now_epoch()))
+        except Exception:
+            self.log.exception("The failure could not be explained in short lines.")
+
+    def _where(self) -> Where:
+        """The connection, with its host if it can be read: an incomplete connection may be what has failed."""
+        from airflow_provider_seedream.hooks.seedream import SeedreamHook
+        from airflow_provider_seedream.model.error_lines import Where
+
+        conn_id = str(self.seedream_conn_id)
+        try:
+            return Where(conn_id=conn_id, host=SeedreamHook(conn_id).settings.base_url)
+        except Exception:
+            return Where(conn_id=conn_id)
+
+
+def _reporting(method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
+    def reporting(self: ReportingTask, *args: Any, **kwargs: Any) -> Any:
+        if self._is_reporting:
+            return method(self, *args, **kwargs)
+        self._is_reporting = True
+        try:
+            return method(self, *args, **kwargs)
+        except _NO_FAILURES:
+            raise
+        except (Exception, AirflowTaskTimeout) as error:  # Airflow's timeout is no Exception; a deferral is neither
+            self.report_failure(error)
+            raise
+        finally:
+            self._is_reporting = False
+
+    return reporting
+
+
+def log_lines(log: Callable[..., None], lines: Iterable[str]) -> None:
+    """One log record for each line: a log page that does not wrap shows them all."""
+    for line in lines:
+        log("%s", line)
+
+
+def complete(error: SeedreamError, generation: Generation | None) -> None:
+    """Add what the task knows of its paid generation and the error does not: price, ids, and until when it can be landed."""
+    from airflow_provider_seedream.model import clock
+    from airflow_provider_seedream.polling.decision import expires_epoch
+
+    if generation is None:
+        return
+    if error.paid == "no":
+        error.paid = "yes"
+    error.seedream_task_id = error.seedream_task_id or generation.seedream_task_id
+    error.record = error.record or generation.record
+    if error.credits is None:
+        error.credits, error.billed_credits = generation.credits, generation.billed_credits
+    expires = expires_epoch(clock.to_epoch(generation.created_at))
+    may_land = error.paid in ("yes", "unknown") and not isinstance(error, SeedreamResultsExpiredError | SeedreamPartialResultError)
+    if may_land and expires is not None and error.kept_until is None:
+        error.kept_until = clock.to_iso(expires)
+
+
+def _foreign(error: BaseException, generation: Generation | None) -> SeedreamError:
+    """An error that is not of this provider, in the same form, for the log alone: it is raised as it is."""
+    paid: Paid = "yes" if generation else "unknown"
+    if isinstance(error, AirflowTaskTimeout):
+        ours = SeedreamError(str(error) or "execution_timeout is over.", verdict="NOT READY IN TIME", paid=paid)
+        ours.on_retry = "A retry or a clear goes on, and does not pay twice."
+        return ours
+    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    ours = SeedreamError(what, verdict="UNEXPECTED ERROR", paid=paid)
+    ours.on_retry = _LOOK_AT_LEDGER
+    return ours
