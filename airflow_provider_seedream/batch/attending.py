@@ -5,7 +5,6 @@ The polling core decides what an answer means, and `landing` lands images as it 
 
 from dataclasses import dataclass, replace
 from functools import partial
-from random import random
 
 from airflow_provider_seedream.batch.progress import InFlight
 from airflow_provider_seedream.exceptions import (
@@ -21,8 +20,8 @@ from airflow_provider_seedream.landing import finish
 from airflow_provider_seedream.manifest import Manifest
 from airflow_provider_seedream.model import clock
 from airflow_provider_seedream.model.task_ref import TaskRef
-from airflow_provider_seedream.polling.decision import FailedLook, Rules, Verdict, Watch, decide, first_poll_seconds, learn
-from airflow_provider_seedream.polling.schedule import SEEN
+from airflow_provider_seedream.polling.policy import FailedPoll, PollPolicy, PollState
+from airflow_provider_seedream.polling.poller import Poller
 
 MAX_LANDINGS = 3  # for a short failure of the storage or the image host; a longer one is left to a retry of the task
 LAND_AGAIN_SECONDS = 30.0
@@ -43,7 +42,7 @@ class Attended:
     entry: InFlight
     manifest: Manifest | None = None
     error: SeedreamError | None = None
-    throttled: FailedLook | None = None
+    throttled: FailedPoll | None = None
 
 
 class Attendant:
@@ -52,14 +51,16 @@ class Attendant:
         attended = attendant.attend(entry)
         attended.manifest, attended.error, attended.entry.due_epoch
 
-    :param rules: how long to wait; the deadline and the number of images come from each entry.
+    :param policy: how long to wait; the deadline and the number of images come from each entry.
     :param downloads: one session for all downloads: a new one per generation would cost more time than small images take.
     :param landed_by: the task instance that lands. :param embed_metadata: say in the files that AI made them.
     """
 
-    def __init__(self, hook: SeedreamHook, downloads: Downloads, rules: Rules, *, landed_by: TaskRef, embed_metadata: bool) -> None:
+    def __init__(
+        self, hook: SeedreamHook, downloads: Downloads, policy: PollPolicy, *, landed_by: TaskRef, embed_metadata: bool
+    ) -> None:
         self._hook = hook
-        self._rules = rules
+        self._policy = policy
         self._land = partial(
             finish.land_generation, hook=hook, downloads=downloads, landed_by=landed_by, embed_metadata=embed_metadata
         )
@@ -73,7 +74,7 @@ class Attendant:
         :raises SeedreamAuthenticationError: the key does not work. :raises SeedreamInputError: the connection is incomplete.
         """
         try:
-            return self._find_landed(entry) if entry.may_have_landed else self._look(entry)
+            return self._find_landed(entry) if entry.may_have_landed else self._poll(entry)
         except (SeedreamAuthenticationError, SeedreamInputError):
             raise
         except SeedreamLandingError as error:
@@ -81,14 +82,14 @@ class Attendant:
         except SeedreamError as error:
             return Attended(entry=entry, error=error)
 
-    def first_look_epoch(self, entry: InFlight, now: float) -> float:
+    def first_poll_epoch(self, entry: InFlight, now: float) -> float:
         """When to poll a generation that was submitted just now for the first time."""
-        return now + first_poll_seconds(self.rules_of(entry), now_epoch=now, seen=SEEN)
+        return now + Poller(self.policy_of(entry)).first_poll_seconds(now_epoch=now)
 
-    def rules_of(self, entry: InFlight) -> Rules:
+    def policy_of(self, entry: InFlight) -> PollPolicy:
         generation = entry.generation
         return replace(
-            self._rules,
+            self._policy,
             num_images=generation.num_images,
             image_size=generation.image_size,
             kind=generation.kind,
@@ -103,22 +104,21 @@ class Attendant:
             manifest = None
         return Attended(entry=replace(entry, may_have_landed=False), manifest=manifest)
 
-    def _look(self, entry: InFlight) -> Attended:
-        generation, rules = entry.generation, self.rules_of(entry)
-        look, now = self._hook.look(generation.seedream_task_id), clock.now_epoch()
-        verdict, watch = decide(look, Watch(**entry.watch), rules, now_epoch=now, jitter=random(), seen=SEEN)  # type: ignore[arg-type]
-        learn(verdict, watch, rules, now_epoch=now, seen=SEEN)
-        if verdict.outcome == "wait":
-            throttled = look if isinstance(look, FailedLook) and look.trouble == "throttled" else None
-            began = {**watch.instants(), "silent_epoch": watch.silent_epoch}
-            again = replace(entry, watch=began, due_epoch=now + verdict.wait_seconds)
-            return Attended(entry=again, throttled=throttled)
-        if verdict.outcome != "done" or not isinstance(look, GenerationStatus):
-            error = finish.close_unlanded(generation, verdict, can_resubmit=True)
+    def _poll(self, entry: InFlight) -> Attended:
+        generation = entry.generation
+        poller = Poller(self.policy_of(entry), PollState(**entry.watch))  # type: ignore[arg-type]
+        answer = self._hook.look(generation.seedream_task_id)
+        outcome = poller.heard(answer, now_epoch=clock.now_epoch())
+        if outcome.verdict == "wait":
+            throttled = answer if isinstance(answer, FailedPoll) and answer.trouble == "throttled" else None
+            began = {**poller.state.instants(), "silent_epoch": poller.state.silent_epoch}
+            return Attended(entry=replace(entry, watch=began, due_epoch=poller.due_epoch), throttled=throttled)
+        if outcome.verdict != "done" or not isinstance(answer, GenerationStatus):
+            error = finish.close_unlanded(generation, outcome, can_resubmit=True)
             if isinstance(error, SeedreamAuthenticationError):
                 raise error
-            return Attended(entry=entry, error=error, manifest=self._rest_of(generation, verdict, watch, look))
-        return Attended(entry=entry, manifest=self._land(generation, status=look))
+            return Attended(entry=entry, error=error, manifest=self._rest_of(generation, poller, answer))
+        return Attended(entry=entry, manifest=self._land(generation, status=answer))
 
     def land_ready(self, entry: InFlight) -> Attended:
         """The last poll of an entry when the batch's time is over: land the images that are ready."""
@@ -128,13 +128,12 @@ class Attendant:
             return Attended(entry=entry, error=error)
         return Attended(entry=entry, manifest=manifest)
 
-    def _rest_of(
-        self, generation: Generation, verdict: Verdict, watch: Watch, look: GenerationStatus | FailedLook
-    ) -> Manifest | None:
+    def _rest_of(self, generation: Generation, poller: Poller, answer: GenerationStatus | FailedPoll) -> Manifest | None:
         """Land the images that are ready although the wait ended with an error."""
-        if verdict.outcome in ("failed", "expired") or watch.finished_epoch is None:
+        ended = poller.outcome.verdict if poller.outcome else None
+        if ended in ("failed", "expired") or poller.state.finished_epoch is None:
             return None
-        return self._land_ready(generation, status=look if isinstance(look, GenerationStatus) else None)
+        return self._land_ready(generation, status=answer if isinstance(answer, GenerationStatus) else None)
 
     def _stumbled(self, entry: InFlight, error: SeedreamLandingError) -> Attended:
         again = replace(entry, landings=entry.landings + 1, due_epoch=clock.now_epoch() + LAND_AGAIN_SECONDS)

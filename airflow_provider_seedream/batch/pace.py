@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow_provider_seedream.batch.progress import InFlight
 from airflow_provider_seedream.model import clock
-from airflow_provider_seedream.polling.decision import FailedLook
+from airflow_provider_seedream.polling.policy import FailedPoll
 from airflow_provider_seedream.rate_limit.limiter import Pacer, whose_turn
 
 
@@ -43,7 +43,7 @@ class Pace:
         self.pacer.take(now)
         return True
 
-    def throttled(self, look: FailedLook) -> None:
+    def throttled(self, look: FailedPoll) -> None:
         """Take in a poll that was answered with a 429. If polls count toward the limit, submissions wait as well."""
         if self.counts_looks:
             self.pacer.throttled(clock.now_epoch(), retry_after_seconds=look.retry_after_seconds, granted_epoch=None)

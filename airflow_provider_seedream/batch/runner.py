@@ -36,7 +36,8 @@ from airflow_provider_seedream.ledger.submit import OnUnknownSubmit, Request, Su
 from airflow_provider_seedream.model import clock, contract
 from airflow_provider_seedream.model.names import check_name
 from airflow_provider_seedream.model.submissions import sha256_json, submission_of
-from airflow_provider_seedream.polling.decision import MIN_FIRST_POLL_SECONDS, Rules
+from airflow_provider_seedream.polling.policy import OUTAGE_SECONDS, PollPolicy
+from airflow_provider_seedream.polling.poller import MIN_FIRST_POLL_SECONDS
 from airflow_provider_seedream.rate_limit.limiter import pacer_for
 from airflow_provider_seedream.storage import check_destination
 from airflow_provider_seedream.tasks.backstop import backstop
@@ -44,7 +45,7 @@ from airflow_provider_seedream.tasks.fields import check_budget
 from airflow_provider_seedream.tasks.landing_operator import describe_task
 from airflow_provider_seedream.tasks.memory import TaskMemory
 from airflow_provider_seedream.tasks.sources import read_sources
-from airflow_provider_seedream.tasks.wait_options import OUTAGE_SECONDS, beyond_defaults, check_embed_metadata, interval_of
+from airflow_provider_seedream.tasks.wait_options import beyond_defaults, check_embed_metadata, interval_of
 from airflow_provider_seedream.triggers.batch import SeedreamBatchTrigger
 
 SUMMARY_VERSION = 1
@@ -164,7 +165,7 @@ class BatchTry:
             self._table.rows_after(progress.cursor, progress.digest, of=progress.rows),
             request=self._request,
             submitter=Submitter(hook, ledger, cast(OnUnknownSubmit, asked.on_unknown_submit), budget, memory=self._memory),
-            attendant=Attendant(hook, downloads, self._rules, landed_by=self._by, embed_metadata=asked.embed_metadata),
+            attendant=Attendant(hook, downloads, self._policy, landed_by=self._by, embed_metadata=asked.embed_metadata),
             results=Results.from_state(ledger.folder, progress.results),
             pace=self._pace,
         )
@@ -279,8 +280,8 @@ class BatchTry:
         )
 
     @cached_property
-    def _rules(self) -> Rules:
-        return Rules(
+    def _policy(self) -> PollPolicy:
+        return PollPolicy(
             deadline_epoch=math.inf,  # each generation has its own
             poke_interval_seconds=interval_of(self._asked.poke_interval),
             num_images=None,

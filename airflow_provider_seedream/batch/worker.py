@@ -251,7 +251,7 @@ class Waves:
             deadline_epoch=now + self._pace.timeout_seconds,
         )
         if found.is_new:
-            entry = replace(entry, due_epoch=self._attendant.first_look_epoch(entry, now))
+            entry = replace(entry, due_epoch=self._attendant.first_poll_epoch(entry, now))
         self.progress.in_flight[row.number] = entry
         return "next"
 

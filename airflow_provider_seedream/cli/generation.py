@@ -6,7 +6,6 @@ Never submits. Waits by the same decisions and lands by the same acts as the sen
 import argparse
 import time
 from dataclasses import replace
-from random import random
 
 from airflow_provider_seedream.cli.printing import print_facts, print_json, print_lines, print_rows, working
 from airflow_provider_seedream.cli.records import find_record
@@ -23,7 +22,10 @@ from airflow_provider_seedream.manifest import Manifest, landed_generation
 from airflow_provider_seedream.model import clock, contract
 from airflow_provider_seedream.model.names import check_name
 from airflow_provider_seedream.model.task_ref import NOBODY
-from airflow_provider_seedream.polling.decision import STEADY_INTERVAL_SECONDS, Rules, Verdict, Watch, decide
+from airflow_provider_seedream.polling.decision import STEADY_INTERVAL_SECONDS
+from airflow_provider_seedream.polling.loops import wait
+from airflow_provider_seedream.polling.policy import PollOutcome, PollPolicy
+from airflow_provider_seedream.polling.poller import Poller
 from airflow_provider_seedream.storage import check_destination
 from airflow_provider_seedream.tasks.wait_options import (
     DEFAULT_MAX_IMAGE_BYTES,
@@ -52,13 +54,13 @@ def land(options: argparse.Namespace) -> int:
     landed = already_landed(generation)
     if landed is None or more_may_come(landed, hook):
         mark = _embeds_metadata(options, record)
-        verdict = _wait(generation, hook, seconds=options.timeout)
+        outcome = _wait(generation, hook, seconds=options.timeout)
         with working("Landing"), hook.downloads(max_bytes=_max_image_bytes(options, record)) as downloads:
             by = replace(record.made_by if record else NOBODY, command="seedream land")
-            act = land_generation if verdict.outcome == "done" else land_ready
+            act = land_generation if outcome.verdict == "done" else land_ready
             landed = act(generation, hook, downloads, landed_by=by, embed_metadata=mark)
-        if landed is None or (verdict.outcome != "done" and landed.missing_images):
-            raise _unlanded(generation, verdict, landed, options)
+        if landed is None or (outcome.verdict != "done" and landed.missing_images):
+            raise _unlanded(generation, outcome, landed, options)
     _show(landed, generation.destination, options.output)
     if landed.missing_images:
         raise SeedreamPartialResultError(f"{len(landed.images)} of {landed.images_requested} images came; they are landed.")
@@ -94,34 +96,24 @@ def _embeds_metadata(options: argparse.Namespace, record: Record | None) -> bool
         raise
 
 
-def _wait(generation: Generation, hook: SeedreamHook, *, seconds: float) -> Verdict:
+def _wait(generation: Generation, hook: SeedreamHook, *, seconds: float) -> PollOutcome:
+    policy = PollPolicy(
+        num_images=generation.num_images,
+        deadline_epoch=clock.now_epoch() + seconds,
+        poke_interval_seconds=STEADY_INTERVAL_SECONDS,
+        created_epoch=clock.to_epoch(generation.created_at),  # results that are 24 h old are gone
+    )
     with working(f"Waiting for {generation.seedream_task_id}"):
-        return _watch(generation, hook, clock.now_epoch() + seconds)
+        return wait(Poller(policy), lambda: hook.look(generation.seedream_task_id), time.sleep)
 
 
-def _unlanded(generation: Generation, verdict: Verdict, some: Manifest | None, options: argparse.Namespace) -> SeedreamError:
+def _unlanded(generation: Generation, outcome: PollOutcome, some: Manifest | None, options: argparse.Namespace) -> SeedreamError:
     """The error of a wait that ended otherwise than done; images that were ready are shown."""
-    error = close_unlanded(generation, verdict, can_resubmit=False)
+    error = close_unlanded(generation, outcome, can_resubmit=False)
     if some:
         _show(some, generation.destination, options.output)
         error.message += f" {len(some.images)} of {some.images_requested} images were ready; they are landed."
     return error
-
-
-def _watch(generation: Generation, hook: SeedreamHook, deadline_epoch: float) -> Verdict:
-    rules = Rules(
-        num_images=generation.num_images,
-        deadline_epoch=deadline_epoch,
-        poke_interval_seconds=STEADY_INTERVAL_SECONDS,
-        created_epoch=clock.to_epoch(generation.created_at),  # results that are 24 h old are gone
-    )
-    watch = Watch()
-    while True:
-        look = hook.look(generation.seedream_task_id)
-        verdict, watch = decide(look, watch, rules, now_epoch=clock.now_epoch(), jitter=random())
-        if verdict.outcome != "wait":
-            return verdict
-        time.sleep(verdict.wait_seconds)
 
 
 def _show(manifest: Manifest, destination: str, output: str) -> None:

@@ -12,12 +12,13 @@ from airflow_provider_seedream.cli.printing import asked, err, print_facts, prin
 from airflow_provider_seedream.cli.records import describe, find_record, record_files
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError
 from airflow_provider_seedream.generations import GenerationStatus
-from airflow_provider_seedream.hooks.answers import failed_look
+from airflow_provider_seedream.hooks.answers import failed_poll
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.ledger.records import RECORDS, Ledger, Outcome, Record, record_at, record_file
 from airflow_provider_seedream.ledger.settling import GRAIN_SECONDS
 from airflow_provider_seedream.model import clock, contract
-from airflow_provider_seedream.polling.decision import FailedLook, Rules, Watch, decide
+from airflow_provider_seedream.polling.policy import FailedPoll, PollPolicy
+from airflow_provider_seedream.polling.poller import Poller
 
 KEY_CHARACTERS = 64  # of a SHA-256, the name of a record
 _LATER = "A later attempt has been made at this request, so this record has to stay."
@@ -103,20 +104,20 @@ def _outcome(record: Record, options: argparse.Namespace) -> Outcome:
 
     :raises SeedreamInputError: the API does not know the id. :raises SeedreamError: it did not answer.
     """
-    look: GenerationStatus | FailedLook
+    answer: GenerationStatus | FailedPoll
     try:
-        look = SeedreamHook(options.conn_id).get_generation(options.paid)
+        answer = SeedreamHook(options.conn_id).get_generation(options.paid)
     except SeedreamError as error:
-        look = failed_look(error)
-        if look.trouble != "missing":
+        answer = failed_poll(error)
+        if answer.trouble != "missing":
             raise
-    rules = Rules(
+    policy = PollPolicy(
         deadline_epoch=math.inf, poke_interval_seconds=None, num_images=None, created_epoch=clock.to_epoch(record.intent_at)
     )
-    verdict, _ = decide(look, Watch(), rules, now_epoch=clock.now_epoch(), jitter=0.0)
-    if verdict.outcome == "missing":
+    outcome = Poller(policy).heard(answer, now_epoch=clock.now_epoch())
+    if outcome.verdict == "missing":
         raise SeedreamInputError("The API does not know this id.")
-    return "expired" if verdict.outcome == "expired" else "submitted"
+    return "expired" if outcome.verdict == "expired" else "submitted"
 
 
 def _has_later(ledger: Ledger, record: Record) -> bool:

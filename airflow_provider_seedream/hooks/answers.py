@@ -23,7 +23,7 @@ from airflow_provider_seedream.exceptions import (
 )
 from airflow_provider_seedream.hooks.error_bodies import read_error_body
 from airflow_provider_seedream.hooks.failures import PROXY_WANTS_CREDENTIALS, proxy_refusal
-from airflow_provider_seedream.polling.decision import FailedLook, Trouble
+from airflow_provider_seedream.polling.policy import FailedPoll, Trouble
 
 MIN_KEY_LENGTH = 12
 MAX_RETRY_AFTER_SECONDS = 24 * 3600.0  # results live no longer [doc]; a wait without an end would be none
@@ -89,10 +89,10 @@ def _without_key(body: bytes, key: str) -> bytes:
     return re.sub(re.escape(key.encode()), b"***", body, flags=re.IGNORECASE)  # codes come in upper case, and are made lower
 
 
-def failed_look(error: SeedreamError) -> FailedLook:
+def failed_poll(error: SeedreamError) -> FailedPoll:
     """A status call's error, as the decision core takes it."""
     trouble: Trouble = next((word for cls, word in _TROUBLES.items() if isinstance(error, cls)), "transient")
-    return FailedLook(
+    return FailedPoll(
         trouble=trouble,
         detail=error.message,
         retry_after_seconds=getattr(error, "retry_after_seconds", None),

@@ -16,16 +16,16 @@ import aiohttp
 
 from airflow_provider_seedream.exceptions import SeedreamError
 from airflow_provider_seedream.generations import GenerationStatus, Wallet
-from airflow_provider_seedream.hooks.answers import error_from_answer, failed_look, read_json
+from airflow_provider_seedream.hooks.answers import error_from_answer, failed_poll, read_json
 from airflow_provider_seedream.hooks.bundles import reading
 from airflow_provider_seedream.hooks.failures import no_answer
 from airflow_provider_seedream.hooks.settings import CONNECT_TIMEOUT_SECONDS, USER_AGENT, SeedreamSettings
 from airflow_provider_seedream.model import clock, contract
 from airflow_provider_seedream.observability import metrics
-from airflow_provider_seedream.polling.decision import FailedLook
+from airflow_provider_seedream.polling.policy import FailedPoll
 
 MAX_HEADER_BYTES = 65_536  # of one line, as http.client reads on the worker
-MAX_CONNECTIONS = 300  # 1,000 triggers that look every 5 s keep 200 busy when an answer takes a second
+MAX_CONNECTIONS = 300  # 1,000 triggers that poll every 5 s keep 200 busy when an answer takes a second
 
 
 @dataclass(slots=True)
@@ -81,20 +81,20 @@ class StatusClient:
             ),
         }
 
-    async def look(self, seedream_task_id: str) -> GenerationStatus | FailedLook:
-        """One status call, sent once. An error is returned as a FailedLook, not raised."""
+    async def poll(self, seedream_task_id: str) -> GenerationStatus | FailedPoll:
+        """One status call, sent once. An error is returned as a FailedPoll, not raised."""
         metrics.polled()
         try:
             return GenerationStatus.from_wire(await self._get_json(self.settings.status_url(seedream_task_id)))
         except SeedreamError as error:
-            return failed_look(error)
+            return failed_poll(error)
 
-    async def look_at_wallet(self) -> Wallet | FailedLook:
-        """One wallet call, sent once. An error is returned as a FailedLook, not raised."""
+    async def poll_wallet(self) -> Wallet | FailedPoll:
+        """One wallet call, sent once. An error is returned as a FailedPoll, not raised."""
         try:
             return Wallet.from_wire(await self._get_json(self.settings.url(contract.WALLET_PATH)))
         except SeedreamError as error:
-            return failed_look(error)
+            return failed_poll(error)
 
     async def _get_json(self, url: str) -> Any:
         try:

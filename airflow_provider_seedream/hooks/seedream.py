@@ -21,7 +21,7 @@ from airflow_provider_seedream.exceptions import (
     SeedreamResponseError,
 )
 from airflow_provider_seedream.generations import Accepted, GenerationStatus, Wallet
-from airflow_provider_seedream.hooks.answers import error_from_answer, failed_look, read_json
+from airflow_provider_seedream.hooks.answers import error_from_answer, failed_poll, read_json
 from airflow_provider_seedream.hooks.downloads import Downloads
 from airflow_provider_seedream.hooks.failures import is_no_endpoint, no_answer, no_endpoint, refused_by_proxy, unsent
 from airflow_provider_seedream.hooks.resending import (
@@ -38,7 +38,7 @@ from airflow_provider_seedream.hooks.transport import cut_after, session_through
 from airflow_provider_seedream.model import clock, contract
 from airflow_provider_seedream.model.submissions import Submission
 from airflow_provider_seedream.observability import metrics
-from airflow_provider_seedream.polling.decision import FailedLook
+from airflow_provider_seedream.polling.policy import FailedPoll
 from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID, UI_FIELD_BEHAVIOUR
 
 FIRST_BYTE_SECONDS = 60.0  # from a claim to the first byte: a host of several addresses takes 10 s for each, and up to 4 tries
@@ -149,13 +149,13 @@ class SeedreamHook(BaseHook):
         body = self._get_json(self.settings.status_url(seedream_task_id), max_attempts or self.max_attempts)
         return GenerationStatus.from_wire(body)
 
-    def look(self, seedream_task_id: str) -> GenerationStatus | FailedLook:
+    def look(self, seedream_task_id: str) -> GenerationStatus | FailedPoll:
         """One status call, sent once, for the polling core. It raises only if the connection is incomplete."""
         self.check_connection(seedream_task_id)
         try:
             return self.get_generation(seedream_task_id, max_attempts=1)
         except SeedreamError as error:
-            return failed_look(error)
+            return failed_poll(error)
 
     def check_connection(self, seedream_task_id: str) -> None:
         """Check the connection before a wait. :raises SeedreamInputError: it is incomplete; the generation stays paid."""
@@ -170,13 +170,13 @@ class SeedreamHook(BaseHook):
         body = self._get_json(self.settings.url(contract.WALLET_PATH), max_attempts or self.max_attempts)
         return Wallet.from_wire(body)
 
-    def look_at_wallet(self) -> Wallet | FailedLook:
+    def look_at_wallet(self) -> Wallet | FailedPoll:
         """One wallet call, sent once. It raises only if the connection is incomplete."""
         url = self.settings.url(contract.WALLET_PATH)
         try:
             return Wallet.from_wire(self._get_once(url))
         except SeedreamError as error:
-            return failed_look(error)
+            return failed_poll(error)
 
     def peek_balance(self) -> str | None:
         """The wallet's balance in credits, best effort: None if the wallet does not answer within 5 s."""

@@ -14,25 +14,25 @@ from airflow_provider_seedream.exceptions import (
 )
 from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.model import clock, contract
-from airflow_provider_seedream.polling.decision import Verdict, expires_epoch, has_expired
+from airflow_provider_seedream.polling.policy import PollOutcome, expires_epoch, has_expired
 
 
-def error_from(verdict: Verdict, generation: Generation, *, now_epoch: float, can_resubmit: bool) -> SeedreamError:
-    """The error of every verdict but "wait" and "done".
+def error_from(outcome: PollOutcome, generation: Generation, *, now_epoch: float, can_resubmit: bool) -> SeedreamError:
+    """The error of every outcome but "wait" and "done".
 
     :param can_resubmit: whether a retry of this task can submit again (an operator) or only look again (a sensor).
     """
     task_id = generation.seedream_task_id
-    if verdict.outcome == "late":
-        return SeedreamGenerationTimeoutError(verdict.detail, seedream_task_id=task_id, record=generation.record)
-    if verdict.outcome == "failed":
-        return _failed(verdict, generation, can_resubmit)
-    if verdict.outcome == "expired":
+    if outcome.verdict == "late":
+        return SeedreamGenerationTimeoutError(outcome.detail, seedream_task_id=task_id, record=generation.record)
+    if outcome.verdict == "failed":
+        return _failed(outcome, generation, can_resubmit)
+    if outcome.verdict == "expired":
         return expired_error(generation)
-    if verdict.outcome == "missing":
-        return missing_error(verdict.detail, generation, now_epoch=now_epoch)
-    cls = SeedreamAuthenticationError if verdict.outcome == "refused" else SeedreamPollingError
-    return cls(verdict.detail, seedream_task_id=task_id, record=generation.record, paid="yes")
+    if outcome.verdict == "missing":
+        return missing_error(outcome.detail, generation, now_epoch=now_epoch)
+    cls = SeedreamAuthenticationError if outcome.verdict == "refused" else SeedreamPollingError
+    return cls(outcome.detail, seedream_task_id=task_id, record=generation.record, paid="yes")
 
 
 def missing_error(detail: str, generation: Generation, *, now_epoch: float) -> SeedreamError:
@@ -54,18 +54,18 @@ def expired_error(generation: Generation) -> SeedreamResultsExpiredError:
     )
 
 
-def _failed(verdict: Verdict, generation: Generation, can_resubmit: bool) -> SeedreamError:
-    refunded: Paid = "refunded" if verdict.refunded else "unknown"
-    cls = SeedreamModerationError if contract.is_moderation(verdict.detail) else SeedreamGenerationFailedError
+def _failed(outcome: PollOutcome, generation: Generation, can_resubmit: bool) -> SeedreamError:
+    refunded: Paid = "refunded" if outcome.refunded else "unknown"
+    cls = SeedreamModerationError if contract.is_moderation(outcome.detail) else SeedreamGenerationFailedError
     error = cls(
-        f"The generation failed: {verdict.detail.rstrip('.')}.",
+        f"The generation failed: {outcome.detail.rstrip('.')}.",
         seedream_task_id=generation.seedream_task_id,
         record=generation.record,
         paid=refunded,
     )
-    if can_resubmit and verdict.refunded and cls is SeedreamGenerationFailedError:
+    if can_resubmit and outcome.refunded and cls is SeedreamGenerationFailedError:
         error.on_retry = "A retry submits it again."
         return error
-    if not verdict.refunded:
+    if not outcome.refunded:
         error.on_retry = "Nothing is submitted again by itself, as the API does not say that it refunds this."
     return final(error)

@@ -28,7 +28,7 @@ from airflow_provider_seedream.manifest import DIGITAL_SOURCE_TYPES, Manifest, M
 from airflow_provider_seedream.model import clock, contract
 from airflow_provider_seedream.model.task_ref import NOBODY, TaskRef
 from airflow_provider_seedream.observability import metrics
-from airflow_provider_seedream.polling.decision import FailedLook, Verdict, expires_epoch, has_expired
+from airflow_provider_seedream.polling.policy import FailedPoll, PollOutcome, expires_epoch, has_expired
 from airflow_provider_seedream.storage import Folder, NotExclusiveError
 
 _log = logging.getLogger(__name__)
@@ -172,7 +172,7 @@ def land_ready(
     """
     try:
         look = status or hook.look(generation.seedream_task_id)
-        if isinstance(look, FailedLook) or look.status != "FINISHED" or not look.images_ready:
+        if isinstance(look, FailedPoll) or look.status != "FINISHED" or not look.images_ready:
             return None
         return land_generation(
             generation, hook, downloads, landed_by=landed_by, status=look, embed_metadata=embed_metadata, settled=False
@@ -212,11 +212,11 @@ def _mark(generation: Generation, data: bytes) -> bytes:
         return data
 
 
-def close_unlanded(generation: Generation, verdict: Verdict, *, can_resubmit: bool) -> SeedreamError:
-    """The error of a verdict that lands nothing, noted in the ledger where it is the generation's end."""
-    error = error_from(verdict, generation, now_epoch=clock.now_epoch(), can_resubmit=can_resubmit)
-    if verdict.outcome == "failed":
-        note_outcome(generation, "failed", refunded=verdict.refunded, detail=verdict.detail)
+def close_unlanded(generation: Generation, outcome: PollOutcome, *, can_resubmit: bool) -> SeedreamError:
+    """The error of an outcome that lands nothing, noted in the ledger where it is the generation's end."""
+    error = error_from(outcome, generation, now_epoch=clock.now_epoch(), can_resubmit=can_resubmit)
+    if outcome.verdict == "failed":
+        note_outcome(generation, "failed", refunded=outcome.refunded, detail=outcome.detail)
     elif isinstance(error, SeedreamResultsExpiredError):
         note_outcome(generation, "expired")
     return error

@@ -161,7 +161,7 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
         self.max_credits_per_run = max_credits_per_run
         self.wait = wait
         self.deferrable = deferrable
-        self.look_interval = as_interval(poke_interval)
+        self.poll_interval = as_interval(poke_interval)
         self.timeout = as_seconds("timeout", timeout)
         self.on_partial = check_on_partial(on_partial)
         self.max_image_bytes = check_max_image_bytes(max_image_bytes)
@@ -197,7 +197,7 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
         if generation is None:
             is_airflows = execution_seconds(self) < self.timeout
             raise refused or Place.unheard(waited_seconds=self._patience_seconds, is_airflows=is_airflows)
-        return self.look_once(context, generation) if self.wait else generation.to_dict()
+        return self.poll_once(context, generation) if self.wait else generation.to_dict()
 
     def _pushed(self, context: Context) -> "Generation | None":
         """The generation by the id that this try has pushed, where its request cannot be made again or is another by now."""

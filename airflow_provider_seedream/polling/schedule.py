@@ -1,6 +1,6 @@
 """The poll schedule: how long generations take, as this process has measured, and when to poll one. Pure: no I/O, no clock.
 
-A ``Seen`` is a few numbers per sort of job. It lives in memory only and may be lost: then plans follow the documentation again.
+A ``PollSchedule`` is a few numbers per sort of job, in memory only. If it is lost, plans follow the documentation again.
 Never imports Airflow.
 """
 
@@ -54,7 +54,7 @@ SETTLING = Job(is_settling=True)
 class Plan:
     """The cheapest plan: for each edge at which a job was not ready, the edge at which to poll next::
 
-        SEEN.plan(job).first_seconds  # age of the job at the first poll
+        SCHEDULE.plan(job).first_seconds  # age of the job at the first poll
 
     A poll costs ``call_seconds``, and an image that is ready costs its delay. With many polls the cheapest interval would be
     sqrt(2 * call_seconds / hazard). A usual plan has two or three, so dynamic programming over the edges finds it, backwards. The
@@ -76,10 +76,10 @@ class Plan:
         return min(max(seconds, MIN_INTERVAL_SECONDS), MAX_INTERVAL_SECONDS)
 
 
-class Seen:
+class PollSchedule:
     """The durations of jobs that this process has waited for. It keeps ``MAX_JOBS`` sorts and drops the oldest one::
 
-    seen = Seen()
+    seen = PollSchedule()
     seen.note(job, after_seconds=41, by_seconds=45)  # not ready at the age of 41 s, ready at 45 s
     seen.plan(job)
     """
@@ -111,7 +111,7 @@ class Seen:
         return self._jobs[job]
 
 
-SEEN = Seen()  # this process's own
+SCHEDULE = PollSchedule()  # this process's own
 
 
 @dataclass(slots=True)

@@ -9,8 +9,7 @@ import time
 from collections.abc import Sequence
 from datetime import timedelta
 from decimal import Decimal
-from functools import cached_property
-from random import random
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, Context, conf
@@ -27,16 +26,16 @@ from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
 from airflow_provider_seedream.sensors.base import SeedreamSensor
 from airflow_provider_seedream.tasks.backstop import backstop
 from airflow_provider_seedream.tasks.wait_options import (
-    OUTAGE_SECONDS,
     as_seconds,
     execution_seconds,
 )
 
 if TYPE_CHECKING:
     from airflow_provider_seedream.hooks.seedream import SeedreamHook
-    from airflow_provider_seedream.polling.decision import Rules, Verdict, Watch
+    from airflow_provider_seedream.polling.policy import PollOutcome
+    from airflow_provider_seedream.polling.poller import Poller
 
-DEFAULT_POKE_INTERVAL_SECONDS = 60.0  # each look may count against the rate limit, and a top-up is a person's work
+DEFAULT_POKE_INTERVAL_SECONDS = 60.0  # each poll may count against the rate limit, and a top-up is a person's work
 DEFAULT_TIMEOUT_SECONDS = 24 * 3600.0
 
 
@@ -85,96 +84,77 @@ class SeedreamCreditsSensor(SeedreamSensor):
 
     def execute(self, context: Context) -> dict[str, Any]:
         with self.skipping():
-            return self._wait(self._rules(self.started_epoch(context)))
+            from airflow_provider_seedream.polling.loops import wait
+
+            self.check_rendered_fields()
+            poller = self._poller(self.started_epoch(context))
+            return self._finish(wait(poller, self._hook.look_at_wallet, partial(self._pause, poller)))
 
     def resume_waiting(self, context: Context, event: Any) -> dict[str, Any]:
         """Continue after a deferral."""
-        from airflow_provider_seedream.triggers.credits import verdict_from
+        from airflow_provider_seedream.triggers.credits import outcome_from
 
-        return self._finish(verdict_from(event))
+        return self._finish(outcome_from(event))
 
     def resume_unheard(self, context: Context) -> dict[str, Any]:
         """Continue a wait whose trigger sent no event: poll the wallet once."""
-        from airflow_provider_seedream.polling.decision import Watch
-        from airflow_provider_seedream.polling.wallet import decide_balance
+        poller = self._poller(clock.now_epoch() - min(self.timeout, execution_seconds(self)))
+        return self._finish(poller.heard(self._hook.look_at_wallet(), now_epoch=clock.now_epoch()))
 
-        rules = self._rules(clock.now_epoch() - min(self.timeout, execution_seconds(self)))
-        enough = _check_min_credits(self.min_credits)
-        verdict, _ = decide_balance(
-            self._hook.look_at_wallet(), enough, Watch(), rules, now_epoch=clock.now_epoch(), jitter=random()
-        )
-        return self._finish(verdict)
+    def _pause(self, poller: Poller, seconds: float) -> None:
+        """Between two polls: in the triggerer, in no process (``mode="reschedule"``), or on the worker, whose slot it holds."""
+        if self.deferrable:
+            self._defer(poller)
+        if self.reschedule and poller.state.is_quiet:  # an outage under way would be forgotten between processes
+            self.come_back(seconds)
+        time.sleep(seconds)
 
-    def _wait(self, rules: Rules) -> dict[str, Any]:
-        from airflow_provider_seedream.polling.decision import Watch
-        from airflow_provider_seedream.polling.wallet import decide_balance
-
-        self.check_rendered_fields()
-        enough = _check_min_credits(self.min_credits)
-        watch = Watch()
-        while True:
-            look, now = self._hook.look_at_wallet(), clock.now_epoch()
-            verdict, watch = decide_balance(look, enough, watch, rules, now_epoch=now, jitter=random())
-            if verdict.note:
-                self.log.info("%s", verdict.note)
-            if verdict.outcome != "wait":
-                return self._finish(verdict)
-            if self.deferrable:
-                self._defer(f"{enough:f}", watch, rules, verdict)
-            self._between_looks(verdict.wait_seconds, watch)
-
-    def _between_looks(self, wait_seconds: float, watch: Watch) -> None:
-        """The synchronous wait's pause; it holds the worker slot unless ``mode="reschedule"``."""
-        if self.reschedule and watch.is_quiet:  # an outage under way would be forgotten between processes
-            self.come_back(wait_seconds)
-        time.sleep(wait_seconds)
-
-    def _defer(self, min_credits: str, watch: Watch, rules: Rules, verdict: Verdict) -> None:
-        from airflow_provider_seedream.polling.decision import first_poll_seconds
+    def _defer(self, poller: Poller) -> None:
         from airflow_provider_seedream.triggers.credits import SeedreamCreditsTrigger
 
-        now = clock.now_epoch()
-        first = max(first_poll_seconds(rules, now_epoch=now), verdict.wait_seconds)
+        now, policy = clock.now_epoch(), poller.policy
+        first_poll_epoch = max(now + poller.first_poll_seconds(now_epoch=now), poller.due_epoch)
         trigger = SeedreamCreditsTrigger(
             seedream_conn_id=self.seedream_conn_id,
-            min_credits=min_credits,
-            first_poll_epoch=min(now + first, rules.deadline_epoch),
-            deadline_epoch=rules.deadline_epoch,
+            min_credits=f"{policy.min_credits:f}",
+            first_poll_epoch=min(first_poll_epoch, policy.deadline_epoch),
+            deadline_epoch=policy.deadline_epoch,
             poke_interval=self.poke_interval,
-            outage_seconds=rules.outage_seconds,
-            watch=watch.instants(),
+            outage_seconds=policy.outage_seconds,
+            watch=poller.state.instants(),
         )
-        self.log.info("Waiting until the wallet holds %s credits.", min_credits)
-        limit = backstop(rules.deadline_epoch, now_epoch=now)
+        self.log.info("Waiting until the wallet holds %s credits.", trigger.min_credits)
+        limit = backstop(policy.deadline_epoch, now_epoch=now)
         self.defer(trigger=trigger, method_name="resume_waiting", timeout=limit)
 
-    def _rules(self, started_epoch: float) -> Rules:
-        from airflow_provider_seedream.polling.decision import Rules
+    def _poller(self, started_epoch: float) -> Poller:
+        from airflow_provider_seedream.polling.policy import PollPolicy
+        from airflow_provider_seedream.polling.poller import Poller
 
-        return Rules(
-            num_images=None,
+        policy = PollPolicy(
+            min_credits=_check_min_credits(self.min_credits),
             deadline_epoch=started_epoch + min(self.timeout, execution_seconds(self)),
             poke_interval_seconds=self.poke_interval,
-            outage_seconds=OUTAGE_SECONDS,
         )
+        return Poller(policy, on_note=partial(self.log.info, "%s"))
 
-    def _finish(self, verdict: Verdict) -> dict[str, Any]:
-        if verdict.outcome == "done":
-            self.log.info("The wallet holds %s credits.", verdict.detail)
-            return {"balance": verdict.detail}
-        if verdict.outcome == "late":
+    def _finish(self, outcome: PollOutcome) -> dict[str, Any]:
+        if outcome.verdict == "done":
+            self.log.info("The wallet holds %s credits.", outcome.detail)
+            return {"balance": outcome.detail}
+        if outcome.verdict == "late":
             late = f"The wallet did not hold {self.min_credits} credits"
             if execution_seconds(self) < self.timeout:
                 raise AirflowTaskTimeout(f"{late} within execution_timeout; a retry waits on.")
             raise SeedreamTopUpTimeoutError(f"{late} within {self.timeout:.0f} s.")
-        raise self._error(verdict)
+        raise self._error(outcome)
 
-    def _error(self, verdict: Verdict) -> SeedreamError:
-        if verdict.outcome == "refused":
-            return SeedreamAuthenticationError(verdict.detail)
-        if verdict.outcome == "missing":
-            return SeedreamNotFoundError(f"There is no wallet at this API: {verdict.detail}")
-        error = SeedreamPollingError(verdict.detail, paid="no")
+    def _error(self, outcome: PollOutcome) -> SeedreamError:
+        if outcome.verdict == "refused":
+            return SeedreamAuthenticationError(outcome.detail)
+        if outcome.verdict == "missing":
+            return SeedreamNotFoundError(f"There is no wallet at this API: {outcome.detail}")
+        error = SeedreamPollingError(outcome.detail, paid="no")
         error.on_retry = "A retry goes on waiting."
         return error
 

@@ -30,7 +30,7 @@ from airflow_provider_seedream.tasks.wait_options import (
 from airflow_provider_seedream.tasks.waiting import WaitingOperator
 
 if TYPE_CHECKING:
-    from airflow_provider_seedream.polling.decision import Watch
+    from airflow_provider_seedream.polling.policy import PollState
 
 _BASE_INTERVAL_SECONDS = 10.0  # the base sensor wants a number; it decides nothing where the task sets no interval
 
@@ -99,7 +99,7 @@ class SeedreamGenerationSensor(WaitingOperator, SeedreamSensor):
     ) -> None:
         base_interval = _BASE_INTERVAL_SECONDS if poke_interval is None else poke_interval
         super().__init__(poke_interval=base_interval, timeout=timeout, **kwargs)
-        self.look_interval = as_interval(poke_interval)
+        self.poll_interval = as_interval(poke_interval)
         self.generation = generation
         self.destination = destination
         self.name = name
@@ -116,10 +116,10 @@ class SeedreamGenerationSensor(WaitingOperator, SeedreamSensor):
             self.check_rendered_fields()
             return self.wait_and_land(context, self._generation(), started_epoch=self.started_epoch(context))
 
-    def between_looks(self, wait_seconds: float, watch: "Watch") -> None:
-        if self.reschedule and watch.is_quiet:  # a settling or an outage under way would be forgotten between processes
-            self.come_back(wait_seconds)
-        super().between_looks(wait_seconds, watch)
+    def _pause(self, seconds: float, state: "PollState") -> None:
+        if self.reschedule and state.is_quiet:  # a settling or an outage under way would be forgotten between processes
+            self.come_back(seconds)
+        super()._pause(seconds, state)
 
     def find_again(self, event: Any) -> Generation:
         return self._generation()

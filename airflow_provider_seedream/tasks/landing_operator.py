@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from airflow_provider_seedream.hooks.seedream import SeedreamHook
     from airflow_provider_seedream.manifest import Manifest
     from airflow_provider_seedream.model.task_ref import TaskRef
-    from airflow_provider_seedream.polling.decision import Verdict
+    from airflow_provider_seedream.polling.policy import PollOutcome
 
 _MAY_HAVE_IMAGES = ("late", "lost", "refused", "missing", "unsettled")  # ends of a wait at which some images may be ready
 
@@ -39,25 +39,27 @@ class LandingOperator(ReportingTask):
     _must_ask_again = False  # the storage did not say whether the images are landed
     _ready: GenerationStatus | None = None  # the last one in which images were ready; its links live for an hour
 
-    def _finish(self, context: Context, generation: Generation, verdict: Verdict, *, look_again: bool = False) -> dict[str, Any]:
+    def _finish(
+        self, context: Context, generation: Generation, outcome: PollOutcome, *, poll_again: bool = False
+    ) -> dict[str, Any]:
         """Land the images at the end of a wait, or raise its error.
 
-        :param look_again: True after a deferral: the trigger cannot hand on links, and its last look may be minutes old.
+        :param poll_again: True after a deferral: the trigger cannot hand on links, and its last poll may be minutes old.
         """
         from airflow_provider_seedream.landing import finish
 
-        if verdict.outcome in ("done", "lost"):  # for a trigger, an incomplete connection is one reason more to be lost
+        if outcome.verdict in ("done", "lost"):  # for a trigger, an incomplete connection is one reason more to be lost
             self._hook.check_connection(generation.seedream_task_id)
-        if verdict.outcome == "done":
+        if outcome.verdict == "done":
             if self._must_ask_again and (there := finish.already_landed(generation)):
                 return self._result(context, generation, there)
             by, mark = describe_task(context), self.embed_metadata
             with self._hook.downloads(max_bytes=self.max_image_bytes) as downloads:
                 landed = finish.land_generation(generation, self._hook, downloads, landed_by=by, embed_metadata=mark)
             return self._result(context, generation, landed)
-        some = self._land_ready(context, generation, look_again=look_again) if verdict.outcome in _MAY_HAVE_IMAGES else None
-        is_airflows = verdict.outcome == "late" and execution_seconds(self) < self.timeout
-        is_enough = self.on_partial == "accept" and verdict.outcome == "late" and not is_airflows
+        some = self._land_ready(context, generation, poll_again=poll_again) if outcome.verdict in _MAY_HAVE_IMAGES else None
+        is_airflows = outcome.verdict == "late" and execution_seconds(self) < self.timeout
+        is_enough = self.on_partial == "accept" and outcome.verdict == "late" and not is_airflows
         if some and (is_enough or not some.missing_images):
             return self._result(context, generation, some)
         if is_airflows:
@@ -65,17 +67,17 @@ class LandingOperator(ReportingTask):
                 f"Seedream task {generation.seedream_task_id} was not ready within execution_timeout; a retry waits on for free."
                 f"{_told(some, generation)}"
             )
-        error = finish.close_unlanded(generation, verdict, can_resubmit=self.can_resubmit)
+        error = finish.close_unlanded(generation, outcome, can_resubmit=self.can_resubmit)
         error.message += _told(some, generation)
         raise error
 
-    def _land_ready(self, context: Context, generation: Generation, *, look_again: bool) -> Manifest | None:
+    def _land_ready(self, context: Context, generation: Generation, *, poll_again: bool) -> Manifest | None:
         """Land the images that are ready although the wait has ended: they are paid for, and the API deletes them after 24 h."""
         from airflow_provider_seedream.landing.finish import land_ready
         from airflow_provider_seedream.manifest import landed_generation
         from airflow_provider_seedream.observability.lineage import report_landed
 
-        if self._ready is None and not look_again:
+        if self._ready is None and not poll_again:
             return None
         by, mark = describe_task(context), self.embed_metadata
         try:

@@ -72,7 +72,7 @@ class Place:
 
         :param error: the 429 that makes it ask, if one does. :param timeout: seconds from the start of the try.
         """
-        from airflow_provider_seedream.polling.decision import MIN_FIRST_POLL_SECONDS
+        from airflow_provider_seedream.polling.poller import MIN_FIRST_POLL_SECONDS
         from airflow_provider_seedream.triggers.turns import SeedreamTurnTrigger
 
         now = clock.now_epoch()

@@ -12,7 +12,6 @@ from airflow_provider_seedream.exceptions import SeedreamInputError
 OnPartial = Literal["fail", "accept"]
 DEFAULT_TIMEOUT_SECONDS = 3600.0  # six images take about four minutes [doc]; the results live 24 h
 DEFAULT_MAX_IMAGE_BYTES = 64 * 1024 * 1024
-OUTAGE_SECONDS = 1800.0  # in which the API may be away in one piece before a wait is lost
 
 
 def execution_seconds(task: BaseOperator) -> float:

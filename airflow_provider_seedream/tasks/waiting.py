@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from functools import partial
-from random import random
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, Context
@@ -20,7 +19,6 @@ from airflow_provider_seedream.model import clock
 from airflow_provider_seedream.tasks.backstop import UNHEARD, backstop, resumed
 from airflow_provider_seedream.tasks.landing_operator import LandingOperator
 from airflow_provider_seedream.tasks.wait_options import (
-    OUTAGE_SECONDS,
     beyond_defaults,
     check_embed_metadata,
     execution_seconds,
@@ -28,17 +26,18 @@ from airflow_provider_seedream.tasks.wait_options import (
 )
 
 if TYPE_CHECKING:
-    from airflow_provider_seedream.generations import Generation
-    from airflow_provider_seedream.polling.decision import Rules, Verdict, Watch
+    from airflow_provider_seedream.generations import Generation, GenerationStatus
+    from airflow_provider_seedream.polling.policy import FailedPoll, PollOutcome, PollState
+    from airflow_provider_seedream.polling.poller import Poller
 
 
 class WaitingOperator(LandingOperator):
     """An operator that can wait for a generation and land it; its subclasses set these attributes.
 
-    :param look_interval: seconds between looks; None: when they pay.
+    :param poll_interval: seconds between polls; None: by the poll schedule.
     """
 
-    look_interval: float | None
+    poll_interval: float | None
     deferrable: bool
     settling_seconds: float
     operator_extra_links = (SeedreamImagesLink(),)
@@ -51,13 +50,7 @@ class WaitingOperator(LandingOperator):
         if landed := self._already_landed(context, generation):
             return landed
         self._note_options(generation)
-        rules = self._rules(generation, started_epoch)
-        verdict, watch = self._begin(generation, rules)
-        if verdict.outcome == "wait":
-            if self.deferrable:
-                self._defer(generation, watch, rules, verdict)
-            verdict = self._watch_in_time(context, generation, watch, rules, verdict)
-        return self._finish(context, generation, verdict)
+        return self._finish(context, generation, self._wait_in_time(context, generation, started_epoch))
 
     def resume_landing(self, context: Context, event: Any, generation: dict[str, Any] | None = None) -> dict[str, Any]:
         """Continue after a deferral: the trigger has polled, the worker lands.
@@ -65,10 +58,10 @@ class WaitingOperator(LandingOperator):
         :param generation: as it was before the wait; None if Airflow did not keep it (``dag.test()``, ``airflow tasks test``).
         """
         from airflow_provider_seedream.generations import Generation
-        from airflow_provider_seedream.triggers.seedream import verdict_from
+        from airflow_provider_seedream.triggers.seedream import outcome_from
 
         self._waits_for = known = self.find_again(event) if generation is None else Generation.from_dict(generation)
-        return self._finish(context, known, verdict_from(event, known.seedream_task_id), look_again=True)
+        return self._finish(context, known, outcome_from(event, known.seedream_task_id), poll_again=True)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         go_on = partial(super().resume_execution, next_method, next_kwargs, context)
@@ -76,19 +69,17 @@ class WaitingOperator(LandingOperator):
 
     def resume_unheard(self, context: Context) -> dict[str, Any]:
         """Continue a wait whose trigger sent no event until the time was over: poll once, and land the images that are ready."""
-        return self.look_once(context, self.find_again(None))
+        return self.poll_once(context, self.find_again(None))
 
-    def look_once(self, context: Context, generation: Generation) -> dict[str, Any]:
+    def poll_once(self, context: Context, generation: Generation) -> dict[str, Any]:
         """The time is over: land the generation if it is ready, else raise the error that ends the wait."""
-        from airflow_provider_seedream.polling.decision import Watch
-
         self._waits_for = generation
         if landed := self._already_landed(context, generation):
             return landed
-        rules = self._rules(generation, clock.now_epoch() - self._patience_seconds)
-        verdict, _ = self._look(generation, Watch(), rules)
+        poller = self._poller(generation, clock.now_epoch() - self._patience_seconds)
+        outcome = poller.heard(self._poll(generation), now_epoch=clock.now_epoch())
         try:
-            return self._finish(context, generation, verdict)
+            return self._finish(context, generation, outcome)
         except SeedreamGenerationTimeoutError as error:
             error.message += f" {UNHEARD}"
             raise
@@ -115,88 +106,79 @@ class WaitingOperator(LandingOperator):
 
         return lineage_of_landing(*self._landed) if self._landed else lineage_of_files(self._read)
 
-    def between_looks(self, wait_seconds: float, watch: Watch) -> None:
+    def _pause(self, seconds: float, state: PollState) -> None:
         """The synchronous wait's pause; it holds the worker slot, which is what ``deferrable=False`` asks for."""
-        time.sleep(wait_seconds)
-
-    def _rules(self, generation: Generation, started_epoch: float) -> Rules:
-        from airflow_provider_seedream.polling.decision import Rules
-
-        return Rules(
-            num_images=generation.num_images,
-            deadline_epoch=started_epoch + self._patience_seconds,
-            poke_interval_seconds=interval_of(self.look_interval),
-            settling_seconds=self.settling_seconds,
-            outage_seconds=OUTAGE_SECONDS,
-            image_size=generation.image_size,
-            kind=generation.kind,
-            created_epoch=clock.to_epoch(generation.created_at),
-        )
+        time.sleep(seconds)
 
     def _note_options(self, generation: Generation) -> None:
         from airflow_provider_seedream.landing.finish import note_options
 
         note_options(generation, beyond_defaults(embed_metadata=self.embed_metadata, max_image_bytes=self.max_image_bytes))
 
-    def _begin(self, generation: Generation, rules: Rules) -> tuple[Verdict, Watch]:
-        """Poll first, unless the job cannot be ready yet."""
-        from airflow_provider_seedream.polling.decision import Verdict, Watch, seconds_before_first_look
-        from airflow_provider_seedream.polling.schedule import SEEN
+    def _wait_in_time(self, context: Context, generation: Generation, started_epoch: float) -> PollOutcome:
+        """Poll until the wait ends; a deferrable task defers at the first pause. ``execution_timeout`` may interrupt it."""
+        from airflow_provider_seedream.polling.loops import wait
 
-        seconds = seconds_before_first_look(rules, now_epoch=clock.now_epoch(), seen=SEEN)
-        if seconds:
-            return Verdict(outcome="wait", wait_seconds=seconds), Watch()
-        return self._look(generation, Watch(), rules)
-
-    def _look(self, generation: Generation, watch: Watch, rules: Rules) -> tuple[Verdict, Watch]:
-        from airflow_provider_seedream.generations import GenerationStatus
-        from airflow_provider_seedream.polling.decision import decide, learn
-        from airflow_provider_seedream.polling.schedule import SEEN
-
-        look = self._hook.look(generation.seedream_task_id)
-        now = clock.now_epoch()
-        verdict, watch = decide(look, watch, rules, now_epoch=now, jitter=random(), seen=SEEN)
-        learn(verdict, watch, rules, now_epoch=now, seen=SEEN)
-        if isinstance(look, GenerationStatus) and look.images_ready:
-            self._ready = look
-        if verdict.note:
-            self.log.info("Seedream task %s: %s", generation.seedream_task_id, verdict.note)
-        return verdict, watch
-
-    def _watch_in_time(self, context: Context, generation: Generation, watch: Watch, rules: Rules, verdict: Verdict) -> Verdict:
-        """Poll until the wait ends. Airflow's own ``execution_timeout`` may interrupt it."""
+        poller = self._poller(generation, started_epoch)
         try:
-            return self._watch(generation, watch, rules, verdict)
+            return wait(poller, lambda: self._poll(generation), lambda seconds: self._pause_or_defer(seconds, generation, poller))
         except AirflowTaskTimeout:
-            self._land_ready(context, generation, look_again=False)
+            self._land_ready(context, generation, poll_again=False)
             raise
 
-    def _watch(self, generation: Generation, watch: Watch, rules: Rules, verdict: Verdict) -> Verdict:
-        while verdict.outcome == "wait":
-            self.between_looks(verdict.wait_seconds, watch)
-            verdict, watch = self._look(generation, watch, rules)
-        return verdict
+    def _poller(self, generation: Generation, started_epoch: float) -> Poller:
+        """The poller of this wait. Its first poll is due at once, unless the job cannot be ready yet."""
+        from airflow_provider_seedream.polling.policy import PollPolicy
+        from airflow_provider_seedream.polling.poller import Poller
 
-    def _defer(self, generation: Generation, watch: Watch, rules: Rules, verdict: Verdict) -> None:
-        from airflow_provider_seedream.polling.decision import MIN_FIRST_POLL_SECONDS, first_poll_seconds
+        policy = PollPolicy(
+            num_images=generation.num_images,
+            deadline_epoch=started_epoch + self._patience_seconds,
+            poke_interval_seconds=interval_of(self.poll_interval),
+            settling_seconds=self.settling_seconds,
+            image_size=generation.image_size,
+            kind=generation.kind,
+            created_epoch=clock.to_epoch(generation.created_at),
+        )
+        poller = Poller(policy, on_note=partial(self.log.info, "Seedream task %s: %s", generation.seedream_task_id))
+        if seconds := poller.seconds_before_first_poll(now_epoch=clock.now_epoch()):
+            poller.due_epoch = clock.now_epoch() + seconds
+        return poller
+
+    def _poll(self, generation: Generation) -> GenerationStatus | FailedPoll:
+        from airflow_provider_seedream.generations import GenerationStatus
+
+        answer = self._hook.look(generation.seedream_task_id)
+        if isinstance(answer, GenerationStatus) and answer.images_ready:
+            self._ready = answer
+        return answer
+
+    def _pause_or_defer(self, seconds: float, generation: Generation, poller: Poller) -> None:
+        if self.deferrable:
+            self._defer(generation, poller)
+        self._pause(seconds, poller.state)
+
+    def _defer(self, generation: Generation, poller: Poller) -> None:
+        from airflow_provider_seedream.polling.poller import MIN_FIRST_POLL_SECONDS
         from airflow_provider_seedream.triggers.seedream import SeedreamGenerationTrigger
 
-        now = clock.now_epoch()
-        fixed = rules.poke_interval_seconds is not None
-        first = first_poll_seconds(rules, now_epoch=now) if fixed else MIN_FIRST_POLL_SECONDS  # the triggerer knows more
+        now, policy = clock.now_epoch(), poller.policy
+        fixed = policy.poke_interval_seconds is not None
+        first = poller.first_poll_seconds(now_epoch=now) if fixed else MIN_FIRST_POLL_SECONDS  # the triggerer knows more
+        asked = poller.outcome.asked_seconds if poller.outcome else 0.0
         trigger = SeedreamGenerationTrigger(
             seedream_task_id=generation.seedream_task_id,
             seedream_conn_id=self.seedream_conn_id,
             num_images=generation.num_images,
-            first_poll_epoch=min(now + max(first, verdict.asked_seconds), rules.deadline_epoch),
-            deadline_epoch=rules.deadline_epoch,
-            poke_interval=rules.poke_interval_seconds,
-            settling_seconds=rules.settling_seconds,
-            outage_seconds=rules.outage_seconds,
-            watch=watch.instants(),
-            image_size=rules.image_size,
-            kind=rules.kind,
-            created_epoch=rules.created_epoch,
+            first_poll_epoch=min(now + max(first, asked), policy.deadline_epoch),
+            deadline_epoch=policy.deadline_epoch,
+            poke_interval=policy.poke_interval_seconds,
+            settling_seconds=policy.settling_seconds,
+            outage_seconds=policy.outage_seconds,
+            watch=poller.state.instants(),
+            image_size=policy.image_size,
+            kind=policy.kind,
+            created_epoch=policy.created_epoch,
             record=generation.record,
         )
         self.log.info("Waiting for seedream task %s.", generation.seedream_task_id)
@@ -204,7 +186,7 @@ class WaitingOperator(LandingOperator):
             trigger=trigger,
             method_name="resume_landing",
             kwargs={"generation": generation.to_dict()},
-            timeout=backstop(rules.deadline_epoch, now_epoch=now),
+            timeout=backstop(policy.deadline_epoch, now_epoch=now),
         )
 
     @property

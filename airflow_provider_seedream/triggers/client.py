@@ -8,7 +8,7 @@ from threading import Event
 from typing import Any
 
 from airflow_provider_seedream.rate_limit.queue import queue_for
-from airflow_provider_seedream.triggers.looks import Looks
+from airflow_provider_seedream.triggers.paced_client import PacedClient
 
 _CLIENT = "airflow_provider_seedream.hooks.async_status"
 _CONNECTION = "airflow.providers.common.compat.connection"
@@ -16,13 +16,13 @@ _imported = Event()  # sys.modules knows a module before it is usable: to import
 
 
 async def load_client() -> None:
-    """Import what a client needs (~0.15 s of CPU, once per process) beside the loop. Before a wait: no look waits for it then."""
+    """Import what a client needs (~0.15 s of CPU, once per process) beside the loop. Before a wait: no poll waits for it then."""
     if not _imported.is_set():
         await asyncio.to_thread(_import_client)
 
 
 @asynccontextmanager
-async def status_client(seedream_conn_id: str) -> AsyncIterator[Looks]:
+async def paced_client(seedream_conn_id: str) -> AsyncIterator[PacedClient]:
     """A client for GETs, paced where they count against the limit; the key is looked up where it runs.
 
     :raises SeedreamInputError: when the connection is incomplete.
@@ -36,7 +36,7 @@ async def status_client(seedream_conn_id: str) -> AsyncIterator[Looks]:
     async with shared_session() as session:
         counts = settings.status_counts_toward_limit
         queue = queue_for(seedream_conn_id, settings.requests_per_minute) if counts else None
-        yield Looks(StatusClient(session, settings), queue)
+        yield PacedClient(StatusClient(session, settings), queue)
 
 
 async def _connection(seedream_conn_id: str) -> Any:

@@ -5,18 +5,16 @@ without a turn and submits, which gets a (free) 429 at worst.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
-
-from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_seedream.model import clock
 from airflow_provider_seedream.rate_limit.queue import queue_for
+from airflow_provider_seedream.triggers.base import SeedreamTrigger, fields_of
 
-EVENT_VERSION = 1
 
-
-class SeedreamTurnTrigger(BaseTrigger):
+@dataclass(eq=False, kw_only=True)
+class SeedreamTurnTrigger(SeedreamTrigger):
     """Waits until a submission may be sent. All instants are in epoch seconds::
 
         SeedreamTurnTrigger(
@@ -36,58 +34,29 @@ class SeedreamTurnTrigger(BaseTrigger):
     :param started_epoch: when the try began, which comes back in the event; None in rows of 0.2.
     """
 
-    def __init__(
-        self,
-        *,
-        seedream_conn_id: str,
-        requests_per_minute: float,
-        asked_epoch: float,
-        not_before_epoch: float,
-        deadline_epoch: float,
-        throttled_epoch: float | None = None,
-        retry_after_seconds: float | None = None,
-        granted_epoch: float | None = None,
-        started_epoch: float | None = None,
-    ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.seedream_conn_id = seedream_conn_id
-        self.requests_per_minute = requests_per_minute
-        self.asked_epoch = asked_epoch
-        self.not_before_epoch = not_before_epoch
-        self.deadline_epoch = deadline_epoch
-        self.throttled_epoch = throttled_epoch
-        self.retry_after_seconds = retry_after_seconds
-        self.granted_epoch = granted_epoch
-        self.started_epoch = started_epoch
+    seedream_conn_id: str
+    requests_per_minute: float
+    asked_epoch: float
+    not_before_epoch: float
+    deadline_epoch: float
+    throttled_epoch: float | None = None
+    retry_after_seconds: float | None = None
+    granted_epoch: float | None = None
+    started_epoch: float | None = None
 
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        return (
-            f"{type(self).__module__}.{type(self).__qualname__}",
-            {
-                "seedream_conn_id": self.seedream_conn_id,
-                "requests_per_minute": self.requests_per_minute,
-                "asked_epoch": self.asked_epoch,
-                "not_before_epoch": self.not_before_epoch,
-                "deadline_epoch": self.deadline_epoch,
-                "throttled_epoch": self.throttled_epoch,
-                "retry_after_seconds": self.retry_after_seconds,
-                "granted_epoch": self.granted_epoch,
-                "started_epoch": self.started_epoch,
-            },
-        )
-
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        granted_epoch, is_late = None, False
+    async def wait(self) -> dict[str, Any]:
         try:
             async with asyncio.timeout(self.deadline_epoch - clock.now_epoch()):
-                granted_epoch = await self._turn()
+                return self._event(granted_epoch=await self._turn())
         except TimeoutError:
-            is_late = True
-        except Exception:
-            self.log.exception("The queue for the rate limit failed; the task submits without a turn.")
-        turn = {"granted_epoch": granted_epoch, "is_late": is_late}
+            return self._event(is_late=True)
+
+    async def give_up(self, error: Exception) -> dict[str, Any]:
+        return self._event()  # the task submits without a turn, which gets a (free) 429 at worst
+
+    def _event(self, *, granted_epoch: float | None = None, is_late: bool = False) -> dict[str, Any]:
         asked = {"started_epoch": self.started_epoch, "asked_epoch": self.asked_epoch}
-        yield TriggerEvent({"schema_version": EVENT_VERSION, **turn, **asked})
+        return {"granted_epoch": granted_epoch, "is_late": is_late, **asked}
 
     async def _turn(self) -> float:
         queue = queue_for(self.seedream_conn_id, self.requests_per_minute)
@@ -99,16 +68,15 @@ class SeedreamTurnTrigger(BaseTrigger):
 
 def turn_from(event: Any) -> tuple[float | None, bool]:
     """When the turn was granted (else None), and whether the deadline came first. An event of another form holds no turn."""
-    if not isinstance(event, dict) or event.get("schema_version") != EVENT_VERSION:
-        return None, False
-    granted = event.get("granted_epoch")
-    return granted if isinstance(granted, int | float) else None, event.get("is_late") is True
+    told = fields_of(event)
+    return _epoch(told, "granted_epoch"), told.get("is_late") is True
 
 
 def asked_from(event: Any) -> tuple[float | None, float | None]:
     """When the try began and when it first asked, for a task that is resumed without its own arguments (``dag.test()``)."""
-    fields = event if isinstance(event, dict) and event.get("schema_version") == EVENT_VERSION else {}
-    started, asked = (
-        epoch if isinstance(epoch := fields.get(field), int | float) else None for field in ("started_epoch", "asked_epoch")
-    )
-    return started, asked
+    told = fields_of(event)
+    return _epoch(told, "started_epoch"), _epoch(told, "asked_epoch")
+
+
+def _epoch(told: dict[str, Any], field: str) -> float | None:
+    return epoch if isinstance(epoch := told.get(field), int | float) else None

@@ -15,7 +15,7 @@ from typing import Any
 
 from airflow.providers.http.triggers import http
 
-from airflow_provider_seedream.polling.decision import Rules
+from airflow_provider_seedream.polling.policy import PollPolicy
 
 
 def by_http_sensor(task: Any, due: dict[str, list[float]]) -> Any:
@@ -29,9 +29,9 @@ def by_http_sensor(task: Any, due: dict[str, list[float]]) -> Any:
 
     http.asyncio = SimpleNamespace(sleep=sleep)  # type: ignore[attr-defined]
 
-    async def wait(task: Any, seedream_task_id: str, first_epoch: float, rules: Rules) -> None:
+    async def wait(task: Any, seedream_task_id: str, first_epoch: float, policy: PollPolicy) -> None:
         await asyncio.sleep(first_epoch - time.time())
-        trigger = http.HttpSensorTrigger(endpoint=f"missing/{seedream_task_id}", poke_interval=rules.poke_interval_seconds)
+        trigger = http.HttpSensorTrigger(endpoint=f"missing/{seedream_task_id}", poke_interval=policy.poke_interval_seconds)
         async for event in trigger.run():
             raise RuntimeError(f"nothing was to happen: {event}")
 

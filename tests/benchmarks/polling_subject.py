@@ -9,7 +9,6 @@ import asyncio
 import gc
 import json
 import os
-import random
 import sys
 import time
 import uuid
@@ -26,7 +25,10 @@ except ImportError:  # older Airflow
     greenback = None
 
 from airflow_provider_seedream.generations import GenerationStatus
-from airflow_provider_seedream.polling.decision import Rules, Verdict, Watch, decide
+from airflow_provider_seedream.polling import poller
+from airflow_provider_seedream.polling.decision import Step, decide
+from airflow_provider_seedream.polling.loops import wait_async
+from airflow_provider_seedream.polling.policy import PollPolicy
 from airflow_provider_seedream.triggers import seedream
 from tests.benchmarks.measuring import peak_memory, reset_peak_memory
 
@@ -52,57 +54,56 @@ class Task:
         return [str(uuid.UUID(int=number)) for number in range(self.waiting)]
 
 
-def noting(due: Due, decide: Callable[..., tuple[Verdict, Watch]]) -> Callable[..., tuple[Verdict, Watch]]:
-    """The decision core, and a note of when it wants the next look."""
+def noting(due: Due, decide: Callable[..., Step]) -> Callable[..., Step]:
+    """The decision core, and a note of when it wants the next poll."""
 
-    def decide_and_note(*args: Any, now_epoch: float, **more: Any) -> tuple[Verdict, Watch]:
-        verdict, watch = decide(*args, now_epoch=now_epoch, **more)
+    def decide_and_note(*args: Any, now_epoch: float, **more: Any) -> Step:
+        outcome, state = decide(*args, now_epoch=now_epoch, **more)
         current = asyncio.current_task()
         assert current is not None
-        due[current.get_name()].append(now_epoch + verdict.wait_seconds)
-        return verdict, watch
+        due[current.get_name()].append(now_epoch + outcome.wait_seconds)
+        return outcome, state
 
     return decide_and_note
 
 
-async def by_trigger(task: Task, seedream_task_id: str, first_epoch: float, rules: Rules) -> None:
+async def by_trigger(task: Task, seedream_task_id: str, first_epoch: float, policy: PollPolicy) -> None:
     trigger = seedream.SeedreamGenerationTrigger(
         seedream_task_id=seedream_task_id,
         seedream_conn_id="seedream_default",
         num_images=1,
         first_poll_epoch=first_epoch,
-        deadline_epoch=rules.deadline_epoch,
-        poke_interval=rules.poke_interval_seconds,
-        settling_seconds=rules.settling_seconds,
-        outage_seconds=rules.outage_seconds,
+        deadline_epoch=policy.deadline_epoch,
+        poke_interval=policy.poke_interval_seconds,
+        settling_seconds=policy.settling_seconds,
+        outage_seconds=policy.outage_seconds,
     )
     async for event in trigger.run():
         raise RuntimeError(f"nothing was to happen: {event}")
 
 
-def by_threads(task: Task) -> Callable[[Task, str, float, Rules], Awaitable[None]]:
-    """The naive way: one requests session, a thread per look."""
+def by_threads(task: Task) -> Callable[[Task, str, float, PollPolicy], Awaitable[None]]:
+    """The naive way: one requests session, a thread per poll."""
     session = requests.Session()
     session.headers["Authorization"] = "Bearer benchmark"
 
-    async def wait(task: Task, seedream_task_id: str, first_epoch: float, rules: Rules) -> None:
+    async def wait(task: Task, seedream_task_id: str, first_epoch: float, policy: PollPolicy) -> None:
         url = f"{task.url}/v1/generation-request/{seedream_task_id}/status/"
-        watch = Watch()
-        await asyncio.sleep(first_epoch - time.time())
-        while True:
+
+        async def poll() -> GenerationStatus:
             answer = await asyncio.to_thread(session.get, url, verify=task.bundle, timeout=60)
-            look = GenerationStatus.from_wire(answer.json())
-            verdict, watch = seedream.decide(look, watch, rules, now_epoch=time.time(), jitter=random.random())
-            await asyncio.sleep(verdict.wait_seconds)
+            return GenerationStatus.from_wire(answer.json())
+
+        await wait_async(poller.Poller(policy, due_epoch=first_epoch), poll)
 
     return wait
 
 
-def choose(task: Task, due: Due) -> Callable[[Task, str, float, Rules], Awaitable[None]]:
+def choose(task: Task, due: Due) -> Callable[[Task, str, float, PollPolicy], Awaitable[None]]:
     if task.way == "http":
         from tests.benchmarks.polling_http import by_http_sensor
 
-        chosen: Callable[[Task, str, float, Rules], Awaitable[None]] = by_http_sensor(task, due)
+        chosen: Callable[[Task, str, float, PollPolicy], Awaitable[None]] = by_http_sensor(task, due)
         return chosen
     return by_trigger if task.way == "trigger" else by_threads(task)
 
@@ -124,10 +125,10 @@ async def in_portal(work: Awaitable[None]) -> None:
 
 async def measure(task: Task) -> dict[str, Any]:
     due: Due = defaultdict(list)
-    seedream.decide = noting(due, decide)  # the one thing that is looked into
+    poller.decide = noting(due, decide)  # the one thing that is looked into
     wait = choose(task, due)
     start = time.time() + 2.0 + 2 * task.waiting / STARTS_PER_SECOND
-    rules = Rules(num_images=1, deadline_epoch=start + 3600, poke_interval_seconds=task.poke_interval)
+    policy = PollPolicy(num_images=1, deadline_epoch=start + 3600, poke_interval_seconds=task.poke_interval)
     gc.freeze()  # Airflow's own modules: walking them all stops the loop for 0.15 s, whoever waits in it
     gaps: list[float] = []
     baseline = reset_peak_memory()
@@ -136,7 +137,7 @@ async def measure(task: Task) -> dict[str, Any]:
         first = start + task.spread_seconds * number / task.waiting
         due[name].append(first)
         await asyncio.sleep(0 if number % 50 else 0.1)  # at least that long apart
-        tasks.append(asyncio.create_task(in_portal(wait(task, name, first, rules)), name=name))
+        tasks.append(asyncio.create_task(in_portal(wait(task, name, first, policy)), name=name))
     await asyncio.sleep(start - time.time())
     cpu = time.process_time()
     await asyncio.sleep(task.seconds)

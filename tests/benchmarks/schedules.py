@@ -1,4 +1,4 @@
-"""When to look: generations that end at random moments, and the decision core that waits for them, in simulated time. Pure.
+"""When to poll: generations that end at random moments, and the decision core that waits for them, in simulated time. Pure.
 
 Counts the status calls and the delay between ready (all links are there) and noticed. No server, no clock, seeded.
 """
@@ -12,8 +12,10 @@ from random import Random
 from statistics import fmean
 
 from airflow_provider_seedream.generations import GenerationStatus, ResultLinks
-from airflow_provider_seedream.polling.decision import Rules, Watch, decide, first_poll_seconds, learn
-from airflow_provider_seedream.polling.schedule import CALL_SECONDS, Seen
+from airflow_provider_seedream.polling.decision import DOCUMENTED, decide, learn
+from airflow_provider_seedream.polling.policy import PollPolicy, PollState
+from airflow_provider_seedream.polling.poller import Poller
+from airflow_provider_seedream.polling.schedule import CALL_SECONDS, PollSchedule
 
 GENERATIONS = 200
 SUBMITTING_SECONDS = 1.0  # from the job's creation to the deferral
@@ -56,28 +58,28 @@ Policy = Callable[[Generation, Random], tuple[int, float]]
 
 
 def wait_for(
-    generation: Generation, rules: Rules, first: float, random: Random, *, seen: Seen, noted_in: Seen
+    generation: Generation, policy: PollPolicy, first: float, random: Random, *, schedule: PollSchedule, noted_in: PollSchedule
 ) -> tuple[int, float]:
     """Calls and delay of one wait, whose first look is at this age."""
-    watch, now, calls = Watch(), first, 1
+    state, now, calls = PollState(), first, 1
     while True:
-        verdict, watch = decide(generation.status(now), watch, rules, now_epoch=now, jitter=random.random(), seen=seen)
-        learn(verdict, watch, rules, now_epoch=now, seen=noted_in)
-        if verdict.outcome != "wait":
-            assert verdict.outcome == "done"
+        outcome, state = decide(generation.status(now), state, policy, now_epoch=now, jitter=random.random(), schedule=schedule)
+        learn(outcome, state, policy, now_epoch=now, schedule=noted_in)
+        if outcome.verdict != "wait":
+            assert outcome.verdict == "done"
             return calls, now - generation.ready_seconds
-        now, calls = now + verdict.wait_seconds, calls + 1
+        now, calls = now + outcome.wait_seconds, calls + 1
 
 
 def ours(*, learning: bool, call_seconds: float = CALL_SECONDS) -> Policy:
     """The default schedule; without learning every job is its process's first."""
-    seen = Seen(call_seconds)
-    noted_in = seen if learning else Seen()
+    schedule = PollSchedule(call_seconds)
+    noted_in = schedule if learning else PollSchedule()
 
     def wait(generation: Generation, random: Random) -> tuple[int, float]:
-        rules = rules_for(generation, None)
-        first = SUBMITTING_SECONDS + first_poll_seconds(rules, now_epoch=SUBMITTING_SECONDS, seen=seen)
-        return wait_for(generation, rules, first, random, seen=seen, noted_in=noted_in)
+        policy = rules_for(generation, None)
+        first = SUBMITTING_SECONDS + Poller(policy, schedule=schedule).first_poll_seconds(now_epoch=SUBMITTING_SECONDS)
+        return wait_for(generation, policy, first, random, schedule=schedule, noted_in=noted_in)
 
     return wait
 
@@ -89,15 +91,17 @@ def fixed(interval: float, *, from_estimate: bool = False) -> Policy:
     """
 
     def wait(generation: Generation, random: Random) -> tuple[int, float]:
-        rules = rules_for(generation, interval)
-        estimate = SUBMITTING_SECONDS + first_poll_seconds(rules, now_epoch=SUBMITTING_SECONDS)
-        return wait_for(generation, rules, estimate if from_estimate else interval, random, seen=Seen(), noted_in=Seen())
+        policy = rules_for(generation, interval)
+        estimate = SUBMITTING_SECONDS + Poller(policy, schedule=DOCUMENTED).first_poll_seconds(now_epoch=SUBMITTING_SECONDS)
+        return wait_for(
+            generation, policy, estimate if from_estimate else interval, random, schedule=PollSchedule(), noted_in=PollSchedule()
+        )
 
     return wait
 
 
-def rules_for(generation: Generation, interval: float | None) -> Rules:
-    return Rules(
+def rules_for(generation: Generation, interval: float | None) -> PollPolicy:
+    return PollPolicy(
         deadline_epoch=DEADLINE_SECONDS,
         poke_interval_seconds=interval,
         num_images=generation.num_images,

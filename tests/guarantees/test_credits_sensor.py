@@ -19,7 +19,7 @@ from airflow_provider_seedream.exceptions import (
     SeedreamNotFoundError,
 )
 from airflow_provider_seedream.sensors.seedream import SeedreamCreditsSensor
-from airflow_provider_seedream.triggers.credits import SeedreamCreditsTrigger, event_from, verdict_from
+from airflow_provider_seedream.triggers.credits import SeedreamCreditsTrigger, event_from, outcome_from
 from tests.airflow.runner import Runner
 from tests.guarantees.conftest import POKE_SECONDS, Connect
 
@@ -172,14 +172,14 @@ class TestTheTrigger:
         path, kwargs = original.serialize()
         assert path == "airflow_provider_seedream.triggers.credits.SeedreamCreditsTrigger"
         again = SeedreamCreditsTrigger(**json.loads(json.dumps(kwargs)))
-        assert (again.serialize(), again.rules, again.watch) == (original.serialize(), original.rules, original.watch)
+        assert (again.serialize(), again.policy, again.watch) == (original.serialize(), original.policy, original.watch)
 
     @pytest.mark.parametrize(
         "event", [None, "done", {}, {"schema_version": 1, "outcome": "free"}, {"schema_version": 2, "outcome": "done"}]
     )
     def test_an_event_that_is_not_ours_is_lost_which_costs_a_free_retry(self, event: Any) -> None:
-        assert verdict_from(event).outcome == "lost"
+        assert outcome_from(event).verdict == "lost"
 
     def test_an_event_stays_small(self) -> None:
-        verdict = verdict_from({"schema_version": 1, "outcome": "lost", "detail": "ü" * 5000})
+        verdict = outcome_from({"schema_version": 1, "outcome": "lost", "detail": "ü" * 5000})
         assert len(json.dumps(event_from(verdict), ensure_ascii=False).encode()) < 1000

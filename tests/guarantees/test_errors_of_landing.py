@@ -28,7 +28,7 @@ from airflow_provider_seedream.landing.finish import land_generation
 from airflow_provider_seedream.model.clock import to_epoch, to_iso
 from airflow_provider_seedream.model.task_ref import TaskRef
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
-from airflow_provider_seedream.polling.decision import Rules
+from airflow_provider_seedream.polling.policy import PollPolicy
 from tests.airflow.deferral import first_event
 from tests.airflow.runner import Outcome, Runner
 from tests.guarantees.conftest import Build, Connect
@@ -92,7 +92,7 @@ class TestADownloadThatFailsForGood:
             deadline_epoch=math.inf,
             landings=2,
         )
-        rules = Rules(deadline_epoch=math.inf, poke_interval_seconds=1.0, num_images=None)
+        rules = PollPolicy(deadline_epoch=math.inf, poke_interval_seconds=1.0, num_images=None)
         hook = SeedreamHook()
         with hook.downloads(max_bytes=1_000_000) as downloads:
             error = Attendant(hook, downloads, rules, landed_by=LANDED_BY, embed_metadata=False).attend(entry).error
@@ -163,7 +163,7 @@ class TestAConnectionThatLostItsKey:
         entry = InFlight(
             number=1, columns={}, generation=generation, credits=10, may_have_landed=False, due_epoch=0, deadline_epoch=math.inf
         )
-        rules = Rules(deadline_epoch=math.inf, poke_interval_seconds=None, num_images=None)
+        rules = PollPolicy(deadline_epoch=math.inf, poke_interval_seconds=None, num_images=None)
         with SeedreamHook().downloads(max_bytes=1_000_000) as downloads:
             keyless()
             attendant = Attendant(SeedreamHook(), downloads, rules, landed_by=LANDED_BY, embed_metadata=False)
@@ -187,7 +187,7 @@ class TestAStoreThatStumblesAtAFileOfABatch:
             number=1, columns={}, generation=generation, credits=10, may_have_landed=False, due_epoch=0, deadline_epoch=math.inf
         )
         store.fail("write", file, error, times=1)
-        hook, rules = SeedreamHook(), Rules(deadline_epoch=math.inf, poke_interval_seconds=None, num_images=None)
+        hook, rules = SeedreamHook(), PollPolicy(deadline_epoch=math.inf, poke_interval_seconds=None, num_images=None)
         with hook.downloads(max_bytes=1_000_000) as downloads:
             attendant = Attendant(hook, downloads, rules, landed_by=LANDED_BY, embed_metadata=False)
             stumbled = attendant.attend(entry)

@@ -18,7 +18,7 @@ from airflow_provider_seedream.exceptions import SeedreamNotFoundError, Seedream
 from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.model.task_ref import TaskRef
-from airflow_provider_seedream.polling.decision import Rules
+from airflow_provider_seedream.polling.policy import PollPolicy
 from tests.airflow.runner import Outcome, Runner
 from tests.guarantees.conftest import Build, Chain, images, records
 
@@ -143,7 +143,7 @@ class TestARowOfABatch:
             due_epoch=0.0,
             deadline_epoch=math.inf,
         )
-        rules, hook = Rules(deadline_epoch=math.inf, poke_interval_seconds=1.0, num_images=None), SeedreamHook()
+        rules, hook = PollPolicy(deadline_epoch=math.inf, poke_interval_seconds=1.0, num_images=None), SeedreamHook()
         with hook.downloads(max_bytes=1_000_000) as downloads:
             error = Attendant(hook, downloads, rules, landed_by=TaskRef(), embed_metadata=False).attend(entry).error
         assert error is not None

@@ -11,7 +11,8 @@ import pytest
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.exceptions import SeedreamPollingError
 from airflow_provider_seedream.generations import GenerationStatus
-from airflow_provider_seedream.polling.decision import FailedLook, Rules, Verdict, Watch, decide
+from airflow_provider_seedream.polling.decision import decide
+from airflow_provider_seedream.polling.policy import FailedPoll, PollOutcome, PollPolicy, PollState
 from tests.airflow.deferral import first_event
 from tests.airflow.runner import Runner
 from tests.guarantees.conftest import Build, Connect, images
@@ -127,30 +128,30 @@ class TestARateLimitThatStatusCallsCountAgainst:
 class TestTimeScale:
     """The decision core alone, over the hours that no test should wait."""
 
-    RULES = Rules(deadline_epoch=100_000, poke_interval_seconds=10, num_images=1)
+    RULES = PollPolicy(deadline_epoch=100_000, poke_interval_seconds=10, num_images=1)
     RUNNING = GenerationStatus(status="IN_PROGRESS", progress=0, failure_reason=None, results=())
 
-    def outage(self, trouble: Any, seconds: int) -> tuple[list[Verdict], Watch]:
-        watch, verdicts = Watch(), []
+    def outage(self, trouble: Any, seconds: int) -> tuple[list[PollOutcome], PollState]:
+        state, verdicts = PollState(), []
         for now in range(0, seconds + 1, 10):
-            look = FailedLook(trouble=trouble, detail="503")
-            verdict, watch = decide(look, watch, self.RULES, now_epoch=1000 + now, jitter=0.5)
-            verdicts.append(verdict)
-        return verdicts, watch
+            answer = FailedPoll(trouble=trouble, detail="503")
+            outcome, state = decide(answer, state, self.RULES, now_epoch=1000 + now, jitter=0.5)
+            verdicts.append(outcome)
+        return verdicts, state
 
     def test_five_minutes_without_an_answer_are_two_lines_of_log(self) -> None:
-        verdicts, watch = self.outage("transient", 300)
-        assert {verdict.outcome for verdict in verdicts} == {"wait"}
-        over, watch = decide(self.RUNNING, watch, self.RULES, now_epoch=1310, jitter=0.5)
-        notes = [verdict.note for verdict in [*verdicts, over] if verdict.note]
+        verdicts, state = self.outage("transient", 300)
+        assert {outcome.verdict for outcome in verdicts} == {"wait"}
+        over, state = decide(self.RUNNING, state, self.RULES, now_epoch=1310, jitter=0.5)
+        notes = [outcome.note for outcome in [*verdicts, over] if outcome.note]
         assert notes == ["The API is unavailable (503); waiting for it.", "The API answers again after 310 s."]
 
     def test_half_an_hour_without_an_answer_is_an_error_that_a_retry_gets_over_for_free(self) -> None:
         verdicts, _ = self.outage("transient", 1800)
-        assert [verdict.outcome for verdict in verdicts[-2:]] == ["wait", "lost"]
+        assert [outcome.verdict for outcome in verdicts[-2:]] == ["wait", "lost"]
         assert "a retry goes on waiting for free" in SeedreamPollingError.on_retry.lower()
 
     def test_hours_of_429s_are_no_outage(self) -> None:
         verdicts, _ = self.outage("throttled", 4 * 3600)
-        assert {verdict.outcome for verdict in verdicts} == {"wait"}
-        assert not any(verdict.note for verdict in verdicts)
+        assert {outcome.verdict for outcome in verdicts} == {"wait"}
+        assert not any(outcome.note for outcome in verdicts)

@@ -15,7 +15,7 @@ import pytest
 
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.model import clock
-from airflow_provider_seedream.polling.schedule import SEEN
+from airflow_provider_seedream.polling.schedule import SCHEDULE
 from tests.airflow.deferral import Deferral
 from tests.airflow.execution_api import Instance
 from tests.airflow.runner import Outcome, Runner
@@ -226,7 +226,7 @@ class TestWaitingWithoutAnInterval:
     def no_interval(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Tests set one for all tasks, and this process has seen their jobs."""
         monkeypatch.delenv("AIRFLOW__SEEDREAM__POKE_INTERVAL", raising=False)
-        SEEN.forget()
+        SCHEDULE.forget()
 
     def test_a_deferred_task_leaves_the_first_look_to_its_trigger(self, emulator: Emulator, build: Build) -> None:
         runner, chain = Runner(), build(image_size="square_hd", land={"deferrable": True, "poke_interval": None, "timeout": 4})

@@ -24,7 +24,7 @@ from airflow_provider_seedream.exceptions import (
     SeedreamPollingError,
 )
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
-from airflow_provider_seedream.polling.decision import Verdict
+from airflow_provider_seedream.polling.policy import PollOutcome
 from airflow_provider_seedream.triggers.seedream import event_from
 from tests.airflow.deferral import resume_with
 from tests.airflow.runner import Outcome, Runner
@@ -170,7 +170,7 @@ class TestALostApi:
         runner, chain = Runner(), chain_of(build, "land", deferrable=True, timeout=20, retries=0)
         runner.run(chain.submit)
         runner.run(chain.land, until="deferred")
-        lost = event_from(records(folder)[0]["seedream_task_id"], Verdict(outcome="lost", detail="The API was unavailable."))
+        lost = event_from(records(folder)[0]["seedream_task_id"], PollOutcome(verdict="lost", detail="The API was unavailable."))
         stored, instance = runner.deferral(chain.land), runner.instance(chain.land)
         _, instance.next_method, instance.next_kwargs = resume_with(stored, lambda: TriggerEvent(lost))
         instance.state = "queued"

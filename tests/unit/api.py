@@ -12,10 +12,10 @@ from airflow_provider_seedream.generations import GenerationStatus
 from airflow_provider_seedream.hooks.async_status import StatusClient, shared_session
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.hooks.settings import SeedreamSettings
-from airflow_provider_seedream.polling.decision import FailedLook
+from airflow_provider_seedream.polling.policy import FailedPoll
 from tests.unit.values import KEY, TASK_ID
 
-Look = Callable[[], GenerationStatus | FailedLook]
+Look = Callable[[], GenerationStatus | FailedPoll]
 IN_PROGRESS = {"status": "IN_PROGRESS", "progress": 5, "failure_reason": None, "results": []}
 ACCEPTED = {"task_id": TASK_ID, "created_at": "2026-02-25T12:00:00Z"}
 
@@ -30,17 +30,17 @@ def settings(**changes: Any) -> SeedreamSettings:
     return SeedreamSettings.from_connection(SimpleNamespace(**{**fields, **changes}))
 
 
-def look_as_a_worker() -> GenerationStatus | FailedLook:
+def look_as_a_worker() -> GenerationStatus | FailedPoll:
     return SeedreamHook().look(TASK_ID)
 
 
-def look_as_a_trigger() -> GenerationStatus | FailedLook:
+def look_as_a_trigger() -> GenerationStatus | FailedPoll:
     return look_as_a_trigger_with(SeedreamHook().settings)
 
 
-def look_as_a_trigger_with(settings: SeedreamSettings) -> GenerationStatus | FailedLook:
-    async def look() -> GenerationStatus | FailedLook:
+def look_as_a_trigger_with(settings: SeedreamSettings) -> GenerationStatus | FailedPoll:
+    async def look() -> GenerationStatus | FailedPoll:
         async with shared_session() as session:
-            return await StatusClient(session, settings).look(TASK_ID)
+            return await StatusClient(session, settings).poll(TASK_ID)
 
     return asyncio.run(look())

@@ -10,7 +10,7 @@ from airflow_provider_seedream.generations import Generation, GenerationStatus, 
 from airflow_provider_seedream.ledger.records import Record
 from airflow_provider_seedream.model.submissions import Submission, build_submission, check_source
 from airflow_provider_seedream.model.task_ref import TaskRef
-from airflow_provider_seedream.polling.decision import Rules
+from airflow_provider_seedream.polling.policy import PollPolicy
 
 TASK_ID = "0b8c1f0e-5a63-4b0e-9b0c-2f6f3a1d7c11"
 KEY = "3d-canary-KEY-4711"
@@ -50,9 +50,9 @@ def status(word: str, *images: str | None, reason: str | None = None) -> Generat
     return GenerationStatus(status=word, progress=None, failure_reason=reason, results=results)
 
 
-def rules(**changes: Any) -> Rules:
+def policy_of(**changes: Any) -> PollPolicy:
     fields: dict[str, Any] = {"deadline_epoch": NOW + 3600, "poke_interval_seconds": 10.0, "num_images": 1}
-    return Rules(**{**fields, **changes})
+    return PollPolicy(**{**fields, **changes})
 
 
 def generation(**changes: Any) -> Generation:

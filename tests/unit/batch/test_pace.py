@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_seedream.batch.pace import Pace
 from airflow_provider_seedream.batch.progress import InFlight
-from airflow_provider_seedream.polling.decision import FailedLook
+from airflow_provider_seedream.polling.policy import FailedPoll
 from airflow_provider_seedream.rate_limit.limiter import MAX_LOOK_WAIT_SECONDS, Pacer
 from tests.unit.values import NOW, generation
 
@@ -44,7 +44,7 @@ class TestWhereLooksCount:
 
     def test_a_refused_look_holds_everything_back(self) -> None:
         ours = pace()
-        ours.throttled(FailedLook(trouble="throttled", detail="429", retry_after_seconds=20))
+        ours.throttled(FailedPoll(trouble="throttled", detail="429", retry_after_seconds=20))
         assert ours.pacer.turn_epoch(NOW) > NOW
 
     def test_the_trigger_gets_them_when_this_process_leaves_room(self) -> None:
@@ -58,6 +58,6 @@ class TestWhereTheyDoNot:
     def test_they_go_when_they_are_due(self) -> None:
         ours = pace(counts_looks=False)
         assert all(ours.takes_look(entry(), post_epoch=NOW, now=NOW) for _ in range(10))
-        ours.throttled(FailedLook(trouble="throttled", detail="429", retry_after_seconds=20))
+        ours.throttled(FailedPoll(trouble="throttled", detail="429", retry_after_seconds=20))
         assert ours.pacer.turn_epoch(NOW) <= NOW
         assert [waiting[1] for waiting in ours.for_trigger([entry(NOW - 5), entry()], NOW)] == [NOW - 5, NOW]

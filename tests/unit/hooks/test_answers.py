@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_seedream import exceptions as errors
-from airflow_provider_seedream.hooks.answers import error_from_answer, failed_look, read_json
+from airflow_provider_seedream.hooks.answers import error_from_answer, failed_poll, read_json
 from tests.unit.values import KEY, NOW
 
 CLASSES: list[tuple[int, type[errors.SeedreamError]]] = [
@@ -212,10 +212,10 @@ class TestForTheDecisionCore:
         ],
     )
     def test_a_status_calls_error_is_one_of_four_troubles(self, status: int, trouble: str) -> None:
-        assert failed_look(error(status)).trouble == trouble
+        assert failed_poll(error(status)).trouble == trouble
 
     def test_the_server_may_say_when_to_come_back(self) -> None:
-        assert failed_look(error(429, Retry_After="7")).retry_after_seconds == 7
+        assert failed_poll(error(429, Retry_After="7")).retry_after_seconds == 7
 
 
 class TestJSON:

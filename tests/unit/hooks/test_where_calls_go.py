@@ -15,7 +15,7 @@ from airflow_provider_seedream.generations import GenerationStatus
 from airflow_provider_seedream.hooks.downloads import Downloads
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.hooks.settings import SeedreamSettings
-from airflow_provider_seedream.polling.decision import FailedLook
+from airflow_provider_seedream.polling.policy import FailedPoll
 from tests.unit.api import IN_PROGRESS, Look, connection_json, look_as_a_trigger, look_as_a_trigger_with, look_as_a_worker
 from tests.unit.servers import Answer, json_answer, serving
 from tests.unit.values import KEY, TASK_ID, png, submission
@@ -85,7 +85,7 @@ class TestTheKey:
         ):
             point_to(server.url)
             found = look()
-        assert isinstance(found, FailedLook)
+        assert isinstance(found, FailedPoll)
         assert found.trouble == "transient"
         assert elsewhere.heard == []
 
@@ -96,7 +96,7 @@ class TestProxies:
         with serving(json_answer(IN_PROGRESS)) as proxy:
             monkeypatch.setenv(name, proxy.url)
             point_to(API)
-            assert not isinstance(look(), FailedLook)
+            assert not isinstance(look(), FailedPoll)
         assert [request.target for request in proxy.heard] == [f"{API}/v1/generation-request/{TASK_ID}/status/"]
         assert proxy.authorizations() == [BEARER]
 
@@ -107,7 +107,7 @@ class TestProxies:
         with serving(json_answer(IN_PROGRESS)) as proxy:
             monkeypatch.setenv(name, proxy.url.removeprefix("http://"))
             point_to(API)
-            assert not isinstance(look(), FailedLook)
+            assert not isinstance(look(), FailedPoll)
         assert [request.target for request in proxy.heard] == [f"{API}/v1/generation-request/{TASK_ID}/status/"]
 
     def test_its_credentials_go_to_the_proxy_alone(self, monkeypatch: pytest.MonkeyPatch, point_to: Any, look: Look) -> None:
@@ -123,7 +123,7 @@ class TestProxies:
             monkeypatch.setenv("HTTP_PROXY", proxy.url)
             monkeypatch.setenv("NO_PROXY", "127.0.0.1")
             point_to(server.url)
-            assert not isinstance(look(), FailedLook)
+            assert not isinstance(look(), FailedPoll)
         assert (len(server.heard), proxy.heard) == (1, [])
 
     def test_a_post_goes_through_it(self, monkeypatch: pytest.MonkeyPatch, point_to: Any) -> None:
@@ -154,7 +154,7 @@ class TestProxies:
                 monkeypatch.setenv(name, proxy.url)
                 point_to(API.replace("http", scheme))
                 found = look()
-                assert isinstance(found, FailedLook)
+                assert isinstance(found, FailedPoll)
                 assert (found.trouble, found.detail[:32]) == ("transient", "The proxy answered 407, so the r")
                 with pytest.raises(errors.SeedreamConnectionError, match=r"The proxy answered 407.*HTTPS_PROXY") as unsent:
                     SeedreamHook(max_attempts=1).submit(submission())
@@ -204,7 +204,7 @@ class TestWhatIsReadOfAnAnswer:
         with serving(Answer(headers={"Content-Encoding": "gzip"})) as server:
             point_to(server.url)
             found = look()
-        assert isinstance(found, FailedLook)
+        assert isinstance(found, FailedPoll)
         assert found.trouble == "transient"
 
 
@@ -215,14 +215,14 @@ class TestNoAnswer:
         for url, why in ((gone.url, "connection refused"), ("http://nohost.invalid", "not known|resolution")):
             point_to(url)
             found = look()
-            assert isinstance(found, FailedLook)
+            assert isinstance(found, FailedPoll)
             assert re.match(rf"No answer from {url}: .*({why}).*\(\w+\)\.$", found.detail), found.detail
 
     def test_a_certificate_that_is_not_trusted_is_told_as_that(self, point_to: Any, look: Look, certificate: Path) -> None:
         with serving(json_answer(IN_PROGRESS), certificate=certificate) as server:
             point_to(server.url)
             found = look()
-        assert isinstance(found, FailedLook)
+        assert isinstance(found, FailedPoll)
         assert "certificate verify failed" in found.detail
 
 
@@ -231,7 +231,7 @@ class TestTLS:
         with serving(json_answer(IN_PROGRESS), certificate=certificate) as server:
             point_to(server.url)
             found = look()
-        assert isinstance(found, FailedLook)
+        assert isinstance(found, FailedPoll)
         assert found.trouble == "transient"
         assert server.heard == []
 
@@ -245,7 +245,7 @@ class TestTLS:
             monkeypatch.setenv("REQUESTS_CA_BUNDLE", elsewhere)
         with serving(json_answer(IN_PROGRESS), certificate=certificate) as server:
             point_to(server.url, verify=str(certificate) if verify == "the certificate" else verify)
-            assert not isinstance(look(), FailedLook)
+            assert not isinstance(look(), FailedPoll)
 
     @pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
     def test_a_bundle_of_the_environment_is_trusted(
@@ -254,7 +254,7 @@ class TestTLS:
         monkeypatch.setenv(name, str(certificate))
         with serving(json_answer(IN_PROGRESS), certificate=certificate) as server:
             point_to(server.url)
-            assert not isinstance(look(), FailedLook)
+            assert not isinstance(look(), FailedPoll)
 
     def test_downloads_trust_the_same_certificates(self, certificate: Path) -> None:
         with serving(Answer(body=png()), certificate=certificate) as storage:

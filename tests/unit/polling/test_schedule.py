@@ -10,7 +10,7 @@ from statistics import fmean
 
 import pytest
 
-from airflow_provider_seedream.polling.schedule import _EDGES, CALL_SECONDS, MAX_JOBS, SETTLING, Job, Plan, Seen, best_plan
+from airflow_provider_seedream.polling.schedule import _EDGES, CALL_SECONDS, MAX_JOBS, SETTLING, Job, Plan, PollSchedule, best_plan
 
 ONE = Job(image_size="auto_2K", num_images=1, kind="generate")
 HOUR = 3600.0
@@ -24,14 +24,14 @@ def looks(plan: Plan, upto: float = HOUR) -> list[float]:
     return ages
 
 
-def seen(*spans: tuple[float, float], job: Job = ONE) -> Seen:
-    memory = Seen()
+def seen(*spans: tuple[float, float], job: Job = ONE) -> PollSchedule:
+    memory = PollSchedule()
     for after, by in spans:
         memory.note(job, after_seconds=after, by_seconds=by)
     return memory
 
 
-def wait_for(duration: float, memory: Seen) -> tuple[int, float]:
+def wait_for(duration: float, memory: PollSchedule) -> tuple[int, float]:
     """Looks and delay of one wait, which is remembered."""
     last, age, calls = 0.0, memory.plan(ONE).first_seconds, 1
     while age < duration:
@@ -54,25 +54,25 @@ def cost(next_age: Callable[[float], float], durations: list[float]) -> float:
 class TestWhatIsKnownAtFirst:
     @pytest.mark.parametrize("images", [1, 2, 3, 4, 5, 6])
     def test_no_look_comes_before_the_job_can_be_ready(self, images: int) -> None:
-        first = Seen().plan(Job(num_images=images)).first_seconds
+        first = PollSchedule().plan(Job(num_images=images)).first_seconds
         assert 20 * images <= first <= 40 * images
 
     def test_an_unknown_number_is_one(self) -> None:
-        assert Seen().plan(Job()) == Seen().plan(Job(num_images=1))
+        assert PollSchedule().plan(Job()) == PollSchedule().plan(Job(num_images=1))
 
     def test_large_images_may_take_longer(self) -> None:
         large = Job(image_size="auto_3K", num_images=2)
-        assert Seen().plan(large).first_seconds >= Seen().plan(Job(num_images=2)).first_seconds
+        assert PollSchedule().plan(large).first_seconds >= PollSchedule().plan(Job(num_images=2)).first_seconds
 
     def test_links_are_looked_for_within_seconds(self) -> None:
-        ages = looks(Seen().plan(SETTLING), upto=120)
+        ages = looks(PollSchedule().plan(SETTLING), upto=120)
         assert 2 <= ages[0] <= 6
         assert sum(age <= 15 for age in ages) >= 3
         assert len(ages) <= 20
 
     @pytest.mark.parametrize("job", [ONE, Job(num_images=6), SETTLING])
     def test_a_job_far_beyond_everything_is_looked_at_less_and_less_but_once_a_minute(self, job: Job) -> None:
-        ages = looks(Seen().plan(job), upto=3 * HOUR)
+        ages = looks(PollSchedule().plan(job), upto=3 * HOUR)
         intervals = {age: later - age for age, later in pairwise(ages)}
         assert max(intervals.values()) == pytest.approx(60)
         assert all(interval == pytest.approx(60) for age, interval in intervals.items() if age > HOUR + 120)
@@ -82,14 +82,14 @@ class TestWhatIsKnownAtFirst:
 class TestWhatIsLearned:
     @pytest.mark.parametrize(("duration", "calls"), [(7.0, 1.6), (29.0, 1.6), (55.0, 2.4), (300.0, 8.0)])
     def test_jobs_that_take_equally_long_are_soon_noticed_at_once(self, duration: float, calls: float) -> None:
-        memory = Seen()
+        memory = PollSchedule()
         waits = [wait_for(duration, memory) for _ in range(60)][-30:]
         assert fmean(looks for looks, _ in waits) <= calls
         assert fmean(delay for _, delay in waits) < max(1.0, duration / 20)
 
     @pytest.mark.parametrize(("before", "after"), [(30.0, 60.0), (30.0, 12.0), (300.0, 30.0)])
     def test_jobs_that_became_slower_or_faster_are_found_out(self, before: float, after: float) -> None:
-        memory = Seen()
+        memory = PollSchedule()
         for duration in [before] * 60 + [after] * 40:
             looks, delay = wait_for(duration, memory)
         assert looks <= 3
@@ -98,18 +98,18 @@ class TestWhatIsLearned:
     def test_each_sort_of_job_is_known_by_itself(self) -> None:
         memory = seen(*[(8.0, 9.0)] * 20)
         for other in (replace(ONE, image_size="auto_3K"), replace(ONE, num_images=2), replace(ONE, kind="edit")):
-            assert memory.plan(other) == Seen().plan(other)
+            assert memory.plan(other) == PollSchedule().plan(other)
 
     @pytest.mark.parametrize(("after", "by"), [(0.0, 0.0), (-9.0, -5.0), (30.0, 20.0), (1e5, 2e5)])
     def test_what_cannot_be_is_left_aside(self, after: float, by: float) -> None:
-        assert seen((after, by)).plan(ONE) == Seen().plan(ONE)
+        assert seen((after, by)).plan(ONE) == PollSchedule().plan(ONE)
 
     def test_the_memory_is_bounded_and_forgets_the_oldest_sort(self) -> None:
         memory = seen(*[(8.0, 9.0)] * 20)
         for number in range(MAX_JOBS):
             memory.plan(Job(num_images=number + 1))
         assert len(memory._jobs) == MAX_JOBS
-        assert memory.plan(ONE) == Seen().plan(ONE)
+        assert memory.plan(ONE) == PollSchedule().plan(ONE)
 
 
 class TestThePlan:

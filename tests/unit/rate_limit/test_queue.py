@@ -17,12 +17,12 @@ from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.exceptions import SeedreamRateLimitError
-from airflow_provider_seedream.polling.decision import FailedLook
+from airflow_provider_seedream.polling.policy import FailedPoll
 from airflow_provider_seedream.rate_limit.limiter import MAX_LOOK_WAIT_SECONDS, Pacer
 from airflow_provider_seedream.rate_limit.queue import TurnQueue, queue_for
 from airflow_provider_seedream.tasks.queue_position import Place
-from airflow_provider_seedream.triggers.client import status_client
-from airflow_provider_seedream.triggers.looks import Looks
+from airflow_provider_seedream.triggers.client import paced_client
+from airflow_provider_seedream.triggers.paced_client import PacedClient
 from airflow_provider_seedream.triggers.turns import SeedreamTurnTrigger, turn_from
 from tests.unit.api import connection_json
 from tests.unit.virtual_time import run_in_virtual_time
@@ -172,8 +172,8 @@ class TestLooks:
         """What the server answered to the looks whose turn came in time."""
 
         async def eight(until_epoch: float) -> None:
-            async with status_client("seedream_default") as client:
-                await asyncio.gather(*(client.look(f"job-{number}", until_epoch=until_epoch) for number in range(8)))
+            async with paced_client("seedream_default") as client:
+                await asyncio.gather(*(client.poll(f"job-{number}", until_epoch=until_epoch) for number in range(8)))
 
         def statuses(*, counts: bool, **extra: Any) -> list[int]:
             emulator.configure(rate_limit_per_minute=5, status_counts=counts)
@@ -195,14 +195,14 @@ class TestLooks:
             queue, sent = TurnQueue(Pacer(1), clock=clock), []
 
             class Client:
-                async def look(self, seedream_task_id: str) -> str:
+                async def poll(self, seedream_task_id: str) -> str:
                     sent.append(seedream_task_id)
                     return "answer"
 
-            looks, others = Looks(Client(), queue), Looks(Client(), queue)  # type: ignore[arg-type]
+            looks, others = PacedClient(Client(), queue), PacedClient(Client(), queue)  # type: ignore[arg-type]
             await queue.turn("look")
-            refused = await looks.look("first", until_epoch=time.time() - 1)
-            await asyncio.gather(others.look("second"), looks.look("first"))
+            refused = await looks.poll("first", until_epoch=time.time() - 1)
+            await asyncio.gather(others.poll("second"), looks.poll("first"))
             return refused, sent
 
         refused, sent = run_in_virtual_time(day)
@@ -213,10 +213,10 @@ class TestLooks:
             queue = TurnQueue(Pacer(60))
 
             class Client:
-                async def look(self, _: str) -> FailedLook:
-                    return FailedLook(trouble="throttled", detail="429", retry_after_seconds=0)
+                async def poll(self, _: str) -> FailedPoll:
+                    return FailedPoll(trouble="throttled", detail="429", retry_after_seconds=0)
 
-            await Looks(Client(), queue).look("one")  # type: ignore[arg-type]
+            await PacedClient(Client(), queue).poll("one")  # type: ignore[arg-type]
             return queue.pacer.share
 
         assert run_in_virtual_time(day) < 1

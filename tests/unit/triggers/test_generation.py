@@ -17,9 +17,9 @@ from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.hooks.async_status import shared_session
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.hooks.settings import USER_AGENT
-from airflow_provider_seedream.polling.decision import Verdict
-from airflow_provider_seedream.polling.schedule import SEEN, Job
-from airflow_provider_seedream.triggers.seedream import SeedreamGenerationTrigger, event_from, verdict_from
+from airflow_provider_seedream.polling.policy import PollOutcome
+from airflow_provider_seedream.polling.schedule import SCHEDULE, Job
+from airflow_provider_seedream.triggers.seedream import SeedreamGenerationTrigger, event_from, outcome_from
 from tests.unit.api import connection_json
 from tests.unit.values import KEY, TASK_ID, submission
 
@@ -67,18 +67,18 @@ class TestWhatIsStored:
     def test_it_survives_the_database(self) -> None:
         original = trigger(num_images=None, first_poll_epoch=1_772_020_805.25)
         assert stored_and_read(original).serialize() == original.serialize()
-        assert stored_and_read(original).rules == original.rules
+        assert stored_and_read(original).policy == original.policy
 
     def test_a_wait_without_an_interval_survives_it_too(self) -> None:
         original = trigger(**KNOWN, created_epoch=1_772_020_800.5)
         assert stored_and_read(original).serialize() == original.serialize()
-        assert stored_and_read(original).rules == original.rules
+        assert stored_and_read(original).policy == original.policy
 
     def test_a_row_of_version_0_1_is_read(self) -> None:
         original = trigger()
         later = ("image_size", "kind", "created_epoch")
         kwargs = {name: value for name, value in original.serialize()[1].items() if name not in later}
-        assert SeedreamGenerationTrigger(**kwargs).rules == original.rules
+        assert SeedreamGenerationTrigger(**kwargs).policy == original.policy
 
     def test_every_argument_is_stored_under_its_own_name(self) -> None:
         arguments = set(inspect.signature(SeedreamGenerationTrigger.__init__).parameters) - {"self"}
@@ -170,10 +170,10 @@ class TestWhatItSends:
         assert all(later - earlier >= 0.17 for earlier, later in pairwise(looks[:-1]))
 
     def test_without_an_interval_it_looks_first_when_the_job_can_be_ready(self, hook: SeedreamHook, emulator: Emulator) -> None:
-        created = time.time() + 1.5 - SEEN.plan(JOB).first_seconds
+        created = time.time() + 1.5 - SCHEDULE.plan(JOB).first_seconds
         said(trigger(submitted(hook), **KNOWN, created_epoch=created))
         [look] = [request.at for request in emulator.books.requests if request.area == "status"]
-        assert look - created >= SEEN.plan(JOB).first_seconds - 0.1
+        assert look - created >= SCHEDULE.plan(JOB).first_seconds - 0.1
 
     def test_it_does_not_look_before_it_may(self, hook: SeedreamHook, emulator: Emulator) -> None:
         first = time.time() + 0.4
@@ -183,10 +183,10 @@ class TestWhatItSends:
 
     def test_it_remembers_how_long_the_job_took(self, hook: SeedreamHook, emulator: Emulator) -> None:
         job = Job(image_size="portrait_16_9", num_images=1, kind="edit")
-        before = SEEN.plan(job)
+        before = SCHEDULE.plan(job)
         known = {**KNOWN, "image_size": "portrait_16_9", "kind": "edit"}
         said(trigger(submitted(hook), **known, created_epoch=time.time() - 25))
-        assert SEEN.plan(job) != before
+        assert SCHEDULE.plan(job) != before
 
 
 class TestManyOnOneLoop:
@@ -245,18 +245,18 @@ class TestTheEvent:
     @pytest.mark.parametrize("detail", ["", "x" * 5000, "🦊" * 5000, '"\\\n' * 2000])
     @pytest.mark.parametrize("record", [None, "s3://bucket/_seedream/ledger/0.json", "s3://bucket/" + "x" * 1000, "🦊" * 200])
     def test_it_stays_below_one_kilobyte(self, detail: str, record: str | None) -> None:
-        event = event_from("x" * 128, Verdict(outcome="failed", detail=detail), record=record)
+        event = event_from("x" * 128, PollOutcome(verdict="failed", detail=detail), record=record)
         assert len(json.dumps(event)) < 1024
         assert event["record"] in (None, record)
 
     def test_it_names_the_record_rather_than_a_long_reason(self) -> None:
         record = "s3://bucket/" + "x" * 500
-        assert event_from("x" * 128, Verdict(outcome="failed", detail="x" * 5000), record=record)["record"] == record
+        assert event_from("x" * 128, PollOutcome(verdict="failed", detail="x" * 5000), record=record)["record"] == record
 
     @pytest.mark.parametrize("outcome", ["done", "failed", "unsettled", "late", "lost", "missing", "refused"])
     def test_it_is_read_back(self, outcome: Any) -> None:
-        verdict = Verdict(outcome=outcome, detail="why", refunded=True)
-        assert verdict_from(json.loads(json.dumps(event_from(TASK_ID, verdict))), TASK_ID) == verdict
+        verdict = PollOutcome(verdict=outcome, detail="why", refunded=True)
+        assert outcome_from(json.loads(json.dumps(event_from(TASK_ID, verdict))), TASK_ID) == verdict
 
     @pytest.mark.parametrize(
         "change",
@@ -270,14 +270,14 @@ class TestTheEvent:
         ],
     )
     def test_one_that_is_not_ours_is_lost_which_costs_a_free_retry(self, change: dict[str, Any]) -> None:
-        event = {**event_from(TASK_ID, Verdict(outcome="done")), **change}
-        assert verdict_from(event, TASK_ID).outcome == "lost"
+        event = {**event_from(TASK_ID, PollOutcome(verdict="done")), **change}
+        assert outcome_from(event, TASK_ID).verdict == "lost"
 
     @pytest.mark.parametrize("event", [None, "done", [], {}])
     def test_no_event_is_lost(self, event: Any) -> None:
-        assert verdict_from(event, TASK_ID).outcome == "lost"
+        assert outcome_from(event, TASK_ID).verdict == "lost"
 
     @pytest.mark.parametrize("refunded", [None, "yes", 1])
     def test_only_true_is_refunded(self, refunded: Any) -> None:
-        event = {**event_from(TASK_ID, Verdict(outcome="failed")), "refunded": refunded}
-        assert verdict_from(event, TASK_ID).refunded is False
+        event = {**event_from(TASK_ID, PollOutcome(verdict="failed")), "refunded": refunded}
+        assert outcome_from(event, TASK_ID).refunded is False
