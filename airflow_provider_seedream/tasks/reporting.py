@@ -106,7 +106,7 @@ def log_lines(log: Callable[..., None], lines: Iterable[str]) -> None:
 def complete(error: SeedreamError, generation: Generation | None) -> None:
     """Add what the task knows of its paid generation and the error does not: price, ids, and until when it can be landed."""
     from airflow_provider_seedream.model import clock
-    from airflow_provider_seedream.polling.decision import expires_epoch
+    from airflow_provider_seedream.polling.policy import expires_epoch
 
     if generation is None:
         return
