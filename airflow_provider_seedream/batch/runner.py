@@ -20,6 +20,7 @@ from airflow_provider_seedream.batch.endings import FOUND_AGAIN, counted, error_
 from airflow_provider_seedream.batch.halts import halt_by
 from airflow_provider_seedream.batch.pace import Pace
 from airflow_provider_seedream.batch.parquet import require_pyarrow
+from airflow_provider_seedream.batch.plan import PlanLimits, plan_table
 from airflow_provider_seedream.batch.progress import Progress
 from airflow_provider_seedream.batch.progress_file import read_progress, store_progress
 from airflow_provider_seedream.batch.prompts import PromptTemplate
@@ -84,7 +85,7 @@ class BatchTry:
             require_pyarrow()  # now, not when all is paid
         table = self._judge()
         if self._asked.is_dry_run:
-            return {"schema_version": SUMMARY_VERSION, "dry_run": True, **table.to_dict()}
+            return {"schema_version": SUMMARY_VERSION, "dry_run": True, **table.to_dict(), "plan": self._plan()}
         self._reserve_results()
         results = Results(self._ledger.folder, f"{_PAGES}/{uuid.uuid4().hex}")  # no two tries write the same pages
         began = clock.now_epoch() if started_epoch is None else started_epoch
@@ -117,13 +118,31 @@ class BatchTry:
 
     @property
     def _credits_per_image(self) -> int:
-        """As the connection says. A dry run sends nothing, so it needs none."""
+        return int(self._setting("credits_per_image", contract.CREDITS_PER_IMAGE))
+
+    def _setting(self, name: str, without: Any) -> Any:
+        """A value of the connection. A dry run sends no request, so it works without a connection."""
         try:
-            return self._hook.settings.credits_per_image
+            return getattr(self._hook.settings, name)
         except Exception:
             if self._asked.is_dry_run:
-                return contract.CREDITS_PER_IMAGE
+                return without
             raise
+
+    def _plan(self) -> dict[str, Any] | None:
+        """The plan of a dry run; None if neither the task nor a connection names a destination."""
+        if self._asked.destination is None and self._setting("destination", None) is None:
+            return None
+        rate = self._setting("requests_per_minute", None) or contract.DEFAULT_REQUESTS_PER_MINUTE
+        limits = PlanLimits(
+            credits_per_image=self._credits_per_image,
+            requests_per_minute=rate,
+            max_credits=check_budget("max_credits", self._asked.max_credits),
+            pays_unknown=self._asked.on_unknown_submit == "resubmit",
+        )
+        return plan_table(
+            self._table, request_of=self._request, ledger=self._ledger, made_by=self._by, limits=limits, now_epoch=clock.now_epoch()
+        ).to_dict()
 
     def _work(self, progress: Progress) -> dict[str, Any] | DeferUntil:
         for entry in progress.in_flight.values():  # before anything else finds the connection incomplete: these are paid for

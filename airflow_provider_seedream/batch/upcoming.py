@@ -6,7 +6,7 @@ Reads, and sends nothing. The digest tells a later wave that the table is still 
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from airflow_provider_seedream.batch.prompts import PromptTemplate
 from airflow_provider_seedream.batch.requests import RawRow, read_table
@@ -26,6 +26,7 @@ class RefusedRow:
     """A row that breaks a rule, with its error."""
 
     number: int
+    where: str
     error: SeedreamInputError
     columns: dict[str, Any]
 
@@ -80,7 +81,9 @@ class RequestTable:
         try:
             return build_row(*raw, defaults=self.defaults, template=self.template)
         except SeedreamInputError as error:
-            return RefusedRow(number=raw.number, error=error, columns=columns_of_refused(dict.fromkeys(raw.header) | raw.columns))
+            return RefusedRow(
+                number=raw.number, where=raw.where, error=error, columns=columns_of_refused(dict.fromkeys(raw.header) | raw.columns)
+            )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -120,22 +123,49 @@ def summarise(table: RequestTable, credits_per_image: int = contract.CREDITS_PER
     :raises SeedreamInputError: when the table itself cannot be read.
     """
     summary = TableSummary(credits_per_image=credits_per_image)
-    requests: set[int] = set()
-    names: dict[int, int] = {}
+    duplicates = Duplicates()
     for row, _ in table.rows():
         summary.rows += 1
+        duplicate = duplicates.judge(row)
         if isinstance(row, RefusedRow):
             summary.refuse(row.error.message)
-            continue
-        request = _identity(row)
-        if request in requests:
+        elif duplicate.is_repeat:
             summary.repeats.append(row.number)
-        elif row.name and names.setdefault(hash(file_stem(row.name, row.take)), request) != request:
-            summary.refuse(f"{row.where}: name {row.name!r} is that of another row.")
+        elif duplicate.error:
+            summary.refuse(duplicate.error)
         else:
-            requests.add(request)
             summary.add(row)
     return summary
+
+
+class Duplicate(NamedTuple):
+    """How a row relates to the rows before it. :param error: it has the name of another row."""
+
+    is_repeat: bool = False
+    error: str | None = None
+
+
+class Duplicates:
+    """Judges the rows of one table against each other, in their order::
+
+    Duplicates().judge(row).is_repeat  # False: the first row repeats no other
+    """
+
+    def __init__(self) -> None:
+        self._requests: set[int] = set()
+        self._names: dict[int, int] = {}
+
+    def judge(self, row: Row | RefusedRow) -> Duplicate:
+        """Two rows that ask for the same share a generation; two different requests cannot have one name."""
+        if isinstance(row, RefusedRow):
+            return Duplicate()
+        request = _identity(row)
+        if request in self._requests:
+            return Duplicate(is_repeat=True)
+        if row.name and self._names.setdefault(hash(file_stem(row.name, row.take)), request) != request:
+            return Duplicate(error=f"{row.where}: name {row.name!r} is that of another row.")
+        self._requests.add(request)
+        return Duplicate()
 
 
 def _identity(row: Row) -> int:

@@ -46,6 +46,16 @@ def _argument(*flags: str, **options: Any) -> Argument:
 _CONN_ID = _argument("--conn-id", default=DEFAULT_CONN_ID, help=f"the connection; {DEFAULT_CONN_ID} by default")
 _OUTPUT = _argument("-o", "--output", choices=("table", "json"), default="table", help="how to print; table by default")
 _ID = _argument("seedream_task_id", metavar="ID", help="the API's id of the generation")
+_TABLE = (
+    _argument(
+        "table", metavar="TABLE", help="a table of JSON lines, CSV or Parquet, or a folder of part files: path or storage URI"
+    ),
+    _argument("--template", metavar="JINJA", help="makes the prompt of each row, as the operator's `template` does"),
+    _argument("--num-images", type=int, default=1, help="the operator's num_images, for rows without; 1 by default"),
+    _argument("--date", metavar="DATE", help="the run's date for {{ ds }} and its kind in the template; today by default"),
+    _argument("--params", metavar="JSON", default="{}", help="the run's params for the template, as a JSON object"),
+    _argument("--credits-per-image", type=int, default=10, metavar="N", help="what an image costs; 10 (default)"),
+)
 _DESTINATION = _argument(
     "destination", metavar="DESTINATION", help="storage URI of the folder, e.g. s3://aws_default@bucket/watches"
 )
@@ -124,12 +134,38 @@ COMMANDS = (
         act="pricing.price",
         help="what a table of requests would cost, and which of its rows are wrong",
         arguments=(
-            _argument("table", metavar="TABLE", help="a .jsonl, .csv or .parquet file: path or storage URI"),
-            _argument("--template", metavar="JINJA", help="makes the prompt of each row, as the operator's `template` does"),
-            _argument("--num-images", type=int, default=1, help="the operator's num_images, for rows without; 1 by default"),
-            _argument("--date", metavar="DATE", help="the run's date for {{ ds }} and its kind in the template; today by default"),
-            _argument("--params", metavar="JSON", default="{}", help="the run's params for the template, as a JSON object"),
-            _argument("--credits-per-image", type=int, default=10, metavar="N", help="what an image costs; 10 (default)"),
+            *_TABLE,
+            _OUTPUT,
+        ),
+    ),
+    Command(
+        name="plan",
+        act="planning.plan",
+        help="what a run of a table would pay now: the difference between the table and what the folder's ledger holds",
+        arguments=(
+            _TABLE[0],
+            _DESTINATION,
+            *_TABLE[1:],
+            _argument("--image-size", default="auto_2K", help="the operator's image_size, for rows without; auto_2K by default"),
+            _argument("--take", type=int, default=1, help="the operator's take, for rows without; 1 by default"),
+            _argument("--dag-id", help="of the run that would pay; give all three ids, or none for a new DAG run"),
+            _argument("--run-id", help="of the same run"),
+            _argument("--task-id", help="of the batch in it"),
+            _argument("--reuse", choices=("run", "content"), default="run", help="as the operator's; run by default"),
+            _argument(
+                "--on-unknown-submit",
+                choices=("fail", "resubmit"),
+                default="fail",
+                help="as the operator's; fail by default: rows with an unknown outcome are not paid again",
+            ),
+            _argument("--max-credits", type=int, metavar="N", help="as the operator's; no limit by default"),
+            _argument(
+                "--requests-per-minute",
+                type=float,
+                default=3.0,
+                metavar="N",
+                help="the key's rate limit; 3 (default) without a raise",
+            ),
             _OUTPUT,
         ),
     ),

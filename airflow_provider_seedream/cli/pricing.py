@@ -19,11 +19,11 @@ MAX_SHOWN = 100  # invalid rows; a table with a wrong column has them all
 
 def price(options: argparse.Namespace) -> int:
     check_num_images(options.num_images)
-    template = PromptTemplate(options.template, _context(options)) if options.template else None
+    template = PromptTemplate(options.template, template_context(options)) if options.template else None
     facts: dict[str, Any] = dict.fromkeys(("rows", "generate", "edit", "images", "credits", "invalid"), 0)
     refused: list[dict[str, str]] = []
     with working("Reading the table"):
-        for raw in read_table(_absolute(options.table)):
+        for raw in read_table(absolute(options.table)):
             _count(raw, template, facts, refused, {"num_images": options.num_images})
     facts["credits"] = facts["images"] * options.credits_per_image
     if options.output == "json":
@@ -56,7 +56,7 @@ def _assumed(options: argparse.Namespace) -> dict[str, Any]:
     return {**assumed, "date": _date(options).date().isoformat()} if options.template else assumed
 
 
-def _context(options: argparse.Namespace) -> dict[str, Any]:
+def template_context(options: argparse.Namespace) -> dict[str, Any]:
     """What a DAG run gives to a template, as far as a date and params tell."""
     try:
         params = json.loads(options.params)
@@ -81,6 +81,6 @@ def _date(options: argparse.Namespace) -> datetime:
     return date if date.tzinfo else date.replace(tzinfo=UTC)
 
 
-def _absolute(table: str) -> str:
+def absolute(table: str) -> str:
     """A relative path means the person's current folder, here as in any command."""
     return table if "://" in table else os.path.abspath(table)

@@ -195,9 +195,12 @@ class Ledger:
 
     def reserve_name(self, stem: str, key: str) -> bool:
         """Reserve the file stem for one request, exclusively. False: another request has it."""
-        file = f"{NAMES}/{stem}.json"
-        note = json.dumps({"schema_version": SCHEMA_VERSION, "key": key}).encode()
-        return self._try(lambda: self.folder.create(file, note), "write", file)
+        return self._try(lambda: self.folder.create(f"{NAMES}/{stem}.json", _name_note(key)), "write", stem)
+
+    def is_name_of_another(self, stem: str, key: str) -> bool:
+        """True if another request has reserved this file stem."""
+        there = self._try(lambda: self.folder.read(f"{NAMES}/{stem}.json"), "read", stem)
+        return there not in (None, _name_note(key))
 
     def release_name(self, record: Record) -> None:
         """Release the file stem of a request that has landed no image under it."""
@@ -254,6 +257,10 @@ class Ledger:
         if isinstance(error, FileNotFoundError) and verb == "test":  # the test writes new files only: the place itself is missing
             return f" Create the bucket, or correct its name in the destination. To see whether it holds: {look}"
         return ""
+
+
+def _name_note(key: str) -> bytes:
+    return json.dumps({"schema_version": SCHEMA_VERSION, "key": key}).encode()
 
 
 def _retrying(attempts: int) -> tenacity.Retrying:

@@ -18,6 +18,8 @@ from airflow_provider_seedream.model.task_ref import TaskRef
 from tests.cli.conftest import Buy, Run
 from tests.unit.stores import attached_store, refused
 
+IDS = ("--dag-id", "watches", "--run-id", "monday", "--task-id", "submit")
+
 
 def path_of(uri: str) -> Path:
     return Path(uri.removeprefix("file://"))
@@ -552,3 +554,63 @@ class TestPrice:
         ended = run("price", f"{tmp_path}/table.csv")
         assert ended.code == 2
         assert "there is no file" in ended.err
+
+
+class TestPlan:
+    TABLE = "prompt,num_images\na watch,2\na strap,1\na watch,2\n,1\n"
+
+    @pytest.fixture
+    def table(self, tmp_path: Path) -> str:
+        (tmp_path / "table.csv").write_text(self.TABLE)
+        return f"{tmp_path}/table.csv"
+
+    def test_a_new_run_pays_every_row_and_the_same_run_pays_the_rest(
+        self, run: Run, buy: Buy, emulator: Emulator, table: str, destination: str
+    ) -> None:
+        buy("a watch", num_images=2)
+        posts = emulator.books.posts_received
+        new = run("plan", table, destination, "-o", "json").json
+        assert {status: number for status, number in new["count"].items() if number} == {"pay": 2, "repeat": 1, "invalid": 1}
+        assert (new["requests"], new["images"], new["credits"], new["other_requests"]) == (2, 3, 30, 1)
+        same = run("plan", table, destination, *IDS, "-o", "json")
+        counted = {status: number for status, number in same.json["count"].items() if number}
+        assert counted == {"pay": 1, "in_flight": 1, "repeat": 1, "invalid": 1}
+        assert (same.json["credits"], same.json["minutes"], same.json["other_requests"]) == (10, 0.3, 0)
+        assert same.code == 2  # a row is invalid
+        assert emulator.books.posts_received == posts
+
+    def test_people_read_what_a_run_sends_and_what_to_look_at(
+        self, run: Run, lose: Callable[..., str], tmp_path: Path, destination: str
+    ) -> None:
+        lose()
+        (tmp_path / "table.jsonl").write_text('{"prompt": "a watch [drop-after-accept]"}\n{"prompt": "a strap"}\n')
+        said = run("plan", f"{tmp_path}/table.jsonl", destination, *IDS, "--requests-per-minute", "60")
+        assert said.code == 0
+        assert "A run now sends 1 request for 1 image: up to 10 credits, about 0 min at 60 requests a minute." in said.out
+        assert "Perhaps paid: up to 10 credits." in said.out
+        assert "line 1 of table.jsonl: unknown outcome, up to 10 credits; record file://" in said.out
+        again = run("plan", f"{tmp_path}/table.jsonl", destination, *IDS, "--on-unknown-submit", "resubmit", "-o", "json").json
+        assert (again["count"]["pay_again"], again["requests"]) == (1, 2)
+
+    def test_a_budget_bounds_it(self, run: Run, table: str, destination: str) -> None:
+        said = run("plan", table, destination, "--max-credits", "20", "-o", "json").json
+        assert (said["count"]["pay"], said["count"]["over_budget"], said["credits"]) == (1, 1, 20)
+
+    def test_a_name_of_another_request_is_refused(self, run: Run, buy: Buy, tmp_path: Path, destination: str) -> None:
+        buy("a watch", name="hero")
+        (tmp_path / "table.jsonl").write_text('{"prompt": "a strap", "name": "hero"}\n')
+        said = run("plan", f"{tmp_path}/table.jsonl", destination, "-o", "json")
+        assert (said.code, said.json["count"]["name_taken"]) == (2, 1)
+        assert said.json["notes"] == [f"line 1 of table.jsonl: name 'hero' belongs to another request in {destination}."]
+
+    @pytest.mark.parametrize(
+        ("arguments", "says"),
+        [
+            (["--dag-id", "watches"], "--dag-id, --run-id and --task-id belong together"),
+            (["--requests-per-minute", "0"], "--requests-per-minute must be above 0"),
+            (["--num-images", "7"], "num_images must be an integer from 1 to 6"),
+        ],
+    )
+    def test_a_wrong_call_is_refused(self, arguments: list[str], says: str, run: Run, table: str, destination: str) -> None:
+        ended = run("plan", table, destination, *arguments)
+        assert (ended.code, says in ended.err) == (2, True)

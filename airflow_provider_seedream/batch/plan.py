@@ -1,0 +1,263 @@
+"""A plan: the difference between a table of requests and its destination. Which rows would be paid, and which are paid already.
+
+The ledger is listed once; a record is read only for a row that has one. A plan sends no request, writes no file and needs no key.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from typing import Any, Literal, NamedTuple, get_args
+
+from airflow_provider_seedream.batch.rows import Row
+from airflow_provider_seedream.batch.upcoming import NAMED_ERRORS, Duplicate, Duplicates, RefusedRow, RequestTable
+from airflow_provider_seedream.exceptions import SeedreamInputError, SeedreamLedgerError
+from airflow_provider_seedream.ledger.record import RECORDS, Record, record_file
+from airflow_provider_seedream.ledger.records import NAMES, Ledger
+from airflow_provider_seedream.ledger.request import Request
+from airflow_provider_seedream.ledger.spending import Spending, Tally
+from airflow_provider_seedream.model import clock, contract
+from airflow_provider_seedream.model.task_ref import TaskRef
+from airflow_provider_seedream.polling.policy import expires_epoch, has_expired
+
+PARALLEL_READS = 8
+ROWS_AT_A_TIME = 256
+IN_FLIGHT_SECONDS = 600.0  # 6 images at 40 s each [doc] are ready after 240 s; a queue may take as long again
+
+# pay          would be sent and paid
+# pay_again    would be paid: its earlier generation failed and was refunded
+# over_budget  would be paid, but max_credits is spent by then
+# repeat       equals an earlier row: shares its generation, at no cost
+# landed       paid, and the images are in the destination
+# in_flight    paid at most 10 minutes ago; a run waits for it
+# not_landed   paid; a run lands it for free, as long as the API keeps its images
+# lost         paid, and the API has deleted the images, or the generation failed without a refund
+# unknown      an earlier POST may have been paid: to be resolved by a person
+# name_taken   its name belongs to another request in this destination: a run refuses it
+# invalid      the row is against the rules: a run refuses it
+Status = Literal[
+    "pay", "pay_again", "over_budget", "repeat", "landed", "in_flight", "not_landed", "lost", "unknown", "name_taken", "invalid"
+]
+
+
+@dataclass(slots=True, kw_only=True)
+class Plan:
+    """The plan of a table. The counts of all statuses add up to the rows::
+
+        plan = plan_table(table, request_of=request_of, ledger=Ledger("s3://my_conn@bucket/campaign"))
+        plan.credits, plan.count["landed"]  # (1200, 880): 120 rows to pay, 880 are there
+
+    :param count: rows by status; the table above explains them.
+    :param requests: POSTs that a run would send. :param images: that they would make, at most.
+    :param credits: that they would cost, at most.
+    :param credits_at_risk: of the rows whose POST had an unknown outcome: perhaps paid.
+    :param minutes: that the POSTs take at the rate limit.
+    :param land_before: when the API deletes the first images of the rows ``not_landed`` (ISO 8601 UTC); None without such rows.
+    :param other_requests: records in this ledger that belong to no row: of an earlier table, or of other tasks.
+    :param notes: the first rows that a person has to look at, e.g. ``line 7 of requests.csv: unknown, record s3://...``.
+    """
+
+    rows: int = 0
+    count: dict[Status, int] = field(default_factory=lambda: dict.fromkeys(get_args(Status), 0))
+    requests: int = 0
+    images: int = 0
+    credits: int = 0
+    credits_at_risk: int = 0
+    minutes: float = 0.0
+    land_before: str | None = None
+    other_requests: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanLimits:
+    """The limits of the run that is planned::
+
+        PlanLimits(credits_per_image=10, requests_per_minute=60, max_credits=5000)
+
+    :param credits_per_image: the price; 10 [doc]. :param requests_per_minute: of the key; 3 [doc].
+    :param max_credits: as the operator's; None for no limit. :param pays_unknown: True with ``on_unknown_submit="resubmit"``.
+    """
+
+    credits_per_image: int = contract.CREDITS_PER_IMAGE
+    requests_per_minute: float = contract.DEFAULT_REQUESTS_PER_MINUTE
+    max_credits: int | None = None
+    pays_unknown: bool = False
+
+
+class _Judged(NamedTuple):
+    """A row that a run would refuse, or that repeats another: the ledger was not asked."""
+
+    status: Status
+    note: str | None = None
+
+
+class _Found(NamedTuple):
+    """A valid row, its request, and the latest record of that request."""
+
+    row: Row
+    request: Request
+    record: Record | None
+
+
+def plan_table(
+    table: RequestTable,
+    *,
+    request_of: Callable[[Row], Request],
+    ledger: Ledger,
+    made_by: TaskRef,
+    limits: PlanLimits,
+    now_epoch: float,
+) -> Plan:
+    """Compare every row with the ledger. Memory holds the file names of the ledger and some 200 bytes for each row.
+
+    :param request_of: the request that the task would make of a row; it reads the sources of an edit.
+    :param made_by: the task that would pay: its earlier spendings count toward ``max_credits``.
+    :param now_epoch: the time of the plan: it decides what is in flight, and what the API has deleted.
+    :raises SeedreamInputError: the table cannot be read.
+    :raises SeedreamLedgerError: the ledger cannot be listed, or a record cannot be read: it may tell of a payment.
+    """
+    holdings = _Holdings(ledger, request_of)
+    planner = _Planner(ledger, limits, made_by, now_epoch)
+    duplicates = Duplicates()
+    rows = ((row, duplicates.judge(row)) for row, _ in table.rows())
+    with ThreadPoolExecutor(max_workers=PARALLEL_READS, thread_name_prefix="seedream-plan") as pool:
+        while some := list(islice(rows, ROWS_AT_A_TIME)):
+            for found in pool.map(lambda one: holdings.find(*one), some):
+                planner.add(found)
+    return planner.finished(records=holdings.requests)
+
+
+class _Holdings:
+    """The names of a destination's records, name reservations and landed files, as listed once."""
+
+    def __init__(self, ledger: Ledger, request_of: Callable[[Row], Request]) -> None:
+        self._ledger = ledger
+        self._request_of = request_of
+        self._records = set(_listed(ledger, RECORDS))
+        self._names = set(_listed(ledger, NAMES))
+
+    @property
+    def requests(self) -> int:
+        """How many requests have a record."""
+        return len({name.partition(".")[0] for name in self._records if name.endswith(".json")})
+
+    def find(self, row: Row | RefusedRow, duplicate: Duplicate) -> _Judged | _Found:
+        """The record of a row. Runs in several threads at once."""
+        if isinstance(row, RefusedRow):
+            return _Judged("invalid", row.error.message)
+        if duplicate.error:
+            return _Judged("invalid", duplicate.error)
+        if duplicate.is_repeat:
+            return _Judged("repeat")
+        try:
+            request = self._request_of(row)
+        except SeedreamInputError as error:
+            return _Judged("invalid", f"{row.where}: {error.message}")
+        request, record = self._recorded(request)
+        if record is None and request.stem and self._is_anothers(request.stem, request.key):
+            note = f"{row.where}: name {request.stem!r} belongs to another request in {request.destination}."
+            return _Judged("name_taken", note)
+        return _Found(row, request, record)
+
+    def _recorded(self, request: Request) -> tuple[Request, Record | None]:
+        """The request under the key that has a record, as the submitter looks for it, and its latest record."""
+        for old in request.as_of_0_2():
+            record = self._latest(old.key)
+            if record and record.made_by.is_same_airflow(old.made_by):
+                return old, record
+        return request, self._latest(request.key)
+
+    def _latest(self, key: str) -> Record | None:
+        last = 0
+        while record_file(key, last + 1).rpartition("/")[2] in self._records:
+            last += 1
+        return self._ledger.read(record_file(key, last)) if last else None
+
+    def _is_anothers(self, stem: str, key: str) -> bool:
+        """True if another request has reserved this file stem. A kill before the claim may leave this request's own reservation."""
+        return f"{stem}.json" in self._names and self._ledger.is_name_of_another(stem, key)
+
+
+class _Planner:
+    """Adds up the rows in their order, as a run would pay them."""
+
+    def __init__(self, ledger: Ledger, limits: PlanLimits, made_by: TaskRef, now_epoch: float) -> None:
+        self._ledger = ledger
+        self._limits = limits
+        self._made_by = made_by
+        self._now_epoch = now_epoch
+        self._plan = Plan()
+        self._deleted_epochs: list[float] = []
+        self._keys: set[str] = set()
+        self._recorded = 0
+        self._spent = Tally() if limits.max_credits is None else Tally(ledger.spent_by_task(made_by))
+
+    def add(self, found: _Judged | _Found) -> None:
+        status, note = found if isinstance(found, _Judged) else self._judge(found)
+        self._plan.rows += 1
+        self._plan.count[status] += 1
+        if note and len(self._plan.notes) < NAMED_ERRORS:
+            self._plan.notes.append(note)
+
+    def finished(self, *, records: int) -> Plan:
+        """:param records: requests with a record in this ledger."""
+        plan = self._plan
+        plan.minutes = round(plan.requests / self._limits.requests_per_minute, 1)
+        plan.land_before = clock.to_iso(min(self._deleted_epochs)) if self._deleted_epochs else None
+        plan.other_requests = records - self._recorded
+        return plan
+
+    def _judge(self, found: _Found) -> _Judged:
+        record, key = found.record, found.request.key
+        if key in self._keys:  # an edit whose sources have other URIs and the same bytes
+            return _Judged("repeat")
+        if record or found.row.images:
+            self._keys.add(key)
+        self._recorded += record is not None
+        if record is None or record.is_open_for_next:
+            return self._pay(found)
+        if record.outcome not in ("intent", "unknown"):
+            return _Judged("landed" if record.outcome in ("landed", "partial") else self._paid_status(record))
+        if self._limits.pays_unknown:
+            return self._pay(found)
+        self._plan.credits_at_risk += record.cost_credits
+        where, uri = found.row.where, self._ledger.uri(record)
+        return _Judged("unknown", f"{where}: unknown outcome, up to {record.cost_credits} credits; record {uri}.")
+
+    def _paid_status(self, record: Record) -> Status:
+        """The status of a paid row whose images have not landed."""
+        created_epoch = clock.to_epoch(record.created_at)
+        if record.outcome != "submitted" or has_expired(created_epoch, now_epoch=self._now_epoch):
+            return "lost"
+        if created_epoch and self._now_epoch - created_epoch < IN_FLIGHT_SECONDS:
+            return "in_flight"
+        if deleted_epoch := expires_epoch(created_epoch):
+            self._deleted_epochs.append(deleted_epoch)
+        return "not_landed"
+
+    def _pay(self, found: _Found) -> _Judged:
+        """A row that a run would send, if the budget has room for it."""
+        plan, row, before, most = self._plan, found.row, found.record, self._limits.max_credits
+        price = row.num_images * self._limits.credits_per_image
+        attempt = before.attempt + 1 if before else 1
+        spending = Spending(made_by=self._made_by, key=found.request.key, attempt=attempt, credits=price, claim="")
+        if most is not None and self._spent.without(spending) + price > most:
+            return _Judged("over_budget")
+        self._spent.add(spending)
+        plan.requests += 1
+        plan.images += row.num_images
+        plan.credits += price
+        return _Judged("pay_again" if before else "pay")
+
+
+def _listed(ledger: Ledger, folder: str) -> list[str]:
+    try:
+        return ledger.folder.list(folder)
+    except Exception as error:  # whatever a store raises
+        what = f"{type(error).__name__}: {error}"[:300]
+        raise SeedreamLedgerError(f"Cannot list {ledger.folder.uri(folder)} ({what}).") from error

@@ -1,0 +1,109 @@
+"""The command that says what a table would cost now: which rows a run would pay, and which are paid already. It only reads."""
+
+import argparse
+import uuid
+from typing import Any
+
+from airflow_provider_seedream.batch.plan import Plan, PlanLimits, plan_table
+from airflow_provider_seedream.batch.prompts import PromptTemplate
+from airflow_provider_seedream.batch.rows import Row
+from airflow_provider_seedream.batch.upcoming import RequestTable
+from airflow_provider_seedream.cli.pricing import absolute, template_context
+from airflow_provider_seedream.cli.printing import counted, print_facts, print_json, print_lines, working
+from airflow_provider_seedream.cli.running import WRONG
+from airflow_provider_seedream.exceptions import SeedreamInputError
+from airflow_provider_seedream.ledger.records import Ledger
+from airflow_provider_seedream.ledger.request import Request
+from airflow_provider_seedream.model import clock
+from airflow_provider_seedream.model.submissions import check_image_size, check_num_images, check_take, submission_of
+from airflow_provider_seedream.model.task_ref import TaskRef
+from airflow_provider_seedream.tasks.installation import describe_installation
+from airflow_provider_seedream.tasks.sources import read_sources
+
+_LABELS = {
+    "pay": "to pay",
+    "pay_again": "to pay again (refunded, or given up)",
+    "over_budget": "over the budget, not sent",
+    "repeat": "equal to an earlier row, no extra cost",
+    "landed": "paid and landed",
+    "in_flight": "paid, in flight",
+    "not_landed": "paid, to be landed for free",
+    "lost": "paid, images deleted or failed",
+    "unknown": "perhaps paid: unknown outcome",
+    "name_taken": "refused: name of another request",
+    "invalid": "refused: invalid",
+}
+
+
+def plan(options: argparse.Namespace) -> int:
+    ledger = Ledger(options.destination)
+    made_by, reuse = _task(options), options.reuse
+    check_num_images(options.num_images)
+    check_image_size(options.image_size)
+    check_take(options.take)
+    if options.requests_per_minute <= 0:
+        raise SeedreamInputError(f"--requests-per-minute must be above 0; got {options.requests_per_minute:g}.")
+
+    def request_of(row: Row) -> Request:
+        sources = read_sources(list(row.images)) if row.images else ()
+        return Request(
+            submission=submission_of(row, sources),
+            destination=ledger.folder.base,
+            name=row.name,
+            name_as_written=row.name_as_written,
+            made_by=made_by,
+            reuse=reuse,
+        )
+
+    limits = PlanLimits(
+        credits_per_image=options.credits_per_image,
+        requests_per_minute=options.requests_per_minute,
+        max_credits=options.max_credits,
+        pays_unknown=options.on_unknown_submit == "resubmit",
+    )
+    with working("Comparing the table with the ledger"):
+        made = plan_table(
+            _table(options), request_of=request_of, ledger=ledger, made_by=made_by, limits=limits, now_epoch=clock.now_epoch()
+        )
+    if options.output == "json":
+        print_json({"table": options.table, "destination": ledger.folder.base, **made.to_dict()})
+    else:
+        _print(made, options)
+    return WRONG if made.count["invalid"] or made.count["name_taken"] else 0
+
+
+def _table(options: argparse.Namespace) -> RequestTable:
+    template = PromptTemplate(options.template, template_context(options)) if options.template else None
+    defaults = {"num_images": options.num_images, "image_size": options.image_size, "take": options.take}
+    return RequestTable(source=absolute(options.table), defaults=defaults, template=template)
+
+
+def _task(options: argparse.Namespace) -> TaskRef:
+    """The task that would pay. Without its ids: a task of a DAG run that has not begun."""
+    ids = (options.dag_id, options.run_id, options.task_id)
+    if any(ids) and not all(ids):
+        raise SeedreamInputError("--dag-id, --run-id and --task-id belong together: the ledger knows a request by all three.")
+    dag_id, run_id, task_id = ids if all(ids) else (f"plan-{uuid.uuid4()}",) * 3
+    return TaskRef.from_dict({"dag_id": dag_id, "run_id": run_id, "task_id": task_id, **describe_installation()})
+
+
+def _print(made: Plan, options: argparse.Namespace) -> None:
+    facts: dict[str, Any] = {"rows": made.rows}
+    print_facts(facts | {_LABELS[status]: number for status, number in made.count.items() if number})
+    rate = f"at {options.requests_per_minute:g} requests a minute"
+    print_lines(
+        f"A run now sends {counted(made.requests, 'request')} for {counted(made.images, 'image')}: "
+        f"up to {made.credits} credits, {_duration(made.minutes)} {rate}."
+    )
+    if made.land_before:
+        print_lines(f"The API deletes the first images that are paid and not landed at {made.land_before}.")
+    if made.credits_at_risk:
+        listing = f"airflow seedream ledger {options.destination} --outcome unknown --outcome intent"
+        print_lines(f"Perhaps paid: up to {made.credits_at_risk} credits. To see the records: {listing}")
+    if made.other_requests:
+        print_lines(f"Other requests in this ledger: {made.other_requests}, of an earlier table or of other tasks.")
+    print_lines("To look at:", made.notes)
+
+
+def _duration(minutes: float) -> str:
+    return f"about {minutes:.0f} min" if minutes < 120 else f"about {minutes / 60:.1f} hours"

@@ -1,0 +1,89 @@
+"""A plan of a table says exactly what a run right after it pays, whatever the ledger holds by then."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+
+from airflow_provider_seedream.emulator import Emulator
+from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
+from tests.airflow.runner import Runner
+from tests.guarantees.conftest import POKE_SECONDS, Connect
+
+Batch = Callable[..., SeedreamBatchOperator]
+PROMPTS = ("a watch", "a strap", "a buckle", "a dial", "a crown", "a box", "a moon phase", "a bridge")
+TROUBLES = ("", "", "[fail]", "[drop-after-accept]", "[moderated]")
+
+
+@pytest.fixture
+def batch(destination: str) -> Batch:
+    def batch(requests: Any, **more: Any) -> SeedreamBatchOperator:
+        given = {"destination": destination, "on_error": "continue", "poke_interval": POKE_SECONDS, **more}
+        with DAG("guarantees", schedule=None):
+            return SeedreamBatchOperator(task_id="batch", requests=requests, settling_seconds=1, deferrable=False, **given)
+
+    return batch
+
+
+@pytest.fixture(autouse=True)
+def unlimited(emulator: Emulator, connect: Connect) -> None:
+    connect(emulator, requests_per_minute=100_000)
+
+
+def table(chance: random.Random) -> list[dict[str, Any]]:
+    """Rows that repeat, are invalid, have names, or meet a trouble at the server."""
+
+    def row() -> dict[str, Any]:
+        prompt = f"{chance.choice(PROMPTS)} {chance.choice(TROUBLES)}".strip()
+        name = {"name": f"n{abs(hash(prompt)) % 97}"} if chance.random() < 0.2 else {}
+        return {"prompt": prompt if chance.random() < 0.9 else "", "num_images": chance.choice([1, 1, 2]), **name}
+
+    rows = [row() for _ in range(chance.randint(3, 9))]
+    lost = [row for row in rows if "[drop" in row["prompt"]]
+    return [row for row in rows if row not in lost[2:]]  # three unknown outcomes in a row stop a batch
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_run_pays_what_its_plan_said(seed: int, batch: Batch, emulator: Emulator, price: int) -> None:
+    chance = random.Random(seed)
+    for number in range(3):  # each run finds what the runs before it have left in the ledger
+        rows, budget = table(chance), chance.choice([None, 4 * price, 8 * price])
+        how = {"max_credits": budget, "on_unknown_submit": chance.choice(["fail", "fail", "resubmit"]), "results": f"r{number}"}
+        planned = Runner().run(batch(rows, dry_run=True, **how))
+        assert planned.state == "success", planned.error
+        plan = planned.value["plan"]
+        assert sum(plan["count"].values()) == plan["rows"] == len(rows)
+        posts, charged = emulator.books.posts_received, emulator.books.credits_charged
+        Runner().run(batch(rows, **how))
+        said = (plan["requests"], plan["credits"])
+        assert (emulator.books.posts_received - posts, emulator.books.credits_charged - charged) == said, (plan, rows)
+
+
+def test_a_plan_writes_nothing_and_needs_no_connection(
+    batch: Batch, emulator: Emulator, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AIRFLOW_CONN_SEEDREAM_DEFAULT")
+    plan = Runner().run(batch([{"prompt": "a fox"}, {"prompt": "a fox"}], dry_run=True)).value["plan"]
+    assert (plan["count"]["pay"], plan["count"]["repeat"], plan["credits"]) == (1, 1, 10)
+    assert not folder.exists()
+    assert emulator.books.posts_received == 0
+
+
+def test_without_a_destination_a_dry_run_has_no_plan(batch: Batch) -> None:
+    assert Runner().run(batch([{"prompt": "a fox"}], dry_run=True, destination=None)).value["plan"] is None
+
+
+def test_the_second_run_of_the_same_content_pays_nothing(batch: Batch, emulator: Emulator) -> None:
+    rows = [{"prompt": prompt} for prompt in PROMPTS]
+    assert Runner().run(batch(rows, reuse="content")).state == "success"
+    plan = Runner(run_id="second").run(batch(rows, reuse="content", dry_run=True)).value["plan"]
+    assert (plan["count"]["landed"], plan["requests"], plan["other_requests"]) == (len(rows), 0, 0)
+    other = Runner(run_id="second").run(batch(rows[:2], dry_run=True)).value["plan"]
+    assert (other["count"]["pay"], other["other_requests"]) == (2, len(rows))
+    assert json.dumps(plan)
