@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 from typing import Any
 
 import pytest
+from airflow.sdk.module_loading import import_string
+from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.ledger.records import Record, Reuse, record_key
@@ -14,9 +17,7 @@ from airflow_provider_seedream.manifest import Manifest
 from airflow_provider_seedream.model.submissions import build_submission
 from airflow_provider_seedream.operators.seedream import SeedreamBatchOperator, SeedreamGenerateOperator
 from airflow_provider_seedream.sensors.seedream import SeedreamCreditsSensor
-from airflow_provider_seedream.triggers.batch import SeedreamBatchTrigger
-from airflow_provider_seedream.triggers.seedream import SeedreamGenerationTrigger
-from airflow_provider_seedream.triggers.turns import SeedreamTurnTrigger
+from airflow_provider_seedream.triggers.base import fields_of
 from tests.unit.values import TASK_ID
 
 FINGERPRINT = "3c28054d1f5b020ffdfd09c777300a6a162c393105838e3bcb6feb64e509b416"
@@ -30,6 +31,70 @@ SUBMISSION: dict[str, Any] = {
     "take": 1,
 }
 TRY = {"dag_id": "watches", "run_id": "manual__2026-03-01", "task_id": "submit", "map_index": -1, "try_number": 1}
+
+GENERATION = {
+    "seedream_task_id": TASK_ID,
+    "seedream_conn_id": "seedream_default",
+    "num_images": 2,
+    "first_poll_epoch": 1.0,
+    "deadline_epoch": 2.0,
+    "poke_interval": 10.0,
+    "settling_seconds": 120.0,
+    "outage_seconds": 1800.0,
+}
+ROWS: dict[str, tuple[str, dict[str, Any]]] = {  # class path and arguments, as they stand in Airflow's database
+    "generation, 0.1": (
+        "airflow_provider_seedream.triggers.seedream.SeedreamGenerationTrigger",
+        {**GENERATION, "watch": None},
+    ),
+    "generation, 0.2": (
+        "airflow_provider_seedream.triggers.seedream.SeedreamGenerationTrigger",
+        {
+            **GENERATION,
+            "watch": {"finished_epoch": 1.5, "outage_epoch": None},
+            "image_size": "auto_2K",
+            "kind": "generate",
+            "created_epoch": 0.5,
+        },
+    ),
+    "credits, 0.2": (
+        "airflow_provider_seedream.triggers.credits.SeedreamCreditsTrigger",
+        {
+            "seedream_conn_id": "seedream_default",
+            "min_credits": "150.50",
+            "first_poll_epoch": 1.0,
+            "deadline_epoch": 2.0,
+            "poke_interval": 60.0,
+            "outage_seconds": 1800.0,
+            "watch": {"finished_epoch": None, "outage_epoch": 7.0},
+        },
+    ),
+    "batch, 0.2": (
+        "airflow_provider_seedream.triggers.batch.SeedreamBatchTrigger",
+        {
+            "seedream_conn_id": "seedream_default",
+            "in_flight": [[TASK_ID, 1.0, 2.0, None, 2, None, None]],
+            "wake_epoch": 2.0,
+            "not_before_epoch": 1.0,
+            "poke_interval": None,
+            "settling_seconds": 120.0,
+            "outage_seconds": 1800.0,
+        },
+    ),
+    "turn, 0.2": (
+        "airflow_provider_seedream.triggers.turns.SeedreamTurnTrigger",
+        {
+            "seedream_conn_id": "seedream_default",
+            "requests_per_minute": 3.0,
+            "asked_epoch": 1.0,
+            "not_before_epoch": 1.0,
+            "deadline_epoch": 2.0,
+            "throttled_epoch": None,
+            "retry_after_seconds": None,
+            "granted_epoch": None,
+        },
+    ),
+}
 
 
 class TestTheSameRequest:
@@ -114,57 +179,27 @@ class TestWhatAirflowKeeps:
         }
         assert Generation.from_dict(value).image_size is None
 
-    def test_a_deferred_wait_goes_on(self) -> None:
-        """The path and the arguments stand in rows of Airflow's database."""
-        row = {
-            "seedream_task_id": TASK_ID,
-            "seedream_conn_id": "seedream_default",
-            "num_images": 2,
-            "first_poll_epoch": 1.0,
-            "deadline_epoch": 2.0,
-            "poke_interval": 10.0,
-            "settling_seconds": 120.0,
-            "outage_seconds": 1800.0,
-            "watch": None,
-        }
-        path, kept = SeedreamGenerationTrigger(**row).serialize()
-        assert path == "airflow_provider_seedream.triggers.seedream.SeedreamGenerationTrigger"
-        assert kept.items() >= (row | {"watch": kept["watch"]}).items()
+    @pytest.mark.parametrize(("path", "row"), ROWS.values(), ids=list(ROWS))
+    def test_a_deferred_wait_of_an_earlier_version_loads_with_the_arguments_that_it_has(
+        self, path: str, row: dict[str, Any]
+    ) -> None:
+        trigger: BaseTrigger = import_string(path)(**json.loads(json.dumps(row)))
+        class_path, arguments = trigger.serialize()
+        assert class_path == path
+        assert arguments == dict.fromkeys(set(arguments) - set(row)) | row
 
-    @pytest.mark.parametrize(
-        ("cls", "row"),
-        [
-            (
-                SeedreamTurnTrigger,
-                {
-                    "seedream_conn_id": "seedream_default",
-                    "requests_per_minute": 3.0,
-                    "asked_epoch": 1.0,
-                    "not_before_epoch": 1.0,
-                    "deadline_epoch": 2.0,
-                    "throttled_epoch": None,
-                    "retry_after_seconds": None,
-                    "granted_epoch": None,
-                },
-            ),
-            (
-                SeedreamBatchTrigger,
-                {
-                    "seedream_conn_id": "seedream_default",
-                    "in_flight": [[TASK_ID, 1.0, 2.0, None, 2, None, None]],
-                    "wake_epoch": None,
-                    "not_before_epoch": 1.0,
-                    "poke_interval": None,
-                    "settling_seconds": 120.0,
-                    "outage_seconds": 1800.0,
-                },
-            ),
-        ],
-        ids=["turn", "batch"],
-    )
-    def test_the_other_waits_of_version_0_2_load_too(self, cls: Any, row: dict[str, Any]) -> None:
-        """Their tasks have arguments of their own, so that the event need not name what they go on with."""
-        assert cls(**row).serialize()[1].items() >= row.items()
+    @pytest.mark.parametrize(("path", "row"), ROWS.values(), ids=list(ROWS))
+    def test_a_deferred_wait_of_an_earlier_version_ends_with_an_event_that_its_task_understands(
+        self, path: str, row: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", json.dumps({"conn_type": "seedream"}))
+        trigger: BaseTrigger = import_string(path)(**row)
+
+        async def first_event() -> TriggerEvent:
+            return await anext(aiter(trigger.run()))
+
+        event = json.loads(json.dumps(asyncio.run(first_event()).payload))
+        assert fields_of(event) == event
 
     def test_a_task_goes_on_with_the_arguments_that_it_left(self) -> None:
         generation, started = {"generation": {}}, {"started_epoch": 1.0, "asked_epoch": 2.0}

@@ -150,6 +150,14 @@ class TestWhenItWakes:
         assert time.monotonic() - began > 1.4
 
 
+class TestASlowAnswer:
+    def test_a_slow_answer_delays_no_other_poll(self, hook: SeedreamHook, emulator: Emulator) -> None:
+        slow, quick = submitted(hook, "a fox [status/stall:3*1]", 1), submitted(hook, "a dog [never-ends]", 2)
+        said(trigger(slow, quick, wake_epoch=time.time() + 1.5))
+        polls = [request.path for request in emulator.books.requests if request.area == "status"]
+        assert sum(quick.generation.seedream_task_id in path for path in polls) > 3
+
+
 class TestWhatItSends:
     def test_it_only_looks_at_what_is_due(self, hook: SeedreamHook, emulator: Emulator) -> None:
         said(trigger(submitted(hook, "a fox", 1), entry(2, due_in=50), wake_epoch=time.time() + 1))
