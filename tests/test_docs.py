@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import json
 import re
+import shlex
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -29,6 +30,7 @@ from airflow_provider_seedream.ledger.records import Outcome as LedgerOutcome
 from airflow_provider_seedream.ledger.records import Record
 from airflow_provider_seedream.manifest import Manifest, ManifestImage
 from airflow_provider_seedream.model import contract
+from airflow_provider_seedream.model.verdicts import VERDICTS
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from airflow_provider_seedream.operators.seedream import SeedreamEditOperator, SeedreamGenerateOperator
 from airflow_provider_seedream.provider_info import get_provider_info
@@ -310,6 +312,30 @@ class TestReliability:
         said = paid.split()[0].rstrip(";:,")
         exceptions_to_the_class = {"SeedreamNotFoundError": "yes", "SeedreamModerationError": "no"}
         assert said == exceptions_to_the_class.get(name, ERRORS[name].paid)
+
+
+class TestTroubleshooting:
+    PAGE = (DOCS / "troubleshooting.md").read_text()
+    SECTIONS = re.findall(r"^### ([A-Z -]+)$\n(.*?)(?=^#|\Z)", PAGE, re.DOTALL | re.MULTILINE)
+
+    @pytest.mark.parametrize("name", ERRORS)
+    def test_every_error_has_a_section_that_names_its_class(self, name: str) -> None:
+        assert any(re.search(rf"`{name}`", text) for _, text in self.SECTIONS)
+
+    def test_every_verdict_has_a_section(self) -> None:
+        """An error's last line leads to it: ``troubleshooting.md#unknown-outcome``."""
+        assert {verdict for verdict, _ in self.SECTIONS} == set(VERDICTS)
+
+    @pytest.mark.parametrize(("verdict", "text"), SECTIONS, ids=[verdict for verdict, _ in SECTIONS])
+    def test_a_section_says_what_it_means_what_it_cost_and_what_to_do(self, verdict: str, text: str) -> None:
+        assert re.findall(r"^\*\*(It means|It cost|Do)\*\*", text, re.MULTILINE) == ["It means", "It cost", "Do"]
+
+    def test_each_command_that_it_prints_is_one(self) -> None:
+        from airflow_provider_seedream.cli.definition import build_parser
+
+        for command in re.findall(r"^airflow seedream (.+?)(?:  +#.*)?$", self.PAGE, re.MULTILINE):
+            words = shlex.split(command)
+            build_parser().parse_args(words)
 
 
 class TestWhatTheApiDoes:

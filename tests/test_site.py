@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import os
 import re
 import subprocess
@@ -52,3 +53,17 @@ class TestNarrowScreens:
     def test_each_cell_but_the_first_says_the_heading_of_its_column(self, site: Path) -> None:
         [row] = re.findall(r"<tr>(?:(?!</tr>).)*<code>password</code>.*?</tr>", (site / "connection.html").read_text(), re.DOTALL)
         assert re.findall(r'<td data-label="([^"]*)"', row) == ["", "in the form", "default", "meaning"]
+
+
+class TestSearch:
+    """The words that people type, in the index that the built pages search. Each entry is a section of a page."""
+
+    @pytest.mark.parametrize("words", ["duplicate", "typo", "docker", "bucket does not exist", "unknown outcome", "429", "wallet"])
+    def test_the_words_of_a_symptom_lead_to_troubleshooting(self, words: str, site: Path) -> None:
+        index = json.loads((site / "search" / "search_index.json").read_text())
+        found = [
+            entry["location"]
+            for entry in index["docs"]
+            if all(word in re.findall(r"\w+", f"{entry['title']} {entry['text']}".lower()) for word in words.split())
+        ]
+        assert any(location.startswith("troubleshooting.html#") for location in found)

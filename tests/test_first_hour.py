@@ -1,0 +1,79 @@
+"""The first hour of somebody who has only the docs: the quickstart's commands as printed, and the project with a test."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.test_docs import CHECKOUT, DOCS, snippets
+from tools.processes import HeldPort
+
+PROJECT = CHECKOUT / "example_project"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Newcomer:
+    """A home with nothing in it, and a shell that finds this environment's commands."""
+
+    home: Path
+
+    def runs(self, script: str, *, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTEST"))}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        environment = {**kept, "HOME": str(self.home), "PATH": path}
+        return subprocess.run(
+            ["bash", "-e", "-c", script], cwd=cwd or self.home, env=environment, capture_output=True, text=True, timeout=280
+        )
+
+
+@pytest.fixture
+def newcomer(tmp_path: Path) -> Newcomer:
+    return Newcomer(home=tmp_path)
+
+
+class TestTheQuickstart:
+    @pytest.fixture
+    def port(self) -> Iterator[int]:
+        held = HeldPort()
+        yield held.number
+        held.release()
+
+    @pytest.mark.slow
+    def test_its_commands_land_two_images_for_twenty_credits(self, newcomer: Newcomer, port: int) -> None:
+        page = DOCS / "quickstart.md"
+        [saved_as] = re.findall(r"Save this as `~/(\S+)`", page.read_text())
+        dag = newcomer.home / saved_as
+        dag.parent.mkdir(parents=True)
+        dag.write_text(snippets(page, "python")[0])
+        landed = newcomer.home / "images"
+        commands = "\n".join(["trap 'kill %1' EXIT", *snippets(page, "bash")])
+        ended = newcomer.runs(commands.replace("8123", str(port)).replace("/tmp/seedream-quickstart", str(landed)))
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        assert len(list(landed.glob("*_?.png"))) == 2
+        assert "Credits paid: 20, refunded: 0, unknown: 0." in ended.stdout
+        for line in ("Submitted seedream task", "Waiting for seedream task", "Images landed: 2", "Dag run in success state"):
+            assert line in page.read_text()
+            assert line in ended.stdout + ended.stderr
+
+    def test_its_connection_has_four_lines(self) -> None:
+        [connection] = [code for code in snippets(DOCS / "quickstart.md", "bash") if "AIRFLOW_CONN" in code]
+        assert connection.splitlines().index("}'") == 3
+
+
+class TestTheProjectWithATest:
+    def test_the_page_prints_its_three_files(self) -> None:
+        printed = snippets(DOCS / "testing-your-dags.md", "python")
+        for file in ("dags/watches.py", "conftest.py", "test_watches.py"):
+            assert (PROJECT / file).read_text() in printed
+
+    def test_it_passes_with_one_command(self, newcomer: Newcomer) -> None:
+        ended = newcomer.runs("pytest -p no:cacheprovider example_project", cwd=CHECKOUT)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        assert "3 passed" in ended.stdout
