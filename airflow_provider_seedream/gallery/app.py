@@ -114,7 +114,8 @@ def show_newest(
     before: Text = "",
 ) -> Response:
     """The newest generations, of all DAGs that the user may read or of one."""
-    readable, asked = reader.dag_ids(rows.dag_ids()), dag_id or dag
+    asked = dag_id or dag
+    readable = reader.dag_ids(rows.dag_ids() | {asked})  # one that is asked for by name may be too new for the list of all
     run = run.strip().replace(" ", "+")  # Airflow 3.1 puts run ids into a tab's address as they are; none has a space
     wanted = Filter(dag_ids=readable & {asked} if asked else readable, run=run, task=task.strip())
     roots = gallery_roots()

@@ -22,6 +22,13 @@ from airflow_provider_seedream.manifest import Manifest, ManifestImage, landed_g
 from airflow_provider_seedream.model.task_ref import TaskRef
 
 LINK_KEY = "_link_SeedreamImagesLink"
+# The run of an XCom ends with the last of its XComs.
+_RUN = """
+    INSERT INTO dag_run (id, dag_id, run_id, run_type, state, run_after, end_date)
+    VALUES (:dag_run_id, :dag_id, :run_id, 'scheduled', 'success', :timestamp, :timestamp)
+    ON CONFLICT (id) DO UPDATE SET
+        run_after = min(run_after, excluded.run_after), end_date = max(end_date, excluded.end_date)
+"""
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
@@ -171,13 +178,16 @@ class Database:
             for number, place in enumerate(places):
                 row = self._row(place, LINK_KEY, place.address("task"), NOON + timedelta(days=1, seconds=number))
                 connection.execute(_insert(row), tuple(row.values()))
+                connection.execute(_RUN, row)
 
     def forget(self) -> None:
         self._execute("DELETE FROM xcom", ())
+        self._execute("DELETE FROM dag_run", ())
 
     def _put(self, place: TaskRef, key: str, value: Any, at: datetime) -> None:
         row = self._row(place, key, value, at)
         self._execute(_insert(row), tuple(row.values()))
+        self._execute(_RUN, row)
 
     def _row(self, place: TaskRef, key: str, value: Any, at: datetime) -> dict[str, Any]:
         return {
@@ -191,7 +201,7 @@ class Database:
             "timestamp": f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}",
         }
 
-    def _execute(self, statement: str, values: tuple[Any, ...]) -> None:
+    def _execute(self, statement: str, values: tuple[Any, ...] | dict[str, Any]) -> None:
         with closing(sqlite3.connect(self.file, timeout=30)) as connection, connection:
             connection.execute(statement, values)
 

@@ -17,7 +17,12 @@ from tests.gallery.conftest import airflow_tables
 from tests.gallery.stage import LINK_KEY, NOON
 
 pytestmark = pytest.mark.slow
-OURS, OTHERS = 20_000, 200_000
+OURS, OTHERS, FAILED = 20_000, 200_000, 2_000
+RUNS = """
+    INSERT INTO dag_run (id, dag_id, run_id, run_type, state, run_after, end_date)
+    SELECT dag_run_id, min(dag_id), min(run_id), 'scheduled', 'success', min(timestamp), max(timestamp) FROM xcom
+    GROUP BY dag_run_id ON CONFLICT DO NOTHING
+"""
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +34,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with postgres(binaries) as url, airflow_tables(url, passwords=tmp_path_factory.mktemp("auth") / "passwords.json"):
         put([xcom(TaskRef(dag_id="other", run_id=f"r{n}", task_id="t"), "return_value", {"n": n}, n) for n in range(OTHERS)])
         put([row for n in range(0, OURS, 2) for row in generation(n)])
+        put([xcom(TaskRef(dag_id="watches", run_id=f"failed-{n}", task_id="land"), LINK_KEY, "x", OURS + n) for n in range(FAILED)])
         yield
 
 
@@ -43,6 +49,23 @@ class TestOnPostgres:
         assert [row.cursor.at for row in (*first, *second)] == sorted((row.cursor.at for row in (*first, *second)), reverse=True)
         back = rows.page(rows.Filter(dag_ids=["watches"]), limit=300, newer_than=second[0].cursor)
         assert [row.place for row in back] == [row.place for row in reversed(first)]
+
+    def test_a_page_is_what_sorting_all_tasks_would_give(self, filled: None) -> None:
+        from airflow.utils.session import create_session
+
+        from airflow_provider_seedream.gallery import rows
+
+        wanted = rows.Filter(dag_ids=["watches"])
+        with create_session(scoped=False) as session:
+            everything = sorted(
+                rows._rows(session, rows._tasks(wanted, None, None), OURS), key=lambda row: rows._order(row.cursor), reverse=True
+            )
+        assert len(everything) == OURS
+        for at in (0, 150, 7_000, OURS - 40):
+            older = rows.page(wanted, limit=90, older_than=everything[at].cursor)
+            assert [row.place for row in older] == [row.place for row in everything[at + 1 : at + 91]]
+            newer = rows.page(wanted, limit=90, newer_than=everything[at].cursor)
+            assert [row.place for row in reversed(newer)] == [row.place for row in everything[max(at - 90, 0) : at]]
 
     def test_filters_take_percent_signs_and_underscores_as_letters(self, filled: None) -> None:
         from airflow_provider_seedream.gallery import rows
@@ -109,6 +132,7 @@ def put(rows: list[dict[str, Any]]) -> None:
         connection.execute(text("SET session_replication_role = replica"))  # no task instances, so no foreign keys
         for start in range(0, len(rows), 10_000):
             connection.execute(insert(XComModel.__table__), rows[start : start + 10_000])
+        connection.execute(text(RUNS))
         connection.execute(text("SET session_replication_role = DEFAULT"))
     with settings.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("ANALYZE xcom"))
