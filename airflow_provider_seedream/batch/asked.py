@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
 
+from airflow_provider_seedream.tables import SqlTable
 from airflow_provider_seedream.tasks.wait_options import OnPartial
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class AskedBatch:
     """
 
     seedream_conn_id: str
-    requests: list[dict[str, Any]] | str
+    requests: list[dict[str, Any]] | str | SqlTable
     template: str | None
     image_size: Any
     num_images: Any

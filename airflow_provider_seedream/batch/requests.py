@@ -1,4 +1,4 @@
-"""A table of requests, read row by row: a list of dicts, or JSON lines, CSV or Parquet in the user's storage: a file or a folder.
+"""A table of requests, read row by row: a list of dicts, a query, or JSON lines, CSV or Parquet in the user's storage.
 
 A line that cannot be read ends the table with an error that names the file and the line; ``rows`` checks the values of a row.
 Memory holds one row (Parquet: one row group), however long the table.
@@ -18,6 +18,7 @@ from airflow_provider_seedream.batch.spelling import Spelling
 from airflow_provider_seedream.batch.table_files import TableFile, opened, table_files
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.model import contract
+from airflow_provider_seedream.tables import SqlTable
 
 _BUFFER_BYTES = 4 * 1024 * 1024
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -50,8 +51,12 @@ def check_table(source: Any) -> None:
     """
     if isinstance(source, str):
         _check_uri(source.strip())
+    elif isinstance(source, SqlTable):
+        return
     elif not isinstance(source, Sequence) or isinstance(source, bytes):
-        raise SeedreamInputError(f"requests must be a list of dicts or the URI of a table, not {type(source).__name__}.")
+        raise SeedreamInputError(
+            f"requests must be a list of dicts, the URI of a table or a SqlTable, not {type(source).__name__}."
+        )
 
 
 def read_table(source: Any) -> Iterator[RawRow]:
@@ -59,12 +64,14 @@ def read_table(source: Any) -> Iterator[RawRow]:
 
     Columns are compared without case, as Spark, Snowflake and DuckDB do: ``PROMPT`` is the parameter ``prompt``.
 
-    :param source: a list of dicts, or the storage URI or absolute path of a file that ends in .jsonl, .ndjson, .json, .csv (also in
-        .gz after these) or .parquet, or of a folder of such files.
+    :param source: a list of dicts, a :class:`SqlTable`, or the storage URI or absolute path of a file or a folder of files. Files
+        end in .jsonl, .ndjson, .json, .csv (also in .gz after these) or .parquet.
     :raises SeedreamInputError: naming the file and the line.
     :raises SeedreamError: the storage does not answer; a retry reads again.
     """
     check_table(source)
+    if isinstance(source, SqlTable):
+        return _numbered(_query_rows(source))
     return _numbered(_table_rows(source.strip()) if isinstance(source, str) else _list_rows(source))
 
 
@@ -82,6 +89,15 @@ def _list_rows(source: Sequence[Any]) -> Iterator[_Found]:
         if not all(isinstance(column, str) for column in row):
             raise SeedreamInputError(f"{where}: names of columns must be text.")
         yield where, row, ()
+
+
+def _query_rows(table: SqlTable) -> Iterator[_Found]:
+    from airflow_provider_seedream.batch.query import query_rows
+
+    for number, row in enumerate(query_rows(table), 1):
+        if number == 1:
+            _header(list(row), "the query")
+        yield f"row {number} of the query", row, tuple(row)
 
 
 def _table_rows(uri: str) -> Iterator[_Found]:

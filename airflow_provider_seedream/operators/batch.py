@@ -23,6 +23,7 @@ from airflow_provider_seedream.model.submissions import (
 )
 from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
 from airflow_provider_seedream.storage import check_destination
+from airflow_provider_seedream.tables import SqlTable
 from airflow_provider_seedream.tasks.backstop import resumed, started_epoch
 from airflow_provider_seedream.tasks.fields import CheckedFields, check_budget, one_of
 from airflow_provider_seedream.tasks.wait_options import (
@@ -61,7 +62,8 @@ class SeedreamBatchOperator(CheckedFields):
     Returns a summary (dict): ``rows``, ``count`` by status, ``credits``, ``images``, and the URI of ``results``: a table of JSON
     lines with one row for each request, its columns and its outcome.
 
-    :param requests: a list of dicts, or the URI of a ``.jsonl``, ``.csv`` or ``.parquet`` table. Columns are ``prompt``,
+    :param requests: a list of dicts, the URI of a table (JSON lines, CSV, Parquet; a file or a folder), or a
+        :class:`~airflow_provider_seedream.tables.SqlTable`. Columns are ``prompt``,
         ``image_size``, ``num_images``, ``seed``, ``enable_safety_checker``, ``take``, ``name``, ``images`` (makes it an edit), and
         any others, which are copied to the results.
     :param template: a Jinja template of the prompt, rendered for each row with its columns and Airflow's context, e.g.
@@ -125,7 +127,7 @@ class SeedreamBatchOperator(CheckedFields):
     def __init__(
         self,
         *,
-        requests: list[dict[str, Any]] | str,
+        requests: list[dict[str, Any]] | str | SqlTable,
         template: str | None = None,
         image_size: ImageSize | str = contract.DEFAULT_IMAGE_SIZE,
         num_images: int | str = 1,

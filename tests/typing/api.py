@@ -29,6 +29,7 @@ from airflow_provider_seedream.operators.seedream import SeedreamEditOperator, S
 from airflow_provider_seedream.provider_info import get_provider_info
 from airflow_provider_seedream.retry_policy import SeedreamRetryPolicy
 from airflow_provider_seedream.sensors.seedream import SeedreamCreditsSensor, SeedreamGenerationSensor
+from airflow_provider_seedream.tables import SqlTable
 
 version: str = __version__
 shown: str = approval_markdown({"schema_version": 1})
@@ -83,6 +84,7 @@ def operators() -> None:
         poke_interval=timedelta(seconds=10),
         timeout=timedelta(minutes=30),
     )
+    SeedreamBatchOperator(task_id="query", requests=SqlTable(sql="SELECT prompt FROM catalogue", conn_id="warehouse"))
     SeedreamBatchOperator.partial(task_id="shards").expand(requests=["s3://bucket/a.csv", "s3://bucket/b.parquet"])
     SeedreamGenerateOperator.partial(task_id="mapped").expand(prompt=["a", "b"])
 

@@ -332,9 +332,9 @@ class TestSources:
     @pytest.mark.parametrize(
         ("source", "says"),
         [
-            ({"prompt": "a"}, "requests must be a list of dicts or the URI of a table, not dict."),
-            (None, "requests must be a list of dicts or the URI of a table, not NoneType."),
-            (b"/a.csv", "requests must be a list of dicts or the URI of a table, not bytes."),
+            ({"prompt": "a"}, "requests must be a list of dicts, the URI of a table or a SqlTable, not dict."),
+            (None, "requests must be a list of dicts, the URI of a table or a SqlTable, not NoneType."),
+            (b"/a.csv", "requests must be a list of dicts, the URI of a table or a SqlTable, not bytes."),
             ("a fox", "requests must be a list of dicts, a storage URI or an absolute path; got 'a fox'."),
             ("requests.csv", "requests must be a list of dicts, a storage URI or an absolute path; got 'requests.csv'."),
             (

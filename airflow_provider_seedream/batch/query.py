@@ -1,0 +1,96 @@
+"""The rows of a query, copied to a local file: memory holds one row, and no connection stays open while requests are sent."""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from typing import IO, Any
+
+from airflow.providers.common.compat.sdk import BaseHook
+
+from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError
+from airflow_provider_seedream.tables import SqlTable
+
+ROWS_AT_A_TIME = 1000
+_MAX_MESSAGE = 300  # characters of a database's error: it may quote the whole query
+
+
+def query_rows(table: SqlTable) -> Iterator[dict[str, Any]]:
+    """The rows of a query in its order. Values that JSON does not have (dates, decimals) are text.
+
+    :raises SeedreamInputError: the connection has no SQL hook, the database refuses the query, or two columns have one name.
+    :raises SeedreamError: the database does not answer; a retry asks again.
+    """
+    with tempfile.TemporaryFile("w+", encoding="utf-8", prefix="seedream-query-") as file:
+        _copy(table, file)
+        file.seek(0)
+        yield from map(json.loads, file)
+
+
+def _copy(table: SqlTable, file: IO[str]) -> None:
+    hook = _hook(table.conn_id)
+    try:
+        for row in _through_sqlalchemy(hook, table) or _through_cursor(hook, table):
+            file.write(f"{json.dumps(row, default=str, ensure_ascii=True)}\n")
+    except SeedreamError:
+        raise
+    except Exception as error:  # each driver has its own errors; PEP 249 gives them their names
+        raise _error(table, getattr(error, "orig", None) or error) from None
+
+
+def _hook(conn_id: str) -> Any:
+    from airflow.providers.common.sql.hooks.sql import DbApiHook
+
+    try:
+        hook = BaseHook.get_connection(conn_id).get_hook()
+    except Exception as error:  # no such connection, or its provider is not installed
+        raise SeedreamInputError(f"requests: connection {conn_id!r} cannot be used ({error!s:.200}).") from error
+    if not isinstance(hook, DbApiHook):
+        raise SeedreamInputError(f"requests: connection {conn_id!r} is not one for SQL: its hook is {type(hook).__name__}.")
+    return hook
+
+
+def _through_sqlalchemy(hook: Any, table: SqlTable) -> Iterator[dict[str, Any]] | None:
+    """Rows through SQLAlchemy, which knows the server-side cursors of the drivers; None if this hook has no engine."""
+    try:
+        engine = hook.get_sqlalchemy_engine()
+    except Exception:  # the hook has none, or its dialect is not installed
+        return None
+    return _streamed(engine, table)
+
+
+def _streamed(engine: Any, table: SqlTable) -> Iterator[dict[str, Any]]:
+    # Without parameters the driver must not look for placeholders: LIKE 'a%' would be one.
+    options = {"stream_results": True, "max_row_buffer": ROWS_AT_A_TIME, "no_parameters": table.parameters is None}
+    try:
+        with engine.connect().execution_options(**options) as connection:
+            result = connection.exec_driver_sql(table.sql, table.parameters)
+            columns = _columns(list(result.keys()))
+            for row in result:
+                yield dict(zip(columns, row, strict=True))
+    finally:
+        engine.dispose()
+
+
+def _through_cursor(hook: Any, table: SqlTable) -> Iterator[dict[str, Any]]:
+    """Rows through the driver's own cursor, some at a time; the driver decides how many it holds."""
+    with closing(hook.get_conn()) as connection, closing(connection.cursor()) as cursor:
+        cursor.execute(table.sql, *(() if table.parameters is None else (table.parameters,)))
+        columns = _columns([column[0] for column in cursor.description])
+        while rows := cursor.fetchmany(ROWS_AT_A_TIME):
+            for row in rows:
+                yield dict(zip(columns, row, strict=True))
+
+
+def _columns(names: list[str]) -> list[str]:
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise SeedreamInputError(f"requests: the query has two columns named {twice[0]!r:.80}. Give one another name with AS.")
+    return names
+
+
+def _error(table: SqlTable, error: BaseException) -> SeedreamError:
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    text = " ".join(str(error).split())[:_MAX_MESSAGE]
+    if kinds & {"ProgrammingError", "NotSupportedError"}:  # PEP 249: the query is wrong, or what it names does not exist
+        return SeedreamInputError(f"requests: the database of connection {table.conn_id!r} refuses the query ({text}).")
+    return SeedreamError(f"requests: the query of connection {table.conn_id!r} failed ({type(error).__name__}: {text}).")
