@@ -59,6 +59,9 @@ _TABLE = (
 _DESTINATION = _argument(
     "destination", metavar="DESTINATION", help="storage URI of the folder, e.g. s3://aws_default@bucket/watches"
 )
+_RATE = _argument(
+    "--requests-per-minute", type=float, default=3.0, metavar="N", help="the key's rate limit; 3 (default) without a raise"
+)
 
 COMMANDS = (
     Command(name="balance", act="account.balance", help="what the wallet holds", arguments=(_CONN_ID, _OUTPUT)),
@@ -135,6 +138,7 @@ COMMANDS = (
         help="what a table of requests would cost, and which of its rows are wrong",
         arguments=(
             *_TABLE,
+            _RATE,
             _OUTPUT,
         ),
     ),
@@ -159,13 +163,7 @@ COMMANDS = (
                 help="as the operator's; fail by default: rows with an unknown outcome are not paid again",
             ),
             _argument("--max-credits", type=int, metavar="N", help="as the operator's; no limit by default"),
-            _argument(
-                "--requests-per-minute",
-                type=float,
-                default=3.0,
-                metavar="N",
-                help="the key's rate limit; 3 (default) without a raise",
-            ),
+            _RATE,
             _OUTPUT,
         ),
     ),
@@ -175,9 +173,20 @@ COMMANDS = (
         help="a local stand-in for the API, until Ctrl-C",
         arguments=(
             _argument("--port", type=int, default=0, help="port of the API; 0 (default) takes a free one"),
-            _argument("--fast", action="store_true", help="sub-second jobs, small images, no rate limit"),
-            _argument("--tls", action="store_true", help="https; prints the path of the CA file to trust"),
-            _argument("--set", action="append", default=[], metavar="NAME=VALUE", help="any other setting; may be repeated"),
+            _argument("--storage-port", type=int, default=0, help="port of the image links; 0 (default) takes a free one"),
+            _argument("--tls", action="store_true", help="https on both ports; prints the path of the CA file to trust"),
+            _argument("--key", help="the API key it accepts; seedream-emulator-key by default"),
+            _argument("--rate-limit", type=int, metavar="N", help="requests per minute, 3 by default; 0: no limit"),
+            _argument("--balance", type=int, metavar="CREDITS", help="credits in the wallet, 1000 by default"),
+            _argument("--speed", type=float, metavar="X", help="jobs take 1/X of the real time"),
+            _argument("--fast", action="store_true", help="sub-second jobs, small images, no rate limit: for tests"),
+            _argument(
+                "--set",
+                action="append",
+                default=[],
+                metavar="NAME=VALUE",
+                help="any other setting, its value as JSON, e.g. --set status_counts=true; may be repeated",
+            ),
         ),
     ),
 )

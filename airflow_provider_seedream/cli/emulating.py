@@ -1,4 +1,7 @@
-"""The command that starts the emulator; its own module says the rest."""
+"""``airflow seedream emulator``: the emulator in the foreground, with the arguments of ``python -m ...emulator``.
+
+The emulator's own module serves; this one only says that its extra is missing.
+"""
 
 import argparse
 
@@ -6,10 +9,13 @@ from airflow_provider_seedream.exceptions import SeedreamInputError
 
 
 def emulator(options: argparse.Namespace) -> int:
+    """Serve until Ctrl-C or SIGTERM.
+
+    :returns: 0 after serving, 2 when a port is taken or a setting is unknown.
+    :raises SeedreamInputError: the extra ``emulator`` is not installed.
+    """
     try:
-        from airflow_provider_seedream.emulator.__main__ import main
+        from airflow_provider_seedream.emulator.__main__ import serve
     except ModuleNotFoundError as missing:  # its extra
         raise SeedreamInputError(str(missing)) from None
-    settings = [part for setting in options.set for part in ("--set", setting)]
-    flags = [flag for flag, chosen in (("--fast", options.fast), ("--tls", options.tls)) if chosen]
-    return main(["--port", str(options.port), *flags, *settings])
+    return serve(options)

@@ -8,7 +8,7 @@ from airflow_provider_seedream.batch.plan import Plan, PlanLimits, plan_table
 from airflow_provider_seedream.batch.prompts import PromptTemplate
 from airflow_provider_seedream.batch.rows import Row
 from airflow_provider_seedream.batch.upcoming import RequestTable
-from airflow_provider_seedream.cli.pricing import absolute, template_context
+from airflow_provider_seedream.cli.pricing import absolute, check_rate, duration, template_context
 from airflow_provider_seedream.cli.printing import counted, print_facts, print_json, print_lines, working
 from airflow_provider_seedream.cli.running import WRONG
 from airflow_provider_seedream.exceptions import SeedreamInputError
@@ -41,8 +41,7 @@ def plan(options: argparse.Namespace) -> int:
     check_num_images(options.num_images)
     check_image_size(options.image_size)
     check_take(options.take)
-    if options.requests_per_minute <= 0:
-        raise SeedreamInputError(f"--requests-per-minute must be above 0; got {options.requests_per_minute:g}.")
+    check_rate(options.requests_per_minute)
 
     def request_of(row: Row) -> Request:
         sources = read_sources(list(row.images)) if row.images else ()
@@ -93,7 +92,7 @@ def _print(made: Plan, options: argparse.Namespace) -> None:
     rate = f"at {options.requests_per_minute:g} requests a minute"
     print_lines(
         f"A run now sends {counted(made.requests, 'request')} for {counted(made.images, 'image')}: "
-        f"up to {made.credits} credits, {_duration(made.minutes)} {rate}."
+        f"up to {made.credits} credits, {duration(made.minutes)} {rate}."
     )
     if made.land_before:
         print_lines(f"The API deletes the first images that are paid and not landed at {made.land_before}.")
@@ -103,7 +102,3 @@ def _print(made: Plan, options: argparse.Namespace) -> None:
     if made.other_requests:
         print_lines(f"Other requests in this ledger: {made.other_requests}, of an earlier table or of other tasks.")
     print_lines("To look at:", made.notes)
-
-
-def _duration(minutes: float) -> str:
-    return f"about {minutes:.0f} min" if minutes < 120 else f"about {minutes / 60:.1f} hours"

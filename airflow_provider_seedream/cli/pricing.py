@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,45 +15,100 @@ from airflow_provider_seedream.cli.running import WRONG
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.model.submissions import check_num_images
 
-MAX_SHOWN = 100  # invalid rows; a table with a wrong column has them all
+MAX_SHOWN = 100  # invalid rows in JSON, and different faults in the table
+
+
+@dataclass(slots=True)
+class _Sums:
+    """The sums over a table, and its faults. A fault that many rows share is kept once::
+
+        faults == {"prompt is missing.": [300, "line 2 of table.csv"]}  # how many rows, and the first of them
+
+    :param columns: the names of all columns seen, in their order.
+    :param refused: the first invalid rows, for JSON.
+    """
+
+    rows: int = 0
+    generate: int = 0
+    edit: int = 0
+    images: int = 0
+    invalid: int = 0
+    columns: dict[str, None] = field(default_factory=dict)
+    refused: list[dict[str, str]] = field(default_factory=list)
+    faults: dict[str, list[Any]] = field(default_factory=dict)
+
+    def add(self, raw: RawRow, template: PromptTemplate | None, defaults: dict[str, Any]) -> None:
+        """Count one row: its images, or its fault."""
+        self.rows += 1
+        self.columns |= dict.fromkeys([*raw.header, *raw.columns])
+        try:
+            row = build_row(*raw, defaults=defaults, template=template)
+        except SeedreamInputError as error:
+            self._refuse(raw.where, error.message.removeprefix(f"{raw.where}: "))
+            return
+        self.images += row.num_images
+        if row.kind == "edit":
+            self.edit += 1
+        else:
+            self.generate += 1
+
+    def _refuse(self, where: str, why: str) -> None:
+        self.invalid += 1
+        if len(self.refused) < MAX_SHOWN:
+            self.refused.append({"where": where, "why": why})
+        if why in self.faults or len(self.faults) < MAX_SHOWN:
+            self.faults.setdefault(why, [0, where])[0] += 1
 
 
 def price(options: argparse.Namespace) -> int:
+    """``airflow seedream price``: the sums of a table, its duration at the key's rate, and its invalid rows.
+
+    :returns: 2 when a row is invalid, else 0.
+    :raises SeedreamInputError: an argument is wrong, the table is not there, or a line of it cannot be read.
+    """
     check_num_images(options.num_images)
+    check_rate(options.requests_per_minute)
     template = PromptTemplate(options.template, template_context(options)) if options.template else None
-    facts: dict[str, Any] = dict.fromkeys(("rows", "generate", "edit", "images", "credits", "invalid"), 0)
-    refused: list[dict[str, str]] = []
+    sums = _Sums()
     with working("Reading the table"):
         for raw in read_table(absolute(options.table)):
-            _count(raw, template, facts, refused, {"num_images": options.num_images})
-    facts["credits"] = facts["images"] * options.credits_per_image
+            sums.add(raw, template, {"num_images": options.num_images})
+    facts: dict[str, Any] = {name: getattr(sums, name) for name in ("rows", "generate", "edit", "images")}
+    facts |= {"credits": sums.images * options.credits_per_image, "invalid": sums.invalid}
+    minutes = (sums.generate + sums.edit) / options.requests_per_minute
     if options.output == "json":
-        print_json({**facts, "assumed": _assumed(options), "refused": refused})
+        print_json({**facts, "minutes": round(minutes, 1), "assumed": _assumed(options), "refused": sums.refused})
     else:
-        print_facts(facts)
-        print_rows("Invalid rows", refused)
-        print_lines("Assumed: " + ", ".join(f"{name} {value}" for name, value in _assumed(options).items()) + ".")
-    return WRONG if refused else 0
+        _print(facts, sums, minutes, options)
+    return WRONG if sums.invalid else 0
 
 
-def _count(
-    raw: RawRow, template: PromptTemplate | None, facts: dict[str, Any], refused: list[dict[str, str]], defaults: dict[str, Any]
-) -> None:
-    facts["rows"] += 1
-    try:
-        row = build_row(*raw, defaults=defaults, template=template)
-    except SeedreamInputError as error:
-        facts["invalid"] += 1
-        if len(refused) < MAX_SHOWN:
-            refused.append({"where": raw.where, "why": error.message.removeprefix(f"{raw.where}: ")})
-        return
-    facts[row.kind] += 1
-    facts["images"] += row.num_images
+def _print(facts: dict[str, Any], sums: _Sums, minutes: float, options: argparse.Namespace) -> None:
+    print_facts(facts)
+    print_rows("Invalid rows", [{"rows": many, "first": first, "why": why} for why, (many, first) in sums.faults.items()])
+    if sums.rows and "prompt" not in sums.columns and not options.template:
+        has = ", ".join(sums.columns) or "none"
+        print_lines(f"The table has no column 'prompt'. Its columns: {has}. Add it, or make the prompts with --template.")
+    if minutes:
+        print_lines(f"The requests take {duration(minutes)} at {options.requests_per_minute:g} requests a minute.")
+    assumed = ", ".join(f"{name} {value}" for name, value in _assumed(options).items() if name != "requests_per_minute")
+    print_lines(f"Assumed: {assumed}.")
+
+
+def duration(minutes: float) -> str:
+    """A duration for people: ``about 40 min``, ``about 2.5 hours``."""
+    return f"about {minutes:.0f} min" if minutes < 120 else f"about {minutes / 60:.1f} hours"
+
+
+def check_rate(requests_per_minute: float) -> None:
+    """:raises SeedreamInputError: unless the rate is above 0."""
+    if requests_per_minute <= 0:
+        raise SeedreamInputError(f"--requests-per-minute must be above 0; got {requests_per_minute:g}.")
 
 
 def _assumed(options: argparse.Namespace) -> dict[str, Any]:
-    """What the operator may say otherwise."""
-    assumed: dict[str, Any] = {"num_images": options.num_images}
+    """The values that the operator, the run or the key may have otherwise."""
+    assumed: dict[str, Any] = {"num_images": options.num_images, "requests_per_minute": options.requests_per_minute}
     return {**assumed, "date": _date(options).date().isoformat()} if options.template else assumed
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -510,7 +511,8 @@ class TestPrice:
             "images": 3,
             "credits": 30,
             "invalid": 0,
-            "assumed": {"num_images": 1},
+            "minutes": 0.7,
+            "assumed": {"num_images": 1, "requests_per_minute": 3},
             "refused": [],
         }
         assert emulator.books.requests == ()
@@ -533,7 +535,7 @@ class TestPrice:
     def test_the_operators_own_number_of_images_is_priced(self, run: Run, tmp_path: Path) -> None:
         (tmp_path / "table.jsonl").write_text('{"prompt": "a watch"}\n{"prompt": "a strap", "num_images": 1}\n')
         said = run("price", f"{tmp_path}/table.jsonl", "--num-images", "4", "-o", "json").json
-        assert (said["credits"], said["assumed"]) == (50, {"num_images": 4})
+        assert (said["credits"], said["assumed"]["num_images"]) == (50, 4)
         assert run("price", f"{tmp_path}/table.jsonl", "--num-images", "7").code == 2
 
     def test_a_template_with_a_date_and_params_is_no_reason_to_refuse_a_row(self, run: Run, tmp_path: Path) -> None:
@@ -541,7 +543,7 @@ class TestPrice:
         template = "a {{ product }} on {{ ds }} at {{ logical_date.hour }} of {{ dag_run.run_after | ds }} for {{ params.who }}"
         call = ("price", f"{tmp_path}/table.csv", "--template", template, "-o", "json")
         said = run(*call, "--date", "2026-11-22", "--params", '{"who": "Ada"}')
-        assert (said.code, said.json["assumed"]) == (0, {"num_images": 1, "date": "2026-11-22"})
+        assert (said.code, said.json["assumed"]["date"]) == (0, "2026-11-22")
         assert run(*call, "--date", "yesterday").code == 2
         assert run(*call, "--params", "[]").code == 2
 
@@ -549,6 +551,25 @@ class TestPrice:
         (tmp_path / "table.csv").write_text("product\nwatch\n")
         assert run("price", f"{tmp_path}/table.csv", "--template", "a {{ product }}").code == 0
         assert run("price", f"{tmp_path}/table.csv", "--template", "a {{ colour }}").code == 2
+
+    def test_a_column_that_is_missing_is_said_once(self, run: Run, tmp_path: Path) -> None:
+        (tmp_path / "table.csv").write_text("product,image_size\n" + "watch,square\n" * 300)
+        ended = run("price", f"{tmp_path}/table.csv")
+        assert (ended.code, ended.out.count("prompt is missing")) == (2, 1)
+        assert "The table has no column 'prompt'. Its columns: product, image_size." in ended.out
+
+    def test_rows_with_the_same_fault_are_one_line(self, run: Run, tmp_path: Path) -> None:
+        (tmp_path / "table.csv").write_text("prompt,num_images\na watch,7\na bag,1\na strap,7\n,1\n")
+        ended = run("price", f"{tmp_path}/table.csv")
+        faults = [line for line in ended.out.splitlines() if "of table.csv" in line]
+        assert [re.findall(r"\d+", line)[:2] for line in faults] == [["2", "2"], ["1", "5"]]  # how many, and the first
+
+    def test_it_says_how_long_the_table_takes_at_the_keys_rate(self, run: Run, tmp_path: Path) -> None:
+        (tmp_path / "table.csv").write_text("prompt\n" + "a watch\n" * 120)
+        assert "about 40 min at 3 requests a minute" in run("price", f"{tmp_path}/table.csv").out
+        faster = run("price", f"{tmp_path}/table.csv", "--requests-per-minute", "60")
+        assert "about 2 min at 60 requests a minute" in faster.out
+        assert run("price", f"{tmp_path}/table.csv", "--requests-per-minute", "0").code == 2
 
     def test_a_table_that_is_not_there_is_a_wrong_call(self, run: Run, tmp_path: Path) -> None:
         ended = run("price", f"{tmp_path}/table.csv")

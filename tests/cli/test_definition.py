@@ -13,6 +13,7 @@ import pytest
 
 from airflow_provider_seedream.cli import running
 from airflow_provider_seedream.cli.definition import COMMANDS, EXIT_CODES, OUTCOMES, Command, build_parser, get_seedream_commands
+from airflow_provider_seedream.emulator.__main__ import parser as emulator_parser
 from airflow_provider_seedream.ledger.records import Outcome
 from airflow_provider_seedream.provider_info import get_provider_info
 from tests.unit.test_import_cost import HEAVY, imported_by, within
@@ -51,6 +52,12 @@ class TestTheTable:
 
     def test_the_exit_codes_are_those_that_are_used(self) -> None:
         assert set(EXIT_CODES) == {0, running.FAILED, running.WRONG, running.NOT_READY, running.INTERRUPTED}
+
+
+class TestTheEmulator:
+    def test_both_ways_to_start_it_take_the_same(self) -> None:
+        """Argument for argument, so that what the docs say of one holds for the other."""
+        assert list(map(told, parser_of("emulator")._actions)) == list(map(told, emulator_parser()._actions))
 
 
 class TestAirflows:
