@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Literal
 
-from airflow_provider_seedream.exceptions import SeedreamInputError
+from airflow_provider_seedream.model.extras import missing_extra
 
 ROWS_AT_A_TIME = 1000
 # What a column of the results is. Values that do not fit are null; results.jsonl has them.
@@ -17,7 +17,7 @@ def require_pyarrow() -> Any:
     try:
         import pyarrow as pa
     except ImportError:
-        raise SeedreamInputError("parquet needs pyarrow: install airflow-provider-seedream[parquet] where the tasks run.") from None
+        raise missing_extra("Parquet needs pyarrow", "parquet") from None
     return pa
 
 

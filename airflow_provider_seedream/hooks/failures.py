@@ -74,12 +74,13 @@ def no_endpoint(url: str, error: SeedreamError) -> SeedreamError:
     """The answer to a POST that found no endpoint. It is no lost generation, as the same status is on a status call."""
     code = getattr(error, "code", None)
     found = SeedreamNotFoundError(
-        f"There is no such endpoint: POST {url}. {error.message} Either the connection's host (base URL) is wrong, or the vendor "
+        f"There is no such endpoint: POST {url}. Either the connection's host (base URL) is wrong, or the vendor "
         "no longer offers this model.",
         status_code=getattr(error, "status_code", None),
         code=code,
         paid="no",
     )
+    found.verdict, found.cause = "WRONG HOST", error.message
     found.on_retry = "A retry would find the same: correct the host, or look for the model at the vendor, then clear the task."
     return found
 

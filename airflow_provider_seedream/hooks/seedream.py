@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 import requests
-from airflow.providers.common.compat.sdk import BaseHook
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 from requests.auth import AuthBase
 
 from airflow_provider_seedream.exceptions import (
@@ -24,6 +24,7 @@ from airflow_provider_seedream.generations import Accepted, GenerationStatus, Wa
 from airflow_provider_seedream.hooks.answers import error_from_answer, failed_poll, read_json
 from airflow_provider_seedream.hooks.downloads import Downloads
 from airflow_provider_seedream.hooks.failures import is_no_endpoint, no_answer, no_endpoint, refused_by_proxy, unsent
+from airflow_provider_seedream.hooks.first_mistakes import connection_missing
 from airflow_provider_seedream.hooks.resending import (
     DEFAULT_MAX_ATTEMPTS,
     PostWithheld,
@@ -87,8 +88,12 @@ class SeedreamHook(BaseHook):
 
     @cached_property
     def settings(self) -> SeedreamSettings:
-        """:raises SeedreamInputError: the connection is incomplete, or names a CA bundle that cannot be read."""
-        settings = SeedreamSettings.from_connection(self.get_connection(self.seedream_conn_id))
+        """:raises SeedreamInputError: the connection does not exist or is incomplete, or names a CA bundle that cannot be read."""
+        try:
+            connection = self.get_connection(self.seedream_conn_id)
+        except AirflowNotFoundException:
+            raise connection_missing(self.seedream_conn_id) from None
+        settings = SeedreamSettings.from_connection(connection)
         check_bundle(settings.verify)  # before a claim is written, and before anything is paid
         return settings
 

@@ -122,10 +122,22 @@ def _key(connection: ConnectionLike) -> str:
     """The password. A key that a header cannot carry is refused here, as the error of an HTTP library would print it."""
     key = str(connection.password or "").strip()
     if not key:
-        raise SeedreamInputError(f"Connection {connection.conn_id!r} has no password: put the API key there.")
+        raise _no_key(f"Connection {connection.conn_id!r} has no password: put the API key there.")
     if _KEY.fullmatch(key) is None:
-        raise SeedreamInputError(f"Connection {connection.conn_id!r}: the password holds characters that no API key has.")
+        raise _no_key(f"Connection {connection.conn_id!r}: the password holds characters that no API key has.")
     return key
+
+
+def _no_key(message: str) -> SeedreamInputError:
+    error = SeedreamInputError(message, verdict="KEY MISSING")
+    error.on_retry = "Put the key of your account into the password of the connection, then clear the task."
+    return error
+
+
+def _wrong_host(conn_id: Any, rule: str) -> SeedreamInputError:
+    error = SeedreamInputError(f"Connection {conn_id!r}: host must be {rule}", verdict="WRONG HOST")
+    error.on_retry = f"Correct the host of the connection (empty means {contract.DEFAULT_BASE_URL}), then clear the task."
+    return error
 
 
 def _base_url(connection: ConnectionLike) -> str:
@@ -140,15 +152,11 @@ def _base_url(connection: ConnectionLike) -> str:
         parts, has_port = urlsplit(""), True
     is_plain = bool(parts.hostname) and not (parts.username or parts.query or parts.fragment or re.search(r"\s", host))
     if parts.scheme not in ("http", "https") or not is_plain:
-        raise SeedreamInputError(
-            f"Connection {connection.conn_id!r}: host must be a plain http(s) base URL, such as {contract.DEFAULT_BASE_URL}."
-        )
+        raise _wrong_host(connection.conn_id, f"a plain http(s) base URL, such as {contract.DEFAULT_BASE_URL}.")
     path = parts.path.removesuffix(contract.VERSION_PATH).rstrip("/")
     if f"{contract.VERSION_PATH}/" in path:
-        raise SeedreamInputError(
-            f"Connection {connection.conn_id!r}: host must be the base URL alone, such as {contract.DEFAULT_BASE_URL}, without "
-            f"{contract.VERSION_PATH} and what follows it."
-        )
+        rule = f"the base URL alone, such as {contract.DEFAULT_BASE_URL}, without {contract.VERSION_PATH} and what follows it."
+        raise _wrong_host(connection.conn_id, rule)
     return parts._replace(netloc=parts.netloc if has_port else f"{parts.netloc}:{connection.port}", path=path).geturl()
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamLandingError
 from airflow_provider_seedream.generations import Generation, GenerationStatus, ResultLinks
+from airflow_provider_seedream.hooks.first_mistakes import mistake_of_store
 from airflow_provider_seedream.manifest import Manifest, ManifestImage, manifest_file
 from airflow_provider_seedream.model.images import EXTENSIONS, ImageFacts, inspect_image, is_whole
 from airflow_provider_seedream.storage import Folder
@@ -65,7 +66,7 @@ def land(
     with ThreadPoolExecutor(max_workers=PARALLEL_IMAGES, thread_name_prefix="seedream-landing") as pool:
         futures = [pool.submit(work.land_image, number, found) for number, found in links]
     manifest = build(_landed(futures, without_dead_links))
-    with _storing(f"The images are stored, but {folder.uri(manifest_file(manifest.name))} could not be", generation):
+    with _storing(f"The images are stored, but {folder.uri(manifest_file(manifest.name))} could not be written", generation):
         return _publish_manifest(folder, generation, manifest)
 
 
@@ -93,8 +94,11 @@ def _storing(problem: str, generation: Generation) -> Iterator[None]:
         error.seedream_task_id = generation.seedream_task_id
         raise
     except Exception as error:
-        what = f"{problem} ({type(error).__name__}: {error})."
-        raise SeedreamLandingError(what, seedream_task_id=generation.seedream_task_id) from error
+        failed = SeedreamLandingError(f"{problem}.", seedream_task_id=generation.seedream_task_id)
+        failed.cause = f"{type(error).__name__}: {error}"
+        if mistake := mistake_of_store(error, generation.destination):
+            mistake.named_in(failed)
+        raise failed from error
 
 
 class _ImageWork:

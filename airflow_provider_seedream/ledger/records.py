@@ -14,6 +14,7 @@ import tenacity
 
 from airflow_provider_seedream.exceptions import SeedreamLedgerError, final
 from airflow_provider_seedream.generations import Generation
+from airflow_provider_seedream.hooks.first_mistakes import mistake_of_store
 from airflow_provider_seedream.ledger.record import LATE as LATE
 from airflow_provider_seedream.ledger.record import RECORDS as RECORDS
 from airflow_provider_seedream.ledger.record import SCHEMA_VERSION
@@ -242,21 +243,18 @@ class Ledger:
         try:
             return act()
         except NotExclusiveError as error:
-            refused = SeedreamLedgerError(f"{error}.")
+            refused = SeedreamLedgerError(f"{error}.", verdict="STORAGE UNSUITABLE")
             refused.on_retry = "A retry would be refused again: choose another destination."
             raise final(refused) from error
         except Exception as error:  # each store has its own error classes, and none of them says whether the file exists
-            what = f"{type(error).__name__}: {error}"[:300]
-            raise SeedreamLedgerError(f"Cannot {verb} {self.folder.uri(file)} ({what}).{self._hint(error, verb)}") from error
-
-    def _hint(self, error: Exception, verb: str) -> str:
-        """The sentence that tells a person what to do about a store's error; empty where only a retry can help."""
-        look = f"airflow seedream check {self.folder.base}"
-        if isinstance(error, PermissionError):
-            return f" To see what it lacks: {look}"
-        if isinstance(error, FileNotFoundError) and verb == "test":  # the test writes new files only: the place itself is missing
-            return f" Create the bucket, or correct its name in the destination. To see whether it holds: {look}"
-        return ""
+            failed = SeedreamLedgerError(
+                f"Cannot {verb} the ledger in {self.folder.base}.", cause=f"{type(error).__name__}: {error} ({file})"[:400]
+            )
+            if isinstance(error, PermissionError):
+                failed.commands = [f"airflow seedream check {self.folder.base}"]  # says what the connection may not do
+            if mistake := mistake_of_store(error, self.folder.base):
+                mistake.named_in(failed)
+            raise failed from error
 
 
 def _name_note(key: str) -> bytes:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, replace
 
+from airflow.providers.common.compat.sdk import AirflowFailException
+
 from airflow_provider_seedream.exceptions import SeedreamLedgerError
 from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.ledger.record import Reuse, file_stem, record_key
@@ -80,5 +82,7 @@ def unread(error: SeedreamLedgerError, made_by: TaskRef) -> SeedreamLedgerError:
     """The error of a record that cannot be read. In a first try it says "not paid"; in a later one only the record knows."""
     if (made_by.try_number or 1) > 1:
         error.paid = "unknown"
-        error.on_retry = "This try sent nothing. An earlier try may have paid: the record says so, and the next try reads it again."
+        remedy = f"{error.on_retry} " if isinstance(error, AirflowFailException) else ""  # a first mistake says what to do
+        paid = "This try sent nothing. An earlier try may have paid: the record says so, and the next try reads it again."
+        error.on_retry = f"{remedy}{paid}"
     return error

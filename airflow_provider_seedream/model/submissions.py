@@ -224,7 +224,10 @@ def check_prompt(value: Any) -> str:
 
 def check_image_size(value: Any) -> ImageSize:
     if value not in get_args(ImageSize):
-        raise SeedreamInputError(f"image_size must be one of {', '.join(get_args(ImageSize))}; got {_short(value)}.")
+        from airflow_provider_seedream.model.close_matches import did_you_mean  # difflib is not for every DAG that is parsed
+
+        sizes = get_args(ImageSize)
+        raise SeedreamInputError(f"image_size must be one of {', '.join(sizes)}; got {_short(value)}.{did_you_mean(value, sizes)}")
     return value  # type: ignore[no-any-return]  # narrowed by the membership test
 
 

@@ -163,20 +163,20 @@ class SeedreamBatchOperator(CheckedFields):
         self.destination = destination
         self.results = results
         self.parquet = parquet
-        self.max_in_flight = _check_max_in_flight(max_in_flight)
+        self.max_in_flight = self.checked(_check_max_in_flight, max_in_flight)
         self.max_credits = max_credits
         self.max_credits_per_run = max_credits_per_run
-        self.on_error = one_of("on_error", on_error, "fail", "continue")
-        self.on_partial = check_on_partial(on_partial)
-        self.on_unknown_submit = one_of("on_unknown_submit", on_unknown_submit, "fail", "resubmit")
-        self.reuse = one_of("reuse", reuse, "run", "content")
+        self.on_error = self.checked(one_of, "on_error", on_error, "fail", "continue")
+        self.on_partial = self.checked(check_on_partial, on_partial)
+        self.on_unknown_submit = self.checked(one_of, "on_unknown_submit", on_unknown_submit, "fail", "resubmit")
+        self.reuse = self.checked(one_of, "reuse", reuse, "run", "content")
         self.is_dry_run = dry_run  # BaseOperator has a method of the other name
         self.deferrable = deferrable
-        self.poke_interval = as_interval(poke_interval)
-        self.timeout = as_seconds("timeout", timeout)
-        self.max_image_bytes = check_max_image_bytes(max_image_bytes)
+        self.poke_interval = self.checked(as_interval, poke_interval)
+        self.timeout = self.checked(as_seconds, "timeout", timeout)
+        self.max_image_bytes = self.checked(check_max_image_bytes, max_image_bytes)
         self.embed_metadata = embed_metadata
-        self.settling_seconds = as_seconds("settling_seconds", settling_seconds)
+        self.settling_seconds = self.checked(as_seconds, "settling_seconds", settling_seconds)
         self.seedream_conn_id = seedream_conn_id
         self.check_static_fields()
 

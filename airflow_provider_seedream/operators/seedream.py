@@ -155,17 +155,17 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
         self.destination = destination
         self.name = name
         self.seedream_conn_id = seedream_conn_id
-        self.reuse = one_of("reuse", reuse, "run", "content")
-        self.on_unknown_submit = one_of("on_unknown_submit", on_unknown_submit, "fail", "resubmit")
+        self.reuse = self.checked(one_of, "reuse", reuse, "run", "content")
+        self.on_unknown_submit = self.checked(one_of, "on_unknown_submit", on_unknown_submit, "fail", "resubmit")
         self.max_credits = max_credits
         self.max_credits_per_run = max_credits_per_run
         self.wait = wait
         self.deferrable = deferrable
-        self.poll_interval = as_interval(poke_interval)
-        self.timeout = as_seconds("timeout", timeout)
-        self.on_partial = check_on_partial(on_partial)
-        self.max_image_bytes = check_max_image_bytes(max_image_bytes)
-        self.settling_seconds = as_seconds("settling_seconds", settling_seconds)
+        self.poll_interval = self.checked(as_interval, poke_interval)
+        self.timeout = self.checked(as_seconds, "timeout", timeout)
+        self.on_partial = self.checked(check_on_partial, on_partial)
+        self.max_image_bytes = self.checked(check_max_image_bytes, max_image_bytes)
+        self.settling_seconds = self.checked(as_seconds, "settling_seconds", settling_seconds)
         self.embed_metadata = embed_metadata
         self.check_static_fields()
 
@@ -414,8 +414,11 @@ class SeedreamEditOperator(SeedreamGenerateOperator):
             embed_metadata=embed_metadata,
             **kwargs,
         )
-        if is_static(images) and is_static(pick):
-            check_source_count(picked(source_list(images, counted=False), check_pick(pick)))
+
+    def check_static_fields(self) -> None:
+        if is_static(self.images) and is_static(self.pick):
+            self.checked(_check_picked, self.images, self.pick)
+        super().check_static_fields()
 
     def _sources(self) -> tuple[Source, ...]:
         from airflow_provider_seedream.tasks.sources import read_sources
@@ -423,3 +426,7 @@ class SeedreamEditOperator(SeedreamGenerateOperator):
         sources = read_sources(self.images, self.pick)
         self.note_reads([source.origin for source in sources])
         return sources
+
+
+def _check_picked(images: Any, pick: Any) -> None:
+    check_source_count(picked(source_list(images, counted=False), check_pick(pick)))

@@ -76,7 +76,11 @@ class SeedreamCreditsSensor(SeedreamSensor):
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
-        super().__init__(poke_interval=as_seconds("poke_interval", poke_interval), timeout=as_seconds("timeout", timeout), **kwargs)
+        super().__init__(
+            poke_interval=self.checked(as_seconds, "poke_interval", poke_interval),
+            timeout=self.checked(as_seconds, "timeout", timeout),
+            **kwargs,
+        )
         self.min_credits = min_credits
         self.seedream_conn_id = seedream_conn_id
         self.deferrable = deferrable

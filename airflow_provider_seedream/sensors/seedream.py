@@ -99,14 +99,14 @@ class SeedreamGenerationSensor(WaitingOperator, SeedreamSensor):
     ) -> None:
         base_interval = _BASE_INTERVAL_SECONDS if poke_interval is None else poke_interval
         super().__init__(poke_interval=base_interval, timeout=timeout, **kwargs)
-        self.poll_interval = as_interval(poke_interval)
+        self.poll_interval = self.checked(as_interval, poke_interval)
         self.generation = generation
         self.destination = destination
         self.name = name
         self.seedream_conn_id = seedream_conn_id
-        self.on_partial = check_on_partial(on_partial)
-        self.max_image_bytes = check_max_image_bytes(max_image_bytes)
-        self.settling_seconds = as_seconds("settling_seconds", settling_seconds)
+        self.on_partial = self.checked(check_on_partial, on_partial)
+        self.max_image_bytes = self.checked(check_max_image_bytes, max_image_bytes)
+        self.settling_seconds = self.checked(as_seconds, "settling_seconds", settling_seconds)
         self.embed_metadata = embed_metadata
         self.deferrable = deferrable
         self.check_static_fields()

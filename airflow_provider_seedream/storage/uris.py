@@ -26,6 +26,12 @@ def split_uri(uri: str) -> tuple[str, str]:
     return match[1].lower(), head.rpartition("@")[2] + slash + path
 
 
+def connection_of(uri: str) -> str | None:
+    """The connection id in a URI: ``my_conn`` of ``s3://my_conn@bucket/a``; None without one."""
+    match = _URI.fullmatch(uri)
+    return (match[2].partition("/")[0].rpartition("@")[0] or None) if match else None
+
+
 def check_destination(uri: Any) -> str:
     """Check a destination: a storage URI or an absolute path. Returns it without a trailing slash.
 

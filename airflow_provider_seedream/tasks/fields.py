@@ -5,7 +5,7 @@ Static values are checked when the DAG is parsed, templated ones after rendering
 
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar, cast
 
 from airflow.providers.common.compat.sdk import Context, literal
 
@@ -14,6 +14,7 @@ from airflow_provider_seedream.model.submissions import is_static, is_template
 from airflow_provider_seedream.tasks.reporting import ReportingTask
 from airflow_provider_seedream.tasks.texts import TEXT_COLUMNS, Rendered, TextRenderer, is_nothing
 
+T = TypeVar("T")
 _LITERAL = type(literal(""))  # what airflow.sdk.literal() wraps values in
 _SHOWN_CHARACTERS = 200  # of a template that an error quotes
 
@@ -39,12 +40,40 @@ class CheckedFields(ReportingTask):
     _gave_nothing: Mapping[str, str] = MappingProxyType({})  # field -> the template that gave None or blank text
     _texts: TextRenderer | None = None  # while fields are rendered
     _rendering: str = ""  # the field that is rendered
+    _wrong: tuple[str, ...] = ()  # what is wrong with the arguments, while the constructor runs
+
+    def checked(self, check: Callable[..., T], *given: Any) -> T:
+        """The checked value of an argument that is not templated. A wrong one is noted, so that one error names all of them::
+
+            self.timeout = self.checked(as_seconds, "timeout", timeout)
+
+        :returns: for a wrong value a stand-in that is of no use: :meth:`check_static_fields` raises at the end of the constructor.
+        """
+        try:
+            return check(*given)
+        except SeedreamInputError as error:
+            self._wrong = (*self._wrong, error.message)
+            return cast(T, 1.0)  # Airflow's own constructor of a sensor wants numbers
 
     def check_static_fields(self) -> None:
-        """Check the static fields, at the end of a constructor. The constructor of a subclass has not finished by then."""
+        """Check the static fields, at the end of a constructor. The constructor of a subclass has not finished by then.
+
+        :raises SeedreamInputError: names the task, and each of its wrong arguments with its rule.
+        """
         for field, check in self.checks.items():
             if hasattr(self, field) and is_static(value := getattr(self, field)):
-                check(value)
+                self.checked(check, value)
+        if wrong := list(dict.fromkeys(self._wrong)):
+            many = f"Task {self.task_id!r}: " if len(wrong) == 1 else f"Task {self.task_id!r} has {len(wrong)} wrong arguments: "
+            error = SeedreamInputError(many + " ".join(wrong))
+            error.is_at_parse = not self._is_unmapped
+            if self._is_unmapped:  # a worker makes the task from a mapped one, before it can fail in `execute`
+                self.report_failure(error)
+            raise error
+
+    @property
+    def _is_unmapped(self) -> bool:
+        return bool(getattr(self, "_BaseOperator__from_mapped", False))
 
     def check_rendered_fields(self) -> None:
         """Check the rendered fields, before the request is sent.
@@ -114,7 +143,10 @@ class CheckedFields(ReportingTask):
 def one_of(field: str, value: Any, *choices: str) -> str:
     """:raises SeedreamInputError: unless the value is one of the choices."""
     if value not in choices:
-        raise SeedreamInputError(f"{field} must be {' or '.join(map(repr, choices))}; got {value!r}.")
+        from airflow_provider_seedream.model.close_matches import did_you_mean
+
+        meant = did_you_mean(value, choices)
+        raise SeedreamInputError(f"{field} must be {' or '.join(map(repr, choices))}; got {value!r}.{meant}")
     return str(value)
 
 

@@ -56,6 +56,8 @@ def _read(uri: str) -> bytes:
     check_no_link(uri)
     from airflow.sdk import ObjectStoragePath
 
+    from airflow_provider_seedream.hooks.first_mistakes import mistake_of_store
+
     try:
         path = ObjectStoragePath(uri)
         with path.fs.open(path.path, "rb") as file:
@@ -63,5 +65,9 @@ def _read(uri: str) -> bytes:
     except (FileNotFoundError, IsADirectoryError):
         raise SeedreamInputError(f"images: there is no file {uri}.") from None
     except Exception as error:  # whatever a store raises
-        raise SeedreamError(f"images: {uri} cannot be read ({type(error).__name__}: {error}).") from error
+        failed = SeedreamError(f"images: {uri} cannot be read.", verdict="STORAGE FAILED", cause=f"{type(error).__name__}: {error}")
+        failed.on_retry = "A retry reads it again."
+        if mistake := mistake_of_store(error, uri):
+            mistake.named_in(failed)
+        raise failed from error
     return data

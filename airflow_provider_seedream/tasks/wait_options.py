@@ -68,5 +68,7 @@ def check_embed_metadata(value: Any) -> bool:
     if not isinstance(value, bool):
         raise SeedreamInputError(f"embed_metadata must be True or False; got {value!r:.80}.")
     if value and find_spec("exiv2") is None:
-        raise SeedreamInputError("embed_metadata=True needs exiv2: pip install 'airflow-provider-seedream[metadata]'.")
+        from airflow_provider_seedream.model.extras import missing_extra
+
+        raise missing_extra("embed_metadata=True needs exiv2", "metadata")
     return value

@@ -114,7 +114,7 @@ class TestStaticValuesFailWhenTheDagIsParsed:
     def test_each_invalid_value_is_refused_by_name_and_rule(
         self, emulator: Emulator, destination: str, values: dict[str, Any], says: str
     ) -> None:
-        with pytest.raises(SeedreamInputError, match=f"^WRONG INPUT: {says}"):
+        with pytest.raises(SeedreamInputError, match=f"^WRONG INPUT: Task 'x': {says}"):
             SeedreamGenerateOperator(task_id="x", **{"prompt": "a watch", "destination": destination, **values})
         assert emulator.books.requests == ()
 
@@ -132,7 +132,7 @@ class TestStaticValuesFailWhenTheDagIsParsed:
         ids=str,
     )
     def test_the_images_of_an_edit_are_counted(self, emulator: Emulator, destination: str, images: Any, says: str) -> None:
-        with pytest.raises(SeedreamInputError, match=f"^WRONG INPUT: {says}"):
+        with pytest.raises(SeedreamInputError, match=f"^WRONG INPUT: Task 'edit': {says}"):
             edit(images, destination)
         assert emulator.books.requests == ()
 

@@ -6,9 +6,11 @@ page cuts at about 100 characters. `SEEDREAM_THIRTEEN=FILE` writes the blocks th
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,35 @@ import pytest
 from airflow.sdk import DAG
 
 from airflow_provider_seedream.emulator import Emulator
-from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator
+from airflow_provider_seedream.exceptions import SeedreamInputError
+from airflow_provider_seedream.operators.seedream import SeedreamBatchOperator, SeedreamGenerateOperator
+from airflow_provider_seedream.sensors.seedream import SeedreamCreditsSensor, SeedreamGenerationSensor
 from tests.airflow.runner import Outcome, Runner
 from tests.guarantees.conftest import Build
+from tests.unit.stores import NoBucket
 
 WIDTH = 100
+
+
+def sensor() -> Any:
+    return SeedreamGenerationSensor(task_id="x", generation="!", timeout=60, on_partial="acept")
+
+
+def credits_sensor() -> Any:
+    return SeedreamCreditsSensor(task_id="x", min_credits=-1, timeout=-1)
+
+
+def batch() -> Any:
+    return SeedreamBatchOperator(task_id="x", requests=[], max_in_flight=0, on_error="continu", destination="file:///tmp/x")
+
+
+@pytest.fixture
+def no_bucket() -> str:
+    """A destination in an object store without the bucket: real fsspec, attached as s3://conn@bucket is."""
+    from airflow.sdk.io import attach
+
+    attach(protocol="memory", conn_id="aws", fs=NoBucket())
+    return "memory://aws@watchs/hero"
 
 
 @pytest.fixture
@@ -92,6 +118,92 @@ class TestUnknownOutcome:
             says=("unchanged, so it was probably not paid", "Cause: The API answered 503"),
         )
         assert lines[-2].startswith("Cause:")
+
+
+class TestFirstMistakes:
+    """They end the task in its first try, by name, with what to type."""
+
+    def test_a_wrong_key_names_the_connection(self, emulator: Emulator, build: Build) -> None:
+        outcome = Runner().run(build(prompt="a watch [refuse:401]", retries=3).submit)
+        check_block("Wrong key", outcome, "KEY REFUSED: ", says=("Cost: nothing", "'seedream_default'", "put a valid key into"))
+        assert (outcome.state, outcome.tries) == ("failed", 1)
+
+    def test_an_empty_wallet_says_what_to_top_up(self, emulator: Emulator, build: Build) -> None:
+        emulator.configure(balance_credits=5)
+        outcome = Runner().run(build(retries=3).submit)
+        check_block("Empty wallet", outcome, "EMPTY WALLET: ", says=("Cost: nothing", "Top up the wallet"))
+        assert (outcome.state, outcome.tries) == ("failed", 1)
+
+    def test_a_connection_that_is_not_there_has_a_close_match(self, emulator: Emulator, build: Build) -> None:
+        outcome = Runner().run(build(retries=3, seedream_conn_id="seedream_defualt").submit)
+        says = ("Did you mean 'seedream_default'?", "  airflow connections add 'seedream_defualt' --conn-type seedream")
+        check_block("Connection missing", outcome, "CONNECTION MISSING: Airflow has no connection 'seedream_defualt'.", says=says)
+        assert (outcome.state, outcome.tries, emulator.books.posts_received) == ("failed", 1, 0)
+
+    def test_a_sensor_and_a_deferred_wait_name_it_too(
+        self, emulator: Emulator, build: Build, monkeypatch: pytest.MonkeyPatch, deferrable: bool
+    ) -> None:
+        chain, runner = build(land={"deferrable": deferrable, "retries": 3}), Runner()
+        runner.run(chain.submit)
+        monkeypatch.delenv("AIRFLOW_CONN_SEEDREAM_DEFAULT")
+        outcome = runner.run(chain.land)
+        lines = check_block("Connection missing while waiting", outcome, "CONNECTION MISSING, 10 credits paid: ", says=("Until: ",))
+        assert (outcome.state, outcome.tries) == ("failed", 1), lines
+
+    def test_a_connection_without_a_key(self, emulator: Emulator, build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", '{"conn_type": "seedream"}')
+        outcome = Runner().run(build(retries=3).submit)
+        check_block("Key missing", outcome, "KEY MISSING: Connection 'seedream_default' has no password", says=("Cost: nothing",))
+        assert (outcome.state, outcome.tries) == ("failed", 1)
+
+    def test_a_path_in_the_host(self, emulator: Emulator, build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+        host = f"{emulator.url}/v1/images"
+        monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", json.dumps({"conn_type": "seedream", "password": "k", "host": host}))
+        outcome = Runner().run(build(retries=3).submit)
+        check_block("Path in the host", outcome, "WRONG HOST: ", says=("without /v1",))
+        assert (outcome.state, outcome.tries) == ("failed", 1)
+
+    def test_a_store_whose_library_is_missing_names_the_command(self, emulator: Emulator, build: Build) -> None:
+        outcome = Runner().run(build(retries=3, destination="oss://bucket/watches").submit)
+        check_block("Extra missing", outcome, "EXTRA MISSING: No installed provider opens oss://", says=("Cost: nothing",))
+        assert (outcome.state, outcome.tries, emulator.books.posts_received) == ("failed", 1, 0)
+
+    def test_a_bucket_that_is_missing(self, emulator: Emulator, build: Build, no_bucket: str) -> None:
+        outcome = Runner().run(build(retries=3, destination=no_bucket).submit)
+        says = ("Cost: nothing", f"  airflow seedream check {no_bucket}", "Cause: FileNotFoundError")
+        check_block("Bucket missing", outcome, "BUCKET MISSING: There is no bucket 'watchs'", says=says)
+        assert (outcome.state, outcome.tries, emulator.books.posts_received) == ("failed", 1, 0)
+
+
+class TestATypo:
+    def test_it_is_an_error_of_the_dag_with_all_wrong_arguments_and_a_close_match(self, destination: str) -> None:
+        with pytest.raises(SeedreamInputError) as refused, DAG("typo", schedule=None):
+            SeedreamGenerateOperator(
+                task_id="hero",
+                prompt="a watch",
+                image_size="landscape_16:9",
+                num_images=7,
+                reuse="contents",
+                timeout=-1,
+                destination=destination,
+            )
+        text = str(refused.value)
+        shown("Typo (an import error of the DAG)", textwrap.wrap(text, WIDTH))
+        assert text.startswith("WRONG INPUT: Task 'hero' has 4 wrong arguments: ")
+        assert all(word in text for word in ("Did you mean 'landscape_16_9'?", "num_images", "Did you mean 'content'?", "timeout"))
+        assert "aid" not in text and "retry" not in text.lower()
+
+    @pytest.mark.parametrize("make", [sensor, credits_sensor, batch], ids=["sensor", "credits sensor", "batch"])
+    def test_every_kind_of_task_names_itself(self, make: Callable[..., Any]) -> None:
+        with pytest.raises(SeedreamInputError, match=r"^WRONG INPUT: Task 'x' has 2 wrong arguments: "), DAG("typo", schedule=None):
+            make()
+
+    def test_a_mapped_task_is_made_on_a_worker_and_tells_its_log(self, emulator: Emulator, destination: str) -> None:
+        with DAG("typo", schedule=None):
+            mapped = SeedreamGenerateOperator.partial(task_id="hero", destination=destination, reuse="contents", retries=3)
+        outcome = Runner().run(mapped.expand(prompt=["a", "b"]), map_index=1)
+        assert block_of(outcome)[0].startswith("WRONG INPUT: Task 'hero': reuse must be 'run' or 'content'; got 'contents'.")
+        assert (outcome.state, outcome.tries) == ("failed", 1)
 
 
 class House(SeedreamGenerateOperator):

@@ -10,6 +10,7 @@ from threading import Barrier
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_seedream.exceptions import SeedreamLedgerError
 from airflow_provider_seedream.ledger.records import Ledger, Record, file_stem, finished, record_file, record_key
@@ -311,8 +312,7 @@ class TestNames:
 
 def test_a_bucket_that_does_not_exist_is_told_with_what_to_do() -> None:
     uri, _ = attached_store(NoBucket())
-    with pytest.raises(
-        SeedreamLedgerError, match=rf"bucket does not exist\)\. Create the bucket, or correct its name in.*{uri}"
-    ) as told:
+    with pytest.raises(SeedreamLedgerError, match=rf"^BUCKET MISSING: .*{uri}.* Paid: no\. Create the bucket, or correct") as told:
         Ledger(uri).check_store()
-    assert "Paid: no. Nothing was sent." in str(told.value)
+    assert isinstance(told.value, AirflowFailException)
+    assert told.value.commands == [f"airflow seedream check {uri}"]

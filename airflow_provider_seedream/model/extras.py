@@ -1,0 +1,27 @@
+"""Python packages that only some need: what to type where one is missing. Pure."""
+
+from airflow_provider_seedream.exceptions import SeedreamInputError
+
+# scheme of a destination -> the extra that brings its library
+EXTRAS_OF_SCHEMES = {
+    **dict.fromkeys(("s3", "s3a", "s3n"), "s3"),
+    **dict.fromkeys(("gs", "gcs"), "gcs"),
+    **dict.fromkeys(("abfs", "abfss", "adl", "wasb", "wasbs", "az"), "azure"),
+}
+INSTALL = "Install it on this worker, and where other workers run, then clear the task."
+
+
+def install_command(extra: str) -> str:
+    return f"pip install 'airflow-provider-seedream[{extra}]'"
+
+
+def missing_extra(needs: str, extra: str) -> SeedreamInputError:
+    """The error of a package that is not installed::
+
+        missing_extra("parquet=True needs pyarrow", "parquet")  # EXTRA MISSING: parquet=True needs pyarrow, which is not ...
+
+    :param needs: what needs which package.
+    """
+    error = SeedreamInputError(f"{needs}, which is not installed on this worker.", verdict="EXTRA MISSING")
+    error.on_retry, error.commands = INSTALL, [install_command(extra)]
+    return error
