@@ -10,12 +10,14 @@ from itertools import islice
 
 from airflow_provider_seedream.gallery import rows
 from airflow_provider_seedream.gallery.cards import Card, Entry, MayRead, card_of, entry_of
+from airflow_provider_seedream.gallery.prompts import Known, Look, PromptIndex, index_of, words_of
 from airflow_provider_seedream.gallery.rows import Cursor, Filter, Row
 
 CARDS = 24
 _ROWS_AT_ONCE = 200
 _MAX_ROWS = 2000
-_MAX_MANIFESTS = 240  # a search by prompt reads that many at most
+_MAX_MANIFESTS = 96  # a search reads that many of the newest; behind them it asks the prompts in memory
+_MAX_CHECKED = 60  # matches from memory that are read again for one page
 _READERS = 8
 
 
@@ -28,6 +30,7 @@ class Turned:
     searched: int = 0
     unreadable: int = 0
     back_to: Cursor | None = None
+    is_reading: bool = False
 
 
 def turn_page(
@@ -47,10 +50,48 @@ def turn_page(
                     return turned
                 _take(turned, card, text)
             if turned.searched >= _MAX_MANIFESTS:
-                turned.older = turned.back_to
-                return turned
+                return _search_further(turned, wanted, text, roots, may_read, size) if text else _stop(turned)
     turned.older = scan.stopped_at
     return turned
+
+
+def _stop(turned: Turned) -> Turned:
+    turned.older = turned.back_to
+    return turned
+
+
+def _search_further(turned: Turned, wanted: Filter, text: str, roots: tuple[str, ...], may_read: MayRead, size: int) -> Turned:
+    """The rest of a page from the prompts in memory, as far back as these go. Each match is read again before it is shown."""
+    index, look = index_of(roots), Look()
+    index.refresh()
+    searched, unreadable = turned.searched, turned.unreadable
+    matches = index.search(wanted, words_of(text), older_than=turned.back_to, may_read=may_read, look=look)
+    for checked, known in enumerate(matches, start=1):
+        turned.searched, turned.unreadable = searched + look.searched, unreadable + look.unreadable
+        card = _card_of_known(known, index, roots, may_read)
+        if card and _matches(card, text):
+            if len(turned.cards) == size:
+                turned.older = turned.cards[-1].entry.row.cursor
+                return turned
+            turned.cards.append(card)
+        turned.back_to = known.cursor
+        if checked == _MAX_CHECKED:
+            return _stop(turned)
+    turned.searched, turned.unreadable = searched + look.searched, unreadable + look.unreadable
+    if look.back_to and turned.back_to:
+        turned.back_to = min(look.back_to, turned.back_to, key=rows.order_of)
+    turned.is_reading = not look.is_complete
+    turned.older = None if look.is_complete else turned.back_to
+    return turned
+
+
+def _card_of_known(known: Known, index: PromptIndex, roots: tuple[str, ...], may_read: MayRead) -> Card | None:
+    row = rows.find(known.place)
+    entry = entry_of(row) if row and row.cursor == known.cursor else None
+    if entry is None:
+        index.forget(known)
+        return None
+    return card_of(entry, roots, may_read)
 
 
 def beside(card_row: Row, *, newer: bool, may_read: MayRead) -> Entry | None:
@@ -119,9 +160,4 @@ def _take(turned: Turned, card: Card, text: str) -> None:
 
 
 def _matches(card: Card, text: str) -> bool:
-    return _words(text) in _words(card.prompt)
-
-
-def _words(text: str) -> str:
-    """Letters without case, and one blank between words: a prompt may have been copied from several lines."""
-    return " ".join(text.split()).casefold()
+    return words_of(text) in words_of(card.prompt)

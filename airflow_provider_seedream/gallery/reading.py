@@ -28,6 +28,10 @@ class CannotShowError(Exception):
     """Why something cannot be shown, as a sentence."""
 
 
+class StorageHangsError(CannotShowError):
+    """The storage did not answer in time: other files of it would not be read either."""
+
+
 def read_manifest(uri: str, roots: tuple[str, ...], *, seedream_task_id: str | None = None) -> Manifest:
     """:raises CannotShowError: when it may not be read, cannot be read, or is not what it should be."""
     try:
@@ -93,7 +97,7 @@ def _ask(folder: str, file: str, act: Callable[[Folder], T | None]) -> T:
     except SeedreamInputError:
         raise CannotShowError("Its folder is no storage folder.") from None
     except StoreHangsError:
-        raise CannotShowError("The storage did not answer in time. The page asks it again in a moment.") from None
+        raise StorageHangsError("The storage did not answer in time. The page asks it again in a moment.") from None
     except Exception as error:  # whatever a store raises
         _log.warning("The gallery cannot read %s/%s: %s: %s", folder, file, type(error).__name__, error)
         raise CannotShowError("The storage does not answer, or refuses the web server.") from None

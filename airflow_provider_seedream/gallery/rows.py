@@ -109,11 +109,11 @@ def page(wanted: Filter, *, limit: int, older_than: Cursor | None = None, newer_
         for start, end in pairwise(_STEPS):
             some, rest = runs[start:end], runs[end : end + 1]
             found += _rows(session, tasks.where(XComModel.dag_run_id.in_([run.id for run in some])), limit)
-            found.sort(key=_order_of_row, reverse=newer_than is None)
+            found.sort(key=_row_order, reverse=newer_than is None)
             if not rest or (len(found) >= limit and rest[0].is_beyond(found[limit - 1].cursor.at)):
                 return found[:limit]
         # Thousands of runs without a result: all tasks of ours are sorted, which takes 0.5 s where there are 200,000.
-        return sorted(_rows(session, tasks, limit), key=_order_of_row, reverse=newer_than is None)
+        return sorted(_rows(session, tasks, limit), key=_row_order, reverse=newer_than is None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,9 +208,9 @@ def _tasks(wanted: Filter, older_than: Cursor | None, newer_than: Cursor | None)
     if wanted.task:
         query = query.where(XComModel.task_id.contains(wanted.task, autoescape=True))
     if older_than:
-        query = query.where(tuple_(*order) < tuple_(*_order(older_than)))
+        query = query.where(tuple_(*order) < tuple_(*order_of(older_than)))
     if newer_than:
-        query = query.where(tuple_(*order) > tuple_(*_order(newer_than)))
+        query = query.where(tuple_(*order) > tuple_(*order_of(newer_than)))
     return query.order_by(*(order if newer_than else (column.desc() for column in order)))
 
 
@@ -218,12 +218,13 @@ def _columns() -> list[Any]:
     return [getattr(XComModel, name) for name in _COLUMNS]
 
 
-def _order(cursor: Cursor) -> tuple[datetime, int, str, int]:
+def order_of(cursor: Cursor) -> tuple[datetime, int, str, int]:
+    """The place of a row in a listing, as the database sorts it."""
     return cursor.at, cursor.dag_run_id, cursor.task_id, cursor.map_index
 
 
-def _order_of_row(row: Row) -> tuple[datetime, int, str, int]:
-    return _order(row.cursor)
+def _row_order(row: Row) -> tuple[datetime, int, str, int]:
+    return order_of(row.cursor)
 
 
 def _row(row: Any, table: str | None) -> Row:

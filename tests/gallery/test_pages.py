@@ -126,11 +126,11 @@ class TestFilters:
         self, many: list[str], visitor: Visitor, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("airflow_provider_seedream.gallery.listing._MAX_MANIFESTS", 25)
-        first = visitor("viewer").get("/seedream/", params={"text": "watch 9"}).text
-        assert (names(first), "There are older ones." in first) == ([], True)
-        second = visitor("viewer").get(f"/seedream/{older(first)}").text
-        third = visitor("viewer").get(f"/seedream/{older(second)}").text
-        assert (names(second), names(third)) == ([], ["9"])
+        page, turned = visitor("viewer").get("/seedream/", params={"text": "watch 9"}).text, 0
+        while names(page) == []:  # at most 25 manifests further each time; further where the prompts are in memory by then
+            assert "There are older ones." in page
+            page, turned = visitor("viewer").get(f"/seedream/{older(page)}").text, turned + 1
+        assert (names(page), turned <= 2) == (["9"], True)
 
 
 class TestOneImage:
