@@ -110,8 +110,12 @@ class SeedreamError(AirflowException):
 
     @property
     def detail(self) -> str:
-        """What happened, with its cause: for a cell of a table or for a log line that has no room for the rest."""
-        return f"{self.message} Cause: {self.cause}" if self.cause else self.message
+        """What happened, until when paid images are kept, what to type, and the cause: for a cell of a table or a line of a log."""
+        parts = [self.message]
+        if self.kept_until:
+            parts.append(f"The API keeps the images until {self.kept_until}.")
+        parts += [f"`{command}`" for command in self.commands]
+        return " ".join(parts) + (f" Cause: {self.cause}" if self.cause else "")
 
     def __str__(self) -> str:
         parts = [f"{self.headline}: {self.message}"]

@@ -61,7 +61,7 @@ def ended_row(
         credits=charged,
         billed_credits=billed if charged else None,
         paid=error.paid,
-        detail=error.message,
+        detail=error.detail,
         columns=columns,
     )
 

@@ -41,4 +41,4 @@ def _message(error: AirflowException) -> str:
         return str(error)
     record = f" Record: {error.record}." if error.record else ""
     paid = f" Paid: {error.paid}." if error.paid != "no" else ""
-    return f"{error.message}{paid}{record}"
+    return f"{error.detail}{paid}{record}"

@@ -1,5 +1,7 @@
 """How a wait ended, as an error: one table for the deferred and the synchronous wait. Pure."""
 
+from typing import TypeVar
+
 from airflow_provider_seedream.exceptions import (
     Paid,
     SeedreamAuthenticationError,
@@ -8,6 +10,7 @@ from airflow_provider_seedream.exceptions import (
     SeedreamGenerationTimeoutError,
     SeedreamModerationError,
     SeedreamNotFoundError,
+    SeedreamPartialResultError,
     SeedreamPollingError,
     SeedreamResultsExpiredError,
     final,
@@ -16,15 +19,45 @@ from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.model import clock, contract
 from airflow_provider_seedream.polling.policy import PollOutcome, expires_epoch, has_expired
 
+E = TypeVar("E", bound=SeedreamError)
 
-def error_from(outcome: PollOutcome, generation: Generation, *, now_epoch: float, can_resubmit: bool) -> SeedreamError:
-    """The error of every outcome but "wait" and "done".
+
+def error_from(
+    outcome: PollOutcome, generation: Generation, *, now_epoch: float, can_resubmit: bool, timeout_seconds: float | None = None
+) -> SeedreamError:
+    """The error of every outcome but "wait" and "done". It says until when the images are kept, as far as any may come.
 
     :param can_resubmit: whether a retry of this task can submit again (an operator) or only look again (a sensor).
+    :param timeout_seconds: the ``timeout`` of the task, for an error that says how long was waited; None if it has none.
     """
+    return complete(_error(outcome, generation, now_epoch, can_resubmit, timeout_seconds), generation)
+
+
+def complete(error: E, generation: Generation) -> E:
+    """The same error with what is known of its paid generation: price, ids, and until when its images can be landed.
+
+    An error that knows nothing of a payment may come from below, e.g. from a status call: the generation is paid all the same.
+    """
+    if error.paid == "no":
+        error.paid = "yes"
+    error.seedream_task_id = error.seedream_task_id or generation.seedream_task_id
+    error.record = error.record or generation.record
+    if error.credits is None:
+        error.credits, error.billed_credits = generation.credits, generation.billed_credits
+    expires = expires_epoch(clock.to_epoch(generation.created_at))
+    may_land = error.paid in ("yes", "unknown") and not isinstance(error, SeedreamResultsExpiredError | SeedreamPartialResultError)
+    if may_land and expires is not None and error.kept_until is None:
+        error.kept_until = clock.to_iso(expires)
+    return error
+
+
+def _error(
+    outcome: PollOutcome, generation: Generation, now_epoch: float, can_resubmit: bool, timeout_seconds: float | None
+) -> SeedreamError:
     task_id = generation.seedream_task_id
     if outcome.verdict == "late":
-        return SeedreamGenerationTimeoutError(outcome.detail, seedream_task_id=task_id, record=generation.record)
+        late = outcome.detail if timeout_seconds is None else _late(generation, now_epoch, timeout_seconds)
+        return SeedreamGenerationTimeoutError(late, seedream_task_id=task_id, record=generation.record)
     if outcome.verdict == "failed":
         return _failed(outcome, generation, can_resubmit)
     if outcome.verdict == "expired":
@@ -33,6 +66,12 @@ def error_from(outcome: PollOutcome, generation: Generation, *, now_epoch: float
         return missing_error(outcome.detail, generation, now_epoch=now_epoch)
     cls = SeedreamAuthenticationError if outcome.verdict == "refused" else SeedreamPollingError
     return cls(outcome.detail, seedream_task_id=task_id, record=generation.record, paid="yes")
+
+
+def _late(generation: Generation, now_epoch: float, timeout_seconds: float) -> str:
+    created = clock.to_epoch(generation.created_at)
+    age = "" if created is None else f", {clock.spell(now_epoch - created)} after the submission"
+    return f"Still not ready after {clock.spell(timeout_seconds)} (`timeout={timeout_seconds:g}`){age}."
 
 
 def missing_error(detail: str, generation: Generation, *, now_epoch: float) -> SeedreamError:
@@ -47,11 +86,7 @@ def expired_error(generation: Generation) -> SeedreamResultsExpiredError:
     """For a generation whose results are gone by its age."""
     expires = expires_epoch(clock.to_epoch(generation.created_at))
     when = f" at {clock.to_iso(expires)}" if expires is not None else ""
-    return SeedreamResultsExpiredError(
-        f"The results expired{when}, 24 h after the submission.",
-        seedream_task_id=generation.seedream_task_id,
-        record=generation.record,
-    )
+    return complete(SeedreamResultsExpiredError(f"The results expired{when}, 24 h after the submission."), generation)
 
 
 def _failed(outcome: PollOutcome, generation: Generation, can_resubmit: bool) -> SeedreamError:

@@ -9,6 +9,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from airflow.providers.common.compat.sdk import AirflowFailException
+
 from airflow_provider_seedream.exceptions import (
     SeedreamError,
     SeedreamLandingError,
@@ -21,14 +23,14 @@ from airflow_provider_seedream.generations import Generation, GenerationStatus
 from airflow_provider_seedream.hooks.downloads import Downloads
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.landing import xmp
-from airflow_provider_seedream.landing.errors import error_from, expired_error, missing_error
+from airflow_provider_seedream.landing.errors import complete, error_from, expired_error, missing_error
 from airflow_provider_seedream.landing.land import Origin, find_landed, land
 from airflow_provider_seedream.ledger.records import Ledger, Outcome, Record, finished, record_at
 from airflow_provider_seedream.manifest import DIGITAL_SOURCE_TYPES, Manifest, ManifestImage, build_manifest
 from airflow_provider_seedream.model import clock, contract
 from airflow_provider_seedream.model.task_ref import NOBODY, TaskRef
 from airflow_provider_seedream.observability import metrics
-from airflow_provider_seedream.polling.policy import FailedPoll, PollOutcome, expires_epoch, has_expired
+from airflow_provider_seedream.polling.policy import FailedPoll, PollOutcome, has_expired
 from airflow_provider_seedream.storage import Folder, NotExclusiveError
 
 _log = logging.getLogger(__name__)
@@ -113,7 +115,8 @@ def land_generation(
         _say_what_to_do(error, generation)
         raise
     except SeedreamError as error:  # an error of a status call or a store does not know what it is about
-        error.paid, error.seedream_task_id, error.record = "yes", generation.seedream_task_id, generation.record
+        error.paid = "yes"
+        complete(error, generation)
         raise
     _note_landed(generation, manifest)
     return manifest
@@ -184,17 +187,14 @@ def land_ready(
 
 def _say_what_to_do(error: SeedreamLandingError, generation: Generation) -> None:
     """Complete the error of a landing that failed for good in this try: until when, and how, the images can still be landed."""
-    expires = expires_epoch(clock.to_epoch(generation.created_at))
-    until = f"until {clock.to_iso(expires)}" if expires is not None else "for 24 h after the submission"
     rescue = f"airflow seedream land {generation.seedream_task_id}"
     if isinstance(error.__cause__, NotExclusiveError):
-        error.message += f" The API keeps the results {until}: run `{rescue} DESTINATION` with another destination."
-        final(error).on_retry = "A retry would be refused again."
-    else:
-        error.message += (
-            f" The API keeps the results {until}: clear this task before that, or run `{rescue} {generation.destination}`."
-        )
-    error.paid, error.seedream_task_id, error.record = "yes", generation.seedream_task_id, generation.record
+        error.verdict, error.commands = "STORAGE UNSUITABLE", [f"{rescue} DESTINATION"]
+        final(error).on_retry = "A retry would be refused again: land the images in another destination."
+    elif not isinstance(error, AirflowFailException):  # a first mistake has a remedy of its own
+        error.on_retry = "A retry lands again for free. So does a clear of this task, or a command:"
+        error.commands = [f"{rescue} {generation.destination}"]
+    complete(error, generation)
 
 
 def _mark(generation: Generation, data: bytes) -> bytes:
@@ -212,9 +212,12 @@ def _mark(generation: Generation, data: bytes) -> bytes:
         return data
 
 
-def close_unlanded(generation: Generation, outcome: PollOutcome, *, can_resubmit: bool) -> SeedreamError:
+def close_unlanded(
+    generation: Generation, outcome: PollOutcome, *, can_resubmit: bool, timeout_seconds: float | None = None
+) -> SeedreamError:
     """The error of an outcome that lands nothing, noted in the ledger where it is the generation's end."""
-    error = error_from(outcome, generation, now_epoch=clock.now_epoch(), can_resubmit=can_resubmit)
+    now = clock.now_epoch()
+    error = error_from(outcome, generation, now_epoch=now, can_resubmit=can_resubmit, timeout_seconds=timeout_seconds)
     if outcome.verdict == "failed":
         note_outcome(generation, "failed", refunded=outcome.refunded, detail=outcome.detail)
     elif isinstance(error, SeedreamResultsExpiredError):

@@ -40,6 +40,14 @@ def to_iso(epoch: float) -> str:
     return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
+def spell(seconds: float) -> str:
+    """A duration as people say it, rounded: ``45 s``, ``60 min``, ``24 h``."""
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 def to_epoch(iso: str | None) -> float | None:
     """ISO 8601 as epoch seconds, a missing zone read as UTC; None for anything else."""
     try:

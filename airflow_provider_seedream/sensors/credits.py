@@ -149,8 +149,9 @@ class SeedreamCreditsSensor(SeedreamSensor):
         if outcome.verdict == "late":
             late = f"The wallet did not hold {self.min_credits} credits"
             if execution_seconds(self) < self.timeout:
-                raise AirflowTaskTimeout(f"{late} within execution_timeout; a retry waits on.")
-            raise SeedreamTopUpTimeoutError(f"{late} within {self.timeout:.0f} s.")
+                limit = clock.spell(execution_seconds(self))
+                raise AirflowTaskTimeout(f"NO TOP-UP IN TIME: {late} within `execution_timeout` ({limit}); a retry waits on.")
+            raise SeedreamTopUpTimeoutError(f"{late} within {clock.spell(self.timeout)} (`timeout={self.timeout:g}`).")
         raise self._error(outcome)
 
     def _error(self, outcome: PollOutcome) -> SeedreamError:

@@ -47,6 +47,7 @@ class LandingOperator(ReportingTask):
         :param poll_again: True after a deferral: the trigger cannot hand on links, and its last poll may be minutes old.
         """
         from airflow_provider_seedream.landing import finish
+        from airflow_provider_seedream.model import clock
 
         if outcome.verdict in ("done", "lost"):  # for a trigger, an incomplete connection is one reason more to be lost
             self._hook.check_connection(generation.seedream_task_id)
@@ -64,10 +65,10 @@ class LandingOperator(ReportingTask):
             return self._result(context, generation, some)
         if is_airflows:
             raise AirflowTaskTimeout(
-                f"Seedream task {generation.seedream_task_id} was not ready within execution_timeout; a retry waits on for free."
-                f"{_told(some, generation)}"
+                f"NOT READY IN TIME: Still not ready after `execution_timeout` ({clock.spell(execution_seconds(self))}); "
+                f"a retry waits on for free.{_told(some, generation)} Seedream task id: {generation.seedream_task_id}."
             )
-        error = finish.close_unlanded(generation, outcome, can_resubmit=self.can_resubmit)
+        error = finish.close_unlanded(generation, outcome, can_resubmit=self.can_resubmit, timeout_seconds=self.timeout)
         error.message += _told(some, generation)
         raise error
 

@@ -51,9 +51,11 @@ class Place:
             started_epoch = clock.now_epoch() if started is None else started
         waited = clock.now_epoch() - started_epoch
         if waited >= execution_timeout or (is_late and execution_timeout < timeout):
-            raise AirflowTaskTimeout("No turn at the API came within execution_timeout, so nothing was bought; a retry asks anew.")
+            limit = f"`execution_timeout` ({clock.spell(execution_timeout)})"
+            raise AirflowTaskTimeout(f"RATE LIMIT: No turn came within {limit}, so nothing was bought; a retry asks anew.")
         if is_late:
-            raise SeedreamRateLimitError(f"No turn at the API came within {waited:.0f} s: others were waiting before.")
+            limit = f"{clock.spell(waited)} (`timeout={timeout:g}`)"
+            raise SeedreamRateLimitError(f"No turn came within {limit}: others were waiting before.")
         return cls(started_epoch=started_epoch, asked_epoch=asked_epoch, granted_epoch=granted_epoch)
 
     @staticmethod
@@ -62,7 +64,7 @@ class Place:
 
         :param is_airflows: whether ``execution_timeout`` ended it.
         """
-        waited = f"No turn at the API came within {waited_seconds:.0f} s, so nothing was bought."
+        waited = f"No turn came within {clock.spell(waited_seconds)}, so nothing was bought."
         return AirflowTaskTimeout(f"{waited} {UNHEARD}") if is_airflows else SeedreamRateLimitError(f"{waited} {UNHEARD}")
 
     def ask(

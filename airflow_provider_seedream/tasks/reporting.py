@@ -16,8 +16,6 @@ from airflow.providers.common.compat.sdk import AirflowSkipException, AirflowTas
 from airflow_provider_seedream.exceptions import (
     Paid,
     SeedreamError,
-    SeedreamPartialResultError,
-    SeedreamResultsExpiredError,
 )
 
 try:
@@ -56,12 +54,14 @@ class ReportingTask(BaseOperator):
 
     def report_failure(self, error: BaseException) -> None:
         """Log the block of an error. Best effort: it must never hide the error itself."""
+        from airflow_provider_seedream.landing.errors import complete
         from airflow_provider_seedream.model import clock
         from airflow_provider_seedream.model.error_lines import error_lines
 
         try:
             ours = error if isinstance(error, SeedreamError) else _foreign(error, self._waits_for)
-            complete(ours, self._waits_for)
+            if self._waits_for is not None:
+                complete(ours, self._waits_for)
             log_lines(self.log.error, error_lines(ours, self._where(), now_epoch=clock.now_epoch()))
         except Exception:
             self.log.exception("The failure could not be explained in short lines.")
@@ -103,30 +103,13 @@ def log_lines(log: Callable[..., None], lines: Iterable[str]) -> None:
         log("%s", line)
 
 
-def complete(error: SeedreamError, generation: Generation | None) -> None:
-    """Add what the task knows of its paid generation and the error does not: price, ids, and until when it can be landed."""
-    from airflow_provider_seedream.model import clock
-    from airflow_provider_seedream.polling.policy import expires_epoch
-
-    if generation is None:
-        return
-    if error.paid == "no":
-        error.paid = "yes"
-    error.seedream_task_id = error.seedream_task_id or generation.seedream_task_id
-    error.record = error.record or generation.record
-    if error.credits is None:
-        error.credits, error.billed_credits = generation.credits, generation.billed_credits
-    expires = expires_epoch(clock.to_epoch(generation.created_at))
-    may_land = error.paid in ("yes", "unknown") and not isinstance(error, SeedreamResultsExpiredError | SeedreamPartialResultError)
-    if may_land and expires is not None and error.kept_until is None:
-        error.kept_until = clock.to_iso(expires)
-
-
 def _foreign(error: BaseException, generation: Generation | None) -> SeedreamError:
     """An error that is not of this provider, in the same form, for the log alone: it is raised as it is."""
     paid: Paid = "yes" if generation else "unknown"
     if isinstance(error, AirflowTaskTimeout):
-        ours = SeedreamError(str(error) or "execution_timeout is over.", verdict="NOT READY IN TIME", paid=paid)
+        begins, _, rest = str(error).partition(": ")
+        verdict, said = (begins, rest) if begins.isupper() else ("NOT READY IN TIME", str(error) or "`execution_timeout` is over.")
+        ours = SeedreamError(said, verdict=verdict, paid=paid)
         ours.on_retry = "A retry or a clear goes on, and does not pay twice."
         return ours
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -85,7 +85,7 @@ class TestAWallet:
         outcome = Runner().run(sensor(timeout=0.3, retries=2))
         assert (outcome.state, outcome.tries) == ("failed", 1)
         assert isinstance(outcome.error, AirflowSensorTimeout)
-        assert "did not hold 100 credits within 0 s" in str(outcome.error)
+        assert "did not hold 100 credits within" in str(outcome.error)
 
     def test_execution_timeout_is_airflows_own(self, sensor: Sensor) -> None:
         outcome = Runner().run(sensor(execution_timeout=timedelta(seconds=1)))

@@ -74,7 +74,7 @@ class TestADownloadThatFailsForGood:
         emulator.inject(kind, endpoint="download")
         said = str(runner.run(chain.land).error)
         kept_until = to_iso(float(to_epoch(generation.created_at) or 0) + 24 * 3600)
-        assert f"The API keeps the results until {kept_until}" in said
+        assert f"The API keeps the images until {kept_until}" in said
         assert f"`airflow seedream land {generation.seedream_task_id} {generation.destination}`" in said
         assert ("answered 403 to a download, although the API gave a fresh link just now" in said) == (kind == "expired-link")
 

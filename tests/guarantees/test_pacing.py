@@ -50,7 +50,7 @@ class TestA429OnASubmission:
         task = build(submit={"deferrable": True, "retries": 1, "timeout": 3}).submit
         first = runner.run(task, until="up_for_retry")
         assert (first.state, type(first.error).__name__) == ("up_for_retry", "SeedreamRateLimitError")
-        assert "No turn at the API came within" in str(first.error)
+        assert "No turn came within" in str(first.error)
         assert (runner.run(task).state, emulator.books.posts) == ("success", 1)
 
     def test_a_429_on_a_submission_sends_nothing_after_its_execution_timeout_though_airflow_counts_that_anew(
@@ -62,7 +62,7 @@ class TestA429OnASubmission:
         task = build(submit={"deferrable": True, "retries": 1, "execution_timeout": timedelta(seconds=4)}).submit
         first = runner.run(task, until="up_for_retry")
         assert (first.state, type(first.error), len(first.deferrals)) == ("up_for_retry", AirflowTaskTimeout, 1)
-        assert "No turn at the API came within execution_timeout" in str(first.error)
+        assert "No turn came within `execution_timeout`" in str(first.error)
         assert (emulator.books.posts_received, emulator.books.posts) == (1, 0)
         assert (runner.run(task).state, emulator.books.posts) == ("success", 1)
 

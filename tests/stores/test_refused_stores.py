@@ -96,5 +96,5 @@ def test_what_is_paid_and_cannot_be_landed_there_says_at_once_how_to_land_it_els
         outcome = Runner().run(land)
     assert (outcome.state, outcome.tries) == ("failed", 1)
     assert isinstance(outcome.error, SeedreamLandingError)
-    assert f"run `airflow seedream land {paid} DESTINATION`" in str(outcome.error)
-    assert "Paid: yes. A retry would be refused again." in str(outcome.error)
+    assert f"`airflow seedream land {paid} DESTINATION`" in str(outcome.error)
+    assert "Paid: yes. A retry would be refused again: land the images in another destination." in str(outcome.error)

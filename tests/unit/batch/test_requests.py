@@ -54,7 +54,7 @@ Writer = Callable[[Path, Sequence[dict[str, Any]]], str]
 def refusal(source: Any) -> str:
     with pytest.raises(SeedreamInputError) as refused:
         list(read_table(source))
-    return refused.value.message
+    return refused.value.detail
 
 
 class TestAnyFormat:
@@ -212,7 +212,7 @@ class TestFormats:
     def test_without_pyarrow_the_extra_is_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         table = parquet(tmp_path / "r", ROWS)
         monkeypatch.setitem(sys.modules, "pyarrow", None)
-        assert "install airflow-provider-seedream[parquet]" in refusal(table)
+        assert "pip install 'airflow-provider-seedream[parquet]'" in refusal(table)
 
 
 class TestColumnsAsWritersSpellThem:

@@ -300,5 +300,5 @@ class TestThePlaceOfATaskThatWasWoken:
     def test_the_place_of_a_task_that_was_woken_without_a_turn_ends_by_the_limit_that_was_the_earlier_one(
         self, execution_timeout: float, error: type[Exception]
     ) -> None:
-        with pytest.raises(error, match="No turn at the API came within"):
+        with pytest.raises(error, match="No turn came within"):
             self.place(is_late=True, execution_timeout=execution_timeout)
