@@ -36,6 +36,7 @@ class AskedBatch:
     results: str | None
     parquet: bool | None
     max_in_flight: int
+    max_posts_at_once: int | None
     max_credits: Any
     max_credits_per_run: Any
     on_error: str

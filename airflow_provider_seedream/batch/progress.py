@@ -59,13 +59,15 @@ class Progress:
 
         Progress(started_epoch=clock.now_epoch(), rows=5000)
 
-    :param cursor: rows 1 to ``cursor`` are in flight or have ended.
+    :param cursor: rows 1 to ``cursor`` are in flight or have ended, except for those that wait.
+    :param waiting: numbers of rows before the cursor that still have to be sent: a 429 has put them back, and others went on.
     :param digest: sha256 of those rows, so that a table that is changed in the middle of a batch is noticed.
     :param results: the state of the pages of results.
     :param repeats: rows that equal an earlier one, whose price they share.
     :param unlanded: rows that are paid and could not be landed. :param retryable: rows that a retry may bring further.
     :param pace: the pacer's memory of the last minute. :param hold_epoch: no POST before this, as the API could not be reached.
     :param unreachable_epoch: since when it could not be reached. :param unknown_in_a_row: consecutive POSTs without an answer.
+    :param post_seconds: how long a submission takes, as measured, in seconds.
     :param measured_per_image: the credits that an image has cost, as measured in the wallet.
     :param halt: the error that ended the sending, see ``halts``. :param unsent: rows that were not sent because of it.
     """
@@ -81,6 +83,8 @@ class Progress:
     repeats: list[int] = field(default_factory=list)
     pace: dict[str, Any] = field(default_factory=dict)
     measured_per_image: int | None = None
+    post_seconds: float | None = None
+    waiting: list[int] = field(default_factory=list)
     hold_epoch: float = 0.0
     unreachable_epoch: float | None = None
     unknown_in_a_row: int = 0

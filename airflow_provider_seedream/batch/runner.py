@@ -27,6 +27,7 @@ from airflow_provider_seedream.batch.prompts import PromptTemplate
 from airflow_provider_seedream.batch.results import Results
 from airflow_provider_seedream.batch.rows import Row
 from airflow_provider_seedream.batch.upcoming import RequestTable, TableSummary, summarise
+from airflow_provider_seedream.batch.width import PostWidth
 from airflow_provider_seedream.batch.worker import Waves
 from airflow_provider_seedream.exceptions import SeedreamInputError, SeedreamLedgerError
 from airflow_provider_seedream.hooks.downloads import Downloads
@@ -181,9 +182,11 @@ class BatchTry:
         budget = Budget(ledger, self._by, **{field: check_budget(field, getattr(asked, field)) for field in _BUDGETS})
         return Waves(
             progress,
-            self._table.rows_after(progress.cursor, progress.digest, of=progress.rows),
+            self._table.rows_after(progress.cursor, progress.digest, of=progress.rows, waiting=progress.waiting),
             request=self._request,
             submitter=Submitter(hook, ledger, cast(OnUnknownSubmit, asked.on_unknown_submit), budget, memory=self._memory),
+            budget=budget,
+            width=PostWidth(asked.max_posts_at_once, progress.post_seconds),
             attendant=Attendant(hook, downloads, self._policy, landed_by=self._by, embed_metadata=asked.embed_metadata),
             results=Results.from_state(ledger.folder, progress.results),
             pace=self._pace,

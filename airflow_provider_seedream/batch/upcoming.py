@@ -4,7 +4,7 @@ Reads, and sends nothing. The digest tells a later wave that the table is still 
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
@@ -49,25 +49,38 @@ class RequestTable:
         for raw, digest in self._digested():
             yield self._judged(raw), digest
 
-    def rows_after(self, number: int, digest: str, *, of: int) -> Iterator[tuple[Row | RefusedRow, str]]:
+    def rows_after(
+        self, number: int, digest: str, *, of: int, waiting: Collection[int] = ()
+    ) -> Iterator[tuple[Row | RefusedRow, str]]:
         """The same without those up to a number, which had this digest, in a table of so many rows.
 
+        :param waiting: numbers of rows up to that number which are wanted all the same. They come when the digest has been checked.
         :raises SeedreamBatchError: when they have changed since, rows have come or gone, or the table cannot be read any more.
         """
         changed = SeedreamBatchError("The table was changed while it was worked on.", paid="yes" if number else "no")
-        last = 0
+        held: list[tuple[RawRow, str]] = []
         try:
-            for raw, upto in self._digested():
-                last = raw.number
-                if last > of or (last == number and upto != digest):
-                    raise changed
-                if last > number:
+            for raw, upto in self._unchanged(number, digest, of=of, changed=changed):
+                if raw.number > number:
                     yield self._judged(raw), upto
+                elif raw.number in waiting:
+                    held.append((raw, upto))
+                if raw.number == number:
+                    yield from ((self._judged(one), its) for one, its in held)
         except SeedreamBatchError:
             raise
         except SeedreamError as error:
             changed.message = f"The table cannot be read on: {error.message}"
             raise changed from error
+
+    def _unchanged(self, number: int, digest: str, *, of: int, changed: SeedreamBatchError) -> Iterator[tuple[RawRow, str]]:
+        """Every row, until the table turns out to differ from the one that was begun: then raise `changed`."""
+        last = 0
+        for raw, upto in self._digested():
+            last = raw.number
+            if last > of or (last == number and upto != digest):
+                raise changed
+            yield raw, upto
         if last < of:
             raise changed
 
@@ -159,7 +172,7 @@ class Duplicates:
         """Two rows that ask for the same share a generation; two different requests cannot have one name."""
         if isinstance(row, RefusedRow):
             return Duplicate()
-        request = _identity(row)
+        request = identity(row)
         if request in self._requests:
             return Duplicate(is_repeat=True)
         if row.name and self._names.setdefault(hash(file_stem(row.name, row.take)), request) != request:
@@ -168,7 +181,7 @@ class Duplicates:
         return Duplicate()
 
 
-def _identity(row: Row) -> int:
+def identity(row: Row) -> int:
     """Equal for rows that ask for the same: of text in two Unicode forms as well."""
     values = {one.name: getattr(row, one.name) for one in fields(row) if one.name not in _NOT_OF_THE_REQUEST}
     return hash(tuple((values | {"prompt": composed(row.prompt)}).values()))

@@ -1,7 +1,7 @@
 """The loop of a batch: submit rows as rate limit, ``max_in_flight`` and budget allow, land finished ones, say when to go on.
 
-The loop sends one POST at a time, so a kill leaves at most one row with an unknown outcome. Polling and landing run in a few
-threads beside it. The ledger, the progress file and the pages of results hold all state, so a kill loses no row.
+Submissions, polls and landings run in threads beside the loop. A kill leaves at most as many rows with an unknown outcome as
+submissions were under way. The ledger, the progress file and the pages of results hold all state, so a kill loses no row.
 """
 
 import logging
@@ -9,41 +9,30 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import replace
-from typing import Literal
+from typing import Any
 
 from airflow_provider_seedream.batch.attending import Attendant, Attended
-from airflow_provider_seedream.batch.halts import halt_by
 from airflow_provider_seedream.batch.pace import Pace
+from airflow_provider_seedream.batch.posting import Posting
 from airflow_provider_seedream.batch.progress import InFlight, Progress
 from airflow_provider_seedream.batch.results import Results, RowResult
 from airflow_provider_seedream.batch.row_outcomes import ended_row, is_final, landed_row
 from airflow_provider_seedream.batch.rows import Row
+from airflow_provider_seedream.batch.sending import Sender
 from airflow_provider_seedream.batch.upcoming import RefusedRow
-from airflow_provider_seedream.exceptions import (
-    SeedreamAmbiguousSubmissionError,
-    SeedreamAuthenticationError,
-    SeedreamBatchError,
-    SeedreamConnectionError,
-    SeedreamError,
-    SeedreamInsufficientCreditsError,
-    SeedreamLedgerError,
-    SeedreamRateLimitError,
-)
+from airflow_provider_seedream.batch.width import PostWidth
+from airflow_provider_seedream.exceptions import SeedreamError
 from airflow_provider_seedream.generations import Generation
+from airflow_provider_seedream.ledger.budgets import Budget
 from airflow_provider_seedream.ledger.submit import Request, Submitted, Submitter
 from airflow_provider_seedream.model import clock
 
 PARALLEL_LANDINGS = 4  # threads; each holds up to three images in memory
 LAST_LOOKS_SECONDS = 60.0  # for landing the generations in flight after ``execution_timeout``
 SHORT_WAIT_SECONDS = 5.0  # a shorter wait sleeps here, as a deferral costs a new task process
-UNREACHABLE_SECONDS = 30.0  # between two tries to reach an API that does not answer
-MAX_UNREACHABLE_SECONDS = 1800.0  # after so long without an answer the batch sends no more rows
-MAX_UNKNOWN_IN_A_ROW = 3  # an API that takes POSTs without answering may charge each, so the batch stops sending
 _log = logging.getLogger(__name__)
-
-# next: go to the next row. again: call `_advance` again for this row. later: wait, then try this row.
-_Step = Literal["next", "again", "later"]
 
 
 class Waves:
@@ -66,42 +55,63 @@ class Waves:
         *,
         request: Callable[[Row], Request],
         submitter: Submitter,
+        budget: Budget,
+        width: PostWidth,
         attendant: Attendant,
         results: Results,
         pace: Pace,
     ) -> None:
         self.progress = progress
-        self._rows = rows
-        self._request = request
-        self._submitter = submitter
+        self._prices = submitter.prices
+        self._posting = Posting(submitter, request)
         self._attendant = attendant
         self.results = results
         self._pace = pace
-        self._next = self._read_next()
-        self._prepared: Request | None = None  # of the next row
-        self._must_pay = False  # True once the ledger has said that the next row is not paid yet
         self._attending: dict[Future[Attended], int] = {}
         self._repeats = frozenset(progress.repeats)
+        self._paid_edits: set[str] = set()  # seedream task ids
         self._useful_epoch = clock.now_epoch()  # when a row was last submitted or ended
         pace.pacer.recall(progress.pace)
-        submitter.prices.measured_per_image = progress.measured_per_image
+        self._prices.measured_per_image = progress.measured_per_image
+        self._sender = Sender(
+            progress,
+            rows,
+            posting=self._posting,
+            prices=self._prices,
+            budget=budget,
+            pace=pace,
+            width=width,
+            fly=self._fly,
+            note=self._note,
+        )
 
     def run(self) -> float | None:
         """Submit, poll and land. Returns the seconds until the next work; None if every row has ended or was held back by a halt.
 
         :raises SeedreamAuthenticationError: the key does not work. :raises SeedreamLedgerError: the storage does not answer.
         """
-        with ThreadPoolExecutor(max_workers=PARALLEL_LANDINGS, thread_name_prefix="seedream-batch") as pool:
-            while self._collect():
-                now = clock.now_epoch()
-                self._attend_due(pool, now)
-                if self._advance(now):
-                    continue
-                idle = max(0.0, self._idle_until(now) - now)
-                if self._can_leave(idle, now):
-                    return idle
-                self._rest(idle)
+        try:
+            with self._landing_pool() as pool, self._posting:
+                return self._work(pool)
+        except BaseException:  # execution_timeout above all: generations whose id has come by now are landed with the others
+            with suppress(SeedreamError):
+                self._sender.collect()
+            raise
+
+    def _work(self, pool: ThreadPoolExecutor) -> float | None:
+        while self._collect():
+            now = clock.now_epoch()
+            self._attend_due(pool, now)
+            if self._sender.begin(now):
+                continue
+            idle = max(0.0, self._idle_until(now) - now)
+            if self._can_leave(idle, now):
+                return idle
+            self._rest(idle)
         return None
+
+    def _landing_pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(max_workers=PARALLEL_LANDINGS, thread_name_prefix="seedream-batch")
 
     def land_ready(self) -> None:
         """``execution_timeout`` is over: poll each generation in flight once more, for at most a minute, and land finished ones."""
@@ -110,7 +120,7 @@ class Waves:
         def attend(entry: InFlight) -> Attended:
             return self._attendant.land_ready(entry) if clock.now_epoch() < until else Attended(entry=entry)
 
-        with ThreadPoolExecutor(max_workers=PARALLEL_LANDINGS, thread_name_prefix="seedream-batch") as pool:
+        with self._landing_pool() as pool:
             attended = [*pool.map(attend, self.progress.in_flight.values())]
         landed = sum(one.manifest is not None for one in attended)
         _log.info("execution_timeout is over: %d of the %d generations in flight were landed.", landed, len(attended))
@@ -120,31 +130,37 @@ class Waves:
         self.results.flush()
         self.progress.results = self.results.state()
         self.progress.pace = self._pace.pacer.memory()
-        self.progress.measured_per_image = self._submitter.prices.measured_per_image
+        self.progress.measured_per_image = self._prices.measured_per_image
+        self._sender.pause()
         return self.progress
 
     def next_post_epoch(self, now: float) -> float | None:
         """When the next row may be submitted; None if all rows are submitted, or if a landing must make room first."""
-        if self._next is None or len(self.progress.in_flight) >= self._pace.max_in_flight:
-            return None
-        return max(self.progress.hold_epoch, self._pace.pacer.turn_epoch(now))
+        return self._sender.next_post_epoch(now)
 
     def _can_leave(self, idle: float, now: float) -> bool:
         """True if the batch may defer: the next work is more than 5 s away, or the last 5 s were only polling.
 
-        The triggerer polls as well, and without a worker slot. While a thread lands an image, the batch stays.
+        The triggerer polls as well, and without a worker slot. While a thread submits a row or lands an image, the batch stays.
         """
-        if self._attending or idle > SHORT_WAIT_SECONDS:
-            return not self._attending
+        if self._busy:
+            return False
+        if idle > SHORT_WAIT_SECONDS:
+            return True
         post_epoch = self.next_post_epoch(now)
         posts_soon = post_epoch is not None and post_epoch - now <= SHORT_WAIT_SECONDS
         return not posts_soon and now - self._useful_epoch > SHORT_WAIT_SECONDS
 
     def _rest(self, seconds: float) -> None:
-        if self._attending:
-            wait(self._attending, timeout=min(seconds, 1.0), return_when=FIRST_COMPLETED)
+        if busy := self._busy:
+            wait(busy, timeout=min(seconds, 1.0), return_when=FIRST_COMPLETED)
         else:
             time.sleep(seconds)
+
+    @property
+    def _busy(self) -> list[Future[Any]]:
+        """The threads whose result the loop waits for."""
+        return [*self._attending, *self._sender.under_way]
 
     def _idle_until(self, now: float) -> float:
         """When the next poll or the next submission is due."""
@@ -154,91 +170,7 @@ class Waves:
         post = self.next_post_epoch(now)
         return min(look, math.inf if post is None else post)
 
-    def _advance(self, now: float) -> bool:
-        """Bring the next row one step forward. False: the next row has to wait."""
-        if self._next is None or len(self.progress.in_flight) >= self._pace.max_in_flight or now < self.progress.hold_epoch:
-            return False
-        row = self._next[0]
-        step = self._refuse(row) if isinstance(row, RefusedRow) else self._take_up(row, now)
-        if step == "next":
-            self._pass()
-        return step != "later"
-
-    def _take_up(self, row: Row, now: float) -> _Step:
-        """Submit or attach to one row. An error that concerns the whole batch waits or halts; any other error ends this row only.
-
-        A dead key and an unreadable ledger end the task: every further row would fail the same way, or could be paid twice.
-        """
-        try:
-            return self._begin(row, now)
-        except (SeedreamAuthenticationError, SeedreamLedgerError):
-            raise
-        except SeedreamRateLimitError as error:
-            _log.info("The API answered 429 (rate limit), which costs nothing; this row is sent again when the API permits it.")
-            self._pace.pacer.throttled(clock.now_epoch(), retry_after_seconds=error.retry_after_seconds, granted_epoch=now)
-        except SeedreamConnectionError as error:
-            self._hold(error, now)
-        except SeedreamInsufficientCreditsError as error:
-            self.progress.halt = halt_by(error)
-        except SeedreamError as error:
-            return self._fail(row, error)
-        return "again"
-
-    def _begin(self, row: Row, now: float) -> _Step:
-        """Submit the row if a POST is allowed now; else only look it up in the ledger, as an earlier try may have paid for it.
-
-        After a halt (e.g. an empty wallet) rows that are already paid still land; unpaid ones count as unsent.
-        """
-        self._prepared = request = self._prepared or self._request(row)
-        if self.progress.halt is None and self._pace.pacer.turn_epoch(now) <= now:
-            return self._fly(row, self._submit(request, now))
-        if not self._must_pay:
-            if found := self._submitter.find(request):
-                return self._fly(row, found)
-            self._must_pay = True
-        if self.progress.halt is None:
-            return "later"
-        self.progress.unsent += 1
-        return "next"
-
-    def _submit(self, request: Request, now: float) -> Submitted:
-        """Submit, and count: a POST takes a turn of the rate limit, and unanswered POSTs in a row stop the batch."""
-        posts = self._submitter.posts
-        try:
-            submitted = self._submitter.submit_row(request)
-        except SeedreamAmbiguousSubmissionError:
-            self.progress.unknown_in_a_row += self._submitter.posts > posts
-            raise
-        finally:
-            if self._submitter.posts > posts:
-                self._pace.pacer.take(now)
-        if self._submitter.posts > posts:
-            self.progress.unreachable_epoch, self.progress.unknown_in_a_row = None, 0
-        return submitted
-
-    def _hold(self, error: SeedreamConnectionError, now: float) -> None:
-        """The POST was not sent. Try again in 30 s; after 30 minutes stop sending, so that the batch ends instead of waiting on."""
-        self.progress.unreachable_epoch = self.progress.unreachable_epoch or now
-        if now - self.progress.unreachable_epoch > MAX_UNREACHABLE_SECONDS:
-            self.progress.halt = halt_by(error)
-            return
-        _log.info("The API cannot be reached, so this row was not sent; trying again in %.0f s.", UNREACHABLE_SECONDS)
-        self.progress.hold_epoch = now + UNREACHABLE_SECONDS
-
-    def _refuse(self, row: RefusedRow) -> _Step:
-        self._note(RowResult(row=row.number, status="invalid", detail=row.error.message, columns=row.columns))
-        return "next"
-
-    def _fail(self, row: Row, error: SeedreamError) -> _Step:
-        """End a row whose submission failed. Three unknown outcomes in a row halt the batch: each of them may have been paid."""
-        if self.progress.unknown_in_a_row >= MAX_UNKNOWN_IN_A_ROW and self.progress.halt is None:
-            many = f"The API did not answer {self.progress.unknown_in_a_row} POSTs in a row; each may be paid, so no more are sent."
-            self.progress.halt = halt_by(SeedreamBatchError(f"{many} Last: {error.message}", paid="unknown"))
-        price = 0 if row.number in self._repeats else self._submitter.prices.quote(row.num_images)
-        self._note(ended_row(row.number, error, name=row.name, price=price, columns=row.columns()), error)
-        return "next"
-
-    def _fly(self, row: Row, found: Submitted) -> _Step:
+    def _fly(self, row: Row, found: Submitted) -> None:
         """Put a paid row in flight. One that an earlier try has paid may have landed too, so it is checked at once."""
         now, generation = clock.now_epoch(), found.generation
         entry = InFlight(
@@ -253,32 +185,21 @@ class Waves:
         if found.is_new:
             entry = replace(entry, due_epoch=self._attendant.first_poll_epoch(entry, now))
         self.progress.in_flight[row.number] = entry
-        return "next"
+        self._useful_epoch = now
 
     def _price(self, row: Row, found: Submitted) -> int:
         """The credits that this row has cost; 0 if another row or another task has paid for its generation."""
-        is_paid_by_it = found.is_new or (found.is_mine and not self._is_repeat(row, found.generation))
-        return max(found.generation.credits or 0, found.generation.billed_credits or 0) if is_paid_by_it else 0
+        generation = found.generation
+        if not (found.is_new or (found.is_mine and not self._is_repeat(row, generation))):
+            return 0
+        if row.images:
+            self._paid_edits.add(generation.seedream_task_id)
+        return max(generation.credits or 0, generation.billed_credits or 0)
 
     def _is_repeat(self, row: Row, generation: Generation) -> bool:
-        """True if an earlier row pays for this generation. Two edits whose sources have equal bytes are noticed only in flight."""
+        """True if another row pays for this generation. Edits whose sources have equal bytes are noticed only by their id."""
         flying = (entry.generation.seedream_task_id for entry in self.progress.in_flight.values())
-        return row.number in self._repeats or generation.seedream_task_id in flying
-
-    def _pass(self) -> None:
-        """Go on to the next row."""
-        if self._next:
-            self.progress.cursor, self.progress.digest = self._next[0].number, self._next[1]
-        self._prepared, self._must_pay, self._useful_epoch = None, False, clock.now_epoch()
-        self._next = self._read_next()
-
-    def _read_next(self) -> tuple[Row | RefusedRow, str] | None:
-        """The next row; None at the end. If the table was changed since the batch began: halt, but still land what is in flight."""
-        try:
-            return next(self._rows, None)
-        except SeedreamBatchError as error:
-            self.progress.halt = self.progress.halt or halt_by(error)
-            return None
+        return row.number in self._repeats or generation.seedream_task_id in (*flying, *self._paid_edits)
 
     def _note(self, result: RowResult, error: SeedreamError | None = None) -> None:
         self.results.add(result)
@@ -299,6 +220,7 @@ class Waves:
 
     def _collect(self) -> bool:
         """Take the results of threads that are done. False: every row has ended."""
+        self._sender.collect()
         for future in [future for future in self._attending if future.done()]:
             number, attended = self._attending.pop(future), future.result()
             self.progress.in_flight[number] = attended.entry
@@ -307,7 +229,7 @@ class Waves:
             if result := _result(attended):
                 del self.progress.in_flight[number]
                 self._note(result, attended.error)
-        return bool(self._next or self.progress.in_flight)
+        return self._sender.has_rows or bool(self.progress.in_flight)
 
 
 def _result(attended: Attended) -> RowResult | None:

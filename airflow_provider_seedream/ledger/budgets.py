@@ -1,9 +1,11 @@
 """Budgets: a request whose price exceeds the rest of the budget is refused before it is sent.
 
 A task first writes its spending (a note) and then adds up all notes. So two tasks that race both see both notes: both may be
-refused, but they can never both be admitted. A note counts as spent even before its request is sent. Never imports HTTP or records.
+refused, but they can never both be admitted. A note counts as spent even before its request is sent. Several threads may use one
+budget, as a batch has several submissions under way. Never imports HTTP or records.
 """
 
+import math
 import random
 import threading
 import time
@@ -108,6 +110,8 @@ class Budget:
         self._token = uuid.uuid4().hex  # other processes of this task read it and learn that this process spends too
         self._count: _Count | None = None  # kept while this process is the only spender: then it need not list for every row
         self._full: _Count | None = None  # the count that refused the last row
+        self._pending: dict[str, Spending] = {}  # by claim: admitted by `_count`, and perhaps not written yet, so no list has them
+        self._spent: dict[str, int] = {}  # by limit: the credits that were spent when the notes were listed last
         self._lock = threading.Lock()
 
     def admit(self, spending: Spending) -> Spending:
@@ -119,18 +123,34 @@ class Budget:
         for limit in self._limits:
             if refusal := limit.refusal(spending, 0):
                 raise refusal
-        return self._admit_alone(spending) if self._is_alone else self._admit_among_others(spending)
+        if self._is_alone:
+            return self._admit_alone(spending)
+        if (full := self._full) and full.is_recent and (refusal := full.refusal(spending)):
+            raise refusal
+        return self._admit_among_others(spending)
+
+    def has_room(self, price: int) -> bool:
+        """True if spendings of so many credits certainly fit, by the notes that were listed last.
+
+        False near a limit, and before the first count. Then a batch sends its rows one after the other, so that the order of the
+        rows decides which of them get the rest of the budget.
+        """
+        if count := self._count:
+            self._spent[count.limit.field] = count.tally.credits
+        return all(self._spent.get(limit.field, math.inf) + price <= limit.max_credits for limit in self._limits)
 
     def learn(self, spending: Spending) -> None:
         """Count a spending of another try of this task: two tries can be alive at the same time."""
-        count = self._count
-        if count and spending.made_by.is_same_task(self._made_by):
-            count.tally.add(spending)
+        with self._lock:
+            if self._count and spending.made_by.is_same_task(self._made_by):
+                self._count.tally.add(spending)
 
     def forget(self, spending: Spending) -> None:
         """Stop counting a spending whose request was not paid."""
-        if count := self._count:
-            count.tally.discard(spending)
+        with self._lock:
+            for count in (self._count, self._full):
+                if count:
+                    count.tally.discard(spending)
 
     @contextmanager
     def holding(self, spending: Spending) -> Iterator[None]:
@@ -143,7 +163,7 @@ class Budget:
         except BaseException:
             with suppress(SeedreamLedgerError):
                 self._journal.withdraw_spending(spending)
-            self._count = None  # list again rather than subtract: another try may have noted the same attempt
+            self._count = self._full = None  # list again rather than subtract: another try may have noted the same attempt
             raise
 
     def _admit_alone(self, spending: Spending) -> Spending:
@@ -153,25 +173,40 @@ class Budget:
         still its own, no other process has counted since, so its own sum is complete. If it is not, the row is admitted the long
         way (:meth:`_admit_among_others`). Of two processes that spend at once, the one that reads last has seen the other's note.
         """
+        count = self._reserve(spending)
+        try:
+            with self.holding(spending):
+                self._journal.note_spending(spending)
+                is_alone = self._journal.spender(self._made_by) == self._token
+        finally:
+            with self._lock:
+                del self._pending[spending.claim]
+        with self._lock:
+            # Another thread of this process may have counted anew in between, and written the token again: then the token says
+            # nothing about the count that has admitted this spending.
+            if is_alone and self._count is count:
+                return spending
+            self._count = self._full = None
+        return self._admit_among_others(spending)
+
+    def _reserve(self, spending: Spending) -> _Count:
+        """The count that has room for a spending, and counts it from now on. The storage calls that follow overlap."""
         with self._lock:
             count = self._count
             if count is None or (count.refusal(spending) and not count.is_recent):
                 count = self._count_all()
             if refusal := count.refusal(spending):
                 raise refusal
-            with self.holding(spending):
-                self._journal.note_spending(spending)
-                is_alone = self._journal.spender(self._made_by) == self._token
-            if is_alone:
-                count.tally.add(spending)
-                return spending
-            self._count = self._full = None
-            return self._admit_among_others(spending)
+            count.tally.add(spending)
+            self._pending[spending.claim] = spending
+            return count
 
     def _count_all(self) -> _Count:
         [limit] = self._limits
         self._journal.take_over(self._made_by, self._token)
         self._count = _Count(limit=limit, at_epoch=clock.now_epoch(), tally=Tally(limit.spent(self._made_by)))
+        for spending in self._pending.values():
+            self._count.tally.add(spending)
         return self._count
 
     def _admit_among_others(self, spending: Spending) -> Spending:
@@ -180,8 +215,6 @@ class Budget:
         Two tasks may refuse each other although one would fit. So each withdraws, pauses for a random time and tries again, until
         the other notes stay the same: then they are spent, not racing, and the refusal is final.
         """
-        if self._full and self._full.is_recent and (refusal := self._full.refusal(spending)):
-            raise refusal
         pauses, before = iter(PAUSES_SECONDS), None
         while True:
             with self.holding(spending):
@@ -191,6 +224,7 @@ class Budget:
                 self._full = None
                 return spending
             self._journal.withdraw_spending(spending)
+            self.forget(spending)
             pause_seconds = next(pauses, None)
             if others == before or pause_seconds is None:  # the notes of the others stay, so they are spent
                 raise refusal
@@ -205,13 +239,16 @@ class Budget:
         """
         others: set[str] = set()
         if self._is_alone:
-            self._journal.take_over(self._made_by, self._token)
+            with self._lock:  # a count of before cannot be trusted once the token is written again, see `_admit_alone`
+                self._count = None
+                self._journal.take_over(self._made_by, self._token)
         for limit in self._limits:
             now, names = clock.now_epoch(), set(limit.spent(self._made_by))
             if spending.name not in names:
                 raise SeedreamLedgerError("The storage does not list what was just written, so what was spent is not known.")
             others |= names - {spending.name}
             count = _Count(limit=limit, at_epoch=now, tally=Tally(names - {spending.name}))
+            self._spent[limit.field] = count.tally.without(spending) + spending.credits
             if refusal := count.refusal(spending):
                 self._full = count
                 return others, refusal

@@ -90,6 +90,12 @@ class Prices:
         """
         return num_images * max(self._hook.settings.credits_per_image, self.measured_per_image or 0)
 
+    @property
+    def measures_next(self) -> bool:
+        """True if the wallet would be read before a POST now, and the POST be measured if no other is under way beside it."""
+        now = self._time.now_epoch()
+        return now - self._looked_epoch >= WALLET_LOOK_SECONDS and now - self._settled_epoch >= SETTLED_SECONDS
+
     def look_before(self, claim: str) -> str | None:
         """The balance before a POST, if it is time to read the wallet; None otherwise, as an older balance measures nothing."""
         now = self._time.now_epoch()

@@ -14,7 +14,7 @@ from airflow_provider_seedream.model.task_ref import TaskRef
 
 SPENT = "_seedream/spent"
 SPENDERS = "_seedream/spenders"
-_NAME = re.compile(r"(?P<key>[0-9a-f]{64})\.(?P<attempt>\d+)\.(?P<credits>\d+)\..+", re.DOTALL)
+_NAME = re.compile(r"(?P<key>[0-9a-f]{64})\.(?P<attempt>\d+)\.(?P<credits>\d+)\.(?P<claim>.+)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,26 +64,30 @@ class Tally:
 
     def __init__(self, names: Iterable[str] = ()) -> None:
         self.credits = 0
-        self._attempts: dict[tuple[str, int], int] = {}
+        self._attempts: dict[tuple[str, int], dict[str, int]] = {}  # the price by claim: several tries may note one attempt
         for name in names:
             if found := _NAME.fullmatch(name):
-                self._add((found["key"], int(found["attempt"])), int(found["credits"]))
+                self._add((found["key"], int(found["attempt"])), found["claim"], int(found["credits"]))
 
     def add(self, spending: Spending) -> None:
-        self._add((spending.key, spending.attempt), spending.credits)
+        self._add((spending.key, spending.attempt), spending.claim, spending.credits)
 
     def discard(self, spending: Spending) -> None:
-        self.credits -= self._attempts.pop((spending.key, spending.attempt), 0)
+        """Remove one note. The attempt still counts if another try has noted it, too."""
+        attempt = (spending.key, spending.attempt)
+        before, claims = self.without(spending), self._attempts.get(attempt, {})
+        claims.pop(spending.claim, None)
+        self.credits = before + max(claims.values(), default=0)
 
     def without(self, spending: Spending) -> int:
         """The credits of all other attempts."""
-        return self.credits - self._attempts.get((spending.key, spending.attempt), 0)
+        return self.credits - max(self._attempts.get((spending.key, spending.attempt), {}).values(), default=0)
 
-    def _add(self, attempt: tuple[str, int], price: int) -> None:
-        more = price - self._attempts.get(attempt, 0)
-        if more > 0:
-            self._attempts[attempt] = price
-            self.credits += more
+    def _add(self, attempt: tuple[str, int], claim: str, price: int) -> None:
+        claims = self._attempts.setdefault(attempt, {})
+        before = max(claims.values(), default=0)
+        claims[claim] = max(price, claims.get(claim, 0))
+        self.credits += max(claims.values()) - before
 
 
 def run_folder(made_by: TaskRef) -> str:

@@ -5,6 +5,7 @@ that keeps the next try from paying again.
 """
 
 import logging
+import threading
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -66,8 +67,6 @@ class Submitter:
     :param budget: the credits that the requests may cost. Without one each spending is noted too, for tasks with a budget.
     :param memory: keeps the id of a POST outside the storage, in case the storage fails right after the POST.
     :param clock: the time; an argument so that tests can set it.
-
-    ``posts`` counts the requests that were given to the hook.
     """
 
     def __init__(
@@ -89,7 +88,12 @@ class Submitter:
         self._settling = Settling(ledger, clock)
         self._keeper = Keeper(ledger, memory, clock)
         self.prices = Prices(hook, ledger, clock)
-        self.posts = 0
+        self._here = threading.local()
+
+    @property
+    def posts(self) -> int:
+        """The requests that this thread has given to the hook: a batch submits in several threads."""
+        return getattr(self._here, "posts", 0)
 
     def submit(self, request: Request) -> Generation:
         """As :meth:`submit_row`, but return only the generation."""
@@ -271,14 +275,14 @@ class Submitter:
     def _post(self, request: Request, claim: _Claim) -> Submitted:
         record = claim.record
         checked: list[None] = []  # not empty once a byte of the body may have left
-        self.posts += 1
+        self._here.posts = self.posts + 1
         try:
             span = metrics.span("seedream.submit", kind=request.submission.kind, credits=record.credits)
             with span, self.prices.posting(record.claim):
                 check = partial(self._check_claim, claim)
                 accepted = self._hook.submit(request.submission, before_first_byte=lambda: checked.append(check()))
         except PostWithheld:
-            self.posts -= 1
+            self._here.posts -= 1
             self._free(record)
             raise
         except SeedreamAmbiguousSubmissionError as error:

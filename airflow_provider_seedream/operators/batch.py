@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import Context, conf
 
+from airflow_provider_seedream.batch.width import check_max_posts_at_once
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.links import SeedreamImagesLink
 from airflow_provider_seedream.model import contract
@@ -76,6 +77,8 @@ class SeedreamBatchOperator(CheckedFields):
     :param results: stem of the table of results, unique in its destination; ``results``, in a mapped task ``results_<map index>``.
     :param parquet: also write the results as ``.parquet``; by default when ``requests`` is one.
     :param max_in_flight: the most generations that are paid and not yet landed; 100, up to 1,000.
+    :param max_posts_at_once: the most submissions under way at the same time, 1 to 16; None (default): as many as the rate limit
+        takes while one of them is answered, up to 16. After a kill at most so many rows have an unknown outcome.
     :param max_credits: credits that this task may spend in this DAG run, all its mapped instances together; rows beyond it are not
         sent.
     :param max_credits_per_run: credits that all Seedream tasks of the DAG run may spend in this destination.
@@ -137,6 +140,7 @@ class SeedreamBatchOperator(CheckedFields):
         results: str | None = None,
         parquet: bool | None = None,
         max_in_flight: int = DEFAULT_MAX_IN_FLIGHT,
+        max_posts_at_once: int | None = None,
         max_credits: int | str | None = None,
         max_credits_per_run: int | str | None = None,
         on_error: str = "fail",
@@ -164,6 +168,7 @@ class SeedreamBatchOperator(CheckedFields):
         self.results = results
         self.parquet = parquet
         self.max_in_flight = self.checked(_check_max_in_flight, max_in_flight)
+        self.max_posts_at_once = self.checked(check_max_posts_at_once, max_posts_at_once)
         self.max_credits = max_credits
         self.max_credits_per_run = max_credits_per_run
         self.on_error = self.checked(one_of, "on_error", on_error, "fail", "continue")

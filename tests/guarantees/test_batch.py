@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,10 +15,12 @@ from airflow.sdk import DAG
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
+from airflow_provider_seedream.rate_limit import limiter
 from tests.airflow.runner import Runner
 from tests.guarantees.conftest import POKE_SECONDS, Connect, images, records
 from tests.guarantees.faulty_storage import ERRORS, FOLDER, faulty_storage
 
+WATCH = Path(__file__).parents[2] / "example_dags" / "sources" / "watch.jpg"
 Batch = Callable[..., SeedreamBatchOperator]
 
 
@@ -267,10 +270,111 @@ class TestRowsThatDoNotLand:
 
     def test_three_posts_in_a_row_without_an_answer_stop_the_sending(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
         rows = [*prompts(2), *({"prompt": f"lost {index} [error-after-accept]"} for index in range(5))]
-        outcome = Runner().run(batch(rows, on_error="continue"))
+        outcome = Runner().run(batch(rows, on_error="continue", max_posts_at_once=1))
         assert (outcome.state, emulator.books.posts_received) == ("failed", 5)
         assert "2 of 7 rows were not sent" in str(outcome.error)
         assert len(images(folder)) == 2
+
+    @pytest.mark.parametrize("at_once", [8, 16])
+    def test_posts_without_an_answer_stop_the_sending_when_several_are_under_way(
+        self, at_once: int, batch: Batch, emulator: Emulator, folder: Path
+    ) -> None:
+        emulator.configure(latency_seconds=0.1)
+        rows = [*prompts(3), *({"prompt": f"lost {index} [error-after-accept]"} for index in range(40))]
+        outcome = Runner().run(batch(rows, on_error="continue", max_posts_at_once=at_once))
+        lost = emulator.books.posts_received - 3
+        assert (outcome.state, len(images(folder))) == ("failed", 3)
+        assert 3 <= lost <= at_once + 2, "those under way at the first, and as many more as may be unknown"
+        assert f"{40 - lost} of 43 rows were not sent" in str(outcome.error)
+
+
+@pytest.fixture
+def slow(emulator: Emulator) -> Emulator:
+    """An API that takes its time: so several POSTs are under way."""
+    emulator.configure(latency_seconds=0.3)
+    return emulator
+
+
+def most_under_way(emulator: Emulator, seconds: float = 0.3) -> int:
+    """The most POSTs whose answers were due at the same time."""
+    began = [request.at for request in emulator.books.requests if request.method == "POST"]
+    return max(sum(0 <= at - other < seconds for other in began) for at in began)
+
+
+class TestSeveralPostsAtOnce:
+    @pytest.mark.parametrize("at_once", [1, 4])
+    def test_no_more_posts_are_under_way_than_allowed(self, at_once: int, batch: Batch, slow: Emulator) -> None:
+        outcome = Runner().run(batch(prompts(12), max_posts_at_once=at_once))
+        assert (outcome.state, slow.books.posts) == ("success", 12)
+        assert most_under_way(slow) == at_once
+
+    def test_a_slow_key_sends_one_at_a_time(self, batch: Batch, slow: Emulator, connect: Connect) -> None:
+        connect(slow, requests_per_minute=60)
+        outcome = Runner().run(batch(prompts(6)))
+        assert (outcome.state, slow.books.posts, most_under_way(slow)) == ("success", 6, 1)
+
+    def test_equal_rows_in_flight_make_one_post_and_pay_once(self, batch: Batch, slow: Emulator, folder: Path) -> None:
+        rows = [{"prompt": f"watch {index % 5}"} for index in range(20)]
+        outcome = Runner().run(batch(rows))
+        assert (outcome.state, slow.books.posts_received, outcome.value["credits"]) == ("success", 5, 50)
+        assert [line["credits"] for line in results(folder)] == [*[10] * 5, *[0] * 15]
+
+    def test_edits_of_equal_bytes_make_one_post_and_pay_once(
+        self, batch: Batch, slow: Emulator, folder: Path, tmp_path: Path
+    ) -> None:
+        """Their rows differ, so only the ledger tells that they are one request."""
+        for index in range(6):
+            (tmp_path / f"{index}.jpg").write_bytes(WATCH.read_bytes())
+        edits = [{"prompt": "make it blue", "images": [(tmp_path / f"{index}.jpg").as_uri()]} for index in range(6)]
+        outcome = Runner().run(batch([*prompts(2), *edits]))
+        assert (outcome.state, slow.books.posts_received, outcome.value["credits"]) == ("success", 3, 30)
+        assert sorted(line["credits"] for line in results(folder)) == [*[0] * 5, *[10] * 3]
+
+    @pytest.mark.parametrize("limit", ["max_credits", "max_credits_per_run"])
+    def test_g16_the_first_rows_get_the_budget_and_not_a_credit_more_is_spent(
+        self, limit: str, batch: Batch, slow: Emulator, folder: Path
+    ) -> None:
+        outcome = Runner().run(batch(prompts(40), **{limit: 255}))
+        assert (outcome.state, slow.books.credits_charged) == ("success", 250)
+        assert [line["status"] for line in results(folder)] == [*["landed"] * 25, *["skipped_budget"] * 15]
+        assert most_under_way(slow) > 4
+
+    def test_g16_a_row_that_fits_when_another_is_refused_is_not_skipped(self, batch: Batch, slow: Emulator, folder: Path) -> None:
+        """The wallet's budget has room for three. The API refuses two of the first, and their price is there again."""
+        rows = [{"prompt": "a"}, {"prompt": "b [moderation]"}, {"prompt": "c [moderation]"}, *prompts(3)]
+        outcome = Runner().run(batch(rows, max_credits=30, on_error="continue"))
+        statuses = [line["status"] for line in results(folder)]
+        assert statuses == ["landed", "moderated", "moderated", "landed", "landed", "skipped_budget"]
+        assert (outcome.state, slow.books.credits_charged) == ("success", 30)
+
+    def test_429s_of_several_at_once_slow_down_once(self, batch: Batch, slow: Emulator) -> None:
+        refused = [{"prompt": f"clock {index} [refuse:429*1]"} for index in range(6)]
+        outcome = Runner().run(batch([*prompts(4), *refused]))
+        [pacer] = limiter._pacers.values()
+        assert (outcome.state, slow.books.posts, slow.books.posts_received) == ("success", 10, 16)
+        assert 0.85**3 < pacer.share < 1, "each 429 alone would have left a share of 0.85 to the sixth"
+
+    def test_an_error_of_the_storage_loses_no_answer_that_was_on_its_way(self, batch: Batch, slow: Emulator) -> None:
+        storage = faulty_storage()
+        task = batch(prompts(12), destination=FOLDER, retries=1, max_posts_at_once=8)
+        storage.fail("write", "_seedream/names/bad", ERRORS["500"], times=1)
+        task.requests[6]["name"] = "bad"
+        outcome = Runner().run(task)
+        assert (outcome.state, outcome.tries, slow.books.posts_received) == ("success", 2, 12)
+
+    def test_execution_timeout_while_posts_are_under_way_loses_none_of_them(
+        self, batch: Batch, emulator: Emulator, folder: Path
+    ) -> None:
+        emulator.configure(latency_seconds=1.0)
+        runner, task = Runner(), batch(prompts(40), max_posts_at_once=8, execution_timeout=timedelta(seconds=4))
+        assert type(runner.run(task).error).__name__ == "AirflowTaskTimeout"
+        sent = emulator.books.posts_received
+        assert {record["outcome"] for record in records(folder)} <= {"submitted", "landed"}
+        assert len(records(folder)) == sent < 40
+        emulator.configure(latency_seconds=0.0)
+        task = batch(prompts(40))
+        runner.clear(task)
+        assert (runner.run(task).state, emulator.books.posts_received) == ("success", 40)
 
 
 class TestBeforeAnythingIsSent:

@@ -225,6 +225,53 @@ class TestOneThatSpendsAlone:
         assert race(lambda number: budget.admit(row(number))) == 5
         assert spent(ledger) == 100
 
+    def test_threads_of_two_live_tries_never_overspend_together(self, ledger: Ledger) -> None:
+        """Each counts for itself, and again when the other has written its token in the middle of an admission."""
+        tries = [Budget(ledger, ALONE, max_credits=200) for _ in range(2)]
+
+        def admit_some(number: int) -> None:
+            for turn in range(5):
+                with suppress(SeedreamBudgetError):
+                    tries[number % 2].admit(row(10 * number + turn))
+
+        race(admit_some)
+        assert spent(ledger) <= 200
+
+    def test_a_count_of_before_admits_nothing_when_another_thread_has_counted_anew(self) -> None:
+        """The note is written late. Meanwhile another try spends all, and a thread of this one writes its token again."""
+        uri, store = attached_store()
+        mine, other = (Budget(Ledger(uri), ALONE, max_credits=40) for _ in range(2))
+        mine.admit(row(1))
+
+        def late(act: Callable[[], Any]) -> Any:
+            other.admit(row(2))
+            with suppress(SeedreamBudgetError):
+                mine.admit(row(3))
+            return act()
+
+        store.trouble("pipe", late)
+        with pytest.raises(SeedreamBudgetError):
+            mine.admit(row(4))
+        assert spent(Ledger(uri)) == 40
+
+    def test_an_equal_row_in_flight_that_was_refused_takes_nothing_from_what_the_other_has_spent(self, ledger: Ledger) -> None:
+        budget = Budget(ledger, ALONE, max_credits=20)
+        first, second = row(1), row(1)
+        budget.admit(first)
+        budget.admit(second)
+        budget.forget(first)
+        with pytest.raises(SeedreamBudgetError):
+            budget.admit(row(2))
+
+    @pytest.mark.parametrize("by", [ALONE, MAPPED], ids=["alone", "mapped"])
+    def test_room_is_certain_only_after_a_count_and_away_from_the_limit(self, ledger: Ledger, by: TaskRef) -> None:
+        budget = Budget(ledger, by, max_credits=60)
+        assert not budget.has_room(20), "nothing is counted yet"
+        budget.admit(row(1, made_by=by))
+        assert budget.has_room(40)
+        assert not budget.has_room(60)
+        assert Budget(ledger, by).has_room(1_000_000)
+
 
 class TestOneAmongOthers:
     def test_one_among_others_refuses_thousands_of_rows_by_one_count_a_minute(self) -> None:

@@ -63,3 +63,12 @@ class TestTheTally:
         for _ in range(2):
             tally.discard(spending())
         assert tally.credits == 0
+
+    def test_an_attempt_that_two_have_noted_counts_until_both_notes_are_discarded(self) -> None:
+        tally = Tally()
+        tally.add(spending(claim="mine"))
+        tally.add(spending(claim="another thread's", credits=30))
+        tally.discard(spending(claim="another thread's", credits=30))
+        assert tally.credits == 20
+        tally.discard(spending(claim="mine"))
+        assert tally.credits == 0

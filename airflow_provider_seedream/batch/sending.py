@@ -1,0 +1,289 @@
+"""Sends the rows of a table: decides which row begins next and when, and acts on the outcome of each.
+
+Threads submit (see ``posting``). Every decision, every change of the progress and every turn of the rate limit is made here, in the
+batch's own thread, so none of it needs a lock. Rows take their turns in the order of the table, and end in any order.
+"""
+
+import logging
+from bisect import insort
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+
+from airflow_provider_seedream.batch.halts import halt_by
+from airflow_provider_seedream.batch.pace import Pace
+from airflow_provider_seedream.batch.posting import Posting, Tried, Upcoming
+from airflow_provider_seedream.batch.progress import Progress
+from airflow_provider_seedream.batch.results import RowResult
+from airflow_provider_seedream.batch.row_outcomes import ended_row
+from airflow_provider_seedream.batch.rows import Row
+from airflow_provider_seedream.batch.upcoming import RefusedRow
+from airflow_provider_seedream.batch.width import MAX_UNKNOWN_IN_A_ROW, PostWidth
+from airflow_provider_seedream.exceptions import (
+    SeedreamAmbiguousSubmissionError,
+    SeedreamAuthenticationError,
+    SeedreamBatchError,
+    SeedreamBudgetError,
+    SeedreamConnectionError,
+    SeedreamError,
+    SeedreamInsufficientCreditsError,
+    SeedreamLedgerError,
+    SeedreamRateLimitError,
+)
+from airflow_provider_seedream.ledger.budgets import Budget
+from airflow_provider_seedream.ledger.prices import Prices
+from airflow_provider_seedream.ledger.submit import Submitted
+from airflow_provider_seedream.model import clock
+
+UNREACHABLE_SECONDS = 30.0  # between two tries to reach an API that does not answer
+MAX_UNREACHABLE_SECONDS = 1800.0  # after so long without an answer the batch sends no more rows
+MAX_SOURCE_BYTES = 256 * 1024 * 1024  # of the sources of all edits under way together
+_log = logging.getLogger(__name__)
+
+Note = Callable[[RowResult, SeedreamError | None], None]
+Fly = Callable[[Row, Submitted], None]
+
+
+class Sender:
+    """Sends rows until the table ends or an error halts the batch.
+
+    ::
+
+        sender.begin(now)  # True: a row was begun, or was refused without a request
+        wait(sender.under_way, return_when=FIRST_COMPLETED)
+        sender.collect()
+
+    :param rows: the rows that have not begun yet, each with the digest of the table up to this row.
+    :param fly: takes a row whose generation is paid. :param note: takes a row that has ended without one.
+    :param budget: refuses rows beyond it; near its limit rows go one after the other.
+    """
+
+    def __init__(
+        self,
+        progress: Progress,
+        rows: Iterator[tuple[Row | RefusedRow, str]],
+        *,
+        posting: Posting,
+        prices: Prices,
+        budget: Budget,
+        pace: Pace,
+        width: PostWidth,
+        fly: Fly,
+        note: Note,
+    ) -> None:
+        self.progress = progress
+        self._rows = rows
+        self._posting = posting
+        self._prices = prices
+        self._budget = budget
+        self._pace = pace
+        self._width = width
+        self._fly = fly
+        self._note = note
+        self._repeats = frozenset(progress.repeats)
+        self._waiting: list[Upcoming] = []  # taken from the table and not under way, in the order of the table
+        self._next = self._read_next()  # not begun yet
+
+    @property
+    def under_way(self) -> dict[Future[Tried], Upcoming]:
+        return self._posting.under_way
+
+    @property
+    def has_rows(self) -> bool:
+        """True if rows are left that have not ended their submission."""
+        return bool(self._next or self._waiting or self.under_way)
+
+    def next_post_epoch(self, now: float) -> float | None:
+        """When the next row may be sent; None if no row waits, or if a thread or a landing must make room first."""
+        candidate = self._candidate
+        if candidate is None or not self._has_room(candidate):
+            return None
+        return max(self.progress.hold_epoch, self._pace.pacer.turn_epoch(now))
+
+    def begin(self, now: float) -> bool:
+        """Bring one row one step forward. False: the next row has to wait."""
+        candidate = self._candidate
+        if candidate is None or now < self.progress.hold_epoch or not self._has_room(candidate):
+            return False
+        return self._start(candidate, now) if isinstance(candidate.row, Row) else self._refuse(candidate.row, candidate.digest)
+
+    def collect(self) -> None:
+        """Act on the tries that have ended.
+
+        :raises SeedreamAuthenticationError: the key does not work. :raises SeedreamLedgerError: the storage does not answer. Each
+            further row would fail the same way, or could be paid twice.
+        """
+        dead: SeedreamError | None = None
+        for tried in self._posting.ended():
+            self._give_turn_back(tried)
+            if isinstance(tried.error, SeedreamAuthenticationError | SeedreamLedgerError):
+                dead = dead or tried.error  # when the others have been acted on: they may be paid
+                self._wait_again(tried.upcoming)
+            else:
+                self._act(tried)
+        if dead:
+            raise dead
+
+    def pause(self) -> None:
+        """Write into the progress which rows are behind the cursor and still have to be sent. No submission may be under way."""
+        self.progress.waiting = [one.number for one in self._waiting if one.number < self.progress.cursor]
+        self.progress.post_seconds = self._width.seconds
+
+    @property
+    def _candidate(self) -> Upcoming | None:
+        """The first row of the table that is neither under way nor done."""
+        return self._waiting[0] if self._waiting else self._next
+
+    def _take(self, candidate: Upcoming) -> None:
+        if candidate is self._next:
+            self._next = self._read_next()
+        else:
+            self._waiting.remove(candidate)
+
+    def _has_room(self, candidate: Upcoming) -> bool:
+        """True if this row may begin beside what is in flight and under way."""
+        under_way = self.under_way.values()
+        if len(self.progress.in_flight) + len(under_way) >= self._pace.max_in_flight:
+            return False
+        if not under_way:
+            return True
+        width = self._width.at_once(
+            requests_per_minute=self._pace.pacer.requests_per_minute * self._pace.pacer.share,
+            unknown_in_a_row=self.progress.unknown_in_a_row,
+        )
+        return (
+            len(under_way) < width
+            and not any(one.is_alone for one in under_way)
+            and not self._must_be_alone(candidate)
+            and not self._repeats_one_of(candidate)
+            and self._source_bytes(candidate) <= MAX_SOURCE_BYTES
+        )
+
+    def _source_bytes(self, candidate: Upcoming) -> int:
+        """The memory that sources take once this row is under way, too. Rows that wait for a turn keep theirs."""
+        held = [one for one in self._waiting if one.request and one is not candidate]
+        return sum(one.source_bytes for one in (*self.under_way.values(), *held, candidate))
+
+    def _must_be_alone(self, candidate: Upcoming) -> bool:
+        """True for a row that may exceed the budget, and for one whose price is to be measured in the wallet."""
+        under_way = sum(one.price for one in self.under_way.values())
+        return candidate.is_alone or self._prices.measures_next or not self._budget.has_room(under_way + candidate.price)
+
+    def _repeats_one_of(self, candidate: Upcoming) -> bool:
+        """True if an equal row is under way: this one attaches to its generation when the id is known."""
+        if candidate.number not in self._repeats:
+            return False
+        return candidate.identity in [one.identity for one in self.under_way.values()]
+
+    def _refuse(self, row: RefusedRow, digest: str) -> bool:
+        """End a row that breaks a rule: no request is sent."""
+        self._next = self._read_next()
+        self._note(RowResult(row=row.number, status="invalid", detail=row.error.message, columns=row.columns), None)
+        self._pass(row.number, digest)
+        return True
+
+    def _start(self, upcoming: Upcoming, now: float) -> bool:
+        """Submit the row if a POST is allowed now; else only look it up in the ledger, as an earlier try may have paid for it.
+
+        After a halt (e.g. an empty wallet) rows that are already paid still land; unpaid ones count as unsent.
+        """
+        if self.progress.halt is None and self._pace.pacer.turn_epoch(now) <= now:
+            self._pace.pacer.take(now)
+            upcoming.granted_epoch = now
+        elif upcoming.must_pay:
+            if self.progress.halt is None:
+                return False
+            self.progress.unsent += 1
+            self._take(upcoming)
+            self._pass(upcoming.number, upcoming.digest)
+            return True
+        upcoming.is_alone, upcoming.is_priced = self._must_be_alone(upcoming), self._prices.measures_next
+        self._take(upcoming)
+        self._posting.start(upcoming)
+        return True
+
+    def _give_turn_back(self, tried: Tried) -> None:
+        """A turn that sent no POST is free for the next row. A POST that was refused with a 429 gives its turn back itself."""
+        if tried.upcoming.granted_epoch is not None and not tried.has_posted:
+            self._pace.pacer.give_back(tried.upcoming.granted_epoch)
+
+    def _act(self, tried: Tried) -> None:
+        """Act on the end of one try: the row has ended, or waits for another try. An error may concern the whole batch."""
+        upcoming, error = tried.upcoming, tried.error
+        if tried.found:
+            self._accept(tried, tried.found)
+        elif error is None:
+            upcoming.must_pay = True
+            self._wait_again(upcoming)
+        elif isinstance(error, SeedreamRateLimitError):
+            self._slow_down(tried, error)
+        elif isinstance(error, SeedreamConnectionError):
+            self._hold(tried, error)
+        elif isinstance(error, SeedreamInsufficientCreditsError):
+            self.progress.halt = self.progress.halt or halt_by(error)
+            self._wait_again(upcoming)
+        elif isinstance(error, SeedreamBudgetError) and upcoming.was_beside:
+            upcoming.is_alone = True  # what was under way beside it may have been refused, and leave room for this row
+            self._wait_again(upcoming)
+        else:
+            self._fail(tried, error)
+
+    def _accept(self, tried: Tried, found: Submitted) -> None:
+        if tried.has_posted:
+            self._width.accepted(None if tried.upcoming.is_priced else tried.seconds)
+            self.progress.unreachable_epoch, self.progress.unknown_in_a_row = None, 0
+        self._fly(tried.upcoming.request_row, found)
+        self._pass(tried.upcoming.number, tried.upcoming.digest)
+
+    def _slow_down(self, tried: Tried, error: SeedreamRateLimitError) -> None:
+        """A 429. Of several at once only the first slows the batch down: the others had their turns before it."""
+        _log.info("The API answered 429 (rate limit), which costs nothing; this row is sent again when the API permits it.")
+        granted_epoch, now = tried.upcoming.granted_epoch, clock.now_epoch()
+        self._pace.pacer.throttled(now, retry_after_seconds=error.retry_after_seconds, granted_epoch=granted_epoch)
+        self._width.refused()
+        self._wait_again(tried.upcoming)
+
+    def _hold(self, tried: Tried, error: SeedreamConnectionError) -> None:
+        """The POST was not sent. Try again in 30 s; after 30 minutes stop sending, so that the batch ends instead of waiting on."""
+        now = clock.now_epoch()
+        self._width.refused()
+        self._wait_again(tried.upcoming)
+        self.progress.unreachable_epoch = self.progress.unreachable_epoch or now
+        if now - self.progress.unreachable_epoch > MAX_UNREACHABLE_SECONDS:
+            self.progress.halt = self.progress.halt or halt_by(error)
+        elif now >= self.progress.hold_epoch:  # else another row has just said so
+            _log.info("The API cannot be reached, so this row was not sent; trying again in %.0f s.", UNREACHABLE_SECONDS)
+            self.progress.hold_epoch = now + UNREACHABLE_SECONDS
+
+    def _fail(self, tried: Tried, error: SeedreamError) -> None:
+        """End a row whose submission failed. Three unknown outcomes in a row halt the batch: each of them may have been paid."""
+        upcoming, row = tried.upcoming, tried.upcoming.request_row
+        if isinstance(error, SeedreamAmbiguousSubmissionError):
+            self.progress.unknown_in_a_row += tried.has_posted
+        if self.progress.unknown_in_a_row >= MAX_UNKNOWN_IN_A_ROW and self.progress.halt is None:
+            many = f"The API did not answer {self.progress.unknown_in_a_row} POSTs in a row; each may be paid, so no more are sent."
+            self.progress.halt = halt_by(SeedreamBatchError(f"{many} Last: {error.message}", paid="unknown"))
+        price = 0 if upcoming.number in self._repeats else self._prices.quote(row.num_images)
+        self._note(ended_row(row.number, error, name=row.name, price=price, columns=row.columns()), error)
+        self._pass(upcoming.number, upcoming.digest)
+
+    def _wait_again(self, upcoming: Upcoming) -> None:
+        """Put the row back to its place in the table: it takes the next turn before all rows behind it."""
+        upcoming.granted_epoch = None
+        insort(self._waiting, upcoming, key=lambda one: one.number)
+
+    def _pass(self, number: int, digest: str) -> None:
+        """The row is in flight or has ended. The cursor is the last of these rows; rows before it may still wait."""
+        if number > self.progress.cursor:
+            self.progress.cursor, self.progress.digest = number, digest
+
+    def _read_next(self) -> Upcoming | None:
+        """The next row; None at the end. If the table was changed since the batch began: halt, but still land what is in flight."""
+        try:
+            following = next(self._rows, None)
+        except SeedreamBatchError as error:
+            self.progress.halt = self.progress.halt or halt_by(error)
+            return None
+        if following is None:
+            return None
+        row, digest = following
+        return Upcoming(row=row, digest=digest, price=self._prices.quote(row.num_images) if isinstance(row, Row) else 0)

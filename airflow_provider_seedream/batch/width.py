@@ -1,0 +1,77 @@
+"""How many POSTs of a batch are under way at once: as many as the rate limit takes in the time of one submission, and no more.
+
+Pure: no I/O, no clock, no threads. Time, rate and outcomes are arguments, so that each decision can be tested.
+"""
+
+import math
+from typing import Any
+
+from airflow_provider_seedream.exceptions import SeedreamInputError
+
+MAX_POSTS_AT_ONCE = 16  # each may be unknown after a kill; 16 answers of 1 s are 960 a minute
+MAX_UNKNOWN_IN_A_ROW = 3  # an API that takes POSTs without answering may charge each, so the batch stops sending
+HEADROOM = 1.1  # more than the mean, so that a slow answer does not leave turns of the rate limit unused
+WEIGHT = 0.1  # of the last submission in the mean, so that it follows an API that gets slower within some 10 rows
+
+
+def check_max_posts_at_once(value: Any) -> int | None:
+    """The argument of the operator; None for the automatic width.
+
+    :raises SeedreamInputError: unless it is None or an integer from 1 to 16.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_POSTS_AT_ONCE:
+        raise SeedreamInputError(
+            f"max_posts_at_once must be an integer from 1 to {MAX_POSTS_AT_ONCE}, or None (automatic); got {value!r}."
+        )
+    return value
+
+
+class PostWidth:
+    """Decides how many submissions may be under way.
+
+    ::
+
+        width = PostWidth(None)
+        width.at_once(requests_per_minute=600)  # 1: no submission has been measured yet
+        width.accepted(1.0)
+        width.at_once(requests_per_minute=600)  # 11: ten a second, each takes 1 s, and a tenth more
+
+    A POST that was refused with a 429, or that could not be sent, makes the next one go alone: it tells whether the API takes
+    requests again, and n refusals at once stay one signal. After a POST with an unknown outcome only so many are under way as may
+    still become unknown before the batch stops sending.
+
+    :param most: the operator's ``max_posts_at_once``; None for 16. :param seconds: the mean that an earlier process has measured.
+    """
+
+    def __init__(self, most: int | None, seconds: float | None = None) -> None:
+        self._most = MAX_POSTS_AT_ONCE if most is None else most
+        self._is_refused = False
+        self.seconds = seconds
+
+    def at_once(self, *, requests_per_minute: float, unknown_in_a_row: int = 0) -> int:
+        """The number of submissions that may be under way, at least 1.
+
+        :param requests_per_minute: the share of the rate limit that the batch uses now.
+        :param unknown_in_a_row: consecutive POSTs whose outcome is unknown.
+        """
+        if self.seconds is None or self._is_refused:
+            return 1
+        needed = math.ceil(requests_per_minute / 60 * self.seconds * HEADROOM)
+        bound = self._most if unknown_in_a_row == 0 else MAX_UNKNOWN_IN_A_ROW - unknown_in_a_row
+        return max(1, min(needed, self._most, bound))
+
+    def accepted(self, seconds: float | None) -> None:
+        """Take in a submission that was paid.
+
+        :param seconds: from its first storage call to the recorded id, as long as it kept a thread busy; None if that was no usual
+            time, as the wallet was read beside it.
+        """
+        self._is_refused = False
+        if seconds is not None:
+            self.seconds = seconds if self.seconds is None else self.seconds + WEIGHT * (seconds - self.seconds)
+
+    def refused(self) -> None:
+        """Take in a POST that the rate limit refused, or that did not reach the API."""
+        self._is_refused = True
