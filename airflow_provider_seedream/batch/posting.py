@@ -11,10 +11,10 @@ from typing import Self
 
 from airflow_provider_seedream.batch.rows import Row
 from airflow_provider_seedream.batch.upcoming import RefusedRow, identity
-from airflow_provider_seedream.batch.width import MAX_POSTS_AT_ONCE
 from airflow_provider_seedream.exceptions import SeedreamError
 from airflow_provider_seedream.ledger.submit import Request, Submitted, Submitter
 from airflow_provider_seedream.model import clock, contract
+from airflow_provider_seedream.tasks.wait_options import MAX_POSTS_AT_ONCE
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

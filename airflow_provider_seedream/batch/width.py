@@ -4,28 +4,12 @@ Pure: no I/O, no clock, no threads. Time, rate and outcomes are arguments, so th
 """
 
 import math
-from typing import Any
 
-from airflow_provider_seedream.exceptions import SeedreamInputError
+from airflow_provider_seedream.tasks.wait_options import MAX_POSTS_AT_ONCE
 
-MAX_POSTS_AT_ONCE = 16  # each may be unknown after a kill; 16 answers of 1 s are 960 a minute
 MAX_UNKNOWN_IN_A_ROW = 3  # an API that takes POSTs without answering may charge each, so the batch stops sending
 HEADROOM = 1.1  # more than the mean, so that a slow answer does not leave turns of the rate limit unused
 WEIGHT = 0.1  # of the last submission in the mean, so that it follows an API that gets slower within some 10 rows
-
-
-def check_max_posts_at_once(value: Any) -> int | None:
-    """The argument of the operator; None for the automatic width.
-
-    :raises SeedreamInputError: unless it is None or an integer from 1 to 16.
-    """
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_POSTS_AT_ONCE:
-        raise SeedreamInputError(
-            f"max_posts_at_once must be an integer from 1 to {MAX_POSTS_AT_ONCE}, or None (automatic); got {value!r}."
-        )
-    return value
 
 
 class PostWidth:

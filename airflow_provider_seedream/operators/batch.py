@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import Context, conf
 
-from airflow_provider_seedream.batch.width import check_max_posts_at_once
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.links import SeedreamImagesLink
 from airflow_provider_seedream.model import contract
@@ -34,6 +33,7 @@ from airflow_provider_seedream.tasks.wait_options import (
     as_interval,
     as_seconds,
     check_max_image_bytes,
+    check_max_posts_at_once,
     check_on_partial,
 )
 

@@ -72,3 +72,17 @@ def check_embed_metadata(value: Any) -> bool:
 
         raise missing_extra("embed_metadata=True needs exiv2", "metadata")
     return value
+
+
+def check_max_posts_at_once(value: Any) -> int | None:
+    """The argument of the operator; None for the automatic width.
+
+    :raises SeedreamInputError: unless it is None or an integer from 1 to 16.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_POSTS_AT_ONCE:
+        raise SeedreamInputError(
+            f"max_posts_at_once must be an integer from 1 to {MAX_POSTS_AT_ONCE}, or None (automatic); got {value!r}."
+        )
+    return value

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_seedream.batch.width import MAX_POSTS_AT_ONCE, PostWidth, check_max_posts_at_once
+from airflow_provider_seedream.batch.width import PostWidth
 from airflow_provider_seedream.exceptions import SeedreamInputError
+from airflow_provider_seedream.tasks.wait_options import MAX_POSTS_AT_ONCE, check_max_posts_at_once
 
 
 def measured(seconds: float, *, most: int | None = None) -> PostWidth:
