@@ -62,7 +62,7 @@ def assert_all_is_well(act: int, outcome: Outcome, emulator: Emulator, folder: P
     assert [line["row"] for line in table] == list(range(1, number + 1))
     assert counted["landed"] + counted["unknown"] == number
     assert counted["unknown"] <= at_once, f"killed before act {act}: {counted['unknown']} rows unknown"
-    assert all("credits may have been spent" in line["detail"] for line in table if line["status"] == "unknown")
+    assert all("It was sent at" in line["detail"] for line in table if line["status"] == "unknown")
     prompts = Counter(entry.prompt for entry in emulator.books.submissions if entry.prompt.endswith(f" {act}"))
     assert all(number == 1 for number in prompts.values()), f"killed before act {act}: paid twice"
     assert number - counted["unknown"] <= len(prompts) <= number

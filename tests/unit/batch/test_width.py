@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from airflow_provider_seedream.batch.width import PostWidth
-from airflow_provider_seedream.exceptions import SeedreamInputError
-from airflow_provider_seedream.tasks.wait_options import MAX_POSTS_AT_ONCE, check_max_posts_at_once
+from airflow_provider_seedream.tasks.wait_options import MAX_POSTS_AT_ONCE
 
 
 def measured(seconds: float, *, most: int | None = None) -> PostWidth:
@@ -64,14 +61,3 @@ class TestTrouble:
         self, unknown: int, posts: int
     ) -> None:
         assert measured(1.0).at_once(requests_per_minute=600, unknown_in_a_row=unknown) == posts
-
-
-class TestTheArgument:
-    @pytest.mark.parametrize("value", [None, 1, 8, 16])
-    def test_none_and_1_to_16_are_taken(self, value: int | None) -> None:
-        assert check_max_posts_at_once(value) == value
-
-    @pytest.mark.parametrize("value", [0, 17, -1, True, 2.0, "4"])
-    def test_anything_else_is_refused_by_its_name(self, value: Any) -> None:
-        with pytest.raises(SeedreamInputError, match="max_posts_at_once must be an integer from 1 to 16"):
-            check_max_posts_at_once(value)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_seedream.exceptions import SeedreamInputError
-from airflow_provider_seedream.tasks.wait_options import check_embed_metadata
+from airflow_provider_seedream.tasks.wait_options import check_embed_metadata, check_max_posts_at_once
 
 
 class TestSayingInsideTheImagesThatAIMadeThem:
@@ -24,3 +24,14 @@ class TestSayingInsideTheImagesThatAIMadeThem:
         monkeypatch.setattr("airflow_provider_seedream.tasks.wait_options.find_spec", lambda name: None)
         with pytest.raises(SeedreamInputError, match=r"airflow-provider-seedream\[metadata\]"):
             check_embed_metadata(True)
+
+
+class TestThePostsAtOnceOfABatch:
+    @pytest.mark.parametrize("value", [None, 1, 8, 16])
+    def test_none_and_1_to_16_are_taken(self, value: int | None) -> None:
+        assert check_max_posts_at_once(value) == value
+
+    @pytest.mark.parametrize("value", [0, 17, -1, True, 2.0, "4"])
+    def test_anything_else_is_refused_by_its_name(self, value: Any) -> None:
+        with pytest.raises(SeedreamInputError, match="max_posts_at_once must be an integer from 1 to 16"):
+            check_max_posts_at_once(value)
