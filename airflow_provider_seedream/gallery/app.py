@@ -87,7 +87,9 @@ def _threads() -> CapacityLimiter:
 
 def place_of(dag_id: str, run_id: str, task_id: str, map_index: str) -> TaskRef:
     """The task instance of a path. Airflow leaves ``{MAP_INDEX}`` as it is on tasks that are not mapped."""
-    index = int(map_index) if map_index.isascii() and map_index.isdecimal() else -1
+    index = int(map_index[:20]) if map_index.isascii() and map_index.isdecimal() else -1  # Python reads 4,300 digits at most
+    if index > rows.MOST_INTEGER:  # no database has such a row, and some raise
+        raise HTTPException(404)
     return TaskRef(dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=index)
 
 
@@ -288,12 +290,17 @@ def _has(request: Request, etag: str) -> bool:
 
 async def _secured(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
     try:
-        response = await call_next(request)
+        response = render_error(request, 404) if _holds_nul(request) else await call_next(request)
     except Exception:
         _log.exception("The gallery failed at %s.", request.url.path)
         response = render_error(request, 500)
     response.headers.update(SECURITY_HEADERS)
     return response
+
+
+def _holds_nul(request: Request) -> bool:
+    """True if an address holds NUL: no id or prompt does, and PostgreSQL takes no text with it."""
+    return "\0" in request.scope["path"] or b"%00" in request.scope["query_string"]
 
 
 def _refused(request: Request, error: Any) -> Response:

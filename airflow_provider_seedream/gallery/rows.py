@@ -26,6 +26,7 @@ _LINK_KEY = SeedreamImagesLink().xcom_key
 _TABLE_KEY = "results"  # what a batch pushes before it fails
 _OF_TASK = ("dag_run_id", "task_id", "map_index")
 _MOST_HOLDERS = 20
+MOST_INTEGER = 2**31 - 1  # of the integer columns, on every database
 _STEPS = (0, 4, 36, *range(292, 4200, 256))  # DAG runs that are looked into, step by step; behind these all tasks of ours at once
 _SLOW_SECONDS = 0.05  # a small installation sees a new DAG at once
 _AFTER_THE_END = timedelta(minutes=10)  # an XCom may be written after its run was marked as ended by a person, while the task stops
@@ -50,9 +51,11 @@ class Cursor:
     def parse(cls, text: str) -> Self | None:
         try:
             at, run, index, task = text.split("~", 3)
-            instant = datetime.fromisoformat(at)
-            return cls(at=instant, dag_run_id=int(run), map_index=int(index), task_id=task) if instant.tzinfo else None
-        except ValueError:
+            instant, numbers = datetime.fromisoformat(at), (int(run), int(index))
+            if instant.tzinfo is None or any(abs(number) > MOST_INTEGER for number in numbers):
+                return None
+            return cls(at=instant.astimezone(UTC), dag_run_id=numbers[0], map_index=numbers[1], task_id=task)
+        except (ValueError, OverflowError):  # a year 10000 elsewhere
             return None
 
 
