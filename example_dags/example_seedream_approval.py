@@ -13,7 +13,13 @@ from airflow_provider_seedream.generations import LandedGeneration
 from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator
 from airflow_provider_seedream.sensors.seedream import SeedreamGenerationSensor
 
-with DAG("example_seedream_approval", schedule=None, default_args={"retries": 2}, tags=["seedream"]):
+with DAG(
+    "example_seedream_approval",
+    description="A person looks at the images in Airflow's own page, and only approved ones are published",
+    schedule=None,
+    default_args={"retries": 2},
+    tags=["seedream"],
+):
     submit = SeedreamGenerateOperator(
         task_id="submit",
         prompt="a leather watch on a wet stone, morning light, {{ dag_run.run_after | ds }}",

@@ -9,7 +9,12 @@ from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperato
 from airflow_provider_seedream.sensors.seedream import SeedreamGenerationSensor
 
 
-@dag(schedule=None, default_args={"retries": 2}, tags=["seedream"])
+@dag(
+    description="Landed images are assets: other DAGs run when this one has landed some",
+    schedule=None,
+    default_args={"retries": 2},
+    tags=["seedream"],
+)
 def example_seedream_assets() -> None:
     submit = SeedreamGenerateOperator(task_id="submit", prompt="a leather watch on a mossy stone", num_images=2)
     SeedreamGenerationSensor(

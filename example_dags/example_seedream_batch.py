@@ -20,7 +20,14 @@ def list_unlanded(results: Any) -> list[dict[str, Any]]:
         return [row for row in map(json.loads, table) if row["status"] != "landed"]
 
 
-with DAG("example_seedream_batch", schedule=None, default_args={"retries": 2}, params={"table": TABLE.as_uri()}, tags=["seedream"]):
+with DAG(
+    "example_seedream_batch",
+    description="A campaign from a table: each row is paid once, within a budget, and a table of results is written",
+    schedule=None,
+    default_args={"retries": 2},
+    params={"table": TABLE.as_uri()},
+    tags=["seedream"],
+):
     campaign = SeedreamBatchOperator(
         task_id="campaign",
         requests="{{ params.table }}",

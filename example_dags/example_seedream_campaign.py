@@ -10,7 +10,13 @@ from airflow_provider_seedream.sensors.seedream import SeedreamGenerationSensor
 
 PRODUCTS = ["a leather watch", "a canvas rucksack", "a pair of walking boots"]
 
-with DAG("example_seedream_campaign", schedule=None, default_args={"retries": 2}, tags=["seedream"]):
+with DAG(
+    "example_seedream_campaign",
+    description="One prompt per product, mapped over both tasks",
+    schedule=None,
+    default_args={"retries": 2},
+    tags=["seedream"],
+):
     submit = SeedreamGenerateOperator.partial(
         task_id="submit",
         image_size="portrait_4_3",

@@ -8,7 +8,13 @@ from airflow.sdk import DAG
 from airflow_provider_seedream.operators.seedream import SeedreamEditOperator, SeedreamGenerateOperator
 from airflow_provider_seedream.sensors.seedream import SeedreamGenerationSensor
 
-with DAG("example_seedream_chained", schedule=None, default_args={"retries": 2}, tags=["seedream"]):
+with DAG(
+    "example_seedream_chained",
+    description="Generate, land, then edit the landed image",
+    schedule=None,
+    default_args={"retries": 2},
+    tags=["seedream"],
+):
     draw = SeedreamGenerateOperator(task_id="draw", prompt="a leather watch on a wet stone", image_size="square_hd")
     land = SeedreamGenerationSensor(task_id="land", generation=draw.output, deferrable=True)
     edit = SeedreamEditOperator(

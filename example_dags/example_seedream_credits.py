@@ -12,7 +12,13 @@ PROMPTS = ["a leather watch", "a steel watch", "a golden watch"]
 IMAGES = 2
 PRICE = len(PROMPTS) * IMAGES * 10  # 10 credits per image
 
-with DAG("example_seedream_credits", schedule=None, default_args={"retries": 2}, tags=["seedream"]):
+with DAG(
+    "example_seedream_credits",
+    description="Waits until the wallet holds the price of the night, then spends no more than a budget",
+    schedule=None,
+    default_args={"retries": 2},
+    tags=["seedream"],
+):
     top_up = SeedreamCreditsSensor(task_id="top_up", min_credits=PRICE, deferrable=True, soft_fail=True)
     draw = SeedreamGenerateOperator.partial(
         task_id="draw",

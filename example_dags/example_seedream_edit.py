@@ -13,7 +13,13 @@ from airflow_provider_seedream.operators.seedream import SeedreamEditOperator
 # For example s3://aws_default@my-bucket/products; without it the pictures beside this file, so that no cloud is needed.
 BUCKET = os.environ.get("SEEDREAM_EXAMPLE_BUCKET") or (Path(__file__).parent / "sources").as_uri()
 
-with DAG("example_seedream_edit", schedule=None, default_args={"retries": 2}, tags=["seedream"]):
+with DAG(
+    "example_seedream_edit",
+    description="Edits images of a bucket by an instruction, in one task",
+    schedule=None,
+    default_args={"retries": 2},
+    tags=["seedream"],
+):
     SeedreamEditOperator(
         task_id="edit",
         prompt="lay the watch of the first image on the stone of the second",

@@ -8,7 +8,13 @@ from airflow.sdk import DAG
 from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator
 from airflow_provider_seedream.sensors.seedream import SeedreamGenerationSensor
 
-with DAG("example_seedream_generate", schedule=None, default_args={"retries": 2}, tags=["seedream"]):
+with DAG(
+    "example_seedream_generate",
+    description="One prompt becomes two images in your storage: submit, wait without a worker, land",
+    schedule=None,
+    default_args={"retries": 2},
+    tags=["seedream"],
+):
     submit = SeedreamGenerateOperator(
         task_id="submit",
         prompt="a leather watch on a wet stone, morning light, {{ dag_run.run_after | ds }}",

@@ -31,5 +31,12 @@ class HouseStyleOperator(SeedreamGenerateOperator):
 
 PARAMS = {"brand": "a Swiss poster of 1960"}
 
-with DAG("example_seedream_house", schedule=None, default_args={"retries": 2}, params=PARAMS, tags=["seedream"]):
+with DAG(
+    "example_seedream_house",
+    description="An operator of your own: a house style around every prompt, and a budget",
+    schedule=None,
+    default_args={"retries": 2},
+    params=PARAMS,
+    tags=["seedream"],
+):
     HouseStyleOperator.partial(task_id="draw", brand="{{ params.brand }}").expand(prompt=["a leather watch", "a canvas bag"])

@@ -24,6 +24,12 @@ def mail(context: Context) -> None:
         notifier.notify(context)  # and not notifier(context), which would render the prompt as a template
 
 
-with DAG("example_seedream_mail", schedule=None, default_args={"retries": 2}, tags=["seedream"]):
+with DAG(
+    "example_seedream_mail",
+    description="A mail with the thumbnails of each landed generation",
+    schedule=None,
+    default_args={"retries": 2},
+    tags=["seedream"],
+):
     submit = SeedreamGenerateOperator(task_id="submit", prompt="a leather watch on a wet stone", num_images=2)
     SeedreamGenerationSensor(task_id="land", generation=submit.output, deferrable=True, poke_interval=4, on_success_callback=mail)

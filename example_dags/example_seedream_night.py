@@ -53,7 +53,14 @@ def publish(results: Any, pages: Any, answers: Any) -> list[dict[str, Any]]:
     return chosen
 
 
-with DAG("example_seedream_night", schedule=None, default_args={"retries": 2}, params={"table": TABLE.as_uri()}, tags=["seedream"]):
+with DAG(
+    "example_seedream_night",
+    description="A whole night: a table within a budget, contact sheets, a person's choice, publication",
+    schedule=None,
+    default_args={"retries": 2},
+    params={"table": TABLE.as_uri()},
+    tags=["seedream"],
+):
     images = SeedreamBatchOperator(
         task_id="images",
         requests="{{ params.table }}",

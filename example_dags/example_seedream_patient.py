@@ -18,7 +18,13 @@ except ImportError:  # below Airflow 3.3 a 402 ends the task, and other errors a
     PATIENT = {"retries": 2}
 
 
-@dag(schedule="@daily", catchup=False, default_args=PATIENT, tags=["seedream"])
+@dag(
+    description="A retry policy waits for a top-up of the wallet (Airflow 3.3)",
+    schedule="@daily",
+    catchup=False,
+    default_args=PATIENT,
+    tags=["seedream"],
+)
 def example_seedream_patient() -> None:
     submit = SeedreamGenerateOperator(task_id="submit", prompt="a leather watch on a mossy stone", num_images=2)
     SeedreamGenerationSensor(task_id="land", generation=submit.output, deferrable=True)

@@ -14,7 +14,14 @@ PARAMS = {
     ),
 }
 
-with DAG("example_seedream_rescue", schedule=None, params=PARAMS, default_args={"retries": 2}, tags=["seedream"]):
+with DAG(
+    "example_seedream_rescue",
+    description="Lands the images of a paid generation from its id alone, for 24 h and for nothing",
+    schedule=None,
+    params=PARAMS,
+    default_args={"retries": 2},
+    tags=["seedream"],
+):
     SeedreamGenerationSensor(
         task_id="land",
         generation="{{ params.seedream_task_id }}",

@@ -16,7 +16,7 @@ from airflow_provider_seedream.sensors.seedream import SeedreamGenerationSensor
 CREDITS_PER_IMAGE = 10
 
 
-@dag(schedule=None, default_args={"retries": 2}, tags=["seedream"])
+@dag(description="The images of a generation in a @task of your own", schedule=None, default_args={"retries": 2}, tags=["seedream"])
 def example_seedream_taskflow() -> None:
     @task
     def write_prompts() -> list[str]:

@@ -109,6 +109,12 @@ class TestEveryExample:
         assert len(file.read_text().split('"""')[1].strip().splitlines()) == 3  # two lines and the blank one between
 
     @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+    def test_every_example_has_a_description_for_the_list_of_dags(self, file: Path) -> None:
+        description = load(file.stem).description or ""
+        assert 20 < len(description) <= 100
+        assert not description.endswith(".")
+
+    @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
     def test_every_example_gives_each_task_that_waits_two_retries(self, file: Path) -> None:
         """Airflow itself fails healthy deferred tasks now and then; a retry attaches for free."""
         waiting = [task for task in load(file.stem).tasks if issubclass(getattr(task, "operator_class", type(task)), WAITING)]

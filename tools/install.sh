@@ -32,6 +32,7 @@ with_pip() {
     # shellcheck disable=SC2086
     "$venv/bin/pip" install -q -c "$constraints" -e ".[$extras]" $groups
 }
+echo "Installing into $venv, a minute or two; more in $log" >&2
 { with_uv || with_pip; } >"$log" 2>&1 || {
     cat "$log" >&2
     echo "installing failed; see $log" >&2

@@ -44,7 +44,10 @@ class LocalAirflow:
         database: str | None = None,
         settings: Mapping[str, str] | None = None,
         port: HeldPort | None = None,
+        say: Callable[[str], None] = lambda step: None,
     ) -> None:
+        """:param say: is called with each step of the start, for a person who waits."""
+        self._say = say
         self.home, self.dags, self._held = home, dags, port or HeldPort()  # seconds pass before the API server binds it
         self.port = self._held.number
         self.url = f"http://127.0.0.1:{self.port}"
@@ -70,12 +73,15 @@ class LocalAirflow:
         (self.home / "logs").mkdir(parents=True, exist_ok=True)
         self.dags.mkdir(parents=True, exist_ok=True)
         (self.home / "passwords.json").write_text(json.dumps({self.user: self.password}))
+        self._say("making the database")
         self._migrate()
+        self._say("starting the API server, the scheduler, the triggerer and the DAG processor")
         self.spawn("api-server", ["api-server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"])
         for name, arguments in _COMPONENTS.items():
             self.spawn(name, arguments)
         # The first call of the execution API builds it, seconds of work: better now than in the first task.
         self.wait("the execution API answers", lambda: self._answers("execution/health"), timeout_seconds=300)
+        self._say("waiting until all of them are healthy")
         self.wait("all components healthy", self._healthy, timeout_seconds=300)
 
     def stop(self) -> None:
@@ -120,6 +126,11 @@ class LocalAirflow:
         """The state of a run that has ended, else None."""
         state = self.api("GET", f"dags/{dag_id}/dagRuns/{quote(run_id)}")["state"]
         return state if state in ("success", "failed") else None
+
+    def task_states(self, dag_id: str, run_id: str, task_id: str) -> list[str | None]:
+        """The states of a task's instances in a run; None for one that has not been scheduled yet."""
+        instances = self.api("GET", f"dags/{dag_id}/dagRuns/{quote(run_id)}/taskInstances")["task_instances"]
+        return [one["state"] for one in instances if one["task_id"] == task_id]
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", *, map_index: int = -1) -> Any:
         """One XCom as the API shows it to readers."""
