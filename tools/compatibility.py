@@ -56,7 +56,12 @@ def keep(results: Iterable[Result]) -> None:
 def merge(older: Iterable[Result], newer: Iterable[Result]) -> list[Result]:
     """Newer ones take the place of older ones; from the oldest Airflow and Python to the newest."""
     merged = {result.name: result for result in (*older, *newer)}
-    return sorted(merged.values(), key=lambda one: [tuple(map(int, version.split("."))) for version in (one.airflow, one.python)])
+    return sorted(merged.values(), key=lambda one: [_numbers(version) for version in (one.airflow, one.python)])
+
+
+def _numbers(version: str) -> list[int]:
+    """``3.4.0b2`` is [3, 4, 0, 2]."""
+    return [int(number) for number in re.findall(r"\d+", version)]
 
 
 def table(results: Iterable[Result]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 _NEWEST = "3.3.2"
 # The last releases of the older lines, and a date within days of each: stands in for Airflow's own constraints files.
+_NEXT = "3.4.0b2"  # not released; a beta is resolved only because it is named
 _OLDER = (("3.1.8", "2026-03-14"), ("3.2.2", "2026-06-02"))
 _NEEDS = ["--all-extras", "--group", "test", "--group", "check", "--group", "docs"]
 # Younger than those dates: the first imagesize that reads every format that we land or send.
@@ -20,6 +21,7 @@ def main() -> None:
     for airflow, date in _OLDER:
         target = f"constraints-airflow-{airflow.rpartition('.')[0]}.txt"
         _resolve(target, airflow, ["--exclude-newer", date, *_YOUNGER], "with what there was days after its release")
+    _resolve("constraints-airflow-3.4.txt", _NEXT, [], "the next release")
 
 
 def _resolve(target: str, airflow: str, options: list[str], words: str) -> None:

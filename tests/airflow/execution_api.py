@@ -14,8 +14,9 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-import httpx
 from airflow.sdk.api.datamodels._generated import DagRun
+
+from tests.airflow.http_library import httpx
 
 XComKey = tuple[str, str, str, int, str]  # dag, run, task, map index, key
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-import httpx
 from airflow.sdk.api.client import Client, ServerResponseError
 from airflow.sdk.api.datamodels._generated import TaskInstance
 from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
@@ -17,6 +16,7 @@ from airflow.sdk.execution_time.comms import ErrorResponse
 from airflow.sdk.execution_time.supervisor import InProcessTestSupervisor
 
 from tests.airflow.execution_api import Instance
+from tests.airflow.http_library import httpx
 
 
 class _OneShotClient(Client):
@@ -31,7 +31,7 @@ def run_once(task: Any, instance: Instance, transport: httpx.BaseTransport) -> B
 
     class Supervisor(InProcessTestSupervisor):
         @staticmethod
-        def _api_client(dag: Any = None) -> Client:
+        def _api_client(dag: Any = None, attempt_id: UUID | None = None) -> Client:
             return _OneShotClient(base_url=None, token="", dry_run=True, transport=transport)
 
         def _handle_request(self, msg: Any, log: Any, req_id: int) -> None:

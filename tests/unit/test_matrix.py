@@ -34,5 +34,9 @@ class TestResults:
         rows = merge([result("3.3.1", "3.11.7"), result("3.1.8", "3.13.0")], [result("3.3.2", "3.11.9"), result("3.3.2", "3.12.1")])
         assert [(row.airflow, row.python) for row in rows] == [("3.1.8", "3.13.0"), ("3.3.2", "3.11.9"), ("3.3.2", "3.12.1")]
 
+    def test_a_beta_stands_behind_the_releases(self) -> None:
+        rows = merge([result("3.4.0b2", "3.11.7")], [result("3.3.2", "3.13.0"), result("3.10.0", "3.11.7")])
+        assert [row.airflow for row in rows] == ["3.3.2", "3.4.0b2", "3.10.0"]
+
     def test_the_table_does_not_hide_what_failed(self) -> None:
         assert "| 1,200 passed, 2 failed |" in table([result("3.3.2", "3.11.7", passed=1200, failed=2)])
