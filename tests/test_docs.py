@@ -468,7 +468,11 @@ class TestCompatibility:
 
     @pytest.mark.parametrize("corner", CORNERS, ids=lambda corner: corner.name)
     def test_each_corner_pins_the_airflow_it_speaks_of(self, corner: Corner) -> None:
-        assert re.search(rf"^apache-airflow=={corner.airflow}\.\d+$", (CHECKOUT / corner.constraints).read_text(), re.MULTILINE)
+        assert re.search(
+            rf"^apache-airflow=={corner.airflow}\.\d+{'b[0-9]+' * corner.is_beta}$",
+            (CHECKOUT / corner.constraints).read_text(),
+            re.MULTILINE,
+        )
 
 
 class TestChangelog:

@@ -44,6 +44,7 @@ EXPECTED: dict[str, tuple[str, float | None]] = {
     "SeedreamModerationError": FAIL,
     "SeedreamResultsExpiredError": FAIL,
     "SeedreamGenerationTimeoutError": FAIL,
+    "SeedreamTopUpTimeoutError": FAIL,
     "SeedreamPollingError": DOUBLING,
     "SeedreamLandingError": DOUBLING,
     "SeedreamPartialResultError": FAIL,
