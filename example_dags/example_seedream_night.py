@@ -58,7 +58,7 @@ with DAG(
     description="A whole night: a table within a budget, contact sheets, a person's choice, publication",
     schedule=None,
     default_args={"retries": 2},
-    params={"table": TABLE.as_uri()},
+    params={"table": TABLE.as_uri(), "max_credits": 30},
     tags=["seedream"],
 ):
     images = SeedreamBatchOperator(
@@ -67,7 +67,7 @@ with DAG(
         template="a {{ product }} on {{ background | default('a plain table') }}, morning light",
         image_size="landscape_4_3",
         results="night-{{ dag_run.run_after | ts_nodash }}",
-        max_credits=30,
+        max_credits="{{ params.max_credits }}",
         on_error="continue",
         deferrable=True,
     )

@@ -3,17 +3,15 @@
 Loaded with every DAG that asks for it: imports the storage when it runs.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from airflow_provider_seedream.gallery.markdown import as_code, as_text
 from airflow_provider_seedream.generations import LandedGeneration
 from airflow_provider_seedream.manifest import Manifest, ManifestImage, read_manifest
 from airflow_provider_seedream.model.task_ref import Page, TaskRef
 
-_MARKS = re.compile(r"([\\`*_\[\]<>#|~&!-])")
 _PICTURE: tuple[Page, Page] = ("thumb", "image")
-_TICKS = re.compile(r"`+")
 
 
 def approval_markdown(landed: LandedGeneration | Mapping[str, Any] | Iterable[Mapping[str, Any]]) -> str:
@@ -65,16 +63,4 @@ def _here() -> TaskRef | None:
 def picture(place: TaskRef, image: ManifestImage, prompt: str, *, name: str | None = None) -> str:
     """A thumbnail that leads to the image's page in the gallery. :param name: of the row, where the place is a batch."""
     thumbnail, page = (place.address(kind, image.number, name, image.sha256) for kind in _PICTURE)
-    return f"[![Image {image.number}: {_escaped(prompt)}]({thumbnail})]({page})"
-
-
-def as_code(text: str) -> str:
-    """A prompt on one line as it is: in code, markdown makes no links, lists or letters of it."""
-    line = " ".join(text.split())
-    fence = "`" * (max((len(ticks) for ticks in _TICKS.findall(line)), default=0) + 1)
-    return f"{fence} {line} {fence}" if line.startswith("`") or line.endswith("`") else f"{fence}{line}{fence}"
-
-
-def _escaped(text: str) -> str:
-    """A prompt within the words for a picture, on one line."""
-    return _MARKS.sub(r"\\\1", " ".join(text.split()))
+    return f"[![Image {image.number}: {as_text(prompt)}]({thumbnail})]({page})"

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_seedream.exceptions import SeedreamInputError
-from airflow_provider_seedream.gallery.approval import as_code, picture, place_of
+from airflow_provider_seedream.gallery.approval import picture, place_of
+from airflow_provider_seedream.gallery.markdown import as_text, cut, unrendered
 from airflow_provider_seedream.manifest import Manifest, ManifestImage, read_manifest
 
 ALL = "All on this page"
@@ -24,11 +25,9 @@ _READERS = 8  # manifests that are read at once
 _HASH_LETTERS = 6
 _LABEL_CHARACTERS = 60
 _TEXT_CHARACTERS = 300  # of a prompt or a column: a page must stay below the 64 KiB that MySQL keeps of a text
-_LINES_NAMED = 20  # rows without a picture that the first page names
+_LINES_NAMED = 20  # reasons for rows without a picture that the first page names
+_ROWS_NAMED = 20  # rows of one reason
 _OPTION = re.compile(r"(?P<row>\d+)(?:\.(?P<number>\d+))? · .* · (?P<hash>[0-9a-f]+)", re.DOTALL)
-_TEMPLATE = re.compile(r"\{(?=[{%#])")
-_JOINER = "\u2060"  # WORD JOINER: takes no room, and a line does not break there
-_BAR = r"\|"  # a cell of a table ends at a bar, even within code
 _AGAIN = "Nothing was published. Clear the task that makes the contact sheets: the person is asked again."
 Line = dict[str, Any]
 
@@ -54,8 +53,7 @@ def contact_sheets(
     so an image that was replaced after the question is never published by its answer. The first two options are
     ``All on this page`` and ``None on this page``, as Airflow takes no empty answer.
 
-    Rows that landed in part are shown, too. The first page counts all rows, and names up to 20 without a picture, each with the
-    reason.
+    Rows that landed in part are shown, too. The first page counts all rows, and names those without a picture with the reason.
     A batch without a single image has no page: Airflow then skips the question and what follows it.
 
     Runs on the worker: reads the table of results and one manifest for each row with images, 8 at once. The pictures come from the
@@ -76,7 +74,7 @@ def contact_sheets(
     return [
         {
             "subject": subject if len(pages) == 1 else f"{subject} (page {number} of {len(pages)})",
-            "body": _unrendered("\n\n".join([counted, *_tables(page), *(_without_pictures(lines, odd) if number == 1 else [])])),
+            "body": unrendered("\n\n".join([counted, *_tables(page), *(_without_pictures(lines, odd) if number == 1 else [])])),
             "options": [ALL, NONE, *(one.option for one in page)],
         }
         for number, page in enumerate(pages, 1)
@@ -138,16 +136,15 @@ def _shown(lines: Sequence[Line], label: str | None) -> tuple[list[_Shown], dict
 
 def _pictures(line: Line, manifest: Manifest, label: str | None) -> list[_Shown]:
     place, prompt = place_of(manifest), str(line.get("prompt") or manifest.name)
-    words = _cut(str(line.get(label) or prompt if label else prompt), _LABEL_CHARACTERS)
-    facts = [as_code(_cut(prompt, _TEXT_CHARACTERS))]
-    facts += [as_code(_cut(f"{name}: {value}", _TEXT_CHARACTERS)) for name, value in _own_columns(line).items()]
+    words = cut(str(line.get(label) or prompt if label else prompt), _LABEL_CHARACTERS)
+    facts = [prompt, *(f"{name}: {value}" for name, value in _own_columns(line).items())]
     if manifest.missing_images:
         facts.append(f"Only {len(manifest.images)} of {manifest.images_requested} images came.")
     return [
         _Shown(
             option=_option(line["row"], image, words, is_one=len(manifest.images) == 1),
-            cell=picture(place, image, _cut(prompt, _LABEL_CHARACTERS), name=manifest.name),
-            facts=tuple(facts),
+            cell=picture(place, image, cut(prompt, _LABEL_CHARACTERS), name=manifest.name),
+            facts=tuple(cut(fact, _TEXT_CHARACTERS) for fact in facts),
         )
         for image in manifest.images
     ]
@@ -170,9 +167,9 @@ def _tables(page: Sequence[_Shown]) -> Iterator[str]:
     """Three pictures side by side are one table: the options, the pictures, and what is known of each row."""
     for first in range(0, len(page), _ACROSS):
         some = page[first : first + _ACROSS]
-        lines = [[as_code(one.option) for one in some], ["---"] * len(some), [one.cell for one in some]]
-        lines += [[" ".join(one.facts) for one in some]]
-        yield "\n".join(f"| {' | '.join(cell.replace('|', _BAR) for cell in cells)} |" for cells in lines)
+        facts = [as_text(" · ".join(one.facts)) for one in some]
+        lines = [[as_text(one.option) for one in some], ["---"] * _ACROSS, [one.cell for one in some], facts]
+        yield "\n".join(f"| {' | '.join([*cells, *[''] * (_ACROSS - len(cells))])} |" for cells in lines)
 
 
 def _summary(lines: Sequence[Line]) -> str:
@@ -189,13 +186,20 @@ def _without_pictures(lines: Sequence[Line], odd: Mapping[int, str]) -> list[str
     left = [line for line in lines if not line.get("images") or line["row"] in odd]
     if not left:
         return []
-    named = []
-    for line in left[:_LINES_NAMED]:
+    alike: dict[str, list[int]] = {}
+    for line in left:
         why = odd.get(line["row"]) or line.get("detail") or ""
         status = "cannot be shown" if line["row"] in odd else line["status"].replace("_", " ")
-        named.append(f"- Row {line['row']}: {status} {as_code(_cut(why, _TEXT_CHARACTERS)) if why else ''}".rstrip())
-    more = [f"- and {len(left) - _LINES_NAMED} more"] if len(left) > _LINES_NAMED else []
-    return ["**Rows without a picture**", "\n".join([*named, *more])]
+        alike.setdefault(f"{status}: {why}" if why else status, []).append(line["row"])
+    named = [f"- {_numbered(rows)}: {as_text(cut(words, _TEXT_CHARACTERS))}" for words, rows in alike.items()]
+    more = [f"- and {len(named) - _LINES_NAMED} other reasons"] if len(named) > _LINES_NAMED else []
+    return ["**Rows without a picture**", "\n".join([*named[:_LINES_NAMED], *more])]
+
+
+def _numbered(rows: list[int]) -> str:
+    """``Row 3``, or ``Rows 3, 4``, of many the first ones."""
+    more = f" and {len(rows) - _ROWS_NAMED} more" if len(rows) > _ROWS_NAMED else ""
+    return f"{'Row' if len(rows) == 1 else 'Rows'} {', '.join(map(str, rows[:_ROWS_NAMED]))}{more}"
 
 
 def _picks(sheets: list[Mapping[str, Any]], answers: list[Mapping[str, Any]]) -> dict[int, dict[int, str]]:
@@ -270,13 +274,3 @@ def _manifest(uri: str) -> Manifest | ValueError:
 
 def _listed(several: Mapping[str, Any] | Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return [several] if isinstance(several, Mapping) else list(several)
-
-
-def _cut(text: str, characters: int) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= characters else f"{line[: characters - 3]}..."
-
-
-def _unrendered(text: str) -> str:
-    """Text that Jinja leaves alone: ``expand_kwargs`` renders what it maps, and a prompt or a reason may hold ``{{ }}``."""
-    return _TEMPLATE.sub("{" + _JOINER, text)

@@ -27,6 +27,15 @@ if TYPE_CHECKING:  # the tests of the default run do without it
 
 EXAMPLES = Path(__file__).parents[2] / "example_dags"
 DAGS = ("example_seedream_generate", "example_seedream_approval")
+NIGHT = "example_seedream_night"
+NIGHTS_TABLE = (
+    {"sku": "W-100", "product": "leather watch", "background": "a wet stone", "num_images": 3},
+    {"sku": "R-200", "product": "canvas rucksack", "background": "moss"},
+    {"sku": "B-300", "product": "garden bench", "background": "gravel [fail]"},
+    {"sku": "T-400", "product": "ceramic teapot", "background": "linen", "notes": "the spout to the left"},
+    {"sku": "S-500", "product": "wool scarf", "background": "a red door"},
+    {"sku": "L-600", "product": "lighthouse", "background": "a stormy sea", "num_images": 3},  # over the budget
+)
 ARGUMENTS = [
     "--headless",
     "--no-sandbox",
@@ -127,7 +136,7 @@ def running_site(home: Path) -> Iterator[Site]:
     dags, output = home / "dags", home / "images"
     for folder in (dags, output):
         folder.mkdir(parents=True)
-    for name in DAGS:
+    for name in (*DAGS, NIGHT):
         shutil.copy(EXAMPLES / f"{name}.py", dags)
     settings = {"AIRFLOW__SEEDREAM__GALLERY_ROOTS": output.as_uri()}
     with (
@@ -150,6 +159,18 @@ def start_runs(airflow: LocalAirflow) -> str:
     details = f"dags/{DAGS[1]}/dagRuns/{quote(approval)}/hitlDetails"
     airflow.wait("the approval waits", lambda: airflow.api("GET", details)["hitl_details"], timeout_seconds=180)
     return approval
+
+
+def start_night(site: Site) -> str:
+    """A night with a row of three images, a failed row and one over the budget, until it waits for a person; its run id."""
+    table = site.airflow.home / "night.jsonl"
+    table.write_text("".join(f"{json.dumps(row)}\n" for row in NIGHTS_TABLE))
+    (site.airflow.home / "dags" / "sources").mkdir(exist_ok=True)
+    site.airflow.wait("the night parsed", lambda: site.airflow.has_dag(NIGHT), timeout_seconds=120)
+    run = site.airflow.trigger_dag(NIGHT, conf={"table": table.as_uri(), "max_credits": 70})
+    details = f"dags/{NIGHT}/dagRuns/{quote(run)}/hitlDetails"
+    site.airflow.wait("the contact sheet waits", lambda: site.airflow.api("GET", details)["hitl_details"], timeout_seconds=240)
+    return run
 
 
 def put_200_images(site: Site) -> None:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.gallery.browsing import DAGS, Site, Visit, below_a_path, launch, running_site, visiting
+from tests.gallery.browsing import DAGS, NIGHT, Site, Visit, below_a_path, launch, running_site, start_night, visiting
 from tools.processes import wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
@@ -32,6 +32,12 @@ def browser() -> Iterator[Any]:
         browser = launch(playwright)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def night(site: Site) -> str:
+    """The id of a run that waits for a person's choice."""
+    return start_night(site)
 
 
 @pytest.fixture
@@ -221,6 +227,61 @@ class TestTheApproval:
         assert site.airflow.dag_run_ended(DAGS[1], site.approval) == "success"
         assert len(list((site.output / "public").iterdir())) == 3
         assert visit.problems == []
+
+
+class TestTheNight:
+    """Its runs begin here, as the pages above count what is there."""
+
+    @pytest.mark.parametrize(
+        ("name", "size", "theme"),
+        [("night-narrow", (820, 1180), "light"), ("night-dark", (1280, 1360), "dark")],
+    )
+    def test_the_contact_sheet_is_readable(
+        self, name: str, size: tuple[int, int], theme: str, browser: Any, site: Site, night: str
+    ) -> None:
+        with visiting(browser, site, size=size, theme=theme) as visit:
+            open_sheet(visit, night)
+            visit.picture(name)
+            third = visit.page.locator("a[href*='seedream/image'] img").nth(2)
+            third.scroll_into_view_if_needed()  # what does not fit beside Airflow's list of tasks can be scrolled to
+            box = third.bounding_box()
+            assert box["x"] + box["width"] <= size[0]
+            assert visit.problems == []
+
+    def test_two_of_six_pictures_are_chosen_and_exactly_these_are_published(self, visit: Visit, site: Site, night: str) -> None:
+        visit.page.set_viewport_size({"width": 1280, "height": 1360})
+        assert open_sheet(visit, night) == 6
+        visit.picture("night")
+        choose(visit, "1.2 · W-100", "4 · T-400")
+        visit.picture("night-chosen")
+        visit.page.get_by_role("button", name="Respond").click()
+        site.airflow.wait("the night ends", lambda: site.airflow.dag_run_ended(NIGHT, night), timeout_seconds=120)
+        assert site.airflow.dag_run_ended(NIGHT, night) == "success"
+        assert published(site, night) == [("W-100", 1), ("T-400", 1)]
+        assert visit.problems == []
+
+
+def open_sheet(visit: Visit, night: str) -> int:
+    """The page of the question, until its pictures are drawn; how many there are."""
+    visit.page.goto(f"{visit.site.base_url}/dags/{NIGHT}/runs/{quote(night)}/tasks/choose/mapped/0/required_actions")
+    visit.page.locator("a[href*='seedream/image']").first.wait_for(timeout=60_000)
+    return visit.wait_for_images(visit.page.locator("a[href*='seedream/image']"))
+
+
+def choose(visit: Visit, *options: str) -> None:
+    """Choose in the field of the form, as a person does: a part of the option's words, then Enter."""
+    for option in options:
+        field = visit.page.locator("input[role=combobox]").first
+        field.fill(option)
+        field.press("Enter")
+
+
+def published(site: Site, night: str) -> list[tuple[str, int]]:
+    """The published rows and how many images of each; each file is there."""
+    rows = site.airflow.xcom(NIGHT, night, "publish")
+    names = [uri.rpartition("/")[2] for row in rows for uri in row["images"]]
+    assert all((site.output / "public" / name).exists() for name in names)
+    return [(row["sku"], len(row["images"])) for row in rows]
 
 
 def approval_page(site: Site) -> str:

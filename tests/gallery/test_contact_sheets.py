@@ -20,6 +20,7 @@ from tests.gallery.stage import Database, land
 
 BATCH = TaskRef(dag_id="watches", run_id="manual__1", task_id="images")
 TINY = (8, 8)
+JOINER = "\u2060"
 
 
 class Table:
@@ -74,8 +75,8 @@ class TestTheSheets:
         assert sheet["subject"] == "Which of these images are to be published?"
         assert sheet["options"][:2] == [ALL, NONE]
         assert re.fullmatch(r"1 · W-100 · [0-9a-f]{6}", sheet["options"][2])
-        assert sheet["body"].startswith("1 row: 1 landed. 10 credits.\n\n| `1 · W-100 · ")
-        assert (pictures(sheet), "`a watch` `sku: W-100`" in sheet["body"], "colour" in sheet["body"]) == (1, True, False)
+        assert sheet["body"].startswith("1 row: 1 landed. 10 credits.\n\n| 1 · W\\-100 · ")
+        assert (pictures(sheet), "| a watch · sku: W\\-100 |" in sheet["body"], "colour" in sheet["body"]) == (1, True, False)
         assert "Rows without a picture" not in sheet["body"]
 
     def test_200_rows_are_pages_that_fit_the_smallest_text_column_of_airflows_databases(self, table: Table) -> None:
@@ -98,14 +99,16 @@ class TestTheSheets:
         ).landed()
         first, second = table.sheets(per_page=1)
         assert first["body"].startswith("4 rows: 2 landed, 1 moderated, 1 skipped budget. 20 credits.")
-        assert "- Row 2: moderated `refused by the [safety](http://evil) checker`\n- Row 3: skipped budget" in first["body"]
+        reason = r"refused by the \[safety\](http://evil) checker"
+        assert f"- Row 2: moderated: {reason}\n- Row 3: skipped budget" in first["body"].replace(JOINER, "")
         assert "Row 2" not in second["body"]
 
     def test_a_thousand_rows_without_a_picture_are_named_in_part(self, table: Table) -> None:
         table.landed()
         table.lines += [{"row": row, "status": "skipped_budget", "credits": 0, "images": []} for row in range(2, 1002)]
         table.landed()
-        assert "- Row 21: skipped budget\n- and 980 more" in table.sheets()[0]["body"]
+        assert "- Rows 2, 3, 4," in table.sheets()[0]["body"]
+        assert ", 20, 21 and 980 more: skipped budget" in table.sheets()[0]["body"]
 
     def test_a_row_whose_manifest_is_gone_keeps_no_other_from_being_shown(self, table: Table) -> None:
         table.landed().landed()
@@ -136,8 +139,9 @@ class TestTheSheets:
         question = runner.ask(dag.get_task("choose"), map_index=0)
         assert question["body"] == sheet["body"]
         header, rule, *cells = re.findall(r"^\|.*\|$", sheet["body"], re.MULTILINE)
-        assert [re.sub(r"\\\|", "", line).count("|") for line in (header, rule, *cells)] == [2] * 4
-        assert "1/0" in sheet["body"].replace("\u2060", "")
+        assert [line.replace(r"\|", "").count("|") for line in (header, rule, *cells)] == [4] * 4
+        assert "{{ 1/0 }} a" in sheet["body"].replace(JOINER, "")
+        assert "www.evil" not in sheet["body"]
 
     def test_a_table_that_is_none_is_an_error_that_names_it(self, table: Table, tmp_path: Path) -> None:
         (tmp_path / "other.jsonl").write_text('{"a": 1}\n')
