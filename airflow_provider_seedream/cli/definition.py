@@ -117,8 +117,11 @@ COMMANDS = (
         act="resolving.resolve",
         help="say of a record with an unknown outcome whether it was paid",
         arguments=(
-            _argument("record", metavar="RECORD", help="URI of the record, as the error and `ledger` name it; or its folder"),
+            _argument(
+                "record", metavar="RECORD", nargs="?", help="URI of the record, as the error and `ledger` name it; or its folder"
+            ),
             _argument("key", metavar="KEY", nargs="?", help="after a folder: first letters of the record, as in a task's log"),
+            _argument("--all", metavar="DESTINATION", help="ask about every unknown record of this folder, one after the other"),
             _argument("--paid", metavar="ID", help="it was accepted, and this is its id: the task attaches to it"),
             _argument("--not-paid", action="store_true", help="it was not accepted: the task may send it again"),
             _argument("-y", "--yes", action="store_true", help="do not ask"),
@@ -194,7 +197,8 @@ COMMANDS = (
 # What scripts may rely on.
 EXIT_CODES = {
     0: "done",
-    1: "it could not be done: the API or the storage refused it or failed; or `ledger --fail-on` found some",
+    1: "it could not be done: the API or the storage refused it or failed; or `ledger --fail-on` found some, or "
+    "`resolve --all` left some",
     2: "the call is wrong: an argument, the connection, the table, a folder without a ledger, or a record that may not be resolved",
     3: "the generation is not ready yet: try again",
     130: "interrupted by Ctrl-C",

@@ -111,10 +111,19 @@ def counted(number: int, one: str) -> str:
 
 
 def asked(question: str) -> bool:
-    """Ask the person at the terminal, on standard error: standard output is for results."""
-    sys.stderr.write(f"{question} [y/N] ")
+    """Ask the person at the terminal for a yes; everything else is a no."""
+    return answer_to(f"{question} [y/N]").lower() in ("y", "yes")
+
+
+def answer_to(question: str) -> str:
+    """The line that the person at the terminal types. The question goes to standard error: standard output is for results.
+
+    :returns: without blanks around it; "q" at the end of input, which is Ctrl-D.
+    """
+    sys.stderr.write(f"{question} ")
     sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    line = sys.stdin.readline()
+    return line.strip() if line else "q"
 
 
 def tracked(items: Iterable[T], *, total: int, label: str) -> Iterable[T]:

@@ -6,7 +6,8 @@ It changes this record only. It refuses a record with a known outcome, and one w
 import argparse
 import math
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Self
 
 from airflow_provider_seedream.cli.printing import asked, err, print_facts, print_json
 from airflow_provider_seedream.cli.records import describe, find_record, record_files
@@ -24,19 +25,60 @@ KEY_CHARACTERS = 64  # of a SHA-256, the name of a record
 _LATER = "A later attempt has been made at this request, so this record has to stay."
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Say:
+    """What a person says about one record::
+
+        Say(seedream_task_id="5cc8f0d8-b4da-4716-90b0-e71d0678beb4", conn_id="seedream_default", asks=True)  # it was paid
+
+    :param seedream_task_id: the API's id of the generation that the request became; None: it was not paid.
+    :param conn_id: the connection by which the API is asked about the id.
+    :param asks: whether "Proceed?" is asked before anything is written.
+    """
+
+    seedream_task_id: str | None
+    conn_id: str
+    asks: bool
+
+    def without_asking(self) -> Self:
+        return replace(self, asks=False)
+
+
 def resolve(options: argparse.Namespace) -> int:
+    if bool(options.all) == bool(options.record):
+        raise SeedreamInputError("Name either one RECORD, or with --all a DESTINATION.")
+    if options.all:
+        return _all(options)
     if bool(options.paid) == options.not_paid:
         raise SeedreamInputError("Say one of --paid ID and --not-paid.")
     ledger, record = _find(options.record, options.key)
+    settled = settle_one(ledger, record, Say(seedream_task_id=options.paid, conn_id=options.conn_id, asks=not options.yes))
+    _show(ledger, settled, options)
+    return 0
+
+
+def _all(options: argparse.Namespace) -> int:
+    from airflow_provider_seedream.cli.resolving_all import resolve_all
+
+    if options.paid or options.not_paid:
+        raise SeedreamInputError("--all asks about each record: --paid and --not-paid are for one RECORD.")
+    return resolve_all(options)
+
+
+def settle_one(ledger: Ledger, record: Record, say: Say) -> Record:
+    """Write what a person says into a record, or take the record away if it was not paid.
+
+    :returns: the record as it is now; as it was, if it was taken away.
+    :raises SeedreamInputError: the record may not be resolved so, or the person did not confirm. Nothing was changed.
+    """
     _check(ledger, record)
-    settled = _paid(ledger, record, options) if options.paid else None
+    settled = _paid(ledger, record, say.seedream_task_id, say.conn_id) if say.seedream_task_id else None
     is_last = not _has_later(ledger, record)
     if settled is None and not is_last:
         raise SeedreamInputError(_LATER)
-    _confirm(record, settled, options, is_last=is_last)
+    _confirm(record, settled, asks=say.asks, is_last=is_last)
     _settle(ledger, record, settled)
-    _show(ledger, settled or record, options)
-    return 0
+    return settled or record
 
 
 def _find(uri: str, key: str | None) -> tuple[Ledger, Record]:
@@ -83,30 +125,30 @@ def _seconds_left(ledger: Ledger, record: Record) -> float:
     return record.seconds_in_flight + GRAIN_SECONDS - age
 
 
-def _paid(ledger: Ledger, record: Record, options: argparse.Namespace) -> Record:
+def _paid(ledger: Ledger, record: Record, seedream_task_id: str, conn_id: str) -> Record:
     """The record with its id. The API must know the id; one whose results are gone is noted as expired."""
-    if not contract.is_seedream_task_id(options.paid):
-        raise SeedreamInputError(f"--paid must be a seedream task id; got {options.paid[:80]!r}.")
-    if other := find_record(ledger, options.paid):
+    if not contract.is_seedream_task_id(seedream_task_id):
+        raise SeedreamInputError(f"--paid must be a seedream task id; got {seedream_task_id[:80]!r}.")
+    if other := find_record(ledger, seedream_task_id):
         raise SeedreamInputError(f"This id belongs to another request: {ledger.uri(other)}.")
     return replace(
         record,
-        outcome=_outcome(record, options),
-        seedream_task_id=options.paid,
+        outcome=_outcome(record, seedream_task_id, conn_id),
+        seedream_task_id=seedream_task_id,
         created_at=record.intent_at,
         detail="resolved by hand: paid",
         updated_at=clock.to_iso(clock.now_epoch()),
     )
 
 
-def _outcome(record: Record, options: argparse.Namespace) -> Outcome:
+def _outcome(record: Record, seedream_task_id: str, conn_id: str) -> Outcome:
     """What the API's answer means for a request of that age, by the decision core.
 
     :raises SeedreamInputError: the API does not know the id. :raises SeedreamError: it did not answer.
     """
     answer: GenerationStatus | FailedPoll
     try:
-        answer = SeedreamHook(options.conn_id).get_generation(options.paid)
+        answer = SeedreamHook(conn_id).get_generation(seedream_task_id)
     except SeedreamError as error:
         answer = failed_poll(error)
         if answer.trouble != "missing":
@@ -125,9 +167,9 @@ def _has_later(ledger: Ledger, record: Record) -> bool:
     return ledger.read(record_file(record.key, record.attempt + 1)) is not None
 
 
-def _confirm(record: Record, settled: Record | None, options: argparse.Namespace, *, is_last: bool) -> None:
+def _confirm(record: Record, settled: Record | None, *, asks: bool, is_last: bool) -> None:
     err().print(_plan(record, settled, is_last=is_last), markup=False)
-    if options.yes:
+    if not asks:
         return
     if not sys.stdin.isatty():
         raise SeedreamInputError("Nothing was changed. Add --yes where nobody can be asked.")

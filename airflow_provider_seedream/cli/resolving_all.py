@@ -1,0 +1,155 @@
+"""The command that goes through all unknown records of a folder, one after the other, and asks a person about each.
+
+A terminal is asked; a script writes its answers to standard input, each with the record that it means. Each answer is settled at
+once, so an interrupted session has settled what it was told.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from airflow_provider_seedream.cli.printing import answer_to, counted, err, print_json, print_lines, print_rows
+from airflow_provider_seedream.cli.records import describe, paid, read_books, record_files
+from airflow_provider_seedream.cli.resolving import Say, settle_one
+from airflow_provider_seedream.cli.running import FAILED
+from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError
+from airflow_provider_seedream.hooks.seedream import SeedreamHook
+from airflow_provider_seedream.ledger.records import Ledger, Record
+
+COLUMNS = ("outcome", "paid", "credits", "seedream_task_id", "record")
+NOT_PAID, SKIP, STOP = "not-paid", "skip", "stop"
+_SHORT = {"n": NOT_PAID, "s": SKIP, "": SKIP, "q": STOP}
+_QUESTION = "Its seedream task id if it was paid, n: not paid, s: skip, q: stop here >"
+_PROMPT_CHARACTERS = 200
+Ask = Callable[[str], str]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Session:
+    """What a run of the command has settled, and what it has left.
+
+    :param wallet: the balance now, as the API's decimal text; None if the API did not tell it.
+    """
+
+    options: argparse.Namespace
+    ledger: Ledger
+    wallet: str | None
+    settled: list[dict[str, Any]] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+
+
+def resolve_all(options: argparse.Namespace) -> int:
+    """Ask about every record with an unknown outcome, in the order of the requests.
+
+    :returns: 0 if no unknown record is left, else 1.
+    :raises SeedreamInputError: the folder has no ledger, or a line of standard input names no unknown record of it.
+    """
+    ledger = Ledger(options.all)
+    if not record_files(ledger):
+        raise SeedreamInputError(f"There is no ledger in {ledger.folder.base}. Is this the destination of the tasks?")
+    books = read_books(ledger)
+    unknown = {ledger.uri(record): record for record in books.records if paid(record) == "unknown"}
+    ask = _asking_a_person() if sys.stdin.isatty() else _reading(unknown)
+    session = _Session(options=options, ledger=ledger, wallet=_wallet(options) if unknown else None)
+    session.left += books.unreadable
+    for number, (uri, record) in enumerate(unknown.items(), 1):
+        _introduce(session, uri, record, f"{number} of {len(unknown)}")
+        if not _resolve(session, uri, record, ask):
+            session.left += list(unknown)[number - 1 :]
+            break
+    _show(session)
+    return FAILED if session.left else 0
+
+
+def _asking_a_person() -> Ask:
+    return lambda uri: answer_to(_QUESTION)
+
+
+def _reading(unknown: Mapping[str, Record]) -> Ask:
+    """The answers of a script: lines of a record's URI and ``<seedream task id>``, ``not-paid`` or ``skip``.
+
+    The record is named as an answer by its place alone would meet another record as soon as one is settled meanwhile.
+
+    :raises SeedreamInputError: before anything is changed, for a line of another form or of no unknown record.
+    """
+    answers: dict[str, str] = {}
+    for line in filter(None, map(str.strip, sys.stdin)):
+        uri, _, answer = line.rpartition(" ")
+        if uri.strip() not in unknown or uri.strip() in answers:
+            form = "one line for each: RECORD and ID, not-paid or skip"
+            raise SeedreamInputError(f"Nothing was changed. Standard input takes {form}; {line[:300]!r} names no unknown record.")
+        answers[uri.strip()] = answer
+    return lambda uri: answers.get(uri, SKIP)
+
+
+def _resolve(session: _Session, uri: str, record: Record, ask: Ask) -> bool:
+    """Settle one record as it is answered. :returns: False if the person stops here."""
+    for answer in _answers(uri, ask):
+        if answer == STOP:
+            return False
+        if answer == SKIP:
+            session.left.append(uri)
+            return True
+        say = Say(seedream_task_id=None if answer == NOT_PAID else answer, conn_id=session.options.conn_id, asks=sys.stdin.isatty())
+        try:
+            done = settle_one(session.ledger, record, say if not session.options.yes else say.without_asking())
+        except SeedreamError as error:
+            err().print(f"{error.message}", markup=False, style="red")
+            continue
+        session.settled.append(describe(done, uri) | ({"outcome": "removed", "paid": "no"} if answer == NOT_PAID else {}))
+        return True
+    session.left.append(uri)
+    return True
+
+
+def _answers(uri: str, ask: Ask) -> Iterator[str]:
+    """What is answered about a record: a person is asked again after a refusal, a script is not."""
+    while True:
+        answer = ask(uri)
+        yield _SHORT.get(answer, answer)
+        if not sys.stdin.isatty():
+            return
+
+
+def _introduce(session: _Session, uri: str, record: Record, place: str) -> None:
+    facts = describe(record, uri)
+    task = " ".join(str(facts[name]) for name in ("dag_id", "run_id", "task_id") if facts[name])
+    lines = [
+        f"\n{place}: {uri}",
+        f"  task       {task}, {record.intent_at}",
+        f"  prompt     {str(facts['prompt'])[:_PROMPT_CHARACTERS]}",
+        f"  at risk    {record.credits} credits",
+        f"  wallet     {_compared(record.wallet_balance, session.wallet)}",
+    ]
+    err().print("\n".join(lines), markup=False)
+
+
+def _compared(before: str | None, now: str | None) -> str:
+    """The two balances side by side. The difference holds everything that was spent or topped up since."""
+    words = f"{before or 'not noted'} before the request, {now or 'not known'} now"
+    try:
+        less = Decimal(before or "") - Decimal(now or "")
+    except InvalidOperation:
+        return words
+    return f"{words}: {abs(less)} {'less' if less >= 0 else 'more'}, with everything else since then"
+
+
+def _wallet(options: argparse.Namespace) -> str | None:
+    """The balance now. Without an answer the person still can resolve records as not paid."""
+    try:
+        return SeedreamHook(options.conn_id).get_wallet().balance
+    except SeedreamError as error:
+        err().print(f"The wallet cannot be read: {error.message}", markup=False)
+        return None
+
+
+def _show(session: _Session) -> None:
+    if session.options.output == "json":
+        print_json({"destination": session.ledger.folder.base, "resolved": session.settled, "left": session.left})
+        return
+    print_rows("Resolved", [{name: facts[name] for name in COLUMNS} for facts in session.settled])
+    print_lines("Left:", session.left)
+    print_lines(f"{counted(len(session.settled), 'record')} resolved, {len(session.left)} left.")
