@@ -68,7 +68,7 @@ def within(names: list[str], packages: tuple[str, ...]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def added() -> list[str]:
-    """Beside what any operator of any provider loads: from Airflow 3.4 on that is object storage and an HTTP client."""
+    """Beside what any operator of any provider loads: in Airflow 3.4 that is more than ``import airflow.sdk`` loads."""
     base = "import airflow.sdk; from airflow.providers.common.compat.sdk import BaseOperator, BaseSensorOperator"
     return imported_by(", ".join(f"airflow_provider_seedream.{name}" for name in DAG_FILE_NAMES), before=base)
 
