@@ -4,7 +4,6 @@ The polling core decides what an answer means, and `landing` lands images as it 
 """
 
 from dataclasses import dataclass, replace
-from functools import partial
 
 from airflow_provider_seedream.batch.progress import InFlight
 from airflow_provider_seedream.exceptions import (
@@ -17,6 +16,8 @@ from airflow_provider_seedream.generations import Generation, GenerationStatus
 from airflow_provider_seedream.hooks.downloads import Downloads
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.landing import finish
+from airflow_provider_seedream.landing.outcome import close_unlanded
+from airflow_provider_seedream.ledger.records import Ledger
 from airflow_provider_seedream.manifest import Manifest
 from airflow_provider_seedream.model import clock
 from airflow_provider_seedream.model.task_ref import TaskRef
@@ -54,19 +55,25 @@ class Attendant:
     :param policy: how long to wait; the deadline and the number of images come from each entry.
     :param downloads: one session for all downloads: a new one per generation would cost more time than small images take.
     :param landed_by: the task instance that lands. :param embed_metadata: say in the files that AI made them.
+    :param ledger: of the batch's submitter: records that it wrote itself are not read back.
     """
 
     def __init__(
-        self, hook: SeedreamHook, downloads: Downloads, policy: PollPolicy, *, landed_by: TaskRef, embed_metadata: bool
+        self,
+        hook: SeedreamHook,
+        downloads: Downloads,
+        policy: PollPolicy,
+        *,
+        landed_by: TaskRef,
+        embed_metadata: bool,
+        ledger: Ledger | None = None,
     ) -> None:
         self._hook = hook
         self._policy = policy
-        self._land = partial(
-            finish.land_generation, hook=hook, downloads=downloads, landed_by=landed_by, embed_metadata=embed_metadata
-        )
-        self._land_ready = partial(
-            finish.land_ready, hook=hook, downloads=downloads, landed_by=landed_by, embed_metadata=embed_metadata
-        )
+        self._downloads = downloads
+        self._landed_by = landed_by
+        self._embed_metadata = embed_metadata
+        self._ledger = ledger
 
     def attend(self, entry: InFlight) -> Attended:
         """Poll or land one entry. An error of this generation is in the result; only an error that hits all of them is raised.
@@ -99,7 +106,7 @@ class Attendant:
 
     def _find_landed(self, entry: InFlight) -> Attended:
         """The manifest if an earlier try has landed this generation. Calls the API only if images of it are missing."""
-        manifest = finish.already_landed(entry.generation)
+        manifest = finish.already_landed(entry.generation, self._ledger)
         if manifest and finish.more_may_come(manifest, self._hook):
             manifest = None
         return Attended(entry=replace(entry, may_have_landed=False), manifest=manifest)
@@ -114,16 +121,16 @@ class Attendant:
             began = {**poller.state.instants(), "silent_epoch": poller.state.silent_epoch}
             return Attended(entry=replace(entry, watch=began, due_epoch=poller.due_epoch), throttled=throttled)
         if outcome.verdict != "done" or not isinstance(answer, GenerationStatus):
-            error = finish.close_unlanded(generation, outcome, can_resubmit=True)
+            error = close_unlanded(generation, outcome, can_resubmit=True, ledger=self._ledger)
             if isinstance(error, SeedreamAuthenticationError):
                 raise error
             return Attended(entry=entry, error=error, manifest=self._rest_of(generation, poller, answer))
-        return Attended(entry=entry, manifest=self._land(generation, status=answer))
+        return Attended(entry=entry, manifest=self._land(generation, answer))
 
     def land_ready(self, entry: InFlight) -> Attended:
         """The last poll of an entry when the batch's time is over: land the images that are ready."""
         try:
-            manifest = finish.already_landed(entry.generation) or self._land_ready(entry.generation)
+            manifest = finish.already_landed(entry.generation, self._ledger) or self._land_ready(entry.generation)
         except SeedreamError as error:
             return Attended(entry=entry, error=error)
         return Attended(entry=entry, manifest=manifest)
@@ -133,7 +140,29 @@ class Attendant:
         ended = poller.outcome.verdict if poller.outcome else None
         if ended in ("failed", "expired") or poller.state.finished_epoch is None:
             return None
-        return self._land_ready(generation, status=answer if isinstance(answer, GenerationStatus) else None)
+        return self._land_ready(generation, answer if isinstance(answer, GenerationStatus) else None)
+
+    def _land(self, generation: Generation, status: GenerationStatus) -> Manifest:
+        return finish.land_generation(
+            generation,
+            self._hook,
+            self._downloads,
+            landed_by=self._landed_by,
+            status=status,
+            embed_metadata=self._embed_metadata,
+            ledger=self._ledger,
+        )
+
+    def _land_ready(self, generation: Generation, status: GenerationStatus | None = None) -> Manifest | None:
+        return finish.land_ready(
+            generation,
+            self._hook,
+            self._downloads,
+            landed_by=self._landed_by,
+            status=status,
+            embed_metadata=self._embed_metadata,
+            ledger=self._ledger,
+        )
 
     def _stumbled(self, entry: InFlight, error: SeedreamLandingError) -> Attended:
         again = replace(entry, landings=entry.landings + 1, due_epoch=clock.now_epoch() + LAND_AGAIN_SECONDS)

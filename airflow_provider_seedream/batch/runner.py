@@ -72,6 +72,7 @@ class BatchTry:
         self._asked = asked
         self._context = context
         self._by = describe_task(context)
+        self._repeats: frozenset[int] = frozenset()
         self._memory = TaskMemory(context, pushes_id=False)
         self._hook = SeedreamHook(asked.seedream_conn_id)
 
@@ -178,6 +179,7 @@ class BatchTry:
         return error
 
     def _waves(self, progress: Progress, downloads: Downloads) -> Waves:
+        self._repeats = frozenset(progress.repeats)  # their records exist once the first of them is sent
         asked, hook, ledger = self._asked, self._hook, self._ledger
         budget = Budget(ledger, self._by, **{field: check_budget(field, getattr(asked, field)) for field in _BUDGETS})
         return Waves(
@@ -187,7 +189,9 @@ class BatchTry:
             submitter=Submitter(hook, ledger, cast(OnUnknownSubmit, asked.on_unknown_submit), budget, memory=self._memory),
             budget=budget,
             width=PostWidth(asked.max_posts_at_once, progress.post_seconds),
-            attendant=Attendant(hook, downloads, self._policy, landed_by=self._by, embed_metadata=asked.embed_metadata),
+            attendant=Attendant(
+                hook, downloads, self._policy, landed_by=self._by, embed_metadata=asked.embed_metadata, ledger=ledger
+            ),
             results=Results.from_state(ledger.folder, progress.results),
             pace=self._pace,
         )
@@ -203,6 +207,7 @@ class BatchTry:
             name_as_written=row.name_as_written,
             made_by=self._by,
             reuse=reuse,
+            is_new=reuse == "run" and self._by.try_number == 1 and row.number not in self._repeats,
             **beyond_defaults(embed_metadata=self._asked.embed_metadata, max_image_bytes=self._asked.max_image_bytes),
         )
 

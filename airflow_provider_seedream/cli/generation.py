@@ -16,7 +16,8 @@ from airflow_provider_seedream.exceptions import (
 )
 from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
-from airflow_provider_seedream.landing.finish import already_landed, close_unlanded, land_generation, land_ready, more_may_come
+from airflow_provider_seedream.landing.finish import already_landed, land_generation, land_ready, more_may_come
+from airflow_provider_seedream.landing.outcome import close_unlanded
 from airflow_provider_seedream.ledger.records import Ledger, Record
 from airflow_provider_seedream.manifest import Manifest, landed_generation
 from airflow_provider_seedream.model import clock, contract

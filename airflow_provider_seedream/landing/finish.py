@@ -16,27 +16,27 @@ from airflow_provider_seedream.exceptions import (
     SeedreamLandingError,
     SeedreamLedgerError,
     SeedreamNotFoundError,
-    SeedreamResultsExpiredError,
     final,
 )
 from airflow_provider_seedream.generations import Generation, GenerationStatus
 from airflow_provider_seedream.hooks.downloads import Downloads
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.landing import xmp
-from airflow_provider_seedream.landing.errors import complete, error_from, expired_error, missing_error
+from airflow_provider_seedream.landing.errors import complete, expired_error, missing_error
 from airflow_provider_seedream.landing.land import Origin, find_landed, land
-from airflow_provider_seedream.ledger.records import Ledger, Outcome, Record, finished, record_at
+from airflow_provider_seedream.landing.outcome import KnownRecord
+from airflow_provider_seedream.ledger.records import Ledger, Record, record_at
 from airflow_provider_seedream.manifest import DIGITAL_SOURCE_TYPES, Manifest, ManifestImage, build_manifest
 from airflow_provider_seedream.model import clock, contract
-from airflow_provider_seedream.model.task_ref import NOBODY, TaskRef
+from airflow_provider_seedream.model.task_ref import TaskRef
 from airflow_provider_seedream.observability import metrics
-from airflow_provider_seedream.polling.policy import FailedPoll, PollOutcome, has_expired
+from airflow_provider_seedream.polling.policy import FailedPoll, has_expired
 from airflow_provider_seedream.storage import Folder, NotExclusiveError
 
 _log = logging.getLogger(__name__)
 
 
-def already_landed(generation: Generation) -> Manifest | None:
+def already_landed(generation: Generation, ledger: Ledger | None = None) -> Manifest | None:
     """The manifest if the generation is already landed; None if it must be landed.
 
     Also write "landed" into the record: the task that landed the images may have died before it could.
@@ -45,7 +45,7 @@ def already_landed(generation: Generation) -> Manifest | None:
     """
     manifest = find_landed(Folder(generation.destination), generation)
     if manifest and generation.record:  # a bare id has no record to complete, and was counted when it landed
-        _note_landed(generation, manifest)
+        KnownRecord(generation, ledger).note_landed(manifest)
     return manifest
 
 
@@ -87,18 +87,20 @@ def land_generation(
     status: GenerationStatus | None = None,
     embed_metadata: bool = False,
     settled: bool = True,
+    ledger: Ledger | None = None,
 ) -> Manifest:
     """Land a finished generation and note it in the ledger.
 
     :param status: a status of this moment, whose links are fresh; without one the API is asked, and again when links have expired.
     :param embed_metadata: say in the files that AI made them.
     :param settled: False where images that are missing may still come: the manifest says so, and the next try waits for them.
+    :param ledger: of the task that has submitted: what it wrote itself is not read back.
     :raises SeedreamLandingError: a retry completes it for free.
     :raises SeedreamResultsExpiredError: the results are gone. :raises SeedreamNotFoundError: the API does not know them.
     """
     is_old = has_expired(clock.to_epoch(generation.created_at), now_epoch=clock.now_epoch())
-    statuses = _Statuses(generation, hook, status)
-    build = partial(_build, generation, _record(generation), statuses, landed_by=landed_by, settled=settled)
+    statuses, known = _Statuses(generation, hook, status), KnownRecord(generation, ledger)
+    build = partial(_build, generation, known.record, statuses, landed_by=landed_by, settled=settled)
     timed = metrics.landing(generation.seedream_task_id, created_at=generation.created_at, by=landed_by)
     try:
         with timed:
@@ -110,7 +112,7 @@ def land_generation(
         raise missing_error(error.message, generation, now_epoch=clock.now_epoch()) from None
     except SeedreamLandingError as error:
         if is_old and error.stale_link:
-            note_outcome(generation, "expired")
+            known.note("expired")
             raise expired_error(generation) from None
         _say_what_to_do(error, generation)
         raise
@@ -118,7 +120,7 @@ def land_generation(
         error.paid = "yes"
         complete(error, generation)
         raise
-    _note_landed(generation, manifest)
+    known.note_landed(manifest)
     return manifest
 
 
@@ -167,6 +169,7 @@ def land_ready(
     landed_by: TaskRef,
     status: GenerationStatus | None = None,
     embed_metadata: bool = False,
+    ledger: Ledger | None = None,
 ) -> Manifest | None:
     """Land the images that are ready although a wait has ended before all were. Best effort, as that wait has an error of its own.
 
@@ -178,7 +181,14 @@ def land_ready(
         if isinstance(look, FailedPoll) or look.status != "FINISHED" or not look.images_ready:
             return None
         return land_generation(
-            generation, hook, downloads, landed_by=landed_by, status=look, embed_metadata=embed_metadata, settled=False
+            generation,
+            hook,
+            downloads,
+            landed_by=landed_by,
+            status=look,
+            embed_metadata=embed_metadata,
+            settled=False,
+            ledger=ledger,
         )
     except SeedreamError as error:
         _log.warning("The images that are ready could not be landed now: %s", error)
@@ -210,72 +220,3 @@ def _mark(generation: Generation, data: bytes) -> bytes:
     except Exception as error:  # whatever the library raises
         _log.warning("Metadata could not be embedded (%s: %s); the image is landed unchanged.", type(error).__name__, error)
         return data
-
-
-def close_unlanded(
-    generation: Generation, outcome: PollOutcome, *, can_resubmit: bool, timeout_seconds: float | None = None
-) -> SeedreamError:
-    """The error of an outcome that lands nothing, noted in the ledger where it is the generation's end."""
-    now = clock.now_epoch()
-    error = error_from(outcome, generation, now_epoch=now, can_resubmit=can_resubmit, timeout_seconds=timeout_seconds)
-    if outcome.verdict == "failed":
-        note_outcome(generation, "failed", refunded=outcome.refunded, detail=outcome.detail)
-    elif isinstance(error, SeedreamResultsExpiredError):
-        note_outcome(generation, "expired")
-    return error
-
-
-def _note_landed(generation: Generation, manifest: Manifest) -> None:
-    note_outcome(generation, "partial" if manifest.missing_images else "landed")
-
-
-def note_options(generation: Generation, options: dict[str, Any]) -> None:
-    """Write the options of a landing into the record, best effort, so that ``airflow seedream land`` lands as the task would.
-
-    :param options: fields of the record: ``embed_metadata``, ``max_image_bytes``. Empty: nothing is read or written.
-    """
-    record = _record(generation) if options else None
-    if record is None or not _is_of(record, generation) or record == (told := replace(record, **options)):
-        return
-    try:
-        Ledger((generation.record or "").removesuffix(f"/{record.file}")).advance(record, told, attempts=1)
-    except SeedreamError as error:
-        _log.warning("The options of the landing could not be written into the ledger: %s", error.message)
-
-
-def note_outcome(generation: Generation, outcome: Outcome, *, refunded: bool = False, detail: str | None = None) -> None:
-    """Write how a generation ended into its record, best effort."""
-    record = _record(generation)
-    if record is not None and not _is_of(record, generation):
-        _log.warning("The record %s tells of another POST than %s; it is left.", generation.record, generation.seedream_task_id)
-        return
-    if record is None or record.outcome != outcome:
-        returned = max(generation.credits or 0, generation.billed_credits or 0) if refunded else None
-        metrics.ended(outcome, credits_refunded=returned or 0, by=record.made_by if record else NOBODY)
-    if record is None or record.outcome == outcome:
-        return
-    now = clock.to_iso(clock.now_epoch())
-    ended = finished(record, generation, outcome, at=now, refunded=refunded, detail=detail)
-    try:
-        ledger = Ledger((generation.record or "").removesuffix(f"/{record.file}"))
-        if refunded:  # before the outcome: whoever reads that submits anew, and reserves the name
-            ledger.release(ended)
-        ledger.advance(record, ended, attempts=1)
-    except SeedreamError as error:
-        _log.warning("The outcome %r could not be written into the ledger: %s", outcome, error.message)
-
-
-def _is_of(record: Record, generation: Generation) -> bool:
-    """Whether a record is that of the generation's POST. One without an id may be: its storage failed after the POST."""
-    if record.seedream_task_id is None:
-        return generation.claim in (None, record.claim)
-    return record.seedream_task_id == generation.seedream_task_id
-
-
-def _record(generation: Generation) -> Record | None:
-    found = record_at(generation.record)
-    try:
-        return found[0].read(found[1]) if found else None
-    except SeedreamError as error:
-        _log.warning("The ledger record cannot be read; the manifest will lack the prompt: %s", error.message)
-        return None

@@ -7,6 +7,8 @@ an error: to treat it as missing would pay twice. Never imports an HTTP library.
 import json
 import logging
 import re
+import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Literal, TypeVar
 
@@ -33,16 +35,22 @@ from airflow_provider_seedream.storage.exclusive import PROBES
 _URI = re.compile(r"(?P<folder>.+)/(?P<file>_seedream/ledger/[0-9a-f]{64}(\.\d+)?\.json)")
 NAMES = "_seedream/names"
 NOW = "_seedream/now"  # an empty file: its date, right after it was written, is the time at the store
+MAX_KNOWN = 2_000  # twice as many generations as a batch may have in flight; about 2 KB each
 WRITE_ATTEMPTS = 4  # right after a POST only this process knows the result, so a failed write is repeated for some seconds
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
-def record_at(uri: object) -> "tuple[Ledger, str] | None":
-    """The ledger and the file name of a record, from the URI that errors and XComs name; None if the URI has another form."""
+def record_at(uri: object, ledger: "Ledger | None" = None) -> "tuple[Ledger, str] | None":
+    """The ledger and the file name of a record, from the URI that errors and XComs name; None if the URI has another form.
+
+    :param ledger: used if it is the one of the URI, so that its memory of what it wrote is of use.
+    """
     match = _URI.fullmatch(uri) if isinstance(uri, str) else None
-    return (Ledger(match["folder"]), match["file"]) if match else None
+    if match is None:
+        return None
+    return ledger if ledger and ledger.folder.base == match["folder"] else Ledger(match["folder"]), match["file"]
 
 
 class Ledger:
@@ -56,6 +64,8 @@ class Ledger:
 
     def __init__(self, destination: str) -> None:
         self.folder = Folder(destination)
+        self._known: OrderedDict[str, Record] = OrderedDict()  # by file: the records that this process has seen or written last
+        self._lock = threading.Lock()
 
     def uri(self, record: Record) -> str:
         return self.folder.uri(record.file)
@@ -87,7 +97,28 @@ class Ledger:
     def read(self, file: str) -> Record | None:
         """One record by its file name; None if the storage says clearly that the file does not exist."""
         data = self._try(lambda: self.folder.read(file), "read", file)
-        return None if data is None else self._understand(data, file)
+        record = None if data is None else self._understand(data, file)
+        if record:
+            self._keep(record)
+        return record
+
+    def known(self, file: str) -> Record | None:
+        """A record as this process has written or read it last, without asking the storage; None if it has done neither.
+
+        Another process may have changed it since. So a caller may use the fields that no one changes (the request, who paid), and
+        must write the next outcome by :meth:`advance`, which notices such a change.
+        """
+        with self._lock:
+            return self._known.get(file)
+
+    def _keep(self, record: Record) -> None:
+        """Remember a record until its generation has ended: then nothing more is written over it."""
+        with self._lock:
+            self._known.pop(record.file, None)
+            if record.outcome in ("intent", "submitted"):
+                self._known[record.file] = record
+            if len(self._known) > MAX_KNOWN:
+                self._known.popitem(last=False)
 
     def _understand(self, data: bytes, file: str) -> Record:
         try:
@@ -104,7 +135,11 @@ class Ledger:
 
     def claim(self, record: Record) -> bool:
         """Create the record, exclusively. True: this try holds the claim and may POST. False: another try holds it."""
-        return self._try(lambda: self.folder.create(record.file, record.to_json()), "write", record.file)
+        data = record.to_json()
+        is_claimed = self._try(lambda: self.folder.create(record.file, data, remember=True), "write", record.file)
+        if is_claimed:
+            self._keep(record)
+        return is_claimed
 
     def advance(self, seen: Record, new: Record, *, attempts: int = WRITE_ATTEMPTS) -> bool:
         """Write the progress of a request over its record.
@@ -140,7 +175,10 @@ class Ledger:
                 return True
 
     def _replace(self, seen: bytes, new: Record) -> bool:
-        return self._try(lambda: self.folder.replace_if(new.file, seen, new.to_json()), "write", new.file)
+        is_replaced = self._try(lambda: self.folder.replace_if(new.file, seen, new.to_json()), "write", new.file)
+        if is_replaced:
+            self._keep(new)
+        return is_replaced
 
     def _leave(self, new: Record) -> Literal[False]:
         """Write the news of a POST beside a record that tells of another POST, so that the paid id is not lost."""
@@ -193,6 +231,8 @@ class Ledger:
         has_next = self.read(record_file(record.key, record.attempt + 1)) is not None
         if not has_next and self.read(record.file) == record:
             self._try(lambda: self.folder.delete(record.file), "delete", record.file)
+            with self._lock:
+                self._known.pop(record.file, None)
 
     def reserve_name(self, stem: str, key: str) -> bool:
         """Reserve the file stem for one request, exclusively. False: another request has it."""

@@ -24,6 +24,8 @@ class Request:
     :param name_as_written: the name before its letters were composed, where that changed it.
     :param embed_metadata: the task's option for the landing, written into the record; None for the default. So is
         `max_image_bytes`.
+    :param is_new: True if no earlier try can have begun this request, as far as the task knows: then its record is claimed without
+        being read first. If the task is wrong, the claim fails, and the record is read then.
     :param is_as_written: True for the key of 0.2.0, which hashed the prompt without Unicode composition (NFC).
     """
 
@@ -36,6 +38,7 @@ class Request:
     embed_metadata: bool | None = None
     max_image_bytes: int | None = None
     is_as_written: bool = False
+    is_new: bool = False
 
     @property
     def key(self) -> str:

@@ -14,6 +14,7 @@ from typing import Literal
 
 from airflow_provider_seedream.exceptions import (
     SeedreamAmbiguousSubmissionError,
+    SeedreamBudgetError,
     SeedreamConnectionError,
     SeedreamError,
     SeedreamInputError,
@@ -39,6 +40,7 @@ from airflow_provider_seedream.model.task_ref import NOBODY
 from airflow_provider_seedream.observability import metrics
 
 OnUnknownSubmit = Literal["fail", "resubmit"]
+LOOK_SECONDS = 1.0  # an older claim is read again before the first byte; the claim's PUT and a connection take less
 MAX_WITHHELD = 3  # POSTs of one request that a try may hold back in a row: then the worker is too slow or is stopped too often
 _log = logging.getLogger(__name__)
 
@@ -67,6 +69,8 @@ class Submitter:
     :param budget: the credits that the requests may cost. Without one each spending is noted too, for tasks with a budget.
     :param memory: keeps the id of a POST outside the storage, in case the storage fails right after the POST.
     :param clock: the time; an argument so that tests can set it.
+
+    The methods may run in several threads.
     """
 
     def __init__(
@@ -107,13 +111,15 @@ class Submitter:
         :raises SeedreamLedgerError: the record cannot be read or written; this try did not send the request.
         :raises SeedreamError: as :meth:`SeedreamHook.submit`: the request was not paid, and its claim is deleted.
         """
-        request = self._as_recorded(request)
-        withheld = 0
+        is_unseen, withheld = self._is_unseen(request), 0
+        request = request if is_unseen else self._as_recorded(request)
         while True:
             try:
-                if done := self._go_on(request):
+                if done := self._pay_unseen(request) if is_unseen else self._go_on(request):
                     return done
+                is_unseen = False
             except PostWithheld as error:
+                is_unseen = False
                 withheld += 1
                 _log.warning("The POST was not sent, so it is not paid: %s. Reading its record again.", error)
                 if withheld == MAX_WITHHELD:
@@ -122,14 +128,36 @@ class Submitter:
     def find(self, request: Request) -> Submitted | None:
         """The generation if it is already paid; None if it takes a POST, or if another try is sending it now.
 
+        A new request is not looked up: it has no record, and if it has, :meth:`submit_row` finds it.
+
         :raises SeedreamLedgerError: the record cannot be read.
         """
+        if self._is_unseen(request):
+            return None
         request = self._as_recorded(request)
         latest = self._latest(request)
         if isinstance(latest, Submitted):
             return latest
         is_paid = latest and not latest.is_open_for_next and latest.outcome not in ("intent", "unknown")
         return self._attach(request, latest) if latest and is_paid else None
+
+    def _is_unseen(self, request: Request) -> bool:
+        """True if a request is claimed without reading its record first.
+
+        The read guarded against two faults. A request that has a record would be paid again: now the exclusive create of the claim
+        fails if there is a record, of whatever outcome, so the record is read after it. And a storage that has just failed would
+        lose the id of a paid POST: now the claim's own PUT shows that the storage works, where the id is written by one PUT, too.
+        On other stores, and before the first claim of this process, the record is read. So is one that 0.2.0 may have paid for
+        under another key, as the claim would not meet it.
+        """
+        return request.is_new and self._ledger.folder.replaces_unread and not request.as_of_0_2()
+
+    def _pay_unseen(self, request: Request) -> Submitted | None:
+        """Claim and pay. None: read the record, as there is one all the same, or as the budget refuses what may be paid already."""
+        try:
+            return self._pay(request, None)
+        except SeedreamBudgetError:
+            return None
 
     def _as_recorded(self, request: Request) -> Request:
         """The request under the key of its existing record: 0.2.0 gave some requests another key. Most need no extra read."""
@@ -257,20 +285,31 @@ class Submitter:
         """Called just before the first byte: is this still our claim?
 
         A process that was stopped after its claim may wake up when another try has already settled the record. Its POST would
-        then be paid a second time.
+        then be paid a second time. So a claim that is older than ``LOOK_SECONDS`` by either clock is read again.
+
+        A younger one is not: the store has vouched for it by the exclusive create, as it would by the answer to a read, and less
+        than a second ago. No other try settles a claim of that age, as it waits at least ``FIRST_BYTE_SECONDS`` by the store's
+        dates. What is left is a machine on which both clocks stand still in just this second. A read leaves the same gap, from
+        the store's answer to the first byte.
 
         :raises PostWithheld: the record is no longer the claim as it was written, or the claim is so old that other tries may
             soon treat its POST as ended.
         """
+        if self._age_seconds(claim) <= LOOK_SECONDS:
+            return
         try:
             latest = self._ledger.latest(claim.record.key)
         except SeedreamLedgerError as error:
             raise PostWithheld(f"its claim cannot be read ({error.message})") from None
         if latest != claim.record:
             raise PostWithheld("its claim was settled, taken away or followed by another meanwhile")
-        waited = max(self._clock.steady_seconds() - claim.began_steady, self._clock.now_epoch() - claim.began_epoch)
+        waited = self._age_seconds(claim)
         if waited > FIRST_BYTE_SECONDS:
             raise PostWithheld(f"{waited:.0f} s have passed since its claim, which holds for {FIRST_BYTE_SECONDS:.0f} s")
+
+    def _age_seconds(self, claim: _Claim) -> float:
+        """Since before the claim was sent, by the clock that says more."""
+        return max(self._clock.steady_seconds() - claim.began_steady, self._clock.now_epoch() - claim.began_epoch)
 
     def _post(self, request: Request, claim: _Claim) -> Submitted:
         record = claim.record

@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any
 
 from airflow_provider_seedream.storage import disk
-from airflow_provider_seedream.storage.conditional import unchanged
+from airflow_provider_seedream.storage.conditional import Condition, Versions, refuses_a_wrong_version, told, unchanged
 from airflow_provider_seedream.storage.exclusive import NotExclusiveError as NotExclusiveError
 from airflow_provider_seedream.storage.exclusive import is_unsupported, not_exclusive, probe
 from airflow_provider_seedream.storage.uris import LOCAL
@@ -25,7 +25,7 @@ from airflow_provider_seedream.storage.uris import split_uri as split_uri
 
 _COPY_BYTES = 1024 * 1024
 _MODIFIED = ("LastModified", "mtime", "last_modified")  # the field's name in s3fs; in gcsfs and local disks; in adlfs
-_exclusive: set[str] = set()  # destinations that this process has probed, with exclusive creates
+_exclusive: dict[str, bool] = {}  # destinations that this process has probed; True: they also refuse a PUT of a wrong version
 _probing = threading.Lock()
 _log = logging.getLogger(__name__)
 
@@ -44,19 +44,21 @@ class Folder:
         """:param fs: an fsspec file system to use instead of the one that Airflow attaches to the URI's connection."""
         self.base = check_destination(uri)
         self._given_fs = fs
+        self._versions = Versions()
 
     def uri(self, name: str) -> str:
         return f"{self.base}/{name}"
 
-    def create(self, name: str, data: bytes) -> bool:
+    def create(self, name: str, data: bytes, *, remember: bool = False) -> bool:
         """Write a file that must not exist yet. Of several racing writers exactly one wins.
 
         True: the file holds this content. False: it exists with other content, and stays as it is. The content decides, because a
         store's client repeats a PUT whose answer was lost and then meets its own object.
 
+        :param remember: keep the version in memory, so that :meth:`replace_if` need not read what this process wrote.
         :raises NotExclusiveError: the store has no conditional writes, or the mount has no hard links.
         """
-        error = self.try_create(name, data)
+        error = self.try_create(name, data, remember=remember)
         if error is None:
             return True
         there = self.read(name)
@@ -66,7 +68,7 @@ class Folder:
             raise error
         return there == data
 
-    def try_create(self, name: str, data: bytes) -> Exception | None:
+    def try_create(self, name: str, data: bytes, *, remember: bool = False) -> Exception | None:
         """The store's own answer to an exclusive create: None where it accepted, else its error, whatever that means.
 
         "It exists" has a different class on every store, so :meth:`create` looks at what is there.
@@ -76,7 +78,9 @@ class Folder:
                 with disk.publishing(self._path(name), disk.publish_new) as file:
                     file.write(data)
             else:
-                self._fs.pipe_file(self._path(name), data, mode="create")
+                answer = self._fs.pipe_file(self._path(name), data, mode="create")
+                if remember:
+                    self._versions.keep(name, data, told(self._fs, answer))
         except Exception as error:
             return error
         return None
@@ -84,7 +88,8 @@ class Folder:
     def check_exclusive(self) -> None:
         """Test once per process and destination whether :meth:`create` is exclusive there: 2 PUTs, 1 GET, 1 DELETE.
 
-        Some stores accept the condition and ignore it, so the test writes. A disk is not tested: a hard link is exclusive, and
+        On S3 and Azure one more PUT tests whether a wrong version is refused. Some stores accept the condition and ignore it, so
+        the test writes. A disk is not tested: a hard link is exclusive, and
         without links :meth:`create` raises.
 
         :raises NotExclusiveError: two tries could both create the same record, and both would pay.
@@ -94,8 +99,16 @@ class Folder:
         with _probing:
             if self.base not in _exclusive:
                 name = self.probe()
-                _exclusive.add(self.base)
+                _exclusive[self.base] = refuses_a_wrong_version(self._fs, self._path(name))
                 self._delete_probe(name)
+
+    @property
+    def replaces_unread(self) -> bool:
+        """True if :meth:`replace_if` is one PUT for a file that this process wrote itself.
+
+        False before :meth:`check_exclusive`, on disks, and on stores that do not refuse a wrong version.
+        """
+        return _exclusive.get(self.base, False)
 
     def probe(self) -> str:
         """As :meth:`check_exclusive`, but always, and without the DELETE. Returns the name of the file."""
@@ -126,16 +139,29 @@ class Folder:
         if self._is_local:
             with disk.locked(self._path(name)):
                 return self._replace_after_look(name, seen, data)
+        # A file that this process wrote itself is not read back: the store compares its version with the one that it gave to our
+        # PUT, in the same step as it writes. That guards against every other writer, as the read does. Only a store that was seen
+        # to refuse a wrong version is trusted so.
+        written = self._versions.of(name, seen) if self.replaces_unread else {}
+        if written and self._put_if(name, data, written):
+            return True
         condition = unchanged(self._fs, self._path(name))
         if not condition:
             return self._replace_after_look(name, seen, data)
-        if self.read(name) != seen:
-            return False
+        if (there := self.read(name)) != seen:
+            return bool(written) and there == data  # our PUT was done, and its answer was lost
+        if self._put_if(name, data, condition):
+            return True
+        there = self.read(name)  # the class for "changed" and "no conditions" differs by store, so the content decides
+        return there == data or (there == seen and self._replace_after_look(name, seen, data))
+
+    def _put_if(self, name: str, data: bytes, condition: Condition) -> bool:
+        """False: the store has refused the PUT, or its answer was lost."""
         try:
-            self._fs.pipe_file(self._path(name), data, **condition)
-        except Exception:  # the class for "changed" and "no conditions" differs by store, so the content decides
-            there = self.read(name)
-            return there == data or (there == seen and self._replace_after_look(name, seen, data))
+            answer = self._fs.pipe_file(self._path(name), data, **condition)
+        except Exception:
+            return False
+        self._versions.keep(name, data, told(self._fs, answer))
         return True
 
     def _replace_after_look(self, name: str, seen: bytes, data: bytes) -> bool:

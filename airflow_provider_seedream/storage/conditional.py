@@ -1,20 +1,96 @@
-"""Conditional replace on object stores: a PUT that fails if the object has changed since it was read."""
+"""Conditional replace on object stores: a PUT that fails if the object has changed since it was read or written."""
 
+import hashlib
+import threading
+from collections import OrderedDict
 from typing import Any
 
+from airflow_provider_seedream.storage.exclusive import answered
 
-def unchanged(fs: Any, path: str) -> dict[str, Any]:
+Condition = dict[str, Any]
+MAX_VERSIONS = 2_000  # twice as many requests as a batch may have in flight; about 300 bytes each
+_WRONG = '"00000000000000000000000000000000"'  # no store gives this version to an object
+
+
+def unchanged(fs: Any, path: str) -> Condition:
     """The arguments that make a PUT fail if the object changes from now on; empty if the store has no such condition."""
-    protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
-    if not protocols & {"s3", "abfs"}:
+    if not has_conditions(fs):
         return {}
     fs.invalidate_cache()
     try:
         found = fs.info(path)
     except FileNotFoundError:
         return {}
-    if "s3" in protocols:
-        return {"IfMatch": found["ETag"]} if found.get("ETag") else {}
+    return _condition(fs, found.get("ETag") or found.get("etag"))
+
+
+def told(fs: Any, answer: Any) -> Condition:
+    """The arguments that make a PUT fail once the object differs from what the answered PUT wrote; empty if the answer lacks it."""
+    if not has_conditions(fs) or not isinstance(answer, dict):
+        return {}
+    return _condition(fs, answer.get("ETag") or answer.get("etag"))
+
+
+def has_conditions(fs: Any) -> bool:
+    """True for the libraries that pass a condition on: those of S3 and of Azure."""
+    return bool(_protocols(fs) & {"s3", "abfs"})
+
+
+def refuses_a_wrong_version(fs: Any, path: str) -> bool:
+    """True if the store refuses to replace an object whose version is another than the PUT names: 1 PUT.
+
+    Some S3 look-alikes take the condition and ignore it, so the version alone must not decide there. An error of the moment proves
+    nothing: only 412 (Precondition Failed) is a refusal.
+    """
+    if not has_conditions(fs):
+        return False
+    try:
+        fs.pipe_file(path, b"third\n", **_condition(fs, _WRONG))
+    except Exception as error:
+        return answered(error, 412)
+    return False
+
+
+class Versions:
+    """The versions (ETags) of files that this process wrote itself, for the next PUT of the same file.
+
+    ::
+
+        versions.keep("_seedream/ledger/3f...9a.json", data, told(fs, fs.pipe_file(path, data, mode="create")))
+        versions.of("_seedream/ledger/3f...9a.json", data)  # {"IfMatch": '"5d41..."'}: no read is needed to replace it
+
+    A file of another process is not here, so it is read before it is replaced.
+    """
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, tuple[bytes, Condition]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def keep(self, name: str, data: bytes, condition: Condition) -> None:
+        """Replaces what was kept; with an empty condition the file is forgotten."""
+        with self._lock:
+            self._kept.pop(name, None)
+            if condition:
+                self._kept[name] = hashlib.sha256(data).digest(), condition
+            if len(self._kept) > MAX_VERSIONS:
+                self._kept.popitem(last=False)
+
+    def of(self, name: str, data: bytes) -> Condition:
+        """The condition "still what this process wrote"; empty if it did not write this content."""
+        with self._lock:
+            digest, condition = self._kept.get(name, (b"", {}))
+        return condition if digest == hashlib.sha256(data).digest() else {}
+
+
+def _condition(fs: Any, version: str | None) -> Condition:
+    if not version:
+        return {}
+    if "s3" in _protocols(fs):
+        return {"IfMatch": version}
     from azure.core import MatchConditions
 
-    return {"etag": found["etag"], "match_condition": MatchConditions.IfNotModified} if found.get("etag") else {}
+    return {"etag": version, "match_condition": MatchConditions.IfNotModified}
+
+
+def _protocols(fs: Any) -> set[str]:
+    return {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)

@@ -67,14 +67,23 @@ def not_exclusive(base: str, why: str) -> NotExclusiveError:
 
 def is_unsupported(error: BaseException | None) -> bool:
     """True if a store or its library says that it has no conditional writes: a 501, in the form of each library."""
+    if answered(error, 501):
+        return True
     while error is not None:
-        response = getattr(error, "response", None)
-        answered = response.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(response, dict) else None
-        if 501 in (answered, getattr(error, "status_code", None), getattr(error, "code", None)):
-            return True
         if isinstance(error, NotImplementedError) or getattr(error, "errno", None) == errno.ENOSYS:
             return True
         if isinstance(error, TypeError) and "'mode'" in str(error):  # a library older than the keyword
+            return True
+        error = error.__cause__
+    return False
+
+
+def answered(error: BaseException | None, status: int) -> bool:
+    """True if an error of a store's library, or one that caused it, stands for an answer with this HTTP status."""
+    while error is not None:
+        response = getattr(error, "response", None)  # botocore
+        said = response.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(response, dict) else None
+        if status in (said, getattr(error, "status_code", None), getattr(error, "code", None)):  # Azure; gcsfs
             return True
         error = error.__cause__
     return False

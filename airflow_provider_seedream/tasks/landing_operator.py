@@ -47,6 +47,7 @@ class LandingOperator(ReportingTask):
         :param poll_again: True after a deferral: the trigger cannot hand on links, and its last poll may be minutes old.
         """
         from airflow_provider_seedream.landing import finish
+        from airflow_provider_seedream.landing.outcome import close_unlanded
         from airflow_provider_seedream.model import clock
 
         if outcome.verdict in ("done", "lost"):  # for a trigger, an incomplete connection is one reason more to be lost
@@ -68,7 +69,7 @@ class LandingOperator(ReportingTask):
                 f"NOT READY IN TIME: Still not ready after `execution_timeout` ({clock.spell(execution_seconds(self))}); "
                 f"a retry waits on for free.{_told(some, generation)} Seedream task id: {generation.seedream_task_id}."
             )
-        error = finish.close_unlanded(generation, outcome, can_resubmit=self.can_resubmit, timeout_seconds=self.timeout)
+        error = close_unlanded(generation, outcome, can_resubmit=self.can_resubmit, timeout_seconds=self.timeout)
         error.message += _told(some, generation)
         raise error
 

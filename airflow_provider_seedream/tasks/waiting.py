@@ -111,7 +111,7 @@ class WaitingOperator(LandingOperator):
         time.sleep(seconds)
 
     def _note_options(self, generation: Generation) -> None:
-        from airflow_provider_seedream.landing.finish import note_options
+        from airflow_provider_seedream.landing.outcome import note_options
 
         note_options(generation, beyond_defaults(embed_metadata=self.embed_metadata, max_image_bytes=self.max_image_bytes))
 

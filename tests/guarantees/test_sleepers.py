@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 
 from airflow_provider_seedream.cli.definition import main
 from airflow_provider_seedream.emulator import Emulator
+from airflow_provider_seedream.ledger.submit import LOOK_SECONDS
 from tests.airflow.runner import Outcome, Runner
 from tests.guarantees.child import start_child, submit_task
 from tests.guarantees.conftest import Connect, images, records
@@ -35,8 +37,11 @@ def stopped_before(event: str, folder: Path, work: Callable[[], Outcome]) -> Ite
         finally:
             os._exit(code)
     ended: list[int] = []
+    stopped: list[float] = []
 
     def wake() -> bool:
+        while time.monotonic() - stopped[0] <= LOOK_SECONDS:  # `let_time_pass` passes for the store, not for the worker
+            time.sleep(0.05)
         os.kill(child, signal.SIGCONT)
         ended.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         return ended == [0]
@@ -44,6 +49,7 @@ def stopped_before(event: str, folder: Path, work: Callable[[], Outcome]) -> Ite
     try:
         _, status = os.waitpid(child, os.WUNTRACED)
         assert os.WIFSTOPPED(status), f"ended with {status} before it was stopped"
+        stopped.append(time.monotonic())
         yield wake
     finally:
         if not ended:

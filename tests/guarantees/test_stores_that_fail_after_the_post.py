@@ -211,7 +211,7 @@ class TestTheTasks:
                 deferrable=False,
                 poke_interval=0.05,
             )
-        storage.fail("read", LEDGER, ERRORS["500"], after=5)  # when the first row is paid for and recorded
+        storage.fail("read", LEDGER, ERRORS["500"], after=3)  # when the first row is paid for and recorded
         outcome = Runner().run(task)
         assert isinstance(outcome.error, SeedreamLedgerError)
         assert outcome.error.paid == "yes"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from hashlib import sha256
 from itertools import count
 from typing import Any
 
@@ -90,3 +91,60 @@ def attached_store(store: ObjectStore | None = None) -> tuple[str, ObjectStore]:
     store, conn_id = store or ObjectStore(), f"unit{next(_numbers)}"
     attach(protocol="memory", conn_id=conn_id, fs=store)
     return f"memory://{conn_id}@bucket/watches", store
+
+
+def precondition_failed() -> OSError:
+    """As s3fs raises it: an error of its own, caused by botocore's."""
+    error, cause = OSError(22, "At least one of the pre-conditions you specified did not hold"), Exception("PreconditionFailed")
+    cause.response = {"ResponseMetadata": {"HTTPStatusCode": 412}}  # type: ignore[attr-defined]
+    error.__cause__ = cause
+    return error
+
+
+class Versioned(ObjectStore):
+    """As Amazon S3: each object has an ETag, a PUT tells it, and one with ``IfMatch`` fails once the object has another.
+
+    ``requests`` lists what went over the wire, as method and path.
+    """
+
+    protocol = ("s3",)
+    honours_if_match = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requests: list[tuple[str, str]] = []
+        self._is_writing = False
+
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", IfMatch: str | None = None, **options: Any) -> Any:
+        with self._lock:
+            self.requests.append(("PUT", path))
+            if IfMatch and self.honours_if_match and IfMatch != self._etag(path):
+                raise precondition_failed()
+            self._is_writing = True  # the memory's own look for the file is no request
+            try:
+                super().pipe_file(path, value, mode=mode, **options)
+            finally:
+                self._is_writing = False
+            return {"ETag": self._etag(path)}
+
+    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **options: Any) -> Any:
+        self.requests.append(("GET", path))
+        return super().cat_file(path, start=start, end=end, **options)
+
+    def info(self, path: str, **options: Any) -> dict[str, Any]:
+        with self._lock:
+            if not self._is_writing:
+                self.requests.append(("HEAD", path))
+            return {**super().info(path), "ETag": self._etag(path)}
+
+    def rm_file(self, path: str) -> Any:
+        self.requests.append(("DELETE", path))
+        return super().rm_file(path)
+
+    def ls(self, path: str, detail: bool = True, **options: Any) -> Any:
+        self.requests.append(("LIST", path))
+        return super().ls(path, detail=detail, **options)
+
+    def _etag(self, path: str) -> str:
+        found = self.store.get(self._strip_protocol(path))
+        return f'"{sha256(found.getvalue()).hexdigest()[:32]}"' if found else ""

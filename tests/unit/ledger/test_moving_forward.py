@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_seedream.exceptions import SeedreamLedgerError
-from airflow_provider_seedream.landing.finish import note_outcome
+from airflow_provider_seedream.landing.outcome import KnownRecord
 from airflow_provider_seedream.ledger.records import LATE, Ledger, Record
 from airflow_provider_seedream.storage import Folder
 from tests.unit.stores import answer_lost, attached_store, refused
@@ -122,7 +122,7 @@ class TestAnEnd:
         uri, _ = attached_store()
         ledger = Ledger(uri)
         ledger.claim(there)
-        note_outcome(replace(ledger.generation(SUBMITTED), record=ledger.uri(there)), "landed")
+        KnownRecord(replace(ledger.generation(SUBMITTED), record=ledger.uri(there))).note("landed")
         assert ledger.latest(there.key) == there
 
     @pytest.mark.parametrize("claim", ["c1", None], ids=["claim known", "a Generation of 0.2"])
@@ -130,7 +130,7 @@ class TestAnEnd:
         uri, _ = attached_store()
         ledger = Ledger(uri)
         ledger.claim(INTENT)
-        note_outcome(replace(ledger.generation(SUBMITTED), claim=claim), "landed")
+        KnownRecord(replace(ledger.generation(SUBMITTED), claim=claim)).note("landed")
         latest: Any = ledger.latest(INTENT.key)
         assert (latest.outcome, latest.seedream_task_id) == ("landed", TASK_ID)
 
@@ -139,5 +139,5 @@ class TestAnEnd:
         ledger = Ledger(uri)
         ledger.claim(SUBMITTED)
         store.trouble("pipe", refused, refused)
-        note_outcome(ledger.generation(SUBMITTED), "landed")
+        KnownRecord(ledger.generation(SUBMITTED)).note("landed")
         assert ledger.latest(INTENT.key) == SUBMITTED
