@@ -41,6 +41,7 @@ class AskedBatch:
     max_credits_per_run: Any
     on_error: str
     on_partial: OnPartial
+    fail_on_unknown: bool
     on_unknown_submit: str
     reuse: str
     is_dry_run: bool

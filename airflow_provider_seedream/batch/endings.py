@@ -9,21 +9,25 @@ from typing import Any
 from airflow_provider_seedream.batch.halts import error_of
 from airflow_provider_seedream.batch.progress import Progress
 from airflow_provider_seedream.exceptions import (
+    Paid,
     SeedreamBatchError,
     SeedreamError,
     SeedreamInsufficientCreditsError,
     final,
 )
+from airflow_provider_seedream.model import clock
 
 FOUND_AGAIN = "A retry finds the paid rows in the ledger and pays no row twice."
 
 
-def error_of_rows(progress: Progress, summary: Mapping[str, Any], *, on_error: str, on_partial: str) -> SeedreamError | None:
+def error_of_rows(
+    progress: Progress, summary: Mapping[str, Any], *, on_error: str, on_partial: str, fail_on_unknown: bool
+) -> SeedreamError | None:
     """The error that the rows of a finished batch add up to; None if the task succeeds.
 
     It is final, so that Airflow does not retry, if a retry would meet the same error in each of these rows.
 
-    :param summary: as the operator returns it. :param on_error: and :param on_partial: the operator's arguments.
+    :param summary: as the operator returns it. :param on_error: and the others: the operator's arguments.
     """
     count = summary["count"]
     fine = count["landed"] + count["skipped_budget"] + (count["partial"] if on_partial == "accept" else 0)
@@ -31,10 +35,51 @@ def error_of_rows(progress: Progress, summary: Mapping[str, Any], *, on_error: s
         what = f"{progress.unlanded} rows are paid for and not landed"
     elif on_error == "fail" and fine < summary["rows"]:
         what = f"{summary['rows'] - fine} of {summary['rows']} rows did not land"
+    elif fail_on_unknown and count["unknown"]:
+        return final(_unknown(progress, summary))
     else:
         return None
-    error = SeedreamBatchError(f"{what} ({counted(count)}), {summary['credits']} credits: see {summary['results']}.")
+    paid: Paid = "yes" if summary["credits"] else "no"
+    error = SeedreamBatchError(f"{what} ({counted(count)}). Results: {summary['results']}.", paid=paid)
+    error.credits, error.kept_until = summary["credits"], progress.kept_until
     return error if progress.retryable else final(error)
+
+
+def last_line(progress: Progress, summary: Mapping[str, Any], *, max_credits: int | None, now_epoch: float) -> str:
+    """A finished batch in one line: rows, images, credits, time and where the results are.
+
+    ::
+
+        30 of 40 rows landed: 30 images, 300 of 300 credits. Not sent: 10 (budget). Took 12 min. Results: s3://bucket/results.jsonl
+
+    :param max_credits: the budget of the task; None without one.
+    """
+    count = summary["count"]
+    spent = f"{summary['credits']} credits" if max_credits is None else f"{summary['credits']} of {max_credits} credits"
+    parts = [f"{count['landed']} of {summary['rows']} rows landed: {summary['images']} images, {spent}."]
+    if count["skipped_budget"]:
+        parts.append(f"Not sent: {count['skipped_budget']} (budget).")
+    if others := {status: number for status, number in count.items() if status not in ("landed", "skipped_budget")}:
+        parts += [f"Not landed: {counted(others)}."] if any(others.values()) else []
+    return " ".join([*parts, f"Took {clock.spell(now_epoch - progress.started_epoch)}.", f"Results: {summary['results']}"])
+
+
+def unknown_error(progress: Progress, summary: Mapping[str, Any]) -> SeedreamBatchError | None:
+    """What a person must settle after a batch that succeeds: rows with an unknown outcome. None without any.
+
+    The task logs it as a warning; with ``fail_on_unknown=True`` it is the error of the task.
+    """
+    return _unknown(progress, summary) if summary["count"]["unknown"] else None
+
+
+def _unknown(progress: Progress, summary: Mapping[str, Any]) -> SeedreamBatchError:
+    more = ", ..." if progress.unknown > len(progress.unknown_rows) else ""
+    rows = f"{', '.join(map(str, sorted(progress.unknown_rows)))}{more}"
+    error = SeedreamBatchError(f"The requests of {progress.unknown} rows left, no answer came. Rows: {rows}.", paid="unknown")
+    error.verdict, error.credits = "UNKNOWN OUTCOME", progress.unknown_credits
+    error.on_retry = "They are not sent again automatically. This lists their records, each with the command that settles it:"
+    error.commands = [f"airflow seedream ledger {summary['destination']} --outcome unknown"]
+    return error
 
 
 def halted(progress: Progress, *, has_retry_policy: bool) -> SeedreamError:
@@ -43,7 +88,13 @@ def halted(progress: Progress, *, has_retry_policy: bool) -> SeedreamError:
     An empty wallet is final, as retries would meet it again, unless a retry can bring other rows further or the task has a retry
     policy, which decides itself.
     """
-    error = error_of(progress.halt or {}, unsent=progress.rows_unsent, unlanded=progress.unlanded, rows=progress.rows)
+    error = error_of(
+        progress.halt or {},
+        unsent=progress.rows_unsent,
+        unlanded=progress.unlanded,
+        rows=progress.rows,
+        kept_until=progress.kept_until,
+    )
     is_timed = progress.retryable or has_retry_policy
     return error if is_timed or not isinstance(error, SeedreamInsufficientCreditsError) else final(error)
 

@@ -29,13 +29,17 @@ def halt_by(error: SeedreamError) -> dict[str, Any]:
     return {"error": name, "fields": dict(vars(error))}
 
 
-def error_of(halt: dict[str, Any], *, unsent: int, unlanded: int, rows: int) -> SeedreamError:
-    """The error again, with the numbers of rows that were not sent, and of rows that are paid and not landed."""
+def error_of(halt: dict[str, Any], *, unsent: int, unlanded: int, rows: int, kept_until: str | None = None) -> SeedreamError:
+    """The error again, with the numbers of rows that were not sent, and of rows that are paid and not landed.
+
+    :param kept_until: when the API deletes the first images of those, ISO 8601; None if it is unknown.
+    """
     fields = halt["fields"]
     error = _HALTS[halt["error"]](fields["message"])
     vars(error).update(fields)
     error.message = f"{error.message} {unsent} of {rows} rows were not sent."
     if unlanded:
-        error.message = f"{error.message} {unlanded} rows are paid for and not landed: a retry lands them for free, within 24 h."
+        error.message = f"{error.message} {unlanded} rows are paid for and not landed: a retry lands them for free."
+        error.kept_until = kept_until
         error.paid = "yes"
     return error

@@ -69,6 +69,9 @@ class Progress:
     :param unreachable_epoch: since when it could not be reached. :param unknown_in_a_row: consecutive POSTs without an answer.
     :param post_seconds: how long a submission takes, as measured, in seconds.
     :param measured_per_image: the credits that an image has cost, as measured in the wallet.
+    :param unknown_rows: the first rows with an unknown outcome, at most 20. :param unknown: how many there are in all.
+    :param unknown_credits: what they may have cost. :param over_budget: rows that were not sent, as the budget was reached.
+    :param kept_until: when the API deletes the first of the paid images that could not be landed, ISO 8601; None without any.
     :param halt: the error that ended the sending, see ``halts``. :param unsent: rows that were not sent because of it.
     """
 
@@ -90,6 +93,11 @@ class Progress:
     unknown_in_a_row: int = 0
     halt: dict[str, Any] | None = None
     unsent: int = 0
+    unknown: int = 0
+    unknown_rows: list[int] = field(default_factory=list)
+    unknown_credits: int = 0
+    over_budget: int = 0
+    kept_until: str | None = None
 
     @property
     def rows_unsent(self) -> int:

@@ -4,7 +4,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSensorTimeout
 
-from airflow_provider_seedream.batch.progress import InFlight
+from airflow_provider_seedream.batch.progress import InFlight, Progress
 from airflow_provider_seedream.batch.results import RowResult, Status
 from airflow_provider_seedream.exceptions import (
     SeedreamAmbiguousSubmissionError,
@@ -16,6 +16,7 @@ from airflow_provider_seedream.exceptions import (
 )
 from airflow_provider_seedream.manifest import Manifest, landed_generation
 
+MAX_ROWS_NAMED = 20  # in a line of the log: the results name all
 _STATUSES: dict[type[SeedreamError], Status] = {
     SeedreamInputError: "invalid",
     SeedreamBudgetError: "skipped_budget",
@@ -69,3 +70,16 @@ def ended_row(
 def is_final(error: SeedreamError) -> bool:
     """Whether a retry would meet the same error."""
     return isinstance(error, AirflowFailException | AirflowSensorTimeout)
+
+
+def count_end(progress: Progress, result: RowResult, error: SeedreamError) -> None:
+    """Count a row that ended without images, for the last lines and the error of the batch."""
+    progress.retryable += not is_final(error)
+    progress.over_budget += result.status == "skipped_budget"
+    if result.status == "unknown":
+        progress.unknown += 1
+        progress.unknown_credits += result.credits
+        progress.unknown_rows = [*progress.unknown_rows, result.row][:MAX_ROWS_NAMED]
+    if result.status == "failed" and result.paid == "yes":
+        progress.unlanded += 1
+        progress.kept_until = min(filter(None, (progress.kept_until, error.kept_until)), default=None)

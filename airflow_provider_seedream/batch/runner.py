@@ -12,11 +12,11 @@ from contextlib import suppress
 from functools import cached_property
 from typing import Any, cast
 
-from airflow.providers.common.compat.sdk import AirflowTaskTimeout, Context
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout, Context
 
 from airflow_provider_seedream.batch.asked import AskedBatch, DeferUntil
 from airflow_provider_seedream.batch.attending import Attendant
-from airflow_provider_seedream.batch.endings import FOUND_AGAIN, counted, error_of_rows, halted
+from airflow_provider_seedream.batch.endings import FOUND_AGAIN, error_of_rows, halted, last_line, unknown_error
 from airflow_provider_seedream.batch.halts import halt_by
 from airflow_provider_seedream.batch.pace import Pace
 from airflow_provider_seedream.batch.parquet import require_pyarrow
@@ -29,13 +29,19 @@ from airflow_provider_seedream.batch.rows import Row
 from airflow_provider_seedream.batch.upcoming import RequestTable, TableSummary, summarise
 from airflow_provider_seedream.batch.width import PostWidth
 from airflow_provider_seedream.batch.worker import Waves
-from airflow_provider_seedream.exceptions import SeedreamInputError, SeedreamLedgerError
+from airflow_provider_seedream.exceptions import (
+    SeedreamAuthenticationError,
+    SeedreamError,
+    SeedreamInputError,
+    SeedreamLedgerError,
+)
 from airflow_provider_seedream.hooks.downloads import Downloads
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.ledger.budgets import Budget
 from airflow_provider_seedream.ledger.records import Ledger, Reuse
 from airflow_provider_seedream.ledger.submit import OnUnknownSubmit, Request, Submitter
 from airflow_provider_seedream.model import clock, contract
+from airflow_provider_seedream.model.error_lines import Where, error_lines
 from airflow_provider_seedream.model.names import check_name
 from airflow_provider_seedream.model.submissions import sha256_json, submission_of
 from airflow_provider_seedream.polling.policy import OUTAGE_SECONDS, PollPolicy
@@ -46,6 +52,7 @@ from airflow_provider_seedream.tasks.backstop import backstop
 from airflow_provider_seedream.tasks.fields import check_budget
 from airflow_provider_seedream.tasks.landing_operator import describe_task
 from airflow_provider_seedream.tasks.memory import TaskMemory
+from airflow_provider_seedream.tasks.reporting import log_lines
 from airflow_provider_seedream.tasks.sources import read_sources
 from airflow_provider_seedream.tasks.wait_options import beyond_defaults, check_embed_metadata, interval_of
 from airflow_provider_seedream.triggers.batch import SeedreamBatchTrigger
@@ -111,7 +118,7 @@ class BatchTry:
         table = summarise(self._table, self._credits_per_image)
         if table.invalid and self._asked.on_error == "fail":
             more = f" and {table.invalid - len(table.errors)} more" if table.invalid > len(table.errors) else ""
-            raise SeedreamInputError(f"{table.invalid} of {table.rows} rows are invalid: {' '.join(table.errors)}{more}")
+            raise SeedreamInputError(f"{table.invalid} of {table.rows} rows are invalid. {' '.join(table.errors)}{more}")
         _log.info("%d rows, %d images, %d credits at most.", table.rows, table.images, table.credits)
         if table.repeats:
             rows = f"{len(table.repeats)} rows repeat an earlier row (first: row {table.repeats[0]})"
@@ -157,7 +164,7 @@ class BatchTry:
             except AirflowTaskTimeout:  # ours, or Airflow's own in the middle of it
                 waves.land_ready()
                 raise
-            except SeedreamLedgerError as error:
+            except (SeedreamLedgerError, SeedreamAuthenticationError) as error:
                 raise self._amid_rows(error, progress) from error.__cause__
         return self._finish(waves)
 
@@ -171,11 +178,11 @@ class BatchTry:
             pacer_for(self._asked.seedream_conn_id, self._hook.requests_per_minute)  # takes over what the wallet says by now
         return None
 
-    def _amid_rows(self, error: SeedreamLedgerError, progress: Progress) -> SeedreamLedgerError:
-        """The error of a storage that failed when rows may be paid for."""
+    def _amid_rows(self, error: SeedreamError, progress: Progress) -> SeedreamError:
+        """The error of a storage or a key that failed when rows may be paid for."""
         if progress.cursor or progress.in_flight or (self._by.try_number or 1) > 1:
             error.paid = "yes" if progress.in_flight else "unknown"
-            error.on_retry = FOUND_AGAIN
+            error.on_retry = f"{error.on_retry} {FOUND_AGAIN}" if isinstance(error, AirflowFailException) else FOUND_AGAIN
         return error
 
     def _waves(self, progress: Progress, downloads: Downloads) -> Waves:
@@ -208,6 +215,7 @@ class BatchTry:
             made_by=self._by,
             reuse=reuse,
             is_new=reuse == "run" and self._by.try_number == 1 and row.number not in self._repeats,
+            row=row.number,
             **beyond_defaults(embed_metadata=self._asked.embed_metadata, max_image_bytes=self._asked.max_image_bytes),
         )
 
@@ -254,9 +262,15 @@ class BatchTry:
         with suppress(Exception):  # whatever a store raises: it is never read again
             folder.delete(f"{progress.results['prefix']}/progress.json")
         summary = {"schema_version": SUMMARY_VERSION, "destination": folder.base, **made}
-        _log.info("%d rows: %s.", made["rows"], counted(made["count"]))
         self._context["ti"].xcom_push("results", made["results"])
-        if error := error_of_rows(progress, summary, on_error=self._asked.on_error, on_partial=self._asked.on_partial):
+        asked, now = self._asked, clock.now_epoch()
+        error = error_of_rows(
+            progress, summary, on_error=asked.on_error, on_partial=asked.on_partial, fail_on_unknown=asked.fail_on_unknown
+        )
+        if error is None and (unknown := unknown_error(progress, summary)):
+            log_lines(_log.warning, error_lines(unknown, Where(conn_id=asked.seedream_conn_id), now_epoch=now))
+        _log.info("%s", last_line(progress, summary, max_credits=check_budget("max_credits", asked.max_credits), now_epoch=now))
+        if error:
             raise error
         return summary
 
@@ -266,7 +280,11 @@ class BatchTry:
             return math.inf
         left: float = progress.started_epoch + self._asked.execution_timeout.total_seconds() - clock.now_epoch()
         if left <= 0:
-            raise AirflowTaskTimeout("The batch was not done within execution_timeout; a retry goes on, and pays for no row twice.")
+            limit = clock.spell(self._asked.execution_timeout.total_seconds())
+            raise AirflowTaskTimeout(
+                f"ROWS NOT LANDED: The batch was not done within `execution_timeout` ({limit}): {progress.cursor} of "
+                f"{progress.rows} rows had begun. A retry goes on, and pays for no row twice."
+            )
         return left
 
     def _reserve_results(self) -> None:

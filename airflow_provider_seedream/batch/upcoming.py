@@ -124,10 +124,11 @@ class TableSummary:
         self.images += row.num_images
         self.credits += row.num_images * self.credits_per_image
 
-    def refuse(self, message: str) -> None:
+    def refuse(self, number: int, message: str) -> None:
+        """Count an invalid row. Its message says where the row stands (a line of a file), its number is that of the results."""
         self.invalid += 1
         if self.invalid <= NAMED_ERRORS:
-            self.errors.append(message)
+            self.errors.append(f"Row {number}: {message}")
 
 
 def summarise(table: RequestTable, credits_per_image: int = contract.CREDITS_PER_IMAGE) -> TableSummary:
@@ -141,11 +142,11 @@ def summarise(table: RequestTable, credits_per_image: int = contract.CREDITS_PER
         summary.rows += 1
         duplicate = duplicates.judge(row)
         if isinstance(row, RefusedRow):
-            summary.refuse(row.error.message)
+            summary.refuse(row.number, row.error.message)
         elif duplicate.is_repeat:
             summary.repeats.append(row.number)
         elif duplicate.error:
-            summary.refuse(duplicate.error)
+            summary.refuse(row.number, duplicate.error)
         else:
             summary.add(row)
     return summary

@@ -18,7 +18,7 @@ from airflow_provider_seedream.batch.pace import Pace
 from airflow_provider_seedream.batch.posting import Posting
 from airflow_provider_seedream.batch.progress import InFlight, Progress
 from airflow_provider_seedream.batch.results import Results, RowResult
-from airflow_provider_seedream.batch.row_outcomes import ended_row, is_final, landed_row
+from airflow_provider_seedream.batch.row_outcomes import count_end, ended_row, landed_row
 from airflow_provider_seedream.batch.rows import Row
 from airflow_provider_seedream.batch.sending import Sender
 from airflow_provider_seedream.batch.upcoming import RefusedRow
@@ -205,9 +205,12 @@ class Waves:
         self.results.add(result)
         self._useful_epoch = clock.now_epoch()
         if error:
-            _log.warning("Row %d: %s", result.row, error)
-            self.progress.unlanded += result.status == "failed" and result.paid == "yes"
-            self.progress.retryable += not is_final(error)
+            count_end(self.progress, result, error)
+            if result.status != "skipped_budget":
+                _log.warning("Row %d: %s", result.row, error)
+            elif self.progress.over_budget == 1:  # one line, as there may be thousands of them
+                _log.warning("Row %d is over the budget, so it was not sent: %s", result.row, error.message)
+                _log.info("Further rows over the budget are counted, not logged. The results name them all.")
 
     def _attend_due(self, pool: ThreadPoolExecutor, now: float) -> None:
         attended = set(self._attending.values())

@@ -26,6 +26,7 @@ class Request:
         `max_image_bytes`.
     :param is_new: True if no earlier try can have begun this request, as far as the task knows: then its record is claimed without
         being read first. If the task is wrong, the claim fails, and the record is read then.
+    :param row: of a batch's table, for the log; not a part of the key.
     :param is_as_written: True for the key of 0.2.0, which hashed the prompt without Unicode composition (NFC).
     """
 
@@ -39,6 +40,12 @@ class Request:
     max_image_bytes: int | None = None
     is_as_written: bool = False
     is_new: bool = False
+    row: int | None = None
+
+    @property
+    def label(self) -> str:
+        """The beginning of a line of the log: ``Row 7: ``; empty for a task of one request."""
+        return "" if self.row is None else f"Row {self.row}: "
 
     @property
     def key(self) -> str:

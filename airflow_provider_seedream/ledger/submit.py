@@ -341,7 +341,7 @@ class Submitter:
             created_at=accepted.created_at or self._now(),
             updated_at=self._now(),
         )
-        _log.info("Submitted seedream task %s for %d credits.", submitted.seedream_task_id, submitted.credits)
+        _log.info("%sSubmitted seedream task %s for %d credits.", request.label, submitted.seedream_task_id, submitted.credits)
         metrics.submitted(record.credits, record.made_by)
         return Submitted(generation=self._kept(record, submitted), is_new=True)
 
@@ -409,7 +409,10 @@ class Submitter:
         made, mine = record.made_by, request.made_by
         self._budget.learn(record.spending)
         _log.info(
-            "Already paid: reusing generation %s, no new charge. Record: %s.", record.seedream_task_id, self._ledger.uri(record)
+            "%sAlready paid: reusing generation %s, no new charge. Record: %s.",
+            request.label,
+            record.seedream_task_id,
+            self._ledger.uri(record),
         )
         if made.run_id == mine.run_id and made.map_index != mine.map_index:
             _log.warning(

@@ -13,7 +13,9 @@ from airflow_provider_seedream.model import clock
 from airflow_provider_seedream.model.verdicts import anchor
 
 MAX_LINE_CHARACTERS = 100  # what the log page shows at a width of 1440 px
+MAX_MESSAGE_LINES = 9  # of what happened, which may be several wrong rows
 MAX_LINES_EACH = 5  # of one part, such as the message: the exception that follows has the whole text
+_MORE = "  ... (more in the error's text below)"
 _SENTENCES = re.compile(r"(?<=[.!?])\s+(?=[A-Z'\"`(])")
 _RECORD = re.compile(r"(?P<folder>.+)/_seedream/ledger/(?P<key>[0-9a-f]{8})[0-9a-f]{56}(?P<attempt>\.\d+)?\.json")
 
@@ -36,8 +38,7 @@ def error_lines(error: SeedreamError, where: Where, *, now_epoch: float) -> list
 
     A URI or a command to copy is never cut or wrapped in the middle of a word.
     """
-    first, *rest = _SENTENCES.split(error.message, maxsplit=1)
-    lines = [*_wrapped(f"{error.headline}: {first}"), *(_wrapped(f"  {rest[0]}") if rest else [])]
+    lines = _happened(error)
     lines += _wrapped(f"Cost: {_cost(error)}")
     if error.wallet:
         lines += _wrapped(f"Wallet: {error.wallet}")
@@ -54,6 +55,13 @@ def error_lines(error: SeedreamError, where: Where, *, now_epoch: float) -> list
     if error.cause:
         lines += _wrapped(f"Cause: {error.cause}")
     return [*lines, f"Help: {anchor(error.verdict)}"]
+
+
+def _happened(error: SeedreamError) -> list[str]:
+    """Verdict and message, each sentence on lines of its own: wrong rows and wrong arguments stand below each other."""
+    first, *rest = _SENTENCES.split(error.message)
+    lines = [*_wrapped(f"{error.headline}: {first}"), *(line for sentence in rest for line in _wrapped(f"  {sentence}"))]
+    return lines if len(lines) <= MAX_MESSAGE_LINES else [*lines[: MAX_MESSAGE_LINES - 1], _MORE]
 
 
 def short_record(uri: str) -> str:
@@ -113,4 +121,4 @@ def _wrapped(text: str) -> list[str]:
         break_long_words=False,
         break_on_hyphens=False,
     )
-    return lines if len(lines) <= MAX_LINES_EACH else [*lines[: MAX_LINES_EACH - 1], "  ... (more in the error's text below)"]
+    return lines if len(lines) <= MAX_LINES_EACH else [*lines[: MAX_LINES_EACH - 1], _MORE]

@@ -32,6 +32,7 @@ from airflow_provider_seedream.tasks.wait_options import (
     OnPartial,
     as_interval,
     as_seconds,
+    check_flag,
     check_max_image_bytes,
     check_max_posts_at_once,
     check_on_partial,
@@ -84,6 +85,8 @@ class SeedreamBatchOperator(CheckedFields):
     :param max_credits_per_run: credits that all Seedream tasks of the DAG run may spend in this destination.
     :param on_error: ``fail`` (default): an invalid row stops the task before the first POST, and a row that did not land fails it
         at the end, when all others have landed; ``continue``: the results show both, and the task succeeds.
+    :param fail_on_unknown: with ``on_error="continue"``: fail the task at its end if rows have an unknown outcome, which a person
+        has to settle. False (default): a warning names those rows and their credits.
     :param on_partial: rows with fewer images than asked for count as not landed: ``fail`` (default), or as landed: ``accept``.
     :param on_unknown_submit: rows whose POST had an unknown outcome in an earlier try: ``fail`` (default) leaves them ``unknown``,
         ``resubmit`` may pay them twice.
@@ -144,6 +147,7 @@ class SeedreamBatchOperator(CheckedFields):
         max_credits: int | str | None = None,
         max_credits_per_run: int | str | None = None,
         on_error: str = "fail",
+        fail_on_unknown: bool = False,
         on_partial: OnPartial = "fail",
         on_unknown_submit: str = "fail",
         reuse: str = "run",
@@ -172,6 +176,7 @@ class SeedreamBatchOperator(CheckedFields):
         self.max_credits = max_credits
         self.max_credits_per_run = max_credits_per_run
         self.on_error = self.checked(one_of, "on_error", on_error, "fail", "continue")
+        self.fail_on_unknown = self.checked(check_flag, "fail_on_unknown", fail_on_unknown)
         self.on_partial = self.checked(check_on_partial, on_partial)
         self.on_unknown_submit = self.checked(one_of, "on_unknown_submit", on_unknown_submit, "fail", "resubmit")
         self.reuse = self.checked(one_of, "reuse", reuse, "run", "content")

@@ -273,7 +273,7 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
             except SeedreamRateLimitError as error:
                 refusal, wait_seconds = error, self._turn_seconds(error)
                 if clock.now_epoch() + wait_seconds > place.started_epoch + self._patience_seconds:
-                    raise
+                    raise self._too_late(error, wait_seconds) from None
             except SeedreamInsufficientCreditsError as error:
                 if getattr(self, "retry_policy", None):  # it is never asked about errors that end a task
                     raise
@@ -284,6 +284,15 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
                 "The API answered 429 (rate limit), which costs nothing; sending this request again in %.0f s.", wait_seconds
             )
             time.sleep(wait_seconds)
+
+    def _too_late(self, error: SeedreamRateLimitError, wait_seconds: float) -> SeedreamRateLimitError:
+        """The 429 of a request whose next turn comes after the time limit of the try."""
+        rate, limit = self._hook.requests_per_minute, clock.spell(self._patience_seconds)
+        error.cause = error.message
+        error.message = (
+            f"Rate limit {rate:g}/min: the next turn is {clock.spell(wait_seconds)} away, after the end of `timeout` ({limit})."
+        )
+        return error
 
     def _turn_seconds(self, error: SeedreamRateLimitError) -> float:
         """Seconds to wait after a 429: the API's ``Retry-After``, else one request's share of the minute; at least 1 s.

@@ -117,7 +117,7 @@ class LandingOperator(ReportingTask):
         result = landed_generation(landed, generation.destination)
         self._landed = result, landed
         report_landed(self._hook, result, landed)
-        self.log.info("Images landed: %d; manifest: %s", len(result.images), result.manifest)
+        self.log.info("%s", _last_line(landed, generation, result.manifest))
         if landed.missing_images and self.on_partial == "fail":
             came = f"{len(landed.images)} of {landed.images_requested} images came"
             raise SeedreamPartialResultError(
@@ -134,6 +134,20 @@ class LandingOperator(ReportingTask):
         from airflow_provider_seedream.hooks.seedream import SeedreamHook
 
         return SeedreamHook(self.seedream_conn_id)
+
+
+def _last_line(landed: Manifest, generation: Generation, manifest_uri: str) -> str:
+    """A landing in one line: ``Images landed: 2 of 2, 20 credits, 34 s after the submission. Results: s3://bucket/hero.json``."""
+    from airflow_provider_seedream.model import clock
+
+    parts = [f"Images landed: {len(landed.images)} of {landed.images_requested}"]
+    price = generation.billed_credits if generation.billed_credits is not None else generation.credits
+    created = clock.to_epoch(generation.created_at)
+    if price is not None:
+        parts.append(f"{price} credits")
+    if created is not None:
+        parts.append(f"{clock.spell(clock.now_epoch() - created)} after the submission")
+    return f"{', '.join(parts)}. Results: {manifest_uri}"
 
 
 def _told(some: Manifest | None, generation: Generation) -> str:

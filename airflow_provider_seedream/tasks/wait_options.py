@@ -58,6 +58,13 @@ def beyond_defaults(*, embed_metadata: bool, max_image_bytes: int) -> dict[str, 
     return marked if max_image_bytes == DEFAULT_MAX_IMAGE_BYTES else {**marked, "max_image_bytes": max_image_bytes}
 
 
+def check_flag(field: str, value: Any) -> bool:
+    """:raises SeedreamInputError: unless the value is a boolean: the text "False" would count as True."""
+    if not isinstance(value, bool):
+        raise SeedreamInputError(f"{field} must be True or False; got {value!r:.80}.")
+    return value
+
+
 def check_on_partial(value: Any) -> OnPartial:
     if value not in get_args(OnPartial):
         raise SeedreamInputError(f"on_partial must be 'fail' or 'accept'; got {value!r}.")
@@ -66,13 +73,11 @@ def check_on_partial(value: Any) -> OnPartial:
 
 def check_embed_metadata(value: Any) -> bool:
     """:raises SeedreamInputError: not a boolean, or True on a worker without exiv2. Asked before the request is sent."""
-    if not isinstance(value, bool):
-        raise SeedreamInputError(f"embed_metadata must be True or False; got {value!r:.80}.")
-    if value and find_spec("exiv2") is None:
+    if check_flag("embed_metadata", value) and find_spec("exiv2") is None:
         from airflow_provider_seedream.model.extras import missing_extra
 
         raise missing_extra("embed_metadata=True needs exiv2", "metadata")
-    return value
+    return bool(value)
 
 
 def check_max_posts_at_once(value: Any) -> int | None:

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import textwrap
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,11 @@ from airflow.sdk import DAG
 
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.exceptions import SeedreamInputError
+from airflow_provider_seedream.model.clock import to_iso
 from airflow_provider_seedream.operators.seedream import SeedreamBatchOperator, SeedreamGenerateOperator
 from airflow_provider_seedream.sensors.seedream import SeedreamCreditsSensor, SeedreamGenerationSensor
 from tests.airflow.runner import Outcome, Runner
-from tests.guarantees.conftest import Build
+from tests.guarantees.conftest import POKE_SECONDS, Build, Connect
 from tests.unit.stores import NoBucket
 
 WIDTH = 100
@@ -38,6 +40,14 @@ def credits_sensor() -> Any:
 
 def batch() -> Any:
     return SeedreamBatchOperator(task_id="x", requests=[], max_in_flight=0, on_error="continu", destination="file:///tmp/x")
+
+
+@pytest.fixture
+def unreachable(unused_port: int, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The host of a connection where nobody listens."""
+    host = f"http://127.0.0.1:{unused_port}"
+    monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", json.dumps({"conn_type": "seedream", "password": "k" * 20, "host": host}))
+    return host
 
 
 @pytest.fixture
@@ -63,7 +73,7 @@ def folder() -> Iterator[Path]:
 def block_of(outcome: Outcome, level: str = "ERROR") -> list[str]:
     """The lines of the block: the first is the verdict, the last names the page of the documentation."""
     said = [line.removeprefix(f"{level} ") for line in outcome.log if line.startswith(f"{level} ")]
-    said = [re.sub(r"^(airflow\.\S+|task) ", "", line) for line in said]
+    said = [re.sub(r"^(airflow\S*|task) ", "", line) for line in said]
     begins = next(number for number, line in enumerate(said) if re.match(r"[A-Z][A-Z -]{5,}[,:]", line))
     ends = next(number for number, line in enumerate(said) if number > begins and line.startswith("Help: "))
     return said[begins : ends + 1]
@@ -204,6 +214,131 @@ class TestATypo:
         outcome = Runner().run(mapped.expand(prompt=["a", "b"]), map_index=1)
         assert block_of(outcome)[0].startswith("WRONG INPUT: Task 'hero': reuse must be 'run' or 'content'; got 'contents'.")
         assert (outcome.state, outcome.tries) == ("failed", 1)
+
+
+def rows_of(count: int) -> list[dict[str, str]]:
+    return [{"prompt": f"watch {number}"} for number in range(count)]
+
+
+@pytest.fixture
+def table(emulator: Emulator, connect: Connect, destination: str) -> Callable[..., SeedreamBatchOperator]:
+    connect(emulator, requests_per_minute=100_000)
+
+    def build_batch(requests: Any, **more: Any) -> SeedreamBatchOperator:
+        given = {"destination": destination, "poke_interval": POKE_SECONDS, "settling_seconds": 1, "retries": 0, **more}
+        with DAG("thirteen", schedule=None):
+            return SeedreamBatchOperator(task_id="batch", requests=requests, **given)
+
+    return build_batch
+
+
+Table = Callable[..., SeedreamBatchOperator]
+
+
+class TestGenerations:
+    """Failures of the API: what was paid, until when the images are kept, what to do."""
+
+    def test_an_api_that_cannot_be_reached(self, emulator: Emulator, build: Build, unreachable: str) -> None:
+        outcome = Runner().run(build(retries=0).submit)
+        begins = f"API NOT REACHED: The request could not be sent to {unreachable}: connection refused."
+        lines = check_block("API refused the connection", outcome, begins, says=("Cost: nothing", "Cause: ConnectionError"))
+        assert [line.split(":")[0] for line in lines if re.match(r"\w", line)][-2:] == ["Cause", "Help"]
+
+    def test_moderation(self, emulator: Emulator, build: Build, deferrable: bool) -> None:
+        chain, runner = build(prompt="a watch [safety]", land={"deferrable": deferrable, "retries": 2}), Runner()
+        runner.run(chain.submit)
+        outcome = runner.run(chain.land)
+        says = ("Cost: nothing: 10 credits, refunded.", "change the prompt", "Record: ", "Seedream task id: ")
+        check_block("Moderation", outcome, "REFUSED BY MODERATION, 10 credits refunded: ", says=says)
+        assert outcome.tries == 1
+
+    def test_expired_results(self, emulator: Emulator, build: Build, folder: Path, deferrable: bool) -> None:
+        chain, runner = build(land={"deferrable": deferrable, "retries": 2}), Runner()
+        generation = runner.run(chain.submit).value
+        emulator.clock.advance(25 * 3600)
+        yesterday = {"created_at": to_iso(time.time() - 25 * 3600)}
+        runner.push("submit", {**generation, **yesterday}, dag_id="guarantees")
+        outcome = runner.run(chain.land)
+        says = ("Cost: 10 credits, paid once.", "`take`")
+        lines = check_block("Results expired", outcome, "RESULTS EXPIRED, 10 credits paid: The results expired at ", says=says)
+        assert not any(line.startswith("Until") for line in lines)
+
+    def test_fewer_images_than_asked_for(self, emulator: Emulator, build: Build, deferrable: bool) -> None:
+        chain, runner = (
+            build(prompt="a watch [partial:1]", num_images=2, land={"deferrable": deferrable, "settling_seconds": 1}),
+            Runner(),
+        )
+        runner.run(chain.submit)
+        outcome = runner.run(chain.land)
+        says = ("1 of 2 images came", 'on_partial="accept"')
+        check_block("Partial", outcome, "FEWER IMAGES, 20 credits paid: 1 of 2 images came", says=says)
+
+    def test_a_timeout_says_how_long_was_waited_and_what_timeout_was(
+        self, emulator: Emulator, build: Build, deferrable: bool
+    ) -> None:
+        emulator.configure(seconds_per_image=3600)
+        chain, runner = build(land={"deferrable": deferrable, "retries": 0, "timeout": 1}), Runner()
+        runner.run(chain.submit)
+        outcome = runner.run(chain.land)
+        says = ("Until: ", "h left)", "Clear the task to wait on for free")
+        begins = "NOT READY IN TIME, 10 credits paid: Still not ready after 1 s (`timeout=1`), "
+        check_block("Not ready in time", outcome, begins, says=says)
+
+    def test_ten_mapped_tasks_at_three_a_minute_that_run_out_of_time(
+        self, emulator: Emulator, connect: Connect, destination: str
+    ) -> None:
+        connect(emulator, requests_per_minute=3)
+        emulator.configure(rate_limit_per_minute=3)
+        with DAG("thirteen", schedule=None):
+            mapped = SeedreamGenerateOperator.partial(
+                task_id="submit", destination=destination, timeout=8, retries=0, deferrable=True
+            )
+        tasks, runner = mapped.expand(prompt=[f"watch {number}" for number in range(10)]), Runner()
+        outcomes = [runner.run(tasks, map_index=index) for index in range(4)]
+        assert [outcome.state for outcome in outcomes] == ["success"] * 3 + ["failed"]
+        says = ("Cost: nothing", "3/min", "`timeout` (8 s)")
+        check_block("3 a minute with 10 mapped tasks", outcomes[3], "RATE LIMIT: Rate limit 3/min: the next turn is ", says=says)
+
+
+class TestTables:
+    """A batch: rows that are wrong, rows that are over the budget, and rows whose outcome is unknown."""
+
+    def test_three_bad_rows_stand_below_each_other(self, emulator: Emulator, table: Table) -> None:
+        bad = [{"prompt": " "}, {"prompt": "b", "num_images": 7}, {"prompt": "c", "image_size": "landscape_16:9"}]
+        outcome = Runner().run(table([*rows_of(2), *bad]))
+        says = ("Did you mean 'landscape_16_9'?",)
+        lines = check_block("3 bad rows", outcome, "WRONG INPUT: 3 of 5 rows are invalid.", says=says)
+        assert all(any(line.startswith(f"  Row {row}: requests[{row - 1}]: ") for line in lines) for row in (3, 4, 5)), lines
+        assert emulator.books.posts_received == 0
+
+    def test_rows_over_the_budget_are_one_line_and_the_last_line_adds_up(
+        self, emulator: Emulator, table: Table, folder: Path
+    ) -> None:
+        outcome = Runner().run(table(rows_of(40), max_credits=300))
+        assert outcome.state == "success"
+        assert sum("over the budget" in line and "WARNING" in line for line in outcome.log) == 1
+        [last] = [line for line in outcome.log if "rows landed" in line]
+        begins = "30 of 40 rows landed: 30 images, 300 of 300 credits. Not sent: 10 (budget). Took "
+        assert begins in last and last.endswith(f"Results: file://{folder}/results.jsonl")
+        assert any("Row 7: Submitted seedream task" in line for line in outcome.log)
+
+    @pytest.mark.parametrize("fails", [True, False])
+    def test_unknown_rows_of_a_batch_that_goes_on_are_named_with_their_credits(
+        self, emulator: Emulator, table: Table, fails: bool, deferrable: bool
+    ) -> None:
+        requests = [*rows_of(3), {"prompt": "a [drop-after-accept]"}, {"prompt": "b [no-id]", "num_images": 2}]
+        outcome = Runner().run(table(requests, on_error="continue", fail_on_unknown=fails, deferrable=deferrable))
+        assert outcome.state == ("failed" if fails else "success")
+        lines = block_of(outcome, "ERROR" if fails else "WARNING")
+        shown("Unknown rows, on_error=continue", lines)
+        assert lines[0] == "UNKNOWN OUTCOME, up to 30 credits at risk: The requests of 2 rows left, no answer came."
+        assert lines[1] == "  Rows: 4, 5."
+        assert any(line.startswith("  airflow seedream ledger ") for line in lines)
+
+    def test_rows_that_did_not_land_say_what_was_paid(self, emulator: Emulator, table: Table) -> None:
+        outcome = Runner().run(table([*rows_of(2), {"prompt": "x [fail]"}], on_unknown_submit="fail"))
+        says = ("1 of 3 rows did not land", "2 landed, 1 failed", "results.jsonl")
+        check_block("Rows not landed", outcome, "ROWS NOT LANDED, 20 credits paid: ", says=says)
 
 
 class House(SeedreamGenerateOperator):
