@@ -129,7 +129,7 @@ class _Destination:
             with suppress(Exception):  # the check that deletes has said it
                 self.folder.delete(name)
         if self.is_local:
-            with suppress(OSError):
+            with suppress(OSError, ValueError):  # a path that no file system takes
                 Path(split_uri(self.folder.base)[1], self._mine).rmdir()
 
     @property

@@ -138,5 +138,10 @@ def _date(options: argparse.Namespace) -> datetime:
 
 
 def absolute(table: str) -> str:
-    """A relative path means the person's current folder, here as in any command."""
+    """A relative path means the person's current folder, here as in any command.
+
+    :raises SeedreamInputError: the path is blank, as an unset variable of a shell is: it would mean the whole current folder.
+    """
+    if not table.strip():
+        raise SeedreamInputError("TABLE must name a file or a folder; got a blank text.")
     return table if "://" in table else os.path.abspath(table)
