@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
 
+from airflow_provider_seedream.model.names import check_name
+from airflow_provider_seedream.model.task_ref import TaskRef
 from airflow_provider_seedream.tables import SqlTable
 from airflow_provider_seedream.tasks.wait_options import OnPartial
 
@@ -53,6 +55,18 @@ class AskedBatch:
     settling_seconds: float
     execution_timeout: timedelta | None
     retry_policy: Any
+
+    @property
+    def wants_parquet(self) -> bool:
+        """True if the results are also written as ``.parquet``: as asked for, by default if the requests are one."""
+        return self.parquet if self.parquet is not None else str(self.requests).strip().lower().endswith(".parquet")
+
+    def results_name(self, by: TaskRef) -> str:
+        """The stem of the table of results, e.g. ``results_3`` of the fourth mapped instance.
+
+        :raises SeedreamInputError: the given name is no name of a file.
+        """
+        return check_name(self.results) or ("results" if by.map_index < 0 else f"results_{by.map_index}")
 
     @classmethod
     def of(cls, operator: Any) -> Self:

@@ -26,7 +26,7 @@ from airflow_provider_seedream.batch.progress_file import read_progress, store_p
 from airflow_provider_seedream.batch.prompts import PromptTemplate
 from airflow_provider_seedream.batch.results import Results
 from airflow_provider_seedream.batch.rows import Row
-from airflow_provider_seedream.batch.upcoming import RequestTable, TableSummary, summarise
+from airflow_provider_seedream.batch.upcoming import RequestTable, judge
 from airflow_provider_seedream.batch.width import PostWidth
 from airflow_provider_seedream.batch.worker import Waves
 from airflow_provider_seedream.exceptions import (
@@ -37,12 +37,12 @@ from airflow_provider_seedream.exceptions import (
 )
 from airflow_provider_seedream.hooks.downloads import Downloads
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
+from airflow_provider_seedream.landing.memory import MEMORY
 from airflow_provider_seedream.ledger.budgets import Budget
 from airflow_provider_seedream.ledger.records import Ledger, Reuse
 from airflow_provider_seedream.ledger.submit import OnUnknownSubmit, Request, Submitter
 from airflow_provider_seedream.model import clock, contract
 from airflow_provider_seedream.model.error_lines import Where, error_lines
-from airflow_provider_seedream.model.names import check_name
 from airflow_provider_seedream.model.submissions import sha256_json, submission_of
 from airflow_provider_seedream.polling.policy import OUTAGE_SECONDS, PollPolicy
 from airflow_provider_seedream.polling.poller import MIN_FIRST_POLL_SECONDS
@@ -90,9 +90,9 @@ class BatchTry:
         :raises SeedreamInputError: a row or an argument is invalid; no row was sent.
         """
         check_embed_metadata(self._asked.embed_metadata)
-        if self._wants_parquet:
+        if self._asked.wants_parquet:
             require_pyarrow()  # now, not when all is paid
-        table = self._judge()
+        table = judge(self._table, self._credits_per_image, on_error=self._asked.on_error)
         if self._asked.is_dry_run:
             return {"schema_version": SUMMARY_VERSION, "dry_run": True, **table.to_dict(), "plan": self._plan()}
         self._reserve_results()
@@ -113,17 +113,6 @@ class BatchTry:
             progress.halt = progress.halt or halt_by(invalid)
         progress.hear(heard.get("seconds_to_look", []), heard.get("silent_seconds", []), clock.now_epoch())
         return self._work(progress)
-
-    def _judge(self) -> TableSummary:
-        table = summarise(self._table, self._credits_per_image)
-        if table.invalid and self._asked.on_error == "fail":
-            more = f" and {table.invalid - len(table.errors)} more" if table.invalid > len(table.errors) else ""
-            raise SeedreamInputError(f"{table.invalid} of {table.rows} rows are invalid. {' '.join(table.errors)}{more}")
-        _log.info("%d rows, %d images, %d credits at most.", table.rows, table.images, table.credits)
-        if table.repeats:
-            rows = f"{len(table.repeats)} rows repeat an earlier row (first: row {table.repeats[0]})"
-            _log.warning("%s and get the same images, at no extra cost. For variations use num_images, seed or take.", rows)
-        return table
 
     @property
     def _credits_per_image(self) -> int:
@@ -156,7 +145,7 @@ class BatchTry:
     def _work(self, progress: Progress) -> dict[str, Any] | DeferUntil:
         for entry in progress.in_flight.values():  # before anything else finds the connection incomplete: these are paid for
             self._hook.check_connection(entry.generation.seedream_task_id)
-        with self._hook.downloads(max_bytes=self._asked.max_image_bytes) as downloads:
+        with self._hook.downloads(max_bytes=self._asked.max_image_bytes, hold=MEMORY.hold) as downloads:
             waves = self._waves(progress, downloads)
             try:
                 if wait := self._run(waves):
@@ -258,7 +247,7 @@ class BatchTry:
         folder, progress = self._ledger.folder, waves.progress
         if progress.halt:
             raise halted(progress, has_retry_policy=self._asked.retry_policy is not None)
-        made = waves.results.finish(progress.rows, self._results_name, parquet=self._wants_parquet)
+        made = waves.results.finish(progress.rows, self._asked.results_name(self._by), parquet=self._asked.wants_parquet)
         with suppress(Exception):  # whatever a store raises: it is never read again
             folder.delete(f"{progress.results['prefix']}/progress.json")
         summary = {"schema_version": SUMMARY_VERSION, "destination": folder.base, **made}
@@ -291,21 +280,11 @@ class BatchTry:
         mine = ["results", self._by.dag_id, self._by.run_id, self._by.task_id, self._by.map_index]
         named = [*mine, self._by.installation] if self._by.installation else mine
         keys = [sha256_json(key) for key in (named, mine)]  # in the second form where it had no name when it began
-        if not any(self._ledger.reserve_name(self._results_name, key) for key in keys):
+        if not any(self._ledger.reserve_name(self._asked.results_name(self._by), key) for key in keys):
             raise SeedreamInputError(
-                f"results {self._results_name!r} in {self._ledger.folder.base} belong to another batch. "
+                f"results {self._asked.results_name(self._by)!r} in {self._ledger.folder.base} belong to another batch. "
                 "Make the name unique, e.g. with {{ dag_run.run_after | ts_nodash }}."
             )
-
-    @property
-    def _results_name(self) -> str:
-        map_index = self._by.map_index
-        return check_name(self._asked.results) or ("results" if map_index < 0 else f"results_{map_index}")
-
-    @property
-    def _wants_parquet(self) -> bool:
-        asked = self._asked
-        return asked.parquet if asked.parquet is not None else str(asked.requests).strip().lower().endswith(".parquet")
 
     @cached_property
     def _pace(self) -> Pace:

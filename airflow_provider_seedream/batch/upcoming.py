@@ -4,6 +4,7 @@ Reads, and sends nothing. The digest tells a later wave that the table is still 
 """
 
 import json
+import logging
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from airflow_provider_seedream.model.names import composed
 from airflow_provider_seedream.model.submissions import sha256_json
 
 NAMED_ERRORS = 10  # of a table with many bad rows
+_log = logging.getLogger(__name__)
 _NOT_OF_THE_REQUEST = ("number", "where", "extra", "name_as_written")
 
 
@@ -129,6 +131,23 @@ class TableSummary:
         self.invalid += 1
         if self.invalid <= NAMED_ERRORS:
             self.errors.append(f"Row {number}: {message}")
+
+
+def judge(table: RequestTable, credits_per_image: int, *, on_error: str) -> TableSummary:
+    """The totals of a table, said in the log before the first request.
+
+    :param on_error: the operator's argument: with ``fail`` one invalid row refuses the table.
+    :raises SeedreamInputError: rows are invalid; the first of them are named with their errors.
+    """
+    summary = summarise(table, credits_per_image)
+    if summary.invalid and on_error == "fail":
+        more = f" and {summary.invalid - len(summary.errors)} more" if summary.invalid > len(summary.errors) else ""
+        raise SeedreamInputError(f"{summary.invalid} of {summary.rows} rows are invalid. {' '.join(summary.errors)}{more}")
+    _log.info("%d rows, %d images, %d credits at most.", summary.rows, summary.images, summary.credits)
+    if summary.repeats:
+        rows = f"{len(summary.repeats)} rows repeat an earlier row (first: row {summary.repeats[0]})"
+        _log.warning("%s and get the same images, at no extra cost. For variations use num_images, seed or take.", rows)
+    return summary
 
 
 def summarise(table: RequestTable, credits_per_image: int = contract.CREDITS_PER_IMAGE) -> TableSummary:

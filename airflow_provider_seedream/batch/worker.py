@@ -29,7 +29,7 @@ from airflow_provider_seedream.ledger.budgets import Budget
 from airflow_provider_seedream.ledger.submit import Request, Submitted, Submitter
 from airflow_provider_seedream.model import clock
 
-PARALLEL_LANDINGS = 4  # threads; each holds up to three images in memory
+LANDING_THREADS = 24  # for polls and landings that take 2 s each at 600 a minute; memory is bounded by bytes, not by threads
 LAST_LOOKS_SECONDS = 60.0  # for landing the generations in flight after ``execution_timeout``
 SHORT_WAIT_SECONDS = 5.0  # a shorter wait sleeps here, as a deferral costs a new task process
 _log = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ class Waves:
         return None
 
     def _landing_pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(max_workers=PARALLEL_LANDINGS, thread_name_prefix="seedream-batch")
+        return ThreadPoolExecutor(max_workers=LANDING_THREADS, thread_name_prefix="seedream-batch")
 
     def land_ready(self) -> None:
         """``execution_timeout`` is over: poll each generation in flight once more, for at most a minute, and land finished ones."""
@@ -166,7 +166,7 @@ class Waves:
         """When the next poll or the next submission is due."""
         attended = set(self._attending.values())
         due = [entry.due_epoch for number, entry in self.progress.in_flight.items() if number not in attended]
-        look = max(min(due), self._pace.look_epoch(now)) if due and len(attended) < PARALLEL_LANDINGS else math.inf
+        look = max(min(due), self._pace.look_epoch(now)) if due and len(attended) < LANDING_THREADS else math.inf
         post = self.next_post_epoch(now)
         return min(look, math.inf if post is None else post)
 
@@ -216,7 +216,7 @@ class Waves:
         attended = set(self._attending.values())
         due = [entry for entry in self.progress.in_flight.values() if entry.due_epoch <= now and entry.number not in attended]
         for entry in sorted(due, key=lambda entry: entry.due_epoch):
-            if len(self._attending) == PARALLEL_LANDINGS:
+            if len(self._attending) == LANDING_THREADS:
                 return
             if entry.may_have_landed or self._pace.takes_look(entry, post_epoch=self.next_post_epoch(now), now=now):
                 self._attending[pool.submit(self._attendant.attend, entry)] = entry.number

@@ -5,6 +5,7 @@ error, log line or result names more of it than its host.
 """
 
 import socket
+from collections.abc import Callable
 from http.cookiejar import DefaultCookiePolicy
 from typing import Self
 from urllib.parse import urlsplit
@@ -42,6 +43,8 @@ class Downloads:
     :param timeout_seconds: silence longer than this ends an attempt.
     :param verify: as in requests. :param allow_loopback: for an API that is itself on loopback.
     :param networks: addresses that count as public although they are not.
+    :param hold: called with the size of a body before it is read into memory, in bytes; it may wait until there is room. A size
+        that the host does not say is ``max_bytes``.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Downloads:
         allow_loopback: bool,
         networks: tuple[Network, ...] = (),
         max_attempts: int = 3,
+        hold: Callable[[int], None] | None = None,
     ) -> None:
         self._max_bytes = max_bytes
         self._timeout = (CONNECT_TIMEOUT_SECONDS, timeout_seconds)
@@ -61,6 +65,7 @@ class Downloads:
         self._allow_loopback = allow_loopback
         self._networks = networks
         self._max_attempts = max_attempts
+        self._hold = hold or _unbounded
         self._session = session_through(ExactTargets)
         self._session.auth = _no_auth
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))  # no download tells of another
@@ -128,6 +133,7 @@ class Downloads:
             raise SeedreamLandingError(f"{host} answered {answer.status_code} to a download.", stale_link=True)
         if answer.status_code not in WHOLE_STATUS_CODES:
             raise _Transient(f"{host} answered {answer.status_code} to a download.")
+        self._hold(_size_of(answer, self._max_bytes))
         try:
             with cut_after(self._max_seconds, answer.raw.shutdown):
                 body = read_body(answer, self._max_bytes + 1)
@@ -142,6 +148,17 @@ def _broke_off(link: Link, error: Exception) -> SeedreamLandingError:
     refused = refused_by_proxy(error)
     broke_off = f"Download from {_host(link.origin)} broke off ({type(error).__name__})."
     return _Transient(refused.message if refused else broke_off)
+
+
+def _unbounded(size: int) -> None:
+    """Bodies of any size may be in memory together."""
+
+
+def _size_of(answer: requests.Response, most: int) -> int:
+    """The size of a body before it is read. A compressed one may grow, so it counts as the largest that is allowed."""
+    length = answer.headers.get("Content-Length", "")
+    is_known = length.isascii() and length.isdigit() and not answer.headers.get("Content-Encoding")
+    return min(int(length), most) if is_known else most
 
 
 def _is_proxied(link: str) -> bool:

@@ -198,10 +198,10 @@ class SeedreamHook(BaseHook):
             self.log.info("The wallet cannot be read now: %s", error.message)
             return None
 
-    def downloads(self, *, max_bytes: int) -> Downloads:
+    def downloads(self, *, max_bytes: int, hold: Callable[[int], None] | None = None) -> Downloads:
         """A source of result bytes on a session without the key; close it.
 
-        :param max_bytes: larger bodies are refused.
+        :param max_bytes: larger bodies are refused. :param hold: waits until a body of so many bytes fits into memory.
         """
         settings = self.settings
         return Downloads(
@@ -210,6 +210,7 @@ class SeedreamHook(BaseHook):
             verify=settings.verify,
             allow_loopback=settings.is_loopback,
             networks=settings.download_networks,
+            hold=hold,
         )
 
     def test_connection(self) -> tuple[bool, str]:

@@ -9,11 +9,12 @@ import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamLandingError
 from airflow_provider_seedream.generations import Generation, GenerationStatus, ResultLinks
 from airflow_provider_seedream.hooks.first_mistakes import mistake_of_store
+from airflow_provider_seedream.landing.memory import MEMORY
 from airflow_provider_seedream.manifest import Manifest, ManifestImage, manifest_file
 from airflow_provider_seedream.model.images import EXTENSIONS, ImageFacts, inspect_image, is_whole
 from airflow_provider_seedream.storage import Folder
@@ -115,6 +116,11 @@ class _ImageWork:
             return self._land_image(number, links)
 
     def _land_image(self, number: int, links: ResultLinks) -> ManifestImage:
+        with MEMORY.share():
+            image = self._store_image(number, links)
+        return replace(image, thumbnail=self._land_thumbnail(number, links))
+
+    def _store_image(self, number: int, links: ResultLinks) -> ManifestImage:
         downloaded = self._fetch_image(number, links)
         facts = self._verified(number, downloaded)
         data = self._mark(downloaded)
@@ -130,7 +136,7 @@ class _ImageWork:
             width=facts.width,
             height=facts.height,
             media_type=facts.media_type,
-            thumbnail=self._land_thumbnail(number, links),
+            thumbnail=None,
             downloaded_sha256=downloaded_digest,
         )
 
@@ -169,10 +175,11 @@ class _ImageWork:
         if not links.thumbnail:
             return None
         try:
-            data = self._origin.fetch(links.thumbnail)
-            facts = self._verified(number, data)
-            file = f"{self._generation.name}_{number}.thumb.{EXTENSIONS[facts.media_type]}"
-            self._publish(file, data)
+            with MEMORY.share():
+                data = self._origin.fetch(links.thumbnail)
+                facts = self._verified(number, data)
+                file = f"{self._generation.name}_{number}.thumb.{EXTENSIONS[facts.media_type]}"
+                self._publish(file, data)
         except Exception as error:
             _log.warning("The thumbnail of image %d could not be landed (%s).", number, type(error).__name__)
             return None

@@ -302,6 +302,12 @@ def most_under_way(emulator: Emulator, seconds: float = 0.3) -> int:
 
 
 class TestSeveralPostsAtOnce:
+    def test_as_many_generations_land_at_once_as_their_bytes_allow(self, batch: Batch, slow: Emulator) -> None:
+        outcome = Runner().run(batch(prompts(40), deferrable=False))
+        polled = [request.at for request in slow.books.requests if request.area == "status"]
+        assert outcome.state == "success"
+        assert max(sum(0 <= at - other < 0.3 for other in polled) for at in polled) > 4, "not four threads alone"
+
     @pytest.mark.parametrize("at_once", [1, 4])
     def test_no_more_posts_are_under_way_than_allowed(self, at_once: int, batch: Batch, slow: Emulator) -> None:
         outcome = Runner().run(batch(prompts(12), max_posts_at_once=at_once))

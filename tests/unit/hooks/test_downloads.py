@@ -195,3 +195,19 @@ class TestBodies:
             else:
                 with pytest.raises(SeedreamLandingError, match="max_image_bytes=99"):
                     downloads(max_bytes=max_bytes, max_attempts=3).fetch(storage.url)
+
+    @pytest.mark.parametrize(
+        ("answer", "size"),
+        [
+            (Answer(body=b"x" * 5000), 5000),
+            (Answer(body=b"x" * 10_000), 10_000),
+            (Answer(body=gzip.compress(b"x" * 5000), headers={"Content-Encoding": "gzip"}), 10_000),
+        ],
+        ids=["known", "as large as allowed", "compressed, so it may grow"],
+    )
+    def test_memory_is_asked_for_before_the_body_is_read(self, answer: Answer, size: int) -> None:
+        asked: list[int] = []
+        with serving(answer) as storage:
+            source = Downloads(max_bytes=10_000, timeout_seconds=5, verify=True, allow_loopback=True, hold=asked.append)
+            source.fetch(storage.url)
+        assert asked == [size]
