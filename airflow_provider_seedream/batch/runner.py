@@ -16,6 +16,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTas
 
 from airflow_provider_seedream.batch.asked import AskedBatch, DeferUntil
 from airflow_provider_seedream.batch.attending import Attendant
+from airflow_provider_seedream.batch.deferring import defer_until
 from airflow_provider_seedream.batch.endings import FOUND_AGAIN, error_of_rows, halted, last_line, unknown_error
 from airflow_provider_seedream.batch.halts import halt_by
 from airflow_provider_seedream.batch.pace import Pace
@@ -45,17 +46,14 @@ from airflow_provider_seedream.model import clock, contract
 from airflow_provider_seedream.model.error_lines import Where, error_lines
 from airflow_provider_seedream.model.submissions import sha256_json, submission_of
 from airflow_provider_seedream.polling.policy import OUTAGE_SECONDS, PollPolicy
-from airflow_provider_seedream.polling.poller import MIN_FIRST_POLL_SECONDS
 from airflow_provider_seedream.rate_limit.limiter import pacer_for
 from airflow_provider_seedream.storage import check_destination
-from airflow_provider_seedream.tasks.backstop import backstop
 from airflow_provider_seedream.tasks.fields import check_budget
 from airflow_provider_seedream.tasks.landing_operator import describe_task
 from airflow_provider_seedream.tasks.memory import TaskMemory
 from airflow_provider_seedream.tasks.reporting import log_lines
 from airflow_provider_seedream.tasks.sources import read_sources
 from airflow_provider_seedream.tasks.wait_options import beyond_defaults, check_embed_metadata, interval_of
-from airflow_provider_seedream.triggers.batch import SeedreamBatchTrigger
 
 SUMMARY_VERSION = 1
 _DEFAULTS = ("image_size", "num_images", "enable_safety_checker", "take")
@@ -209,38 +207,15 @@ class BatchTry:
         )
 
     def _wait(self, waves: Waves) -> DeferUntil:
-        """The wait in the triggerer. If polls count toward the rate limit and rows are left to send, only the worker polls, as the
-        triggerer would take the turns of those rows.
-        """
+        """Write down the progress, and wait in the triggerer."""
         progress, now, asked = waves.pause(), clock.now_epoch(), self._asked
         file = f"{progress.results['prefix']}/progress.json"
         store_progress(self._ledger.folder, file, progress)
-        post_epoch = waves.next_post_epoch(now)
-        wake_epoch = min(math.inf if post_epoch is None else post_epoch, now + self._seconds_left(progress))
-        looks_itself = self._pace.counts_looks and post_epoch is not None
-        interval = interval_of(asked.poke_interval)
-        trigger = SeedreamBatchTrigger(
-            seedream_conn_id=asked.seedream_conn_id,
-            in_flight=[] if looks_itself else self._pace.for_trigger(progress.in_flight.values(), now),
-            wake_epoch=None if math.isinf(wake_epoch) else wake_epoch,
-            not_before_epoch=now + min(MIN_FIRST_POLL_SECONDS, interval or math.inf),
-            poke_interval=interval,
-            settling_seconds=asked.settling_seconds,
-            outage_seconds=OUTAGE_SECONDS,
-            progress=file,
-        )
         _log.info("%d of %d rows begun, %d in flight; waiting.", progress.cursor, progress.rows, len(progress.in_flight))
         with suppress(Exception):  # whatever Airflow raises: only a wait that no triggerer takes up needs it
             self._context["ti"].xcom_push("seedream_progress", file)
-        limit = backstop(self._speaks_epoch(trigger), now_epoch=now)
-        return DeferUntil(trigger=trigger, progress=file, timeout=limit)
-
-    def _speaks_epoch(self, trigger: SeedreamBatchTrigger) -> float:
-        """When the trigger speaks at the latest: when the worker wants to go on, else when the last generation must have ended."""
-        if trigger.wake_epoch is not None:
-            return trigger.wake_epoch
-        deadlines: list[float] = [one[2] for one in trigger.in_flight]
-        return max([trigger.not_before_epoch, *deadlines])
+        post_epoch, ends_epoch = waves.next_post_epoch(now), now + self._seconds_left(progress)
+        return defer_until(asked, progress, self._pace, file=file, post_epoch=post_epoch, ends_epoch=ends_epoch, now=now)
 
     def _finish(self, waves: Waves) -> dict[str, Any]:
         """The summary, or the error that the rows add up to."""

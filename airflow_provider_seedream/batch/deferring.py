@@ -1,0 +1,47 @@
+"""The wait of a batch in the triggerer: the trigger, and when it wakes the batch. Pure: no I/O; the clock is an argument."""
+
+import math
+
+from airflow_provider_seedream.batch.asked import AskedBatch, DeferUntil
+from airflow_provider_seedream.batch.pace import Pace
+from airflow_provider_seedream.batch.progress import Progress
+from airflow_provider_seedream.polling.policy import OUTAGE_SECONDS
+from airflow_provider_seedream.polling.poller import MIN_FIRST_POLL_SECONDS
+from airflow_provider_seedream.tasks.backstop import backstop
+from airflow_provider_seedream.tasks.wait_options import interval_of
+from airflow_provider_seedream.triggers.batch import SeedreamBatchTrigger
+
+
+def defer_until(
+    asked: AskedBatch, progress: Progress, pace: Pace, *, file: str, post_epoch: float | None, ends_epoch: float, now: float
+) -> DeferUntil:
+    """The wait that the operator begins.
+
+    If polls count toward the rate limit and rows are left to send, the trigger polls nothing, as it would take the turns of those
+    rows. Then it only wakes the worker, which polls between its submissions.
+
+    :param file: with the progress. :param post_epoch: when the next row may be sent; None if none is left to send.
+    :param ends_epoch: when ``execution_timeout`` is over; infinite without one.
+    """
+    wake_epoch = min(math.inf if post_epoch is None else post_epoch, ends_epoch)
+    looks_itself = pace.counts_looks and post_epoch is not None
+    interval = interval_of(asked.poke_interval)
+    trigger = SeedreamBatchTrigger(
+        seedream_conn_id=asked.seedream_conn_id,
+        in_flight=[] if looks_itself else pace.for_trigger(progress.in_flight.values(), now),
+        wake_epoch=None if math.isinf(wake_epoch) else wake_epoch,
+        not_before_epoch=now + min(MIN_FIRST_POLL_SECONDS, interval or math.inf),
+        poke_interval=interval,
+        settling_seconds=asked.settling_seconds,
+        outage_seconds=OUTAGE_SECONDS,
+        progress=file,
+    )
+    return DeferUntil(trigger=trigger, progress=file, timeout=backstop(_speaks_epoch(trigger), now_epoch=now))
+
+
+def _speaks_epoch(trigger: SeedreamBatchTrigger) -> float:
+    """When the trigger speaks at the latest: when the worker wants to go on, else when the last generation must have ended."""
+    if trigger.wake_epoch is not None:
+        return trigger.wake_epoch
+    deadlines: list[float] = [one[2] for one in trigger.in_flight]
+    return max([trigger.not_before_epoch, *deadlines])
