@@ -7,8 +7,6 @@ an error: to treat it as missing would pay twice. Never imports an HTTP library.
 import json
 import logging
 import re
-import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Literal, TypeVar
 
@@ -31,6 +29,7 @@ from airflow_provider_seedream.ledger.spending import Spending, run_folder, spen
 from airflow_provider_seedream.model.task_ref import TaskRef
 from airflow_provider_seedream.storage import Folder, NotExclusiveError
 from airflow_provider_seedream.storage.exclusive import PROBES
+from airflow_provider_seedream.storage.recent import Recent
 
 _URI = re.compile(r"(?P<folder>.+)/(?P<file>_seedream/ledger/[0-9a-f]{64}(\.\d+)?\.json)")
 NAMES = "_seedream/names"
@@ -64,8 +63,7 @@ class Ledger:
 
     def __init__(self, destination: str) -> None:
         self.folder = Folder(destination)
-        self._known: OrderedDict[str, Record] = OrderedDict()  # by file: the records that this process has seen or written last
-        self._lock = threading.Lock()
+        self._known: Recent[Record] = Recent(MAX_KNOWN)  # by file: the records that this process has seen or written last
 
     def uri(self, record: Record) -> str:
         return self.folder.uri(record.file)
@@ -108,17 +106,14 @@ class Ledger:
         Another process may have changed it since. So a caller may use the fields that no one changes (the request, who paid), and
         must write the next outcome by :meth:`advance`, which notices such a change.
         """
-        with self._lock:
-            return self._known.get(file)
+        return self._known.get(file)
 
     def _keep(self, record: Record) -> None:
         """Remember a record until its generation has ended: then nothing more is written over it."""
-        with self._lock:
-            self._known.pop(record.file, None)
-            if record.outcome in ("intent", "submitted"):
-                self._known[record.file] = record
-            if len(self._known) > MAX_KNOWN:
-                self._known.popitem(last=False)
+        if record.outcome in ("intent", "submitted"):
+            self._known.keep(record.file, record)
+        else:
+            self._known.drop(record.file)
 
     def _understand(self, data: bytes, file: str) -> Record:
         try:
@@ -231,8 +226,7 @@ class Ledger:
         has_next = self.read(record_file(record.key, record.attempt + 1)) is not None
         if not has_next and self.read(record.file) == record:
             self._try(lambda: self.folder.delete(record.file), "delete", record.file)
-            with self._lock:
-                self._known.pop(record.file, None)
+            self._known.drop(record.file)
 
     def reserve_name(self, stem: str, key: str) -> bool:
         """Reserve the file stem for one request, exclusively. False: another request has it."""

@@ -1,11 +1,10 @@
 """Conditional replace on object stores: a PUT that fails if the object has changed since it was read or written."""
 
 import hashlib
-import threading
-from collections import OrderedDict
 from typing import Any
 
 from airflow_provider_seedream.storage.exclusive import answered
+from airflow_provider_seedream.storage.recent import Recent
 
 Condition = dict[str, Any]
 MAX_VERSIONS = 2_000  # twice as many requests as a batch may have in flight; about 300 bytes each
@@ -63,22 +62,18 @@ class Versions:
     """
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[str, tuple[bytes, Condition]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._kept: Recent[tuple[bytes, Condition]] = Recent(MAX_VERSIONS)
 
     def keep(self, name: str, data: bytes, condition: Condition) -> None:
         """Replaces what was kept; with an empty condition the file is forgotten."""
-        with self._lock:
-            self._kept.pop(name, None)
-            if condition:
-                self._kept[name] = hashlib.sha256(data).digest(), condition
-            if len(self._kept) > MAX_VERSIONS:
-                self._kept.popitem(last=False)
+        if condition:
+            self._kept.keep(name, (hashlib.sha256(data).digest(), condition))
+        else:
+            self._kept.drop(name)
 
     def of(self, name: str, data: bytes) -> Condition:
         """The condition "still what this process wrote"; empty if it did not write this content."""
-        with self._lock:
-            digest, condition = self._kept.get(name, (b"", {}))
+        digest, condition = self._kept.get(name) or (b"", {})
         return condition if digest == hashlib.sha256(data).digest() else {}
 
 

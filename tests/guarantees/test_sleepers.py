@@ -18,7 +18,7 @@ import pytest
 
 from airflow_provider_seedream.cli.definition import main
 from airflow_provider_seedream.emulator import Emulator
-from airflow_provider_seedream.ledger.submit import LOOK_SECONDS
+from airflow_provider_seedream.ledger.claims import LOOK_SECONDS
 from tests.airflow.runner import Outcome, Runner
 from tests.guarantees.child import start_child, submit_task
 from tests.guarantees.conftest import Connect, images, records

@@ -1,0 +1,153 @@
+"""The claim: the one record that a try creates, exclusively, before it may POST.
+
+Of several racing tries exactly one gets it. A claim that may be out of date stops its own POST before the first byte. Never sends
+anything to the API.
+"""
+
+import uuid
+from dataclasses import dataclass
+
+from airflow_provider_seedream.exceptions import SeedreamInputError, SeedreamLedgerError
+from airflow_provider_seedream.hooks.resending import PostWithheld
+from airflow_provider_seedream.hooks.seedream import FIRST_BYTE_SECONDS, SeedreamHook
+from airflow_provider_seedream.ledger.budgets import Budget
+from airflow_provider_seedream.ledger.keeping import Keeper
+from airflow_provider_seedream.ledger.prices import Prices
+from airflow_provider_seedream.ledger.records import Ledger, Record
+from airflow_provider_seedream.ledger.request import Request
+from airflow_provider_seedream.ledger.spending import Spending
+from airflow_provider_seedream.model.clock import Clock, to_iso
+
+LOOK_SECONDS = 1.0  # an older claim is read again before the first byte; the claim's PUT and a connection take less
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """The record that this try has claimed, and the moment just before, by two clocks::
+
+        Claim(record=intent, began_steady=81.2, began_epoch=1795816800.0)
+
+    The steady clock may have stood still while the machine slept, and the wall clock may have been set: the larger age counts.
+    """
+
+    record: Record
+    began_steady: float
+    began_epoch: float
+
+    def age_seconds(self, clock: Clock) -> float:
+        return max(clock.steady_seconds() - self.began_steady, clock.now_epoch() - self.began_epoch)
+
+
+class Claims:
+    """Makes, checks and deletes the claims of one task. Its methods may run in several threads.
+
+    ::
+
+        claim = claims.make(request, before=None)  # None: another try was faster
+        claims.check(claim)  # raises PostWithheld if it may be out of date
+        claims.free(claim.record)  # the POST was certainly not paid
+
+    :param budget: admits the price of each claim, or refuses it.
+    :param keeper: deletes claims also if the storage fails for some seconds.
+    """
+
+    def __init__(self, hook: SeedreamHook, ledger: Ledger, budget: Budget, prices: Prices, keeper: Keeper, clock: Clock) -> None:
+        self._hook = hook
+        self._ledger = ledger
+        self._budget = budget
+        self._prices = prices
+        self._keeper = keeper
+        self._clock = clock
+
+    def make(self, request: Request, before: Record | None) -> Claim | None:
+        """Claim the next attempt; None if another try was faster.
+
+        The order matters: the budget's note first, then the name, then the record. A kill in between leaves a budget that counts
+        too much, or a reserved name that the next try of this request finds again; it never leaves a payment without a record.
+
+        :param before: the last attempt, which was refunded or given up; None for the first one.
+        :raises SeedreamBudgetError: the price exceeds a budget. :raises SeedreamInputError: the name belongs to another request.
+        :raises SeedreamLedgerError: the storage does not answer, or cannot create a file exclusively.
+        """
+        longest_seconds = self._hook.submission_seconds(request.submission)  # first, as it raises if the connection is wrong
+        self._ledger.check_store()
+        spending = Spending(
+            made_by=request.made_by,
+            key=request.key,
+            attempt=before.attempt + 1 if before else 1,
+            credits=self._prices.quote(request.submission.num_images),
+            claim=uuid.uuid4().hex,
+        )
+        spending = self._budget.admit(spending)
+        with self._budget.holding(spending):
+            if request.stem and not self._ledger.reserve_name(request.stem, request.key):
+                raise SeedreamInputError(
+                    f"name {request.stem!r} in {request.destination} belongs to another request. "
+                    "Make it unique, e.g. with {{ dag_run.run_after | ts_nodash }} or {{ ti.map_index }}."
+                )
+            record = self._intent(request, spending, longest_seconds)
+            # Taken before the claim is sent: the store may have created it at any moment from now on.
+            claim = Claim(record=record, began_steady=self._clock.steady_seconds(), began_epoch=self._clock.now_epoch())
+            if self._is_created(record):
+                return claim
+        self._ledger.withdraw_spending(spending)
+        return None
+
+    def check(self, claim: Claim) -> None:
+        """Called just before the first byte of the POST: is this still our claim?
+
+        A process that was stopped after its claim may wake up when another try has already settled the record. Its POST would
+        then be paid a second time. So a claim that is older than ``LOOK_SECONDS`` by either clock is read again.
+
+        A younger one is not: the store has vouched for it by the exclusive create, as it would by the answer to a read, and less
+        than a second ago. No other try settles a claim of that age, as it waits at least ``FIRST_BYTE_SECONDS`` by the store's
+        dates. One gap is left: a machine on which both clocks stand still in just this second. A read leaves such a gap as well,
+        from the store's answer to the first byte.
+
+        :raises PostWithheld: the record is no longer the claim as it was written, or the claim is so old that other tries may
+            soon treat its POST as ended.
+        """
+        if claim.age_seconds(self._clock) <= LOOK_SECONDS:
+            return
+        try:
+            latest = self._ledger.latest(claim.record.key)
+        except SeedreamLedgerError as error:
+            raise PostWithheld(f"its claim cannot be read ({error.message})") from None
+        if latest != claim.record:
+            raise PostWithheld("its claim was settled, taken away or followed by another meanwhile")
+        waited = claim.age_seconds(self._clock)  # again, as the read may have taken long
+        if waited > FIRST_BYTE_SECONDS:
+            raise PostWithheld(f"{waited:.0f} s have passed since its claim, which holds for {FIRST_BYTE_SECONDS:.0f} s")
+
+    def free(self, record: Record) -> None:
+        """Delete the claim of a POST that was certainly not paid, and stop counting its price."""
+        if self._keeper.free(record):
+            self._budget.forget(record.spending)
+
+    def _is_created(self, record: Record) -> bool:
+        try:
+            return self._ledger.claim(record)
+        except BaseException:  # it may have been written all the same, and the next try would take it for a POST
+            self.free(record)
+            raise
+
+    def _intent(self, request: Request, spending: Spending, longest_seconds: float) -> Record:
+        """The record of an attempt before its POST. The wallet is read before the claim, so that the claim is young at its POST."""
+        balance, now = self._prices.look_before(spending.claim), self._clock.now_epoch()
+        return Record(
+            key=spending.key,
+            attempt=spending.attempt,
+            outcome="intent",
+            claim=spending.claim,
+            destination=request.destination,
+            name=request.name,
+            submission=request.submission.describe(),
+            fingerprint=request.submission.fingerprint,
+            credits=spending.credits,
+            made_by=request.made_by,
+            wallet_balance=balance,
+            intent_at=to_iso(now),
+            settles_at=to_iso(now + longest_seconds),
+            embed_metadata=request.embed_metadata,
+            max_image_bytes=request.max_image_bytes,
+        )
