@@ -7,7 +7,7 @@ import asyncio
 import io
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -30,21 +30,50 @@ MAX_CONNECTIONS = 300  # 1,000 triggers that poll every 5 s keep 200 busy when a
 
 @dataclass(slots=True)
 class _Shared:
+    """The session of an event loop, and its clients, one for each connection."""
+
     session: aiohttp.ClientSession
+    clients: dict[SeedreamSettings, "StatusClient"] = field(default_factory=dict)
     users: int = 0
 
 
-_sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, _Shared] = WeakKeyDictionary()
+_shared: WeakKeyDictionary[asyncio.AbstractEventLoop, _Shared] = WeakKeyDictionary()
+
+
+@asynccontextmanager
+async def shared_client(settings: SeedreamSettings) -> AsyncIterator["StatusClient"]:
+    """The client of these settings on the running loop's session::
+
+        async with shared_client(settings) as client:
+            answer = await client.poll("b1c2d3")
+
+    Waits with equal settings share it: looking for a proxy in the environment alone costs as much CPU as a poll, and a wait takes
+    about three polls. It is forgotten with the session, so a process that waits again reads the environment again.
+
+    :raises SeedreamInputError: the CA bundle cannot be read.
+    """
+    async with _shared_on_loop() as shared:
+        client = shared.clients.get(settings)
+        if client is None:
+            await asyncio.to_thread(trusted, settings.verify)
+            client = shared.clients.setdefault(settings, StatusClient(shared.session, settings))
+        yield client
 
 
 @asynccontextmanager
 async def shared_session() -> AsyncIterator[aiohttp.ClientSession]:
     """The running loop's session, opened by the first user and closed by the last."""
+    async with _shared_on_loop() as shared:
+        yield shared.session
+
+
+@asynccontextmanager
+async def _shared_on_loop() -> AsyncIterator[_Shared]:
     loop = asyncio.get_running_loop()
-    shared = _sessions.get(loop)
+    shared = _shared.get(loop)
     if shared is None:
         # No trust_env: it looks into .netrc in a thread at every call. The proxy is passed by hand instead.
-        shared = _sessions[loop] = _Shared(
+        shared = _shared[loop] = _Shared(
             aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS),
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -55,16 +84,20 @@ async def shared_session() -> AsyncIterator[aiohttp.ClientSession]:
         )
     shared.users += 1
     try:
-        yield shared.session
+        yield shared
     finally:
         shared.users -= 1
         if shared.users == 0:
-            del _sessions[loop]
+            del _shared[loop]
             await shared.session.close()
 
 
 class StatusClient:
-    """Polls generations and the wallet through one connection."""
+    """Polls generations and the wallet through one connection::
+
+    async with shared_session() as session:
+        answer = await StatusClient(session, settings).poll("b1c2d3")  # a GenerationStatus or a FailedPoll
+    """
 
     def __init__(self, session: aiohttp.ClientSession, settings: SeedreamSettings) -> None:
         self._session = session

@@ -4,7 +4,7 @@ A ``PollSchedule`` is a few numbers per sort of job, in memory only. If it is lo
 Never imports Airflow.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 
@@ -17,6 +17,9 @@ MAX_INTERVAL_SECONDS = 60.0
 PRIOR_WEIGHT = 1.0  # the documented duration weighs as much as one observed job
 REMEMBERED = 0.96  # each job weighs this share of the next one, so that about the last 25 matter
 DOUBT = 0.05  # share of an observed job that is spread evenly over the interval in which it may have finished
+# A plan lasts until this share of what is remembered is new: the first ten jobs change it one by one, later every third does.
+# Making a plan costs as much CPU as a poll (0.4 ms), and a wait takes about three polls.
+REPLANNED = 0.1
 MAX_JOBS = 64
 
 _EDGES = (0.0, *(1.04**step for step in range(210)))  # seconds; the last is about an hour
@@ -116,11 +119,12 @@ SCHEDULE = PollSchedule()  # this process's own
 
 @dataclass(slots=True)
 class _Durations:
-    """The weight of the durations between each two edges."""
+    """The weight of the durations between each two edges, and the plan that was made of them."""
 
     prior: list[float]
-    seen: list[float] = field(default_factory=lambda: [0.0] * (len(_EDGES) - 1))
+    seen: list[float] = field(default_factory=lambda: [0.0] * len(_WIDTHS))
     plan: Plan | None = None
+    unplanned: int = 0  # jobs since the plan
 
     def weights(self) -> list[float]:
         return [PRIOR_WEIGHT * prior + seen for prior, seen in zip(self.prior, self.seen, strict=True)]
@@ -131,14 +135,21 @@ class _Durations:
         The even share matters: without it a job that was ready at its first poll would teach nothing, so jobs that have become
         faster would go unnoticed.
         """
-        spans = [_common(*bin_, after, by) for bin_ in pairwise(_EDGES)]
-        shares = [weight * span / width for weight, span, width in zip(self.weights(), spans, _WIDTHS, strict=True)]
+        bins = range(max(0, bisect_right(_EDGES, after) - 1), min(bisect_left(_EDGES, by), len(_WIDTHS)))
+        spans = [min(_EDGES[one + 1], by) - max(_EDGES[one], after) for one in bins]
+        shares = [self._weight(one) * span / _WIDTHS[one] for one, span in zip(bins, spans, strict=True)]
         known, possible = sum(shares), sum(spans)
         if not possible:
             return
-        news = [(1 - DOUBT) * share / known + DOUBT * span / possible for share, span in zip(shares, spans, strict=True)]
-        self.seen = [REMEMBERED * seen + new for seen, new in zip(self.seen, news, strict=True)]
-        self.plan = None
+        self.seen = [REMEMBERED * seen for seen in self.seen]
+        for one, span, share in zip(bins, spans, shares, strict=True):
+            self.seen[one] += (1 - DOUBT) * share / known + DOUBT * span / possible
+        self.unplanned += 1
+        if self.unplanned >= REPLANNED * (PRIOR_WEIGHT + sum(self.seen)):
+            self.plan, self.unplanned = None, 0
+
+    def _weight(self, one: int) -> float:
+        return PRIOR_WEIGHT * self.prior[one] + self.seen[one]
 
 
 def prior(job: Job) -> list[float]:
@@ -167,8 +178,3 @@ def best_plan(weights: list[float], call_seconds: float) -> Plan:
         least, following[at] = min(choices)
         costs[at] = least + call_seconds * (upto[last] - upto[at])
     return Plan(tuple(following))
-
-
-def _common(start: float, end: float, after: float, by: float) -> float:
-    """The seconds that two spans have in common."""
-    return max(0.0, min(end, by) - max(start, after))

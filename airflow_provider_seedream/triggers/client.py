@@ -28,15 +28,14 @@ async def paced_client(seedream_conn_id: str) -> AsyncIterator[PacedClient]:
     :raises SeedreamInputError: when the connection is incomplete.
     """
     await load_client()
-    from airflow_provider_seedream.hooks.async_status import StatusClient, shared_session, trusted
+    from airflow_provider_seedream.hooks.async_status import shared_client
     from airflow_provider_seedream.hooks.settings import SeedreamSettings
 
     settings = SeedreamSettings.from_connection(await _connection(seedream_conn_id))
-    await asyncio.to_thread(trusted, settings.verify)
-    async with shared_session() as session:
-        counts = settings.status_counts_toward_limit
-        queue = queue_for(seedream_conn_id, settings.requests_per_minute) if counts else None
-        yield PacedClient(StatusClient(session, settings), queue)
+    counts = settings.status_counts_toward_limit
+    queue = queue_for(seedream_conn_id, settings.requests_per_minute) if counts else None
+    async with shared_client(settings) as client:
+        yield PacedClient(client, queue)
 
 
 async def _connection(seedream_conn_id: str) -> Any:

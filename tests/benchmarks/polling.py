@@ -45,9 +45,15 @@ class Polling:
 
 
 def measure_polling(
-    way: str, server: Server, *, latency_seconds: float, waiting: int, seconds: float, spread_seconds: float = 5.0
+    way: str,
+    server: Server,
+    *,
+    latency_seconds: float,
+    waiting: int,
+    seconds: float,
+    poke_interval: float | None = 5.0,
+    spread_seconds: float = 5.0,
 ) -> Polling:
-    poke_interval = 5.0
     get_arrivals(server)
     arguments = {
         "way": way,
@@ -64,8 +70,8 @@ def measure_polling(
     late = lateness(found, get_arrivals(server))
     return Polling(
         on_time=sum(seconds <= ON_TIME_SECONDS for seconds in late) / len(late),
-        looks_per_second=sum(seconds < float("inf") for seconds in late) / seconds,
-        wanted_per_second=waiting / (poke_interval + latency_seconds),
+        looks_per_second=sum(one < float("inf") for one in late) / seconds,
+        wanted_per_second=waiting / (poke_interval + latency_seconds) if poke_interval else due_per_second(found, seconds),
         stolen_share=(stolen_seconds() - stolen) / (time.monotonic() - began) / (os.cpu_count() or 1),
         idle_warnings=sum(gap > WARNING_SECONDS for gap in gaps),
         p99_late_seconds=sorted(late)[int(len(late) * 0.99)],
@@ -79,9 +85,14 @@ def lateness(found: dict[str, Any], arrivals: dict[str, list[float]]) -> list[fl
     for name, due in found["due"].items():
         arrived = arrivals.get(name, [])
         for number, at in enumerate(due):
-            if at < found["end"] - ON_TIME_SECONDS:  # the rest still had time
+            if found["start"] <= at < found["end"] - ON_TIME_SECONDS:  # the rest still had time
                 late.append(arrived[number] - at if number < len(arrived) else float("inf"))
     return late
+
+
+def due_per_second(found: dict[str, Any], seconds: float) -> float:
+    """Polls a second that the schedule asked for, in the measured time."""
+    return sum(found["start"] <= at < found["end"] for due in found["due"].values() for at in due) / seconds
 
 
 @contextmanager

@@ -9,14 +9,17 @@ import asyncio
 import gc
 import json
 import os
+import random
+import ssl
 import sys
 import time
-import uuid
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
+import aiohttp
 import requests
 
 try:
@@ -31,6 +34,7 @@ from airflow_provider_seedream.polling.loops import wait_async
 from airflow_provider_seedream.polling.policy import PollPolicy
 from airflow_provider_seedream.triggers import seedream
 from tests.benchmarks.measuring import peak_memory, reset_peak_memory
+from tests.benchmarks.server import job_id
 
 WATCHDOG_SECONDS = 0.1  # how Airflow's triggerer watches its loop,
 WARNING_SECONDS = 0.2  # and from when on it warns
@@ -40,18 +44,21 @@ Due = dict[str, list[float]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """What is measured. The first looks are due evenly over ``spread_seconds``."""
+    """What is measured. The first polls are due evenly over ``spread_seconds``.
+
+    :param poke_interval: seconds; None: the default schedule, for jobs of the documented durations that are replaced as they end.
+    """
 
     way: str
     url: str
     bundle: str
     waiting: int
-    poke_interval: float
+    poke_interval: float | None
     spread_seconds: float
     seconds: float
 
     def ids(self) -> list[str]:
-        return [str(uuid.UUID(int=number)) for number in range(self.waiting)]
+        return [job_id(number) for number in range(self.waiting)]
 
 
 def noting(due: Due, decide: Callable[..., Step]) -> Callable[..., Step]:
@@ -61,7 +68,8 @@ def noting(due: Due, decide: Callable[..., Step]) -> Callable[..., Step]:
         outcome, state = decide(*args, now_epoch=now_epoch, **more)
         current = asyncio.current_task()
         assert current is not None
-        due[current.get_name()].append(now_epoch + outcome.wait_seconds)
+        if outcome.verdict == "wait":
+            due[current.get_name()].append(now_epoch + outcome.wait_seconds)
         return outcome, state
 
     return decide_and_note
@@ -82,6 +90,44 @@ async def by_trigger(task: Task, seedream_task_id: str, first_epoch: float, poli
         raise RuntimeError(f"nothing was to happen: {event}")
 
 
+def by_default_schedule(due: Due) -> Callable[[Task, str, float, PollPolicy], Awaitable[None]]:
+    """One generation after another, each with a trigger of its own, as in a triggerer that stays busy."""
+    numbers = count(1)
+
+    async def one(created: float) -> None:
+        ready_at = created + random.uniform(20, 40) + random.uniform(3, 12)  # [doc], and links that follow [seen]
+        trigger = seedream.SeedreamGenerationTrigger(
+            seedream_task_id=job_id(next(numbers), ready_at),
+            seedream_conn_id="seedream_default",
+            num_images=1,
+            first_poll_epoch=time.time() + 5,
+            deadline_epoch=created + 3600,
+            poke_interval=None,
+            settling_seconds=120,
+            outage_seconds=1800,
+            image_size="auto_2K",
+            kind="generate",
+            created_epoch=created,
+        )
+        now, first = time.time(), poller.Poller(trigger.policy)
+        planned = now + first.seconds_before_first_poll(now_epoch=now)
+        due[trigger.seedream_task_id].append(max(trigger.first_poll_epoch, planned))
+
+        async def run() -> None:
+            async for event in trigger.run():
+                if event.payload["outcome"] != "done":
+                    raise RuntimeError(f"only successes were to happen: {event}")
+
+        await asyncio.create_task(in_portal(run()), name=trigger.seedream_task_id)
+
+    async def wait(task: Task, seedream_task_id: str, first_epoch: float, policy: PollPolicy) -> None:
+        await one(time.time() - random.uniform(0, task.spread_seconds))
+        while True:
+            await one(time.time())
+
+    return wait
+
+
 def by_threads(task: Task) -> Callable[[Task, str, float, PollPolicy], Awaitable[None]]:
     """The naive way: one requests session, a thread per poll."""
     session = requests.Session()
@@ -99,12 +145,35 @@ def by_threads(task: Task) -> Callable[[Task, str, float, PollPolicy], Awaitable
     return wait
 
 
+def by_bare_session(task: Task, due: Due) -> Callable[[Task, str, float, PollPolicy], Awaitable[None]]:
+    """The least that such GETs can cost: one aiohttp session, the body read and parsed; no error is caught, nothing is decided."""
+    context = ssl.create_default_context(cafile=task.bundle)
+    session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=300, ssl=context), cookie_jar=aiohttp.DummyCookieJar())
+    headers = {"Authorization": "Bearer benchmark"}
+
+    async def wait(task: Task, seedream_task_id: str, first_epoch: float, policy: PollPolicy) -> None:
+        url = f"{task.url}/v1/generation-request/{seedream_task_id}/status/"
+        await asyncio.sleep(first_epoch - time.time())
+        while True:
+            async with session.get(url, headers=headers) as answer:
+                json.loads(await answer.read())
+            seconds = (policy.poke_interval_seconds or 0) * random.uniform(0.9, 1.1)
+            due[seedream_task_id].append(time.time() + seconds)
+            await asyncio.sleep(seconds)
+
+    return wait
+
+
 def choose(task: Task, due: Due) -> Callable[[Task, str, float, PollPolicy], Awaitable[None]]:
     if task.way == "http":
         from tests.benchmarks.polling_http import by_http_sensor
 
         chosen: Callable[[Task, str, float, PollPolicy], Awaitable[None]] = by_http_sensor(task, due)
         return chosen
+    if task.way == "default schedule":
+        return by_default_schedule(due)
+    if task.way == "bare":
+        return by_bare_session(task, due)
     return by_trigger if task.way == "trigger" else by_threads(task)
 
 
@@ -135,7 +204,8 @@ async def measure(task: Task) -> dict[str, Any]:
     tasks = [asyncio.create_task(watchdog(gaps))]
     for number, name in enumerate(task.ids()):
         first = start + task.spread_seconds * number / task.waiting
-        due[name].append(first)
+        if task.poke_interval is not None:
+            due[name].append(first)
         await asyncio.sleep(0 if number % 50 else 0.1)  # at least that long apart
         tasks.append(asyncio.create_task(in_portal(wait(task, name, first, policy)), name=name))
     await asyncio.sleep(start - time.time())

@@ -20,6 +20,9 @@ from functools import cache
 
 from aiohttp import web
 
+_FINISHED = json.dumps(
+    {"status": "FINISHED", "progress": 100, "failure_reason": None, "results": [{"asset": "https://127.0.0.1/a.png"}]}
+).encode()
 _PENDING = json.dumps({"status": "IN_PROGRESS", "progress": 10, "failure_reason": None, "results": []}).encode()
 
 
@@ -42,7 +45,9 @@ class NullServer:
     async def status(self, request: web.Request) -> web.Response:
         self._arrivals[request.match_info["id"]].append(time.time())
         await asyncio.sleep(self._latency_seconds)
-        return web.Response(body=_PENDING, content_type="application/json")
+        ready_at = ready_epoch(request.match_info["id"])
+        body = _PENDING if ready_at is None or time.time() < ready_at else _FINISHED
+        return web.Response(body=body, content_type="application/json")
 
     async def missing(self, request: web.Request) -> web.Response:
         self._arrivals[request.match_info["id"]].append(time.time())
@@ -61,6 +66,15 @@ class NullServer:
     async def arrivals(self, request: web.Request) -> web.Response:
         noted, self._arrivals = self._arrivals, defaultdict(list)
         return web.json_response(noted)
+
+
+def job_id(number: int, ready_at: float | None = None) -> str:
+    """An id in the form of the API's, which holds when the job is ready; without an instant it never is."""
+    return str(uuid.UUID(int=(int((ready_at or 0) * 1000) << 64) + number))
+
+
+def ready_epoch(job: str) -> float | None:
+    return (uuid.UUID(job).int >> 64) / 1000 or None
 
 
 @cache

@@ -104,6 +104,15 @@ class TestWhatIsLearned:
     def test_what_cannot_be_is_left_aside(self, after: float, by: float) -> None:
         assert seen((after, by)).plan(ONE) == PollSchedule().plan(ONE)
 
+    def test_each_of_the_first_jobs_makes_a_new_plan_and_later_about_every_third(self) -> None:
+        memory, plans = PollSchedule(), []
+        for number in range(60):
+            memory.note(ONE, after_seconds=20.0 + number % 7, by_seconds=31.0 + number % 5)
+            plans.append(memory.plan(ONE))
+        new = [later is not earlier for earlier, later in pairwise(plans)]
+        assert all(new[:8])
+        assert 10 <= sum(new[-40:]) <= 20
+
     def test_the_memory_is_bounded_and_forgets_the_oldest_sort(self) -> None:
         memory = seen(*[(8.0, 9.0)] * 20)
         for number in range(MAX_JOBS):

@@ -1,10 +1,16 @@
-"""The first import of the triggers' client happens beside the event loop, whoever else asks for it meanwhile."""
+"""The triggers' client: its first import happens beside the event loop, and triggers of one connection share it."""
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import textwrap
+
+import pytest
+
+from airflow_provider_seedream.triggers.client import paced_client
+from tests.unit.api import connection_json
 
 CODE = """
 import asyncio, sys, threading
@@ -41,3 +47,23 @@ def test_a_second_trigger_does_not_block_the_loop_while_the_first_one_imports() 
     argv = [sys.executable, "-c", textwrap.dedent(CODE)]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
     assert done.stdout.endswith("went on\n"), done.stderr
+
+
+def test_triggers_of_one_connection_share_a_client_until_its_key_or_the_environment_can_have_changed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def connect(key: str) -> None:
+        monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", connection_json("http://127.0.0.1:1", password=key))
+
+    async def clients() -> list[object]:
+        async with paced_client("seedream_default") as first, paced_client("seedream_default") as second:
+            connect("rotated-key-4712")
+            async with paced_client("seedream_default") as third:
+                shared = [one._client for one in (first, second, third)]
+        async with paced_client("seedream_default") as later:  # the last user before it has closed the session
+            return [*shared, later._client]
+
+    connect("first-key-4711")
+    first, second, third, later = asyncio.run(clients())
+    assert first is second
+    assert len({id(first), id(third), id(later)}) == 3
