@@ -92,8 +92,9 @@ class _Known:
 class Store:
     """The reads of one connection, for as long as the connection stays as it is."""
 
-    def __init__(self, protocol: str, conn_id: str | None) -> None:
+    def __init__(self, protocol: str, conn_id: str | None, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.reads = Reads()
+        self._clock = clock
         self._protocol = protocol
         self._conn_id = conn_id
         self._known: _Known | None = None
@@ -113,7 +114,7 @@ class Store:
 
     def _fs(self) -> Any:
         with self._lock:
-            known, now = self._known, time.monotonic()
+            known, now = self._known, self._clock()
             if known and now - known.looked_up < CONNECTION_SECONDS:
                 return known.fs
             connection = _fingerprint(self._conn_id)

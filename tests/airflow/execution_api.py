@@ -76,6 +76,7 @@ class ExecutionAPI:
         self.xcoms: dict[XComKey, Any] = {}
         self.task_store: dict[tuple[tuple[str, str, str, int], str], Any] = {}
         self.faults: list[Fault] = []
+        self.assets: dict[str, str] = {}  # the URIs of those that other DAGs define, by name
         self.logical_date, self.conf, self.run_id = logical_date, conf, run_id
         self.transport = httpx.MockTransport(self._serve)
 
@@ -209,6 +210,14 @@ class ExecutionAPI:
         query = request.url.params
         return sum(one.task_id in query.get_list("task_ids") for one in self.instances.values())
 
+    def _asset(self, request: httpx.Request, field: str) -> httpx.Response:
+        """An asset that some DAG defines, asked for by a reference to it."""
+        wanted = request.url.params[field]
+        found = [{"name": name, "uri": uri} for name, uri in self.assets.items() if wanted == {"name": name, "uri": uri}[field]]
+        if not found:
+            return httpx.Response(404, json={"detail": {"reason": "not_found", "message": "no such asset"}})
+        return httpx.Response(200, json={**found[0], "group": "asset", "extra": {}})
+
     def _assets(self, request: httpx.Request, ti_id: str) -> dict[str, Any]:
         return {"inactive_assets": []}
 
@@ -235,6 +244,7 @@ _ROUTES: list[tuple[str, str, Callable[..., Any]]] = [
     ("PUT", r"task-instances/([^/]+)/heartbeat", ExecutionAPI._ok),
     ("GET", r"task-instances/count", ExecutionAPI._count),
     ("GET", r"task-instances/([^/]+)/validate-inlets-and-outlets", ExecutionAPI._assets),
+    ("GET", r"assets/by-(name|uri)", ExecutionAPI._asset),
     ("GET", r"task-instances/([^/]+)/previous-successful-dagrun", ExecutionAPI._ok),
     ("GET", r"task-reschedules/([^/]+)/start_date", ExecutionAPI._first_start),
     ("GET", _XCOM + r"/item/(-?\d+)", ExecutionAPI._xcom_item),

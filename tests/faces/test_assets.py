@@ -47,11 +47,43 @@ class TestAnAsset:
             "images_requested": 2,
         }
 
-    def test_an_asset_that_is_named_by_reference_hears_the_same_or_a_warning_and_never_fails_the_task(
-        self, emulator: Emulator, build: Build
+    @pytest.mark.parametrize("reference", [Asset.ref(name="by-name"), Asset.ref(uri="s3://bucket/by-uri")])
+    def test_an_asset_that_is_named_by_reference_gets_the_same_as_the_asset_itself(
+        self, emulator: Emulator, build: Build, folder: Path, reference: Any
     ) -> None:
-        outcome = Runner().run(build(submit={"wait": True, "outlets": [Asset.ref(name="watches")]}).submit)
+        runner, chain = Runner(), build(num_images=2, name="hero", land={"outlets": [reference, WATCHES]})
+        runner.api.assets = {"by-name": "s3://bucket/by-name", "by-uri": "s3://bucket/by-uri"}
+        runner.run(chain.submit)
+        by_key = {event["dest_asset_key"]["uri"]: event["extra"] for event in events(runner.run(chain.land))}
+        [referred] = set(by_key) - {WATCHES.uri}
+        assert referred == f"s3://bucket/{getattr(reference, 'name', 'by-uri')}"
+        assert by_key[referred] == by_key[WATCHES.uri]
+        assert by_key[referred]["manifest"] == f"file://{folder}/hero.json"
+
+    def test_a_batch_tells_an_asset_that_is_named_by_reference_of_its_table(
+        self, emulator: Emulator, connect: Connect, destination: str
+    ) -> None:
+        connect(emulator, requests_per_minute=100_000)
+        runner = Runner()
+        runner.api.assets = {"tables": "s3://bucket/tables"}
+        with DAG("batches", schedule=None):
+            batch = SeedreamBatchOperator(
+                task_id="batch",
+                requests=[{"prompt": "a watch"}],
+                destination=destination,
+                poke_interval=0.05,
+                outlets=[Asset.ref(name="tables")],
+            )
+        [event] = events(runner.run(batch))
+        assert event["dest_asset_key"] == {"name": "tables", "uri": "s3://bucket/tables"}
+        assert (event["extra"]["rows"], event["extra"]["images"]) == (1, 1)
+
+    def test_a_reference_to_an_asset_that_no_dag_defines_is_a_warning_and_never_fails_the_task(
+        self, emulator: Emulator, build: Build, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        outcome = Runner().run(build(submit={"wait": True, "outlets": [Asset.ref(name="nobodys")]}).submit)
         assert outcome.state == "success", outcome.error
+        assert "No asset event for" in caplog.text
 
     def test_an_asset_gets_it_from_an_operator_that_waits_too(self, emulator: Emulator, build: Build) -> None:
         [event] = events(Runner().run(build(submit={"wait": True, "outlets": [WATCHES]}).submit))
