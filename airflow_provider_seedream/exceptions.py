@@ -232,7 +232,7 @@ class SeedreamConnectionError(SeedreamError):
     """The request did not reach the API: the name, the connection or TLS failed before the first byte was sent."""
 
     verdict = "API NOT REACHED"
-    on_retry = "A retry sends the request."
+    on_retry = "A retry sends the request. Check the host of the connection, and the network and proxy of this worker."
 
 
 class SeedreamAmbiguousSubmissionError(SeedreamError):

@@ -232,7 +232,8 @@ class BatchTry:
             progress, summary, on_error=asked.on_error, on_partial=asked.on_partial, fail_on_unknown=asked.fail_on_unknown
         )
         if error is None and (unknown := unknown_error(progress, summary)):
-            log_lines(_log.warning, error_lines(unknown, Where(conn_id=asked.seedream_conn_id), now_epoch=now))
+            where = Where(conn_id=asked.seedream_conn_id, host=self._hook.settings.base_url)
+            log_lines(_log.warning, error_lines(unknown, where, now_epoch=now))
         _log.info("%s", last_line(progress, summary, max_credits=check_budget("max_credits", asked.max_credits), now_epoch=now))
         if error:
             raise error

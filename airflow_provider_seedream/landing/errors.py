@@ -70,7 +70,7 @@ def _error(
 
 def _late(generation: Generation, now_epoch: float, timeout_seconds: float) -> str:
     created = clock.to_epoch(generation.created_at)
-    age = "" if created is None else f", {clock.spell(now_epoch - created)} after the submission"
+    age = "" if created is None else f", submitted {clock.spell(now_epoch - created)} ago"
     return f"Still not ready after {clock.spell(timeout_seconds)} (`timeout={timeout_seconds:g}`){age}."
 
 
@@ -86,7 +86,7 @@ def expired_error(generation: Generation) -> SeedreamResultsExpiredError:
     """For a generation whose results are gone by its age."""
     expires = expires_epoch(clock.to_epoch(generation.created_at))
     when = f" at {clock.to_iso(expires)}" if expires is not None else ""
-    return complete(SeedreamResultsExpiredError(f"The results expired{when}, 24 h after the submission."), generation)
+    return complete(SeedreamResultsExpiredError(f"The results expired{when}, after 24 h."), generation)
 
 
 def _failed(outcome: PollOutcome, generation: Generation, can_resubmit: bool) -> SeedreamError:

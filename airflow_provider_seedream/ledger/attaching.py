@@ -14,6 +14,7 @@ from airflow_provider_seedream.model.balances import what_follows
 from airflow_provider_seedream.model.error_lines import short_record
 
 OnUnknownSubmit = Literal["fail", "resubmit"]
+SETTLE = "This request will not be sent again automatically. Look for it at the vendor, then settle it:"
 _log = logging.getLogger(__name__)
 
 
@@ -84,6 +85,7 @@ class Attacher:
         resolve = f"airflow seedream resolve {short_record(error.record)}"
         error.commands = [f"{resolve} --paid ID", f"{resolve} --not-paid"]
         if self._on_unknown == "fail":
+            error.on_retry = SETTLE
             return final(error)
         error.on_retry = 'on_unknown_submit="resubmit": a retry sends it again, and may pay twice.'
         return error

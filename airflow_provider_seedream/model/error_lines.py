@@ -16,7 +16,7 @@ MAX_LINE_CHARACTERS = 100  # what the log page shows at a width of 1440 px
 MAX_MESSAGE_LINES = 9  # of what happened, which may be several wrong rows
 MAX_LINES_EACH = 5  # of one part, such as the message: the exception that follows has the whole text
 _MORE = "  ... (more in the error's text below)"
-_SENTENCES = re.compile(r"(?<=[.!?])\s+(?=[A-Z'\"`(])")
+_SENTENCES = re.compile(r"\n\s*|(?<=[.!?])\s+(?=[A-Z'\"`(])")
 _RECORD = re.compile(r"(?P<folder>.+)/_seedream/ledger/(?P<key>[0-9a-f]{8})[0-9a-f]{56}(?P<attempt>\.\d+)?\.json")
 
 

@@ -38,7 +38,7 @@ from airflow_provider_seedream.storage import check_destination
 from airflow_provider_seedream.tasks.backstop import backstop
 from airflow_provider_seedream.tasks.fields import CheckedFields, check_budget, one_of
 from airflow_provider_seedream.tasks.landing_operator import describe_task
-from airflow_provider_seedream.tasks.queue_position import Place
+from airflow_provider_seedream.tasks.queue_position import QUEUE_AGAIN, Place
 from airflow_provider_seedream.tasks.wait_options import (
     DEFAULT_MAX_IMAGE_BYTES,
     DEFAULT_TIMEOUT_SECONDS,
@@ -289,9 +289,9 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
         """The 429 of a request whose next turn comes after the time limit of the try."""
         rate, limit = self._hook.requests_per_minute, clock.spell(self._patience_seconds)
         error.cause = error.message
-        error.message = (
-            f"Rate limit {rate:g}/min: the next turn is {clock.spell(wait_seconds)} away, after the end of `timeout` ({limit})."
-        )
+        wait = clock.spell(wait_seconds)
+        error.message = f"{rate:g} requests a minute: the next turn is {wait} away, after the end of `timeout` ({limit})."
+        error.on_retry = QUEUE_AGAIN
         return error
 
     def _turn_seconds(self, error: SeedreamRateLimitError) -> float:

@@ -13,6 +13,8 @@ from weakref import WeakKeyDictionary
 from airflow_provider_seedream.model import clock, contract
 from airflow_provider_seedream.rate_limit.limiter import WINDOW_SECONDS, Pacer, Purpose, whose_turn
 
+MAX_COUNTED = 500  # waiting submissions that are looked at one by one
+
 
 class TurnQueue:
     """Grants turns at the pace of a :class:`Pacer`; the task that asked first goes first. 5,000 waiting tasks share one timer::
@@ -46,6 +48,17 @@ class TurnQueue:
                 self._serve()
             raise
         return granted_epoch
+
+    def outlook(self, asked_epoch: float) -> tuple[int, float]:
+        """How many submissions are ahead of one that asked at this instant, and in about how many seconds its turn comes.
+
+        In a long queue all that wait count as ahead: 5,000 triggers that each count 5,000 would block the loop for seconds.
+        """
+        waiting = self._waiting["submit"]
+        is_short = len(waiting) <= MAX_COUNTED
+        ahead = sum(asked < asked_epoch and not turn.done() for asked, _, turn in waiting) if is_short else len(waiting)
+        now = self._clock()
+        return ahead, self.pacer.turn_epoch(now) - now + ahead * WINDOW_SECONDS / self.pacer.requests_per_minute
 
     def throttled(self, at_epoch: float, *, retry_after_seconds: float | None, granted_epoch: float | None) -> None:
         """Take in a 429. If the turn was granted by an earlier process, it does not slow down this one, whose share is new."""

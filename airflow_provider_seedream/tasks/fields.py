@@ -64,8 +64,9 @@ class CheckedFields(ReportingTask):
             if hasattr(self, field) and is_static(value := getattr(self, field)):
                 self.checked(check, value)
         if wrong := list(dict.fromkeys(self._wrong)):
-            many = f"Task {self.task_id!r}: " if len(wrong) == 1 else f"Task {self.task_id!r} has {len(wrong)} wrong arguments: "
-            error = SeedreamInputError(many + " ".join(wrong))
+            one = f"Task {self.task_id!r}: {wrong[0]}"
+            many = "\n  ".join([f"Task {self.task_id!r} has {len(wrong)} wrong arguments.", *wrong])  # Airflow shows it as it is
+            error = SeedreamInputError(one if len(wrong) == 1 else many)
             error.is_at_parse = not self._is_unmapped
             if self._is_unmapped:  # a worker makes the task from a mapped one, before it can fail in `execute`
                 self.report_failure(error)

@@ -121,7 +121,7 @@ class LandingOperator(ReportingTask):
         if landed.missing_images and self.on_partial == "fail":
             came = f"{len(landed.images)} of {landed.images_requested} images came"
             raise SeedreamPartialResultError(
-                f"{came}; they are landed, see {result.manifest}.",
+                f"{came}; they are landed. Manifest: {result.manifest}.",
                 seedream_task_id=generation.seedream_task_id,
                 record=generation.record,
             )
@@ -155,7 +155,7 @@ def _told(some: Manifest | None, generation: Generation) -> str:
     if some is None:
         return ""
     there = f"{generation.destination}/{some.name}.json"
-    return f" {len(some.images)} of {some.images_requested} images were ready; they are landed, see {there}."
+    return f" {len(some.images)} of {some.images_requested} images were ready; they are landed. Manifest: {there}."
 
 
 def describe_task(context: Context) -> TaskRef:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from airflow_provider_seedream.hooks.seedream import SeedreamHook
     from airflow_provider_seedream.triggers.turns import SeedreamTurnTrigger
 
+QUEUE_AGAIN = "A retry asks for a turn again. A longer `timeout` and `deferrable=True` let it wait for its turn, for free."
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
@@ -55,7 +57,9 @@ class Place:
             raise AirflowTaskTimeout(f"RATE LIMIT: No turn came within {limit}, so nothing was bought; a retry asks anew.")
         if is_late:
             limit = f"{clock.spell(waited)} (`timeout={timeout:g}`)"
-            raise SeedreamRateLimitError(f"No turn came within {limit}: others were waiting before.")
+            late = SeedreamRateLimitError(f"No turn came within {limit}: others were waiting before.")
+            late.on_retry = QUEUE_AGAIN
+            raise late
         return cls(started_epoch=started_epoch, asked_epoch=asked_epoch, granted_epoch=granted_epoch)
 
     @staticmethod

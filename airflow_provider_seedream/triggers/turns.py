@@ -12,6 +12,8 @@ from airflow_provider_seedream.model import clock
 from airflow_provider_seedream.rate_limit.queue import queue_for
 from airflow_provider_seedream.triggers.base import SeedreamTrigger, fields_of
 
+WORTH_SAYING_SECONDS = 5.0  # a shorter wait is over before a person has read its line
+
 
 @dataclass(eq=False, kw_only=True)
 class SeedreamTurnTrigger(SeedreamTrigger):
@@ -63,6 +65,10 @@ class SeedreamTurnTrigger(SeedreamTrigger):
         if self.throttled_epoch is not None:
             queue.throttled(self.throttled_epoch, retry_after_seconds=self.retry_after_seconds, granted_epoch=self.granted_epoch)
         await asyncio.sleep(self.not_before_epoch - clock.now_epoch())
+        ahead, seconds = queue.outlook(self.asked_epoch)
+        if seconds >= WORTH_SAYING_SECONDS:
+            rate, wait = queue.pacer.requests_per_minute, clock.spell(seconds)
+            self.log.info("Rate limit %g/min: requests ahead of this one: %d, about %s to go.", rate, ahead, wait)
         return await queue.turn("submit", asked_epoch=self.asked_epoch)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import textwrap
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -173,10 +173,19 @@ class TestFirstMistakes:
         check_block("Path in the host", outcome, "WRONG HOST: ", says=("without /v1",))
         assert (outcome.state, outcome.tries) == ("failed", 1)
 
-    def test_a_store_whose_library_is_missing_names_the_command(self, emulator: Emulator, build: Build) -> None:
-        outcome = Runner().run(build(retries=3, destination="oss://bucket/watches").submit)
-        check_block("Extra missing", outcome, "EXTRA MISSING: No installed provider opens oss://", says=("Cost: nothing",))
+    def test_a_store_whose_library_is_missing_names_the_command(
+        self, emulator: Emulator, build: Build, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "s3fs", None)  # as on a worker that has Amazon's provider and not its extra
+        outcome = Runner().run(build(retries=3, destination="s3://aws_default@bucket/watches").submit)
+        says = ("Cost: nothing", "  pip install 'airflow-provider-seedream[s3]'", "on this worker")
+        check_block("Extra missing", outcome, "EXTRA MISSING: No installed provider opens s3:// on this worker.", says=says)
         assert (outcome.state, outcome.tries, emulator.books.posts_received) == ("failed", 1, 0)
+
+    def test_a_scheme_that_no_extra_of_ours_serves(self, emulator: Emulator, build: Build) -> None:
+        outcome = Runner().run(build(retries=3, destination="oss://bucket/watches").submit)
+        lines = check_block("Scheme unknown", outcome, "EXTRA MISSING: No installed provider opens oss://", says=("Cost: nothing",))
+        assert not any("pip install" in line for line in lines)
 
     def test_a_bucket_that_is_missing(self, emulator: Emulator, build: Build, no_bucket: str) -> None:
         outcome = Runner().run(build(retries=3, destination=no_bucket).submit)
@@ -198,14 +207,17 @@ class TestATypo:
                 destination=destination,
             )
         text = str(refused.value)
-        shown("Typo (an import error of the DAG)", textwrap.wrap(text, WIDTH))
-        assert text.startswith("WRONG INPUT: Task 'hero' has 4 wrong arguments: ")
+        shown("Typo (an import error of the DAG)", text.splitlines())
+        assert text.startswith("WRONG INPUT: Task 'hero' has 4 wrong arguments.\n  ")
         assert all(word in text for word in ("Did you mean 'landscape_16_9'?", "num_images", "Did you mean 'content'?", "timeout"))
         assert "aid" not in text and "retry" not in text.lower()
 
     @pytest.mark.parametrize("make", [sensor, credits_sensor, batch], ids=["sensor", "credits sensor", "batch"])
     def test_every_kind_of_task_names_itself(self, make: Callable[..., Any]) -> None:
-        with pytest.raises(SeedreamInputError, match=r"^WRONG INPUT: Task 'x' has 2 wrong arguments: "), DAG("typo", schedule=None):
+        with (
+            pytest.raises(SeedreamInputError, match=r"^WRONG INPUT: Task 'x' has 2 wrong arguments\.\n  "),
+            DAG("typo", schedule=None),
+        ):
             make()
 
     def test_a_mapped_task_is_made_on_a_worker_and_tells_its_log(self, emulator: Emulator, destination: str) -> None:
@@ -296,8 +308,8 @@ class TestGenerations:
         tasks, runner = mapped.expand(prompt=[f"watch {number}" for number in range(10)]), Runner()
         outcomes = [runner.run(tasks, map_index=index) for index in range(4)]
         assert [outcome.state for outcome in outcomes] == ["success"] * 3 + ["failed"]
-        says = ("Cost: nothing", "3/min", "`timeout` (8 s)")
-        check_block("3 a minute with 10 mapped tasks", outcomes[3], "RATE LIMIT: Rate limit 3/min: the next turn is ", says=says)
+        says = ("Cost: nothing", "deferrable=True", "`timeout` (8 s)")
+        check_block("3 a minute with 10 mapped tasks", outcomes[3], "RATE LIMIT: 3 requests a minute: the next turn is ", says=says)
 
 
 class TestTables:

@@ -94,7 +94,7 @@ class TestTheTimeout:
         chain = chain_of(build, landing_task, deferrable=deferrable, timeout=LIMIT_SECONDS, retries=3)
         outcome = run(runner, chain, landing_task)
         assert (outcome.state, outcome.tries, type(outcome.error)) == ("failed", 1, SeedreamGenerationTimeoutError)
-        assert f"2 of 3 images were ready; they are landed, see file://{folder}/hero.json" in str(outcome.error)
+        assert f"2 of 3 images were ready; they are landed. Manifest: file://{folder}/hero.json" in str(outcome.error)
         assert_two_of_three(folder, emulator)
 
     def test_the_timeout_is_a_success_where_fewer_images_are_accepted(

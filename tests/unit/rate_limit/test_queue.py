@@ -56,6 +56,20 @@ async def said(waiting: SeedreamTurnTrigger) -> Any:
 
 
 class TestTheQueue:
+    def test_a_request_knows_how_many_are_ahead_and_about_how_long_it_takes(self) -> None:
+        async def waiting(clock: Clock) -> list[tuple[int, float]]:
+            queue = TurnQueue(Pacer(3.0), clock=clock)
+            tasks = [asyncio.create_task(queue.turn("submit", asked_epoch=float(number))) for number in range(7)]
+            await asyncio.sleep(0)
+            told = [queue.outlook(asked_epoch=6.5), queue.outlook(asked_epoch=-1.0)]
+            for task in tasks:
+                task.cancel()
+            return told
+
+        last, first = run_in_virtual_time(waiting)
+        assert (last[0], first[0]) == (4, 0)  # of seven, three were granted at once
+        assert 80 <= last[1] - first[1] <= 81
+
     def test_5000_turns_are_granted_in_order_at_the_limit_and_with_one_timer(self) -> None:
         async def night(clock: Clock) -> tuple[list[tuple[float, int]], int]:
             queue, granted, most_timers = TurnQueue(Pacer(600), clock=clock), [], 0
