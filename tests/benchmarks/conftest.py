@@ -10,14 +10,17 @@ import pytest
 
 from tests.benchmarks.certificate import Certificate, make_certificate
 from tests.benchmarks.measuring import Server, null_server
+from tests.benchmarks.rate_picture import Rates, draw
 from tests.benchmarks.report import Report
 from tests.stores.servers import missing, s3_store
 
 _report = Report()
+_rates: Rates = {}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--picture", type=Path, help="write the benchmarks' ratios to this SVG file")
+    parser.addoption("--rate-picture", type=Path, help="write how much of its key's limit a batch uses to this SVG file")
     parser.addoption("--full", action="store_true", help="land 200 images of 4 MB and 2,000 of 200 KB, once, instead of few twice")
 
 
@@ -27,11 +30,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     terminalreporter.write_line(_report.table())
     if picture := config.getoption("--picture"):
         _report.write_picture(picture)
+    if _rates and (picture := config.getoption("--rate-picture")):
+        picture.write_text(draw(_rates, ours="today"), encoding="utf-8")
 
 
 @pytest.fixture(scope="session")
 def report() -> Report:
     return _report
+
+
+@pytest.fixture(scope="session")
+def rates() -> Rates:
+    """Filled by the benchmark of the rate, and drawn at the end."""
+    return _rates
 
 
 @pytest.fixture(scope="session")
