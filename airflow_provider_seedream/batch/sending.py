@@ -229,7 +229,8 @@ class Sender:
 
     def _accept(self, tried: Tried, found: Submitted) -> None:
         if tried.has_posted:
-            self._width.accepted(None if tried.upcoming.is_priced else tried.seconds)
+            seconds = None if tried.upcoming.is_priced else tried.seconds
+            self._width.accepted(seconds, sent_epoch=tried.upcoming.granted_epoch or 0.0)
             self.progress.unreachable_epoch, self.progress.unknown_in_a_row = None, 0
         self._fly(tried.upcoming.request_row, found)
         self._pass(tried.upcoming.number, tried.upcoming.digest)
@@ -239,13 +240,13 @@ class Sender:
         _log.info("The API answered 429 (rate limit), which costs nothing; this row is sent again when the API permits it.")
         granted_epoch, now = tried.upcoming.granted_epoch, clock.now_epoch()
         self._pace.pacer.throttled(now, retry_after_seconds=error.retry_after_seconds, granted_epoch=granted_epoch)
-        self._width.refused()
+        self._width.refused(now)
         self._wait_again(tried.upcoming)
 
     def _hold(self, tried: Tried, error: SeedreamConnectionError) -> None:
         """The POST was not sent. Try again in 30 s; after 30 minutes stop sending, so that the batch ends instead of waiting on."""
         now = clock.now_epoch()
-        self._width.refused()
+        self._width.refused(now)
         self._wait_again(tried.upcoming)
         self.progress.unreachable_epoch = self.progress.unreachable_epoch or now
         if now - self.progress.unreachable_epoch > MAX_UNREACHABLE_SECONDS:

@@ -19,7 +19,7 @@ class PostWidth:
 
         width = PostWidth(None)
         width.at_once(requests_per_minute=600)  # 1: no submission has been measured yet
-        width.accepted(1.0)
+        width.accepted(1.0, sent_epoch=now)
         width.at_once(requests_per_minute=600)  # 11: ten a second, each takes 1 s, and a tenth more
 
     A POST that was refused with a 429, or that could not be sent, makes the next one go alone: it tells whether the API takes
@@ -31,7 +31,7 @@ class PostWidth:
 
     def __init__(self, most: int | None, seconds: float | None = None) -> None:
         self._most = MAX_POSTS_AT_ONCE if most is None else most
-        self._is_refused = False
+        self._refused_epoch: float | None = None
         self.seconds = seconds
 
     def at_once(self, *, requests_per_minute: float, unknown_in_a_row: int = 0) -> int:
@@ -40,22 +40,23 @@ class PostWidth:
         :param requests_per_minute: the share of the rate limit that the batch uses now.
         :param unknown_in_a_row: consecutive POSTs whose outcome is unknown.
         """
-        if self.seconds is None or self._is_refused:
+        if self.seconds is None or self._refused_epoch is not None:
             return 1
         needed = math.ceil(requests_per_minute / 60 * self.seconds * HEADROOM)
         bound = self._most if unknown_in_a_row == 0 else MAX_UNKNOWN_IN_A_ROW - unknown_in_a_row
         return max(1, min(needed, self._most, bound))
 
-    def accepted(self, seconds: float | None) -> None:
-        """Take in a submission that was paid.
+    def accepted(self, seconds: float | None, *, sent_epoch: float) -> None:
+        """Take in a submission that was paid. One that was sent before a refusal does not end it.
 
         :param seconds: from its first storage call to the recorded id, as long as it kept a thread busy; None if that was no usual
             time, as the wallet was read beside it.
         """
-        self._is_refused = False
+        if self._refused_epoch is not None and sent_epoch > self._refused_epoch:
+            self._refused_epoch = None
         if seconds is not None:
             self.seconds = seconds if self.seconds is None else self.seconds + WEIGHT * (seconds - self.seconds)
 
-    def refused(self) -> None:
-        """Take in a POST that the rate limit refused, or that did not reach the API."""
-        self._is_refused = True
+    def refused(self, at_epoch: float) -> None:
+        """Take in a POST that the rate limit refused, or that did not reach the API, at this time."""
+        self._refused_epoch = at_epoch

@@ -71,6 +71,31 @@ class TestWhatSurvivesADeferral:
         assert len(outcome.deferrals) == 3
         assert outcome.value["count"]["landed"] == len(images(folder)) == 5
 
+    def test_a_row_that_a_429_put_back_survives_a_deferral_while_rows_behind_it_have_begun(
+        self, batch: Batch, emulator: Emulator, folder: Path
+    ) -> None:
+        emulator.configure(latency_seconds=0.3)
+        refusing = {"status": 429, "endpoint": "generate", "retry_after_seconds": 20, "prompt_contains": "watch 3", "times": 1}
+        emulator.inject("refuse", **refusing)
+        runner, task = Woken(), batch(8)
+        assert runner.run(task, until="deferred").state == "deferred"
+        progress = json.loads(progress_file(folder).read_text())
+        assert (progress["cursor"], progress["waiting"]) == (8, [4])
+        assert emulator.books.posts == 7
+        limiter._pacers.clear()
+        change_progress(folder, pace={})  # the pause is over
+        outcome = runner.run(task)
+        assert (outcome.state, outcome.value["count"]["landed"]) == ("success", 8)
+        assert (emulator.books.posts, emulator.books.posts_received) == (8, 9)
+
+    def test_the_progress_of_0_2_is_taken_up(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
+        runner, task = Woken(), batch(5, max_in_flight=2)
+        runner.run(task, until="deferred")
+        file = progress_file(folder)
+        since = ("waiting", "post_seconds")
+        file.write_text(json.dumps({name: value for name, value in json.loads(file.read_text()).items() if name not in since}))
+        assert (runner.run(task).state, emulator.books.posts_received) == ("success", 5)
+
     def test_the_pace_survives_a_deferral(self, batch: Batch, emulator: Emulator, connect: Connect) -> None:
         connect(emulator, requests_per_minute=4)
         emulator.configure(rate_limit_per_minute=4)

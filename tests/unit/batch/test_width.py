@@ -10,7 +10,7 @@ from airflow_provider_seedream.tasks.wait_options import MAX_POSTS_AT_ONCE
 
 def measured(seconds: float, *, most: int | None = None) -> PostWidth:
     width = PostWidth(most)
-    width.accepted(seconds)
+    width.accepted(seconds, sent_epoch=0.0)
     return width
 
 
@@ -29,15 +29,15 @@ class TestTheAutomaticWidth:
 
     def test_it_follows_an_api_that_gets_slower_and_one_slow_answer_changes_little(self) -> None:
         width = measured(0.5)
-        width.accepted(5.0)
+        width.accepted(5.0, sent_epoch=0.0)
         assert width.at_once(requests_per_minute=600) == 11
         for _ in range(30):
-            width.accepted(1.0)
+            width.accepted(1.0, sent_epoch=0.0)
         assert width.seconds == pytest.approx(1.0, abs=0.05)
 
     def test_a_time_that_was_no_usual_one_is_not_measured(self) -> None:
         width = PostWidth(None)
-        width.accepted(None)
+        width.accepted(None, sent_epoch=0.0)
         assert width.seconds is None
 
     def test_what_an_earlier_process_has_measured_counts_from_the_start(self) -> None:
@@ -51,9 +51,11 @@ class TestTheAutomaticWidth:
 class TestTrouble:
     def test_after_a_refusal_one_goes_alone_until_it_is_accepted(self) -> None:
         width = measured(1.0)
-        width.refused()
+        width.refused(100.0)
         assert width.at_once(requests_per_minute=600) == 1
-        width.accepted(1.0)
+        width.accepted(1.0, sent_epoch=99.0)
+        assert width.at_once(requests_per_minute=600) == 1, "it was sent before the refusal"
+        width.accepted(1.0, sent_epoch=101.0)
         assert width.at_once(requests_per_minute=600) == 11
 
     @pytest.mark.parametrize(("unknown", "posts"), [(0, 11), (1, 2), (2, 1), (3, 1)])
