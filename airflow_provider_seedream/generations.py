@@ -40,9 +40,11 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultLinks:
-    """The pre-signed links of one result, http(s) or None. They are credentials, so they are never logged, stored or sent on::
+    """The pre-signed links of one result, http(s) or None. They are credentials, so they are never logged, stored or sent on.
 
-    repr(ResultLinks(image="https://host/a.png?sig=1", thumbnail=None))  # "ResultLinks(image=..., thumbnail=None)"
+    Example::
+
+        repr(ResultLinks(image="https://host/a.png?sig=1", thumbnail=None))  # "ResultLinks(image=..., thumbnail=None)"
     """
 
     image: str | None

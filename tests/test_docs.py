@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import inspect
 import json
@@ -336,6 +337,17 @@ class TestTroubleshooting:
         for command in re.findall(r"^airflow seedream (.+?)(?:  +#.*)?$", self.PAGE, re.MULTILINE):
             words = shlex.split(command)
             build_parser().parse_args(words)
+
+
+class TestDocstrings:
+    def test_each_example_is_indented_below_its_colons(self) -> None:
+        """A formatter takes the indentation of an example away where no line of prose stands beside it: then it is prose."""
+        package = Path(exceptions.__file__).parent
+        for file in package.rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text())):
+                if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef | ast.Module):
+                    told = ast.get_docstring(node) or ""
+                    assert not re.search(r"::\n\n(?! )", told), f"{file.name}: {told[:80]}"
 
 
 class TestWhatTheApiDoes:

@@ -179,9 +179,11 @@ class Duplicate(NamedTuple):
 
 
 class Duplicates:
-    """Judges the rows of one table against each other, in their order::
+    """Judges the rows of one table against each other, in their order.
 
-    Duplicates().judge(row).is_repeat  # False: the first row repeats no other
+    Example::
+
+        Duplicates().judge(row).is_repeat  # False: the first row repeats no other
     """
 
     def __init__(self) -> None:

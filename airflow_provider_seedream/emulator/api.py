@@ -26,13 +26,19 @@ _LARGE_BODY_BYTES = 100_000  # above it, reading and checking would block the ev
 
 
 class Api:
-    """The handlers of the API origin."""
+    """The handlers of the API origin::
+
+        web.Application().add_routes(Api(world).routes())
+
+    Each request passes the same gates in the same order: latency, key, faults, rate limit, rules, wallet.
+    """
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._answers = 0
 
     def routes(self) -> list[web.AbstractRouteDef]:
+        """The four endpoints of the vendor. Their paths end in a slash, which is part of them."""
         return [
             web.post(facts.GENERATE_PATH, self.generate),
             web.post(facts.EDIT_PATH, self.edit),
@@ -41,12 +47,19 @@ class Api:
         ]
 
     async def generate(self, request: web.Request) -> web.StreamResponse:
+        """``POST .../generate/``: one image or more from a prompt."""
         return await self._submit(request, "generate")
 
     async def edit(self, request: web.Request) -> web.StreamResponse:
+        """``POST .../edit/``: one image or more from a prompt and 1 to 10 source images."""
         return await self._submit(request, "edit")
 
     async def _submit(self, request: web.Request, kind: facts.SubmissionKind) -> web.StreamResponse:
+        """Judge a submission, charge it and answer with its id.
+
+        The rate limit is asked before the rules: a refused field uses up a turn. A fault may strike before the body
+        is read, instead of an answer, or after the charge.
+        """
         await self._enter(request)
         early = self._world.fault("early", kind)
         if early is not None:
@@ -64,6 +77,7 @@ class Api:
         return await self._confirm(generation, request)
 
     async def _confirm(self, generation: Generation, request: web.Request) -> web.StreamResponse:
+        """The answer to a submission that is charged, or the trouble that a fault makes of it."""
         fault = self._world.fault("accepted", generation.submission.kind, generation)
         if fault is not None and (answer := await after_accept(fault, generation)) is not None:
             return answer
@@ -71,6 +85,7 @@ class Api:
         return web.json_response(self._with_quirks(body), status=self._world.settings.submit_status)
 
     async def status(self, request: web.Request) -> web.StreamResponse:
+        """``GET .../status/``: the state of a generation, with fresh links once its images are ready."""
         await self._enter(request)
         task_id = request.match_info["seedream_task_id"]
         generation = self._world.find(task_id)
@@ -85,7 +100,10 @@ class Api:
         return status_answer(self._world.fault("status", "status", generation), body)
 
     def _gone(self, seedream_task_id: str) -> web.Response:
-        """About a generation whose results no longer exist, or that never was."""
+        """The answer about a generation whose results are deleted, or that never was.
+
+        :raises RefusalError: 404, or the status that the settings choose for expired results.
+        """
         expired = self._world.expired(seedream_task_id)
         status = self._world.settings.expired_status if expired else 404
         if expired and status == 200:
@@ -93,6 +111,7 @@ class Api:
         raise RefusalError(status, "not_found", "Generation request not found.")
 
     async def wallet(self, request: web.Request) -> web.StreamResponse:
+        """``GET .../wallet/``: the balance as text, and the rate limit if the settings show it."""
         await self._enter(request)
         answer = await self._disturbed(request, "wallet", None, None)
         if answer is not None:
@@ -109,6 +128,7 @@ class Api:
         self._check_key(request)
 
     def _check_key(self, request: web.Request) -> None:
+        """:raises RefusalError: 401, with a code of its own for an expired and a revoked key."""
         settings = self._world.settings
         scheme, _, key = request.headers.get("Authorization", "").partition(" ")
         if scheme != "Bearer" or not key:
@@ -124,6 +144,7 @@ class Api:
         raise RefusalError(401, "invalid_api_key", "The API key is missing or not valid.")
 
     def _limit(self) -> None:
+        """Count this request. :raises RefusalError: 429: the limit of the last minute is used up."""
         wait = self._world.rate_limit.ask(self._world.settings.rate_limit_per_minute, self._world.clock.now())
         if wait > 0:
             raise RefusalError(429, "rate_limited", throttled_text(wait), retry_after_seconds=wait)
@@ -131,11 +152,13 @@ class Api:
     async def _disturbed(
         self, request: web.Request, endpoint: Endpoint, generation: Generation | None, task_id: str | None
     ) -> web.StreamResponse | None:
+        """The answer of a fault that strikes instead of a handler's own; None to go on as normal."""
         where = {} if generation else {"seedream_task_id": task_id}
         fault = self._world.fault("answer", endpoint, generation, **where)
         return None if fault is None else await instead_of_answer(fault, request)
 
     async def _content(self, request: web.Request) -> bytes:
+        """The body. :raises RefusalError: 413: larger than the settings allow, by its header or by its bytes."""
         limit = self._world.settings.max_body_bytes
         if (request.content_length or 0) > limit:
             raise RefusalError(413, "request_too_large", f"The body may have at most {limit} bytes.")
@@ -145,6 +168,7 @@ class Api:
         return content
 
     async def _json(self, request: web.Request, content: bytes) -> Any:
+        """The body as JSON, whatever its Content-Type. :raises RefusalError: 400: it cannot be parsed."""
         if request.content_type != "application/json":
             self._world.violated("not_json", f"Content-Type {request.content_type}")
         try:
@@ -154,6 +178,10 @@ class Api:
             raise RefusalError(400, "validation_failed", "The body is not JSON.") from None
 
     async def _validated(self, kind: facts.SubmissionKind, body: Any, size_bytes: int) -> Submission:
+        """The submission, with violations noted.
+
+        :raises RefusalError: 400 or 422: a field breaks a rule, or is unknown where the settings refuse that.
+        """
         try:
             submission: Submission = await _off_loop_if(size_bytes, validate, kind, body)
         except InvalidFieldError as invalid:
@@ -180,6 +208,7 @@ class Api:
 
 
 async def _off_loop_if(size_bytes: int, work: Any, *arguments: Any) -> Any:
+    """Call a function, in a thread if it works on a large body: decoding ten images would hold up all other answers."""
     if size_bytes < _LARGE_BODY_BYTES:
         return work(*arguments)
     return await asyncio.to_thread(work, *arguments)

@@ -22,7 +22,10 @@ ADMIN_PREFIX = "/__admin/"
 
 
 def bookkeeping(world: World, origin: Origin) -> Middleware:
-    """The middleware of one origin."""
+    """The middleware of one origin: notes each request on arrival and its status afterwards.
+
+    Requests to ``/__admin/`` pass without a note.
+    """
 
     @web.middleware
     async def keep(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -44,6 +47,7 @@ def bookkeeping(world: World, origin: Origin) -> Middleware:
 
 
 async def _answered(world: World, origin: Origin, request: web.Request, handler: Handler) -> web.StreamResponse:
+    """The handler's answer, with refusals and unknown routes turned into error bodies."""
     try:
         return await handler(request)
     except RefusalError as refusal:
@@ -55,6 +59,7 @@ async def _answered(world: World, origin: Origin, request: web.Request, handler:
 
 
 def _note_unrouted(world: World, request: web.Request, status: int) -> None:
+    """Note the violation behind a 404 or 405: a wrong method, a missing slash at the end, or an unknown path."""
     where = f"{request.method} {request.path}"
     if status == 405:
         world.violated("method_not_allowed", where)
@@ -65,7 +70,7 @@ def _note_unrouted(world: World, request: web.Request, status: int) -> None:
 
 
 def refused(world: World, refusal: RefusalError) -> web.Response:
-    """The answer to a refused request."""
+    """The answer to a refused request, in the shape that the refusal or the settings choose."""
     settings = world.settings
     body = error_body(refusal.shape or settings.error_shape, refusal.code, refusal.message, refusal.field)
     headers = {"Content-Type": body.content_type}
@@ -102,7 +107,7 @@ def hang_up(request: web.Request, *, reset: bool) -> None:
 
 
 def area_of(origin: Origin, path: str) -> Area:
-    """What a path is about, by its shape alone."""
+    """The part of the API that a path belongs to, by its shape alone; ``other`` if it belongs to none."""
     if origin == "storage":
         name = object_name(path)
         return "other" if name is None else "thumbnail" if name.thumbnail else "download"
@@ -117,6 +122,7 @@ def area_of(origin: Origin, path: str) -> Area:
 
 
 def _record(world: World, origin: Origin, request: web.Request) -> RequestRecord:
+    """The note about a request on its arrival. The key is looked for in all headers and the query, never kept."""
     key = world.settings.key
     authorization = request.headers.get("Authorization", "")
     return RequestRecord(

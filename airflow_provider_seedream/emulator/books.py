@@ -19,7 +19,14 @@ Area = Literal["generate", "edit", "status", "wallet", "download", "thumbnail", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestRecord:
-    """One request as it arrived, and what it was answered."""
+    """One request as it arrived, with the status of its answer::
+
+        [request] = [one for one in emulator.books.requests if one.area == "wallet"]
+        assert (request.method, request.status) == ("GET", 200)
+
+    :param area: the part of the API that the path belongs to; ``other`` for paths that the API lacks.
+    :param status: None while the answer is due, and for ever where a fault ended the connection.
+    """
 
     at: float  # epoch seconds, the emulator's clock
     origin: Origin
@@ -36,7 +43,13 @@ class RequestRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmissionRecord:
-    """One accepted submission: it was charged, whether or not the client heard of it."""
+    """One accepted submission. It was charged, even if the client never got the answer.
+
+    Example::
+
+        assert [one.num_images for one in emulator.books.submissions] == [2]
+        assert emulator.books.submissions[0].payload["image_size"] == "auto_2K"
+    """
 
     at: float
     seedream_task_id: str
@@ -49,7 +62,12 @@ class SubmissionRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """Credits moved for one generation."""
+    """Credits that moved for one generation: a charge or a refund, both as a positive number.
+
+    Example::
+
+        assert sum(entry.credits for entry in emulator.books.refunds) == 20
+    """
 
     at: float
     seedream_task_id: str
@@ -58,7 +76,13 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Violation:
-    """A request the contract forbids."""
+    """A request that the API's contract forbids, e.g. a submission without the trailing slash::
+
+        assert emulator.books.violations == ()
+
+    :param rule: a word such as ``no_trailing_slash`` or ``key_at_storage``; ``docs/testing-your-dags.md`` lists them all.
+    :param detail: the request, for people; it may change.
+    """
 
     at: float
     rule: str
@@ -66,7 +90,15 @@ class Violation:
 
 
 class Books:
-    """Thread-safe score-keeping; every property is a snapshot."""
+    """The score of an account, kept by the server; every property is a snapshot and may be read from any thread.
+
+    Example::
+
+        watches.test()  # a DAG with one request for two images
+        assert emulator.books.posts == 1
+        assert emulator.books.credits_charged == 20
+        assert emulator.books.violations == ()
+    """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -77,13 +109,17 @@ class Books:
         self._violations: list[Violation] = []
 
     def received(self, record: RequestRecord) -> int:
-        """Note a request on arrival; the number under which ``answered`` completes it."""
+        """Note a request on its arrival.
+
+        :returns: the number under which :meth:`answered` completes the record.
+        """
         with self._changed:
             self._requests.append(record)
             self._changed.notify_all()
             return len(self._requests) - 1
 
     def answered(self, number: int, status: int | None) -> None:
+        """Complete the record of a request. :param status: None where the connection ended without an answer."""
         with self._changed:
             if number < len(self._requests):  # a reset may have emptied the books meanwhile
                 self._requests[number] = replace(self._requests[number], status=status)
@@ -98,48 +134,62 @@ class Books:
             self._changed.notify_all()
 
     def refunded(self, entry: Entry) -> None:
+        """Note that a generation turned FAILED and its credits went back into the wallet."""
         with self._changed:
             self._refunds.append(entry)
             self._changed.notify_all()
 
     def violated(self, violation: Violation) -> None:
+        """Note a request that the contract forbids. It is answered all the same."""
         with self._changed:
             self._violations.append(violation)
             self._changed.notify_all()
 
     def clear(self) -> None:
+        """Empty the books, as for a new account."""
         with self._changed:
             for column in (self._requests, self._submissions, self._charges, self._refunds, self._violations):
                 column.clear()
             self._changed.notify_all()
 
     def wait_until(self, holds: Callable[[Books], bool], timeout_seconds: float = 10.0) -> bool:
-        """Wait for the books to say something; False when they did not in time."""
+        """Wait until a condition holds, and check it after each change of the books::
+
+            assert emulator.books.wait_until(lambda books: books.posts == 3)
+
+        :param timeout_seconds: real seconds, whatever the emulator's clock says.
+        :returns: False if the condition did not hold in time.
+        """
         with self._changed:
             return self._changed.wait_for(lambda: holds(self), timeout_seconds)
 
     @property
     def requests(self) -> tuple[RequestRecord, ...]:
+        """All requests, in the order of their arrival; calls of ``/__admin/`` are not among them."""
         with self._changed:
             return tuple(self._requests)
 
     @property
     def submissions(self) -> tuple[SubmissionRecord, ...]:
+        """The accepted submissions, in the order of their acceptance."""
         with self._changed:
             return tuple(self._submissions)
 
     @property
     def charges(self) -> tuple[Entry, ...]:
+        """One entry for each accepted submission."""
         with self._changed:
             return tuple(self._charges)
 
     @property
     def refunds(self) -> tuple[Entry, ...]:
+        """One entry for each generation that turned FAILED. It is noted when the wallet or the books are read next."""
         with self._changed:
             return tuple(self._refunds)
 
     @property
     def violations(self) -> tuple[Violation, ...]:
+        """The requests that the contract forbids. A correct client leaves this empty."""
         with self._changed:
             return tuple(self._violations)
 
@@ -155,10 +205,12 @@ class Books:
 
     @property
     def status_calls(self) -> int:
+        """Requests for the status of a generation, with any answer."""
         return self._count(lambda request: request.area == "status")
 
     @property
     def wallet_calls(self) -> int:
+        """Requests for the wallet, with any answer."""
         return self._count(lambda request: request.area == "wallet")
 
     @property
@@ -168,14 +220,17 @@ class Books:
 
     @property
     def thumbnail_downloads(self) -> int:
+        """Requests for thumbnails, with any answer."""
         return self._count(lambda request: request.area == "thumbnail")
 
     @property
     def credits_charged(self) -> int:
+        """Credits taken at submit, refunds not subtracted: 10 per image by default."""
         return sum(entry.credits for entry in self.charges)
 
     @property
     def credits_refunded(self) -> int:
+        """Credits given back for generations that turned FAILED."""
         return sum(entry.credits for entry in self.refunds)
 
     @property

@@ -36,17 +36,18 @@ class Certificate:
         self._server_file.write_bytes(private + public)
 
     def context(self) -> ssl.SSLContext:
-        """What the servers of both origins present."""
+        """The context that the servers of both origins listen with."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self._server_file)
         return context
 
     def remove(self) -> None:
+        """Delete the folder. Clients that read the file at each call fail from then on."""
         self._folder.cleanup()
 
 
 def _made() -> tuple[bytes, bytes]:
-    """Private key and certificate as PEM."""
+    """Private key and certificate, both as PEM. The certificate is valid for 30 days, and from an hour ago."""
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 

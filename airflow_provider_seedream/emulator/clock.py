@@ -12,7 +12,12 @@ from datetime import UTC, datetime
 
 
 class Clock:
-    """Epoch seconds that can be moved forward, so 24 hours pass in one call."""
+    """Epoch seconds that can be moved forward, so that 24 hours pass in one call::
+
+        emulator.clock.advance(24 * 3600)  # jobs end, links and results expire, the rate limit recovers
+
+    :param source: the real clock.
+    """
 
     def __init__(self, source: Callable[[], float] = time.time) -> None:
         self._source = source
@@ -20,11 +25,16 @@ class Clock:
         self._lock = threading.Lock()
 
     def now(self) -> float:
+        """Epoch seconds by this clock."""
         with self._lock:
             return self._source() + self._ahead_seconds
 
     def advance(self, seconds: float) -> float:
-        """Move forward; the new time. Jobs finish, links and results expire, rate limits recover accordingly."""
+        """Move forward.
+
+        :returns: the new time, in epoch seconds.
+        :raises ValueError: ``seconds`` is negative.
+        """
         if seconds < 0:
             raise ValueError("the clock only moves forward")
         with self._lock:
@@ -38,6 +48,7 @@ class Clock:
 
     @property
     def ahead_seconds(self) -> float:
+        """The seconds by which this clock is ahead of the real one."""
         with self._lock:
             return self._ahead_seconds
 

@@ -36,6 +36,7 @@ async def deliver(request: web.Request, fault: Fault | None, content: bytes, med
 
 
 async def _deliver_oddly(request: web.Request, fault: Fault, content: bytes, media_type: str) -> web.StreamResponse:
+    """Answers that are whole by HTTP and odd by content: redirects, encodings, sizes, slowness."""
     match fault.kind:
         case "redirect":
             url = fault.url or str(fault.info.default)
@@ -55,18 +56,21 @@ async def _deliver_oddly(request: web.Request, fault: Fault, content: bytes, med
 
 
 def _whole(content: bytes, media_type: str) -> web.Response:
+    """An answer with the right Content-Length for these bytes."""
     return web.Response(body=content, content_type=media_type)
 
 
 async def _announce_and_send(
     request: web.Request, announced_bytes: int, pieces: list[bytes] | Iterator[bytes], media_type: str
 ) -> web.StreamResponse:
+    """Send pieces under a Content-Length that need not be theirs, then close."""
     response = web.StreamResponse(headers={"Content-Type": media_type, "Content-Length": str(announced_bytes)})
     response.force_close()  # else a short body would leave the client waiting for the rest
     return await _send(request, response, pieces)
 
 
 async def _chunked(request: web.Request, pieces: list[bytes] | Iterator[bytes], media_type: str) -> web.StreamResponse:
+    """Send pieces in chunks, without a Content-Length."""
     response = web.StreamResponse(headers={"Content-Type": media_type})
     response.enable_chunked_encoding()
     await response.prepare(request)
@@ -76,6 +80,7 @@ async def _chunked(request: web.Request, pieces: list[bytes] | Iterator[bytes], 
 
 
 async def _send(request: web.Request, response: web.StreamResponse, pieces: list[bytes] | Iterator[bytes]) -> web.StreamResponse:
+    """Send the headers, then each piece."""
     await response.prepare(request)
     for piece in pieces:
         await response.write(piece)
@@ -83,6 +88,7 @@ async def _send(request: web.Request, response: web.StreamResponse, pieces: list
 
 
 async def _drip(request: web.Request, content: bytes, media_type: str, seconds: float) -> web.StreamResponse:
+    """Send an image in 40 pieces over so many seconds."""
     response = web.StreamResponse(headers={"Content-Type": media_type, "Content-Length": str(len(content))})
     await response.prepare(request)
     async for piece in _slowly(content, seconds):
@@ -91,6 +97,7 @@ async def _drip(request: web.Request, content: bytes, media_type: str, seconds: 
 
 
 async def _slowly(content: bytes, seconds: float) -> AsyncIterator[bytes]:
+    """The pieces of an image, with a pause after each."""
     step = max(1, -(-len(content) // _DRIP_PIECES))
     for start in range(0, len(content), step):
         yield content[start : start + step]

@@ -17,7 +17,15 @@ from airflow_provider_seedream.emulator.settings import ErrorShape, RetryAfterFo
 
 
 class RefusalError(Exception):
-    """The request is answered with an error and has no effect."""
+    """Raised by a handler to answer with an error; the request then has no effect::
+
+        raise RefusalError(429, "rate_limited", throttled_text(21), retry_after_seconds=21)
+
+    :param code: the API's error code in lower case; the shape may write it in upper case.
+    :param field: the field of the body that broke a rule, for the shapes that name one.
+    :param shape: of the body; None for that of the settings.
+    :param retry_after_seconds: None for an answer without the header.
+    """
 
     def __init__(
         self,
@@ -41,7 +49,12 @@ class RefusalError(Exception):
 
 
 class HangupError(Exception):
-    """The connection ends without an answer: orderly, or with a TCP reset."""
+    """Raised by a handler to end the connection without an answer::
+
+        raise HangupError(reset=True)  # the client sees a reset, not an orderly end
+
+    :param reset: send a TCP reset.
+    """
 
     def __init__(self, *, reset: bool) -> None:
         super().__init__("reset" if reset else "close")
@@ -50,7 +63,10 @@ class HangupError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorBody:
-    """Bytes and media type of an error answer."""
+    """Bytes and media type of an error answer: ``ErrorBody(content=b"not_found: ...", content_type="text/plain")``.
+
+    The media type of a body may be wrong on purpose, as the empty one that calls itself JSON.
+    """
 
     content: bytes
     content_type: str
@@ -71,7 +87,14 @@ _JSON_SHAPES: dict[str, _Shape] = {
 
 
 def error_body(shape: ErrorShape, code: str, message: str, field: str | None = None) -> ErrorBody:
-    """The body of an error in one of the shapes the contract lists."""
+    """The body of an error in one of the shapes that clients must understand::
+
+        error_body("sentence", "not_found", "No such task.").content == b'{"error": "No such task.", "error_code": "NOT_FOUND"}'
+
+    Only ``sentence`` is attested by live clients [seen]; the vendor publishes none.
+
+    :param field: the name of the broken field; ``non_field_errors`` where there is none, as Django REST framework has it.
+    """
     if shape in _JSON_SHAPES:
         value = _JSON_SHAPES[shape](code, message, field or "non_field_errors")
         return ErrorBody(content=json.dumps(value).encode(), content_type="application/json")
@@ -90,7 +113,11 @@ def throttled_text(seconds: float) -> str:
 
 
 def retry_after_value(form: RetryAfterForm, seconds: float, real_now: float) -> str | None:
-    """A ``Retry-After`` header; a date is rounded up to the next whole second, for that is all it can say."""
+    """The value of a ``Retry-After`` header, or None for the form ``none``.
+
+    :param seconds: from now; rounded up to whole seconds, the finest that both forms can say.
+    :param real_now: epoch seconds by the real clock, from which a date counts.
+    """
     if form == "none":
         return None
     if form == "date":

@@ -25,7 +25,15 @@ FAILURE_TEXT = "The model could not process this request. Please try again."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Course:
-    """How one generation will go; seconds count from its creation."""
+    """The plan of one generation, fixed when it is submitted; seconds count from its creation::
+
+        Course(duration_seconds=30.0, late_seconds=5.0, results=2)  # FINISHED after 30 s, the last link 5 s later
+
+    :param results: how many results it gives, which a fault may make fewer than were asked for.
+    :param failure_reason: shown only if ``outcome`` is a failure.
+    :param null_for_ever: numbers of results (from 0) whose asset never comes.
+    :param omitted_keys: keys that the results leave out, e.g. ``thumbnail``.
+    """
 
     duration_seconds: float
     late_seconds: float
@@ -39,7 +47,15 @@ class Course:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
-    """An accepted submission and its course."""
+    """An accepted submission and its course::
+
+        generation = world.accept(submission)
+        world.clock.advance(generation.course.duration_seconds)
+        assert status_body(generation, world.clock.now(), links)["status"] == "FINISHED"
+
+    :param seed: the seed that draws its images: the submission's if the settings honour it, else a random one.
+    :param credits: the charge, which a FAILED generation gives back.
+    """
 
     seedream_task_id: str
     created_at: float  # epoch seconds, the emulator's clock
@@ -50,10 +66,11 @@ class Generation:
 
     @property
     def finishes_at(self) -> float:
+        """Epoch seconds at which it turns FINISHED or FAILED; infinite for one that never ends."""
         return self.created_at + self.course.duration_seconds
 
     def failed(self, now: float) -> bool:
-        """Whether it has ended in FAILED, which is what earns a refund."""
+        """True if it has ended in FAILED by then, which earns a refund. FINISHED without images earns none."""
         return self.course.outcome == "failed" and now >= self.finishes_at
 
 
@@ -70,6 +87,7 @@ def planned_course(settings: Settings, submission: Submission, random: Random) -
 
 
 def _null_index(course: Course, fault: Fault) -> int:
+    """The result that stays null: the one that the fault names, else the last."""
     return course.results - 1 if fault.image_index is None else fault.image_index
 
 
@@ -94,12 +112,15 @@ _CHANGES: dict[str, Callable[[Course, Fault], Course]] = {
 
 
 def disturbed(course: Course, fault: Fault) -> Course:
-    """The course after a fault of stage ``job``."""
+    """The course after a fault of stage ``job``. Several faults combine, one after the other."""
     return _CHANGES[fault.kind](course, fault)
 
 
 def status_body(generation: Generation, now: float, links: Links) -> dict[str, Any]:
-    """The answer to a status call at this moment."""
+    """The JSON of a status answer at this moment.
+
+    :param links: gives image link and thumbnail link of a result; called only for results whose asset is there.
+    """
     course = generation.course
     if now < generation.finishes_at:
         return _waiting(generation, now)
@@ -111,6 +132,7 @@ def status_body(generation: Generation, now: float, links: Links) -> dict[str, A
 
 
 def _waiting(generation: Generation, now: float) -> dict[str, Any]:
+    """PENDING for the first tenth of the time, then IN_PROGRESS; ``progress`` never reaches 100."""
     expected = min(generation.course.duration_seconds, _NEVER_SHOWS_SECONDS)
     share = min(0.99, (now - generation.created_at) / expected)
     status = "PENDING" if share < 0.1 else "IN_PROGRESS"
@@ -118,6 +140,7 @@ def _waiting(generation: Generation, now: float) -> dict[str, Any]:
 
 
 def _result(generation: Generation, index: int, now: float, links: Links) -> dict[str, Any]:
+    """One result. Its links are null until its asset has settled."""
     kind = "IMAGE" if generation.submission.kind == "generate" else "EDITED_IMAGE"
     link, thumbnail = links(index) if _settled(generation, index, now) else (None, None)
     result = {"asset_url": link, "asset": link, "asset_type": kind, "thumbnail": thumbnail, "metadata": None}

@@ -19,7 +19,15 @@ Argument = Literal["status", "seconds", "count", "size_bytes", "url"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """One kind of fault: its place, its argument and its effect."""
+    """One kind of fault::
+
+        KINDS["stall"] == Kind(stage="answer", argument="seconds", default=30, says="waits, then goes on as normal")
+
+    :param stage: the moment at which it strikes.
+    :param argument: the field of a fault that a magic word's ``:value`` fills.
+    :param default: of that argument.
+    :param says: the effect, for people.
+    """
 
     stage: Stage
     says: str

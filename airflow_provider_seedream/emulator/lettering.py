@@ -30,7 +30,12 @@ _LINE_HEIGHT = 1.28
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lettering:
-    """Lines that fit, and the font they fit in."""
+    """Lines that fit into a box, and the font they fit in::
+
+        fit("a leather watch", width=300, height=60, largest=40, smallest=12).lines
+
+    :param line_height: pixels from one line to the next.
+    """
 
     lines: tuple[str, ...]
     font: Font
@@ -38,6 +43,7 @@ class Lettering:
 
     @property
     def height(self) -> float:
+        """Pixels of all lines together."""
         return self.line_height * len(self.lines)
 
 

@@ -25,21 +25,30 @@ _ESCAPED, _PLAIN = "Im%61ge%20%7E%28a%2fb%2B(c+d)%c3%a9", "image"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectName:
-    """Which object a storage path names."""
+    """The object that a path of the storage names: an image or the thumbnail of a result::
+
+        object_name("/seedream-results/6f2c.../image-0_thumb-0123456789ab.png").thumbnail is True
+
+    :param index: number of the result, from 0.
+    """
 
     seedream_task_id: str
     index: int
     thumbnail: bool
 
     def path(self, suffix: str, *, escaped: bool = False) -> str:
-        """A file name that no other result has, with or without percent-escapes."""
+        """A path that no other result has.
+
+        :param suffix: the ending of the file, without the dot.
+        :param escaped: with percent-escapes that a client must send as they stand.
+        """
         unique = sha256(f"{self.seedream_task_id}/{self.index}/{self.thumbnail}".encode()).hexdigest()[:12]
         tail = "_thumb" if self.thumbnail else ""
         return f"/seedream-results/{self.seedream_task_id}/{_ESCAPED if escaped else _PLAIN}-{self.index}{tail}-{unique}.{suffix}"
 
 
 def object_name(path: str) -> ObjectName | None:
-    """The object a path names (its escapes read or not), or None when it is none of ours."""
+    """The object that a path names, with its escapes read or not; None for any other path."""
     bucket, _, rest = path.lstrip("/").partition("/")
     task_id, _, file_name = rest.partition("/")
     found = _FILE_NAME.fullmatch(file_name)
@@ -49,14 +58,25 @@ def object_name(path: str) -> ObjectName | None:
 
 
 class Signer:
-    """Makes and checks links with a secret of this process."""
+    """Makes and checks links with a secret of this process, so links of an earlier process are refused.
+
+    Example::
+
+        signer = Signer(secrets.token_bytes(32))
+        link = signer.sign("/seedream-results/...", now=0.0, lifetime_seconds=3600)
+        assert signer.check(link, now=3599.0) is None
+        assert signer.check(link, now=3600.0) == "expired"
+    """
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
         self._numbers = count(1)
 
     def sign(self, path: str, now: float, lifetime_seconds: float) -> str:
-        """The path with its query."""
+        """The path with a query that allows reading it for ``lifetime_seconds``. A number in it makes each link another one.
+
+        :param now: epoch seconds, the emulator's clock.
+        """
         day = datetime.fromtimestamp(now, UTC)
         query = {
             "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
@@ -70,7 +90,10 @@ class Signer:
         return f"{target}{_SIGNATURE}{self._signature(target)}"
 
     def check(self, target: str, now: float) -> LinkProblem | None:
-        """What is wrong with a link, by its exact text as it arrived, or None."""
+        """The problem of a link, or None.
+
+        :param target: path and query exactly as they arrived: a client that has rewritten an escape holds a forged link.
+        """
         signed, found, signature = target.partition(_SIGNATURE)
         if not found:
             return "unsigned"

@@ -20,11 +20,18 @@ _WORD = re.compile(
 
 
 def magic_faults(prompt: str) -> tuple[Fault, ...]:
-    """The faults a prompt asks for; they strike that very prompt alone."""
+    """The faults that a prompt asks for; they strike this very prompt alone.
+
+    Example::
+
+        [fault] = magic_faults("a red fox [status/refuse:503*3]")
+        assert (fault.kind, fault.endpoint, fault.status, fault.times) == ("refuse", "status", 503, 3)
+    """
     return tuple(_fault(found, prompt) for found in _WORD.finditer(prompt) if found["kind"] in _SPELLED)
 
 
 def _fault(found: re.Match[str], prompt: str) -> Fault:
+    """One magic word as a fault. An argument of a kind that takes none is ignored."""
     details: dict[str, Any] = {"prompt": prompt, "endpoint": found["endpoint"]}
     if found["times"]:
         details["times"] = int(found["times"])
@@ -35,6 +42,7 @@ def _fault(found: re.Match[str], prompt: str) -> Fault:
 
 
 def _value(argument: str, text: str) -> float | int | str:
+    """The argument as the field wants it; a word that should be a number counts as 0."""
     if argument == "url":
         return text
     number = float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else 0.0

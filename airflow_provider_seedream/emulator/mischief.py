@@ -32,7 +32,12 @@ _INTERIM = {102: "Processing", 103: "Early Hints"}
 
 
 async def instead_of_answer(fault: Fault, request: web.Request) -> web.StreamResponse | None:
-    """Act out a fault of stage ``answer``; None to go on as normal."""
+    """Act out a fault of stage ``answer``.
+
+    :returns: the answer, or None to go on as normal after a delay or an informational answer.
+    :raises HangupError: the connection ends without an answer.
+    :raises RefusalError: the answer is an error.
+    """
     match fault.kind:
         case "stall":
             await asyncio.sleep(fault.number("seconds"))
@@ -60,12 +65,13 @@ async def _interim(fault: Fault, request: web.Request) -> None:
 
 
 def early_refusal(fault: Fault) -> RefusalError:
-    """What a fault of stage ``early`` answers."""
+    """The refusal of a fault of stage ``early``: judged by the headers alone."""
     status = int(fault.number("status"))
     return refusal(fault, status, _CODES.get(status, "server_error"), f"Refused with {status} before the body was read.")
 
 
 def _refusal(fault: Fault, request: web.Request) -> RefusalError:
+    """The refusal of the kinds that answer with an error status."""
     if fault.kind == "moderation":
         return refusal(fault, 400, "validation_failed", MODERATION_TEXT)
     if fault.kind == "echo-key":
@@ -78,7 +84,7 @@ def _refusal(fault: Fault, request: web.Request) -> RefusalError:
 
 
 def refusal(fault: Fault, status: int, code: str, message: str) -> RefusalError:
-    """A refusal with whatever the fault says about it."""
+    """A refusal with the details that the fault gives: code, message, shape and wait replace the usual ones."""
     wait = fault.number("seconds") if fault.kind == "rate-limited" else fault.retry_after_seconds
     return RefusalError(
         status,
@@ -91,7 +97,12 @@ def refusal(fault: Fault, status: int, code: str, message: str) -> RefusalError:
 
 
 async def after_accept(fault: Fault, generation: Generation) -> web.StreamResponse | None:
-    """Act out a fault of stage ``accepted``: the submission is paid, the client may not learn of it."""
+    """Act out a fault of stage ``accepted``: the submission is paid, and the client may not learn of it.
+
+    :returns: the answer, or None to confirm as normal after a delay.
+    :raises HangupError: the connection ends without an answer.
+    :raises RefusalError: the answer is an error although the submission is paid.
+    """
     match fault.kind:
         case "drop-after-accept" | "reset-after-accept":
             raise HangupError(reset=fault.kind == "reset-after-accept")
@@ -127,6 +138,6 @@ def _changed(fault: Fault, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def html_page() -> web.Response:
-    """What a proxy in the way would say."""
+    """A page as a proxy in the way would answer it, with status 200."""
     page = "<!DOCTYPE html><html><head><title>One moment</title></head><body><h1>One moment, please</h1></body></html>"
     return web.Response(text=page, content_type="text/html")

@@ -22,7 +22,12 @@ _SMALLEST_PIXELS = 16
 
 
 class Pictures:
-    """A cache of encoded images."""
+    """A cache of drawn images, at most 256 MB of encoded bytes; the least recently used go first::
+
+        content = await Pictures().get(settings, generation, name)
+
+    :param threads: that draw, beside the event loop.
+    """
 
     def __init__(self, threads: int = 2) -> None:
         self._drawers = ThreadPoolExecutor(threads, thread_name_prefix="seedream-emulator-draw")
@@ -33,12 +38,15 @@ class Pictures:
     async def get(
         self, settings: Settings, generation: Generation, name: ObjectName, image_format: ImageFormat | None = None
     ) -> bytes:
-        """The encoded image (or thumbnail) of one result."""
+        """The encoded image or thumbnail of one result, drawn when it is first asked for.
+
+        :param image_format: another format than the generation's, for a fault that sends the wrong type.
+        """
         subject = _subject(settings, generation, name)
         return await self.drawn(replace(subject, image_format=image_format) if image_format else subject)
 
     async def drawn(self, subject: Subject) -> bytes:
-        """The encoded image of a subject, from the cache when it is there."""
+        """The encoded image of a subject. Two callers that ask at the same time wait for one drawing."""
         if subject in self._drawn:
             self._drawn.move_to_end(subject)
             return self._drawn[subject]
@@ -47,6 +55,7 @@ class Pictures:
         return await asyncio.shield(self._drawing[subject])
 
     async def _draw(self, subject: Subject) -> bytes:
+        """Draw in a thread, keep the bytes, and forget the oldest where the bound is exceeded."""
         try:
             content = await asyncio.get_running_loop().run_in_executor(self._drawers, draw, subject)
         finally:
@@ -58,10 +67,12 @@ class Pictures:
         return content
 
     def close(self) -> None:
+        """End the threads; drawings that have not begun are dropped."""
         self._drawers.shutdown(wait=False, cancel_futures=True)
 
 
 def _subject(settings: Settings, generation: Generation, name: ObjectName) -> Subject:
+    """The content of one result's picture, at the scale of the settings."""
     submission = generation.submission
     image_format: ImageFormat = "PNG" if name.thumbnail else generation.course.image_format
     if settings.flat_images:
@@ -80,6 +91,7 @@ def _subject(settings: Settings, generation: Generation, name: ObjectName) -> Su
 
 
 def _pixels(settings: Settings, image_size: str, *, thumbnail: bool) -> tuple[int, int]:
+    """Width and height at the scale of the settings, at least 16 px; a thumbnail has at most 256 px a side."""
     width, height = facts.IMAGE_SIZES[image_size]
     scale = settings.image_scale
     if thumbnail:
@@ -88,6 +100,7 @@ def _pixels(settings: Settings, image_size: str, *, thumbnail: bool) -> tuple[in
 
 
 def _caption(generation: Generation, index: int) -> tuple[str, ...]:
+    """The parameters of the request as three lines, so that a person sees on the picture what was asked for."""
     submission = generation.submission
     width, height = facts.IMAGE_SIZES[submission.image_size]
     seed = f"seed {generation.seed}" + ("" if generation.seed == submission.seed else " (drawn)")

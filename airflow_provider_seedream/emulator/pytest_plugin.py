@@ -31,11 +31,13 @@ _UNPACED = 6000
 
 @pytest.fixture
 def seedream_emulator_settings() -> Settings:
-    """The settings that ``seedream_emulator`` starts with; override this fixture to change them::
+    """The settings that ``seedream_emulator`` starts with; override this fixture to change them.
 
-    @pytest.fixture
-    def seedream_emulator_settings():
-        return Settings.fast(balance_credits=30)  # an almost empty wallet
+    Example::
+
+        @pytest.fixture
+        def seedream_emulator_settings():
+            return Settings.fast(balance_credits=30)  # an almost empty wallet
     """
     return Settings.fast()
 

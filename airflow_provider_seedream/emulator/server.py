@@ -33,10 +33,14 @@ HOST = "127.0.0.1"
 class Emulator:
     """A stand-in for the Seedream API and its storage, for one test or one demo::
 
-    with Emulator() as emulator:
-        os.environ["AIRFLOW_CONN_SEEDREAM_DEFAULT"] = emulator.airflow_connection_json()
-        ...  # run a DAG
-        assert emulator.books.posts == 1  # paid once
+        with Emulator() as emulator:
+            os.environ["AIRFLOW_CONN_SEEDREAM_DEFAULT"] = emulator.airflow_connection_json()
+            ...  # run a DAG
+            assert emulator.books.posts == 1  # paid once
+
+    :param settings: the real API's behaviour by default; ``Settings.fast()`` for tests.
+    :param port: of the API on 127.0.0.1; 0 takes a free one.
+    :param storage_port: of the image links; 0 takes a free one.
     """
 
     def __init__(self, settings: Settings | None = None, *, port: int = 0, storage_port: int = 0) -> None:
@@ -57,7 +61,10 @@ class Emulator:
         self.stop()
 
     def start(self) -> Self:
-        """Listen on both ports; returns when both accept connections."""
+        """Listen on both ports; returns when both accept connections.
+
+        :raises OSError: a port is taken.
+        """
         if self.settings.tls:
             self._certificate = Certificate()
         self._thread.start()
@@ -82,6 +89,7 @@ class Emulator:
 
     @property
     def storage_url(self) -> str:
+        """The base URL of the links to images and thumbnails."""
         return self._world.storage_url
 
     @property
@@ -91,6 +99,7 @@ class Emulator:
 
     @property
     def key(self) -> str:
+        """The API key that it accepts."""
         return self._world.settings.key
 
     @property
@@ -100,27 +109,37 @@ class Emulator:
 
     @property
     def books(self) -> Books:
+        """Requests, submissions, charges and violations so far, with the refunds that have fallen due."""
         self._world.balance_credits()  # refunds that have fallen due belong in the books
         return self._world.books
 
     @property
     def faults(self) -> Faults:
+        """The faults in force; :meth:`inject` adds to them."""
         return self._world.faults
 
     @property
     def clock(self) -> Clock:
+        """Its clock, which can be advanced."""
         return self._world.clock
 
     @property
     def balance_credits(self) -> int:
+        """Credits in the wallet now, refunds included."""
         return self._world.balance_credits()
 
     def configure(self, **changes: Any) -> None:
-        """Change some settings while it runs, for example ``configure(rate_limit_per_minute=3)``."""
+        """Change some settings while it runs, for example ``configure(rate_limit_per_minute=3)``.
+
+        :raises ValueError: a setting is unknown, has a wrong value, or is ``tls``.
+        """
         self._world.configure(changes)
 
     def inject(self, fault: Fault | str, **details: Any) -> None:
-        """Put a fault in force: ``inject("refuse", endpoint="status", status=503, times=3)``."""
+        """Put a fault in force: ``inject("refuse", endpoint="status", status=503, times=3)``.
+
+        :raises ValueError: the kind or the endpoint does not exist.
+        """
         self._world.inject(Fault(fault, **details) if isinstance(fault, str) else fault)
 
     def reset(self) -> None:

@@ -20,9 +20,12 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The behaviour of the emulator while no fault is injected::
+    """The behaviour of the emulator while no fault is injected; by default that of the API, as far as it is known::
 
-    Emulator(Settings(balance_credits=20, rate_limit_per_minute=0))
+        Emulator(Settings(balance_credits=20, rate_limit_per_minute=0))
+
+    Each field says its unit and its source: [doc] documented by the vendor, [seen] reported by users.
+    ``docs/testing-your-dags.md`` has them as a table.
     """
 
     tls: bool = False  # https with a certificate of its own, on both ports; chosen at the start alone
@@ -55,7 +58,12 @@ class Settings:
 
     @classmethod
     def fast(cls, **changes: Any) -> Settings:
-        """Settings for tests: sub-second jobs, small images, no rate limit, a full wallet."""
+        """Settings for tests: sub-second jobs, small images, no rate limit, a full wallet.
+
+        Example::
+
+            Settings.fast(balance_credits=30)  # fast, but for an almost empty wallet
+        """
         quick = cls(
             balance_credits=100_000,
             rate_limit_per_minute=0,
@@ -67,7 +75,10 @@ class Settings:
         return quick.changed(changes)
 
     def changed(self, changes: Mapping[str, Any]) -> Settings:
-        """A copy with some fields replaced; a wrong name or type is a ``ValueError`` that names the field."""
+        """A copy with some fields replaced. A number may be given for a range, an integer for a float.
+
+        :raises ValueError: a name or a type is wrong; the text names the field.
+        """
         known = {field.name for field in fields(self)}
         unknown = sorted(set(changes) - known)
         if unknown:
@@ -75,6 +86,7 @@ class Settings:
         return replace(self, **{name: _coerced(name, getattr(self, name), value) for name, value in changes.items()})
 
     def to_dict(self) -> dict[str, Any]:
+        """Every setting, ready for JSON."""
         return asdict(self)
 
 
@@ -87,6 +99,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 
 
 def _coerced(name: str, current: Any, value: Any) -> Any:
+    """The value as the field's type, e.g. 3 as 3.0. :raises ValueError: it has another type, or is none of the choices."""
     if name in _CHOICES and value not in _CHOICES[name]:
         raise ValueError(f"{name} must be one of {', '.join(_CHOICES[name])}, not {value!r}")
     if isinstance(current, tuple):
@@ -99,6 +112,7 @@ def _coerced(name: str, current: Any, value: Any) -> Any:
 
 
 def _as_range(name: str, value: Any) -> Range:
+    """A pair ``(low, high)``; a single number is both. :raises ValueError: anything else."""
     pair = (value, value) if isinstance(value, int | float) else tuple(value)
     if len(pair) != 2 or pair[0] > pair[1]:
         raise ValueError(f"{name} must be a number or a [low, high] pair, not {value!r}")

@@ -33,12 +33,24 @@ THUMBNAIL_PIXELS = 256
 
 
 class BadSourceError(Exception):
-    """A source the vendor would refuse."""
+    """A source image that the vendor would refuse; the text is the rule, for people.
+
+    Example::
+
+        raise BadSourceError("the bytes are PNG, the data URI says image/jpeg")
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """One accepted source image."""
+    """One accepted source image of an edit, without its bytes::
+
+        source = read_source("data:image/png;base64,iVBORw0K...")
+        print(source.width, source.height, source.size_bytes)
+
+    :param sha256: of the decoded bytes, to compare with the file that a test has sent.
+    :param thumbnail: a PNG of at most 256 px a side, which the drawn result shows.
+    """
 
     media_type: str
     width: int
@@ -48,6 +60,7 @@ class Source:
     thumbnail: bytes  # PNG
 
     def describe(self) -> dict[str, Any]:
+        """Its facts for the books: everything but the thumbnail."""
         return {
             "media_type": self.media_type,
             "width": self.width,
@@ -58,7 +71,10 @@ class Source:
 
 
 def read_source(url: object) -> Source:
-    """A data URI checked the way the vendor is reported to check it."""
+    """Check a data URI by the rules that users report [seen].
+
+    :raises BadSourceError: no data URI in lower case, a wrong media type, damaged bytes, too large, too small or too narrow.
+    """
     media_type, content = _decoded(url)
     if len(content) > facts.MAX_SOURCE_BYTES:
         raise BadSourceError(f"{len(content)} bytes; at most {facts.MAX_SOURCE_BYTES}")
@@ -76,6 +92,7 @@ def read_source(url: object) -> Source:
 
 
 def _check_size(width: int, height: int) -> None:
+    """:raises BadSourceError: a side below 15 px, more than 36 megapixels, or an aspect beyond 1:16."""
     if min(width, height) < facts.MIN_SOURCE_SIDE:
         raise BadSourceError(f"{width}x{height}: each side must have at least {facts.MIN_SOURCE_SIDE} px")
     if width * height > facts.MAX_SOURCE_PIXELS:
@@ -85,6 +102,7 @@ def _check_size(width: int, height: int) -> None:
 
 
 def _decoded(url: object) -> tuple[str, bytes]:
+    """Media type and bytes. :raises BadSourceError: no data URI of a known type, or damaged base64."""
     found = _DATA_URI.match(url) if isinstance(url, str) else None
     if found is None or not isinstance(url, str):
         raise BadSourceError("must be a string data:image/...;base64,...")
@@ -98,6 +116,7 @@ def _decoded(url: object) -> tuple[str, bytes]:
 
 
 def _opened(media_type: str, content: bytes) -> Image.Image:
+    """The image, its header read. :raises BadSourceError: not an image, or of another type than the data URI says."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -111,6 +130,7 @@ def _opened(media_type: str, content: bytes) -> Image.Image:
 
 
 def _thumbnail(picture: Image.Image) -> bytes:
+    """A small PNG. Decodes the whole image. :raises BadSourceError: the image data is damaged."""
     try:
         picture.draft("RGB", (THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
         small = picture.convert("RGB")

@@ -21,16 +21,26 @@ _MEDIA_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 
 
 class Storage:
-    """The one handler of the storage origin."""
+    """The handler of the storage origin.
+
+    Example::
+
+        web.Application().add_routes(Storage(world, pictures).routes())
+    """
 
     def __init__(self, world: World, pictures: Pictures) -> None:
         self._world = world
         self._pictures = pictures
 
     def routes(self) -> list[web.AbstractRouteDef]:
+        """Every path below the root; HEAD is not allowed, as pre-signed links are signed for GET."""
         return [web.get("/{object:.+}", self.get, allow_head=False)]
 
     async def get(self, request: web.Request) -> web.StreamResponse:
+        """Serve an image or a thumbnail, or whatever a fault makes of it.
+
+        :raises RefusalError: 400 for an ``Authorization`` header, 403 for a link that is not valid, 404 for an unknown object.
+        """
         self._refuse_credentials(request)
         name = object_name(request.path)
         generation = self._world.find(name.seedream_task_id) if name else None
@@ -51,6 +61,7 @@ class Storage:
         return await deliver(request, fault, content, _media_type(generation, name))
 
     def _refuse_credentials(self, request: web.Request) -> None:
+        """Refuse an ``Authorization`` header with 400, as S3-style stores do beside a signed query, and note it in the books."""
         if self._world.settings.key in request.query_string:
             self._world.violated("key_at_storage", request.path)
         if "Authorization" in request.headers:
@@ -59,6 +70,7 @@ class Storage:
             raise RefusalError(400, "InvalidArgument", message, shape="text")
 
     def _check_link(self, request: web.Request) -> None:
+        """:raises RefusalError: 403: the link is unsigned, forged, expired or made dead by a fault."""
         problem = self._world.signer.check(request.raw_path, self._world.clock.now())
         if problem is None and request.raw_path in self._world.dead_links:
             problem = "expired"
@@ -67,4 +79,5 @@ class Storage:
 
 
 def _media_type(generation: Generation, name: ObjectName) -> str:
+    """The media type that belongs to the format; a fault may send other bytes under it."""
     return "image/png" if name.thumbnail else _MEDIA_TYPES[generation.course.image_format]

@@ -17,7 +17,12 @@ _COMMON_FIELDS = frozenset({"prompt", "image_size", "num_images", "seed", "enabl
 
 
 class InvalidFieldError(Exception):
-    """A field breaks a rule."""
+    """A field breaks a rule of the contract::
+
+        InvalidFieldError("num_images", "must be at least 1 and at most 6")
+
+    :param field: its name in the body; ``non_field_errors`` for the body itself.
+    """
 
     def __init__(self, field: str, rule: str) -> None:
         super().__init__(f"{field}: {rule}")
@@ -27,7 +32,13 @@ class InvalidFieldError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """A request that holds every rule."""
+    """The fields of a request that keeps every rule, with the API's defaults filled in::
+
+        validate("generate", {"prompt": "a watch"}).num_images == 1
+
+    :param sources: of an edit, checked and measured.
+    :param unknown_fields: names that the API does not document, sorted.
+    """
 
     kind: facts.SubmissionKind
     prompt: str
@@ -53,7 +64,10 @@ class Submission:
 
 
 def validate(kind: facts.SubmissionKind, body: object) -> Submission:
-    """Read a JSON body into a ``Submission``; ``InvalidFieldError`` on the first broken rule."""
+    """Read the JSON body of a submission. Blocking for an edit, as its images are decoded.
+
+    :raises InvalidFieldError: for the first rule that is broken.
+    """
     if not isinstance(body, dict):
         raise InvalidFieldError("non_field_errors", "the body must be a JSON object")
     allowed = _COMMON_FIELDS | {"image_urls"} if kind == "edit" else _COMMON_FIELDS
@@ -70,6 +84,7 @@ def validate(kind: facts.SubmissionKind, body: object) -> Submission:
 
 
 def _prompt(body: Mapping[str, Any]) -> str:
+    """A text that is not blank and can be encoded as UTF-8."""
     prompt = body.get("prompt")
     if not isinstance(prompt, str):
         raise InvalidFieldError("prompt", "required, a string")
@@ -81,6 +96,7 @@ def _prompt(body: Mapping[str, Any]) -> str:
 
 
 def _image_size(body: Mapping[str, Any]) -> str:
+    """One of the API's presets; case matters."""
     size = body.get("image_size", facts.DEFAULT_IMAGE_SIZE)
     if not isinstance(size, str) or size not in facts.IMAGE_SIZES:
         raise InvalidFieldError("image_size", f"must be one of {', '.join(facts.IMAGE_SIZES)}")
@@ -88,6 +104,7 @@ def _image_size(body: Mapping[str, Any]) -> str:
 
 
 def _integer(body: Mapping[str, Any], field: str, low: int, high: int | None) -> int:
+    """A JSON integer within its bounds; ``true`` and ``2.0`` are none."""
     value = body[field]
     if not isinstance(value, int) or isinstance(value, bool):
         raise InvalidFieldError(field, "must be an integer")
@@ -97,6 +114,7 @@ def _integer(body: Mapping[str, Any], field: str, low: int, high: int | None) ->
 
 
 def _flag(body: Mapping[str, Any], field: str) -> bool:
+    """A JSON boolean; true where the field is missing."""
     value = body.get(field, True)
     if not isinstance(value, bool):
         raise InvalidFieldError(field, "must be a boolean")
@@ -104,6 +122,7 @@ def _flag(body: Mapping[str, Any], field: str) -> bool:
 
 
 def _sources(body: Mapping[str, Any]) -> tuple[Source, ...]:
+    """1 to 10 source images."""
     urls = body.get("image_urls")
     if not isinstance(urls, list) or not 1 <= len(urls) <= facts.MAX_SOURCES:
         raise InvalidFieldError("image_urls", f"required, 1 to {facts.MAX_SOURCES} data URIs")
@@ -111,6 +130,7 @@ def _sources(body: Mapping[str, Any]) -> tuple[Source, ...]:
 
 
 def _source(number: int, url: object) -> Source:
+    """One source image; an error names its number, from 0."""
     try:
         return read_source(url)
     except BadSourceError as bad:

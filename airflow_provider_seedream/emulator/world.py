@@ -29,7 +29,14 @@ _SUFFIXES = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
 
 
 class World:
-    """The state behind both origins."""
+    """The state of one account: generations, wallet, faults, books and clock::
+
+        world = World(Settings())
+        generation = world.accept(validate("generate", {"prompt": "a watch"}))
+        assert world.balance_credits() == 990
+
+    :param settings: replaced as a whole by :meth:`configure`.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -57,7 +64,10 @@ class World:
             self._balance_credits = self.settings.balance_credits
 
     def configure(self, changes: dict[str, Any]) -> None:
-        """Replace some settings; a new ``balance_credits`` fills (or empties) the wallet at once."""
+        """Replace some settings; a new ``balance_credits`` fills (or empties) the wallet at once.
+
+        :raises ValueError: a setting is unknown, has a wrong value, or is ``tls``, which is chosen at the start.
+        """
         changed = self.settings.changed(changes)
         if changed.tls != self.settings.tls:
             raise ValueError("tls is chosen when the emulator starts")
@@ -66,6 +76,7 @@ class World:
             self._balance_credits = self.settings.balance_credits
 
     def violated(self, rule: str, detail: str) -> None:
+        """Note a request that the contract forbids, with the time by this clock."""
         self.books.violated(Violation(at=self.clock.now(), rule=rule, detail=detail))
 
     # Faults
@@ -86,7 +97,10 @@ class World:
                 self.faults.inject(fault)
 
     def fault(self, stage: Stage, endpoint: Endpoint, about: Generation | None = None, **where: Any) -> Fault | None:
-        """The fault that strikes here and now, if any."""
+        """The fault that strikes at this moment, counted as used; None if there is none.
+
+        :param about: the generation that the request names; its prompt and id then select the faults.
+        """
         if about is not None:
             where = {"prompt": about.submission.prompt, "seedream_task_id": about.seedream_task_id, **where}
         return self.faults.take(Occasion(stage=stage, endpoint=endpoint, now=self.clock.now(), **where))
@@ -94,7 +108,10 @@ class World:
     # Generations and credits
 
     def accept(self, submission: Submission) -> Generation:
-        """Charge a submission and start its generation; 402 when the wallet cannot pay."""
+        """Charge a submission and start its generation.
+
+        :raises RefusalError: 402, when the wallet cannot pay; nothing is charged.
+        """
         cost = self.settings.credits_per_image * submission.num_images
         if cost > self.balance_credits():
             raise RefusalError(402, "insufficient_credits", f"{cost} credits needed, {self._balance_credits} left")
@@ -106,6 +123,7 @@ class World:
         return generation
 
     def _started(self, submission: Submission, cost: int) -> Generation:
+        """The generation with its course. Equal prompts in equal order take equal times: the random numbers have a fixed seed."""
         now = self.clock.now()
         random = Random(submission.prompt + str(len(self._generations)))
         course = planned_course(self.settings, submission, random)
@@ -122,6 +140,7 @@ class World:
         )
 
     def _keep(self, generation: Generation) -> None:
+        """Hold a generation, and remember it for a refund if it is going to fail."""
         self._generations[generation.seedream_task_id] = generation
         self._awaiting_refund.pop(generation.seedream_task_id, None)
         if generation.course.outcome == "failed":
@@ -136,6 +155,7 @@ class World:
             return self._balance_credits
 
     def _refund(self, generation: Generation) -> None:
+        """Give the credits of a failed generation back, dated at its failure."""
         task_id = generation.seedream_task_id
         del self._awaiting_refund[task_id]
         self._balance_credits += generation.credits

@@ -62,12 +62,14 @@ class Look:
 
 
 class PromptIndex:
-    """The prompts of one process's gallery::
+    """The prompts of one process's gallery.
 
-    index = PromptIndex(gallery_roots())
-    index.refresh()  # returns at once; a thread reads on
-    look = Look()
-    places = [known.place for known in index.search(wanted, "watch", older_than=None, may_read=reader.may_read, look=look)]
+    Example::
+
+        index = PromptIndex(gallery_roots())
+        index.refresh()  # returns at once; a thread reads on
+        look = Look()
+        places = [known.place for known in index.search(wanted, "watch", older_than=None, may_read=reader.may_read, look=look)]
     """
 
     def __init__(self, roots: tuple[str, ...], *, most: int = MOST_PROMPTS, clock: Callable[[], float] = time.monotonic) -> None:

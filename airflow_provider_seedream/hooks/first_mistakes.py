@@ -26,9 +26,11 @@ E = TypeVar("E", bound=SeedreamError)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mistake:
-    """A first mistake: its verdict, a sentence, and what to do about it::
+    """A first mistake: its verdict, a sentence, and what to do about it.
 
-    Mistake(verdict="BUCKET MISSING", message="There is no bucket 'watchs'.", to_do="Create it, then clear the task.")
+    Example::
+
+        Mistake(verdict="BUCKET MISSING", message="There is no bucket 'watchs'.", to_do="Create it, then clear the task.")
     """
 
     verdict: str

@@ -40,10 +40,12 @@ _log = logging.getLogger(__name__)
 
 
 class PostWithheld(Exception):
-    """Raised by ``before_first_byte`` to stop a POST before its first byte, so the POST is not sent and not paid::
+    """Raised by ``before_first_byte`` to stop a POST before its first byte, so the POST is not sent and not paid.
 
-    if ledger.latest(claim.key) != claim:
-        raise PostWithheld("its claim was taken away")
+    Example::
+
+        if ledger.latest(claim.key) != claim:
+            raise PostWithheld("its claim was taken away")
     """
 
 

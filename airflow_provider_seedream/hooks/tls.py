@@ -16,9 +16,11 @@ _ALREADY_READ = ("ca_certs", "ca_cert_dir")  # the context holds them; as argume
 
 
 class SharedTrust(HTTPAdapter):
-    """A requests adapter with a shared SSL context. Threads may share it, as it is complete before the first connection::
+    """A requests adapter with a shared SSL context. Threads may share it, as it is complete before the first connection.
 
-    session.mount("https://", SharedTrust())
+    Example::
+
+        session.mount("https://", SharedTrust())
     """
 
     def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> tuple[Any, Any]:

@@ -76,10 +76,12 @@ NO_MEMORY = _NoMemory()
 
 
 class Keeper:
-    """Writes the results of POSTs into their records, also if the storage fails for minutes::
+    """Writes the results of POSTs into their records, also if the storage fails for minutes.
 
-    keeper = Keeper(ledger, memory, CLOCK)
-    keeper.keep(claim, submitted, patience_seconds=KEEP_SECONDS)
+    Example::
+
+        keeper = Keeper(ledger, memory, CLOCK)
+        keeper.keep(claim, submitted, patience_seconds=KEEP_SECONDS)
     """
 
     def __init__(self, ledger: Ledger, memory: Memory, clock: Clock) -> None:

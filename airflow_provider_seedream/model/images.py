@@ -46,9 +46,11 @@ _HEAD_BYTES = 4096
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageFacts:
-    """Width and height in pixels, and the media type of the bytes::
+    """Width and height in pixels, and the media type of the bytes.
 
-    inspect_image(data)  # ImageFacts(width=2048, height=2048, media_type="image/png"), or None for other bytes
+    Example::
+
+        inspect_image(data)  # ImageFacts(width=2048, height=2048, media_type="image/png"), or None for other bytes
     """
 
     media_type: str

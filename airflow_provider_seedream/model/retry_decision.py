@@ -35,9 +35,11 @@ class Delays:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """The decision: ``default`` leaves it to Airflow; only ``retry`` has a delay::
+    """The decision: ``default`` leaves it to Airflow; only ``retry`` has a delay.
 
-    Decision(action="retry", delay_seconds=1800)
+    Example::
+
+        Decision(action="retry", delay_seconds=1800)
     """
 
     action: Literal["retry", "fail", "default"]

@@ -29,10 +29,12 @@ def _wants_tabs() -> bool:
 
 
 class SeedreamPlugin(AirflowPlugin):
-    """The page "Seedream" in Airflow's menu. Airflow finds it by its entry point; tabs of DAGs, runs and tasks are an option::
+    """The page "Seedream" in Airflow's menu. Airflow finds it by its entry point; tabs of DAGs, runs and tasks are an option.
 
-    [seedream]
-    gallery_tabs = true
+    Example::
+
+        [seedream]
+        gallery_tabs = true
     """
 
     name = "seedream"

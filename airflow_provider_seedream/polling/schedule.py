@@ -80,11 +80,13 @@ class Plan:
 
 
 class PollSchedule:
-    """The durations of jobs that this process has waited for. It keeps ``MAX_JOBS`` sorts and drops the oldest one::
+    """The durations of jobs that this process has waited for. It keeps ``MAX_JOBS`` sorts and drops the oldest one.
 
-    seen = PollSchedule()
-    seen.note(job, after_seconds=41, by_seconds=45)  # not ready at the age of 41 s, ready at 45 s
-    seen.plan(job)
+    Example::
+
+        seen = PollSchedule()
+        seen.note(job, after_seconds=41, by_seconds=45)  # not ready at the age of 41 s, ready at 45 s
+        seen.plan(job)
     """
 
     def __init__(self, call_seconds: float = CALL_SECONDS) -> None:

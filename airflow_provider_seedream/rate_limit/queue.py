@@ -17,10 +17,12 @@ MAX_COUNTED = 500  # waiting submissions that are looked at one by one
 
 
 class TurnQueue:
-    """Grants turns at the pace of a :class:`Pacer`; the task that asked first goes first. 5,000 waiting tasks share one timer::
+    """Grants turns at the pace of a :class:`Pacer`; the task that asked first goes first. 5,000 waiting tasks share one timer.
 
-    queue = queue_for("seedream_default", requests_per_minute=3)
-    granted_epoch = await queue.turn("submit", asked_epoch=asked_epoch)
+    Example::
+
+        queue = queue_for("seedream_default", requests_per_minute=3)
+        granted_epoch = await queue.turn("submit", asked_epoch=asked_epoch)
     """
 
     def __init__(self, pacer: Pacer, *, clock: Callable[[], float] = clock.now_epoch) -> None:
