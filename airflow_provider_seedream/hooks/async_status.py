@@ -93,10 +93,12 @@ async def _shared_on_loop() -> AsyncIterator[_Shared]:
 
 
 class StatusClient:
-    """Polls generations and the wallet through one connection::
+    """Polls generations and the wallet through one connection.
 
-    async with shared_session() as session:
-        answer = await StatusClient(session, settings).poll("b1c2d3")  # a GenerationStatus or a FailedPoll
+    Example::
+
+        async with shared_session() as session:
+            answer = await StatusClient(session, settings).poll("b1c2d3")  # a GenerationStatus or a FailedPoll
     """
 
     def __init__(self, session: aiohttp.ClientSession, settings: SeedreamSettings) -> None:
