@@ -49,7 +49,7 @@ def get_provider_info() -> dict[str, Any]:
                 "description": "The Seedream provider: how its tasks wait, and its page of images in the user interface.",
                 "options": {
                     "poke_interval": _option(
-                        "Seconds between looks at a generation, for tasks that name none. Empty: when a look pays.",
+                        "Seconds between polls of a generation, for tasks that name none. Empty: by the poll schedule.",
                         type="string",
                         example="10",
                         default="",

@@ -66,7 +66,7 @@ def learn(outcome: PollOutcome, state: PollState, policy: PollPolicy, *, now_epo
 
 @dataclass(frozen=True, slots=True)
 class _Moment:
-    """The policy and the moment of one poll."""
+    """The policy and the moment of one poll: all that a decision reads beside the answer and the state."""
 
     policy: PollPolicy
     now_epoch: float
@@ -75,9 +75,11 @@ class _Moment:
 
     @property
     def results_are_gone(self) -> bool:
+        """True if the job is older than 24 h, so that the API has deleted its images [doc]."""
         return has_expired(self.policy.created_epoch, now_epoch=self.now_epoch)
 
     def expired(self, answer: str) -> PollOutcome:
+        """:param answer: the API's answer for people, such as ``404`` or ``'DELETED'``."""
         return PollOutcome(verdict="expired", detail=f"The API keeps results for 24 h; now it answers {answer}.")
 
     def wait(self, state: PollState, *, at_least: float = 0.0, at_most: float = float("inf")) -> PollOutcome:
@@ -89,6 +91,7 @@ class _Moment:
         return PollOutcome(verdict="wait", wait_seconds=seconds, asked_seconds=min(at_least, left))
 
     def _late(self) -> str:
+        """The detail of a late wait, with the age of the job where it is known."""
         since = self.policy.created_epoch
         age = "" if since is None else f", {(self.now_epoch - since) / 60:.0f} min after the submission"
         return f"Still not ready at the end of `timeout`{age}."
@@ -102,6 +105,7 @@ class _Moment:
         return seconds + min(JITTER * seconds, MAX_JITTER_SECONDS) * (self.jitter - 0.5)
 
     def _planned(self, state: PollState) -> float:
+        """Seconds to the next poll by the schedule: of the links after FINISHED, else of the job; 10 s for a job of unknown age."""
         if state.finished_epoch is not None:
             return self.schedule.plan(SETTLING).interval(self.now_epoch - state.finished_epoch)
         if self.policy.created_epoch is None:
@@ -110,6 +114,11 @@ class _Moment:
 
 
 def _after_failed_poll(answer: FailedPoll, state: PollState, moment: _Moment) -> Step:
+    """A poll without a status ends the wait only if no later poll can do better.
+
+    A refused key and an unknown id end it at once. A 429 never ends it. An outage ends it after ``outage_seconds`` without any
+    answer; the log tells its beginning and its end, once each.
+    """
     now_epoch, asked = moment.now_epoch, answer.retry_after_seconds or 0.0
     if answer.trouble == "missing" and moment.results_are_gone:
         return moment.expired(answer.detail.rstrip(".")), state
@@ -118,6 +127,7 @@ def _after_failed_poll(answer: FailedPoll, state: PollState, moment: _Moment) ->
     if answer.trouble == "throttled":  # a 429 is an answer, so the API is up: the wait goes on
         return moment.wait(state, at_least=asked), replace(state, silent_epoch=None)
     note = None if state.outage_epoch else f"The API is unavailable ({answer.detail}); waiting for it."
+    # The silence is counted apart from the outage: a 429 in between ends the first, only a status ends the second.
     since = state.silent_epoch or now_epoch
     state = replace(state, outage_epoch=state.outage_epoch or now_epoch, silent_epoch=since)
     if now_epoch - since >= moment.policy.outage_seconds:
@@ -127,6 +137,7 @@ def _after_failed_poll(answer: FailedPoll, state: PollState, moment: _Moment) ->
 
 
 def _outage_over(state: PollState, now_epoch: float) -> tuple[PollState, str | None]:
+    """The state after an answer with a status, and a line for the log if an outage has ended with it."""
     if state.outage_epoch is None:
         return state, None
     note = f"The API answers again after {now_epoch - state.outage_epoch:.0f} s."
@@ -142,6 +153,7 @@ def _after_wallet(answer: Wallet, state: PollState, moment: _Moment) -> Step:
 
 
 def _after_status(answer: GenerationStatus, state: PollState, moment: _Moment) -> Step:
+    """The four words of the API [doc]: FAILED ends the wait and is refunded, FINISHED leads on, PENDING and IN_PROGRESS wait."""
     if answer.status == "FAILED":
         detail = answer.failure_reason or "no reason given"
         return PollOutcome(verdict="failed", detail=detail, refunded=True), state
@@ -163,7 +175,11 @@ def _after_unknown(status: str, state: PollState, moment: _Moment) -> Step:
 
 
 def _after_finished(answer: GenerationStatus, state: PollState, moment: _Moment) -> Step:
-    """FINISHED may come before its links [seen]: they have ``settling_seconds`` to follow."""
+    """FINISHED may come before its links [seen]: they have ``settling_seconds`` to follow.
+
+    Then the wait ends with the images that there are: ``done`` with a detail if some links came, ``unsettled`` without any. A
+    failure reason without images is a failure at once, and the API does not say whether it is refunded.
+    """
     ready, now_epoch, policy = answer.images_ready, moment.now_epoch, moment.policy
     if answer.failure_reason and ready == 0:
         return PollOutcome(verdict="failed", detail=answer.failure_reason), state

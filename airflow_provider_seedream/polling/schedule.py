@@ -94,6 +94,7 @@ class PollSchedule:
         self._jobs: dict[Job, _Durations] = {}
 
     def plan(self, job: Job) -> Plan:
+        """The cheapest plan for this sort of job, by the documentation and by the jobs noted so far."""
         durations = self._of(job)
         if durations.plan is None:
             durations.plan = best_plan(durations.weights(), self._call_seconds)
@@ -109,6 +110,7 @@ class PollSchedule:
         self._jobs.clear()
 
     def _of(self, job: Job) -> "_Durations":
+        """The durations of a sort of job; a new sort takes the place of the oldest one if there are ``MAX_JOBS``."""
         if job not in self._jobs:
             while len(self._jobs) >= MAX_JOBS:
                 del self._jobs[next(iter(self._jobs))]
@@ -129,6 +131,7 @@ class _Durations:
     unplanned: int = 0  # jobs since the plan
 
     def weights(self) -> list[float]:
+        """The weight between each two edges: the documented duration counts as one job."""
         return [PRIOR_WEIGHT * prior + seen for prior, seen in zip(self.prior, self.seen, strict=True)]
 
     def add(self, after: float, by: float) -> None:
@@ -171,6 +174,9 @@ def best_plan(weights: list[float], call_seconds: float) -> Plan:
     """The plan of the least cost for durations of these weights.
 
     As the delay and the age at which a job is noticed differ by its duration alone, the age stands for it.
+
+    :param weights: one number for each two neighbouring edges; only their proportions matter.
+    :param call_seconds: how much later an image may be noticed to save one call.
     """
     upto = [0.0, *accumulate(weights)]
     last = len(_EDGES) - 1

@@ -7,7 +7,7 @@ from airflow_provider_seedream.exceptions import SeedreamInputError
 
 
 def credits_in(text: str) -> Decimal | None:
-    """The number in a balance such as ``"149.50"``; None if it holds no finite number."""
+    """The number in a balance such as ``"149.50"``; None for text without one, and for ``NaN`` and ``Infinity``."""
     try:
         number = Decimal(text.strip())
     except InvalidOperation:

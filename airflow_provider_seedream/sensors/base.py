@@ -40,20 +40,31 @@ class SeedreamSensor(CheckedFields, BaseSensorOperator):
             return resumed(self, go_on, self.resume_unheard, context)
 
     def resume_unheard(self, context: Context) -> Any:
-        """Continue a wait whose trigger sent no event until the time was over."""
+        """Continue a wait whose trigger sent no event until the time was over. Each sensor polls once more in its own way."""
         raise NotImplementedError
 
     def started_epoch(self, context: Context) -> float:
         """The start of the try; in reschedule mode of its first poke."""
+        # Each poke is a process of its own then, so the deadline counts from the first of them.
         first = context["ti"].get_first_reschedule_date(context) if self.reschedule else None
         return first.timestamp() if first else clock.now_epoch()
 
     def come_back(self, wait_seconds: float) -> None:
-        """End this process; another one looks again."""
+        """End this process; Airflow starts another one after the pause, which polls again.
+
+        :param wait_seconds: the pause. Without a running process it holds no worker slot.
+        :raises AirflowRescheduleException: always; Airflow's own way to say it.
+        """
         raise AirflowRescheduleException(datetime.now(UTC) + timedelta(seconds=wait_seconds))
 
     @contextmanager
     def skipping(self) -> Iterator[None]:
+        """Around the work of a sensor: turns errors into skips where the task asks for it.
+
+        ``soft_fail`` skips a wait that was too late, ``never_fail`` skips every error. A reschedule and a skip pass unchanged.
+
+        :raises AirflowSkipException: instead of such an error; it carries its message.
+        """
         try:
             yield
         except (AirflowSensorTimeout, AirflowTaskTimeout) as error:

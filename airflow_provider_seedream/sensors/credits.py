@@ -87,6 +87,12 @@ class SeedreamCreditsSensor(SeedreamSensor):
         self.check_static_fields()
 
     def execute(self, context: Context) -> dict[str, Any]:
+        """Poll the wallet until it holds enough; return ``{"balance": "149.50"}``, with the API's own decimal text.
+
+        :raises SeedreamTopUpTimeoutError: no top-up came within ``timeout``; AirflowTaskTimeout: within ``execution_timeout``.
+        :raises SeedreamAuthenticationError: the API refused the key.
+        :raises SeedreamPollingError: the API was unreachable for half an hour; a retry waits on.
+        """
         with self.skipping():
             from airflow_provider_seedream.polling.loops import wait
 
@@ -95,7 +101,7 @@ class SeedreamCreditsSensor(SeedreamSensor):
             return self._finish(wait(poller, self._hook.look_at_wallet, partial(self._pause, poller)))
 
     def resume_waiting(self, context: Context, event: Any) -> dict[str, Any]:
-        """Continue after a deferral."""
+        """Continue after a deferral: the trigger has polled the wallet, and its event says how the wait ended."""
         from airflow_provider_seedream.triggers.credits import outcome_from
 
         return self._finish(outcome_from(event))
@@ -107,16 +113,21 @@ class SeedreamCreditsSensor(SeedreamSensor):
 
     def _pause(self, poller: Poller, seconds: float) -> None:
         """Between two polls: in the triggerer, in no process (``mode="reschedule"``), or on the worker, whose slot it holds."""
-        if self.deferrable:
+        if self.deferrable:  # it polls once before: a wallet that holds enough needs no triggerer
             self._defer(poller)
         if self.reschedule and poller.state.is_quiet:  # an outage under way would be forgotten between processes
             self.come_back(seconds)
         time.sleep(seconds)
 
     def _defer(self, poller: Poller) -> None:
+        """Hand the wait over to the triggerer, with what the polls of this process have found.
+
+        :raises TaskDeferred: always; Airflow's own way to defer.
+        """
         from airflow_provider_seedream.triggers.credits import SeedreamCreditsTrigger
 
         now, policy = clock.now_epoch(), poller.policy
+        # Whichever is later: the least that Airflow can take, or the pause that the last answer asked for.
         first_poll_epoch = max(now + poller.first_poll_seconds(now_epoch=now), poller.due_epoch)
         trigger = SeedreamCreditsTrigger(
             seedream_conn_id=self.seedream_conn_id,
@@ -132,6 +143,10 @@ class SeedreamCreditsSensor(SeedreamSensor):
         self.defer(trigger=trigger, method_name="resume_waiting", timeout=limit)
 
     def _poller(self, started_epoch: float) -> Poller:
+        """The poller of this wait; its first poll is due at once.
+
+        :param started_epoch: when the try began, in epoch seconds: from there its limits count.
+        """
         from airflow_provider_seedream.polling.policy import PollPolicy
         from airflow_provider_seedream.polling.poller import Poller
 
@@ -143,6 +158,10 @@ class SeedreamCreditsSensor(SeedreamSensor):
         return Poller(policy, on_note=partial(self.log.info, "%s"))
 
     def _finish(self, outcome: PollOutcome) -> dict[str, Any]:
+        """The result of a wait that is done; the error of every other one.
+
+        A wait that ends by ``execution_timeout``, if that is shorter than ``timeout``, fails with Airflow's own error of it.
+        """
         if outcome.verdict == "done":
             self.log.info("The wallet holds %s credits.", outcome.detail)
             return {"balance": outcome.detail}
@@ -155,6 +174,7 @@ class SeedreamCreditsSensor(SeedreamSensor):
         raise self._error(outcome)
 
     def _error(self, outcome: PollOutcome) -> SeedreamError:
+        """The error of a wait that is neither done nor late. No outcome of a wallet costs credits."""
         if outcome.verdict == "refused":
             return SeedreamAuthenticationError(outcome.detail)
         if outcome.verdict == "missing":

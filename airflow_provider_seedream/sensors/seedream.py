@@ -36,7 +36,10 @@ _BASE_INTERVAL_SECONDS = 10.0  # the base sensor wants a number; it decides noth
 
 
 def _check_generation(value: Any) -> Generation | str:
-    """A Generation, or a bare id."""
+    """The value of ``generation``: a Generation, as a dict of an operator's XCom, or a bare id.
+
+    :raises SeedreamInputError: it is neither; a dict of a later version is refused, too.
+    """
     if isinstance(value, dict):
         return Generation.from_dict(value)
     if not contract.is_seedream_task_id(value):
@@ -112,16 +115,25 @@ class SeedreamGenerationSensor(WaitingOperator, SeedreamSensor):
         self.check_static_fields()
 
     def execute(self, context: Context) -> dict[str, Any]:
+        """Wait, land, and return a LandedGeneration as a dict: ids, URIs, hashes and sizes, below 4 KB.
+
+        :raises SeedreamGenerationTimeoutError: not ready within ``timeout``; a retry waits on and pays nothing.
+        :raises SeedreamGenerationFailedError: the generation failed; the error says whether it was refunded.
+        :raises SeedreamResultsExpiredError: the generation is older than 24 h, so the API has deleted its images.
+        :raises SeedreamPartialResultError: fewer images came than were asked for, and ``on_partial`` is ``fail``.
+        """
         with self.skipping():
             self.check_rendered_fields()
             return self.wait_and_land(context, self._generation(), started_epoch=self.started_epoch(context))
 
     def _pause(self, seconds: float, state: "PollState") -> None:
+        """Between two polls, ``mode="reschedule"`` frees the worker slot, which the base class holds."""
         if self.reschedule and state.is_quiet:  # a settling or an outage under way would be forgotten between processes
             self.come_back(seconds)
         super()._pause(seconds, state)
 
     def find_again(self, event: Any) -> Generation:
+        """The sensor's own argument: it is rendered anew when the task resumes, so no event is needed for it."""
         return self._generation()
 
     def _generation(self) -> Generation:

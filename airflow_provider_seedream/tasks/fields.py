@@ -74,6 +74,7 @@ class CheckedFields(ReportingTask):
 
     @property
     def _is_unmapped(self) -> bool:
+        """True for a task that a worker makes from a mapped one: its constructor runs when the task does."""
         return bool(getattr(self, "_BaseOperator__from_mapped", False))
 
     def check_rendered_fields(self) -> None:
@@ -93,7 +94,11 @@ class CheckedFields(ReportingTask):
                 )
 
     def render_template(self, content: Any, context: Context, jinja_env: Any = None, seen_oids: set[int] | None = None) -> Any:
-        """As Airflow renders, but fields and columns that are text become text, and text without a template stays text."""
+        """Render as Airflow does, but fields and columns that are text become text, and text without a template stays text.
+
+        :param content: the value of a field, or a part of it: Airflow calls this for each item of a list or dict.
+        :param seen_oids: ids of the objects that are being rendered, so that a list that holds itself ends.
+        """
         texts = self._texts
         if texts is None or id(content) in (seen_oids or ()):
             return super().render_template(content, context, jinja_env, seen_oids)
@@ -110,7 +115,11 @@ class CheckedFields(ReportingTask):
     def _do_render_template_fields(
         self, parent: Any, template_fields: Iterable[str], context: Context, jinja_env: Any, seen_oids: set[int]
     ) -> None:
-        """Airflow's own hook for rendering, called for plain and for mapped tasks (3.1 to 3.3)."""
+        """Airflow's own hook for rendering, called for plain and for mapped tasks (3.1 to 3.3).
+
+        Fields are rendered one by one, so that each is known to be a text or not, and that a template without a value is noted
+        under its field.
+        """
         if parent is not self:
             super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
             return

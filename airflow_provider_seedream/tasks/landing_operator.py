@@ -25,9 +25,16 @@ _MAY_HAVE_IMAGES = ("late", "lost", "refused", "missing", "unsettled")  # ends o
 
 
 class LandingOperator(ReportingTask):
-    """An operator that can land a generation; its subclasses set these attributes.
+    """An operator that can land a generation; its subclasses set these attributes::
+
+        class SeedreamGenerationSensor(LandingOperator, BaseSensorOperator):
+            can_resubmit = False  # a sensor never pays
 
     :param timeout: seconds from the start of a try until "not ready in time".
+    :param on_partial: ``fail`` or ``accept`` fewer images than were asked for; those that came are landed in both cases.
+    :param max_image_bytes: a larger image is refused.
+    :param embed_metadata: write into the files that AI made them (XMP); needs the extra ``metadata``.
+    :param can_resubmit: True if a retry of the task can submit again; its errors say so.
     """
 
     timeout: float
@@ -42,8 +49,12 @@ class LandingOperator(ReportingTask):
     def _finish(
         self, context: Context, generation: Generation, outcome: PollOutcome, *, poll_again: bool = False
     ) -> dict[str, Any]:
-        """Land the images at the end of a wait, or raise its error.
+        """Land the images at the end of a wait and return them as a LandedGeneration, or raise the error of its end.
 
+        Images that are ready are landed although the wait failed: they are paid for, and a retry may come after the API has
+        deleted them. If all of them were ready, the task succeeds.
+
+        :param outcome: of the last poll, the worker's or the trigger's.
         :param poll_again: True after a deferral: the trigger cannot hand on links, and its last poll may be minutes old.
         """
         from airflow_provider_seedream.landing import finish
@@ -59,6 +70,7 @@ class LandingOperator(ReportingTask):
             with self._hook.downloads(max_bytes=self.max_image_bytes) as downloads:
                 landed = finish.land_generation(generation, self._hook, downloads, landed_by=by, embed_metadata=mark)
             return self._result(context, generation, landed)
+        # Airflow's own `execution_timeout` keeps its error class, so that retries and callbacks treat it as everywhere.
         some = self._land_ready(context, generation, poll_again=poll_again) if outcome.verdict in _MAY_HAVE_IMAGES else None
         is_airflows = outcome.verdict == "late" and execution_seconds(self) < self.timeout
         is_enough = self.on_partial == "accept" and outcome.verdict == "late" and not is_airflows
@@ -74,7 +86,10 @@ class LandingOperator(ReportingTask):
         raise error
 
     def _land_ready(self, context: Context, generation: Generation, *, poll_again: bool) -> Manifest | None:
-        """Land the images that are ready although the wait has ended: they are paid for, and the API deletes them after 24 h."""
+        """Land the images that are ready although the wait has ended: they are paid for, and the API deletes them after 24 h.
+
+        Returns their manifest; None if no image is ready. It raises no error of landing, as the wait has an error of its own.
+        """
         from airflow_provider_seedream.landing.finish import land_ready
         from airflow_provider_seedream.manifest import landed_generation
         from airflow_provider_seedream.observability.lineage import report_landed
@@ -94,6 +109,12 @@ class LandingOperator(ReportingTask):
         return some
 
     def _already_landed(self, context: Context, generation: Generation) -> dict[str, Any] | None:
+        """The result if an earlier try has landed this generation completely; None if the task must wait or land.
+
+        A storage that gives no answer is no reason to fail now: the images may not be ready for minutes. It is asked again then.
+
+        :raises SeedreamLandingError: the name belongs to another generation.
+        """
         from airflow_provider_seedream.landing.finish import already_landed, more_may_come
 
         try:
@@ -110,6 +131,10 @@ class LandingOperator(ReportingTask):
         return self._result(context, generation, landed)
 
     def _result(self, context: Context, generation: Generation, landed: Manifest) -> dict[str, Any]:
+        """Tell lineage, log, XCom and asset events of a landing, and return it as a LandedGeneration.
+
+        :raises SeedreamPartialResultError: images are missing, and ``on_partial`` is ``fail``.
+        """
         from airflow_provider_seedream.manifest import landed_generation
         from airflow_provider_seedream.observability.asset_events import announce
         from airflow_provider_seedream.observability.lineage import report_landed
@@ -131,6 +156,7 @@ class LandingOperator(ReportingTask):
 
     @cached_property
     def _hook(self) -> SeedreamHook:
+        """One hook for each try: it reads the connection once and keeps its session."""
         from airflow_provider_seedream.hooks.seedream import SeedreamHook
 
         return SeedreamHook(self.seedream_conn_id)

@@ -31,17 +31,20 @@ class TaskMemory:
         self._pushes_id = pushes_id
 
     def keep(self, key: str, fact: Fact) -> None:
+        """Keep the result of a POST until the ledger has it. :param key: of the ledger record."""
         if self._pushes_id and fact.seedream_task_id:
             _trying(lambda: self._context["ti"].xcom_push("seedream_task_id", fact.seedream_task_id))
         if (state := self._state) is not None:
             _trying(lambda: state.set(_name(key), asdict(fact)))
 
     def recall(self, key: str) -> Fact | None:
+        """The result that an earlier try kept; None if there is none, or if Airflow cannot say it."""
         state = self._state
         kept = None if state is None else _trying(lambda: state.get(_name(key)))
         return _trying(lambda: Fact(**kept)) if isinstance(kept, dict) else None
 
     def forget(self, key: str) -> None:
+        """Drop the result, as the ledger has it now."""
         if (state := self._state) is not None:
             _trying(lambda: state.delete(_name(key)))
 
@@ -57,6 +60,6 @@ def _name(key: str) -> str:
 def _trying(act: Callable[[], T]) -> T | None:
     try:
         return act()
-    except Exception as error:  # whatever Airflow raises: the ledger is what counts
+    except Exception as error:  # any error of Airflow: the ledger is the record that counts
         _log.warning("Airflow did not keep what is known of a POST (%s: %s).", type(error).__name__, error)
         return None

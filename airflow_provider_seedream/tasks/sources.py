@@ -22,11 +22,14 @@ _DATA_URI = re.compile(r"data:image/[\w.+-]+;base64,", re.IGNORECASE)
 
 
 def read_sources(images: Any, pick: Any = None) -> tuple[Source, ...]:
-    """Every image read and checked.
+    """Read and check the images of an edit::
 
+        read_sources(["s3://bucket/watch.png", "data:image/png;base64,iVBORw0..."], pick=1)
+
+    :param images: storage URIs, local paths or data URIs; a list, or one of them alone.
     :param pick: numbers of those that are wanted, counted from 1; None for all.
-    :raises SeedreamInputError: naming the image and the rule.
-    :raises SeedreamError: when a storage does not answer; a retry reads again.
+    :raises SeedreamInputError: an image is against the rules; the text names the image and the rule.
+    :raises SeedreamError: a storage does not answer; a retry reads again.
     """
     wanted = picked(source_list(images, counted=False), check_pick(pick))
     check_source_count(wanted)
@@ -34,6 +37,7 @@ def read_sources(images: Any, pick: Any = None) -> tuple[Source, ...]:
 
 
 def _sources(images: list[str]) -> Iterator[Source]:
+    """The images one by one, in the order of the argument; a data URI is named by its number, as its text is long."""
     for number, image in enumerate(images, 1):
         if is_data_uri(image):
             yield check_source(f"data: (image {number})", _decode(number, image))
@@ -42,6 +46,11 @@ def _sources(images: list[str]) -> Iterator[Source]:
 
 
 def _decode(number: int, image: str) -> bytes:
+    """The bytes in a data URI.
+
+    :param number: of the image, from 1, for the error.
+    :raises SeedreamInputError: the text is no data URI of an image, or its base64 is broken.
+    """
     head = _DATA_URI.match(image)
     if head is None:
         raise SeedreamInputError(f"images: image {number} is no data URI of the form data:image/...;base64,...")
@@ -52,7 +61,11 @@ def _decode(number: int, image: str) -> bytes:
 
 
 def _read(uri: str) -> bytes:
-    """At most one byte more than is allowed: enough to refuse it."""
+    """The bytes of a stored image, but at most one more than is allowed: enough to refuse it.
+
+    :raises SeedreamInputError: there is no such file.
+    :raises SeedreamError: the store failed; the text carries its error.
+    """
     check_no_link(uri)
     from airflow.sdk import ObjectStoragePath
 

@@ -16,7 +16,13 @@ TEXT_COLUMNS = frozenset(("prompt", "name"))  # of requests that are given as di
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendered:
-    """A text. It is blank, or a part of it came from None, NaN or a name without a value (``prints_nothing``), or neither."""
+    """A rendered text::
+
+        Rendered(text="a fox in None", prints_nothing=True, was_template=True).value  # None: a prompt with a hole is not paid
+
+    :param prints_nothing: a part of the text came from None, NaN or a name without a value.
+    :param was_template: the text was rendered from a template, so that a blank one counts as no value.
+    """
 
     text: str
     prints_nothing: bool
@@ -38,7 +44,9 @@ class Rendered:
 
 
 class TextRenderer:
-    """Renders the text fields of one task.
+    """Renders the text fields of one task::
+
+        TextRenderer(jinja_env, context, endings=(".txt",)).render("a fox on {{ ds }}").value
 
     :param environment: the DAG's Jinja environment, native or not. :param context: the task's.
     :param endings: ``template_ext`` of the task: text that ends so names a file that holds the template.
@@ -65,13 +73,13 @@ class TextRenderer:
         return self._environment.overlay(finalize=self._print)
 
     def _print(self, value: Any) -> str:
-        """What Jinja does with each value that a template prints. Text around it does not come here."""
-        from jinja2 import Undefined  # what a DAG with a lenient ``template_undefined`` prints as blank text
+        """Called by Jinja for each value that a template prints, not for the text around it. Counts values that are none."""
+        from jinja2 import Undefined  # a DAG with a lenient ``template_undefined`` prints it as blank text
 
         self._nothings += value is None or isinstance(value, Undefined) or (isinstance(value, float) and math.isnan(value))
         return str(value)
 
 
 def is_nothing(value: Any) -> bool:
-    """Whether a rendered value is None, as object or as text, or blank."""
+    """True if a rendered value is None, as object or as text, or blank."""
     return value is None or (isinstance(value, str) and value.strip() in ("", "None"))

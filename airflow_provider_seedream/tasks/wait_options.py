@@ -21,7 +21,11 @@ def execution_seconds(task: BaseOperator) -> float:
 
 
 def as_seconds(field: str, value: timedelta | float) -> float:
-    """:raises SeedreamInputError: unless it is a finite, non-negative duration: a trigger's arguments are JSON."""
+    """A duration in seconds.
+
+    :param field: the argument's name, for the error.
+    :raises SeedreamInputError: unless it is finite and not negative: a trigger's arguments are JSON, which has no infinity.
+    """
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not (math.isfinite(seconds) and seconds >= 0):
         raise SeedreamInputError(f"{field} must be a timedelta or a number of seconds, 0 or more.")
@@ -29,6 +33,10 @@ def as_seconds(field: str, value: timedelta | float) -> float:
 
 
 def as_interval(value: timedelta | float | None) -> float | None:
+    """The ``poke_interval`` of a task in seconds; None stays None: the poll schedule decides.
+
+    :raises SeedreamInputError: as for :func:`as_seconds`.
+    """
     return None if value is None else as_seconds("poke_interval", value)
 
 
@@ -42,6 +50,7 @@ def interval_of(own: float | None) -> float | None:
 
 
 def check_max_image_bytes(value: Any) -> int:
+    """:raises SeedreamInputError: unless the value is an integer of at least 1."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise SeedreamInputError(f"max_image_bytes must be an integer of at least 1; got {value!r}.")
     return value
@@ -66,6 +75,7 @@ def check_flag(field: str, value: Any) -> bool:
 
 
 def check_on_partial(value: Any) -> OnPartial:
+    """:raises SeedreamInputError: unless the value is ``fail`` or ``accept``."""
     if value not in get_args(OnPartial):
         raise SeedreamInputError(f"on_partial must be 'fail' or 'accept'; got {value!r}.")
     return cast(OnPartial, value)

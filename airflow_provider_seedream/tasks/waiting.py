@@ -32,9 +32,15 @@ if TYPE_CHECKING:
 
 
 class WaitingOperator(LandingOperator):
-    """An operator that can wait for a generation and land it; its subclasses set these attributes.
+    """An operator that can wait for a generation and land it; its subclasses set these attributes::
+
+        class SeedreamGenerationSensor(WaitingOperator, SeedreamSensor):
+            def execute(self, context):
+                return self.wait_and_land(context, self._generation(), started_epoch=self.started_epoch(context))
 
     :param poll_interval: seconds between polls; None: by the poll schedule.
+    :param deferrable: True: wait in the triggerer; False: hold the worker slot.
+    :param settling_seconds: how long links may follow FINISHED.
     """
 
     poll_interval: float | None
@@ -44,12 +50,17 @@ class WaitingOperator(LandingOperator):
     _read: Sequence[str] = ()
 
     def wait_and_land(self, context: Context, generation: Generation, *, started_epoch: float) -> dict[str, Any]:
-        """A LandedGeneration as a dict. Raises what ends the wait, or defers."""
+        """Wait until the generation is ready and land it; return a LandedGeneration as a dict.
+
+        :param started_epoch: when the try began, in epoch seconds: from there ``timeout`` counts.
+        :raises TaskDeferred: a deferrable task goes on waiting in the triggerer.
+        :raises SeedreamError: the wait ended without images; its class says why, and its text what a retry does.
+        """
         self._waits_for = generation
         check_embed_metadata(self.embed_metadata)
         if landed := self._already_landed(context, generation):
             return landed
-        self._note_options(generation)
+        self._note_options(generation)  # before the wait: a rescue by hand may come while it goes on
         return self._finish(context, generation, self._wait_in_time(context, generation, started_epoch))
 
     def resume_landing(self, context: Context, event: Any, generation: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -63,6 +74,7 @@ class WaitingOperator(LandingOperator):
         self._waits_for = known = self.find_again(event) if generation is None else Generation.from_dict(generation)
         return self._finish(context, known, outcome_from(event, known.seedream_task_id), poll_again=True)
 
+    # Airflow calls this when a deferred task goes on, with an event or after the timeout of its deferral.
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         go_on = partial(super().resume_execution, next_method, next_kwargs, context)
         return resumed(self, go_on, self.resume_unheard, context)
@@ -72,7 +84,10 @@ class WaitingOperator(LandingOperator):
         return self.poll_once(context, self.find_again(None))
 
     def poll_once(self, context: Context, generation: Generation) -> dict[str, Any]:
-        """The time is over: land the generation if it is ready, else raise the error that ends the wait."""
+        """The time is over: land the generation if it is ready, else raise the error that ends the wait.
+
+        :raises SeedreamGenerationTimeoutError: it is not ready; the text says that no trigger was heard.
+        """
         self._waits_for = generation
         if landed := self._already_landed(context, generation):
             return landed
@@ -94,7 +109,10 @@ class WaitingOperator(LandingOperator):
         return generation_of(event)
 
     def note_reads(self, uris: Sequence[str]) -> None:
-        """Remember and tell what this task has read."""
+        """Remember the files that this task has read, and report them to Airflow's lineage.
+
+        :param uris: storage URIs, without connection ids.
+        """
         from airflow_provider_seedream.observability.lineage import report
 
         self._read = uris
@@ -107,16 +125,23 @@ class WaitingOperator(LandingOperator):
         return lineage_of_landing(*self._landed) if self._landed else lineage_of_files(self._read)
 
     def _pause(self, seconds: float, state: PollState) -> None:
-        """The synchronous wait's pause; it holds the worker slot, which is what ``deferrable=False`` asks for."""
+        """The pause between two polls of a synchronous wait. It holds the worker slot, as ``deferrable=False`` asks for.
+
+        :param state: of the poller: a sensor leaves the process only if this state may be lost.
+        """
         time.sleep(seconds)
 
     def _note_options(self, generation: Generation) -> None:
+        """Keep the options of this landing in the ledger record, so that ``airflow seedream land`` lands in the same way."""
         from airflow_provider_seedream.landing.outcome import note_options
 
         note_options(generation, beyond_defaults(embed_metadata=self.embed_metadata, max_image_bytes=self.max_image_bytes))
 
     def _wait_in_time(self, context: Context, generation: Generation, started_epoch: float) -> PollOutcome:
-        """Poll until the wait ends; a deferrable task defers at the first pause. ``execution_timeout`` may interrupt it."""
+        """Poll until the wait ends; a deferrable task defers at the first pause.
+
+        :raises AirflowTaskTimeout: ``execution_timeout`` is over; images that were ready are landed first.
+        """
         from airflow_provider_seedream.polling.loops import wait
 
         poller = self._poller(generation, started_epoch)
@@ -146,6 +171,7 @@ class WaitingOperator(LandingOperator):
         return poller
 
     def _poll(self, generation: Generation) -> GenerationStatus | FailedPoll:
+        """One status call. The last answer with ready images is kept: its links serve if the wait ends badly."""
         from airflow_provider_seedream.generations import GenerationStatus
 
         answer = self._hook.look(generation.seedream_task_id)
@@ -154,17 +180,26 @@ class WaitingOperator(LandingOperator):
         return answer
 
     def _pause_or_defer(self, seconds: float, generation: Generation, poller: Poller) -> None:
+        """The only difference between the deferred and the synchronous wait."""
         if self.deferrable:
             self._defer(generation, poller)
         self._pause(seconds, poller.state)
 
     def _defer(self, generation: Generation, poller: Poller) -> None:
+        """Hand the wait over to the triggerer, with the state of this process's polls.
+
+        The trigger does not poll before a 429 allows it, nor within 5 s unless the user polls faster. Airflow's own timeout of the
+        deferral comes after the deadline: it wakes the task if no trigger runs (see ``backstop``).
+
+        :raises TaskDeferred: always; Airflow's own way to defer.
+        """
         from airflow_provider_seedream.polling.poller import MIN_FIRST_POLL_SECONDS
         from airflow_provider_seedream.triggers.seedream import SeedreamGenerationTrigger
 
         now, policy = clock.now_epoch(), poller.policy
         fixed = policy.poke_interval_seconds is not None
         first = poller.first_poll_seconds(now_epoch=now) if fixed else MIN_FIRST_POLL_SECONDS  # the triggerer knows more
+        # A 429 of the last poll holds for the trigger, too; without a poll there was none.
         asked = poller.outcome.asked_seconds if poller.outcome else 0.0
         trigger = SeedreamGenerationTrigger(
             seedream_task_id=generation.seedream_task_id,

@@ -44,6 +44,7 @@ class SeedreamTrigger(BaseTrigger):
         except Exception as error:
             self.log.exception("%s failed; its task continues without it.", type(self).__name__)
             event = await self.give_up(error)
+        # One event: Airflow resumes the task at the first and drops the trigger.
         yield TriggerEvent({"schema_version": EVENT_VERSION, **event})
 
     @abstractmethod

@@ -62,6 +62,7 @@ class SeedreamBatchTrigger(SeedreamTrigger):
         self._pollers: list[Poller] = []
 
     async def wait(self) -> dict[str, Any]:
+        # Kept on the trigger: after an error, the event still says what they know.
         self._pollers += map(self._poller, self.in_flight)
         if self._pollers:
             async with paced_client(self.seedream_conn_id) as client:
@@ -86,6 +87,7 @@ class SeedreamBatchTrigger(SeedreamTrigger):
                 poll.cancel()
             await asyncio.gather(*polls, return_exceptions=True)
 
+    # The id is the first item of a stored list, see ``in_flight`` above.
     async def _poll(self, generation: list[Any], poller: Poller, client: PacedClient) -> PollOutcome:
         return await wait_async(poller, partial(client.poll, generation[0], until_epoch=poller.policy.deadline_epoch))
 
@@ -104,6 +106,7 @@ class SeedreamBatchTrigger(SeedreamTrigger):
         return Poller(policy, due_epoch=due_epoch)
 
     def _seconds_to_wake(self) -> float:
+        """Seconds until the worker wants to continue in any case, infinite if it does not; never negative."""
         return math.inf if self.wake_epoch is None else max(0.0, self.wake_epoch - clock.now_epoch())
 
     async def _event(self) -> dict[str, Any]:

@@ -16,14 +16,22 @@ _imported = Event()  # sys.modules knows a module before it is usable: to import
 
 
 async def load_client() -> None:
-    """Import what a client needs (~0.15 s of CPU, once per process) beside the loop. Before a wait: no poll waits for it then."""
+    """Import the client's modules in a thread (about 0.15 s of CPU, once per process), so that the event loop goes on.
+
+    A trigger calls it before it begins to wait, so that no poll is late because of an import.
+    """
     if not _imported.is_set():
         await asyncio.to_thread(_import_client)
 
 
 @asynccontextmanager
 async def paced_client(seedream_conn_id: str) -> AsyncIterator[PacedClient]:
-    """A client for GETs, paced where they count against the limit; the key is looked up where it runs.
+    """A client for GETs, paced where they count against the limit::
+
+        async with paced_client("seedream_default") as client:
+            answer = await client.poll("b1c2d3")
+
+    The connection is read here, in the triggerer, so that no row of Airflow's database holds a key.
 
     :raises SeedreamInputError: when the connection is incomplete.
     """

@@ -48,6 +48,7 @@ class SeedreamCreditsTrigger(SeedreamTrigger):
 
     @property
     def policy(self) -> PollPolicy:
+        """The stored arguments as the policy of a wait for the wallet."""
         return PollPolicy(
             min_credits=Decimal(self.min_credits),
             deadline_epoch=self.deadline_epoch,

@@ -39,7 +39,7 @@ class PacedClient:
         return await self._in_turn(self._queue, seedream_task_id, partial(self._client.poll, seedream_task_id), until_epoch)
 
     async def poll_wallet(self, *, until_epoch: float = math.inf) -> Wallet | FailedPoll:
-        """The same for the wallet."""
+        """The same for the wallet: one wallet call, sent once."""
         if self._queue is None:
             return await self._client.poll_wallet()
         return await self._in_turn(self._queue, "wallet", self._client.poll_wallet, until_epoch)
@@ -47,6 +47,11 @@ class PacedClient:
     async def _in_turn(
         self, queue: TurnQueue, who: str, call: Callable[[], Awaitable[T | FailedPoll]], until_epoch: float
     ) -> T | FailedPoll:
+        """Wait for a turn, send the call, and tell the queue of a 429.
+
+        :param who: the id of the generation, or ``wallet``. Its place in the queue is kept if no turn comes in time.
+        :param until_epoch: no turn after this, in epoch seconds.
+        """
         asked_epoch = self._asked.setdefault(who, clock.now_epoch())
         try:
             async with asyncio.timeout(None if math.isinf(until_epoch) else until_epoch - clock.now_epoch()):

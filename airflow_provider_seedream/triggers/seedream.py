@@ -64,6 +64,7 @@ class SeedreamGenerationTrigger(SeedreamTrigger):
 
     @property
     def policy(self) -> PollPolicy:
+        """The stored arguments as the policy of a wait."""
         return PollPolicy(
             num_images=self.num_images,
             deadline_epoch=self.deadline_epoch,
