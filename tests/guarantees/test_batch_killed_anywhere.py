@@ -20,6 +20,7 @@ from tests.airflow.runner import Outcome, Runner
 from tests.guarantees.conftest import Connect, records
 from tests.guarantees.test_killed_anywhere import assert_nothing_is_half_written, let_claims_settle, run_in_child
 from tests.guarantees.woken import Woken
+from tests.unit.stores import store_on_disk
 
 SAMPLES = 30
 ROWS = {1: 4, 8: 12}  # by the number of POSTs under way
@@ -74,14 +75,26 @@ def assert_all_is_well(act: int, outcome: Outcome, emulator: Emulator, folder: P
 
 @pytest.mark.slow
 class TestABatchKilledBeforeItsActs:
-    @pytest.mark.parametrize(("at_once", "samples"), [(1, SAMPLES), (8, SAMPLES)])
+    @pytest.mark.parametrize(
+        ("at_once", "samples", "is_bucket"),
+        [(1, SAMPLES, False), (8, SAMPLES, False), (8, SAMPLES, True)],
+        ids=["one by one", "eight at once", "eight at once, a store with versions"],
+    )
     def test_a_batch_killed_before_its_acts_never_pays_twice_and_leaves_no_more_rows_unknown_than_were_under_way(
-        self, at_once: int, samples: int, emulator: Emulator, batch: Callable[..., SeedreamBatchOperator], folder: Path
+        self,
+        at_once: int,
+        samples: int,
+        is_bucket: bool,
+        emulator: Emulator,
+        batch: Callable[..., SeedreamBatchOperator],
+        folder: Path,
     ) -> None:
+        """With a store that has versions, claims are made unread, and the retry is a first try that meets records all the same."""
+        place = {"destination": store_on_disk(folder)} if is_bucket else {}
         emulator.configure(latency_seconds=0.05 * (at_once > 1))  # else no two POSTs would be under way
 
         def work(act: int) -> Callable[[], object]:
-            return lambda: Runner(run_id=f"r{act}").run(batch(act, at_once, deferrable=False))
+            return lambda: Runner(run_id=f"r{act}").run(batch(act, at_once, deferrable=False, **place))
 
         acts = run_in_child(work(0), folder=folder, die_before_act=None)
         killed, unknown = 0, 0
@@ -89,7 +102,7 @@ class TestABatchKilledBeforeItsActs:
             killed += run_in_child(work(act), folder=folder, die_before_act=act) == -1
             assert_nothing_is_half_written(folder)
             let_claims_settle(folder)
-            outcome = Runner(run_id=f"r{act}").run(batch(act, at_once, deferrable=False))
+            outcome = Runner(run_id=f"r{act}").run(batch(act, at_once, deferrable=False, **place))
             unknown += assert_all_is_well(act, outcome, emulator, folder, at_once)
         print(f"{killed} kills over {acts} acts, {unknown} rows unknown")
         assert killed > samples * 0.8

@@ -123,6 +123,18 @@ class TestReplaceIf:
         assert folder.replace_if("record.json", b"first", b"second")
         assert folder.read("record.json") == b"second"
 
+    def test_what_this_process_wrote_itself_is_replaced_unless_another_has_changed_it(self, store: Place) -> None:
+        folder = Folder(store.uri)
+        folder.check_exclusive()
+        assert folder.replaces_unread == store.uri.startswith(("s3://", "abfs://"))
+        folder.create("record.json", b"first", remember=True)
+        assert folder.replace_if("record.json", b"first", b"second")
+        Folder(store.uri).replace("record.json", b"of another")
+        assert not folder.replace_if("record.json", b"second", b"third")
+        Folder(store.uri).delete("record.json")
+        assert not folder.replace_if("record.json", b"second", b"third")
+        assert folder.read("record.json") is None
+
 
 class TestReplace:
     def test_a_reader_sees_the_old_or_the_new_file_and_nothing_between(self, store: Place) -> None:

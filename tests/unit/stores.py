@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import threading
+import uuid
 from collections.abc import Callable
 from hashlib import sha256
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 from airflow.sdk.io.store import attach
+from fsspec import AbstractFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 _numbers = count(1)
@@ -148,3 +153,67 @@ class Versioned(ObjectStore):
     def _etag(self, path: str) -> str:
         found = self.store.get(self._strip_protocol(path))
         return f'"{sha256(found.getvalue()).hexdigest()[:32]}"' if found else ""
+
+
+class VersionedOnDisk(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships no types
+    """As :class:`Versioned`, with its objects as files below a folder: they outlive the process that wrote them.
+
+    A write is one act, as a PUT is: a link or a rename, which Python's audit events tell.
+    """
+
+    protocol = ("s3",)
+    cachable = False
+
+    def __init__(self, root: Path, prefix: str) -> None:
+        super().__init__()
+        self._root = root
+        self._prefix = prefix
+
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", IfMatch: str | None = None, **options: Any) -> Any:
+        file = self._file(path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        aside = self._root.parent / f"{uuid.uuid4().hex}.aside"
+        aside.write_bytes(value)
+        with open(self._root.parent / "lock", "wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                if IfMatch and IfMatch != _etag(file.read_bytes() if file.exists() else b""):
+                    raise precondition_failed()
+                if mode == "create":
+                    os.link(aside, file)
+                else:
+                    os.rename(aside, file)
+            finally:
+                aside.unlink(missing_ok=True)
+        return {"ETag": _etag(value)}
+
+    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **options: Any) -> Any:
+        return self._file(path).read_bytes()[start:end]
+
+    def info(self, path: str, **options: Any) -> dict[str, Any]:
+        file = self._file(path)
+        about = file.stat()
+        return {"name": path, "size": about.st_size, "type": "file", "mtime": about.st_mtime, "ETag": _etag(file.read_bytes())}
+
+    def ls(self, path: str, detail: bool = False, **options: Any) -> list[str]:
+        return [f"{path}/{entry.name}" for entry in self._file(path).iterdir()]
+
+    def put_file(self, lpath: str, rpath: str, **options: Any) -> None:
+        self.pipe_file(rpath, Path(lpath).read_bytes())
+
+    def rm_file(self, path: str) -> None:
+        self._file(path).unlink()
+
+    def _file(self, path: str) -> Path:
+        return self._root / str(path).strip("/").removeprefix(self._prefix).strip("/")
+
+
+def _etag(data: bytes) -> str:
+    return f'"{sha256(data).hexdigest()[:32]}"'
+
+
+def store_on_disk(root: Path) -> str:
+    """The URI of a folder in an object store whose objects lie below ``root``."""
+    conn_id = f"unit{next(_numbers)}"
+    attach(protocol="memory", conn_id=conn_id, fs=VersionedOnDisk(root, "bucket/watches"))
+    return f"memory://{conn_id}@bucket/watches"
