@@ -11,7 +11,7 @@ from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.gallery.roots import is_bare, is_below
 from airflow_provider_seedream.gallery.stores import StoreHangsError, store_of
 from airflow_provider_seedream.generations import Generation
-from airflow_provider_seedream.landing.land import RESULT_TYPES
+from airflow_provider_seedream.landing.images import RESULT_TYPES
 from airflow_provider_seedream.ledger.records import Record
 from airflow_provider_seedream.manifest import Manifest, ManifestImage, manifest_file
 from airflow_provider_seedream.model.images import inspect_image

@@ -1,6 +1,10 @@
-"""How a wait ended, as an error: one table for the deferred and the synchronous wait. Pure."""
+"""How a wait or a landing ended, as an error: one table for the deferred and the synchronous wait. No I/O."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
+
+from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_seedream.exceptions import (
     Paid,
@@ -8,6 +12,7 @@ from airflow_provider_seedream.exceptions import (
     SeedreamError,
     SeedreamGenerationFailedError,
     SeedreamGenerationTimeoutError,
+    SeedreamLandingError,
     SeedreamModerationError,
     SeedreamNotFoundError,
     SeedreamPartialResultError,
@@ -16,8 +21,10 @@ from airflow_provider_seedream.exceptions import (
     final,
 )
 from airflow_provider_seedream.generations import Generation
+from airflow_provider_seedream.hooks.first_mistakes import mistake_of_store
 from airflow_provider_seedream.model import clock, contract
 from airflow_provider_seedream.polling.policy import PollOutcome, expires_epoch, has_expired
+from airflow_provider_seedream.storage import NotExclusiveError
 
 E = TypeVar("E", bound=SeedreamError)
 
@@ -104,3 +111,31 @@ def _failed(outcome: PollOutcome, generation: Generation, can_resubmit: bool) ->
     if not outcome.refunded:
         error.on_retry = "Nothing is submitted again by itself, as the API does not say that it refunds this."
     return final(error)
+
+
+def say_what_to_do(error: SeedreamLandingError, generation: Generation) -> None:
+    """Complete the error of a landing that failed for good in this try: until when, and how, the images can still be landed."""
+    rescue = f"airflow seedream land {generation.seedream_task_id}"
+    if isinstance(error.__cause__, NotExclusiveError):
+        error.verdict, error.commands = "STORAGE UNSUITABLE", [f"{rescue} DESTINATION"]
+        final(error).on_retry = "A retry would be refused again: land the images in another destination."
+    elif not isinstance(error, AirflowFailException):  # a first mistake has a remedy of its own
+        error.on_retry = "A retry lands again for free. So does a clear of this task, or a command:"
+        error.commands = [f"{rescue} {generation.destination}"]
+    complete(error, generation)
+
+
+@contextmanager
+def storing(problem: str, generation: Generation) -> Iterator[None]:
+    """Context manager: turn every error of a store into a SeedreamLandingError that names the paid generation."""
+    try:
+        yield
+    except SeedreamError as error:
+        error.seedream_task_id = generation.seedream_task_id
+        raise
+    except Exception as error:
+        failed = SeedreamLandingError(f"{problem}.", seedream_task_id=generation.seedream_task_id)
+        failed.cause = f"{type(error).__name__}: {error}"
+        if mistake := mistake_of_store(error, generation.destination):
+            mistake.named_in(failed)
+        raise failed from error

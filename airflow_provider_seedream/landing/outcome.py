@@ -49,6 +49,10 @@ class KnownRecord:
             _log.warning("The ledger record cannot be read; the manifest will lack the prompt: %s", error.message)
             return None
 
+    def file_in(self, destination: str) -> str | None:
+        """The record's file, relative to the folder of the images; None if it lies in another folder."""
+        return self.record.file if self.record and self.record.destination == destination else None
+
     def note_landed(self, manifest: Manifest) -> None:
         self.note("partial" if manifest.missing_images else "landed")
 

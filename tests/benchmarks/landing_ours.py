@@ -10,8 +10,10 @@ from functools import partial
 
 from airflow_provider_seedream.generations import Generation, GenerationStatus, ResultLinks
 from airflow_provider_seedream.hooks.downloads import Downloads
-from airflow_provider_seedream.landing.land import PARALLEL_IMAGES, Origin, land
-from airflow_provider_seedream.manifest import Manifest, ManifestImage, build_manifest
+from airflow_provider_seedream.hooks.seedream import SeedreamHook
+from airflow_provider_seedream.landing.land import PARALLEL_IMAGES, land_images, publish_manifest
+from airflow_provider_seedream.landing.links import Links
+from airflow_provider_seedream.manifest import build_manifest
 from airflow_provider_seedream.model.images import inspect_image, is_whole
 from airflow_provider_seedream.storage import Folder
 from tests.benchmarks.landing_ways import Land, Task, file_name, obstore_store
@@ -34,7 +36,7 @@ def by_landing_through_obstore(task: Task) -> Land:
     prefix = task.destination.partition("@")[2].partition("/")[2]
 
     class Accelerated(Folder):
-        def create(self, name: str, data: bytes) -> bool:
+        def create(self, name: str, data: bytes, *, remember: bool = False) -> bool:
             store.put(f"{prefix}/{name}", data, mode="create")
             return True
 
@@ -61,10 +63,10 @@ def _land_from(downloads: Downloads, task: Task, folder: type[Folder], links: li
         record=None,
     )
 
-    def build(images: tuple[ManifestImage, ...]) -> Manifest:
-        return build_manifest(generation, images, record=None, record_file=None, landed_by={}, landed_at="now")
-
-    land(folder(task.destination), generation, Origin(status=lambda: status, fetch=downloads.fetch), build)
+    place, known = folder(task.destination), Links(generation, SeedreamHook(), downloads, status)
+    images = land_images(place, generation, known, embed_metadata=False, without_dead_links=False)
+    manifest = build_manifest(generation, images, record=None, record_file=None, landed_by={}, landed_at="now")
+    publish_manifest(place, generation, manifest)
 
 
 def _downloads(task: Task) -> Downloads:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from airflow_provider_seedream.emulator import Emulator
-from airflow_provider_seedream.landing import finish
+from airflow_provider_seedream.landing import xmp
 from tests.airflow.runner import Runner
 from tests.guarantees.conftest import Build, records
 
@@ -104,14 +104,14 @@ class TestUnchanged:
         self, emulator: Emulator, build: Build, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The emulator signs nothing, so what tells a signed file is replaced here; the unit test has a signed one."""
-        monkeypatch.setattr(finish.xmp, "has_content_credentials", lambda data: True)
+        monkeypatch.setattr(xmp, "has_content_credentials", lambda data: True)
         land(build, embed_metadata=True)
         assert all(image["downloaded_sha256"] == image["sha256"] for image in manifest(folder)["images"])
 
     def test_an_image_that_the_library_cannot_write_lands_as_it_came(
         self, emulator: Emulator, build: Build, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(finish.xmp, "embed", lambda data, **_: data[:1].decode("utf-16"))
+        monkeypatch.setattr(xmp, "embed", lambda data, **_: data[:1].decode("utf-16"))
         land(build, embed_metadata=True)
         assert all(image["downloaded_sha256"] == image["sha256"] for image in manifest(folder)["images"])
 
@@ -126,7 +126,7 @@ class TestWithWait:
     def test_a_worker_without_the_library_pays_nothing(
         self, emulator: Emulator, build: Build, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("airflow_provider_seedream.landing.xmp.find_spec", lambda name: None)
+        monkeypatch.setattr("airflow_provider_seedream.tasks.wait_options.find_spec", lambda name: None)
         chain = build(submit={"embed_metadata": True, "wait": True, "retries": 2})
         outcome = Runner().run(chain.submit)
         assert (outcome.state, outcome.tries) == ("failed", 1)

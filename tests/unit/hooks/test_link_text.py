@@ -15,8 +15,9 @@ from airflow_provider_seedream.exceptions import SeedreamLandingError
 from airflow_provider_seedream.generations import GenerationStatus, ResultLinks
 from airflow_provider_seedream.hooks.downloads import Downloads
 from airflow_provider_seedream.hooks.link_text import Link
-from airflow_provider_seedream.landing.land import Origin, land
-from airflow_provider_seedream.manifest import ManifestImage, build_manifest
+from airflow_provider_seedream.hooks.seedream import SeedreamHook
+from airflow_provider_seedream.landing.land import land_images
+from airflow_provider_seedream.landing.links import Links
 from airflow_provider_seedream.storage import Folder
 from tests.unit.servers import Answer, Server, serving
 from tests.unit.values import generation, png
@@ -126,10 +127,8 @@ class TestTheRequest:
             status = GenerationStatus(status="FINISHED", progress=None, failure_reason=None, results=(links,))
             made = generation(destination=f"file://{tmp_path}", num_images=1)
 
-            def build(images: tuple[ManifestImage, ...]):  # type: ignore[no-untyped-def]
-                return build_manifest(made, images, record=None, record_file=None, landed_by={}, landed_at="now")
-
-            land(Folder(made.destination), made, Origin(status=lambda: status, fetch=source.fetch), build)
+            known = Links(made, SeedreamHook(), source, status)
+            land_images(Folder(made.destination), made, known, embed_metadata=False, without_dead_links=False)
         assert targets(storage) == [f"{name}&image", f"{name}&thumbnail"]
 
     @pytest.mark.parametrize(
