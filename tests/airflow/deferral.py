@@ -104,7 +104,7 @@ def resume_with(deferral: Deferral, run: Callable[[], TriggerEvent]) -> tuple[De
         return _failed(deferral, "Trigger timeout", None)
     except Exception as error:
         return _failed(deferral, "Trigger failure", traceback.format_exception(error))
-    return (ended, deferral.next_method, encoded({**_decode(deferral.next_kwargs), "event": ended.payload}))
+    return (ended, deferral.next_method, encoded({**decoded(deferral.next_kwargs), "event": ended.payload}))
 
 
 def _as_text(value: Any) -> str:
@@ -135,5 +135,5 @@ def encoded(kwargs: dict[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps(_codec()[0](kwargs)))  # type: ignore[no-any-return]
 
 
-def _decode(stored: dict[str, Any]) -> dict[str, Any]:
+def decoded(stored: dict[str, Any]) -> dict[str, Any]:
     return _codec()[1](stored) if stored else {}
