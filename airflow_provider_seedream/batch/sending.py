@@ -95,6 +95,8 @@ class Sender:
     def next_post_epoch(self, now: float) -> float | None:
         """When the next row may be sent; None if no row waits, or if a thread or a landing must make room first."""
         candidate = self._candidate
+        if candidate and isinstance(candidate.row, RefusedRow):
+            return now
         if candidate is None or not self._has_room(candidate):
             return None
         return max(self.progress.hold_epoch, self._pace.pacer.turn_epoch(now))
@@ -102,9 +104,11 @@ class Sender:
     def begin(self, now: float) -> bool:
         """Bring one row one step forward. False: the next row has to wait."""
         candidate = self._candidate
+        if candidate and isinstance(candidate.row, RefusedRow):  # it needs neither room nor a turn
+            return self._refuse(candidate.row, candidate.digest)
         if candidate is None or now < self.progress.hold_epoch or not self._has_room(candidate):
             return False
-        return self._start(candidate, now) if isinstance(candidate.row, Row) else self._refuse(candidate.row, candidate.digest)
+        return self._start(candidate, now)
 
     def collect(self) -> None:
         """Act on the tries that have ended.

@@ -65,6 +65,16 @@ class TestATable:
         assert outcome.value["images"] == 24
         assert len(records(folder)) == 12
 
+    def test_an_invalid_row_amid_posts_under_way_is_refused_and_holds_up_no_other(
+        self, batch: Batch, emulator: Emulator, folder: Path
+    ) -> None:
+        emulator.configure(latency_seconds=0.2)  # so that rows are under way when the next ones are looked at
+        rows = [{"prompt": "" if number % 3 == 2 else f"watch {number}"} for number in range(9)]
+        outcome = Runner().run(batch(rows, on_error="continue", max_posts_at_once=4))
+        assert outcome.state == "success", outcome.error
+        assert [line["status"] for line in results(folder)] == ["landed", "landed", "invalid"] * 3
+        assert emulator.books.posts_received == 6
+
     def test_nothing_of_the_work_in_between_stays_behind(self, batch: Batch, folder: Path) -> None:
         Runner().run(batch(prompts(3)))
         assert not list(folder.glob("_seedream/batch/**/*.json*"))
