@@ -94,6 +94,7 @@ class Attendant:
         return now + Poller(self.policy_of(entry)).first_poll_seconds(now_epoch=now)
 
     def policy_of(self, entry: InFlight) -> PollPolicy:
+        """How long to wait for this generation, and how many images to expect."""
         generation = entry.generation
         return replace(
             self._policy,
@@ -112,6 +113,7 @@ class Attendant:
         return Attended(entry=replace(entry, may_have_landed=False), manifest=manifest)
 
     def _poll(self, entry: InFlight) -> Attended:
+        """One status call, and what it means: wait, land, or end with an error. The polling core decides, this acts."""
         generation = entry.generation
         poller = Poller(self.policy_of(entry), PollState(**entry.watch))  # type: ignore[arg-type]
         answer = self._hook.look(generation.seedream_task_id)

@@ -1,11 +1,13 @@
-"""The error that a batch ends with, from the rows that did not land. Pure: no I/O.
+"""The last lines of a batch and the error that it ends with, from the rows that did not land. Does no I/O but the log.
 
 A batch that was halted ends with the error that halted it, see ``halts``. Any other batch ends with the sum of its rows.
 """
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
+from airflow_provider_seedream.batch.asked import AskedBatch
 from airflow_provider_seedream.batch.halts import error_of
 from airflow_provider_seedream.batch.progress import Progress
 from airflow_provider_seedream.exceptions import (
@@ -16,8 +18,30 @@ from airflow_provider_seedream.exceptions import (
     final,
 )
 from airflow_provider_seedream.model import clock
+from airflow_provider_seedream.model.error_lines import Where, error_lines
+from airflow_provider_seedream.tasks.fields import check_budget
+from airflow_provider_seedream.tasks.reporting import log_lines
 
 FOUND_AGAIN = "A retry finds the paid rows in the ledger and pays no row twice."
+_log = logging.getLogger(__name__)
+
+
+def summed_up(
+    progress: Progress, summary: Mapping[str, Any], asked: AskedBatch, *, host: str | None, now_epoch: float
+) -> SeedreamError | None:
+    """Say in the log how a finished batch has ended, and return the error that it ends with; None if the task succeeds.
+
+    :param summary: as the operator returns it. :param host: of the API, for the commands that settle unknown rows.
+    """
+    error = error_of_rows(
+        progress, summary, on_error=asked.on_error, on_partial=asked.on_partial, fail_on_unknown=asked.fail_on_unknown
+    )
+    if error is None and (unknown := unknown_error(progress, summary)):
+        where = Where(conn_id=asked.seedream_conn_id, host=host)
+        log_lines(_log.warning, error_lines(unknown, where, now_epoch=now_epoch))
+    budget = check_budget("max_credits", asked.max_credits)
+    _log.info("%s", last_line(progress, summary, max_credits=budget, now_epoch=now_epoch))
+    return error
 
 
 def error_of_rows(

@@ -27,7 +27,12 @@ _STATUSES: dict[type[SeedreamError], Status] = {
 
 
 def landed_row(entry: InFlight, manifest: Manifest) -> RowResult:
-    """The result of a row whose images, all or some of them, are in storage."""
+    """The result of a row whose images, all or some of them, are in storage::
+
+        landed_row(entry, manifest).status  # "landed", or "partial" if images are missing
+
+    The row costs what its entry says: 0 credits if an equal row has paid for the generation.
+    """
     landed = landed_generation(manifest, entry.generation.destination)
     came = f"{len(landed.images)} of {manifest.images_requested} images came"
     return RowResult(
@@ -48,8 +53,11 @@ def landed_row(entry: InFlight, manifest: Manifest) -> RowResult:
 def ended_row(
     number: int, error: SeedreamError, *, name: str | None, price: int, columns: dict[str, Any], billed: int | None = None
 ) -> RowResult:
-    """A row that landed nothing.
+    """The result of a row that landed nothing. The class of the error gives the status, its ``paid`` the credits::
 
+        ended_row(3, SeedreamBudgetError("..."), name=None, price=10, columns={}).status  # "skipped_budget"
+
+    :param name: the file stem that the row asks for. :param columns: of the row, for its line.
     :param price: in credits; charged unless the error says otherwise. :param billed: what the wallet lost, where that was measured.
     """
     charged = price if error.paid in ("yes", "unknown") else 0
@@ -68,7 +76,7 @@ def ended_row(
 
 
 def is_final(error: SeedreamError) -> bool:
-    """Whether a retry would meet the same error."""
+    """True if a retry would meet the same error: Airflow does not retry it, and neither does the batch for this row."""
     return isinstance(error, AirflowFailException | AirflowSensorTimeout)
 
 

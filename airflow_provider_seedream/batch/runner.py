@@ -17,7 +17,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTas
 from airflow_provider_seedream.batch.asked import AskedBatch, DeferUntil
 from airflow_provider_seedream.batch.attending import Attendant
 from airflow_provider_seedream.batch.deferring import defer_until
-from airflow_provider_seedream.batch.endings import FOUND_AGAIN, error_of_rows, halted, last_line, unknown_error
+from airflow_provider_seedream.batch.endings import FOUND_AGAIN, halted, summed_up
 from airflow_provider_seedream.batch.halts import halt_by
 from airflow_provider_seedream.batch.pace import Pace
 from airflow_provider_seedream.batch.parquet import require_pyarrow
@@ -26,6 +26,7 @@ from airflow_provider_seedream.batch.progress import Progress
 from airflow_provider_seedream.batch.progress_file import read_progress, store_progress
 from airflow_provider_seedream.batch.prompts import PromptTemplate
 from airflow_provider_seedream.batch.results import Results
+from airflow_provider_seedream.batch.results_name import reserve_results
 from airflow_provider_seedream.batch.rows import Row
 from airflow_provider_seedream.batch.upcoming import RequestTable, judge
 from airflow_provider_seedream.batch.width import PostWidth
@@ -43,15 +44,13 @@ from airflow_provider_seedream.ledger.budgets import Budget
 from airflow_provider_seedream.ledger.records import Ledger, Reuse
 from airflow_provider_seedream.ledger.submit import OnUnknownSubmit, Request, Submitter
 from airflow_provider_seedream.model import clock, contract
-from airflow_provider_seedream.model.error_lines import Where, error_lines
-from airflow_provider_seedream.model.submissions import sha256_json, submission_of
+from airflow_provider_seedream.model.submissions import submission_of
 from airflow_provider_seedream.polling.policy import OUTAGE_SECONDS, PollPolicy
 from airflow_provider_seedream.rate_limit.limiter import pacer_for
 from airflow_provider_seedream.storage import check_destination
 from airflow_provider_seedream.tasks.fields import check_budget
 from airflow_provider_seedream.tasks.landing_operator import describe_task
 from airflow_provider_seedream.tasks.memory import TaskMemory
-from airflow_provider_seedream.tasks.reporting import log_lines
 from airflow_provider_seedream.tasks.sources import read_sources
 from airflow_provider_seedream.tasks.wait_options import beyond_defaults, check_embed_metadata, interval_of
 
@@ -70,6 +69,9 @@ class BatchTry:
         BatchTry(AskedBatch.of(operator), context).begin()  # a summary (dict), or a DeferUntil
         BatchTry(AskedBatch.of(operator), context).resume(event, file)  # after each deferral
 
+    A try may be several processes: each deferral ends one, and the next goes on from the progress file. A retry is another try. It
+    begins with the first row, and the ledger tells it which rows are paid.
+
     :param asked: the operator's arguments. :param context: of the task instance.
     """
 
@@ -84,8 +86,13 @@ class BatchTry:
     def begin(self, *, started_epoch: float | None = None) -> dict[str, Any] | DeferUntil:
         """Check every row of the table, then submit and land them.
 
+        Returns the summary, or the wait that the operator has to begin. A dry run returns the totals and the plan, and sends
+        nothing.
+
         :param started_epoch: when the try began; now by default.
         :raises SeedreamInputError: a row or an argument is invalid; no row was sent.
+        :raises SeedreamBatchError: rows did not land, or something has stopped the sending; all others have ended.
+        :raises SeedreamLedgerError: the storage does not answer; a retry finds the paid rows again.
         """
         check_embed_metadata(self._asked.embed_metadata)
         if self._asked.wants_parquet:
@@ -93,7 +100,7 @@ class BatchTry:
         table = judge(self._table, self._credits_per_image, on_error=self._asked.on_error)
         if self._asked.is_dry_run:
             return {"schema_version": SUMMARY_VERSION, "dry_run": True, **table.to_dict(), "plan": self._plan()}
-        self._reserve_results()
+        reserve_results(self._ledger, self._asked.results_name(self._by), self._by)
         results = Results(self._ledger.folder, f"{_PAGES}/{uuid.uuid4().hex}")  # no two tries write the same pages
         began = clock.now_epoch() if started_epoch is None else started_epoch
         return self._work(Progress(started_epoch=began, rows=table.rows, repeats=table.repeats, results=results.state()))
@@ -114,6 +121,7 @@ class BatchTry:
 
     @property
     def _credits_per_image(self) -> int:
+        """The price of an image as the connection says; 10 [doc] in a dry run without one."""
         return int(self._setting("credits_per_image", contract.CREDITS_PER_IMAGE))
 
     def _setting(self, name: str, without: Any) -> Any:
@@ -141,6 +149,7 @@ class BatchTry:
         ).to_dict()
 
     def _work(self, progress: Progress) -> dict[str, Any] | DeferUntil:
+        """Work until the batch ends or has to wait. Paid rows are safe in the ledger, however this is left."""
         for entry in progress.in_flight.values():  # before anything else finds the connection incomplete: these are paid for
             self._hook.check_connection(entry.generation.seedream_task_id)
         with self._hook.downloads(max_bytes=self._asked.max_image_bytes, hold=MEMORY.hold) as downloads:
@@ -156,7 +165,10 @@ class BatchTry:
         return self._finish(waves)
 
     def _run(self, waves: Waves) -> DeferUntil | None:
-        """Work until every row has ended (None), or until it is time to defer."""
+        """Work until every row has ended (None), or until it is time to defer.
+
+        A batch that may not defer sleeps here, in its worker slot.
+        """
         while (idle_seconds := waves.run()) is not None:
             idle_seconds = min(idle_seconds, self._seconds_left(waves.progress))
             if self._asked.deferrable:
@@ -173,6 +185,7 @@ class BatchTry:
         return error
 
     def _waves(self, progress: Progress, downloads: Downloads) -> Waves:
+        """The loop over the rows that have not begun, with all that it needs."""
         self._repeats = frozenset(progress.repeats)  # their records exist once the first of them is sent
         asked, hook, ledger = self._asked, self._hook, self._ledger
         budget = Budget(ledger, self._by, **{field: check_budget(field, getattr(asked, field)) for field in _BUDGETS})
@@ -191,7 +204,11 @@ class BatchTry:
         )
 
     def _request(self, row: Row) -> Request:
-        """:raises SeedreamInputError: when a source of an edit is no image that the API takes."""
+        """The request of a row. Runs in the thread that submits it, as it reads the sources of an edit.
+
+        :raises SeedreamInputError: a source is no image that the API takes; the row ends as ``invalid``.
+        :raises SeedreamError: a storage does not answer; the row ends as ``failed``, and a retry reads it again.
+        """
         submission = submission_of(row, read_sources(list(row.images)) if row.images else ())
         reuse, base = cast(Reuse, self._asked.reuse), self._ledger.folder.base
         return Request(
@@ -218,7 +235,10 @@ class BatchTry:
         return defer_until(asked, progress, self._pace, file=file, post_epoch=post_epoch, ends_epoch=ends_epoch, now=now)
 
     def _finish(self, waves: Waves) -> dict[str, Any]:
-        """The summary, or the error that the rows add up to."""
+        """Publish the results and return the summary, or raise the error that the rows add up to.
+
+        After a halt nothing is published: rows that were not sent have no result. A retry goes on.
+        """
         folder, progress = self._ledger.folder, waves.progress
         if progress.halt:
             raise halted(progress, has_retry_policy=self._asked.retry_policy is not None)
@@ -227,20 +247,15 @@ class BatchTry:
             folder.delete(f"{progress.results['prefix']}/progress.json")
         summary = {"schema_version": SUMMARY_VERSION, "destination": folder.base, **made}
         self._context["ti"].xcom_push("results", made["results"])
-        asked, now = self._asked, clock.now_epoch()
-        error = error_of_rows(
-            progress, summary, on_error=asked.on_error, on_partial=asked.on_partial, fail_on_unknown=asked.fail_on_unknown
-        )
-        if error is None and (unknown := unknown_error(progress, summary)):
-            where = Where(conn_id=asked.seedream_conn_id, host=self._hook.settings.base_url)
-            log_lines(_log.warning, error_lines(unknown, where, now_epoch=now))
-        _log.info("%s", last_line(progress, summary, max_credits=check_budget("max_credits", asked.max_credits), now_epoch=now))
-        if error:
+        if error := summed_up(progress, summary, self._asked, host=self._hook.settings.base_url, now_epoch=clock.now_epoch()):
             raise error
         return summary
 
     def _seconds_left(self, progress: Progress) -> float:
-        """:raises AirflowTaskTimeout: when ``execution_timeout`` is over, which Airflow does not see while a task is deferred."""
+        """The rest of ``execution_timeout``, in seconds from the begin of the try; infinite without one.
+
+        :raises AirflowTaskTimeout: it is over. Airflow itself does not see that while a task is deferred.
+        """
         if self._asked.execution_timeout is None:
             return math.inf
         left: float = progress.started_epoch + self._asked.execution_timeout.total_seconds() - clock.now_epoch()
@@ -251,16 +266,6 @@ class BatchTry:
                 f"{progress.rows} rows had begun. A retry goes on, and pays for no row twice."
             )
         return left
-
-    def _reserve_results(self) -> None:
-        mine = ["results", self._by.dag_id, self._by.run_id, self._by.task_id, self._by.map_index]
-        named = [*mine, self._by.installation] if self._by.installation else mine
-        keys = [sha256_json(key) for key in (named, mine)]  # in the second form where it had no name when it began
-        if not any(self._ledger.reserve_name(self._asked.results_name(self._by), key) for key in keys):
-            raise SeedreamInputError(
-                f"results {self._asked.results_name(self._by)!r} in {self._ledger.folder.base} belong to another batch. "
-                "Make the name unique, e.g. with {{ dag_run.run_after | ts_nodash }}."
-            )
 
     @cached_property
     def _pace(self) -> Pace:
@@ -275,9 +280,8 @@ class BatchTry:
     def _table(self) -> RequestTable:
         asked = self._asked
         template = PromptTemplate(asked.template, cast(dict[str, Any], self._context)) if asked.template else None
-        return RequestTable(
-            source=asked.requests, defaults={field: getattr(asked, field) for field in _DEFAULTS}, template=template
-        )
+        defaults = {field: getattr(asked, field) for field in _DEFAULTS}
+        return RequestTable(source=asked.requests, defaults=defaults, template=template)
 
     @cached_property
     def _policy(self) -> PollPolicy:

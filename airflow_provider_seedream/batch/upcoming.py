@@ -25,7 +25,12 @@ _NOT_OF_THE_REQUEST = ("number", "where", "extra", "name_as_written")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefusedRow:
-    """A row that breaks a rule, with its error."""
+    """A row that breaks a rule, with its error::
+
+        RefusedRow(number=2, error=SeedreamInputError("line 3: prompt must not be blank"), columns={"sku": "A7"})
+
+    :param columns: for its line in the results: right values as they would be sent, others as they stand in the table.
+    """
 
     number: int
     where: str
@@ -172,7 +177,12 @@ def summarise(table: RequestTable, credits_per_image: int = contract.CREDITS_PER
 
 
 class Duplicate(NamedTuple):
-    """How a row relates to the rows before it. :param error: it has the name of another row."""
+    """How a row relates to the rows before it::
+
+        Duplicate(is_repeat=True)  # asks for the same as an earlier row, and shares its generation
+
+    :param error: the sentence that refuses a row which has the name of another one; None if there is no such row.
+    """
 
     is_repeat: bool = False
     error: str | None = None

@@ -44,8 +44,15 @@ class Waves:
         if idle_seconds is not None:  # rows are still in flight
             task.defer(...)  # with waves.pause(), which another process continues
 
+    The loop runs in one thread. It alone changes the progress, adds results and takes turns of the rate limit; threads of two pools
+    submit rows, and poll and land generations. So the state needs no lock, and an answer counts when the loop has taken it in.
+
+    :param progress: of this try; changed as rows begin and end.
     :param rows: the rows that have not begun yet, each with the digest of the table up to this row.
     :param request: makes the request of a row; for an edit it reads the source images.
+    :param submitter: pays each request at most once. :param budget: the one that the submitter spends from.
+    :param width: how many submissions may be under way. :param pace: the rate limit and ``max_in_flight``.
+    :param attendant: polls and lands. :param results: takes the rows that have ended.
     """
 
     def __init__(
@@ -88,7 +95,11 @@ class Waves:
     def run(self) -> float | None:
         """Submit, poll and land. Returns the seconds until the next work; None if every row has ended or was held back by a halt.
 
+        When it returns, no thread is at work. When an error ends it, nothing more is sent, and the answers that are on their way
+        have been waited for: at most as long as one POST may take.
+
         :raises SeedreamAuthenticationError: the key does not work. :raises SeedreamLedgerError: the storage does not answer.
+        :raises AirflowTaskTimeout: Airflow's ``execution_timeout`` is over, at any point of the loop.
         """
         try:
             with self._landing_pool() as pool, self._posting:
@@ -99,6 +110,7 @@ class Waves:
             raise
 
     def _work(self, pool: ThreadPoolExecutor) -> float | None:
+        """The loop: take results in, start polls that are due, start the next row, rest until a thread ends or work is due."""
         while self._collect():
             now = clock.now_epoch()
             self._attend_due(pool, now)
@@ -114,7 +126,10 @@ class Waves:
         return ThreadPoolExecutor(max_workers=LANDING_THREADS, thread_name_prefix="seedream-batch")
 
     def land_ready(self) -> None:
-        """``execution_timeout`` is over: poll each generation in flight once more, for at most a minute, and land finished ones."""
+        """``execution_timeout`` is over: poll each generation in flight once more, for at most a minute, and land finished ones.
+
+        The task fails all the same, but images that are ready now need not be downloaded by a retry within their 24 h.
+        """
         until = clock.now_epoch() + LAST_LOOKS_SECONDS
 
         def attend(entry: InFlight) -> Attended:
@@ -152,6 +167,7 @@ class Waves:
         return not posts_soon and now - self._useful_epoch > SHORT_WAIT_SECONDS
 
     def _rest(self, seconds: float) -> None:
+        """Wait for the first thread that ends, at most a second, as other work may be due then; without threads: sleep."""
         if busy := self._busy:
             wait(busy, timeout=min(seconds, 1.0), return_when=FIRST_COMPLETED)
         else:
@@ -163,7 +179,7 @@ class Waves:
         return [*self._attending, *self._sender.under_way]
 
     def _idle_until(self, now: float) -> float:
-        """When the next poll or the next submission is due."""
+        """When the next poll or the next submission is due, in epoch seconds; infinite if a thread has to end first."""
         attended = set(self._attending.values())
         due = [entry.due_epoch for number, entry in self.progress.in_flight.items() if number not in attended]
         look = max(min(due), self._pace.look_epoch(now)) if due and len(attended) < LANDING_THREADS else math.inf
@@ -188,7 +204,11 @@ class Waves:
         self._useful_epoch = now
 
     def _price(self, row: Row, found: Submitted) -> int:
-        """The credits that this row has cost; 0 if another row or another task has paid for its generation."""
+        """The credits that this row has cost; 0 if another row or another task has paid for its generation.
+
+        The sum over all rows is the price of the batch, so each generation counts in one row: the row whose POST it was, or in a
+        later try the first row that attaches to it.
+        """
         generation = found.generation
         if not (found.is_new or (found.is_mine and not self._is_repeat(row, generation))):
             return 0
@@ -198,10 +218,16 @@ class Waves:
 
     def _is_repeat(self, row: Row, generation: Generation) -> bool:
         """True if another row pays for this generation. Edits whose sources have equal bytes are noticed only by their id."""
-        flying = (entry.generation.seedream_task_id for entry in self.progress.in_flight.values())
-        return row.number in self._repeats or generation.seedream_task_id in (*flying, *self._paid_edits)
+        known = generation.seedream_task_id
+        if row.number in self._repeats or known in self._paid_edits:
+            return True
+        return any(entry.generation.seedream_task_id == known for entry in self.progress.in_flight.values())
 
     def _note(self, result: RowResult, error: SeedreamError | None = None) -> None:
+        """Write down how a row has ended, and say it in the log if it landed nothing.
+
+        :param error: why; None for a row that landed, or that broke a rule before anything was sent.
+        """
         self.results.add(result)
         self._useful_epoch = clock.now_epoch()
         if error:
@@ -213,6 +239,7 @@ class Waves:
                 _log.info("Further rows over the budget are counted, not logged. The results name them all.")
 
     def _attend_due(self, pool: ThreadPoolExecutor, now: float) -> None:
+        """Poll the generations that are due, the longest due first, as far as threads and the rate limit allow."""
         attended = set(self._attending.values())
         due = [entry for entry in self.progress.in_flight.values() if entry.due_epoch <= now and entry.number not in attended]
         for entry in sorted(due, key=lambda entry: entry.due_epoch):
@@ -222,7 +249,10 @@ class Waves:
                 self._attending[pool.submit(self._attendant.attend, entry)] = entry.number
 
     def _collect(self) -> bool:
-        """Take the results of threads that are done. False: every row has ended."""
+        """Take the results of threads that are done. False: every row has ended.
+
+        An error that a thread raises is one of the whole batch, and ends the loop: a dead key, or an incomplete connection.
+        """
         self._sender.collect()
         for future in [future for future in self._attending if future.done()]:
             number, attended = self._attending.pop(future), future.result()
@@ -236,6 +266,7 @@ class Waves:
 
 
 def _result(attended: Attended) -> RowResult | None:
+    """The line of a row that has ended; None if its generation has to be polled again."""
     entry = attended.entry
     if attended.manifest:
         return landed_row(entry, attended.manifest)

@@ -1,0 +1,22 @@
+"""The name of a table of results, reserved for one task instance, so that no batch overwrites the results of another."""
+
+from airflow_provider_seedream.exceptions import SeedreamInputError
+from airflow_provider_seedream.ledger.records import Ledger
+from airflow_provider_seedream.model.submissions import sha256_json
+from airflow_provider_seedream.model.task_ref import TaskRef
+
+
+def reserve_results(ledger: Ledger, name: str, by: TaskRef) -> None:
+    """Reserve the name of the table of results for this task instance in this DAG run. Its retries have it already.
+
+    :param name: the stem of the table, e.g. ``results``.
+    :raises SeedreamInputError: another batch has it. :raises SeedreamLedgerError: the storage does not answer.
+    """
+    mine = ["results", by.dag_id, by.run_id, by.task_id, by.map_index]
+    named = [*mine, by.installation] if by.installation else mine
+    keys = [sha256_json(key) for key in (named, mine)]  # in the second form where it had no name when it began
+    if not any(ledger.reserve_name(name, key) for key in keys):
+        raise SeedreamInputError(
+            f"results {name!r} in {ledger.folder.base} belong to another batch. "
+            "Make the name unique, e.g. with {{ dag_run.run_after | ts_nodash }}."
+        )
