@@ -21,7 +21,7 @@ CHAIN, WAIT, BATCH = "submission and sensor, mapped", "wait=True, mapped", "one 
 FEW, FULL = (10, 100), (10, 100, 1000)
 AS_USERS_HAVE_IT = {
     "AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE": "True",
-    "AIRFLOW__SEEDREAM__POKE_INTERVAL": "",  # when a look pays: the tests' own Airflow looks every 4 s
+    "AIRFLOW__SEEDREAM__POKE_INTERVAL": "",  # by the poll schedule: the tests' own Airflow polls every 4 s
 }
 
 

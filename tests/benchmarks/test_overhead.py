@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1200)]
 IMAGES = 12
 OUR_WAYS = list(DAGS)[:4]
 OURS = OUR_WAYS[0]
-AS_USERS_HAVE_IT = {"AIRFLOW__SEEDREAM__POKE_INTERVAL": ""}  # when a look pays: the tests' own Airflow looks every 4 s
+AS_USERS_HAVE_IT = {"AIRFLOW__SEEDREAM__POKE_INTERVAL": ""}  # by the poll schedule: the tests' own Airflow polls every 4 s
 
 
 def test_a_batch_holds_fewer_slots_than_a_polling_loop(report: Report, tmp_path: Path) -> None:
