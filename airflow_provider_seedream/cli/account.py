@@ -7,6 +7,10 @@ from airflow_provider_seedream.hooks.seedream import SeedreamHook
 
 
 def balance(options: argparse.Namespace) -> int:
+    """`airflow seedream balance`: the wallet in credits and in images, and its rate limit.
+
+    :raises SeedreamError: the API refused the key, or did not answer; the exit code is 1.
+    """
     hook = SeedreamHook(options.conn_id)
     wallet = hook.get_wallet()
     facts = {

@@ -26,6 +26,11 @@ Kept = dict[str, Record]  # by the record's URI
 
 
 def ledger(options: argparse.Namespace) -> int:
+    """`airflow seedream ledger`: the sums of a folder, and each record that a person has to settle.
+
+    :returns: 1 if `--fail-on` names a kind that was found, else 0.
+    :raises SeedreamInputError: there is no ledger in the folder, or an option is wrong. The error names the ledgers below.
+    """
     wanted, fatal = _filter(options), _fatal(options)
     book = Ledger(options.destination)
     found = [(each, read_books(each)) for each in _ledgers(book, options)]
@@ -58,6 +63,7 @@ def _ledgers(book: Ledger, options: argparse.Namespace) -> list[Ledger]:
 
 
 def _fatal(options: argparse.Namespace) -> list[str]:
+    """The kinds of record that fail the command: `unknown`, `unreadable`."""
     kinds = [what.strip() for what in options.fail_on.split(",") if what.strip()]
     if wrong := [what for what in kinds if what not in ("unknown", "unreadable")]:
         raise SeedreamInputError(f"--fail-on takes unknown and unreadable; got {wrong[0][:80]!r}.")
@@ -65,6 +71,7 @@ def _fatal(options: argparse.Namespace) -> list[str]:
 
 
 def _filter(options: argparse.Namespace) -> Any:
+    """A predicate for the records that the options ask for."""
     since = clock.to_epoch(options.since) if options.since else 0.0
     if since is None:
         raise SeedreamInputError(f"--since must be an instant, e.g. 2026-11-22T18:00:00Z; got {options.since[:80]!r}.")

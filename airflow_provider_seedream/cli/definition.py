@@ -20,7 +20,10 @@ OUTCOMES = ("intent", "unknown", "submitted", "landed", "partial", "failed", "ex
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Argument:
-    """One argument, in argparse's words."""
+    """One argument, in argparse's words::
+
+    Argument(flags=("-o", "--output"), options={"choices": ("table", "json"), "default": "table"})
+    """
 
     flags: tuple[str, ...]
     options: dict[str, Any]
@@ -234,6 +237,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command: ``main(["ledger", "s3://my_conn@bucket/watches"])``.
+
+    :param arguments: those of the process by default. :raises SystemExit: always, with the command's exit code.
+    """
     parser = build_parser()
     options = parser.parse_args(arguments)
     if not hasattr(options, "func"):  # no command: say which there are
@@ -243,6 +250,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(act: str, options: argparse.Namespace, *, ends_process: bool = True) -> None:
+    """Run a command with standard output kept for its results.
+
+    :param ends_process: False in tests, where later output has to go to its old place again.
+    """
     from airflow_provider_seedream.cli.printing import results_on_stdout
 
     # The emulator prints its greeting itself, and runs without Airflow. Everything else may log as soon as Airflow is imported.

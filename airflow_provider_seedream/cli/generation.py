@@ -36,6 +36,7 @@ from airflow_provider_seedream.tasks.wait_options import (
 
 
 def status(options: argparse.Namespace) -> int:
+    """`airflow seedream status`: what the API says of a generation. Links are left out, as they are credentials."""
     now = SeedreamHook(options.conn_id).get_generation(_check_id(options.seedream_task_id))
     facts = {
         "seedream_task_id": options.seedream_task_id,
@@ -50,6 +51,13 @@ def status(options: argparse.Namespace) -> int:
 
 
 def land(options: argparse.Namespace) -> int:
+    """`airflow seedream land`: wait for a paid generation and land its images as its task would have. It pays nothing.
+
+    The record in the folder tells prompt, price, name, the task that paid, and how that task lands. Without a record the images
+    land under the bare id.
+
+    :raises SeedreamError: not ready in time (exit code 3), failed, expired, or fewer images than asked for. Ready ones are landed.
+    """
     hook = SeedreamHook(options.conn_id)
     generation, record = _generation(options)
     landed = already_landed(generation)
@@ -129,6 +137,7 @@ def _show(manifest: Manifest, destination: str, output: str) -> None:
 
 
 def _check_id(value: str) -> str:
+    """The id, if it can be one. :raises SeedreamInputError: it cannot; nothing is sent."""
     if not contract.is_seedream_task_id(value):
         raise SeedreamInputError(f"ID must be a seedream task id; got {value[:80]!r}.")
     return value

@@ -51,11 +51,13 @@ def _stdout() -> TextIO:
 
 
 def out() -> Console:
+    """The console for results: as wide as the terminal, or 240 columns in a pipe."""
     stream = _stdout()
     return Console(file=stream, width=None if stream.isatty() else PIPED_WIDTH, highlight=False)
 
 
 def err() -> Console:
+    """The console for messages, progress and questions: standard error."""
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -64,6 +66,7 @@ def say_error(message: str) -> None:
 
 
 def print_json(value: Any) -> None:
+    """One JSON value on standard output, and nothing else there."""
     _stdout().write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -143,6 +146,7 @@ def working(label: str) -> Iterator[None]:
 
 
 def _text(value: Any) -> str:
+    """A cell: None is empty, markup and control characters are shown as they are written."""
     return "" if value is None else escape(_visible(str(value)))
 
 

@@ -22,9 +22,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Books:
-    """The sums of a ledger.
+    """The records of a ledger, and the files that hide some::
 
-    :param unreadable: URIs of the files that are no records, or could not be read: each may hide a payment.
+        books = read_books(Ledger("s3://my_conn@bucket/watches"))
+        credits_by_paid(books.records)  # {"yes": 120, "refunded": 10, "unknown": 10}
+
+    :param records: in the order of their intents. :param unreadable: URIs of the files that are no records, or could not be read:
+        each may hide a payment.
     """
 
     records: tuple[Record, ...]
@@ -74,12 +78,14 @@ def ledgers_below(ledger: Ledger) -> list[str]:
 
 
 def paid(record: Record) -> Paid:
+    """Whether a record's request was paid: ``yes``, ``refunded`` or ``unknown``."""
     if record.outcome in ("intent", "unknown"):
         return "unknown"
     return "refunded" if record.outcome == "failed" and record.refunded else "yes"
 
 
 def credits_by_paid(records: Iterable[Record]) -> dict[str, int]:
+    """The credits of records: ``{"yes": 120, "refunded": 10, "unknown": 10}``. The larger of quoted and billed price counts."""
     totals = {"yes": 0, "refunded": 0, "unknown": 0}
     for record in records:
         totals[paid(record)] += record.cost_credits

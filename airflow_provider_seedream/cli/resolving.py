@@ -108,6 +108,7 @@ def _in_folder(ledger: Ledger, key: str) -> tuple[Ledger, str]:
 
 
 def _check(ledger: Ledger, record: Record) -> None:
+    """Refuse a record whose outcome is known, or whose POST may still be under way."""
     if record.outcome not in ("intent", "unknown"):
         raise SeedreamInputError(f"Its outcome is known: {record.outcome!r}. Only an unknown one can be resolved.")
     left = _seconds_left(ledger, record) if record.outcome == "intent" else 0.0

@@ -30,6 +30,7 @@ def run(act: str, options: argparse.Namespace) -> NoReturn:
 
 
 def _code(error: AirflowException) -> int:
+    """The exit code of an error: 3 not ready, 2 a wrong call, 1 all else."""
     if isinstance(error, SeedreamGenerationTimeoutError):
         return NOT_READY
     return WRONG if isinstance(error, SeedreamInputError | AirflowNotFoundException) else FAILED

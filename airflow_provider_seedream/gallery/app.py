@@ -49,6 +49,10 @@ Number = Annotated[int, Path(ge=1)]  # the API's own number, looked up, never an
 
 
 def create_gallery() -> FastAPI:
+    """The gallery's app, which the plugin mounts at ``/seedream``: eleven GET routes and nothing else.
+
+    FastAPI's documentation and schema are off, as they would have no guard.
+    """
     app = FastAPI(title="Seedream gallery", docs_url=None, redoc_url=None, openapi_url=None)
     app.middleware("http")(_secured)
     app.exception_handler(AnyHTTPException)(_refused)
@@ -177,11 +181,19 @@ def _image_page(request: Request, row: Row, card: Card, image: ManifestImage, re
 def send_thumbnail(
     request: Request, place: PlaceDep, number: Number, reader: ReaderDep, sha256: HashDep, name: Text = ""
 ) -> Response:
-    """The API's own thumbnail, else the image itself."""
+    """The API's own thumbnail, else the image itself. Where the hash is gone, a 404 that can be seen as a picture.
+
+    Airflow keeps the first text of an approval that is asked again after a clear, with the addresses of the first pictures.
+    """
     if sha256 and _has(request, _etag(sha256, is_thumbnail=True)):
         return _unchanged(sha256, is_thumbnail=True)
-    _, card, image = _shown(place, number, name, sha256, reader)
-    return _send(request, card, image, is_thumbnail=True, forever=sha256 is not None)
+    try:
+        _, card, image = _shown(place, number, name, sha256, reader)
+        return _send(request, card, image, is_thumbnail=True, forever=sha256 is not None)
+    except HTTPException:
+        if sha256 is None:
+            raise
+        return FileResponse(_STATIC / "gone.svg", 404, media_type="image/svg+xml", headers={"Cache-Control": "no-store"})
 
 
 def send_file(
@@ -201,6 +213,7 @@ def send_file(
 
 
 def send_static(name: str, reader: ReaderDep) -> Response:
+    """One of the four files of the gallery's own: its name is compared, never used as a path."""
     if name not in _FILES:
         raise HTTPException(404)
     return FileResponse(_STATIC / name, media_type=_FILES[name], headers={"Cache-Control": "private, max-age=3600"})
@@ -238,6 +251,7 @@ def _candidates(place: TaskRef, sha256: str | None, name: str) -> Iterator[Row]:
 
 
 def _card_of_row(row: Row, name: str, reader: ReaderDep) -> Card | None:
+    """The card of a row; of a batch the card of its row of that name. None where the XCom is about something else."""
     entry = entry_of(row)
     if entry is None or (entry.batch and not is_bare(name)):
         return None
@@ -279,6 +293,7 @@ def _headers(sha256: str, *, is_thumbnail: bool, forever: bool) -> dict[str, str
 
 
 def _etag(sha256: str, *, is_thumbnail: bool = False) -> str:
+    """The image's hash; that of a thumbnail is another, as it has other bytes at the same image."""
     return f'"{sha256}{"-thumb" if is_thumbnail else ""}"'
 
 
@@ -289,6 +304,7 @@ def _has(request: Request, etag: str) -> bool:
 
 
 async def _secured(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    """Every answer gets the security headers, and an error of ours a page and a line in the log."""
     try:
         response = render_error(request, 404) if _holds_nul(request) else await call_next(request)
     except Exception:
@@ -313,4 +329,5 @@ def _refused(request: Request, error: Any) -> Response:
 
 
 def _misread(request: Request, error: Any) -> Response:
+    """A parameter of a wrong type means a page that does not exist."""
     return render_error(request, 404)

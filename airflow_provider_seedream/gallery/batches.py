@@ -18,7 +18,15 @@ _STATUSES = frozenset(get_args(Status))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """A batch's summary. Only ``results``, the table's URI, is there when the batch has failed."""
+    """A batch's summary, as its XCom tells it::
+
+        batch = Batch.from_value({"results": "s3://bucket/night/results.jsonl", "rows": 200, "count": {"landed": 198, "failed": 2}})
+        batch.manifest("hero")  # "s3://bucket/night/hero.json"
+
+    A batch that has failed has pushed only ``results``.
+
+    :param results: URI of the table. :param rows: how many rows it has; None if not told. :param count: rows by status, above 0.
+    """
 
     results: str
     rows: int | None
@@ -41,7 +49,13 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One row of a table of results. ``name`` is that of its images, None where there are none."""
+    """One row of a table of results::
+
+        Line(row=4, status="landed", name="hero")
+
+    :param row: its number, from 1. :param status: one of the statuses of the results. :param name: the file stem of its images;
+        None where there are none.
+    """
 
     row: int
     status: str

@@ -32,7 +32,11 @@ _ENDINGS: dict[Outcome, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A row that is about a generation, landed or only submitted, or about a batch of them."""
+    """A row that is about a generation, landed or only submitted, or about a batch of them::
+
+    entry = entry_of(row)
+    entry.landed, entry.submitted, entry.batch  # exactly one of them is not None
+    """
 
     row: Row
     about: LandedGeneration | Generation | Batch
@@ -52,7 +56,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """One generation on a page, or one batch.
+    """One generation on a page, or one batch::
+
+        card = card_of(entry, gallery_roots(), reader.may_read)
+        card.prompt, card.pictures, card.trouble  # ("a leather watch", [...], None)
 
     :param owner: the task instance that landed the images. :param uri: of the manifest.
     :param name: of the row that it is within a batch; a row without images has its number as ``row``.

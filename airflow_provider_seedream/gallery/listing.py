@@ -23,7 +23,14 @@ _READERS = 8
 
 @dataclass(slots=True, kw_only=True)
 class Turned:
-    """A page. ``older`` is where the next begins, None at the end; the counts say what was looked at for it."""
+    """A page of cards, and how far was looked for it::
+
+        turned = turn_page(wanted, "watch", older_than=None, roots=gallery_roots(), may_read=reader.may_read)
+        turned.cards, turned.searched, turned.older  # older: where the next page begins, None at the end
+
+    :param searched: generations whose prompts were looked at. :param unreadable: those among them whose files could not be read.
+    :param back_to: the oldest point looked at. :param is_reading: True if a thread is still reading older prompts.
+    """
 
     cards: list[Card] = field(default_factory=list)
     older: Cursor | None = None
@@ -56,6 +63,7 @@ def turn_page(
 
 
 def _stop(turned: Turned) -> Turned:
+    """A page that ends here, with a way to go on."""
     turned.older = turned.back_to
     return turned
 
@@ -86,6 +94,7 @@ def _search_further(turned: Turned, wanted: Filter, text: str, roots: tuple[str,
 
 
 def _card_of_known(known: Known, index: PromptIndex, roots: tuple[str, ...], may_read: MayRead) -> Card | None:
+    """The card of a match, from the database and storage as they are now; None if its task has another result since."""
     row = rows.find(known.place)
     entry = entry_of(row) if row and row.cursor == known.cursor else None
     if entry is None:

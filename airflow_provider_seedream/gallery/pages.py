@@ -25,6 +25,10 @@ _WORDS = {
 
 
 def render(request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
+    """A page from a template, with the addresses that it needs below Airflow's base path.
+
+    :param values: what the template names; a missing one is an error, not an empty place.
+    """
     base, page = base_path(request), _jinja().get_template(template)
     html = page.render(
         **values,
@@ -41,6 +45,7 @@ def render(request: Request, template: str, *, status: int = 200, **values: Any)
 
 
 def render_error(request: Request, status: int) -> HTMLResponse:
+    """The page of an error; a status without words of its own is told as 404 or 500."""
     shown = status if status in _TITLES else 500 if status > 499 else 404
     return render(request, "error.html", status=status, title=_TITLES[shown], words=_WORDS[shown])
 

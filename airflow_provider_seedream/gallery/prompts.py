@@ -36,7 +36,12 @@ def words_of(text: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """A landed generation that the index has seen. ``words``: its prompt as `words_of` gives it; None if it could not be read."""
+    """A landed generation that the index has seen::
+
+        Known(place=row.place, cursor=row.cursor, words=words_of("A leather\\nwatch"))  # words: "a leather watch"
+
+    :param words: its prompt as `words_of` gives it; None if it could not be read.
+    """
 
     place: TaskRef
     cursor: Cursor
@@ -49,9 +54,13 @@ class Known:
 
 @dataclass(slots=True, kw_only=True)
 class Look:
-    """How far a search has looked, counted while its matches are taken.
+    """How far a search has looked, counted while its matches are taken::
 
-    :param back_to: the point up to which every generation was looked at; None if the index holds nothing older than asked for.
+        look = Look()
+        found = list(index.search(wanted, "watch", older_than=None, may_read=reader.may_read, look=look))
+        look.searched, look.is_complete  # (1200, False): 1,200 prompts, and there are older ones
+
+    :param back_to: the point up to which every generation was looked at; None if nothing was read yet.
     :param is_complete: True if nothing is older than that.
     """
 
@@ -131,6 +140,7 @@ class PromptIndex:
             return self._sorted, self._floor or oldest, self._floor is None
 
     def _pass(self) -> None:
+        """One pass in the index's own thread; an error ends it, and a later search begins another."""
         try:
             self._read_all()
         except Exception:
@@ -160,6 +170,7 @@ class PromptIndex:
         return is_joined or (self._floor is not None and rows.order_of(at) <= rows.order_of(self._floor))
 
     def _note(self, newest: Cursor | None, at: Cursor | None, *, is_end: bool, is_first: bool) -> None:
+        """Remember how far a pass has come."""
         with self._lock:
             if is_end:
                 self._head, self._front = newest, None
@@ -167,6 +178,7 @@ class PromptIndex:
                 self._front = at
 
     def _is_new(self, row: Row) -> bool:
+        """True for a row that is not known, has another time since, or could not be read."""
         known = self._known.get(_key(row.cursor))
         return known is None or known.cursor != row.cursor or known.words is None
 

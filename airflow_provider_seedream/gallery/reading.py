@@ -25,11 +25,17 @@ _log = logging.getLogger(__name__)
 
 
 class CannotShowError(Exception):
-    """Why something cannot be shown, as a sentence."""
+    """Why something cannot be shown, as a sentence for people; it stands on the card in the place of the pictures::
+
+    raise CannotShowError("The file is no PNG, JPEG or WebP image.")
+    """
 
 
 class StorageHangsError(CannotShowError):
-    """The storage did not answer in time: other files of it would not be read either."""
+    """The storage did not answer in time: its other files would not be read either, so a caller with many of them stops::
+
+    raise StorageHangsError("The storage did not answer in time. The page asks it again in a moment.")
+    """
 
 
 def read_manifest(uri: str, roots: tuple[str, ...], *, seedream_task_id: str | None = None) -> Manifest:

@@ -12,6 +12,7 @@ _PLAIN = re.compile(r"[^/\\?\x00-\x1f\x7f]*[^/\\?#\x00-\x1f\x7f]")  # Airflow dr
 
 
 def gallery_roots() -> tuple[str, ...]:
+    """The folders of ``[seedream] gallery_roots``, without trailing slashes; empty: nothing is shown."""
     listed = conf.get("seedream", "gallery_roots", fallback="") or ""
     return tuple(root.strip().rstrip("/") for root in re.split(r"[,\n]", listed) if root.strip().rstrip("/"))
 

@@ -37,7 +37,13 @@ _COLUMNS = ("dag_run_id", "dag_id", "run_id", "task_id", "map_index", "timestamp
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cursor:
-    """A point in the listing, safe in a URL: pages go on from here, whatever has come since."""
+    """A point in the listing, safe in a URL: pages go on from here, also when newer rows have come since::
+
+        str(row.cursor)  # "2026-03-01T12:00:00+00:00~17~-1~land"
+        Cursor.parse("~~~")  # None: an address can be edited
+
+    :param at: when the row's XCom was written, in UTC. The other fields decide between rows of the same instant.
+    """
 
     at: datetime
     dag_run_id: int
@@ -49,6 +55,7 @@ class Cursor:
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
+        """The point of an address; None if it is not one, as addresses can be edited."""
         try:
             at, run, index, task = text.split("~", 3)
             instant, numbers = datetime.fromisoformat(at), (int(run), int(index))
@@ -61,7 +68,12 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """The result of one task instance of ours; ``value`` is user input, as XComs can be edited."""
+    """The result of one task instance of ours::
+
+        rows.find(place).value  # {"schema_version": 1, "seedream_task_id": "b1c2d3", "manifest": "s3://...", ...}
+
+    :param value: the XCom as plain JSON. It is user input, as XComs can be edited; None if it is not JSON.
+    """
 
     place: TaskRef
     cursor: Cursor
@@ -70,7 +82,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which tasks; ``run`` and ``task`` are parts of the ids."""
+    """Which tasks a listing is about::
+
+        rows.page(Filter(dag_ids=["watches"], run="2026-03"), limit=24)
+
+    :param run: a part of the run id. :param task: a part of the task id. Both are letters, not patterns.
+    """
 
     dag_ids: Collection[str]
     run: str = ""
@@ -201,6 +218,7 @@ def _rows(session: Session, tasks: Select[Any], limit: int) -> list[Row]:
 
 
 def _tasks(wanted: Filter, older_than: Cursor | None, newer_than: Cursor | None) -> Select[Any]:
+    """The tasks of ours with a result, in the order of the listing."""
     order = (XComModel.timestamp, XComModel.dag_run_id, XComModel.task_id, XComModel.map_index)
     result = aliased(XComModel)  # a failed task has none and nothing to show; thousands may lie before the next image
     same = [getattr(result, name) == getattr(XComModel, name) for name in _OF_TASK]

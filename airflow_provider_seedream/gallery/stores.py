@@ -25,14 +25,20 @@ T = TypeVar("T")
 
 
 class StoreHangsError(Exception):
-    """The store did not answer in time, or did not a moment ago."""
+    """The store did not answer in time, or did not a moment ago: it is left alone for 15 s::
+
+    raise StoreHangsError
+    """
 
 
 class Reads:
-    """The reads of one store.
+    """The reads of one store: each in a thread of its own, with a deadline::
+
+        Reads().ask(lambda: folder.read("hero.json"))  # its bytes, its error, or StoreHangsError after 5 s
 
     :param read_seconds: how long a read may take, and how long it may wait for a thread.
     :param down_seconds: how long the store is left alone after a read that took longer.
+    :param at_once: reads at the same time; further ones wait.
     """
 
     def __init__(
@@ -90,7 +96,10 @@ class _Known:
 
 
 class Store:
-    """The reads of one connection, for as long as the connection stays as it is."""
+    """The reads of one connection. A changed or rotated connection is noticed: at once after an error, else within 30 s::
+
+    store_of("s3://my_conn@bucket/watches").ask("s3://my_conn@bucket/watches", lambda folder: folder.read("hero.json"))
+    """
 
     def __init__(self, protocol: str, conn_id: str | None, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.reads = Reads()
@@ -105,6 +114,7 @@ class Store:
         return self.reads.ask(lambda: self._act(uri, act))
 
     def _act(self, uri: str, act: Callable[[Folder], T]) -> T:
+        """Act on a folder, and forget the connection if that fails."""
         folder = Folder(uri, fs=self._fs())
         try:
             return act(folder)
@@ -113,6 +123,7 @@ class Store:
             raise
 
     def _fs(self) -> Any:
+        """The connection's file system; opened anew where the connection has changed."""
         with self._lock:
             known, now = self._known, self._clock()
             if known and now - known.looked_up < CONNECTION_SECONDS:

@@ -36,6 +36,7 @@ NIGHTS_TABLE = (
     {"sku": "S-500", "product": "wool scarf", "background": "a red door"},
     {"sku": "L-600", "product": "lighthouse", "background": "a stormy sea", "num_images": 3},  # over the budget
 )
+AGAIN = "again"  # its prompt comes from a Variable, so a person can change it between two tries
 ARGUMENTS = [
     "--headless",
     "--no-sandbox",
@@ -138,6 +139,7 @@ def running_site(home: Path) -> Iterator[Site]:
         folder.mkdir(parents=True)
     for name in (*DAGS, NIGHT):
         shutil.copy(EXAMPLES / f"{name}.py", dags)
+    shutil.copy(Path(__file__).with_name("dags") / f"{AGAIN}.py", dags)
     settings = {"AIRFLOW__SEEDREAM__GALLERY_ROOTS": output.as_uri()}
     with (
         Emulator(Settings(speed=20, rate_limit_per_minute=600, latency_seconds=(0, 0))) as emulator,
@@ -171,6 +173,22 @@ def start_night(site: Site) -> str:
     details = f"dags/{NIGHT}/dagRuns/{quote(run)}/hitlDetails"
     site.airflow.wait("the contact sheet waits", lambda: site.airflow.api("GET", details)["hitl_details"], timeout_seconds=240)
     return run
+
+
+def start_again(site: Site) -> str:
+    """A run of the DAG whose prompt is a Variable; its run id."""
+    site.airflow.wait("the DAG parsed", lambda: site.airflow.has_dag(AGAIN), timeout_seconds=120)
+    return site.airflow.trigger_dag(AGAIN)
+
+
+def wait_for_question(site: Site, run: str, *, words: str) -> None:
+    """Until the approval asks with these words in its text."""
+
+    def asked() -> bool:
+        details = site.airflow.api("GET", f"dags/{AGAIN}/dagRuns/{quote(run)}/hitlDetails")["hitl_details"]
+        return any(words in (detail["body"] or "") and not detail["response_received"] for detail in details)
+
+    site.airflow.wait(f"the approval of {words!r}", asked, timeout_seconds=240)
 
 
 def put_200_images(site: Site) -> None:

@@ -74,12 +74,12 @@ def land(
             (folder / thumbnail).write_bytes(picture(256, 256 * size[1] // size[0], prompt, number))
         data = picture(*size, prompt, number)
         landed.append(image_on_disk(folder, f"{name}_{number}.png", data, number, thumbnail, size=size))
-    manifest = Manifest(**{**_manifest_fields(place, name, prompt, images), "images": tuple(landed), **fields})
+    manifest = Manifest(**{**manifest_fields(place, name, prompt, images), "images": tuple(landed), **fields})
     (folder / f"{name}.json").write_bytes(manifest.to_json())
     return landed_generation(manifest, folder.as_uri()).to_dict()
 
 
-def _manifest_fields(place: TaskRef, name: str, prompt: str, images: int) -> dict[str, Any]:
+def manifest_fields(place: TaskRef, name: str, prompt: str, images: int) -> dict[str, Any]:
     by = _made_by(place)
     submission = {
         "prompt": prompt,

@@ -98,6 +98,20 @@ def test_what_a_person_landed_is_shown_as_the_images_of_the_task_that_paid(
     assert "<img" in visitor("only-watches").get("/seedream/").text
 
 
+def test_a_thumbnail_that_was_replaced_is_a_404_that_says_so_as_a_picture(
+    visitor: Visitor, landed: dict[str, Any], database: Database, roots: Path
+) -> None:
+    """Airflow shows the first text of an approval again after a clear: findings/airflow-approval-keeps-its-text.sh."""
+    address = f"/{WATCHES.address('thumb', 1, sha256=hash_of(landed))}"
+    database.returned(WATCHES, land(roots / "watches", WATCHES, name="other", prompt="another watch"))
+    answer = visitor("viewer").get(address)
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "image/svg+xml")
+    assert "Approve nothing unseen" in answer.text
+    assert answer.headers["cache-control"] == "no-store"
+    assert visitor(None).get(address).status_code == 401
+    assert visitor("only-shoes").get(address).headers["content-type"].startswith("text/html")
+
+
 class TestWhatABrowserHas:
     @pytest.mark.parametrize("sent", ["{etag}", "W/{etag}", '"x", {etag}', '"x", W/{etag}, "y"', "*"])
     @pytest.mark.parametrize("page", ["thumb", "file"])
