@@ -39,7 +39,7 @@ def ledger(options: argparse.Namespace) -> int:
     if options.output == "json":
         _print_json(book, kept, unreadable)
     else:
-        _print_tables(kept, unreadable, lists_all=options.records)
+        _print_tables(kept, unreadable, lists_all=options.records, total=sum(len(read.records) for _, read in found))
     counts = {"unknown": sum(paid(record) == "unknown" for record in kept.values()), "unreadable": len(unreadable)}
     return FAILED if any(counts[what] for what in fatal) else 0
 
@@ -76,6 +76,8 @@ def _filter(options: argparse.Namespace) -> Any:
     if since is None:
         raise SeedreamInputError(f"--since must be an instant, e.g. 2026-11-22T18:00:00Z; got {options.since[:80]!r}.")
     ids = {name: getattr(options, name) for name in ("dag_id", "run_id", "task_id")}
+    if blank := [name for name, value in ids.items() if value is not None and not value.strip()]:
+        raise SeedreamInputError(f"--{blank[0].replace('_', '-')} must not be blank: no request has such an id.")
 
     def wanted(record: Record) -> bool:
         mine = all(value in (None, getattr(record.made_by, name)) for name, value in ids.items())
@@ -97,7 +99,7 @@ def _print_json(book: Ledger, kept: Kept, unreadable: list[str]) -> None:
     )
 
 
-def _print_tables(kept: Kept, unreadable: list[str], *, lists_all: bool) -> None:
+def _print_tables(kept: Kept, unreadable: list[str], *, lists_all: bool, total: int) -> None:
     unknown = {uri: record for uri, record in kept.items() if paid(record) == "unknown"}
     print_rows("Requests and credits", summarize(kept.values()))
     if lists_all:
@@ -107,7 +109,8 @@ def _print_tables(kept: Kept, unreadable: list[str], *, lists_all: bool) -> None
     print_lines("Not readable, each may hide a payment:", unreadable)
     spent = credits_by_paid(kept.values())
     totals = f"Credits paid: {spent['yes']}, refunded: {spent['refunded']}, unknown: {spent['unknown']}."
-    print_lines(f"{counted(len(kept), 'request')}. {totals}")
+    shown = counted(total, "request") if len(kept) == total else f"{len(kept)} of {counted(total, 'request')}"
+    print_lines(f"{shown}. {totals}")
 
 
 def _row(record: Record, columns: tuple[str, ...]) -> dict[str, Any]:

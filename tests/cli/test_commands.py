@@ -366,6 +366,22 @@ class TestLedger:
         assert (ended.code, ended.out) == (1, "")
         assert ended.err.startswith(f"Error: Cannot list {uri}")
 
+    def test_a_filter_that_leaves_out_requests_says_of_how_many(self, run: Run, buy: Buy, destination: str) -> None:
+        """0 requests is what a typing error gives, too; it must not read as "nothing was paid"."""
+        buy(name="one")
+        buy(name="two", run_id="tuesday")
+        assert (
+            run("ledger", destination, "--run-id", "tuesday").out.rstrip().splitlines()[-1].startswith("1 of 2 requests. Credits")
+        )
+        assert run("ledger", destination, "--run-id", "sunday").out.startswith("0 of 2 requests. Credits paid: 0")
+        assert run("ledger", destination).out.rstrip().splitlines()[-1].startswith("2 requests. Credits")
+
+    def test_a_blank_filter_as_an_unset_variable_gives_is_a_wrong_call(self, run: Run, buy: Buy, destination: str) -> None:
+        buy()
+        ended = run("ledger", destination, "--dag-id", "")
+        assert (ended.code, ended.out) == (2, "")
+        assert "--dag-id must not be blank" in ended.err
+
     def test_one_request_is_no_requests(self, run: Run, buy: Buy, destination: str) -> None:
         buy()
         assert run("ledger", destination).out.endswith("1 request. Credits paid: 10, refunded: 0, unknown: 0.\n")
