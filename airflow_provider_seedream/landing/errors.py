@@ -61,6 +61,7 @@ def complete(error: E, generation: Generation) -> E:
 def _error(
     outcome: PollOutcome, generation: Generation, now_epoch: float, can_resubmit: bool, timeout_seconds: float | None
 ) -> SeedreamError:
+    """The class and the sentence of an outcome: late, failed, expired, missing, refused (the key), else the polling gave up."""
     task_id = generation.seedream_task_id
     if outcome.verdict == "late":
         late = outcome.detail if timeout_seconds is None else _late(generation, now_epoch, timeout_seconds)
@@ -76,13 +77,17 @@ def _error(
 
 
 def _late(generation: Generation, now_epoch: float, timeout_seconds: float) -> str:
+    """How long was waited, by which argument, and how old the generation is: a retry's wait begins anew, its age does not."""
     created = clock.to_epoch(generation.created_at)
     age = "" if created is None else f", submitted {clock.spell(now_epoch - created)} ago"
     return f"Still not ready after {clock.spell(timeout_seconds)} (`timeout={timeout_seconds:g}`){age}."
 
 
 def missing_error(detail: str, generation: Generation, *, now_epoch: float) -> SeedreamError:
-    """A generation the API does not know: expired, where its age says so."""
+    """A generation that the API does not know: expired if it is older than 24 h, else an error that asks for id and key.
+
+    :param detail: the API's sentence. :param now_epoch: the wall clock; it is compared with the submission's time.
+    """
     if has_expired(clock.to_epoch(generation.created_at), now_epoch=now_epoch):
         return expired_error(generation)
     paid: Paid = "yes" if generation.record else "unknown"
@@ -90,13 +95,17 @@ def missing_error(detail: str, generation: Generation, *, now_epoch: float) -> S
 
 
 def expired_error(generation: Generation) -> SeedreamResultsExpiredError:
-    """For a generation whose results are gone by its age."""
+    """For a generation whose results are gone by its age. Final, and paid: no retry brings them back, and none pays again."""
     expires = expires_epoch(clock.to_epoch(generation.created_at))
     when = f" at {clock.to_iso(expires)}" if expires is not None else ""
     return complete(SeedreamResultsExpiredError(f"The results expired{when}, after 24 h."), generation)
 
 
 def _failed(outcome: PollOutcome, generation: Generation, can_resubmit: bool) -> SeedreamError:
+    """A generation that ended without images. A refunded one may be submitted again, unless its text would be refused again.
+
+    Without a refund in the answer nothing is submitted by itself: the first one may have been paid.
+    """
     refunded: Paid = "refunded" if outcome.refunded else "unknown"
     cls = SeedreamModerationError if contract.is_moderation(outcome.detail) else SeedreamGenerationFailedError
     error = cls(
@@ -114,7 +123,10 @@ def _failed(outcome: PollOutcome, generation: Generation, can_resubmit: bool) ->
 
 
 def say_what_to_do(error: SeedreamLandingError, generation: Generation) -> None:
-    """Complete the error of a landing that failed for good in this try: until when, and how, the images can still be landed."""
+    """Complete the error of a landing that failed for good in this try: until when, and how, the images can still be landed.
+
+    The images are paid, so each such error has a command that lands them without paying again.
+    """
     rescue = f"airflow seedream land {generation.seedream_task_id}"
     if isinstance(error.__cause__, NotExclusiveError):
         error.verdict, error.commands = "STORAGE UNSUITABLE", [f"{rescue} DESTINATION"]
@@ -127,13 +139,19 @@ def say_what_to_do(error: SeedreamLandingError, generation: Generation) -> None:
 
 @contextmanager
 def storing(problem: str, generation: Generation) -> Iterator[None]:
-    """Context manager: turn every error of a store into a SeedreamLandingError that names the paid generation."""
+    """Context manager: turn every error of a store into a SeedreamLandingError that names the paid generation.
+
+    Stores raise classes of their own, so any class is taken. Errors of ours pass, with the id of the generation.
+
+    :param problem: the sentence that says which act failed, without its full stop.
+    :raises SeedreamLandingError: a retry lands again for free.
+    """
     try:
         yield
     except SeedreamError as error:
         error.seedream_task_id = generation.seedream_task_id
         raise
-    except Exception as error:
+    except Exception as error:  # botocore, gcsfs and adlfs share no class, and some raise no OSError
         failed = SeedreamLandingError(f"{problem}.", seedream_task_id=generation.seedream_task_id)
         failed.cause = f"{type(error).__name__}: {error}"
         if mistake := mistake_of_store(error, generation.destination):

@@ -65,7 +65,11 @@ def generation_of(event: Any) -> Generation:
 
 
 def more_may_come(landed: Manifest, hook: SeedreamHook) -> bool:
-    """True if images are missing and have become ready, or may still become ready: then the task waits or lands again."""
+    """True if images are missing and have become ready, or may still become ready: then the task waits or lands again.
+
+    :param landed: the manifest of an earlier landing. Without missing images the API is not asked.
+    :raises SeedreamInputError: the connection is incomplete.
+    """
     if not landed.missing_images:
         return False
     if not landed.settled and not has_expired(clock.to_epoch(landed.created_at), now_epoch=clock.now_epoch()):
@@ -87,6 +91,13 @@ def land_generation(
 ) -> Manifest:
     """Land a finished generation and note it in the ledger.
 
+    Call it again after any error: images that are stored already are recognised by their bytes, and the manifest comes last, so
+    a manifest that exists means whole images::
+
+        with hook.downloads(max_bytes=64 * 1024 * 1024) as downloads:
+            manifest = land_generation(generation, hook, downloads, landed_by=describe_task(context))
+
+    :param landed_by: the task that lands, for the manifest; a person has no task and names the command.
     :param status: a status of this moment, whose links are fresh; without one the API is asked, and again when links have expired.
     :param embed_metadata: say in the files that AI made them.
     :param settled: False where images that are missing may still come: the manifest says so, and the next try waits for them.
@@ -97,6 +108,7 @@ def land_generation(
     is_old = has_expired(clock.to_epoch(generation.created_at), now_epoch=clock.now_epoch())
     known, links = KnownRecord(generation, ledger), Links(generation, hook, downloads, status)
     folder = Folder(generation.destination)
+    # An old link that is dead stays dead: after 24 h the API gives no other. Then the images that can be had are all that is left.
     try:
         with metrics.landing(generation.seedream_task_id, created_at=generation.created_at, by=landed_by):
             images = land_images(folder, generation, links, embed_metadata=embed_metadata, without_dead_links=is_old)

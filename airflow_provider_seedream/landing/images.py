@@ -50,6 +50,7 @@ class ImageLander:
             return replace(image, thumbnail=self._land_thumbnail(number, links))
 
     def _store(self, number: int, links: ResultLinks) -> ManifestImage:
+        """Download, verify, hash and publish. The entry for the manifest holds both hashes, as embedding changes the bytes."""
         downloaded = self._fetch(number, links)
         facts = self._verified(number, downloaded)
         data = self._marked(downloaded) if self._embed_metadata else downloaded
@@ -70,7 +71,10 @@ class ImageLander:
         )
 
     def _fetch(self, number: int, links: ResultLinks) -> bytes:
-        """The bytes of an image; if its link has expired, by a fresh one."""
+        """The bytes of an image; if its link has expired, by a fresh one.
+
+        :raises SeedreamLandingError: with ``stale_link`` if the fresh link is dead as well, or if there is none.
+        """
         try:
             return self._links.fetch(links.image or "")
         except SeedreamLandingError as error:
@@ -88,7 +92,10 @@ class ImageLander:
             raise
 
     def _verified(self, number: int, data: bytes) -> ImageFacts:
-        """The facts of a whole image of a type that the API makes: a download may be an error page, or be cut off."""
+        """The facts of a whole image of a type that the API makes: a download may be an error page, or be cut off.
+
+        :raises SeedreamLandingError: nothing was stored; a retry downloads again.
+        """
         facts = inspect_image(data)
         if facts is None or facts.media_type not in RESULT_TYPES:
             raise self._error(f"Image {number} is no PNG, JPEG or WEBP image ({len(data)} bytes).")
@@ -113,7 +120,10 @@ class ImageLander:
             return data
 
     def _publish(self, file: str, data: bytes) -> None:
-        """Create the file; one that is there already must have the same bytes."""
+        """Create the file; one that is there already must have the same bytes: another landing, or an earlier try, wrote it.
+
+        :raises SeedreamLandingError: the name belongs to another image.
+        """
         if not self._folder.create(file, data):
             raise self._error(f"{self._folder.uri(file)} exists with other content and is never overwritten.")
 
@@ -127,7 +137,7 @@ class ImageLander:
                 facts = self._verified(number, data)
                 file = f"{self._generation.name}_{number}.thumb.{EXTENSIONS[facts.media_type]}"
                 self._publish(file, data)
-        except Exception as error:
+        except Exception as error:  # of any class: no error of a thumbnail may cost the image
             _log.warning("The thumbnail of image %d could not be landed (%s).", number, type(error).__name__)
             return None
         return file

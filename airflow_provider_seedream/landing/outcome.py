@@ -54,6 +54,7 @@ class KnownRecord:
         return self.record.file if self.record and self.record.destination == destination else None
 
     def note_landed(self, manifest: Manifest) -> None:
+        """Write "landed" into the record, or "partial" if images are missing."""
         self.note("partial" if manifest.missing_images else "landed")
 
     def note(self, outcome: Outcome, *, refunded: bool = False, detail: str | None = None) -> None:
@@ -65,7 +66,7 @@ class KnownRecord:
         if record is None or record.outcome != outcome:
             returned = max(generation.credits or 0, generation.billed_credits or 0) if refunded else 0
             metrics.ended(outcome, credits_refunded=returned, by=record.made_by if record else NOBODY)
-        if record is None or record.outcome == outcome:
+        if record is None or record.outcome == outcome:  # another landing was faster, or an earlier try died after this
             return
         now = clock.to_iso(clock.now_epoch())
         ended = finished(record, generation, outcome, at=now, refunded=refunded, detail=detail)
@@ -80,6 +81,7 @@ class KnownRecord:
             self._write(self.record, replace(self.record, **options), "The options of the landing")
 
     def _write(self, seen: Record, new: Record, news: str) -> None:
+        """Write once, as the next look at the generation repeats it. :param news: what is written, for the log."""
         if self._at is None or new == seen:
             return
         ledger, _ = self._at

@@ -35,15 +35,20 @@ class Attacher:
         self._on_unknown = on_unknown
 
     def attach(self, request: Request, record: Record) -> Submitted:
-        """The generation of an already paid record, with a warning if another task or another Airflow has paid for it."""
+        """The generation of an already paid record, with a warning if another task or another Airflow has paid for it.
+
+        Nothing is sent and nothing is charged. The price counts in the budget if another try of this task has paid, as both
+        tries may be alive. ``is_mine`` of the result says whether this task instance, in any of its tries, has paid.
+        """
         made, mine = record.made_by, request.made_by
-        self._budget.learn(record.spending)
+        self._budget.learn(record.spending)  # first: two tries of one task can be alive, and must not spend the budget twice
         _log.info(
             "%sAlready paid: reusing generation %s, no new charge. Record: %s.",
             request.label,
             record.seedream_task_id,
             self._ledger.uri(record),
         )
+        # A retry or a clear of the same instance is the usual case, and needs no warning.
         if made.run_id == mine.run_id and made.map_index != mine.map_index:
             _log.warning(
                 "This request equals that of map index %s, so both share one generation. "
@@ -60,7 +65,11 @@ class Attacher:
         return Submitted(generation=self._ledger.generation(record), is_new=False, is_mine=is_mine)
 
     def attach_to_fact(self, request: Request, fact: Fact, *, quoted_credits: int) -> Submitted:
-        """The generation of a paid request whose record cannot be read now, from the id that Airflow remembers."""
+        """The generation of a paid request whose record cannot be read now, from the id that Airflow remembers.
+
+        :param fact: what the try that paid has left in XCom or in the task's state.
+        :param quoted_credits: the price by the connection, as the record that holds the real one cannot be read.
+        """
         submission, task_id = request.submission, fact.seedream_task_id or ""
         generation = Generation(
             seedream_task_id=task_id,
@@ -77,7 +86,13 @@ class Attacher:
         return Submitted(generation=generation, is_new=False)
 
     def unknown_error(self, message: str, record: Record, cause: str | None) -> SeedreamError:
-        """The error of an unknown outcome. It looks at the wallet once more: a balance that fell by the price is a strong hint."""
+        """The error of an unknown outcome. It looks at the wallet once more: a balance that fell by the price is a strong hint.
+
+        It names the record, the credits at risk and both commands that settle it. With ``on_unknown="fail"`` it is final, as a
+        retry could only find the same record.
+
+        :param cause: the words of the library that lost the answer, if one did.
+        """
         error = SeedreamAmbiguousSubmissionError(f"{message} It was sent at {record.intent_at}.", cause=cause)
         error.record, error.credits = self._ledger.uri(record), record.cost_credits
         if record.wallet_balance is not None:

@@ -25,7 +25,11 @@ RECOUNT_SECONDS = 60.0  # an older count is repeated before it refuses a row, as
 
 
 class Journal(Protocol):
-    """The part of the ledger that budgets use: it writes, deletes and lists spendings."""
+    """The part of the ledger that budgets use: it writes, deletes and lists spendings::
+
+    journal: Journal = Ledger("s3://my_conn@bucket/campaign")
+    journal.spent_by_task(made_by)  # ["3f...9a.1.20.7c...01"]
+    """
 
     def note_spending(self, spending: Spending) -> None: ...
     def withdraw_spending(self, spending: Spending) -> None: ...

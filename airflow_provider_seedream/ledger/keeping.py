@@ -51,7 +51,10 @@ class Fact:
 
 
 class Memory(Protocol):
-    """Keeps facts outside the storage for the task's next try, by the key of the request.
+    """Keeps facts outside the storage for the task's next try, by the key of the request::
+
+        memory.keep(request.key, fact)
+        memory.recall(request.key)  # the fact, also in the next try of the task
 
     Best effort: a memory that fails must not fail a task that has paid, so the methods do not raise.
     """

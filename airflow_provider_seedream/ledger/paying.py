@@ -59,7 +59,7 @@ class Payer:
         self._keeper = keeper
         self._attacher = attacher
         self._clock = clock
-        self._here = threading.local()
+        self._here = threading.local()  # a count of the whole process would mix the rows that several threads submit
 
     @property
     def posts(self) -> int:
@@ -111,7 +111,11 @@ class Payer:
         return Submitted(generation=self._kept(record, submitted), is_new=True)
 
     def _kept(self, claimed: Record, submitted: Record) -> Generation:
-        """Write the id into the record and return the generation. If the record belongs to another POST by now, say so."""
+        """Write the id into the record and return the generation. If the record belongs to another POST by now, say so.
+
+        Then two POSTs were paid, which only a process that was stopped in its POST for minutes can do, and only if a person or
+        ``on_unknown_submit="resubmit"`` gave its request away in the meantime. The id of this one lies in ``_seedream/late``.
+        """
         if self._keeper.keep(claimed, submitted, patience_seconds=KEEP_SECONDS):
             return self._ledger.generation(self._measured(submitted))
         generation = self._ledger.generation(submitted)
@@ -125,7 +129,10 @@ class Payer:
         return replace(generation, name=generation.seedream_task_id, record=uri)
 
     def _measured(self, submitted: Record) -> Record:
-        """The record with the billed credits. The id is already in the record, so a failing storage loses only this number."""
+        """The record with the billed credits, if the wallet could tell them for this POST.
+
+        The id is already in the record, so a failing storage loses only this number.
+        """
         billed = self._prices.billed(submitted)
         if billed is None:
             return submitted
@@ -144,7 +151,11 @@ class Payer:
         return measured
 
     def _lost(self, request: Request, record: Record, error: SeedreamAmbiguousSubmissionError) -> Submitted:
-        """A POST without an answer: write the outcome ``unknown``, unless a person has already settled the record."""
+        """A POST without an answer: write the outcome ``unknown``, unless a person has already settled the record.
+
+        :raises SeedreamAmbiguousSubmissionError: it names the record, the credits at risk, and how to settle it.
+        """
+        # If this write fails as well, the record stays an intent: the next try takes it for unknown once its POST must have ended.
         unknown = replace(record, outcome="unknown", detail=error.detail, updated_at=self._now())
         self._keeper.keep(record, unknown, patience_seconds=CLEAR_SECONDS)
         with suppress(SeedreamLedgerError):

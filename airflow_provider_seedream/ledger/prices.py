@@ -28,7 +28,13 @@ _log = logging.getLogger(__name__)
 
 
 class Traffic:
-    """The POSTs of this process: the number that have begun, and the number under way."""
+    """The POSTs of this process: the number that have begun, and the number under way.
+
+    The wallet's difference is the price of one POST only if no other POST ran between the two looks::
+
+        with traffic.post():
+            traffic.is_quiet  # False
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

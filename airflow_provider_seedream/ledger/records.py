@@ -66,6 +66,7 @@ class Ledger:
         self._known: Recent[Record] = Recent(MAX_KNOWN)  # by file: the records that this process has seen or written last
 
     def uri(self, record: Record) -> str:
+        """The record's full URI, as errors, XComs and ``airflow seedream resolve`` name it."""
         return self.folder.uri(record.file)
 
     def generation(self, record: Record) -> Generation:
@@ -109,13 +110,17 @@ class Ledger:
         return self._known.get(file)
 
     def _keep(self, record: Record) -> None:
-        """Remember a record until its generation has ended: then nothing more is written over it."""
+        """Remember a record until its generation has ended: then nothing more is written over it.
+
+        The memory is bounded by ``MAX_KNOWN``. A record that has dropped out of it is read again, which costs one call.
+        """
         if record.outcome in ("intent", "submitted"):
             self._known.keep(record.file, record)
         else:
             self._known.drop(record.file)
 
     def _understand(self, data: bytes, file: str) -> Record:
+        """:raises SeedreamLedgerError: for bytes that are no record. They are not "no record": a payment may be behind them."""
         try:
             return Record.from_json(data)
         except ValueError as error:
@@ -149,6 +154,7 @@ class Ledger:
         return _retrying(attempts)(self._advance, seen, new)
 
     def _advance(self, seen: Record, new: Record) -> bool:
+        """One try of :meth:`advance`. The usual case is one call: the record still is as this process knows it."""
         as_seen = new.may_follow(seen, seen=seen) and self._replace(seen.to_json(), new)
         return as_seen or self._advance_past(seen, new)
 
@@ -170,6 +176,7 @@ class Ledger:
                 return True
 
     def _replace(self, seen: bytes, new: Record) -> bool:
+        """Write over the record if its file still holds these bytes. False: it holds others, and stays."""
         is_replaced = self._try(lambda: self.folder.replace_if(new.file, seen, new.to_json()), "write", new.file)
         if is_replaced:
             self._keep(new)
@@ -248,6 +255,7 @@ class Ledger:
         self._try(lambda: self.folder.create(spending.file, spending.to_json()), "write", spending.file)
 
     def withdraw_spending(self, spending: Spending) -> None:
+        """Delete a spending that was not paid. One that is gone already is no error: a try may repeat this after a lost answer."""
         self._try(lambda: self.folder.delete(spending.file), "delete", spending.file)
 
     def spent_by_task(self, made_by: TaskRef) -> list[str]:
@@ -271,9 +279,15 @@ class Ledger:
         self._try(lambda: self.folder.replace(file, token.encode()), "write", file)
 
     def _list(self, folder: str) -> list[str]:
+        """File names; empty only if the store says clearly that the folder does not exist: a budget must not count too little."""
         return self._try(lambda: self.folder.list(folder), "list", folder)
 
     def _try(self, act: Callable[[], T], verb: str, file: str) -> T:
+        """Call the storage, and turn every error into one that names the file.
+
+        :param verb: what was tried, for the error: "read", "write", "delete", "list", "date" or "test".
+        :raises SeedreamLedgerError: final if no retry can help, as the store cannot create files exclusively.
+        """
         try:
             return act()
         except NotExclusiveError as error:
@@ -296,6 +310,7 @@ def _name_note(key: str) -> bytes:
 
 
 def _retrying(attempts: int) -> tenacity.Retrying:
+    """Repeat a call of the storage, 1 to 10 s apart. Every call that is repeated is safe to repeat: the content decides."""
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(SeedreamLedgerError),
         stop=tenacity.stop_after_attempt(attempts),

@@ -141,7 +141,10 @@ class Submitter:
             return None
 
     def _as_recorded(self, request: Request) -> Request:
-        """The request under the key of its existing record: 0.2.0 gave some requests another key. Most need no extra read."""
+        """The request under the key of its existing record: 0.2.0 gave some requests another key.
+
+        Most need no extra read: only a text that Unicode composes, and an installation that has a name, have an old key.
+        """
         return next((old for old in request.as_of_0_2() if self._is_recorded(old)), request)
 
     def _is_recorded(self, old: Request) -> bool:
@@ -159,13 +162,15 @@ class Submitter:
             return latest
         if latest is None or latest.is_open_for_next:
             return self._pay(request, latest)
-        if latest.outcome not in ("intent", "unknown"):
+        if latest.outcome not in ("intent", "unknown"):  # paid, whatever became of the generation
             return self._attacher.attach(request, latest)
+        # From here on the record alone does not tell whether the POST was paid.
         if known := self._remembered(request, latest):
             return known
         if latest.outcome == "intent" and self._settling.seconds_left(latest) > 0:
             self._settling.wait(latest)
             return None
+        # The POST has ended without an answer in the record: only a person or ``on_unknown_submit`` may decide to pay again.
         if self._on_unknown == "fail":
             sent = "An earlier try sent this request, and no answer is recorded."
             raise self._attacher.unknown_error(sent, latest, latest.detail)
@@ -202,5 +207,6 @@ class Submitter:
         return self._attacher.attach(request, submitted)
 
     def _pay(self, request: Request, before: Record | None) -> Submitted | None:
+        """Claim the attempt after ``before``, and POST. None: another try has the claim, so its record has to be read."""
         claim = self._claims.make(request, before)
         return self._payer.pay(request, claim) if claim else None

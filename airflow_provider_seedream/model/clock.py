@@ -16,7 +16,9 @@ _STEADY: int | None = getattr(time, "CLOCK_BOOTTIME", None)  # Linux; monotonic 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clock:
-    """The time as paying once sees it. Each part is an argument, so that a test can set it.
+    """The time as paying once sees it. Each part is an argument, so that a test can set it::
+
+        Clock(now_epoch=lambda: time.time() - 300)  # a machine whose clock is five minutes slow
 
     :param now_epoch: the wall clock, in epoch seconds: other machines' may differ by any amount.
     :param steady_seconds: for durations within this process.

@@ -21,7 +21,9 @@ _FINAL = (AirflowFailException, AirflowSensorTimeout)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delays:
-    """Pauses before another try, in seconds.
+    """Pauses before another try, in seconds::
+
+        Delays(first_seconds=10.0)  # 10, 20, 40, ... s, at most 15 min
 
     :param top_up_seconds: after a 402: the time between two checks for a top-up of the wallet; 30 min.
     :param first_seconds: after the first failure of any other kind; doubled with each further one; 30 s.

@@ -75,6 +75,13 @@ def locked(path: str) -> Iterator[None]:
 
 
 def _lock(path: str) -> BinaryIO | None:
+    """The open and locked file; None if it does not exist, or if the mount has no locks.
+
+    Another process may replace the file while this one waits for its lock. Then the lock is of a file without a name, so it is
+    taken again.
+
+    :raises TimeoutError: after 5 s.
+    """
     deadline = time.monotonic() + _LOCK_SECONDS
     while time.monotonic() < deadline:
         try:
@@ -95,7 +102,10 @@ def _lock(path: str) -> BinaryIO | None:
 
 
 def _rename_new(aside: str, path: str) -> None:
-    """For file systems without hard links, e.g. SMB shares."""
+    """Rename, unless another file has the name. For file systems without hard links, e.g. SMB shares.
+
+    :raises FileExistsError: another file has the name. :raises NotExclusiveError: the mount cannot do this in one step.
+    """
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)  # Linux 3.15, glibc 2.28
     if rename is None or not rename(_AT_FDCWD, os.fsencode(aside), _AT_FDCWD, os.fsencode(path), _RENAME_NOREPLACE):
         number = errno.ENOSYS if rename is None else 0
@@ -145,6 +155,7 @@ def _syncing(folder: str) -> Iterator[None]:
 
 @contextmanager
 def _unless_impossible() -> Iterator[None]:
+    """Context manager: go on where the file system cannot sync folders, or where the user may not open one."""
     try:
         yield
     except OSError as error:
