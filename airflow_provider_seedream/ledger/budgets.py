@@ -13,30 +13,15 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from airflow_provider_seedream.exceptions import SeedreamBudgetError, SeedreamLedgerError
+from airflow_provider_seedream.ledger.journal import Journal
 from airflow_provider_seedream.ledger.spending import Spending, Tally
 from airflow_provider_seedream.model import clock
 from airflow_provider_seedream.model.task_ref import TaskRef
 
 PAUSES_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.0)  # between counts while racing tasks may withdraw; each is cut by up to half
 RECOUNT_SECONDS = 60.0  # an older count is repeated before it refuses a row, as a refund may have made room since
-
-
-class Journal(Protocol):
-    """The part of the ledger that budgets use: it writes, deletes and lists spendings::
-
-    journal: Journal = Ledger("s3://my_conn@bucket/campaign")
-    journal.spent_by_task(made_by)  # ["3f...9a.1.20.7c...01"]
-    """
-
-    def note_spending(self, spending: Spending) -> None: ...
-    def withdraw_spending(self, spending: Spending) -> None: ...
-    def spent_by_task(self, made_by: TaskRef) -> list[str]: ...
-    def spent_in_run(self, made_by: TaskRef) -> list[str]: ...
-    def spender(self, made_by: TaskRef) -> str | None: ...
-    def take_over(self, made_by: TaskRef, token: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

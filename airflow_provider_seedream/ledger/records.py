@@ -7,14 +7,13 @@ an error: to treat it as missing would pay twice. Never imports an HTTP library.
 import json
 import logging
 import re
-from collections.abc import Callable
 from typing import Literal, TypeVar
 
 import tenacity
 
-from airflow_provider_seedream.exceptions import SeedreamLedgerError, final
+from airflow_provider_seedream.exceptions import SeedreamLedgerError
 from airflow_provider_seedream.generations import Generation
-from airflow_provider_seedream.hooks.first_mistakes import mistake_of_store
+from airflow_provider_seedream.ledger.journal import Journal
 from airflow_provider_seedream.ledger.record import LATE as LATE
 from airflow_provider_seedream.ledger.record import RECORDS as RECORDS
 from airflow_provider_seedream.ledger.record import SCHEMA_VERSION
@@ -25,9 +24,6 @@ from airflow_provider_seedream.ledger.record import file_stem as file_stem
 from airflow_provider_seedream.ledger.record import finished as finished
 from airflow_provider_seedream.ledger.record import record_file as record_file
 from airflow_provider_seedream.ledger.record import record_key as record_key
-from airflow_provider_seedream.ledger.spending import Spending, run_folder, spender_file, task_folder, unnamed
-from airflow_provider_seedream.model.task_ref import TaskRef
-from airflow_provider_seedream.storage import Folder, NotExclusiveError
 from airflow_provider_seedream.storage.exclusive import PROBES
 from airflow_provider_seedream.storage.recent import Recent
 
@@ -52,7 +48,7 @@ def record_at(uri: object, ledger: "Ledger | None" = None) -> "tuple[Ledger, str
     return ledger if ledger and ledger.folder.base == match["folder"] else Ledger(match["folder"]), match["file"]
 
 
-class Ledger:
+class Ledger(Journal):
     """The records of one destination.
 
     Every method raises :class:`SeedreamLedgerError` when the storage does not answer clearly, so a caller never acts on a guess::
@@ -62,7 +58,7 @@ class Ledger:
     """
 
     def __init__(self, destination: str) -> None:
-        self.folder = Folder(destination)
+        super().__init__(destination)
         self._known: Recent[Record] = Recent(MAX_KNOWN)  # by file: the records that this process has seen or written last
 
     def uri(self, record: Record) -> str:
@@ -249,60 +245,6 @@ class Ledger:
         stem = file_stem(record.name, record.submission["take"])
         if stem and self.reserve_name(stem, record.key):
             self._try(lambda: self.folder.delete(f"{NAMES}/{stem}.json"), "delete", stem)
-
-    def note_spending(self, spending: Spending) -> None:
-        """Write a spending, before the claim: a kill in between leaves a budget that counts too much rather than too little."""
-        self._try(lambda: self.folder.create(spending.file, spending.to_json()), "write", spending.file)
-
-    def withdraw_spending(self, spending: Spending) -> None:
-        """Delete a spending that was not paid. One that is gone already is no error: a try may repeat this after a lost answer."""
-        self._try(lambda: self.folder.delete(spending.file), "delete", spending.file)
-
-    def spent_by_task(self, made_by: TaskRef) -> list[str]:
-        """The file names of the spendings of a task in a DAG run, in this destination."""
-        return [name for maker in (made_by, *unnamed(made_by)) for name in self._list(task_folder(maker))]
-
-    def spent_in_run(self, made_by: TaskRef) -> list[str]:
-        """The file names of the spendings of all tasks of a DAG run, in this destination."""
-        runs = [run_folder(maker) for maker in (made_by, *unnamed(made_by))]
-        return [name for run in runs for task in self._list(run) for name in self._list(f"{run}/{task}")]
-
-    def spender(self, made_by: TaskRef) -> str | None:
-        """The token of the process that counted this task's spendings last; None if no process has."""
-        file = spender_file(made_by)
-        token = self._try(lambda: self.folder.read(file), "read", file)
-        return None if token is None else token.decode(errors="replace")
-
-    def take_over(self, made_by: TaskRef, token: str) -> None:
-        """Write this process's token. Another live process of the task reads it at its next request and counts anew."""
-        file = spender_file(made_by)
-        self._try(lambda: self.folder.replace(file, token.encode()), "write", file)
-
-    def _list(self, folder: str) -> list[str]:
-        """File names; empty only if the store says clearly that the folder does not exist: a budget must not count too little."""
-        return self._try(lambda: self.folder.list(folder), "list", folder)
-
-    def _try(self, act: Callable[[], T], verb: str, file: str) -> T:
-        """Call the storage, and turn every error into one that names the file.
-
-        :param verb: what was tried, for the error: "read", "write", "delete", "list", "date" or "test".
-        :raises SeedreamLedgerError: final if no retry can help, as the store cannot create files exclusively.
-        """
-        try:
-            return act()
-        except NotExclusiveError as error:
-            refused = SeedreamLedgerError(f"{error}.", verdict="STORAGE UNSUITABLE")
-            refused.on_retry = "A retry would be refused again: choose another destination."
-            raise final(refused) from error
-        except Exception as error:  # each store has its own error classes, and none of them says whether the file exists
-            failed = SeedreamLedgerError(
-                f"Cannot {verb} the ledger in {self.folder.base}.", cause=f"{type(error).__name__}: {error} ({file})"[:400]
-            )
-            if isinstance(error, PermissionError):
-                failed.commands = [f"airflow seedream check {self.folder.base}"]  # says what the connection may not do
-            if mistake := mistake_of_store(error, self.folder.base):
-                mistake.named_in(failed)
-            raise failed from error
 
 
 def _name_note(key: str) -> bytes:
