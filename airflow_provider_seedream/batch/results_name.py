@@ -12,11 +12,17 @@ def reserve_results(ledger: Ledger, name: str, by: TaskRef) -> None:
     :param name: the stem of the table, e.g. ``results``.
     :raises SeedreamInputError: another batch has it. :raises SeedreamLedgerError: the storage does not answer.
     """
-    mine = ["results", by.dag_id, by.run_id, by.task_id, by.map_index]
-    named = [*mine, by.installation] if by.installation else mine
-    keys = [sha256_json(key) for key in (named, mine)]  # in the second form where it had no name when it began
-    if not any(ledger.reserve_name(name, key) for key in keys):
+    if not any(ledger.reserve_name(name, key) for key in owner_keys(by)):
         raise SeedreamInputError(
             f"results {name!r} in {ledger.folder.base} belong to another batch. "
             "Make the name unique, e.g. with {{ dag_run.run_after | ts_nodash }}."
         )
+
+
+def owner_keys(by: TaskRef) -> tuple[str, str]:
+    """The keys under which a task instance reserves the name: with its installation, and as it is where that had no name yet.
+
+    The gallery finds out by the reservation whose table it reads, as the lines do not say so.
+    """
+    mine = ["results", by.dag_id, by.run_id, by.task_id, by.map_index]
+    return sha256_json([*mine, by.installation] if by.installation else mine), sha256_json(mine)

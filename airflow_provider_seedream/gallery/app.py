@@ -23,7 +23,7 @@ from starlette.responses import FileResponse
 from airflow_provider_seedream.gallery import rows
 from airflow_provider_seedream.gallery.cards import Card, card_of, card_of_row, cards_of_rows, entry_of
 from airflow_provider_seedream.gallery.guards import IMAGES_OF_THE_DAG, ReaderDep
-from airflow_provider_seedream.gallery.listing import CARDS, beside, landing_of, turn_page
+from airflow_provider_seedream.gallery.listing import CARDS, beside, landing_of, spent_in_run, turn_page
 from airflow_provider_seedream.gallery.pages import render, render_error
 from airflow_provider_seedream.gallery.reading import CannotShowError, read_image
 from airflow_provider_seedream.gallery.roots import gallery_roots, is_bare
@@ -139,26 +139,25 @@ def show_task(request: Request, place: PlaceDep, reader: ReaderDep, start: Start
     entry = entry_of(row) if row else None
     if entry and entry.batch:
         cards, more, trouble = cards_of_rows(entry, roots, reader.may_read, start=start, limit=CARDS)
-        return render(
-            request, "batch.html", batch=entry.batch, cards=cards, more=more, trouble=trouble, start=start, place=place, roots=roots
-        )
+        shown: dict[str, Any] = {"batch": entry.batch, "cards": cards, "more": more, "trouble": trouble, "start": start}
+        return render(request, "batch.html", **shown, place=place, roots=roots, run_credits=spent_in_run(place))
     card = card_of(entry, roots, reader.may_read) if entry else None
     landing = landing_of(entry) if entry else None
-    return render(request, "task.html", card=card, place=place, roots=roots, landing=landing)
+    return render(request, "task.html", card=card, place=place, roots=roots, landing=landing, run_credits=spent_in_run(place))
 
 
 def show_first_image(request: Request, place: PlaceDep, reader: ReaderDep, last: bool = False, name: Text = "") -> Response:
     """The first image of a task instance, or the last; its own page where there are none."""
     row, card = _card(place, name, reader)
     if card.manifest is None:
-        return render(request, "task.html", card=card, place=place, roots=gallery_roots(), landing=None)
+        return render(request, "task.html", card=card, place=place, roots=gallery_roots(), landing=None, run_credits=None)
     return _image_page(request, row, card, card.manifest.images[-1 if last else 0], reader)
 
 
 def show_image(request: Request, place: PlaceDep, number: Number, reader: ReaderDep, sha256: HashDep, name: Text = "") -> Response:
     """One image, large, with all that is known about it; the task's own page where its manifest cannot be shown."""
     if sha256 is None and (card := _card(place, name, reader)[1]).manifest is None:
-        return render(request, "task.html", card=card, place=place, roots=gallery_roots(), landing=None)
+        return render(request, "task.html", card=card, place=place, roots=gallery_roots(), landing=None, run_credits=None)
     row, card, image = _shown(place, number, name, sha256, reader)
     return _image_page(request, row, card, image, reader)
 

@@ -1,36 +1,46 @@
 """A batch in the gallery: its summary from XCom, and its table of results, read by pieces: a page costs the same at any length.
 
-An XCom can be edited, and a table of results does not say whose it is. So nothing of a line is shown but its number and its status:
-what else there is to show comes from the row's manifest, which does say.
+An XCom can be edited, so the URI in it may lead to the table of a DAG that the reader may not read. Prompts, reasons and columns of
+a table are shown only if the ledger beside it says that the name of this table is reserved for this very task instance. Of another
+table only row numbers and statuses are shown, and images whose own manifests say that the reader may see them.
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Self, get_args
 
 from airflow_provider_seedream.batch.results import Status
-from airflow_provider_seedream.gallery.reading import read_piece
+from airflow_provider_seedream.batch.results_name import owner_keys
+from airflow_provider_seedream.batch.rows import PARAMETERS, RESULT_COLUMNS
+from airflow_provider_seedream.exceptions import SeedreamInputError
+from airflow_provider_seedream.gallery.markdown import cut
+from airflow_provider_seedream.gallery.reading import CannotShowError, read_piece
 from airflow_provider_seedream.gallery.roots import is_bare
+from airflow_provider_seedream.ledger.records import NAMES, name_note
+from airflow_provider_seedream.model.task_ref import TaskRef
+from airflow_provider_seedream.tasks.installation import describe_installation
 
+_NOTE_BYTES = 1024  # a reservation has some 100
+_PROMPT_CHARACTERS, _TEXT_CHARACTERS, _COLUMNS = 2000, 300, 12  # of a row, so that a page stays small
 _PIECE_BYTES = 128 * 1024  # some hundred lines
 _STATUSES = frozenset(get_args(Status))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """A batch's summary, as its XCom tells it::
+    """The summary of a batch. A batch that failed has only ``results``, the URI of its table::
 
-        batch = Batch.from_value({"results": "s3://bucket/night/results.jsonl", "rows": 200, "count": {"landed": 198, "failed": 2}})
-        batch.manifest("hero")  # "s3://bucket/night/hero.json"
+        Batch.from_value({"results": "s3://my_conn@bucket/night/results.jsonl", "rows": 2, "count": {"landed": 2}, "credits": 20})
 
-    A batch that has failed has pushed only ``results``.
-
-    :param results: URI of the table. :param rows: how many rows it has; None if not told. :param count: rows by status, above 0.
+    :param count: rows by their status, without those of which there are none.
+    :param credits: the credits of all rows; None if it is not known.
     """
 
     results: str
     rows: int | None
     count: dict[str, int]
+    credits: int | None = None
 
     @classmethod
     def from_value(cls, value: Any) -> Self | None:
@@ -40,38 +50,77 @@ class Batch:
         rows, count = value.get("rows"), value.get("count")
         known = count.items() if isinstance(count, dict) else ()
         counted = {status: number for status, number in known if status in _STATUSES and isinstance(number, int) and number}
-        return cls(results=value["results"], rows=rows if isinstance(rows, int) else None, count=counted)
+        spent = value.get("credits")
+        return cls(
+            results=value["results"],
+            rows=rows if isinstance(rows, int) else None,
+            count=counted,
+            credits=spent if isinstance(spent, int) else None,
+        )
+
+    @property
+    def unknown(self) -> int:
+        """How many rows may be paid for: no answer to their request came."""
+        return self.count.get("unknown", 0)
+
+    @property
+    def folder(self) -> str:
+        """The storage URI of the folder of the table, its images and its ledger."""
+        return self.results.rpartition("/")[0]
 
     def manifest(self, name: str) -> str:
         """The URI of a row's manifest."""
-        return f"{self.results.rpartition('/')[0]}/{name}.json"
+        return f"{self.folder}/{name}.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
     """One row of a table of results::
 
-        Line(row=4, status="landed", name="hero")
+        Line(row=7, status="moderated", name=None, detail="refused by the safety checker", columns={"sku": "W-100"})
 
-    :param row: its number, from 1. :param status: one of the statuses of the results. :param name: the file stem of its images;
-        None where there are none.
+    :param name: file stem of its images; None if there are none.
+    :param detail: the reason why it has no image, or not all. It and the next two are empty unless the table is the task's own.
+    :param columns: the free columns that are not empty, up to 12, as text.
     """
 
     row: int
     status: str
     name: str | None
+    detail: str = ""
+    prompt: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def ending(self) -> str:
+        """The end of a row without images as a sentence or two."""
+        return f"{self.status.replace('_', ' ').capitalize()}. {self.detail}".strip()
 
 
-def read_lines(batch: Batch, roots: tuple[str, ...], *, start: int, limit: int) -> tuple[list[Line], int | None]:
+def is_table_of(place: TaskRef, batch: Batch, roots: tuple[str, ...]) -> bool:
+    """True if the ledger beside the table has its name reserved for this task instance."""
+    folder, _, file = batch.results.rpartition("/")
+    try:
+        note = read_piece(f"{folder}/{NAMES}/{file.removesuffix('.jsonl')}.json", roots, start=0, max_bytes=_NOTE_BYTES)
+        installation = describe_installation().get("installation")
+    except (CannotShowError, SeedreamInputError):
+        return False
+    return note in [name_note(key) for key in owner_keys(replace(place, installation=installation))]
+
+
+def read_lines(
+    batch: Batch, roots: tuple[str, ...], *, start: int, limit: int, with_texts: bool = False
+) -> tuple[list[Line], int | None]:
     """Lines from a byte of the table on, and the byte where the next ones begin; None at its end.
 
+    :param with_texts: with reasons, prompts and free columns; only of a table of :func:`is_table_of`.
     :raises CannotShowError: when the table may not be read or cannot be.
     """
     piece = read_piece(batch.results, roots, start=start, max_bytes=_PIECE_BYTES)
     lines, at = [], start
     for text in piece.split(b"\n")[:-1]:
         at += len(text) + 1
-        if line := _line(text):
+        if line := _line(text, with_texts=with_texts):
             lines.append(line)
         if len(lines) == limit:
             break
@@ -79,7 +128,7 @@ def read_lines(batch: Batch, roots: tuple[str, ...], *, start: int, limit: int) 
     return lines, None if is_all or at == start else at
 
 
-def _line(text: bytes) -> Line | None:
+def _line(text: bytes, *, with_texts: bool) -> Line | None:
     try:
         fields = json.loads(text)
     except (ValueError, RecursionError):
@@ -89,4 +138,15 @@ def _line(text: bytes) -> Line | None:
     if not isinstance(fields.get("status"), str) or fields["status"] not in _STATUSES:
         return None
     has_images = fields.get("images") and is_bare(fields.get("name"))
-    return Line(row=fields["row"], status=fields["status"], name=fields["name"] if has_images else None)
+    line = Line(row=fields["row"], status=fields["status"], name=fields["name"] if has_images else None)
+    return _with_texts(line, fields) if with_texts else line
+
+
+def _with_texts(line: Line, fields: dict[str, Any]) -> Line:
+    free = {name: value for name, value in fields.items() if name not in {*PARAMETERS, *RESULT_COLUMNS} and value not in (None, "")}
+    return replace(
+        line,
+        detail=cut(str(fields.get("detail") or ""), _TEXT_CHARACTERS),
+        prompt=cut(str(fields.get("prompt") or ""), _PROMPT_CHARACTERS),
+        columns={cut(name, _TEXT_CHARACTERS): cut(str(value), _TEXT_CHARACTERS) for name, value in list(free.items())[:_COLUMNS]},
+    )

@@ -5,17 +5,17 @@ DAGs, that of the address and that of the manifest, so an edited XCom leads nobo
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from airflow_provider_seedream.exceptions import SeedreamInputError
-from airflow_provider_seedream.gallery.batches import Batch, read_lines
+from airflow_provider_seedream.gallery.batches import Batch, Line, is_table_of, read_lines
 from airflow_provider_seedream.gallery.reading import CannotShowError, read_manifest, read_record
 from airflow_provider_seedream.gallery.rows import Row
 from airflow_provider_seedream.generations import Generation, LandedGeneration
 from airflow_provider_seedream.ledger.records import Outcome, Record
-from airflow_provider_seedream.manifest import Manifest, ManifestImage
+from airflow_provider_seedream.manifest import Manifest, ManifestImage, manifest_file
 from airflow_provider_seedream.model.task_ref import TaskRef
 
 _log = logging.getLogger(__name__)
@@ -34,8 +34,10 @@ _ENDINGS: dict[Outcome, str] = {
 class Entry:
     """A row that is about a generation, landed or only submitted, or about a batch of them::
 
-    entry = entry_of(row)
-    entry.landed, entry.submitted, entry.batch  # exactly one of them is not None
+        entry = entry_of(row)
+        entry.landed or entry.submitted or entry.batch  # exactly one of the three
+
+    :param row: the task instance and the value that it returned or pushed. :param about: that value, checked.
     """
 
     row: Row
@@ -58,13 +60,14 @@ class Entry:
 class Card:
     """One generation on a page, or one batch::
 
-        card = card_of(entry, gallery_roots(), reader.may_read)
-        card.prompt, card.pictures, card.trouble  # ("a leather watch", [...], None)
+        card = card_of(entry, gallery_roots(), may_read)
+        card.pictures or card.trouble  # its images, or the reason why there are none
 
     :param owner: the task instance that landed the images. :param uri: of the manifest.
     :param name: of the row that it is within a batch; a row without images has its number as ``row``.
     :param record: of a generation that is not landed, if it can be read. :param trouble: why there are no images, as a sentence.
     :param first: of a batch, the cards of its first rows.
+    :param line: of one row of a batch, its line in the table of results.
     """
 
     entry: Entry
@@ -76,6 +79,7 @@ class Card:
     record: Record | None = None
     trouble: str | None = None
     first: tuple["Card", ...] = ()
+    line: Line | None = None
 
     @property
     def place(self) -> TaskRef:
@@ -96,7 +100,13 @@ class Card:
     @property
     def prompt(self) -> str:
         prompt = self.submission.get("prompt")
-        return prompt if isinstance(prompt, str) else ""
+        known = self.line.prompt if self.line else ""
+        return prompt if isinstance(prompt, str) else known
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        """The free columns of a row of a batch."""
+        return self.line.columns if self.line else {}
 
     @property
     def submission(self) -> dict[str, Any]:
@@ -169,13 +179,14 @@ def cards_of_rows(
     if batch is None:
         return [], None, None
     try:
-        lines, more = read_lines(batch, roots, start=start, limit=limit)
+        is_its = is_table_of(entry.row.place, batch, roots)
+        lines, more = read_lines(batch, roots, start=start, limit=limit, with_texts=is_its)
     except CannotShowError as error:
         return [], None, str(error)
     cards = [
-        card_of_row(entry, batch, line.name, roots, may_read)
+        replace(card_of_row(entry, batch, line.name, roots, may_read), line=line)
         if line.name
-        else Card(entry=entry, row=line.row, trouble=f"{line.status.replace('_', ' ').capitalize()}.")
+        else Card(entry=entry, row=line.row, line=line, trouble=line.ending)
         for line in lines
     ]
     return cards, more, None
@@ -190,14 +201,22 @@ def _with_manifest(card: Card, roots: tuple[str, ...], may_read: MayRead, *, see
 
 
 def _open_card(entry: Entry, submitted: Generation, roots: tuple[str, ...], may_read: MayRead) -> Card:
-    """The card of a generation that was not landed, with its outcome if the record can be read."""
+    """The card of a generation of which no XCom names images: with its outcome, and with the images that its record knows of.
+
+    A task that landed some images and failed may have left no result, but the images are in the folder.
+    """
     try:
         record = read_record(submitted, roots)
-        _readable(record.made_by.to_dict(), may_read)
+        _readable(record.made_by.ids(), may_read)
     except CannotShowError:
         return Card(entry=entry, trouble=_NOT_LANDED)
     ending = _ENDINGS.get(record.outcome, _NOT_LANDED) + (" Its credits were refunded." if record.refunded else "")
-    return Card(entry=entry, record=record, trouble=ending)
+    card = Card(entry=entry, record=record, trouble=ending)
+    if record.outcome not in ("landed", "partial"):
+        return card
+    there = replace(card, uri=f"{submitted.destination}/{manifest_file(submitted.name)}")
+    found = _with_manifest(there, roots, may_read, seedream_task_id=submitted.seedream_task_id)
+    return found if found.manifest else card
 
 
 def _readable(made_by: Any, may_read: MayRead) -> TaskRef:

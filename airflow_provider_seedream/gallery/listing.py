@@ -12,12 +12,14 @@ from airflow_provider_seedream.gallery import rows
 from airflow_provider_seedream.gallery.cards import Card, Entry, MayRead, card_of, entry_of
 from airflow_provider_seedream.gallery.prompts import Known, Look, PromptIndex, index_of, words_of
 from airflow_provider_seedream.gallery.rows import Cursor, Filter, Row
+from airflow_provider_seedream.model.task_ref import TaskRef
 
 CARDS = 24
 _ROWS_AT_ONCE = 200
 _MAX_ROWS = 2000
 _MAX_MANIFESTS = 96  # a search reads that many of the newest; behind them it asks the prompts in memory
 _MAX_CHECKED = 60  # matches from memory that are read again for one page
+_MAX_RUN_ROWS = 1000  # of one DAG run, whose credits are added up
 _READERS = 8
 
 
@@ -126,6 +128,36 @@ def landing_of(entry: Entry) -> Row | None:
     wanted = entry.submitted.seedream_task_id
     found = (entry_of(row) for row in rows.holding(entry.row.place, wanted))
     return next((one.row for one in found if one and one.landed and one.landed.seedream_task_id == wanted), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """The credits of a DAG run::
+
+        Spent(credits=320, is_complete=True)
+
+    :param is_complete: False if there may be more: a batch that failed does not say its credits, and only 1,000 tasks are read.
+    """
+
+    credits: int
+    is_complete: bool
+
+
+def spent_in_run(place: TaskRef) -> Spent | None:
+    """The prices of all requests of a DAG run, from its XComs, before refunds; what was measured goes before the price.
+
+    :returns: None if no task of ours in this run has a result.
+    """
+    found = rows.page(Filter(dag_ids=[place.dag_id], run=place.run_id), limit=_MAX_RUN_ROWS)
+    entries = [entry_of(row) for row in found if row.place.run_id == place.run_id]
+    prices: dict[str, int] = {}  # a submission and its landing are one request
+    for entry in filter(None, entries):
+        if entry.batch:
+            prices[str(entry.row.place)] = entry.batch.credits or 0
+        elif one := entry.landed or entry.submitted:
+            prices[one.seedream_task_id] = (one.credits if one.billed_credits is None else one.billed_credits) or 0
+    unsaid = any(entry.batch and entry.batch.credits is None for entry in entries if entry)
+    return Spent(credits=sum(prices.values()), is_complete=not unsaid and len(found) < _MAX_RUN_ROWS) if prices else None
 
 
 class _Scan:

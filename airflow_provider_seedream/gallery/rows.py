@@ -23,7 +23,7 @@ from airflow_provider_seedream.links import SeedreamImagesLink
 from airflow_provider_seedream.model.task_ref import TaskRef
 
 _LINK_KEY = SeedreamImagesLink().xcom_key
-_TABLE_KEY = "results"  # what a batch pushes before it fails
+_TABLE_KEY = "results"  # a task that fails pushes it: a batch the URI of its table, others the images that landed
 _OF_TASK = ("dag_run_id", "task_id", "map_index")
 _MOST_HOLDERS = 20
 MOST_INTEGER = 2**31 - 1  # of the integer columns, on every database
@@ -198,7 +198,7 @@ def landed_ids(dag_run_ids: Collection[int], seedream_task_ids: Collection[str])
     seedream_task_id = XComModel.value["seedream_task_id"].as_string()
     query = select(seedream_task_id).where(
         XComModel.dag_run_id.in_(dag_run_ids),
-        XComModel.key == XCOM_RETURN_KEY,
+        XComModel.key.in_((XCOM_RETURN_KEY, _TABLE_KEY)),
         seedream_task_id.in_(seedream_task_ids),
         XComModel.value["manifest"].as_string().is_not(None),
     )
@@ -263,7 +263,9 @@ def _cursor(row: Any) -> Cursor:
 def _value(result: str | None, table: str | None) -> Any:
     """The return value of a task; for a batch that failed the URI of its table, which it has pushed."""
     value, pushed = _plain(result), _plain(table)
-    return {"results": pushed} if value is None and pushed else value
+    if value is not None or not pushed:
+        return value
+    return pushed if isinstance(pushed, dict) else {"results": pushed}
 
 
 def _plain(text: str | None) -> Any:

@@ -233,12 +233,12 @@ class Ledger(Journal):
 
     def reserve_name(self, stem: str, key: str) -> bool:
         """Reserve the file stem for one request, exclusively. False: another request has it."""
-        return self._try(lambda: self.folder.create(f"{NAMES}/{stem}.json", _name_note(key)), "write", stem)
+        return self._try(lambda: self.folder.create(f"{NAMES}/{stem}.json", name_note(key)), "write", stem)
 
     def is_name_of_another(self, stem: str, key: str) -> bool:
         """True if another request has reserved this file stem."""
         there = self._try(lambda: self.folder.read(f"{NAMES}/{stem}.json"), "read", stem)
-        return there not in (None, _name_note(key))
+        return there not in (None, name_note(key))
 
     def release_name(self, record: Record) -> None:
         """Release the file stem of a request that has landed no image under it."""
@@ -247,7 +247,7 @@ class Ledger(Journal):
             self._try(lambda: self.folder.delete(f"{NAMES}/{stem}.json"), "delete", stem)
 
 
-def _name_note(key: str) -> bytes:
+def name_note(key: str) -> bytes:
     return json.dumps({"schema_version": SCHEMA_VERSION, "key": key}).encode()
 
 

@@ -5,6 +5,7 @@ Imports the hook and the storage only when it runs: this module is loaded with e
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +77,7 @@ class LandingOperator(ReportingTask):
         is_enough = self.on_partial == "accept" and outcome.verdict == "late" and not is_airflows
         if some and (is_enough or not some.missing_images):
             return self._result(context, generation, some)
+        self._tell_landed(context)
         if is_airflows:
             raise AirflowTaskTimeout(
                 f"NOT READY IN TIME: Still not ready after `execution_timeout` ({clock.spell(execution_seconds(self))}); "
@@ -144,6 +146,7 @@ class LandingOperator(ReportingTask):
         report_landed(self._hook, result, landed)
         self.log.info("%s", _last_line(landed, generation, result.manifest))
         if landed.missing_images and self.on_partial == "fail":
+            self._tell_landed(context)
             came = f"{len(landed.images)} of {landed.images_requested} images came"
             raise SeedreamPartialResultError(
                 f"{came}; they are landed. Manifest: {result.manifest}.",
@@ -153,6 +156,15 @@ class LandingOperator(ReportingTask):
         context["ti"].xcom_push("images", [image.uri for image in result.images])
         announce(context, self.outlets, result, landed)
         return result.to_dict()
+
+    def _tell_landed(self, context: Context) -> None:
+        """Name the images that have landed, if any, in an XCom of a task that fails now: the gallery shows them.
+
+        The key is the one under which a batch that fails names its table. The task's own error must not be lost for it.
+        """
+        if self._landed:
+            with suppress(Exception):  # whatever Airflow raises
+                context["ti"].xcom_push("results", self._landed[0].to_dict())
 
     @cached_property
     def _hook(self) -> SeedreamHook:

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.sdk import DAG
 
+from airflow_provider_seedream.emulator import Emulator, Settings
+from airflow_provider_seedream.model.submissions import sha256_json
 from airflow_provider_seedream.model.task_ref import TaskRef
+from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
+from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator
+from airflow_provider_seedream.sensors.seedream import SeedreamGenerationSensor
+from tests.airflow.runner import Runner
 from tests.gallery.conftest import WATCHES, Visitor
 from tests.gallery.stage import Database, land
 
 BATCH = TaskRef(dag_id="watches", run_id="manual__1", task_id="batch")
 SHOES = TaskRef(dag_id="shoes", run_id="manual__1", task_id="batch")
+
+
+QUICK: dict[str, Any] = {"poke_interval": 0.05, "settling_seconds": 0.5}
 
 
 def run_batch(folder: Path, place: TaskRef, *, rows: int = 60) -> dict[str, Any]:
@@ -153,3 +164,120 @@ class TestConfusedDeputies:
         for path in ("seedream/", BATCH.address("task")):
             answer = visitor("admin").get(f"/{path}")
             assert (answer.status_code, "<script>" in answer.text.replace("<script src", "")) == (200, False)
+
+
+class TestATableOfItsOwn:
+    """The name of its table is reserved for it in the ledger, as the batch does before it pays."""
+
+    @pytest.fixture
+    def own(self, visitor: Visitor, database: Database, roots: Path) -> dict[str, Any]:
+        summary = run_batch(roots / "night", BATCH)
+        table = roots / "night" / "results.jsonl"
+        lines = [json.loads(line) for line in table.read_text().splitlines()]
+        lines[4] |= {"detail": "out of <paint>", "sku": "W-5", "notes": None}
+        lines[0] |= {"sku": "W-1"}
+        table.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+        database.returned(BATCH, {**summary, "count": {**summary["count"], "unknown": 2}, "credits": 480})
+        reserve(roots / "night", BATCH)
+        return summary
+
+    def test_a_failed_row_says_its_reason_its_prompt_and_its_own_columns(self, own: dict[str, Any], visitor: Visitor) -> None:
+        page = visitor("viewer").get(f"/{BATCH.address('task')}").text
+        assert "Failed. out of &lt;paint&gt;" in page
+        assert "secret words 5" in page
+        assert ("sku: W-5" in page, "sku: W-1" in page, "notes" in page) == (True, True, False)
+
+    def test_its_credits_and_its_unknown_outcomes_are_said_with_the_command_that_settles_them(
+        self, own: dict[str, Any], visitor: Visitor, roots: Path
+    ) -> None:
+        page = visitor("viewer").get(f"/{BATCH.address('task')}").text
+        words = " ".join(re.sub("<[^>]+>", " ", page).split())
+        assert "480 credits 480 credits in this run" in words
+        assert "Outcome unknown: 2 rows may be paid for" in words
+        assert f"airflow seedream resolve --all {roots.as_uri()}/night" in words
+        assert "2 may be paid for: outcome unknown" in " ".join(
+            re.sub("<[^>]+>", " ", visitor("viewer").get("/seedream/").text).split()
+        )
+
+    def test_the_table_of_another_task_shows_its_numbers_alone(
+        self, own: dict[str, Any], visitor: Visitor, database: Database
+    ) -> None:
+        """An edited XCom of a DAG that a person may edit leads to the table of one that she may not read."""
+        database.returned(SHOES, own)
+        page = visitor("admin").get(f"/{SHOES.address('task')}").text
+        assert "<span>Failed.</span>" in page
+        assert not re.search("secret|paint|W-5", page)
+
+    @pytest.mark.parametrize("note", [b"", b"{}", b"x" * 10_000])
+    def test_a_reservation_that_is_none_shows_its_numbers_alone(
+        self, note: bytes, own: dict[str, Any], visitor: Visitor, roots: Path
+    ) -> None:
+        (roots / "night" / "_seedream" / "names" / "results.json").write_bytes(note)
+        assert "secret" not in visitor("admin").get(f"/{BATCH.address('task')}").text
+
+
+class TestWhatRealTasksLeave:
+    """The tasks run here, against the emulator; the gallery finds what they left."""
+
+    @pytest.fixture
+    def emulator(self, roots: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+        settings = Settings.fast(seconds_per_image=(0.0, 0.0), late_assets_seconds=(0.0, 0.0), flat_images=True)
+        with Emulator(settings) as emulator:
+            extra = {"destination": f"{roots.as_uri()}/night", "requests_per_minute": 6000}
+            connection = {**json.loads(emulator.airflow_connection_json()), "extra": extra}
+            monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", json.dumps(connection))
+            yield emulator
+
+    def test_a_batch_that_failed_shows_its_images_and_the_reasons_of_the_other_rows(
+        self, emulator: Emulator, visitor: Visitor, database: Database
+    ) -> None:
+        table = [{"prompt": "a watch", "sku": "W-1"}, {"prompt": "a walrus [fail]", "sku": "W-2"}]
+        with DAG("watches", schedule=None):
+            batch = SeedreamBatchOperator(task_id="batch", requests=table, poke_interval=0.05)
+        outcome = Runner(run_id="manual__1").run(batch)
+        assert outcome.state == "failed"
+        database.returned(BATCH, outcome.xcoms["results"], key="results")
+        page = visitor("viewer").get(f"/{BATCH.address('task')}").text
+        assert page.count("<img") == 1
+        assert "Failed. The generation failed" in page
+        assert ("a walrus [fail]" in page, "sku: W-2" in page, "At least" in page) == (True, True, True)
+
+    @pytest.mark.parametrize("deferrable", [False, True])
+    def test_a_task_that_failed_for_a_missing_image_shows_those_that_landed(
+        self, deferrable: bool, emulator: Emulator, visitor: Visitor, database: Database
+    ) -> None:
+        with DAG("watches", schedule=None):
+            draw = SeedreamGenerateOperator(
+                task_id="land", prompt="a watch [partial:2]", num_images=3, wait=True, deferrable=deferrable, **QUICK
+            )
+        outcome = Runner(run_id="manual__1").run(draw)
+        assert (outcome.state, outcome.value) == ("failed", None), outcome.log_text
+        database.returned(WATCHES, outcome.xcoms["results"], key="results")
+        page = visitor("viewer").get(f"/{WATCHES.address('task')}").text
+        assert page.count("<img") == 2
+        assert "2 of 3</bdi> images came" in page
+        assert visitor("viewer").get("/seedream/").text.count("<img") == 2
+
+    def test_a_submission_whose_landing_task_left_no_result_shows_what_its_record_knows(
+        self, emulator: Emulator, visitor: Visitor, database: Database
+    ) -> None:
+        with DAG("watches", schedule=None):
+            submit = SeedreamGenerateOperator(task_id="submit", prompt="a watch [partial:2]", num_images=3)
+            land = SeedreamGenerationSensor(task_id="land", generation=submit.output, **QUICK)
+        runner = Runner(run_id="manual__1")
+        generation = runner.run(submit).value
+        assert runner.run(land).state == "failed"
+        place = TaskRef(dag_id="watches", run_id="manual__1", task_id="submit")
+        database.returned(place, generation)
+        page = visitor("viewer").get(f"/{place.address('task')}").text
+        assert page.count("<img") == 2
+        assert visitor("viewer").get(f"/{place.address('thumb', 1)}").status_code == 200
+        assert "30 credits in this run" in " ".join(re.sub("<[^>]+>", " ", page).split())
+
+
+def reserve(folder: Path, place: TaskRef) -> None:
+    """The ledger's note that the table ``results`` is of this task instance."""
+    names = folder / "_seedream" / "names"
+    names.mkdir(parents=True)
+    key = sha256_json(["results", place.dag_id, place.run_id, place.task_id, place.map_index])
+    (names / "results.json").write_bytes(json.dumps({"schema_version": 1, "key": key}).encode())
