@@ -90,7 +90,7 @@ class SeedreamError(AirflowException):
         cause: str | None = None,
     ) -> None:
         message = _bounded(message)
-        super().__init__(message)
+        super().__init__(message)  # the message alone: a copy and a pickle are made from it
         self.message = message
         self.seedream_task_id = seedream_task_id
         self.record = record
@@ -105,6 +105,7 @@ class SeedreamError(AirflowException):
     def headline(self) -> str:
         """The verdict, with the credits where some are concerned: ``UNKNOWN OUTCOME, up to 10 credits at risk``."""
         many = None if self.credits is None else max(self.credits, self.billed_credits or 0)
+        # "no" has no amount: the price of what was not bought would be read as its cost
         amounts = {"yes": "{} credits paid", "refunded": "{} credits refunded", "unknown": "up to {} credits at risk"}
         return f"{self.verdict}, {amounts[self.paid].format(many)}" if many and self.paid in amounts else self.verdict
 
@@ -118,8 +119,9 @@ class SeedreamError(AirflowException):
         return " ".join(parts) + (f" Cause: {self.cause}" if self.cause else "")
 
     def __str__(self) -> str:
+        """One line: verdict, message, payment, retry, commands, and what is known of wallet, ids and cause, in this order."""
         parts = [f"{self.headline}: {self.message}"]
-        if not self.is_at_parse:
+        if not self.is_at_parse:  # nothing ran: a sentence about payment would only frighten
             parts += [f"Paid: {self.paid}.", self.on_retry, *(f"`{command}`" for command in self.commands)]
         named = {
             "The API keeps the images until": self.kept_until,
@@ -133,7 +135,12 @@ class SeedreamError(AirflowException):
 
 
 class SeedreamInputError(SeedreamError, AirflowFailException, ValueError):
-    """The request is invalid, e.g. ``num_images=7``. It was not sent; a retry would be refused again."""
+    """The request is invalid, e.g. ``num_images=7``. It was not sent; a retry would be refused again.
+
+    ::
+
+        WRONG INPUT: Task 'hero': num_images must be an integer from 1 to 6; got 7.
+    """
 
     verdict = "WRONG INPUT"
     on_retry = "A retry would be refused again: correct the input."
@@ -185,21 +192,36 @@ class SeedreamAPIError(SeedreamError):
 
 
 class SeedreamBadRequestError(SeedreamAPIError, AirflowFailException):
-    """400, 413, 422 and every other 4xx without a class of its own: the API refuses this request for good."""
+    """400, 413, 422 and every other 4xx without a class of its own: the API refuses this request for good.
+
+    ::
+
+        REQUEST REFUSED: The API answered 400 validation_failed: prompt is too long.
+    """
 
     verdict = "REQUEST REFUSED"
     on_retry = "A retry would be refused again: correct the request."
 
 
 class SeedreamAuthenticationError(SeedreamAPIError, AirflowFailException):
-    """401, 403: the key is invalid, expired or revoked."""
+    """401, 403: the key is invalid, expired or revoked.
+
+    ::
+
+        KEY REFUSED: The API answered 401 invalid_api_key: Invalid API key.
+    """
 
     verdict = "KEY REFUSED"
     on_retry = "A retry would be refused again: put a valid key into the connection, then clear the task."
 
 
 class SeedreamInsufficientCreditsError(SeedreamAPIError):
-    """402: the wallet holds too few credits. The API made no image and charged nothing."""
+    """402: the wallet holds too few credits. The API made no image and charged nothing.
+
+    ::
+
+        EMPTY WALLET: The API answered 402 insufficient_credits: 20 credits needed, 5 left.
+    """
 
     verdict = "EMPTY WALLET"
     on_retry = "Top up the wallet at the vendor, then clear this task or wait for its next retry."
@@ -209,6 +231,10 @@ class SeedreamNotFoundError(SeedreamAPIError, AirflowFailException):
     """404, 410: the API does not know this generation, or has deleted it (24 h after the submission [doc]).
 
     On a POST it means that the base URL has no such endpoint: then the request was not accepted and not paid.
+
+    ::
+
+        NOT FOUND, 10 credits paid: The API answered 404 not_found: Not found.
     """
 
     verdict = "NOT FOUND"
@@ -216,20 +242,35 @@ class SeedreamNotFoundError(SeedreamAPIError, AirflowFailException):
 
 
 class SeedreamRateLimitError(SeedreamAPIError):
-    """429: too many requests. The API did not accept this one, so it is not paid."""
+    """429: too many requests. The API did not accept this one, so it is not paid.
+
+    ::
+
+        RATE LIMIT: 3 requests a minute: the next turn is 54 s away, after the end of `timeout` (30 s).
+    """
 
     verdict = "RATE LIMIT"
     on_retry = "A retry sends the request again."
 
 
 class SeedreamServerError(SeedreamAPIError):
-    """5xx or 408 on a call that buys nothing; on a POST it is a :class:`SeedreamAmbiguousSubmissionError`."""
+    """5xx or 408 on a call that buys nothing; on a POST it is a :class:`SeedreamAmbiguousSubmissionError`.
+
+    ::
+
+        API FAILED: The API answered 503: Service Unavailable.
+    """
 
     on_retry = "A retry calls the API again."
 
 
 class SeedreamConnectionError(SeedreamError):
-    """The request did not reach the API: the name, the connection or TLS failed before the first byte was sent."""
+    """The request did not reach the API: the name, the connection or TLS failed before the first byte was sent.
+
+    ::
+
+        API NOT REACHED: The request could not be sent to https://api.3daistudio.com: connection refused.
+    """
 
     verdict = "API NOT REACHED"
     on_retry = "A retry sends the request. Check the host of the connection, and the network and proxy of this worker."
@@ -250,14 +291,24 @@ class SeedreamAmbiguousSubmissionError(SeedreamError):
 
 
 class SeedreamResponseError(SeedreamError):
-    """The API's answer is outside its contract, e.g. a status answer that is not JSON."""
+    """The API's answer is outside its contract, e.g. a status answer that is not JSON.
+
+    ::
+
+        BAD ANSWER: The API answered with something that is no JSON.
+    """
 
     verdict = "BAD ANSWER"
     on_retry = "A retry calls the API again."
 
 
 class SeedreamGenerationFailedError(SeedreamError):
-    """The API reports that the generation failed. FAILED is refunded; FINISHED without images may not be: read ``error.paid``."""
+    """The API reports that the generation failed. FAILED is refunded; FINISHED without images may not be: read ``error.paid``.
+
+    ::
+
+        GENERATION FAILED, 10 credits refunded: The generation failed: internal error.
+    """
 
     verdict = "GENERATION FAILED"
     paid = "refunded"
@@ -265,14 +316,24 @@ class SeedreamGenerationFailedError(SeedreamError):
 
 
 class SeedreamModerationError(SeedreamGenerationFailedError, AirflowFailException):
-    """The safety checker refused the prompt or the images."""
+    """The safety checker refused the prompt or the images.
+
+    ::
+
+        REFUSED BY MODERATION, 10 credits refunded: The generation failed: unsafe content.
+    """
 
     verdict = "REFUSED BY MODERATION"
     on_retry = "The same request would most likely be refused again: change the prompt."
 
 
 class SeedreamResultsExpiredError(SeedreamError, AirflowFailException):
-    """The API has deleted the results, 24 h after the submission [doc]. Another set has its own price: ``take=2``."""
+    """The API has deleted the results, 24 h after the submission [doc]. Another set has its own price: ``take=2``.
+
+    ::
+
+        RESULTS EXPIRED, 10 credits paid: The results expired at 2026-11-29T16:48:00Z, after 24 h.
+    """
 
     verdict = "RESULTS EXPIRED"
     paid = "yes"
@@ -280,7 +341,12 @@ class SeedreamResultsExpiredError(SeedreamError, AirflowFailException):
 
 
 class SeedreamGenerationTimeoutError(SeedreamError, AirflowSensorTimeout):
-    """The images were not ready within ``timeout``. The generation continues at the API."""
+    """The images were not ready within ``timeout``. The generation continues at the API.
+
+    ::
+
+        NOT READY IN TIME, 10 credits paid: Still not ready after 60 min (`timeout=3600`).
+    """
 
     verdict = "NOT READY IN TIME"
     paid = "yes"
@@ -300,7 +366,12 @@ class SeedreamTopUpTimeoutError(SeedreamError, AirflowSensorTimeout):
 
 
 class SeedreamPollingError(SeedreamError):
-    """The API did not answer for longer than the outage budget (30 min), or FINISHED came without links for too long (120 s)."""
+    """The API did not answer for longer than the outage budget (30 min), or FINISHED came without links for too long (120 s).
+
+    ::
+
+        API UNAVAILABLE, 10 credits paid: The API was unavailable for 1800 s.
+    """
 
     verdict = "API UNAVAILABLE"
     paid = "yes"
@@ -309,6 +380,10 @@ class SeedreamPollingError(SeedreamError):
 
 class SeedreamLandingError(SeedreamError):
     """An image could not be downloaded, verified or stored. Files become visible only when they are whole.
+
+    ::
+
+        IMAGES NOT LANDED, 20 credits paid: Image 2 could not be stored.
 
     :param stale_link: the link seems expired: a status call gives a fresh one.
     """
@@ -323,7 +398,12 @@ class SeedreamLandingError(SeedreamError):
 
 
 class SeedreamPartialResultError(SeedreamError, AirflowFailException):
-    """Fewer images came than were asked for. Those that came are landed; ``on_partial="accept"`` makes this a success."""
+    """Fewer images came than were asked for. Those that came are landed; ``on_partial="accept"`` makes this a success.
+
+    ::
+
+        FEWER IMAGES, 40 credits paid: 3 of 4 images came; they are landed.
+    """
 
     verdict = "FEWER IMAGES"
     paid = "yes"
@@ -331,7 +411,12 @@ class SeedreamPartialResultError(SeedreamError, AirflowFailException):
 
 
 class SeedreamBatchError(SeedreamError):
-    """Some rows of a batch did not land. The table of results says which rows, and the price of each."""
+    """Some rows of a batch did not land. The table of results says which rows, and the price of each.
+
+    ::
+
+        ROWS NOT LANDED, 380 credits paid: 2 of 40 rows did not land (38 landed, 2 moderated).
+    """
 
     verdict = "ROWS NOT LANDED"
     paid = "yes"
@@ -339,13 +424,21 @@ class SeedreamBatchError(SeedreamError):
 
 
 class SeedreamLedgerError(SeedreamError):
-    """A record cannot be read or written. An unreadable record is not a missing one, so the request is not sent."""
+    """A record cannot be read or written. An unreadable record is not a missing one, so the request is not sent.
+
+    ::
+
+        STORAGE FAILED: Cannot read the ledger in s3://my_conn@bucket/campaign.
+    """
 
     verdict = "STORAGE FAILED"
     on_retry = "Nothing was sent. The next try checks the ledger again."
 
 
 E = TypeVar("E", bound=SeedreamError)
+
+
+# Airflow asks `isinstance(error, AirflowFailException)` and nothing else, so the class has to change, not a field.
 
 
 def final(error: E) -> E:
@@ -357,6 +450,7 @@ def final(error: E) -> E:
 
 @cache
 def _final_class(cls: type[SeedreamError]) -> type[SeedreamError]:
+    # The name stays: people search the log for it, and a class of another name would not be in the table of the documentation.
     body = {"__module__": cls.__module__, "__doc__": cls.__doc__, "__reduce__": lambda error: (_final_copy, (cls, vars(error)))}
     return type(cls.__name__, (cls, AirflowFailException), body)
 

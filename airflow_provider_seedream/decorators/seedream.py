@@ -42,10 +42,12 @@ class _FunctionOperator(DecoratedOperator, CheckedFields):
         self._returned: dict[str, Any] = {}
 
     def execute(self, context: Context) -> Any:
+        """Call the function, then do what the operator does with the request that it returned."""
         self._take(self._ask(context))
         return super().execute(context)
 
     def defer(self, *, kwargs: dict[str, Any] | None = None, **how: Any) -> Any:
+        """Store the request with the deferral, unless it is longer than 16 KiB: the database is no place for images."""
         kept = self._returned if len(json.dumps(self._returned, default=str)) <= MAX_KEPT_CHARACTERS else None
         super().defer(kwargs={**(kwargs or {}), _KEPT: kept}, **how)
 
@@ -64,6 +66,7 @@ class _FunctionOperator(DecoratedOperator, CheckedFields):
         return super().resume_unheard(context)  # type: ignore[misc]  # of the operator that this is mixed into
 
     def _ask(self, context: Context) -> dict[str, Any]:
+        """Call the user's function with the arguments that it takes, as Airflow's own decorators do."""
         context_merge(context, self.op_kwargs)
         kwargs: Mapping[str, Any] = determine_kwargs(self.python_callable, self.op_args, context)
         return self._fields_of(self.python_callable(*self.op_args, **kwargs))
@@ -76,12 +79,15 @@ class _FunctionOperator(DecoratedOperator, CheckedFields):
         raise NotImplementedError
 
     def _take(self, fields: dict[str, Any]) -> None:
+        """Set the returned fields. They are sent as they stand, so braces in them are no templates."""
+        # Literal, as a returned "{{ ds }}" is meant as it stands: it would be refused as a template that was not rendered.
         self._returned = fields
         self._literal_fields = (*self._literal_fields, *fields)
         for field, value in fields.items():
             setattr(self, field, value)
 
     def _refuse(self, what: str, returned: Any) -> SeedreamInputError:
+        """The error of a value that the operator cannot use. It quotes 80 characters: a value may be an image."""
         return SeedreamInputError(f"The function of {self.custom_operator_name} must return {what}; got {str(returned)[:80]!r}.")
 
 
@@ -99,6 +105,7 @@ class _GenerateDecoratedOperator(_FunctionOperator, SeedreamGenerateOperator):
         super().__init__(prompt=SET_DURING_EXECUTION, **kwargs)
 
     def _fields_of(self, returned: Any) -> dict[str, Any]:
+        """A text is the prompt; a dict holds the operator's fields. :raises SeedreamInputError: anything else."""
         request = {"prompt": returned} if isinstance(returned, str) else returned
         if not isinstance(request, dict) or "prompt" not in request:
             raise self._refuse("a prompt (str) or a request (dict with a prompt)", returned)
@@ -118,6 +125,10 @@ class _EditDecoratedOperator(_GenerateDecoratedOperator, SeedreamEditOperator):
         super().__init__(images=images, **kwargs)
 
     def _fields_of(self, returned: Any) -> dict[str, Any]:
+        """The same, with the images. They become a list of texts, in a form that a deferral can store.
+
+        :raises SeedreamInputError: neither the function nor the decorator gives images.
+        """
         request = super()._fields_of(returned)
         if self.images is SET_DURING_EXECUTION and "images" not in request:
             raise SeedreamInputError("images are missing: give them to the decorator, or return them with the prompt.")
@@ -136,6 +147,7 @@ class _BatchDecoratedOperator(_FunctionOperator, SeedreamBatchOperator):
         super().__init__(requests=SET_DURING_EXECUTION, **kwargs)
 
     def _fields_of(self, returned: Any) -> dict[str, Any]:
+        """A list of dicts, or the URI of a table. :raises SeedreamInputError: anything else."""
         if not isinstance(returned, list | str):
             raise self._refuse("requests (a list of dicts) or the URI of a table of them", returned)
         return {"requests": returned}

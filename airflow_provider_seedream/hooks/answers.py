@@ -109,10 +109,12 @@ def _retry_after_seconds(headers: Mapping[str, str], now_epoch: float) -> float 
 
 
 def _within_a_day(seconds: float) -> float:
+    """A wait between 0 s and a day: a server may ask for years, or for a moment that is over."""
     return min(max(0.0, seconds), MAX_RETRY_AFTER_SECONDS)
 
 
 def _http_epoch(value: str) -> float | None:
+    """An HTTP date in epoch seconds; None for anything else."""
     try:
         instant = parsedate_to_datetime(value)
     except ValueError:

@@ -69,6 +69,10 @@ async def shared_session() -> AsyncIterator[aiohttp.ClientSession]:
 
 @asynccontextmanager
 async def _shared_on_loop() -> AsyncIterator[_Shared]:
+    """What the running loop shares, for as long as one user needs it.
+
+    aiohttp binds a session to its loop, so a second loop of one process (a test, ``dag.test()``) gets one of its own.
+    """
     loop = asyncio.get_running_loop()
     shared = _shared.get(loop)
     if shared is None:
@@ -132,6 +136,10 @@ class StatusClient:
             return failed_poll(error)
 
     async def _get_json(self, url: str) -> Any:
+        """One GET, sent once: a poll that fails is repeated by the next poll.
+
+        :raises SeedreamError: no answer, a refusal, or an answer that is no JSON.
+        """
         try:
             async with self._session.get(url, **self._options) as answer:
                 body = _decoded(await answer.read(), answer.headers)

@@ -23,6 +23,7 @@ def reading(bundle: str) -> Iterator[tuple[str | None, str | None]]:
 
 
 def _bundle_error(bundle: str, problem: OSError) -> SeedreamInputError:
+    """The error of a bundle that cannot be read. It says which setting names it: the connection or the environment."""
     variable = next((name for name in BUNDLE_VARIABLES if os.environ.get(name) == bundle), None)
     setting = f"{variable} of the environment" if variable else "Connection extra verify"
     others = "." if variable else "; true and false are the other values."

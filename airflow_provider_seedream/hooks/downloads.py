@@ -36,7 +36,10 @@ class _Transient(SeedreamLandingError):
 
 
 class Downloads:
-    """Fetches bodies whole into memory, each at most ``max_bytes``; from several threads, if you like, until it is closed.
+    """Fetches bodies whole into memory, each at most ``max_bytes``; from several threads, if you like, until it is closed::
+
+        with SeedreamHook("seedream_default").downloads(max_bytes=64 * 1024 * 1024) as downloads:
+            data = downloads.fetch(link)
 
     One session serves them all, as a new connection costs round trips.
 
@@ -74,6 +77,7 @@ class Downloads:
         return self
 
     def __exit__(self, *error: object) -> None:
+        """Close the session. Downloads that are still under way in other threads end with an error."""
         self._session.close()
 
     def fetch(self, link: str) -> bytes:
@@ -95,6 +99,11 @@ class Downloads:
         return body
 
     def _fetch_once(self, text: str) -> bytes:
+        """One attempt: follow redirects by hand, as each target must be judged before it is contacted.
+
+        :param text: the link as the API wrote it.
+        :raises _Transient: another attempt may succeed. :raises SeedreamLandingError: none can.
+        """
         link = Link.parse(text)
         for _ in range(MAX_REDIRECTS + 1):
             self._check_target(link.origin)
@@ -108,6 +117,10 @@ class Downloads:
         raise SeedreamLandingError(f"Download from {_host(link.origin)} was redirected more than {MAX_REDIRECTS} times.")
 
     def _check_target(self, origin: str) -> None:
+        """Refuse addresses of the own network, before a connection is opened.
+
+        :raises SeedreamLandingError: the address is not public. :raises _Transient: the name cannot be resolved now.
+        """
         try:
             refuse_target(origin, allow_loopback=self._allow_loopback, networks=self._networks, proxied=_is_proxied(origin))
         except socket.gaierror:
@@ -126,6 +139,11 @@ class Downloads:
             )
 
     def _body(self, answer: requests.Response) -> bytes:
+        """The whole body of an answer, or the error that its status means.
+
+        A refusal of the store (403 and its kind) may be an expired link, so the error asks for a fresh one. The body ends at
+        ``max_bytes`` and one more: enough to know that it is too large.
+        """
         host = _host(answer.url)
         if answer.status_code == PROXY_WANTS_CREDENTIALS:
             raise _Transient(proxy_refusal(answer.status_code).message)
@@ -145,6 +163,7 @@ class Downloads:
 
 
 def _broke_off(link: Link, error: Exception) -> SeedreamLandingError:
+    """The error of a download that ended in the middle. It names the host alone, as the rest of a link is a credential."""
     refused = refused_by_proxy(error)
     broke_off = f"Download from {_host(link.origin)} broke off ({type(error).__name__})."
     return _Transient(refused.message if refused else broke_off)

@@ -40,6 +40,10 @@ class ErrorWords:
 
 
 def read_error_body(body: bytes) -> ErrorWords:
+    """Code, sentence and seconds of an error body of any shape: JSON or plain text. HTML gives no sentence.
+
+    It never raises: an answer that cannot be read is still an answer, classified by its status.
+    """
     try:
         code, message = _code_and_message(json.loads(body))
     except (ValueError, RecursionError):
@@ -54,6 +58,7 @@ def read_error_body(body: bytes) -> ErrorWords:
 
 
 def _code_and_message(value: Any) -> tuple[str | None, str]:
+    """The code, and one line of sentences and details. The code may be missing, the line may be empty."""
     if not isinstance(value, dict):
         return None, "null" if value is None else _flat(value)
     fields = _unnested({str(name).lower(): item for name, item in value.items()})

@@ -5,6 +5,11 @@ from airflow_provider_seedream.hooks.transport import Transport
 
 
 class ExactTargets(Transport):
-    """As :class:`Transport`, but it requests the link as its exact text, since a rewritten link no longer fits its signature."""
+    """As :class:`Transport`, but it requests the link as its exact text, since a rewritten link no longer fits its signature.
+
+    ::
+
+        session = session_through(ExactTargets)
+    """
 
     mixins = (AsWritten, *Transport.mixins)

@@ -86,4 +86,5 @@ def no_endpoint(url: str, error: SeedreamError) -> SeedreamError:
 
 
 def is_no_endpoint(error: SeedreamError) -> bool:
+    """True for a 404, 405 or 410 of a POST: this API has no such endpoint."""
     return isinstance(error, SeedreamAPIError) and error.status_code in NO_ENDPOINT_STATUS_CODES

@@ -73,6 +73,7 @@ def mistake_of_store(error: BaseException, uri: str) -> Mistake | None:
 
 
 def _no_library(scheme: str) -> Mistake:
+    """A scheme that no installed file system opens. We have extras for S3, GCS and Azure alone."""
     extra = EXTRAS_OF_SCHEMES.get(scheme)
     what = f"No installed provider opens {scheme}:// on this worker."
     to_do = INSTALL if extra else f"Install the Airflow provider that serves {scheme}://, or choose another destination."
@@ -94,6 +95,7 @@ def _no_connection(conn_id: str, kind: str) -> Mistake:
 
 
 def _has_connection(conn_id: str) -> bool:
+    """False only if Airflow says clearly that there is none."""
     try:
         BaseHook.get_connection(conn_id)
     except AirflowNotFoundException:
@@ -114,6 +116,7 @@ def _chain(error: BaseException) -> list[BaseException]:
 
 
 def _is_forbidden(error: BaseException) -> bool:
+    """True for an error that missing credentials may cause. An error of the moment is not one: a retry may help."""
     return isinstance(error, PermissionError) or "Credentials" in type(error).__name__  # botocore's NoCredentialsError
 
 

@@ -24,7 +24,9 @@ _target: ContextVar[str | None] = ContextVar("seedream_request_target", default=
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """A link of a result.
+    """A link of a result::
+
+        Link.parse("https://store.example/a%2fb?sig=x").target  # "/a%2fb?sig=x"
 
     :param origin: scheme, host and port, as ``https://store.example:9000``. :param target: path and query, as they were written;
         only bytes that no request line can hold are percent-encoded.
@@ -48,6 +50,7 @@ class Link:
 
     @property
     def scheme(self) -> str:
+        """``http`` or ``https``, in lower case."""
         return self.origin.partition(":")[0]
 
     def redirected(self, location: str) -> "Link":
@@ -62,6 +65,10 @@ class Link:
         return target
 
     def _absolute(self, reference: str) -> str:
+        """A reference of a ``Location`` header as a whole link, without changing a letter that is in it.
+
+        ``urljoin`` is left for the rest, as it normalises: ``/a/../b`` would no longer fit a signature.
+        """
         if named := _SCHEME.match(reference):
             if named["scheme"].lower() not in ("http", "https"):
                 scheme = named["scheme"][:20]
@@ -77,9 +84,16 @@ class Link:
 
 
 class AsWritten:
-    """Mixed into a connection class: inside :func:`sending`, its requests carry the target as text."""
+    """Mixed into a connection class: inside :func:`sending`, its requests carry the target as text.
+
+    ::
+
+        with sending(link):
+            session.get(link.origin)
+    """
 
     def putrequest(self, method: str, url: str, *args: Any, **options: Any) -> None:
+        """Write the request line with the exact target of the link that is being sent."""
         if target := _target.get():
             url = target if url.startswith("/") else f"{url.rstrip('/')}{target}"  # a proxy for http gets the origin before it
         super().putrequest(method, url, *args, **options)  # type: ignore[misc]  # of the connection class it is mixed into
@@ -96,6 +110,7 @@ def sending(link: Link) -> Iterator[None]:
 
 
 def refusal(scheme: str) -> SeedreamLandingError:
+    """The error of a link that is not plain http(s). It names the scheme alone, as the rest may be a credential."""
     return SeedreamLandingError(f"A result link is no plain http(s) link (scheme {scheme[:20]!r}): refused.")
 
 
@@ -109,6 +124,7 @@ def _from_wire(text: str) -> str:
 
 
 def _encoded(raw: bytes) -> str:
+    """Bytes that no request line can hold, percent-encoded; everything else as it is."""
     return _ILLEGAL.sub(lambda found: b"%%%02X" % found[0][0], raw).decode("ascii")
 
 

@@ -50,7 +50,10 @@ class PostWithheld(Exception):
 
 
 class SubmissionBody:
-    """The body of a POST, which notes whether a part of it was taken for sending. Before that the server cannot have acted.
+    """The body of a POST, which notes whether a part of it was taken for sending. Before that the server cannot have acted::
+
+        body = SubmissionBody(submission)
+        session.post(url, data=body)  # if it fails: body.has_begun says whether it may be sent again
 
     The body ends with an error ``max_seconds`` after its first piece, as other tries treat the POST as ended soon after that.
 
@@ -65,9 +68,14 @@ class SubmissionBody:
         self.max_seconds = math.inf
 
     def __len__(self) -> int:
+        """The length in bytes, for the ``Content-Length``: without it requests would send chunks."""
         return self._submission.body_bytes
 
     def __iter__(self) -> Iterator[bytes]:
+        """The body in pieces. Asks ``before_first_byte`` first, and notes that the body has begun.
+
+        :raises PostWithheld: the POST must not be sent. :raises TimeoutError: the upload takes longer than ``max_seconds``.
+        """
         if self._before_first_byte:  # runs with the first piece taken: urllib3 asks for the iterator before it connects
             self._before_first_byte()
         self.has_begun = True
@@ -95,6 +103,7 @@ def get_retrying(max_attempts: int) -> Callable[..., Any]:
 
 
 def _retrying(errors: tuple[type[SeedreamError], ...], max_attempts: int) -> tenacity.Retrying:
+    """Repeat on these errors, with random pauses of up to 10 s that grow: workers that failed together do not return together."""
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(errors),
         stop=tenacity.stop_after_attempt(max_attempts),
@@ -105,6 +114,7 @@ def _retrying(errors: tuple[type[SeedreamError], ...], max_attempts: int) -> ten
 
 
 def _throttled() -> tenacity.Retrying:
+    """Repeat after 429s for up to an hour, each as late as the API asks for."""
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(SeedreamRateLimitError),
         stop=tenacity.stop_before_delay(MAX_THROTTLED_SECONDS),  # the sleep that a 429 asks for may be a day
@@ -122,6 +132,7 @@ def say_again(state: tenacity.RetryCallState) -> None:
 
 
 def _turn_seconds(state: tenacity.RetryCallState) -> float:
+    """The pause after a 429: what the API asks for, and a random share on top."""
     error = state.outcome.exception() if state.outcome else None
     asked = getattr(error, "retry_after_seconds", None) or 0.0
     return float(asked + tenacity.wait_random_exponential(multiplier=0.5, max=10)(state))

@@ -54,6 +54,7 @@ class _BearerAuth(AuthBase):
         self._settings = settings
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Add key and user agent to a request of the API host."""
         request.headers.update(self._settings.headers)
         return request
 
@@ -189,6 +190,7 @@ class SeedreamHook(BaseHook):
         return wallet.balance if wallet else None
 
     def _peek_wallet(self) -> Wallet | None:
+        """The wallet, within 5 s; None if it does not answer. Its last answer is kept, for the rate limit."""
         self._peeked_epoch = clock.now_epoch()
         try:
             url = self.settings.url(contract.WALLET_PATH)
@@ -223,6 +225,10 @@ class SeedreamHook(BaseHook):
         return True, f"The key works. Balance: {wallet.balance} credits; rate limit: {limit}."
 
     def _post(self, submission: Submission, before_first_byte: Callable[[], None] | None) -> Accepted:
+        """Send the POST once.
+
+        :raises PostWithheld: ``before_first_byte`` has stopped it. :raises SeedreamError: as :meth:`submit`.
+        """
         body = SubmissionBody(submission, before_first_byte)
         try:
             status_code, headers, content = self._send_post(submission, body)
@@ -235,6 +241,10 @@ class SeedreamHook(BaseHook):
         raise self._refusal(submission, status_code, headers, content)
 
     def _send_post(self, submission: Submission, body: SubmissionBody) -> tuple[int, Any, bytes]:
+        """The status, the headers and the body of the answer to a POST.
+
+        However slowly the body comes, it ends in the time that other tries give this POST: then they treat it as ended.
+        """
         body.max_seconds, read_seconds = self.settings.upload_seconds(len(body)), self.settings.post_timeout_seconds(len(body))
         with self.get_conn() as session:
             answer = session.post(
@@ -250,9 +260,14 @@ class SeedreamHook(BaseHook):
             return answer.status_code, answer.headers, _content_of(answer, ends_seconds - clock.steady_seconds())
 
     def _submit_url(self, submission: Submission) -> str:
+        """The endpoint: generate or edit."""
         return self.settings.url(contract.SUBMIT_PATHS[submission.kind])
 
     def _post_error(self, error: Exception, body: SubmissionBody) -> SeedreamError:
+        """The error of a POST without an answer: not sent if no byte of the body has left, else unknown.
+
+        The library's words are cut and cleaned of the key: urllib3 may quote a whole header.
+        """
         if not body.has_begun and (refused := refused_by_proxy(error)):
             return refused
         what = f"{type(error).__name__}: {error}".replace(self.settings.key, "***")[:300]
@@ -261,12 +276,20 @@ class SeedreamHook(BaseHook):
         return SeedreamAmbiguousSubmissionError("The request left, no answer came.", cause=what)
 
     def _accepted(self, content: bytes) -> Accepted:
+        """The id of an accepted submission.
+
+        :raises SeedreamAmbiguousSubmissionError: a 2xx without an id: it is paid, and nothing names it.
+        """
         try:
             return Accepted.from_wire(read_json(content, key=self.settings.key))
         except SeedreamResponseError as error:
             raise SeedreamAmbiguousSubmissionError("The request left, the answer names no id.", cause=error.detail) from None
 
     def _refusal(self, submission: Submission, status_code: int, headers: Any, content: bytes) -> SeedreamError:
+        """The error of an answer outside 2xx. A 5xx, 408 or 303 may have been accepted all the same.
+
+        Moderation at submission comes as a 400 or 403 with words that say so [seen].
+        """
         error = self._error(status_code, headers, content)
         if not post_bought_nothing(status_code):
             return SeedreamAmbiguousSubmissionError(f"The request left, the API answered {status_code}.", cause=error.message)
@@ -276,9 +299,11 @@ class SeedreamHook(BaseHook):
         return no_endpoint(self._submit_url(submission), error) if is_no_endpoint(error) else error
 
     def _get_json(self, url: str, max_attempts: int) -> Any:
+        """A GET, repeated while that is safe: see ``hooks/resending.py``."""
         return get_retrying(max_attempts)(self._get_once, url)
 
     def _get_once(self, url: str, *, timeout_seconds: float | None = None) -> Any:
+        """One GET, sent once. Redirects are not followed: the key would go to another host."""
         timeout = (CONNECT_TIMEOUT_SECONDS, timeout_seconds or self.settings.request_timeout_seconds)
         try:
             with self.get_conn() as session:
@@ -290,6 +315,7 @@ class SeedreamHook(BaseHook):
         return read_json(answer.content, key=self.settings.key)
 
     def _error(self, status_code: int, headers: Any, content: bytes) -> SeedreamError:
+        """The error of an answer outside 2xx, counted in the metrics."""
         metrics.answered(status_code)
         return error_from_answer(status_code, headers, content, key=self.settings.key, now_epoch=clock.now_epoch())
 

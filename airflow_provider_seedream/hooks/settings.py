@@ -30,7 +30,12 @@ _KEY = re.compile(r"[\x21-\x7e]+")
 
 
 class ConnectionLike(Protocol):
-    """The attributes of an Airflow connection that are read."""
+    """The attributes of an Airflow connection that are read.
+
+    ::
+
+        SeedreamSettings.from_connection(BaseHook.get_connection("seedream_default"))
+    """
 
     conn_id: Any
     host: Any
@@ -91,6 +96,7 @@ class SeedreamSettings:
 
     @property
     def is_loopback(self) -> bool:
+        """True if the API itself is on this machine, as the emulator is: then downloads from loopback are allowed."""
         return urlsplit(self.base_url).hostname in ("127.0.0.1", "::1", "localhost")
 
     @property
@@ -104,9 +110,11 @@ class SeedreamSettings:
         return f"http://{proxy}" if proxy and "://" not in proxy else proxy
 
     def url(self, path: str) -> str:
+        """The URL of a path of the API. The trailing slash is a part of each path [doc]."""
         return self.base_url + path
 
     def status_url(self, seedream_task_id: str) -> str:
+        """The URL of the status of a generation."""
         return self.url(contract.STATUS_PATH.format(seedream_task_id=seedream_task_id))
 
     def post_timeout_seconds(self, body_bytes: int) -> float:
@@ -129,12 +137,14 @@ def _key(connection: ConnectionLike) -> str:
 
 
 def _no_key(message: str) -> SeedreamInputError:
+    """The error of a connection without a usable key. It never holds the key itself."""
     error = SeedreamInputError(message, verdict="KEY MISSING")
     error.on_retry = "Put the key of your account into the password of the connection, then clear the task."
     return error
 
 
 def _wrong_host(conn_id: Any, rule: str) -> SeedreamInputError:
+    """The error of a host. Nothing was sent: a guess at what was meant could send the key to a stranger."""
     error = SeedreamInputError(f"Connection {conn_id!r}: host must be {rule}", verdict="WRONG HOST")
     error.on_retry = f"Correct the host of the connection (empty means {contract.DEFAULT_BASE_URL}), then clear the task."
     return error
@@ -161,6 +171,10 @@ def _base_url(connection: ConnectionLike) -> str:
 
 
 def _scheme(connection: ConnectionLike) -> str:
+    """``http`` or ``https`` of the connection's schema field; https if it is empty.
+
+    :raises SeedreamInputError: any other schema, e.g. the path of a connection URI, which Airflow reads as its schema.
+    """
     scheme = str(connection.schema or "https").strip(" /").lower()
     if scheme not in ("http", "https"):
         raise SeedreamInputError(
@@ -185,6 +199,7 @@ def _networks(value: Any) -> tuple[Network, ...]:
 
 
 def _network(text: str) -> Network:
+    """One network of ``download_networks``. :raises SeedreamInputError: it is none."""
     try:
         return ipaddress.ip_network(text, strict=False)
     except ValueError:
@@ -194,6 +209,7 @@ def _network(text: str) -> Network:
 
 
 def _positive(extra: Mapping[str, Any], name: str) -> float | None:
+    """A number above 0 from the extra, or None without it. :raises SeedreamInputError: it is none, NaN or infinite."""
     value = extra.get(name)
     if value in (None, ""):
         return None
@@ -207,6 +223,7 @@ def _positive(extra: Mapping[str, Any], name: str) -> float | None:
 
 
 def _credits(extra: Mapping[str, Any]) -> int:
+    """The price of an image, a whole number. :raises SeedreamInputError: credits have no fractions."""
     price = _positive(extra, "credits_per_image") or contract.CREDITS_PER_IMAGE
     if price != int(price):
         raise SeedreamInputError(f"Connection extra credits_per_image must be a whole number; got {price}.")
@@ -214,6 +231,7 @@ def _credits(extra: Mapping[str, Any]) -> int:
 
 
 def _flag(extra: Mapping[str, Any], name: str) -> bool:
+    """A boolean of the extra, also as text, which forms and URIs give. :raises SeedreamInputError: any other text."""
     text = str(extra.get(name) or "false").strip().lower()
     if text not in ("true", "false"):
         raise SeedreamInputError(f"Connection extra {name} must be true or false; got {json.dumps(extra[name])[:40]}.")
@@ -221,6 +239,7 @@ def _flag(extra: Mapping[str, Any], name: str) -> bool:
 
 
 def _verify(value: Any) -> bool | str:
+    """True, False or the path of a CA bundle, as requests takes them; the environment counts where the extra is silent."""
     text = "true" if value is None else str(value).strip()
     if text.lower() not in ("", "true"):
         return False if text.lower() == "false" else text

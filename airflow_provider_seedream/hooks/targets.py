@@ -84,6 +84,10 @@ def _way_out(address: Address) -> str:
 
 
 def _hostname(link: str) -> str:
+    """The host of a link.
+
+    :raises SeedreamLandingError: it is no plain http(s) link. A user name in it is refused: it would be sent as a password.
+    """
     try:
         parts = urlsplit(link)
         hostname, scheme = parts.hostname, parts.scheme
@@ -95,6 +99,11 @@ def _hostname(link: str) -> str:
 
 
 def _addresses(hostname: str, proxied: bool) -> list[Address]:
+    """The addresses that a connection to this host may go to. Every one of them is judged, not only the first.
+
+    :param proxied: True if a proxy resolves the name: then there may be none here.
+    :raises socket.gaierror: the name cannot be resolved now.
+    """
     hostname = hostname.rstrip(".")
     with suppress(ValueError):
         return [ipaddress.ip_address(hostname.partition("%")[0])]

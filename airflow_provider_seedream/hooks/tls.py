@@ -24,6 +24,10 @@ class SharedTrust(HTTPAdapter):
     """
 
     def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> tuple[Any, Any]:
+        """The key of a connection pool, with the shared context instead of the path of the bundle.
+
+        A pool whose key has the path would read the bundle again for each new connection.
+        """
         host, tls = super().build_connection_pool_key_attributes(request, verify, cert)
         if not verify or host["scheme"] != "https":
             return host, tls
@@ -31,6 +35,7 @@ class SharedTrust(HTTPAdapter):
         return host, trusted | {"ssl_context": _context(DEFAULT_CA_BUNDLE_PATH if verify is True else verify)}
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        """Let requests check that the bundle exists, then take its path away: the context holds what was read."""
         super().cert_verify(conn, url, verify, cert)  # type: ignore[no-untyped-call]  # is there a bundle at all?
         conn.ca_certs = conn.ca_cert_dir = None
 
@@ -46,6 +51,7 @@ def check_bundle(verify: bool | str) -> None:
 
 @lru_cache(maxsize=8)
 def _context(bundle: str) -> ssl.SSLContext:
+    """The context of one bundle, read once per process. The last eight bundles are kept."""
     context = create_urllib3_context()
     with reading(bundle) as (cafile, capath):
         context.load_verify_locations(cafile, capath)

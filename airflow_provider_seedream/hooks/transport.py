@@ -64,11 +64,16 @@ class _FinalResponse(http.client.HTTPResponse):
         self._socket = sock
 
     def begin(self) -> None:
+        """Read the head of the answer, within the time that one read may take."""
         limit_seconds = self._socket.gettimeout()
         with nullcontext() if limit_seconds is None else cut_after(limit_seconds, self._shut):
             self._begin()
 
     def _begin(self) -> None:
+        """Skip interim answers (103 Early Hints and others) until the answer itself begins.
+
+        :raises http.client.HTTPException: more than 100 of them, so there is no answer.
+        """
         super().begin()
         for _ in range(MAX_INTERIM_ANSWERS):
             if not self._is_interim():
@@ -78,9 +83,11 @@ class _FinalResponse(http.client.HTTPResponse):
         raise http.client.HTTPException(f"more than {MAX_INTERIM_ANSWERS} interim answers")
 
     def _shut(self) -> None:
+        """End the read in another thread: closing the socket would not wake it."""
         self._socket.shutdown(socket.SHUT_RD)
 
     def _is_interim(self) -> bool:
+        """True for a 1xx that an answer follows."""
         return 100 <= self.status < 200 and self.status != http.HTTPStatus.SWITCHING_PROTOCOLS
 
 
@@ -91,6 +98,11 @@ class _Salvaging:
     sock: Any
 
     def send(self, data: Any) -> None:
+        """Send a piece of the body. If the server has stopped reading, its answer is read all the same.
+
+        Over TLS a server that closes early is an SSL error or a timeout, which urllib3 would raise instead of reading the refusal.
+        A refusal proves that nothing was bought, so it must not be lost.
+        """
         try:
             super().send(data)  # type: ignore[misc]  # of the connection class it is mixed into
         except (ssl.SSLEOFError, TimeoutError) as error:
@@ -100,7 +112,9 @@ class _Salvaging:
 
 
 class Transport(SharedTrust):
-    """The adapter of :func:`session_through`.
+    """The adapter of :func:`session_through`::
+
+        session_through(Transport).get("https://api.3daistudio.com/account/user/wallet/")
 
     :cvar mixins: classes that are mixed into the connection classes of urllib3, for every scheme and behind proxies.
     """
@@ -108,13 +122,16 @@ class Transport(SharedTrust):
     mixins: ClassVar[tuple[type[Any], ...]] = (_Salvaging,)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        """Give connections without a proxy our mixins."""
         super().init_poolmanager(*args, **options)
         self._equip(self.poolmanager)
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        """Give connections through a proxy our mixins."""
         return self._equip(super().proxy_manager_for(proxy, **options))
 
     def _equip(self, manager: PoolManager) -> PoolManager:
+        """Replace the pool classes of one manager. urllib3 keeps them by scheme, so nothing global is changed."""
         pools = manager.pool_classes_by_scheme
         manager.pool_classes_by_scheme = {scheme: _equipped(pool, self.mixins) for scheme, pool in pools.items()}
         return manager

@@ -47,6 +47,7 @@ MAX_MAX_IN_FLIGHT = 1000  # their ids travel in the trigger's row
 
 
 def check_requests(value: Any) -> None:
+    """Check what can be known of a table without reading it, when the DAG is parsed. Its rows are judged when the task runs."""
     from airflow_provider_seedream.batch.requests import check_table
 
     check_table(value)
@@ -180,6 +181,7 @@ class SeedreamBatchOperator(CheckedFields):
         self.on_partial = self.checked(check_on_partial, on_partial)
         self.on_unknown_submit = self.checked(one_of, "on_unknown_submit", on_unknown_submit, "fail", "resubmit")
         self.reuse = self.checked(one_of, "reuse", reuse, "run", "content")
+        # Each argument above is stored under its own name, as Airflow copies operators by the arguments of their constructor.
         self.is_dry_run = dry_run  # BaseOperator has a method of the other name
         self.deferrable = deferrable
         self.poke_interval = self.checked(as_interval, poke_interval)
@@ -191,13 +193,19 @@ class SeedreamBatchOperator(CheckedFields):
         self.check_static_fields()
 
     def execute(self, context: Context) -> dict[str, Any]:
+        """Begin a try: check every row, then submit and land them. Returns the summary, or defers."""
         return self._begin(context)
 
     def _begin(self, context: Context, *, started_epoch: float | None = None) -> dict[str, Any]:
+        """Begin a try.
+
+        :param started_epoch: when it began, for one that Airflow resumed without its progress; now by default.
+        """
         self.check_rendered_fields()
         return self._go_on(context, self._part(context).begin(started_epoch=started_epoch))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Called by Airflow after a deferral. A wait that no triggerer has ended goes on as well."""
         go_on = partial(super().resume_execution, next_method, next_kwargs, context)
         return resumed(self, go_on, self.resume_unheard, context)
 
@@ -207,6 +215,7 @@ class SeedreamBatchOperator(CheckedFields):
         Without the XCom that names the progress, from the first row: the ledger knows what is paid for.
         """
         ti: Any = context["ti"]
+        # The XCom of this very try: Airflow deletes XComs before a retry, and the ledger knows what is paid.
         progress = ti.xcom_pull(task_ids=ti.task_id, key="seedream_progress", map_indexes=ti.map_index)
         if isinstance(progress, str):
             return self.resume_waves(context, None, progress)
@@ -260,6 +269,7 @@ class SeedreamBatchOperator(CheckedFields):
 
 
 def _check_max_in_flight(value: Any) -> int:
+    """:raises SeedreamInputError: unless it is an integer from 1 to 1,000."""
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_MAX_IN_FLIGHT:
         raise SeedreamInputError(f"max_in_flight must be an integer from 1 to {MAX_MAX_IN_FLIGHT}; got {value!r}.")
     return value

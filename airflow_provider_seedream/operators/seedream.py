@@ -170,6 +170,7 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
         self.check_static_fields()
 
     def execute(self, context: Context) -> dict[str, Any]:
+        """Submit the request, or find it paid. Returns a Generation, or with ``wait=True`` a LandedGeneration (dict)."""
         return self._submit(context, Place(started_epoch=clock.now_epoch()))
 
     def resume_submission(
@@ -187,6 +188,7 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
 
     def resume_unheard(self, context: Context) -> dict[str, Any]:
         """Continue a wait whose trigger sent no event: check the images once, or fail if the request is not paid yet."""
+        # The request is made again, as its key is the only way to its record: Airflow has dropped what the deferral kept.
         found, refused = None, None
         try:
             request, submitter = self._prepared(context)
@@ -213,19 +215,29 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
 
     @property
     def _folder_uri(self) -> str:
+        """The destination: of the task, else of the connection. :raises SeedreamInputError: neither names one."""
         return check_destination(self._hook.settings.destination if self.destination is None else self.destination)
 
     def _submit(self, context: Context, place: Place) -> dict[str, Any]:
+        """Submit, push the id at once, and wait if that was asked for.
+
+        :param place: in the queue for the rate limit; the first call has not asked for a turn yet.
+        """
         request, submitter = self._prepared(context)
         if self._must_queue(request, submitter.ledger, place):
             self._ask_for_turn(place, None)
         generation = self._in_turn(partial(submitter.submit, request), place)
+        # Before the wait: links, people and the next resumption find the id even if this try ends in the middle of it.
         context["ti"].xcom_push("seedream_task_id", generation.seedream_task_id)
         if self.wait:
             return self.wait_and_land(context, generation, started_epoch=place.started_epoch)
         return generation.to_dict()
 
     def _prepared(self, context: Context) -> "tuple[Request, Submitter]":
+        """The request and what submits it. Nothing is sent and nothing is written here.
+
+        :raises SeedreamInputError: a field, a source image or the connection is wrong.
+        """
         from airflow_provider_seedream.ledger.budgets import Budget
         from airflow_provider_seedream.ledger.records import Ledger, Reuse
         from airflow_provider_seedream.ledger.submit import OnUnknownSubmit, Request, Submitter
@@ -275,9 +287,11 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
                 if clock.now_epoch() + wait_seconds > place.started_epoch + self._patience_seconds:
                     raise self._too_late(error, wait_seconds) from None
             except SeedreamInsufficientCreditsError as error:
+                # Airflow asks a policy about every error but those that end a task, so a final 402 would never be timed by it.
                 if getattr(self, "retry_policy", None):  # it is never asked about errors that end a task
                     raise
                 raise final(error) from None
+            # A sleeping worker would hold its slot, perhaps for minutes; the triggerer waits for thousands at once.
             if self.deferrable:
                 self._ask_for_turn(place, refusal)
             self.log.info(
@@ -319,6 +333,7 @@ class SeedreamGenerateOperator(CheckedFields, WaitingOperator):
         return submission_of(self, self._sources())
 
     def _sources(self) -> tuple[Source, ...]:
+        """The images of an edit; none for a generation."""
         return ()
 
 
@@ -425,11 +440,16 @@ class SeedreamEditOperator(SeedreamGenerateOperator):
         )
 
     def check_static_fields(self) -> None:
+        """Also count the images when the DAG is parsed: 0 or 11 of them would be refused by the API."""
         if is_static(self.images) and is_static(self.pick):
             self.checked(_check_picked, self.images, self.pick)
         super().check_static_fields()
 
     def _sources(self) -> tuple[Source, ...]:
+        """Read and check the images on the worker, and note them for lineage.
+
+        :raises SeedreamInputError: one of them is no image that the API takes.
+        """
         from airflow_provider_seedream.tasks.sources import read_sources
 
         sources = read_sources(self.images, self.pick)
@@ -438,4 +458,5 @@ class SeedreamEditOperator(SeedreamGenerateOperator):
 
 
 def _check_picked(images: Any, pick: Any) -> None:
+    """:raises SeedreamInputError: unless 1 to 10 images are left to edit."""
     check_source_count(picked(source_list(images, counted=False), check_pick(pick)))

@@ -47,6 +47,7 @@ class ReportingTask(BaseOperator):
     _is_reporting = False  # while an outer one of our methods runs: only the outermost knows whether the task fails
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Wrap the entries of each class as it is made, so that users' subclasses are wrapped too."""
         super().__init_subclass__(**kwargs)
         for name in _ENTRIES:
             if name in vars(cls):
@@ -79,6 +80,8 @@ class ReportingTask(BaseOperator):
 
 
 def _reporting(method: Callable[..., Any]) -> Callable[..., Any]:
+    """The method, but a failure is explained in the log before it is raised. Calls of ``super()`` inside it are left alone."""
+
     @wraps(method)
     def reporting(self: ReportingTask, *args: Any, **kwargs: Any) -> Any:
         if self._is_reporting:
