@@ -20,9 +20,11 @@ OUTCOMES = ("intent", "unknown", "submitted", "landed", "partial", "failed", "ex
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Argument:
-    """One argument, in argparse's words::
+    """One argument, in argparse's words.
 
-    Argument(flags=("-o", "--output"), options={"choices": ("table", "json"), "default": "table"})
+    ::
+
+        Argument(flags=("-o", "--output"), options={"choices": ("table", "json"), "default": "table"})
     """
 
     flags: tuple[str, ...]

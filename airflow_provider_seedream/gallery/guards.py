@@ -15,10 +15,12 @@ IMAGES_OF_THE_DAG = Depends(requires_access_dag("GET", DagAccessEntity.XCOM))  #
 
 
 class Reader:
-    """The user of a request and what the user may read. Each DAG is asked for once per request::
+    """The user of a request and what the user may read. Each DAG is asked for once per request.
 
-    def page(reader: ReaderDep) -> Response:
-        reader.may_read("watches")  # True if the user may read that DAG's XComs
+    ::
+
+        def page(reader: ReaderDep) -> Response:
+            reader.may_read("watches")  # True if the user may read that DAG's XComs
     """
 
     def __init__(self, request: Request, user: GetUserDep) -> None:

@@ -25,9 +25,11 @@ _log = logging.getLogger(__name__)
 
 
 class CannotShowError(Exception):
-    """Why something cannot be shown, as a sentence for people; it stands on the card in the place of the pictures::
+    """Why something cannot be shown, as a sentence for people; it stands on the card in the place of the pictures.
 
-    raise CannotShowError("The file is no PNG, JPEG or WebP image.")
+    ::
+
+        raise CannotShowError("The file is no PNG, JPEG or WebP image.")
     """
 
 

@@ -25,9 +25,11 @@ T = TypeVar("T")
 
 
 class StoreHangsError(Exception):
-    """The store did not answer in time, or did not a moment ago: it is left alone for 15 s::
+    """The store did not answer in time, or did not a moment ago: it is left alone for 15 s.
 
-    raise StoreHangsError
+    ::
+
+        raise StoreHangsError
     """
 
 
