@@ -34,9 +34,11 @@ class CannotShowError(Exception):
 
 
 class StorageHangsError(CannotShowError):
-    """The storage did not answer in time: its other files would not be read either, so a caller with many of them stops::
+    """The storage did not answer in time: its other files would not be read either, so a caller with many of them stops.
 
-    raise StorageHangsError("The storage did not answer in time. The page asks it again in a moment.")
+    ::
+
+        raise StorageHangsError("The storage did not answer in time. The page asks it again in a moment.")
     """
 
 

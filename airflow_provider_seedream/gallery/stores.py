@@ -98,9 +98,11 @@ class _Known:
 
 
 class Store:
-    """The reads of one connection. A changed or rotated connection is noticed: at once after an error, else within 30 s::
+    """The reads of one connection. A changed or rotated connection is noticed: at once after an error, else within 30 s.
 
-    store_of("s3://my_conn@bucket/watches").ask("s3://my_conn@bucket/watches", lambda folder: folder.read("hero.json"))
+    ::
+
+        store_of("s3://my_conn@bucket/watches").ask("s3://my_conn@bucket/watches", lambda folder: folder.read("hero.json"))
     """
 
     def __init__(self, protocol: str, conn_id: str | None, *, clock: Callable[[], float] = time.monotonic) -> None:
