@@ -44,6 +44,7 @@ class Upcoming:
 
     @property
     def number(self) -> int:
+        """Its number in the table, from 1."""
         return self.row.number
 
     @property
@@ -103,6 +104,7 @@ class Posting:
         self.under_way: dict[Future[Tried], Upcoming] = {}
 
     def __enter__(self) -> Self:
+        """Threads are started as they are needed, and end with the block."""
         self._stopped.clear()
         self._pool = ThreadPoolExecutor(max_workers=MAX_POSTS_AT_ONCE, thread_name_prefix="seedream-post")
         return self
@@ -131,11 +133,13 @@ class Posting:
         return sorted(tried, key=lambda one: (not (one.found and one.found.is_new), one.upcoming.number))
 
     def _try(self, upcoming: Upcoming) -> Tried:
+        """Runs in a thread. Errors of this library are results; any other error is raised where the result is read."""
         began, posts = clock.steady_seconds(), self._submitter.posts
         found, error = None, None
         try:
             request = upcoming.request = upcoming.request or self._request(upcoming.request_row)
             if not self._stopped.is_set():  # the batch may have ended while the sources were read
+                # Without a turn no POST may go: the ledger only tells whether an earlier try has paid.
                 is_turn = upcoming.granted_epoch is not None
                 found = self._submitter.submit_row(request) if is_turn else self._submitter.find(request)
         except SeedreamError as raised:

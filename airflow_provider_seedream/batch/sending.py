@@ -14,6 +14,7 @@ from airflow_provider_seedream.batch.pace import Pace
 from airflow_provider_seedream.batch.posting import Posting, Tried, Upcoming
 from airflow_provider_seedream.batch.progress import Progress
 from airflow_provider_seedream.batch.results import RowResult
+from airflow_provider_seedream.batch.room import Room
 from airflow_provider_seedream.batch.row_outcomes import ended_row
 from airflow_provider_seedream.batch.rows import Row
 from airflow_provider_seedream.batch.upcoming import RefusedRow
@@ -36,7 +37,6 @@ from airflow_provider_seedream.model import clock
 
 UNREACHABLE_SECONDS = 30.0  # between two tries to reach an API that does not answer
 MAX_UNREACHABLE_SECONDS = 1800.0  # after so long without an answer the batch sends no more rows
-MAX_SOURCE_BYTES = 256 * 1024 * 1024  # of the sources of all edits under way together
 _log = logging.getLogger(__name__)
 
 Note = Callable[[RowResult, SeedreamError | None], None]
@@ -52,9 +52,15 @@ class Sender:
         wait(sender.under_way, return_when=FIRST_COMPLETED)
         sender.collect()
 
+    A row is in one of four places: not read yet, waiting here (a 429, a budget or the rate limit holds it back), under way in a
+    thread, or done: in flight, or ended. The cursor of the progress is the last row that is done.
+
+    :param progress: of the try; counts what is done, and keeps what halts the batch.
     :param rows: the rows that have not begun yet, each with the digest of the table up to this row.
-    :param fly: takes a row whose generation is paid. :param note: takes a row that has ended without one.
+    :param posting: the threads. :param width: how many of them may be at work. :param pace: the rate limit and ``max_in_flight``.
+    :param prices: tells what a row may cost, and when a price is to be measured.
     :param budget: refuses rows beyond it; near its limit rows go one after the other.
+    :param fly: takes a row whose generation is paid. :param note: takes a row that has ended without one.
     """
 
     def __init__(
@@ -74,17 +80,18 @@ class Sender:
         self._rows = rows
         self._posting = posting
         self._prices = prices
-        self._budget = budget
         self._pace = pace
         self._width = width
         self._fly = fly
         self._note = note
         self._repeats = frozenset(progress.repeats)
+        self._room = Room(progress, posting.under_way, prices=prices, budget=budget, pace=pace, width=width)
         self._waiting: list[Upcoming] = []  # taken from the table and not under way, in the order of the table
         self._next = self._read_next()  # not begun yet
 
     @property
     def under_way(self) -> dict[Future[Tried], Upcoming]:
+        """The submissions in the threads: the loop rests until the first of them ends."""
         return self._posting.under_way
 
     @property
@@ -97,16 +104,19 @@ class Sender:
         candidate = self._candidate
         if candidate and isinstance(candidate.row, RefusedRow):
             return now
-        if candidate is None or not self._has_room(candidate):
+        if candidate is None or not self._room.has_room(candidate, self._waiting):
             return None
         return max(self.progress.hold_epoch, self._pace.pacer.turn_epoch(now))
 
     def begin(self, now: float) -> bool:
-        """Bring one row one step forward. False: the next row has to wait."""
+        """Bring one row one step forward. False: the next row has to wait.
+
+        Call it again until it is False: each call starts at most one submission.
+        """
         candidate = self._candidate
         if candidate and isinstance(candidate.row, RefusedRow):  # it needs neither room nor a turn
             return self._refuse(candidate.row, candidate.digest)
-        if candidate is None or now < self.progress.hold_epoch or not self._has_room(candidate):
+        if candidate is None or now < self.progress.hold_epoch or not self._room.has_room(candidate, self._waiting):
             return False
         return self._start(candidate, now)
 
@@ -138,45 +148,11 @@ class Sender:
         return self._waiting[0] if self._waiting else self._next
 
     def _take(self, candidate: Upcoming) -> None:
+        """The row leaves its place: it goes under way, or is done."""
         if candidate is self._next:
             self._next = self._read_next()
         else:
             self._waiting.remove(candidate)
-
-    def _has_room(self, candidate: Upcoming) -> bool:
-        """True if this row may begin beside what is in flight and under way."""
-        under_way = self.under_way.values()
-        if len(self.progress.in_flight) + len(under_way) >= self._pace.max_in_flight:
-            return False
-        if not under_way:
-            return True
-        width = self._width.at_once(
-            requests_per_minute=self._pace.pacer.requests_per_minute * self._pace.pacer.share,
-            unknown_in_a_row=self.progress.unknown_in_a_row,
-        )
-        return (
-            len(under_way) < width
-            and not any(one.is_alone for one in under_way)
-            and not self._must_be_alone(candidate)
-            and not self._repeats_one_of(candidate)
-            and self._source_bytes(candidate) <= MAX_SOURCE_BYTES
-        )
-
-    def _source_bytes(self, candidate: Upcoming) -> int:
-        """The memory that sources take once this row is under way, too. Rows that wait for a turn keep theirs."""
-        held = [one for one in self._waiting if one.request and one is not candidate]
-        return sum(one.source_bytes for one in (*self.under_way.values(), *held, candidate))
-
-    def _must_be_alone(self, candidate: Upcoming) -> bool:
-        """True for a row that may exceed the budget, and for one whose price is to be measured in the wallet."""
-        under_way = sum(one.price for one in self.under_way.values())
-        return candidate.is_alone or self._prices.measures_next or not self._budget.has_room(under_way + candidate.price)
-
-    def _repeats_one_of(self, candidate: Upcoming) -> bool:
-        """True if an equal row is under way: this one attaches to its generation when the id is known."""
-        if candidate.number not in self._repeats:
-            return False
-        return candidate.identity in [one.identity for one in self.under_way.values()]
 
     def _refuse(self, row: RefusedRow, digest: str) -> bool:
         """End a row that breaks a rule: no request is sent."""
@@ -200,7 +176,7 @@ class Sender:
             self._take(upcoming)
             self._pass(upcoming.number, upcoming.digest)
             return True
-        upcoming.is_alone, upcoming.is_priced = self._must_be_alone(upcoming), self._prices.measures_next
+        upcoming.is_alone, upcoming.is_priced = self._room.must_be_alone(upcoming), self._prices.measures_next
         self._take(upcoming)
         self._posting.start(upcoming)
         return True
@@ -232,6 +208,7 @@ class Sender:
             self._fail(tried, error)
 
     def _accept(self, tried: Tried, found: Submitted) -> None:
+        """The row is paid, by this try or an earlier one. Only a POST of this moment says that the API answers."""
         if tried.has_posted:
             seconds = None if tried.upcoming.is_priced else tried.seconds
             self._width.accepted(seconds, sent_epoch=tried.upcoming.granted_epoch or 0.0)
@@ -277,7 +254,10 @@ class Sender:
         insort(self._waiting, upcoming, key=lambda one: one.number)
 
     def _pass(self, number: int, digest: str) -> None:
-        """The row is in flight or has ended. The cursor is the last of these rows; rows before it may still wait."""
+        """The row is in flight or has ended. The cursor is the last of these rows; rows before it may still wait.
+
+        A kill loses this progress, and no payment: a retry looks every row up in the ledger.
+        """
         if number > self.progress.cursor:
             self.progress.cursor, self.progress.digest = number, digest
 

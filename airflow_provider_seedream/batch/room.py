@@ -1,0 +1,92 @@
+"""Decides whether a row may begin beside those that are under way: by width, flight, budget, memory and equal rows.
+
+Starts nothing and sends nothing. The width itself is decided in ``width``, whose arguments are gathered here.
+"""
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
+
+from airflow_provider_seedream.batch.pace import Pace
+from airflow_provider_seedream.batch.posting import Tried, Upcoming
+from airflow_provider_seedream.batch.progress import Progress
+from airflow_provider_seedream.batch.width import PostWidth
+from airflow_provider_seedream.ledger.budgets import Budget
+from airflow_provider_seedream.ledger.prices import Prices
+
+MAX_SOURCE_BYTES = 256 * 1024 * 1024  # of the sources of all edits under way together
+
+
+class Room:
+    """The room for one more submission.
+
+    ::
+
+        if room.has_room(upcoming, waiting):
+            upcoming.is_alone = room.must_be_alone(upcoming)
+            posting.start(upcoming)
+
+    :param under_way: the submissions in the threads, as they change. :param prices: tells when a price is to be measured.
+    """
+
+    def __init__(
+        self,
+        progress: Progress,
+        under_way: Mapping[Future[Tried], Upcoming],
+        *,
+        prices: Prices,
+        budget: Budget,
+        pace: Pace,
+        width: PostWidth,
+    ) -> None:
+        self._progress = progress
+        self._under_way = under_way
+        self._prices = prices
+        self._budget = budget
+        self._pace = pace
+        self._width = width
+        self._repeats = frozenset(progress.repeats)
+
+    def has_room(self, candidate: Upcoming, waiting: Iterable[Upcoming]) -> bool:
+        """True if this row may begin beside what is in flight and under way.
+
+        A row that no other is beside may always begin: so a bound that is too small for one row, as of its sources, never stops
+        the batch.
+
+        :param waiting: rows that wait for another try, and keep the sources that they have read.
+        """
+        under_way = self._under_way.values()
+        if len(self._progress.in_flight) + len(under_way) >= self._pace.max_in_flight:
+            return False
+        if not under_way:
+            return True
+        width = self._width.at_once(
+            requests_per_minute=self._pace.pacer.requests_per_minute * self._pace.pacer.share,
+            unknown_in_a_row=self._progress.unknown_in_a_row,
+        )
+        return (
+            len(under_way) < width
+            and not any(one.is_alone for one in under_way)
+            and not self.must_be_alone(candidate)
+            and not self._repeats_one_of(candidate)
+            and self._source_bytes(candidate, waiting) <= MAX_SOURCE_BYTES
+        )
+
+    def _source_bytes(self, candidate: Upcoming, waiting: Iterable[Upcoming]) -> int:
+        """The memory that sources take once this row is under way, too. Rows that wait for a turn keep theirs."""
+        held = [one for one in waiting if one.request and one is not candidate]
+        return sum(one.source_bytes for one in (*self._under_way.values(), *held, candidate))
+
+    def must_be_alone(self, candidate: Upcoming) -> bool:
+        """True for a row that may exceed the budget, and for one whose price is to be measured in the wallet.
+
+        The price of what is under way counts twice where its note is written already. So rows go one after the other a little
+        earlier than they must, and never later.
+        """
+        under_way = sum(one.price for one in self._under_way.values())
+        return candidate.is_alone or self._prices.measures_next or not self._budget.has_room(under_way + candidate.price)
+
+    def _repeats_one_of(self, candidate: Upcoming) -> bool:
+        """True if an equal row is under way: this one attaches to its generation when the id is known."""
+        if candidate.number not in self._repeats:
+            return False
+        return candidate.identity in [one.identity for one in self._under_way.values()]
