@@ -33,7 +33,9 @@ class Batch:
 
         Batch.from_value({"results": "s3://my_conn@bucket/night/results.jsonl", "rows": 2, "count": {"landed": 2}, "credits": 20})
 
-    :param count: rows by their status, without those of which there are none.
+    :param results: storage URI of the table of results, a ``.jsonl`` file in the batch's folder.
+    :param rows: how many rows the table of requests had; None if the XCom does not say it.
+    :param count: rows by their status; a status without rows is left out.
     :param credits: the credits of all rows; None if it is not known.
     """
 
@@ -44,7 +46,13 @@ class Batch:
 
     @classmethod
     def from_value(cls, value: Any) -> Self | None:
-        """The batch that an XCom is about, if it is about one."""
+        """Read an XCom's value as the summary of a batch.
+
+        A field of a wrong type counts as missing, because a person can edit an XCom.
+
+        :param value: the XCom as plain JSON.
+        :returns: None if the value has no ``results``, so is about something else.
+        """
         if not isinstance(value, dict) or not isinstance(value.get("results"), str):
             return None
         rows, count = value.get("rows"), value.get("count")
@@ -65,11 +73,14 @@ class Batch:
 
     @property
     def folder(self) -> str:
-        """The storage URI of the folder of the table, its images and its ledger."""
+        """The storage URI of the folder that holds the table, the images and the ledger."""
         return self.results.rpartition("/")[0]
 
     def manifest(self, name: str) -> str:
-        """The URI of a row's manifest."""
+        """The URI of a row's manifest.
+
+        :param name: file stem of the row's images, one plain file name.
+        """
         return f"{self.folder}/{name}.json"
 
 
@@ -79,9 +90,14 @@ class Line:
 
         Line(row=7, status="moderated", name=None, detail="refused by the safety checker", columns={"sku": "W-100"})
 
+    :param row: the row's number in the table of requests, from 1.
+    :param status: one of ``batch.results.Status``.
     :param name: file stem of its images; None if there are none.
-    :param detail: the reason why it has no image, or not all. It and the next two are empty unless the table is the task's own.
+    :param detail: the reason why it has no image, or not all, up to 300 characters.
+    :param prompt: up to 2,000 characters.
     :param columns: the free columns that are not empty, up to 12, as text.
+
+    ``detail``, ``prompt`` and ``columns`` are empty unless the table is the task's own.
     """
 
     row: int
@@ -93,12 +109,19 @@ class Line:
 
     @property
     def ending(self) -> str:
-        """The end of a row without images as a sentence or two."""
+        """The end of a row without images as a sentence or two, for the place of its pictures."""
         return f"{self.status.replace('_', ' ').capitalize()}. {self.detail}".strip()
 
 
 def is_table_of(place: TaskRef, batch: Batch, roots: tuple[str, ...]) -> bool:
-    """True if the ledger beside the table has its name reserved for this task instance."""
+    """True if the ledger beside the table has its name reserved for this task instance.
+
+    The reservation is the proof that this task wrote the table: an edited XCom can name another task's table,
+    but cannot write a ledger.
+
+    :param roots: the folders that the gallery may read.
+    :returns: False also if the reservation cannot be read.
+    """
     folder, _, file = batch.results.rpartition("/")
     try:
         note = read_piece(f"{folder}/{NAMES}/{file.removesuffix('.jsonl')}.json", roots, start=0, max_bytes=_NOTE_BYTES)
@@ -111,10 +134,13 @@ def is_table_of(place: TaskRef, batch: Batch, roots: tuple[str, ...]) -> bool:
 def read_lines(
     batch: Batch, roots: tuple[str, ...], *, start: int, limit: int, with_texts: bool = False
 ) -> tuple[list[Line], int | None]:
-    """Lines from a byte of the table on, and the byte where the next ones begin; None at its end.
+    """Read some lines of a table of results, so that a page costs the same at any length of the table.
 
+    :param start: the byte to begin at: 0, or the second value of an earlier call.
+    :param limit: the most lines to return; one call reads 128 KiB at most.
     :param with_texts: with reasons, prompts and free columns; only of a table of :func:`is_table_of`.
-    :raises CannotShowError: when the table may not be read or cannot be.
+    :returns: the lines, and the byte where the next ones begin; None at the end of the table.
+    :raises CannotShowError: the table may not be read, or cannot be read.
     """
     piece = read_piece(batch.results, roots, start=start, max_bytes=_PIECE_BYTES)
     lines, at = [], start
@@ -124,11 +150,15 @@ def read_lines(
             lines.append(line)
         if len(lines) == limit:
             break
+    # The last line of a piece may be cut in two: only bytes up to the last line feed count as read.
     is_all = len(piece) < _PIECE_BYTES and at >= start + len(piece)
     return lines, None if is_all or at == start else at
 
 
 def _line(text: bytes, *, with_texts: bool) -> Line | None:
+    """One line of the file; None if it is not a row of a table of results, as the file may be any file below
+    the roots.
+    """
     try:
         fields = json.loads(text)
     except (ValueError, RecursionError):
@@ -143,6 +173,7 @@ def _line(text: bytes, *, with_texts: bool) -> Line | None:
 
 
 def _with_texts(line: Line, fields: dict[str, Any]) -> Line:
+    """The line with its reason, prompt and free columns, each cut to its bound."""
     free = {name: value for name, value in fields.items() if name not in {*PARAMETERS, *RESULT_COLUMNS} and value not in (None, "")}
     return replace(
         line,

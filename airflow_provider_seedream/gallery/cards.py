@@ -1,7 +1,9 @@
-"""From a row to its card on a page. Storage is read here, through ``reading``, and each file is checked before it is shown.
+"""From a row to its card on a page. Storage is read here, through ``reading``, and each file is checked
+before it is shown.
 
-Images are shown at the task instance whose XCom names them; another one may have landed them before. Readers need the right to both
-DAGs, that of the address and that of the manifest, so an edited XCom leads nobody to images of a DAG that he may not read.
+Images are shown at the task instance whose XCom names them; another one may have landed them before. Readers
+need the right to both DAGs, that of the address and that of the manifest, so an edited XCom leads no reader
+to images of a DAG that he may not read. Queries no database itself, and knows no HTML.
 """
 
 import logging
@@ -37,7 +39,8 @@ class Entry:
         entry = entry_of(row)
         entry.landed or entry.submitted or entry.batch  # exactly one of the three
 
-    :param row: the task instance and the value that it returned or pushed. :param about: that value, checked.
+    :param row: the task instance and the value that it returned or pushed.
+    :param about: that value, checked.
     """
 
     row: Row
@@ -45,14 +48,17 @@ class Entry:
 
     @property
     def landed(self) -> LandedGeneration | None:
+        """The generation, if its images are landed."""
         return self.about if isinstance(self.about, LandedGeneration) else None
 
     @property
     def submitted(self) -> Generation | None:
+        """The generation, if it is submitted and this task did not land it."""
         return self.about if isinstance(self.about, Generation) else None
 
     @property
     def batch(self) -> Batch | None:
+        """The batch, if it is one."""
         return self.about if isinstance(self.about, Batch) else None
 
 
@@ -63,10 +69,15 @@ class Card:
         card = card_of(entry, gallery_roots(), may_read)
         card.pictures or card.trouble  # its images, or the reason why there are none
 
-    :param owner: the task instance that landed the images. :param uri: of the manifest.
+    :param entry: the row that this card shows.
+    :param owner: the task instance that landed the images; None without a manifest.
+    :param manifest: of the images; None if it cannot be shown, then ``trouble`` says why.
+    :param uri: of the manifest.
     :param name: of the row that it is within a batch; a row without images has its number as ``row``.
-    :param record: of a generation that is not landed, if it can be read. :param trouble: why there are no images, as a sentence.
-    :param first: of a batch, the cards of its first rows.
+    :param row: number of a batch's row that has no images.
+    :param record: of a generation that is not landed, if it can be read.
+    :param trouble: why there are no images, as a sentence.
+    :param first: of a batch, the cards of its first rows, up to 4.
     :param line: of one row of a batch, its line in the table of results.
     """
 
@@ -83,11 +94,12 @@ class Card:
 
     @property
     def place(self) -> TaskRef:
+        """The task instance whose page this card links to."""
         return self.entry.row.place
 
     @property
     def label(self) -> str:
-        """What it is called where there is no prompt."""
+        """The text in place of a missing prompt: the row's name or number, or the seedream task id."""
         if isinstance(self.entry.about, Batch):
             return self.name or f"Row {self.row}"
         return self.entry.about.seedream_task_id
@@ -99,6 +111,7 @@ class Card:
 
     @property
     def prompt(self) -> str:
+        """The prompt of the submission, else that of the table's line; empty if neither is known."""
         prompt = self.submission.get("prompt")
         known = self.line.prompt if self.line else ""
         return prompt if isinstance(prompt, str) else known
@@ -110,12 +123,13 @@ class Card:
 
     @property
     def submission(self) -> dict[str, Any]:
+        """The parameters that were sent, from the manifest or the record; empty if neither could be read."""
         known = self.manifest or self.record
         return (known and known.submission) or {}
 
     @property
     def sources(self) -> list[str]:
-        """Where the input images of an edit came from."""
+        """The URIs of an edit's input images; data URIs have none and are left out."""
         sources = self.submission.get("sources")
         found = [source.get("uri") for source in sources if isinstance(source, dict)] if isinstance(sources, list) else []
         return [uri for uri in found if isinstance(uri, str)]
@@ -127,13 +141,19 @@ class Card:
 
     @property
     def pictures(self) -> list[tuple["Card", ManifestImage]]:
-        """What a tile shows, with the card that each picture belongs to."""
+        """The images of a tile, each with the card that it belongs to: of a batch the first image of its
+        first rows.
+        """
         own = [(self, image) for image in self.manifest.images] if self.manifest else []
         return own + [(card, card.manifest.images[0]) for card in self.first if card.manifest]
 
 
 def entry_of(row: Row) -> Entry | None:
-    """The entry of a row; None if the row is about another thing, or a person has edited it into an invalid one."""
+    """The entry of a row; None if the row is about another thing, or a person has edited it into an invalid
+    one.
+
+    :param row: its value is user input, so every field is checked here.
+    """
     if batch := Batch.from_value(row.value):
         return Entry(row=row, about=batch)
     try:
@@ -146,7 +166,12 @@ def entry_of(row: Row) -> Entry | None:
 
 
 def card_of(entry: Entry, roots: tuple[str, ...], may_read: MayRead) -> Card:
-    """The card of an entry, with its manifest or the reason why there is none. It never raises: one odd file is one odd card."""
+    """The card of an entry, with its manifest or the reason why there is none. It never raises: one odd file
+    is one odd card.
+
+    :param roots: the folders that the gallery may read; none are shown from others.
+    :param may_read: True for a DAG id whose XComs the user may read.
+    """
     try:
         return _card_of(entry, roots, may_read)
     except Exception:
@@ -155,6 +180,7 @@ def card_of(entry: Entry, roots: tuple[str, ...], may_read: MayRead) -> Card:
 
 
 def _card_of(entry: Entry, roots: tuple[str, ...], may_read: MayRead) -> Card:
+    """As :func:`card_of`; may raise."""
     match entry.about:
         case LandedGeneration() as landed:
             card = Card(entry=entry, uri=landed.manifest)
@@ -167,14 +193,23 @@ def _card_of(entry: Entry, roots: tuple[str, ...], may_read: MayRead) -> Card:
 
 
 def card_of_row(entry: Entry, batch: Batch, name: str, roots: tuple[str, ...], may_read: MayRead) -> Card:
-    """The card of one row of a batch."""
+    """The card of one row of a batch.
+
+    :param name: file stem of the row's images, checked by ``is_bare``: it becomes a part of a URI.
+    """
     return _with_manifest(Card(entry=entry, uri=batch.manifest(name), name=name), roots, may_read)
 
 
 def cards_of_rows(
     entry: Entry, roots: tuple[str, ...], may_read: MayRead, *, start: int, limit: int
 ) -> tuple[list[Card], int | None, str | None]:
-    """The cards of a batch's rows from a byte of its table on, the byte at which the next ones begin, and the trouble met."""
+    """The cards of a batch's rows, from a byte of its table on.
+
+    :param start: the byte to begin at, 0 for the first page.
+    :param limit: the most rows.
+    :returns: the cards, the byte at which the next ones begin (None at the end), and the trouble as a
+        sentence (None without).
+    """
     batch = entry.batch
     if batch is None:
         return [], None, None
@@ -193,6 +228,7 @@ def cards_of_rows(
 
 
 def _with_manifest(card: Card, roots: tuple[str, ...], may_read: MayRead, *, seedream_task_id: str | None = None) -> Card:
+    """The card with its manifest, or with the reason why that cannot be shown."""
     try:
         manifest = read_manifest(card.uri, roots, seedream_task_id=seedream_task_id)
         return replace(card, manifest=manifest, owner=_readable(manifest.belongs_to, may_read))
@@ -215,12 +251,16 @@ def _open_card(entry: Entry, submitted: Generation, roots: tuple[str, ...], may_
     if record.outcome not in ("landed", "partial"):
         return card
     there = replace(card, uri=f"{submitted.destination}/{manifest_file(submitted.name)}")
+    # The manifest must name this generation: another task may have landed its own images under the same name.
     found = _with_manifest(there, roots, may_read, seedream_task_id=submitted.seedream_task_id)
     return found if found.manifest else card
 
 
 def _readable(made_by: Any, may_read: MayRead) -> TaskRef:
-    """The task instance that a file says it is of. :raises CannotShowError: when the user may not read that one's DAG."""
+    """The task instance that a file says it is of.
+
+    :raises CannotShowError: the file names none, or the user may not read that one's DAG.
+    """
     place = TaskRef.of(made_by)
     if place is None:
         raise CannotShowError("Its files do not say which DAG they belong to, so nobody can be shown them here.")

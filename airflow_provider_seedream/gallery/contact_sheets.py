@@ -27,6 +27,7 @@ _LABEL_CHARACTERS = 60
 _TEXT_CHARACTERS = 300  # of a prompt or a column: a page must stay below the 64 KiB that MySQL keeps of a text
 _LINES_NAMED = 20  # reasons for rows without a picture that the first page names
 _ROWS_NAMED = 20  # rows of one reason
+# As `_option` writes it. The words in the middle come from the table, so they may hold dots and numbers, too.
 _OPTION = re.compile(r"(?P<row>\d+)(?:\.(?P<number>\d+))? · .* · (?P<hash>[0-9a-f]+)", re.DOTALL)
 _AGAIN = "Nothing was published. Clear the task that makes the contact sheets: the person is asked again."
 Line = dict[str, Any]
@@ -74,6 +75,7 @@ def contact_sheets(
     return [
         {
             "subject": subject if len(pages) == 1 else f"{subject} (page {number} of {len(pages)})",
+            # expand_kwargs renders mapped texts: a prompt of a table must not run as a template.
             "body": unrendered("\n\n".join([counted, *_tables(page), *(_without_pictures(lines, odd) if number == 1 else [])])),
             "options": [ALL, NONE, *(one.option for one in page)],
         }
@@ -109,7 +111,9 @@ def chosen_rows(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Shown:
-    """One picture of a sheet: its option, and its cell."""
+    """One picture of a sheet: its option, its cell, and the facts below it (prompt, own columns), each cut to
+    300 characters.
+    """
 
     option: str
     cell: str
@@ -135,6 +139,7 @@ def _shown(lines: Sequence[Line], label: str | None) -> tuple[list[_Shown], dict
 
 
 def _pictures(line: Line, manifest: Manifest, label: str | None) -> list[_Shown]:
+    """All pictures of one row. :raises ValueError: its manifest names no DAG."""
     place, prompt = place_of(manifest), str(line.get("prompt") or manifest.name)
     words = cut(str(line.get(label) or prompt if label else prompt), _LABEL_CHARACTERS)
     facts = [prompt, *(f"{name}: {value}" for name, value in _own_columns(line).items())]
@@ -219,7 +224,8 @@ def _picks(sheets: list[Mapping[str, Any]], answers: list[Mapping[str, Any]]) ->
 def _chosen(sheet: Mapping[str, Any], answer: Mapping[str, Any]) -> list[str]:
     """The images of one page that were chosen.
 
-    :raises ValueError: the answer says "none" beside something else: publishing less than meant can be mended, more cannot.
+    :raises ValueError: the answer says "none" beside something else. Too few published images can be mended,
+        too many cannot.
     """
     chosen = list(answer.get("chosen_options") or [])
     if NONE in chosen and len(chosen) > 1:
@@ -230,7 +236,10 @@ def _chosen(sheet: Mapping[str, Any], answer: Mapping[str, Any]) -> list[str]:
 
 
 def _only(line: Line | None, wanted: Mapping[int, str]) -> Line:
-    """A row with the chosen images alone. :raises ValueError: one of them is no longer the one that was shown."""
+    """A row with the chosen images alone.
+
+    :raises ValueError: one of them is no longer the one that was shown.
+    """
     manifest = _manifest(str(line.get("manifest"))) if line else None
     if line is None or not isinstance(manifest, Manifest):
         raise ValueError(f"A row that was chosen is no longer in the table of results, or has no images any more. {_AGAIN}")
@@ -244,7 +253,7 @@ def _only(line: Line | None, wanted: Mapping[int, str]) -> Line:
 
 
 def _table(results: str | Mapping[str, Any]) -> list[Line]:
-    """The lines of a table of results. :raises ValueError: it is missing, or is none."""
+    """The lines of a table of results. :raises ValueError: the file is missing, or is not a table of results."""
     from airflow_provider_seedream.storage import Folder
 
     uri = results.get("results") if isinstance(results, Mapping) else results

@@ -1,6 +1,8 @@
-"""The permissions of the gallery, from Airflow's own auth manager. Plugin apps are anonymous, so every route guards itself.
+"""The permissions of the gallery, from Airflow's own auth manager. Plugin apps are anonymous, so every route
+guards itself.
 
 The right to read a DAG's XComs is the right to see its images: the page shows what those XComs point to.
+Reads no storage.
 """
 
 from collections.abc import Callable
@@ -21,6 +23,9 @@ class Reader:
 
         def page(reader: ReaderDep) -> Response:
             reader.may_read("watches")  # True if the user may read that DAG's XComs
+
+    An answer is remembered for this request only, so a permission that is taken away is gone at the next
+    page.
     """
 
     def __init__(self, request: Request, user: GetUserDep) -> None:
@@ -29,17 +34,23 @@ class Reader:
         self._known: dict[str, bool] = {}
 
     def dag_ids(self, of: set[str]) -> set[str]:
-        """Those of these DAGs that the user may read at all."""
+        """Those of these DAGs that the user may read at all; their XComs may still be forbidden.
+
+        :param of: DAG ids; others are not returned.
+        """
         manager: Any = get_auth_manager()
         return of & set(manager.get_authorized_dag_ids(user=self._user, method="GET"))
 
     def may_read(self, dag_id: str) -> bool:
-        """Whether the user may read the DAG's XComs."""
+        """Whether the user may read the DAG's XComs, and so its images."""
         if dag_id not in self._known:
             self._known[dag_id] = self._ask(dag_id)
         return self._known[dag_id]
 
     def _ask(self, dag_id: str) -> bool:
+        """Ask Airflow's own check, which answers by an exception."""
+        # Airflow's check for a path parameter is reused for any DAG id: the rules of every auth manager then
+        # apply unchanged.
         guard: Callable[..., None] = requires_access_dag("GET", DagAccessEntity.XCOM, param_dag_id=dag_id)
         try:
             guard(self._request, self._user)

@@ -1,6 +1,7 @@
 """One page of the gallery: newest first, filtered, and honest about how far it looked.
 
-The cost of a page is bounded: so many rows of the database, so many manifests read, however many generations there are.
+The cost of a page is bounded: so many rows of the database, so many manifests read, however many generations
+there are. Knows no HTTP requests and no HTML.
 """
 
 from collections.abc import Iterator
@@ -30,8 +31,12 @@ class Turned:
         turned = turn_page(wanted, "watch", older_than=None, roots=gallery_roots(), may_read=reader.may_read)
         turned.cards, turned.searched, turned.older  # older: where the next page begins, None at the end
 
-    :param searched: generations whose prompts were looked at. :param unreadable: those among them whose files could not be read.
-    :param back_to: the oldest point looked at. :param is_reading: True if a thread is still reading older prompts.
+    :param cards: newest first.
+    :param older: the point from which the next page goes on.
+    :param searched: generations whose prompts were looked at.
+    :param unreadable: those among them whose files could not be read.
+    :param back_to: the oldest point looked at.
+    :param is_reading: True if a thread is still reading older prompts.
     """
 
     cards: list[Card] = field(default_factory=list)
@@ -47,11 +52,17 @@ def turn_page(
 ) -> Turned:
     """The next page from a point.
 
-    :param text: only generations with this in their prompt. :param may_read: whether the user may read a DAG's XComs.
+    :param wanted: DAGs, run and task that the user filtered by.
+    :param text: only generations with this in their prompt, without regard to case; empty for all.
+    :param older_than: where the page before ended; None for the first page.
+    :param roots: the folders that the gallery may read.
+    :param may_read: whether the user may read a DAG's XComs.
+    :param size: cards on the page, 24 by default.
     """
     turned, scan = Turned(), _Scan(wanted, older_than, may_read)
     entries = scan.entries()
     with ThreadPoolExecutor(max_workers=_READERS, thread_name_prefix="seedream-gallery") as pool:
+        # One card more than fits: it tells whether there is a next page.
         while chunk := list(islice(entries, size + 1)):
             for card in pool.map(lambda entry: card_of(entry, roots, may_read), chunk):
                 if len(turned.cards) == size and _matches(card, text):
@@ -73,6 +84,8 @@ def _stop(turned: Turned) -> Turned:
 def _search_further(turned: Turned, wanted: Filter, text: str, roots: tuple[str, ...], may_read: MayRead, size: int) -> Turned:
     """The rest of a page from the prompts in memory, as far back as these go. Each match is read again before it is shown."""
     index, look = index_of(roots), Look()
+    # The first search starts the reading thread: a gallery in which nobody searches keeps no prompts in
+    # memory.
     index.refresh()
     searched, unreadable = turned.searched, turned.unreadable
     matches = index.search(wanted, words_of(text), older_than=turned.back_to, may_read=may_read, look=look)
@@ -88,6 +101,7 @@ def _search_further(turned: Turned, wanted: Filter, text: str, roots: tuple[str,
         if checked == _MAX_CHECKED:
             return _stop(turned)
     turned.searched, turned.unreadable = searched + look.searched, unreadable + look.unreadable
+    # The older of the two points: up to there either the page or the index has looked without a gap.
     if look.back_to and turned.back_to:
         turned.back_to = min(look.back_to, turned.back_to, key=rows.order_of)
     turned.is_reading = not look.is_complete
@@ -106,7 +120,11 @@ def _card_of_known(known: Known, index: PromptIndex, roots: tuple[str, ...], may
 
 
 def beside(card_row: Row, *, newer: bool, may_read: MayRead) -> Entry | None:
-    """The nearest landed generation of the same DAG, before or after."""
+    """The nearest landed generation of the same DAG, before or after, for the arrows of an image's page.
+
+    :param newer: True for the next newer one, False for the next older one.
+    :returns: None at the end, without permission, or if none is among the nearest 2,000 rows.
+    """
     wanted, at = Filter(dag_ids=[card_row.place.dag_id]), card_row.cursor
     if not may_read(card_row.place.dag_id):
         return None
@@ -122,7 +140,9 @@ def beside(card_row: Row, *, newer: bool, may_read: MayRead) -> Entry | None:
 
 
 def landing_of(entry: Entry) -> Row | None:
-    """The task of the same DAG run that landed what this one submitted."""
+    """The task of the same DAG run that landed what this one submitted; None if there is none, or the entry
+    is no submission.
+    """
     if entry.submitted is None:
         return None
     wanted = entry.submitted.seedream_task_id
@@ -136,7 +156,9 @@ class Spent:
 
         Spent(credits=320, is_complete=True)
 
-    :param is_complete: False if there may be more: a batch that failed does not say its credits, and only 1,000 tasks are read.
+    :param credits: prices before refunds.
+    :param is_complete: False if there may be more: a batch that failed does not say its credits, and only
+        1,000 tasks are read.
     """
 
     credits: int
@@ -144,8 +166,10 @@ class Spent:
 
 
 def spent_in_run(place: TaskRef) -> Spent | None:
-    """The prices of all requests of a DAG run, from its XComs, before refunds; what was measured goes before the price.
+    """The prices of all requests of a DAG run, from its XComs, before refunds. A billed price, where known,
+    replaces the quoted one.
 
+    :param place: any task instance of the run.
     :returns: None if no task of ours in this run has a result.
     """
     found = rows.page(Filter(dag_ids=[place.dag_id], run=place.run_id), limit=_MAX_RUN_ROWS)
@@ -161,7 +185,9 @@ def spent_in_run(place: TaskRef) -> Spent | None:
 
 
 class _Scan:
-    """Reads rows in bounded steps. ``stopped_at`` says where it gave up, None when it has seen all."""
+    """Reads rows in bounded steps of 200, 2,000 at most. ``stopped_at`` says where it gave up, None when it
+    has seen all.
+    """
 
     def __init__(self, wanted: Filter, older_than: Cursor | None, may_read: MayRead) -> None:
         self._wanted = wanted
@@ -170,6 +196,7 @@ class _Scan:
         self.stopped_at = older_than
 
     def entries(self) -> Iterator[Entry]:
+        """The entries from the newest on, each step read from the database only when it is needed."""
         for _ in range(_MAX_ROWS // _ROWS_AT_ONCE):
             batch = rows.page(self._wanted, limit=_ROWS_AT_ONCE, older_than=self.stopped_at)
             yield from self._visible(batch)
@@ -182,6 +209,8 @@ class _Scan:
         allowed = (entry_of(row) for row in batch if self._may_read(row.place.dag_id))
         entries = [entry for entry in allowed if entry]
         self._landed |= {entry.landed.seedream_task_id for entry in entries if entry.landed}
+        # The database is asked about submissions only: their landing may lie on a newer page, or outside the
+        # filter.
         open_ones = [entry for entry in entries if self._is_open(entry)]
         if open_ones:
             runs = {entry.row.cursor.dag_run_id for entry in open_ones}
@@ -193,6 +222,7 @@ class _Scan:
 
 
 def _take(turned: Turned, card: Card, text: str) -> None:
+    """Count a card, and keep it if its prompt has the text."""
     turned.searched += 1
     turned.unreadable += card.trouble is not None and card.record is None
     turned.back_to = card.entry.row.cursor

@@ -24,21 +24,31 @@ def as_text(text: str) -> str:
 
 
 def as_code(text: str) -> str:
-    """The text on one line as code, in which markdown makes no links, lists or letters of it."""
+    """The text on one line as code, in which markdown makes no links, lists or letters of it::
+
+        as_code("a `red` watch")  # ``a `red` watch``
+
+    The fence has one backtick more than the longest run of them in the text, which is the rule of markdown.
+    """
     line = " ".join(text.split())
     fence = "`" * (max((len(ticks) for ticks in _TICKS.findall(line)), default=0) + 1)
     return f"{fence} {line} {fence}" if line.startswith("`") or line.endswith("`") else f"{fence}{line}{fence}"
 
 
 def unrendered(text: str) -> str:
-    """The text as Jinja leaves it alone. ``expand_kwargs`` renders the texts that it maps, also those of an XCom.
+    """The text as Jinja leaves it alone. ``expand_kwargs`` renders the texts that it maps, also those of an
+    XCom.
 
-    ``{{ ds }}`` keeps its looks: between its braces comes a character without width.
+    ``{{ ds }}`` keeps its looks: between its braces comes a character without width. A prompt from a table
+    could otherwise read variables and connections of the DAG run.
     """
     return _TEMPLATES.sub(_JOINER, text)
 
 
 def cut(text: str, characters: int) -> str:
-    """The text on one line, with dots in place of what is too long."""
+    """The text on one line, with dots in place of the rest.
+
+    :param characters: the most characters, dots included.
+    """
     line = " ".join(text.split())
     return line if len(line) <= characters else f"{line[: characters - 3]}..."

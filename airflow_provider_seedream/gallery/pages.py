@@ -1,4 +1,7 @@
-"""Renders the pages: Jinja with autoescape, as prompts and file names are untrusted. No data is fetched here."""
+"""Renders the pages: Jinja with autoescape, as prompts and file names are untrusted.
+
+Holds no state but the compiled templates. Reads neither the database nor the storage.
+"""
 
 from datetime import UTC, datetime
 from functools import cache
@@ -27,7 +30,10 @@ _WORDS = {
 def render(request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
     """A page from a template, with the addresses that it needs below Airflow's base path.
 
+    :param template: a file of ``templates/``.
+    :param status: the HTTP status.
     :param values: what the template names; a missing one is an error, not an empty place.
+    :returns: HTML that a browser keeps for this user and asks about again each time.
     """
     base, page = base_path(request), _jinja().get_template(template)
     html = page.render(
@@ -45,13 +51,18 @@ def render(request: Request, template: str, *, status: int = 200, **values: Any)
 
 
 def render_error(request: Request, status: int) -> HTMLResponse:
-    """The page of an error; a status without words of its own is told as 404 or 500."""
+    """The page of an error; a status without words of its own is shown with those of 404 or 500.
+
+    :param status: the HTTP status of the answer, 400 to 599.
+    """
     shown = status if status in _TITLES else 500 if status > 499 else 404
     return render(request, "error.html", status=status, title=_TITLES[shown], words=_WORDS[shown])
 
 
 @cache
 def _jinja() -> Environment:
+    """The environment, made once per process; templates are compiled at their first use."""
+    # A template that names a missing value fails here and in tests, and not as an empty place on a page.
     environment = Environment(loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined)
     environment.filters.update(instant=_instant, filesize=_size)
     return environment
@@ -65,7 +76,7 @@ def _task_page(place: TaskRef) -> str:
 
 
 def _instant(value: datetime | str) -> str:
-    """An instant for people, in UTC."""
+    """An instant for people, in UTC; empty if it cannot be read, as a manifest may hold any text."""
     try:
         instant = value if isinstance(value, datetime) else datetime.fromisoformat(value)
         return f"{instant.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
@@ -74,4 +85,5 @@ def _instant(value: datetime | str) -> str:
 
 
 def _size(size_bytes: int) -> str:
+    """A size for people: ``83 KiB``, ``1.4 MiB``."""
     return f"{size_bytes / 1024:,.0f} KiB" if size_bytes < 1024 * 1024 else f"{size_bytes / 1024 / 1024:,.1f} MiB"

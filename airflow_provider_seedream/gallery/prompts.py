@@ -30,16 +30,23 @@ _log = logging.getLogger(__name__)
 
 
 def words_of(text: str) -> str:
-    """Letters without case, and one blank between words: a prompt may have been copied from several lines."""
+    r"""Letters without case, and one blank between words: a prompt may have been copied from several lines.
+
+    ::
+
+        words_of("A Leather\n  watch")  # "a leather watch"
+    """
     return " ".join(text.split()).casefold()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """A landed generation that the index has seen::
+    r"""A landed generation that the index has seen::
 
-        Known(place=row.place, cursor=row.cursor, words=words_of("A leather\\nwatch"))  # words: "a leather watch"
+        Known(place=row.place, cursor=row.cursor, words=words_of("A leather\nwatch"))  # words: "a leather watch"
 
+    :param place: the task instance that landed it.
+    :param cursor: its point in the listing; another one later means another result of that task.
     :param words: its prompt as `words_of` gives it; None if it could not be read.
     """
 
@@ -49,6 +56,7 @@ class Known:
 
     @property
     def order(self) -> tuple[datetime, int, str, int]:
+        """As the listing sorts it, so that a search can begin at a page's end."""
         return rows.order_of(self.cursor)
 
 
@@ -60,6 +68,8 @@ class Look:
         found = list(index.search(wanted, "watch", older_than=None, may_read=reader.may_read, look=look))
         look.searched, look.is_complete  # (1200, False): 1,200 prompts, and there are older ones
 
+    :param searched: generations compared so far.
+    :param unreadable: those among them without a known prompt.
     :param back_to: the point up to which every generation was looked at; None if nothing was read yet.
     :param is_complete: True if nothing is older than that.
     """
@@ -71,7 +81,7 @@ class Look:
 
 
 class PromptIndex:
-    """The prompts of one process's gallery.
+    """The prompts of one process's gallery, for all users. Its methods may be called from several threads.
 
     Example::
 
@@ -79,6 +89,10 @@ class PromptIndex:
         index.refresh()  # returns at once; a thread reads on
         look = Look()
         places = [known.place for known in index.search(wanted, "watch", older_than=None, may_read=reader.may_read, look=look)]
+
+    :param roots: the folders that the gallery may read.
+    :param most: generations kept; the oldest tenth is dropped beyond it.
+    :param clock: seconds that only grow; passed in by tests.
     """
 
     def __init__(self, roots: tuple[str, ...], *, most: int = MOST_PROMPTS, clock: Callable[[], float] = time.monotonic) -> None:
@@ -104,12 +118,19 @@ class PromptIndex:
             self._thread.start()
 
     def wait(self, seconds: float) -> None:
-        """Wait until the reading has ended, or for so many seconds."""
+        """Wait until the reading has ended, or for so many seconds. For tests: a page never waits."""
         if thread := self._thread:
             thread.join(seconds)
 
     def search(self, wanted: Filter, text: str, *, older_than: Cursor | None, may_read: MayRead, look: Look) -> Iterator[Known]:
-        """The generations with a text in their prompts, newest first. :param text: as `words_of` gives it."""
+        """The generations with a text in their prompts, newest first.
+
+        :param wanted: DAGs, run and task.
+        :param text: as `words_of` gives it.
+        :param older_than: where to begin; None for the newest.
+        :param may_read: asked once for each DAG: the index holds prompts of all users.
+        :param look: is filled while the matches are taken.
+        """
         everything, look.back_to, look.is_complete = self._snapshot()
         end = bisect_left(everything, rows.order_of(older_than), key=lambda known: known.order) if older_than else len(everything)
         allowed = {dag_id for dag_id in wanted.dag_ids if may_read(dag_id)}
@@ -131,6 +152,9 @@ class PromptIndex:
                 self._sorted = None
 
     def _snapshot(self) -> tuple[list[Known], Cursor | None, bool]:
+        """The generations in order, the oldest point that is known without gaps, and whether nothing is
+        older.
+        """
         with self._lock:
             if self._sorted is None:
                 self._sorted = sorted(self._known.values(), key=lambda known: known.order)
@@ -191,6 +215,7 @@ class PromptIndex:
         return None
 
     def _words(self, landed: LandedGeneration) -> str | None:
+        """The prompt of a manifest; None if it cannot be read. A store that hangs ends the pass instead."""
         try:
             manifest = read_manifest(landed.manifest, self.roots, seedream_task_id=landed.seedream_task_id)
         except StorageHangsError:
@@ -201,6 +226,7 @@ class PromptIndex:
         return words_of(prompt) if isinstance(prompt, str) else ""
 
     def _put(self, found: Iterable[Known | None]) -> None:
+        """Add what was read, and make room if the index is full."""
         for known in found:
             if known is None:
                 continue
@@ -235,7 +261,11 @@ _index_lock = Lock()
 
 
 def index_of(roots: tuple[str, ...]) -> PromptIndex:
-    """This process's index; a new one if an administrator has changed the roots."""
+    """This process's index; a new one if an administrator has changed the roots.
+
+    :param roots: the folders that the gallery may read now. The old index may know prompts of folders that
+        are no longer shown.
+    """
     with _index_lock:
         if not _index or _index[0].roots != roots:
             _index[:] = [PromptIndex(roots)]

@@ -1,6 +1,8 @@
-"""Manifests, ledger records and images as the gallery may show them: below a root, bounded in size, and of the stated type.
+"""Manifests, ledger records and images as the gallery may show them: below a root, bounded in size, and of
+the stated type.
 
-Each obstacle is a :class:`CannotShowError` with a sentence for people. It only reads, and leaves permissions to ``guards``.
+Each obstacle is a :class:`CannotShowError` with a sentence for people. It only reads, and leaves permissions
+to ``guards``. Knows no HTTP requests and no HTML.
 """
 
 import logging
@@ -43,19 +45,29 @@ class StorageHangsError(CannotShowError):
 
 
 def read_manifest(uri: str, roots: tuple[str, ...], *, seedream_task_id: str | None = None) -> Manifest:
-    """:raises CannotShowError: when it may not be read, cannot be read, or is not what it should be."""
+    """Read the manifest of a landed generation.
+
+    :param uri: from an XCom, so user input.
+    :param roots: the folders that the gallery may read.
+    :param seedream_task_id: the generation that it must be of; None where the address names the file alone.
+    :raises CannotShowError: when it may not be read, cannot be read, or is not what it should be.
+    """
     try:
         manifest = Manifest.from_json(_read_below(uri, roots))
     except ValueError:
         raise CannotShowError("Its manifest is not one of ours.") from None
     is_its = seedream_task_id in (None, manifest.seedream_task_id) and uri.endswith(f"/{manifest_file(str(manifest.name))}")
+    # Others may write into the folder: a manifest counts only if its name and its id fit the address.
     if not _is_sound(manifest) or not is_its:
         raise CannotShowError("Its manifest is not that of this generation.")
     return manifest
 
 
 def read_record(submitted: Generation, roots: tuple[str, ...]) -> Record:
-    """The record of a generation that was not landed. :raises CannotShowError: as for a manifest."""
+    """Read the ledger record of a generation that was not landed.
+
+    :raises CannotShowError: as for a manifest; also if the record is that of another generation.
+    """
     try:
         record = Record.from_json(_read_below(submitted.record, roots))
     except (ValueError, RecursionError):
@@ -66,13 +78,25 @@ def read_record(submitted: Generation, roots: tuple[str, ...]) -> Record:
 
 
 def read_piece(uri: str, roots: tuple[str, ...], *, start: int, max_bytes: int) -> bytes:
-    """A piece of a file below the roots. :raises CannotShowError: when it may not be read or cannot be."""
+    """Read a piece of a file below the roots.
+
+    :param start: the first byte.
+    :param max_bytes: the most bytes; fewer come at the end of the file.
+    :raises CannotShowError: when it may not be read or cannot be.
+    """
     folder, file = _below(uri, roots)
     return _ask(folder, file, lambda store: store.read(file, start=start, max_bytes=max_bytes))
 
 
 def read_image(folder: str, file: str) -> tuple[bytes, str]:
-    """An image's bytes and its media type, by its bytes."""
+    """Read an image.
+
+    :param folder: storage URI of its folder, already checked against the roots.
+    :param file: its name, already checked to be one plain file name.
+    :returns: its bytes and its media type. The bytes tell the type, so a browser is never given a page of
+        HTML that is named ``.png``.
+    :raises CannotShowError: it is larger than 64 MiB, no PNG, JPEG or WebP image, or cannot be read.
+    """
     if _ask(folder, file, lambda store: store.size_bytes(file)) > MAX_IMAGE_BYTES:
         raise CannotShowError("The file is too large to be shown.")
     data = _ask(folder, file, lambda store: store.read(file))  # whole: gcsfs asks for pieces beyond the end of a bounded one
@@ -83,6 +107,7 @@ def read_image(folder: str, file: str) -> tuple[bytes, str]:
 
 
 def _read_below(uri: object, roots: tuple[str, ...]) -> bytes:
+    """A JSON file below the roots, bounded by 256 KiB."""
     folder, file = _below(uri, roots)
     data = _ask(folder, file, lambda store: store.read(file, max_bytes=MAX_JSON_BYTES + 1))
     if len(data) > MAX_JSON_BYTES:
@@ -109,6 +134,7 @@ def _ask(folder: str, file: str, act: Callable[[Folder], T | None]) -> T:
     except StoreHangsError:
         raise StorageHangsError("The storage did not answer in time. The page asks it again in a moment.") from None
     except Exception as error:  # whatever a store raises
+        # Only the log has the cause: a store's error may name buckets and keys that the user should not see.
         _log.warning("The gallery cannot read %s/%s: %s: %s", folder, file, type(error).__name__, error)
         raise CannotShowError("The storage does not answer, or refuses the web server.") from None
     if found is None:

@@ -1,7 +1,8 @@
 """Which folders the gallery may read: the allow-list ``[seedream] gallery_roots``.
 
-A URI in an XCom is user input, and the web server's storage credentials are not the user's. So a URI is compared as text, with its
-connection, and everything a path could mean beyond its letters is refused. An empty list serves no bytes.
+A URI in an XCom is user input, and the web server's storage credentials are not the user's. So a URI is
+compared as text, with its connection, and everything a path could mean beyond its letters is refused. An
+empty list serves no bytes. Reads no storage.
 """
 
 import re
@@ -12,18 +13,29 @@ _PLAIN = re.compile(r"[^/\\?\x00-\x1f\x7f]*[^/\\?#\x00-\x1f\x7f]")  # Airflow dr
 
 
 def gallery_roots() -> tuple[str, ...]:
-    """The folders of ``[seedream] gallery_roots``, without trailing slashes; empty: nothing is shown."""
+    """The folders of ``[seedream] gallery_roots``, without trailing slashes; empty: nothing is shown.
+
+    The list is separated by commas or lines, and is read at each page.
+    """
     listed = conf.get("seedream", "gallery_roots", fallback="") or ""
     return tuple(root.strip().rstrip("/") for root in re.split(r"[,\n]", listed) if root.strip().rstrip("/"))
 
 
 def is_below(uri: str, roots: tuple[str, ...]) -> bool:
-    """Whether a URI names a file below one of the roots, by plain path segments."""
+    """Whether a URI names a file below one of the roots, by plain path segments::
+
+        is_below("s3://my_conn@bucket/watches/hero.png", ("s3://my_conn@bucket/watches",))  # True
+        is_below("s3://my_conn@bucket/watches/../keys.json", ("s3://my_conn@bucket/watches",))  # False
+
+    ``file:///folder`` and ``/folder`` are the same root.
+    """
     return any(_is_below(_without_file(uri), _without_file(root)) for root in roots)
 
 
 def is_bare(name: object) -> bool:
-    """Whether a name is one plain file name."""
+    """Whether a name is one plain file name: no slash, no ``..``, no control character, no ``?``, no ``#`` at
+    its end.
+    """
     return isinstance(name, str) and _is_plain(name)
 
 
@@ -32,6 +44,7 @@ def _is_below(uri: str, root: str) -> bool:
 
 
 def _is_plain(segment: str) -> bool:
+    """One segment of a path that means nothing beyond its letters. ``::`` would chain file systems in fsspec."""
     return _PLAIN.fullmatch(segment) is not None and segment not in (".", "..") and "::" not in segment and _is_text(segment)
 
 

@@ -72,6 +72,8 @@ class Row:
 
         rows.find(place).value  # {"schema_version": 1, "seedream_task_id": "b1c2d3", "manifest": "s3://...", ...}
 
+    :param place: the task instance.
+    :param cursor: its point in the listing.
     :param value: the XCom as plain JSON. It is user input, as XComs can be edited; None if it is not JSON.
     """
 
@@ -96,6 +98,8 @@ class Filter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _KnownDags:
+    """The answer of :func:`dag_ids`, the instant until which it is used, and the database that was asked."""
+
     ids: frozenset[str]
     until: float
     database: str
@@ -122,7 +126,12 @@ def dag_ids() -> set[str]:
 
 
 def page(wanted: Filter, *, limit: int, older_than: Cursor | None = None, newer_than: Cursor | None = None) -> list[Row]:
-    """The next rows with a result from a point: newest first, or oldest first after ``newer_than``."""
+    """The next rows with a result from a point: newest first, or oldest first after ``newer_than``.
+
+    :param limit: the most rows.
+    :param older_than: only rows before this point; at most one of the two is given.
+    :param newer_than: only rows after this point.
+    """
     tasks, found = _tasks(wanted, older_than, newer_than), list[Row]()
     with create_session(scoped=False) as session:
         runs = _runs(session, wanted, older_than, newer_than)
@@ -165,7 +174,7 @@ def _runs(session: Session, wanted: Filter, older_than: Cursor | None, newer_tha
 
 
 def find(place: TaskRef) -> Row | None:
-    """The result of one task instance, if it has one."""
+    """The result of one task instance; None if it has returned and pushed nothing."""
     named = [getattr(XComModel, name) == getattr(place, name) for name in ("dag_id", "run_id", "task_id", "map_index")]
     query = select(*_columns(), XComModel.key, _TEXT).where(*named)
     with create_session(scoped=False) as session:
@@ -178,9 +187,12 @@ def find(place: TaskRef) -> Row | None:
 
 
 def holding(place: TaskRef, text: str) -> list[Row]:
-    """Results of tasks of the same DAG run that name an image's hash, or a generation's id; the newest first.
+    """Results of tasks of the same DAG run that hold a text, newest first, up to 20.
 
-    A mapped list that comes back in another order gives an image to another map index, and an approval knows the run alone.
+    A mapped list that comes back in another order gives an image to another map index, and an approval knows
+    the run alone.
+
+    :param text: an image's hash, or a generation's id. It is searched as letters, not as a pattern.
     """
     query = (
         select(*_columns(), _TEXT)
@@ -194,7 +206,10 @@ def holding(place: TaskRef, text: str) -> list[Row]:
 
 
 def landed_ids(dag_run_ids: Collection[int], seedream_task_ids: Collection[str]) -> set[str]:
-    """Which of these generations any task of these runs has landed."""
+    """Which of these generations any task of these runs has landed.
+
+    :param dag_run_ids: Airflow's own numbers of the runs, of :class:`Cursor`.
+    """
     seedream_task_id = XComModel.value["seedream_task_id"].as_string()
     query = select(seedream_task_id).where(
         XComModel.dag_run_id.in_(dag_run_ids),
@@ -240,7 +255,7 @@ def _columns() -> list[Any]:
 
 
 def order_of(cursor: Cursor) -> tuple[datetime, int, str, int]:
-    """The place of a row in a listing, as the database sorts it."""
+    """The sort key of a row in a listing, equal to the order of the database."""
     return cursor.at, cursor.dag_run_id, cursor.task_id, cursor.map_index
 
 

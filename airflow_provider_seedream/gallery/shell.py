@@ -1,6 +1,7 @@
-"""The page inside Airflow's own: where it is mounted, and the answer to a browser that comes from outside.
+"""The page inside Airflow's own: where it is mounted, and the answer to a browser that opens an address by
+itself.
 
-Knows requests and addresses, no data.
+Knows requests and addresses. Reads no data, and knows no permissions.
 """
 
 from urllib.parse import quote
@@ -33,7 +34,13 @@ def is_document(request: Request) -> bool:
 
 
 def into_the_shell(request: Request) -> None:
-    """A dependency of the pages: an address opened by itself goes on within Airflow's page, where that can show it."""
+    """A dependency of the pages: an address opened by itself goes on within Airflow's page, where that can
+    show it.
+
+    Airflow has addresses within the frame from 3.3.2 on. Before, the page is shown alone.
+
+    :raises HTTPException: 307, the redirect.
+    """
     if is_document(request) and _HAS_DEEP_LINKS:
         query = f"?{request.url.query}" if request.url.query else ""
         path = quote(request.scope["path"], safe="/:+")  # as in places.py
@@ -42,5 +49,5 @@ def into_the_shell(request: Request) -> None:
 
 
 def login(request: Request) -> RedirectResponse:
-    """Airflow's page asks who comes, and shows the gallery then."""
+    """Send a browser without a session to Airflow's login page, which shows the gallery afterwards."""
     return RedirectResponse(f"{base_path(request)}/plugin/{URL_ROUTE}", status_code=307)

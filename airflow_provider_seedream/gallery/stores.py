@@ -30,6 +30,8 @@ class StoreHangsError(Exception):
     ::
 
         raise StoreHangsError
+
+    Without that pause each page would hold as many threads as it has pictures, for 5 s each.
     """
 
 
@@ -41,6 +43,7 @@ class Reads:
     :param read_seconds: how long a read may take, and how long it may wait for a thread.
     :param down_seconds: how long the store is left alone after a read that took longer.
     :param at_once: reads at the same time; further ones wait.
+    :param clock: seconds that only grow; passed in by tests.
     """
 
     def __init__(
@@ -58,8 +61,9 @@ class Reads:
         self._down_until = 0.0
 
     def ask(self, act: Callable[[], T]) -> T:
-        """The result of a read, or its error.
+        """Run a read with a deadline, and return its result or raise its error.
 
+        :param act: the read; it may run on after the deadline, so it must change nothing.
         :raises StoreHangsError: when it took too long. Its thread goes on until the store's client gives up.
         """
         if self._clock() < self._down_until:
@@ -98,11 +102,16 @@ class _Known:
 
 
 class Store:
-    """The reads of one connection. A changed or rotated connection is noticed: at once after an error, else within 30 s.
+    """The reads of one connection. A changed or rotated connection is noticed: at once after an error, else
+    within 30 s.
 
     ::
 
         store_of("s3://my_conn@bucket/watches").ask("s3://my_conn@bucket/watches", lambda folder: folder.read("hero.json"))
+
+    :param protocol: of its URIs: ``s3``, ``gs``, ``file``, ...
+    :param conn_id: the Airflow connection; None for the store's own defaults.
+    :param clock: seconds that only grow; passed in by tests.
     """
 
     def __init__(self, protocol: str, conn_id: str | None, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -114,7 +123,11 @@ class Store:
         self._lock = Lock()
 
     def ask(self, uri: str, act: Callable[[Folder], T]) -> T:
-        """Read from the folder of a URI. :raises StoreHangsError: when the store does not answer in time."""
+        """Read from the folder of a URI.
+
+        :param act: is called with the folder, in a thread of the store.
+        :raises StoreHangsError: when the store does not answer in time.
+        """
         return self.reads.ask(lambda: self._act(uri, act))
 
     def _act(self, uri: str, act: Callable[[Folder], T]) -> T:
@@ -133,6 +146,7 @@ class Store:
             if known and now - known.looked_up < CONNECTION_SECONDS:
                 return known.fs
             connection = _fingerprint(self._conn_id)
+            # A new client has no open connections, so it is made only where Airflow's connection has changed.
             fs = known.fs if known and known.connection == connection else self._open()
             self._known = _Known(fs=fs, connection=connection, looked_up=now)
             return fs
@@ -150,7 +164,11 @@ _stores_lock = Lock()
 
 
 def store_of(uri: str) -> Store:
-    """The store that a URI is read from; one for each protocol and connection."""
+    """The store that a URI is read from; one for each protocol and connection, kept for the life of the
+    process.
+
+    :param uri: of a folder or a file; its path plays no part.
+    """
     protocol, has_protocol, rest = uri.partition("://")
     conn_id, has_conn_id, _ = rest.partition("/")[0].rpartition("@")
     key = (protocol if has_protocol else "file", conn_id if has_conn_id and conn_id else None)
