@@ -73,7 +73,7 @@ class _Proxy:
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._upload(reader, to_writer))
                 both.create_task(self._answer(to_reader, writer))
-        except* ConnectionError:
+        except* OSError:
             pass  # one end has gone, and takes the other with it
         finally:
             writer.close()
