@@ -54,17 +54,18 @@ def resolve_all(options: argparse.Namespace) -> int:
     unknown = {ledger.uri(record): record for record in books.records if paid(record) == "unknown"}
     ask = _asking_a_person() if sys.stdin.isatty() else _reading(unknown)
     session = _Session(options=options, ledger=ledger, wallet=_wallet(options) if unknown else None)
-    session.left += books.unreadable
+    session.left += books.unreadable  # each may hide a payment, so the exit code must not say that all is settled
     for number, (uri, record) in enumerate(unknown.items(), 1):
         _introduce(session, uri, record, f"{number} of {len(unknown)}")
         if not _resolve(session, uri, record, ask):
-            session.left += list(unknown)[number - 1 :]
+            session.left += list(unknown)[number - 1 :]  # this one and all that were not asked about
             break
     _show(session)
     return FAILED if session.left else 0
 
 
 def _asking_a_person() -> Ask:
+    """Ask at the terminal. The answer is a seedream task id, or one of the letters of the question; an empty line skips."""
     return lambda uri: answer_to(_QUESTION)
 
 
@@ -115,6 +116,10 @@ def _answers(uri: str, ask: Ask) -> Iterator[str]:
 
 
 def _introduce(session: _Session, uri: str, record: Record, place: str) -> None:
+    """Say what is known of a record, on standard error: its task, prompt and price, and the wallet before and now.
+
+    :param place: of the record among the unknown ones, e.g. ``1 of 3``.
+    """
     facts = describe(record, uri)
     task = " ".join(str(facts[name]) for name in ("dag_id", "run_id", "task_id") if facts[name])
     lines = [
@@ -147,6 +152,7 @@ def _wallet(options: argparse.Namespace) -> str | None:
 
 
 def _show(session: _Session) -> None:
+    """Print what was settled and what is left to standard output, where nothing else of this command goes."""
     if session.options.output == "json":
         print_json({"destination": session.ledger.folder.base, "resolved": session.settled, "left": session.left})
         return
