@@ -1,5 +1,6 @@
 """The commands of ``airflow seedream``: tables for people, JSON for scripts.
 
-Only ``land`` and ``resolve`` write; no command sends a paid request. Airflow's command line loads the table
-of commands, so that imports next to nothing.
+Only ``land`` and ``resolve`` change files of the ledger or land images; ``check`` writes files of its own and
+deletes them. No command sends a paid request. Airflow's command line loads the table of commands, so that
+imports next to nothing.
 """

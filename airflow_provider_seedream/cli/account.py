@@ -1,4 +1,4 @@
-"""Commands about the account."""
+"""The command about the account: ``balance``. One status call, which is free and changes nothing."""
 
 import argparse
 
@@ -9,6 +9,11 @@ from airflow_provider_seedream.hooks.seedream import SeedreamHook
 def balance(options: argparse.Namespace) -> int:
     """`airflow seedream balance`: the wallet in credits and in images, and its rate limit.
 
+    JSON: ``{"balance_credits": "1240", "images": 124, "requests_per_minute": 3}``. The balance is the API's
+    own decimal text.
+
+    :param options: ``conn_id`` and ``output``.
+    :returns: 0.
     :raises SeedreamError: the API refused the key, or did not answer; the exit code is 1.
     """
     hook = SeedreamHook(options.conn_id)
@@ -26,8 +31,9 @@ def balance(options: argparse.Namespace) -> int:
 
 
 def _images(balance: str, credits_per_image: int) -> int | None:
-    """How many it buys; the API's text need not be a number."""
+    """The number of images that a balance buys; None if the API's text is not a number."""
     try:
+        # Whole images only: half of a price buys none.
         return int(float(balance) // credits_per_image)
     except ValueError:
         return None

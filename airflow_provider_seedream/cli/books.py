@@ -1,4 +1,8 @@
-"""The command that lists the payments in a folder. It only reads the folder and does not call the API, so it needs no key."""
+"""The command that lists the payments in a folder.
+
+It only reads the folder and does not call the API, so it needs no key, and works from any machine that reads
+the storage.
+"""
 
 import argparse
 from typing import Any
@@ -28,12 +32,19 @@ Kept = dict[str, Record]  # by the record's URI
 def ledger(options: argparse.Namespace) -> int:
     """`airflow seedream ledger`: the sums of a folder, and each record that a person has to settle.
 
+    Filters apply to the sums, the records and ``--fail-on`` alike. A file that cannot be read is always
+    named, because it may hide a payment.
+
+    :param options: ``destination``, ``outcome``, ``dag_id``, ``run_id``, ``task_id``, ``since``, ``records``,
+        ``recursive``, ``fail_on`` and ``output``.
     :returns: 1 if `--fail-on` names a kind that was found, else 0.
-    :raises SeedreamInputError: there is no ledger in the folder, or an option is wrong. The error names the ledgers below.
+    :raises SeedreamInputError: there is no ledger in the folder, or an option is wrong. The error names the
+        ledgers below.
     """
     wanted, fatal = _filter(options), _fatal(options)
     book = Ledger(options.destination)
     found = [(each, read_books(each)) for each in _ledgers(book, options)]
+    # Keyed by URI: with --recursive two folders may hold records of the same file name.
     kept = {each.uri(record): record for each, read in found for record in read.records if wanted(record)}
     unreadable = [uri for _, read in found for uri in read.unreadable]
     if options.output == "json":
@@ -45,9 +56,10 @@ def ledger(options: argparse.Namespace) -> int:
 
 
 def _ledgers(book: Ledger, options: argparse.Namespace) -> list[Ledger]:
-    """The folder's own ledger, or with ``--recursive`` all below.
+    """The folder's own ledger, or with ``--recursive`` all below, to a depth of 4 folders.
 
-    A folder without one is a wrong call: "0 credits" would be said of a typing error.
+    :raises SeedreamInputError: there is none. The answer "0 credits" to a mistyped folder would be wrong and
+        believed.
     """
     if not options.recursive and record_files(book):
         return [book]
@@ -63,7 +75,10 @@ def _ledgers(book: Ledger, options: argparse.Namespace) -> list[Ledger]:
 
 
 def _fatal(options: argparse.Namespace) -> list[str]:
-    """The kinds of record that fail the command: `unknown`, `unreadable`."""
+    """The kinds of record that fail the command: `unknown`, `unreadable`.
+
+    :raises SeedreamInputError: another word, as a misspelled one would never fail a check in CI.
+    """
     kinds = [what.strip() for what in options.fail_on.split(",") if what.strip()]
     if wrong := [what for what in kinds if what not in ("unknown", "unreadable")]:
         raise SeedreamInputError(f"--fail-on takes unknown and unreadable; got {wrong[0][:80]!r}.")
@@ -71,7 +86,12 @@ def _fatal(options: argparse.Namespace) -> list[str]:
 
 
 def _filter(options: argparse.Namespace) -> Any:
-    """A predicate for the records that the options ask for."""
+    """A predicate for the records that the options ask for.
+
+    :returns: a function of one record; True if the record is wanted.
+    :raises SeedreamInputError: ``--since`` is not an instant, or an id is blank, as an unset variable of a
+        shell is.
+    """
     since = clock.to_epoch(options.since) if options.since else 0.0
     if since is None:
         raise SeedreamInputError(f"--since must be an instant, e.g. 2026-11-22T18:00:00Z; got {options.since[:80]!r}.")
@@ -80,14 +100,19 @@ def _filter(options: argparse.Namespace) -> Any:
         raise SeedreamInputError(f"--{blank[0].replace('_', '-')} must not be blank: no request has such an id.")
 
     def wanted(record: Record) -> bool:
+        # An option that is not given is None and fits every record.
         mine = all(value in (None, getattr(record.made_by, name)) for name, value in ids.items())
         of_these = not options.outcome or record.outcome in options.outcome
+        # A record without a readable instant counts as the oldest.
         return mine and of_these and (clock.to_epoch(record.intent_at) or 0.0) >= since
 
     return wanted
 
 
 def _print_json(book: Ledger, kept: Kept, unreadable: list[str]) -> None:
+    """The whole answer as one JSON object: ``destination``, ``credits``, ``runs``, ``records``,
+    ``unreadable``.
+    """
     print_json(
         {
             "destination": book.folder.base,
@@ -100,6 +125,13 @@ def _print_json(book: Ledger, kept: Kept, unreadable: list[str]) -> None:
 
 
 def _print_tables(kept: Kept, unreadable: list[str], *, lists_all: bool, total: int) -> None:
+    """The answer for people: sums, unknown records with the command that settles each, unreadable files,
+    totals.
+
+    :param lists_all: every record is listed, not only the unknown ones.
+    :param total: records before the filter.
+    """
+    # Unknown records are listed even without --records: each may be money that a person has to account for.
     unknown = {uri: record for uri, record in kept.items() if paid(record) == "unknown"}
     print_rows("Requests and credits", summarize(kept.values()))
     if lists_all:
@@ -114,6 +146,7 @@ def _print_tables(kept: Kept, unreadable: list[str], *, lists_all: bool, total: 
 
 
 def _row(record: Record, columns: tuple[str, ...]) -> dict[str, Any]:
+    """A record as a row of a table, with a prompt of up to 60 characters and the three ids in one cell."""
     facts = describe(record, "")
     prompt = str(facts["prompt"])
     facts["prompt"] = prompt if len(prompt) <= PROMPT_CHARACTERS else f"{prompt[:PROMPT_CHARACTERS]}..."

@@ -1,6 +1,8 @@
-"""The command that asks a destination, with files of its own, for all that the ledger and the landing need of it. Pays nothing.
+"""The command that tests a destination with files of its own for everything that the ledger and the landing
+need. Pays nothing.
 
-Everything it writes lies below ``_seedream/probes`` and is deleted at the end.
+All of its files lie below ``_seedream/probes`` and are deleted at the end. It never calls the API and never
+touches a record.
 """
 
 import argparse
@@ -33,6 +35,10 @@ class Finding:
 
         Finding(check="exclusive", result="ok", detail="1 of 8 racing creates of one file won")
 
+    :param check: ``write``, ``exclusive``, ``read``, ``missing``, ``list``, ``replace``, ``mount`` (disks
+        only), ``clock``, ``delete``.
+    :param result: ``warning`` works, but a person should know something about it; ``failed`` must be mended
+        first.
     :param detail: a sentence for people; it may change.
     """
 
@@ -42,11 +48,14 @@ class Finding:
 
 
 class _WarningError(Exception):
-    """It works, and a person should know something about it."""
+    """A check that found something a person should know about, although tasks would work."""
 
 
 class _Destination:
-    """A folder below the destination that is this command's alone."""
+    """A folder below the destination that is this command's alone. Each check returns a sentence, or raises.
+
+    :param base: storage URI of the destination.
+    """
 
     def __init__(self, base: str) -> None:
         self.folder = Folder(base)
@@ -54,16 +63,24 @@ class _Destination:
         self._written: list[str] = []
 
     def write(self) -> str:
+        """Create the first file, as the ledger creates a claim."""
         if not self.folder.create(self._new("file"), b"first\n"):
             raise ValueError("the file that was just written has other bytes")
         return "a file was created"
 
     def exclusive(self) -> str:
-        """First one after the other, as tasks probe it; then all at once, which also finds a store that checks and then writes."""
+        """Create one file twice in turn, as tasks probe it; then 8 times at once, which also finds a store
+        that checks and then writes.
+
+        :raises NotExclusiveError: the second create in turn was accepted, or the library checks first and
+            then writes.
+        :raises ValueError: not exactly one of the racing creates won.
+        """
         self._written.append(self.folder.probe())
         start, name = Barrier(RACERS), self._new("race")
 
         def create(racer: int) -> bool:
+            # All racers begin at the same moment, else the first would be done before the second begins.
             start.wait()
             return self.folder.create(name, b"racer %d\n" % racer)
 
@@ -74,27 +91,34 @@ class _Destination:
         return f"1 of {RACERS} racing creates of one file won"
 
     def read(self) -> str:
+        """Read the file back, byte for byte."""
         if self.folder.read(f"{self._mine}/file") != b"first\n":
             raise ValueError("the file has other bytes than were written")
         return "the file has the bytes that were written"
 
     def missing(self) -> str:
+        """Read a file that was never written. "May not be read" instead of "is not there" would stop each
+        first request.
+        """
         if self.folder.read(f"{self._mine}/missing") is not None:
             raise ValueError("a file that was never written was found")
         return "a file that is not there is told from one that may not be read"
 
     def list(self) -> str:
+        """List the folder right after a write, as a budget lists what others spent."""
         if "file" not in self.folder.list(self._mine):
             raise ValueError("the file that was just written is not listed: budgets would miss what others spent")
         return "the file that was just written is listed"
 
     def replace(self) -> str:
+        """Write other bytes over the file, as a record gets its outcome, and read them."""
         self.folder.replace(f"{self._mine}/file", b"second\n")
         if self.folder.read(f"{self._mine}/file") != b"second\n":
             raise ValueError("the old bytes are still read after a replace")
         return "the new bytes are read at once"
 
     def delete(self) -> str:
+        """Delete all files of this check, as a refused request deletes its claim."""
         for name in self._written:
             self.folder.delete(name)
         if self.folder.read(self._written[0]) is not None:
@@ -102,6 +126,12 @@ class _Destination:
         return "all files of this check were deleted"
 
     def clock(self) -> str:
+        """Compare the store's clock with this machine's. Instants in records come from the machine, dates of
+        files from the store.
+
+        :raises _WarningError: they differ by more than 30 s.
+        :raises NotImplementedError: the file system dates nothing.
+        """
         name = self._new("clock")
         before = clock.now_epoch()
         self.folder.replace(name, b"now\n")
@@ -109,6 +139,7 @@ class _Destination:
         at = self.folder.modified_at(name)
         if at is None:
             raise ValueError("the file that was just written is not there")
+        # The distance of the store's instant from the interval of the write.
         ahead_seconds = at - min(max(at, before), after)  # 0 if the store's instant lies within the write
         told = f"the store's clock is {abs(ahead_seconds):.1f} s {'ahead of' if ahead_seconds > 0 else 'behind'} this machine's"
         if abs(ahead_seconds) > MAX_CLOCK_SECONDS:
@@ -126,10 +157,14 @@ class _Destination:
         return "files are published by a hard link"
 
     def _new(self, name: str) -> str:
+        """A file name of this check; it is noted first, so that the clean-up deletes it even if the write is
+        interrupted.
+        """
         self._written.append(f"{self._mine}/{name}")
         return self._written[-1]
 
     def clean_up(self) -> None:
+        """Delete whatever is left, best effort: an interrupted check must leave no files either."""
         for name in self._written:
             with suppress(Exception):  # the check that deletes has said it
                 self.folder.delete(name)
@@ -139,6 +174,7 @@ class _Destination:
 
     @property
     def is_local(self) -> bool:
+        """True for a disk or a mount, where publishing works by links."""
         return split_uri(self.folder.base)[0] in LOCAL
 
 
@@ -154,9 +190,14 @@ _GRANTS = {
 
 
 def check(options: argparse.Namespace) -> int:
-    """`airflow seedream check`: a sentence for each property that paying once needs. Sends nothing to the API.
+    """`airflow seedream check`: a sentence for each property that paying once needs. Sends nothing to the
+    API.
 
-    :returns: 1 if a property is missing, else 0.
+    JSON: ``{"destination": ..., "holds": true, "checks": [{"check": "write", "result": "ok", "detail": ...},
+    ...]}``.
+
+    :param options: ``destination`` and ``output``.
+    :returns: 1 if a property is missing, else 0; a warning does not fail the command.
     """
     place = _Destination(options.destination)
     with working("Asking the destination"):
@@ -171,7 +212,10 @@ def check(options: argparse.Namespace) -> int:
 
 
 def _findings(place: _Destination) -> list[Finding]:
-    """Where nothing can be written there is nothing else to find."""
+    """All checks in their order. If nothing can be written, only that is reported: the other checks would
+    fail for the same reason.
+    """
+    # The order matters: `replace` changes the file that `read` compares, and `delete` takes the files away.
     rest = ("exclusive", "read", "missing", "list", "replace", *(("mount",) if place.is_local else ()), "clock", "delete")
     try:
         first = _finding("write", place.write)
@@ -202,4 +246,7 @@ def _to_do(name: str, error: Exception) -> str:
 
 
 def _is_forbidden(error: Exception) -> bool:
+    """True if the store refused for lack of a permission: stores raise PermissionError, or carry the HTTP
+    status.
+    """
     return isinstance(error, PermissionError) or 403 in (getattr(error, "status_code", None), getattr(error, "code", None))

@@ -25,6 +25,9 @@ class Argument:
     ::
 
         Argument(flags=("-o", "--output"), options={"choices": ("table", "json"), "default": "table"})
+
+    :param flags: one plain name makes a positional argument.
+    :param options: keywords of ``argparse.ArgumentParser.add_argument``; Airflow's ``Arg`` takes the same.
     """
 
     flags: tuple[str, ...]
@@ -33,9 +36,13 @@ class Argument:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """One command.
+    """One command::
+
+        Command(name="balance", act="account.balance", help="what the wallet holds", arguments=(_CONN_ID, _OUTPUT))
 
     :param act: ``module.function`` below this package: takes the parsed arguments, returns the exit code.
+    :param help: one line of ``airflow seedream --help``.
+    :param arguments: in the order of the help page.
     """
 
     name: str
@@ -45,6 +52,7 @@ class Command:
 
 
 def _argument(*flags: str, **options: Any) -> Argument:
+    """An argument in the form of ``argparse.ArgumentParser.add_argument``."""
     return Argument(flags=flags, options=options)
 
 
@@ -214,7 +222,11 @@ EPILOG = "exit codes: " + "; ".join(f"{code}: {meaning}" for code, meaning in EX
 
 
 def get_seedream_commands() -> list[Any]:
-    """``airflow seedream ...``, for the provider's ``cli`` key."""
+    """``airflow seedream ...``, for the provider's ``cli`` key.
+
+    :returns: one group with all commands, in classes of Airflow's command line.
+    """
+    # Imported here: Airflow's command line imports this module, and the table must load without it.
     from airflow.cli.cli_config import ActionCommand, Arg, GroupCommand
 
     def action(command: Command) -> Any:
@@ -226,7 +238,7 @@ def get_seedream_commands() -> list[Any]:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The same commands for ``python -m airflow_provider_seedream``."""
+    """The same commands for ``python -m airflow_provider_seedream``, which needs no Airflow command line."""
     parser = argparse.ArgumentParser(prog="python -m airflow_provider_seedream", description=f"{HELP}.", epilog=EPILOG)
     parser.add_argument("--version", action="version", version=f"airflow-provider-seedream {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND")
@@ -241,7 +253,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command: ``main(["ledger", "s3://my_conn@bucket/watches"])``.
 
-    :param arguments: those of the process by default. :raises SystemExit: always, with the command's exit code.
+    :param arguments: those of the process by default.
+    :raises SystemExit: always, with the command's exit code.
     """
     parser = build_parser()
     options = parser.parse_args(arguments)

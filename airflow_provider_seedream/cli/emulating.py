@@ -1,6 +1,7 @@
-"""``airflow seedream emulator``: the emulator in the foreground, with the arguments of ``python -m ...emulator``.
+"""``airflow seedream emulator``: the emulator in the foreground, with the arguments of ``python -m
+...emulator``.
 
-The emulator's own module serves; this one only says that its extra is missing.
+The emulator's own module serves; this module adds the error for its missing extra.
 """
 
 import argparse
@@ -11,6 +12,7 @@ from airflow_provider_seedream.exceptions import SeedreamInputError
 def emulator(options: argparse.Namespace) -> int:
     """Serve until Ctrl-C or SIGTERM.
 
+    :param options: the settings of the emulator; each left out has its default.
     :returns: 0 after serving, 2 when a port is taken or a setting is unknown.
     :raises SeedreamInputError: the extra ``emulator`` is not installed.
     """

@@ -1,6 +1,7 @@
-"""Commands about one generation: how it stands, and the rescue of its images while the API still has them.
+"""Commands about one generation: its status, and the rescue of its images while the API still has them.
 
-Never submits. Waits by the same decisions and lands by the same acts as the sensor; shows no link, as links are credentials.
+Neither command submits. Both wait by the same decisions and land by the same code as the sensor. Links are
+never shown, as links are credentials.
 """
 
 import argparse
@@ -36,7 +37,14 @@ from airflow_provider_seedream.tasks.wait_options import (
 
 
 def status(options: argparse.Namespace) -> int:
-    """`airflow seedream status`: what the API says of a generation. Links are left out, as they are credentials."""
+    """`airflow seedream status`: the API's answer about a generation. Links are left out, as they are
+    credentials.
+
+    :param options: ``seedream_task_id``, ``conn_id`` and ``output``.
+    :returns: 0, whatever the status is.
+    :raises SeedreamInputError: the id is not one; nothing is sent.
+    :raises SeedreamNotFoundError: the API does not know the id, or has deleted it after 24 h.
+    """
     now = SeedreamHook(options.conn_id).get_generation(_check_id(options.seedream_task_id))
     facts = {
         "seedream_task_id": options.seedream_task_id,
@@ -51,21 +59,30 @@ def status(options: argparse.Namespace) -> int:
 
 
 def land(options: argparse.Namespace) -> int:
-    """`airflow seedream land`: wait for a paid generation and land its images as its task would have. It pays nothing.
+    """`airflow seedream land`: wait for a paid generation and land its images as its task would have. It pays
+    nothing.
 
-    The record in the folder tells prompt, price, name, the task that paid, and how that task lands. Without a record the images
-    land under the bare id.
+    The record in the folder tells prompt, price, name, the task that paid, and how that task lands. Without a
+    record the images land under the bare id. A generation that is already landed is shown, and nothing is
+    downloaded again.
 
-    :raises SeedreamError: not ready in time (exit code 3), failed, expired, or fewer images than asked for. Ready ones are landed.
+    :param options: ``seedream_task_id``, ``destination``, ``name``, ``timeout`` in seconds (300 by default),
+        ``embed_metadata``, ``max_image_bytes``, ``conn_id`` and ``output``.
+    :returns: 0 if all images are landed.
+    :raises SeedreamError: not ready in time (exit code 3), failed, expired, or fewer images than asked for.
+        Ready ones are landed.
     """
     hook = SeedreamHook(options.conn_id)
     generation, record = _generation(options)
     landed = already_landed(generation)
+    # A complete landing is only shown; one with missing images is completed if the API has them now.
     if landed is None or more_may_come(landed, hook):
         mark = _embeds_metadata(options, record)
         outcome = _wait(generation, hook, seconds=options.timeout)
         with working("Landing"), hook.downloads(max_bytes=_max_image_bytes(options, record)) as downloads:
+            # The manifest names the task that paid, and this command as the one that landed.
             by = replace(record.made_by if record else NOBODY, command="seedream land")
+            # A wait that ended early still lands the images that are ready: they are paid.
             act = land_generation if outcome.verdict == "done" else land_ready
             landed = act(generation, hook, downloads, landed_by=by, embed_metadata=mark)
         if landed is None or (outcome.verdict != "done" and landed.missing_images):
@@ -77,13 +94,19 @@ def land(options: argparse.Namespace) -> int:
 
 
 def _generation(options: argparse.Namespace) -> tuple[Generation, Record | None]:
-    """The generation with all that the folder's ledger knows of it, and its record; without a record the bare id."""
+    """The generation with all that the folder's ledger knows of it, and its record; without a record the bare
+    id.
+
+    :raises SeedreamInputError: destination, name or id are not valid.
+    :raises SeedreamLedgerError: a record cannot be read: it may be the one of this generation.
+    """
     destination, name = check_destination(options.destination), check_name(options.name)
     task_id = _check_id(options.seedream_task_id)
     ledger = Ledger(destination)
     record = find_record(ledger, task_id)
     if record is None:
         return Generation.bare(task_id, destination=destination, name=name or task_id), None
+    # An option names another folder or stem than the task had; the record stays where it is.
     known = ledger.generation(record)
     return known.at(destination=destination, name=name or known.name), record
 
@@ -96,16 +119,25 @@ def _max_image_bytes(options: argparse.Namespace, record: Record | None) -> int:
 
 
 def _embeds_metadata(options: argparse.Namespace, record: Record | None) -> bool:
-    """As for the bound. :raises SeedreamInputError: metadata is wanted, and its library is not installed here."""
+    """The option, else the task's own choice as the record has it, else False.
+
+    :raises SeedreamInputError: metadata is wanted, and its library is not installed here.
+    """
     wanted = bool(record and record.embed_metadata) if options.embed_metadata is None else options.embed_metadata
     try:
         return check_embed_metadata(wanted)
     except SeedreamInputError as error:
+        # The record may ask for metadata on a machine that lacks the library.
         error.message += " To land the images without it, add --no-embed-metadata."
         raise
 
 
 def _wait(generation: Generation, hook: SeedreamHook, *, seconds: float) -> PollOutcome:
+    """Wait with the sensor's own decisions, at a steady interval, until the generation ends or the time is
+    over.
+
+    :param seconds: how long at most.
+    """
     policy = PollPolicy(
         num_images=generation.num_images,
         deadline_epoch=clock.now_epoch() + seconds,
@@ -126,6 +158,7 @@ def _unlanded(generation: Generation, outcome: PollOutcome, some: Manifest | Non
 
 
 def _show(manifest: Manifest, destination: str, output: str) -> None:
+    """The landed images, as JSON in the form of the sensor's XCom, or as tables."""
     landed = landed_generation(manifest, destination)
     if output == "json":
         print_json(landed.to_dict())

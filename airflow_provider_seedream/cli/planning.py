@@ -1,4 +1,7 @@
-"""The command that says what a table would cost now: which rows a run would pay, and which are paid already. It only reads."""
+"""The command that says what a table would cost now: which rows a run would pay, and which are paid already.
+
+It only reads: the table, the sources of edits, and the ledger. It calls no API, so it needs no key.
+"""
 
 import argparse
 import uuid
@@ -36,6 +39,17 @@ _LABELS = {
 
 
 def plan(options: argparse.Namespace) -> int:
+    """`airflow seedream plan`: compare a table with a folder's ledger, as a run of the batch would before it
+    pays.
+
+    JSON: ``table``, ``destination`` and the fields of `batch.plan.Plan`.
+
+    :param options: the table with the operator's arguments for it, ``destination``, the ids of the run,
+        ``requests_per_minute``, ``credits_per_image`` and ``max_credits``.
+    :returns: 2 if a row is invalid or its name belongs to another request, else 0.
+    :raises SeedreamInputError: an argument is wrong, the table is not there, or a line of it cannot be read.
+    :raises SeedreamLedgerError: the ledger cannot be read, so it may hide payments.
+    """
     ledger = Ledger(options.destination)
     made_by, reuse = _task(options), options.reuse
     check_num_images(options.num_images)
@@ -44,6 +58,7 @@ def plan(options: argparse.Namespace) -> int:
     check_rate(options.requests_per_minute)
 
     def request_of(row: Row) -> Request:
+        # The key of an edit holds the hashes of its sources, so each file is read, as the task reads it.
         sources = read_sources(list(row.images)) if row.images else ()
         return Request(
             submission=submission_of(row, sources),
@@ -54,6 +69,7 @@ def plan(options: argparse.Namespace) -> int:
             reuse=reuse,
         )
 
+    # As the operator reads the same arguments, so that the plan and the run agree.
     limits = PlanLimits(
         credits_per_image=options.credits_per_image,
         requests_per_minute=options.requests_per_minute,
@@ -72,21 +88,28 @@ def plan(options: argparse.Namespace) -> int:
 
 
 def _table(options: argparse.Namespace) -> RequestTable:
+    """The table with the operator's defaults, and its template if one is given."""
     template = PromptTemplate(options.template, template_context(options)) if options.template else None
     defaults = {"num_images": options.num_images, "image_size": options.image_size, "take": options.take}
     return RequestTable(source=absolute(options.table), defaults=defaults, template=template)
 
 
 def _task(options: argparse.Namespace) -> TaskRef:
-    """The task that would pay. Without its ids: a task of a DAG run that has not begun."""
+    """The task that would pay. Without its ids: a task of a DAG run that has not begun, so no request in the
+    ledger is its own.
+
+    :raises SeedreamInputError: some of the three ids are given, and not all.
+    """
     ids = (options.dag_id, options.run_id, options.task_id)
     if any(ids) and not all(ids):
         raise SeedreamInputError("--dag-id, --run-id and --task-id belong together: the ledger knows a request by all three.")
+    # A random id: the ledger surely holds no request of a run that does not exist yet.
     dag_id, run_id, task_id = ids if all(ids) else (f"plan-{uuid.uuid4()}",) * 3
     return TaskRef.from_dict({"dag_id": dag_id, "run_id": run_id, "task_id": task_id, **describe_installation()})
 
 
 def _print(made: Plan, options: argparse.Namespace) -> None:
+    """The plan for people: rows by their status, the cost, what is at risk, and the rows to look at."""
     facts: dict[str, Any] = {"rows": made.rows}
     print_facts(facts | {_LABELS[status]: number for status, number in made.count.items() if number})
     rate = f"at {options.requests_per_minute:g} requests a minute"

@@ -1,4 +1,7 @@
-"""The command that judges and prices a table of requests. Sends nothing and needs no key; memory does not grow with the table."""
+"""The command that checks and prices a table of requests.
+
+It sends nothing and needs no key. It reads row by row, so its memory does not grow with the table.
+"""
 
 import argparse
 import json
@@ -53,9 +56,12 @@ class _Sums:
             self.generate += 1
 
     def _refuse(self, where: str, why: str) -> None:
+        """Count an invalid row, and keep its fault once with the first row that has it."""
         self.invalid += 1
+        # Bounded, as a table of a million rows may have a fault in each.
         if len(self.refused) < MAX_SHOWN:
             self.refused.append({"where": where, "why": why})
+        # A known fault is always counted; only new ones are dropped beyond the bound.
         if why in self.faults or len(self.faults) < MAX_SHOWN:
             self.faults.setdefault(why, [0, where])[0] += 1
 
@@ -63,6 +69,10 @@ class _Sums:
 def price(options: argparse.Namespace) -> int:
     """``airflow seedream price``: the sums of a table, its duration at the key's rate, and its invalid rows.
 
+    The price is the most a run would pay: the ledger is not asked. ``plan`` compares with it.
+
+    :param options: the table with the operator's arguments for it, ``requests_per_minute`` and
+        ``credits_per_image``.
     :returns: 2 when a row is invalid, else 0.
     :raises SeedreamInputError: an argument is wrong, the table is not there, or a line of it cannot be read.
     """
@@ -75,6 +85,7 @@ def price(options: argparse.Namespace) -> int:
             sums.add(raw, template, {"num_images": options.num_images})
     facts: dict[str, Any] = {name: getattr(sums, name) for name in ("rows", "generate", "edit", "images")}
     facts |= {"credits": sums.images * options.credits_per_image, "invalid": sums.invalid}
+    # Each row is one request, however many images it asks for.
     minutes = (sums.generate + sums.edit) / options.requests_per_minute
     if options.output == "json":
         print_json({**facts, "minutes": round(minutes, 1), "assumed": _assumed(options), "refused": sums.refused})
@@ -84,8 +95,10 @@ def price(options: argparse.Namespace) -> int:
 
 
 def _print(facts: dict[str, Any], sums: _Sums, minutes: float, options: argparse.Namespace) -> None:
+    """The sums, the faults, and the values that were assumed."""
     print_facts(facts)
     print_rows("Invalid rows", [{"rows": many, "first": first, "why": why} for why, (many, first) in sums.faults.items()])
+    # The likeliest mistake has one cause and a fault in each row, so it gets a sentence of its own.
     if sums.rows and "prompt" not in sums.columns and not options.template:
         has = ", ".join(sums.columns) or "none"
         print_lines(f"The table has no column 'prompt'. Its columns: {has}. Add it, or make the prompts with --template.")
@@ -96,12 +109,18 @@ def _print(facts: dict[str, Any], sums: _Sums, minutes: float, options: argparse
 
 
 def duration(minutes: float) -> str:
-    """A duration for people: ``about 40 min``, ``about 2.5 hours``."""
+    """A duration for people: ``about 40 min``, ``about 2.5 hours``.
+
+    :param minutes: from 120 on the text counts hours.
+    """
     return f"about {minutes:.0f} min" if minutes < 120 else f"about {minutes / 60:.1f} hours"
 
 
 def check_rate(requests_per_minute: float) -> None:
-    """:raises SeedreamInputError: unless the rate is above 0."""
+    """Check the rate before the table is read.
+
+    :raises SeedreamInputError: the rate is not above 0.
+    """
     if requests_per_minute <= 0:
         raise SeedreamInputError(f"--requests-per-minute must be above 0; got {requests_per_minute:g}.")
 
@@ -113,7 +132,12 @@ def _assumed(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def template_context(options: argparse.Namespace) -> dict[str, Any]:
-    """What a DAG run gives to a template, as far as a date and params tell."""
+    """The variables that a DAG run gives to a template, as far as a date and params tell.
+
+    :returns: ``ds``, ``ts``, ``logical_date``, ``data_interval_start``, ``params``, ``dag_run`` and others of
+        that kind.
+    :raises SeedreamInputError: ``--params`` is not a JSON object, or ``--date`` is not a date.
+    """
     try:
         params = json.loads(options.params)
     except ValueError:
@@ -128,6 +152,7 @@ def template_context(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _date(options: argparse.Namespace) -> datetime:
+    """The date of the option, in UTC unless it names another zone; today at midnight UTC without the option."""
     if options.date is None:
         return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     try:
@@ -138,9 +163,11 @@ def _date(options: argparse.Namespace) -> datetime:
 
 
 def absolute(table: str) -> str:
-    """A relative path means the person's current folder, here as in any command.
+    """The table's path. A relative one means the person's current folder, here as in any command.
 
-    :raises SeedreamInputError: the path is blank, as an unset variable of a shell is: it would mean the whole current folder.
+    :param table: a path or a storage URI, which is returned as it is.
+    :raises SeedreamInputError: the path is blank, as an unset variable of a shell is: it would mean the whole
+        current folder.
     """
     if not table.strip():
         raise SeedreamInputError("TABLE must name a file or a folder; got a blank text.")

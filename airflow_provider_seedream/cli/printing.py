@@ -1,4 +1,8 @@
-"""What commands print: tables for people, JSON for scripts, and progress on a terminal only."""
+"""The output of commands: tables for people, JSON for scripts, and progress on a terminal only.
+
+Results go to standard output, everything else to standard error, so that a pipe gets results alone. Knows
+nothing of ledgers or APIs.
+"""
 
 import json
 import os
@@ -34,6 +38,7 @@ def results_on_stdout(*, for_good: bool) -> Iterator[None]:
     sys.stdout.flush()
     kept = os.dup(1)
     with os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace") as results:
+        # Also C libraries and child processes write to descriptor 1.
         os.dup2(2, 1)
         _results.append(results)
         try:
@@ -47,11 +52,14 @@ def results_on_stdout(*, for_good: bool) -> Iterator[None]:
 
 
 def _stdout() -> TextIO:
+    """Where results go: the kept standard output while :func:`results_on_stdout` is open."""
     return _results[-1] if _results else sys.stdout
 
 
 def out() -> Console:
-    """The console for results: as wide as the terminal, or 240 columns in a pipe."""
+    """The console for results: as wide as the terminal, or 240 columns in a pipe, where a fold would cut ids
+    in two.
+    """
     stream = _stdout()
     return Console(file=stream, width=None if stream.isatty() else PIPED_WIDTH, highlight=False)
 
@@ -62,16 +70,20 @@ def err() -> Console:
 
 
 def say_error(message: str) -> None:
+    """One message for people on standard error, with its markup escaped, as it may quote a prompt."""
     err().print(f"[red]Error:[/red] {_text(message)}")
 
 
 def print_json(value: Any) -> None:
-    """One JSON value on standard output, and nothing else there."""
+    """One JSON value on standard output, and nothing else there. Letters beyond ASCII stay readable.
+
+    :param value: dicts, lists, texts and numbers.
+    """
     _stdout().write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:
-    """One thing, a line for each of its facts."""
+    """One thing, a line for each of its facts: ``balance_credits  1240``."""
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in facts.items():
         table.add_row(f"[bold]{escape(name)}[/bold]", _text(value))
@@ -79,10 +91,17 @@ def print_facts(facts: Mapping[str, Any]) -> None:
 
 
 def print_rows(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Many of a kind; nothing at all where there is none. Where a table does not fit the terminal, each row is a block of lines."""
+    """Many of a kind as a table; nothing is printed for an empty list.
+
+    Where a table does not fit the terminal, each row becomes a block of lines: folded ids could not be
+    copied.
+
+    :param rows: all with the same keys, which become the headings.
+    """
     if not rows:
         return
     console, table = out(), _table(title, rows)
+    # The width that the table needs, not the one that it would be squeezed into.
     if Measurement.get(console, console.options.update(max_width=UNBOUNDED), table).minimum <= console.width:
         console.print(table)
         return
@@ -93,6 +112,7 @@ def print_rows(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+    """The table of :func:`print_rows`: numbers to the right, ids and instants never folded."""
     table = Table(title=title, title_justify="left", title_style="bold")
     for name, value in rows[0].items():
         right = isinstance(value, int | float)
@@ -119,7 +139,9 @@ def asked(question: str) -> bool:
 
 
 def answer_to(question: str) -> str:
-    """The line that the person at the terminal types. The question goes to standard error: standard output is for results.
+    """The line that the person at the terminal types.
+
+    The question goes to standard error: standard output is for results.
 
     :returns: without blanks around it; "q" at the end of input, which is Ctrl-D.
     """
@@ -130,14 +152,20 @@ def answer_to(question: str) -> str:
 
 
 def tracked(items: Iterable[T], *, total: int, label: str) -> Iterable[T]:
-    """The same items, with a bar on a terminal."""
+    """The same items, with a bar on a terminal.
+
+    :param total: how many there are.
+    :param label: the words in front of the bar.
+    """
     console = err()
     return track(items, label, total=total, console=console, transient=True, disable=not console.is_terminal)
 
 
 @contextmanager
 def working(label: str) -> Iterator[None]:
-    """A spinner and a clock on a terminal while something takes its time."""
+    """Context manager: a spinner and a clock on a terminal while something takes its time; nothing in a pipe
+    or a log.
+    """
     console = err()
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -151,4 +179,7 @@ def _text(value: Any) -> str:
 
 
 def _visible(text: str) -> str:
+    """The text with control characters as escapes: a prompt must not move the cursor or hide letters of a
+    terminal.
+    """
     return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), text)

@@ -1,4 +1,7 @@
-"""All records of a ledger, read a few at a time, and their sums. It only reads."""
+"""All records of a ledger, read a few at a time, and their sums.
+
+It only reads. A file that cannot be read is reported by its URI and never counted as "no payment".
+"""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -36,7 +39,12 @@ class Books:
 
 
 def read_books(ledger: Ledger) -> Books:
-    """:raises SeedreamLedgerError: when the folder cannot be listed."""
+    """Read all records of a ledger, 8 files at a time.
+
+    :returns: the records in the order of their intents. A file that is deleted meanwhile was a claim that
+        bought nothing.
+    :raises SeedreamLedgerError: the folder cannot be listed.
+    """
     files = record_files(ledger)
     with ThreadPoolExecutor(max_workers=PARALLEL_READS, thread_name_prefix="seedream-ledger") as pool:
         found = list(tracked(pool.map(lambda file: _read(ledger, file), files), total=len(files), label="Reading the ledger"))
@@ -47,9 +55,12 @@ def read_books(ledger: Ledger) -> Books:
 def find_record(ledger: Ledger, seedream_task_id: str) -> Record | None:
     """The record of a generation, or None when this ledger surely has none.
 
-    Looks first where its manifest points, then through the records until it is found.
+    It looks first where the generation's manifest points, then through the records until it is found, 64 at a
+    time.
 
-    :raises SeedreamLedgerError: when a record cannot be read: it may be the one. One that names the id must be a sound record.
+    :param seedream_task_id: the API's id.
+    :raises SeedreamLedgerError: a record cannot be read: it may be the one. A record that names the id must
+        be sound.
     """
     if found := _by_manifest(ledger, seedream_task_id):
         return found
@@ -59,8 +70,12 @@ def find_record(ledger: Ledger, seedream_task_id: str) -> Record | None:
             for file, data in zip(some, pool.map(lambda file: _bytes(ledger, file), some), strict=True):
                 if data is None:
                     unread.append(ledger.folder.uri(file))
+                # Most files are told apart by their bytes alone; only a file with the id is parsed and
+                # checked.
                 elif seedream_task_id.encode() in data and _is_of(record := ledger.read(file), seedream_task_id):
                     return record
+    # A record that could not be read may be the one: "no record" would let an id be used for a second
+    # request.
     if unread:
         raise SeedreamLedgerError(f"Cannot read {', '.join(unread[:3])}{' and more' if unread[3:] else ''}: one may be the record.")
     return None
@@ -69,6 +84,7 @@ def find_record(ledger: Ledger, seedream_task_id: str) -> Record | None:
 def ledgers_below(ledger: Ledger) -> list[str]:
     """The folders with a ledger, relative to this one; its own is "".
 
+    :returns: for example ``["", "2026-11-22", "team/product"]``, down to 4 folders deep.
     :raises SeedreamLedgerError: when they cannot be listed.
     """
     try:
@@ -78,14 +94,22 @@ def ledgers_below(ledger: Ledger) -> list[str]:
 
 
 def paid(record: Record) -> Paid:
-    """Whether a record's request was paid: ``yes``, ``refunded`` or ``unknown``."""
+    """Whether a record's request was paid: ``yes``, ``refunded`` or ``unknown``.
+
+    An intent without an outcome counts as unknown: its process may have died between the POST and the record.
+    """
     if record.outcome in ("intent", "unknown"):
         return "unknown"
+    # A failure without a refund in the API's answer counts as paid.
     return "refunded" if record.outcome == "failed" and record.refunded else "yes"
 
 
 def credits_by_paid(records: Iterable[Record]) -> dict[str, int]:
-    """The credits of records: ``{"yes": 120, "refunded": 10, "unknown": 10}``. The larger of quoted and billed price counts."""
+    """The credits of records: ``{"yes": 120, "refunded": 10, "unknown": 10}``. The larger of quoted and
+    billed price counts.
+
+    A refunded request is counted under ``refunded`` alone.
+    """
     totals = {"yes": 0, "refunded": 0, "unknown": 0}
     for record in records:
         totals[paid(record)] += record.cost_credits
@@ -93,10 +117,14 @@ def credits_by_paid(records: Iterable[Record]) -> dict[str, int]:
 
 
 def summarize(records: Iterable[Record]) -> list[dict[str, Any]]:
-    """One row for each DAG, run and outcome, in the order of the first request."""
+    """One row for each DAG, run and outcome, in the order of the first request.
+
+    :returns: dicts of ``dag_id``, ``run_id``, ``outcome``, ``paid``, ``requests`` and ``credits``.
+    """
     groups: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
     for record in records:
         groups[(record.made_by.dag_id, record.made_by.run_id, record.outcome, paid(record))].append(record)
+    # The names of the group's four parts, in their order.
     names = ("dag_id", "run_id", "outcome", "paid")
     return [
         {**dict(zip(names, group, strict=True)), "requests": len(members), "credits": sum(one.cost_credits for one in members)}
@@ -105,7 +133,10 @@ def summarize(records: Iterable[Record]) -> list[dict[str, Any]]:
 
 
 def describe(record: Record, uri: str) -> dict[str, Any]:
-    """A record as one row: everything but the request itself, of which the prompt is enough."""
+    """A record as one row: all of its facts, and of the request the prompt, which is enough to recognise it.
+
+    :param uri: of the record; becomes the last field, ``record``.
+    """
     return {
         "outcome": record.outcome,
         "paid": paid(record),
@@ -124,7 +155,10 @@ def describe(record: Record, uri: str) -> dict[str, Any]:
 
 
 def record_files(ledger: Ledger) -> list[str]:
-    """The file names of a ledger's records. :raises SeedreamLedgerError: when the folder cannot be listed."""
+    """The file names of a ledger's records, relative to the destination.
+
+    :raises SeedreamLedgerError: when the folder cannot be listed.
+    """
     try:
         names = ledger.folder.list(RECORDS)
     except Exception as error:  # whatever a store raises
@@ -138,7 +172,11 @@ def _cannot_list(uri: str, error: Exception) -> SeedreamLedgerError:
 
 
 def _by_manifest(ledger: Ledger, seedream_task_id: str) -> Record | None:
-    """What was landed under its id has a manifest that names the record."""
+    """The record that the manifest of a landed generation names; None if it cannot be found that way.
+
+    Images that were landed under their id have such a manifest, and one read replaces the search through all
+    records.
+    """
     try:
         manifest = Manifest.from_json(ledger.folder.read(manifest_file(seedream_task_id)) or b"null")
         record = ledger.read(manifest.record) if manifest.record and manifest.record.startswith(f"{RECORDS}/") else None
@@ -160,6 +198,7 @@ def _bytes(ledger: Ledger, file: str) -> bytes | None:
 
 
 def _read(ledger: Ledger, file: str) -> Record | str | None:
+    """One record; its URI if it cannot be read; None if it was freed since the listing."""
     try:
         return ledger.read(file)  # None: freed since the listing
     except SeedreamLedgerError:

@@ -1,6 +1,7 @@
 """The command that settles a record whose outcome is unknown: a person has found out whether it was paid.
 
-It changes this record only. It refuses a record with a known outcome, and one whose request may still be on its way.
+It changes this record only, and sends no paid request. It refuses a record with a known outcome, and one
+whose request may still be on its way.
 """
 
 import argparse
@@ -27,7 +28,7 @@ _LATER = "A later attempt has been made at this request, so this record has to s
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Say:
-    """What a person says about one record::
+    """The answer of a person about one record::
 
         Say(seedream_task_id="5cc8f0d8-b4da-4716-90b0-e71d0678beb4", conn_id="seedream_default", asks=True)  # it was paid
 
@@ -41,10 +42,24 @@ class Say:
     asks: bool
 
     def without_asking(self) -> Self:
+        """The same answer, confirmed already by ``--yes``."""
         return replace(self, asks=False)
 
 
 def resolve(options: argparse.Namespace) -> int:
+    """`airflow seedream resolve`: write into a record what a person knows about its payment.
+
+    ``--paid ID`` writes the id: the cleared task attaches to that generation and pays nothing. ``--not-paid``
+    deletes the record: the cleared task sends the request again. The plan is shown first, and a person is
+    asked to confirm it.
+
+    :param options: ``record`` (its URI, or a folder with ``key``), ``paid`` or ``not_paid``, or ``all``;
+        ``yes``, ``conn_id``, ``output``.
+    :returns: 0; with ``--all`` see `resolving_all.resolve_all`.
+    :raises SeedreamInputError: the options contradict each other, there is no such record, or it may not be
+        resolved so.
+    :raises SeedreamError: the API did not answer about the id.
+    """
     if bool(options.all) == bool(options.record):
         raise SeedreamInputError("Name either one RECORD, or with --all a DESTINATION.")
     if options.all:
@@ -58,6 +73,7 @@ def resolve(options: argparse.Namespace) -> int:
 
 
 def _all(options: argparse.Namespace) -> int:
+    """The same for each unknown record of a folder."""
     from airflow_provider_seedream.cli.resolving_all import resolve_all
 
     if options.paid or options.not_paid:
@@ -66,13 +82,17 @@ def _all(options: argparse.Namespace) -> int:
 
 
 def settle_one(ledger: Ledger, record: Record, say: Say) -> Record:
-    """Write what a person says into a record, or take the record away if it was not paid.
+    """Write what a person says into a record, or delete the record if it was not paid.
 
-    :returns: the record as it is now; as it was, if it was taken away.
-    :raises SeedreamInputError: the record may not be resolved so, or the person did not confirm. Nothing was changed.
+    :param ledger: of the record's folder.
+    :param record: as it was read; a record that has changed since is left alone.
+    :returns: the record as it is now; as it was, if it was deleted.
+    :raises SeedreamInputError: the record may not be resolved so, or the person did not confirm. Nothing was
+        changed.
     """
     _check(ledger, record)
     settled = _paid(ledger, record, say.seedream_task_id, say.conn_id) if say.seedream_task_id else None
+    # Checked before the person is asked, and by `free` again: a task may begin another attempt meanwhile.
     is_last = not _has_later(ledger, record)
     if settled is None and not is_last:
         raise SeedreamInputError(_LATER)
@@ -82,6 +102,10 @@ def settle_one(ledger: Ledger, record: Record, say: Say) -> Record:
 
 
 def _find(uri: str, key: str | None) -> tuple[Ledger, Record]:
+    """The record that the arguments name, with the ledger of its folder.
+
+    :raises SeedreamInputError: the text is not the URI of a record, or there is no such record.
+    """
     found = record_at(uri) if key is None else _in_folder(Ledger(uri), key)
     if found is None:
         raise SeedreamInputError(f"RECORD must be the URI of a ledger record (.../_seedream/ledger/<key>.json); got {uri[:200]!r}.")
@@ -108,7 +132,11 @@ def _in_folder(ledger: Ledger, key: str) -> tuple[Ledger, str]:
 
 
 def _check(ledger: Ledger, record: Record) -> None:
-    """Refuse a record whose outcome is known, or whose POST may still be under way."""
+    """Refuse a record whose outcome is known, or whose POST may still be under way.
+
+    A POST under way could still be accepted after "not paid" was written, and its task would pay a second
+    time.
+    """
     if record.outcome not in ("intent", "unknown"):
         raise SeedreamInputError(f"Its outcome is known: {record.outcome!r}. Only an unknown one can be resolved.")
     left = _seconds_left(ledger, record) if record.outcome == "intent" else 0.0
@@ -117,7 +145,11 @@ def _check(ledger: Ledger, record: Record) -> None:
 
 
 def _seconds_left(ledger: Ledger, record: Record) -> float:
-    """How long its request may still be under way: by the store's clock; by our own where the store dates nothing."""
+    """How many seconds its request may still be under way; 0 or less if it is over.
+
+    The store's clock decides, as the record's writer may have had a wrong one; our own clock only where the
+    store dates nothing.
+    """
     if record.seconds_in_flight <= 0:
         return 0.0
     age = ledger.age_seconds(record)
@@ -127,7 +159,11 @@ def _seconds_left(ledger: Ledger, record: Record) -> float:
 
 
 def _paid(ledger: Ledger, record: Record, seedream_task_id: str, conn_id: str) -> Record:
-    """The record with its id. The API must know the id; one whose results are gone is noted as expired."""
+    """The record with its id, not yet written. A generation whose results are gone is noted as expired.
+
+    :raises SeedreamInputError: the id is not one, belongs to another record of this folder, or the API does
+        not know it.
+    """
     if not contract.is_seedream_task_id(seedream_task_id):
         raise SeedreamInputError(f"--paid must be a seedream task id; got {seedream_task_id[:80]!r}.")
     if other := find_record(ledger, seedream_task_id):
@@ -143,9 +179,12 @@ def _paid(ledger: Ledger, record: Record, seedream_task_id: str, conn_id: str) -
 
 
 def _outcome(record: Record, seedream_task_id: str, conn_id: str) -> Outcome:
-    """What the API's answer means for a request of that age, by the decision core.
+    """The API's answer for a request of that age, as the decision core reads it.
 
-    :raises SeedreamInputError: the API does not know the id. :raises SeedreamError: it did not answer.
+    :returns: ``expired`` if the results are gone by age, else ``submitted``: the next run of the task waits
+        and lands.
+    :raises SeedreamInputError: the API does not know the id.
+    :raises SeedreamError: it did not answer.
     """
     answer: GenerationStatus | FailedPoll
     try:
@@ -154,6 +193,7 @@ def _outcome(record: Record, seedream_task_id: str, conn_id: str) -> Outcome:
         answer = failed_poll(error)
         if answer.trouble != "missing":
             raise
+    # No deadline: only the age of the request and the API's answer count here.
     policy = PollPolicy(
         deadline_epoch=math.inf, poke_interval_seconds=None, num_images=None, created_epoch=clock.to_epoch(record.intent_at)
     )
@@ -164,11 +204,15 @@ def _outcome(record: Record, seedream_task_id: str, conn_id: str) -> Outcome:
 
 
 def _has_later(ledger: Ledger, record: Record) -> bool:
-    """Whether a later attempt stands behind a record: taken away, it would leave a gap that hides the later one."""
+    """True if a later attempt stands behind a record. Deleted, it would leave a gap that hides the later one."""
     return ledger.read(record_file(record.key, record.attempt + 1)) is not None
 
 
 def _confirm(record: Record, settled: Record | None, *, asks: bool, is_last: bool) -> None:
+    """Show the plan, and ask unless ``--yes`` was given.
+
+    :raises SeedreamInputError: the person declined, or there is no terminal to ask at.
+    """
     err().print(_plan(record, settled, is_last=is_last), markup=False)
     if not asks:
         return
@@ -179,6 +223,7 @@ def _confirm(record: Record, settled: Record | None, *, asks: bool, is_last: boo
 
 
 def _plan(record: Record, settled: Record | None, *, is_last: bool) -> str:
+    """What writing this means for the task and for the money, in one or two sentences."""
     if settled is None:
         return f"This removes the record; its task, cleared, sends the request again for {record.credits} credits."
     then = "its task, cleared, attaches to it and pays nothing"
@@ -191,6 +236,12 @@ def _plan(record: Record, settled: Record | None, *, is_last: bool) -> str:
 
 
 def _settle(ledger: Ledger, record: Record, settled: Record | None) -> None:
+    """Write the record, or delete it with its name and its share of the budget.
+
+    :raises SeedreamInputError: the record has changed since it was read, e.g. by a task that was cleared
+        meanwhile.
+    """
+    # The person may have thought for minutes: the record is read again right before the change.
     if ledger.read(record.file) != record:
         raise SeedreamInputError("The record has changed meanwhile; nothing was done.")
     if settled is not None:
@@ -198,11 +249,13 @@ def _settle(ledger: Ledger, record: Record, settled: Record | None) -> None:
             raise SeedreamInputError("The record has changed meanwhile; it was left as it is.")
         return
     ledger.free(record)
+    # A later attempt that began in between keeps the record: deleting it would hide that attempt.
     if ledger.read(record.file) is not None:
         raise SeedreamInputError(f"{_LATER} It was written while this ran. The name and the share of the budget were given back.")
 
 
 def _show(ledger: Ledger, record: Record, options: argparse.Namespace) -> None:
+    """The record as it is now, in the form of the command `ledger`."""
     facts = describe(record, ledger.uri(record))
     if options.not_paid:
         facts |= {"outcome": "removed", "paid": "no"}

@@ -29,9 +29,13 @@ Ask = Callable[[str], str]
 
 @dataclass(slots=True, kw_only=True)
 class _Session:
-    """What a run of the command has settled, and what it has left.
+    """The progress of one run of the command: the records it has settled, and those it has left.
 
+    :param options: the command's own.
+    :param ledger: of the folder.
     :param wallet: the balance now, as the API's decimal text; None if the API did not tell it.
+    :param settled: one row for each settled record, as `describe` gives it.
+    :param left: URIs of records that are still unknown, and of files that cannot be read.
     """
 
     options: argparse.Namespace
@@ -44,15 +48,19 @@ class _Session:
 def resolve_all(options: argparse.Namespace) -> int:
     """Ask about every record with an unknown outcome, in the order of the requests.
 
+    :param options: ``all`` (the folder), ``yes``, ``conn_id`` and ``output``.
     :returns: 0 if no unknown record is left, else 1.
-    :raises SeedreamInputError: the folder has no ledger, or a line of standard input names no unknown record of it.
+    :raises SeedreamInputError: the folder has no ledger, or a line of standard input names no unknown record
+        of it.
     """
     ledger = Ledger(options.all)
     if not record_files(ledger):
         raise SeedreamInputError(f"There is no ledger in {ledger.folder.base}. Is this the destination of the tasks?")
     books = read_books(ledger)
     unknown = {ledger.uri(record): record for record in books.records if paid(record) == "unknown"}
+    # A script's lines are all read and checked here, before the first record changes.
     ask = _asking_a_person() if sys.stdin.isatty() else _reading(unknown)
+    # The wallet is asked for only if there is something to compare it with.
     session = _Session(options=options, ledger=ledger, wallet=_wallet(options) if unknown else None)
     session.left += books.unreadable  # each may hide a payment, so the exit code must not say that all is settled
     for number, (uri, record) in enumerate(unknown.items(), 1):
@@ -70,11 +78,16 @@ def _asking_a_person() -> Ask:
 
 
 def _reading(unknown: Mapping[str, Record]) -> Ask:
-    """The answers of a script: lines of a record's URI and ``<seedream task id>``, ``not-paid`` or ``skip``.
+    """The answers of a script: lines of a record's URI and ``<seedream task id>``, ``not-paid`` or ``skip``::
 
-    The record is named as an answer by its place alone would meet another record as soon as one is settled meanwhile.
+        s3://my_conn@bucket/watches/_seedream/ledger/3f2a....json not-paid
 
-    :raises SeedreamInputError: before anything is changed, for a line of another form or of no unknown record.
+    Each line names its record. An answer by its position alone would meet another record as soon as one is
+    settled meanwhile.
+
+    :returns: a function from a record's URI to its answer; a record without a line is skipped.
+    :raises SeedreamInputError: before anything is changed, for a line of another form or of no unknown
+        record.
     """
     answers: dict[str, str] = {}
     for line in filter(None, map(str.strip, sys.stdin)):
@@ -87,7 +100,11 @@ def _reading(unknown: Mapping[str, Record]) -> Ask:
 
 
 def _resolve(session: _Session, uri: str, record: Record, ask: Ask) -> bool:
-    """Settle one record as it is answered. :returns: False if the person stops here."""
+    """Settle one record as it is answered.
+
+    :param ask: is called again after a refusal, if a person answers.
+    :returns: False if the person stops here.
+    """
     for answer in _answers(uri, ask):
         if answer == STOP:
             return False
@@ -99,6 +116,7 @@ def _resolve(session: _Session, uri: str, record: Record, ask: Ask) -> bool:
             done = settle_one(session.ledger, record, say if not session.options.yes else say.without_asking())
         except SeedreamError as error:
             err().print(f"{error.message}", markup=False, style="red")
+            # Nothing was changed; a person may give another answer.
             continue
         session.settled.append(describe(done, uri) | ({"outcome": "removed", "paid": "no"} if answer == NOT_PAID else {}))
         return True
@@ -107,7 +125,7 @@ def _resolve(session: _Session, uri: str, record: Record, ask: Ask) -> bool:
 
 
 def _answers(uri: str, ask: Ask) -> Iterator[str]:
-    """What is answered about a record: a person is asked again after a refusal, a script is not."""
+    """The answers about one record: a person is asked again after a refusal, a script is not."""
     while True:
         answer = ask(uri)
         yield _SHORT.get(answer, answer)

@@ -1,4 +1,8 @@
-"""Runs one command and ends the process: an error of ours is one clear message and an exit code, never a traceback."""
+"""Runs one command and ends the process: an error of ours is one clear message and an exit code, never a
+traceback.
+
+Exit codes: 0 done, 1 failed, 2 a wrong call, 3 not ready in time, 130 interrupted.
+"""
 
 import argparse
 import os
@@ -15,11 +19,19 @@ FAILED, WRONG, NOT_READY, INTERRUPTED = 1, 2, 3, 130
 
 
 def run(act: str, options: argparse.Namespace) -> NoReturn:
-    """:param act: ``module.function`` of this package."""
+    """Run a command and end the process with its exit code.
+
+    :param act: ``module.function`` of this package, imported here, so that the table of commands needs no
+        imports.
+    :param options: the parsed arguments.
+    :raises SystemExit: always.
+    """
     # As Airflow's own commands do: connections may come from its database, not only from the environment and secrets backends.
     os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
     module, _, name = act.rpartition(".")
     try:
+        # Errors that are not Airflow's end with a traceback: they are faults of this package, and a report
+        # needs the place.
         code = getattr(import_module(f"{__package__}.{module}"), name)(options)
     except AirflowException as error:
         say_error(_message(error))
@@ -30,14 +42,17 @@ def run(act: str, options: argparse.Namespace) -> NoReturn:
 
 
 def _code(error: AirflowException) -> int:
-    """The exit code of an error: 3 not ready, 2 a wrong call, 1 all else."""
+    """The exit code of an error: 3 not ready, 2 a wrong call, 1 all else.
+
+    A missing connection is a wrong call, although Airflow has a class of its own for it.
+    """
     if isinstance(error, SeedreamGenerationTimeoutError):
         return NOT_READY
     return WRONG if isinstance(error, SeedreamInputError | AirflowNotFoundException) else FAILED
 
 
 def _message(error: AirflowException) -> str:
-    """Without what a task's retry would do."""
+    """The error without the sentence about a task's retry: a person at a terminal has no retry."""
     if not isinstance(error, SeedreamError):
         return str(error)
     record = f" Record: {error.record}." if error.record else ""
