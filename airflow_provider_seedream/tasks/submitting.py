@@ -1,0 +1,220 @@
+"""How a task submits its request: the ledger first, one POST, and a wait for the rate limit where the API asks for one.
+
+Loaded with every DAG: ledger, hook and triggers are imported when the task runs.
+"""
+
+import random
+import time
+from abc import abstractmethod
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from airflow.providers.common.compat.sdk import Context
+
+from airflow_provider_seedream.exceptions import (
+    SeedreamInputError,
+    SeedreamInsufficientCreditsError,
+    SeedreamLedgerError,
+    SeedreamRateLimitError,
+    final,
+)
+from airflow_provider_seedream.model import clock, contract
+from airflow_provider_seedream.model.names import check_name, uncomposed
+from airflow_provider_seedream.model.submissions import Submission, check_take
+from airflow_provider_seedream.storage import check_destination
+from airflow_provider_seedream.tasks.backstop import backstop
+from airflow_provider_seedream.tasks.fields import CheckedFields, check_budget
+from airflow_provider_seedream.tasks.landing_operator import describe_task
+from airflow_provider_seedream.tasks.queue_position import QUEUE_AGAIN, Place
+from airflow_provider_seedream.tasks.wait_options import beyond_defaults, execution_seconds
+from airflow_provider_seedream.tasks.waiting import WaitingOperator
+
+if TYPE_CHECKING:
+    from airflow_provider_seedream.generations import Generation
+    from airflow_provider_seedream.ledger.records import Ledger
+    from airflow_provider_seedream.ledger.submit import Request, Submitter
+
+
+class SubmittingOperator(CheckedFields, WaitingOperator):
+    """An operator that submits one request; its subclasses set these attributes and make the submission::
+
+        class SeedreamGenerateOperator(SubmittingOperator):
+            def execute(self, context):
+                return self.submit(context)
+
+    :param wait: True to wait for the images and land them in the same task.
+    :param take: 1 or more; part of the name of the images.
+    """
+
+    destination: str | None
+    name: str | None
+    take: int | str
+    reuse: str
+    on_unknown_submit: str
+    max_credits: int | str | None
+    max_credits_per_run: int | str | None
+    wait: bool
+    deferrable: bool
+    can_resubmit = True
+
+    def submit(self, context: Context) -> dict[str, Any]:
+        """Submit the request, or find it paid. Returns a Generation, or with ``wait`` a LandedGeneration (dict)."""
+        return self._submit(context, Place(started_epoch=clock.now_epoch()))
+
+    def resume_submission(
+        self, context: Context, event: Any, started_epoch: float | None = None, asked_epoch: float | None = None
+    ) -> dict[str, Any]:
+        """Continue after a wait for the rate limit."""
+        place = Place.from_event(
+            event,
+            started_epoch=started_epoch,
+            asked_epoch=asked_epoch,
+            timeout=self.timeout,
+            execution_timeout=execution_seconds(self),
+        )
+        return self._submit(context, place)
+
+    def resume_unheard(self, context: Context) -> dict[str, Any]:
+        """Continue a wait whose trigger sent no event: check the images once, or fail if the request is not paid yet."""
+        # The request is made again, as its key is the only way to its record: Airflow has dropped what the deferral kept.
+        found, refused = None, None
+        try:
+            request, submitter = self._prepared(context)
+            found = submitter.find(request)
+        except SeedreamInputError as error:  # what was asked for is gone, as the source of an edit may be
+            refused = error
+        generation = found.generation if found else self._pushed(context)
+        if generation is None:
+            is_airflows = execution_seconds(self) < self.timeout
+            raise refused or Place.unheard(waited_seconds=self._patience_seconds, is_airflows=is_airflows)
+        return self.poll_once(context, generation) if self.wait else generation.to_dict()
+
+    def _pushed(self, context: Context) -> "Generation | None":
+        """The generation by the id that this try has pushed, where its request cannot be made again or is another by now."""
+        from airflow_provider_seedream.generations import Generation
+        from airflow_provider_seedream.ledger.record import file_stem
+
+        ti: Any = context["ti"]
+        task_id = ti.xcom_pull(task_ids=ti.task_id, key="seedream_task_id", map_indexes=ti.map_index)
+        if not contract.is_seedream_task_id(task_id):
+            return None
+        stem = file_stem(check_name(self.name), check_take(self.take))
+        return Generation.bare(str(task_id), destination=self._folder_uri, name=stem or str(task_id))
+
+    @property
+    def _folder_uri(self) -> str:
+        """The destination: of the task, else of the connection. :raises SeedreamInputError: neither names one."""
+        return check_destination(self._hook.settings.destination if self.destination is None else self.destination)
+
+    def _submit(self, context: Context, place: Place) -> dict[str, Any]:
+        """Submit, push the id at once, and wait if that was asked for.
+
+        :param place: in the queue for the rate limit; the first call has not asked for a turn yet.
+        """
+        request, submitter = self._prepared(context)
+        if self._must_queue(request, submitter.ledger, place):
+            self._ask_for_turn(place, None)
+        generation = self._in_turn(partial(submitter.submit, request), place)
+        # Before the wait: links, people and the next resumption find the id even if this try ends in the middle of it.
+        context["ti"].xcom_push("seedream_task_id", generation.seedream_task_id)
+        if self.wait:
+            return self.wait_and_land(context, generation, started_epoch=place.started_epoch)
+        return generation.to_dict()
+
+    def _prepared(self, context: Context) -> "tuple[Request, Submitter]":
+        """The request and what submits it. Nothing is sent and nothing is written here.
+
+        :raises SeedreamInputError: a field, a source image or the connection is wrong.
+        """
+        from airflow_provider_seedream.ledger.budgets import Budget
+        from airflow_provider_seedream.ledger.records import Ledger, Reuse
+        from airflow_provider_seedream.ledger.submit import OnUnknownSubmit, Request, Submitter
+        from airflow_provider_seedream.tasks.memory import TaskMemory
+
+        hook = self._hook
+        request = Request(
+            submission=self._submission(),
+            destination=self._folder_uri,
+            name=check_name(self.name),
+            name_as_written=uncomposed(self.name),
+            made_by=describe_task(context),
+            reuse=cast(Reuse, self.reuse),
+            **(beyond_defaults(embed_metadata=self.embed_metadata, max_image_bytes=self.max_image_bytes) if self.wait else {}),
+        )
+        ledger = Ledger(request.destination)
+        budget = Budget(
+            ledger,
+            request.made_by,
+            max_credits=check_budget("max_credits", self.max_credits),
+            max_credits_per_run=check_budget("max_credits_per_run", self.max_credits_per_run),
+        )
+        memory = TaskMemory(context, pushes_id=True)
+        return request, Submitter(hook, ledger, cast(OnUnknownSubmit, self.on_unknown_submit), budget, memory=memory)
+
+    def _must_queue(self, request: "Request", ledger: "Ledger", place: Place) -> bool:
+        """True if a 429 is almost certain: the earlier instances of the same mapped task already fill the minute's limit."""
+        map_index = request.made_by.map_index
+        if not self.deferrable or place.asked_epoch is not None or map_index < 1:
+            return False
+        try:
+            latest = ledger.latest(request.key)
+        except SeedreamLedgerError:  # the submission itself says more
+            return False
+        if latest is not None and not latest.is_open_for_next:
+            return False
+        limit = self._hook.known_requests_per_minute
+        return limit is not None and map_index >= limit
+
+    def _in_turn(self, submit: "Callable[[], Generation]", place: Place) -> "Generation":
+        """Submit. After a 429, which costs nothing, wait (in the triggerer if ``deferrable``) and submit again."""
+        while True:
+            try:
+                return submit()
+            except SeedreamRateLimitError as error:
+                refusal, wait_seconds = error, self._turn_seconds(error)
+                if clock.now_epoch() + wait_seconds > place.started_epoch + self._patience_seconds:
+                    raise self._too_late(error, wait_seconds) from None
+            except SeedreamInsufficientCreditsError as error:
+                # Airflow asks a policy about every error but those that end a task, so a final 402 would never be timed by it.
+                if getattr(self, "retry_policy", None):  # it is never asked about errors that end a task
+                    raise
+                raise final(error) from None
+            # A sleeping worker would hold its slot, perhaps for minutes; the triggerer waits for thousands at once.
+            if self.deferrable:
+                self._ask_for_turn(place, refusal)
+            self.log.info(
+                "The API answered 429 (rate limit), which costs nothing; sending this request again in %.0f s.", wait_seconds
+            )
+            time.sleep(wait_seconds)
+
+    def _too_late(self, error: SeedreamRateLimitError, wait_seconds: float) -> SeedreamRateLimitError:
+        """The 429 of a request whose next turn comes after the time limit of the try."""
+        rate, limit = self._hook.requests_per_minute, clock.spell(self._patience_seconds)
+        error.cause = error.message
+        wait = clock.spell(wait_seconds)
+        error.message = f"{rate:g} requests a minute: the next turn is {wait} away, after the end of `timeout` ({limit})."
+        error.on_retry = QUEUE_AGAIN
+        return error
+
+    def _turn_seconds(self, error: SeedreamRateLimitError) -> float:
+        """Seconds to wait after a 429: the API's ``Retry-After``, else one request's share of the minute; at least 1 s.
+
+        Up to half more is added at random, so that tasks that were refused together do not return together.
+        """
+        from airflow_provider_seedream.rate_limit.limiter import MIN_REFUSED_SECONDS
+
+        share: float = 60.0 / self._hook.requests_per_minute
+        asked = max(MIN_REFUSED_SECONDS, share if error.retry_after_seconds is None else error.retry_after_seconds)
+        return asked + random.random() * min(asked, share) / 2
+
+    def _ask_for_turn(self, place: Place, error: SeedreamRateLimitError | None) -> None:
+        """Defer until the triggerer grants a turn."""
+        trigger, kwargs = place.ask(self._hook, error, timeout=self._patience_seconds)
+        self.log.info("Rate limit %g/min: waiting in the triggerer until this request may be sent.", trigger.requests_per_minute)
+        limit = backstop(trigger.deadline_epoch, now_epoch=clock.now_epoch())
+        self.defer(trigger=trigger, method_name="resume_submission", kwargs=kwargs, timeout=limit)
+
+    @abstractmethod
+    def _submission(self) -> Submission:
+        """The rendered fields as a submission. :raises SeedreamInputError: a field is invalid; the request was not sent."""
