@@ -1,4 +1,7 @@
-"""How a wait or a landing ended, as an error: one table for the deferred and the synchronous wait. No I/O."""
+"""How a wait or a landing ended, as an error: one table for the deferred and the synchronous wait.
+
+Does no I/O; the time is an argument. Each error says what was paid and until when the images can be landed.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,18 +35,26 @@ E = TypeVar("E", bound=SeedreamError)
 def error_from(
     outcome: PollOutcome, generation: Generation, *, now_epoch: float, can_resubmit: bool, timeout_seconds: float | None = None
 ) -> SeedreamError:
-    """The error of every outcome but "wait" and "done". It says until when the images are kept, as far as any may come.
+    """The error of every outcome but "wait" and "done". It says until when the images are kept, as far as any
+    may come.
 
-    :param can_resubmit: whether a retry of this task can submit again (an operator) or only look again (a sensor).
-    :param timeout_seconds: the ``timeout`` of the task, for an error that says how long was waited; None if it has none.
+    :param outcome: how the wait ended, by the decision core.
+    :param now_epoch: the wall clock in epoch seconds; it is compared with the submission's time.
+    :param can_resubmit: whether a retry of this task can submit again (an operator) or only look again (a
+        sensor).
+    :param timeout_seconds: the ``timeout`` of the task, for an error that says how long was waited; None if
+        it has none.
+    :returns: the error, to be raised by the caller.
     """
     return complete(_error(outcome, generation, now_epoch, can_resubmit, timeout_seconds), generation)
 
 
 def complete(error: E, generation: Generation) -> E:
-    """The same error with what is known of its paid generation: price, ids, and until when its images can be landed.
+    """The same error with what is known of its paid generation: price, ids, and until when its images can be
+    landed.
 
-    An error that knows nothing of a payment may come from below, e.g. from a status call: the generation is paid all the same.
+    An error that knows nothing of a payment may come from below, e.g. from a status call: the generation is
+    paid all the same. Fields that the error has already are kept.
     """
     if error.paid == "no":
         error.paid = "yes"
@@ -84,9 +95,11 @@ def _late(generation: Generation, now_epoch: float, timeout_seconds: float) -> s
 
 
 def missing_error(detail: str, generation: Generation, *, now_epoch: float) -> SeedreamError:
-    """A generation that the API does not know: expired if it is older than 24 h, else an error that asks for id and key.
+    """A generation that the API does not know: expired if it is older than 24 h, else an error that asks for
+    id and key.
 
-    :param detail: the API's sentence. :param now_epoch: the wall clock; it is compared with the submission's time.
+    :param detail: the API's sentence.
+    :param now_epoch: the wall clock; it is compared with the submission's time.
     """
     if has_expired(clock.to_epoch(generation.created_at), now_epoch=now_epoch):
         return expired_error(generation)
@@ -108,6 +121,7 @@ def _failed(outcome: PollOutcome, generation: Generation, can_resubmit: bool) ->
     """
     refunded: Paid = "refunded" if outcome.refunded else "unknown"
     cls = SeedreamModerationError if contract.is_moderation(outcome.detail) else SeedreamGenerationFailedError
+    # The text of the API decides between the classes, as no field of its answer does.
     error = cls(
         f"The generation failed: {outcome.detail.rstrip('.')}.",
         seedream_task_id=generation.seedream_task_id,
@@ -123,10 +137,14 @@ def _failed(outcome: PollOutcome, generation: Generation, can_resubmit: bool) ->
 
 
 def say_what_to_do(error: SeedreamLandingError, generation: Generation) -> None:
-    """Complete the error of a landing that failed for good in this try: until when, and how, the images can still be landed.
+    """Complete the error of a landing that failed for good in this try: until when, and how, the images can
+    still be landed.
 
     The images are paid, so each such error has a command that lands them without paying again.
+
+    :param error: is changed in place.
     """
+    # The command finds name, price and options in the record, so the id and the folder are enough.
     rescue = f"airflow seedream land {generation.seedream_task_id}"
     if isinstance(error.__cause__, NotExclusiveError):
         error.verdict, error.commands = "STORAGE UNSUITABLE", [f"{rescue} DESTINATION"]

@@ -37,6 +37,7 @@ def already_landed(generation: Generation, ledger: Ledger | None = None) -> Mani
 
     Also write "landed" into the record: the task that landed the images may have died before it could.
 
+    :param ledger: of the task that has submitted; None reads the record from storage.
     :raises SeedreamLandingError: the storage does not answer, or the name belongs to another generation.
     """
     manifest = find_landed(Folder(generation.destination), generation)
@@ -50,6 +51,8 @@ def generation_of(event: Any) -> Generation:
 
     The id comes from the event, as the record may lack it: the storage may have failed right after the POST.
 
+    :param event: what the trigger sent, ``{"record": uri, "seedream_task_id": id, ...}``; from a database, so
+        of any shape.
     :raises SeedreamLedgerError: the event names no record, or the record cannot be read.
     """
     fields = event if isinstance(event, dict) else {}
@@ -91,19 +94,24 @@ def land_generation(
 ) -> Manifest:
     """Land a finished generation and note it in the ledger.
 
-    Call it again after any error: images that are stored already are recognised by their bytes, and the manifest comes last, so
-    a manifest that exists means whole images::
+    Call it again after any error: images that are stored already are recognised by their bytes, and the
+    manifest comes last, so a manifest that exists means whole images::
 
         with hook.downloads(max_bytes=64 * 1024 * 1024) as downloads:
             manifest = land_generation(generation, hook, downloads, landed_by=describe_task(context))
 
     :param landed_by: the task that lands, for the manifest; a person has no task and names the command.
-    :param status: a status of this moment, whose links are fresh; without one the API is asked, and again when links have expired.
+    :param status: a status of this moment, whose links are fresh; without one the API is asked, and again
+        when links have expired.
     :param embed_metadata: say in the files that AI made them.
-    :param settled: False where images that are missing may still come: the manifest says so, and the next try waits for them.
+    :param settled: False where images that are missing may still come: the manifest says so, and the next try
+        waits for them.
     :param ledger: of the task that has submitted: what it wrote itself is not read back.
+    :returns: the manifest that stands in the folder: ours, or that of another landing which has at least as
+        many images.
     :raises SeedreamLandingError: a retry completes it for free.
-    :raises SeedreamResultsExpiredError: the results are gone. :raises SeedreamNotFoundError: the API does not know them.
+    :raises SeedreamResultsExpiredError: the results are gone.
+    :raises SeedreamNotFoundError: the API does not know them.
     """
     is_old = has_expired(clock.to_epoch(generation.created_at), now_epoch=clock.now_epoch())
     known, links = KnownRecord(generation, ledger), Links(generation, hook, downloads, status)
@@ -112,6 +120,7 @@ def land_generation(
     try:
         with metrics.landing(generation.seedream_task_id, created_at=generation.created_at, by=landed_by):
             images = land_images(folder, generation, links, embed_metadata=embed_metadata, without_dead_links=is_old)
+            # A bare id does not say how many images were asked for; then the API's list of results counts.
             wanted = generation.num_images or links.most_results
             manifest = build_manifest(
                 generation,
@@ -125,6 +134,7 @@ def land_generation(
             )
             manifest = publish_manifest(folder, generation, manifest)
     except SeedreamNotFoundError as error:
+        # A 404 of an old generation means expired, which needs another class than a wrong id.
         raise missing_error(error.message, generation, now_epoch=clock.now_epoch()) from None
     except SeedreamLandingError as error:
         if is_old and error.stale_link:
@@ -136,6 +146,7 @@ def land_generation(
         error.paid = "yes"
         complete(error, generation)
         raise
+    # After the manifest: a crash in between is repaired by the next look, which finds the manifest.
     known.note_landed(manifest)
     return manifest
 
@@ -150,10 +161,14 @@ def land_ready(
     embed_metadata: bool = False,
     ledger: Ledger | None = None,
 ) -> Manifest | None:
-    """Land the images that are ready although a wait has ended before all were. Best effort, as that wait has an error of its own.
+    """Land the images that are ready although a wait has ended before all were.
+
+    Best effort, as that wait has an error of its own: an error of the API or the storage is logged and not
+    raised.
 
     :param status: the last one that had links; without one the API is asked once.
-    :returns: the manifest, or None where no image is ready. Before FINISHED none is: links might lead to previews.
+    :returns: the manifest, or None where no image is ready. Before FINISHED none is: links might lead to
+        previews.
     """
     try:
         look = status or hook.look(generation.seedream_task_id)

@@ -1,4 +1,8 @@
-"""One image: download, verify, hash, and only then publish under its final name. Memory holds the images in flight and no more."""
+"""One image: download, verify, hash, and only then publish under its final name.
+
+Memory holds the images in flight and no more. Never imports the ledger, so no payment can depend on a
+download.
+"""
 
 import hashlib
 import logging
@@ -27,9 +31,13 @@ class ImageLander:
         lander = ImageLander(folder, generation, links, embed_metadata=False)
         lander.land(1, links.ask()[0])  # ManifestImage(number=1, file="hero_1.png", sha256="9f86...", ...)
 
-    Names never come from the server: a file is named after the generation and the image's number. Its extension follows the bytes.
+    Names never come from the server: a file is named after the generation and the image's number. Its
+    extension follows the bytes.
 
-    :param embed_metadata: say in the files that AI made them; then the stored bytes differ from the downloaded ones.
+    :param folder: the destination.
+    :param links: of the generation; they also fetch.
+    :param embed_metadata: say in the files that AI made them; then the stored bytes differ from the
+        downloaded ones.
     """
 
     def __init__(self, folder: Folder, generation: Generation, links: Links, *, embed_metadata: bool) -> None:
@@ -42,6 +50,8 @@ class ImageLander:
         """Store an image and its thumbnail.
 
         :param number: counted from 1, in the order of the API's answer.
+        :param links: of this image.
+        :returns: the image's entry for the manifest.
         :raises SeedreamLandingError: a retry completes it; what was published stays.
         """
         with storing(f"Image {number} could not be stored", self._generation):
@@ -56,6 +66,7 @@ class ImageLander:
         data = self._marked(downloaded) if self._embed_metadata else downloaded
         downloaded_digest = hashlib.sha256(downloaded).hexdigest()
         digest = downloaded_digest if data is downloaded else hashlib.sha256(data).hexdigest()
+        # The type of the bytes, not of the link: a link that ends in .png may lead to a JPEG.
         file = f"{self._generation.name}_{number}.{EXTENSIONS[facts.media_type]}"
         self._publish(file, data)
         return ManifestImage(
@@ -129,6 +140,7 @@ class ImageLander:
 
     def _land_thumbnail(self, number: int, links: ResultLinks) -> str | None:
         """Store the API's thumbnail, best effort: an image without a thumbnail is still complete."""
+        # An answer may lack it; the image is complete without.
         if not links.thumbnail:
             return None
         try:

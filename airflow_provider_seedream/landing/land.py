@@ -23,6 +23,8 @@ def find_landed(folder: Folder, generation: Generation) -> Manifest | None:
     """
     with storing(f"Cannot read {folder.base}", generation):
         _, manifest = _read_manifest(folder, generation)
+        # A person may have deleted or replaced a file since. Sizes cost one small request each; hashes would
+        # read the images.
         if manifest and all(folder.size_bytes(image.file) == image.size_bytes for image in manifest.images):
             return manifest
     return None
@@ -34,7 +36,10 @@ def land_images(
     """Store every image that has a link, up to three at a time.
 
     :param embed_metadata: say in the files that AI made them.
-    :param without_dead_links: leave out images whose fresh links are dead as well, if another image lands: they are lost.
+    :param without_dead_links: leave out images whose fresh links are dead as well, if another image lands:
+        they are lost.
+    :returns: the entries for the manifest, in the order of the API's answer; a result without a link is left
+        out.
     :raises SeedreamLandingError: the images published so far stay; a retry completes them.
     """
     found = [(number, result) for number, result in enumerate(links.ask(), 1) if result.image]
@@ -58,8 +63,9 @@ def land_images(
 
 
 def publish_manifest(folder: Folder, generation: Generation, manifest: Manifest) -> Manifest:
-    """Create the manifest, or improve on one that lists fewer images or was not settled. Returns the one that stands then.
+    """Create the manifest, or improve on one that lists fewer images or was not settled.
 
+    :returns: the manifest that stands then: this one, or that of another landing which is as good.
     :raises SeedreamLandingError: the images are stored, and a retry writes the manifest.
     """
     file = manifest_file(manifest.name)

@@ -1,4 +1,8 @@
-"""The links of one generation, and the bytes behind them: the links of a known status first, then fresh ones from the API."""
+"""The links of one generation, and the bytes behind them: the links of a known status first, then fresh ones
+from the API.
+
+A link is a credential: it stays in memory, and no log line or error here holds one.
+"""
 
 from airflow_provider_seedream.generations import Generation, GenerationStatus, ResultLinks
 from airflow_provider_seedream.hooks.downloads import Downloads
@@ -12,6 +16,8 @@ class Links:
         for result in links.ask():  # the links of `status`; from the second call on those of the API
             data = links.fetch(result.image)
 
+    :param hook: asks the API for fresh links; a status call is free.
+    :param downloads: fetches the bytes, on a session without the key.
     :param status: one of this moment; None asks the API at once.
     """
 
@@ -27,9 +33,11 @@ class Links:
     def ask(self) -> tuple[ResultLinks, ...]:
         """The links of all results, in their order; a result that is not ready has none.
 
-        :raises SeedreamAPIError: the API refused. :raises SeedreamConnectionError: no answer.
+        :raises SeedreamAPIError: the API refused.
+        :raises SeedreamConnectionError: no answer.
         """
         found = self._known or self._hook.get_generation(self._task_id)
+        # Its links serve once: the next caller asks because one of them was dead.
         self._known = None
         self.most_results = max(self.most_results, len(found.results))
         return found.results

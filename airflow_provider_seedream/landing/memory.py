@@ -22,6 +22,8 @@ class BytesInFlight:
             store(data)
 
     A thread holds one image at a time, so threads that wait for each other cannot come to a standstill.
+
+    :param most: the bound in bytes.
     """
 
     def __init__(self, most: int) -> None:

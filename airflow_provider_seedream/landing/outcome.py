@@ -40,6 +40,7 @@ class KnownRecord:
         self.record = self._read()
 
     def _read(self) -> Record | None:
+        """The record from memory or storage; None if it cannot be read, as the images must land all the same."""
         if self._at is None:
             return None
         ledger, file = self._at
@@ -58,12 +59,17 @@ class KnownRecord:
         self.note("partial" if manifest.missing_images else "landed")
 
     def note(self, outcome: Outcome, *, refunded: bool = False, detail: str | None = None) -> None:
-        """Write the outcome into the record, unless the record already has it or tells of another POST."""
+        """Write the outcome into the record, unless the record already has it or tells of another POST.
+
+        :param refunded: the API says that it gave the credits back.
+        :param detail: a sentence about the end, e.g. the API's failure reason.
+        """
         record, generation = self.record, self._generation
         if record is not None and not self._is_of_it(record):
             _log.warning("The record %s tells of another POST than %s; it is left.", generation.record, generation.seedream_task_id)
             return
         if record is None or record.outcome != outcome:
+            # The larger sum, as in the record's own cost.
             returned = max(generation.credits or 0, generation.billed_credits or 0) if refunded else 0
             metrics.ended(outcome, credits_refunded=returned, by=record.made_by if record else NOBODY)
         if record is None or record.outcome == outcome:  # another landing was faster, or an earlier try died after this
@@ -109,8 +115,14 @@ def close_unlanded(
 ) -> SeedreamError:
     """The error of an outcome that lands nothing, noted in the ledger where it is the generation's end.
 
-    :param can_resubmit: True for a task whose retry can submit again (an operator); False for one that only looks (a sensor).
-    :param timeout_seconds: the ``timeout`` of the task, for an error that says how long was waited; None if it has none.
+    A timeout or an outage is not noted: the generation may still finish, and a retry looks at it again.
+
+    :param can_resubmit: True for a task whose retry can submit again (an operator); False for one that only
+        looks (a sensor).
+    :param timeout_seconds: the ``timeout`` of the task, for an error that says how long was waited; None if
+        it has none.
+    :param ledger: of the task that has submitted; None reads the record from storage.
+    :returns: the error, to be raised by the caller.
     """
     now = clock.now_epoch()
     error = error_from(outcome, generation, now_epoch=now, can_resubmit=can_resubmit, timeout_seconds=timeout_seconds)

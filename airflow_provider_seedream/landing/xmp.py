@@ -1,6 +1,8 @@
-"""Says inside an image file that AI made it: XMP with IPTC's fields, in JPEG, PNG and WEBP. No pixel is decoded or changed.
+"""Says inside an image file that AI made it: XMP with IPTC's fields, in JPEG, PNG and WEBP. No pixel is
+decoded or changed.
 
-Needs exiv2, which the extra ``metadata`` brings. The same bytes in give the same bytes out, so that a retry meets its own files.
+Needs exiv2, which the extra ``metadata`` brings. The same bytes in give the same bytes out, so that a retry
+recognises its own files.
 """
 
 import threading
@@ -28,6 +30,8 @@ def has_content_credentials(data: bytes) -> bool:
 def embed(data: bytes, *, seedream_task_id: str, model: str, digital_source_type: str | None) -> bytes:
     """The same image with its origin said in XMP; what other XMP it holds stays.
 
+    :param seedream_task_id: becomes ``dc:identifier``.
+    :param model: becomes ``Iptc4xmpExt:AISystemUsed``.
     :param digital_source_type: IPTC's URI; None where it is not known, as for a bare id.
     :raises ValueError: when the outcome would not be the same image.
     """
@@ -56,6 +60,7 @@ def _opened(data: bytes) -> Any:
 
 
 def _write(data: bytes, fields: dict[str, str]) -> bytes:
+    """The bytes that exiv2 writes, with these fields replaced. Call it with the lock held."""
     image = _opened(data)
     xmp = image.xmpData()
     for name, value in fields.items():

@@ -21,9 +21,17 @@ _log = logging.getLogger(__name__)
 
 
 def announce(context: Context, outlets: Iterable[Any], result: "LandedGeneration", manifest: "Manifest") -> None:
-    """Add the landed images to the events of these outlets."""
+    """Add the landed images to the events of these outlets.
+
+    :param context: the task's context, whose ``outlet_events`` Airflow sends when the task succeeds.
+    :param outlets: the task's own; anything but assets and aliases is passed over.
+    :param result: the landed images.
+    :param manifest: tells kind and number of images asked for.
+    """
     for outlet in outlets:
         if isinstance(outlet, AssetAlias):
+            # An alias may stand for many assets, so each image becomes one of its own; a plain asset gets one
+            # event from a task.
             for image in result.images:
                 _add_image(context["outlet_events"][outlet], image, result)
         elif isinstance(outlet, Asset | AssetRef):
@@ -31,7 +39,11 @@ def announce(context: Context, outlets: Iterable[Any], result: "LandedGeneration
 
 
 def announce_table(context: Context, outlets: Iterable[Any], summary: dict[str, Any]) -> None:
-    """Add the results of a batch to the events of these outlets: one event for its table, as it may hold thousands of images."""
+    """Add the results of a batch to the events of these outlets: one event for its table, as it may hold
+    thousands of images.
+
+    :param summary: what the batch returns, with ``results``, ``rows``, ``count``, ``credits`` and ``images``.
+    """
     extra = {field: summary[field] for field in ("results", "rows", "count", "credits", "images")}
     for outlet in outlets:
         if isinstance(outlet, AssetAlias):
@@ -41,6 +53,7 @@ def announce_table(context: Context, outlets: Iterable[Any], summary: dict[str, 
 
 
 def _update(context: Context, outlet: Any, extra: dict[str, Any]) -> None:
+    """Add fields to the event of an asset. One that cannot be found costs a log line, not the task."""
     try:
         context["outlet_events"][outlet].extra.update(extra)
     except Exception as error:  # an Asset.ref that no DAG defines: Airflow asks its API for it
@@ -48,6 +61,7 @@ def _update(context: Context, outlet: Any, extra: dict[str, Any]) -> None:
 
 
 def _summary(result: "LandedGeneration", manifest: "Manifest") -> dict[str, Any]:
+    """The ``extra`` of an asset's event: ids, price and counts; no prompt, no link."""
     return {
         "seedream_task_id": result.seedream_task_id,
         "manifest": result.manifest,
@@ -59,6 +73,7 @@ def _summary(result: "LandedGeneration", manifest: "Manifest") -> dict[str, Any]
 
 
 def _add_image(events: Any, image: "LandedImage", result: "LandedGeneration") -> None:
+    """One event for one image, with the hash by which a reader can check the file."""
     extra = {
         "sha256": image.sha256,
         "size_bytes": image.size_bytes,
@@ -70,6 +85,7 @@ def _add_image(events: Any, image: "LandedImage", result: "LandedGeneration") ->
 
 
 def _add(events: Any, uri: str, extra: dict[str, Any]) -> None:
+    """Add an event to an alias: Airflow makes the asset of that URI if there is none yet."""
     try:
         events.add(Asset(uri=asset_uri(uri)), extra=extra)
     except ValueError as error:  # e.g. longer than the 1,500 characters an asset may have

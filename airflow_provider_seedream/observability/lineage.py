@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 
 def report(hook: Any, *, reads: Iterable[str] = (), writes: Iterable[str] = ()) -> None:
-    """Report the files read and written. :param hook: the operator or hook that did it, in Airflow's terms."""
+    """Report the files read and written to the collector of Airflow's hook lineage.
+
+    :param hook: the operator or hook that did it, in Airflow's terms.
+    :param reads: storage URIs; data URIs are passed over.
+    :param writes: storage URIs.
+    """
     from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
 
     collector = get_hook_lineage_collector()
@@ -32,16 +37,21 @@ def report(hook: Any, *, reads: Iterable[str] = (), writes: Iterable[str] = ()) 
 
 
 def report_landed(hook: Any, result: "LandedGeneration", manifest: "Manifest") -> None:
-    """Report the landed images and the sources they were made from."""
+    """Report the landed images with their manifest, and the sources they were made from."""
     report(hook, reads=source_uris(manifest), writes=(*(image.uri for image in result.images), result.manifest))
 
 
 def source_uris(manifest: "Manifest") -> list[str]:
-    """The URIs of the input images of an edit."""
+    """The URIs of the input images of an edit; empty for other generations, and where the record could not be
+    read.
+    """
     return [source["uri"] for source in (manifest.submission or {}).get("sources", ())]
 
 
 def nameable(uris: Iterable[str]) -> list[str]:
-    """The URIs that can be assets: data URIs have no name, and Airflow refuses very long ones."""
+    """The URIs that can be assets, in the form of :func:`asset_uri`.
+
+    Data URIs have no name, and Airflow refuses URIs of more than 1,500 characters.
+    """
     named = [asset_uri(uri) for uri in uris if not uri.lower().startswith("data:")]
     return [uri for uri in named if len(uri) <= _MAX_CHARACTERS]

@@ -18,9 +18,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """One metric. Its name gets Airflow's prefix, ``airflow`` by default.
+    """One metric::
 
+        Metric(name="seedream.polls", kind="counter", counts="status calls, of workers and triggerers")
+
+    :param name: gets Airflow's prefix, ``airflow`` by default.
     :param kind: a ``counter`` only grows; a ``timer`` takes durations.
+    :param counts: the thing that is counted or timed, in the words of the documentation.
     """
 
     name: str
@@ -52,42 +56,62 @@ SPANS: Final = {
 
 
 def submitted(credits_spent: int, by: TaskRef) -> None:
-    """:param by: the acting task; its dag_id and task_id become tags."""
+    """A request was accepted.
+
+    :param credits_spent: its price.
+    :param by: the acting task; its dag_id and task_id become tags.
+    """
     _count("seedream.submissions", 1, by)
     _count("seedream.credits_spent", credits_spent, by)
 
 
 def measured(*, quoted: int, billed: int, by: TaskRef) -> None:
-    """The calculated price of a request and the billed one, in credits."""
+    """The calculated price of a request and the billed one, in credits. Only requests whose charge was
+    measured are counted.
+    """
     _count("seedream.credits_quoted", quoted, by)
     _count("seedream.credits_billed", billed, by)
 
 
 def lost_sight(credits_at_risk: int, by: TaskRef) -> None:
-    """The outcome of a POST is unknown."""
+    """The outcome of a POST is unknown.
+
+    :param credits_at_risk: its price, which may have been taken.
+    """
     _count("seedream.unknown_outcomes", 1, by)
     _count("seedream.credits_at_risk", credits_at_risk, by)
 
 
 def ended(outcome: str, *, credits_refunded: int, by: TaskRef) -> None:
-    """:param outcome: ``landed``, ``partial``, ``failed`` or ``expired``."""
+    """A generation has ended.
+
+    :param outcome: ``landed``, ``partial``, ``failed`` or ``expired``.
+    :param credits_refunded: 0 unless the API gave credits back.
+    :param by: the task that submitted it.
+    """
     _count(f"seedream.generations.{outcome}", 1, by)
     _count("seedream.credits_refunded", credits_refunded, by)
 
 
 def polled() -> None:
+    """One status call was sent. It has no tags: a trigger's client serves many tasks."""
     _count("seedream.polls", 1, NOBODY)
 
 
 def answered(status_code: int) -> None:
-    """An answer of the API outside 2xx."""
+    """An answer of the API outside 2xx; only a 429 is counted."""
     if status_code == 429:
         _count("seedream.rate_limited", 1, NOBODY)
 
 
 @contextmanager
 def landing(seedream_task_id: str, *, created_at: str | None, by: TaskRef) -> Iterator[None]:
-    """Around one landing that downloads something."""
+    """Context manager around one landing that downloads something. The duration of a landing that fails is
+    not sent.
+
+    :param created_at: when the generation was submitted, in ISO 8601; None for a bare id, whose wait is not
+        known.
+    """
     began, created = clock.now_epoch(), clock.to_epoch(created_at)
     if created is not None:
         _time("seedream.waiting", began - created, by)
@@ -98,7 +122,14 @@ def landing(seedream_task_id: str, *, created_at: str | None, by: TaskRef) -> It
 
 @contextmanager
 def span(name: str, **attributes: str | int) -> Iterator[None]:
-    """A child of the task's own span, where Airflow traces tasks; an error is told by its class alone."""
+    """Context manager: a child of the task's own span, where Airflow traces tasks.
+
+    An error is recorded by its class alone: its message may hold a prompt or a URI.
+
+    :param name: one of ``SPANS``.
+    :param attributes: ids and numbers; ``seedream_task_id`` becomes ``seedream.task_id``.
+    """
+    # Imported here: a task that neither submits nor lands needs no tracing.
     from opentelemetry import trace
 
     named = {f"seedream.{key.removeprefix('seedream_')}": value for key, value in attributes.items()}
@@ -112,15 +143,18 @@ def span(name: str, **attributes: str | int) -> Iterator[None]:
 
 
 def _count(name: str, by: int, who: TaskRef) -> None:
+    """Add to a counter; 0 sends nothing."""
     if by > 0:
         _send(lambda stats: stats.incr(name, by, tags=_tags(who)))
 
 
 def _time(name: str, seconds: float, who: TaskRef) -> None:
+    """Send a duration; a clock that was set back gives 0."""
     _send(lambda stats: stats.timing(name, timedelta(seconds=max(0.0, seconds)), tags=_tags(who)))
 
 
 def _send(send: Callable[[Any], Any]) -> None:
+    """Call Airflow's Stats. Metrics are never worth a task, so every error is dropped."""
     try:
         from airflow.providers.common.compat.sdk import Stats
 
@@ -130,4 +164,5 @@ def _send(send: Callable[[Any], Any]) -> None:
 
 
 def _tags(who: TaskRef) -> dict[str, str]:
+    # Neither the run nor the map index: each of them would begin a new time series.
     return {name: value for name, value in (("dag_id", who.dag_id), ("task_id", who.task_id)) if value}

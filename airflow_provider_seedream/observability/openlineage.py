@@ -1,6 +1,7 @@
-"""The same for OpenLineage: datasets with their sizes, and a run facet that says which generation it was and what it cost.
+"""Lineage in OpenLineage's form: datasets with their sizes, and a run facet that says which generation it was
+and what it cost.
 
-Imported by OpenLineage's own extractor alone, so its classes are there.
+Imported by OpenLineage's own extractor alone, so its classes are there. Never imported while a DAG is parsed.
 """
 
 from collections.abc import Iterable
@@ -25,7 +26,14 @@ if TYPE_CHECKING:
 
 @define
 class SeedreamRunFacet(RunFacet):
-    """A landed generation. The prompt is in the manifest, which is the user's own file."""
+    """A landed generation. The prompt is in the manifest, which is the user's own file::
+
+        OperatorLineage(run_facets={"seedream": SeedreamRunFacet(seedreamTaskId="b1c2d3", credits=20, ...)})
+
+    :param credits: the price; None for a bare id.
+    :param imagesRequested: None where it is not known how many were asked for.
+    :param manifest: its URI, without the connection id.
+    """
 
     seedreamTaskId: str  # noqa: N815 - OpenLineage spells facets this way
     model: str
@@ -37,12 +45,16 @@ class SeedreamRunFacet(RunFacet):
 
 
 def lineage_of_files(reads: Iterable[str], writes: Iterable[str] = ()) -> "OperatorLineage[Any, Any]":
-    """The files that an edit has read before its images land, or the tables of a batch."""
+    """The files that an edit has read before its images land, or the tables of a batch.
+
+    :param reads: storage URIs; data URIs are passed over.
+    :param writes: storage URIs.
+    """
     return OperatorLineage(inputs=_datasets(reads), outputs=_datasets(writes))
 
 
 def lineage_of_landing(result: "LandedGeneration", manifest: "Manifest") -> "OperatorLineage[Any, Any]":
-    """The landed images and the sources they were made from."""
+    """The landed images with their sizes, the manifest, and the sources they were made from."""
     facet = SeedreamRunFacet(
         seedreamTaskId=result.seedream_task_id,
         model=manifest.model,
@@ -70,7 +82,7 @@ def _datasets(uris: Iterable[str]) -> list[Dataset]:
 
 
 def _name(uri: str) -> tuple[str, str]:
-    """As OpenLineage names files: ``file`` and a path, or a bucket and a key."""
+    """Namespace and name as OpenLineage spells files: ``file`` and a path, or ``s3://bucket`` and a key."""
     scheme, _, place = asset_uri(uri).partition("://")
     if scheme == "file":
         return "file", place
