@@ -1,6 +1,6 @@
 """The API's answers, classified once: HTTP status first, whatever shape the error body has.
 
-Pure; never imports an HTTP library. Repeats the server's words only without the key in them.
+Does no I/O, and never imports an HTTP library. Repeats the server's words only without the key in them.
 """
 
 import json
@@ -46,7 +46,12 @@ _TROUBLES: dict[type[SeedreamError], Trouble] = {
 
 
 def read_json(body: bytes, *, key: str) -> Any:
-    """:raises SeedreamResponseError: when the body of a 2xx is no JSON."""
+    """The JSON of an answer 2xx.
+
+    :param key: the API key; it is replaced in the body, as a failure reason may repeat it and is shown to
+        people.
+    :raises SeedreamResponseError: the body is no JSON.
+    """
     try:
         return json.loads(_without_key(body, key))  # a failure reason may repeat it, and is shown
     except (ValueError, RecursionError):
@@ -54,7 +59,13 @@ def read_json(body: bytes, *, key: str) -> Any:
 
 
 def error_from_answer(status_code: int, headers: Mapping[str, str], body: bytes, *, key: str, now_epoch: float) -> SeedreamError:
-    """The error that an answer outside 2xx means."""
+    """The error that an answer outside 2xx means.
+
+    :param key: the API key, for its removal from the server's words.
+    :param now_epoch: the wall clock, for a ``Retry-After`` that is a date and an answer without ``Date``.
+    :returns: an error with ``status_code``, ``code`` and ``retry_after_seconds``; of a redirect a
+        SeedreamResponseError.
+    """
     if status_code < 400:
         return _no_answer(status_code, (headers.get("Location") or "").replace(key, "***"))
     if status_code == PROXY_WANTS_CREDENTIALS:
@@ -83,14 +94,19 @@ def _no_answer(status_code: int, location: str) -> SeedreamResponseError:
 
 
 def _without_key(body: bytes, key: str) -> bytes:
-    """A body that does not repeat the key. What is too short to be one would be found in ids."""
+    """A body that does not repeat the key. A text below 12 characters is not searched for, as it would be
+    found in ids.
+    """
     if len(key) < MIN_KEY_LENGTH:
         return body
     return re.sub(re.escape(key.encode()), b"***", body, flags=re.IGNORECASE)  # codes come in upper case, and are made lower
 
 
 def failed_poll(error: SeedreamError) -> FailedPoll:
-    """A status call's error, as the decision core takes it."""
+    """A status call's error, as the decision core takes it.
+
+    :returns: its trouble: ``throttled``, ``missing``, ``refused``, and ``transient`` for any other error.
+    """
     trouble: Trouble = next((word for cls, word in _TROUBLES.items() if isinstance(error, cls)), "transient")
     return FailedPoll(
         trouble=trouble,

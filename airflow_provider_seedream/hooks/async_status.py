@@ -62,7 +62,10 @@ async def shared_client(settings: SeedreamSettings) -> AsyncIterator["StatusClie
 
 @asynccontextmanager
 async def shared_session() -> AsyncIterator[aiohttp.ClientSession]:
-    """The running loop's session, opened by the first user and closed by the last."""
+    """The running loop's session, opened by the first user and closed by the last.
+
+    It carries no key: each client adds its own headers to each call.
+    """
     async with _shared_on_loop() as shared:
         yield shared.session
 
@@ -103,6 +106,9 @@ class StatusClient:
 
         async with shared_session() as session:
             answer = await StatusClient(session, settings).poll("b1c2d3")  # a GenerationStatus or a FailedPoll
+
+    :param session: of the running loop.
+    :param settings: of the connection; their CA bundle must be read already, see :func:`trusted`.
     """
 
     def __init__(self, session: aiohttp.ClientSession, settings: SeedreamSettings) -> None:
@@ -121,7 +127,11 @@ class StatusClient:
         }
 
     async def poll(self, seedream_task_id: str) -> GenerationStatus | FailedPoll:
-        """One status call, sent once. An error is returned as a FailedPoll, not raised."""
+        """One status call, sent once. An error is returned as a FailedPoll, not raised: a trigger must not
+        fail for one.
+
+        :param seedream_task_id: the API's id of the generation.
+        """
         metrics.polled()
         try:
             return GenerationStatus.from_wire(await self._get_json(self.settings.status_url(seedream_task_id)))
@@ -171,8 +181,10 @@ def _decoded(body: bytes, headers: Mapping[str, str]) -> bytes:
 
 @cache
 def trusted(verify: bool | str) -> Any:
-    """The ``ssl`` argument for aiohttp. The first call for a bundle reads it (20 to 50 ms), so do not make it on the event loop.
+    """The ``ssl`` argument for aiohttp. The first call for a bundle reads it (20 to 50 ms), so do not make it
+    on the event loop.
 
+    :param verify: as in requests: True, False, or the path of a CA bundle.
     :raises SeedreamInputError: the bundle cannot be read.
     """
     if isinstance(verify, bool):

@@ -15,8 +15,10 @@ _MAX_CODINGS = 3
 
 
 def read_body(answer: requests.Response, max_bytes: int) -> bytes:
-    """At most ``max_bytes`` of the body, after decoding: ask for one more than is allowed to see that it is too large.
+    """The body of a download, after decoding, at most ``max_bytes`` of it.
 
+    :param answer: a streamed answer whose body was not touched yet.
+    :param max_bytes: one more than is allowed: a body of that length is too large.
     :raises urllib3.exceptions.HTTPError: it was cut, on the way or inside its compression.
     """
     codings = [coding.strip().lower() for coding in answer.headers.get("Content-Encoding", "").split(",")]
@@ -33,7 +35,9 @@ def _overhead_bytes(size: int) -> int:
 
 
 def _read(answer: requests.Response, max_bytes: int) -> bytes:
-    """In one piece where its length is declared, as every other way copies it or costs page faults."""
+    """The raw bytes, in one piece where the length is declared: every other way copies them or costs page
+    faults.
+    """
     pieces, missing = [], max_bytes
     while missing and (piece := answer.raw.read(missing, decode_content=False)):
         pieces.append(piece)
@@ -42,7 +46,7 @@ def _read(answer: requests.Response, max_bytes: int) -> bytes:
 
 
 def _gunzipped(body: bytes, max_bytes: int) -> bytes:
-    """At most so much of what is inside, however much that is."""
+    """The bytes inside a gzip file, at most ``max_bytes``: a small file may hold gigabytes."""
     pieces, missing = [], max_bytes
     while missing and body.startswith(_GZIP_MAGIC):  # a gzip file may have several members
         member = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)

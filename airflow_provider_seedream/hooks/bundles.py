@@ -11,8 +11,9 @@ BUNDLE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # as in requests, a
 
 @contextmanager
 def reading(bundle: str) -> Iterator[tuple[str | None, str | None]]:
-    """``cafile`` and ``capath`` for ssl's own functions, which are called in the block.
+    """Context manager: ``cafile`` and ``capath`` for ssl's own functions, which are called in the block.
 
+    :param bundle: a PEM file, or a folder of certificates, named by OpenSSL's hashes.
     :raises SeedreamInputError: it cannot be read; names the setting and the file.
     """
     is_folder = os.path.isdir(bundle)

@@ -36,7 +36,8 @@ class _Transient(SeedreamLandingError):
 
 
 class Downloads:
-    """Fetches bodies whole into memory, each at most ``max_bytes``; from several threads, if you like, until it is closed::
+    """Fetches bodies whole into memory, each at most ``max_bytes``; from several threads, if you like, until
+    it is closed::
 
         with SeedreamHook("seedream_default").downloads(max_bytes=64 * 1024 * 1024) as downloads:
             data = downloads.fetch(link)
@@ -44,10 +45,12 @@ class Downloads:
     One session serves them all, as a new connection costs round trips.
 
     :param timeout_seconds: silence longer than this ends an attempt.
-    :param verify: as in requests. :param allow_loopback: for an API that is itself on loopback.
+    :param verify: as in requests.
+    :param allow_loopback: for an API that is itself on loopback.
     :param networks: addresses that count as public although they are not.
-    :param hold: called with the size of a body before it is read into memory, in bytes; it may wait until there is room. A size
-        that the host does not say is ``max_bytes``.
+    :param max_attempts: how often one link is tried, with pauses of up to 5 s; 3.
+    :param hold: called with the size of a body before it is read into memory, in bytes; it may wait until
+        there is room. A size that the host does not say is ``max_bytes``.
     """
 
     def __init__(
@@ -83,7 +86,9 @@ class Downloads:
     def fetch(self, link: str) -> bytes:
         """The body behind a link.
 
-        :raises SeedreamLandingError: refused, cut, too large or unreachable; ``stale_link`` when a fresh link may help.
+        :param link: as the API wrote it: a rewritten link no longer fits its signature.
+        :raises SeedreamLandingError: refused, cut, too large or unreachable; ``stale_link`` when a fresh link
+            may help.
         """
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(_Transient),
@@ -99,10 +104,11 @@ class Downloads:
         return body
 
     def _fetch_once(self, text: str) -> bytes:
-        """One attempt: follow redirects by hand, as each target must be judged before it is contacted.
+        """One attempt: follow redirects by hand, as each target must be checked before it is contacted.
 
         :param text: the link as the API wrote it.
-        :raises _Transient: another attempt may succeed. :raises SeedreamLandingError: none can.
+        :raises _Transient: another attempt may succeed.
+        :raises SeedreamLandingError: none can.
         """
         link = Link.parse(text)
         for _ in range(MAX_REDIRECTS + 1):

@@ -1,7 +1,8 @@
-"""Bodies of error answers: the code, the sentence for people and the seconds to wait, in any of the contract's shapes.
+"""Bodies of error answers: the code, the sentence for people and the seconds to wait, in any of the
+contract's shapes.
 
-Live clients attest one shape [seen, three authors]: ``{"error": sentence, "error_code": CODE}``; the others are tolerated. Pure;
-reads a body that no longer holds the key.
+Live clients attest one shape [seen, three authors]: ``{"error": sentence, "error_code": CODE}``; the others
+are tolerated. Does no I/O, and reads a body that no longer holds the key.
 """
 
 import json
@@ -30,7 +31,9 @@ class ErrorWords:
 
         ErrorWords(code="rate_limited", message="Request was throttled. Expected available in 21 seconds.", wait_seconds=21)
 
-    :param code: in lower case; None without one. :param message: one line, cut short; empty without one.
+    :param code: in lower case, at most 60 characters; None without one.
+    :param message: one line of at most 300 characters; empty without one. Links in it have lost their
+        queries.
     :param wait_seconds: from the message, such as "available in 21 seconds"; None without.
     """
 
@@ -106,6 +109,8 @@ def _flat(message: Any) -> str:
 
 
 def _wait_seconds(message: str) -> float | None:
-    """The words of Django REST framework, among others: "Request was throttled. Expected available in 21 seconds."."""
+    """The seconds of a sentence such as Django REST framework's: "Request was throttled. Expected available
+    in 21 seconds."
+    """
     found = _WAIT.search(message)
     return float(found["number"]) * _UNIT_SECONDS[found["unit"].lower()] if found else None

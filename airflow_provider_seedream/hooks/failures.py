@@ -1,4 +1,8 @@
-"""Sentences for calls that failed on their way: at the proxy, or at an address where the API is not. Imports no HTTP library."""
+"""Sentences for calls that failed on their way: at the proxy, or at an address where the API is not.
+
+Imports no HTTP library: an error is recognised by the name of its class or by its text. No sentence holds the
+key.
+"""
 
 import os
 import re
@@ -15,7 +19,10 @@ _TUNNEL = re.compile(r"Tunnel connection failed: (?P<status>\d{3})")  # urllib3 
 
 
 def proxy_refusal(status_code: int) -> SeedreamConnectionError:
-    """A proxy that let nothing through; the API has not seen the request."""
+    """The error of a proxy that let no request through. The API has not seen it, so it is not paid.
+
+    :param status_code: of the proxy's answer; a 407 gets the settings that mend it.
+    """
     what = f"The proxy answered {status_code}, so the request did not reach its host."
     if status_code == PROXY_WANTS_CREDENTIALS:
         what += (
@@ -26,7 +33,10 @@ def proxy_refusal(status_code: int) -> SeedreamConnectionError:
 
 
 def refused_by_proxy(error: BaseException) -> SeedreamConnectionError | None:
-    """The same, if a CONNECT to the proxy is what failed: an error of requests or of aiohttp."""
+    """The same error, if a CONNECT to the proxy is what failed; None for any other failure.
+
+    :param error: of requests or of aiohttp.
+    """
     if type(error).__name__ == "ClientHttpProxyError":  # aiohttp's
         status: Any = getattr(error, "status", 0)
         return proxy_refusal(status)

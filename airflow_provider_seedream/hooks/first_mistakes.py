@@ -31,6 +31,10 @@ class Mistake:
     Example::
 
         Mistake(verdict="BUCKET MISSING", message="There is no bucket 'watchs'.", to_do="Create it, then clear the task.")
+
+    :param verdict: one of ``model.verdicts.VERDICTS``.
+    :param to_do: a sentence that replaces the one about a retry.
+    :param commands: to be copied, one a line.
     """
 
     verdict: str

@@ -28,8 +28,9 @@ class Link:
 
         Link.parse("https://store.example/a%2fb?sig=x").target  # "/a%2fb?sig=x"
 
-    :param origin: scheme, host and port, as ``https://store.example:9000``. :param target: path and query, as they were written;
-        only bytes that no request line can hold are percent-encoded.
+    :param origin: scheme, host and port, as ``https://store.example:9000``.
+    :param target: path and query, as they were written; only bytes that no request line can hold are
+        percent-encoded.
     """
 
     origin: str
@@ -37,7 +38,12 @@ class Link:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """:raises SeedreamLandingError: unless it is a plain http(s) link."""
+        """Take a link apart without rewriting it. A fragment is dropped, as no request carries one.
+
+        :param text: the link as the API or a redirect wrote it.
+        :raises SeedreamLandingError: it is no plain http(s) link. One with a user name is refused: it would
+            be sent as a password.
+        """
         found = _LINK.fullmatch(text.strip().partition("#")[0])
         if found is None:
             named = _SCHEME.match(text.strip())

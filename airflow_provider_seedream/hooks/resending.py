@@ -50,14 +50,18 @@ class PostWithheld(Exception):
 
 
 class SubmissionBody:
-    """The body of a POST, which notes whether a part of it was taken for sending. Before that the server cannot have acted::
+    """The body of a POST, which notes whether a part of it was taken for sending. Before that the server
+    cannot have acted::
 
         body = SubmissionBody(submission)
         session.post(url, data=body)  # if it fails: body.has_begun says whether it may be sent again
 
-    The body ends with an error ``max_seconds`` after its first piece, as other tries treat the POST as ended soon after that.
+    The body ends with an error ``max_seconds`` after its first piece, as other tries treat the POST as ended
+    soon after that.
 
-    :param before_first_byte: called when the connection stands; raises :class:`PostWithheld` to stop the POST.
+    :param submission: encoded piece by piece, so that no second copy of its images is in memory.
+    :param before_first_byte: called when the connection stands; raises :class:`PostWithheld` to stop the
+        POST.
     """
 
     def __init__(self, submission: Submission, before_first_byte: Callable[[], None] | None = None) -> None:
@@ -92,12 +96,19 @@ def post_bought_nothing(status_code: int) -> bool:
 
 
 def post_retrying(max_attempts: int) -> tenacity.Retrying:
-    """Repeats a POST that was certainly not sent."""
+    """Repeats a POST that was certainly not sent.
+
+    :param max_attempts: how often it may be sent in all, with pauses of up to 10 s.
+    """
     return _retrying(_POST_SAFE, max_attempts)
 
 
 def get_retrying(max_attempts: int) -> Callable[..., Any]:
-    """Repeats a GET without a usable answer, and waits after 429s, which do not count as attempts. With one attempt: neither."""
+    """Repeats a GET without a usable answer, and waits after 429s, which do not count as attempts.
+
+    :param max_attempts: 1 sends it once and waits for no 429.
+    :returns: a callable that takes the function of the call and its arguments.
+    """
     repeating = _retrying(_GET_SAFE, max_attempts)
     return repeating if max_attempts == 1 else partial(_throttled(), repeating)
 

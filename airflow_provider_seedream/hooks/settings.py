@@ -35,6 +35,9 @@ class ConnectionLike(Protocol):
     ::
 
         SeedreamSettings.from_connection(BaseHook.get_connection("seedream_default"))
+
+    Airflow has two classes of connections, of tasks and of the database, so this names the fields that both
+    have.
     """
 
     conn_id: Any
@@ -53,13 +56,17 @@ class SeedreamSettings:
 
         SeedreamHook("seedream_default").settings.destination  # "s3://my_conn@bucket/campaign"
 
+    :param base_url: scheme, host and port, perhaps with a path; without ``/v1`` and without a trailing slash.
+    :param key: the API key; the repr leaves it out.
     :param destination: default storage folder, or None.
     :param requests_per_minute: the rate limit of the key; None if the connection does not say it.
     :param credits_per_image: the price of an image in credits; 10 [doc].
-    :param status_counts_toward_limit: True if status calls count toward the limit. Reports differ [seen], so the connection
-        decides.
-    :param request_timeout_seconds: how long one answer may take; uploads get more (:meth:`post_timeout_seconds`).
-    :param verify: True, False, or the path of a CA bundle: the connection's, else ``REQUESTS_CA_BUNDLE`` of the environment.
+    :param status_counts_toward_limit: True if status calls count toward the limit. Reports differ [seen], so
+        the connection decides.
+    :param request_timeout_seconds: how long one answer may take, 60 by default; uploads get more
+        (:meth:`post_timeout_seconds`).
+    :param verify: True, False, or the path of a CA bundle: the connection's, else ``REQUESTS_CA_BUNDLE`` of
+        the environment.
     :param download_networks: addresses that images may be downloaded from although they are not public.
     """
 
@@ -75,7 +82,10 @@ class SeedreamSettings:
 
     @classmethod
     def from_connection(cls, connection: ConnectionLike) -> Self:
-        """Read a connection. :raises SeedreamInputError: a field is wrong; the message names it."""
+        """Read a connection that was looked up already.
+
+        :raises SeedreamInputError: a field is wrong; the message names it, never its key.
+        """
         extra = connection.extra_dejson or {}
         return cls(
             base_url=_base_url(connection),
@@ -91,7 +101,7 @@ class SeedreamSettings:
 
     @property
     def headers(self) -> dict[str, str]:
-        """For the API host alone."""
+        """The headers of each call, with the key in them: for the API host alone."""
         return {"Authorization": f"Bearer {self.key}", "Accept": "application/json", "User-Agent": USER_AGENT}
 
     @property
@@ -118,11 +128,13 @@ class SeedreamSettings:
         return self.url(contract.STATUS_PATH.format(seedream_task_id=seedream_task_id))
 
     def post_timeout_seconds(self, body_bytes: int) -> float:
-        """How long the answer to a POST of this size may take."""
+        """How long the answer to a POST of this size may take, in seconds: the timeout, and a second for each
+        MB of the body.
+        """
         return self.request_timeout_seconds + body_bytes / UPLOAD_BYTES_PER_SECOND
 
     def upload_seconds(self, body_bytes: int) -> float:
-        """How long a body of this size may be on its way."""
+        """How long a body of this size may be on its way, in seconds: the timeout, and 10 s for each MB."""
         return self.request_timeout_seconds + body_bytes / MIN_UPLOAD_BYTES_PER_SECOND
 
 
@@ -231,7 +243,10 @@ def _credits(extra: Mapping[str, Any]) -> int:
 
 
 def _flag(extra: Mapping[str, Any], name: str) -> bool:
-    """A boolean of the extra, also as text, which forms and URIs give. :raises SeedreamInputError: any other text."""
+    """A boolean of the extra, also as text, which forms and URIs give; False without it.
+
+    :raises SeedreamInputError: any other text.
+    """
     text = str(extra.get(name) or "false").strip().lower()
     if text not in ("true", "false"):
         raise SeedreamInputError(f"Connection extra {name} must be true or false; got {json.dumps(extra[name])[:40]}.")

@@ -1,6 +1,9 @@
-"""Where a download may go: public addresses, and the networks that the connection names. Decided before anything is contacted.
+"""Where a download may go: public addresses, and the networks that the connection names. Decided before
+anything is contacted.
 
-An IPv4 address that is wrapped in an IPv6 address (mapped, compatible, 6to4, NAT64) is judged by the IPv4 address inside it.
+A link comes from the API's answer, and a worker can reach hosts that its author cannot: so private addresses
+are refused. An IPv4 address that is wrapped in an IPv6 address (mapped, compatible, 6to4, NAT64) is judged by
+the IPv4 address inside it.
 """
 
 import ipaddress
@@ -29,6 +32,7 @@ _METADATA = frozenset(
 def refuse_target(link: str, *, allow_loopback: bool, networks: Iterable[Network] = (), proxied: bool) -> None:
     """Let a link pass, or say why it is refused.
 
+    :param link: only its host is looked at.
     :param allow_loopback: True for an API that is itself on loopback.
     :param networks: taken for public although they are not (``download_networks`` of the connection).
     :param proxied: True where a proxy resolves the name.

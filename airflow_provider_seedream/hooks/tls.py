@@ -41,8 +41,10 @@ class SharedTrust(HTTPAdapter):
 
 
 def check_bundle(verify: bool | str) -> None:
-    """Read the CA bundle that a connection names, if it names one.
+    """Read the CA bundle that a connection names, if it names one. So a wrong path fails before a claim is
+    written.
 
+    :param verify: of the settings; True and False name no bundle.
     :raises SeedreamInputError: it cannot be read.
     """
     if isinstance(verify, str):

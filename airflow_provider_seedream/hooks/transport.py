@@ -28,9 +28,11 @@ MAX_INTERIM_ANSWERS = 100  # a server that sends more of them than this has no a
 
 @contextmanager
 def cut_after(seconds: float, shut: Callable[[], Any]) -> Iterator[None]:
-    """Ends what is read in the block when it takes too long, however little of it arrives at a time.
+    """Context manager: end what is read in the block when it takes too long, however little of it arrives at
+    a time.
 
-    :param shut: shuts the socket for reading; whoever reads from it finds it ended.
+    :param seconds: for the whole block.
+    :param shut: shuts the socket for reading; the thread that reads from it finds it ended.
     :raises TimeoutError: it took longer.
     """
     late = threading.Event()
@@ -138,7 +140,11 @@ class Transport(SharedTrust):
 
 
 def session_through(adapter: type[Transport] = Transport) -> requests.Session:
-    """A session whose every request goes through a :class:`Transport`."""
+    """A session whose every request goes through a :class:`Transport`. It follows requests' defaults
+    otherwise.
+
+    :param adapter: :class:`Transport`, or a class of it.
+    """
     session = requests.Session()
     for scheme in ("http://", "https://"):
         session.mount(scheme, adapter())

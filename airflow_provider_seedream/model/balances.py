@@ -1,4 +1,7 @@
-"""What two balances of the wallet say about a request with an unknown outcome. Pure."""
+"""A sentence about two balances of the wallet, for a request with an unknown outcome. Does no I/O.
+
+The wallet is a hint, never a proof: this module never says that a request was surely paid or not.
+"""
 
 from decimal import Decimal, InvalidOperation
 
@@ -6,9 +9,13 @@ from decimal import Decimal, InvalidOperation
 def what_follows(before: str | None, now: str | None, price_credits: int) -> str | None:
     """A sentence about the wallet before the request and now; None without a balance of before.
 
-    It says "probably": the wallet belongs to the account, so other tasks, other programs and top-ups change it as well.
+    It says "probably": the wallet belongs to the account, so other tasks, other programs and top-ups change
+    it as well::
 
-    :param before: credits before the request, as the API wrote them. :param now: credits now; None if the wallet did not answer.
+        what_follows("120", "120", 10)  # "120 before, 120 now: unchanged, so it was probably not paid."
+
+    :param before: credits before the request, as the API wrote them.
+    :param now: credits now; None if the wallet did not answer.
     :param price_credits: the calculated price of the request.
     """
     if before is None:
@@ -27,6 +34,7 @@ def what_follows(before: str | None, now: str | None, price_credits: int) -> str
 
 
 def _spent(before: str, now: str) -> Decimal | None:
+    """The difference in credits; None if one of the texts is not a number."""
     try:
         spent = Decimal(before) - Decimal(now)
     except InvalidOperation:

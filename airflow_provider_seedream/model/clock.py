@@ -1,4 +1,7 @@
-"""Instants as ISO 8601 UTC text and as epoch seconds. The clock is read here and nowhere else."""
+"""Instants as ISO 8601 UTC text and as epoch seconds.
+
+The clock is read here and nowhere else, so that every decision can take the time as an argument.
+"""
 
 import time
 from collections.abc import Callable
@@ -7,7 +10,9 @@ from datetime import UTC, datetime
 
 
 def steady_seconds() -> float:
-    """Seconds since an arbitrary start, by a clock that nobody sets and that goes on while the machine sleeps."""
+    """Seconds since an arbitrary start, by a clock that is never set and that goes on while the machine
+    sleeps.
+    """
     return time.clock_gettime(_STEADY) if _STEADY is not None else time.monotonic()
 
 
@@ -34,11 +39,12 @@ CLOCK = Clock()
 
 
 def now_epoch() -> float:
+    """The wall clock in epoch seconds. It may be set back, so durations use :func:`steady_seconds`."""
     return time.time()
 
 
 def to_iso(epoch: float) -> str:
-    """Epoch seconds as ``2026-02-25T12:00:00Z``."""
+    """Epoch seconds as ``2026-02-25T12:00:00Z``, the form of all instants in files, to the second."""
     return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
@@ -51,7 +57,10 @@ def spell(seconds: float) -> str:
 
 
 def to_epoch(iso: str | None) -> float | None:
-    """ISO 8601 as epoch seconds, a missing zone read as UTC; None for anything else."""
+    """ISO 8601 as epoch seconds; a missing zone is read as UTC.
+
+    :returns: None for anything else, as files and answers may hold any text.
+    """
     try:
         instant = datetime.fromisoformat(iso or "")
     except ValueError:

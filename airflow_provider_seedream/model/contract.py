@@ -46,9 +46,11 @@ _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 
 
 def is_moderation(text: str | None, *, of_a_key: bool = False) -> bool:
-    """Whether a failure's free text speaks of the safety checker.
+    """True if a failure's free text speaks of the safety checker.
 
-    :param of_a_key: True for a 403, whose words may be about the key as well: "access prohibited" is no moderation then.
+    :param text: the API's failure reason; None or empty means no.
+    :param of_a_key: True for a 403, whose words may be about the key as well: "access prohibited" is no
+        moderation then.
     """
     if not text:
         return False
@@ -56,5 +58,7 @@ def is_moderation(text: str | None, *, of_a_key: bool = False) -> bool:
 
 
 def is_seedream_task_id(value: object) -> TypeGuard[str]:
-    """Whether a value can be an id: a UUID [doc], kept wide enough for other tokens, safe in paths and file names."""
+    """True if a value can be an id: a UUID [doc], kept wide enough for other tokens, safe in paths and file
+    names.
+    """
     return isinstance(value, str) and _TASK_ID.fullmatch(value) is not None

@@ -26,6 +26,7 @@ class Where:
 
         Where(conn_id="seedream_default", host="https://api.3daistudio.com")
 
+    :param conn_id: of the Airflow connection.
     :param host: base URL; None where the connection could not be read.
     """
 
@@ -34,9 +35,14 @@ class Where:
 
 
 def error_lines(error: SeedreamError, where: Where, *, now_epoch: float) -> list[str]:
-    """The block of an error, its verdict first. Each line has at most 100 characters, unless a URI alone is longer.
+    """The block of an error, its verdict first. Each line has at most 100 characters, unless a URI alone is
+    longer.
 
     A URI or a command to copy is never cut or wrapped in the middle of a word.
+
+    :param now_epoch: the wall clock, for the time that is left until the images are deleted.
+    :returns: verdict and message, cost, wallet, remedy with commands, deadline, record, ids, connection,
+        cause and help page; a part that is not known has no line.
     """
     lines = _happened(error)
     lines += _wrapped(f"Cost: {_cost(error)}")
@@ -99,6 +105,7 @@ def minute_of(epoch: float) -> str:
 
 
 def _left(seconds: float) -> str:
+    """The time that is left: ``23 h left``, or ``over``."""
     return f"{clock.spell(seconds)} left" if seconds > 0 else "over"
 
 

@@ -1,4 +1,4 @@
-"""Python packages that only some need: what to type where one is missing. Pure."""
+"""Python packages that only some tasks need: the commands that install a missing one. Does no I/O."""
 
 from airflow_provider_seedream.exceptions import SeedreamInputError
 
@@ -12,6 +12,10 @@ INSTALL = "Install it on this worker, and where other workers run, then clear th
 
 
 def install_command(extra: str) -> str:
+    """The command that installs an extra of this provider, for the error's text.
+
+    :param extra: ``s3``, ``gcs``, ``azure``, ``parquet``, ``metadata``, ...
+    """
     return f"pip install 'airflow-provider-seedream[{extra}]'"
 
 
@@ -20,7 +24,9 @@ def missing_extra(needs: str, extra: str) -> SeedreamInputError:
 
         missing_extra("parquet=True needs pyarrow", "parquet")  # EXTRA MISSING: parquet=True needs pyarrow, which is not ...
 
-    :param needs: what needs which package.
+    :param needs: the argument and the package that it needs.
+    :param extra: the extra that brings the package.
+    :returns: an error with the command to copy; the caller raises it.
     """
     error = SeedreamInputError(f"{needs}, which is not installed on this worker.", verdict="EXTRA MISSING")
     error.on_retry, error.commands = INSTALL, [install_command(extra)]

@@ -73,7 +73,11 @@ def inspect_image(data: bytes) -> ImageFacts | None:
 
 
 def is_whole(data: bytes, facts: ImageFacts) -> bool:
-    """Whether the image is there up to its end: a server may declare the length of a cut file. Bytes behind the end may follow."""
+    """True if the image is there up to its end: a server may declare the length of a cut file. Bytes behind
+    the end may follow.
+
+    :param facts: of the same bytes.
+    """
     return is_complete(data, facts.media_type)
 
 
@@ -98,6 +102,7 @@ def _size(data: bytes, media_type: str) -> tuple[int, int]:
 
 
 def media_type_of(data: bytes) -> str | None:
+    """The media type by the first bytes; None for any other format."""
     for media_type, magic in _MAGIC:
         if data.startswith(magic) and (magic != b"RIFF" or data[8:12] == b"WEBP"):
             return media_type

@@ -1,4 +1,8 @@
-"""Names of files, and Unicode's forms of a text: what people see as one text is one."""
+"""Names of files, and Unicode's forms of a text: two texts that look the same are the same here.
+
+Does no I/O. Some systems compose accents and letters, others take them apart; a name must not become two by
+that.
+"""
 
 import unicodedata
 from typing import Any
@@ -15,17 +19,25 @@ def composed(text: str) -> str:
 
 
 def is_composed(text: str) -> bool:
+    """True if the text is in the composed form (NFC) already."""
     return unicodedata.is_normalized("NFC", text)
 
 
 def uncomposed(written: Any) -> str | None:
-    """A name as it was written, where composing changes it, else None. 0.2.0 took Korean letters in parts as they were, and
-    letters that Unicode always replaces by others (U+FA10, U+095B, U+2126)."""
+    """A name as it was written, where composing changes it, else None.
+
+    0.2.0 kept Korean letters that were written in parts, and letters that Unicode always replaces by others
+    (U+FA10, U+095B, U+2126), as they were. Its files and records are still found by that name.
+    """
     return written if isinstance(written, str) and not is_composed(written) else None
 
 
 def check_name(value: Any) -> str | None:
-    """A bare file stem in its composed form (NFC), or None for the default (the seedream task id)."""
+    """A bare file stem in its composed form (NFC), or None for the default (the seedream task id).
+
+    :param value: as a user or a table wrote it. "None" is refused: a template renders a missing value so.
+    :raises SeedreamInputError: it is not 1 to 150 bytes of letters, digits, ``-``, ``_``, ``.`` and blanks.
+    """
     if value is None:
         return None
     name = composed(value) if isinstance(value, str) else ""
@@ -48,7 +60,7 @@ def _is_name(text: str) -> bool:
 
 
 def _part_of_name(mark: str, after: str) -> str:
-    """What a character is in a name, after what stands before it; empty when it cannot stand there."""
+    """The class of a character in a name, by the one before it; empty when it cannot stand there."""
     if mark.isalpha():
         return "L"
     if mark.isalnum():

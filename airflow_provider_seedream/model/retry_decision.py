@@ -42,6 +42,9 @@ class Decision:
     Example::
 
         Decision(action="retry", delay_seconds=1800)
+
+    :param action: ``fail`` ends the task without further retries.
+    :param delay_seconds: until the next try; None unless it is ``retry``.
     """
 
     action: Literal["retry", "fail", "default"]
@@ -49,9 +52,13 @@ class Decision:
 
 
 def decide(error: BaseException, try_number: int, delays: Delays, *, jitter: float = 0.0) -> Decision:
-    """The decision about an error that ended a try.
+    """The decision about an error that ended a try::
 
-    :param try_number: from 1. :param jitter: 0 to 1: up to a quarter is added to a pause, as others wait for the same.
+        decide(SeedreamInsufficientCreditsError("..."), 1, Delays())  # retry after 1,800 s
+
+    :param error: errors of other classes get ``default``.
+    :param try_number: from 1.
+    :param jitter: 0 to 1: up to a quarter is added to a pause, as others wait for the same.
     """
     if not isinstance(error, SeedreamError):
         return Decision(action="default")
@@ -67,6 +74,7 @@ def _is_final(error: SeedreamError) -> bool:
 
 
 def _pause_seconds(error: SeedreamError, try_number: int, delays: Delays) -> float:
+    """The pause before the next try: for a top-up, as long as the API asked for, or doubled with each try."""
     if isinstance(error, SeedreamInsufficientCreditsError):
         return delays.top_up_seconds
     if isinstance(error, SeedreamRateLimitError) and error.retry_after_seconds is not None:

@@ -14,6 +14,8 @@ def check_source_image(origin: str, data: bytes) -> ImageFacts:
     """The facts of an image that the API takes.
 
     :param origin: where it was read from, for the error.
+    :param data: the whole file, at most 10 MiB.
+    :returns: media type, width and height in pixels.
     :raises SeedreamInputError: naming the image and the rule; nothing was sent.
     """
     if not data:
@@ -33,12 +35,14 @@ def check_source_image(origin: str, data: bytes) -> ImageFacts:
 
 
 def _what_it_is(data: bytes) -> str:
+    """The rest of a sentence about bytes that are no image of a known kind."""
     if name := foreign_format(data):
         return f"a file of type {name}. The API takes {_TAKEN}: convert it to PNG or JPEG."
     return f"not a {_TAKEN} image."
 
 
 def _check_size(origin: str, facts: ImageFacts) -> None:
+    """Check sides, aspect and number of pixels. :raises SeedreamInputError: naming the rule."""
     size, short, long = f"{facts.width}x{facts.height}", min(facts.width, facts.height), max(facts.width, facts.height)
     if short < contract.MIN_SOURCE_SIDE:
         raise SeedreamInputError(f"images: {origin} is {size}; each side must have at least {contract.MIN_SOURCE_SIDE} pixels.")

@@ -1,4 +1,8 @@
-"""How people write the input images of an edit: storage URIs, paths, data URIs, plain base64, landed images. Reads none of them."""
+"""The input images of an edit as people write them: storage URIs, paths, data URIs, plain base64, landed
+images.
+
+Reads none of them: this runs while a DAG is parsed. Never imports storage.
+"""
 
 import base64
 import binascii
@@ -15,6 +19,9 @@ _BASE64_HEAD = re.compile(r"[A-Za-z0-9+/\s]{64}")  # an image of the smallest si
 
 
 def check_source_count(sources: Any) -> None:
+    """Check that there is a list of 1 to 10 images. :raises SeedreamInputError: naming the rule; nothing was
+    sent.
+    """
     _check_is_list(sources)
     if not contract.MIN_SOURCES <= len(sources) <= contract.MAX_SOURCES:
         raise SeedreamInputError(f"images must hold {contract.MIN_SOURCES} to {contract.MAX_SOURCES} images; got {len(sources)}.")
@@ -62,24 +69,31 @@ def check_pick(value: Any) -> tuple[int, ...] | None:
 
 
 def picked(images: list[str], pick: tuple[int, ...] | None) -> list[str]:
-    """:raises SeedreamInputError: when there is no image of a number."""
+    """The images that were picked, in the order of ``pick``; all of them where it is None.
+
+    :raises SeedreamInputError: there is no image of a number.
+    """
     if pick and max(pick) > len(images):
         raise SeedreamInputError(f"pick names image {max(pick)}, but images holds {len(images)}.")
     return images if pick is None else [images[number - 1] for number in pick]
 
 
 def is_data_uri(image: str) -> bool:
-    """Whether a text holds the image itself: never quote it."""
+    """True if a text holds the image itself: never quote it, as it may have megabytes."""
     return image[:5].lower() == "data:"
 
 
 def check_no_link(image: str) -> str:
+    """The same text. :raises SeedreamInputError: it is an http(s) link, which nothing here downloads: it
+    could lead into the own network.
+    """
     if image[:8].lower().startswith(("http://", "https://")):
         raise SeedreamInputError("images: http(s) links are not read; put the image into storage and name it there.")
     return image
 
 
 def _check_is_list(images: Any) -> None:
+    """Refuse a single text: it would be read as a list of its letters."""
     if isinstance(images, str | bytes) or not isinstance(images, Sequence):  # what a mapped task returned is no list
         raise SeedreamInputError(f"images must be a list of images, not {type(images).__name__}.")
 
@@ -98,6 +112,10 @@ def _flat(images: Any) -> Iterator[Any]:
 
 
 def _address(number: int, text: str) -> str:
+    """One image as a URI, a path or a data URI.
+
+    :raises SeedreamInputError: the text is too long for an address, and no image in base64.
+    """
     if is_data_uri(text):
         return text
     if media_type := _type_in_base64(text):

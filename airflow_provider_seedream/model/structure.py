@@ -22,9 +22,10 @@ _STRIPS, _TILES = (273, 279), (324, 325)  # tags: where the pieces begin, and ho
 
 
 def is_complete(data: bytes, media_type: str) -> bool:
-    """Whether everything that the format prescribes is there, up to its end marker.
+    """True if everything that the format prescribes is there, up to its end marker.
 
     :param media_type: as ``image/png``, told by the magic bytes.
+    :returns: False also for a file whose blocks contradict each other; it never raises for bytes.
     """
     try:
         return _CHECKS[media_type](data)
@@ -44,7 +45,11 @@ def bmp_size(data: bytes) -> tuple[int, int]:
 
 
 def bytes_behind_end(data: bytes, media_type: str) -> bytes:
-    """What follows the end of a whole PNG or WEBP: viewers ignore it, and some writers of metadata drop it."""
+    """The bytes behind the end of a whole PNG or WEBP: viewers ignore them, and some writers of metadata drop
+    them.
+
+    :returns: empty for other formats.
+    """
     if media_type == "image/png":
         return data[_png_end(data)[0] :]
     if media_type == "image/webp":
@@ -53,6 +58,7 @@ def bytes_behind_end(data: bytes, media_type: str) -> bytes:
 
 
 def _is_whole_png(data: bytes) -> bool:
+    """Chunks up to IEND, with pixels (IDAT) among them."""
     end, has_pixels = _png_end(data)
     return has_pixels and end <= len(data)
 
@@ -112,10 +118,12 @@ def _is_whole_gif(data: bytes) -> bool:
 
 
 def _gif_palette(flags: int) -> int:
+    """The bytes of a palette, by the flags before it; 0 without one."""
     return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
 
 
 def _after_sub_blocks(data: bytes, at: int) -> int:
+    """The byte behind a chain of sub-blocks, each with its length in front; a length of 0 ends it."""
     while length := data[at]:
         at += 1 + length
     return at + 1
@@ -145,6 +153,7 @@ def _is_whole_tiff(data: bytes) -> bool:
 
 
 def _has_whole_pixels(data: bytes, at: int, order: ByteOrder) -> bool:
+    """True if one page has its strips or tiles, and each of them ends inside the file."""
     tags = dict(_tiff_tags(data, at, order))
     for starts, lengths in (_STRIPS, _TILES):
         if begin := tags.get(starts):
@@ -165,13 +174,14 @@ def _tiff_tags(data: bytes, at: int, order: ByteOrder) -> Iterator[tuple[int, li
 
 
 def _piece(data: bytes, at: int, count: int) -> bytes:
-    """:raises IndexError: when so many bytes are not there."""
+    """Some bytes of the file. :raises IndexError: it ends before them, so it is cut."""
     if at + count > len(data):
         raise IndexError(f"the file ends before byte {at + count}")
     return data[at : at + count]
 
 
 def _int(data: bytes, at: int, count: int, order: ByteOrder) -> int:
+    """An unsigned number of the file. :raises IndexError: as for a piece."""
     return int.from_bytes(_piece(data, at, count), order)
 
 

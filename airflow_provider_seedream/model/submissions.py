@@ -32,7 +32,9 @@ class Source:
         check_source("s3://my_conn@bucket/watch.png", data).media_type  # "image/png"
 
     :param origin: the place that it was read from: a URI, a path, or ``data:`` for a data URI.
+    :param data: the file as it is, at most 10 MiB.
     :param sha256: of ``data``; it is part of the request's fingerprint.
+    :param media_type: told by the bytes, e.g. ``image/png``.
     """
 
     origin: str
@@ -57,7 +59,9 @@ class Source:
 
     @property
     def data_uri_bytes(self) -> int:
-        """How long :meth:`data_uri` is in all, reckoned: base64 makes 4 bytes of each 3 that begin."""
+        """The length of :meth:`data_uri` in bytes, without encoding: base64 makes 4 bytes of each 3 that
+        begin.
+        """
         return len(self._data_uri_head()) + 4 * math.ceil(len(self.data) / 3)
 
     def _data_uri_head(self) -> bytes:
@@ -71,6 +75,9 @@ class Submission:
         fields = {"image_size": "auto_2K", "num_images": 2, "seed": None, "enable_safety_checker": True, "take": 1}
         build_submission(kind="generate", prompt="a watch", **fields).fingerprint
 
+    :param num_images: 1 to 6; the price is 10 credits for each [doc].
+    :param seed: None leaves it to the API.
+    :param sources: of an edit 1 to 10 images; empty otherwise.
     :param take: 1 for the first set of images; a larger number makes it another request, deliberately.
     """
 
@@ -131,7 +138,7 @@ class Submission:
 
     @property
     def body_bytes(self) -> int:
-        """How long :meth:`body` is in all, without encoding the sources: they may be 100 MB."""
+        """The length of :meth:`body` in bytes, without encoding the sources: they may be 100 MB."""
         return sum(part.data_uri_bytes if isinstance(part, Source) else len(part) for part in self._body_parts())
 
     def _body_parts(self) -> Iterator[bytes | Source]:
@@ -149,7 +156,7 @@ class Submission:
 
 
 def sha256_json(value: Any) -> str:
-    """sha256 of a value's canonical JSON."""
+    """sha256 of a value's canonical JSON, in hexadecimal. Records are named by it, so the form never changes."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -160,7 +167,9 @@ def is_template(value: Any) -> bool:
 
 
 def is_static(value: Any) -> bool:
-    """Whether a value is final when the DAG is parsed: plain data without templates, nothing that resolves later."""
+    """True if a value is final when the DAG is parsed: plain data without templates, nothing that resolves
+    later.
+    """
     if isinstance(value, dict | list | tuple):
         return all(is_static(item) for item in (value.values() if isinstance(value, dict) else value))
     return value is None or (isinstance(value, str | int | float) and not is_template(value))
@@ -179,7 +188,8 @@ def build_submission(
 ) -> Submission:
     """A :class:`Submission` from the values that a user wrote.
 
-    :raises SeedreamInputError: naming the field and its rule.
+    :param kind: ``generate`` or ``edit``; an edit needs ``sources``.
+    :raises SeedreamInputError: naming the field and its rule; nothing was sent.
     """
     if kind == "edit":
         check_source_count(sources)
@@ -213,6 +223,9 @@ def submission_of(asked: Any, sources: tuple[Source, ...]) -> Submission:
 
 
 def check_prompt(value: Any) -> str:
+    """A prompt as it is sent. :raises SeedreamInputError: it is blank, is a printed missing value such as
+    "nan", or is no text.
+    """
     if not isinstance(value, str):
         raise SeedreamInputError(f"prompt must be a string, not {type(value).__name__}.")
     if not value.strip() or value.strip() in _MISSING:
@@ -223,6 +236,7 @@ def check_prompt(value: Any) -> str:
 
 
 def check_image_size(value: Any) -> ImageSize:
+    """One of the API's names of sizes. :raises SeedreamInputError: another one; the error names a close one."""
     if value not in get_args(ImageSize):
         from airflow_provider_seedream.model.close_matches import did_you_mean  # difflib is not for every DAG that is parsed
 
@@ -232,18 +246,24 @@ def check_image_size(value: Any) -> ImageSize:
 
 
 def check_num_images(value: Any) -> int:
+    """1 to 6, also as the text that a template renders."""
     return _integer("num_images", value, contract.MIN_IMAGES, contract.MAX_IMAGES)
 
 
 def check_seed(value: Any) -> int | None:
+    """An integer from 0 on; None for none, also as the texts that a template renders."""
     return None if value is None or value in ("", "None") else _integer("seed", value, 0, None)
 
 
 def check_take(value: Any) -> int:
+    """An integer from 1 on."""
     return _integer("take", value, 1, None)
 
 
 def check_safety(value: Any) -> bool:
+    """True or False, also as the texts that a template renders. :raises SeedreamInputError: anything else, 0
+    and 1 too.
+    """
     as_text = str(value).strip().lower()  # a template renders to text
     if isinstance(value, bool | str) and as_text in ("true", "false"):
         return as_text == "true"
@@ -262,6 +282,9 @@ def check_source(origin: str, data: bytes) -> Source:
 
 
 def _integer(field: str, value: Any, low: int, high: int | None) -> int:
+    """A number within its bounds, also as text. :raises SeedreamInputError: naming field and rule; True is no
+    number.
+    """
     rule = f"an integer from {low} to {high}" if high is not None else f"an integer of at least {low}"
     number = int(value) if isinstance(value, str) and re.fullmatch(r"\s*\d{1,18}\s*", value) else value
     if isinstance(number, bool) or not isinstance(number, int) or number < low or (high is not None and number > high):

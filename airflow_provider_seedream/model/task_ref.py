@@ -45,9 +45,12 @@ class TaskRef:
 
     @classmethod
     def of(cls, value: object) -> Self | None:
-        """The task instance that a manifest's ``made_by`` or ``landed_by`` names in full; None where it does not.
+        """The task instance that a manifest's ``made_by`` or ``landed_by`` names in full; None where it does
+        not.
 
         The try and the installation are left out, so two that are equal name the same instance.
+
+        :param value: of any type, as a file may hold anything.
         """
         match value:
             case {"dag_id": str(dag_id), "run_id": str(run_id), "task_id": str(task_id), "map_index": int(map_index)}:
@@ -86,13 +89,18 @@ class TaskRef:
         return all(mine is None or theirs is None or mine == theirs for mine, theirs in pairs)
 
     def address(self, page: Page, number: int | None = None, name: str | None = None, sha256: str | None = None) -> str:
-        """``seedream/<page>/<dag>/<run>/<task>/<map index>``, with the image's number for all but the task's own page.
+        """``seedream/<page>/<dag>/<run>/<task>/<map index>``, with the image's number for all but the task's
+        own page.
 
-        It has no leading slash, so it follows the web server's base path. Run ids hold colons and plus signs, which stay as they
-        are: Airflow's page takes another spelling for another address, and would load the frame twice.
+        It has no leading slash, so it follows the web server's base path. Run ids hold colons and plus signs,
+        which stay as they are: Airflow's page takes another spelling for another address, and would load the
+        frame twice.
 
+        :param page: ``task``, ``image``, ``thumb`` or ``file``.
+        :param number: of the image, as the API counts, from 1.
         :param name: of which row's images, where the task is a batch.
-        :param sha256: of the image that is meant: the address then leads to this image or nowhere, whatever the task lands later.
+        :param sha256: of the image that is meant: the address then leads to this image or nowhere, whatever
+            the task lands later.
         """
         parts = [PREFIX, page, self.dag_id, self.run_id, self.task_id, str(self.map_index)]
         which = [str(part) for part in (number, sha256) if part is not None]

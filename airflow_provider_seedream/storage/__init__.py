@@ -1,7 +1,8 @@
 """One folder in the user's object storage: read, create exclusively, replace.
 
-All calls go through the file system that Airflow attaches to the URI's connection. A file gets its final name only when it is
-whole: by one PUT on an object store, by a link or a rename of the finished file on ``file://``.
+All calls go through the file system that Airflow attaches to the URI's connection. A file gets its final name
+only when it is whole: by one PUT on an object store, by a link or a rename of the finished file on
+``file://``. Knows nothing of images or records.
 """
 
 import inspect
@@ -41,12 +42,17 @@ class Folder:
     """
 
     def __init__(self, uri: str, *, fs: Any = None) -> None:
-        """:param fs: an fsspec file system to use instead of the one that Airflow attaches to the URI's connection."""
+        """:param uri: storage URI of the folder, or an absolute path; it need not exist yet.
+        :param fs: an fsspec file system to use instead of the one that Airflow attaches to the URI's
+            connection.
+        :raises SeedreamInputError: the URI is not one that can hold images and records.
+        """
         self.base = check_destination(uri)
         self._given_fs = fs
         self._versions = Versions()
 
     def uri(self, name: str) -> str:
+        """The storage URI of a file in this folder, with its connection id."""
         return f"{self.base}/{name}"
 
     def create(self, name: str, data: bytes, *, remember: bool = False) -> bool:
@@ -115,6 +121,7 @@ class Folder:
         return probe(self, None if self._is_local else self._fs)
 
     def _delete_probe(self, name: str) -> None:
+        """Delete the file of the probe; a connection that may not delete gets a warning in the log."""
         try:
             self.delete(name)
         except Exception as error:  # the connection may not delete; claims that must be deleted later will report it as well
@@ -131,10 +138,14 @@ class Folder:
             self._fs.pipe_file(self._path(name), data)
 
     def replace_if(self, name: str, seen: bytes, data: bytes) -> bool:
-        """Like :meth:`replace`, but only if the file still holds ``seen``. False: it holds other content, and stays as it is.
+        """Like :meth:`replace`, but only if the file still holds ``seen``.
 
-        On disks with locks, and on stores that honour If-Match (S3, Azure), this is one step. On other stores, e.g. Ceph's S3 and
-        GCS, the file is read and then written, so a write of another process in between (the time of one request) is lost.
+        On disks with locks, and on stores that honour If-Match (S3, Azure), this is one step. On other
+        stores, e.g. Ceph's S3 and GCS, the file is read and then written, so a write of another process in
+        between (the time of one request) is lost.
+
+        :param seen: the whole content as it was read or written before.
+        :returns: False if the file holds other content; then it stays as it is.
         """
         if self._is_local:
             with disk.locked(self._path(name)):
@@ -156,7 +167,7 @@ class Folder:
         return there == data or (there == seen and self._replace_after_look(name, seen, data))
 
     def _put_if(self, name: str, data: bytes, condition: Condition) -> bool:
-        """False: the store has refused the PUT, or its answer was lost."""
+        """One PUT with a condition. False: the store has refused it, or its answer was lost."""
         try:
             answer = self._fs.pipe_file(self._path(name), data, **condition)
         except Exception:
@@ -165,13 +176,17 @@ class Folder:
         return True
 
     def _replace_after_look(self, name: str, seen: bytes, data: bytes) -> bool:
+        """Read, compare, write: for stores that know no condition."""
         if self.read(name) != seen:
             return False
         self.replace(name, data)
         return True
 
     def publish(self, name: str, local_path: str) -> None:
-        """Like :meth:`replace`, with the content of a local file, which may be too large for memory."""
+        """Like :meth:`replace`, with the content of a local file, which may be too large for memory.
+
+        :param local_path: is copied; it stays where it is.
+        """
         if self._is_local:
             with open(local_path, "rb") as source, disk.publishing(self._path(name), os.replace) as file:
                 shutil.copyfileobj(source, file, _COPY_BYTES)
@@ -179,9 +194,13 @@ class Folder:
             self._fs.put_file(local_path, self._path(name))
 
     def read(self, name: str, *, start: int | None = None, max_bytes: int | None = None) -> bytes | None:
-        """The bytes of a file, or a piece of them. None: the store says clearly that the file (or its bucket) does not exist.
+        """The bytes of a file, or a piece of them. None: the store says clearly that the file (or its bucket)
+        does not exist.
 
         Every other failure raises, as a record that cannot be read must not pass for a missing one.
+
+        :param start: the first byte; 0 by default.
+        :param max_bytes: the most bytes; fewer come at the end of the file. All of them by default.
         """
         self._fs.invalidate_cache()  # else an earlier listing in memory would answer instead of the store
         try:
@@ -242,6 +261,7 @@ class Folder:
         return sorted(found)
 
     def delete(self, name: str) -> None:
+        """Delete a file; one that does not exist is no error, as an answer may have been lost."""
         with suppress(FileNotFoundError):
             self._fs.rm_file(self._path(name))
 

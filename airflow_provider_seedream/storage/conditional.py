@@ -1,4 +1,9 @@
-"""Conditional replace on object stores: a PUT that fails if the object has changed since it was read or written."""
+"""Conditional replace on object stores: a PUT that fails if the object has changed since it was read or
+written.
+
+S3 calls the condition If-Match, Azure a match condition; both compare the object's version, its ETag. Never
+imports Airflow.
+"""
 
 import hashlib
 from typing import Any
@@ -12,7 +17,12 @@ _WRONG = '"00000000000000000000000000000000"'  # no store gives this version to 
 
 
 def unchanged(fs: Any, path: str) -> Condition:
-    """The arguments that make a PUT fail if the object changes from now on; empty if the store has no such condition."""
+    """The arguments that make a PUT fail if the object changes from now on. Asks the store for its version.
+
+    :param fs: an fsspec file system.
+    :returns: keywords for ``pipe_file``; empty if the store has no such condition, or the object does not
+        exist.
+    """
     if not has_conditions(fs):
         return {}
     fs.invalidate_cache()
@@ -24,7 +34,10 @@ def unchanged(fs: Any, path: str) -> Condition:
 
 
 def told(fs: Any, answer: Any) -> Condition:
-    """The arguments that make a PUT fail once the object differs from what the answered PUT wrote; empty if the answer lacks it."""
+    """The arguments that make a PUT fail once the object differs from what the answered PUT wrote.
+
+    :param answer: of the store's library to that PUT; empty if it lacks the version.
+    """
     if not has_conditions(fs) or not isinstance(answer, dict):
         return {}
     return _condition(fs, answer.get("ETag") or answer.get("etag"))
@@ -65,7 +78,10 @@ class Versions:
         self._kept: Recent[tuple[bytes, Condition]] = Recent(MAX_VERSIONS)
 
     def keep(self, name: str, data: bytes, condition: Condition) -> None:
-        """Replaces what was kept; with an empty condition the file is forgotten."""
+        """Remember the version of a file that was just written. An empty condition makes the file forgotten.
+
+        :param data: its content; only a hash of it is kept.
+        """
         if condition:
             self._kept.keep(name, (hashlib.sha256(data).digest(), condition))
         else:
@@ -78,6 +94,7 @@ class Versions:
 
 
 def _condition(fs: Any, version: str | None) -> Condition:
+    """The version as keywords of the store's library."""
     if not version:
         return {}
     if "s3" in _protocols(fs):
@@ -88,4 +105,5 @@ def _condition(fs: Any, version: str | None) -> Condition:
 
 
 def _protocols(fs: Any) -> set[str]:
+    """The protocols of a file system, which has one or several."""
     return {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)

@@ -26,8 +26,10 @@ _synced: set[str] = set()  # folders whose own names this process has synced
 
 @contextmanager
 def publishing(path: str, publish: Callable[[str, str], None]) -> Iterator[BinaryIO]:
-    """A temporary file in the same folder. After the block it is synced and gets its final name in one step.
+    """Context manager: a temporary file in the same folder. After the block it is synced and gets its final
+    name in one step.
 
+    :param path: the final name; folders above it are made.
     :param publish: :func:`publish_new` or ``os.replace``.
     """
     folder = os.path.dirname(path)

@@ -21,6 +21,8 @@ class NotExclusiveError(OSError):
 
 
 class _Folder(Protocol):
+    """The parts of a `Folder` that the probe needs, so that this module does not import the package."""
+
     base: str
 
     def create(self, name: str, data: bytes) -> bool: ...
@@ -47,7 +49,9 @@ def probe(folder: _Folder, fs: Any) -> str:
 
 
 def _refuses(folder: _Folder, name: str) -> bool:
-    """Whether the store refuses a create because the file exists. An error of the moment is no refusal, so it is asked again."""
+    """True if the store refuses a create because the file exists. An error of the moment is no refusal, so it
+    is asked again.
+    """
     for _ in range(MAX_CREATES):
         error = folder.try_create(name, b"second\n")
         if error is None:
@@ -58,6 +62,11 @@ def _refuses(folder: _Folder, name: str) -> bool:
 
 
 def not_exclusive(base: str, why: str) -> NotExclusiveError:
+    """The error of a storage that cannot keep the ledger.
+
+    :param base: URI of the folder.
+    :param why: a clause that follows the colon.
+    """
     return NotExclusiveError(
         f"{base} cannot keep the ledger: {why}, so two workers could both pay for one request. "
         "Known to hold: Amazon S3, Google Cloud Storage, Azure Blob Storage, Ceph, SeaweedFS, OpenStack Swift, local disks, NFS. "

@@ -1,6 +1,7 @@
-"""Storage URIs as text: ``scheme://connection@bucket/path``, or an absolute path. Pure: no I/O.
+"""Storage URIs as text: ``scheme://connection@bucket/path``, or an absolute path. Does no I/O.
 
-This module does not use ``urlsplit``: for a store ``#`` and ``?`` are letters of a name, so it would check only half of the name.
+This module does not use ``urlsplit``: for a store ``#`` and ``?`` are letters of a name, so it would check
+only half of the name.
 """
 
 import re
@@ -33,9 +34,11 @@ def connection_of(uri: str) -> str | None:
 
 
 def check_destination(uri: Any) -> str:
-    """Check a destination: a storage URI or an absolute path. Returns it without a trailing slash.
+    """Check a destination: a storage URI or an absolute path.
 
-    :raises SeedreamInputError: images and records cannot be stored there.
+    :param uri: as a user wrote it, in the task or in the connection.
+    :returns: the same without blanks around it and without a trailing slash.
+    :raises SeedreamInputError: images and records cannot be stored there; nothing was sent.
     """
     if uri is None:
         raise SeedreamInputError(
