@@ -26,7 +26,7 @@ IN_FLIGHT_SECONDS = 600.0  # 6 images at 40 s each [doc] are ready after 240 s; 
 
 # pay          would be sent and paid
 # pay_again    would be paid: its earlier generation failed and was refunded
-# over_budget  would be paid, but max_credits is spent by then
+# over_budget  would be paid, but max_credits or max_credits_per_run is spent by then
 # repeat       equals an earlier row: shares its generation, at no cost
 # landed       paid, and the images are in the destination
 # in_flight    paid at most 10 minutes ago; a run waits for it
@@ -80,12 +80,14 @@ class PlanLimits:
         PlanLimits(credits_per_image=10, requests_per_minute=60, max_credits=5000)
 
     :param credits_per_image: the price; 10 [doc]. :param requests_per_minute: of the key; 3 [doc].
-    :param max_credits: as the operator's; None for no limit. :param pays_unknown: True with ``on_unknown_submit="resubmit"``.
+    :param max_credits: as the operator's, in credits; None for no limit. :param max_credits_per_run: likewise.
+    :param pays_unknown: True with ``on_unknown_submit="resubmit"``.
     """
 
     credits_per_image: int = contract.CREDITS_PER_IMAGE
     requests_per_minute: float = contract.DEFAULT_REQUESTS_PER_MINUTE
     max_credits: int | None = None
+    max_credits_per_run: int | None = None
     pays_unknown: bool = False
 
 
@@ -116,7 +118,8 @@ def plan_table(
     """Compare every row with the ledger. Memory holds the file names of the ledger and some 200 bytes for each row.
 
     :param request_of: the request that the task would make of a row; it reads the sources of an edit.
-    :param made_by: the task that would pay: its earlier spendings count toward ``max_credits``.
+    :param made_by: the task that would pay: its earlier spendings count toward ``max_credits``, those of its DAG run toward
+        ``max_credits_per_run``.
     :param now_epoch: the time of the plan: it decides what is in flight, and what the API has deleted.
     :raises SeedreamInputError: the table cannot be read.
     :raises SeedreamLedgerError: the ledger cannot be listed, or a record cannot be read: it may tell of a payment.
@@ -159,7 +162,8 @@ class _Holdings:
         except SeedreamInputError as error:
             return _Judged("invalid", f"{row.where}: {error.message}")
         request, record = self._recorded(request)
-        if record is None and request.stem and self._is_anothers(request.stem, request.key):
+        is_to_pay = record is None or record.is_open_for_next  # a refund releases the name: another request may have it by now
+        if is_to_pay and request.stem and self._is_anothers(request.stem, request.key):
             note = f"{row.where}: name {request.stem!r} belongs to another request in {request.destination}."
             return _Judged("name_taken", note)
         return _Found(row, request, record)
@@ -195,7 +199,8 @@ class _Planner:
         self._deleted_epochs: list[float] = []
         self._keys: set[str] = set()
         self._recorded = 0
-        self._spent = Tally() if limits.max_credits is None else Tally(ledger.spent_by_task(made_by))
+        budgets = ((limits.max_credits, ledger.spent_by_task), (limits.max_credits_per_run, ledger.spent_in_run))
+        self._budgets = [(most, Tally(spent(made_by))) for most, spent in budgets if most is not None]
 
     def add(self, found: _Judged | _Found) -> None:
         status, note = found if isinstance(found, _Judged) else self._judge(found)
@@ -242,13 +247,14 @@ class _Planner:
 
     def _pay(self, found: _Found) -> _Judged:
         """A row that a run would send, if the budget has room for it."""
-        plan, row, before, most = self._plan, found.row, found.record, self._limits.max_credits
+        plan, row, before = self._plan, found.row, found.record
         price = row.num_images * self._limits.credits_per_image
         attempt = before.attempt + 1 if before else 1
         spending = Spending(made_by=self._made_by, key=found.request.key, attempt=attempt, credits=price, claim="")
-        if most is not None and self._spent.without(spending) + price > most:
+        if any(spent.without(spending) + price > most for most, spent in self._budgets):
             return _Judged("over_budget")
-        self._spent.add(spending)
+        for _, spent in self._budgets:
+            spent.add(spending)
         plan.requests += 1
         plan.images += row.num_images
         plan.credits += price

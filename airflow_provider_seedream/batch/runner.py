@@ -141,7 +141,7 @@ class BatchTry:
         limits = PlanLimits(
             credits_per_image=self._credits_per_image,
             requests_per_minute=rate,
-            max_credits=check_budget("max_credits", self._asked.max_credits),
+            **{field: check_budget(field, getattr(self._asked, field)) for field in _BUDGETS},
             pays_unknown=self._asked.on_unknown_submit == "resubmit",
         )
         return plan_table(

@@ -87,3 +87,25 @@ def test_the_second_run_of_the_same_content_pays_nothing(batch: Batch, emulator:
     other = Runner(run_id="second").run(batch(rows[:2], dry_run=True)).value["plan"]
     assert (other["count"]["pay"], other["other_requests"]) == (2, len(rows))
     assert json.dumps(plan)
+
+
+def test_a_plan_counts_what_other_tasks_of_the_run_have_spent(batch: Batch, emulator: Emulator) -> None:
+    runner, how = Runner(), {"max_credits_per_run": 50, "results": "rest"}
+    with DAG("guarantees", schedule=None):
+        earlier = SeedreamBatchOperator(task_id="earlier", requests=[{"prompt": "a fox"}], destination=batch([]).destination)
+    assert runner.run(earlier).state == "success"
+    rows = [{"prompt": prompt} for prompt in PROMPTS]
+    plan = Runner().run(batch(rows, dry_run=True, **how)).value["plan"]
+    assert Runner().run(batch(rows, **how)).value["count"]["landed"] == plan["requests"] == 4
+    assert (plan["count"]["over_budget"], plan["credits"]) == (4, 40)
+    assert emulator.books.credits_charged == 50
+
+
+def test_a_plan_sees_that_the_name_of_a_refunded_row_is_another_requests_by_now(batch: Batch, emulator: Emulator) -> None:
+    refunded = [{"prompt": "a watch [fail]", "name": "hero"}]
+    Runner().run(batch(refunded, results="first"))
+    Runner(run_id="another").run(batch([{"prompt": "a clock", "name": "hero"}], results="second"))
+    plan = Runner().run(batch(refunded, dry_run=True)).value["plan"]
+    assert (plan["count"]["name_taken"], plan["requests"]) == (1, 0)
+    assert Runner().run(batch(refunded, results="third")).value["count"]["invalid"] == 1
+    assert emulator.books.posts_received == 2
