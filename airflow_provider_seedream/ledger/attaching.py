@@ -1,4 +1,8 @@
-"""A request that was sent before: attach to the generation that it has bought, or say that its outcome is unknown. Never POSTs."""
+"""A request that was sent before: attach to the generation that it has bought, or say that its outcome is
+unknown.
+
+Never POSTs and never claims. Of the API it asks the wallet alone.
+"""
 
 import logging
 from typing import Literal
@@ -24,8 +28,10 @@ class Attacher:
         attacher.attach(request, record)  # Submitted(generation=..., is_new=False)
         raise attacher.unknown_error("No answer came.", record, cause=None)
 
+    :param hook: reads the wallet once for an unknown outcome.
     :param budget: counts what other tries of the same task have spent.
-    :param on_unknown: ``fail``: an unknown outcome ends the task without retries; ``resubmit``: a retry may pay again.
+    :param on_unknown: ``fail``: an unknown outcome ends the task without retries; ``resubmit``: a retry may
+        pay again.
     """
 
     def __init__(self, hook: SeedreamHook, ledger: Ledger, budget: Budget, on_unknown: OnUnknownSubmit) -> None:

@@ -53,6 +53,7 @@ class _Count:
 
     @property
     def is_recent(self) -> bool:
+        """False if a refund may have made room since, so that the notes are listed again before a refusal."""
         return clock.now_epoch() - self.at_epoch < RECOUNT_SECONDS
 
     def refusal(self, spending: Spending) -> SeedreamBudgetError | None:
@@ -191,6 +192,7 @@ class Budget:
             return count
 
     def _count_all(self) -> _Count:
+        """List all notes and become the spender of this task. Call it with the lock held."""
         [limit] = self._limits
         self._journal.take_over(self._made_by, self._token)
         self._count = _Count(limit=limit, at_epoch=clock.now_epoch(), tally=Tally(limit.spent(self._made_by)))

@@ -35,6 +35,7 @@ class Claim:
     began_epoch: float
 
     def age_seconds(self, clock: Clock) -> float:
+        """Seconds since the moment before the claim was sent, by the clock that shows more."""
         return max(clock.steady_seconds() - self.began_steady, clock.now_epoch() - self.began_epoch)
 
 
@@ -120,11 +121,14 @@ class Claims:
             raise PostWithheld(f"{waited:.0f} s have passed since its claim, which holds for {FIRST_BYTE_SECONDS:.0f} s")
 
     def free(self, record: Record) -> None:
-        """Delete the claim of a POST that was certainly not paid, and stop counting its price."""
+        """Delete the claim of a POST that was certainly not paid, and stop counting its price. If the storage
+        fails, the price stays counted.
+        """
         if self._keeper.free(record):
             self._budget.forget(record.spending)
 
     def _is_created(self, record: Record) -> bool:
+        """Create the record. True: this try holds the claim; False: another try does."""
         try:
             return self._ledger.claim(record)
         except BaseException:  # it may have been written all the same, and the next try would take it for a POST

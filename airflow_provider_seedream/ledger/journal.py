@@ -22,7 +22,10 @@ class Journal:
         journal.note_spending(spending)
         journal.spent_by_task(made_by)  # ["3f...9a.1.20.7c...01"]
 
-    Its methods may run in several threads.
+    Its methods may run in several threads. Each raises SeedreamLedgerError if the storage does not answer
+    clearly.
+
+    :param destination: storage URI of the folder.
     """
 
     def __init__(self, destination: str) -> None:

@@ -31,8 +31,10 @@ class Fact:
         Fact(attempt=1, claim="7c...01", seedream_task_id="b1c2d3")  # paid
         Fact(attempt=1, claim="7c...01", seedream_task_id=None)  # refused, not paid: the claim may be deleted
 
+    :param attempt: of its record.
     :param claim: the claim of its record: a record with another claim belongs to another POST.
     :param seedream_task_id: the id of the paid generation; None if the POST was certainly not paid.
+    :param created_at: ISO 8601, as the API says it; None takes the time of the intent.
     """
 
     attempt: int
@@ -41,6 +43,10 @@ class Fact:
     created_at: str | None = None
 
     def written_into(self, record: Record, *, at: str) -> Record:
+        """The record of this POST with the id of its generation.
+
+        :param at: the time of the write, in ISO 8601.
+        """
         return replace(
             record,
             outcome="submitted",
@@ -85,6 +91,8 @@ class Keeper:
 
         keeper = Keeper(ledger, memory, CLOCK)
         keeper.keep(claim, submitted, patience_seconds=KEEP_SECONDS)
+
+    :param memory: holds the result for the next try, from the first failed write until one succeeds.
     """
 
     def __init__(self, ledger: Ledger, memory: Memory, clock: Clock) -> None:

@@ -34,7 +34,10 @@ class Payer:
         if claim := claims.make(request, before=None):
             payer.pay(request, claim)  # Submitted(generation=..., is_new=True)
 
-    :param claims: checks the claim just before the first byte, and deletes it if the POST was certainly not paid.
+    :param budget: learns the billed price, if it is larger than the quoted one.
+    :param prices: measures a POST that ran alone.
+    :param claims: checks the claim just before the first byte, and deletes it if the POST was certainly not
+        paid.
     :param keeper: writes the id into the record, also if the storage fails for minutes.
     :param attacher: for a POST without an answer whose record a person has settled in the meantime.
     """

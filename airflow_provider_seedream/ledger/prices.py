@@ -43,10 +43,12 @@ class Traffic:
 
     @property
     def is_quiet(self) -> bool:
+        """True if no POST of this process is under way."""
         return self._under_way == 0
 
     @contextmanager
     def post(self) -> Iterator[None]:
+        """Context manager around one POST."""
         with self._lock:
             self.begun += 1
             self._under_way += 1
@@ -125,7 +127,15 @@ class Prices:
             raise
 
     def billed(self, record: Record) -> int | None:
-        """The credits that the wallet has lost for a POST that was accepted just now; None where that cannot be told."""
+        """The credits that the wallet has lost for a POST that was accepted just now; None where that cannot
+        be told.
+
+        It cannot be told if the wallet was not read before, if more than 60 s have passed, if another POST
+        ran meanwhile, or if the balance did not fall. The measured price counts in later quotes if it is
+        larger than the connection's.
+
+        :param record: of the accepted POST.
+        """
         sight = self._sights.pop(record.claim, None)
         if sight is None or not self._was_alone(sight) or self._time.now_epoch() - sight.at_epoch > MAX_SECONDS:
             return None
@@ -144,9 +154,13 @@ class Prices:
         return lost
 
     def _was_alone(self, sight: _Sight) -> bool:
+        """True if this process began no other POST since the wallet was read."""
         return self._traffic.is_quiet and self._traffic.begun == sight.begun + 1
 
     def _warn(self, record: Record, *, quoted: int, billed: int) -> None:
+        """Say once per task that the price is another than expected: a wrong credits_per_image makes every
+        budget wrong.
+        """
         if not self._has_warned:
             self._has_warned = True
             _log.warning(
@@ -177,6 +191,7 @@ class Prices:
         return [record_file(*attempt) for attempt in sorted(attempts)]
 
     def _overlaps(self, file: str, since_epoch: float) -> bool:
+        """True if another record's POST may have been charged since the wallet was read."""
         other = self._ledger.read(file)
         if other is None:  # noted, and about to be claimed
             return True

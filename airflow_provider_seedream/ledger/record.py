@@ -37,19 +37,27 @@ _ORDER: dict[Outcome, int] = {"intent": 0, "unknown": 1, "submitted": 2, "failed
 class Record:
     """One paid request, as one JSON file. Instants are ISO 8601 UTC.
 
-    The record is created with the outcome ``intent`` before the POST, and gets the id right after it. So a process that dies in
-    between leaves a record whose outcome is unknown, and the next try does not pay again::
+    The record is created with the outcome ``intent`` before the POST, and gets the id right after it. So a
+    process that dies in between leaves a record whose outcome is unknown, and the next try does not pay
+    again::
 
         record = Ledger("s3://my_conn@bucket/campaign").latest(key)
         record.outcome, record.seedream_task_id  # ("submitted", "b1c2d3")
 
+    :param key: see :func:`record_key`; it names the file.
     :param attempt: 1, and one more for each refunded or given-up attempt before it.
-    :param claim: random token of the try that wrote the intent. A record with another token belongs to another try's POST.
-    :param settles_at: when a POST in flight must have ended, by the clock of the worker that wrote it: for people. Another worker
-        uses :attr:`seconds_in_flight`, as its own clock may differ by any amount.
-    :param wallet_balance: credits before the POST; None if the wallet could not be read, or was read less than a minute ago.
-    :param credits: the price that was calculated before the POST. :param billed_credits: the credits that the wallet then lost, if
-        that could be measured: the wallet is read once a minute, and only while no other POST is under way.
+    :param claim: random token of the try that wrote the intent. A record with another token belongs to
+        another try's POST.
+    :param settles_at: when a POST in flight must have ended, by the clock of the worker that wrote it: for
+        people. Another worker uses :attr:`seconds_in_flight`, as its own clock may differ by any amount.
+    :param wallet_balance: credits before the POST; None if the wallet could not be read, or was read less
+        than a minute ago.
+    :param submission: the request as sent, without the bytes of its images; ``fingerprint`` identifies it.
+    :param credits: the price that was calculated before the POST.
+    :param billed_credits: the credits that the wallet then lost, if that could be measured: the wallet is
+        read once a minute, and only while no other POST is under way.
+    :param created_at: when the API accepted it; its results live 24 h from then [doc].
+    :param refunded: True if the API says that it gave the credits of a failed generation back.
     :param made_by: the try that submitted.
     :param embed_metadata: the task's option, for a landing by another process; None: False, the default.
     :param max_image_bytes: the task's option, as above; None: 64 MiB, the default.
@@ -80,10 +88,12 @@ class Record:
 
     @property
     def file(self) -> str:
+        """The record's file, relative to the destination."""
         return record_file(self.key, self.attempt)
 
     @property
     def spending(self) -> Spending:
+        """The note of this attempt in its budgets."""
         return Spending(made_by=self.made_by, key=self.key, attempt=self.attempt, credits=self.cost_credits, claim=self.claim)
 
     @property
@@ -93,6 +103,7 @@ class Record:
 
     @property
     def late_file(self) -> str:
+        """The file for the news of this POST, if its record tells of another POST by then."""
         return f"{LATE}/{self.key}.{self.attempt}.{self.claim}.json"
 
     @property
@@ -180,6 +191,7 @@ def record_key(
 
 
 def record_file(key: str, attempt: int) -> str:
+    """The file of an attempt: ``_seedream/ledger/<key>.json``, or ``<key>.2.json`` from the second on."""
     return f"{RECORDS}/{key}.json" if attempt == 1 else f"{RECORDS}/{key}.{attempt}.json"
 
 
@@ -213,7 +225,11 @@ def file_stem(name: str | None, take: int) -> str | None:
 def finished(
     record: Record, generation: Generation, outcome: Outcome, *, at: str, refunded: bool = False, detail: str | None = None
 ) -> Record:
-    """The record with the end of its generation, and with the id: the storage may have failed right after the POST."""
+    """The record with the end of its generation, and with the id: the storage may have failed right after the
+    POST.
+
+    :param at: the time of the write, in ISO 8601.
+    """
     return replace(
         record,
         outcome=outcome,

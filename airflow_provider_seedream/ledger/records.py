@@ -83,14 +83,22 @@ class Ledger(Journal):
         )
 
     def latest(self, key: str) -> Record | None:
-        """The record of the last attempt at a request; None if the storage says clearly that there is no record."""
+        """The record of the last attempt at a request; None if the storage says clearly that there is no
+        record.
+
+        Reads one file for each attempt, and the first missing one.
+        """
         latest, attempt = None, 1
         while record := self.read(record_file(key, attempt)):
             latest, attempt = record, attempt + 1
         return latest
 
     def read(self, file: str) -> Record | None:
-        """One record by its file name; None if the storage says clearly that the file does not exist."""
+        """One record by its file name; None if the storage says clearly that the file does not exist.
+
+        :raises SeedreamLedgerError: the storage does not answer, or the file is not a record: it may hide a
+            payment.
+        """
         data = self._try(lambda: self.folder.read(file), "read", file)
         record = None if data is None else self._understand(data, file)
         if record:
@@ -140,12 +148,14 @@ class Ledger(Journal):
     def advance(self, seen: Record, new: Record, *, attempts: int = WRITE_ATTEMPTS) -> bool:
         """Write the progress of a request over its record.
 
-        A record only moves forward, and news that another process or a person has written in the meantime stays. True: the
-        record now holds this news. False: the record tells of another POST, so `new` was written beside it, to `late_file`. If
-        the record was deleted in the meantime, it is created again when `new` is paid.
+        A record only moves forward, and news that another process or a person has written in the meantime
+        stays.
 
         :param seen: the record as the caller read it last.
         :param attempts: writes before a failing storage is an error; they are 1 to 10 s apart.
+        :returns: True: the record now holds this news. False: the record tells of another POST, so `new` was
+            written beside it, to `late_file`. If the record was deleted in the meantime, it is created again
+            when `new` is paid.
         """
         return _retrying(attempts)(self._advance, seen, new)
 
@@ -201,8 +211,12 @@ class Ledger(Journal):
     def free(self, record: Record, *, attempts: int = WRITE_ATTEMPTS) -> None:
         """Delete a claim whose POST was certainly not paid, so that the next try may send the request.
 
-        Release the name and the budget before the claim: a waiting try reserves both again when it gets the claim. If the record
-        is no longer this claim (a person deleted it, and another try holds it now), only this claim's own spending is deleted.
+        Release the name and the budget before the claim: a waiting try reserves both again when it gets the
+        claim. If the record is no longer this claim (a person deleted it, and another try holds it now), only
+        this claim's own spending is deleted.
+
+        :param record: the claim as it was written.
+        :param attempts: of each call of the storage.
         """
         retrying = _retrying(attempts)
         if retrying(self.read, record.file) != record:
@@ -248,6 +262,7 @@ class Ledger(Journal):
 
 
 def name_note(key: str) -> bytes:
+    """The content of a name's reservation: the key of the request that it belongs to."""
     return json.dumps({"schema_version": SCHEMA_VERSION, "key": key}).encode()
 
 

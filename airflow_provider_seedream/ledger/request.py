@@ -49,6 +49,7 @@ class Request:
 
     @property
     def key(self) -> str:
+        """The identity of the request, which names its record."""
         return record_key(
             dag_id=self.made_by.dag_id,
             run_id=self.made_by.run_id,
@@ -71,6 +72,7 @@ class Request:
 
     @property
     def stem(self) -> str | None:
+        """The stem of its image files; None for the seedream task id."""
         return file_stem(self.name, self.submission.take)
 
 
@@ -80,7 +82,8 @@ class Submitted:
 
         Submitted(generation=generation, is_new=False)  # an earlier try of this task has paid: no new charge
 
-    :param is_new: True if this call paid for it. :param is_mine: True if this call, or an earlier try of the same task, paid.
+    :param is_new: True if this call paid for it.
+    :param is_mine: True if this call, or an earlier try of the same task, paid.
     """
 
     generation: Generation

@@ -40,6 +40,7 @@ class Settling:
             longest = record.seconds_in_flight + GRAIN_SECONDS
             age = self._ledger.age_seconds(record) if longest > GRAIN_SECONDS else None
             left = longest if age is None else min(longest, longest - age)  # min: a claim dated in the future must not wait longer
+            # Reckoned once for each claim: from then on only the steady clock of this process decides.
             self._settled_at[met] = self._clock.steady_seconds() + (left if longest > GRAIN_SECONDS else 0.0)
         return self._settled_at[met] - self._clock.steady_seconds()
 

@@ -1,7 +1,8 @@
 """Spendings, as names of tiny files: ``_seedream/spent/<run>/<task>/<key>.<attempt>.<credits>.<claim>``.
 
-The file name holds every number, so one listing gives the sum of a task or of a DAG run. Several tries may note the same attempt,
-but only one of them can claim it, so it counts once. Pure: no I/O; never imports an HTTP library, storage or Airflow.
+The file name holds every number, so one listing gives the sum of a task or of a DAG run. Several tries may
+note the same attempt, but only one of them can claim it, so it counts once. Does no I/O; never imports an
+HTTP library, storage or Airflow.
 """
 
 import json
@@ -25,8 +26,13 @@ class Spending:
 
         Spending(made_by=made_by, key="3f...9a", attempt=1, credits=20, claim="7c...01").name  # "3f...9a.1.20.7c...01"
 
-    :param made_by: dag_id, run_id and task_id decide which budget it counts in; the other fields are for people.
-    :param claim: random token of the try. Two tries of one attempt write two files, so that each can delete its own.
+    :param made_by: dag_id, run_id and task_id decide which budget it counts in; the other fields are for
+        people.
+    :param key: of the request's record.
+    :param attempt: of that record.
+    :param credits: the price that counts.
+    :param claim: random token of the try. Two tries of one attempt write two files, so that each can delete
+        its own.
     """
 
     made_by: TaskRef
@@ -37,10 +43,12 @@ class Spending:
 
     @property
     def name(self) -> str:
+        """The file name, which holds every number."""
         return f"{self.key}.{self.attempt}.{self.credits}.{self.claim}"
 
     @property
     def file(self) -> str:
+        """The file, relative to the destination."""
         return f"{task_folder(self.made_by)}/{self.name}"
 
     def to_json(self) -> bytes:
@@ -70,6 +78,7 @@ class Tally:
                 self._add((found["key"], int(found["attempt"])), found["claim"], int(found["credits"]))
 
     def add(self, spending: Spending) -> None:
+        """Count a note, at its price or at the larger one of the same attempt."""
         self._add((spending.key, spending.attempt), spending.claim, spending.credits)
 
     def discard(self, spending: Spending) -> None:
@@ -102,6 +111,7 @@ def unnamed(made_by: TaskRef) -> list[TaskRef]:
 
 
 def task_folder(made_by: TaskRef) -> str:
+    """The folder of a task's spendings, below that of its DAG run."""
     return f"{run_folder(made_by)}/{sha256_json(made_by.task_id)[:16]}"
 
 

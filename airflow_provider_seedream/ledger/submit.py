@@ -109,7 +109,8 @@ class Submitter:
     def find(self, request: Request) -> Submitted | None:
         """The generation if it is already paid; None if it takes a POST, or if another try is sending it now.
 
-        A new request is not looked up: it has no record, and if it has, :meth:`submit_row` finds it.
+        A new request is not looked up: it has no record, and if it has, :meth:`submit_row` finds it. Sends
+        nothing and writes nothing.
 
         :raises SeedreamLedgerError: the record cannot be read.
         """
@@ -119,6 +120,7 @@ class Submitter:
         latest = self._latest(request)
         if isinstance(latest, Submitted):
             return latest
+        # A refunded attempt is not paid, and an unknown one may not be: both are left to `submit_row`.
         is_paid = latest and not latest.is_open_for_next and latest.outcome not in ("intent", "unknown")
         return self._attacher.attach(request, latest) if latest and is_paid else None
 
@@ -148,6 +150,7 @@ class Submitter:
         return next((old for old in request.as_of_0_2() if self._is_recorded(old)), request)
 
     def _is_recorded(self, old: Request) -> bool:
+        """True if a request was paid under an old key, by this Airflow."""
         latest = self._latest(old)
         return isinstance(latest, Submitted) or (latest is not None and latest.made_by.is_same_airflow(old.made_by))
 
