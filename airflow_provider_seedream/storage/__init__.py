@@ -17,7 +17,7 @@ from functools import cached_property
 from typing import Any
 
 from airflow_provider_seedream.storage import disk
-from airflow_provider_seedream.storage.conditional import Condition, Versions, refuses_a_wrong_version, told, unchanged
+from airflow_provider_seedream.storage.conditional import FORMS, Form, Versions, condition, form_that_holds, told, version_of
 from airflow_provider_seedream.storage.exclusive import NotExclusiveError as NotExclusiveError
 from airflow_provider_seedream.storage.exclusive import is_unsupported, not_exclusive, probe
 from airflow_provider_seedream.storage.uris import LOCAL
@@ -26,7 +26,8 @@ from airflow_provider_seedream.storage.uris import split_uri as split_uri
 
 _COPY_BYTES = 1024 * 1024
 _MODIFIED = ("LastModified", "mtime", "last_modified")  # the field's name in s3fs; in gcsfs and local disks; in adlfs
-_exclusive: dict[str, bool] = {}  # destinations that this process has probed; True: they also refuse a PUT of a wrong version
+# Destinations that this process has probed, each with the form of a version with which it replaces by condition; None: it does not.
+_exclusive: dict[str, Form | None] = {}
 _probing = threading.Lock()
 _log = logging.getLogger(__name__)
 
@@ -94,9 +95,8 @@ class Folder:
     def check_exclusive(self) -> None:
         """Test once per process and destination whether :meth:`create` is exclusive there: 2 PUTs, 1 GET, 1 DELETE.
 
-        On S3 and Azure one more PUT tests whether a wrong version is refused. Some stores accept the condition and ignore it, so
-        the test writes. A disk is not tested: a hard link is exclusive, and
-        without links :meth:`create` raises.
+        On S3 and Azure 2 or 3 more PUTs and a HEAD test in which form the store takes a version, see ``conditional``. A disk is
+        not tested: a hard link is exclusive, and without links :meth:`create` raises.
 
         :raises NotExclusiveError: two tries could both create the same record, and both would pay.
         """
@@ -105,7 +105,7 @@ class Folder:
         with _probing:
             if self.base not in _exclusive:
                 name = self.probe()
-                _exclusive[self.base] = refuses_a_wrong_version(self._fs, self._path(name))
+                _exclusive[self.base] = form_that_holds(self._fs, self._path(name))
                 self._delete_probe(name)
 
     @property
@@ -114,7 +114,11 @@ class Folder:
 
         False before :meth:`check_exclusive`, on disks, and on stores that do not refuse a wrong version.
         """
-        return _exclusive.get(self.base, False)
+        return self._form is not None
+
+    @property
+    def _form(self) -> Form | None:
+        return _exclusive.get(self.base)
 
     def probe(self) -> str:
         """As :meth:`check_exclusive`, but always, and without the DELETE. Returns the name of the file."""
@@ -140,9 +144,8 @@ class Folder:
     def replace_if(self, name: str, seen: bytes, data: bytes) -> bool:
         """Like :meth:`replace`, but only if the file still holds ``seen``.
 
-        On disks with locks, and on stores that honour If-Match (S3, Azure), this is one step. On other
-        stores, e.g. Ceph's S3 and GCS, the file is read and then written, so a write of another process in
-        between (the time of one request) is lost.
+        On disks with locks, and on stores that honour If-Match (S3, Ceph, Azure), this is one step. On other stores, e.g. GCS, the
+        file is read and then written, so a write of another process in between (the time of one request) is lost.
 
         :param seen: the whole content as it was read or written before.
         :returns: False if the file holds other content; then it stays as it is.
@@ -153,23 +156,24 @@ class Folder:
         # A file that this process wrote itself is not read back: the store compares its version with the one that it gave to our
         # PUT, in the same step as it writes. That guards against every other writer, as the read does. Only a store that was seen
         # to refuse a wrong version is trusted so.
-        written = self._versions.of(name, seen) if self.replaces_unread else {}
-        if written and self._put_if(name, data, written):
+        known = self._form
+        written = self._versions.of(name, seen) if known else None
+        if known and written and self._put_if(name, data, written, known):
             return True
-        condition = unchanged(self._fs, self._path(name))
-        if not condition:
+        version = version_of(self._fs, self._path(name))
+        if version is None:
             return self._replace_after_look(name, seen, data)
         if (there := self.read(name)) != seen:
-            return bool(written) and there == data  # our PUT was done, and its answer was lost
-        if self._put_if(name, data, condition):
+            return written is not None and there == data  # our PUT was done, and its answer was lost
+        if any(self._put_if(name, data, version, form) for form in ((known,) if known else FORMS)):
             return True
         there = self.read(name)  # the class for "changed" and "no conditions" differs by store, so the content decides
         return there == data or (there == seen and self._replace_after_look(name, seen, data))
 
-    def _put_if(self, name: str, data: bytes, condition: Condition) -> bool:
+    def _put_if(self, name: str, data: bytes, version: str, form: Form) -> bool:
         """One PUT with a condition. False: the store has refused it, or its answer was lost."""
         try:
-            answer = self._fs.pipe_file(self._path(name), data, **condition)
+            answer = self._fs.pipe_file(self._path(name), data, **condition(self._fs, version, form))
         except Exception:
             return False
         self._versions.keep(name, data, told(self._fs, answer))

@@ -6,41 +6,42 @@ imports Airflow.
 """
 
 import hashlib
-from typing import Any
+from typing import Any, Literal
 
 from airflow_provider_seedream.storage.exclusive import answered
 from airflow_provider_seedream.storage.recent import Recent
 
-Condition = dict[str, Any]
 MAX_VERSIONS = 2_000  # twice as many requests as a batch may have in flight; about 300 bytes each
+# How a store wants to see a version in If-Match. HTTP quotes it (RFC 9110, 8.8.3). Ceph's gateway compares it letter by letter with
+# what it stores, which has no quotes: seen with 16.2, where a quoted version is answered with 412 even if it is the right one.
+Form = Literal["quoted", "bare"]
+FORMS: tuple[Form, ...] = ("quoted", "bare")
 _WRONG = '"00000000000000000000000000000000"'  # no store gives this version to an object
 
 
-def unchanged(fs: Any, path: str) -> Condition:
-    """The arguments that make a PUT fail if the object changes from now on. Asks the store for its version.
-
-    :param fs: an fsspec file system.
-    :returns: keywords for ``pipe_file``; empty if the store has no such condition, or the object does not
-        exist.
-    """
+def version_of(fs: Any, path: str) -> str | None:
+    """The version (ETag) of an object now; None if the object or the condition does not exist in this store."""
     if not has_conditions(fs):
-        return {}
+        return None
     fs.invalidate_cache()
     try:
-        found = fs.info(path)
+        return _version(fs.info(path))
     except FileNotFoundError:
-        return {}
-    return _condition(fs, found.get("ETag") or found.get("etag"))
+        return None
 
 
-def told(fs: Any, answer: Any) -> Condition:
-    """The arguments that make a PUT fail once the object differs from what the answered PUT wrote.
+def told(fs: Any, answer: Any) -> str | None:
+    """The version that the answer to a PUT names; None if the store has no conditions, or the answer lacks it."""
+    return _version(answer) if has_conditions(fs) and isinstance(answer, dict) else None
 
-    :param answer: of the store's library to that PUT; empty if it lacks the version.
-    """
-    if not has_conditions(fs) or not isinstance(answer, dict):
-        return {}
-    return _condition(fs, answer.get("ETag") or answer.get("etag"))
+
+def condition(fs: Any, version: str, form: Form) -> dict[str, Any]:
+    """The arguments that make a PUT fail unless the object still has this version."""
+    if "s3" in _protocols(fs):
+        return {"IfMatch": version if form == "quoted" else version.strip('"')}
+    from azure.core import MatchConditions
+
+    return {"etag": version, "match_condition": MatchConditions.IfNotModified}
 
 
 def has_conditions(fs: Any) -> bool:
@@ -48,19 +49,34 @@ def has_conditions(fs: Any) -> bool:
     return bool(_protocols(fs) & {"s3", "abfs"})
 
 
-def refuses_a_wrong_version(fs: Any, path: str) -> bool:
-    """True if the store refuses to replace an object whose version is another than the PUT names: 1 PUT.
+def form_that_holds(fs: Any, path: str) -> Form | None:
+    """The form in which the store accepts the right version of this object and refuses a wrong one; None if there is none.
 
-    Some S3 look-alikes take the condition and ignore it, so the version alone must not decide there. An error of the moment proves
-    nothing: only 412 (Precondition Failed) is a refusal.
+    Asks the store: 2 PUTs and a HEAD, one PUT more for the second form. Some S3 look-alikes take the condition and ignore it, so
+    the version alone must not decide there. An error of the moment proves nothing: only 412 (Precondition Failed) is a refusal.
     """
-    if not has_conditions(fs):
-        return False
+    if not has_conditions(fs) or not _is_refused(fs, path, condition(fs, _WRONG, "quoted")):
+        return None
+    version = version_of(fs, path)
+    if version is None:
+        return None
+    return next((form for form in FORMS if _is_accepted(fs, path, condition(fs, version, form))), None)
+
+
+def _is_refused(fs: Any, path: str, given: dict[str, Any]) -> bool:
     try:
-        fs.pipe_file(path, b"third\n", **_condition(fs, _WRONG))
+        fs.pipe_file(path, b"third\n", **given)
     except Exception as error:
         return answered(error, 412)
     return False
+
+
+def _is_accepted(fs: Any, path: str, given: dict[str, Any]) -> bool:
+    try:
+        fs.pipe_file(path, b"fourth\n", **given)
+    except Exception:  # whatever a store raises: then this process reads before it replaces
+        return False
+    return True
 
 
 class Versions:
@@ -69,39 +85,32 @@ class Versions:
     ::
 
         versions.keep("_seedream/ledger/3f...9a.json", data, told(fs, fs.pipe_file(path, data, mode="create")))
-        versions.of("_seedream/ledger/3f...9a.json", data)  # {"IfMatch": '"5d41..."'}: no read is needed to replace it
+        versions.of("_seedream/ledger/3f...9a.json", data)  # '"5d41..."': no read is needed to replace it
 
     A file of another process is not here, so it is read before it is replaced.
     """
 
     def __init__(self) -> None:
-        self._kept: Recent[tuple[bytes, Condition]] = Recent(MAX_VERSIONS)
+        self._kept: Recent[tuple[bytes, str]] = Recent(MAX_VERSIONS)
 
-    def keep(self, name: str, data: bytes, condition: Condition) -> None:
-        """Remember the version of a file that was just written. An empty condition makes the file forgotten.
+    def keep(self, name: str, data: bytes, version: str | None) -> None:
+        """Remember the version of a file that was just written. Without a version the file is forgotten.
 
         :param data: its content; only a hash of it is kept.
         """
-        if condition:
-            self._kept.keep(name, (hashlib.sha256(data).digest(), condition))
+        if version:
+            self._kept.keep(name, (hashlib.sha256(data).digest(), version))
         else:
             self._kept.drop(name)
 
-    def of(self, name: str, data: bytes) -> Condition:
-        """The condition "still what this process wrote"; empty if it did not write this content."""
-        digest, condition = self._kept.get(name) or (b"", {})
-        return condition if digest == hashlib.sha256(data).digest() else {}
+    def of(self, name: str, data: bytes) -> str | None:
+        """The version that this content got when this process wrote it; None if another content or process was last."""
+        digest, version = self._kept.get(name) or (b"", "")
+        return version if digest == hashlib.sha256(data).digest() else None
 
 
-def _condition(fs: Any, version: str | None) -> Condition:
-    """The version as keywords of the store's library."""
-    if not version:
-        return {}
-    if "s3" in _protocols(fs):
-        return {"IfMatch": version}
-    from azure.core import MatchConditions
-
-    return {"etag": version, "match_condition": MatchConditions.IfNotModified}
+def _version(facts: dict[str, Any]) -> str | None:
+    return facts.get("ETag") or facts.get("etag")
 
 
 def _protocols(fs: Any) -> set[str]:
