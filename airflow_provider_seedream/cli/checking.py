@@ -164,7 +164,7 @@ class _Destination:
         return self._written[-1]
 
     def clean_up(self) -> None:
-        """Delete whatever is left, best effort: an interrupted check must leave no files either."""
+        """Delete the files that are left, best effort: an interrupted check must leave no files either."""
         for name in self._written:
             with suppress(Exception):  # the check that deletes has said it
                 self.folder.delete(name)
@@ -225,7 +225,7 @@ def _findings(place: _Destination) -> list[Finding]:
 
 
 def _finding(name: str, act: Callable[[], str]) -> Finding:
-    """One check as a finding; whatever a store raises becomes a sentence."""
+    """One check as a finding. Each store has error classes of its own, so every error becomes a sentence."""
     try:
         return Finding(check=name, result="ok", detail=act())
     except _WarningError as error:
@@ -234,7 +234,7 @@ def _finding(name: str, act: Callable[[], str]) -> Finding:
         return Finding(check=name, result="warning", detail="the file system does not say it")
     except (ValueError, NotExclusiveError) as error:
         return Finding(check=name, result="failed", detail=str(error))
-    except Exception as error:  # whatever a store raises
+    except Exception as error:  # each store has error classes of its own
         return Finding(check=name, result="failed", detail=f"{type(error).__name__}: {error}"[:500] + _to_do(name, error))
 
 

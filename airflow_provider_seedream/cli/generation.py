@@ -41,7 +41,7 @@ def status(options: argparse.Namespace) -> int:
     credentials.
 
     :param options: ``seedream_task_id``, ``conn_id`` and ``output``.
-    :returns: 0, whatever the status is.
+    :returns: 0, also for a generation that failed.
     :raises SeedreamInputError: the id is not one; nothing is sent.
     :raises SeedreamNotFoundError: the API does not know the id, or has deleted it after 24 h.
     """

@@ -21,7 +21,7 @@ from rich.table import Table
 PIPED_WIDTH = 240  # a table that goes into a file or a pipe is not folded to 80 columns
 UNBOUNDED = 10_000  # columns: what a table needs is not measured against the terminal
 WHOLE = ("seedream_task_id", "intent_at")  # columns that people copy from
-# What a terminal would obey, or what turns letters around: shown as an escape instead. Prompts come from anywhere.
+# Characters that a terminal obeys, or that turn letters around, are shown as escapes: prompts come from anywhere.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _results: list[TextIO] = []  # where results go while everything else goes to standard error
 T = TypeVar("T")
@@ -52,7 +52,7 @@ def results_on_stdout(*, for_good: bool) -> Iterator[None]:
 
 
 def _stdout() -> TextIO:
-    """Where results go: the kept standard output while :func:`results_on_stdout` is open."""
+    """The stream for results: the kept standard output while :func:`results_on_stdout` is open."""
     return _results[-1] if _results else sys.stdout
 
 

@@ -89,12 +89,12 @@ def ledgers_below(ledger: Ledger) -> list[str]:
     """
     try:
         return list(ledger.folder.folders_holding(RECORDS, depth=FOLDERS_DEEP))
-    except Exception as error:  # whatever a store raises
+    except Exception as error:  # each store has error classes of its own
         raise _cannot_list(ledger.folder.base, error) from error
 
 
 def paid(record: Record) -> Paid:
-    """Whether a record's request was paid: ``yes``, ``refunded`` or ``unknown``.
+    """The payment of a record's request: ``yes``, ``refunded`` or ``unknown``.
 
     An intent without an outcome counts as unknown: its process may have died between the POST and the record.
     """
@@ -161,7 +161,7 @@ def record_files(ledger: Ledger) -> list[str]:
     """
     try:
         names = ledger.folder.list(RECORDS)
-    except Exception as error:  # whatever a store raises
+    except Exception as error:  # each store has error classes of its own
         raise _cannot_list(ledger.folder.uri(RECORDS), error) from error
     return [f"{RECORDS}/{name}" for name in names if name.endswith(".json")]
 
@@ -193,7 +193,7 @@ def _bytes(ledger: Ledger, file: str) -> bytes | None:
     """A record's bytes, empty where it was freed since the listing; None when the store does not say."""
     try:
         return ledger.folder.read(file) or b""
-    except Exception:  # whatever a store raises
+    except Exception:  # each store has error classes of its own
         return None
 
 

@@ -145,7 +145,7 @@ def _check(ledger: Ledger, record: Record) -> None:
 
 
 def _seconds_left(ledger: Ledger, record: Record) -> float:
-    """How many seconds its request may still be under way; 0 or less if it is over.
+    """Seconds for which its request may still be under way; 0 or less if it is over.
 
     The store's clock decides, as the record's writer may have had a wrong one; our own clock only where the
     store dates nothing.
@@ -223,7 +223,7 @@ def _confirm(record: Record, settled: Record | None, *, asks: bool, is_last: boo
 
 
 def _plan(record: Record, settled: Record | None, *, is_last: bool) -> str:
-    """What writing this means for the task and for the money, in one or two sentences."""
+    """The consequences of this for the task and for the money, in one or two sentences."""
     if settled is None:
         return f"This removes the record; its task, cleared, sends the request again for {record.credits} credits."
     then = "its task, cleared, attaches to it and pays nothing"

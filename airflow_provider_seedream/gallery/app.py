@@ -1,6 +1,7 @@
-"""The routes: GET only, each with a guard, all with the same security headers. What they show is put together elsewhere.
+"""The routes: GET only, each with a guard, all with the same security headers. Other modules fill the pages.
 
-Storage and database block, so each route runs in a thread: one of the gallery's own few, as Airflow's routes share theirs.
+Storage and database block, so each route runs in a thread: one of the gallery's own few, as Airflow's routes
+share theirs.
 """
 
 import functools
@@ -250,7 +251,9 @@ def _candidates(place: TaskRef, sha256: str | None, name: str) -> Iterator[Row]:
 
 
 def _card_of_row(row: Row, name: str, reader: ReaderDep) -> Card | None:
-    """The card of a row; of a batch the card of its row of that name. None where the XCom is about something else."""
+    """The card of a row; of a batch the card of its row of that name. None if the XCom is about something
+    else.
+    """
     entry = entry_of(row)
     if entry is None or (entry.batch and not is_bare(name)):
         return None
@@ -275,7 +278,7 @@ def _send(
     except CannotShowError:
         raise HTTPException(404) from None
     if file == image.file and hashlib.sha256(data).hexdigest() != image.sha256:
-        raise HTTPException(404)  # somebody has replaced the file: these bytes are not what the page says of them
+        raise HTTPException(404)  # the file was replaced: its bytes are not those that the page describes
     if attachment:
         headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(file, safe='')}"
     return Response(data, media_type=media_type, headers=headers)
@@ -297,7 +300,7 @@ def _etag(sha256: str, *, is_thumbnail: bool = False) -> str:
 
 
 def _has(request: Request, etag: str) -> bool:
-    """Whether the browser has these bytes already: a list of tags, each perhaps weak, or ``*``."""
+    """True if the browser has these bytes already: it sends a list of tags, each perhaps weak, or ``*``."""
     sent = request.headers.get("If-None-Match", "")
     return sent.strip() == "*" or etag in re.findall(r'"[^"]*"', sent)
 

@@ -68,7 +68,7 @@ class Batch:
 
     @property
     def unknown(self) -> int:
-        """How many rows may be paid for: no answer to their request came."""
+        """The number of rows that may be paid: no answer to their request came."""
         return self.count.get("unknown", 0)
 
     @property

@@ -106,7 +106,7 @@ class Card:
 
     @property
     def is_batch(self) -> bool:
-        """Whether it is a whole batch, not one row of it."""
+        """True if it is a whole batch, not one row of it."""
         return self.entry.batch is not None and self.name is None and self.row is None
 
     @property

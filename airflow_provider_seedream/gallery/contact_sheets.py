@@ -187,7 +187,9 @@ def _summary(lines: Sequence[Line]) -> str:
 
 
 def _without_pictures(lines: Sequence[Line], odd: Mapping[int, str]) -> list[str]:
-    """The rows that have no picture, as a list: they stop nobody from publishing the others, and the person should know."""
+    """The rows that have no picture, as a list. The others can be published all the same, and the person
+    should know.
+    """
     left = [line for line in lines if not line.get("images") or line["row"] in odd]
     if not left:
         return []

@@ -42,7 +42,7 @@ class Reader:
         return of & set(manager.get_authorized_dag_ids(user=self._user, method="GET"))
 
     def may_read(self, dag_id: str) -> bool:
-        """Whether the user may read the DAG's XComs, and so its images."""
+        """True if the user may read the DAG's XComs, and so see its images."""
         if dag_id not in self._known:
             self._known[dag_id] = self._ask(dag_id)
         return self._known[dag_id]

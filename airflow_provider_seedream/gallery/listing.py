@@ -84,7 +84,7 @@ def _stop(turned: Turned) -> Turned:
 def _search_further(turned: Turned, wanted: Filter, text: str, roots: tuple[str, ...], may_read: MayRead, size: int) -> Turned:
     """The rest of a page from the prompts in memory, as far back as these go. Each match is read again before it is shown."""
     index, look = index_of(roots), Look()
-    # The first search starts the reading thread: a gallery in which nobody searches keeps no prompts in
+    # The first search starts the reading thread: a gallery without searches keeps no prompts in
     # memory.
     index.refresh()
     searched, unreadable = turned.searched, turned.unreadable

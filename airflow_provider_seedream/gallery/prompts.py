@@ -62,7 +62,7 @@ class Known:
 
 @dataclass(slots=True, kw_only=True)
 class Look:
-    """How far a search has looked, counted while its matches are taken::
+    """The progress of a search, counted while its matches are taken::
 
         look = Look()
         found = list(index.search(wanted, "watch", older_than=None, may_read=reader.may_read, look=look))

@@ -133,7 +133,7 @@ def _ask(folder: str, file: str, act: Callable[[Folder], T | None]) -> T:
         raise CannotShowError("Its folder is no storage folder.") from None
     except StoreHangsError:
         raise StorageHangsError("The storage did not answer in time. The page asks it again in a moment.") from None
-    except Exception as error:  # whatever a store raises
+    except Exception as error:  # each store has error classes of its own
         # Only the log has the cause: a store's error may name buckets and keys that the user should not see.
         _log.warning("The gallery cannot read %s/%s: %s: %s", folder, file, type(error).__name__, error)
         raise CannotShowError("The storage does not answer, or refuses the web server.") from None
@@ -143,7 +143,7 @@ def _ask(folder: str, file: str, act: Callable[[Folder], T | None]) -> T:
 
 
 def _is_sound(manifest: Manifest) -> bool:
-    """Whether the fields that are shown have the types they should: a folder may be open to others."""
+    """True if the fields that are shown have the types they should: a folder may be open to others."""
     return (
         isinstance(manifest.name, str)
         and isinstance(manifest.submission, dict | None)

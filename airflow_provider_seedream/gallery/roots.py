@@ -22,7 +22,7 @@ def gallery_roots() -> tuple[str, ...]:
 
 
 def is_below(uri: str, roots: tuple[str, ...]) -> bool:
-    """Whether a URI names a file below one of the roots, by plain path segments::
+    """True if a URI names a file below one of the roots, by plain path segments::
 
         is_below("s3://my_conn@bucket/watches/hero.png", ("s3://my_conn@bucket/watches",))  # True
         is_below("s3://my_conn@bucket/watches/../keys.json", ("s3://my_conn@bucket/watches",))  # False
@@ -33,7 +33,7 @@ def is_below(uri: str, roots: tuple[str, ...]) -> bool:
 
 
 def is_bare(name: object) -> bool:
-    """Whether a name is one plain file name: no slash, no ``..``, no control character, no ``?``, no ``#`` at
+    """True if a name is one plain file name: no slash, no ``..``, no control character, no ``?``, no ``#`` at
     its end.
     """
     return isinstance(name, str) and _is_plain(name)
@@ -49,7 +49,7 @@ def _is_plain(segment: str) -> bool:
 
 
 def _is_text(segment: str) -> bool:
-    """Whether it can stand in an address: half of a surrogate pair cannot."""
+    """True if it can stand in an address: half of a surrogate pair cannot."""
     try:
         segment.encode()
     except UnicodeEncodeError:

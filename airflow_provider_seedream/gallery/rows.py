@@ -284,9 +284,10 @@ def _value(result: str | None, table: str | None) -> Any:
 
 
 def _plain(text: str | None) -> Any:
-    """An XCom as plain JSON. Airflow's own way to read one builds objects of the classes that its text names; ours are dicts.
+    """An XCom as plain JSON. Airflow's own way to read one builds objects of the classes that its text names;
+    ours are dicts.
 
-    What cannot be read is None: one odd XCom may not cost a page.
+    Text that cannot be read becomes None: one odd XCom must not cost a page.
     """
     try:
         value = json.loads(text) if text else None

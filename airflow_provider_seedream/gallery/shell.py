@@ -29,7 +29,7 @@ def base_path(request: Request) -> str:
 
 
 def is_document(request: Request) -> bool:
-    """Whether a browser opens this by itself, not within Airflow's page."""
+    """True if a browser opens this by itself, not within Airflow's page."""
     return request.headers.get("Sec-Fetch-Dest") == "document"
 
 

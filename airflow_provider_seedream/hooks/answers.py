@@ -1,4 +1,4 @@
-"""The API's answers, classified once: HTTP status first, whatever shape the error body has.
+"""The API's answers, classified once: by the HTTP status first, so that an error body may have any shape.
 
 Does no I/O, and never imports an HTTP library. Repeats the server's words only without the key in them.
 """

@@ -72,9 +72,10 @@ async def shared_session() -> AsyncIterator[aiohttp.ClientSession]:
 
 @asynccontextmanager
 async def _shared_on_loop() -> AsyncIterator[_Shared]:
-    """What the running loop shares, for as long as one user needs it.
+    """Context manager: the session and the clients of the running loop, for as long as one user needs them.
 
-    aiohttp binds a session to its loop, so a second loop of one process (a test, ``dag.test()``) gets one of its own.
+    aiohttp binds a session to its loop, so a second loop of one process (a test, ``dag.test()``) gets one of
+    its own.
     """
     loop = asyncio.get_running_loop()
     shared = _shared.get(loop)

@@ -1,7 +1,8 @@
 """The body of a download, whole in memory and bounded, decoded where its store compressed it.
 
-Object stores send ``Content-Encoding`` as metadata of the object, whatever ``Accept-Encoding`` asked for. Values that are no
-compression (``aws-chunked``, ``utf-8``, ``binary``) stand in such metadata too: they mean nothing here.
+Object stores send ``Content-Encoding`` as metadata of the object and do not look at ``Accept-Encoding``.
+Values that are no compression (``aws-chunked``, ``utf-8``, ``binary``) stand in such metadata too: they are
+ignored.
 """
 
 import zlib
@@ -30,7 +31,9 @@ def read_body(answer: requests.Response, max_bytes: int) -> bytes:
 
 
 def _overhead_bytes(size: int) -> int:
-    """What gzip adds at most to bytes that it cannot compress, as those of images: 5 for each 16 kB block, and its frame."""
+    """The most bytes that gzip adds to data that it cannot compress, as that of images: 5 for each 16 kB
+    block, and its frame.
+    """
     return size // 1000 + 1000
 
 

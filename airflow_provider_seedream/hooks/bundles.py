@@ -19,7 +19,7 @@ def reading(bundle: str) -> Iterator[tuple[str | None, str | None]]:
     is_folder = os.path.isdir(bundle)
     try:
         yield None if is_folder else bundle, bundle if is_folder else None
-    except OSError as error:  # ssl.SSLError, for what is no PEM, is one
+    except OSError as error:  # also ssl.SSLError, which a file without PEM raises
         raise _bundle_error(bundle, error) from None
 
 

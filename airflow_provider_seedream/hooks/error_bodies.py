@@ -85,13 +85,13 @@ def _unnested(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_code(fields: dict[str, Any], name: str) -> bool:
-    """Whether a field can hold the code. ``error`` can only if it is one word: else it is the sentence."""
+    """True if a field can hold the code. ``error`` can only if it is one word: else it is the sentence."""
     value = fields.get(name)
     return isinstance(value, str) and (name != "error" or _CODE_WORD.fullmatch(value) is not None)
 
 
 def _is_detail(name: str, value: Any) -> bool:
-    """Whether a field beside the sentence says more: what was wrong with which field of the request."""
+    """True if a field beside the sentence says more, e.g. which field of the request was wrong."""
     known = name in _CODES or name in _SENTENCES
     return not known and (name in _REQUEST_FIELDS or isinstance(value, list | dict)) and bool(value)
 

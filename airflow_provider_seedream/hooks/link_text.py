@@ -60,7 +60,7 @@ class Link:
         return self.origin.partition(":")[0]
 
     def redirected(self, location: str) -> "Link":
-        """Where a ``Location`` header leads.
+        """The link that a ``Location`` header names.
 
         :param location: as http.client gives it: each byte one character (latin-1).
         :raises SeedreamLandingError: to another scheme, unless it is https.

@@ -219,7 +219,7 @@ class SeedreamHook(BaseHook):
         """Reads the wallet: says balance and rate limit, spends nothing."""
         try:
             wallet = self.get_wallet(max_attempts=1)
-        except Exception as error:  # Airflow shows the text whatever it was
+        except Exception as error:  # Airflow shows the text of any error
             return False, str(error)
         limit = f"{wallet.rate_limit} requests per minute" if wallet.rate_limit else "not reported"
         return True, f"The key works. Balance: {wallet.balance} credits; rate limit: {limit}."

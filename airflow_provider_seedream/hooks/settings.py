@@ -1,6 +1,6 @@
 """A Seedream connection as checked values, for the hook and the trigger.
 
-Pure: it reads a connection object that was already looked up, and does no I/O. The repr leaves out the key.
+It reads a connection object that was already looked up, and does no I/O. The repr leaves out the key.
 """
 
 import ipaddress
@@ -128,13 +128,13 @@ class SeedreamSettings:
         return self.url(contract.STATUS_PATH.format(seedream_task_id=seedream_task_id))
 
     def post_timeout_seconds(self, body_bytes: int) -> float:
-        """How long the answer to a POST of this size may take, in seconds: the timeout, and a second for each
-        MB of the body.
+        """The time that the answer to a POST of this size may take, in seconds: the timeout, and a second for
+        each MB of the body.
         """
         return self.request_timeout_seconds + body_bytes / UPLOAD_BYTES_PER_SECOND
 
     def upload_seconds(self, body_bytes: int) -> float:
-        """How long a body of this size may be on its way, in seconds: the timeout, and 10 s for each MB."""
+        """The time that a body of this size may be on its way, in seconds: the timeout, and 10 s for each MB."""
         return self.request_timeout_seconds + body_bytes / MIN_UPLOAD_BYTES_PER_SECOND
 
 
@@ -156,7 +156,9 @@ def _no_key(message: str) -> SeedreamInputError:
 
 
 def _wrong_host(conn_id: Any, rule: str) -> SeedreamInputError:
-    """The error of a host. Nothing was sent: a guess at what was meant could send the key to a stranger."""
+    """The error of a host. The request was not sent: a guess at the right host could send the key to a
+    stranger.
+    """
     error = SeedreamInputError(f"Connection {conn_id!r}: host must be {rule}", verdict="WRONG HOST")
     error.on_retry = f"Correct the host of the connection (empty means {contract.DEFAULT_BASE_URL}), then clear the task."
     return error

@@ -1,5 +1,5 @@
-"""Where a download may go: public addresses, and the networks that the connection names. Decided before
-anything is contacted.
+"""The hosts that a download may go to: public addresses, and the networks that the connection names. Decided
+before any contact.
 
 A link comes from the API's answer, and a worker can reach hosts that its author cannot: so private addresses
 are refused. An IPv4 address that is wrapped in an IPv6 address (mapped, compatible, 6to4, NAT64) is judged by
@@ -49,8 +49,11 @@ def refuse_target(link: str, *, allow_loopback: bool, networks: Iterable[Network
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address belongs to the public internet, with every Python alike: ``is_global`` alone also takes multicast and,
-    before Python 3.14, site-local addresses and wrapped private ones."""
+    """True if an address belongs to the public internet, with every Python alike.
+
+    ``is_global`` alone also takes multicast and, before Python 3.14, site-local addresses and wrapped private
+    ones.
+    """
     judged = _judged(address)
     if judged in _METADATA or (judged.version == 6 and judged not in _UNICAST):
         return False
@@ -58,8 +61,11 @@ def is_public(address: Address) -> bool:
 
 
 def is_in(address: Address, networks: Iterable[Network]) -> bool:
-    """Whether one of the networks holds the address, or the IPv4 address inside it. Never true for link-local and other addresses
-    where clouds keep their credentials, multicast and "any address"."""
+    """True if one of the networks holds the address, or the IPv4 address inside it.
+
+    Never true for multicast, "any address", link-local and other addresses where clouds keep their
+    credentials.
+    """
     judged = _judged(address)
     if judged in _METADATA or judged.is_link_local or judged.is_multicast or judged.is_unspecified:
         return False

@@ -46,7 +46,7 @@ def cut_after(seconds: float, shut: Callable[[], Any]) -> Iterator[None]:
     timer.start()
     try:
         yield
-    except Exception:  # of whatever class when the socket goes away in the middle of a read
+    except Exception:  # of any class when the socket goes away in the middle of a read
         if not late.is_set():
             raise
     finally:

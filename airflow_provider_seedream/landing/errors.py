@@ -1,4 +1,4 @@
-"""How a wait or a landing ended, as an error: one table for the deferred and the synchronous wait.
+"""The end of a wait or a landing, as an error: one table for the deferred and the synchronous wait.
 
 Does no I/O; the time is an argument. Each error says what was paid and until when the images can be landed.
 """
@@ -88,7 +88,9 @@ def _error(
 
 
 def _late(generation: Generation, now_epoch: float, timeout_seconds: float) -> str:
-    """How long was waited, by which argument, and how old the generation is: a retry's wait begins anew, its age does not."""
+    """The time that was waited, the argument that set it, and the age of the generation: a retry's wait
+    begins anew, its age does not.
+    """
     created = clock.to_epoch(generation.created_at)
     age = "" if created is None else f", submitted {clock.spell(now_epoch - created)} ago"
     return f"Still not ready after {clock.spell(timeout_seconds)} (`timeout={timeout_seconds:g}`){age}."

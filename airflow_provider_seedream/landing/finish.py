@@ -1,7 +1,7 @@
-"""How a generation ends in storage: its images landed, its outcome written into the ledger.
+"""The end of a generation in storage: its images landed, its outcome written into the ledger.
 
-Here the worker's acts are put together. The ledger is written best effort: an image must not stay unlanded, nor a task fail,
-because a record cannot be read or written; the next look repeats it.
+Here the worker's acts are put together. The ledger is written best effort: an image must not stay unlanded,
+nor a task fail, because a record cannot be read or written; the next look repeats it.
 """
 
 import logging

@@ -50,7 +50,7 @@ def land_images(
         futures = [pool.submit(lander.land, number, result) for number, result in found]
     images: list[ManifestImage] = []
     dead: SeedreamLandingError | None = None
-    for future in futures:  # all have ended: each image that could be stored is, whatever became of the others
+    for future in futures:  # all have ended: each image that could be stored is stored, also if others failed
         try:
             images.append(future.result())
         except SeedreamLandingError as error:

@@ -1,6 +1,7 @@
-"""How a generation ended, written into its ledger record.
+"""The outcome of a generation, written into its ledger record.
 
-Best effort: an image must not stay unlanded, nor a task fail, because a record cannot be read or written; the next look repeats it.
+Best effort: an image must not stay unlanded, nor a task fail, because a record cannot be read or written; the
+next look repeats it.
 """
 
 import logging

@@ -17,9 +17,11 @@ _lock = threading.Lock()  # exiv2's XMP parser holds state of the process
 
 
 def has_content_credentials(data: bytes) -> bool:
-    """Whether a C2PA manifest signs the file: its signature covers the bytes, so that any change would break it.
+    """True if a C2PA manifest signs the file: its signature covers the bytes, so that any change would break
+    it.
 
-    The manifest lies in the file, or elsewhere, where ``dcterms:provenance`` in the file's XMP says (C2PA: external manifests).
+    The manifest lies in the file, or elsewhere: then ``dcterms:provenance`` in the file's XMP says where
+    (C2PA: external manifests).
     """
     if b"jumb" in data and b"c2pa" in data:
         return True
@@ -50,7 +52,9 @@ def embed(data: bytes, *, seedream_task_id: str, model: str, digital_source_type
 
 
 def _opened(data: bytes) -> Any:
-    """The file with its metadata read; namespaces have exiv2's prefixes, whatever the file calls them."""
+    """The file with its metadata read. Namespaces have exiv2's prefixes, also if the file calls them
+    otherwise.
+    """
     import exiv2
 
     exiv2.XmpParser.initialize()

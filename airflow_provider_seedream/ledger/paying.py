@@ -70,7 +70,7 @@ class Payer:
         return getattr(self._here, "posts", 0)
 
     def pay(self, request: Request, claim: Claim) -> Submitted:
-        """Send the request, once. What may have been paid is decided by how the POST ended:
+        """Send the request, once. The end of the POST decides what is paid:
 
         - an answer with an id: paid, and the id goes into the record;
         - withheld, refused, or never sent: not paid, so the claim is deleted and the next try may send it;

@@ -176,7 +176,9 @@ class Prices:
             )
 
     def _others_may_have_paid(self, record: Record, sight: _Sight) -> bool:
-        """Whether other task instances of this DAG run have sent something since the wallet was read. For differences alone."""
+        """True if other task instances of this DAG run may have sent something since the wallet was read.
+        Asked only about a difference.
+        """
         try:
             others = self._others(record)
             return len(others) > MAX_OTHERS or any(self._overlaps(file, sight.at_epoch) for file in others)

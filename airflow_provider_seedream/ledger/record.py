@@ -108,7 +108,9 @@ class Record:
 
     @property
     def seconds_in_flight(self) -> float:
-        """How long its POST may be under way after the claim was written. Both instants come from one clock, so they compare."""
+        """The time that its POST may be under way after the claim was written. Both instants come from one
+        clock, so they compare.
+        """
         intent, settles = clock.to_epoch(self.intent_at), clock.to_epoch(self.settles_at)
         return 0.0 if intent is None or settles is None else settles - intent
 

@@ -194,7 +194,11 @@ class Ledger(Journal):
         return False
 
     def age_seconds(self, record: Record) -> float | None:
-        """How long ago a record was written, by the store's own clock; None if the store does not date files."""
+        """The age of a record by the store's own clock, in seconds; None if the store does not date files.
+
+        Writes the empty file ``_seedream/now`` and compares its date with the record's, so the clock of this
+        machine plays no part.
+        """
 
         def age() -> float | None:
             written = self.folder.modified_at(record.file)

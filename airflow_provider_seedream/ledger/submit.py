@@ -165,7 +165,7 @@ class Submitter:
             return latest
         if latest is None or latest.is_open_for_next:
             return self._pay(request, latest)
-        if latest.outcome not in ("intent", "unknown"):  # paid, whatever became of the generation
+        if latest.outcome not in ("intent", "unknown"):  # paid, also if the generation failed or expired
             return self._attacher.attach(request, latest)
         # From here on the record alone does not tell whether the POST was paid.
         if known := self._remembered(request, latest):

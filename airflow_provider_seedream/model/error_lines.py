@@ -1,7 +1,8 @@
-"""An error as a block of short lines for the log: what happened, what it cost, what to do, which record, which connection.
+"""An error as a block of short lines for the log: what happened, what it cost, what to do, which record,
+which connection.
 
-Airflow's log page shows about 100 characters of a line and does not wrap it, so the text of an exception, one line of 250 to 600
-characters, hides its cost and its remedy. Pure: the clock is an argument.
+Airflow's log page shows about 100 characters of a line and does not wrap it, so the text of an exception, one
+line of 250 to 600 characters, hides its cost and its remedy. Does no I/O; the clock is an argument.
 """
 
 import re

@@ -82,7 +82,8 @@ def is_whole(data: bytes, facts: ImageFacts) -> bool:
 
 
 def foreign_format(data: bytes) -> str | None:
-    """The name of a format that is none of ours, for an error that helps: ``HEIC``, ``SVG``. None when it is not known.
+    """The name of a format that the API does not take, for an error that helps: ``HEIC``, ``SVG``. None if it
+    is not known.
 
     >>> foreign_format(b"%PDF-1.7")
     'PDF'

@@ -1,7 +1,7 @@
 """Decides whether a failed task tries again, and when, by the fields of its error.
 
-A new try does not pay again for a paid generation, so the question is only whether it can succeed. Pure: no I/O; the randomness
-is an argument.
+A new try does not pay again for a paid generation, so the question is only whether it can succeed. Does no
+I/O; the randomness is an argument.
 """
 
 from dataclasses import dataclass

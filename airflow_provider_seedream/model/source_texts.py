@@ -30,8 +30,8 @@ def check_source_count(sources: Any) -> None:
 def source_list(images: Any, *, counted: bool = True) -> list[str]:
     """The images as storage URIs, paths or data URIs, without blanks around them.
 
-    Takes a list of those, of images in plain base64, of landed images and of LandedGenerations, each of which gives all its
-    images; or one landed image, or one LandedGeneration. What a mapped task returned is such a list.
+    Takes a list of those, of images in plain base64, of landed images and of LandedGenerations, each of which
+    gives all its images; or one landed image, or one LandedGeneration. A mapped task returns such a list.
 
     :param counted: check that there are 1 to 10 of them.
     :raises SeedreamInputError: for anything else, a bare string above all.

@@ -1,10 +1,12 @@
-"""Whether an image file is whole, read from its structure: one check for results and for the sources of an edit.
+"""Decides whether an image file is whole, by its structure: one check for results and for the sources of an
+edit.
 
-Each format has one function. It follows the blocks that the format itself declares, from the first byte to the end marker, and says
-whether all of them are there. Bytes behind the end are ignored: viewers ignore them too. Decodes no pixel; imports nothing of ours.
+Each format has one function. It follows the blocks that the format itself declares, from the first byte to
+the end marker, and says whether all of them are there. Bytes behind the end are ignored: viewers ignore them
+too. Decodes no pixel; imports nothing of ours.
 
-Sources: PNG (ISO/IEC 15948) 5.3 and 11.2; JPEG (ITU-T T.81) annex B; WebP (RFC 9649) 2.3 to 2.7; GIF89a 15 to 27; TIFF 6.0
-section 2; BMP (Microsoft, OS/2 Presentation Manager).
+Sources: PNG (ISO/IEC 15948) 5.3 and 11.2; JPEG (ITU-T T.81) annex B; WebP (RFC 9649) 2.3 to 2.7; GIF89a 15 to
+27; TIFF 6.0 section 2; BMP (Microsoft, OS/2 Presentation Manager).
 """
 
 import re
@@ -64,7 +66,9 @@ def _is_whole_png(data: bytes) -> bool:
 
 
 def _png_end(data: bytes) -> tuple[int, bool]:
-    """Where the chunks of length, type, data and checksum end, with IEND, and whether pixels are among them."""
+    """The byte behind the chunks of length, type, data and checksum, IEND included, and whether pixels are
+    among them.
+    """
     at, has_pixels = 8, False
     while (kind := _piece(data, at + 4, 4)) != b"IEND":
         has_pixels |= kind == b"IDAT"

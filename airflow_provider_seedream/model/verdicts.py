@@ -1,7 +1,7 @@
 """The verdicts: the capital words that every error begins with, and where the documentation explains them.
 
-One list for the code and for the documentation: each verdict is a heading of ``docs/troubleshooting.md``, and a test compares the
-two. Pure; imports nothing.
+One list for the code and for the documentation: each verdict is a heading of ``docs/troubleshooting.md``, and
+a test compares the two. Imports nothing.
 """
 
 HELP_PAGE = "troubleshooting.md"
@@ -40,5 +40,9 @@ VERDICTS: dict[str, str] = {
 
 
 def anchor(verdict: str) -> str:
-    """Where the documentation explains a verdict: ``troubleshooting.md#unknown-outcome``. Lasting: people bookmark it."""
+    """The place where the documentation explains a verdict: ``troubleshooting.md#unknown-outcome``. Lasting,
+    as people bookmark it.
+
+    :param verdict: one of ``VERDICTS``.
+    """
     return f"{HELP_PAGE}#{verdict.lower().replace(' ', '-')}"

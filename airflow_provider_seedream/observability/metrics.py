@@ -159,7 +159,7 @@ def _send(send: Callable[[Any], Any]) -> None:
         from airflow.providers.common.compat.sdk import Stats
 
         send(Stats)
-    except Exception:  # whatever a metrics backend raises
+    except Exception:  # each metrics backend has error classes of its own
         _log.debug("A metric could not be sent.", exc_info=True)
 
 

@@ -76,7 +76,7 @@ class Folder:
         return there == data
 
     def try_create(self, name: str, data: bytes, *, remember: bool = False) -> Exception | None:
-        """The store's own answer to an exclusive create: None where it accepted, else its error, whatever that means.
+        """The store's own answer to an exclusive create: None if it accepted, else its error.
 
         "It exists" has a different class on every store, so :meth:`create` looks at what is there.
         """
