@@ -184,6 +184,14 @@ class TestReplace:
 
 
 class TestRead:
+    def test_a_small_file_is_one_request(self, s3_store: Place, caplog: pytest.LogCaptureFixture) -> None:
+        folder = Folder(s3_store.uri)
+        folder.create("record.json", b"first")
+        with caplog.at_level("DEBUG", logger="s3fs"):
+            assert folder.read("record.json") == b"first"
+        calls = [record.getMessage() for record in caplog.records if record.getMessage().startswith("CALL")]
+        assert [call.split(" - ")[0] for call in calls] == ["CALL: get_object"]
+
     def test_what_is_not_there_is_none(self, store: Place) -> None:
         folder = Folder(store.uri)
 
