@@ -239,7 +239,10 @@ def _finding(name: str, act: Callable[[], str]) -> Finding:
 
 
 def _to_do(name: str, error: Exception) -> str:
-    """The sentence about what to grant or create; empty where the error tells nothing of that kind."""
+    """The sentence about what to grant or create; empty where the error tells nothing of that kind.
+
+    :param name: the check that failed, as each needs another permission.
+    """
     if name == "write" and isinstance(error, FileNotFoundError):
         return ": create the bucket, or correct its name in DESTINATION"
     return f": {_GRANTS[name]}" if name in _GRANTS and _is_forbidden(error) else ""

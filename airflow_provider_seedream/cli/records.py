@@ -186,6 +186,7 @@ def _by_manifest(ledger: Ledger, seedream_task_id: str) -> Record | None:
 
 
 def _is_of(record: Record | None, seedream_task_id: str) -> bool:
+    """True if the record names this generation."""
     return record is not None and record.seedream_task_id == seedream_task_id
 
 

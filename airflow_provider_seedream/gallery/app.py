@@ -1,7 +1,6 @@
-"""The routes: GET only, each with a guard, all with the same security headers. Other modules fill the pages.
+"""The routes: GET only, each with a guard, all with the same security headers.
 
-Storage and database block, so each route runs in a thread: one of the gallery's own few, as Airflow's routes
-share theirs.
+Storage and database block, so each route runs in one of the gallery's few threads, not in Airflow's.
 """
 
 import functools

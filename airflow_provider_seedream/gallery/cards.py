@@ -129,7 +129,9 @@ class Card:
 
     @property
     def sources(self) -> list[str]:
-        """The URIs of an edit's input images; data URIs have none and are left out."""
+        """The URIs of an edit's input images. A data URI is shown as ``data: (image 2)``, as its text is not
+        kept.
+        """
         sources = self.submission.get("sources")
         found = [source.get("uri") for source in sources if isinstance(source, dict)] if isinstance(sources, list) else []
         return [uri for uri in found if isinstance(uri, str)]

@@ -16,7 +16,7 @@ class Links:
         for result in links.ask():  # the links of `status`; from the second call on those of the API
             data = links.fetch(result.image)
 
-    :param hook: asks the API for fresh links; a status call is free.
+    :param hook: asks the API for fresh links; a status call costs no credits.
     :param downloads: fetches the bytes, on a session without the key.
     :param status: one of this moment; None asks the API at once.
     """
