@@ -184,6 +184,7 @@ class TestReplace:
 
 
 class TestRead:
+    @pytest.mark.stores
     def test_a_small_file_is_one_request(self, s3_store: Place, caplog: pytest.LogCaptureFixture) -> None:
         folder = Folder(s3_store.uri)
         folder.create("record.json", b"first")
