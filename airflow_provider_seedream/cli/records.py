@@ -30,8 +30,8 @@ class Books:
         books = read_books(Ledger("s3://my_conn@bucket/watches"))
         credits_by_paid(books.records)  # {"yes": 120, "refunded": 10, "unknown": 10}
 
-    :param records: in the order of their intents. :param unreadable: URIs of the files that are no records, or could not be read:
-        each may hide a payment.
+    :param records: in the order of their intents.
+    :param unreadable: URIs of the files that are no records, or could not be read: each may hide a payment.
     """
 
     records: tuple[Record, ...]
@@ -70,12 +70,10 @@ def find_record(ledger: Ledger, seedream_task_id: str) -> Record | None:
             for file, data in zip(some, pool.map(lambda file: _bytes(ledger, file), some), strict=True):
                 if data is None:
                     unread.append(ledger.folder.uri(file))
-                # Most files are told apart by their bytes alone; only a file with the id is parsed and
-                # checked.
+                # Only a file that holds the id is parsed: a ledger may have thousands.
                 elif seedream_task_id.encode() in data and _is_of(record := ledger.read(file), seedream_task_id):
                     return record
-    # A record that could not be read may be the one: "no record" would let an id be used for a second
-    # request.
+    # "No record" would let the id be used for a second request.
     if unread:
         raise SeedreamLedgerError(f"Cannot read {', '.join(unread[:3])}{' and more' if unread[3:] else ''}: one may be the record.")
     return None
@@ -124,7 +122,6 @@ def summarize(records: Iterable[Record]) -> list[dict[str, Any]]:
     groups: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
     for record in records:
         groups[(record.made_by.dag_id, record.made_by.run_id, record.outcome, paid(record))].append(record)
-    # The names of the group's four parts, in their order.
     names = ("dag_id", "run_id", "outcome", "paid")
     return [
         {**dict(zip(names, group, strict=True)), "requests": len(members), "credits": sum(one.cost_credits for one in members)}

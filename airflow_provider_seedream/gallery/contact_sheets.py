@@ -99,7 +99,8 @@ def chosen_rows(
 
     A row is its line of the table of results, your own columns included; its ``images`` are only the chosen ones.
 
-    :param results: as for :func:`contact_sheets`. :param sheets: what that returned.
+    :param results: as for :func:`contact_sheets`.
+    :param sheets: what that returned.
     :param answers: what ``HITLOperator`` returned for each sheet, in the same order: the list of the mapped task.
     :raises ValueError: the answers are not one for each sheet, an answer holds ``None on this page`` beside an image, or an image
         is not the one that the person saw. Publish nothing then. Clear the task that makes the sheets: the person is asked again.

@@ -84,8 +84,7 @@ def _stop(turned: Turned) -> Turned:
 def _search_further(turned: Turned, wanted: Filter, text: str, roots: tuple[str, ...], may_read: MayRead, size: int) -> Turned:
     """The rest of a page from the prompts in memory, as far back as these go. Each match is read again before it is shown."""
     index, look = index_of(roots), Look()
-    # The first search starts the reading thread: a gallery without searches keeps no prompts in
-    # memory.
+    # The first search starts the thread: a gallery without searches keeps no prompts in memory.
     index.refresh()
     searched, unreadable = turned.searched, turned.unreadable
     matches = index.search(wanted, words_of(text), older_than=turned.back_to, may_read=may_read, look=look)
@@ -209,8 +208,7 @@ class _Scan:
         allowed = (entry_of(row) for row in batch if self._may_read(row.place.dag_id))
         entries = [entry for entry in allowed if entry]
         self._landed |= {entry.landed.seedream_task_id for entry in entries if entry.landed}
-        # The database is asked about submissions only: their landing may lie on a newer page, or outside the
-        # filter.
+        # Only of submissions: their landing may lie on a newer page, or outside the filter.
         open_ones = [entry for entry in entries if self._is_open(entry)]
         if open_ones:
             runs = {entry.row.cursor.dag_run_id for entry in open_ones}

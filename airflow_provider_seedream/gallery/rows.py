@@ -88,7 +88,8 @@ class Filter:
 
         rows.page(Filter(dag_ids=["watches"], run="2026-03"), limit=24)
 
-    :param run: a part of the run id. :param task: a part of the task id. Both are letters, not patterns.
+    :param run: a part of the run id.
+    :param task: a part of the task id. Both are letters, not patterns.
     """
 
     dag_ids: Collection[str]

@@ -125,7 +125,8 @@ class Downloads:
     def _check_target(self, origin: str) -> None:
         """Refuse addresses of the own network, before a connection is opened.
 
-        :raises SeedreamLandingError: the address is not public. :raises _Transient: the name cannot be resolved now.
+        :raises SeedreamLandingError: the address is not public.
+        :raises _Transient: the name cannot be resolved now.
         """
         try:
             refuse_target(origin, allow_loopback=self._allow_loopback, networks=self._networks, proxied=_is_proxied(origin))

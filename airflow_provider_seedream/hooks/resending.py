@@ -78,7 +78,8 @@ class SubmissionBody:
     def __iter__(self) -> Iterator[bytes]:
         """The body in pieces. Asks ``before_first_byte`` first, and notes that the body has begun.
 
-        :raises PostWithheld: the POST must not be sent. :raises TimeoutError: the upload takes longer than ``max_seconds``.
+        :raises PostWithheld: the POST must not be sent.
+        :raises TimeoutError: the upload takes longer than ``max_seconds``.
         """
         if self._before_first_byte:  # runs with the first piece taken: urllib3 asks for the iterator before it connects
             self._before_first_byte()

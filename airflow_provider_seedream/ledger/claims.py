@@ -67,7 +67,8 @@ class Claims:
         too much, or a reserved name that the next try of this request finds again; it never leaves a payment without a record.
 
         :param before: the last attempt, which was refunded or given up; None for the first one.
-        :raises SeedreamBudgetError: the price exceeds a budget. :raises SeedreamInputError: the name belongs to another request.
+        :raises SeedreamBudgetError: the price exceeds a budget.
+        :raises SeedreamInputError: the name belongs to another request.
         :raises SeedreamLedgerError: the storage does not answer, or cannot create a file exclusively.
         """
         longest_seconds = self._hook.submission_seconds(request.submission)  # first, as it raises if the connection is wrong

@@ -106,7 +106,8 @@ class Keeper:
         False: the record belongs to another POST by now, and stays as it is. If the storage fails until ``patience_seconds`` are
         over, this returns True and logs an error: the task knows the id and can continue with it.
 
-        :param seen: the claim as it was written. :param new: the same record with the result.
+        :param seen: the claim as it was written.
+        :param new: the same record with the result.
         """
         fact = Fact(attempt=new.attempt, claim=new.claim, seedream_task_id=new.seedream_task_id, created_at=new.created_at)
         written = self._persist(

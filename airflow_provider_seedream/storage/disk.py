@@ -106,7 +106,8 @@ def _lock(path: str) -> BinaryIO | None:
 def _rename_new(aside: str, path: str) -> None:
     """Rename, unless another file has the name. For file systems without hard links, e.g. SMB shares.
 
-    :raises FileExistsError: another file has the name. :raises NotExclusiveError: the mount cannot do this in one step.
+    :raises FileExistsError: another file has the name.
+    :raises NotExclusiveError: the mount cannot do this in one step.
     """
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)  # Linux 3.15, glibc 2.28
     if rename is None or not rename(_AT_FDCWD, os.fsencode(aside), _AT_FDCWD, os.fsencode(path), _RENAME_NOREPLACE):
