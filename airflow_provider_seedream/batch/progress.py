@@ -60,7 +60,9 @@ class Progress:
         Progress(started_epoch=clock.now_epoch(), rows=5000)
 
     :param cursor: rows 1 to ``cursor`` are in flight or have ended, except for those that wait.
-    :param waiting: numbers of rows before the cursor that still have to be sent: a 429 has put them back, and others went on.
+    :param waiting: numbers of rows before the cursor that still have to be sent: a 429 has put them back, and others went on. They
+        leave it when the table has given them again.
+    :param edits: record files of the edits whose price is in a row's result: edits whose sources have equal bytes share a record.
     :param digest: sha256 of those rows, so that a table that is changed in the middle of a batch is noticed.
     :param results: the state of the pages of results.
     :param repeats: rows that equal an earlier one, whose price they share.
@@ -88,6 +90,7 @@ class Progress:
     measured_per_image: int | None = None
     post_seconds: float | None = None
     waiting: list[int] = field(default_factory=list)
+    edits: list[str] = field(default_factory=list)
     hold_epoch: float = 0.0
     unreachable_epoch: float | None = None
     unknown_in_a_row: int = 0
@@ -101,8 +104,22 @@ class Progress:
 
     @property
     def rows_unsent(self) -> int:
-        """Rows that a halt has kept from being sent: those that came to their turn after it, and the rest of the table."""
-        return self.unsent + self.rows - self.cursor
+        """Rows that a halt has kept from being sent: those that came to their turn after it, and the rest of the table.
+
+        Among them are rows that wait behind the cursor, where the table was changed and did not give them again.
+        """
+        return self.unsent + self.rows - self.cursor + len(self.waiting)
+
+    def bears_price(self, record: str | None) -> bool:
+        """True for the first row of an edit, which bears the price of its record; False for each later one that shares it.
+
+        :param record: the URI of the record; None if it is not known: then the row bears the price.
+        """
+        file = (record or "").rpartition("/")[2]
+        if file in self.edits:
+            return False
+        self.edits += [file] if file else []
+        return True
 
     def hear(self, seconds_to_look: list[float], silent_seconds: list[float], now_epoch: float) -> None:
         """Take in the trigger's polls, in the order of the generations in flight.

@@ -191,7 +191,7 @@ class BatchTry:
         budget = Budget(ledger, self._by, **{field: check_budget(field, getattr(asked, field)) for field in _BUDGETS})
         return Waves(
             progress,
-            self._table.rows_after(progress.cursor, progress.digest, of=progress.rows, waiting=progress.waiting),
+            self._table.rows_after(progress.cursor, progress.digest, of=progress.rows, waiting=tuple(progress.waiting)),
             request=self._request,
             submitter=Submitter(hook, ledger, cast(OnUnknownSubmit, asked.on_unknown_submit), budget, memory=self._memory),
             budget=budget,

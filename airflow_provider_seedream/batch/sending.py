@@ -139,7 +139,9 @@ class Sender:
 
     def pause(self) -> None:
         """Write into the progress which rows are behind the cursor and still have to be sent. No submission may be under way."""
-        self.progress.waiting = [one.number for one in self._waiting if one.number < self.progress.cursor]
+        behind = [*self._waiting, *([self._next] if self._next else [])]  # the table may have given one again that has not begun
+        numbers = {one.number for one in behind if one.number < self.progress.cursor}
+        self.progress.waiting = sorted(numbers.union(self.progress.waiting))  # and others not yet
         self.progress.post_seconds = self._width.seconds
 
     @property
@@ -244,7 +246,10 @@ class Sender:
         if self.progress.unknown_in_a_row >= MAX_UNKNOWN_IN_A_ROW and self.progress.halt is None:
             many = f"The API did not answer {self.progress.unknown_in_a_row} POSTs in a row; each may be paid, so no more are sent."
             self.progress.halt = halt_by(SeedreamBatchError(f"{many} Last: {error.message}", paid="unknown"))
-        price = 0 if upcoming.number in self._repeats else self._prices.quote(row.num_images)
+        is_shared = upcoming.number in self._repeats
+        if row.images and error.paid == "unknown":
+            is_shared = not self.progress.bears_price(error.record)
+        price = 0 if is_shared else self._prices.quote(row.num_images)
         self._note(ended_row(row.number, error, name=row.name, price=price, columns=row.columns()), error)
         self._pass(upcoming.number, upcoming.digest)
 
@@ -271,4 +276,6 @@ class Sender:
         if following is None:
             return None
         row, digest = following
+        if row.number in self.progress.waiting:
+            self.progress.waiting.remove(row.number)
         return Upcoming(row=row, digest=digest, price=self._prices.quote(row.num_images) if isinstance(row, Row) else 0)

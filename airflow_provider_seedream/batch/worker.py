@@ -76,7 +76,6 @@ class Waves:
         self._pace = pace
         self._attending: dict[Future[Attended], int] = {}
         self._repeats = frozenset(progress.repeats)
-        self._paid_edits: set[str] = set()  # seedream task ids
         self._useful_epoch = clock.now_epoch()  # when a row was last submitted or ended
         pace.pacer.recall(progress.pace)
         self._prices.measured_per_image = progress.measured_per_image
@@ -212,16 +211,17 @@ class Waves:
         generation = found.generation
         if not (found.is_new or (found.is_mine and not self._is_repeat(row, generation))):
             return 0
-        if row.images:
-            self._paid_edits.add(generation.seedream_task_id)
+        # Of edits whose sources have equal bytes the one that attached may be taken in before the one that has paid.
+        if row.images and not self.progress.bears_price(generation.record):
+            return 0
         return max(generation.credits or 0, generation.billed_credits or 0)
 
     def _is_repeat(self, row: Row, generation: Generation) -> bool:
-        """True if another row pays for this generation. Edits whose sources have equal bytes are noticed only by their id."""
+        """True if another row pays for this generation."""
         known = generation.seedream_task_id
-        if row.number in self._repeats or known in self._paid_edits:
-            return True
-        return any(entry.generation.seedream_task_id == known for entry in self.progress.in_flight.values())
+        return row.number in self._repeats or any(
+            entry.generation.seedream_task_id == known for entry in self.progress.in_flight.values()
+        )
 
     def _note(self, result: RowResult, error: SeedreamError | None = None) -> None:
         """Write down how a row has ended, and say it in the log if it landed nothing.

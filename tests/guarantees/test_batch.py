@@ -118,6 +118,19 @@ class TestATable:
         assert len({line["seedream_task_id"] for line in results(folder)}) == 1
         assert [line["page"] for line in results(folder)] == [0, 1, 2, 3]
 
+    def test_edits_of_equal_bytes_have_one_price_also_when_it_is_unknown_whether_it_was_paid(
+        self, batch: Batch, emulator: Emulator, tmp_path: Path
+    ) -> None:
+        emulator.configure(latency_seconds=0.2)  # so that all three are under way
+        sources = [tmp_path / f"{number}.jpg" for number in range(3)]
+        for source in sources:
+            source.write_bytes(WATCH.read_bytes())
+        edits = [{"prompt": "make it blue [drop-after-accept]", "images": [source.as_uri()]} for source in sources]
+        outcome = Runner().run(batch([*prompts(3), *edits], on_error="continue", max_posts_at_once=4))
+        assert (outcome.state, outcome.value["count"]["unknown"]) == ("success", 3), outcome.error
+        assert outcome.value["credits"] == emulator.books.credits_charged == 40
+        assert "UNKNOWN OUTCOME, up to 10 credits at risk" in outcome.log_text
+
 
 class TestShards:
     @pytest.fixture

@@ -21,6 +21,7 @@ from tests.guarantees.conftest import Connect, images
 from tests.guarantees.woken import Woken
 
 Batch = Callable[..., SeedreamBatchOperator]
+WATCH = Path(__file__).parents[2] / "example_dags" / "sources" / "watch.jpg"
 PACED_ROWS, PER_MINUTE = 30, 20
 
 
@@ -62,6 +63,15 @@ def change_progress(folder: Path, **fields: Any) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | fields))
 
 
+def two_rows_put_back(emulator: Emulator) -> Runner:
+    """A DAG run in which the API answers 429 to the fourth and the fifth of eight rows, which have begun together."""
+    emulator.configure(latency_seconds=0.5)
+    for prompt in ("watch 3", "watch 4"):
+        refusing = {"status": 429, "endpoint": "generate", "retry_after_seconds": 20, "prompt_contains": prompt, "times": 1}
+        emulator.inject("refuse", **refusing)
+    return Woken()
+
+
 class TestWhatSurvivesADeferral:
     def test_what_is_in_flight_and_the_place_in_the_table_survive_a_deferral(
         self, batch: Batch, emulator: Emulator, folder: Path
@@ -88,11 +98,48 @@ class TestWhatSurvivesADeferral:
         assert (outcome.state, outcome.value["count"]["landed"]) == ("success", 8)
         assert (emulator.books.posts, emulator.books.posts_received) == (8, 9)
 
+    def test_rows_that_a_429_put_back_survive_every_further_deferral_within_its_pause(
+        self, batch: Batch, emulator: Emulator, folder: Path
+    ) -> None:
+        runner, task = two_rows_put_back(emulator), batch(8)
+        for _ in range(3):
+            assert runner.run(task, until="deferred").state == "deferred"
+            assert json.loads(progress_file(folder).read_text())["waiting"] == [4, 5]
+        limiter._pacers.clear()
+        change_progress(folder, pace={})  # the pause is over
+        outcome = runner.run(task)
+        assert (outcome.state, outcome.value["count"]["landed"]) == ("success", 8), outcome.error
+        assert (emulator.books.posts, emulator.books.posts_received) == (8, 10)
+
+    def test_rows_put_back_count_as_not_sent_when_the_table_was_changed_meanwhile(
+        self, batch: Batch, emulator: Emulator, tmp_path: Path
+    ) -> None:
+        runner, task = two_rows_put_back(emulator), batch(8)
+        runner.run(task, until="deferred")
+        write(tmp_path, rows(7))
+        assert "The table was changed while it was worked on. 2 of 8 rows were not sent." in str(runner.run(task).error)
+        assert emulator.books.posts == 6
+
+    def test_edits_of_equal_bytes_have_one_price_over_all_deferrals(
+        self, destination: str, emulator: Emulator, tmp_path: Path
+    ) -> None:
+        sources = [tmp_path / f"{number}.jpg" for number in range(3)]
+        for source in sources:
+            source.write_bytes(WATCH.read_bytes())
+        table = [{"prompt": "make it blue", "images": [source.as_uri()]} for source in sources]
+        with DAG("guarantees", schedule=None):
+            task = SeedreamBatchOperator(
+                task_id="batch", requests=table, destination=destination, deferrable=True, poke_interval=30, max_in_flight=1
+            )
+        outcome = Woken().run(task)
+        assert (outcome.state, outcome.value["count"]["landed"]) == ("success", 3)
+        assert outcome.value["credits"] == emulator.books.credits_charged == 10
+
     def test_the_progress_of_0_2_is_taken_up(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
         runner, task = Woken(), batch(5, max_in_flight=2)
         runner.run(task, until="deferred")
         file = progress_file(folder)
-        since = ("waiting", "post_seconds")
+        since = ("waiting", "post_seconds", "edits")
         file.write_text(json.dumps({name: value for name, value in json.loads(file.read_text()).items() if name not in since}))
         assert (runner.run(task).state, emulator.books.posts_received) == ("success", 5)
 
