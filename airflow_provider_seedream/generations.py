@@ -103,7 +103,8 @@ class Wallet:
 
         SeedreamHook().get_wallet()  # Wallet(balance="120", rate_limit=3)
 
-    :param balance: in credits, as the API's own decimal text. :param rate_limit: in requests per minute; None if not said.
+    :param balance: in credits, as the API's own decimal text.
+    :param rate_limit: in requests per minute; None if not said.
     """
 
     balance: str
@@ -188,7 +189,10 @@ class LandedImage:
 
         LandedGeneration.from_dict(ti.xcom_pull("land")).images[0].uri  # "s3://my_conn@bucket/campaign/hero_1.png"
 
-    :param sha256: of the file's bytes. :param size_bytes: of the file. :param width: in pixels. :param height: in pixels.
+    :param sha256: of the file's bytes.
+    :param size_bytes: of the file.
+    :param width: in pixels.
+    :param height: in pixels.
     :param media_type: ``image/png``, ``image/jpeg`` or ``image/webp``.
     """
 

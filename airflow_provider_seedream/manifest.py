@@ -27,8 +27,10 @@ class ManifestImage:
         for image in read_manifest(landed.manifest).images:
             print(image.number, image.file, image.sha256)  # 1 hero_1.png 9f86d0...
 
-    :param number: counts from 1 in the API's order. :param file: its name, relative to the folder.
-    :param sha256: of the file. :param downloaded_sha256: of the bytes as downloaded; it differs if metadata was embedded. None in
+    :param number: counts from 1 in the API's order.
+    :param file: its name, relative to the folder.
+    :param sha256: of the file.
+    :param downloaded_sha256: of the bytes as downloaded; it differs if metadata was embedded. None in
         manifests of 0.1.
     :param thumbnail: file name of the thumbnail, or None.
     """
@@ -52,10 +54,12 @@ class Manifest:
         manifest.submission["prompt"], manifest.credits, manifest.missing_images  # ("a watch", 20, 0)
 
     :param submission: prompt, parameters, take and source hashes, as the ledger has them.
-    :param made_by: dag_id, run_id, task_id, map_index, try_number of the try that paid. :param landed_by: ... that landed.
+    :param made_by: dag_id, run_id, task_id, map_index, try_number of the try that paid.
+    :param landed_by: ... that landed.
     :param record: the ledger record's file, relative to the folder.
     :param settled: False if the wait ended while missing images could still come; written only then.
-    :param credits: the price calculated before the POST. :param billed_credits: the credits that the wallet lost, if measured.
+    :param credits: the price calculated before the POST.
+    :param billed_credits: the credits that the wallet lost, if measured.
     """
 
     schema_version: int = SCHEMA_VERSION

@@ -24,7 +24,8 @@ class AskedBatch:
 
         AskedBatch.of(operator).max_in_flight  # 100
 
-    The fields have the names and the meanings of the arguments of ``SeedreamBatchOperator``.
+    The fields have the names and the meanings of the arguments of ``SeedreamBatchOperator``. The object lives as
+    long as its process: after a deferral Airflow renders the templates again, and the operator makes another one.
     """
 
     seedream_conn_id: str
@@ -71,6 +72,7 @@ class AskedBatch:
     @classmethod
     def of(cls, operator: Any) -> Self:
         """The attributes of an operator at this moment. Before Airflow 3.3 operators have no ``retry_policy``: then it is None."""
+        # Asked for by name: an attribute that the operator forgot to set is an error here, not a silent default.
         given = {one.name: getattr(operator, one.name) for one in fields(cls) if one.name != "retry_policy"}
         return cls(retry_policy=getattr(operator, "retry_policy", None), **given)
 

@@ -1,6 +1,7 @@
 """Attending to one generation in flight: poll it, and land it when it is done. Runs in the threads of a batch.
 
-The polling core decides what an answer means, and `landing` lands images as it does for the sensor; this module connects the two.
+The polling core decides what an answer means, and ``landing`` lands images as it does for the sensor; this
+module connects the two. It sends GETs only, so two tries that attend to one generation cost nothing.
 """
 
 from dataclasses import dataclass, replace
@@ -37,6 +38,9 @@ class Attended:
 
         Attended(entry=entry)  # still waiting
 
+    :param entry: with the next ``due_epoch`` and the memory of its polls; it replaces the entry that was given.
+    :param manifest: of the landed images; it may name fewer images than were asked for.
+    :param error: of this generation alone. It carries the seedream task id.
     :param throttled: the API answered the poll with a 429.
     """
 
@@ -54,8 +58,10 @@ class Attendant:
 
     :param policy: how long to wait; the deadline and the number of images come from each entry.
     :param downloads: one session for all downloads: a new one per generation would cost more time than small images take.
-    :param landed_by: the task instance that lands. :param embed_metadata: say in the files that AI made them.
+    :param landed_by: the task instance that lands.
+    :param embed_metadata: say in the files that AI made them.
     :param ledger: of the batch's submitter: records that it wrote itself are not read back.
+    :param hook: sends the polls. It is shared by the threads.
     """
 
     def __init__(
@@ -78,7 +84,12 @@ class Attendant:
     def attend(self, entry: InFlight) -> Attended:
         """Poll or land one entry. An error of this generation is in the result; only an error that hits all of them is raised.
 
-        :raises SeedreamAuthenticationError: the key does not work. :raises SeedreamInputError: the connection is incomplete.
+        A landing that fails is tried again after 30 s, three times in all: a store or an image host that is away for
+        a moment must not end a paid row.
+
+        :returns: the entry to keep, and the manifest or the error if the row has ended.
+        :raises SeedreamAuthenticationError: the key does not work, so no other poll would be answered.
+        :raises SeedreamInputError: the connection is incomplete.
         """
         try:
             return self._find_landed(entry) if entry.may_have_landed else self._poll(entry)
@@ -90,7 +101,12 @@ class Attendant:
             return Attended(entry=entry, error=error)
 
     def first_poll_epoch(self, entry: InFlight, now: float) -> float:
-        """When to poll a generation that was submitted just now for the first time."""
+        """When to poll a generation for the first time, in epoch seconds.
+
+        The polling schedule plans it by the number of images and their size, unless the user has set ``poke_interval``.
+
+        :param now: the time of its submission, in epoch seconds.
+        """
         return now + Poller(self.policy_of(entry)).first_poll_seconds(now_epoch=now)
 
     def policy_of(self, entry: InFlight) -> PollPolicy:
@@ -109,6 +125,7 @@ class Attendant:
         """The manifest if an earlier try has landed this generation. Calls the API only if images of it are missing."""
         manifest = finish.already_landed(entry.generation, self._ledger)
         if manifest and finish.more_may_come(manifest, self._hook):
+            # Images that settled late: poll again, so that the landing downloads those that are missing.
             manifest = None
         return Attended(entry=replace(entry, may_have_landed=False), manifest=manifest)
 
@@ -124,13 +141,17 @@ class Attendant:
             return Attended(entry=replace(entry, watch=began, due_epoch=poller.due_epoch), throttled=throttled)
         if outcome.verdict != "done" or not isinstance(answer, GenerationStatus):
             error = close_unlanded(generation, outcome, can_resubmit=True, ledger=self._ledger)
+            # A dead key is not the fault of this generation: raised, it ends the batch, and the row stays in flight.
             if isinstance(error, SeedreamAuthenticationError):
                 raise error
             return Attended(entry=entry, error=error, manifest=self._rest_of(generation, poller, answer))
         return Attended(entry=entry, manifest=self._land(generation, answer))
 
     def land_ready(self, entry: InFlight) -> Attended:
-        """The last poll of an entry when the batch's time is over: land the images that are ready."""
+        """The last poll of an entry when the batch's time is over: land the images that are ready.
+
+        :returns: with a manifest if images are in storage now. Without one a retry polls the generation again.
+        """
         try:
             manifest = finish.already_landed(entry.generation, self._ledger) or self._land_ready(entry.generation)
         except SeedreamError as error:
@@ -138,13 +159,17 @@ class Attendant:
         return Attended(entry=entry, manifest=manifest)
 
     def _rest_of(self, generation: Generation, poller: Poller, answer: GenerationStatus | FailedPoll) -> Manifest | None:
-        """Land the images that are ready although the wait ended with an error."""
+        """Land the images that are ready although the wait ended with an error.
+
+        :returns: None if no image can be ready: the generation failed, expired, or was never seen FINISHED.
+        """
         ended = poller.outcome.verdict if poller.outcome else None
         if ended in ("failed", "expired") or poller.state.finished_epoch is None:
             return None
         return self._land_ready(generation, answer if isinstance(answer, GenerationStatus) else None)
 
     def _land(self, generation: Generation, status: GenerationStatus) -> Manifest:
+        """Land all images of a finished generation, as the sensor does."""
         return finish.land_generation(
             generation,
             self._hook,
@@ -167,5 +192,6 @@ class Attendant:
         )
 
     def _stumbled(self, entry: InFlight, error: SeedreamLandingError) -> Attended:
+        """Count a landing that failed. The third failure ends the row; before it the row is due again in 30 s."""
         again = replace(entry, landings=entry.landings + 1, due_epoch=clock.now_epoch() + LAND_AGAIN_SECONDS)
         return Attended(entry=again, error=error if again.landings >= MAX_LANDINGS else None)

@@ -1,4 +1,7 @@
-"""The wait of a batch in the triggerer: the trigger, and when it wakes the batch. Pure: no I/O; the clock is an argument."""
+"""The wait of a batch in the triggerer: the trigger, and when it wakes the batch.
+
+Pure: no I/O, and the clock is an argument. It builds the trigger, and leaves the deferral to the operator.
+"""
 
 import math
 
@@ -20,8 +23,13 @@ def defer_until(
     If polls count toward the rate limit and rows are left to send, the trigger polls nothing, as it would take the turns of those
     rows. Then it only wakes the worker, which polls between its submissions.
 
-    :param file: with the progress. :param post_epoch: when the next row may be sent; None if none is left to send.
+    :param asked: connection, poll interval and settling time of the trigger.
+    :param progress: its generations in flight become the trigger's list.
+    :param pace: the rate limit, by which the polls of the trigger are spread.
+    :param file: with the progress, relative to the destination.
+    :param post_epoch: when the next row may be sent; None if none is left to send.
     :param ends_epoch: when ``execution_timeout`` is over; infinite without one.
+    :param now: the time of the deferral, in epoch seconds.
     """
     wake_epoch = min(math.inf if post_epoch is None else post_epoch, ends_epoch)
     looks_itself = pace.counts_looks and post_epoch is not None
@@ -29,6 +37,7 @@ def defer_until(
     trigger = SeedreamBatchTrigger(
         seedream_conn_id=asked.seedream_conn_id,
         in_flight=[] if looks_itself else pace.for_trigger(progress.in_flight.values(), now),
+        # JSON has no infinity, and the trigger's arguments are stored as JSON.
         wake_epoch=None if math.isinf(wake_epoch) else wake_epoch,
         not_before_epoch=now + min(MIN_FIRST_POLL_SECONDS, interval or math.inf),
         poke_interval=interval,

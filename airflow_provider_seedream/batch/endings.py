@@ -31,7 +31,13 @@ def summed_up(
 ) -> SeedreamError | None:
     """Say in the log how a finished batch has ended, and return the error that it ends with; None if the task succeeds.
 
-    :param summary: as the operator returns it. :param host: of the API, for the commands that settle unknown rows.
+    Rows with an unknown outcome are a warning with the command that settles them, even if the task succeeds:
+    each of them may have been paid.
+
+    :param progress: as it stands at the end: counts of rows that did not land.
+    :param summary: as the operator returns it.
+    :param host: of the API, for the commands that settle unknown rows.
+    :param now_epoch: the end of the batch, for the duration in the last line.
     """
     error = error_of_rows(
         progress, summary, on_error=asked.on_error, on_partial=asked.on_partial, fail_on_unknown=asked.fail_on_unknown
@@ -51,7 +57,10 @@ def error_of_rows(
 
     It is final, so that Airflow does not retry, if a retry would meet the same error in each of these rows.
 
-    :param summary: as the operator returns it. :param on_error: and the others: the operator's arguments.
+    :param summary: as the operator returns it; ``count`` holds the number of rows by status.
+    :param on_error: ``fail`` or ``continue``, as the operator's.
+    :param on_partial: ``accept`` counts a row with fewer images than asked for as landed.
+    :param fail_on_unknown: True if one row with an unknown outcome fails the task.
     """
     count = summary["count"]
     fine = count["landed"] + count["skipped_budget"] + (count["partial"] if on_partial == "accept" else 0)
@@ -66,6 +75,7 @@ def error_of_rows(
     paid: Paid = "yes" if summary["credits"] else "no"
     error = SeedreamBatchError(f"{what} ({counted(count)}). Results: {summary['results']}.", paid=paid)
     error.credits, error.kept_until = summary["credits"], progress.kept_until
+    # One row that a retry may bring further is enough: the ledger keeps the retry from paying the others again.
     return error if progress.retryable else final(error)
 
 
@@ -97,6 +107,7 @@ def unknown_error(progress: Progress, summary: Mapping[str, Any]) -> SeedreamBat
 
 
 def _unknown(progress: Progress, summary: Mapping[str, Any]) -> SeedreamBatchError:
+    """The error of the rows whose POST was not answered, with the command that lists their records."""
     more = ", ..." if progress.unknown > len(progress.unknown_rows) else ""
     rows = f"{', '.join(map(str, sorted(progress.unknown_rows)))}{more}"
     error = SeedreamBatchError(f"The requests of {progress.unknown} rows left, no answer came. Rows: {rows}.", paid="unknown")

@@ -19,8 +19,10 @@ class Pace:
 
         Pace(pacer=pacer_for("seedream_default", 3), counts_looks=False, max_in_flight=100, timeout_seconds=3600)
 
-    :param pacer: the connection's share of the rate limit. :param counts_looks: True if status calls count toward it.
-    :param max_in_flight: paid generations that are not landed yet. :param timeout_seconds: how long one may take.
+    :param pacer: the connection's share of the rate limit.
+    :param counts_looks: True if status calls count toward it.
+    :param max_in_flight: paid generations that are not landed yet.
+    :param timeout_seconds: how long one may take.
     """
 
     pacer: Pacer
@@ -29,11 +31,15 @@ class Pace:
     timeout_seconds: float
 
     def look_epoch(self, now: float) -> float:
-        """When the next poll may go."""
+        """When the next poll may go, in epoch seconds: at once, unless polls count toward the rate limit."""
         return self.pacer.turn_epoch(now) if self.counts_looks else now
 
     def takes_look(self, entry: InFlight, *, post_epoch: float | None, now: float) -> bool:
-        """True if this poll may go now. Submissions come first, but a paid image must not wait until it expires (24 h)."""
+        """True if this poll may go now. Submissions come first, but a paid image must not wait until it expires (24 h).
+
+        :param post_epoch: when the next row may be sent; None if no row waits for the rate limit.
+        :param now: in epoch seconds. If the poll may go, its turn is taken at this time.
+        """
         if not self.counts_looks:
             return True
         can_post = post_epoch is not None and post_epoch <= now
@@ -52,6 +58,7 @@ class Pace:
         """The generations in flight in the trigger's form, each due when the rate limit has room for its poll."""
         flying = list(in_flight)
         if self.counts_looks:
+            # Turns go to the poll that is due first, but the list keeps its order: the trigger's answer is matched by position.
             order = sorted(range(len(flying)), key=lambda position: flying[position].due_epoch)
             turns = self.pacer.turn_epochs([max(now, flying[position].due_epoch) for position in order])
             for position, turn in zip(order, turns, strict=True):

@@ -1,4 +1,8 @@
-"""Parquet through pyarrow, an optional dependency: rows of a file, and a file of rows. Both a few rows at a time."""
+"""Parquet through pyarrow, an optional dependency: rows of a file, and a file of rows.
+
+Memory holds a thousand rows at a time, in both directions. pyarrow is imported when it is used, as a task
+without Parquet must run without it.
+"""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,7 +17,10 @@ ColumnType = Literal["boolean", "integer", "number", "text", "json", "texts"]
 
 
 def require_pyarrow() -> Any:
-    """:raises SeedreamInputError: when pyarrow is not installed."""
+    """The module ``pyarrow``.
+
+    :raises SeedreamInputError: it is not installed; the message names the extra to install.
+    """
     try:
         import pyarrow as pa
     except ImportError:
@@ -24,7 +31,10 @@ def require_pyarrow() -> Any:
 def read_parquet(file: Any) -> tuple[list[str], Iterator[dict[str, Any]]]:
     """The columns of an open file, and its rows as Python values.
 
-    :raises ValueError: when it is no Parquet file, here or on the way.
+    :param file: an open binary file that can seek, as Parquet keeps its table of contents at the end.
+    :returns: the names of the columns in the file's order, and an iterator of dicts that reads on as it is used.
+    :raises SeedreamInputError: pyarrow is not installed.
+    :raises ValueError: it is no Parquet file; raised here, or by the iterator where damage stands further on.
     """
     require_pyarrow()
     from pyarrow.parquet import ParquetFile
@@ -34,12 +44,20 @@ def read_parquet(file: Any) -> tuple[list[str], Iterator[dict[str, Any]]]:
 
 
 def _rows(table: Any) -> Iterator[dict[str, Any]]:
+    """The rows of all row groups. Memory holds one group."""
     for group in range(table.num_row_groups):  # one iteration over all groups would keep what it has read of each
         for batch in table.iter_batches(batch_size=ROWS_AT_A_TIME, row_groups=[group]):
             yield from batch.to_pylist()
 
 
 def write_parquet(path: str, rows: Iterable[Mapping[str, Any]], columns: Mapping[str, ColumnType]) -> None:
+    """Write rows to a new local file, a thousand at a time.
+
+    :param path: of the file; an existing one is replaced.
+    :param rows: columns that a row lacks are null. Values are fitted to the type of their column.
+    :param columns: the names and types of all columns, in the order of the file. They are known before the first
+        row is written, because Parquet fixes the schema at the head of the file.
+    """
     pa = require_pyarrow()
     from pyarrow.parquet import ParquetWriter
 
@@ -60,7 +78,15 @@ def write_parquet(path: str, rows: Iterable[Mapping[str, Any]], columns: Mapping
 
 
 def column_type(value: Any, before: ColumnType | None) -> ColumnType | None:
-    """The type of a column that holds a value, after what it held before; None as long as it holds nothing."""
+    """The type of a column that holds a value, after what it held before; None as long as it holds nothing.
+
+    Integers beside floats make numbers. Any other mixture is kept as JSON text, so no value is lost::
+
+        column_type("red", column_type(7, None))  # "json"
+
+    :param value: of the next row; null changes nothing.
+    :param before: the type by the rows up to it.
+    """
     if value is None:
         return before
     mine = _type_of(value)
@@ -70,7 +96,10 @@ def column_type(value: Any, before: ColumnType | None) -> ColumnType | None:
 
 
 def fitted(value: Any, kind: ColumnType) -> Any:
-    """A value as a column of this type holds it; None when it cannot."""
+    """A value as a column of this type holds it; None when it cannot.
+
+    A null in the Parquet file loses no data: ``results.jsonl`` has every value as it was.
+    """
     if value is None:
         return None
     if kind == "json":
@@ -83,6 +112,7 @@ def fitted(value: Any, kind: ColumnType) -> Any:
 
 
 def _type_of(value: Any) -> ColumnType:
+    """The type of one value. An integer beyond 64 bits is JSON, as Parquet's integers end there."""
     if isinstance(value, bool):
         return "boolean"
     if isinstance(value, int) and -(2**63) <= value < 2**63:

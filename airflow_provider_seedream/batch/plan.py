@@ -48,7 +48,8 @@ class Plan:
         plan.credits, plan.count["landed"]  # (1200, 880): 120 rows to pay, 880 are there
 
     :param count: rows by status; the table above explains them.
-    :param requests: POSTs that a run would send. :param images: that they would make, at most.
+    :param requests: POSTs that a run would send.
+    :param images: that they would make, at most.
     :param credits: that they would cost, at most.
     :param credits_at_risk: of the rows whose POST had an unknown outcome: perhaps paid.
     :param minutes: that the POSTs take at the rate limit.
@@ -69,7 +70,7 @@ class Plan:
     notes: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON."""
+        """The plan as plain JSON, for the XCom of a dry run and for ``airflow seedream plan --output json``."""
         return asdict(self)
 
 
@@ -79,8 +80,10 @@ class PlanLimits:
 
         PlanLimits(credits_per_image=10, requests_per_minute=60, max_credits=5000)
 
-    :param credits_per_image: the price; 10 [doc]. :param requests_per_minute: of the key; 3 [doc].
-    :param max_credits: as the operator's, in credits; None for no limit. :param max_credits_per_run: likewise.
+    :param credits_per_image: the price; 10 [doc].
+    :param requests_per_minute: of the key; 3 [doc].
+    :param max_credits: as the operator's, in credits; None for no limit.
+    :param max_credits_per_run: likewise.
     :param pays_unknown: True with ``on_unknown_submit="resubmit"``.
     """
 
@@ -136,7 +139,10 @@ def plan_table(
 
 
 class _Holdings:
-    """The names of a destination's records, name reservations and landed files, as listed once."""
+    """The names of a destination's records and name reservations, as listed once.
+
+    One listing of a folder costs less than a request for each row: most rows of a new table have no record.
+    """
 
     def __init__(self, ledger: Ledger, request_of: Callable[[Row], Request]) -> None:
         self._ledger = ledger
@@ -150,7 +156,10 @@ class _Holdings:
         return len({name.partition(".")[0] for name in self._records if name.endswith(".json")})
 
     def find(self, row: Row | RefusedRow, duplicate: Duplicate) -> _Judged | _Found:
-        """The record of a row. Runs in several threads at once."""
+        """The record of a row. Runs in several threads at once, as it waits for storage.
+
+        A row that a run would refuse, or that repeats another, is judged here without reading a record.
+        """
         if isinstance(row, RefusedRow):
             return _Judged("invalid", row.error.message)
         if duplicate.error:
@@ -169,7 +178,11 @@ class _Holdings:
         return _Found(row, request, record)
 
     def _recorded(self, request: Request) -> tuple[Request, Record | None]:
-        """The request under the key that has a record, as the submitter looks for it, and its latest record."""
+        """The request under the key that has a record, as the submitter looks for it, and its latest record.
+
+        0.2.0 gave some requests another key. It named no installation in it, so a record under an old key counts only
+        if this Airflow has made it.
+        """
         for old in request.as_of_0_2():
             record = self._latest(old.key)
             if record and record.made_by.is_same_airflow(old.made_by):
@@ -177,6 +190,7 @@ class _Holdings:
         return request, self._latest(request.key)
 
     def _latest(self, key: str) -> Record | None:
+        """The record of the last attempt; None if the request was never begun. Attempts count from 1 without gaps."""
         last = 0
         while record_file(key, last + 1).rpartition("/")[2] in self._records:
             last += 1
@@ -203,6 +217,7 @@ class _Planner:
         self._budgets = [(most, Tally(spent(made_by))) for most, spent in budgets if most is not None]
 
     def add(self, found: _Judged | _Found) -> None:
+        """Count one row, and keep its note if it is among the first 10."""
         status, note = found if isinstance(found, _Judged) else self._judge(found)
         self._plan.rows += 1
         self._plan.count[status] += 1
@@ -210,7 +225,10 @@ class _Planner:
             self._plan.notes.append(note)
 
     def finished(self, *, records: int) -> Plan:
-        """:param records: requests with a record in this ledger."""
+        """The plan, when all rows were added.
+
+        :param records: requests with a record in this ledger.
+        """
         plan = self._plan
         plan.minutes = round(plan.requests / self._limits.requests_per_minute, 1)
         plan.land_before = clock.to_iso(min(self._deleted_epochs)) if self._deleted_epochs else None
@@ -218,6 +236,7 @@ class _Planner:
         return plan
 
     def _judge(self, found: _Found) -> _Judged:
+        """The status of a valid row by its latest record; adds up what a run would pay."""
         record, key = found.record, found.request.key
         if key in self._keys:  # an edit whose sources have other URIs and the same bytes
             return _Judged("repeat")
@@ -262,6 +281,10 @@ class _Planner:
 
 
 def _listed(ledger: Ledger, folder: str) -> list[str]:
+    """The names of the files in a folder of the ledger.
+
+    :raises SeedreamLedgerError: the storage does not answer. A plan without the listing would call paid rows unpaid.
+    """
     try:
         return ledger.folder.list(folder)
     except Exception as error:  # whatever a store raises

@@ -23,7 +23,9 @@ class Upcoming:
 
         Upcoming(row=row, digest=digest, price=20)
 
-    :param digest: of the table up to this row. :param price: the credits that it can cost.
+    :param row: a valid row, or one that breaks a rule; the latter is never submitted.
+    :param digest: of the table up to this row.
+    :param price: the credits that it can cost.
     :param request: made from the row, with the bytes of its sources; None before its first try.
     :param must_pay: True once the ledger has said that the row is not paid yet: then it waits for a turn of the rate limit.
     :param is_alone: True if no other submission may be under way beside it.
@@ -49,7 +51,10 @@ class Upcoming:
 
     @property
     def request_row(self) -> Row:
-        """The row, where it keeps the rules. :raises TypeError: it does not."""
+        """The row, where it keeps the rules.
+
+        :raises TypeError: it breaks one.
+        """
         if not isinstance(self.row, Row):
             raise TypeError(f"Row {self.number} was refused, and is not submitted.")
         return self.row
@@ -73,7 +78,8 @@ class Tried:
 
         Tried(upcoming=upcoming, found=submitted, has_posted=True, seconds=1.2)
 
-    :param has_posted: True if a POST was given to the hook. :param seconds: that the try took.
+    :param has_posted: True if a POST was given to the hook.
+    :param seconds: that the try took.
     """
 
     upcoming: Upcoming
@@ -116,7 +122,11 @@ class Posting:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
     def start(self, upcoming: Upcoming) -> None:
-        """Submit a row that has a turn; look a row up in the ledger that has none."""
+        """Submit a row that has a turn; look a row up in the ledger that has none.
+
+        :param upcoming: its ``granted_epoch`` says whether it has a turn of the rate limit.
+        :raises RuntimeError: outside of the ``with`` block, where no thread would be waited for.
+        """
         upcoming.was_beside = bool(self.under_way)
         for other in self.under_way.values():
             other.was_beside = True

@@ -24,7 +24,8 @@ class InFlight:
     :param columns: the row as it was given, for the results.
     :param credits: the price that this row pays; 0 if it shares the generation of an equal row.
     :param may_have_landed: True if an earlier try may have landed its images, and the storage was not checked yet.
-    :param due_epoch: when to poll it. :param deadline_epoch: when it is too late.
+    :param due_epoch: when to poll it.
+    :param deadline_epoch: when it is too late.
     :param landings: how often landing it has failed.
     """
 
@@ -47,9 +48,11 @@ class InFlight:
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> Self:
+        """The entry again, from a progress file."""
         return cls(**{**value, "generation": Generation.from_dict(value["generation"])})
 
     def to_dict(self) -> dict[str, Any]:
+        """The entry as plain JSON, for the progress file."""
         return {**asdict(self), "generation": self.generation.to_dict()}
 
 
@@ -66,15 +69,21 @@ class Progress:
     :param digest: sha256 of those rows, so that a table that is changed in the middle of a batch is noticed.
     :param results: the state of the pages of results.
     :param repeats: rows that equal an earlier one, whose price they share.
-    :param unlanded: rows that are paid and could not be landed. :param retryable: rows that a retry may bring further.
-    :param pace: the pacer's memory of the last minute. :param hold_epoch: no POST before this, as the API could not be reached.
-    :param unreachable_epoch: since when it could not be reached. :param unknown_in_a_row: consecutive POSTs without an answer.
+    :param unlanded: rows that are paid and could not be landed.
+    :param retryable: rows that a retry may bring further.
+    :param pace: the pacer's memory of the last minute.
+    :param hold_epoch: no POST before this, as the API could not be reached.
+    :param unreachable_epoch: since when it could not be reached.
+    :param unknown_in_a_row: consecutive POSTs without an answer.
     :param post_seconds: how long a submission takes, as measured, in seconds.
     :param measured_per_image: the credits that an image has cost, as measured in the wallet.
-    :param unknown_rows: the first rows with an unknown outcome, at most 20. :param unknown: how many there are in all.
-    :param unknown_credits: what they may have cost. :param over_budget: rows that were not sent, as the budget was reached.
+    :param unknown_rows: the first rows with an unknown outcome, at most 20.
+    :param unknown: how many there are in all.
+    :param unknown_credits: what they may have cost.
+    :param over_budget: rows that were not sent, as the budget was reached.
     :param kept_until: when the API deletes the first of the paid images that could not be landed, ISO 8601; None without any.
-    :param halt: the error that ended the sending, see ``halts``. :param unsent: rows that were not sent because of it.
+    :param halt: the error that ended the sending, see ``halts``.
+    :param unsent: rows that were not sent because of it.
     """
 
     started_epoch: float
@@ -131,6 +140,7 @@ class Progress:
         for entry, seconds, silent in zip_longest([*self.in_flight.values()], seconds_to_look, silent_seconds):
             if entry is None:
                 return
+            # The event has durations, as whole seconds keep it below 1 KB; here they become instants again.
             watch = {**entry.watch, "silent_epoch": now_epoch - silent if silent else None}
             due_epoch = entry.due_epoch if seconds is None else now_epoch + seconds
             self.in_flight[entry.number] = replace(entry, watch=watch, due_epoch=due_epoch)

@@ -12,7 +12,8 @@ from airflow_provider_seedream.storage import Folder
 def store_progress(folder: Folder, file: str, progress: Progress) -> None:
     """Write the progress before a deferral.
 
-    :param file: name relative to the folder. :raises SeedreamLedgerError: the storage does not take it.
+    :param file: name relative to the folder.
+    :raises SeedreamLedgerError: the storage does not take it.
     """
     try:
         folder.replace(file, progress.to_json())

@@ -1,6 +1,7 @@
 """A prompt for each row, from one Jinja template.
 
 Row values are data, so braces in them are not rendered. Pure; imports no Airflow, its context comes in as a mapping.
+Jinja is imported when a template is made, as a batch without one needs no Jinja.
 """
 
 import math
@@ -24,6 +25,9 @@ class PromptTemplate:
 
         PromptTemplate("a {{ colour }} watch").render({"colour": "red"})  # "a red watch"
 
+    Templates run in Jinja's sandbox. The filters ``ds``, ``ds_nodash``, ``ts`` and ``ts_nodash`` are there as in Airflow.
+
+    :param text: the operator's ``template``.
     :param context: values for every row; a row's column of the same name takes precedence.
     :raises SeedreamInputError: the text is not a template.
     """
@@ -44,7 +48,11 @@ class PromptTemplate:
             raise SeedreamInputError(f"template is no Jinja template: {error.message} (line {error.lineno}).") from None
 
     def render(self, columns: Mapping[str, Any]) -> str:
-        """The prompt of a row. :raises SeedreamInputError: a column is missing, or the template cannot be applied to this row."""
+        """The prompt of a row.
+
+        :param columns: of the row, free columns among them.
+        :raises SeedreamInputError: a column is missing, or the template cannot be applied to this row.
+        """
         from jinja2 import TemplateError, UndefinedError
 
         try:

@@ -1,4 +1,8 @@
-"""The rows of a query, copied to a local file: memory holds one row, and no connection stays open while requests are sent."""
+"""The rows of a query, copied to a local file: memory holds one row, and no connection stays open while requests are sent.
+
+A batch may run for hours at the rate limit, and databases close a connection that is idle for so long. The
+copy is deleted when the rows were read, or when the process ends. Never imports a driver: Airflow's hook does.
+"""
 
 import json
 import tempfile
@@ -18,6 +22,12 @@ _MAX_MESSAGE = 300  # characters of a database's error: it may quote the whole q
 def query_rows(table: SqlTable) -> Iterator[dict[str, Any]]:
     """The rows of a query in its order. Values that JSON does not have (dates, decimals) are text.
 
+    ::
+
+        list(query_rows(SqlTable(conn_id="pg", sql="SELECT prompt, sku FROM wanted ORDER BY sku")))
+
+    :param table: the connection, the query and its parameters.
+    :returns: a dict for each row. The query runs when the first of them is asked for.
     :raises SeedreamInputError: the connection has no SQL hook, the database refuses the query, or two columns have one name.
     :raises SeedreamError: the database does not answer; a retry asks again.
     """
@@ -28,6 +38,10 @@ def query_rows(table: SqlTable) -> Iterator[dict[str, Any]]:
 
 
 def _copy(table: SqlTable, file: IO[str]) -> None:
+    """Run the query and write its rows into the file, one JSON object per line.
+
+    :raises SeedreamError: the query failed; :func:`_error` says whether a retry may help.
+    """
     hook = _hook(table.conn_id)
     try:
         for row in _through_sqlalchemy(hook, table) or _through_cursor(hook, table):
@@ -39,6 +53,10 @@ def _copy(table: SqlTable, file: IO[str]) -> None:
 
 
 def _hook(conn_id: str) -> Any:
+    """The hook of the connection.
+
+    :raises SeedreamInputError: there is no such connection, its provider is not installed, or it is not one for SQL.
+    """
     from airflow.providers.common.sql.hooks.sql import DbApiHook
 
     try:
@@ -60,6 +78,7 @@ def _through_sqlalchemy(hook: Any, table: SqlTable) -> Iterator[dict[str, Any]] 
 
 
 def _streamed(engine: Any, table: SqlTable) -> Iterator[dict[str, Any]]:
+    """The rows through a server-side cursor where the driver has one, so that a large result stays on the server."""
     # Without parameters the driver must not look for placeholders: LIKE 'a%' would be one.
     options = {"stream_results": True, "max_row_buffer": ROWS_AT_A_TIME, "no_parameters": table.parameters is None}
     try:
@@ -83,12 +102,17 @@ def _through_cursor(hook: Any, table: SqlTable) -> Iterator[dict[str, Any]]:
 
 
 def _columns(names: list[str]) -> list[str]:
+    """The names of the columns.
+
+    :raises SeedreamInputError: two columns have one name: a dict would keep only the last of their values.
+    """
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise SeedreamInputError(f"requests: the query has two columns named {twice[0]!r:.80}. Give one another name with AS.")
     return names
 
 
 def _error(table: SqlTable, error: BaseException) -> SeedreamError:
+    """The error of a query. A query that is wrong is final; any other error may be gone at a retry."""
     kinds = {kind.__name__ for kind in type(error).__mro__}
     text = " ".join(str(error).split())[:_MAX_MESSAGE]
     if kinds & {"ProgrammingError", "NotSupportedError"}:  # PEP 249: the query is wrong, or what it names does not exist

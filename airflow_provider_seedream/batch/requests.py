@@ -34,8 +34,14 @@ _Found = tuple[str, dict[str, Any], tuple[str, ...]]  # where, columns, header
 class RawRow(NamedTuple):
     """A row as its table has it: ``build_row(*raw, defaults=...)`` makes a request of it.
 
-    ``number`` counts rows from 1; ``where`` says where it stands, for people: ``line 7 of requests.csv``, ``requests[6]``.
-    ``header`` names the columns of a CSV, the empty cells among them, which ``columns`` leaves out.
+    ::
+
+        RawRow(number=6, where="line 7 of requests.csv", columns={"prompt": "a watch"}, header=("prompt", "seed"))
+
+    :param number: counts rows from 1; blank lines and the header do not count.
+    :param where: where it stands, for people: ``line 7 of requests.csv``, ``requests[6]``.
+    :param columns: the cells that hold something, by column.
+    :param header: the columns of a CSV or a query, the empty cells among them, which ``columns`` of a CSV leaves out.
     """
 
     number: int
@@ -48,6 +54,7 @@ def check_table(source: Any) -> None:
     """Check a table without reading it: all that can be known when a DAG is parsed.
 
     :raises SeedreamInputError: this cannot be a table.
+    :param source: as for :func:`read_table`.
     """
     if isinstance(source, str):
         _check_uri(source.strip())
@@ -76,12 +83,14 @@ def read_table(source: Any) -> Iterator[RawRow]:
 
 
 def _numbered(rows: Iterator[_Found]) -> Iterator[RawRow]:
+    """The rows with their numbers, and with one spelling for each column."""
     spelling = Spelling()
     for number, (where, columns, header) in enumerate(rows, 1):
         yield RawRow(number, where, spelling.unified(columns, where), tuple(spelling.unified(dict.fromkeys(header), where)))
 
 
 def _list_rows(source: Sequence[Any]) -> Iterator[_Found]:
+    """The rows of a list. Rows must be dicts whose keys are text."""
     for index, row in enumerate(source):
         where = f"requests[{index}]"
         if not isinstance(row, dict):
@@ -101,6 +110,7 @@ def _query_rows(table: SqlTable) -> Iterator[_Found]:
 
 
 def _table_rows(uri: str) -> Iterator[_Found]:
+    """The rows of all files of a table. CSV parts must share one header, or a first row would be lost as a header."""
     fs, files = table_files(uri)
     first_header: tuple[str, ...] = ()
     for file in files:
@@ -118,6 +128,10 @@ def _file_rows(uri: str, fs: Any, file: TableFile) -> Iterator[_Found]:
 
 
 def _with_partition(columns: dict[str, Any], file: TableFile, where: str) -> dict[str, Any]:
+    """The columns of a row and of its folders' names, e.g. ``team`` of ``team=a/part-0.csv``.
+
+    :raises SeedreamInputError: both have the column, with different values.
+    """
     for column, value in file.partition.items():
         if column in columns and str(columns[column]) != str(value):
             raise SeedreamInputError(f"{where}: column {column!r:.80} has another value than the folder's name, {value!r:.80}.")
@@ -125,6 +139,7 @@ def _with_partition(columns: dict[str, Any], file: TableFile, where: str) -> dic
 
 
 def _check_uri(uri: str) -> None:
+    """:raises SeedreamInputError: the URI can be no table: a link, a relative path, or a file of an unknown kind."""
     scheme, _, path = uri.rpartition("://")
     if scheme in _REFUSED or (scheme in _LOCAL and not path.startswith("/")):
         raise SeedreamInputError(f"requests must be a list of dicts, a storage URI or an absolute path; got {uri!r:.200}.")
@@ -181,6 +196,10 @@ def _json_rows(file: Any, name: str) -> Iterator[_Found]:
 
 
 def _json_object(line: str, where: str) -> dict[str, Any]:
+    """One line as a dict.
+
+    :raises SeedreamInputError: it is not a JSON object, or names a column twice.
+    """
     try:
         row = json.loads(line, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
@@ -192,6 +211,7 @@ def _json_object(line: str, where: str) -> dict[str, Any]:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse a column that a JSON object names twice: Python would keep the last value, and drop the first in silence."""
     row = dict(pairs)
     if len(row) < len(pairs):
         names = [name for name, _ in pairs]
@@ -200,6 +220,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _csv_rows(file: Any, name: str) -> Iterator[_Found]:
+    """The rows of a CSV as RFC 4180 has it: commas, and quotes doubled within a cell. The header comes first."""
     csv.field_size_limit(max(_MAX_CELL, csv.field_size_limit()))  # of the whole process: never lowered, others may count on it
     reader = csv.reader(_lines(file, name), strict=True)
     header: tuple[str, ...] | None = None

@@ -64,7 +64,7 @@ class RowResult:
     columns: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """One line of the table: what became of it, then what it was."""
+        """One line of the table: the result first, then the columns of the row."""
         own = {
             "row": self.row,
             "status": self.status,
@@ -151,6 +151,7 @@ class Results:
 
     @classmethod
     def from_state(cls, folder: Folder, state: Mapping[str, Any]) -> Self:
+        """The results as another process has flushed them. A state of another version is a ``SeedreamError``."""
         if state.get("schema_version") != SCHEMA_VERSION:
             raise _error("This batch was begun by another version of the provider.")
         results = cls(folder, state["prefix"])

@@ -9,8 +9,12 @@ from airflow_provider_seedream.model.task_ref import TaskRef
 def reserve_results(ledger: Ledger, name: str, by: TaskRef) -> None:
     """Reserve the name of the table of results for this task instance in this DAG run. Its retries have it already.
 
+    Without the reservation two batches of one DAG run could overwrite each other's table.
+
+    :param ledger: of the destination; it keeps the reservation.
     :param name: the stem of the table, e.g. ``results``.
-    :raises SeedreamInputError: another batch has it. :raises SeedreamLedgerError: the storage does not answer.
+    :raises SeedreamInputError: another batch has it.
+    :raises SeedreamLedgerError: the storage does not answer.
     """
     if not any(ledger.reserve_name(name, key) for key in owner_keys(by)):
         raise SeedreamInputError(

@@ -25,7 +25,12 @@ class Room:
             upcoming.is_alone = room.must_be_alone(upcoming)
             posting.start(upcoming)
 
-    :param under_way: the submissions in the threads, as they change. :param prices: tells when a price is to be measured.
+    :param under_way: the submissions in the threads, as they change.
+    :param prices: tells when a price is to be measured.
+    :param progress: its generations in flight take room, and its equal rows must not run side by side.
+    :param budget: near its limit rows go one after the other.
+    :param pace: gives ``max_in_flight`` and the rate.
+    :param width: says how many submissions the rate limit can use.
     """
 
     def __init__(
@@ -83,6 +88,7 @@ class Room:
         earlier than they must, and never later.
         """
         under_way = sum(one.price for one in self._under_way.values())
+        # Another POST between two readings of the wallet would be counted as the price of this one.
         return candidate.is_alone or self._prices.measures_next or not self._budget.has_room(under_way + candidate.price)
 
     def _repeats_one_of(self, candidate: Upcoming) -> bool:

@@ -1,4 +1,7 @@
-"""How a row ended, as a line of the results: one table from errors to statuses. Pure."""
+"""How a row ended, as a line of the results: one table from errors to statuses.
+
+Pure: reads no storage, no clock and no API. The same error gives the same status on every path to it.
+"""
 
 from typing import Any
 
@@ -31,7 +34,11 @@ def landed_row(entry: InFlight, manifest: Manifest) -> RowResult:
 
         landed_row(entry, manifest).status  # "landed", or "partial" if images are missing
 
-    The row costs what its entry says: 0 credits if an equal row has paid for the generation.
+    The row costs what its entry says: 0 credits if an equal row has paid for the generation. So the credits of
+    all rows add up to the price of the batch.
+
+    :param entry: the row in flight.
+    :param manifest: as it stands in the destination.
     """
     landed = landed_generation(manifest, entry.generation.destination)
     came = f"{len(landed.images)} of {manifest.images_requested} images came"
@@ -41,6 +48,7 @@ def landed_row(entry: InFlight, manifest: Manifest) -> RowResult:
         name=entry.generation.name,
         seedream_task_id=entry.generation.seedream_task_id,
         credits=entry.credits,
+        # Only the row that paid shows the measured price, or the sum over the rows would count it twice.
         billed_credits=entry.generation.billed_credits if entry.credits else None,
         paid="yes",
         images=tuple(image.uri for image in landed.images),
@@ -57,8 +65,13 @@ def ended_row(
 
         ended_row(3, SeedreamBudgetError("..."), name=None, price=10, columns={}).status  # "skipped_budget"
 
-    :param name: the file stem that the row asks for. :param columns: of the row, for its line.
-    :param price: in credits; charged unless the error says otherwise. :param billed: what the wallet lost, where that was measured.
+    An error of a class without a status of its own is ``failed``. An unknown outcome counts as spent, as it may be.
+
+    :param number: of the row, from 1.
+    :param name: the file stem that the row asks for.
+    :param columns: of the row, for its line.
+    :param price: in credits; charged unless the error says otherwise.
+    :param billed: what the wallet lost, where that was measured.
     """
     charged = price if error.paid in ("yes", "unknown") else 0
     status: Status = next((status for cls, status in _STATUSES.items() if isinstance(error, cls)), "failed")
@@ -81,13 +94,19 @@ def is_final(error: SeedreamError) -> bool:
 
 
 def count_end(progress: Progress, result: RowResult, error: SeedreamError) -> None:
-    """Count a row that ended without images, for the last lines and the error of the batch."""
+    """Count a row that ended without images, for the last lines and the error of the batch.
+
+    :param progress: is changed: its counts, the first rows with an unknown outcome, and the first expiry.
+    :param result: the line of the row.
+    :param error: the error that ended it; its ``kept_until`` says when the API deletes the images.
+    """
     progress.retryable += not is_final(error)
     progress.over_budget += result.status == "skipped_budget"
     if result.status == "unknown":
         progress.unknown += 1
         progress.unknown_credits += result.credits
         progress.unknown_rows = [*progress.unknown_rows, result.row][:MAX_ROWS_NAMED]
+    # Images that are paid and missing: a retry lands them for free, but only until the first of them expires.
     if result.status == "failed" and result.paid == "yes":
         progress.unlanded += 1
         progress.kept_until = min(filter(None, (progress.kept_until, error.kept_until)), default=None)

@@ -48,6 +48,10 @@ class Row:
 
     :param number: counts rows from 1.
     :param where: the row for people, e.g. ``line 7 of requests.csv``.
+    :param kind: ``edit`` if the row has images, else ``generate``.
+    :param prompt: as it is sent, rendered if the table has a template.
+    :param take: which set of images of an equal request; each take is paid once.
+    :param name: the file stem of the images; None for the seedream task id.
     :param name_as_written: the name before its letters were composed, where that changed it.
     :param images: the sources of an edit, as the row names them; not read yet.
     :param extra: the free columns, plain JSON.
@@ -68,7 +72,10 @@ class Row:
     name_as_written: str | None = None
 
     def columns(self) -> dict[str, Any]:
-        """What of the row travels to its result: what is sent, and the free columns."""
+        """The columns that travel to the row's result: those that are sent, and the free ones.
+
+        A source given as a data URI stands there as ``data:``, or one line would hold a whole image.
+        """
         sent = {
             "prompt": self.prompt,
             "image_size": self.image_size,
@@ -95,6 +102,9 @@ def build_row(
     :param defaults: values of parameters for rows without them.
     :param template: makes the prompt of every row; a prompt of its own is a variable like any other column.
     :raises SeedreamInputError: naming the row, the column and its rule.
+    :param number: counts rows from 1.
+    :param where: the row for people; each error begins with it.
+    :param raw: the cells by column. Missing, null and empty ones take the default.
     """
     try:
         return _build(number, where, {**dict.fromkeys(header), **raw}, defaults, template)
@@ -103,7 +113,10 @@ def build_row(
 
 
 def columns_of_refused(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a row that was refused travels to its result: values that are right as they would be sent, others as they stand."""
+    """The columns of a refused row for its result.
+
+    :returns: right values as they would be sent, others as text of at most 1,000 characters.
+    """
     columns = _empty_columns(raw)
     for column, value in _present(raw).items():
         if column == "images":
@@ -115,7 +128,10 @@ def columns_of_refused(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 @lru_cache(maxsize=1024)  # a table repeats its columns in every row
 def check_column(column: Any) -> None:
-    """:raises SeedreamInputError: when a column can be no free column: nothing may be paid for without a misspelt parameter."""
+    """:raises SeedreamInputError: the column may be a misspelt parameter, or is one of the results' own.
+
+    A misspelt parameter would be taken for a free column, and the row paid for without it.
+    """
     if not isinstance(column, str) or not column.strip():
         raise SeedreamInputError(f"{column!r:.80} is no name of a column.")
     if column in PARAMETERS:
@@ -131,6 +147,7 @@ def check_column(column: Any) -> None:
 
 
 def _build(number: int, where: str, raw: Mapping[str, Any], defaults: Mapping[str, Any], template: PromptTemplate | None) -> Row:
+    """The row, each value checked by its own rule. Cells take precedence over the operator's arguments."""
     given = _present(raw)
     for column in given:
         check_column(column)
@@ -145,6 +162,7 @@ def _build(number: int, where: str, raw: Mapping[str, Any], defaults: Mapping[st
 
 
 def _prompt(merged: Mapping[str, Any], template: PromptTemplate | None) -> str:
+    """The prompt as it is sent: rendered by the template if there is one, else the cell."""
     if template:
         return check_prompt(template.render(merged))
     if "prompt" not in merged:
@@ -158,6 +176,7 @@ def _prompt(merged: Mapping[str, Any], template: PromptTemplate | None) -> str:
 
 
 def _present(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The cells that hold a value."""
     return {column: value for column, value in raw.items() if not _is_absent(value)}
 
 
@@ -176,6 +195,7 @@ def _is_absent(value: Any) -> bool:
 
 
 def _images(value: Any) -> list[str]:
+    """The sources of an edit. Links are refused: nothing here downloads them, as they could lead into the own network."""
     return [check_no_link(image) for image in source_list(_parsed(value))]
 
 

@@ -57,10 +57,13 @@ class Sender:
 
     :param progress: of the try; counts what is done, and keeps what halts the batch.
     :param rows: the rows that have not begun yet, each with the digest of the table up to this row.
-    :param posting: the threads. :param width: how many of them may be at work. :param pace: the rate limit and ``max_in_flight``.
+    :param posting: the threads.
+    :param width: how many of them may be at work.
+    :param pace: the rate limit and ``max_in_flight``.
     :param prices: tells what a row may cost, and when a price is to be measured.
     :param budget: refuses rows beyond it; near its limit rows go one after the other.
-    :param fly: takes a row whose generation is paid. :param note: takes a row that has ended without one.
+    :param fly: takes a row whose generation is paid.
+    :param note: takes a row that has ended without one.
     """
 
     def __init__(
@@ -100,7 +103,10 @@ class Sender:
         return bool(self._next or self._waiting or self.under_way)
 
     def next_post_epoch(self, now: float) -> float | None:
-        """When the next row may be sent; None if no row waits, or if a thread or a landing must make room first."""
+        """When the next row may be sent; None if no row waits, or if a thread or a landing must make room first.
+
+        :param now: in epoch seconds. The answer is ``now`` or earlier if the row may begin at once.
+        """
         candidate = self._candidate
         if candidate and isinstance(candidate.row, RefusedRow):
             return now
@@ -112,6 +118,8 @@ class Sender:
         """Bring one row one step forward. False: the next row has to wait.
 
         Call it again until it is False: each call starts at most one submission.
+
+        :param now: in epoch seconds; a turn of the rate limit is taken at this time.
         """
         candidate = self._candidate
         if candidate and isinstance(candidate.row, RefusedRow):  # it needs neither room nor a turn
@@ -123,7 +131,8 @@ class Sender:
     def collect(self) -> None:
         """Act on the tries that have ended.
 
-        :raises SeedreamAuthenticationError: the key does not work. :raises SeedreamLedgerError: the storage does not answer. Each
+        :raises SeedreamAuthenticationError: the key does not work.
+        :raises SeedreamLedgerError: the storage does not answer. Each
             further row would fail the same way, or could be paid twice.
         """
         dead: SeedreamError | None = None

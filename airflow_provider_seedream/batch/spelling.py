@@ -26,6 +26,8 @@ class Spelling:
     def unified(self, columns: dict[str, Any], where: str) -> dict[str, Any]:
         """The same columns with the names of parameters in small letters.
 
+        :param columns: of one row. The object is returned as it is where no name changes.
+        :param where: the row for people, for the error.
         :raises SeedreamInputError: a column differs from another one, in this row or an earlier one, only in case.
         """
         names = tuple(columns)

@@ -55,7 +55,10 @@ def table_files(uri: str) -> tuple[Any, list[TableFile]]:
 def opened(uri: str, fs: Any, file: TableFile) -> Iterator[Any]:
     """The open file, as bytes.
 
-    :raises SeedreamInputError: the file does not exist. :raises SeedreamError: the storage does not answer.
+    :raises SeedreamInputError: the file does not exist.
+    :raises SeedreamError: the storage does not answer.
+    :param uri: of the table, for the message of an error.
+    :param fs: the file system of fsspec, as :func:`table_files` returns it.
     """
     with store_errors(uri), fs.open(file.path, "rb", block_size=_BLOCK_BYTES) as stream:
         yield stream
@@ -63,6 +66,12 @@ def opened(uri: str, fs: Any, file: TableFile) -> Iterator[Any]:
 
 @contextmanager
 def store_errors(uri: str) -> Iterator[None]:
+    """Turn the errors of a store into ours: a missing file is final, any other error may be gone at a retry.
+
+    :param uri: of the table, for the message.
+    :raises SeedreamInputError: there is no such file or folder.
+    :raises SeedreamError: the storage does not answer.
+    """
     try:
         yield
     except SeedreamError:
@@ -74,6 +83,7 @@ def store_errors(uri: str) -> Iterator[None]:
 
 
 def _parts(uri: str, root: str, paths: list[str]) -> list[TableFile]:
+    """The part files of a folder, sorted by name. Hidden files and markers are left out."""
     names = sorted(path.strip("/").removeprefix(root).strip("/") for path in paths)
     tops = {name.partition("/")[0] for name in names}
     _check_format(uri, names, tops)
@@ -87,6 +97,7 @@ def _parts(uri: str, root: str, paths: list[str]) -> list[TableFile]:
 
 
 def _check_format(uri: str, names: list[str], tops: set[str]) -> None:
+    """:raises SeedreamInputError: the folder is a Delta, Iceberg or Hudi table, whose files also hold deleted rows."""
     for folder, kind in _LOGGED_FORMATS.items():
         if folder not in tops or (kind == "Iceberg" and not any(name.endswith(".metadata.json") for name in names)):
             continue
@@ -97,6 +108,7 @@ def _check_format(uri: str, names: list[str], tops: set[str]) -> None:
 
 
 def _is_part(name: str) -> bool:
+    """True for a file with rows: not hidden, not in a hidden folder, and no checksum or folder marker."""
     hidden = any(part.startswith(("_", ".")) for part in name.split("/"))  # as Spark, Hive and Athena do
     return bool(name) and not hidden and not name.endswith(_MARKER_ENDINGS)
 

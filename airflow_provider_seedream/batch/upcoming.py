@@ -1,6 +1,7 @@
 """The rows of a table one after the other, judged, each with a digest of the table up to it.
 
-Reads, and sends nothing. The digest tells a later wave that the table is still the one that was begun.
+Reads, and sends nothing. The digest tells a later wave that the table is still the one that was begun: a row
+that moved would be paid under the number of another.
 """
 
 import json
@@ -29,6 +30,9 @@ class RefusedRow:
 
         RefusedRow(number=2, error=SeedreamInputError("line 3: prompt must not be blank"), columns={"sku": "A7"})
 
+    :param number: of the row in the table, from 1.
+    :param where: the row for people, e.g. ``line 3 of requests.csv``.
+    :param error: names the column and its rule.
     :param columns: for its line in the results: right values as they would be sent, others as they stand in the table.
     """
 
@@ -44,7 +48,11 @@ class RequestTable:
 
         RequestTable(source="s3://my_conn@bucket/requests.csv", defaults={"num_images": 2}, template=None)
 
-    :param source: as for ``read_table``. :param defaults: parameters of rows without them. :param template: makes the prompts.
+    :param source: as for ``read_table``.
+    :param defaults: parameters of rows without them.
+    :param template: makes the prompts.
+
+    The rows are read anew for each pass, and never held: a table may be longer than memory.
     """
 
     source: Any
@@ -59,10 +67,13 @@ class RequestTable:
     def rows_after(
         self, number: int, digest: str, *, of: int, waiting: Collection[int] = ()
     ) -> Iterator[tuple[Row | RefusedRow, str]]:
-        """The same without those up to a number, which had this digest, in a table of so many rows.
+        """The rows behind the given one, if the table is still the one that was begun.
 
+        :param number: the last row that is done; 0 for all rows.
+        :param digest: of the table up to that row, as it was then.
+        :param of: rows of the whole table.
         :param waiting: numbers of rows up to that number which are wanted all the same. They come when the digest has been checked.
-        :raises SeedreamBatchError: when they have changed since, rows have come or gone, or the table cannot be read any more.
+        :raises SeedreamBatchError: rows have changed since, have come or gone, or the table cannot be read any more.
         """
         changed = SeedreamBatchError("The table was changed while it was worked on.", paid="yes" if number else "no")
         held: list[tuple[RawRow, str]] = []
@@ -71,6 +82,7 @@ class RequestTable:
                 if raw.number > number:
                     yield self._judged(raw), upto
                 elif raw.number in waiting:
+                    # The digest stands at a later row: until it was compared, this row may be another one than was begun.
                     held.append((raw, upto))
                 if raw.number == number:
                     yield from ((self._judged(one), its) for one, its in held)
@@ -81,7 +93,10 @@ class RequestTable:
             raise changed from error
 
     def _unchanged(self, number: int, digest: str, *, of: int, changed: SeedreamBatchError) -> Iterator[tuple[RawRow, str]]:
-        """Every row, until the table turns out to differ from the one that was begun: then raise `changed`."""
+        """Every row, until the table turns out to differ from the one that was begun.
+
+        :raises SeedreamBatchError: ``changed``, at the row that shows it; at the end if rows are missing.
+        """
         last = 0
         for raw, upto in self._digested():
             last = raw.number
@@ -92,15 +107,18 @@ class RequestTable:
             raise changed
 
     def _digested(self) -> Iterator[tuple[RawRow, str]]:
+        """Each row with a chain of hashes: the digest of a row depends on all rows before it."""
         upto = ""
         for raw in read_table(self.source):
             upto = sha256_json([upto, json.dumps(raw.columns, sort_keys=True, default=str)])
             yield raw, upto
 
     def _judged(self, raw: RawRow) -> Row | RefusedRow:
+        """The row as a request, or with the error that refuses it. One bad row does not end the reading."""
         try:
             return build_row(*raw, defaults=self.defaults, template=self.template)
         except SeedreamInputError as error:
+            # The header comes first, so that an empty column of a CSV is a column of the results, too.
             return RefusedRow(
                 number=raw.number, where=raw.where, error=error, columns=columns_of_refused(dict.fromkeys(raw.header) | raw.columns)
             )
@@ -112,8 +130,13 @@ class TableSummary:
 
         summarise(table, credits_per_image=10).credits  # 5000: the most that the table can cost
 
-    :param images: that it can make, at most. :param credits: that it can cost, at most. :param credits_per_image: as reckoned.
+    :param images: that it can make, at most.
+    :param credits: that it can cost, at most.
+    :param credits_per_image: as reckoned.
     :param repeats: numbers of rows that equal an earlier one: they share its generation and its price.
+    :param rows: of the table, invalid ones among them.
+    :param invalid: rows that break a rule.
+    :param errors: the first 10 of their errors.
     """
 
     rows: int = 0
@@ -125,9 +148,11 @@ class TableSummary:
     errors: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
+        """Plain JSON for the XCom of a dry run. ``repeats`` is their number, as there may be thousands."""
         return {one.name: getattr(self, one.name) for one in fields(self)} | {"repeats": len(self.repeats)}
 
     def add(self, row: Row) -> None:
+        """Count a row that would be paid."""
         self.images += row.num_images
         self.credits += row.num_images * self.credits_per_image
 
@@ -143,6 +168,8 @@ def judge(table: RequestTable, credits_per_image: int, *, on_error: str) -> Tabl
 
     :param on_error: the operator's argument: with ``fail`` one invalid row refuses the table.
     :raises SeedreamInputError: rows are invalid; the first of them are named with their errors.
+    :param table: is read once, from begin to end.
+    :param credits_per_image: the price of the connection, for the sum.
     """
     summary = summarise(table, credits_per_image)
     if summary.invalid and on_error == "fail":
@@ -158,7 +185,8 @@ def judge(table: RequestTable, credits_per_image: int, *, on_error: str) -> Tabl
 def summarise(table: RequestTable, credits_per_image: int = contract.CREDITS_PER_IMAGE) -> TableSummary:
     """Judge every row, and all of them together: two requests cannot have one name. Holds some 200 bytes per row for that.
 
-    :raises SeedreamInputError: when the table itself cannot be read.
+    :param table: is read once, from begin to end; no request is sent.
+    :raises SeedreamInputError: the table itself cannot be read.
     """
     summary = TableSummary(credits_per_image=credits_per_image)
     duplicates = Duplicates()
@@ -167,6 +195,7 @@ def summarise(table: RequestTable, credits_per_image: int = contract.CREDITS_PER
         duplicate = duplicates.judge(row)
         if isinstance(row, RefusedRow):
             summary.refuse(row.number, row.error.message)
+        # An equal row is not counted in images and credits: the run sends one POST for both.
         elif duplicate.is_repeat:
             summary.repeats.append(row.number)
         elif duplicate.error:
@@ -182,6 +211,7 @@ class Duplicate(NamedTuple):
         Duplicate(is_repeat=True)  # asks for the same as an earlier row, and shares its generation
 
     :param error: the sentence that refuses a row which has the name of another one; None if there is no such row.
+    :param is_repeat: True if an earlier row asks for the same; its generation serves both.
     """
 
     is_repeat: bool = False
@@ -189,7 +219,7 @@ class Duplicate(NamedTuple):
 
 
 class Duplicates:
-    """Judges the rows of one table against each other, in their order.
+    """Judges the rows of one table against each other, in their order. Memory holds two hashes per row, not the rows.
 
     Example::
 
@@ -207,6 +237,7 @@ class Duplicates:
         request = identity(row)
         if request in self._requests:
             return Duplicate(is_repeat=True)
+        # Two takes of one name write files of different stems, so they do not collide.
         if row.name and self._names.setdefault(hash(file_stem(row.name, row.take)), request) != request:
             return Duplicate(error=f"{row.where}: name {row.name!r} is that of another row.")
         self._requests.add(request)
@@ -214,6 +245,10 @@ class Duplicates:
 
 
 def identity(row: Row) -> int:
-    """Equal for rows that ask for the same: of text in two Unicode forms as well."""
+    """A number that is equal for rows that ask for the same: of text in two Unicode forms as well.
+
+    Two forms of a letter look alike, and the ledger composes them before it compares: so must the table. The
+    number holds for one process only, as Python salts its hashes.
+    """
     values = {one.name: getattr(row, one.name) for one in fields(row) if one.name not in _NOT_OF_THE_REQUEST}
     return hash(tuple((values | {"prompt": composed(row.prompt)}).values()))

@@ -26,7 +26,8 @@ class PostWidth:
     requests again, and n refusals at once stay one signal. After a POST with an unknown outcome only so many are under way as may
     still become unknown before the batch stops sending.
 
-    :param most: the operator's ``max_posts_at_once``; None for 16. :param seconds: the mean that an earlier process has measured.
+    :param most: the operator's ``max_posts_at_once``; None for 16.
+    :param seconds: the mean that an earlier process has measured.
     """
 
     def __init__(self, most: int | None, seconds: float | None = None) -> None:

@@ -50,9 +50,12 @@ class Waves:
     :param progress: of this try; changed as rows begin and end.
     :param rows: the rows that have not begun yet, each with the digest of the table up to this row.
     :param request: makes the request of a row; for an edit it reads the source images.
-    :param submitter: pays each request at most once. :param budget: the one that the submitter spends from.
-    :param width: how many submissions may be under way. :param pace: the rate limit and ``max_in_flight``.
-    :param attendant: polls and lands. :param results: takes the rows that have ended.
+    :param submitter: pays each request at most once.
+    :param budget: the one that the submitter spends from.
+    :param width: how many submissions may be under way.
+    :param pace: the rate limit and ``max_in_flight``.
+    :param attendant: polls and lands.
+    :param results: takes the rows that have ended.
     """
 
     def __init__(
@@ -97,7 +100,8 @@ class Waves:
         When it returns, no thread is at work. When an error ends it, nothing more is sent, and the answers that are on their way
         have been waited for: at most as long as one POST may take.
 
-        :raises SeedreamAuthenticationError: the key does not work. :raises SeedreamLedgerError: the storage does not answer.
+        :raises SeedreamAuthenticationError: the key does not work.
+        :raises SeedreamLedgerError: the storage does not answer.
         :raises AirflowTaskTimeout: Airflow's ``execution_timeout`` is over, at any point of the loop.
         """
         try:
@@ -128,6 +132,7 @@ class Waves:
         """``execution_timeout`` is over: poll each generation in flight once more, for at most a minute, and land finished ones.
 
         The task fails all the same, but images that are ready now need not be downloaded by a retry within their 24 h.
+        A landing that has begun is finished; a poll that has not begun after the minute is left out.
         """
         until = clock.now_epoch() + LAST_LOOKS_SECONDS
 
@@ -149,7 +154,10 @@ class Waves:
         return self.progress
 
     def next_post_epoch(self, now: float) -> float | None:
-        """When the next row may be submitted; None if all rows are submitted, or if a landing must make room first."""
+        """When the next row may be submitted; None if all rows are submitted, or if a landing must make room first.
+
+        :param now: in epoch seconds.
+        """
         return self._sender.next_post_epoch(now)
 
     def _can_leave(self, idle: float, now: float) -> bool:

@@ -76,7 +76,8 @@ class Place:
     ) -> "tuple[SeedreamTurnTrigger, dict[str, Any]]":
         """The trigger that waits for a turn, and the arguments that the task gets back beside its event.
 
-        :param error: the 429 that makes it ask, if one does. :param timeout: seconds from the start of the try.
+        :param error: the 429 that makes it ask, if one does.
+        :param timeout: seconds from the start of the try.
         """
         from airflow_provider_seedream.polling.poller import MIN_FIRST_POLL_SECONDS
         from airflow_provider_seedream.triggers.turns import SeedreamTurnTrigger

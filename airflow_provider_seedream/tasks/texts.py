@@ -48,7 +48,8 @@ class TextRenderer:
 
         TextRenderer(jinja_env, context, endings=(".txt",)).render("a fox on {{ ds }}").value
 
-    :param environment: the DAG's Jinja environment, native or not. :param context: the task's.
+    :param environment: the DAG's Jinja environment, native or not.
+    :param context: the task's.
     :param endings: ``template_ext`` of the task: text that ends so names a file that holds the template.
     """
 
