@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError
+from airflow_provider_seedream.storage.listing import files_below
 
 _BLOCK_BYTES = 4 * 1024 * 1024  # per request to a store; the clients' own defaults go up to 50 MiB
 _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"  # Hive's and Spark's name for a partition column that is null
@@ -48,7 +49,7 @@ def table_files(uri: str) -> tuple[Any, list[TableFile]]:
         fs, root = path.fs, path.path
         if fs.info(root)["type"] != "directory":
             return fs, [TableFile(path=root, name=_last(uri), partition={})]
-        return fs, _parts(uri, root.strip("/"), fs.find(root))
+        return fs, _parts(uri, root.strip("/"), files_below(fs, root))
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from airflow_provider_seedream.storage import disk
 from airflow_provider_seedream.storage.conditional import FORMS, Form, Versions, condition, form_that_holds, told, version_of
 from airflow_provider_seedream.storage.exclusive import NotExclusiveError as NotExclusiveError
 from airflow_provider_seedream.storage.exclusive import is_unsupported, not_exclusive, probe
+from airflow_provider_seedream.storage.listing import folders_in
 from airflow_provider_seedream.storage.uris import LOCAL
 from airflow_provider_seedream.storage.uris import check_destination as check_destination
 from airflow_provider_seedream.storage.uris import split_uri as split_uri
@@ -254,15 +255,19 @@ class Folder:
         return [entry.rsplit("/", 1)[-1] for entry in paths if entry.strip("/") != path.strip("/")]
 
     def folders_holding(self, name: str, *, depth: int) -> Sequence[str]:
-        """The folders, up to ``depth`` levels down, that contain this subfolder; relative to this one, "" for itself."""
+        """The folders, up to ``depth`` levels down, that contain this subfolder; relative to this one, "" for itself.
+
+        :raises Exception: of the store's own class, if one of the folders cannot be listed: it might hold one.
+        """
         self._fs.invalidate_cache()
-        found, base = [], str(self._root.path).strip("/")
-        for path, folders, _ in self._fs.walk(str(self._root.path), maxdepth=depth + name.count("/") + 1):
-            here = str(path).strip("/")
-            if here.endswith(f"/{name}"):
-                found.append(here.removesuffix(f"/{name}").removeprefix(base).strip("/"))
-                folders[:] = {} if isinstance(folders, dict) else []
-        return sorted(found)
+        found: list[str] = []
+        paths = [str(self._root.path)]
+        for _ in range(depth + name.count("/")):
+            below = [folder.rstrip("/") for path in paths for folder in folders_in(self._fs, path)]
+            found += [path for path in below if path.endswith(f"/{name}")]
+            paths = [path for path in below if not path.endswith(f"/{name}")]
+        base = str(self._root.path).strip("/")
+        return sorted(path.strip("/").removesuffix(f"/{name}").removeprefix(base).strip("/") for path in found)
 
     def delete(self, name: str) -> None:
         """Delete a file; one that does not exist is no error, as an answer may have been lost."""

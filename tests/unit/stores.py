@@ -63,6 +63,12 @@ class Deaf(ObjectStore):
         return super().pipe_file(path, value, **options)
 
 
+class Walked(ObjectStore):
+    """Lists folder by folder, as disks, SFTP and SMB do: it has no listing of everything below one."""
+
+    find = AbstractFileSystem.find
+
+
 class NoBucket(ObjectStore):
     """What S3's file system raises where the bucket does not exist."""
 
@@ -77,6 +83,16 @@ class StoreError(Exception):
 def refused(act: Act) -> Any:
     """403, 500: nothing was done."""
     raise StoreError("403 Forbidden")
+
+
+def forbidden(act: Act) -> Any:
+    """403, as s3fs and disks raise it."""
+    raise PermissionError("Forbidden")
+
+
+def done(act: Act) -> Any:
+    """No trouble: it is done."""
+    return act()
 
 
 def answer_lost(act: Act) -> Any:

@@ -22,7 +22,7 @@ from airflow_provider_seedream.batch.upcoming import RefusedRow, RequestTable, s
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError
 from airflow_provider_seedream.model import contract
 from airflow_provider_seedream.model.submissions import sha256_json
-from tests.unit.stores import ObjectStore, attached_store
+from tests.unit.stores import ObjectStore, Walked, attached_store, done, forbidden
 
 ROWS: list[dict[str, Any]] = [{"prompt": "a fox", "num_images": 2}, {"prompt": "eine Büchse\nund Ölzeug"}, {"prompt": "a, b"}]
 
@@ -316,6 +316,16 @@ class TestFolders:
         assert not isinstance(early.value, SeedreamInputError)
         (tmp_path / "_SUCCESS").touch()
         assert len(list(read_table(str(tmp_path)))) == 1
+
+    def test_a_part_folder_that_cannot_be_listed_is_an_error_and_no_row_is_missed(self) -> None:
+        uri, store = attached_store(Walked())
+        for day in "12":
+            store.pipe_file(f"/bucket/watches/day={day}/part-0.csv", b"prompt\na\n")
+        store.trouble("ls", done, forbidden)
+        with pytest.raises(SeedreamError, match=r"cannot be read \(PermissionError: Forbidden\)") as unread:
+            list(read_table(uri))
+        assert not isinstance(unread.value, SeedreamInputError), "a retry reads it again"
+        assert sorted(raw.columns["day"] for raw in read_table(uri)) == ["1", "2"]
 
     def test_it_is_read_from_a_store_through_airflows_connection(self, tmp_path: Path) -> None:
         uri, store = attached_store()

@@ -16,7 +16,18 @@ from fsspec import AbstractFileSystem
 
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.storage import Folder, NotExclusiveError, check_destination
-from tests.unit.stores import Deaf, ObjectStore, StoreError, Trouble, answer_lost, attached_store, refused, repeated
+from tests.unit.stores import (
+    Deaf,
+    ObjectStore,
+    StoreError,
+    Trouble,
+    answer_lost,
+    attached_store,
+    done,
+    forbidden,
+    refused,
+    repeated,
+)
 
 RACERS = 16
 
@@ -329,3 +340,21 @@ class TestAnObjectStore:
         uri, store = attached_store()
         Folder(uri).create("a.png", b"x")
         assert store.calls == ["pipe"]
+
+
+class TestTheFoldersThatHoldALedger:
+    def test_they_are_found_some_levels_down_and_not_within_one_another(self, tmp_path: Path) -> None:
+        for folder in ("", "mon", "a/tue", "a/b/c/too deep", "mon/_seedream/ledger/no"):
+            (tmp_path / folder / "_seedream/ledger").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "not/_seedream").mkdir(parents=True)
+        found = Folder(str(tmp_path)).folders_holding("_seedream/ledger", depth=3)
+        assert found == ["", "a/tue", "mon"]
+        assert Folder(f"{tmp_path}/none").folders_holding("_seedream/ledger", depth=3) == []
+
+    @pytest.mark.parametrize("listed_before", [0, 1, 2])
+    def test_a_folder_that_cannot_be_listed_is_an_error_as_it_might_hold_one(self, listed_before: int) -> None:
+        uri, store = attached_store()
+        store.pipe_file("/bucket/watches/mon/_seedream/ledger/1.json", b"{}")
+        store.trouble("ls", *[done] * listed_before, forbidden)
+        with pytest.raises(PermissionError, match="Forbidden"):
+            Folder(uri).folders_holding("_seedream/ledger", depth=3)
