@@ -1,5 +1,10 @@
 """A stand-in for the Seedream API on 127.0.0.1: for demos, for tests of your DAGs, for tests of this provider.
 
+Its books say what the server has received and charged, so a test does not have to believe the client::
+
+    with Emulator(Settings.fast()) as emulator:
+        emulator.inject("reset-after-accept", times=1)
+
 Imports neither Airflow nor the provider's client code. ``docs/testing-your-dags.md`` is its manual.
 """
 

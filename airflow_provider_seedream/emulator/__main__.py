@@ -21,7 +21,11 @@ from airflow_provider_seedream.emulator.settings import Settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse the arguments, by default those of the process, and :func:`serve`."""
+    """Parse the arguments and :func:`serve`.
+
+    :param arguments: without the name of the program; those of the process by default.
+    :returns: the exit status, see :func:`serve`.
+    """
     return serve(parser().parse_args(arguments))
 
 
@@ -36,9 +40,11 @@ def serve(options: argparse.Namespace) -> int:
         signal.signal(number, lambda *_: stop.set())
     try:
         emulator = Emulator(_settings(options), port=options.port, storage_port=options.storage_port).start()
+    # A taken port and a misspelt setting are for a person to mend: one line instead of a traceback.
     except (OSError, ValueError) as wrong:
         print(f"seedream emulator: {wrong}", file=sys.stderr)
         return 2
+    # Flushed, as a script that reads a pipe waits for this line.
     print(json.dumps(_greeting(emulator)), flush=True)
     stop.wait()
     emulator.stop()
@@ -46,7 +52,10 @@ def serve(options: argparse.Namespace) -> int:
 
 
 def _greeting(emulator: Emulator) -> dict[str, str]:
-    """The line that scripts wait for. The connection is ready to be exported as it stands."""
+    """The line that scripts wait for. The connection is ready to be exported as it stands.
+
+    :returns: addresses, key and connection; ``ca_file`` only if it speaks https.
+    """
     return {
         "url": emulator.url,
         "storage_url": emulator.storage_url,
@@ -69,12 +78,13 @@ def _settings(options: argparse.Namespace) -> Settings:
         "balance_credits": options.balance,
         "speed": options.speed,
     }
+    # An argument that was not given keeps the value of ``--fast`` or the default.
     changes = {name: value for name, value in chosen.items() if value is not None}
     return base.changed({**changes, **dict(map(_assignment, options.set))})
 
 
 def parser() -> argparse.ArgumentParser:
-    """The arguments of the emulator."""
+    """The arguments of the emulator. ``airflow seedream emulator`` has the same."""
     parser = argparse.ArgumentParser(
         prog="python -m airflow_provider_seedream.emulator",
         description="A stand-in for the Seedream API on 127.0.0.1. Prints its address as one line of JSON.",

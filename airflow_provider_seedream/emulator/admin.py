@@ -20,6 +20,8 @@ class Admin:
         $ curl -X POST http://127.0.0.1:8123/__admin/clock/advance -d '{"seconds": 86400}'
 
     A wrong body is answered with 400 and a line of text that says why.
+
+    :param world: the account that the calls read and change.
     """
 
     def __init__(self, world: World) -> None:
@@ -61,9 +63,13 @@ class Admin:
         return web.json_response([fault.to_dict() for fault in self._world.faults.active])
 
     async def inject(self, request: web.Request) -> web.Response:
-        """``POST /__admin/faults``: a fault or a list of them; answers the faults in force."""
+        """``POST /__admin/faults``: a fault or a list of them; answers the faults in force.
+
+        :raises HTTPBadRequest: a kind or a field is unknown. Then no fault of the list comes into force.
+        """
         body = await _json(request)
         try:
+            # All are read before the first is injected, so a list is taken as a whole or not at all.
             faults = [Fault.from_dict(value) for value in (body if isinstance(body, list) else [body])]
         except (TypeError, ValueError) as wrong:
             raise _bad_request(wrong) from wrong
@@ -81,7 +87,10 @@ class Admin:
         return web.json_response({"now": now, "iso": iso(now), "ahead_seconds": self._world.clock.ahead_seconds})
 
     async def advance(self, request: web.Request) -> web.Response:
-        """``POST /__admin/clock/advance``: moves the clock forward by ``{"seconds": ...}``; answers the new time."""
+        """``POST /__admin/clock/advance``: moves the clock forward by ``{"seconds": ...}``; answers the new time.
+
+        :raises HTTPBadRequest: ``seconds`` is missing, is not a number, or is negative.
+        """
         try:
             self._world.clock.advance(float((await _json(request))["seconds"]))
         except (KeyError, TypeError, ValueError) as wrong:
@@ -93,7 +102,10 @@ class Admin:
         return web.json_response(self._world.settings.to_dict())
 
     async def configure(self, request: web.Request) -> web.Response:
-        """``PATCH /__admin/settings``: changes the settings in the body; answers them all."""
+        """``PATCH /__admin/settings``: changes the settings in the body; answers them all.
+
+        :raises HTTPBadRequest: a name or a type is wrong. Then no setting is changed.
+        """
         try:
             self._world.configure(dict(await _json(request)))
         except (TypeError, ValueError) as wrong:
@@ -107,7 +119,10 @@ class Admin:
 
 
 async def _json(request: web.Request) -> Any:
-    """The body of a request. :raises HTTPBadRequest: it is not JSON."""
+    """The body of a request.
+
+    :raises HTTPBadRequest: it is not JSON.
+    """
     try:
         return await request.json()
     except ValueError as wrong:
@@ -115,4 +130,5 @@ async def _json(request: web.Request) -> Any:
 
 
 def _bad_request(wrong: Exception) -> web.HTTPBadRequest:
+    """The 400 of an error: its class and its text on one line."""
     return web.HTTPBadRequest(text=f"{type(wrong).__name__}: {wrong}\n")

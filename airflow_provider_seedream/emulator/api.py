@@ -1,6 +1,7 @@
-"""The API origin: generate, edit, status, wallet. What the vendor documents, and nothing beyond it.
+"""The API origin: generate, edit, status, wallet. The endpoints that the vendor documents, and nothing beyond them.
 
-Each handler passes the same gate (fault, key, rate limit) and then acts on the ``World``.
+Each handler passes the same gate (fault, key, rate limit) and then acts on the ``World``. Never imports the
+provider's hook, so that a mistake of the client is not repeated here.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ class Api:
         web.Application().add_routes(Api(world).routes())
 
     Each request passes the same gates in the same order: latency, key, faults, rate limit, rules, wallet.
+
+    :param world: the account on which the handlers act.
     """
 
     def __init__(self, world: World) -> None:
@@ -47,11 +50,19 @@ class Api:
         ]
 
     async def generate(self, request: web.Request) -> web.StreamResponse:
-        """``POST .../generate/``: one image or more from a prompt."""
+        """``POST .../generate/``: one image or more from a prompt.
+
+        :returns: ``{"task_id": ..., "created_at": ...}``; the images come later, through the status.
+        :raises RefusalError: a gate refuses the request; nothing is charged.
+        """
         return await self._submit(request, "generate")
 
     async def edit(self, request: web.Request) -> web.StreamResponse:
-        """``POST .../edit/``: one image or more from a prompt and 1 to 10 source images."""
+        """``POST .../edit/``: one image or more from a prompt and 1 to 10 source images.
+
+        :returns: as :meth:`generate`.
+        :raises RefusalError: a gate refuses the request; nothing is charged.
+        """
         return await self._submit(request, "edit")
 
     async def _submit(self, request: web.Request, kind: facts.SubmissionKind) -> web.StreamResponse:
@@ -59,6 +70,10 @@ class Api:
 
         The rate limit is asked before the rules: a refused field uses up a turn. A fault may strike before the body
         is read, instead of an answer, or after the charge.
+
+        :param kind: chooses the rules; price and answer are the same for both.
+        :raises RefusalError: a gate refuses the request; nothing is charged.
+        :raises HangupError: a fault ends the connection, before or after the charge.
         """
         await self._enter(request)
         early = self._world.fault("early", kind)
@@ -67,6 +82,7 @@ class Api:
         content = await self._content(request)
         body = await self._json(request, content)
         prompt = str(body.get("prompt", "")) if isinstance(body, dict) else ""
+        # Before the faults are asked: a magic word in this prompt may strike this very request.
         self._world.learn(prompt)
         fault = self._world.fault("answer", kind, prompt=prompt)
         if fault is not None and (answer := await instead_of_answer(fault, request)) is not None:
@@ -78,6 +94,7 @@ class Api:
 
     async def _confirm(self, generation: Generation, request: web.Request) -> web.StreamResponse:
         """The answer to a submission that is charged, or the trouble that a fault makes of it."""
+        # Charged already: from here on an error of the connection is an unknown outcome for the client.
         fault = self._world.fault("accepted", generation.submission.kind, generation)
         if fault is not None and (answer := await after_accept(fault, generation)) is not None:
             return answer
@@ -85,7 +102,12 @@ class Api:
         return web.json_response(self._with_quirks(body), status=self._world.settings.submit_status)
 
     async def status(self, request: web.Request) -> web.StreamResponse:
-        """``GET .../status/``: the state of a generation, with fresh links once its images are ready."""
+        """``GET .../status/``: the state of a generation, with fresh links once its images are ready.
+
+        It counts toward the rate limit only with ``status_counts``.
+
+        :raises RefusalError: 404 for an unknown id; ``expired_status`` for one whose results are deleted.
+        """
         await self._enter(request)
         task_id = request.match_info["seedream_task_id"]
         generation = self._world.find(task_id)
@@ -111,8 +133,12 @@ class Api:
         raise RefusalError(status, "not_found", "Generation request not found.")
 
     async def wallet(self, request: web.Request) -> web.StreamResponse:
-        """``GET .../wallet/``: the balance as text, and the rate limit if the settings show it."""
+        """``GET .../wallet/``: the balance as text, and the rate limit if the settings show it.
+
+        It never counts toward the rate limit.
+        """
         await self._enter(request)
+        # No turn of the rate limit is taken here: reports contest it for status calls alone.
         answer = await self._disturbed(request, "wallet", None, None)
         if answer is not None:
             return answer
@@ -128,7 +154,10 @@ class Api:
         self._check_key(request)
 
     def _check_key(self, request: web.Request) -> None:
-        """:raises RefusalError: 401, with a code of its own for an expired and a revoked key."""
+        """Note a key that is missing or stands in the URL as a violation, and compare it.
+
+        :raises RefusalError: 401, with a code of its own for an expired and a revoked key.
+        """
         settings = self._world.settings
         scheme, _, key = request.headers.get("Authorization", "").partition(" ")
         if scheme != "Bearer" or not key:
@@ -137,6 +166,7 @@ class Api:
             self._world.violated("key_in_url", f"{request.method} {request.path}")
         if scheme == "Bearer" and key == settings.key:
             return
+        # Clients must treat all three as a dead key: the code differs, the meaning does not.
         if key and key == settings.expired_key:
             raise RefusalError(401, "api_key_expired", "The API key has expired.")
         if key and key == settings.revoked_key:
@@ -144,7 +174,10 @@ class Api:
         raise RefusalError(401, "invalid_api_key", "The API key is missing or not valid.")
 
     def _limit(self) -> None:
-        """Count this request. :raises RefusalError: 429: the limit of the last minute is used up."""
+        """Count this request.
+
+        :raises RefusalError: 429: the limit of the last minute is used up.
+        """
         wait = self._world.rate_limit.ask(self._world.settings.rate_limit_per_minute, self._world.clock.now())
         if wait > 0:
             raise RefusalError(429, "rate_limited", throttled_text(wait), retry_after_seconds=wait)
@@ -152,14 +185,23 @@ class Api:
     async def _disturbed(
         self, request: web.Request, endpoint: Endpoint, generation: Generation | None, task_id: str | None
     ) -> web.StreamResponse | None:
-        """The answer of a fault that strikes instead of a handler's own; None to go on as normal."""
+        """The answer of a fault that strikes instead of a handler's own; None to go on as normal.
+
+        :param generation: of the id in the path; None if it is unknown or its results are deleted.
+        :param task_id: the id in the path; None for the wallet.
+        """
+        # An unknown id can be meant by a fault as well; a known generation brings its own id.
         where = {} if generation else {"seedream_task_id": task_id}
         fault = self._world.fault("answer", endpoint, generation, **where)
         return None if fault is None else await instead_of_answer(fault, request)
 
     async def _content(self, request: web.Request) -> bytes:
-        """The body. :raises RefusalError: 413: larger than the settings allow, by its header or by its bytes."""
+        """The body.
+
+        :raises RefusalError: 413: larger than the settings allow, by its header or by its bytes.
+        """
         limit = self._world.settings.max_body_bytes
+        # The header first: a body that is too large need not be read to be refused.
         if (request.content_length or 0) > limit:
             raise RefusalError(413, "request_too_large", f"The body may have at most {limit} bytes.")
         content = await request.read()
@@ -168,7 +210,10 @@ class Api:
         return content
 
     async def _json(self, request: web.Request, content: bytes) -> Any:
-        """The body as JSON, whatever its Content-Type. :raises RefusalError: 400: it cannot be parsed."""
+        """The body as JSON, whatever its Content-Type. A wrong Content-Type is noted as a violation.
+
+        :raises RefusalError: 400: it cannot be parsed.
+        """
         if request.content_type != "application/json":
             self._world.violated("not_json", f"Content-Type {request.content_type}")
         try:
@@ -195,6 +240,7 @@ class Api:
         return submission
 
     def _invalid(self, message: str, field: str) -> RefusalError:
+        """The refusal of a field, with 400 or 422 as the settings choose."""
         return RefusalError(self._world.settings.validation_status, "validation_failed", message, field=field)
 
     def _with_quirks(self, body: dict[str, Any]) -> dict[str, Any]:

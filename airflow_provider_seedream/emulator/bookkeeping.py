@@ -1,6 +1,6 @@
-"""What surrounds every handler: the request goes into the books, refusals become bodies, hang-ups dead sockets.
+"""The middleware around every handler: the request goes into the books, a refusal becomes a body, a hang-up a dead socket.
 
-A client that goes away in the middle is expected here and leaves no traceback.
+A client that goes away in the middle is expected here and leaves no traceback. Knows no rule of the API.
 """
 
 from __future__ import annotations
@@ -24,7 +24,11 @@ ADMIN_PREFIX = "/__admin/"
 def bookkeeping(world: World, origin: Origin) -> Middleware:
     """The middleware of one origin: notes each request on arrival and its status afterwards.
 
-    Requests to ``/__admin/`` pass without a note.
+    Requests to ``/__admin/`` pass without a note. The note on arrival is what makes the books reliable: a request
+    whose answer never came is there, with the status None.
+
+    :param world: its books take the notes, its settings shape the refusals.
+    :param origin: of the server: ``api`` or ``storage``; they read paths in different ways.
     """
 
     @web.middleware
@@ -55,6 +59,7 @@ async def _answered(world: World, origin: Origin, request: web.Request, handler:
     except web.HTTPException as unrouted:
         _note_unrouted(world, request, unrouted.status)
         code = "not_found" if unrouted.status == 404 else "method_not_allowed"
+        # A page, as web servers in front of an API answer paths that it does not have.
         return refused(world, RefusalError(unrouted.status, code, unrouted.reason, shape="html" if origin == "api" else None))
 
 
@@ -70,12 +75,17 @@ def _note_unrouted(world: World, request: web.Request, status: int) -> None:
 
 
 def refused(world: World, refusal: RefusalError) -> web.Response:
-    """The answer to a refused request, in the shape that the refusal or the settings choose."""
+    """The answer to a refused request, in the shape that the refusal or the settings choose.
+
+    :param world: its settings say the usual shape of errors and of ``Retry-After``.
+    :param refusal: its own shape and form, where it has them, replace those of the settings.
+    """
     settings = world.settings
     body = error_body(refusal.shape or settings.error_shape, refusal.code, refusal.message, refusal.field)
     headers = {"Content-Type": body.content_type}
     if refusal.retry_after_seconds is not None:
         form = refusal.retry_after_form or settings.retry_after
+        # By the real clock: the client reads a date by its own clock, which a test does not advance.
         value = retry_after_value(form, refusal.retry_after_seconds, time.time())
         headers.update({"Retry-After": value} if value is not None else {})
     return web.Response(status=refusal.status, body=body.content, headers=headers)
@@ -85,10 +95,13 @@ async def answer_and_close(request: web.Request, response: web.Response) -> web.
     """Answer without reading the rest of the body and close at once, as servers do that judge by the headers.
 
     The client is still sending by then. Over TLS it gets no close_notify, as with servers that close the bare socket.
+
+    :returns: the response that was sent already, as the middleware expects one.
     """
     response.force_close()
     await response.prepare(request)
     await response.write_eof()
+    # The answer must have left the buffer, or closing would drop it.
     while request.transport is not None and request.transport.get_write_buffer_size():
         await asyncio.sleep(0)
     hang_up(request, reset=False)
@@ -96,18 +109,27 @@ async def answer_and_close(request: web.Request, response: web.Response) -> web.
 
 
 def hang_up(request: web.Request, *, reset: bool) -> None:
-    """End the connection now; with ``reset`` the peer sees RST instead of FIN."""
+    """End the connection now, without a byte more.
+
+    :param reset: True for RST instead of FIN: the client sees a reset, not an orderly end.
+    """
     transport = request.transport
     if transport is None:
         return
     connection = transport.get_extra_info("socket")
     if reset and connection is not None:
+        # A linger time of 0 makes the kernel send RST when the socket is closed.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
 
 
 def area_of(origin: Origin, path: str) -> Area:
-    """The part of the API that a path belongs to, by its shape alone; ``other`` if it belongs to none."""
+    """The part of the API that a path belongs to, by its shape alone; ``other`` if it belongs to none.
+
+    Handlers are not asked: a path with a wrong method, or a deleted generation, belongs to its area as well.
+
+    :param path: without the query.
+    """
     if origin == "storage":
         name = object_name(path)
         return "other" if name is None else "thumbnail" if name.thumbnail else "download"

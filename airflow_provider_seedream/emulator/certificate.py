@@ -1,6 +1,7 @@
 """The certificate an emulator serves https with: made at the start, self-signed, for 127.0.0.1 and localhost alone.
 
-Knows no server. ``cryptography`` comes with Airflow, and is imported only where an emulator speaks https.
+Knows no server. ``cryptography`` comes with Airflow, and is imported only where an emulator speaks https. The
+private key never leaves the temporary folder, and no system trusts the certificate unless it is told to.
 """
 
 from __future__ import annotations
@@ -23,7 +24,13 @@ _CLOCKS_DIFFER = dt.timedelta(hours=1)
 class Certificate:
     """A certificate that is its own CA, in a temporary folder; ``remove`` ends both.
 
-    :param ca_file: what clients trust: the connection extra ``verify``, or ``REQUESTS_CA_BUNDLE``.
+    Example::
+
+        certificate = Certificate()
+        requests.get("https://127.0.0.1:8123/", verify=str(certificate.ca_file))
+        certificate.remove()
+
+    :param ca_file: the file that clients trust: the connection extra ``verify``, or ``REQUESTS_CA_BUNDLE``.
     """
 
     def __init__(self) -> None:
@@ -32,11 +39,15 @@ class Certificate:
         self._server_file = Path(self._folder.name, "server.pem")
         private, public = _made()
         self.ca_file.write_bytes(public)
+        # The mode before the content: the private key is never readable for other users.
         self._server_file.touch(mode=0o600)
         self._server_file.write_bytes(private + public)
 
     def context(self) -> ssl.SSLContext:
-        """The context that the servers of both origins listen with."""
+        """The context that the servers of both origins listen with.
+
+        :raises FileNotFoundError: :meth:`remove` was called before.
+        """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self._server_file)
         return context
@@ -57,7 +68,10 @@ def _made() -> tuple[bytes, bytes]:
 
 
 def _self_signed(key: EllipticCurvePrivateKey) -> x509.Certificate:
-    """With every extension that Python 3.13 and later insist on (``VERIFY_X509_STRICT``)."""
+    """The certificate, with every extension that Python 3.13 and later insist on (``VERIFY_X509_STRICT``).
+
+    :param key: of the server; the same key signs, so the certificate is its own CA.
+    """
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes
 
@@ -68,6 +82,7 @@ def _self_signed(key: EllipticCurvePrivateKey) -> x509.Certificate:
     return (
         x509.CertificateBuilder(issuer_name=name, subject_name=name, public_key=key.public_key())
         .serial_number(x509.random_serial_number())
+        # A client in a container may have a clock that is behind.
         .not_valid_before(now - _CLOCKS_DIFFER)
         .not_valid_after(now + LIFETIME)
         .add_extension(names, critical=False)
@@ -80,6 +95,7 @@ def _self_signed(key: EllipticCurvePrivateKey) -> x509.Certificate:
 
 
 def _key_usage() -> x509.KeyUsage:
+    """The permissions of the key: to sign handshakes, and to sign this certificate as its CA."""
     from cryptography import x509
 
     return x509.KeyUsage(

@@ -1,6 +1,6 @@
 """The bytes of an image on their way out, whole or spoiled by a fault.
 
-Knows bytes and sockets; what the image shows, and whether the caller may have it, is settled before.
+Knows bytes and sockets. It neither draws images nor checks links: ``storage`` has done both before.
 """
 
 from __future__ import annotations
@@ -20,7 +20,13 @@ _NOT_AN_IMAGE = b"This is not an image, whatever its Content-Type says.\n" * 20
 
 
 async def deliver(request: web.Request, fault: Fault | None, content: bytes, media_type: str) -> web.StreamResponse:
-    """Answer with an image, or with what the fault makes of it."""
+    """Answer with an image, or with the bytes that the fault makes of it.
+
+    :param fault: of stage ``image``; None for a whole image.
+    :param content: the encoded image.
+    :param media_type: of the ``Content-Type`` header; a fault may send other bytes under it.
+    :raises HangupError: the fault ends the connection in the middle of the body.
+    """
     half = content[: len(content) // 2]
     match fault.kind if fault else None:
         case "truncated":
@@ -42,6 +48,7 @@ async def _deliver_oddly(request: web.Request, fault: Fault, content: bytes, med
             url = fault.url or str(fault.info.default)
             return web.Response(status=302, headers={"Location": url})
         case "gzip":
+            # Also for a client that does not accept gzip: some servers compress all the same.
             return web.Response(body=gzip.compress(content), content_type=media_type, headers={"Content-Encoding": "gzip"})
         case "trailing":
             return _whole(content + b"\x00" * int(fault.number("size_bytes")), media_type)
@@ -63,14 +70,17 @@ def _whole(content: bytes, media_type: str) -> web.Response:
 async def _announce_and_send(
     request: web.Request, announced_bytes: int, pieces: list[bytes] | Iterator[bytes], media_type: str
 ) -> web.StreamResponse:
-    """Send pieces under a Content-Length that need not be theirs, then close."""
+    """Send pieces under a Content-Length that need not be theirs, then close.
+
+    :param announced_bytes: the value of the header; a client must notice that fewer bytes came.
+    """
     response = web.StreamResponse(headers={"Content-Type": media_type, "Content-Length": str(announced_bytes)})
     response.force_close()  # else a short body would leave the client waiting for the rest
     return await _send(request, response, pieces)
 
 
 async def _chunked(request: web.Request, pieces: list[bytes] | Iterator[bytes], media_type: str) -> web.StreamResponse:
-    """Send pieces in chunks, without a Content-Length."""
+    """Send pieces in chunks, without a Content-Length: the client learns the size only at the end."""
     response = web.StreamResponse(headers={"Content-Type": media_type})
     response.enable_chunked_encoding()
     await response.prepare(request)
@@ -80,7 +90,11 @@ async def _chunked(request: web.Request, pieces: list[bytes] | Iterator[bytes], 
 
 
 async def _send(request: web.Request, response: web.StreamResponse, pieces: list[bytes] | Iterator[bytes]) -> web.StreamResponse:
-    """Send the headers, then each piece."""
+    """Send the headers, then each piece.
+
+    :param response: with its headers, not sent yet.
+    :param pieces: a client that stops reading makes the next ``write`` wait, so a large body never piles up in memory.
+    """
     await response.prepare(request)
     for piece in pieces:
         await response.write(piece)
@@ -88,7 +102,7 @@ async def _send(request: web.Request, response: web.StreamResponse, pieces: list
 
 
 async def _drip(request: web.Request, content: bytes, media_type: str, seconds: float) -> web.StreamResponse:
-    """Send an image in 40 pieces over so many seconds."""
+    """Send an image in 40 pieces over so many seconds. Each pause is short, so only a limit for the whole download ends it."""
     response = web.StreamResponse(headers={"Content-Type": media_type, "Content-Length": str(len(content))})
     await response.prepare(request)
     async for piece in _slowly(content, seconds):
@@ -105,7 +119,10 @@ async def _slowly(content: bytes, seconds: float) -> AsyncIterator[bytes]:
 
 
 def _padded(content: bytes, size_bytes: int) -> Iterator[bytes]:
-    """The image, then zeros up to the size: as large as asked, never held in memory."""
+    """The image, then zeros up to the size, in pieces of 64 KB.
+
+    Memory holds the image and one piece, so a test of a limit may ask for more bytes than the machine has.
+    """
     head = content[:size_bytes]
     yield head
     left = size_bytes - len(head)

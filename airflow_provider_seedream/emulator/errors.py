@@ -25,6 +25,8 @@ class RefusalError(Exception):
     :param field: the field of the body that broke a rule, for the shapes that name one.
     :param shape: of the body; None for that of the settings.
     :param retry_after_seconds: None for an answer without the header.
+    :param status: of the answer, 400 to 599.
+    :param message: the sentence for people.
     """
 
     def __init__(
@@ -63,9 +65,14 @@ class HangupError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorBody:
-    """Bytes and media type of an error answer: ``ErrorBody(content=b"not_found: ...", content_type="text/plain")``.
+    """Bytes and media type of an error answer::
+
+        ErrorBody(content=b"not_found: No such task.", content_type="text/plain")
 
     The media type of a body may be wrong on purpose, as the empty one that calls itself JSON.
+
+    :param content: the body as it is sent.
+    :param content_type: of the ``Content-Type`` header.
     """
 
     content: bytes
@@ -120,6 +127,7 @@ def retry_after_value(form: RetryAfterForm, seconds: float, real_now: float) -> 
     """
     if form == "none":
         return None
+    # HTTP's dates have no fractions: rounded up, so that a client which obeys does not come back too early.
     if form == "date":
         return formatdate(ceil(real_now + seconds), usegmt=True)
     return str(max(0, ceil(seconds)))

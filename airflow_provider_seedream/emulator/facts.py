@@ -1,7 +1,8 @@
 """The vendor's API as this stand-in reads it: paths, sizes, limits, price.
 
 An independent reading on purpose: it never imports the provider's own ``contract`` module, so that a mistake there is
-noticed here.
+noticed here. ``[seen]`` marks a number that users report, or that the model's owner publishes; the vendor's page
+does not have it.
 """
 
 from __future__ import annotations

@@ -33,6 +33,9 @@ class Course:
     :param failure_reason: shown only if ``outcome`` is a failure.
     :param null_for_ever: numbers of results (from 0) whose asset never comes.
     :param omitted_keys: keys that the results leave out, e.g. ``thumbnail``.
+    :param duration_seconds: from creation to FINISHED or FAILED; infinite for a job that never ends.
+    :param late_seconds: from FINISHED until the last asset has a link.
+    :param outcome: ``finished-failed`` is FINISHED with a reason and without assets.
     """
 
     duration_seconds: float
@@ -75,7 +78,11 @@ class Generation:
 
 
 def planned_course(settings: Settings, submission: Submission, random: Random) -> Course:
-    """The course of an undisturbed generation: further images and the largest size take longer."""
+    """The course of an undisturbed generation: further images and the largest size take longer.
+
+    :param settings: durations and speed.
+    :param random: with a seed of the prompt, so that equal runs take equal times.
+    """
     first = random.uniform(*settings.seconds_per_image)
     further = first * 0.5 * (submission.num_images - 1)
     larger = 1.5 if submission.image_size == "auto_3K" else 1.0
@@ -120,12 +127,14 @@ def status_body(generation: Generation, now: float, links: Links) -> dict[str, A
     """The JSON of a status answer at this moment.
 
     :param links: gives image link and thumbnail link of a result; called only for results whose asset is there.
+    :param now: epoch seconds, the emulator's clock.
     """
     course = generation.course
     if now < generation.finishes_at:
         return _waiting(generation, now)
     if course.outcome == "failed":
         return {"status": "FAILED", "progress": 0, "failure_reason": course.failure_reason, "results": []}
+    # FINISHED can be a failure [seen]: with a reason beside it, the assets never come.
     reason = course.failure_reason if course.outcome == "finished-failed" else None
     results = [_result(generation, index, now, links) for index in range(course.results)]
     return {"status": "FINISHED", "progress": 100, "failure_reason": reason, "results": results}

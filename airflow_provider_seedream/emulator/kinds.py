@@ -1,6 +1,7 @@
 """The kinds of fault, one row each: where it strikes, what its argument is, what happens.
 
-The same name works in ``Fault("...")``, at ``/__admin/faults`` and, in brackets, as a magic word in a prompt.
+The same name works in ``Fault("...")``, at ``/__admin/faults`` and, in brackets, as a magic word in a prompt. The
+table only names the faults: ``mischief`` acts them out on the API, ``delivery`` on downloads, ``generations`` on jobs.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ class Kind:
     :param argument: the field of a fault that a magic word's ``:value`` fills.
     :param default: of that argument.
     :param says: the effect, for people.
+
+    Without an ``argument`` the kind takes none, and ``default`` is None.
     """
 
     stage: Stage

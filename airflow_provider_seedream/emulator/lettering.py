@@ -35,6 +35,8 @@ class Lettering:
         fit("a leather watch", width=300, height=60, largest=40, smallest=12).lines
 
     :param line_height: pixels from one line to the next.
+    :param lines: wrapped to the width of the box.
+    :param font: the one that has the most glyphs of the text, at the size that fits.
     """
 
     lines: tuple[str, ...]
@@ -48,30 +50,41 @@ class Lettering:
 
 
 def fit(text: str, width: float, height: float, largest: float, smallest: float) -> Lettering:
-    """The text as large as the box allows; cut with an ellipsis when even the smallest size is too large."""
+    """The text as large as the box allows; cut with an ellipsis when even the smallest size is too large.
+
+    :param width: of the box in pixels; a word that is wider is broken.
+    :param height: of the box in pixels.
+    :param largest: the size of the letters to begin with, in pixels.
+    :param smallest: the size at which the text is cut instead of made smaller.
+    """
     words = readable(text)
     size = largest
     while True:
         lettering = _set(words, width, size)
         if lettering.height <= height or size <= smallest:
             return _cut(lettering, height)
+        # Some 9 steps from the largest size to a third of it: each step draws nothing, it only measures.
         size = max(smallest, size * 0.88)
 
 
 def readable(text: str) -> str:
-    """The text without control characters, and not longer than anybody reads."""
+    """The text without control characters, and at most 1,500 characters of it."""
     shown = "".join(" " if unicodedata.category(mark) in ("Cc", "Cf", "Cs") and mark != "\n" else mark for mark in text)
     return shown if len(shown) <= _MOST_CHARACTERS else shown[:_MOST_CHARACTERS] + "…"
 
 
 def font_for(text: str, size: float) -> Font:
-    """The font that lacks the fewest glyphs of the text; Pillow's own where it lacks none."""
+    """The font that lacks the fewest glyphs of the text; Pillow's own where it lacks none.
+
+    :param size: of the letters in pixels, at least 1.
+    """
     needed = set(text) - {"\n", " "}
     return min(_candidates(max(1.0, round(size, 1))), key=lambda font: _missing(font, needed))
 
 
 @lru_cache(maxsize=64)
 def _candidates(size: float) -> tuple[Font, ...]:
+    """Pillow's own font first, then those of the system that are installed. Cached, as opening a font reads a file."""
     found: list[Font] = [ImageFont.load_default(size)]
     for name in _SYSTEM_FONTS:
         try:
@@ -82,22 +95,26 @@ def _candidates(size: float) -> tuple[Font, ...]:
 
 
 def _missing(font: Font, characters: set[str]) -> int:
+    """How many of the characters the font draws as the box that stands for an unknown one."""
     box = _shape(font, _NO_SUCH_CHARACTER)
     return sum(1 for character in characters if _shape(font, character) == box)
 
 
 @lru_cache(maxsize=4096)
 def _shape(font: Font, character: str) -> bytes:
+    """The pixels of one character, to be compared: Pillow does not say whether a font has a glyph."""
     return bytes(font.getmask(character))
 
 
 def _set(text: str, width: float, size: float) -> Lettering:
+    """The text wrapped at one size."""
     font = font_for(text, size)
     lines = chain.from_iterable(_wrapped(paragraph, font, width) for paragraph in text.split("\n"))
     return Lettering(lines=tuple(lines), font=font, line_height=size * _LINE_HEIGHT)
 
 
 def _wrapped(paragraph: str, font: Font, width: float) -> list[str]:
+    """One paragraph as lines that fit the width."""
     lines = [""]
     for word in chain.from_iterable(_pieces(word, font, width) for word in paragraph.split()):
         longer = f"{lines[-1]} {word}".strip()
@@ -109,7 +126,10 @@ def _wrapped(paragraph: str, font: Font, width: float) -> list[str]:
 
 
 def _pieces(word: str, font: Font, width: float) -> Sequence[str]:
-    """A word too wide for a line, broken where it must be: languages without spaces, or a URL."""
+    """A word too wide for a line, broken where it must be: languages without spaces, or a URL.
+
+    :returns: the word itself if it fits, else pieces of it, each at least one character.
+    """
     if font.getlength(word) <= width:
         return (word,)
     pieces = [""]
@@ -121,6 +141,7 @@ def _pieces(word: str, font: Font, width: float) -> Sequence[str]:
 
 
 def _cut(lettering: Lettering, height: float) -> Lettering:
+    """The first lines that fit the height, the last of them with an ellipsis. One line stays in any case."""
     room = max(1, int(height / lettering.line_height))
     if len(lettering.lines) <= room:
         return lettering

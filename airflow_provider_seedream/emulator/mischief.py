@@ -37,6 +37,7 @@ async def instead_of_answer(fault: Fault, request: web.Request) -> web.StreamRes
     :returns: the answer, or None to go on as normal after a delay or an informational answer.
     :raises HangupError: the connection ends without an answer.
     :raises RefusalError: the answer is an error.
+    :param request: its Authorization header is repeated by ``echo-key``: such an answer must not get into a log.
     """
     match fault.kind:
         case "stall":
@@ -61,11 +62,12 @@ async def _interim(fault: Fault, request: web.Request) -> None:
     status = int(fault.number("status"))
     head = f"HTTP/1.1 {status} {_INTERIM.get(status, 'Interim')}\r\nLink: </style.css>; rel=preload\r\n\r\n"
     for _ in range(fault.count or 1):
+        # Below aiohttp's responses, which know no informational answers.
         await request.writer.write(head.encode())
 
 
 def early_refusal(fault: Fault) -> RefusalError:
-    """The refusal of a fault of stage ``early``: judged by the headers alone."""
+    """The refusal of a fault of stage ``early``: judged by the headers alone, before the body was read."""
     status = int(fault.number("status"))
     return refusal(fault, status, _CODES.get(status, "server_error"), f"Refused with {status} before the body was read.")
 
@@ -84,7 +86,13 @@ def _refusal(fault: Fault, request: web.Request) -> RefusalError:
 
 
 def refusal(fault: Fault, status: int, code: str, message: str) -> RefusalError:
-    """A refusal with the details that the fault gives: code, message, shape and wait replace the usual ones."""
+    """A refusal with the details that the fault gives: code, message, shape and wait replace the usual ones.
+
+    :param status: of the answer.
+    :param code: the API's error code, unless the fault names one.
+    :param message: the sentence for people, unless the fault has one.
+    """
+    # A 429 without a wait would be a fault of another kind, so this kind always has one.
     wait = fault.number("seconds") if fault.kind == "rate-limited" else fault.retry_after_seconds
     return RefusalError(
         status,
@@ -102,6 +110,7 @@ async def after_accept(fault: Fault, generation: Generation) -> web.StreamRespon
     :returns: the answer, or None to confirm as normal after a delay.
     :raises HangupError: the connection ends without an answer.
     :raises RefusalError: the answer is an error although the submission is paid.
+    :param generation: is charged already, and runs on whatever the client is told.
     """
     match fault.kind:
         case "drop-after-accept" | "reset-after-accept":
@@ -113,11 +122,16 @@ async def after_accept(fault: Fault, generation: Generation) -> web.StreamRespon
             raise refusal(fault, int(fault.number("status")), "server_error", "Bad gateway.")
         case "html-after-accept":
             return html_page()
+    # no-id: a success without the one field that leads to the images.
     return web.json_response({"created_at": iso(generation.created_at)})
 
 
 def status_answer(fault: Fault | None, body: dict[str, Any]) -> web.Response:
-    """A status answer after a fault of stage ``status``."""
+    """A status answer after a fault of stage ``status``.
+
+    :param fault: None for the answer as it is.
+    :param body: the JSON that the generation has earned.
+    """
     if fault is None:
         return web.json_response(body)
     match fault.kind:
@@ -130,6 +144,7 @@ def status_answer(fault: Fault | None, body: dict[str, Any]) -> web.Response:
 
 
 def _changed(fault: Fault, body: dict[str, Any]) -> dict[str, Any]:
+    """The JSON with one field changed or left out, as clients have met it."""
     if fault.kind == "unknown-status":
         return {**body, "status": fault.message or "MODERATING", "results": []}
     if fault.kind == "zero-progress":
@@ -138,6 +153,9 @@ def _changed(fault: Fault, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def html_page() -> web.Response:
-    """A page as a proxy in the way would answer it, with status 200."""
+    """A page as a proxy in the way would answer it, with status 200.
+
+    :returns: a success by its status, with a body that no client of the API can read.
+    """
     page = "<!DOCTYPE html><html><head><title>One moment</title></head><body><h1>One moment, please</h1></body></html>"
     return web.Response(text=page, content_type="text/html")

@@ -46,12 +46,16 @@ class Pictures:
         return await self.drawn(replace(subject, image_format=image_format) if image_format else subject)
 
     async def drawn(self, subject: Subject) -> bytes:
-        """The encoded image of a subject. Two callers that ask at the same time wait for one drawing."""
+        """The encoded image of a subject. Two callers that ask at the same time wait for one drawing.
+
+        :param subject: the content of the picture; equal subjects share one drawing.
+        """
         if subject in self._drawn:
             self._drawn.move_to_end(subject)
             return self._drawn[subject]
         if subject not in self._drawing:
             self._drawing[subject] = asyncio.ensure_future(self._draw(subject))
+        # Shielded: a client that hangs up must not cancel the drawing that another one waits for.
         return await asyncio.shield(self._drawing[subject])
 
     async def _draw(self, subject: Subject) -> bytes:
@@ -62,6 +66,7 @@ class Pictures:
             del self._drawing[subject]
         self._drawn[subject] = content
         self._held_bytes += len(content)
+        # The newest stays even if it alone exceeds the bound, as it is about to be sent.
         while self._held_bytes > _CACHE_BYTES and len(self._drawn) > 1:
             self._held_bytes -= len(self._drawn.popitem(last=False)[1])
         return content
@@ -72,7 +77,10 @@ class Pictures:
 
 
 def _subject(settings: Settings, generation: Generation, name: ObjectName) -> Subject:
-    """The content of one result's picture, at the scale of the settings."""
+    """The content of one result's picture, at the scale of the settings.
+
+    :returns: with ``flat_images`` the same 16 x 16 px for every result, so that a load test draws once.
+    """
     submission = generation.submission
     image_format: ImageFormat = "PNG" if name.thumbnail else generation.course.image_format
     if settings.flat_images:
@@ -91,7 +99,10 @@ def _subject(settings: Settings, generation: Generation, name: ObjectName) -> Su
 
 
 def _pixels(settings: Settings, image_size: str, *, thumbnail: bool) -> tuple[int, int]:
-    """Width and height at the scale of the settings, at least 16 px; a thumbnail has at most 256 px a side."""
+    """Width and height at the scale of the settings, at least 16 px; a thumbnail has at most 256 px a side.
+
+    :param image_size: a key of ``facts.IMAGE_SIZES``.
+    """
     width, height = facts.IMAGE_SIZES[image_size]
     scale = settings.image_scale
     if thumbnail:

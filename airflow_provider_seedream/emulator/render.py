@@ -28,6 +28,11 @@ class Subject:
 
     :param index: number of the result, from 0; it varies the background.
     :param sources: encoded thumbnails of an edit's source images.
+    :param width: of the picture in pixels.
+    :param height: of the picture in pixels.
+    :param prompt: sets the hue, and stands on the picture.
+    :param seed: varies colours and discs.
+    :param caption: small lines below the prompt.
     """
 
     width: int
@@ -46,7 +51,12 @@ class Subject:
 
 
 def draw(subject: Subject) -> bytes:
-    """The encoded image. Blocking: about 10 ms of CPU for 256 px a side, 150 ms for 2048 px (measured)."""
+    """The encoded image. Blocking: about 10 ms of CPU for 256 px a side, 150 ms for 2048 px (measured).
+
+    A picture with less than 128 px on its shorter side has no text, as it could not be read.
+
+    :returns: the bytes of a PNG, JPEG or WEBP file.
+    """
     canvas = _background(subject)
     if min(subject.width, subject.height) >= _SMALLEST_WITH_TEXT:
         _draw_panel(canvas, subject)
@@ -55,7 +65,10 @@ def draw(subject: Subject) -> bytes:
 
 
 def _background(subject: Subject) -> Image.Image:
-    """A soft gradient in neighbouring hues with translucent discs; the prompt sets the hue, seed and index the rest."""
+    """A soft gradient in neighbouring hues with translucent discs; the prompt sets the hue, seed and index the rest.
+
+    So images of one prompt look related, and two of them can still be told apart.
+    """
     hue = Random(subject.prompt).random()
     random = Random(f"{subject.prompt}/{subject.seed}/{subject.index}")
     mesh = Image.new("RGB", (_MESH, _MESH))
@@ -119,7 +132,10 @@ def _darken(canvas: Image.Image, box: tuple[float, float, float, float], radius:
 
 
 def _write(pen: ImageDraw.ImageDraw, x: float, y: float, lettering: Lettering, colour: Colour) -> float:
-    """Write the lines downwards; where the next line would start."""
+    """Write the lines downwards.
+
+    :returns: the y at which the next line would start.
+    """
     for line in lettering.lines:
         pen.text((x, y + lettering.line_height / 2), line, colour, lettering.font, anchor="lm")
         y += lettering.line_height

@@ -64,10 +64,12 @@ class Emulator:
         """Listen on both ports; returns when both accept connections.
 
         :raises OSError: a port is taken.
+        :returns: the emulator itself, so that ``emulator = Emulator().start()`` works.
         """
         if self.settings.tls:
             self._certificate = Certificate()
         self._thread.start()
+        # Also set after a failure, or a port that is taken would hang the caller.
         self._ready.wait()
         if self._failure is not None:
             self.stop()
@@ -75,7 +77,10 @@ class Emulator:
         return self
 
     def stop(self) -> None:
-        """Close both ports and end the thread. Safe to call twice."""
+        """Close both ports and end the thread. Safe to call twice.
+
+        Requests that are under way are cut off after 0.2 s. The books can still be read.
+        """
         if self._loop is not None and self._stop is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
@@ -139,6 +144,8 @@ class Emulator:
         """Put a fault in force: ``inject("refuse", endpoint="status", status=503, times=3)``.
 
         :raises ValueError: the kind or the endpoint does not exist.
+        :param fault: a :class:`Fault`, or the name of its kind.
+        :param details: the fields of the fault, if its kind is given by name.
         """
         self._world.inject(Fault(fault, **details) if isinstance(fault, str) else fault)
 
@@ -147,16 +154,22 @@ class Emulator:
         self._world.reset()
 
     def airflow_connection_json(self) -> str:
-        """A value for ``AIRFLOW_CONN_SEEDREAM_DEFAULT``."""
+        """A value for ``AIRFLOW_CONN_SEEDREAM_DEFAULT``, with the CA file if it speaks https.
+
+        Example::
+
+            monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", emulator.airflow_connection_json())
+        """
         trust = {"extra": {"verify": self.ca_file}} if self.ca_file else {}
         return json.dumps({"conn_type": "seedream", "host": self.url, "password": self.key, **trust})
 
     def connection_uri(self) -> str:
-        """The same connection in Airflow's URI form."""
+        """The same connection in Airflow's URI form, e.g. for ``airflow connections add --conn-uri``."""
         trust = f"?verify={quote(self.ca_file, safe='')}" if self.ca_file else ""
         return f"seedream://:{quote(self.key, safe='')}@{quote(self.url, safe='')}/{trust}"
 
     def _run(self) -> None:
+        """The thread: serve until :meth:`stop`, or hand the failure to :meth:`start`."""
         try:
             asyncio.run(self._serve())
         except BaseException as failure:  # handed to the thread that called start()
@@ -165,6 +178,7 @@ class Emulator:
             self._ready.set()
 
     async def _serve(self) -> None:
+        """Listen on both ports, say that they are ready, and clean up at the end."""
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         pictures = Pictures()
@@ -183,6 +197,8 @@ class Emulator:
 
 
 def _apps(world: World, pictures: Pictures) -> tuple[web.Application, web.Application]:
+    """The two servers: the API with its admin calls, and the storage of the images."""
+    # No limit of aiohttp's own: the settings say how large a body may be, and the answer has the API's shape.
     api = web.Application(middlewares=[bookkeeping(world, "api")], client_max_size=0)
     api.add_routes([*Api(world).routes(), *Admin(world).routes()])
     storage = web.Application(middlewares=[bookkeeping(world, "storage")])
@@ -191,6 +207,7 @@ def _apps(world: World, pictures: Pictures) -> tuple[web.Application, web.Applic
 
 
 async def _listen(app: web.Application, port: int, tls: ssl.SSLContext | None) -> web.AppRunner:
+    """Begin to listen. A port that is taken leaves nothing open behind it."""
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
     await runner.setup()
     try:
@@ -202,5 +219,6 @@ async def _listen(app: web.Application, port: int, tls: ssl.SSLContext | None) -
 
 
 def _origin(runner: web.AppRunner, tls: ssl.SSLContext | None) -> str:
+    """The address at which a server was bound, as the port 0 is chosen by the system."""
     host, port = runner.addresses[0][:2]
     return f"{'https' if tls else 'http'}://{host}:{port}"

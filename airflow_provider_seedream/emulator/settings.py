@@ -63,6 +63,8 @@ class Settings:
         Example::
 
             Settings.fast(balance_credits=30)  # fast, but for an almost empty wallet
+
+        :param changes: fields that differ from these.
         """
         quick = cls(
             balance_credits=100_000,
@@ -78,6 +80,7 @@ class Settings:
         """A copy with some fields replaced. A number may be given for a range, an integer for a float.
 
         :raises ValueError: a name or a type is wrong; the text names the field.
+        :param changes: values by the name of the field, as JSON has them.
         """
         known = {field.name for field in fields(self)}
         unknown = sorted(set(changes) - known)
@@ -99,7 +102,12 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 
 
 def _coerced(name: str, current: Any, value: Any) -> Any:
-    """The value as the field's type, e.g. 3 as 3.0. :raises ValueError: it has another type, or is none of the choices."""
+    """The value as the field's type, e.g. 3 as 3.0.
+
+    :param name: of the field, for the message.
+    :param current: the value in force, whose type the new one must have.
+    :raises ValueError: it has another type, or is none of the choices.
+    """
     if name in _CHOICES and value not in _CHOICES[name]:
         raise ValueError(f"{name} must be one of {', '.join(_CHOICES[name])}, not {value!r}")
     if isinstance(current, tuple):
@@ -112,7 +120,10 @@ def _coerced(name: str, current: Any, value: Any) -> Any:
 
 
 def _as_range(name: str, value: Any) -> Range:
-    """A pair ``(low, high)``; a single number is both. :raises ValueError: anything else."""
+    """A pair ``(low, high)``; a single number is both.
+
+    :raises ValueError: it is neither, or the low end is above the high end.
+    """
     pair = (value, value) if isinstance(value, int | float) else tuple(value)
     if len(pair) != 2 or pair[0] > pair[1]:
         raise ValueError(f"{name} must be a number or a [low, high] pair, not {value!r}")

@@ -50,6 +50,8 @@ class Source:
 
     :param sha256: of the decoded bytes, to compare with the file that a test has sent.
     :param thumbnail: a PNG of at most 256 px a side, which the drawn result shows.
+    :param media_type: as the data URI says it, and the bytes agree.
+    :param size_bytes: of the decoded image.
     """
 
     media_type: str
@@ -74,6 +76,8 @@ def read_source(url: object) -> Source:
     """Check a data URI by the rules that users report [seen].
 
     :raises BadSourceError: no data URI in lower case, a wrong media type, damaged bytes, too large, too small or too narrow.
+    :param url: an item of ``image_urls``, of any type, as it comes from a client.
+    :returns: its facts and a thumbnail. The bytes are dropped: ten sources of 10 MB would fill the books.
     """
     media_type, content = _decoded(url)
     if len(content) > facts.MAX_SOURCE_BYTES:
@@ -102,7 +106,10 @@ def _check_size(width: int, height: int) -> None:
 
 
 def _decoded(url: object) -> tuple[str, bytes]:
-    """Media type and bytes. :raises BadSourceError: no data URI of a known type, or damaged base64."""
+    """Media type and bytes.
+
+    :raises BadSourceError: no data URI of a known type, or damaged base64.
+    """
     found = _DATA_URI.match(url) if isinstance(url, str) else None
     if found is None or not isinstance(url, str):
         raise BadSourceError("must be a string data:image/...;base64,...")
@@ -116,9 +123,13 @@ def _decoded(url: object) -> tuple[str, bytes]:
 
 
 def _opened(media_type: str, content: bytes) -> Image.Image:
-    """The image, its header read. :raises BadSourceError: not an image, or of another type than the data URI says."""
+    """The image, its header read.
+
+    :raises BadSourceError: not an image, or of another type than the data URI says.
+    """
     try:
         with warnings.catch_warnings():
+            # The size is judged by the contract's own rule a moment later.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             picture = Image.open(io.BytesIO(content), formats=_READABLE)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as bad:
@@ -130,8 +141,12 @@ def _opened(media_type: str, content: bytes) -> Image.Image:
 
 
 def _thumbnail(picture: Image.Image) -> bytes:
-    """A small PNG. Decodes the whole image. :raises BadSourceError: the image data is damaged."""
+    """A small PNG. Decodes the whole image, which is how damage is found.
+
+    :raises BadSourceError: the image data is damaged.
+    """
     try:
+        # A JPEG is decoded at a fraction of its size, which saves most of the time.
         picture.draft("RGB", (THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
         small = picture.convert("RGB")
     except (OSError, ValueError, SyntaxError) as bad:

@@ -26,6 +26,9 @@ class Storage:
     Example::
 
         web.Application().add_routes(Storage(world, pictures).routes())
+
+    :param world: knows the generations, the faults and the links that are dead.
+    :param pictures: draws the images.
     """
 
     def __init__(self, world: World, pictures: Pictures) -> None:
@@ -40,12 +43,14 @@ class Storage:
         """Serve an image or a thumbnail, or whatever a fault makes of it.
 
         :raises RefusalError: 400 for an ``Authorization`` header, 403 for a link that is not valid, 404 for an unknown object.
+        :raises HangupError: a fault ends the connection without an answer, or in the middle of the body.
         """
         self._refuse_credentials(request)
         name = object_name(request.path)
         generation = self._world.find(name.seedream_task_id) if name else None
         endpoint: Endpoint = "thumbnail" if name and name.thumbnail else "download"
         where = {"image_index": name.index if name else None}
+        # A fault comes before the check of the link: an outage does not look at links.
         fault = self._world.fault("answer", endpoint, generation, **where)
         if fault is not None and (answer := await instead_of_answer(fault, request)) is not None:
             return answer
@@ -54,6 +59,7 @@ class Storage:
             raise RefusalError(404, "NoSuchKey", "The specified key does not exist.", shape="text")
         fault = self._world.fault("image", endpoint, generation, **where)
         if fault is not None and fault.kind == "expired-link":
+            # This very link stays dead: a client has to ask the status for a fresh one.
             self._world.dead_links.add(request.raw_path)
             self._check_link(request)
         other: ImageFormat | None = "JPEG" if fault is not None and fault.kind == "other-type" else None

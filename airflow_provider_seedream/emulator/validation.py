@@ -22,6 +22,7 @@ class InvalidFieldError(Exception):
         InvalidFieldError("num_images", "must be at least 1 and at most 6")
 
     :param field: its name in the body; ``non_field_errors`` for the body itself.
+    :param rule: what the field must be, for people.
     """
 
     def __init__(self, field: str, rule: str) -> None:
@@ -38,6 +39,8 @@ class Submission:
 
     :param sources: of an edit, checked and measured.
     :param unknown_fields: names that the API does not document, sorted.
+    :param seed: None if the request has none; the emulator then draws one.
+    :param image_size: a key of ``facts.IMAGE_SIZES``.
     """
 
     kind: facts.SubmissionKind
@@ -67,6 +70,8 @@ def validate(kind: facts.SubmissionKind, body: object) -> Submission:
     """Read the JSON body of a submission. Blocking for an edit, as its images are decoded.
 
     :raises InvalidFieldError: for the first rule that is broken.
+    :param kind: an edit needs ``image_urls``; for a generation that field is unknown.
+    :param body: the parsed JSON, of any type.
     """
     if not isinstance(body, dict):
         raise InvalidFieldError("non_field_errors", "the body must be a JSON object")
@@ -90,6 +95,7 @@ def _prompt(body: Mapping[str, Any]) -> str:
         raise InvalidFieldError("prompt", "required, a string")
     if not prompt.strip():
         raise InvalidFieldError("prompt", "may not be blank")
+    # JSON can spell half a pair; UTF-8 cannot.
     if any("\ud800" <= mark <= "\udfff" for mark in prompt):
         raise InvalidFieldError("prompt", "has half a surrogate pair, which is no character")
     return prompt
@@ -106,6 +112,7 @@ def _image_size(body: Mapping[str, Any]) -> str:
 def _integer(body: Mapping[str, Any], field: str, low: int, high: int | None) -> int:
     """A JSON integer within its bounds; ``true`` and ``2.0`` are none."""
     value = body[field]
+    # Python's True is an integer; JSON's is not.
     if not isinstance(value, int) or isinstance(value, bool):
         raise InvalidFieldError(field, "must be an integer")
     if value < low or (high is not None and value > high):

@@ -72,6 +72,7 @@ class World:
         if changed.tls != self.settings.tls:
             raise ValueError("tls is chosen when the emulator starts")
         self.settings = changed
+        # Only if it was named: a change of another setting must not refill a wallet that a test has emptied.
         if "balance_credits" in changes:
             self._balance_credits = self.settings.balance_credits
 
@@ -91,6 +92,7 @@ class World:
         """Put faults in force; one about the course of a known generation changes it at once."""
         for fault in faults:
             known = self._generations.get(fault.seedream_task_id or "")
+            # The course was fixed at the submission, so a later fault has to change it instead of waiting for a strike.
             if known is not None and fault.info.stage == "job":
                 self._keep(replace(known, course=disturbed(known.course, fault)))
             else:
@@ -100,6 +102,9 @@ class World:
         """The fault that strikes at this moment, counted as used; None if there is none.
 
         :param about: the generation that the request names; its prompt and id then select the faults.
+        :param stage: the moment at which the caller stands.
+        :param endpoint: the endpoint that was called.
+        :param where: prompt, seedream task id or number of the image, if they are known.
         """
         if about is not None:
             where = {"prompt": about.submission.prompt, "seedream_task_id": about.seedream_task_id, **where}
@@ -111,6 +116,8 @@ class World:
         """Charge a submission and start its generation.
 
         :raises RefusalError: 402, when the wallet cannot pay; nothing is charged.
+        :param submission: keeps every rule already; here only the wallet can refuse it.
+        :returns: the generation, whose course is fixed from now on.
         """
         cost = self.settings.credits_per_image * submission.num_images
         if cost > self.balance_credits():
@@ -162,7 +169,10 @@ class World:
         self.books.refunded(Entry(at=generation.finishes_at, seedream_task_id=task_id, credits=generation.credits))
 
     def find(self, seedream_task_id: str) -> Generation | None:
-        """A generation whose results are not gone yet."""
+        """A generation whose results are not gone yet.
+
+        :returns: None for an id that is unknown, or older than ``result_lifetime_seconds``.
+        """
         found = self._generations.get(seedream_task_id)
         if found is None or self.clock.now() >= found.created_at + self.settings.result_lifetime_seconds:
             return None
@@ -182,9 +192,11 @@ class World:
         return status_body(generation, self.clock.now(), lambda index: (None, None))
 
     def _links(self, generation: Generation, index: int) -> tuple[str, str]:
+        """The image link and the thumbnail link of a result, signed anew."""
         return self._link(generation, index, thumbnail=False), self._link(generation, index, thumbnail=True)
 
     def _link(self, generation: Generation, index: int, *, thumbnail: bool) -> str:
+        """A fresh link, valid for ``link_lifetime_seconds`` from now by the emulator's clock."""
         name = ObjectName(seedream_task_id=generation.seedream_task_id, index=index, thumbnail=thumbnail)
         suffix = "png" if thumbnail else _SUFFIXES[generation.course.image_format]
         path = name.path(suffix, escaped=self.settings.link_names == "escaped")
@@ -192,6 +204,7 @@ class World:
 
 
 def _submission_record(generation: Generation) -> SubmissionRecord:
+    """The note about an accepted submission for the books."""
     return SubmissionRecord(
         at=generation.created_at,
         seedream_task_id=generation.seedream_task_id,
