@@ -27,6 +27,7 @@ _LOCAL = ("", "file", "local")
 _REFUSED = ("http", "https")
 # csv's own limit, 131,072 characters, is less than one image as a data URI: a cell may hold all images of an edit
 _MAX_CELL = contract.MAX_SOURCES * (contract.MAX_SOURCE_BYTES * 4 // 3 + 1024)
+_MAX_LINE = 2 * _MAX_CELL  # bytes: a packed file of some kB may hold a line of many GB, which no worker's memory has room for
 _SPARK_HINT = " If Spark wrote it: write it again with .option('escape', '\"'), so that quotes in a cell are doubled."
 _Found = tuple[str, dict[str, Any], tuple[str, ...]]  # where, columns, header
 
@@ -169,8 +170,13 @@ def _reader_by_magic(stream: Any, name: str) -> Callable[[Any, str], Iterator[_F
 
 def _lines(file: Any, name: str) -> Iterator[str]:
     """The lines of a file as text, without a byte order mark."""
+    unzipped = _unzipped(file)
     try:
-        for number, line in enumerate(_unzipped(file), 1):
+        for number, line in enumerate(iter(lambda: unzipped.readline(_MAX_LINE), b""), 1):
+            if len(line) == _MAX_LINE:
+                raise SeedreamInputError(
+                    f"line {number} of {name} is longer than {_MAX_LINE // 1_000_000} MB, more than ten images take."
+                )
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
         raise SeedreamInputError(f"line {number} of {name} is not UTF-8 ({error.reason}).") from None

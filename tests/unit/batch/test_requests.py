@@ -242,6 +242,17 @@ class TestGzip:
         assert [raw.columns for raw in read_table(str(packed))] == expected
         assert [raw.columns for raw in read_table(str(unpacked))] == expected
 
+    def test_a_line_without_end_is_an_error_and_no_memory_without_end(self, tmp_path: Path) -> None:
+        path = tmp_path / "requests.jsonl.gz"
+        with gzip.open(path, "wb", compresslevel=1) as file:
+            file.write(b'{"prompt": "a fox"}\n{"prompt": "')
+            for _ in range(400):
+                file.write(bytes(1_000_000))
+        rows = read_table(str(path))
+        assert next(rows).columns == {"prompt": "a fox"}
+        with pytest.raises(SeedreamInputError, match=r"line 2 of requests.jsonl.gz is longer than 279 MB"):
+            next(rows)
+
     def test_a_file_that_ends_too_early_is_an_error(self, tmp_path: Path) -> None:
         cut = gzip.compress(b"".join(b'{"prompt": "fox %d"}\n' % number for number in range(99)))[:-20]
         assert refusal(write(tmp_path / "r.jsonl.gz", cut)).startswith("r.jsonl.gz is not a whole gzip file (")
