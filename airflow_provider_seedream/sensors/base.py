@@ -1,4 +1,7 @@
-"""The common part of the sensors: which errors they skip, when a try began, and how they free the worker between polls."""
+"""The common part of the sensors: which errors they skip, when a try began, and how they free the worker between polls.
+
+Loaded with every DAG; it polls nothing itself.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +35,8 @@ class SeedreamSensor(CheckedFields, BaseSensorOperator):
     ::
 
         SeedreamGenerationSensor(task_id="land", generation=submit.output, timeout=600, soft_fail=True)
+
+    Airflow's own ``soft_fail`` of a deferred sensor would skip every error, also a refused key or a failed landing.
     """
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -44,7 +49,10 @@ class SeedreamSensor(CheckedFields, BaseSensorOperator):
         raise NotImplementedError
 
     def started_epoch(self, context: Context) -> float:
-        """The start of the try; in reschedule mode of its first poke."""
+        """The start of the try; in reschedule mode of its first poke.
+
+        :returns: epoch seconds; from there ``timeout`` counts.
+        """
         # Each poke is a process of its own then, so the deadline counts from the first of them.
         first = context["ti"].get_first_reschedule_date(context) if self.reschedule else None
         return first.timestamp() if first else clock.now_epoch()

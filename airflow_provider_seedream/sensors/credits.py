@@ -40,6 +40,10 @@ DEFAULT_TIMEOUT_SECONDS = 24 * 3600.0
 
 
 def _check_min_credits(value: Any) -> Decimal:
+    """The credits as a decimal number.
+
+    :raises SeedreamInputError: the value is not a number of credits.
+    """
     from airflow_provider_seedream.polling.wallet import check_min_credits
 
     return check_min_credits(value)
@@ -101,13 +105,21 @@ class SeedreamCreditsSensor(SeedreamSensor):
             return self._finish(wait(poller, self._hook.look_at_wallet, partial(self._pause, poller)))
 
     def resume_waiting(self, context: Context, event: Any) -> dict[str, Any]:
-        """Continue after a deferral: the trigger has polled the wallet, and its event says how the wait ended."""
+        """Continue after a deferral: the trigger has polled the wallet, and its event says how the wait ended.
+
+        :param event: from Airflow's database; one of another form is an error that a retry may mend.
+        :raises SeedreamTopUpTimeoutError: no top-up came within ``timeout``.
+        """
         from airflow_provider_seedream.triggers.credits import outcome_from
 
         return self._finish(outcome_from(event))
 
     def resume_unheard(self, context: Context) -> dict[str, Any]:
-        """Continue a wait whose trigger sent no event: poll the wallet once."""
+        """Continue a wait whose trigger sent no event: poll the wallet once.
+
+        :returns: ``{"balance": ...}`` if the wallet holds enough by now.
+        :raises SeedreamTopUpTimeoutError: it does not.
+        """
         poller = self._poller(clock.now_epoch() - min(self.timeout, execution_seconds(self)))
         return self._finish(poller.heard(self._hook.look_at_wallet(), now_epoch=clock.now_epoch()))
 
@@ -131,6 +143,7 @@ class SeedreamCreditsSensor(SeedreamSensor):
         first_poll_epoch = max(now + poller.first_poll_seconds(now_epoch=now), poller.due_epoch)
         trigger = SeedreamCreditsTrigger(
             seedream_conn_id=self.seedream_conn_id,
+            # As digits: a trigger's arguments are JSON, which has no decimals, and a float could round the limit.
             min_credits=f"{policy.min_credits:f}",
             first_poll_epoch=min(first_poll_epoch, policy.deadline_epoch),
             deadline_epoch=policy.deadline_epoch,
@@ -185,6 +198,7 @@ class SeedreamCreditsSensor(SeedreamSensor):
 
     @cached_property
     def _hook(self) -> SeedreamHook:
+        """One hook for each try. Imported here, as this module is loaded with every DAG."""
         from airflow_provider_seedream.hooks.seedream import SeedreamHook
 
         return SeedreamHook(self.seedream_conn_id)

@@ -133,7 +133,10 @@ class SeedreamGenerationSensor(WaitingOperator, SeedreamSensor):
         super()._pause(seconds, state)
 
     def find_again(self, event: Any) -> Generation:
-        """The sensor's own argument: it is rendered anew when the task resumes, so no event is needed for it."""
+        """The sensor's own argument: it is rendered anew when the task resumes, so no event is needed for it.
+
+        :param event: of the trigger; not read.
+        """
         return self._generation()
 
     def _generation(self) -> Generation:

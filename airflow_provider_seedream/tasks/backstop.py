@@ -27,12 +27,19 @@ def backstop(until_epoch: float, *, now_epoch: float) -> timedelta:
     """The timeout for ``defer``: the rest of the wait, plus some minutes for the trigger's event to arrive.
 
     :param until_epoch: when the trigger sends its event at the latest.
+    :param now_epoch: the time of the deferral.
+    :returns: at least 10 minutes, also for a wait whose end has passed: its event may be on its way.
     """
     return timedelta(seconds=max(0.0, until_epoch - now_epoch) + BACKSTOP_SECONDS)
 
 
 def resumed(task: BaseOperator, go_on: Callable[[], Any], unheard: Callable[[Context], Any], context: Context) -> Any:
-    """The result of a resumed task. If the backstop ended the wait, the result of `unheard`."""
+    """The result of a resumed task. If the backstop ended the wait, the result of ``unheard``.
+
+    :param task: its log names the probable reason: no triggerer runs, or none serves the queue of the task.
+    :param go_on: Airflow's own resumption; it raises if the deferral has timed out.
+    :param unheard: called instead with the context alone, as Airflow has dropped the arguments of the deferral.
+    """
     with suppress(TaskDeferralTimeout):
         return go_on()
     task.log.error("%s", UNHEARD)

@@ -151,7 +151,11 @@ class CheckedFields(ReportingTask):
 
 
 def one_of(field: str, value: Any, *choices: str) -> str:
-    """:raises SeedreamInputError: unless the value is one of the choices."""
+    """The value as text.
+
+    :param field: the argument's name, for the error.
+    :raises SeedreamInputError: unless the value is one of the choices; the text suggests the nearest of them.
+    """
     if value not in choices:
         from airflow_provider_seedream.model.close_matches import did_you_mean
 
@@ -164,6 +168,8 @@ def check_budget(field: str, value: Any) -> int | None:
     """Credits, or None for no limit.
 
     :raises SeedreamInputError: for anything but an integer of at least 0.
+    :param field: the argument's name, for the error.
+    :param value: an integer, or its decimal digits as a template renders them; None for no limit.
     """
     if value is None:
         return None

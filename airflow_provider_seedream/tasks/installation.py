@@ -16,6 +16,7 @@ def describe_installation() -> dict[str, str]:
     ``airflow`` is the address of its user interface (``[api] base_url``), unless that is this machine: it tells unnamed ones apart.
 
     :raises SeedreamInputError: when the name is not plain.
+    :returns: only the fields that are known, so an installation without both gives an empty dict.
     """
     name = str(conf.get("seedream", "installation", fallback="") or "").strip()
     if len(name) > 100 or any(not letter.isprintable() for letter in name):
@@ -26,6 +27,7 @@ def describe_installation() -> dict[str, str]:
 
 
 def _is_loopback(address: str) -> bool:
+    """True for an address of this machine, which many installations have, and for one that cannot be read."""
     try:
         return (urlsplit(address).hostname or "") in _LOOPBACK
     except ValueError:

@@ -91,6 +91,8 @@ class LandingOperator(ReportingTask):
         """Land the images that are ready although the wait has ended: they are paid for, and the API deletes them after 24 h.
 
         Returns their manifest; None if no image is ready. It raises no error of landing, as the wait has an error of its own.
+
+        :param poll_again: True after a deferral: then the API is asked for fresh links.
         """
         from airflow_provider_seedream.landing.finish import land_ready
         from airflow_provider_seedream.manifest import landed_generation
@@ -116,6 +118,8 @@ class LandingOperator(ReportingTask):
         A storage that gives no answer is no reason to fail now: the images may not be ready for minutes. It is asked again then.
 
         :raises SeedreamLandingError: the name belongs to another generation.
+        :param generation: of this wait; its name and destination say where the images would lie.
+        :returns: None also if images are missing that may still come.
         """
         from airflow_provider_seedream.landing.finish import already_landed, more_may_come
 
@@ -136,6 +140,8 @@ class LandingOperator(ReportingTask):
         """Tell lineage, log, XCom and asset events of a landing, and return it as a LandedGeneration.
 
         :raises SeedreamPartialResultError: images are missing, and ``on_partial`` is ``fail``.
+        :param landed: the manifest as it stands in the folder.
+        :returns: a LandedGeneration as a dict, below 4 KB.
         """
         from airflow_provider_seedream.manifest import landed_generation
         from airflow_provider_seedream.observability.asset_events import announce
@@ -175,7 +181,14 @@ class LandingOperator(ReportingTask):
 
 
 def _last_line(landed: Manifest, generation: Generation, manifest_uri: str) -> str:
-    """A landing in one line: ``Images landed: 2 of 2, 20 credits, 34 s after the submission. Results: s3://bucket/hero.json``."""
+    """A landing in one line, for people who read only the end of a log.
+
+    ::
+
+        Images landed: 2 of 2, 20 credits, 34 s after the submission. Results: s3://bucket/hero.json
+
+    Price and duration are left out where they are unknown, as for a bare id.
+    """
     from airflow_provider_seedream.model import clock
 
     parts = [f"Images landed: {len(landed.images)} of {landed.images_requested}"]
@@ -197,7 +210,11 @@ def _told(some: Manifest | None, generation: Generation) -> str:
 
 
 def describe_task(context: Context) -> TaskRef:
-    """The acting try of a task, with its installation where it has a name, for the ledger and the manifest."""
+    """The acting try of a task, with its installation where it has a name, for the ledger and the manifest.
+
+    :param context: of a running task instance; a task that is not mapped has the map index -1.
+    :raises SeedreamInputError: ``[seedream] installation`` is not a plain name.
+    """
     from airflow_provider_seedream.model.task_ref import TaskRef
     from airflow_provider_seedream.tasks.installation import describe_installation
 

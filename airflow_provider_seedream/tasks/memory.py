@@ -31,14 +31,21 @@ class TaskMemory:
         self._pushes_id = pushes_id
 
     def keep(self, key: str, fact: Fact) -> None:
-        """Keep the result of a POST until the ledger has it. :param key: of the ledger record."""
+        """Keep the result of a POST until the ledger has it.
+
+        :param key: of the ledger record.
+        :param fact: the id, and the facts that its record will hold.
+        """
         if self._pushes_id and fact.seedream_task_id:
             _trying(lambda: self._context["ti"].xcom_push("seedream_task_id", fact.seedream_task_id))
         if (state := self._state) is not None:
             _trying(lambda: state.set(_name(key), asdict(fact)))
 
     def recall(self, key: str) -> Fact | None:
-        """The result that an earlier try kept; None if there is none, or if Airflow cannot say it."""
+        """The result that an earlier try kept; None if there is none, or if Airflow cannot say it.
+
+        :param key: of the ledger record.
+        """
         state = self._state
         kept = None if state is None else _trying(lambda: state.get(_name(key)))
         return _trying(lambda: Fact(**kept)) if isinstance(kept, dict) else None
@@ -50,14 +57,17 @@ class TaskMemory:
 
     @property
     def _state(self) -> Any:
+        """Airflow's store for the state of a task; None before 3.3."""
         return self._context.get("task_state_store")
 
 
 def _name(key: str) -> str:
+    """The name of a fact in the task's state: the first 32 digits of the key tell requests apart."""
     return f"seedream_{key[:32]}"
 
 
 def _trying(act: Callable[[], T]) -> T | None:
+    """The result of a call of Airflow; None, with a warning in the log, if it fails."""
     try:
         return act()
     except Exception as error:  # any error of Airflow: the ledger is the record that counts

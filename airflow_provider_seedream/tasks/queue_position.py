@@ -67,6 +67,8 @@ class Place:
         """The error of a wait for a turn whose trigger sent no event until the time was over.
 
         :param is_airflows: whether ``execution_timeout`` ended it.
+        :param waited_seconds: how long the task has waited for its turn, for people.
+        :returns: Airflow's own error for its own limit, else the one that a late turn has.
         """
         waited = f"No turn came within {clock.spell(waited_seconds)}, so nothing was bought."
         return AirflowTaskTimeout(f"{waited} {UNHEARD}") if is_airflows else SeedreamRateLimitError(f"{waited} {UNHEARD}")
@@ -78,6 +80,8 @@ class Place:
 
         :param error: the 429 that makes it ask, if one does.
         :param timeout: seconds from the start of the try.
+        :param hook: names the connection, whose tasks share one queue, and its limit.
+        :returns: both are JSON, as Airflow stores them while the task waits.
         """
         from airflow_provider_seedream.polling.poller import MIN_FIRST_POLL_SECONDS
         from airflow_provider_seedream.triggers.turns import SeedreamTurnTrigger

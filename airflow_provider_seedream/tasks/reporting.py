@@ -40,6 +40,8 @@ class ReportingTask(BaseOperator):
         ERROR - Do: ...
 
     Subclasses inherit it, also those of users that have an ``execute`` of their own.
+
+    :param seedream_conn_id: the connection; the block names its host, where it can be read.
     """
 
     seedream_conn_id: str
@@ -54,7 +56,10 @@ class ReportingTask(BaseOperator):
                 setattr(cls, name, _reporting(vars(cls)[name]))
 
     def report_failure(self, error: BaseException) -> None:
-        """Log the block of an error. Best effort: it must never hide the error itself."""
+        """Log the block of an error. Best effort: it must never hide the error itself.
+
+        :param error: of this provider or any other; the one of another library gets the same form, and is raised as it is.
+        """
         from airflow_provider_seedream.landing.errors import complete
         from airflow_provider_seedream.model import clock
         from airflow_provider_seedream.model.error_lines import error_lines
@@ -101,13 +106,19 @@ def _reporting(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def log_lines(log: Callable[..., None], lines: Iterable[str]) -> None:
-    """One log record for each line: a log page that does not wrap shows them all."""
+    """One log record for each line: a log page that does not wrap shows them all.
+
+    :param log: a method of a logger, e.g. ``log.error``.
+    """
     for line in lines:
         log("%s", line)
 
 
 def _foreign(error: BaseException, generation: Generation | None) -> SeedreamError:
-    """An error that is not of this provider, in the same form, for the log alone: it is raised as it is."""
+    """An error that is not of this provider, in the same form, for the log alone: it is raised as it is.
+
+    :param generation: the paid generation of the task, if there is one: then the block says that credits were paid.
+    """
     paid: Paid = "yes" if generation else "unknown"
     if isinstance(error, AirflowTaskTimeout):
         begins, _, rest = str(error).partition(": ")

@@ -1,4 +1,7 @@
-"""The input images of an edit, read from wherever the user keeps them and checked before anything is sent."""
+"""The input images of an edit, read from the user's storage and checked before anything is sent.
+
+Runs on the worker at POST time. Links are refused, not fetched: they could lead into the own network.
+"""
 
 import base64
 import binascii

@@ -43,8 +43,15 @@ class SubmittingOperator(CheckedFields, WaitingOperator):
             def execute(self, context):
                 return self.submit(context)
 
-    :param wait: True to wait for the images and land them in the same task.
+    :param destination: storage URI of the folder; None for the connection's.
+    :param name: file stem of the images; None for the seedream task id.
     :param take: 1 or more; part of the name of the images.
+    :param reuse: ``run`` or ``content``: the requests that count as the same one.
+    :param on_unknown_submit: ``fail`` or ``resubmit``, for a POST whose outcome is unknown.
+    :param max_credits: credits that the task may spend in its DAG run; None for no limit.
+    :param max_credits_per_run: credits that all Seedream tasks of the DAG run may spend in the destination; likewise.
+    :param wait: True to wait for the images and land them in the same task.
+    :param deferrable: True: wait in the triggerer, for the rate limit and for the images.
     """
 
     destination: str | None
@@ -59,13 +66,25 @@ class SubmittingOperator(CheckedFields, WaitingOperator):
     can_resubmit = True
 
     def submit(self, context: Context) -> dict[str, Any]:
-        """Submit the request, or find it paid. Returns a Generation, or with ``wait`` a LandedGeneration (dict)."""
+        """Submit the request, or find it paid. Returns a Generation, or with ``wait`` a LandedGeneration (dict).
+
+        :raises TaskDeferred: a deferrable task waits for the rate limit, or for its images.
+        :raises SeedreamBudgetError: the price exceeds the rest of a budget; no request was sent.
+        :raises SeedreamAmbiguousSubmissionError: the POST was not answered, or an earlier one was not; it may be paid.
+        :raises SeedreamLedgerError: the storage does not answer, so it is unknown whether the request is paid.
+        """
         return self._submit(context, Place(started_epoch=clock.now_epoch()))
 
     def resume_submission(
         self, context: Context, event: Any, started_epoch: float | None = None, asked_epoch: float | None = None
     ) -> dict[str, Any]:
-        """Continue after a wait for the rate limit."""
+        """Continue after a wait for the rate limit.
+
+        :param event: of the turn's trigger: a turn, or the news that the deadline came first.
+        :param started_epoch: when the try began; None if Airflow did not keep it: then the event says it.
+        :param asked_epoch: when the task first asked for a turn; likewise.
+        :raises SeedreamRateLimitError: the deadline came before its turn; nothing was bought.
+        """
         place = Place.from_event(
             event,
             started_epoch=started_epoch,
@@ -76,7 +95,10 @@ class SubmittingOperator(CheckedFields, WaitingOperator):
         return self._submit(context, place)
 
     def resume_unheard(self, context: Context) -> dict[str, Any]:
-        """Continue a wait whose trigger sent no event: check the images once, or fail if the request is not paid yet."""
+        """Continue a wait whose trigger sent no event: check the images once, or fail if the request is not paid yet.
+
+        :raises SeedreamRateLimitError: the request is not paid, and no turn came in time.
+        """
         # The request is made again, as its key is the only way to its record: Airflow has dropped what the deferral kept.
         found, refused = None, None
         try:
@@ -104,7 +126,10 @@ class SubmittingOperator(CheckedFields, WaitingOperator):
 
     @property
     def _folder_uri(self) -> str:
-        """The destination: of the task, else of the connection. :raises SeedreamInputError: neither names one."""
+        """The destination: of the task, else of the connection.
+
+        :raises SeedreamInputError: neither names one.
+        """
         return check_destination(self._hook.settings.destination if self.destination is None else self.destination)
 
     def _submit(self, context: Context, place: Place) -> dict[str, Any]:
@@ -153,8 +178,12 @@ class SubmittingOperator(CheckedFields, WaitingOperator):
         return request, Submitter(hook, ledger, cast(OnUnknownSubmit, self.on_unknown_submit), budget, memory=memory)
 
     def _must_queue(self, request: "Request", ledger: "Ledger", place: Place) -> bool:
-        """True if a 429 is almost certain: the earlier instances of the same mapped task already fill the minute's limit."""
+        """True if a 429 is almost certain: the earlier instances of the same mapped task already fill the minute's limit.
+
+        Without this, hundreds of instances would each send a POST only to be refused.
+        """
         map_index = request.made_by.map_index
+        # A task that may not defer would hold its worker slot in the queue; one that has asked before comes back with its turn.
         if not self.deferrable or place.asked_epoch is not None or map_index < 1:
             return False
         try:
@@ -167,7 +196,10 @@ class SubmittingOperator(CheckedFields, WaitingOperator):
         return limit is not None and map_index >= limit
 
     def _in_turn(self, submit: "Callable[[], Generation]", place: Place) -> "Generation":
-        """Submit. After a 429, which costs nothing, wait (in the triggerer if ``deferrable``) and submit again."""
+        """Submit. After a 429, which costs nothing, wait (in the triggerer if ``deferrable``) and submit again.
+
+        :raises SeedreamRateLimitError: the next turn comes after the time limit of the try.
+        """
         while True:
             try:
                 return submit()
@@ -217,4 +249,7 @@ class SubmittingOperator(CheckedFields, WaitingOperator):
 
     @abstractmethod
     def _submission(self) -> Submission:
-        """The rendered fields as a submission. :raises SeedreamInputError: a field is invalid; the request was not sent."""
+        """The rendered fields as a submission.
+
+        :raises SeedreamInputError: a field is invalid; the request was not sent.
+        """

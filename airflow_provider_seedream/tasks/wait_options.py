@@ -1,4 +1,7 @@
-"""How long a task waits and what it takes: values of users, checked when a DAG is parsed. Loads nothing of what runs later."""
+"""How long a task waits and what it takes: values of users, checked when a DAG is parsed.
+
+Loaded with every DAG, so it imports neither the hook nor the polling.
+"""
 
 import math
 from datetime import timedelta
@@ -50,7 +53,10 @@ def interval_of(own: float | None) -> float | None:
 
 
 def check_max_image_bytes(value: Any) -> int:
-    """:raises SeedreamInputError: unless the value is an integer of at least 1."""
+    """The limit of one image in bytes. Memory holds an image while it is checked, so a limit is always set.
+
+    :raises SeedreamInputError: unless the value is an integer of at least 1.
+    """
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise SeedreamInputError(f"max_image_bytes must be an integer of at least 1; got {value!r}.")
     return value
