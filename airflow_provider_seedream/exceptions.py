@@ -287,7 +287,9 @@ class SeedreamAmbiguousSubmissionError(SeedreamError):
 
     verdict = "UNKNOWN OUTCOME"
     paid = "unknown"
-    on_retry = "This request will not be sent again automatically. Look for it at the vendor, then settle its record."
+    on_retry = (
+        "This request will not be sent again automatically. Look for it at the vendor, settle its record, then clear the task."
+    )
 
 
 class SeedreamResponseError(SeedreamError):
@@ -337,7 +339,7 @@ class SeedreamResultsExpiredError(SeedreamError, AirflowFailException):
 
     verdict = "RESULTS EXPIRED"
     paid = "yes"
-    on_retry = "A retry cannot bring them back; raise `take` to buy another set."
+    on_retry = "A retry cannot bring them back; raise `take` of the submitting task to buy another set."
 
 
 class SeedreamGenerationTimeoutError(SeedreamError, AirflowSensorTimeout):

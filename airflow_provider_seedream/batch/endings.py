@@ -112,7 +112,10 @@ def _unknown(progress: Progress, summary: Mapping[str, Any]) -> SeedreamBatchErr
     rows = f"{', '.join(map(str, sorted(progress.unknown_rows)))}{more}"
     error = SeedreamBatchError(f"The requests of {progress.unknown} rows left, no answer came. Rows: {rows}.", paid="unknown")
     error.verdict, error.credits = "UNKNOWN OUTCOME", progress.unknown_credits
-    error.on_retry = "They are not sent again automatically. This lists their records, each with the command that settles it:"
+    error.on_retry = (
+        "They are not sent again automatically. This lists their records, each with the command that settles it; "
+        "clear the task after that:"
+    )
     error.commands = [f"airflow seedream ledger {summary['destination']} --outcome unknown"]
     return error
 

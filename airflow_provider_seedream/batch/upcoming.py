@@ -174,7 +174,8 @@ def judge(table: RequestTable, credits_per_image: int, *, on_error: str) -> Tabl
     summary = summarise(table, credits_per_image)
     if summary.invalid and on_error == "fail":
         more = f" and {summary.invalid - len(summary.errors)} more" if summary.invalid > len(summary.errors) else ""
-        raise SeedreamInputError(f"{summary.invalid} of {summary.rows} rows are invalid. {' '.join(summary.errors)}{more}")
+        verb = "is" if summary.invalid == 1 else "are"
+        raise SeedreamInputError(f"{summary.invalid} of {summary.rows} rows {verb} invalid. {' '.join(summary.errors)}{more}")
     _log.info("%d rows, %d images, %d credits at most.", summary.rows, summary.images, summary.credits)
     if summary.repeats:
         rows = f"{len(summary.repeats)} rows repeat an earlier row (first: row {summary.repeats[0]})"

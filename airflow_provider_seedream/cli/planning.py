@@ -113,9 +113,12 @@ def _print(made: Plan, options: argparse.Namespace) -> None:
     facts: dict[str, Any] = {"rows": made.rows}
     print_facts(facts | {_LABELS[status]: number for status, number in made.count.items() if number})
     rate = f"at {options.requests_per_minute:g} requests a minute"
+    # The plan counts the valid rows, but a batch with the default on_error="fail" refuses the whole table.
+    if made.count["invalid"]:
+        print_lines('A run refuses a table with invalid rows and sends nothing, unless it has on_error="continue".')
     print_lines(
-        f"A run now sends {counted(made.requests, 'request')} for {counted(made.images, 'image')}: "
-        f"up to {made.credits} credits, {duration(made.minutes)} {rate}."
+        f"{'Such a run' if made.count['invalid'] else 'A run now'} sends {counted(made.requests, 'request')} for "
+        f"{counted(made.images, 'image')}: up to {made.credits} credits, {duration(made.minutes)} {rate}."
     )
     if made.land_before:
         print_lines(f"The API deletes the first images that are paid and not landed at {made.land_before}.")
@@ -125,3 +128,6 @@ def _print(made: Plan, options: argparse.Namespace) -> None:
     if made.other_requests:
         print_lines(f"Other requests in this ledger: {made.other_requests}, of an earlier table or of other tasks.")
     print_lines("To look at:", made.notes)
+    # Other values make other requests: rows that are paid then look unpaid, and their names look taken.
+    assumed = f"num_images {options.num_images}, image_size {options.image_size}, take {options.take}"
+    print_lines(f"Assumed where a row has none, as the operator's own: {assumed}.")

@@ -18,7 +18,10 @@ from airflow_provider_seedream.model.balances import what_follows
 from airflow_provider_seedream.model.error_lines import short_record
 
 OnUnknownSubmit = Literal["fail", "resubmit"]
-SETTLE = "This request will not be sent again automatically. Look for it at the vendor, then settle it:"
+SETTLE = (
+    "This request will not be sent again automatically. Look for it at the vendor, settle it with one of these, "
+    "then clear the task:"
+)
 _log = logging.getLogger(__name__)
 
 

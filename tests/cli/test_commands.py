@@ -629,6 +629,14 @@ class TestPlan:
         again = run("plan", f"{tmp_path}/table.jsonl", destination, *IDS, "--on-unknown-submit", "resubmit", "-o", "json").json
         assert (again["count"]["pay_again"], again["requests"]) == (1, 2)
 
+    def test_people_read_that_an_invalid_row_stops_the_run_and_which_values_were_assumed(
+        self, run: Run, table: str, destination: str
+    ) -> None:
+        said = run("plan", table, destination, "--image-size", "square_hd")
+        assert said.code == 2
+        assert 'sends nothing, unless it has on_error="continue".\nSuch a run sends 2 requests for 3 images' in said.out
+        assert "Assumed where a row has none, as the operator's own: num_images 1, image_size square_hd, take 1." in said.out
+
     def test_a_budget_bounds_it(self, run: Run, table: str, destination: str) -> None:
         said = run("plan", table, destination, "--max-credits", "20", "-o", "json").json
         assert (said["count"]["pay"], said["count"]["over_budget"], said["credits"]) == (1, 1, 20)
