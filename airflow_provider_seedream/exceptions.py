@@ -460,6 +460,7 @@ def _final_class(cls: type[SeedreamError]) -> type[SeedreamError]:
 def _final_copy(cls: type[SeedreamError], state: dict[str, Any]) -> SeedreamError:
     """A final error that was pickled: its class cannot be found by name."""
     error = cls(state["message"])
+    # The state also holds what was set after the constructor, such as the commands.
     vars(error).update(state)
     return final(error)
 
@@ -468,5 +469,6 @@ def _bounded(message: str) -> str:
     """A message without the middle of what it quotes: values and the errors of stores may be as long as an image."""
     if len(message) <= MAX_MESSAGE_CHARACTERS:
         return message
+    # Both ends are kept: a message begins with our words, and ends with those of a store.
     head, tail = message[: MAX_MESSAGE_CHARACTERS * 3 // 4], message[-MAX_MESSAGE_CHARACTERS // 4 :]
     return f"{head} [... {len(message) - len(head) - len(tail):,} characters ...] {tail}"

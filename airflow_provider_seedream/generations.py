@@ -1,6 +1,7 @@
 """The API's answers as values, and the two small dicts that travel through XCom.
 
 Answers of the API are read tolerantly (unknown keys, missing hints); dicts that this provider wrote are read strictly.
+Never imports Airflow's operators or the hook: values only.
 """
 
 import re
@@ -52,8 +53,10 @@ class ResultLinks:
 
     @classmethod
     def from_wire(cls, result: Any) -> Self:
+        """The links of one item of ``results``; anything that is not a link counts as none, as the asset is not there yet."""
         fields = result if isinstance(result, dict) else {}
         return cls(
+            # Live answers have the same link under both names, or only one of them [seen].
             image=_link(fields.get("asset")) or _link(fields.get("asset_url")),
             thumbnail=_link(fields.get("thumbnail")),
         )
@@ -86,7 +89,9 @@ class GenerationStatus:
             raise SeedreamResponseError("The API answered a status call with something that is not a status.")
         results, progress, reason = body.get("results"), body.get("progress"), body.get("failure_reason")
         return cls(
+            # The case of a word is no reason to wait for ever.
             status=body["status"].upper(),
+            # A hint that is missing or odd must not end a wait for paid images.
             progress=progress if isinstance(progress, int) else None,
             failure_reason=without_queries(reason.strip()) or None if isinstance(reason, str) else None,
             results=tuple(map(ResultLinks.from_wire, results)) if isinstance(results, list) else (),
@@ -94,6 +99,7 @@ class GenerationStatus:
 
     @property
     def images_ready(self) -> int:
+        """How many results have a link to their image."""
         return sum(result.image is not None for result in self.results)
 
 
@@ -113,6 +119,7 @@ class Wallet:
     @classmethod
     def from_wire(cls, body: Any) -> Self:
         """:raises SeedreamResponseError: the answer has no balance."""
+        # The balance is documented as text; a number is taken as well, as its meaning is plain.
         if not isinstance(body, dict) or not isinstance(body.get("balance"), str | int | float):
             raise SeedreamResponseError("The API answered a wallet call with something that is not a wallet.")
         limit = body.get("rate_limit")
@@ -168,6 +175,7 @@ class Generation:
         return replace(self, destination=destination, name=name)
 
     def to_dict(self) -> dict[str, Any]:
+        """Plain JSON for XCom, with its ``schema_version``."""
         return {"schema_version": SCHEMA_VERSION, **asdict(self)}
 
     @classmethod
@@ -176,6 +184,7 @@ class Generation:
         fields = _checked(value, "Generation", cls)
         if not contract.is_seedream_task_id(fields["seedream_task_id"]):
             raise SeedreamInputError("generation: its seedream_task_id is no id of the API.")
+        # A name with a slash would land the images in another folder.
         if not isinstance(fields["name"], str) or _BARE.fullmatch(fields["name"]) is None:  # XComs can be edited
             raise SeedreamInputError("generation: its name is no bare file name.")
         if fields["image_size"] not in get_args(contract.ImageSize):  # it only helps to wait well
@@ -226,6 +235,7 @@ class LandedGeneration:
     billed_credits: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
+        """Plain JSON for XCom, with its ``schema_version``."""
         return {"schema_version": SCHEMA_VERSION, **asdict(self), "images": [asdict(image) for image in self.images]}
 
     @classmethod
@@ -234,6 +244,7 @@ class LandedGeneration:
         fields = _checked(value, "LandedGeneration", cls)
         if not isinstance(fields["images"], list):
             raise SeedreamInputError("This LandedGeneration has no list of images.")
+        # Each image by the same rule: a later version may have added fields there, too.
         images = tuple(LandedImage(**_named(image, "landed image", LandedImage)) for image in fields["images"])
         return cls(**{**fields, "images": images})
 
@@ -244,6 +255,7 @@ def without_queries(text: str) -> str:
 
 
 def _link(value: Any) -> str | None:
+    """A text that is a link; None for anything else."""
     return value if isinstance(value, str) and value.lower().startswith(("http://", "https://")) else None
 
 

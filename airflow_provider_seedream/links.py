@@ -17,6 +17,12 @@ class SeedreamImagesLink(BaseOperatorLink):
     name = "Images"
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:
+        """The address of the gallery's page about this task instance, relative to Airflow's own.
+
+        :param operator: of the task; not read.
+        :param ti_key: of the task instance.
+        """
+        # Imported here, as every DAG of this provider loads this module.
         from airflow_provider_seedream.model.task_ref import TaskRef
 
         ref = TaskRef(dag_id=ti_key.dag_id, run_id=ti_key.run_id, task_id=ti_key.task_id, map_index=ti_key.map_index)

@@ -1,6 +1,7 @@
 """The manifest: one JSON file per generation that names the images beside it, the task that made them, the prompt and the price.
 
-It is written last, so a manifest means that its images are complete. File names in it are relative, so a copied folder stays whole.
+It is written last, so a manifest means that its images are complete. File names in it are relative, so a copied folder stays
+whole. Never imports the hook; it imports storage only to read a manifest.
 """
 
 import json
@@ -91,12 +92,16 @@ class Manifest:
     def belongs_to(self) -> dict[str, Any] | None:
         """The ids of the task instance that landed the images; if a person landed them, of the one that paid."""
         by = self.landed_by
+        # A rescue with `airflow seedream land` names its command and has no DAG.
         by_a_person = isinstance(by, dict) and by.get("command") is not None and by.get("dag_id") is None
         return self.made_by if by_a_person else by
 
     def to_json(self) -> bytes:
+        """The file's bytes: indented JSON in UTF-8, as people read it, too."""
+        # The count is not needed, and repeated on purpose: `from_json` compares it with the list.
         fields = {**asdict(self), "images_landed": len(self.images)}
         if self.settled:
+            # Left out where it has its default: 0.2.0 reads the file strictly, and would refuse an unknown field.
             del fields["settled"]
         if self.billed_credits is None:
             del fields["billed_credits"]
@@ -107,6 +112,7 @@ class Manifest:
         """:raises ValueError: the bytes are not a manifest, have a newer schema, or their counts do not reconcile."""
         try:
             fields = json.loads(data)
+        # A file in the user's folder may be anything: this one must be a ValueError as well.
         except RecursionError:
             raise ValueError("no manifest: nested too deeply") from None
         if not isinstance(fields, dict) or fields.get("schema_version") != SCHEMA_VERSION:
@@ -117,6 +123,7 @@ class Manifest:
             manifest = cls(images=images, **fields)
         except (TypeError, KeyError) as error:
             raise ValueError(f"no manifest: {error}") from None
+        # Its own count guards against a file that was edited or cut in a way that is still JSON.
         if landed != len(images):
             raise ValueError(f"it speaks of {landed} images and lists {len(images)}")
         return manifest
@@ -138,6 +145,10 @@ def build_manifest(
     :param record: the fields of the ledger record, if there is one.
     :param images_requested: for a bare id, which does not know how many images were asked for.
     :param settled: False if missing images may still come.
+    :param images: as they were stored, in the API's order.
+    :param record_file: its name, relative to the folder.
+    :param landed_by: the task that lands, or a person's command.
+    :param landed_at: ISO 8601 UTC.
     """
     kind = generation.kind
     return Manifest(
@@ -147,6 +158,7 @@ def build_manifest(
         endpoint=contract.SUBMIT_PATHS[kind] if kind else None,
         submission=record["submission"] if record else None,
         credits=generation.credits,
+        # The request itself knows it better than the API's list of results, which may have fewer.
         images_requested=generation.num_images or images_requested,
         billed_credits=generation.billed_credits,
         images=images,
@@ -161,7 +173,11 @@ def build_manifest(
 
 
 def landed_generation(manifest: Manifest, folder_uri: str) -> LandedGeneration:
-    """The part of a manifest that XCom carries: locations and hashes, without the prompt."""
+    """The part of a manifest that XCom carries: locations and hashes, without the prompt.
+
+    :param folder_uri: the destination, without a slash at its end.
+    :returns: a value whose dict stays below 4 KB, as Airflow keeps it in its database.
+    """
     return LandedGeneration(
         seedream_task_id=manifest.seedream_task_id,
         manifest=f"{folder_uri}/{manifest_file(manifest.name)}",
@@ -185,7 +201,9 @@ def read_manifest(uri: str) -> Manifest:
     """Read the manifest that an XCom names from storage.
 
     :raises ValueError: the file does not exist, or is not a manifest.
+    :param uri: as in ``LandedGeneration.manifest``; its connection id says which credentials read it.
     """
+    # Imported here: a DAG file that only names this module must not load storage.
     from airflow_provider_seedream.storage import Folder
 
     folder, _, file = uri.rpartition("/")
@@ -196,4 +214,5 @@ def read_manifest(uri: str) -> Manifest:
 
 
 def manifest_file(name: str) -> str:
+    """The file of a manifest, relative to its folder: ``hero.json`` for the name ``hero``."""
     return f"{name}.json"

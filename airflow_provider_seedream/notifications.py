@@ -57,12 +57,14 @@ def landed_message(
     :raises ValueError: a manifest is missing or invalid, or the list is empty.
     """
     several = [landed] if isinstance(landed, LandedGeneration | Mapping) else list(landed)
+    # An empty list is an error: a message about no images would be sent in silence.
     if not several:
         raise ValueError("The list of landed generations is empty, so there is nothing to notify about.")
     with tempfile.TemporaryDirectory(prefix="seedream-") as local:
         sections, left = [], max_bytes
         for number, one in enumerate(several, 1):
             section = _read(one, Path(local), prefix=f"{number}_" if len(several) > 1 else "", max_bytes=left)
+            # The bound holds for the whole message: a mail server refuses it as a whole.
             left -= sum(path.stat().st_size for path in section.shown.values())
             sections.append(section)
         yield _message(sections)
@@ -82,6 +84,7 @@ class _Section:
 
     @property
     def prompt(self) -> str:
+        """The prompt, at most 500 characters of it; blank for a rescued bare id."""
         return str((self.manifest.submission or {}).get("prompt") or "")[:_MAX_PROMPT]
 
     @property
@@ -92,6 +95,7 @@ class _Section:
 
     @property
     def facts(self) -> list[str]:
+        """The sentences below the images: how many came, their price, and the manifest."""
         manifest = self.manifest
         came = f"Only {len(manifest.images)} of {manifest.images_requested} images came." if manifest.missing_images else ""
         price = _cost(manifest)
@@ -99,6 +103,7 @@ class _Section:
 
 
 def _read(landed: LandedGeneration | Mapping[str, Any], local: Path, *, prefix: str, max_bytes: int) -> _Section:
+    """One generation: its manifest read, and its thumbnails copied as far as they fit."""
     from airflow_provider_seedream.storage import Folder
 
     uri, only = _named(landed)
@@ -128,6 +133,7 @@ def _copy(folder: Any, images: list[ManifestImage], local: Path, prefix: str, ma
     left = max_bytes
     for image in images:
         size = folder.size_bytes(image.thumbnail) if image.thumbnail else None
+        # One that is too large is left out, and smaller ones behind it may still fit.
         if size is None or size > left or (data := folder.read(image.thumbnail)) is None:
             continue
         left -= size
@@ -137,11 +143,13 @@ def _copy(folder: Any, images: list[ManifestImage], local: Path, prefix: str, ma
 
 
 def _message(sections: list[_Section]) -> LandedMessage:
+    """The parts of the message. Every prompt in it is a user's text, so each part escapes it in its own way."""
     count = sum(len(section.images) for section in sections)
     names = ", ".join(section.manifest.name for section in sections[:_MAX_NAMES]) + (", ..." if sections[_MAX_NAMES:] else "")
     subject = f"Seedream: {count} {'image' if count == 1 else 'images'}, {names}"
     text = "\n\n".join(_text(section) for section in sections)
     return LandedMessage(
+        # A line break in a subject would begin another header of the mail.
         subject=" ".join(subject.split()),
         text=text,
         slack=html.escape(text, quote=False),  # &, < and > are all that Slack reads
@@ -151,17 +159,20 @@ def _message(sections: list[_Section]) -> LandedMessage:
 
 
 def _text(section: _Section) -> str:
+    """A generation in plain lines."""
     lines = [f"{_words(image)}: {uri}" for image, uri in section.images]
     return "\n".join(line for line in (section.prompt, *lines, *section.facts) if line)
 
 
 def _html(section: _Section) -> str:
+    """A generation as paragraphs of HTML."""
     figures = [_figure(image, uri, section.shown) for image, uri in section.images]
     facts = html.escape(" ".join(section.facts))
     return "\n".join([f"<p>{html.escape(section.prompt)}</p>", *figures, f"<p>{facts}</p>"])
 
 
 def _figure(image: ManifestImage, uri: str, shown: dict[int, Path]) -> str:
+    """One image: its thumbnail where it fitted, its size, and its URI."""
     words = html.escape(_words(image))
     source = shown.get(image.number)
     picture = f'<img src="cid:{source.name}" alt="{words}" style="max-width: 320px"><br>' if source else ""

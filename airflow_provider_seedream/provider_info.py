@@ -1,4 +1,7 @@
-"""The provider info that Airflow reads. Every Airflow process loads it, so it has no imports."""
+"""The provider info that Airflow reads. Every Airflow process loads it, so it imports no module of ours.
+
+It names classes by their paths: Airflow imports them when it needs them.
+"""
 
 from typing import Any
 
@@ -7,20 +10,32 @@ _MODULES = "airflow_provider_seedream"
 # The connection form, for Airflow 3.2+ from here and for 3.1 from the hook: one place for both.
 UI_FIELD_BEHAVIOUR: dict[str, Any] = {
     "hidden-fields": ["schema", "port", "login", "extra"],
+    # The key is the password of the connection: Airflow masks it in the form and in logs.
     "relabeling": {"password": "API key", "host": "Base URL"},
     "placeholders": {"host": "https://api.3daistudio.com"},
 }
 
 
 def _field(label: str, types: list[str], description: str, **schema: Any) -> dict[str, Any]:
+    """A field of the connection form, which may stay empty.
+
+    :param types: of JSON Schema; ``null`` is added.
+    :param schema: further rules of JSON Schema, e.g. ``minimum=1``.
+    """
     return {"label": label, "schema": {"type": [*types, "null"], **schema}, "description": description}
 
 
 def _option(description: str, **option: Any) -> dict[str, Any]:
+    """An option of ``airflow.cfg``, section ``[seedream]``."""
     return {"description": description, "version_added": "0.2.0", **option}
 
 
 def get_provider_info() -> dict[str, Any]:
+    """The provider as Airflow's schema of provider info wants it.
+
+    The entry point ``apache_airflow_provider`` leads here. Airflow checks the dict against its
+    schema when it looks for providers, and raises an error if it does not fit.
+    """
     return {
         "package-name": "airflow-provider-seedream",
         "name": "Seedream",

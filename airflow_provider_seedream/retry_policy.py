@@ -45,6 +45,7 @@ class SeedreamRetryPolicy(RetryPolicy):
         longest_delay: timedelta = timedelta(seconds=_DEFAULT.longest_seconds),
     ) -> None:
         given = {"top_up_delay": top_up_delay, "first_delay": first_delay, "longest_delay": longest_delay}
+        # Zero would try again at once, and use up all retries within the first seconds of an outage.
         if wrong := [name for name, value in given.items() if not isinstance(value, timedelta) or value <= timedelta()]:
             raise SeedreamInputError(f"{wrong[0]} must be a timedelta above zero; got {given[wrong[0]]!r}.")
         self.delays = Delays(
@@ -54,6 +55,13 @@ class SeedreamRetryPolicy(RetryPolicy):
         )
 
     def evaluate(self, exception: BaseException, try_number: int, max_tries: int, context: Context | None = None) -> RetryDecision:
+        """The decision about a task whose try has failed; Airflow asks on the worker.
+
+        :param exception: the error that ended the try.
+        :param try_number: from 1.
+        :returns: Airflow's default for an error of another provider.
+        """
+        # The randomness comes in here, as `decide` must give the same answer for the same arguments.
         decision = decide(exception, try_number, self.delays, jitter=random())
         if decision.action == "default":
             return RetryDecision.default()
@@ -61,14 +69,17 @@ class SeedreamRetryPolicy(RetryPolicy):
         return _as_airflows(decision, reason)
 
     def serialize(self) -> dict[str, Any]:
+        """The delays in seconds, as plain JSON: Airflow wants every policy to have it."""
         return {"top_up": self.delays.top_up_seconds, "first": self.delays.first_seconds, "longest": self.delays.longest_seconds}
 
     @classmethod
     def deserialize(cls, data: dict[str, Any]) -> Self:
+        """The policy again, from the delays of :meth:`serialize`."""
         return cls(**{f"{name}_delay": timedelta(seconds=value) for name, value in data.items()})
 
 
 def _as_airflows(decision: Decision, reason: str) -> RetryDecision:
+    """The decision in the words of Airflow."""
     if decision.action == "fail":
         return RetryDecision.fail(reason)
     return RetryDecision.retry(timedelta(seconds=decision.delay_seconds or 0.0), reason)

@@ -21,9 +21,11 @@ class SqlTable:
     or resumes. Its rows are copied to a local temporary file, so the connection is closed before the first request is sent. Order
     the rows: a batch that resumes and finds them changed stops, and pays for no row twice.
 
-    :param sql: one query; rendered by Jinja. :param conn_id: an Airflow connection whose hook is a ``DbApiHook``; rendered.
+    :param sql: one query; rendered by Jinja.
+    :param conn_id: an Airflow connection whose hook is a ``DbApiHook``; rendered.
     :param parameters: for placeholders in the query, in the driver's own style (``%s``, ``?``, ``:1``); rendered. None for none.
     :raises SeedreamInputError: the query or the connection id is not text.
+    :cvar template_fields: Airflow renders these fields of a value within a templated argument.
     """
 
     template_fields: Sequence[str] = ("sql", "parameters", "conn_id")

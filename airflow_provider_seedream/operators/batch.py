@@ -125,10 +125,13 @@ class SeedreamBatchOperator(CheckedFields):
         "max_credits": lambda value: check_budget("max_credits", value),
         "max_credits_per_run": lambda value: check_budget("max_credits_per_run", value),
     }
+    # `requests` is not among them: a template of it may give a list of dicts, which must keep its types.
     text_fields = ("destination", "results", "seedream_conn_id")
+    # A budget whose template gives nothing is an error: an empty budget would mean "no limit".
     given_fields = (*text_fields, "max_credits", "max_credits_per_run")
     ui_color = "#e8eaf6"
     operator_extra_links = (SeedreamImagesLink(),)
+    # OpenLineage asks after the task has ended, so the task keeps them.
     _tables: tuple[Sequence[str], Sequence[str]] = ((), ())  # that were read and written
 
     def __init__(
@@ -219,6 +222,7 @@ class SeedreamBatchOperator(CheckedFields):
         progress = ti.xcom_pull(task_ids=ti.task_id, key="seedream_progress", map_indexes=ti.map_index)
         if isinstance(progress, str):
             return self.resume_waves(context, None, progress)
+        # From the start of the try: a resumption must not give `execution_timeout` a second time.
         return self._begin(context, started_epoch=started_epoch(context))
 
     def resume_waves(self, context: Context, event: Any, progress: str | None = None) -> dict[str, Any]:
@@ -230,6 +234,7 @@ class SeedreamBatchOperator(CheckedFields):
         try:
             self.check_rendered_fields()
             invalid = None
+        # Rows in flight are paid: they land even if an argument gives nothing any more. Only the sending stops.
         except SeedreamInputError as error:
             invalid = error
         return self._go_on(context, self._part(context).resume(event, progress, invalid=invalid))
@@ -243,6 +248,7 @@ class SeedreamBatchOperator(CheckedFields):
 
     def _go_on(self, context: Context, ended: "dict[str, Any] | DeferUntil") -> dict[str, Any]:
         """Defer if the batch has to wait; else announce its results and return the summary."""
+        # The batch does not defer itself, as only an operator can: it returns the wait.
         if not isinstance(ended, dict):
             kwargs = {"progress": ended.progress}
             self.defer(trigger=ended.trigger, method_name="resume_waves", kwargs=kwargs, timeout=ended.timeout)
@@ -261,6 +267,7 @@ class SeedreamBatchOperator(CheckedFields):
         from airflow_provider_seedream.observability.lineage import report
 
         if not self.is_dry_run:
+            # A batch that fails does not come here, so a failed task announces no table.
             made = [uri for uri in (summary["results"], summary["results_parquet"]) if uri]
             self._tables = [self.requests] if isinstance(self.requests, str) else [], made
             announce_table(context, self.outlets, summary)
@@ -270,6 +277,7 @@ class SeedreamBatchOperator(CheckedFields):
 
 def _check_max_in_flight(value: Any) -> int:
     """:raises SeedreamInputError: unless it is an integer from 1 to 1,000."""
+    # Python's True is an integer, and would mean one generation in flight.
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_MAX_IN_FLIGHT:
         raise SeedreamInputError(f"max_in_flight must be an integer from 1 to {MAX_MAX_IN_FLIGHT}; got {value!r}.")
     return value

@@ -95,6 +95,7 @@ class SeedreamGenerateOperator(SubmittingOperator):
         "max_credits": partial(check_budget, "max_credits"),
         "max_credits_per_run": partial(check_budget, "max_credits_per_run"),
     }
+    # Native rendering would read the prompt "42" as a number, and drop the quotes of a quoted one.
     text_fields = ("prompt", *CheckedFields.text_fields)
     given_fields = (*text_fields, "max_credits", "max_credits_per_run")
     ui_color = "#e8eaf6"
@@ -154,7 +155,11 @@ class SeedreamGenerateOperator(SubmittingOperator):
         return self.submit(context)
 
     def _submission(self) -> Submission:
-        """The rendered fields as a submission. :raises SeedreamInputError: a field is invalid; the request was not sent."""
+        """The rendered fields as a submission.
+
+        :raises SeedreamInputError: a field is invalid; the request was not sent.
+        """
+        # First: a worker without exiv2 must fail before the request is paid, not when the images come.
         check_embed_metadata(self.embed_metadata)
         self.check_rendered_fields()
         return submission_of(self, self._sources())
@@ -239,6 +244,7 @@ class SeedreamEditOperator(SeedreamGenerateOperator):
         embed_metadata: bool = False,
         **kwargs: Any,
     ) -> None:
+        # Before the base constructor, whose last step checks the static fields, these two among them.
         self.images = images
         self.pick = pick
         super().__init__(
@@ -268,6 +274,7 @@ class SeedreamEditOperator(SeedreamGenerateOperator):
 
     def check_static_fields(self) -> None:
         """Also count the images when the DAG is parsed: 0 or 11 of them would be refused by the API."""
+        # A template may give a list of any length, so only literal images can be counted this early.
         if is_static(self.images) and is_static(self.pick):
             self.checked(_check_picked, self.images, self.pick)
         super().check_static_fields()
@@ -280,6 +287,7 @@ class SeedreamEditOperator(SeedreamGenerateOperator):
         from airflow_provider_seedream.tasks.sources import read_sources
 
         sources = read_sources(self.images, self.pick)
+        # After the reading: a source that could not be read is not an input of this task.
         self.note_reads([source.origin for source in sources])
         return sources
 
