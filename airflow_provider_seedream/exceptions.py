@@ -60,11 +60,13 @@ class SeedreamError(AirflowException):
     :param verdict: other words than the class's own, where one class has several everyday causes.
     :param cause: the words of a library or a server, e.g. ``ConnectionError: [Errno 111] Connection refused``.
 
-    Whoever knows more sets more before the error is raised:
+    Code that catches the error on its way sets more, where it is known:
 
-    :cvar credits: the price of the request, in credits. :cvar billed_credits: what the wallet lost, where that was measured.
+    :cvar credits: the price of the request, in credits.
+    :cvar billed_credits: the credits that the wallet lost, where that was measured.
     :cvar kept_until: when the API deletes the images, ISO 8601 UTC; None without a paid generation that may have images.
-    :cvar commands: commands to copy, the first one first. :cvar wallet: what the wallet says about an unknown outcome.
+    :cvar commands: commands to copy, the first one first.
+    :cvar wallet: a sentence about the balance before and after a POST with an unknown outcome.
     :cvar is_at_parse: True for an error of a DAG file: nothing ran, so the text says nothing about payment or retries.
     """
 
@@ -460,7 +462,7 @@ def _final_class(cls: type[SeedreamError]) -> type[SeedreamError]:
 def _final_copy(cls: type[SeedreamError], state: dict[str, Any]) -> SeedreamError:
     """A final error that was pickled: its class cannot be found by name."""
     error = cls(state["message"])
-    # The state also holds what was set after the constructor, such as the commands.
+    # The state also holds attributes set after the constructor, such as the commands.
     vars(error).update(state)
     return final(error)
 

@@ -184,6 +184,6 @@ def _words(image: ManifestImage) -> str:
 
 
 def _cost(manifest: Manifest) -> str:
-    """What the wallet lost, where that was measured, else the price as reckoned."""
+    """The credits that the wallet lost, where that was measured, else the calculated price."""
     cost = manifest.credits if manifest.billed_credits is None else manifest.billed_credits
     return "" if cost is None else f"{cost} credits."

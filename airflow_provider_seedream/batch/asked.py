@@ -1,4 +1,4 @@
-"""What goes into a batch and what comes out of a part of it: the operator's arguments, and the wait that it has to begin.
+"""The values between a batch and its operator: the arguments go in, and the wait that the operator has to begin comes out.
 
 The batch does not import its operator and does not defer: values go in, a summary or a :class:`DeferUntil` comes out.
 """

@@ -14,7 +14,7 @@ from airflow_provider_seedream.exceptions import (
     SeedreamInsufficientCreditsError,
 )
 
-# what has happened                 what is to be done
+# error                             its cause, and the remedy
 # SeedreamInsufficientCreditsError  the wallet is empty: top it up
 # SeedreamConnectionError           the API cannot be reached for long: wait
 # SeedreamInputError                a template that gave something at first gives nothing now: look at its XCom

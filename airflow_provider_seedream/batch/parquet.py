@@ -12,7 +12,7 @@ from typing import Any, Literal
 from airflow_provider_seedream.model.extras import missing_extra
 
 ROWS_AT_A_TIME = 1000
-# What a column of the results is. Values that do not fit are null; results.jsonl has them.
+# The types of a column of the results. Values that do not fit are null; results.jsonl has them.
 ColumnType = Literal["boolean", "integer", "number", "text", "json", "texts"]
 
 
@@ -45,7 +45,7 @@ def read_parquet(file: Any) -> tuple[list[str], Iterator[dict[str, Any]]]:
 
 def _rows(table: Any) -> Iterator[dict[str, Any]]:
     """The rows of all row groups. Memory holds one group."""
-    for group in range(table.num_row_groups):  # one iteration over all groups would keep what it has read of each
+    for group in range(table.num_row_groups):  # one iteration over all groups would keep the pages of each in memory
         for batch in table.iter_batches(batch_size=ROWS_AT_A_TIME, row_groups=[group]):
             yield from batch.to_pylist()
 

@@ -79,7 +79,7 @@ class Progress:
     :param measured_per_image: the credits that an image has cost, as measured in the wallet.
     :param unknown_rows: the first rows with an unknown outcome, at most 20.
     :param unknown: how many there are in all.
-    :param unknown_credits: what they may have cost.
+    :param unknown_credits: the credits that they may have cost.
     :param over_budget: rows that were not sent, as the budget was reached.
     :param kept_until: when the API deletes the first of the paid images that could not be landed, ISO 8601; None without any.
     :param halt: the error that ended the sending, see ``halts``.

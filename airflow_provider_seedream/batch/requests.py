@@ -287,7 +287,7 @@ def _header(columns: list[str], where: str) -> list[str]:
 _READERS = {
     ".jsonl": _json_rows,
     ".ndjson": _json_rows,
-    ".json": _json_rows,  # what Spark, BigQuery and Snowflake call JSON: a line each
+    ".json": _json_rows,  # as Spark, BigQuery and Snowflake write JSON: one object per line
     ".csv": _csv_rows,
     ".parquet": _parquet_rows,
 }

@@ -52,7 +52,7 @@ class Room:
         self._repeats = frozenset(progress.repeats)
 
     def has_room(self, candidate: Upcoming, waiting: Iterable[Upcoming]) -> bool:
-        """True if this row may begin beside what is in flight and under way.
+        """True if this row may begin beside the generations in flight and the submissions under way.
 
         A row that no other is beside may always begin: so a bound that is too small for one row, as of its sources, never stops
         the batch.
@@ -84,7 +84,7 @@ class Room:
     def must_be_alone(self, candidate: Upcoming) -> bool:
         """True for a row that may exceed the budget, and for one whose price is to be measured in the wallet.
 
-        The price of what is under way counts twice where its note is written already. So rows go one after the other a little
+        The price of a submission under way counts twice where its note is written already. So rows go one after the other a little
         earlier than they must, and never later.
         """
         under_way = sum(one.price for one in self._under_way.values())

@@ -71,7 +71,7 @@ def ended_row(
     :param name: the file stem that the row asks for.
     :param columns: of the row, for its line.
     :param price: in credits; charged unless the error says otherwise.
-    :param billed: what the wallet lost, where that was measured.
+    :param billed: the credits that the wallet lost, where that was measured.
     """
     charged = price if error.paid in ("yes", "unknown") else 0
     status: Status = next((status for cls, status in _STATUSES.items() if isinstance(error, cls)), "failed")

@@ -213,7 +213,7 @@ class Sender:
             self.progress.halt = self.progress.halt or halt_by(error)
             self._wait_again(upcoming)
         elif isinstance(error, SeedreamBudgetError) and upcoming.was_beside:
-            upcoming.is_alone = True  # what was under way beside it may have been refused, and leave room for this row
+            upcoming.is_alone = True  # the rows beside it may have been refused, and leave room for this one
             self._wait_again(upcoming)
         else:
             self._fail(tried, error)

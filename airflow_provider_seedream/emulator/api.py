@@ -122,7 +122,7 @@ class Api:
         return status_answer(self._world.fault("status", "status", generation), body)
 
     def _gone(self, seedream_task_id: str) -> web.Response:
-        """The answer about a generation whose results are deleted, or that never was.
+        """The answer about an unknown id, or about a generation whose results are deleted.
 
         :raises RefusalError: 404, or the status that the settings choose for expired results.
         """
@@ -244,7 +244,7 @@ class Api:
         return RefusalError(self._world.settings.validation_status, "validation_failed", message, field=field)
 
     def _with_quirks(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Now and then a key nobody announced, or no progress: clients must not care."""
+        """The body with an undocumented key now and then, or without progress: clients must bear both."""
         self._answers += 1
         if not self._world.settings.quirks:
             return body

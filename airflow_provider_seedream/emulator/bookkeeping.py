@@ -24,8 +24,8 @@ ADMIN_PREFIX = "/__admin/"
 def bookkeeping(world: World, origin: Origin) -> Middleware:
     """The middleware of one origin: notes each request on arrival and its status afterwards.
 
-    Requests to ``/__admin/`` pass without a note. The note on arrival is what makes the books reliable: a request
-    whose answer never came is there, with the status None.
+    Requests to ``/__admin/`` pass without a note. A request is noted before it is handled, so one whose
+    answer never came is in the books, too, with the status None.
 
     :param world: its books take the notes, its settings shape the refusals.
     :param origin: of the server: ``api`` or ``storage``; they read paths in different ways.

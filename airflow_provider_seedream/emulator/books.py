@@ -1,4 +1,4 @@
-"""The books: what the server received, accepted, charged, refunded, and what broke the contract.
+"""The books: requests, accepted submissions, charges, refunds, and violations of the contract.
 
 Written by the server's thread, read from any other; readers get immutable copies. It records, it decides nothing.
 """
@@ -157,7 +157,7 @@ class Books:
 
             assert emulator.books.wait_until(lambda books: books.posts == 3)
 
-        :param timeout_seconds: real seconds, whatever the emulator's clock says.
+        :param timeout_seconds: real seconds, not those of the emulator's clock.
         :returns: False if the condition did not hold in time.
         """
         with self._changed:

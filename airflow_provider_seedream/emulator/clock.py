@@ -1,4 +1,4 @@
-"""The emulator's clock: real time plus whatever a test has advanced it by.
+"""The emulator's clock: the real time, plus the seconds by which a test has advanced it.
 
 Safe to read and to advance from any thread. Never sleeps.
 """

@@ -1,4 +1,4 @@
-"""Pre-signed links in the S3 style: whoever holds the query may read the object until it expires.
+"""Pre-signed links in the S3 style: the query alone allows reading the object until the link expires.
 
 Signing and checking only; knows no server and no generation. Every signing gives a different link, as a fresh status
 call does. The signature covers the exact text, so that a client which rewrites an escape is refused.

@@ -32,7 +32,7 @@ class Settings:
     key: str = "seedream-emulator-key"
     expired_key: str = "seedream-emulator-expired-key"  # answered with api_key_expired
     revoked_key: str = "seedream-emulator-revoked-key"  # answered with api_key_revoked
-    balance_credits: int = 1000  # what the wallet holds at the start and after a reset
+    balance_credits: int = 1000  # in the wallet at the start and after a reset
     credits_per_image: int = 10  # [doc]; a user of a sister endpoint was billed about six times its page [seen]
     rate_limit_per_minute: int = 3  # [doc]; 0 switches it off
     status_counts: bool = False  # whether status calls count against the rate limit: contested [seen]
@@ -42,7 +42,7 @@ class Settings:
     validation_status: int = 400  # 400 or 422 [doc]
     unknown_fields: UnknownFields = "ignore"  # contested: a sister endpoint refused one [seen]
     submit_status: int = 200  # of an accepted submission: any 2xx
-    expired_status: int = 404  # what a status call gets once the results are gone: undocumented; 200: FINISHED with null assets
+    expired_status: int = 404  # answer to a status call once the results are gone: undocumented; 200: FINISHED with null assets
     max_body_bytes: int = 160_000_000  # above it: 413; ten allowed inputs make ~140 MB
     speed: float = 1.0  # divides the time a job and its late assets take
     seconds_per_image: Range = (20.0, 40.0)  # [doc]

@@ -1,4 +1,4 @@
-"""The source images of an edit: data URIs in, what they are out; small thumbnails kept, the bulk dropped.
+"""The source images of an edit: reads data URIs, and keeps their facts and small thumbnails, not their bytes.
 
 Reads at most what the contract allows; raises ``BadSourceError`` in words a person understands. Blocking: run it off
 the event loop.
@@ -134,7 +134,7 @@ def _opened(media_type: str, content: bytes) -> Image.Image:
             picture = Image.open(io.BytesIO(content), formats=_READABLE)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as bad:
         raise BadSourceError("the bytes are not a readable image") from bad
-    seen = "JPEG" if picture.format == "MPO" else picture.format  # MPO: what many phones call a JPEG
+    seen = "JPEG" if picture.format == "MPO" else picture.format  # MPO: the JPEG of many phones, with a preview behind it
     if seen != _FORMATS[media_type]:
         raise BadSourceError(f"the bytes are {seen}, the data URI says {media_type}")
     return picture

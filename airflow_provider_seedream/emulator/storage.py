@@ -40,7 +40,7 @@ class Storage:
         return [web.get("/{object:.+}", self.get, allow_head=False)]
 
     async def get(self, request: web.Request) -> web.StreamResponse:
-        """Serve an image or a thumbnail, or whatever a fault makes of it.
+        """Serve an image or a thumbnail, or act out a fault instead.
 
         :raises RefusalError: 400 for an ``Authorization`` header, 403 for a link that is not valid, 404 for an unknown object.
         :raises HangupError: a fault ends the connection without an answer, or in the middle of the body.

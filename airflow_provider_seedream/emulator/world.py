@@ -1,6 +1,6 @@
 """Everything the server knows: generations, wallet, faults, books, clock, settings; and the rules that move credits.
 
-Changed by the server's thread alone; what other threads may touch (clock, faults, books, settings) guards itself. No
+Changed by the server's thread alone; the parts that other threads may touch (clock, faults, books, settings) guard themselves. No
 HTTP in here.
 """
 
@@ -154,7 +154,7 @@ class World:
             self._awaiting_refund[generation.seedream_task_id] = generation
 
     def balance_credits(self) -> int:
-        """What the wallet holds now, refunds that have fallen due included."""
+        """The credits in the wallet now, refunds that have fallen due included."""
         now = self.clock.now()
         with self._credits_lock:
             for generation in [waiting for waiting in self._awaiting_refund.values() if waiting.failed(now)]:

@@ -1,6 +1,6 @@
 """The batch operator: a table of requests in, images and a table of results out, thousands of rows in one task.
 
-Imports what works on rows only when it runs: this module is loaded with every DAG.
+The engine is imported when the task runs: this module is loaded with every DAG.
 """
 
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ MAX_MAX_IN_FLIGHT = 1000  # their ids travel in the trigger's row
 
 
 def check_requests(value: Any) -> None:
-    """Check what can be known of a table without reading it, when the DAG is parsed. Its rows are judged when the task runs."""
+    """Check a table when the DAG is parsed, without reading it. Its rows are judged when the task runs."""
     from airflow_provider_seedream.batch.requests import check_table
 
     check_table(value)
@@ -213,12 +213,12 @@ class SeedreamBatchOperator(CheckedFields):
         return resumed(self, go_on, self.resume_unheard, context)
 
     def resume_unheard(self, context: Context) -> dict[str, Any]:
-        """Where a batch goes on that no triggerer has woken: from its progress, as if it had been woken without news.
+        """Continue a batch that no triggerer has woken: from its progress, as if it had been woken without news.
 
-        Without the XCom that names the progress, from the first row: the ledger knows what is paid for.
+        Without the XCom that names the progress it begins with the first row: the ledger knows the paid rows.
         """
         ti: Any = context["ti"]
-        # The XCom of this very try: Airflow deletes XComs before a retry, and the ledger knows what is paid.
+        # The XCom of this very try: Airflow deletes XComs before a retry, and the ledger knows the paid rows.
         progress = ti.xcom_pull(task_ids=ti.task_id, key="seedream_progress", map_indexes=ti.map_index)
         if isinstance(progress, str):
             return self.resume_waves(context, None, progress)
@@ -226,10 +226,10 @@ class SeedreamBatchOperator(CheckedFields):
         return self._begin(context, started_epoch=started_epoch(context))
 
     def resume_waves(self, context: Context, event: Any, progress: str | None = None) -> dict[str, Any]:
-        """Where a deferred batch goes on.
+        """Continue after a deferral.
 
-        :param event: what the trigger saw of what is in flight.
-        :param progress: the file that says what that is; the event names it too, for a resumption without arguments.
+        :param event: the trigger's polls of the generations in flight.
+        :param progress: the file with the progress; the event names it too, for a resumption without arguments.
         """
         try:
             self.check_rendered_fields()

@@ -41,12 +41,14 @@ class SeedreamPlugin(AirflowPlugin):
 
     @cached_property
     def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
+        """The gallery's app. Only the web server asks for it, so other processes do not load FastAPI's routes."""
         from airflow_provider_seedream.gallery.app import create_gallery
 
         return [{"app": create_gallery(), "url_prefix": f"/{PREFIX}", "name": "Seedream"}]
 
     @cached_property
     def external_views(self) -> list[dict[str, Any]]:  # type: ignore[override]
+        """The entry in the menu, and the tabs if ``gallery_tabs`` is on."""
         views = [{**_LOOK, "href": f"{PREFIX}/", "destination": "nav", "url_route": PREFIX}]
         if _wants_tabs():
             views += [

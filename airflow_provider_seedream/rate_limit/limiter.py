@@ -45,7 +45,10 @@ class Pacer:
         self.adjust(requests_per_minute)
 
     def adjust(self, requests_per_minute: float) -> None:
-        """Take over another limit, and keep the requests of the last minute."""
+        """Take over another limit, and keep the requests of the last minute.
+
+        :raises ValueError: the limit is not above 0, or not finite.
+        """
         if not (math.isfinite(requests_per_minute) and requests_per_minute > 0):
             raise ValueError(f"requests_per_minute must be above 0; got {requests_per_minute!r}.")
         self.requests_per_minute = requests_per_minute
@@ -92,7 +95,10 @@ class Pacer:
         return turns
 
     def take(self, now_epoch: float) -> None:
-        """Count one request as sent now."""
+        """Count one request as sent now.
+
+        :param now_epoch: it stays in the window of the limit for the next minute.
+        """
         self._gone.append(now_epoch)
 
     def give_back(self, granted_epoch: float) -> None:
@@ -120,6 +126,7 @@ class Pacer:
         self._not_before_epoch = max(self._not_before_epoch, now_epoch + max(asked, least))
 
     def _slow_down(self, now_epoch: float) -> None:
+        """Lower the share, and double the pause if no request got through since the last slow-down."""
         self._recover(now_epoch)
         self.share = max(self.share * SLOWER, 0.5 / max(1.0, self.requests_per_minute))
         another_went = bool(self._gone) and self._gone[-1] > self._slowed_epoch
@@ -132,12 +139,14 @@ class Pacer:
         return self._gone[-burst] + WINDOW_SECONDS * burst / rate if len(self._gone) >= burst else -math.inf
 
     def _recover(self, now_epoch: float) -> None:
+        """Raise the share for the quiet time since it was last counted."""
         quiet_seconds = max(0.0, now_epoch - self._share_epoch)
         self.share = min(1.0, self.share + quiet_seconds / RECOVERY_SECONDS)
         self._share_epoch = max(self._share_epoch, now_epoch)
 
 
 def _later(mine: float, told: float | None) -> float:
+    """The later of two instants, of which the other process may not know the second."""
     return mine if told is None else max(mine, told)
 
 
@@ -146,6 +155,8 @@ def whose_turn(*, submit_epoch: float | None, look_epoch: float | None, now_epoc
 
     If a poll has waited for more than 180 s, polls go first, as paid images expire. Every generation ends, so its polls end too,
     and submissions follow.
+
+    :returns: None if no request waits.
     """
     if look_epoch is not None and (submit_epoch is None or now_epoch - look_epoch > MAX_LOOK_WAIT_SECONDS):
         return "look"
@@ -157,7 +168,10 @@ _lock = threading.Lock()
 
 
 def pacer_for(seedream_conn_id: str, requests_per_minute: float) -> Pacer:
-    """This process's pacer of a connection; a changed limit is taken over."""
+    """This process's pacer of a connection; a changed limit is taken over.
+
+    :param requests_per_minute: the limit of the connection as it is known now.
+    """
     with _lock:
         pacer = _pacers.get(seedream_conn_id)
         if pacer is None:

@@ -83,6 +83,7 @@ class TurnQueue:
             turn.set_result(now)
 
     def _next(self, now_epoch: float) -> Purpose | None:
+        """The kind of request whose turn comes next; cancelled ones are dropped first."""
         for waiting in self._waiting.values():
             while waiting and waiting[0][2].done():  # cancelled
                 heappop(waiting)

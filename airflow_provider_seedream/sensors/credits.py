@@ -132,7 +132,7 @@ class SeedreamCreditsSensor(SeedreamSensor):
         time.sleep(seconds)
 
     def _defer(self, poller: Poller) -> None:
-        """Hand the wait over to the triggerer, with what the polls of this process have found.
+        """Hand the wait over to the triggerer, with the state of this process's polls.
 
         :raises TaskDeferred: always; Airflow's own way to defer.
         """

@@ -15,7 +15,7 @@ from airflow_provider_seedream.tasks.reporting import ReportingTask
 from airflow_provider_seedream.tasks.texts import TEXT_COLUMNS, Rendered, TextRenderer, is_nothing
 
 T = TypeVar("T")
-_LITERAL = type(literal(""))  # what airflow.sdk.literal() wraps values in
+_LITERAL = type(literal(""))  # the class in which airflow.sdk.literal() wraps values
 _SHOWN_CHARACTERS = 200  # of a template that an error quotes
 
 
@@ -40,7 +40,7 @@ class CheckedFields(ReportingTask):
     _gave_nothing: Mapping[str, str] = MappingProxyType({})  # field -> the template that gave None or blank text
     _texts: TextRenderer | None = None  # while fields are rendered
     _rendering: str = ""  # the field that is rendered
-    _wrong: tuple[str, ...] = ()  # what is wrong with the arguments, while the constructor runs
+    _wrong: tuple[str, ...] = ()  # errors of the arguments, while the constructor runs
 
     def checked(self, check: Callable[..., T], *given: Any) -> T:
         """The checked value of an argument that is not templated. A wrong one is noted, so that one error names all of them::

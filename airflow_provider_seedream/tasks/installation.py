@@ -12,7 +12,7 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1", "0.0.0.0", "")  # noqa: S104 - not
 def describe_installation() -> dict[str, str]:
     """The fields about the installation for records and manifests.
 
-    ``installation`` is the name that ``[seedream] installation`` gives it, and part of what makes a request the same one.
+    ``installation`` is the name that ``[seedream] installation`` gives it. It is part of the key of a request.
     ``airflow`` is the address of its user interface (``[api] base_url``), unless that is this machine: it tells unnamed ones apart.
 
     :raises SeedreamInputError: when the name is not plain.

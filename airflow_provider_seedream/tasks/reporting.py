@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from airflow_provider_seedream.generations import Generation
     from airflow_provider_seedream.model.error_lines import Where
 
-_NO_FAILURES = (AirflowSkipException, AirflowRescheduleException)  # the way in which a task says what else becomes of it
+_NO_FAILURES = (AirflowSkipException, AirflowRescheduleException)  # Airflow's own signals for a skip and for a later poke
 _ENTRIES = ("execute", "resume_execution")  # Airflow's task runner calls one of them, and nothing else of ours
 _LOOK_AT_LEDGER = "Read the traceback below. A retry or a clear does not pay twice: the ledger knows what is paid."
 
@@ -73,7 +73,7 @@ class ReportingTask(BaseOperator):
             self.log.exception("The failure could not be explained in short lines.")
 
     def _where(self) -> Where:
-        """The connection, with its host if it can be read: an incomplete connection may be what has failed."""
+        """The connection, with its host if it can be read: the task may have failed because the connection is incomplete."""
         from airflow_provider_seedream.hooks.seedream import SeedreamHook
         from airflow_provider_seedream.model.error_lines import Where
 

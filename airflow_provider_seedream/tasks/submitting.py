@@ -99,12 +99,12 @@ class SubmittingOperator(CheckedFields, WaitingOperator):
 
         :raises SeedreamRateLimitError: the request is not paid, and no turn came in time.
         """
-        # The request is made again, as its key is the only way to its record: Airflow has dropped what the deferral kept.
+        # The request is made again, as its key is the only way to its record: Airflow has dropped the arguments of the deferral.
         found, refused = None, None
         try:
             request, submitter = self._prepared(context)
             found = submitter.find(request)
-        except SeedreamInputError as error:  # what was asked for is gone, as the source of an edit may be
+        except SeedreamInputError as error:  # the request cannot be made again, e.g. as the source of an edit is gone
             refused = error
         generation = found.generation if found else self._pushed(context)
         if generation is None:
@@ -148,7 +148,7 @@ class SubmittingOperator(CheckedFields, WaitingOperator):
         return generation.to_dict()
 
     def _prepared(self, context: Context) -> "tuple[Request, Submitter]":
-        """The request and what submits it. Nothing is sent and nothing is written here.
+        """The request and its submitter. Makes them only: sends no request and writes no file.
 
         :raises SeedreamInputError: a field, a source image or the connection is wrong.
         """

@@ -34,6 +34,7 @@ class SeedreamTrigger(BaseTrigger):
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """The class path and the arguments, for Airflow's database."""
+        # Derived from the fields: an argument that is added cannot be missing after a restart of the triggerer.
         arguments = {field.name: getattr(self, field.name) for field in fields(self)}
         return f"{type(self).__module__}.{type(self).__qualname__}", arguments
 
