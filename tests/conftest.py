@@ -35,4 +35,4 @@ def a_process_that_has_sent_nothing_yet() -> Iterator[None]:
     yield
     limiter = sys.modules.get("airflow_provider_seedream.rate_limit.limiter")
     if limiter:
-        limiter._pacers.clear()
+        limiter._limiters.clear()

@@ -1,6 +1,6 @@
 """The limits of a batch: its connection's share of the rate limit, and the number of generations in flight.
 
-If status calls count toward the limit, polls and submissions take their turns from the same pacer.
+If status calls count toward the limit, polls and submissions take their turns from the same limiter.
 """
 
 from collections.abc import Iterable
@@ -10,29 +10,29 @@ from typing import Any
 from airflow_provider_seedream.batch.progress import InFlight
 from airflow_provider_seedream.model import clock
 from airflow_provider_seedream.polling.policy import FailedPoll
-from airflow_provider_seedream.rate_limit.limiter import Pacer, whose_turn
+from airflow_provider_seedream.rate_limit.limiter import RateLimiter, whose_turn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
     """The limits of one batch::
 
-        Pace(pacer=pacer_for("seedream_default", 3), counts_looks=False, max_in_flight=100, timeout_seconds=3600)
+        Pace(limiter=limiter_for("seedream_default", 3), counts_looks=False, max_in_flight=100, timeout_seconds=3600)
 
-    :param pacer: the connection's share of the rate limit.
+    :param limiter: the connection's share of the rate limit.
     :param counts_looks: True if status calls count toward it.
     :param max_in_flight: paid generations that are not landed yet.
     :param timeout_seconds: how long one may take.
     """
 
-    pacer: Pacer
+    limiter: RateLimiter
     counts_looks: bool
     max_in_flight: int
     timeout_seconds: float
 
     def look_epoch(self, now: float) -> float:
         """When the next poll may go, in epoch seconds: at once, unless polls count toward the rate limit."""
-        return self.pacer.turn_epoch(now) if self.counts_looks else now
+        return self.limiter.turn_epoch(now) if self.counts_looks else now
 
     def takes_look(self, entry: InFlight, *, post_epoch: float | None, now: float) -> bool:
         """True if this poll may go now. Submissions come first, but a paid image must not wait until it expires (24 h).
@@ -46,13 +46,13 @@ class Pace:
         turn = whose_turn(submit_epoch=post_epoch if can_post else None, look_epoch=entry.due_epoch, now_epoch=now)
         if turn != "look" or self.look_epoch(now) > now:
             return False
-        self.pacer.take(now)
+        self.limiter.take(now)
         return True
 
     def throttled(self, look: FailedPoll) -> None:
         """Take in a poll that was answered with a 429. If polls count toward the limit, submissions wait as well."""
         if self.counts_looks:
-            self.pacer.throttled(clock.now_epoch(), retry_after_seconds=look.retry_after_seconds, granted_epoch=None)
+            self.limiter.throttled(clock.now_epoch(), retry_after_seconds=look.retry_after_seconds, granted_epoch=None)
 
     def for_trigger(self, in_flight: Iterable[InFlight], now: float) -> list[list[Any]]:
         """The generations in flight in the trigger's form, each due when the rate limit has room for its poll."""
@@ -60,7 +60,7 @@ class Pace:
         if self.counts_looks:
             # Turns go to the poll that is due first, but the list keeps its order: the trigger's answer is matched by position.
             order = sorted(range(len(flying)), key=lambda position: flying[position].due_epoch)
-            turns = self.pacer.turn_epochs([max(now, flying[position].due_epoch) for position in order])
+            turns = self.limiter.turn_epochs([max(now, flying[position].due_epoch) for position in order])
             for position, turn in zip(order, turns, strict=True):
                 flying[position] = replace(flying[position], due_epoch=turn)
         return [entry.for_trigger() for entry in flying]

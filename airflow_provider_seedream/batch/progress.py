@@ -71,7 +71,7 @@ class Progress:
     :param repeats: rows that equal an earlier one, whose price they share.
     :param unlanded: rows that are paid and could not be landed.
     :param retryable: rows that a retry may bring further.
-    :param pace: the pacer's memory of the last minute.
+    :param pace: the limiter's memory of the last minute.
     :param hold_epoch: no POST before this, as the API could not be reached.
     :param unreachable_epoch: since when it could not be reached.
     :param unknown_in_a_row: consecutive POSTs without an answer.

@@ -65,7 +65,7 @@ class Room:
         if not under_way:
             return True
         width = self._width.at_once(
-            requests_per_minute=self._pace.pacer.requests_per_minute * self._pace.pacer.share,
+            requests_per_minute=self._pace.limiter.requests_per_minute * self._pace.limiter.share,
             unknown_in_a_row=self._progress.unknown_in_a_row,
         )
         return (

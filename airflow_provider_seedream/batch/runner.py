@@ -46,7 +46,7 @@ from airflow_provider_seedream.ledger.submit import OnUnknownSubmit, Request, Su
 from airflow_provider_seedream.model import clock, contract
 from airflow_provider_seedream.model.submissions import submission_of
 from airflow_provider_seedream.polling.policy import OUTAGE_SECONDS, PollPolicy
-from airflow_provider_seedream.rate_limit.limiter import pacer_for
+from airflow_provider_seedream.rate_limit.limiter import limiter_for
 from airflow_provider_seedream.storage import check_destination
 from airflow_provider_seedream.tasks.fields import check_budget
 from airflow_provider_seedream.tasks.landing_operator import describe_task
@@ -174,7 +174,7 @@ class BatchTry:
             if self._asked.deferrable:
                 return self._wait(waves)
             time.sleep(idle_seconds)
-            pacer_for(self._asked.seedream_conn_id, self._hook.requests_per_minute)  # takes over what the wallet says by now
+            limiter_for(self._asked.seedream_conn_id, self._hook.requests_per_minute)  # takes over what the wallet says by now
         return None
 
     def _amid_rows(self, error: SeedreamError, progress: Progress) -> SeedreamError:
@@ -270,7 +270,7 @@ class BatchTry:
     @cached_property
     def _pace(self) -> Pace:
         return Pace(
-            pacer=pacer_for(self._asked.seedream_conn_id, self._hook.requests_per_minute),
+            limiter=limiter_for(self._asked.seedream_conn_id, self._hook.requests_per_minute),
             counts_looks=self._hook.settings.status_counts_toward_limit,
             max_in_flight=self._asked.max_in_flight,
             timeout_seconds=self._asked.timeout,

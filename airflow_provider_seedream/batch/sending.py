@@ -112,7 +112,7 @@ class Sender:
             return now
         if candidate is None or not self._room.has_room(candidate, self._waiting):
             return None
-        return max(self.progress.hold_epoch, self._pace.pacer.turn_epoch(now))
+        return max(self.progress.hold_epoch, self._pace.limiter.turn_epoch(now))
 
     def begin(self, now: float) -> bool:
         """Bring one row one step forward. False: the next row has to wait.
@@ -177,8 +177,8 @@ class Sender:
 
         After a halt (e.g. an empty wallet) rows that are already paid still land; unpaid ones count as unsent.
         """
-        if self.progress.halt is None and self._pace.pacer.turn_epoch(now) <= now:
-            self._pace.pacer.take(now)
+        if self.progress.halt is None and self._pace.limiter.turn_epoch(now) <= now:
+            self._pace.limiter.take(now)
             upcoming.granted_epoch = now
         elif upcoming.must_pay:
             if self.progress.halt is None:
@@ -195,7 +195,7 @@ class Sender:
     def _give_turn_back(self, tried: Tried) -> None:
         """A turn that sent no POST is free for the next row. A POST that was refused with a 429 gives its turn back itself."""
         if tried.upcoming.granted_epoch is not None and not tried.has_posted:
-            self._pace.pacer.give_back(tried.upcoming.granted_epoch)
+            self._pace.limiter.give_back(tried.upcoming.granted_epoch)
 
     def _act(self, tried: Tried) -> None:
         """Act on the end of one try: the row has ended, or waits for another try. An error may concern the whole batch."""
@@ -231,7 +231,7 @@ class Sender:
         """A 429. Of several at once only the first slows the batch down: the others had their turns before it."""
         _log.info("The API answered 429 (rate limit), which costs nothing; this row is sent again when the API permits it.")
         granted_epoch, now = tried.upcoming.granted_epoch, clock.now_epoch()
-        self._pace.pacer.throttled(now, retry_after_seconds=error.retry_after_seconds, granted_epoch=granted_epoch)
+        self._pace.limiter.throttled(now, retry_after_seconds=error.retry_after_seconds, granted_epoch=granted_epoch)
         self._width.refused(now)
         self._wait_again(tried.upcoming)
 

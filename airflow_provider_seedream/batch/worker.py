@@ -80,7 +80,7 @@ class Waves:
         self._attending: dict[Future[Attended], int] = {}
         self._repeats = frozenset(progress.repeats)
         self._useful_epoch = clock.now_epoch()  # when a row was last submitted or ended
-        pace.pacer.recall(progress.pace)
+        pace.limiter.recall(progress.pace)
         self._prices.measured_per_image = progress.measured_per_image
         self._sender = Sender(
             progress,
@@ -148,7 +148,7 @@ class Waves:
         """Write the results so far and return the progress: with it another process continues this batch."""
         self.results.flush()
         self.progress.results = self.results.state()
-        self.progress.pace = self._pace.pacer.memory()
+        self.progress.pace = self._pace.limiter.memory()
         self.progress.measured_per_image = self._prices.measured_per_image
         self._sender.pause()
         return self.progress

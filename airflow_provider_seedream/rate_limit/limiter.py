@@ -25,12 +25,12 @@ EVEN_SECONDS = 6.0  # a reduced share sends at most so many seconds' worth at on
 MAX_LOOK_WAIT_SECONDS = 180.0  # after so long a poll goes before submissions: paid images are deleted after 24 h
 
 
-class Pacer:
+class RateLimiter:
     """One connection's share of the rate limit in this process::
 
-        pacer = pacer_for("seedream_default", requests_per_minute=3)
-        if pacer.turn_epoch(now) <= now:
-            pacer.take(now)  # then send the request
+        limiter = limiter_for("seedream_default", requests_per_minute=3)
+        if limiter.turn_epoch(now) <= now:
+            limiter.take(now)  # then send the request
 
     :param requests_per_minute: the limit; may be below 1 or fractional.
     """
@@ -163,19 +163,19 @@ def whose_turn(*, submit_epoch: float | None, look_epoch: float | None, now_epoc
     return None if submit_epoch is None else "submit"
 
 
-_pacers: dict[str, Pacer] = {}
+_limiters: dict[str, RateLimiter] = {}
 _lock = threading.Lock()
 
 
-def pacer_for(seedream_conn_id: str, requests_per_minute: float) -> Pacer:
-    """This process's pacer of a connection; a changed limit is taken over.
+def limiter_for(seedream_conn_id: str, requests_per_minute: float) -> RateLimiter:
+    """This process's limiter of a connection; a changed limit is taken over.
 
     :param requests_per_minute: the limit of the connection as it is known now.
     """
     with _lock:
-        pacer = _pacers.get(seedream_conn_id)
-        if pacer is None:
-            pacer = _pacers[seedream_conn_id] = Pacer(requests_per_minute)
-        elif pacer.requests_per_minute != requests_per_minute:
-            pacer.adjust(requests_per_minute)
-        return pacer
+        limiter = _limiters.get(seedream_conn_id)
+        if limiter is None:
+            limiter = _limiters[seedream_conn_id] = RateLimiter(requests_per_minute)
+        elif limiter.requests_per_minute != requests_per_minute:
+            limiter.adjust(requests_per_minute)
+        return limiter

@@ -11,13 +11,15 @@ from itertools import count
 from weakref import WeakKeyDictionary
 
 from airflow_provider_seedream.model import clock, contract
-from airflow_provider_seedream.rate_limit.limiter import WINDOW_SECONDS, Pacer, Purpose, whose_turn
+from airflow_provider_seedream.rate_limit.limiter import WINDOW_SECONDS, Purpose, RateLimiter, whose_turn
 
 MAX_COUNTED = 500  # waiting submissions that are looked at one by one
 
 
 class TurnQueue:
-    """Grants turns at the pace of a :class:`Pacer`; the task that asked first goes first. 5,000 waiting tasks share one timer.
+    """Grants turns at the pace of a :class:`RateLimiter`; the task that asked first goes first.
+
+    5,000 waiting tasks share one timer.
 
     Example::
 
@@ -25,8 +27,8 @@ class TurnQueue:
         granted_epoch = await queue.turn("submit", asked_epoch=asked_epoch)
     """
 
-    def __init__(self, pacer: Pacer, *, clock: Callable[[], float] = clock.now_epoch) -> None:
-        self.pacer = pacer
+    def __init__(self, limiter: RateLimiter, *, clock: Callable[[], float] = clock.now_epoch) -> None:
+        self.limiter = limiter
         self._clock = clock
         self._began_epoch = clock()
         self._waiting: dict[Purpose, list[tuple[float, int, asyncio.Future[float]]]] = {"submit": [], "look": []}
@@ -46,7 +48,7 @@ class TurnQueue:
             granted_epoch: float = await turn
         except asyncio.CancelledError:
             if not turn.cancelled():  # it was granted at the same moment: give the turn to the next request
-                self.pacer.give_back(turn.result())
+                self.limiter.give_back(turn.result())
                 self._serve()
             raise
         return granted_epoch
@@ -60,13 +62,13 @@ class TurnQueue:
         is_short = len(waiting) <= MAX_COUNTED
         ahead = sum(asked < asked_epoch and not turn.done() for asked, _, turn in waiting) if is_short else len(waiting)
         now = self._clock()
-        return ahead, self.pacer.turn_epoch(now) - now + ahead * WINDOW_SECONDS / self.pacer.requests_per_minute
+        return ahead, self.limiter.turn_epoch(now) - now + ahead * WINDOW_SECONDS / self.limiter.requests_per_minute
 
     def throttled(self, at_epoch: float, *, retry_after_seconds: float | None, granted_epoch: float | None) -> None:
         """Take in a 429. If the turn was granted by an earlier process, it does not slow down this one, whose share is new."""
         if granted_epoch is not None and granted_epoch < self._began_epoch:
             granted_epoch = None
-        self.pacer.throttled(at_epoch, retry_after_seconds=retry_after_seconds, granted_epoch=granted_epoch)
+        self.limiter.throttled(at_epoch, retry_after_seconds=retry_after_seconds, granted_epoch=granted_epoch)
 
     def _serve(self) -> None:
         """Grant all turns that are due, and set the timer for the next one."""
@@ -74,12 +76,12 @@ class TurnQueue:
             self._timer.cancel()
             self._timer = None
         while purpose := self._next(now := self._clock()):
-            wait_seconds = self.pacer.turn_epoch(now) - now
+            wait_seconds = self.limiter.turn_epoch(now) - now
             if wait_seconds > 0:  # checked again each minute, as the clock may be set and the rate may change
                 self._timer = asyncio.get_running_loop().call_later(min(wait_seconds, WINDOW_SECONDS), self._serve)
                 return
             _, _, turn = heappop(self._waiting[purpose])
-            self.pacer.take(now)
+            self.limiter.take(now)
             turn.set_result(now)
 
     def _next(self, now_epoch: float) -> Purpose | None:
@@ -106,7 +108,7 @@ def queue_for(seedream_conn_id: str, requests_per_minute: float | None) -> TurnQ
     queues = _queues.setdefault(asyncio.get_running_loop(), {})
     queue = queues.get(seedream_conn_id)
     if queue is None:
-        queue = queues[seedream_conn_id] = TurnQueue(Pacer(requests_per_minute or contract.DEFAULT_REQUESTS_PER_MINUTE))
-    elif requests_per_minute not in (None, queue.pacer.requests_per_minute):
-        queue.pacer.adjust(requests_per_minute)
+        queue = queues[seedream_conn_id] = TurnQueue(RateLimiter(requests_per_minute or contract.DEFAULT_REQUESTS_PER_MINUTE))
+    elif requests_per_minute not in (None, queue.limiter.requests_per_minute):
+        queue.limiter.adjust(requests_per_minute)
     return queue

@@ -67,7 +67,7 @@ class SeedreamTurnTrigger(SeedreamTrigger):
         await asyncio.sleep(self.not_before_epoch - clock.now_epoch())
         ahead, seconds = queue.outlook(self.asked_epoch)
         if seconds >= WORTH_SAYING_SECONDS:
-            rate, wait = queue.pacer.requests_per_minute, clock.spell(seconds)
+            rate, wait = queue.limiter.requests_per_minute, clock.spell(seconds)
             self.log.info("Rate limit %g/min: requests ahead of this one: %d, about %s to go.", rate, ahead, wait)
         return await queue.turn("submit", asked_epoch=self.asked_epoch)
 

@@ -1,4 +1,4 @@
-"""A night at the rate limit, in simulated time: pacers against a sliding-window server that counts what it accepts. Seeded.
+"""A night at the rate limit, in simulated time: limiters against a sliding-window server that counts what it accepts. Seeded.
 
 No server, no clock. The wait of a turn on its way from the triggerer to the API is what makes it hard: see ``deferred``.
 """
@@ -12,7 +12,7 @@ from itertools import count
 from random import Random
 
 from airflow_provider_seedream.emulator.ratelimit import RateLimit
-from airflow_provider_seedream.rate_limit.limiter import Pacer
+from airflow_provider_seedream.rate_limit.limiter import RateLimiter
 
 WARM_UP_SECONDS = 1800.0
 Latency = Callable[[Random], float]
@@ -65,27 +65,27 @@ class _Events:
             act(now)
 
 
-def paced_night(rate: int, pacers: Sequence[Pacer], latency: Latency, *, hours: float, seed: int = 1) -> Night:
-    """More work than the limit allows, spread over pacers; what is refused asks again, wherever its trigger lands."""
+def paced_night(rate: int, limiters: Sequence[RateLimiter], latency: Latency, *, hours: float, seed: int = 1) -> Night:
+    """More work than the limit allows, spread over limiters; what is refused asks again, wherever its trigger lands."""
     random, server, events = Random(seed), RateLimit(), _Events()
     night = Night(limit=rate * (hours * 3600 - WARM_UP_SECONDS) / 60)
 
-    def turn(pacer: Pacer, now: float) -> None:
-        next_epoch = pacer.turn_epoch(now)
+    def turn(limiter: RateLimiter, now: float) -> None:
+        next_epoch = limiter.turn_epoch(now)
         if next_epoch <= now:
-            pacer.take(now)
+            limiter.take(now)
             events.at(now + latency(random), lambda then: arrive(then, now))
-        events.at(max(now, next_epoch), lambda then: turn(pacer, then))
+        events.at(max(now, next_epoch), lambda then: turn(limiter, then))
 
     def arrive(now: float, granted: float) -> None:
         wait = server.ask(rate, now)
         if now >= WARM_UP_SECONDS:
             night.saw(wait)
         if wait:
-            random.choice(pacers).throttled(now, retry_after_seconds=wait, granted_epoch=granted)
+            random.choice(limiters).throttled(now, retry_after_seconds=wait, granted_epoch=granted)
 
-    for pacer in pacers:
-        events.at(random.uniform(0, 5), lambda now, pacer=pacer: turn(pacer, now))  # type: ignore[misc]
+    for limiter in limiters:
+        events.at(random.uniform(0, 5), lambda now, limiter=limiter: turn(limiter, now))  # type: ignore[misc]
     events.run(hours * 3600)
     return night
 
@@ -112,7 +112,7 @@ def mapped_refusals(rate: int, tasks: int, latency: Latency, *, asks_first: bool
 
     :param asks_first: an instance whose index is at or above the rate asks for a turn before its first POST.
     """
-    random, server, events, pacer = Random(seed), RateLimit(), _Events(), Pacer(rate)
+    random, server, events, limiter = Random(seed), RateLimit(), _Events(), RateLimiter(rate)
     queue: list[int] = []
     refused = 0
 
@@ -126,12 +126,12 @@ def mapped_refusals(rate: int, tasks: int, latency: Latency, *, asks_first: bool
         nonlocal refused
         if wait := server.ask(rate, now):
             refused += 1
-            pacer.throttled(now, retry_after_seconds=wait, granted_epoch=granted)
+            limiter.throttled(now, retry_after_seconds=wait, granted_epoch=granted)
             heappush(queue, index)
 
     def serve(now: float) -> None:
-        while queue and pacer.turn_epoch(now) <= now:
-            pacer.take(now)
+        while queue and limiter.turn_epoch(now) <= now:
+            limiter.take(now)
             index = heappop(queue)
             events.at(now + latency(random), lambda then, index=index: arrive(then, index, now))  # type: ignore[misc]
         events.at(now + 1, serve)

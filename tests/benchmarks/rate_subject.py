@@ -69,7 +69,7 @@ def work(task: dict[str, Any]) -> dict[str, Any]:
 def fill_window(requests_per_minute: float) -> None:
     """Go on as after a minute at the limit: the first minute allows a burst, and a burst says nothing about a rate."""
     try:
-        from airflow_provider_seedream.rate_limit.limiter import pacer_for
+        from airflow_provider_seedream.rate_limit.limiter import limiter_for as pacer_for
     except ModuleNotFoundError:  # 0.2.0
         from airflow_provider_seedream.pacing import pacer_for  # type: ignore[import-not-found, no-redef, unused-ignore]
     pacer, count = pacer_for("seedream_default", requests_per_minute), int(requests_per_minute)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_seedream.rate_limit.limiter import Pacer
+from airflow_provider_seedream.rate_limit.limiter import RateLimiter
 from tests.benchmarks.pacing import Latency, Night, deferred, direct, mapped_refusals, paced_night, unpaced_night
 from tests.benchmarks.report import Report
 
@@ -20,15 +20,17 @@ LATENCIES: dict[str, Latency] = {"tasks that deferred": deferred, "one process":
 @pytest.mark.parametrize("way", LATENCIES)
 def test_a_night_at_the_limit(report: Report, rate: int, way: str) -> None:
     latency, hours = LATENCIES[way], HOURS[rate]
-    paced = {pacers: paced_night(rate, [Pacer(rate) for _ in range(pacers)], latency, hours=hours) for pacers in (1, 2, 4)}
-    divided = paced_night(rate, [Pacer(rate / 4) for _ in range(4)], latency, hours=hours)
+    paced = {
+        limiters: paced_night(rate, [RateLimiter(rate) for _ in range(limiters)], latency, hours=hours) for limiters in (1, 2, 4)
+    }
+    divided = paced_night(rate, [RateLimiter(rate / 4) for _ in range(4)], latency, hours=hours)
     unpaced = unpaced_night(rate, 10 * rate, latency, hours=2.0 if rate < 600 else 1.0)
     section = f"{rate} requests a minute, {way}: the limit against the feedback of 429s"
     nights = {
-        "1 pacer, or one that all share": paced[1],
-        "2 pacers, feedback alone": paced[2],
-        "4 pacers, feedback alone": paced[4],
-        "4 pacers, a quarter of the limit each": divided,
+        "1 limiter, or one that all share": paced[1],
+        "2 limiters, feedback alone": paced[2],
+        "4 limiters, feedback alone": paced[4],
+        "4 limiters, a quarter of the limit each": divided,
         f"{10 * rate} tasks, no pacing": unpaced,
     }
     for name, night in nights.items():

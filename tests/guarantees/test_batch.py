@@ -379,9 +379,9 @@ class TestSeveralPostsAtOnce:
     def test_429s_of_several_at_once_slow_down_once(self, batch: Batch, slow: Emulator) -> None:
         refused = [{"prompt": f"clock {index} [refuse:429*1]"} for index in range(6)]
         outcome = Runner().run(batch([*prompts(4), *refused]))
-        [pacer] = limiter._pacers.values()
+        [used] = limiter._limiters.values()
         assert (outcome.state, slow.books.posts, slow.books.posts_received) == ("success", 10, 16)
-        assert 0.85**3 < pacer.share < 1, "each 429 alone would have left a share of 0.85 to the sixth"
+        assert 0.85**3 < used.share < 1, "each 429 alone would have left a share of 0.85 to the sixth"
 
     def test_an_error_of_the_storage_loses_no_answer_that_was_on_its_way(self, batch: Batch, slow: Emulator) -> None:
         storage = faulty_storage()

@@ -92,7 +92,7 @@ class TestWhatSurvivesADeferral:
         progress = json.loads(progress_file(folder).read_text())
         assert (progress["cursor"], progress["waiting"]) == (8, [4])
         assert emulator.books.posts == 7
-        limiter._pacers.clear()
+        limiter._limiters.clear()
         change_progress(folder, pace={})  # the pause is over
         outcome = runner.run(task)
         assert (outcome.state, outcome.value["count"]["landed"]) == ("success", 8)
@@ -105,7 +105,7 @@ class TestWhatSurvivesADeferral:
         for _ in range(3):
             assert runner.run(task, until="deferred").state == "deferred"
             assert json.loads(progress_file(folder).read_text())["waiting"] == [4, 5]
-        limiter._pacers.clear()
+        limiter._limiters.clear()
         change_progress(folder, pace={})  # the pause is over
         outcome = runner.run(task)
         assert (outcome.state, outcome.value["count"]["landed"]) == ("success", 8), outcome.error
@@ -148,7 +148,7 @@ class TestWhatSurvivesADeferral:
         emulator.configure(rate_limit_per_minute=4)
         runner, task = Woken(), batch(6)
         runner.run(task, until="deferred")
-        limiter._pacers.clear()  # as in another process
+        limiter._limiters.clear()  # as in another process
         assert runner.run(task, until="deferred").state == "deferred"
         assert emulator.books.posts_received == 4
 

@@ -9,12 +9,12 @@ import pytest
 from airflow_provider_seedream.batch.pace import Pace
 from airflow_provider_seedream.batch.progress import InFlight
 from airflow_provider_seedream.polling.policy import FailedPoll
-from airflow_provider_seedream.rate_limit.limiter import MAX_LOOK_WAIT_SECONDS, Pacer
+from airflow_provider_seedream.rate_limit.limiter import MAX_LOOK_WAIT_SECONDS, RateLimiter
 from tests.unit.values import NOW, generation
 
 
 def pace(*, counts_looks: bool = True, rate: float = 3) -> Pace:
-    return Pace(pacer=Pacer(rate), counts_looks=counts_looks, max_in_flight=10, timeout_seconds=3600)
+    return Pace(limiter=RateLimiter(rate), counts_looks=counts_looks, max_in_flight=10, timeout_seconds=3600)
 
 
 def entry(due_epoch: float = NOW) -> InFlight:
@@ -45,11 +45,11 @@ class TestWhereLooksCount:
     def test_a_refused_look_holds_everything_back(self) -> None:
         ours = pace()
         ours.throttled(FailedPoll(trouble="throttled", detail="429", retry_after_seconds=20))
-        assert ours.pacer.turn_epoch(NOW) > NOW
+        assert ours.limiter.turn_epoch(NOW) > NOW
 
     def test_the_trigger_gets_them_when_this_process_leaves_room(self) -> None:
         ours = pace(rate=2)
-        ours.pacer.take(NOW)
+        ours.limiter.take(NOW)
         due = [waiting[1] for waiting in ours.for_trigger([entry(NOW + 500), entry(), entry()], NOW + 1)]
         assert due == [NOW + 500, NOW + 1, NOW + 61]
 
@@ -59,5 +59,5 @@ class TestWhereTheyDoNot:
         ours = pace(counts_looks=False)
         assert all(ours.takes_look(entry(), post_epoch=NOW, now=NOW) for _ in range(10))
         ours.throttled(FailedPoll(trouble="throttled", detail="429", retry_after_seconds=20))
-        assert ours.pacer.turn_epoch(NOW) <= NOW
+        assert ours.limiter.turn_epoch(NOW) <= NOW
         assert [waiting[1] for waiting in ours.for_trigger([entry(NOW - 5), entry()], NOW)] == [NOW - 5, NOW]

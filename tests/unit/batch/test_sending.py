@@ -30,7 +30,7 @@ from airflow_provider_seedream.ledger.budgets import Budget
 from airflow_provider_seedream.ledger.records import Ledger
 from airflow_provider_seedream.ledger.submit import Request, Submitted
 from airflow_provider_seedream.model.task_ref import NOBODY
-from airflow_provider_seedream.rate_limit.limiter import Pacer
+from airflow_provider_seedream.rate_limit.limiter import RateLimiter
 from tests.unit.values import generation, submission
 
 
@@ -79,14 +79,14 @@ class Table:
         self.noted: list[tuple[int, str]] = []
         self.progress = Progress(started_epoch=time.time(), rows=len(rows), repeats=list(repeats))
         self.posting = Posting(self.submissions, self._request)
-        self.pacer = Pacer(6000)
+        self.limiter = RateLimiter(6000)
         self.sender = Sender(
             self.progress,
             iter([(row, f"digest {row.number}") for row in rows]),
             posting=self.posting,
             prices=self.submissions,
             budget=Budget(Ledger(folder.as_uri()), NOBODY),
-            pace=Pace(pacer=self.pacer, counts_looks=False, max_in_flight=max_in_flight, timeout_seconds=60),
+            pace=Pace(limiter=self.limiter, counts_looks=False, max_in_flight=max_in_flight, timeout_seconds=60),
             width=PostWidth(most, seconds=10.0),
             fly=lambda row, _: self.flown.append(row.number),
             note=self._note,
@@ -172,7 +172,7 @@ class TestRowsThatComeBack:
         one.begin()
         for number in (2, 3):
             one.end(number, SeedreamRateLimitError("slow down", retry_after_seconds=1))
-        assert one.pacer.share == pytest.approx(0.85), "two 429s at once are one signal"
+        assert one.limiter.share == pytest.approx(0.85), "two 429s at once are one signal"
         assert one.begin() == [1, 4], "the pause is not over"
         one.end(1)
         one.end(4)

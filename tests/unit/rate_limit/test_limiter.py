@@ -1,4 +1,4 @@
-"""The pacer: how many, when, and what a 429 teaches it. The clock is a number."""
+"""The limiter: how many, when, and what a 429 teaches it. The clock is a number."""
 
 import json
 import math
@@ -12,8 +12,8 @@ from airflow_provider_seedream.rate_limit.limiter import (
     MIN_REFUSED_SECONDS,
     RECOVERY_SECONDS,
     WINDOW_SECONDS,
-    Pacer,
-    pacer_for,
+    RateLimiter,
+    limiter_for,
     whose_turn,
 )
 from tests.benchmarks.pacing import Latency, deferred, direct, paced_night
@@ -21,11 +21,11 @@ from tests.benchmarks.pacing import Latency, deferred, direct, paced_night
 NOW = 1_772_020_800.0
 
 
-def grants(pacer: Pacer, *, until: float, start: float = 0.0) -> list[float]:
+def grants(limiter: RateLimiter, *, until: float, start: float = 0.0) -> list[float]:
     """The turns of someone who takes every one as soon as it is free."""
     now, taken = start, []
-    while (now := max(now, pacer.turn_epoch(now))) < until:
-        pacer.take(now)
+    while (now := max(now, limiter.turn_epoch(now))) < until:
+        limiter.take(now)
         taken.append(now)
     return taken
 
@@ -33,7 +33,7 @@ def grants(pacer: Pacer, *, until: float, start: float = 0.0) -> list[float]:
 class TestTheLimit:
     @pytest.mark.parametrize("rate", [0.1, 0.5, 1, 2.5, 3, 60, 600])
     def test_no_minute_holds_more_than_the_limit(self, rate: float) -> None:
-        taken = grants(Pacer(rate), until=3600)
+        taken = grants(RateLimiter(rate), until=3600)
         burst = math.ceil(rate)
         window = 60 * burst / rate
         assert all(later - earlier > window for earlier, later in zip(taken, taken[burst:], strict=False))
@@ -41,18 +41,18 @@ class TestTheLimit:
     @pytest.mark.parametrize("rate", [0.5, 1, 2.5, 3, 60])
     def test_it_uses_all_of_the_limit_but_the_margin(self, rate: float) -> None:
         hours = 10
-        assert len(grants(Pacer(rate), until=3600 * hours)) >= 60 * hours * rate * 60 / (60 + 2 * MARGIN_SECONDS)
+        assert len(grants(RateLimiter(rate), until=3600 * hours)) >= 60 * hours * rate * 60 / (60 + 2 * MARGIN_SECONDS)
 
     @pytest.mark.parametrize("seed", range(20))
     @pytest.mark.parametrize("rate", [0.7, 3, 10])
     def test_whatever_happens_no_minute_holds_more_than_the_limit(self, rate: float, seed: int) -> None:
-        random, pacer, now, gone = Random(seed), Pacer(rate), 0.0, [-math.inf] * math.ceil(rate)
+        random, limiter, now, gone = Random(seed), RateLimiter(rate), 0.0, [-math.inf] * math.ceil(rate)
         for _ in range(2000):
             now += random.expovariate(rate / 30)
             if random.random() < 0.05:
-                pacer.throttled(now, retry_after_seconds=random.choice([None, 0, 30]), granted_epoch=None)
-            if pacer.turn_epoch(now) <= now:
-                pacer.take(now)
+                limiter.throttled(now, retry_after_seconds=random.choice([None, 0, 30]), granted_epoch=None)
+            if limiter.turn_epoch(now) <= now:
+                limiter.take(now)
                 gone.append(now)
         assert all(later - earlier > 60 for earlier, later in zip(gone, gone[math.ceil(rate) :], strict=False))
 
@@ -61,130 +61,130 @@ class TestTheLimit:
     def test_a_server_with_the_same_limit_refuses_less_than_one_in_a_hundred(
         self, rate: int, hours: float, latency: Latency
     ) -> None:
-        night = paced_night(rate, [Pacer(rate)], latency, hours=hours)
+        night = paced_night(rate, [RateLimiter(rate)], latency, hours=hours)
         assert night.refused_share < 0.01 and night.used_share > 0.8
 
     def test_several_processes_share_the_limit_by_its_429s(self) -> None:
-        night = paced_night(60, [Pacer(60), Pacer(60), Pacer(60)], deferred, hours=3)
+        night = paced_night(60, [RateLimiter(60), RateLimiter(60), RateLimiter(60)], deferred, hours=3)
         assert night.refused_share < 0.01 and night.used_share > 0.85
 
     def test_the_first_burst_goes_at_once(self) -> None:
-        assert grants(Pacer(3), until=1) == [0, 0, 0]
+        assert grants(RateLimiter(3), until=1) == [0, 0, 0]
 
     def test_a_quiet_hour_is_not_saved_up(self) -> None:
-        pacer = Pacer(3)
-        assert len(grants(pacer, until=3601, start=3600)) == 3
+        limiter = RateLimiter(3)
+        assert len(grants(limiter, until=3601, start=3600)) == 3
 
     @pytest.mark.parametrize("rate", [0, -1, math.nan, math.inf])
     def test_a_rate_that_is_none_is_refused(self, rate: float) -> None:
         with pytest.raises(ValueError, match="above 0"):
-            Pacer(rate)
+            RateLimiter(rate)
 
 
-def refusals(pacer: Pacer, number: int, *, retry_after_seconds: float = 0) -> list[float]:
+def refusals(limiter: RateLimiter, number: int, *, retry_after_seconds: float = 0) -> list[float]:
     """How long each of so many refused requests in a row had to wait: everyone goes as soon as it may."""
     now, waits = 1000.0, []
     for _ in range(number):
-        turn = max(now, pacer.turn_epoch(now))
+        turn = max(now, limiter.turn_epoch(now))
         waits.append(turn - now)
         now = turn
-        pacer.take(now)
-        pacer.throttled(now, retry_after_seconds=retry_after_seconds, granted_epoch=now)
+        limiter.take(now)
+        limiter.throttled(now, retry_after_seconds=retry_after_seconds, granted_epoch=now)
     return waits
 
 
 class TestA429ThatAsksForTooLittle:
     @pytest.mark.parametrize("granted_epoch", [None, 99])
     def test_it_is_left_alone_for_a_second(self, granted_epoch: float | None) -> None:
-        pacer = Pacer(600)
-        pacer.throttled(100, retry_after_seconds=0, granted_epoch=granted_epoch)
-        assert pacer.turn_epoch(100) == 100 + MIN_REFUSED_SECONDS == 101
+        limiter = RateLimiter(600)
+        limiter.throttled(100, retry_after_seconds=0, granted_epoch=granted_epoch)
+        assert limiter.turn_epoch(100) == 100 + MIN_REFUSED_SECONDS == 101
 
     def test_each_further_refusal_doubles_the_wait_up_to_a_window(self) -> None:
-        assert refusals(Pacer(6000), 10) == [0, 1, 2, 4, 8, 16, 32, WINDOW_SECONDS, WINDOW_SECONDS, WINDOW_SECONDS]
+        assert refusals(RateLimiter(6000), 10) == [0, 1, 2, 4, 8, 16, 32, WINDOW_SECONDS, WINDOW_SECONDS, WINDOW_SECONDS]
 
     def test_what_the_api_asks_for_is_waited_where_it_is_longer(self) -> None:
-        assert refusals(Pacer(6000), 6, retry_after_seconds=5) == [0, 5, 5, 5, 8, 16]
+        assert refusals(RateLimiter(6000), 6, retry_after_seconds=5) == [0, 5, 5, 5, 8, 16]
 
     def test_a_request_that_gets_through_begins_anew(self) -> None:
-        pacer = Pacer(6000)
-        refusals(pacer, 6)
-        pacer.take(2000)
-        pacer.throttled(2001, retry_after_seconds=0, granted_epoch=2001)
-        assert pacer.turn_epoch(2001) == 2001 + MIN_REFUSED_SECONDS
+        limiter = RateLimiter(6000)
+        refusals(limiter, 6)
+        limiter.take(2000)
+        limiter.throttled(2001, retry_after_seconds=0, granted_epoch=2001)
+        assert limiter.turn_epoch(2001) == 2001 + MIN_REFUSED_SECONDS
 
     def test_a_burst_of_429s_doubles_nothing(self) -> None:
-        pacer = Pacer(6000)
+        limiter = RateLimiter(6000)
         for _ in range(10):
-            pacer.throttled(100, retry_after_seconds=0, granted_epoch=99)
-        assert pacer.turn_epoch(100) == 100 + MIN_REFUSED_SECONDS
+            limiter.throttled(100, retry_after_seconds=0, granted_epoch=99)
+        assert limiter.turn_epoch(100) == 100 + MIN_REFUSED_SECONDS
 
 
 class TestA429:
     def test_nothing_goes_before_retry_after(self) -> None:
-        pacer = Pacer(60)
-        pacer.throttled(100, retry_after_seconds=17, granted_epoch=None)
-        assert pacer.turn_epoch(100) == 117
+        limiter = RateLimiter(60)
+        limiter.throttled(100, retry_after_seconds=17, granted_epoch=None)
+        assert limiter.turn_epoch(100) == 117
 
     def test_without_retry_after_it_waits_one_share_of_the_minute(self) -> None:
-        pacer = Pacer(3)
-        pacer.throttled(100, retry_after_seconds=None, granted_epoch=None)
-        assert pacer.turn_epoch(100) == 120
+        limiter = RateLimiter(3)
+        limiter.throttled(100, retry_after_seconds=None, granted_epoch=None)
+        assert limiter.turn_epoch(100) == 120
 
     def test_a_request_without_a_turn_does_not_slow_it_down(self) -> None:
-        pacer = Pacer(60)
-        pacer.throttled(100, retry_after_seconds=0, granted_epoch=None)
-        assert pacer.share == 1
+        limiter = RateLimiter(60)
+        limiter.throttled(100, retry_after_seconds=0, granted_epoch=None)
+        assert limiter.share == 1
 
     def test_a_burst_of_429s_is_one_signal(self) -> None:
-        one, many = Pacer(60), Pacer(60)
+        one, many = RateLimiter(60), RateLimiter(60)
         one.throttled(100, retry_after_seconds=0, granted_epoch=99)
         for second in range(10):
             many.throttled(100 + second, retry_after_seconds=0, granted_epoch=99)
         assert many.share == pytest.approx(one.share, abs=0.01) and one.share < 1
 
     def test_a_turn_granted_after_the_slow_down_slows_further(self) -> None:
-        pacer = Pacer(60)
-        pacer.throttled(100, retry_after_seconds=0, granted_epoch=99)
-        share = pacer.share
-        pacer.throttled(102, retry_after_seconds=0, granted_epoch=101)
-        assert pacer.share < share
+        limiter = RateLimiter(60)
+        limiter.throttled(100, retry_after_seconds=0, granted_epoch=99)
+        share = limiter.share
+        limiter.throttled(102, retry_after_seconds=0, granted_epoch=101)
+        assert limiter.share < share
 
     @pytest.mark.parametrize("rate", [0.5, 1, 3, 60])
     def test_one_request_in_two_windows_is_always_left(self, rate: float) -> None:
-        pacer = Pacer(rate)
+        limiter = RateLimiter(rate)
         for second in range(100):
-            pacer.throttled(second, retry_after_seconds=0, granted_epoch=second)
-        assert len(grants(pacer, until=10_000, start=100)) >= 9900 / (2 * max(60, 60 / rate))
+            limiter.throttled(second, retry_after_seconds=0, granted_epoch=second)
+        assert len(grants(limiter, until=10_000, start=100)) >= 9900 / (2 * max(60, 60 / rate))
 
     def test_a_refused_request_leaves_its_place_to_another(self) -> None:
-        pacer = Pacer(3)
+        limiter = RateLimiter(3)
         for _ in range(3):
-            pacer.take(0)
-        pacer.throttled(1, retry_after_seconds=0, granted_epoch=0)
-        assert pacer.turn_epoch(1) < 60
+            limiter.take(0)
+        limiter.throttled(1, retry_after_seconds=0, granted_epoch=0)
+        assert limiter.turn_epoch(1) < 60
 
     def test_a_share_goes_evenly_since_others_use_the_rest_of_the_window(self) -> None:
-        pacer = Pacer(60)
+        limiter = RateLimiter(60)
         for second in range(5):
-            pacer.throttled(second, retry_after_seconds=0, granted_epoch=second)
-        turns = grants(pacer, until=300, start=10)
+            limiter.throttled(second, retry_after_seconds=0, granted_epoch=second)
+        turns = grants(limiter, until=300, start=10)
         steps = [later - earlier for earlier, later in zip(turns, turns[4:], strict=False)]
         assert max(steps) < 2 * min(steps)
 
     def test_a_turn_that_was_not_used_is_free_again(self) -> None:
-        pacer = Pacer(1)
-        pacer.take(0)
-        pacer.give_back(0)
-        pacer.give_back(0)
-        assert pacer.turn_epoch(0) <= 0
+        limiter = RateLimiter(1)
+        limiter.take(0)
+        limiter.give_back(0)
+        limiter.give_back(0)
+        assert limiter.turn_epoch(0) <= 0
 
     def test_quiet_time_gives_the_limit_back(self) -> None:
-        pacer = Pacer(60)
+        limiter = RateLimiter(60)
         for second in range(100):
-            pacer.throttled(second, retry_after_seconds=0, granted_epoch=second)
-        pacer.turn_epoch(100_000)
-        assert pacer.share == 1
+            limiter.throttled(second, retry_after_seconds=0, granted_epoch=second)
+        limiter.turn_epoch(100_000)
+        assert limiter.share == 1
 
 
 class TestWhoGoesFirst:
@@ -204,30 +204,30 @@ class TestWhoGoesFirst:
 
 
 class TestOnePerConnectionAndProcess:
-    def test_a_connection_has_one_pacer(self) -> None:
-        assert pacer_for("one", 3) is pacer_for("one", 3)
-        assert pacer_for("one", 3) is not pacer_for("other", 3)
+    def test_a_connection_has_one_limiter(self) -> None:
+        assert limiter_for("one", 3) is limiter_for("one", 3)
+        assert limiter_for("one", 3) is not limiter_for("other", 3)
 
     def test_a_changed_limit_is_taken_over_and_the_last_minute_kept(self) -> None:
-        pacer = pacer_for("changing", 3)
+        limiter = limiter_for("changing", 3)
         for _ in range(3):
-            pacer.take(0)
-        assert pacer_for("changing", 2) is pacer
-        assert pacer.turn_epoch(0) > 60
+            limiter.take(0)
+        assert limiter_for("changing", 2) is limiter
+        assert limiter.turn_epoch(0) > 60
 
 
 class TestAnotherProcess:
     """A task that was deferred goes on in another process, and its requests of the last minute still count."""
 
     def test_it_knows_what_went(self) -> None:
-        before, after = Pacer(3), Pacer(3)
+        before, after = RateLimiter(3), RateLimiter(3)
         for second in range(3):
             before.take(NOW + second)
         after.recall(json.loads(json.dumps(before.memory())))
         assert after.turn_epoch(NOW + 5) == before.turn_epoch(NOW + 5) > NOW + 59
 
     def test_it_knows_its_share_and_how_long_it_has_to_wait(self) -> None:
-        before, after = Pacer(60), Pacer(60)
+        before, after = RateLimiter(60), RateLimiter(60)
         before.take(NOW)
         before.throttled(NOW, retry_after_seconds=30, granted_epoch=NOW)
         after.recall(json.loads(json.dumps(before.memory())))
@@ -235,7 +235,7 @@ class TestAnotherProcess:
         assert after.turn_epoch(NOW + 1) == before.turn_epoch(NOW + 1) >= NOW + 30
 
     def test_the_share_grows_back_by_the_quiet_time_alone_and_not_by_the_change_of_process(self) -> None:
-        before, after = Pacer(60), Pacer(60)
+        before, after = RateLimiter(60), RateLimiter(60)
         for minute in range(4):
             before.take(NOW + 70 * minute)
             before.throttled(NOW + 70 * minute, retry_after_seconds=1, granted_epoch=NOW + 70 * minute)
@@ -245,14 +245,14 @@ class TestAnotherProcess:
         assert after.turn_epoch(NOW + 300 + RECOVERY_SECONDS) < math.inf and after.share == 1
 
     def test_it_knows_the_refusals_before_so_the_next_one_doubles_the_wait(self) -> None:
-        before, after = Pacer(6000), Pacer(6000)
+        before, after = RateLimiter(6000), RateLimiter(6000)
         refusals(before, 4)
         after.recall(json.loads(json.dumps(before.memory())))
         after.throttled(NOW, retry_after_seconds=0, granted_epoch=NOW)
         assert after.turn_epoch(NOW) == NOW + 16
 
     def test_it_knows_when_it_slowed_down_so_a_turn_of_before_slows_no_further(self) -> None:
-        before, after = Pacer(60), Pacer(60)
+        before, after = RateLimiter(60), RateLimiter(60)
         for second in (-2, 0):
             before.throttled(NOW + second, retry_after_seconds=0, granted_epoch=NOW + second)
         after.recall(json.loads(json.dumps(before.memory())))
@@ -260,29 +260,29 @@ class TestAnotherProcess:
         assert after.share == pytest.approx(before.share, abs=0.001)
 
     def test_what_0_2_0_remembered_is_read(self) -> None:
-        pacer = Pacer(60)
-        pacer.recall({"gone": [NOW], "share": 0.5, "not_before_epoch": None})
-        assert (pacer.share, pacer.memory()["gone"]) == (0.5, [NOW])
-        pacer.recall({"gone": [NOW], "share": 0.5, "not_before_epoch": NOW + 30})
-        assert pacer.turn_epoch(NOW + 1) == NOW + 30
+        limiter = RateLimiter(60)
+        limiter.recall({"gone": [NOW], "share": 0.5, "not_before_epoch": None})
+        assert (limiter.share, limiter.memory()["gone"]) == (0.5, [NOW])
+        limiter.recall({"gone": [NOW], "share": 0.5, "not_before_epoch": NOW + 30})
+        assert limiter.turn_epoch(NOW + 1) == NOW + 30
 
     def test_what_this_process_has_sent_since_is_not_forgotten_or_counted_twice(self) -> None:
-        pacer = Pacer(3)
-        pacer.take(NOW)
-        memory = pacer.memory()
-        pacer.take(NOW + 1)
-        pacer.recall(memory)
-        assert pacer.memory()["gone"] == [NOW, NOW + 1]
+        limiter = RateLimiter(3)
+        limiter.take(NOW)
+        memory = limiter.memory()
+        limiter.take(NOW + 1)
+        limiter.recall(memory)
+        assert limiter.memory()["gone"] == [NOW, NOW + 1]
 
     def test_nothing_to_recall_changes_nothing(self) -> None:
-        pacer = Pacer(3)
-        pacer.recall({})
-        assert pacer.memory() == Pacer(3).memory()
+        limiter = RateLimiter(3)
+        limiter.recall({})
+        assert limiter.memory() == RateLimiter(3).memory()
 
 
 def test_turns_ahead_are_those_that_will_be_granted_and_take_none() -> None:
-    pacer = Pacer(2)
-    pacer.take(NOW)
-    turns = pacer.turn_epochs([NOW + 1, NOW + 1, NOW + 1, NOW + 500])
+    limiter = RateLimiter(2)
+    limiter.take(NOW)
+    turns = limiter.turn_epochs([NOW + 1, NOW + 1, NOW + 1, NOW + 500])
     assert turns == [NOW + 1, NOW + 61, NOW + 62, NOW + 500]
-    assert pacer.memory()["gone"] == [NOW]
+    assert limiter.memory()["gone"] == [NOW]

@@ -18,7 +18,7 @@ from airflow.triggers.base import TriggerEvent
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.exceptions import SeedreamRateLimitError
 from airflow_provider_seedream.polling.policy import FailedPoll
-from airflow_provider_seedream.rate_limit.limiter import MAX_LOOK_WAIT_SECONDS, Pacer
+from airflow_provider_seedream.rate_limit.limiter import MAX_LOOK_WAIT_SECONDS, RateLimiter
 from airflow_provider_seedream.rate_limit.queue import TurnQueue, queue_for
 from airflow_provider_seedream.tasks.queue_position import Place
 from airflow_provider_seedream.triggers.client import paced_client
@@ -58,7 +58,7 @@ async def said(waiting: SeedreamTurnTrigger) -> Any:
 class TestTheQueue:
     def test_a_request_knows_how_many_are_ahead_and_about_how_long_it_takes(self) -> None:
         async def waiting(clock: Clock) -> list[tuple[int, float]]:
-            queue = TurnQueue(Pacer(3.0), clock=clock)
+            queue = TurnQueue(RateLimiter(3.0), clock=clock)
             tasks = [asyncio.create_task(queue.turn("submit", asked_epoch=float(number))) for number in range(7)]
             await asyncio.sleep(0)
             told = [queue.outlook(asked_epoch=6.5), queue.outlook(asked_epoch=-1.0)]
@@ -72,7 +72,7 @@ class TestTheQueue:
 
     def test_5000_turns_are_granted_in_order_at_the_limit_and_with_one_timer(self) -> None:
         async def night(clock: Clock) -> tuple[list[tuple[float, int]], int]:
-            queue, granted, most_timers = TurnQueue(Pacer(600), clock=clock), [], 0
+            queue, granted, most_timers = TurnQueue(RateLimiter(600), clock=clock), [], 0
             loop: Any = asyncio.get_running_loop()
 
             async def waits(asked: int) -> None:
@@ -91,7 +91,7 @@ class TestTheQueue:
 
     def test_who_asked_first_goes_first_though_he_came_later(self) -> None:
         async def day(clock: Clock) -> list[str]:
-            queue, order = TurnQueue(Pacer(1), clock=clock), []
+            queue, order = TurnQueue(RateLimiter(1), clock=clock), []
 
             async def waits(name: str, asked_epoch: float) -> None:
                 await queue.turn("submit", asked_epoch=asked_epoch)
@@ -105,7 +105,7 @@ class TestTheQueue:
     @pytest.mark.parametrize("leaves_after", [1, 5 + 1e-10], ids=["while it waits", "after its turn was granted, before it knows"])
     def test_who_leaves_leaves_no_hole(self, leaves_after: float) -> None:
         async def day(clock: Clock) -> list[float]:
-            queue = TurnQueue(Pacer(1), clock=clock)
+            queue = TurnQueue(RateLimiter(1), clock=clock)
             queue.throttled(0, retry_after_seconds=5, granted_epoch=None)
             leaving, *others = [asyncio.create_task(queue.turn("submit", asked_epoch=asked)) for asked in (0, 1, 2)]
             asyncio.get_running_loop().call_later(leaves_after, leaving.cancel)
@@ -117,7 +117,7 @@ class TestTheQueue:
 
     def test_submissions_come_before_looks_and_a_look_that_waits_too_long_before_them(self) -> None:
         async def day(clock: Clock) -> list[tuple[str, float]]:
-            queue, order = TurnQueue(Pacer(1), clock=clock), []
+            queue, order = TurnQueue(RateLimiter(1), clock=clock), []
 
             async def waits(purpose: Any, name: str) -> None:
                 order.append((name, await queue.turn(purpose)))
@@ -134,7 +134,7 @@ class TestTheQueue:
 
     def test_a_429_holds_everybody_back(self) -> None:
         async def day(clock: Clock) -> list[float]:
-            queue = TurnQueue(Pacer(60), clock=clock)
+            queue = TurnQueue(RateLimiter(60), clock=clock)
             queue.throttled(0, retry_after_seconds=17, granted_epoch=None)
             return await asyncio.gather(*(queue.turn("submit") for _ in range(3)))
 
@@ -142,13 +142,13 @@ class TestTheQueue:
 
     def test_a_429_that_is_told_twice_counts_once(self) -> None:
         async def day(clock: Clock) -> tuple[float, float]:
-            queue = TurnQueue(Pacer(60), clock=clock)
+            queue = TurnQueue(RateLimiter(60), clock=clock)
             granted = await queue.turn("submit")
             await asyncio.sleep(3)
             queue.throttled(2, retry_after_seconds=0, granted_epoch=granted)
-            once = queue.pacer.share
+            once = queue.limiter.share
             queue.throttled(2, retry_after_seconds=0, granted_epoch=granted)
-            return once, queue.pacer.share
+            return once, queue.limiter.share
 
         once, twice = run_in_virtual_time(day)
         assert once == twice < 1
@@ -156,10 +156,10 @@ class TestTheQueue:
     def test_turns_of_an_earlier_process_are_not_held_against_this_one(self) -> None:
         async def day(clock: Clock) -> float:
             await asyncio.sleep(1000)
-            queue = TurnQueue(Pacer(60), clock=clock)
+            queue = TurnQueue(RateLimiter(60), clock=clock)
             for granted in range(10):
                 queue.throttled(900 + granted, retry_after_seconds=0, granted_epoch=800 + granted)
-            return queue.pacer.share
+            return queue.limiter.share
 
         assert run_in_virtual_time(day) == 1
 
@@ -173,7 +173,7 @@ class TestTheQueue:
 
     def test_a_changed_limit_is_taken_over_and_an_unknown_one_changes_nothing(self) -> None:
         async def loop() -> list[float]:
-            return [queue_for("one", limit).pacer.requests_per_minute for limit in (None, 60, None, 30)]
+            return [queue_for("one", limit).limiter.requests_per_minute for limit in (None, 60, None, 30)]
 
         assert asyncio.run(loop()) == [3, 60, 60, 30]
 
@@ -206,7 +206,7 @@ class TestLooks:
 
     def test_a_look_without_a_turn_is_throttled_and_keeps_its_place(self) -> None:
         async def day(clock: Clock) -> tuple[Any, list[str]]:
-            queue, sent = TurnQueue(Pacer(1), clock=clock), []
+            queue, sent = TurnQueue(RateLimiter(1), clock=clock), []
 
             class Client:
                 async def poll(self, seedream_task_id: str) -> str:
@@ -224,14 +224,14 @@ class TestLooks:
 
     def test_a_429_on_a_look_slows_the_queue_down(self) -> None:
         async def day(clock: Clock) -> float:
-            queue = TurnQueue(Pacer(60))
+            queue = TurnQueue(RateLimiter(60))
 
             class Client:
                 async def poll(self, _: str) -> FailedPoll:
                     return FailedPoll(trouble="throttled", detail="429", retry_after_seconds=0)
 
             await PacedClient(Client(), queue).poll("one")  # type: ignore[arg-type]
-            return queue.pacer.share
+            return queue.limiter.share
 
         assert run_in_virtual_time(day) < 1
 
