@@ -58,7 +58,7 @@ class TestOnPostgres:
         wanted = rows.Filter(dag_ids=["watches"])
         with create_session(scoped=False) as session:
             everything = sorted(
-                rows._rows(session, rows._tasks(wanted, None, None), OURS), key=lambda row: rows._order(row.cursor), reverse=True
+                rows._rows(session, rows._tasks(wanted, None, None), OURS), key=lambda row: rows.order_of(row.cursor), reverse=True
             )
         assert len(everything) == OURS
         for at in (0, 150, 7_000, OURS - 40):
