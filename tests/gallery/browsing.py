@@ -188,7 +188,13 @@ def wait_for_question(site: Site, run: str, *, words: str) -> None:
         details = site.airflow.api("GET", f"dags/{AGAIN}/dagRuns/{quote(run)}/hitlDetails")["hitl_details"]
         return any(words in (detail["body"] or "") and not detail["response_received"] for detail in details)
 
+    def noticed() -> bool:
+        """True if Airflow knows that the process that asked has ended; it takes an earlier answer for a failure of that process."""
+        lines = (site.airflow.home / "scheduler.log").read_text().splitlines()
+        return any("Received executor event" in line and f"task_id='approve', run_id='{run}'" in line for line in lines)
+
     site.airflow.wait(f"the approval of {words!r}", asked, timeout_seconds=240)
+    site.airflow.wait("the end of the process that asked", noticed, timeout_seconds=60)
 
 
 def put_200_images(site: Site) -> None:

@@ -68,12 +68,15 @@ class TestTheFirstPage:
         assert visit.problems == []
 
     def test_images_below_the_fold_are_not_fetched_before_they_come_near(self, visit: Visit) -> None:
+        visit.page.set_viewport_size({"width": 640, "height": 400})  # a long page: the browser fetches 1,250 px ahead
         frame = visit.open()
         visit.wait_for_images()
         drawn = frame.locator("img").evaluate_all("all => all.filter(image => image.complete && image.naturalWidth > 0).length")
         assert drawn < frame.locator("img").count()
-        frame.locator("img").last.scroll_into_view_if_needed()
-        visit.wait_for_images()
+        last = frame.locator("img").last
+        last.scroll_into_view_if_needed()
+        is_drawn = "image => image.complete && image.naturalWidth > 0"
+        wait_until(lambda: last.evaluate(is_drawn), what="the last image drawn", timeout_seconds=30)
         assert visit.problems == []
 
     def test_all_200_images_are_reached_page_by_page(self, visit: Visit) -> None:

@@ -40,7 +40,7 @@ def test_a_kill_between_post_and_record_is_never_paid_for_again(stage: Stage, de
         assert (record["outcome"], record["seedream_task_id"], record["credits"]) == ("intent", None, 20)
         log = stage.cluster.task_logs(f"dag_id={run.dag_id}/", f"task_id={task_id}/", "attempt=2")
         assert f"{record['key']}.json" in log
-        assert "Up to 20 credits may have been spent" in log
+        assert "UNKNOWN OUTCOME, up to 20 credits at risk" in log
     stage.assert_contract_kept()
 
 
