@@ -106,7 +106,7 @@ def test_memory_does_not_grow_with_the_rows(query: Query) -> None:
         return peak
 
     peak(2_000)  # imports and caches are filled
-    assert peak(ROWS) < 1.3 * peak(5_000)
+    assert peak(ROWS) < peak(5_000) + 1_000_000  # bytes; the rows themselves would be 30 times that
 
 
 def test_the_dag_of_the_docs_runs(query: Query, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
