@@ -49,7 +49,7 @@ def table(chance: random.Random) -> list[dict[str, Any]]:
     return [row for row in rows if row not in lost[2:]]  # three unknown outcomes in a row stop a batch
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", [0, 1, 2, 6])  # 2 and 6 have found faults
 def test_a_run_pays_what_its_plan_said(seed: int, batch: Batch, emulator: Emulator, price: int) -> None:
     chance = random.Random(seed)
     for number in range(3):  # each run finds what the runs before it have left in the ledger
