@@ -5,6 +5,7 @@ module connects the two. It sends GETs only, so two tries that attend to one gen
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from airflow_provider_seedream.batch.progress import InFlight
 from airflow_provider_seedream.exceptions import (
@@ -77,9 +78,8 @@ class Attendant:
         self._hook = hook
         self._policy = policy
         self._downloads = downloads
-        self._landed_by = landed_by
-        self._embed_metadata = embed_metadata
         self._ledger = ledger
+        self._how: dict[str, Any] = {"landed_by": landed_by, "embed_metadata": embed_metadata, "ledger": ledger}  # of each landing
 
     def attend(self, entry: InFlight) -> Attended:
         """Poll or land one entry. An error of this generation is in the result; only an error that hits all of them is raised.
@@ -170,26 +170,11 @@ class Attendant:
 
     def _land(self, generation: Generation, status: GenerationStatus) -> Manifest:
         """Land all images of a finished generation, as the sensor does."""
-        return finish.land_generation(
-            generation,
-            self._hook,
-            self._downloads,
-            landed_by=self._landed_by,
-            status=status,
-            embed_metadata=self._embed_metadata,
-            ledger=self._ledger,
-        )
+        return finish.land_generation(generation, self._hook, self._downloads, status=status, **self._how)
 
     def _land_ready(self, generation: Generation, status: GenerationStatus | None = None) -> Manifest | None:
-        return finish.land_ready(
-            generation,
-            self._hook,
-            self._downloads,
-            landed_by=self._landed_by,
-            status=status,
-            embed_metadata=self._embed_metadata,
-            ledger=self._ledger,
-        )
+        """Land the images that are ready although the wait has ended."""
+        return finish.land_ready(generation, self._hook, self._downloads, status=status, **self._how)
 
     def _stumbled(self, entry: InFlight, error: SeedreamLandingError) -> Attended:
         """Count a landing that failed. The third failure ends the row; before it the row is due again in 30 s."""

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from airflow_provider_seedream.batch.rows import Row
 from airflow_provider_seedream.batch.upcoming import NAMED_ERRORS, Duplicate, Duplicates, RefusedRow, RequestTable
-from airflow_provider_seedream.exceptions import SeedreamInputError, SeedreamLedgerError
+from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.ledger.record import RECORDS, Record, record_file
 from airflow_provider_seedream.ledger.records import NAMES, Ledger
 from airflow_provider_seedream.ledger.request import Request
@@ -147,8 +147,8 @@ class _Holdings:
     def __init__(self, ledger: Ledger, request_of: Callable[[Row], Request]) -> None:
         self._ledger = ledger
         self._request_of = request_of
-        self._records = set(_listed(ledger, RECORDS))
-        self._names = set(_listed(ledger, NAMES))
+        self._records = set(ledger.names_in(RECORDS))
+        self._names = set(ledger.names_in(NAMES))
 
     @property
     def requests(self) -> int:
@@ -278,15 +278,3 @@ class _Planner:
         plan.images += row.num_images
         plan.credits += price
         return _Judged("pay_again" if before else "pay")
-
-
-def _listed(ledger: Ledger, folder: str) -> list[str]:
-    """The names of the files in a folder of the ledger.
-
-    :raises SeedreamLedgerError: the storage does not answer. A plan without the listing would call paid rows unpaid.
-    """
-    try:
-        return ledger.folder.list(folder)
-    except Exception as error:  # whatever a store raises
-        what = f"{type(error).__name__}: {error}"[:300]
-        raise SeedreamLedgerError(f"Cannot list {ledger.folder.uri(folder)} ({what}).") from error

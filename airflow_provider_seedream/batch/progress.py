@@ -94,7 +94,7 @@ class Progress:
     results: dict[str, Any] = field(default_factory=dict)
     unlanded: int = 0
     retryable: int = 0
-    repeats: list[int] = field(default_factory=list)
+    repeats: frozenset[int] = frozenset()
     pace: dict[str, Any] = field(default_factory=dict)
     measured_per_image: int | None = None
     post_seconds: float | None = None
@@ -148,6 +148,7 @@ class Progress:
     def to_json(self) -> bytes:
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
         fields["in_flight"] = [entry.to_dict() for entry in self.in_flight.values()]
+        fields["repeats"] = sorted(self.repeats)
         return json.dumps({"schema_version": SCHEMA_VERSION, **fields}).encode()
 
     @classmethod
@@ -157,4 +158,5 @@ class Progress:
         if not isinstance(fields, dict) or fields.pop("schema_version", None) != SCHEMA_VERSION:
             raise ValueError(f"no progress of schema version {SCHEMA_VERSION}")
         entries = map(InFlight.from_dict, fields.pop("in_flight"))
-        return cls(in_flight={entry.number: entry for entry in entries}, **fields)
+        repeats = frozenset(fields.pop("repeats", ()))
+        return cls(in_flight={entry.number: entry for entry in entries}, repeats=repeats, **fields)

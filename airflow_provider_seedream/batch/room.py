@@ -49,7 +49,6 @@ class Room:
         self._budget = budget
         self._pace = pace
         self._width = width
-        self._repeats = frozenset(progress.repeats)
 
     def has_room(self, candidate: Upcoming, waiting: Iterable[Upcoming]) -> bool:
         """True if this row may begin beside the generations in flight and the submissions under way.
@@ -93,6 +92,6 @@ class Room:
 
     def _repeats_one_of(self, candidate: Upcoming) -> bool:
         """True if an equal row is under way: this one attaches to its generation when the id is known."""
-        if candidate.number not in self._repeats:
+        if candidate.number not in self._progress.repeats:
             return False
         return candidate.identity in [one.identity for one in self._under_way.values()]

@@ -27,6 +27,7 @@ from airflow_provider_seedream.batch.progress_file import read_progress, store_p
 from airflow_provider_seedream.batch.prompts import PromptTemplate
 from airflow_provider_seedream.batch.results import Results
 from airflow_provider_seedream.batch.results_name import reserve_results
+from airflow_provider_seedream.batch.row_request import request_of_row
 from airflow_provider_seedream.batch.rows import Row
 from airflow_provider_seedream.batch.upcoming import RequestTable, judge
 from airflow_provider_seedream.batch.width import PostWidth
@@ -44,14 +45,12 @@ from airflow_provider_seedream.ledger.budgets import Budget
 from airflow_provider_seedream.ledger.records import Ledger, Reuse
 from airflow_provider_seedream.ledger.submit import OnUnknownSubmit, Request, Submitter
 from airflow_provider_seedream.model import clock, contract
-from airflow_provider_seedream.model.submissions import submission_of
 from airflow_provider_seedream.polling.policy import OUTAGE_SECONDS, PollPolicy
 from airflow_provider_seedream.rate_limit.limiter import limiter_for
 from airflow_provider_seedream.storage import check_destination
 from airflow_provider_seedream.tasks.fields import check_budget
 from airflow_provider_seedream.tasks.landing_operator import describe_task
 from airflow_provider_seedream.tasks.memory import TaskMemory
-from airflow_provider_seedream.tasks.sources import read_sources
 from airflow_provider_seedream.tasks.wait_options import beyond_defaults, check_embed_metadata, interval_of
 
 SUMMARY_VERSION = 1
@@ -103,7 +102,7 @@ class BatchTry:
         reserve_results(self._ledger, self._asked.results_name(self._by), self._by)
         results = Results(self._ledger.folder, f"{_PAGES}/{uuid.uuid4().hex}")  # no two tries write the same pages
         began = clock.now_epoch() if started_epoch is None else started_epoch
-        return self._work(Progress(started_epoch=began, rows=table.rows, repeats=table.repeats, results=results.state()))
+        return self._work(Progress(started_epoch=began, rows=table.rows, repeats=frozenset(table.repeats), results=results.state()))
 
     def resume(self, event: Any, file: str | None, *, invalid: SeedreamInputError | None = None) -> dict[str, Any] | DeferUntil:
         """Continue after a deferral. If the event is not one of our trigger's, each generation is polled when it is due.
@@ -186,7 +185,7 @@ class BatchTry:
 
     def _waves(self, progress: Progress, downloads: Downloads) -> Waves:
         """The loop over the rows that have not begun, with all that it needs."""
-        self._repeats = frozenset(progress.repeats)  # their records exist once the first of them is sent
+        self._repeats = progress.repeats  # their records exist once the first of them is sent
         asked, hook, ledger = self._asked, self._hook, self._ledger
         budget = Budget(ledger, self._by, **{field: check_budget(field, getattr(asked, field)) for field in _BUDGETS})
         return Waves(
@@ -209,13 +208,10 @@ class BatchTry:
         :raises SeedreamInputError: a source is no image that the API takes; the row ends as ``invalid``.
         :raises SeedreamError: a storage does not answer; the row ends as ``failed``, and a retry reads it again.
         """
-        submission = submission_of(row, read_sources(list(row.images)) if row.images else ())
-        reuse, base = cast(Reuse, self._asked.reuse), self._ledger.folder.base
-        return Request(
-            submission=submission,
-            destination=base,
-            name=row.name,
-            name_as_written=row.name_as_written,
+        reuse = cast(Reuse, self._asked.reuse)
+        return request_of_row(
+            row,
+            destination=self._ledger.folder.base,
             made_by=self._by,
             reuse=reuse,
             is_new=reuse == "run" and self._by.try_number == 1 and row.number not in self._repeats,

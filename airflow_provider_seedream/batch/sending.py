@@ -87,7 +87,6 @@ class Sender:
         self._width = width
         self._fly = fly
         self._note = note
-        self._repeats = frozenset(progress.repeats)
         self._room = Room(progress, posting.under_way, prices=prices, budget=budget, pace=pace, width=width)
         self._waiting: list[Upcoming] = []  # taken from the table and not under way, in the order of the table
         self._next = self._read_next()  # not begun yet
@@ -255,7 +254,7 @@ class Sender:
         if self.progress.unknown_in_a_row >= MAX_UNKNOWN_IN_A_ROW and self.progress.halt is None:
             many = f"The API did not answer {self.progress.unknown_in_a_row} POSTs in a row; each may be paid, so no more are sent."
             self.progress.halt = halt_by(SeedreamBatchError(f"{many} Last: {error.message}", paid="unknown"))
-        is_shared = upcoming.number in self._repeats
+        is_shared = upcoming.number in self.progress.repeats
         if row.images and error.paid == "unknown":
             is_shared = not self.progress.bears_price(error.record)
         price = 0 if is_shared else self._prices.quote(row.num_images)

@@ -4,7 +4,7 @@ Finds and opens files; ``requests`` reads the rows in them. A folder whose files
 refused: a row of it could be paid for by mistake, or be missed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -85,19 +85,18 @@ def store_errors(uri: str) -> Iterator[None]:
 
 def _parts(uri: str, root: str, paths: list[str]) -> list[TableFile]:
     """The part files of a folder, sorted by name. Hidden files and markers are left out."""
-    names = sorted(path.strip("/").removeprefix(root).strip("/") for path in paths)
-    tops = {name.partition("/")[0] for name in names}
-    _check_format(uri, names, tops)
+    named = {path.strip("/").removeprefix(root).strip("/"): path for path in paths}
+    tops = {name.partition("/")[0] for name in named}
+    _check_format(uri, named, tops)
     if "_temporary" in tops and "_SUCCESS" not in tops:
         raise SeedreamError(f"requests: the folder {uri} is still being written: it has _temporary and no _SUCCESS.")
-    prefix = paths[0][: paths[0].index(root)] + root if paths else root
-    parts = [TableFile(path=f"{prefix}/{name}", name=name, partition=_partition(name)) for name in names if _is_part(name)]
+    parts = [TableFile(path=named[name], name=name, partition=_partition(name)) for name in sorted(named) if _is_part(name)]
     if not parts and "_SUCCESS" not in tops:  # Spark writes _SUCCESS beside an empty table
         raise SeedreamInputError(f"requests: the folder {uri} has no part files.")
     return parts
 
 
-def _check_format(uri: str, names: list[str], tops: set[str]) -> None:
+def _check_format(uri: str, names: Iterable[str], tops: set[str]) -> None:
     """:raises SeedreamInputError: the folder is a Delta, Iceberg or Hudi table, whose files also hold deleted rows."""
     for folder, kind in _LOGGED_FORMATS.items():
         if folder not in tops or (kind == "Iceberg" and not any(name.endswith(".metadata.json") for name in names)):

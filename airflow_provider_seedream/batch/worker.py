@@ -78,7 +78,6 @@ class Waves:
         self.results = results
         self._pace = pace
         self._attending: dict[Future[Attended], int] = {}
-        self._repeats = frozenset(progress.repeats)
         self._useful_epoch = clock.now_epoch()  # when a row was last submitted or ended
         pace.limiter.recall(progress.pace)
         self._prices.measured_per_image = progress.measured_per_image
@@ -227,7 +226,7 @@ class Waves:
     def _is_repeat(self, row: Row, generation: Generation) -> bool:
         """True if another row pays for this generation."""
         known = generation.seedream_task_id
-        return row.number in self._repeats or any(
+        return row.number in self.progress.repeats or any(
             entry.generation.seedream_task_id == known for entry in self.progress.in_flight.values()
         )
 

@@ -5,23 +5,22 @@ It only reads: the table, the sources of edits, and the ledger. It calls no API,
 
 import argparse
 import uuid
+from functools import partial
 from typing import Any
 
 from airflow_provider_seedream.batch.plan import Plan, PlanLimits, plan_table
 from airflow_provider_seedream.batch.prompts import PromptTemplate
-from airflow_provider_seedream.batch.rows import Row
+from airflow_provider_seedream.batch.row_request import request_of_row
 from airflow_provider_seedream.batch.upcoming import RequestTable
 from airflow_provider_seedream.cli.pricing import absolute, check_rate, duration, template_context
 from airflow_provider_seedream.cli.printing import counted, print_facts, print_json, print_lines, working
 from airflow_provider_seedream.cli.running import WRONG
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.ledger.records import Ledger
-from airflow_provider_seedream.ledger.request import Request
 from airflow_provider_seedream.model import clock
-from airflow_provider_seedream.model.submissions import check_image_size, check_num_images, check_take, submission_of
+from airflow_provider_seedream.model.submissions import check_image_size, check_num_images, check_take
 from airflow_provider_seedream.model.task_ref import TaskRef
 from airflow_provider_seedream.tasks.installation import describe_installation
-from airflow_provider_seedream.tasks.sources import read_sources
 
 _LABELS = {
     "pay": "to pay",
@@ -57,18 +56,7 @@ def plan(options: argparse.Namespace) -> int:
     check_take(options.take)
     check_rate(options.requests_per_minute)
 
-    def request_of(row: Row) -> Request:
-        # The key of an edit holds the hashes of its sources, so each file is read, as the task reads it.
-        sources = read_sources(list(row.images)) if row.images else ()
-        return Request(
-            submission=submission_of(row, sources),
-            destination=ledger.folder.base,
-            name=row.name,
-            name_as_written=row.name_as_written,
-            made_by=made_by,
-            reuse=reuse,
-        )
-
+    request_of = partial(request_of_row, destination=ledger.folder.base, made_by=made_by, reuse=reuse)
     # As the operator reads the same arguments, so that the plan and the run agree.
     limits = PlanLimits(
         credits_per_image=options.credits_per_image,

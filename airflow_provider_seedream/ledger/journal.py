@@ -41,12 +41,12 @@ class Journal:
 
     def spent_by_task(self, made_by: TaskRef) -> list[str]:
         """The file names of the spendings of a task in a DAG run, in this destination."""
-        return [name for maker in (made_by, *unnamed(made_by)) for name in self._list(task_folder(maker))]
+        return [name for maker in (made_by, *unnamed(made_by)) for name in self.names_in(task_folder(maker))]
 
     def spent_in_run(self, made_by: TaskRef) -> list[str]:
         """The file names of the spendings of all tasks of a DAG run, in this destination."""
         runs = [run_folder(maker) for maker in (made_by, *unnamed(made_by))]
-        return [name for run in runs for task in self._list(run) for name in self._list(f"{run}/{task}")]
+        return [name for run in runs for task in self.names_in(run) for name in self.names_in(f"{run}/{task}")]
 
     def spender(self, made_by: TaskRef) -> str | None:
         """The token of the process that counted this task's spendings last; None if no process has."""
@@ -59,8 +59,11 @@ class Journal:
         file = spender_file(made_by)
         self._try(lambda: self.folder.replace(file, token.encode()), "write", file)
 
-    def _list(self, folder: str) -> list[str]:
-        """File names; empty only if the store says clearly that the folder does not exist: a budget must not count too little."""
+    def names_in(self, folder: str) -> list[str]:
+        """File names; empty only if the store says clearly that the folder does not exist: a budget must not count too little.
+
+        :param folder: relative to the destination, e.g. ``_seedream/ledger``.
+        """
         return self._try(lambda: self.folder.list(folder), "list", folder)
 
     def _try(self, act: Callable[[], T], verb: str, file: str) -> T:

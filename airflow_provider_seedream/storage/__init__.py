@@ -10,10 +10,10 @@ import logging
 import os
 import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import suppress
 from datetime import datetime
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from airflow_provider_seedream.storage import disk
@@ -210,7 +210,9 @@ class Folder:
         self._fs.invalidate_cache()  # else an earlier listing in memory would answer instead of the store
         try:
             end = None if max_bytes is None else (start or 0) + max_bytes
-            data: bytes = self._fs.cat_file(self._path(name), start=start, end=end, **_in_one_request(self._fs))
+            # One GET: s3fs 2026 asks for the size first, to read large files in parallel.
+            at_once = {"max_concurrency": 1} if _takes(self._fs.__class__, "cat_file", "max_concurrency") else {}
+            data: bytes = self._fs.cat_file(self._path(name), start=start, end=end, **at_once)
         except FileNotFoundError:
             return None
         return data
@@ -245,8 +247,7 @@ class Folder:
         self._fs.invalidate_cache()
         path = self._path(name)
         # Another thread may have filled the cache again, so ask for a fresh listing too. adlfs has its own word for `refresh`.
-        knows = inspect.signature(self._fs.ls).parameters
-        now = "invalidate_cache" if "invalidate_cache" in knows else "refresh"
+        now = "invalidate_cache" if _takes(self._fs.__class__, "ls", "invalidate_cache") else "refresh"
         try:
             found = self._fs.ls(path, detail=False, **{now: True})
         except FileNotFoundError:
@@ -292,7 +293,8 @@ class Folder:
         return f"{str(self._root.path).rstrip('/')}/{name}"
 
 
-def _in_one_request(fs: Any) -> dict[str, int]:
-    """The arguments that make a read one GET: s3fs 2026 asks for the size first, to read large files in parallel."""
-    knows = inspect.signature(getattr(fs, "_cat_file", fs.cat_file)).parameters
-    return {"max_concurrency": 1} if "max_concurrency" in knows else {}
+@cache
+def _takes(kind: Hashable, method: str, keyword: str) -> bool:
+    """True if a method of this class of file systems has the keyword. Asked once for each class: it is asked for every read."""
+    function = getattr(kind, f"_{method}", None) or getattr(kind, method)  # asynchronous ones have the real one under a `_`
+    return keyword in inspect.signature(function).parameters

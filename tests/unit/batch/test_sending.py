@@ -77,7 +77,7 @@ class Table:
         self.submissions: Any = Submissions()
         self.flown: list[int] = []
         self.noted: list[tuple[int, str]] = []
-        self.progress = Progress(started_epoch=time.time(), rows=len(rows), repeats=list(repeats))
+        self.progress = Progress(started_epoch=time.time(), rows=len(rows), repeats=frozenset(repeats))
         self.posting = Posting(self.submissions, self._request)
         self.limiter = RateLimiter(6000)
         self.sender = Sender(
