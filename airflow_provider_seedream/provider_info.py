@@ -34,7 +34,7 @@ def get_provider_info() -> dict[str, Any]:
     """The provider as Airflow's schema of provider info wants it.
 
     The entry point ``apache_airflow_provider`` leads here. Airflow checks the dict against its
-    schema when it looks for providers, and raises an error if it does not fit.
+    schema when it searches for providers, and raises an error if it does not fit.
     """
     return {
         "package-name": "airflow-provider-seedream",

@@ -25,7 +25,7 @@ if "AIRFLOW_HOME" not in os.environ or not os.environ.get("SEEDREAM_TEST_HOME"):
         AIRFLOW__CORE__LOAD_EXAMPLES="False",
         AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=f"sqlite:///{home}/no-database-in-unit-tests.db",
         AIRFLOW__LOGGING__LOGGING_LEVEL="INFO",
-        AIRFLOW__SEEDREAM__POKE_INTERVAL="0.2",  # the emulator's jobs end long before a look would pay
+        AIRFLOW__SEEDREAM__POKE_INTERVAL="0.2",  # the emulator's jobs end long before a poll would pay
     )
 
 

@@ -136,7 +136,7 @@ class TestSnippets:
 
 @pytest.fixture
 def emulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    """Jobs are done at the first look; images land below `tmp_path`."""
+    """Jobs are done at the first poll; images land below `tmp_path`."""
     with Emulator(Settings.fast(seconds_per_image=(0.0, 0.0), late_assets_seconds=(0.0, 0.0))) as emulator:
         connection = {**json.loads(emulator.airflow_connection_json()), "extra": {"destination": tmp_path.as_uri(), **UNPACED}}
         monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", json.dumps(connection))

@@ -54,7 +54,7 @@ class World:
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    """Jobs are done at the first look, as the examples' own waits are as long as real jobs need them."""
+    """Jobs are done at the first poll, as the examples' own waits are as long as real jobs need them."""
     settings = Settings.fast(seconds_per_image=(0.0, 0.0), late_assets_seconds=(0.0, 0.0))
     with Emulator(settings) as emulator:
         connection = {**json.loads(emulator.airflow_connection_json()), "extra": {"destination": tmp_path.as_uri(), **UNPACED}}

@@ -133,7 +133,7 @@ class Attendant:
         """One status call, and what it means: wait, land, or end with an error. The polling core decides, this acts."""
         generation = entry.generation
         poller = Poller(self.policy_of(entry), PollState(**entry.watch))  # type: ignore[arg-type]
-        answer = self._hook.look(generation.seedream_task_id)
+        answer = self._hook.poll(generation.seedream_task_id)
         outcome = poller.heard(answer, now_epoch=clock.now_epoch())
         if outcome.verdict == "wait":
             throttled = answer if isinstance(answer, FailedPoll) and answer.trouble == "throttled" else None

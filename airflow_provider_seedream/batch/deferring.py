@@ -32,11 +32,11 @@ def defer_until(
     :param now: the time of the deferral, in epoch seconds.
     """
     wake_epoch = min(math.inf if post_epoch is None else post_epoch, ends_epoch)
-    looks_itself = pace.counts_looks and post_epoch is not None
+    polls_itself = pace.counts_polls and post_epoch is not None
     interval = interval_of(asked.poke_interval)
     trigger = SeedreamBatchTrigger(
         seedream_conn_id=asked.seedream_conn_id,
-        in_flight=[] if looks_itself else pace.for_trigger(progress.in_flight.values(), now),
+        in_flight=[] if polls_itself else pace.for_trigger(progress.in_flight.values(), now),
         # JSON has no infinity, and the trigger's arguments are stored as JSON.
         wake_epoch=None if math.isinf(wake_epoch) else wake_epoch,
         not_before_epoch=now + min(MIN_FIRST_POLL_SECONDS, interval or math.inf),

@@ -178,7 +178,7 @@ class _Holdings:
         return _Found(row, request, record)
 
     def _recorded(self, request: Request) -> tuple[Request, Record | None]:
-        """The request under the key that has a record, as the submitter looks for it, and its latest record.
+        """The request under the key that has a record, as the submitter searches for it, and its latest record.
 
         0.2.0 gave some requests another key. It named no installation in it, so a record under an old key counts only
         if this Airflow has made it.

@@ -122,7 +122,7 @@ class Posting:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
     def start(self, upcoming: Upcoming) -> None:
-        """Submit a row that has a turn; look a row up in the ledger that has none.
+        """Submit a row that has a turn; search the ledger for a row that has none.
 
         :param upcoming: its ``granted_epoch`` says whether it has a turn of the rate limit.
         :raises RuntimeError: outside of the ``with`` block, where no thread would be waited for.

@@ -130,14 +130,14 @@ class Progress:
         self.edits += [file] if file else []
         return True
 
-    def hear(self, seconds_to_look: list[float], silent_seconds: list[float], now_epoch: float) -> None:
+    def hear(self, seconds_to_poll: list[float], silent_seconds: list[float], now_epoch: float) -> None:
         """Take in the trigger's polls, in the order of the generations in flight.
 
-        :param seconds_to_look: when to poll each again; 0: it has ended.
+        :param seconds_to_poll: when to poll each again; 0: it has ended.
         :param silent_seconds: for how long the API has not answered; 0: it has. Silence from before the deferral is dropped: the
             API may not have been polled for hours.
         """
-        for entry, seconds, silent in zip_longest([*self.in_flight.values()], seconds_to_look, silent_seconds):
+        for entry, seconds, silent in zip_longest([*self.in_flight.values()], seconds_to_poll, silent_seconds):
             if entry is None:
                 return
             # The event has durations, as whole seconds keep it below 1 KB; here they become instants again.

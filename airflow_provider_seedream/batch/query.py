@@ -79,7 +79,7 @@ def _through_sqlalchemy(hook: Any, table: SqlTable) -> Iterator[dict[str, Any]] 
 
 def _streamed(engine: Any, table: SqlTable) -> Iterator[dict[str, Any]]:
     """The rows through a server-side cursor where the driver has one, so that a large result stays on the server."""
-    # Without parameters the driver must not look for placeholders: LIKE 'a%' would be one.
+    # Without parameters the driver must not search for placeholders: LIKE 'a%' would be one.
     options = {"stream_results": True, "max_row_buffer": ROWS_AT_A_TIME, "no_parameters": table.parameters is None}
     try:
         with engine.connect().execution_options(**options) as connection:

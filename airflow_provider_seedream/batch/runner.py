@@ -267,7 +267,7 @@ class BatchTry:
     def _pace(self) -> Pace:
         return Pace(
             limiter=limiter_for(self._asked.seedream_conn_id, self._hook.requests_per_minute),
-            counts_looks=self._hook.settings.status_counts_toward_limit,
+            counts_polls=self._hook.settings.status_counts_toward_limit,
             max_in_flight=self._asked.max_in_flight,
             timeout_seconds=self._asked.timeout,
         )

@@ -172,7 +172,7 @@ class Sender:
         return True
 
     def _start(self, upcoming: Upcoming, now: float) -> bool:
-        """Submit the row if a POST is allowed now; else only look it up in the ledger, as an earlier try may have paid for it.
+        """Submit the row if a POST is allowed now; else only search the ledger for it, as an earlier try may have paid for it.
 
         After a halt (e.g. an empty wallet) rows that are already paid still land; unpaid ones count as unsent.
         """
@@ -269,7 +269,7 @@ class Sender:
     def _pass(self, number: int, digest: str) -> None:
         """The row is in flight or has ended. The cursor is the last of these rows; rows before it may still wait.
 
-        A kill loses this progress, and no payment: a retry looks every row up in the ledger.
+        A kill loses this progress, and no payment: a retry searches the ledger for every row.
         """
         if number > self.progress.cursor:
             self.progress.cursor, self.progress.digest = number, digest

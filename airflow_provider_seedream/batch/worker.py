@@ -30,7 +30,7 @@ from airflow_provider_seedream.ledger.submit import Request, Submitted, Submitte
 from airflow_provider_seedream.model import clock
 
 LANDING_THREADS = 24  # for polls and landings that take 2 s each at 600 a minute; memory is bounded by bytes, not by threads
-LAST_LOOKS_SECONDS = 60.0  # for landing the generations in flight after ``execution_timeout``
+LAST_POLLS_SECONDS = 60.0  # for landing the generations in flight after ``execution_timeout``
 SHORT_WAIT_SECONDS = 5.0  # a shorter wait sleeps here, as a deferral costs a new task process
 _log = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ class Waves:
         The task fails all the same, but images that are ready now need not be downloaded by a retry within their 24 h.
         A landing that has begun is finished; a poll that has not begun after the minute is left out.
         """
-        until = clock.now_epoch() + LAST_LOOKS_SECONDS
+        until = clock.now_epoch() + LAST_POLLS_SECONDS
 
         def attend(entry: InFlight) -> Attended:
             return self._attendant.land_ready(entry) if clock.now_epoch() < until else Attended(entry=entry)
@@ -188,9 +188,9 @@ class Waves:
         """When the next poll or the next submission is due, in epoch seconds; infinite if a thread has to end first."""
         attended = set(self._attending.values())
         due = [entry.due_epoch for number, entry in self.progress.in_flight.items() if number not in attended]
-        look = max(min(due), self._pace.look_epoch(now)) if due and len(attended) < LANDING_THREADS else math.inf
+        poll = max(min(due), self._pace.poll_epoch(now)) if due and len(attended) < LANDING_THREADS else math.inf
         post = self.next_post_epoch(now)
-        return min(look, math.inf if post is None else post)
+        return min(poll, math.inf if post is None else post)
 
     def _fly(self, row: Row, found: Submitted) -> None:
         """Put a paid row in flight. One that an earlier try has paid may have landed too, so it is checked at once."""
@@ -252,7 +252,7 @@ class Waves:
         for entry in sorted(due, key=lambda entry: entry.due_epoch):
             if len(self._attending) == LANDING_THREADS:
                 return
-            if entry.may_have_landed or self._pace.takes_look(entry, post_epoch=self.next_post_epoch(now), now=now):
+            if entry.may_have_landed or self._pace.takes_poll(entry, post_epoch=self.next_post_epoch(now), now=now):
                 self._attending[pool.submit(self._attendant.attend, entry)] = entry.number
 
     def _collect(self) -> bool:

@@ -145,7 +145,7 @@ def _wait(generation: Generation, hook: SeedreamHook, *, seconds: float) -> Poll
         created_epoch=clock.to_epoch(generation.created_at),  # results that are 24 h old are gone
     )
     with working(f"Waiting for {generation.seedream_task_id}"):
-        return wait(Poller(policy), lambda: hook.look(generation.seedream_task_id), time.sleep)
+        return wait(Poller(policy), lambda: hook.poll(generation.seedream_task_id), time.sleep)
 
 
 def _unlanded(generation: Generation, outcome: PollOutcome, some: Manifest | None, options: argparse.Namespace) -> SeedreamError:

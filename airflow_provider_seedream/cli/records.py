@@ -55,7 +55,7 @@ def read_books(ledger: Ledger) -> Books:
 def find_record(ledger: Ledger, seedream_task_id: str) -> Record | None:
     """The record of a generation, or None when this ledger surely has none.
 
-    It looks first where the generation's manifest points, then through the records until it is found, 64 at a
+    It reads first where the generation's manifest points, then the records until it is found, 64 at a
     time.
 
     :param seedream_task_id: the API's id.
@@ -177,7 +177,7 @@ def _by_manifest(ledger: Ledger, seedream_task_id: str) -> Record | None:
     try:
         manifest = Manifest.from_json(ledger.folder.read(manifest_file(seedream_task_id)) or b"null")
         record = ledger.read(manifest.record) if manifest.record and manifest.record.startswith(f"{RECORDS}/") else None
-    except Exception:  # then it is looked for among all records
+    except Exception:  # then all records are searched
         return None
     return record if _is_of(record, seedream_task_id) else None
 

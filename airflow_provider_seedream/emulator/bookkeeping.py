@@ -144,7 +144,7 @@ def area_of(origin: Origin, path: str) -> Area:
 
 
 def _record(world: World, origin: Origin, request: web.Request) -> RequestRecord:
-    """The note about a request on its arrival. The key is looked for in all headers and the query, never kept."""
+    """The note about a request on its arrival. The key is searched in all headers and the query, never kept."""
     key = world.settings.key
     authorization = request.headers.get("Authorization", "")
     return RequestRecord(

@@ -240,7 +240,7 @@ class Books:
 
     @property
     def methods_by_user_agent(self) -> dict[str, dict[str, int]]:
-        """For example ``{"seedream-trigger/1": {"GET": 12}}``: who only looks, and who spends."""
+        """For example ``{"seedream-trigger/1": {"GET": 12}}``: who only polls, and who spends."""
         counts: dict[str, Counter[str]] = {}
         for request in self.requests:
             counts.setdefault(request.user_agent, Counter())[request.method] += 1

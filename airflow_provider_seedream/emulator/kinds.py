@@ -39,7 +39,7 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {
-    # Submissions: as a server or proxy that looks at the headers alone; nothing is accepted or charged.
+    # Submissions: as a server or proxy that reads the headers alone; nothing is accepted or charged.
     "early-answer": Kind(
         stage="early", argument="status", default=413, says="answers this HTTP status before it reads the body, then closes"
     ),

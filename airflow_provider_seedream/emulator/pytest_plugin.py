@@ -2,7 +2,7 @@
 
 The fixture ``seedream_emulator`` starts a fresh emulator with fast settings for each test, and the Airflow connection
 ``seedream_default`` leads to it. The connection's destination is the test's ``tmp_path``, so images land there unless the task
-names a folder of its own. Tasks without a ``poke_interval`` look as often as such fast jobs deserve::
+names a folder of its own. Tasks without a ``poke_interval`` poll as often as such fast jobs deserve::
 
     # conftest.py
     pytest_plugins = ["airflow_provider_seedream.emulator.pytest_plugin"]

@@ -50,7 +50,7 @@ class Storage:
         generation = self._world.find(name.seedream_task_id) if name else None
         endpoint: Endpoint = "thumbnail" if name and name.thumbnail else "download"
         where = {"image_index": name.index if name else None}
-        # A fault comes before the check of the link: an outage does not look at links.
+        # A fault comes before the check of the link: an outage does not read links.
         fault = self._world.fault("answer", endpoint, generation, **where)
         if fault is not None and (answer := await instead_of_answer(fault, request)) is not None:
             return answer

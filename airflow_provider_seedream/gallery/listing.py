@@ -1,4 +1,4 @@
-"""One page of the gallery: newest first, filtered, and honest about how far it looked.
+"""One page of the gallery: newest first, filtered, and honest about how far it searched.
 
 The cost of a page is bounded: so many rows of the database, so many manifests read, however many generations
 there are. Knows no HTTP requests and no HTML.
@@ -11,7 +11,7 @@ from itertools import islice
 
 from airflow_provider_seedream.gallery import rows
 from airflow_provider_seedream.gallery.cards import Card, Entry, MayRead, card_of, entry_of
-from airflow_provider_seedream.gallery.prompts import Known, Look, PromptIndex, index_of, words_of
+from airflow_provider_seedream.gallery.prompts import Known, PromptIndex, Reach, index_of, words_of
 from airflow_provider_seedream.gallery.rows import Cursor, Filter, Row
 from airflow_provider_seedream.model.task_ref import TaskRef
 
@@ -26,16 +26,16 @@ _READERS = 8
 
 @dataclass(slots=True, kw_only=True)
 class Turned:
-    """A page of cards, and how far was looked for it::
+    """A page of cards, and how far the search for it went::
 
         turned = turn_page(wanted, "watch", older_than=None, roots=gallery_roots(), may_read=reader.may_read)
         turned.cards, turned.searched, turned.older  # older: where the next page begins, None at the end
 
     :param cards: newest first.
     :param older: the point from which the next page goes on.
-    :param searched: generations whose prompts were looked at.
+    :param searched: generations whose prompts were searched.
     :param unreadable: those among them whose files could not be read.
-    :param back_to: the oldest point looked at.
+    :param back_to: the oldest point searched.
     :param is_reading: True if a thread is still reading older prompts.
     """
 
@@ -83,13 +83,13 @@ def _stop(turned: Turned) -> Turned:
 
 def _search_further(turned: Turned, wanted: Filter, text: str, roots: tuple[str, ...], may_read: MayRead, size: int) -> Turned:
     """The rest of a page from the prompts in memory, as far back as these go. Each match is read again before it is shown."""
-    index, look = index_of(roots), Look()
+    index, reach = index_of(roots), Reach()
     # The first search starts the thread: a gallery without searches keeps no prompts in memory.
     index.refresh()
     searched, unreadable = turned.searched, turned.unreadable
-    matches = index.search(wanted, words_of(text), older_than=turned.back_to, may_read=may_read, look=look)
+    matches = index.search(wanted, words_of(text), older_than=turned.back_to, may_read=may_read, reach=reach)
     for checked, known in enumerate(matches, start=1):
-        turned.searched, turned.unreadable = searched + look.searched, unreadable + look.unreadable
+        turned.searched, turned.unreadable = searched + reach.searched, unreadable + reach.unreadable
         card = _card_of_known(known, index, roots, may_read)
         if card and _matches(card, text):
             if len(turned.cards) == size:
@@ -99,12 +99,12 @@ def _search_further(turned: Turned, wanted: Filter, text: str, roots: tuple[str,
         turned.back_to = known.cursor
         if checked == _MAX_CHECKED:
             return _stop(turned)
-    turned.searched, turned.unreadable = searched + look.searched, unreadable + look.unreadable
-    # The older of the two points: up to there either the page or the index has looked without a gap.
-    if look.back_to and turned.back_to:
-        turned.back_to = min(look.back_to, turned.back_to, key=rows.order_of)
-    turned.is_reading = not look.is_complete
-    turned.older = None if look.is_complete else turned.back_to
+    turned.searched, turned.unreadable = searched + reach.searched, unreadable + reach.unreadable
+    # The older of the two points: up to there either the page or the index has searched without a gap.
+    if reach.back_to and turned.back_to:
+        turned.back_to = min(reach.back_to, turned.back_to, key=rows.order_of)
+    turned.is_reading = not reach.is_complete
+    turned.older = None if reach.is_complete else turned.back_to
     return turned
 
 

@@ -61,16 +61,16 @@ class Known:
 
 
 @dataclass(slots=True, kw_only=True)
-class Look:
+class Reach:
     """The progress of a search, counted while its matches are taken::
 
-        look = Look()
-        found = list(index.search(wanted, "watch", older_than=None, may_read=reader.may_read, look=look))
-        look.searched, look.is_complete  # (1200, False): 1,200 prompts, and there are older ones
+        reach = Reach()
+        found = list(index.search(wanted, "watch", older_than=None, may_read=reader.may_read, reach=reach))
+        reach.searched, reach.is_complete  # (1200, False): 1,200 prompts, and there are older ones
 
     :param searched: generations compared so far.
     :param unreadable: those among them without a known prompt.
-    :param back_to: the point up to which every generation was looked at; None if nothing was read yet.
+    :param back_to: the point up to which every generation was searched; None if nothing was read yet.
     :param is_complete: True if nothing is older than that.
     """
 
@@ -87,8 +87,8 @@ class PromptIndex:
 
         index = PromptIndex(gallery_roots())
         index.refresh()  # returns at once; a thread reads on
-        look = Look()
-        places = [known.place for known in index.search(wanted, "watch", older_than=None, may_read=reader.may_read, look=look)]
+        reach = Reach()
+        places = [known.place for known in index.search(wanted, "watch", older_than=None, may_read=reader.may_read, reach=reach)]
 
     :param roots: the folders that the gallery may read.
     :param most: generations kept; the oldest tenth is dropped beyond it.
@@ -122,24 +122,24 @@ class PromptIndex:
         if thread := self._thread:
             thread.join(seconds)
 
-    def search(self, wanted: Filter, text: str, *, older_than: Cursor | None, may_read: MayRead, look: Look) -> Iterator[Known]:
+    def search(self, wanted: Filter, text: str, *, older_than: Cursor | None, may_read: MayRead, reach: Reach) -> Iterator[Known]:
         """The generations with a text in their prompts, newest first.
 
         :param wanted: DAGs, run and task.
         :param text: as `words_of` gives it.
         :param older_than: where to begin; None for the newest.
         :param may_read: asked once for each DAG: the index holds prompts of all users.
-        :param look: is filled while the matches are taken.
+        :param reach: is filled while the matches are taken.
         """
-        everything, look.back_to, look.is_complete = self._snapshot()
+        everything, reach.back_to, reach.is_complete = self._snapshot()
         end = bisect_left(everything, rows.order_of(older_than), key=lambda known: known.order) if older_than else len(everything)
         allowed = {dag_id for dag_id in wanted.dag_ids if may_read(dag_id)}
         for at in range(end - 1, -1, -1):
             known = everything[at]
             if known.place.dag_id not in allowed or not _is_wanted(known.place, wanted):
                 continue
-            look.searched += 1
-            look.unreadable += known.words is None
+            reach.searched += 1
+            reach.unreadable += known.words is None
             if known.words is not None and text in known.words:
                 yield known
 

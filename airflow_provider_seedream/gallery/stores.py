@@ -16,7 +16,7 @@ from airflow_provider_seedream.storage import Folder
 
 READ_SECONDS = 5.0  # one read of one file; an image of 64 MiB needs 13 MiB/s
 DOWN_SECONDS = 15.0  # so long a store that did not answer is not asked again
-CONNECTION_SECONDS = 30.0  # so often a connection is looked up again: it may have been changed or rotated
+CONNECTION_SECONDS = 30.0  # so often a connection is read again: it may have been changed or rotated
 READS_AT_ONCE = 16
 _QUICK = {"connect_timeout": 3, "read_timeout": 5, "retries": {"max_attempts": 1}}  # botocore's; its own are 60 s, five times
 _OPTIONS: dict[str, dict[str, Any]] = {"s3": _QUICK, "s3a": _QUICK, "s3n": _QUICK}
@@ -94,11 +94,11 @@ class Reads:
 
 @dataclass(slots=True)
 class _Known:
-    """A file system, the connection that it was made from, and when that was looked up."""
+    """A file system, the connection that it was made from, and when that was read."""
 
     fs: Any
     connection: str
-    looked_up: float
+    read_seconds: float
 
 
 class Store:
@@ -136,19 +136,19 @@ class Store:
         try:
             return act(folder)
         except Exception:
-            self._known = None  # the next read looks the connection up: a rotated key fails first
+            self._known = None  # the next read of a file reads the connection: a rotated key fails first
             raise
 
     def _fs(self) -> Any:
         """The connection's file system; opened anew where the connection has changed."""
         with self._lock:
             known, now = self._known, self._clock()
-            if known and now - known.looked_up < CONNECTION_SECONDS:
+            if known and now - known.read_seconds < CONNECTION_SECONDS:
                 return known.fs
             connection = _fingerprint(self._conn_id)
             # A new client has no open connections, so it is made only where Airflow's connection has changed.
             fs = known.fs if known and known.connection == connection else self._open()
-            self._known = _Known(fs=fs, connection=connection, looked_up=now)
+            self._known = _Known(fs=fs, connection=connection, read_seconds=now)
             return fs
 
     def _open(self) -> Any:

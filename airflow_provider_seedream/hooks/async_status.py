@@ -47,7 +47,7 @@ async def shared_client(settings: SeedreamSettings) -> AsyncIterator["StatusClie
         async with shared_client(settings) as client:
             answer = await client.poll("b1c2d3")
 
-    Waits with equal settings share it: looking for a proxy in the environment alone costs as much CPU as a poll, and a wait takes
+    Waits with equal settings share it: finding a proxy in the environment alone costs as much CPU as a poll, and a wait takes
     about three polls. It is forgotten with the session, so a process that waits again reads the environment again.
 
     :raises SeedreamInputError: the CA bundle cannot be read.
@@ -80,7 +80,7 @@ async def _shared_on_loop() -> AsyncIterator[_Shared]:
     loop = asyncio.get_running_loop()
     shared = _shared.get(loop)
     if shared is None:
-        # No trust_env: it looks into .netrc in a thread at every call. The proxy is passed by hand instead.
+        # No trust_env: it reads .netrc in a thread at every call. The proxy is passed by hand instead.
         shared = _shared[loop] = _Shared(
             aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS),

@@ -1,6 +1,6 @@
 """The body of a download, whole in memory and bounded, decoded where its store compressed it.
 
-Object stores send ``Content-Encoding`` as metadata of the object and do not look at ``Accept-Encoding``.
+Object stores send ``Content-Encoding`` as metadata of the object and ignore ``Accept-Encoding``.
 Values that are no compression (``aws-chunked``, ``utf-8``, ``binary``) stand in such metadata too: they are
 ignored.
 """

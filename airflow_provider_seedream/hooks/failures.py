@@ -13,7 +13,7 @@ from typing import Any
 from airflow_provider_seedream.exceptions import SeedreamAPIError, SeedreamConnectionError, SeedreamError, SeedreamNotFoundError
 
 PROXY_WANTS_CREDENTIALS = 407
-MAX_CHAIN = 20  # errors that are looked at for the reason
+MAX_CHAIN = 20  # errors that are searched for the reason
 NO_ENDPOINT_STATUS_CODES = (404, 405, 410)
 _TUNNEL = re.compile(r"Tunnel connection failed: (?P<status>\d{3})")  # urllib3 and http.client, for a CONNECT that was refused
 

@@ -115,7 +115,7 @@ def _chain(error: BaseException) -> list[BaseException]:
     one: BaseException | None = error
     while one is not None and one not in found:
         found.append(one)
-        one = one.__cause__  # not its context: a store's client may have looked for a missing file on the way
+        one = one.__cause__  # not its context: a store's client may have searched for a missing file on the way
     return found
 
 

@@ -155,7 +155,7 @@ class SeedreamHook(BaseHook):
         body = self._get_json(self.settings.status_url(seedream_task_id), max_attempts or self.max_attempts)
         return GenerationStatus.from_wire(body)
 
-    def look(self, seedream_task_id: str) -> GenerationStatus | FailedPoll:
+    def poll(self, seedream_task_id: str) -> GenerationStatus | FailedPoll:
         """One status call, sent once, for the polling core. It raises only if the connection is incomplete."""
         self.check_connection(seedream_task_id)
         try:
@@ -176,7 +176,7 @@ class SeedreamHook(BaseHook):
         body = self._get_json(self.settings.url(contract.WALLET_PATH), max_attempts or self.max_attempts)
         return Wallet.from_wire(body)
 
-    def look_at_wallet(self) -> Wallet | FailedPoll:
+    def poll_wallet(self) -> Wallet | FailedPoll:
         """One wallet call, sent once. It raises only if the connection is incomplete."""
         url = self.settings.url(contract.WALLET_PATH)
         try:

@@ -1,6 +1,6 @@
 """A Seedream connection as checked values, for the hook and the trigger.
 
-It reads a connection object that was already looked up, and does no I/O. The repr leaves out the key.
+It reads a connection object that was already read, and does no I/O. The repr leaves out the key.
 """
 
 import ipaddress
@@ -82,7 +82,7 @@ class SeedreamSettings:
 
     @classmethod
     def from_connection(cls, connection: ConnectionLike) -> Self:
-        """Read a connection that was looked up already.
+        """Take the values of a connection that was already read.
 
         :raises SeedreamInputError: a field is wrong; the message names it, never its key.
         """

@@ -32,7 +32,7 @@ _METADATA = frozenset(
 def refuse_target(link: str, *, allow_loopback: bool, networks: Iterable[Network] = (), proxied: bool) -> None:
     """Let a link pass, or say why it is refused.
 
-    :param link: only its host is looked at.
+    :param link: only its host is read.
     :param allow_loopback: True for an API that is itself on loopback.
     :param networks: taken for public although they are not (``download_networks`` of the connection).
     :param proxied: True where a proxy resolves the name.
@@ -74,7 +74,7 @@ def is_in(address: Address, networks: Iterable[Network]) -> bool:
 
 def _judged(address: Address) -> Address:
     """The IPv4 address inside an IPv6 address; any other address as it is."""
-    if address.version == 4 or address in _OWN_IPV6:  # not `is_loopback`: from Python 3.13 on it looks at the address inside
+    if address.version == 4 or address in _OWN_IPV6:  # not `is_loopback`: from Python 3.13 on it reads the address inside
         return address
     if wrapped := address.ipv4_mapped or address.sixtofour:
         return wrapped

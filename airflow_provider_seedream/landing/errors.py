@@ -40,7 +40,7 @@ def error_from(
 
     :param outcome: how the wait ended, by the decision core.
     :param now_epoch: the wall clock in epoch seconds; it is compared with the submission's time.
-    :param can_resubmit: whether a retry of this task can submit again (an operator) or only look again (a
+    :param can_resubmit: whether a retry of this task can submit again (an operator) or only poll again (a
         sensor).
     :param timeout_seconds: the ``timeout`` of the task, for an error that says how long was waited; None if
         it has none.

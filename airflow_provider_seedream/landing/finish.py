@@ -1,7 +1,7 @@
 """The end of a generation in storage: its images landed, its outcome written into the ledger.
 
 Here the worker's acts are put together. The ledger is written best effort: an image must not stay unlanded,
-nor a task fail, because a record cannot be read or written; the next look repeats it.
+nor a task fail, because a record cannot be read or written; the next poll repeats it.
 """
 
 import logging
@@ -77,8 +77,8 @@ def more_may_come(landed: Manifest, hook: SeedreamHook) -> bool:
         return False
     if not landed.settled and not has_expired(clock.to_epoch(landed.created_at), now_epoch=clock.now_epoch()):
         return True
-    look = hook.look(landed.seedream_task_id)
-    return isinstance(look, GenerationStatus) and look.images_ready > len(landed.images)
+    answer = hook.poll(landed.seedream_task_id)
+    return isinstance(answer, GenerationStatus) and answer.images_ready > len(landed.images)
 
 
 def land_generation(
@@ -146,7 +146,7 @@ def land_generation(
         error.paid = "yes"
         complete(error, generation)
         raise
-    # After the manifest: a crash in between is repaired by the next look, which finds the manifest.
+    # After the manifest: a crash in between is repaired by the next landing, which finds the manifest.
     known.note_landed(manifest)
     return manifest
 
@@ -171,15 +171,15 @@ def land_ready(
         previews.
     """
     try:
-        look = status or hook.look(generation.seedream_task_id)
-        if isinstance(look, FailedPoll) or look.status != "FINISHED" or not look.images_ready:
+        answer = status or hook.poll(generation.seedream_task_id)
+        if isinstance(answer, FailedPoll) or answer.status != "FINISHED" or not answer.images_ready:
             return None
         return land_generation(
             generation,
             hook,
             downloads,
             landed_by=landed_by,
-            status=look,
+            status=answer,
             embed_metadata=embed_metadata,
             settled=False,
             ledger=ledger,

@@ -1,7 +1,7 @@
 """The outcome of a generation, written into its ledger record.
 
 Best effort: an image must not stay unlanded, nor a task fail, because a record cannot be read or written; the
-next look repeats it.
+next poll repeats it.
 """
 
 import logging
@@ -88,7 +88,7 @@ class KnownRecord:
             self._write(self.record, replace(self.record, **options), "The options of the landing")
 
     def _write(self, seen: Record, new: Record, news: str) -> None:
-        """Write once, as the next look at the generation repeats it. :param news: what is written, for the log."""
+        """Write once, as the next poll of the generation repeats it. :param news: what is written, for the log."""
         if self._at is None or new == seen:
             return
         ledger, _ = self._at
@@ -116,10 +116,10 @@ def close_unlanded(
 ) -> SeedreamError:
     """The error of an outcome that lands nothing, noted in the ledger where it is the generation's end.
 
-    A timeout or an outage is not noted: the generation may still finish, and a retry looks at it again.
+    A timeout or an outage is not noted: the generation may still finish, and a retry polls it again.
 
     :param can_resubmit: True for a task whose retry can submit again (an operator); False for one that only
-        looks (a sensor).
+        polls (a sensor).
     :param timeout_seconds: the ``timeout`` of the task, for an error that says how long was waited; None if
         it has none.
     :param ledger: of the task that has submitted; None reads the record from storage.

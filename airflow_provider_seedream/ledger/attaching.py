@@ -95,7 +95,7 @@ class Attacher:
         return Submitted(generation=generation, is_new=False)
 
     def unknown_error(self, message: str, record: Record, cause: str | None) -> SeedreamError:
-        """The error of an unknown outcome. It looks at the wallet once more: a balance that fell by the price is a strong hint.
+        """The error of an unknown outcome. It reads the wallet once more: a balance that fell by the price is a strong hint.
 
         It names the record, the credits at risk and both commands that settle it. With ``on_unknown="fail"`` it is final, as a
         retry could only find the same record.

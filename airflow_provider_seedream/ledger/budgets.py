@@ -210,7 +210,7 @@ class Budget:
         while True:
             with self.holding(spending):
                 self._journal.note_spending(spending)
-                others, refusal = self._look(spending)
+                others, refusal = self._read_others(spending)
             if refusal is None:
                 self._full = None
                 return spending
@@ -223,7 +223,7 @@ class Budget:
             time.sleep(pause_seconds * random.uniform(0.5, 1))
             spending = replace(spending, claim=uuid.uuid4().hex)
 
-    def _look(self, spending: Spending) -> tuple[set[str], SeedreamBudgetError | None]:
+    def _read_others(self, spending: Spending) -> tuple[set[str], SeedreamBudgetError | None]:
         """The notes of the others, and the refusal if they leave too little for this spending (else None).
 
         :raises SeedreamLedgerError: the storage does not list the note that was just written, so it may hide other notes too.

@@ -18,7 +18,7 @@ from airflow_provider_seedream.ledger.request import Request
 from airflow_provider_seedream.ledger.spending import Spending
 from airflow_provider_seedream.model.clock import Clock, to_iso
 
-LOOK_SECONDS = 1.0  # an older claim is read again before the first byte; the claim's PUT and a connection take less
+READ_AGAIN_SECONDS = 1.0  # an older claim is read again before the first byte; the claim's PUT and a connection take less
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +99,7 @@ class Claims:
         """Called just before the first byte of the POST: is this still our claim?
 
         A process that was stopped after its claim may wake up when another try has already settled the record. Its POST would
-        then be paid a second time. So a claim that is older than ``LOOK_SECONDS`` by either clock is read again.
+        then be paid a second time. So a claim that is older than ``READ_AGAIN_SECONDS`` by either clock is read again.
 
         A younger one is not: the store has vouched for it by the exclusive create, as it would by the answer to a read, and less
         than a second ago. No other try settles a claim of that age, as it waits at least ``FIRST_BYTE_SECONDS`` by the store's
@@ -109,7 +109,7 @@ class Claims:
         :raises PostWithheld: the record is no longer the claim as it was written, or the claim is so old that other tries may
             soon treat its POST as ended.
         """
-        if claim.age_seconds(self._clock) <= LOOK_SECONDS:
+        if claim.age_seconds(self._clock) <= READ_AGAIN_SECONDS:
             return
         try:
             latest = self._ledger.latest(claim.record.key)
@@ -138,7 +138,7 @@ class Claims:
 
     def _intent(self, request: Request, spending: Spending, longest_seconds: float) -> Record:
         """The record of an attempt before its POST. The wallet is read before the claim, so that the claim is young at its POST."""
-        balance, now = self._prices.look_before(spending.claim), self._clock.now_epoch()
+        balance, now = self._prices.balance_before(spending.claim), self._clock.now_epoch()
         return Record(
             key=spending.key,
             attempt=spending.attempt,

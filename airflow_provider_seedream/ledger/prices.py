@@ -19,9 +19,9 @@ from airflow_provider_seedream.ledger.records import Ledger, Record, record_file
 from airflow_provider_seedream.ledger.spending import attempt_of
 from airflow_provider_seedream.model.clock import CLOCK, Clock, to_epoch
 
-WALLET_LOOK_SECONDS = 60.0  # each look is a call beside the POST, and may count against the rate limit
+WALLET_READ_SECONDS = 60.0  # each read is a call beside the POST, and may count against the rate limit
 SETTLED_SECONDS = 600.0  # an expected price is not measured again before
-MAX_SECONDS = 60.0  # between the two looks: later, others may have spent, or been refunded
+MAX_SECONDS = 60.0  # between the two reads: later, others may have spent, or been refunded
 MAX_OTHERS = 32  # records of the DAG run that are read to explain a difference; with more, it stays unexplained
 _MARGIN_SECONDS = 15.0  # between an intent and its charge, and between the clocks of workers
 _log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 class Traffic:
     """The POSTs of this process: the number that have begun, and the number under way.
 
-    The wallet's difference is the price of one POST only if no other POST ran between the two looks::
+    The wallet's difference is the price of one POST only if no other POST ran between the two reads of the wallet::
 
         with traffic.post():
             traffic.is_quiet  # False
@@ -84,12 +84,12 @@ class Prices:
         self._ledger = ledger
         self._time = time
         self._traffic = traffic
-        self._looked_epoch = 0.0
+        self._read_epoch = 0.0
         self._sights: dict[str, _Sight] = {}
         self._mine: set[str] = set()  # claims whose POSTs these prices saw
         self._settled_epoch = -math.inf  # when the expected price was last seen
         self._has_warned = False
-        self.measured_per_image: int | None = None  # as last seen: the next look corrects what something else has spent
+        self.measured_per_image: int | None = None  # as last seen: the next measurement corrects what something else has spent
 
     def quote(self, num_images: int) -> int:
         """The expected price of a request, in credits.
@@ -102,14 +102,14 @@ class Prices:
     def measures_next(self) -> bool:
         """True if the wallet would be read before a POST now, and the POST be measured if no other is under way beside it."""
         now = self._time.now_epoch()
-        return now - self._looked_epoch >= WALLET_LOOK_SECONDS and now - self._settled_epoch >= SETTLED_SECONDS
+        return now - self._read_epoch >= WALLET_READ_SECONDS and now - self._settled_epoch >= SETTLED_SECONDS
 
-    def look_before(self, claim: str) -> str | None:
+    def balance_before(self, claim: str) -> str | None:
         """The balance before a POST, if it is time to read the wallet; None otherwise, as an older balance measures nothing."""
         now = self._time.now_epoch()
-        if now - self._looked_epoch < WALLET_LOOK_SECONDS:
+        if now - self._read_epoch < WALLET_READ_SECONDS:
             return None
-        self._looked_epoch, begun, was_quiet = now, self._traffic.begun, self._traffic.is_quiet
+        self._read_epoch, begun, was_quiet = now, self._traffic.begun, self._traffic.is_quiet
         balance = self._hook.peek_balance()
         if balance is not None and was_quiet and now - self._settled_epoch >= SETTLED_SECONDS:
             self._sights[claim] = _Sight(balance=balance, begun=begun, at_epoch=now)

@@ -109,7 +109,7 @@ class Submitter:
     def find(self, request: Request) -> Submitted | None:
         """The generation if it is already paid; None if it takes a POST, or if another try is sending it now.
 
-        A new request is not looked up: it has no record, and if it has, :meth:`submit_row` finds it. Sends
+        The ledger is not searched for a new request: it has no record, and if it has, :meth:`submit_row` finds it. Sends
         nothing and writes nothing.
 
         :raises SeedreamLedgerError: the record cannot be read.

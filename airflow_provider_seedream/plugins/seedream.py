@@ -9,7 +9,7 @@ from airflow.providers.common.compat.sdk import AirflowPlugin, conf
 from airflow_provider_seedream.model.task_ref import PREFIX
 
 # Addresses without a leading slash follow Airflow's base path.
-_LOOK = {"name": "Seedream", "icon": f"{PREFIX}/static/icon.svg", "icon_dark_mode": f"{PREFIX}/static/icon-dark.svg"}
+_MENU_ENTRY = {"name": "Seedream", "icon": f"{PREFIX}/static/icon.svg", "icon_dark_mode": f"{PREFIX}/static/icon-dark.svg"}
 _YES = ("true", "t", "1", "yes", "y", "on")
 _NO = ("false", "f", "0", "no", "n", "off")
 _log = logging.getLogger(__name__)
@@ -49,10 +49,10 @@ class SeedreamPlugin(AirflowPlugin):
     @cached_property
     def external_views(self) -> list[dict[str, Any]]:  # type: ignore[override]
         """The entry in the menu, and the tabs if ``gallery_tabs`` is on."""
-        views = [{**_LOOK, "href": f"{PREFIX}/", "destination": "nav", "url_route": PREFIX}]
+        views = [{**_MENU_ENTRY, "href": f"{PREFIX}/", "destination": "nav", "url_route": PREFIX}]
         if _wants_tabs():
             views += [
-                {**_LOOK, "href": f"{PREFIX}/{href}", "destination": destination, "url_route": f"{PREFIX}-{destination}"}
+                {**_MENU_ENTRY, "href": f"{PREFIX}/{href}", "destination": destination, "url_route": f"{PREFIX}-{destination}"}
                 for destination, href in _TABS.items()
             ]
         return views

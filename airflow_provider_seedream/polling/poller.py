@@ -19,7 +19,7 @@ class Poller:
     """The policy and the state of one wait::
 
         poller = Poller(policy)
-        outcome = poller.heard(hook.look(seedream_task_id), now_epoch=clock.now_epoch())
+        outcome = poller.heard(hook.poll(seedream_task_id), now_epoch=clock.now_epoch())
         outcome.verdict, poller.due_epoch, poller.state
 
     :param policy: what is waited for, and for how long.

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any, Literal
 
-Purpose = Literal["submit", "look"]
+Purpose = Literal["submit", "poll"]
 
 WINDOW_SECONDS = 60.0
 # The API counts a request when it arrives, this module when it is sent, and two may arrive closer together than they were sent.
@@ -22,7 +22,7 @@ MIN_REFUSED_SECONDS = 1.0  # the pause after a 429, even if it asks for 0 s or f
 SLOWER = 0.85  # a counted 429 multiplies the share by this
 RECOVERY_SECONDS = 6 * 3600.0  # quiet time in which the share grows from 0 to 1
 EVEN_SECONDS = 6.0  # a reduced share sends at most so many seconds' worth at once, as others use an unknown part of the window
-MAX_LOOK_WAIT_SECONDS = 180.0  # after so long a poll goes before submissions: paid images are deleted after 24 h
+MAX_POLL_WAIT_SECONDS = 180.0  # after so long a poll goes before submissions: paid images are deleted after 24 h
 
 
 class RateLimiter:
@@ -150,7 +150,7 @@ def _later(mine: float, told: float | None) -> float:
     return mine if told is None else max(mine, told)
 
 
-def whose_turn(*, submit_epoch: float | None, look_epoch: float | None, now_epoch: float) -> Purpose | None:
+def whose_turn(*, submit_epoch: float | None, poll_epoch: float | None, now_epoch: float) -> Purpose | None:
     """The kind of request that goes next, given since when the first of each kind waits: submissions before polls.
 
     If a poll has waited for more than 180 s, polls go first, as paid images expire. Every generation ends, so its polls end too,
@@ -158,8 +158,8 @@ def whose_turn(*, submit_epoch: float | None, look_epoch: float | None, now_epoc
 
     :returns: None if no request waits.
     """
-    if look_epoch is not None and (submit_epoch is None or now_epoch - look_epoch > MAX_LOOK_WAIT_SECONDS):
-        return "look"
+    if poll_epoch is not None and (submit_epoch is None or now_epoch - poll_epoch > MAX_POLL_WAIT_SECONDS):
+        return "poll"
     return None if submit_epoch is None else "submit"
 
 

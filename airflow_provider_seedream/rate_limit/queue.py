@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 from airflow_provider_seedream.model import clock, contract
 from airflow_provider_seedream.rate_limit.limiter import WINDOW_SECONDS, Purpose, RateLimiter, whose_turn
 
-MAX_COUNTED = 500  # waiting submissions that are looked at one by one
+MAX_COUNTED = 500  # waiting submissions that are counted one by one
 
 
 class TurnQueue:
@@ -31,7 +31,7 @@ class TurnQueue:
         self.limiter = limiter
         self._clock = clock
         self._began_epoch = clock()
-        self._waiting: dict[Purpose, list[tuple[float, int, asyncio.Future[float]]]] = {"submit": [], "look": []}
+        self._waiting: dict[Purpose, list[tuple[float, int, asyncio.Future[float]]]] = {"submit": [], "poll": []}
         self._arrival = count()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -89,10 +89,10 @@ class TurnQueue:
         for waiting in self._waiting.values():
             while waiting and waiting[0][2].done():  # cancelled
                 heappop(waiting)
-        submit, look = self._waiting["submit"], self._waiting["look"]
+        submit, poll = self._waiting["submit"], self._waiting["poll"]
         return whose_turn(
             submit_epoch=submit[0][0] if submit else None,
-            look_epoch=look[0][0] if look else None,
+            poll_epoch=poll[0][0] if poll else None,
             now_epoch=now_epoch,
         )
 

@@ -102,7 +102,7 @@ class SeedreamCreditsSensor(SeedreamSensor):
 
             self.check_rendered_fields()
             poller = self._poller(self.started_epoch(context))
-            return self._finish(wait(poller, self._hook.look_at_wallet, partial(self._pause, poller)))
+            return self._finish(wait(poller, self._hook.poll_wallet, partial(self._pause, poller)))
 
     def resume_waiting(self, context: Context, event: Any) -> dict[str, Any]:
         """Continue after a deferral: the trigger has polled the wallet, and its event says how the wait ended.
@@ -121,7 +121,7 @@ class SeedreamCreditsSensor(SeedreamSensor):
         :raises SeedreamTopUpTimeoutError: it does not.
         """
         poller = self._poller(clock.now_epoch() - min(self.timeout, execution_seconds(self)))
-        return self._finish(poller.heard(self._hook.look_at_wallet(), now_epoch=clock.now_epoch()))
+        return self._finish(poller.heard(self._hook.poll_wallet(), now_epoch=clock.now_epoch()))
 
     def _pause(self, poller: Poller, seconds: float) -> None:
         """Between two polls: in the triggerer, in no process (``mode="reschedule"``), or on the worker, whose slot it holds."""

@@ -79,7 +79,7 @@ class Folder:
     def try_create(self, name: str, data: bytes, *, remember: bool = False) -> Exception | None:
         """The store's own answer to an exclusive create: None if it accepted, else its error.
 
-        "It exists" has a different class on every store, so :meth:`create` looks at what is there.
+        "It exists" has a different class on every store, so :meth:`create` reads the file that is there.
         """
         try:
             if self._is_local:
@@ -153,7 +153,7 @@ class Folder:
         """
         if self._is_local:
             with disk.locked(self._path(name)):
-                return self._replace_after_look(name, seen, data)
+                return self._replace_after_read(name, seen, data)
         # A file that this process wrote itself is not read back: the store compares its version with the one that it gave to our
         # PUT, in the same step as it writes. That guards against every other writer, as the read does. Only a store that was seen
         # to refuse a wrong version is trusted so.
@@ -163,13 +163,13 @@ class Folder:
             return True
         version = version_of(self._fs, self._path(name))
         if version is None:
-            return self._replace_after_look(name, seen, data)
+            return self._replace_after_read(name, seen, data)
         if (there := self.read(name)) != seen:
             return written is not None and there == data  # our PUT was done, and its answer was lost
         if any(self._put_if(name, data, version, form) for form in ((known,) if known else FORMS)):
             return True
         there = self.read(name)  # the class for "changed" and "no conditions" differs by store, so the content decides
-        return there == data or (there == seen and self._replace_after_look(name, seen, data))
+        return there == data or (there == seen and self._replace_after_read(name, seen, data))
 
     def _put_if(self, name: str, data: bytes, version: str, form: Form) -> bool:
         """One PUT with a condition. False: the store has refused it, or its answer was lost."""
@@ -180,7 +180,7 @@ class Folder:
         self._versions.keep(name, data, told(self._fs, answer))
         return True
 
-    def _replace_after_look(self, name: str, seen: bytes, data: bytes) -> bool:
+    def _replace_after_read(self, name: str, seen: bytes, data: bytes) -> bool:
         """Read, compare, write: for stores that know no condition."""
         if self.read(name) != seen:
             return False

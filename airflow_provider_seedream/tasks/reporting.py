@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _NO_FAILURES = (AirflowSkipException, AirflowRescheduleException)  # Airflow's own signals for a skip and for a later poke
 _ENTRIES = ("execute", "resume_execution")  # Airflow's task runner calls one of them, and nothing else of ours
-_LOOK_AT_LEDGER = "Read the traceback below. A retry or a clear does not pay twice: the ledger knows what is paid."
+_LEDGER_KNOWS = "Read the traceback below. A retry or a clear does not pay twice: the ledger knows what is paid."
 
 
 class ReportingTask(BaseOperator):
@@ -128,5 +128,5 @@ def _foreign(error: BaseException, generation: Generation | None) -> SeedreamErr
         return ours
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     ours = SeedreamError(what, verdict="UNEXPECTED ERROR", paid=paid)
-    ours.on_retry = _LOOK_AT_LEDGER
+    ours.on_retry = _LEDGER_KNOWS
     return ours

@@ -174,7 +174,7 @@ class WaitingOperator(LandingOperator):
         """One status call. The last answer with ready images is kept: its links serve if the wait ends badly."""
         from airflow_provider_seedream.generations import GenerationStatus
 
-        answer = self._hook.look(generation.seedream_task_id)
+        answer = self._hook.poll(generation.seedream_task_id)
         if isinstance(answer, GenerationStatus) and answer.images_ready:
             self._ready = answer
         return answer

@@ -55,7 +55,7 @@ class PacedClient:
         asked_epoch = self._asked.setdefault(who, clock.now_epoch())
         try:
             async with asyncio.timeout(None if math.isinf(until_epoch) else until_epoch - clock.now_epoch()):
-                granted_epoch = await queue.turn("look", asked_epoch=asked_epoch)
+                granted_epoch = await queue.turn("poll", asked_epoch=asked_epoch)
         except TimeoutError:
             return FailedPoll(trouble="throttled", detail="no turn yet")
         del self._asked[who]

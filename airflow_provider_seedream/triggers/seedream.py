@@ -1,6 +1,6 @@
 """The trigger of one generation: poll, decide, send one small event. It only sends GETs, so a second copy of it does no harm.
 
-It holds ids and numbers; the triggerer looks up the key. Never imports landing or the ledger.
+It holds ids and numbers; the triggerer reads the key from the connection. Never imports landing or the ledger.
 """
 
 import asyncio
@@ -82,7 +82,7 @@ class SeedreamGenerationTrigger(SeedreamTrigger):
         poller = Poller(self.policy, state, on_note=partial(self.log.info, "Seedream task %s: %s", self.seedream_task_id))
         now = clock.now_epoch()
         poller.due_epoch = max(self.first_poll_epoch, now + poller.seconds_before_first_poll(now_epoch=now))
-        await asyncio.sleep(poller.due_epoch - now)  # the key is looked up after it: it may be rotated meanwhile
+        await asyncio.sleep(poller.due_epoch - now)  # the connection is read after it: it may be rotated meanwhile
         async with paced_client(self.seedream_conn_id) as client:
             poll = partial(client.poll, self.seedream_task_id, until_epoch=self.deadline_epoch)
             return self._event(await wait_async(poller, poll))

@@ -1,4 +1,4 @@
-"""Polling: generations that wait on one event loop, and how many of their looks reach the server on time."""
+"""Polling: generations that wait on one event loop, and how many of their polls reach the server on time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import requests
 from tests.benchmarks.measuring import Server, run_subject
 from tests.benchmarks.polling_subject import WARNING_SECONDS, WATCHDOG_SECONDS
 
-ON_TIME_SECONDS = 0.5  # a look may reach the server so long after it was due
+ON_TIME_SECONDS = 0.5  # a poll may reach the server so long after it was due
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,7 @@ class Polling:
     """
 
     on_time: float
-    looks_per_second: float
+    polls_per_second: float
     wanted_per_second: float
     p99_late_seconds: float
     cpu_share: float
@@ -40,8 +40,8 @@ class Polling:
     memory_bytes: int
 
     @property
-    def cpu_per_look(self) -> float:
-        return self.cpu_share / self.looks_per_second
+    def cpu_per_poll(self) -> float:
+        return self.cpu_share / self.polls_per_second
 
 
 def measure_polling(
@@ -70,7 +70,7 @@ def measure_polling(
     late = lateness(found, get_arrivals(server))
     return Polling(
         on_time=sum(seconds <= ON_TIME_SECONDS for seconds in late) / len(late),
-        looks_per_second=sum(one < float("inf") for one in late) / seconds,
+        polls_per_second=sum(one < float("inf") for one in late) / seconds,
         wanted_per_second=waiting / (poke_interval + latency_seconds) if poke_interval else due_per_second(found, seconds),
         stolen_share=(stolen_seconds() - stolen) / (time.monotonic() - began) / (os.cpu_count() or 1),
         idle_warnings=sum(gap > WARNING_SECONDS for gap in gaps),
@@ -80,7 +80,7 @@ def measure_polling(
 
 
 def lateness(found: dict[str, Any], arrivals: dict[str, list[float]]) -> list[float]:
-    """Seconds from when each look was due to when the server saw it; infinite for those it never saw."""
+    """Seconds from when each poll was due to when the server saw it; infinite for those it never saw."""
     late = []
     for name, due in found["due"].items():
         arrived = arrivals.get(name, [])

@@ -1,7 +1,7 @@
 """What the http provider offers for waiting: ``HttpSensor(deferrable=True)``, that is ``HttpSensorTrigger``.
 
 It fires at the first answer that is not 404. The API answers 200 while it works, so this trigger cannot wait for it (and with a
-``response_check`` the sensor does not defer at all); here it asks a route that answers 404, to see what its looks cost.
+``response_check`` the sensor does not defer at all); here it asks a route that answers 404, to see what its polls cost.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Subject: waiting generations on one event loop, as in a triggerer, by our trigger or by one of the usual ways.
 
-Prints when each look was due, the CPU it cost, and how long the loop was blocked. When looks arrived is the server's to say.
+Prints when each poll was due, the CPU it cost, and how long the loop was blocked. When polls arrived is the server's to say.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ async def in_portal(work: Awaitable[None]) -> None:
 
 async def measure(task: Task) -> dict[str, Any]:
     due: Due = defaultdict(list)
-    poller.decide = noting(due, decide)  # the one thing that is looked into
+    poller.decide = noting(due, decide)  # the one thing that is patched
     wait = choose(task, due)
     start = time.time() + 2.0 + 2 * task.waiting / STARTS_PER_SECOND
     policy = PollPolicy(num_images=1, deadline_epoch=start + 3600, poke_interval_seconds=task.poke_interval)

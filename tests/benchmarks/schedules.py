@@ -60,7 +60,7 @@ Policy = Callable[[Generation, Random], tuple[int, float]]
 def wait_for(
     generation: Generation, policy: PollPolicy, first: float, random: Random, *, schedule: PollSchedule, noted_in: PollSchedule
 ) -> tuple[int, float]:
-    """Calls and delay of one wait, whose first look is at this age."""
+    """Calls and delay of one wait, whose first poll is at this age."""
     state, now, calls = PollState(), first, 1
     while True:
         outcome, state = decide(generation.status(now), state, policy, now_epoch=now, jitter=random.random(), schedule=schedule)
@@ -85,9 +85,9 @@ def ours(*, learning: bool, call_seconds: float = CALL_SECONDS) -> Policy:
 
 
 def fixed(interval: float, *, from_estimate: bool = False) -> Policy:
-    """A look every so many seconds from the submission on, or from the documented 20 s per image on, as a number means to us.
+    """A poll every so many seconds from the submission on, or from the documented 20 s per image on, as a number means to us.
 
-    The look that such a sensor takes at the very start is left out.
+    The poll that such a sensor takes at the very start is left out.
     """
 
     def wait(generation: Generation, random: Random) -> tuple[int, float]:

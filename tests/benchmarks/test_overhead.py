@@ -48,6 +48,6 @@ def _report(report: Report, name: str, found: dict[str, Overhead]) -> None:
             "longest": f"{overhead.longest_seconds:.1f} s",
             "slot s/image then": f"{overhead.slot_seconds:.2f}",
             "slot s/image in all": f"{overhead.all_slot_seconds:.2f}",
-            "looks/image": f"{overhead.status_calls:.1f}",
+            "polls/image": f"{overhead.status_calls:.1f}",
         },
     )

@@ -37,7 +37,7 @@ MAX_CPU_RATIO = 2.5
     ],
     ids=["100", "1,000", "1,000, answers after 0.3 s", "5,000"],
 )
-def test_waiting_generations_are_looked_at_on_time(
+def test_waiting_generations_are_polled_on_time(
     certificate: Certificate, report: Report, waiting: int, latency_seconds: float, ways: tuple[str, ...]
 ) -> None:
     chosen = [way for way in ways if way != "http" or find_spec("airflow.providers.http")]
@@ -45,9 +45,9 @@ def test_waiting_generations_are_looked_at_on_time(
         found = {
             way: measure_polling(way, server, latency_seconds=latency_seconds, waiting=waiting, seconds=SECONDS) for way in chosen
         }
-    section = f"{waiting} waiting generations, a look every 5 s each, answers after {latency_seconds} s (ratio: CPU per look)"
+    section = f"{waiting} waiting generations, a poll every 5 s each, answers after {latency_seconds} s (ratio: CPU per poll)"
     for way, polling in found.items():
-        ratio = polling.cpu_per_look / found["trigger"].cpu_per_look
+        ratio = polling.cpu_per_poll / found["trigger"].cpu_per_poll
         report.add(section, WAYS[way], ratio=ratio, ours=way == "trigger", **columns(polling))
     ours = found["trigger"]
     if waiting > WAITING:  # five times a triggerer's default capacity: the table says what holds
@@ -58,7 +58,7 @@ def test_waiting_generations_are_looked_at_on_time(
     assert ours.on_time >= 0.95
     assert ours.warnings == 0
     if waiting == WAITING and "bare" in found:  # with fewer, a process's imports weigh more than its polls
-        assert ours.cpu_per_look <= MAX_CPU_RATIO * found["bare"].cpu_per_look
+        assert ours.cpu_per_poll <= MAX_CPU_RATIO * found["bare"].cpu_per_poll
 
 
 def test_five_thousand_generations_are_polled_on_time_by_the_default_schedule(certificate: Certificate, report: Report) -> None:
@@ -77,10 +77,10 @@ def test_five_thousand_generations_are_polled_on_time_by_the_default_schedule(ce
 def columns(polling: Polling) -> dict[str, str]:
     return {
         "on time": f"{polling.on_time:.1%}",
-        "looks/s": f"{polling.looks_per_second:.0f} of {polling.wanted_per_second:.0f}",
+        "polls/s": f"{polling.polls_per_second:.0f} of {polling.wanted_per_second:.0f}",
         "p99 late": "never" if isinf(polling.p99_late_seconds) else f"{polling.p99_late_seconds * 1000:.0f} ms",
         "CPU": f"{polling.cpu_share:.0%}",
-        "CPU ms a look": f"{polling.cpu_per_look * 1000:.2f}",
+        "CPU ms a poll": f"{polling.cpu_per_poll * 1000:.2f}",
         "longest block": f"{polling.longest_block_seconds * 1000:.0f} ms",
         "warnings": str(polling.warnings),
         "idle thread's": str(polling.idle_warnings),

@@ -1,4 +1,4 @@
-"""When does looking pay? Our schedule beside fixed intervals, over nights of jobs; simulated, so it is exact and fast."""
+"""When does polling pay? Our schedule beside fixed intervals, over nights of jobs; simulated, so it is exact and fast."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ Buy = Callable[..., Generation]
 
 @pytest.fixture
 def emulator(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Emulator]:
-    """Jobs are done at the first look; nothing asks a database for a connection."""
+    """Jobs are done at the first poll; nothing asks a database for a connection."""
     with Emulator(
         Settings.fast(key=KEY, seconds_per_image=(0.0, 0.0), late_assets_seconds=(0.0, 0.0), flat_images=True)
     ) as running:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_seedream.gallery.prompts import Look, PromptIndex, index_of, words_of
+from airflow_provider_seedream.gallery.prompts import PromptIndex, Reach, index_of, words_of
 from airflow_provider_seedream.gallery.roots import gallery_roots
 from airflow_provider_seedream.model.task_ref import TaskRef
 from tests.gallery.conftest import WATCHES, Visitor
@@ -117,14 +117,14 @@ class TestWhoMayFind:
 
 
 class TestTheIndex:
-    def look(self, index: PromptIndex, text: str = "") -> tuple[list[str], Look]:
+    def search(self, index: PromptIndex, text: str = "") -> tuple[list[str], Reach]:
         from airflow_provider_seedream.gallery.rows import Filter
 
-        look = Look()
+        reach = Reach()
         matches = index.search(
-            Filter(dag_ids=["watches"]), words_of(text), older_than=None, may_read=lambda dag_id: True, look=look
+            Filter(dag_ids=["watches"]), words_of(text), older_than=None, may_read=lambda dag_id: True, reach=reach
         )
-        return [known.place.run_id for known in matches], look
+        return [known.place.run_id for known in matches], reach
 
     def filled(self, **options: Any) -> PromptIndex:
         index = PromptIndex(gallery_roots(), **options)
@@ -134,11 +134,11 @@ class TestTheIndex:
 
     def test_it_is_bounded_and_says_where_it_ends(self, visitor: Visitor, database: Database, roots: Path) -> None:
         fill(database, roots, number=40)
-        runs, look = self.look(self.filled(most=20))
+        runs, reach = self.search(self.filled(most=20))
         assert len(runs) <= 20
         assert runs[0] == "run-39"
-        assert not look.is_complete
-        assert look.back_to is not None
+        assert not reach.is_complete
+        assert reach.back_to is not None
 
     def test_what_landed_since_is_read_by_the_next_search_and_not_by_one_right_after_another(
         self, visitor: Visitor, database: Database, roots: Path
@@ -149,23 +149,23 @@ class TestTheIndex:
         database.returned(WATCHES, land(roots / "watches", WATCHES, prompt="a lighthouse"))
         index.refresh()
         index.wait(60)
-        assert self.look(index, "lighthouse")[0] == []
+        assert self.search(index, "lighthouse")[0] == []
         now[0] += 60
         index.refresh()
         index.wait(60)
-        assert self.look(index, "lighthouse")[0] == [WATCHES.run_id]
+        assert self.search(index, "lighthouse")[0] == [WATCHES.run_id]
 
     def test_a_manifest_that_is_gone_is_counted_as_one_that_could_not_be_read(
         self, visitor: Visitor, database: Database, roots: Path
     ) -> None:
         fill(database, roots, number=3)
         (roots / "watches" / "pic1.json").unlink()
-        _, look = self.look(self.filled())
-        assert (look.searched, look.unreadable, look.is_complete) == (3, 1, True)
+        _, reach = self.search(self.filled())
+        assert (reach.searched, reach.unreadable, reach.is_complete) == (3, 1, True)
 
     @pytest.mark.parametrize("value", [None, 7, "text", {"manifest": 1}, {"results": "x"}, {"schema_version": 99}])
     def test_an_xcom_that_is_odd_is_passed_over(self, visitor: Visitor, database: Database, roots: Path, value: Any) -> None:
         fill(database, roots, number=2)
         database.returned(WATCHES, value)
-        _, look = self.look(self.filled())
-        assert (look.searched, look.is_complete) == (2, True)
+        _, reach = self.search(self.filled())
+        assert (reach.searched, reach.is_complete) == (2, True)

@@ -68,7 +68,7 @@ class TestATable:
     def test_an_invalid_row_amid_posts_under_way_is_refused_and_holds_up_no_other(
         self, batch: Batch, emulator: Emulator, folder: Path
     ) -> None:
-        emulator.configure(latency_seconds=0.2)  # so that rows are under way when the next ones are looked at
+        emulator.configure(latency_seconds=0.2)  # so that rows are under way when the next ones come to their turn
         rows = [{"prompt": "" if number % 3 == 2 else f"watch {number}"} for number in range(9)]
         outcome = Runner().run(batch(rows, on_error="continue", max_posts_at_once=4))
         assert outcome.state == "success", outcome.error
@@ -202,7 +202,7 @@ class TestWhatARetryPaysFor:
             runner.clear(task)
         assert emulator.books.posts_received == 2
 
-    def test_a_retry_pays_for_nothing_and_takes_no_turn_where_looks_count_when_all_has_landed(
+    def test_a_retry_pays_for_nothing_and_takes_no_turn_where_polls_count_when_all_has_landed(
         self, batch: Batch, emulator: Emulator, connect: Connect
     ) -> None:
         runner, task = Runner(), batch(prompts(8))

@@ -27,7 +27,7 @@ PACED_ROWS, PER_MINUTE = 30, 20
 
 @pytest.fixture
 def batch(destination: str, tmp_path: Path) -> Batch:
-    """A batch whose first look is far away, so that it really defers."""
+    """A batch whose first poll is far away, so that it really defers."""
 
     def batch(number: int = 4, **more: Any) -> SeedreamBatchOperator:
         given = {"destination": destination, "deferrable": True, "poke_interval": 30, **more}
@@ -235,7 +235,7 @@ class TestWhatIsLostMeanwhile:
 
 @pytest.fixture(scope="module")
 def paced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Outcome, Books]]:
-    """30 rows at 20 a minute, with real triggers, each of them twice, and nothing said about when to look."""
+    """30 rows at 20 a minute, with real triggers, each of them twice, and nothing said about when to poll."""
     settings = Settings.fast(rate_limit_per_minute=PER_MINUTE, seconds_per_image=(20.0, 30.0), flat_images=True)
     with Emulator(settings) as emulator, pytest.MonkeyPatch.context() as patched:
         connection = json.loads(emulator.airflow_connection_json()) | {"extra": {"requests_per_minute": PER_MINUTE}}
@@ -259,7 +259,7 @@ class TestAPacedTable:
         _, books = paced
         assert [request for request in books.requests if request.status == 429] == []
 
-    def test_the_triggerer_only_looks(self, paced: tuple[Outcome, Books]) -> None:
+    def test_the_triggerer_only_polls(self, paced: tuple[Outcome, Books]) -> None:
         _, books = paced
         assert set(books.methods_by_user_agent[f"{USER_AGENT} (trigger)"]) == {"GET"}
 
@@ -274,8 +274,8 @@ class TestAPacedTable:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("deferrable", [True, False], ids=["deferred", "synchronous"])
-class TestWhereLooksCount:
-    def test_submissions_and_looks_share_the_rate_and_nothing_waits_for_ever(
+class TestWherePollsCount:
+    def test_submissions_and_polls_share_the_rate_and_nothing_waits_for_ever(
         self, deferrable: bool, batch: Batch, emulator: Emulator, connect: Connect
     ) -> None:
         emulator.configure(rate_limit_per_minute=60, status_counts=True, seconds_per_image=(1.0, 3.0))

@@ -45,7 +45,7 @@ def sensor(deferrable: bool) -> Sensor:
 
 
 class TopUp:
-    """Fills the wallet once somebody has looked at it `after` times."""
+    """Fills the wallet once somebody has polled it `after` times."""
 
     def __init__(self, emulator: Emulator, after: int = 3) -> None:
         self._emulator, self._after = emulator, after
@@ -58,20 +58,20 @@ class TopUp:
         self._person.join()
 
     def _wait_and_pay(self) -> None:
-        looked = lambda books: looks(self._emulator) >= self._after  # noqa: E731
-        if self._emulator.books.wait_until(looked, timeout_seconds=20):
+        polled = lambda books: polls(self._emulator) >= self._after  # noqa: E731
+        if self._emulator.books.wait_until(polled, timeout_seconds=20):
             self._emulator.configure(balance_credits=500)
 
 
-def looks(emulator: Emulator) -> int:
+def polls(emulator: Emulator) -> int:
     return sum("wallet" in request.path for request in emulator.books.requests)
 
 
 class TestAWallet:
-    def test_a_wallet_that_holds_enough_needs_one_look(self, emulator: Emulator, sensor: Sensor) -> None:
+    def test_a_wallet_that_holds_enough_needs_one_poll(self, emulator: Emulator, sensor: Sensor) -> None:
         outcome = Runner().run(sensor(min_credits=EMPTY))
         assert (outcome.state, outcome.value) == ("success", {"balance": "20.00"})
-        assert (len(outcome.deferrals), looks(emulator)) == (0, 1)
+        assert (len(outcome.deferrals), polls(emulator)) == (0, 1)
 
     def test_a_wallet_that_is_topped_up_ends_the_wait(self, emulator: Emulator, sensor: Sensor, deferrable: bool) -> None:
         with TopUp(emulator):
@@ -119,14 +119,14 @@ class TestTrouble:
         emulator.configure(balance_credits=500)
         emulator.inject(kind, endpoint="wallet", times=3, **details)
         outcome = Runner().run(sensor())
-        assert (outcome.state, outcome.tries, looks(emulator)) == ("success", 1, 4)
+        assert (outcome.state, outcome.tries, polls(emulator)) == ("success", 1, 4)
 
     def test_a_connection_without_a_key_fails_at_once(self, monkeypatch: pytest.MonkeyPatch, sensor: Sensor) -> None:
         monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", json.dumps({"conn_type": "seedream"}))
         outcome = Runner().run(sensor())
         assert (outcome.state, type(outcome.error)) == ("failed", SeedreamInputError)
 
-    def test_where_looks_count_a_deferred_one_waits_for_its_turn(
+    def test_where_polls_count_a_deferred_one_waits_for_its_turn(
         self, emulator: Emulator, connect: Connect, sensor: Sensor
     ) -> None:
         connect(emulator, status_counts_toward_limit=True, requests_per_minute=600)
@@ -155,7 +155,7 @@ class TestTheParameter:
 
     def test_the_parameter_is_judged_once_rendered(self, emulator: Emulator, sensor: Sensor) -> None:
         outcome = Runner().run(sensor(min_credits="{{ 'many' }}"))
-        assert (type(outcome.error), looks(emulator)) == (SeedreamInputError, 0)
+        assert (type(outcome.error), polls(emulator)) == (SeedreamInputError, 0)
 
 
 class TestTheTrigger:

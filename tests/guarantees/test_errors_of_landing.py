@@ -111,7 +111,7 @@ class TestAConnectionThatLostItsKey:
         assert "Paid: yes." in str(outcome.error)
         assert task_id in str(outcome.error)
 
-    def test_a_connection_that_lost_its_key_fails_a_wait_before_its_first_look(
+    def test_a_connection_that_lost_its_key_fails_a_wait_before_its_first_poll(
         self, build: Build, keyless: Callable[[], None], deferrable: bool
     ) -> None:
         runner, chain = Runner(), build(land={"deferrable": deferrable, "retries": 3})

@@ -89,7 +89,7 @@ class TestWhatAirflowStores:
 
     @pytest.mark.parametrize("status", [401, 404])
     @pytest.mark.parametrize("reason", LONG_REASONS)
-    def test_what_airflow_stores_of_a_refused_look_with_an_endless_message_stays_small(
+    def test_what_airflow_stores_of_a_refused_poll_with_an_endless_message_stays_small(
         self, emulator: Emulator, build: Build, reason: str, status: int
     ) -> None:
         chain = build(land={"deferrable": True})

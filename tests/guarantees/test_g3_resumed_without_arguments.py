@@ -1,6 +1,6 @@
 """G3: `dag.test()` and `airflow tasks test` drop the arguments of a deferral; every wait of ours goes on and pays nothing twice.
 
-The jobs here end after the first look, so that each wait really defers. `tests/airflow/test_dag_test.py` runs Airflow's own
+The jobs here end after the first poll, so that each wait really defers. `tests/airflow/test_dag_test.py` runs Airflow's own
 machinery.
 """
 
@@ -28,7 +28,7 @@ from tests.unit.values import submission
 
 SECRET = "a watch that nobody has seen"  # a prompt, which no event may hold
 WAITING: dict[str, Any] = {"deferrable": True, "poke_interval": 0.1}
-FAR: dict[str, Any] = {"deferrable": True, "poke_interval": 30}  # the next look is so far away that a batch defers
+FAR: dict[str, Any] = {"deferrable": True, "poke_interval": 30}  # the next poll is so far away that a batch defers
 
 
 @pytest.fixture(autouse=True)

@@ -117,8 +117,8 @@ class TestARateLimitThatStatusCallsCountAgainst:
         first, second, *_ = (request.at for request in emulator.books.requests if request.area == "status")
         assert (second - first >= 1) == asks
 
-    def test_a_429_between_the_last_look_and_the_links_is_waited_out(self, hasty: Emulator, build: Build, deferrable: bool) -> None:
-        """One call a minute: the look that says FINISHED takes it, and the worker's call for links must wait for the next."""
+    def test_a_429_between_the_last_poll_and_the_links_is_waited_out(self, hasty: Emulator, build: Build, deferrable: bool) -> None:
+        """One call a minute: the poll that says FINISHED takes it, and the worker's call for links must wait for the next."""
         hasty.configure(rate_limit_per_minute=1, status_counts=True, retry_after="none")
         runner, chain = Runner(), build(prompt="a watch [takes:1]", land={"deferrable": deferrable, "retries": 0})
         runner.run(chain.submit)

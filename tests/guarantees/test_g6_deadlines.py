@@ -64,7 +64,7 @@ class TestTheTimeoutOfASensor:
             assert isinstance(runner.run(chain.land).error, SeedreamGenerationTimeoutError)
 
     def test_a_job_that_ends_at_the_last_moment_is_landed(self, emulator: Emulator, build: Build, deferrable: bool) -> None:
-        """The deadline itself is looked at once more."""
+        """At the deadline itself it polls once more."""
         land = {"deferrable": deferrable, "timeout": 1, "poke_interval": 60}
         runner, chain = Runner(), build(prompt="a watch [takes:0.3]", land=land)
         runner.run(chain.submit)
@@ -191,7 +191,7 @@ class TestBeforeTheFirstByte:
         connection = json.loads(os.environ["AIRFLOW_CONN_SEEDREAM_DEFAULT"])
         port = urlsplit(connection["host"]).port
         assert port
-        with gate(port, holds=2) as gated:  # the first looks at the wallet
+        with gate(port, holds=2) as gated:  # the first reads the wallet
             connection["host"] = connection["host"].replace(str(port), str(gated))
             monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", json.dumps(connection))
             runner, submit = (

@@ -182,7 +182,7 @@ class TestWhatMayBeSkipped:
     def test_a_trigger_that_breaks_is_an_error_of_the_task_and_no_skip(
         self, emulator: Emulator, connect: Connect, build: Build, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The connection is gone when the trigger looks it up, and whole where the worker does."""
+        """The connection is gone when the trigger reads it, and whole where the worker does."""
 
         class Apart(Runner):
             def _wait(self, instance: Instance) -> Deferral:
@@ -196,12 +196,12 @@ class TestWhatMayBeSkipped:
         runner.run(chain.land, until="deferred")
         outcome = runner.run(chain.land, until="up_for_retry")
         assert (outcome.state, type(outcome.error).__name__) == ("up_for_retry", "SeedreamPollingError")
-        emulator.clock.advance(60)  # the retry's first look finds it done
+        emulator.clock.advance(60)  # the retry's first poll finds it done
         assert runner.run(chain.land).state == "success"
 
 
 class TestRescheduling:
-    """The third way to wait: a worker slot only while looking."""
+    """The third way to wait: a worker slot only while polling."""
 
     def test_a_rescheduled_wait_lands_the_same(self, emulator: Emulator, build: Build, folder: Path) -> None:
         runner, chain = Runner(), build(prompt="a watch [takes:2]", land={"mode": "reschedule", "poke_interval": 0.1})
@@ -221,7 +221,7 @@ class TestRescheduling:
 
 
 class TestWaitingWithoutAnInterval:
-    """The default: nobody looks before the job can be ready, whichever way it waits."""
+    """The default: nobody polls before the job can be ready, whichever way it waits."""
 
     @pytest.fixture(autouse=True)
     def no_interval(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +229,7 @@ class TestWaitingWithoutAnInterval:
         monkeypatch.delenv("AIRFLOW__SEEDREAM__POKE_INTERVAL", raising=False)
         SCHEDULE.forget()
 
-    def test_a_deferred_task_leaves_the_first_look_to_its_trigger(self, emulator: Emulator, build: Build) -> None:
+    def test_a_deferred_task_leaves_the_first_poll_to_its_trigger(self, emulator: Emulator, build: Build) -> None:
         runner, chain = Runner(), build(image_size="square_hd", land={"deferrable": True, "poke_interval": None, "timeout": 4})
         generation = runner.run(chain.submit).value
         assert runner.run(chain.land, until="deferred").state == "deferred"
@@ -247,7 +247,7 @@ class TestWaitingWithoutAnInterval:
         assert created is not None
         assert 20 <= back - created <= 40
 
-    def test_a_job_that_can_be_ready_is_looked_at_at_once(self, emulator: Emulator, build: Build, deferrable: bool) -> None:
+    def test_a_job_that_can_be_ready_is_polled_at_once(self, emulator: Emulator, build: Build, deferrable: bool) -> None:
         runner, chain = Runner(), build(prompt=READY, land={"deferrable": deferrable, "poke_interval": None})
         generation = runner.run(chain.submit).value
         chain.land.generation = {**generation, "created_at": "2026-02-25T12:00:00Z"}
@@ -270,7 +270,7 @@ class TestWaitingWithoutAnInterval:
         runner.run(chain.submit)
         assert "[seedream] poke_interval must be a number of seconds; got 'often'" in str(runner.run(chain.land).error)
 
-    def test_a_bare_id_is_looked_at_at_once(self, emulator: Emulator, build: Build, destination: str, deferrable: bool) -> None:
+    def test_a_bare_id_is_polled_at_once(self, emulator: Emulator, build: Build, destination: str, deferrable: bool) -> None:
         land = {"deferrable": deferrable, "poke_interval": None, "destination": destination}
         runner, chain = Runner(), build(prompt=READY, land=land)
         chain.land.generation = runner.run(chain.submit).value["seedream_task_id"]

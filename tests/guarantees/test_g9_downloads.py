@@ -131,11 +131,11 @@ class TestAnExpiredLinkIsRefreshedByAStatusCall:
         books = emulator.books
         refused = [request for request in books.requests if request.area == "download" and request.status == 403]
         assert (len(refused), books.downloads) == (3, 6)
-        last_look = max(at for at, request in enumerate(books.requests) if request.area == "status")
-        assert last_look > min(at for at, request in enumerate(books.requests) if request.status == 403)
+        last_poll = max(at for at, request in enumerate(books.requests) if request.area == "status")
+        assert last_poll > min(at for at, request in enumerate(books.requests) if request.status == 403)
         assert the_manifest(read_files(folder))["images_landed"] == 3
 
-    def test_links_that_died_while_nobody_looked_are_fresh_when_it_lands(
+    def test_links_that_died_while_nobody_polled_are_fresh_when_it_lands(
         self, emulator: Emulator, build: Build, folder: Path, deferrable: bool
     ) -> None:
         chain = build(land={"deferrable": deferrable, "retries": 1})

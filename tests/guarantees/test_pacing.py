@@ -109,9 +109,9 @@ class TestA429ThatAsksForNoTime:
         assert 2 <= emulator.books.posts_received <= 4
 
 
-class TestLooks:
+class TestPolls:
     @pytest.mark.parametrize("counts", [True, False], ids=["status calls count", "status calls are free"])
-    def test_looks_wait_for_their_turn_where_they_count_and_keep_their_deadline_either_way(
+    def test_polls_wait_for_their_turn_where_they_count_and_keep_their_deadline_either_way(
         self, emulator: Emulator, build: Build, connect: Connect, counts: bool
     ) -> None:
         connect(emulator, requests_per_minute=4, status_counts_toward_limit=counts)

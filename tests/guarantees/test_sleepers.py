@@ -18,7 +18,7 @@ import pytest
 
 from airflow_provider_seedream.cli.definition import main
 from airflow_provider_seedream.emulator import Emulator
-from airflow_provider_seedream.ledger.claims import LOOK_SECONDS
+from airflow_provider_seedream.ledger.claims import READ_AGAIN_SECONDS
 from tests.airflow.runner import Outcome, Runner
 from tests.guarantees.child import start_child, submit_task
 from tests.guarantees.conftest import Connect, images, records
@@ -40,7 +40,7 @@ def stopped_before(event: str, folder: Path, work: Callable[[], Outcome]) -> Ite
     stopped: list[float] = []
 
     def wake() -> bool:
-        while time.monotonic() - stopped[0] <= LOOK_SECONDS:  # `let_time_pass` passes for the store, not for the worker
+        while time.monotonic() - stopped[0] <= READ_AGAIN_SECONDS:  # `let_time_pass` passes for the store, not for the worker
             time.sleep(0.05)
         os.kill(child, signal.SIGCONT)
         ended.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))

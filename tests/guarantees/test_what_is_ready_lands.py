@@ -68,13 +68,13 @@ def assert_two_of_three(folder: Path, emulator: Emulator) -> None:
     assert (emulator.books.posts, emulator.books.credits_charged) == (1, 30)
 
 
-def looks(books: Books) -> int:
+def polls(books: Books) -> int:
     return sum(request.area == "status" and request.status == 200 for request in books.requests)
 
 
-def looks_are(emulator: Emulator, number: int) -> Callable[[], bool]:
+def polls_are(emulator: Emulator, number: int) -> Callable[[], bool]:
     """Waits until so many status calls were answered."""
-    return lambda: emulator.books.wait_until(lambda books: looks(books) >= number)
+    return lambda: emulator.books.wait_until(lambda books: polls(books) >= number)
 
 
 @contextmanager
@@ -121,7 +121,7 @@ class TestTheTimeout:
         assert runner.run(chain.land).state == "failed"
         chain.land.timeout = 20
         runner.clear(chain.land)
-        with once(looks_are(emulator, looks(emulator.books) + 3), emulator, "partial", seedream_task_id=task_id, count=3):
+        with once(polls_are(emulator, polls(emulator.books) + 3), emulator, "partial", seedream_task_id=task_id, count=3):
             assert runner.run(chain.land).state == "success"
         assert images(folder) == [*TWO, "hero_3.png"]
         assert "settled" not in json.loads((folder / "hero.json").read_text())
@@ -158,7 +158,7 @@ class TestALostApi:
         """The API is away when the time is over; the store of the results is another host."""
         runner, chain = Runner(), chain_of(build, "land", deferrable=False, timeout=1)
         runner.run(chain.submit)
-        with once(looks_are(emulator, 1), emulator, "refuse", endpoint="status", status=503):
+        with once(polls_are(emulator, 1), emulator, "refuse", endpoint="status", status=503):
             outcome = runner.run(chain.land)
         assert type(outcome.error) is SeedreamGenerationTimeoutError
         assert "The API is unavailable" in outcome.log_text

@@ -100,8 +100,8 @@ class TestStatsD:
     def test_it_counts_what_happened(self, counted: StatsD, name: str) -> None:
         assert counted.counters[f"airflow.{name}"] == COUNTERS[name]
 
-    def test_it_counts_every_look(self, counted: StatsD) -> None:
-        assert counted.counters["airflow.seedream.polls"] >= 3 * 2  # at least one look and one before each landing
+    def test_it_counts_every_poll(self, counted: StatsD) -> None:
+        assert counted.counters["airflow.seedream.polls"] >= 3 * 2  # at least one poll and one before each landing
 
     @pytest.mark.parametrize("name", ["seedream.waiting", "seedream.landing"])
     def test_it_times_each_landing_in_milliseconds(self, counted: StatsD, name: str) -> None:

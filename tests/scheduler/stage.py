@@ -63,22 +63,22 @@ class Stage:
         self.cluster.add_dag(dag_id, DAG.format(dag_id=dag_id, usual=common, tasks=indent(tasks, "    ")))
         return self.cluster.trigger(dag_id, conf=conf)
 
-    def wait_for_looks(self, run: Run, *task_ids: str, deferred: bool, posts: int) -> None:
-        """Wait until these tasks are waiting, and each of so many generations has been looked at where the tasks wait."""
+    def wait_for_polls(self, run: Run, *task_ids: str, deferred: bool, posts: int) -> None:
+        """Wait until these tasks are waiting, and each of so many generations has been polled where the tasks wait."""
         state, agent = ("deferred", "(trigger)") if deferred else ("running", "")
 
         def waiting() -> bool:
             rows = [row for row in run.tasks() if row.task_id in task_ids]
             assert not [row for row in rows if row.state in ("failed", "success")], f"{rows}\n{run.logs()[-6000:]}"
-            return {row.state for row in rows} == {state} and len(self.looked_at(agent)) == posts
+            return {row.state for row in rows} == {state} and len(self.polled(agent)) == posts
 
         self.cluster.wait(f"{task_ids} {state}", waiting, timeout_seconds=WAIT_SECONDS)
 
-    def looked_at(self, agent: str = "") -> set[str]:
+    def polled(self, agent: str = "") -> set[str]:
         """The status paths that were asked for, by callers whose User-Agent ends like this."""
-        return {request.path for request in self.looks(agent)}
+        return {request.path for request in self.polls(agent)}
 
-    def looks(self, agent: str = "") -> list[Any]:
+    def polls(self, agent: str = "") -> list[Any]:
         calls = self.emulator.books.requests
         return [request for request in calls if request.area == "status" and request.user_agent.endswith(agent)]
 
@@ -129,7 +129,7 @@ class Stage:
         return unknown
 
     def assert_contract_kept(self) -> None:
-        """The triggerer only looked, the key stayed with the API, and no request broke the contract."""
+        """The triggerer only polled, the key stayed with the API, and no request broke the contract."""
         books = self.emulator.books
         methods = books.methods_by_user_agent
         assert all(set(methods[agent]) == {"GET"} for agent in methods if agent.endswith("(trigger)"))

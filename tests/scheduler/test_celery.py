@@ -70,7 +70,7 @@ def test_lost_workers_and_a_lost_triggerer_cost_nothing(cluster: CeleryCluster, 
     wait_for_posts(stage, MAPPED // 3)
     lose_worker(stage, cluster, run)
     cluster.start_worker("worker-3")
-    stage.wait_for_looks(run, "land", deferred=True, posts=MAPPED)
+    stage.wait_for_polls(run, "land", deferred=True, posts=MAPPED)
     lose_triggerer(stage, cluster)
     stage.finish_jobs()
     wait_for_manifests(stage, MAPPED // 3)

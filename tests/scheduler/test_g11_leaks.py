@@ -21,7 +21,7 @@ PROMPTS = {
     "lands": "a watch",
     "waits": f"a watch {LONG}",
     "echoes_the_key": "[echo-key]",
-    "echoes_it_to_looks": "[status/echo-key]",
+    "echoes_it_to_polls": "[status/echo-key]",
     "refused": "[refuse:400]",
     "unanswered": "[reset-after-accept]",
     "expired": "[expired-link]",

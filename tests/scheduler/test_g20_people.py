@@ -27,7 +27,7 @@ SeedreamGenerationSensor.partial(task_id="land", **USUAL).expand(generation=lost
 
 def test_what_people_do_to_a_waiting_task_loses_nothing(stage: Stage, deferrable: bool) -> None:
     run = stage.start(TASKS, deferrable=deferrable)
-    stage.wait_for_looks(run, *TASK_IDS, deferred=deferrable, posts=4)
+    stage.wait_for_polls(run, *TASK_IDS, deferred=deferrable, posts=4)
     run.mark("failed", "failed")
     run.mark("succeeded", "success")
     run.clear("cleared")

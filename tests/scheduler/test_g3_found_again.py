@@ -39,7 +39,7 @@ SeedreamGenerationSensor.partial(task_id="land", **USUAL).expand(generation=subm
 
 def test_a_clear_while_waiting_and_a_clear_after_success_pay_nothing(stage: Stage, deferrable: bool) -> None:
     run = stage.start(TASKS, deferrable=deferrable)
-    stage.wait_for_looks(run, "land", "whole", deferred=deferrable, posts=2)
+    stage.wait_for_polls(run, "land", "whole", deferred=deferrable, posts=2)
     run.clear("submit", "land", "whole")
     stage.cluster.wait("cleared", lambda: run.task("whole").try_number == 2, timeout_seconds=WAIT_SECONDS)
     stage.finish_jobs()
@@ -69,7 +69,7 @@ def test_a_reordered_mapping_finds_its_generations(stage: Stage, tmp_path: Path)
     words, order = ["red", "green", "blue", "grey"], tmp_path / "order.txt"
     order.write_text(" ".join(words))
     run = stage.start(REORDERED, conf={"path": str(order)}, deferrable=True)
-    stage.wait_for_looks(run, "land", deferred=True, posts=4)
+    stage.wait_for_polls(run, "land", deferred=True, posts=4)
     ids = [run.xcom("submit", "seedream_task_id", map_index=index) for index in range(4)]
 
     order.write_text(" ".join(reversed(words)))

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.scheduler, pytest.mark.timeout(900)]
 LIMIT_SECONDS = 30
 POLL_SECONDS = 4
 KILL_AFTER_SECONDS = 12  # the new triggerer is at work 10 to 15 s later, on a very busy machine only after the deadline
-SLACK_SECONDS = 3  # a try begins a little before its first look, on a busy machine
+SLACK_SECONDS = 3  # a try begins a little before its first poll, on a busy machine
 
 TASKS = f"""
 limit = datetime.timedelta(seconds={LIMIT_SECONDS})
@@ -34,8 +34,8 @@ RETRIED = ("land_execution", "whole_execution")
 def test_a_deadline_holds_across_a_restart_and_later_tries_pay_nothing(stage: Stage) -> None:
     cluster, clock = stage.cluster, stage.emulator.clock
     run = stage.start(TASKS, deferrable=True, retries=1)
-    stage.wait_for_looks(run, *FINAL, *RETRIED, deferred=True, posts=4)
-    newest = max(looks_of_first_try(stage, path)[0].at for path in stage.looked_at())
+    stage.wait_for_polls(run, *FINAL, *RETRIED, deferred=True, posts=4)
+    newest = max(polls_of_first_try(stage, path)[0].at for path in stage.polled())
     cluster.wait("time to kill", lambda: clock.now() > newest + KILL_AFTER_SECONDS, timeout_seconds=WAIT_SECONDS)
     cluster.kill_triggerer()
     killed_at = clock.now()
@@ -44,10 +44,10 @@ def test_a_deadline_holds_across_a_restart_and_later_tries_pay_nothing(stage: St
     cluster.wait("retried", lambda: all(run.task(task_id).try_number == 2 for task_id in RETRIED), timeout_seconds=WAIT_SECONDS)
     for task_id in FINAL:
         assert run.wait_for_task(task_id, state="failed", timeout_seconds=WAIT_SECONDS).try_number == 1
-    for path in stage.looked_at():
-        looks = looks_of_first_try(stage, path)
-        deadline, last_at = looks[0].at + LIMIT_SECONDS, looks[-1].at
-        resumed_at = next(look.at for look in looks if look.at > killed_at)
+    for path in stage.polled():
+        polls = polls_of_first_try(stage, path)
+        deadline, last_at = polls[0].at + LIMIT_SECONDS, polls[-1].at
+        resumed_at = next(poll.at for poll in polls if poll.at > killed_at)
         assert deadline - SLACK_SECONDS <= last_at <= max(deadline, resumed_at) + POLL_SECONDS + SLACK_SECONDS
 
     stage.finish_jobs()
@@ -58,12 +58,12 @@ def test_a_deadline_holds_across_a_restart_and_later_tries_pay_nothing(stage: St
     stage.assert_landed_once(generations=4, num_images=1)
 
 
-def looks_of_first_try(stage: Stage, path: str) -> list[Any]:
-    """The worker's first look, then those of the triggerers until a worker of the next try looks."""
-    looks = [look for look in stage.looks() if look.path == path]
-    later = dropwhile(lambda look: not _by_trigger(look), looks)
-    return [looks[0], *takewhile(_by_trigger, later)]
+def polls_of_first_try(stage: Stage, path: str) -> list[Any]:
+    """The worker's first poll, then those of the triggerers until a worker of the next try polls."""
+    polls = [poll for poll in stage.polls() if poll.path == path]
+    later = dropwhile(lambda poll: not _by_trigger(poll), polls)
+    return [polls[0], *takewhile(_by_trigger, later)]
 
 
-def _by_trigger(look: Any) -> bool:
-    return bool(look.user_agent.endswith("(trigger)"))
+def _by_trigger(poll: Any) -> bool:
+    return bool(poll.user_agent.endswith("(trigger)"))

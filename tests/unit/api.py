@@ -1,4 +1,4 @@
-"""Both ways to look at a generation, the worker's and the triggerer's, so that what holds for one is shown of the other."""
+"""Both ways to poll a generation, the worker's and the triggerer's, so that what holds for one is shown of the other."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from airflow_provider_seedream.hooks.settings import SeedreamSettings
 from airflow_provider_seedream.polling.policy import FailedPoll
 from tests.unit.values import KEY, TASK_ID
 
-Look = Callable[[], GenerationStatus | FailedPoll]
+Poll = Callable[[], GenerationStatus | FailedPoll]
 IN_PROGRESS = {"status": "IN_PROGRESS", "progress": 5, "failure_reason": None, "results": []}
 ACCEPTED = {"task_id": TASK_ID, "created_at": "2026-02-25T12:00:00Z"}
 
@@ -30,17 +30,17 @@ def settings(**changes: Any) -> SeedreamSettings:
     return SeedreamSettings.from_connection(SimpleNamespace(**{**fields, **changes}))
 
 
-def look_as_a_worker() -> GenerationStatus | FailedPoll:
-    return SeedreamHook().look(TASK_ID)
+def poll_as_a_worker() -> GenerationStatus | FailedPoll:
+    return SeedreamHook().poll(TASK_ID)
 
 
-def look_as_a_trigger() -> GenerationStatus | FailedPoll:
-    return look_as_a_trigger_with(SeedreamHook().settings)
+def poll_as_a_trigger() -> GenerationStatus | FailedPoll:
+    return poll_as_a_trigger_with(SeedreamHook().settings)
 
 
-def look_as_a_trigger_with(settings: SeedreamSettings) -> GenerationStatus | FailedPoll:
-    async def look() -> GenerationStatus | FailedPoll:
+def poll_as_a_trigger_with(settings: SeedreamSettings) -> GenerationStatus | FailedPoll:
+    async def poll() -> GenerationStatus | FailedPoll:
         async with shared_session() as session:
             return await StatusClient(session, settings).poll(TASK_ID)
 
-    return asyncio.run(look())
+    return asyncio.run(poll())

@@ -86,7 +86,7 @@ class Table:
             posting=self.posting,
             prices=self.submissions,
             budget=Budget(Ledger(folder.as_uri()), NOBODY),
-            pace=Pace(limiter=self.limiter, counts_looks=False, max_in_flight=max_in_flight, timeout_seconds=60),
+            pace=Pace(limiter=self.limiter, counts_polls=False, max_in_flight=max_in_flight, timeout_seconds=60),
             width=PostWidth(most, seconds=10.0),
             fly=lambda row, _: self.flown.append(row.number),
             note=self._note,

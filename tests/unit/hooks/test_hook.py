@@ -302,9 +302,9 @@ class TestAskingAgain:
             hook.get_wallet()
         assert emulator.books.wallet_calls == 2
 
-    def test_a_look_is_one_call(self, hook: SeedreamHook, emulator: Emulator) -> None:
+    def test_a_poll_is_one_call(self, hook: SeedreamHook, emulator: Emulator) -> None:
         emulator.inject("refuse", endpoint="status", status=503)
-        hook.look(TASK_ID)
+        hook.poll(TASK_ID)
         assert emulator.books.status_calls == 1
 
     def test_a_redirect_is_not_followed(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -355,7 +355,7 @@ class TestTheRateLimit:
         emulator.configure(rate_limit_per_minute=60)
         assert self.limit(monkeypatch, emulator) == 60
 
-    def test_a_wallet_that_was_looked_at_is_not_asked_again(self, hook: SeedreamHook, emulator: Emulator) -> None:
+    def test_a_wallet_that_was_read_is_not_asked_again(self, hook: SeedreamHook, emulator: Emulator) -> None:
         emulator.configure(rate_limit_per_minute=60)
         hook.peek_balance()
         assert (hook.requests_per_minute, hook.requests_per_minute, emulator.books.wallet_calls) == (60, 60, 1)
@@ -378,7 +378,7 @@ class TestTheRateLimit:
         assert [hook.requests_per_minute for _ in range(3)] == [60, 60, 60]
         assert emulator.books.wallet_calls == 2
 
-    def test_what_any_later_look_at_the_wallet_says_holds_from_then_on(self, hook: SeedreamHook, emulator: Emulator) -> None:
+    def test_what_any_later_answer_of_the_wallet_says_holds_from_then_on(self, hook: SeedreamHook, emulator: Emulator) -> None:
         emulator.configure(rate_limit_per_minute=60)
         emulator.inject("refuse", endpoint="wallet", status=503, times=1)
         assert hook.requests_per_minute == 3

@@ -15,7 +15,7 @@ from airflow_provider_seedream.generations import GenerationStatus
 from airflow_provider_seedream.hooks.downloads import Downloads
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.hooks.transport import session_through
-from tests.unit.api import ACCEPTED, IN_PROGRESS, Look, connection_json, look_as_a_trigger, look_as_a_worker
+from tests.unit.api import ACCEPTED, IN_PROGRESS, Poll, connection_json, poll_as_a_trigger, poll_as_a_worker
 from tests.unit.servers import Answer, json_answer, serving
 from tests.unit.values import TASK_ID, edit, png, submission
 
@@ -106,12 +106,12 @@ class TestInterimAnswers:
         with serving(answer, certificate=certificate if tls else None) as server:
             assert connect(server.url).submit(submission()).seedream_task_id == TASK_ID
 
-    @pytest.mark.parametrize("look", [look_as_a_worker, look_as_a_trigger], ids=["worker", "triggerer"])
+    @pytest.mark.parametrize("poll", [poll_as_a_worker, poll_as_a_trigger], ids=["worker", "triggerer"])
     @pytest.mark.parametrize("interim", INTERIM.values(), ids=INTERIM)
-    def test_a_status_call_and_the_wallet_are_read(self, connect: Connect, look: Look, interim: bytes) -> None:
+    def test_a_status_call_and_the_wallet_are_read(self, connect: Connect, poll: Poll, interim: bytes) -> None:
         with serving(Answer(body=json.dumps({**IN_PROGRESS, "balance": "7.00"}).encode(), interim=interim)) as server:
             hook = connect(server.url)
-            assert isinstance(look(), GenerationStatus)
+            assert isinstance(poll(), GenerationStatus)
             assert hook.get_wallet().balance == "7.00"
 
     @pytest.mark.parametrize("interim", INTERIM.values(), ids=INTERIM)

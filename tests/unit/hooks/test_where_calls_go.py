@@ -16,7 +16,7 @@ from airflow_provider_seedream.hooks.downloads import Downloads
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.hooks.settings import SeedreamSettings
 from airflow_provider_seedream.polling.policy import FailedPoll
-from tests.unit.api import IN_PROGRESS, Look, connection_json, look_as_a_trigger, look_as_a_trigger_with, look_as_a_worker
+from tests.unit.api import IN_PROGRESS, Poll, connection_json, poll_as_a_trigger, poll_as_a_trigger_with, poll_as_a_worker
 from tests.unit.servers import Answer, json_answer, serving
 from tests.unit.values import KEY, TASK_ID, png, submission
 
@@ -24,8 +24,8 @@ API = "http://api.seedream.example"  # nobody resolves it: only a proxy can lead
 BEARER = f"Bearer {KEY}"
 
 
-@pytest.fixture(params=[look_as_a_worker, look_as_a_trigger], ids=["worker", "triggerer"])
-def look(request: pytest.FixtureRequest) -> Look:
+@pytest.fixture(params=[poll_as_a_worker, poll_as_a_trigger], ids=["worker", "triggerer"])
+def poll(request: pytest.FixtureRequest) -> Poll:
     return request.param  # type: ignore[no-any-return]
 
 
@@ -49,18 +49,18 @@ def downloads() -> Downloads:
 
 
 class TestTheKey:
-    def test_every_call_to_the_api_carries_it(self, point_to: Any, look: Look) -> None:
+    def test_every_call_to_the_api_carries_it(self, point_to: Any, poll: Poll) -> None:
         with serving(json_answer(IN_PROGRESS)) as server:
             point_to(server.url)
-            look()
+            poll()
         assert server.authorizations() == [BEARER]
         assert server.heard[0].target == f"/v1/generation-request/{TASK_ID}/status/"
 
     @pytest.mark.usefixtures("netrc")
-    def test_a_netrc_does_not_replace_it(self, point_to: Any, look: Look) -> None:
+    def test_a_netrc_does_not_replace_it(self, point_to: Any, poll: Poll) -> None:
         with serving(json_answer(IN_PROGRESS)) as server:
             point_to(server.url)
-            look()
+            poll()
         assert server.authorizations() == [BEARER]
 
     @pytest.mark.usefixtures("netrc")
@@ -78,13 +78,13 @@ class TestTheKey:
         assert "cookie" not in storage.heard[0].headers
 
     @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-    def test_it_does_not_follow_a_redirect(self, point_to: Any, look: Look, status: int) -> None:
+    def test_it_does_not_follow_a_redirect(self, point_to: Any, poll: Poll, status: int) -> None:
         with (
             serving(json_answer(IN_PROGRESS)) as elsewhere,
             serving(Answer(status=status, headers={"Location": elsewhere.url})) as server,
         ):
             point_to(server.url)
-            found = look()
+            found = poll()
         assert isinstance(found, FailedPoll)
         assert found.trouble == "transient"
         assert elsewhere.heard == []
@@ -92,38 +92,38 @@ class TestTheKey:
 
 class TestProxies:
     @pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "ALL_PROXY"])
-    def test_the_environments_proxy_is_used(self, monkeypatch: pytest.MonkeyPatch, point_to: Any, look: Look, name: str) -> None:
+    def test_the_environments_proxy_is_used(self, monkeypatch: pytest.MonkeyPatch, point_to: Any, poll: Poll, name: str) -> None:
         with serving(json_answer(IN_PROGRESS)) as proxy:
             monkeypatch.setenv(name, proxy.url)
             point_to(API)
-            assert not isinstance(look(), FailedPoll)
+            assert not isinstance(poll(), FailedPoll)
         assert [request.target for request in proxy.heard] == [f"{API}/v1/generation-request/{TASK_ID}/status/"]
         assert proxy.authorizations() == [BEARER]
 
     @pytest.mark.parametrize("name", ["HTTP_PROXY", "ALL_PROXY"])
     def test_one_without_a_scheme_is_used_as_well(
-        self, monkeypatch: pytest.MonkeyPatch, point_to: Any, look: Look, name: str
+        self, monkeypatch: pytest.MonkeyPatch, point_to: Any, poll: Poll, name: str
     ) -> None:
         with serving(json_answer(IN_PROGRESS)) as proxy:
             monkeypatch.setenv(name, proxy.url.removeprefix("http://"))
             point_to(API)
-            assert not isinstance(look(), FailedPoll)
+            assert not isinstance(poll(), FailedPoll)
         assert [request.target for request in proxy.heard] == [f"{API}/v1/generation-request/{TASK_ID}/status/"]
 
-    def test_its_credentials_go_to_the_proxy_alone(self, monkeypatch: pytest.MonkeyPatch, point_to: Any, look: Look) -> None:
+    def test_its_credentials_go_to_the_proxy_alone(self, monkeypatch: pytest.MonkeyPatch, point_to: Any, poll: Poll) -> None:
         with serving(json_answer(IN_PROGRESS)) as proxy:
             monkeypatch.setenv("HTTP_PROXY", proxy.url.replace("//", "//me:pw@"))
             point_to(API)
-            look()
+            poll()
         assert proxy.heard[0].headers["proxy-authorization"] == "Basic bWU6cHc="
         assert proxy.authorizations() == [BEARER]
 
-    def test_an_excepted_host_is_called_directly(self, monkeypatch: pytest.MonkeyPatch, point_to: Any, look: Look) -> None:
+    def test_an_excepted_host_is_called_directly(self, monkeypatch: pytest.MonkeyPatch, point_to: Any, poll: Poll) -> None:
         with serving(json_answer(IN_PROGRESS)) as server, serving(Answer()) as proxy:
             monkeypatch.setenv("HTTP_PROXY", proxy.url)
             monkeypatch.setenv("NO_PROXY", "127.0.0.1")
             point_to(server.url)
-            assert not isinstance(look(), FailedPoll)
+            assert not isinstance(poll(), FailedPoll)
         assert (len(server.heard), proxy.heard) == (1, [])
 
     def test_a_post_goes_through_it(self, monkeypatch: pytest.MonkeyPatch, point_to: Any) -> None:
@@ -146,14 +146,14 @@ class TestProxies:
         assert proxy.authorizations() == [None, None]
 
     def test_one_that_wants_credentials_is_told_as_the_proxy(
-        self, monkeypatch: pytest.MonkeyPatch, point_to: Any, look: Look
+        self, monkeypatch: pytest.MonkeyPatch, point_to: Any, poll: Poll
     ) -> None:
         """By any call, to an http host and through a tunnel; a status call takes it for an outage, as the API has not spoken."""
         with serving(Answer(status=407, body=b"<html>Who are you?</html>")) as proxy:
             for scheme, name in (("http", "HTTP_PROXY"), ("https", "HTTPS_PROXY")):
                 monkeypatch.setenv(name, proxy.url)
                 point_to(API.replace("http", scheme))
-                found = look()
+                found = poll()
                 assert isinstance(found, FailedPoll)
                 assert (found.trouble, found.detail[:32]) == ("transient", "The proxy answered 407, so the r")
                 with pytest.raises(errors.SeedreamConnectionError, match=r"The proxy answered 407.*HTTPS_PROXY") as unsent:
@@ -192,45 +192,45 @@ class TestWhatIsReadOfAnAnswer:
         ],
         ids=lambda headers: " ".join(f"{name} {value[:12]}" for name, value in headers.items()),
     )
-    def test_long_headers_and_every_encoding_are_read(self, point_to: Any, look: Look, headers: dict[str, str]) -> None:
+    def test_long_headers_and_every_encoding_are_read(self, point_to: Any, poll: Poll, headers: dict[str, str]) -> None:
         body = json_answer(IN_PROGRESS).body
         for _ in range(headers.get("Content-Encoding", "").lower().count("gzip")):
             body = gzip.compress(body)
         with serving(Answer(body=body, headers=headers)) as server:
             point_to(server.url)
-            assert look() == GenerationStatus.from_wire(IN_PROGRESS)
+            assert poll() == GenerationStatus.from_wire(IN_PROGRESS)
 
-    def test_an_encoding_that_is_broken_is_trouble_that_passes(self, point_to: Any, look: Look) -> None:
+    def test_an_encoding_that_is_broken_is_trouble_that_passes(self, point_to: Any, poll: Poll) -> None:
         with serving(Answer(headers={"Content-Encoding": "gzip"})) as server:
             point_to(server.url)
-            found = look()
+            found = poll()
         assert isinstance(found, FailedPoll)
         assert found.trouble == "transient"
 
 
 class TestNoAnswer:
-    def test_it_says_where_and_why(self, point_to: Any, look: Look) -> None:
+    def test_it_says_where_and_why(self, point_to: Any, poll: Poll) -> None:
         with serving(Answer()) as gone:
             pass
         for url, why in ((gone.url, "connection refused"), ("http://nohost.invalid", "not known|resolution")):
             point_to(url)
-            found = look()
+            found = poll()
             assert isinstance(found, FailedPoll)
             assert re.match(rf"No answer from {url}: .*({why}).*\(\w+\)\.$", found.detail), found.detail
 
-    def test_a_certificate_that_is_not_trusted_is_told_as_that(self, point_to: Any, look: Look, certificate: Path) -> None:
+    def test_a_certificate_that_is_not_trusted_is_told_as_that(self, point_to: Any, poll: Poll, certificate: Path) -> None:
         with serving(json_answer(IN_PROGRESS), certificate=certificate) as server:
             point_to(server.url)
-            found = look()
+            found = poll()
         assert isinstance(found, FailedPoll)
         assert "certificate verify failed" in found.detail
 
 
 class TestTLS:
-    def test_an_unknown_certificate_is_refused(self, point_to: Any, look: Look, certificate: Path) -> None:
+    def test_an_unknown_certificate_is_refused(self, point_to: Any, poll: Poll, certificate: Path) -> None:
         with serving(json_answer(IN_PROGRESS), certificate=certificate) as server:
             point_to(server.url)
-            found = look()
+            found = poll()
         assert isinstance(found, FailedPoll)
         assert found.trouble == "transient"
         assert server.heard == []
@@ -239,22 +239,22 @@ class TestTLS:
     @pytest.mark.parametrize("elsewhere", [None, "/no/such/bundle.pem"])
     @pytest.mark.parametrize("verify", ["the certificate", False, "false"])
     def test_the_connection_says_what_to_trust_whatever_the_environment_says(
-        self, monkeypatch: pytest.MonkeyPatch, point_to: Any, look: Look, certificate: Path, verify: Any, elsewhere: str | None
+        self, monkeypatch: pytest.MonkeyPatch, point_to: Any, poll: Poll, certificate: Path, verify: Any, elsewhere: str | None
     ) -> None:
         if elsewhere:
             monkeypatch.setenv("REQUESTS_CA_BUNDLE", elsewhere)
         with serving(json_answer(IN_PROGRESS), certificate=certificate) as server:
             point_to(server.url, verify=str(certificate) if verify == "the certificate" else verify)
-            assert not isinstance(look(), FailedPoll)
+            assert not isinstance(poll(), FailedPoll)
 
     @pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
     def test_a_bundle_of_the_environment_is_trusted(
-        self, monkeypatch: pytest.MonkeyPatch, point_to: Any, look: Look, certificate: Path, name: str
+        self, monkeypatch: pytest.MonkeyPatch, point_to: Any, poll: Poll, certificate: Path, name: str
     ) -> None:
         monkeypatch.setenv(name, str(certificate))
         with serving(json_answer(IN_PROGRESS), certificate=certificate) as server:
             point_to(server.url)
-            assert not isinstance(look(), FailedPoll)
+            assert not isinstance(poll(), FailedPoll)
 
     def test_downloads_trust_the_same_certificates(self, certificate: Path) -> None:
         with serving(Answer(body=png()), certificate=certificate) as storage:
@@ -278,7 +278,7 @@ class TestTLS:
                 SeedreamHook().submission_seconds(submission())
             assert SeedreamHook().test_connection() == (False, str(unread.value))
             with pytest.raises(errors.SeedreamInputError, match="extra verify names"):
-                look_as_a_trigger_with(SeedreamSettings.from_connection(SeedreamHook.get_connection("seedream_default")))
+                poll_as_a_trigger_with(SeedreamSettings.from_connection(SeedreamHook.get_connection("seedream_default")))
         assert server.connections == 0
 
     def test_a_bundle_of_the_environment_is_named_as_one(self, monkeypatch: pytest.MonkeyPatch, point_to: Any) -> None:

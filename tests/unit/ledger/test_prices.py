@@ -92,7 +92,7 @@ Staged = Callable[..., Stage]
 
 def measure(stage: Stage, prices: Prices | None = None, between: Callable[[], None] = lambda: None, **how: Any) -> int | None:
     prices = prices or stage.prices()
-    prices.look_before("c")
+    prices.balance_before("c")
     with prices.posting("c"):
         between()
     return prices.billed(record(**how))
@@ -168,7 +168,7 @@ class TestWhatTheWalletLost:
     def test_what_the_wallet_lost_is_not_looked_at_again_after_a_post_that_failed(self, stage: Staged) -> None:
         here = stage("100", "40")
         prices = here.prices()
-        prices.look_before("c")
+        prices.balance_before("c")
         with pytest.raises(OSError), prices.posting("c"):
             raise OSError
         assert (prices.billed(record()), here.wallet.looks) == (None, 1)
@@ -186,7 +186,7 @@ class TestOtherPosts:
 
         assert measure(here, between=another) is None
         prices = here.prices()
-        prices.look_before("c")
+        prices.balance_before("c")
         with prices.posting("c"):
             pass
         with here.traffic.post():

@@ -23,9 +23,9 @@ FRESH = PollState()
 LEARNING: dict[str, object] = {"poke_interval_seconds": None, "created_epoch": NOW, "image_size": "auto_2K", "kind": "generate"}
 JOB = Job(image_size="auto_2K", num_images=1, kind="generate")
 FIRST = PollSchedule().plan(JOB).first_seconds
-Look = GenerationStatus | FailedPoll
+Answer = GenerationStatus | FailedPoll
 
-EVERY_LOOK: tuple[Look, ...] = (
+EVERY_ANSWER: tuple[Answer, ...] = (
     status("PENDING"),
     status("IN_PROGRESS", None),
     status("MODERATING"),
@@ -59,11 +59,11 @@ EVERY_RULE = tuple(
 )
 
 
-def every_case() -> Iterator[tuple[Look, PollState, PollPolicy]]:
-    yield from product(EVERY_LOOK, EVERY_WATCH, EVERY_RULE)
+def every_case() -> Iterator[tuple[Answer, PollState, PollPolicy]]:
+    yield from product(EVERY_ANSWER, EVERY_WATCH, EVERY_RULE)
 
 
-def verdict_on(answer: Look, state: PollState = FRESH, at: float = NOW, **changes: object) -> Verdict:
+def verdict_on(answer: Answer, state: PollState = FRESH, at: float = NOW, **changes: object) -> Verdict:
     return decide(answer, state, policy_of(**changes), now_epoch=at, jitter=0.5)[0].verdict
 
 
@@ -72,14 +72,14 @@ def outage(seconds: float) -> PollState:
     return PollState(outage_epoch=NOW - seconds, silent_epoch=NOW - seconds)
 
 
-def waits(answer: Look, state: PollState = FRESH, jitter: float = 0.5, **changes: object) -> float:
+def waits(answer: Answer, state: PollState = FRESH, jitter: float = 0.5, **changes: object) -> float:
     outcome, _ = decide(answer, state, policy_of(**changes), now_epoch=NOW, jitter=jitter)
     assert outcome.verdict == "wait"
     return outcome.wait_seconds
 
 
 DAY_AGO = NOW - 24 * 3600
-TABLE: list[tuple[str, Look, PollState, dict[str, object], Verdict]] = [
+TABLE: list[tuple[str, Answer, PollState, dict[str, object], Verdict]] = [
     ("it has not begun", status("PENDING"), PollState(), {}, "wait"),
     ("it is being made", status("IN_PROGRESS", None), PollState(), {}, "wait"),
     ("links before FINISHED are not done", status("IN_PROGRESS", LINK), PollState(), {}, "wait"),
@@ -148,8 +148,8 @@ TABLE: list[tuple[str, Look, PollState, dict[str, object], Verdict]] = [
 
 class TestTheTable:
     @pytest.mark.parametrize(("answer", "state", "changes", "expected"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
-    def test_a_look_means_what_the_table_says(
-        self, answer: Look, state: PollState, changes: dict[str, object], expected: Verdict
+    def test_a_poll_means_what_the_table_says(
+        self, answer: Answer, state: PollState, changes: dict[str, object], expected: Verdict
     ) -> None:
         assert verdict_on(answer, state, **changes) == expected
 
@@ -188,7 +188,7 @@ class TestWhatAlwaysHolds:
             assert outcome.refunded == (isinstance(answer, GenerationStatus) and answer.status == "FAILED")
 
     def test_an_unanswered_wait_ends_by_itself(self) -> None:
-        for answer in EVERY_LOOK:
+        for answer in EVERY_ANSWER:
             state, now, policy = PollState(), NOW, policy_of(deadline_epoch=NOW + 7200, num_images=2)
             for _ in range(2000):
                 outcome, state = decide(answer, state, policy, now_epoch=now, jitter=0.9)
@@ -206,7 +206,7 @@ class TestHowLongToWait:
     def test_the_last_wait_is_cut_to_the_deadline(self) -> None:
         assert waits(status("PENDING"), deadline_epoch=NOW + 3) == 3
 
-    def test_the_end_of_the_settling_window_is_looked_at(self) -> None:
+    def test_the_end_of_the_settling_window_is_polled(self) -> None:
         assert waits(status("FINISHED", None), PollState(finished_epoch=NOW - 117)) == 3
 
     @pytest.mark.parametrize("trouble", ["throttled", "transient"])
@@ -301,11 +301,11 @@ class TestTheFirstPollOfATrigger:
         assert poller(policy).first_poll_seconds(now_epoch=NOW) == expected
 
     @pytest.mark.parametrize(("age", "expected"), [(0.0, FIRST), (10.0, FIRST - 10), (FIRST - 2, 5.0), (9999.0, 5.0)])
-    def test_without_an_interval_it_is_when_looking_begins_to_pay(self, age: float, expected: float) -> None:
+    def test_without_an_interval_it_is_when_polling_begins_to_pay(self, age: float, expected: float) -> None:
         assert poller(learning(created_epoch=NOW - age)).first_poll_seconds(now_epoch=NOW) == pytest.approx(expected)
 
 
-class TestTheFirstLook:
+class TestTheFirstPoll:
     def test_it_waits_until_the_job_can_be_ready(self) -> None:
         assert poller(learning(created_epoch=NOW - 10)).seconds_before_first_poll(now_epoch=NOW) == pytest.approx(FIRST - 10)
 
@@ -331,7 +331,7 @@ class TestTheFirstLook:
 
 
 class TestAScheduleOfItsOwn:
-    def test_a_job_of_unknown_age_is_looked_at_every_ten_seconds(self) -> None:
+    def test_a_job_of_unknown_age_is_polled_every_ten_seconds(self) -> None:
         assert waits(status("PENDING"), **LEARNING | {"created_epoch": None}) == 10
 
     def test_an_interval_varies_by_a_tenth_but_by_no_more_than_a_second(self) -> None:
@@ -340,7 +340,7 @@ class TestAScheduleOfItsOwn:
             spread = [waits(status("PENDING"), jitter=jitter, **LEARNING | {"created_epoch": created}) for jitter in (0.0, 1.0)]
             assert spread == pytest.approx([middle - min(1.0, middle / 10), middle + min(1.0, middle / 10)])
 
-    def test_a_job_that_never_ends_is_looked_at_once_a_minute_and_no_more_often_than_pays(self) -> None:
+    def test_a_job_that_never_ends_is_polled_once_a_minute_and_no_more_often_than_pays(self) -> None:
         now, state, policy, intervals = NOW, FRESH, learning(), []
         while now < policy.deadline_epoch:
             outcome, state = decide(status("IN_PROGRESS"), state, policy, now_epoch=now, jitter=0.5)
@@ -349,7 +349,7 @@ class TestAScheduleOfItsOwn:
         assert max(intervals) <= 60
         assert len(intervals) < 130
 
-    def test_links_are_looked_for_soon_after_finished_and_then_less_often(self) -> None:
+    def test_links_are_asked_for_soon_after_finished_and_then_less_often(self) -> None:
         early = waits(status("FINISHED", None), **LEARNING)
         late = waits(status("FINISHED", None), PollState(finished_epoch=NOW - 80), **LEARNING)
         assert 2 < early < 6 < late
@@ -366,8 +366,8 @@ class TestAScheduleOfItsOwn:
 
 
 class TestWhatIsLearned:
-    def learned(self, *answers: tuple[float, Look], **changes: object) -> PollSchedule:
-        """What one wait leaves behind, given the age of the job at each look and what it said."""
+    def learned(self, *answers: tuple[float, Answer], **changes: object) -> PollSchedule:
+        """What one wait leaves behind, given the age of the job at each poll and what it said."""
         schedule, state, policy = PollSchedule(), FRESH, learning(**changes)
         for age, answer in answers:
             outcome, state = decide(answer, state, policy, now_epoch=NOW + age, jitter=0.5)
@@ -379,11 +379,11 @@ class TestWhatIsLearned:
         schedule.note(job, after_seconds=after, by_seconds=by)
         return schedule
 
-    def test_a_job_took_from_the_last_look_that_found_it_not_ready_to_the_first_that_did(self) -> None:
+    def test_a_job_took_from_the_last_poll_that_found_it_not_ready_to_the_first_that_did(self) -> None:
         schedule = self.learned((26, status("PENDING")), (31, TRANSIENT), (36, status("FINISHED", LINK)))
         assert schedule.plan(JOB) == self.noted(JOB, 26, 36).plan(JOB)
 
-    def test_a_job_found_ready_at_the_first_look_took_at_most_so_long(self) -> None:
+    def test_a_job_found_ready_at_the_first_poll_took_at_most_so_long(self) -> None:
         assert self.learned((26, status("FINISHED", LINK))).plan(JOB) == self.noted(JOB, 0, 26).plan(JOB)
 
     def test_links_that_followed_are_learned_as_well(self) -> None:
@@ -392,7 +392,7 @@ class TestWhatIsLearned:
         assert schedule.plan(SETTLING) == self.noted(SETTLING, 0, 60).plan(SETTLING)
 
     @pytest.mark.parametrize("answer", [status("FAILED"), status("PENDING"), TRANSIENT, THROTTLED])
-    def test_only_what_is_done_teaches(self, answer: Look) -> None:
+    def test_only_what_is_done_teaches(self, answer: Answer) -> None:
         assert self.learned((26, answer)).plan(JOB) == PollSchedule().plan(JOB)
 
     def test_what_has_settled_with_fewer_images_does_not(self) -> None:
@@ -404,7 +404,7 @@ class TestWhatIsLearned:
     def test_a_job_of_unknown_age_does_not(self) -> None:
         assert self.learned((26, status("FINISHED", LINK)), created_epoch=None).plan(JOB) == PollSchedule().plan(JOB)
 
-    def test_looking_alone_teaches_nothing_to_anybody(self) -> None:
+    def test_polling_alone_teaches_nothing_to_anybody(self) -> None:
         for answer, state, policy in every_case():
             decide(answer, state, policy, now_epoch=NOW, jitter=0.5)
         assert poller(learning()).first_poll_seconds(now_epoch=NOW) == pytest.approx(FIRST)
@@ -415,7 +415,7 @@ class TestWhatANewProcessWouldHaveToKnow:
         assert decide(status("PENDING"), FRESH, policy_of(), now_epoch=NOW, jitter=0.5)[1].is_quiet
 
     @pytest.mark.parametrize("answer", [status("FINISHED", None), TRANSIENT, status("MODERATING")])
-    def test_a_new_process_would_have_to_know_that_something_is_under_way(self, answer: Look) -> None:
+    def test_a_new_process_would_have_to_know_that_something_is_under_way(self, answer: Answer) -> None:
         assert not decide(answer, FRESH, policy_of(), now_epoch=NOW, jitter=0.5)[1].is_quiet
 
 
@@ -428,7 +428,7 @@ def learning(**changes: object) -> PollPolicy:
     return policy_of(**LEARNING | changes)
 
 
-def _with_every_jitter(answer: Look, state: PollState, policy: PollPolicy) -> Iterator[tuple[PollOutcome, PollState]]:
+def _with_every_jitter(answer: Answer, state: PollState, policy: PollPolicy) -> Iterator[tuple[PollOutcome, PollState]]:
     return (decide(answer, state, policy, now_epoch=NOW, jitter=jitter) for jitter in JITTERS)
 
 

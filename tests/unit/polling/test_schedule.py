@@ -16,8 +16,8 @@ ONE = Job(image_size="auto_2K", num_images=1, kind="generate")
 HOUR = 3600.0
 
 
-def looks(plan: Plan, upto: float = HOUR) -> list[float]:
-    """The ages at which a job that is never ready is looked at."""
+def polls(plan: Plan, upto: float = HOUR) -> list[float]:
+    """The ages at which a job that is never ready is polled."""
     ages = [plan.first_seconds]
     while ages[-1] < upto:
         ages.append(ages[-1] + plan.interval(ages[-1]))
@@ -32,7 +32,7 @@ def seen(*spans: tuple[float, float], job: Job = ONE) -> PollSchedule:
 
 
 def wait_for(duration: float, memory: PollSchedule) -> tuple[int, float]:
-    """Looks and delay of one wait, which is remembered."""
+    """Polls and delay of one wait, which is remembered."""
     last, age, calls = 0.0, memory.plan(ONE).first_seconds, 1
     while age < duration:
         last, age, calls = age, age + memory.plan(ONE).interval(age), calls + 1
@@ -53,7 +53,7 @@ def cost(next_age: Callable[[float], float], durations: list[float]) -> float:
 
 class TestWhatIsKnownAtFirst:
     @pytest.mark.parametrize("images", [1, 2, 3, 4, 5, 6])
-    def test_no_look_comes_before_the_job_can_be_ready(self, images: int) -> None:
+    def test_no_poll_comes_before_the_job_can_be_ready(self, images: int) -> None:
         first = PollSchedule().plan(Job(num_images=images)).first_seconds
         assert 20 * images <= first <= 40 * images
 
@@ -64,15 +64,15 @@ class TestWhatIsKnownAtFirst:
         large = Job(image_size="auto_3K", num_images=2)
         assert PollSchedule().plan(large).first_seconds >= PollSchedule().plan(Job(num_images=2)).first_seconds
 
-    def test_links_are_looked_for_within_seconds(self) -> None:
-        ages = looks(PollSchedule().plan(SETTLING), upto=120)
+    def test_links_are_asked_for_within_seconds(self) -> None:
+        ages = polls(PollSchedule().plan(SETTLING), upto=120)
         assert 2 <= ages[0] <= 6
         assert sum(age <= 15 for age in ages) >= 3
         assert len(ages) <= 20
 
     @pytest.mark.parametrize("job", [ONE, Job(num_images=6), SETTLING])
-    def test_a_job_far_beyond_everything_is_looked_at_less_and_less_but_once_a_minute(self, job: Job) -> None:
-        ages = looks(PollSchedule().plan(job), upto=3 * HOUR)
+    def test_a_job_far_beyond_everything_is_polled_less_and_less_but_once_a_minute(self, job: Job) -> None:
+        ages = polls(PollSchedule().plan(job), upto=3 * HOUR)
         intervals = {age: later - age for age, later in pairwise(ages)}
         assert max(intervals.values()) == pytest.approx(60)
         assert all(interval == pytest.approx(60) for age, interval in intervals.items() if age > HOUR + 120)
@@ -84,15 +84,15 @@ class TestWhatIsLearned:
     def test_jobs_that_take_equally_long_are_soon_noticed_at_once(self, duration: float, calls: float) -> None:
         memory = PollSchedule()
         waits = [wait_for(duration, memory) for _ in range(60)][-30:]
-        assert fmean(looks for looks, _ in waits) <= calls
+        assert fmean(polls for polls, _ in waits) <= calls
         assert fmean(delay for _, delay in waits) < max(1.0, duration / 20)
 
     @pytest.mark.parametrize(("before", "after"), [(30.0, 60.0), (30.0, 12.0), (300.0, 30.0)])
     def test_jobs_that_became_slower_or_faster_are_found_out(self, before: float, after: float) -> None:
         memory = PollSchedule()
         for duration in [before] * 60 + [after] * 40:
-            looks, delay = wait_for(duration, memory)
-        assert looks <= 3
+            polls, delay = wait_for(duration, memory)
+        assert polls <= 3
         assert delay < after / 10
 
     def test_each_sort_of_job_is_known_by_itself(self) -> None:
@@ -131,7 +131,7 @@ class TestThePlan:
         ],
         ids=["even", "skewed", "two speeds"],
     )
-    def test_no_even_spacing_from_any_first_look_costs_less(self, draw: Callable[[Random], float]) -> None:
+    def test_no_even_spacing_from_any_first_poll_costs_less(self, draw: Callable[[Random], float]) -> None:
         random = Random(7)
         durations = [draw(random) for _ in range(2000)]
         plan = best_plan([sum(start < one <= end for one in durations) / 2000 for start, end in pairwise(_EDGES)], CALL_SECONDS)

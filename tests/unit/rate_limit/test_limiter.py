@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_seedream.rate_limit.limiter import (
     MARGIN_SECONDS,
-    MAX_LOOK_WAIT_SECONDS,
+    MAX_POLL_WAIT_SECONDS,
     MIN_REFUSED_SECONDS,
     RECOVERY_SECONDS,
     WINDOW_SECONDS,
@@ -189,18 +189,18 @@ class TestA429:
 
 class TestWhoGoesFirst:
     def test_nobody_waits(self) -> None:
-        assert whose_turn(submit_epoch=None, look_epoch=None, now_epoch=0) is None
+        assert whose_turn(submit_epoch=None, poll_epoch=None, now_epoch=0) is None
 
     @pytest.mark.parametrize(
-        ("submit", "look", "first"), [(0, None, "submit"), (None, 0, "look"), (9, 0, "submit"), (0, 9, "submit")]
+        ("submit", "poll", "first"), [(0, None, "submit"), (None, 0, "poll"), (9, 0, "submit"), (0, 9, "submit")]
     )
-    def test_submissions_come_first(self, submit: float | None, look: float | None, first: str) -> None:
-        assert whose_turn(submit_epoch=submit, look_epoch=look, now_epoch=10) == first
+    def test_submissions_come_first(self, submit: float | None, poll: float | None, first: str) -> None:
+        assert whose_turn(submit_epoch=submit, poll_epoch=poll, now_epoch=10) == first
 
-    def test_a_look_that_has_waited_too_long_goes_before_them(self) -> None:
-        late = MAX_LOOK_WAIT_SECONDS + 1
-        assert whose_turn(submit_epoch=0, look_epoch=0, now_epoch=late) == "look"
-        assert whose_turn(submit_epoch=0, look_epoch=2, now_epoch=late) == "submit"
+    def test_a_poll_that_has_waited_too_long_goes_before_them(self) -> None:
+        late = MAX_POLL_WAIT_SECONDS + 1
+        assert whose_turn(submit_epoch=0, poll_epoch=0, now_epoch=late) == "poll"
+        assert whose_turn(submit_epoch=0, poll_epoch=2, now_epoch=late) == "submit"
 
 
 class TestOnePerConnectionAndProcess:

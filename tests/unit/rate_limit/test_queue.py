@@ -18,7 +18,7 @@ from airflow.triggers.base import TriggerEvent
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.exceptions import SeedreamRateLimitError
 from airflow_provider_seedream.polling.policy import FailedPoll
-from airflow_provider_seedream.rate_limit.limiter import MAX_LOOK_WAIT_SECONDS, RateLimiter
+from airflow_provider_seedream.rate_limit.limiter import MAX_POLL_WAIT_SECONDS, RateLimiter
 from airflow_provider_seedream.rate_limit.queue import TurnQueue, queue_for
 from airflow_provider_seedream.tasks.queue_position import Place
 from airflow_provider_seedream.triggers.client import paced_client
@@ -115,21 +115,21 @@ class TestTheQueue:
 
         assert run_in_virtual_time(day) == pytest.approx([5, 66])
 
-    def test_submissions_come_before_looks_and_a_look_that_waits_too_long_before_them(self) -> None:
+    def test_submissions_come_before_polls_and_a_poll_that_waits_too_long_before_them(self) -> None:
         async def day(clock: Clock) -> list[tuple[str, float]]:
             queue, order = TurnQueue(RateLimiter(1), clock=clock), []
 
             async def waits(purpose: Any, name: str) -> None:
                 order.append((name, await queue.turn(purpose)))
 
-            looks = [waits("look", "look")]
+            polls = [waits("poll", "poll")]
             submits = [waits("submit", f"submit {number}") for number in range(6)]
-            await asyncio.gather(waits("submit", "first"), *looks, *submits)
+            await asyncio.gather(waits("submit", "first"), *polls, *submits)
             return order
 
         order = run_in_virtual_time(day)
         names = [name for name, _ in order]
-        assert names.index("look") == math.ceil(MAX_LOOK_WAIT_SECONDS / 61)
+        assert names.index("poll") == math.ceil(MAX_POLL_WAIT_SECONDS / 61)
         assert names[:3] == ["first", "submit 0", "submit 1"]
 
     def test_a_429_holds_everybody_back(self) -> None:
@@ -178,12 +178,12 @@ class TestTheQueue:
         assert asyncio.run(loop()) == [3, 60, 60, 30]
 
 
-class TestLooks:
-    """Eight looks at once through a connection that allows five requests a minute."""
+class TestPolls:
+    """Eight polls at once through a connection that allows five requests a minute."""
 
     @pytest.fixture
     def statuses(self, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
-        """What the server answered to the looks whose turn came in time."""
+        """What the server answered to the polls whose turn came in time."""
 
         async def eight(until_epoch: float) -> None:
             async with paced_client("seedream_default") as client:
@@ -204,7 +204,7 @@ class TestLooks:
     def test_they_are_sent_when_they_are_due_where_it_does_not(self, statuses: Callable[..., list[int]]) -> None:
         assert statuses(counts=False) == [404] * 8
 
-    def test_a_look_without_a_turn_is_throttled_and_keeps_its_place(self) -> None:
+    def test_a_poll_without_a_turn_is_throttled_and_keeps_its_place(self) -> None:
         async def day(clock: Clock) -> tuple[Any, list[str]]:
             queue, sent = TurnQueue(RateLimiter(1), clock=clock), []
 
@@ -213,16 +213,16 @@ class TestLooks:
                     sent.append(seedream_task_id)
                     return "answer"
 
-            looks, others = PacedClient(Client(), queue), PacedClient(Client(), queue)  # type: ignore[arg-type]
-            await queue.turn("look")
-            refused = await looks.poll("first", until_epoch=time.time() - 1)
-            await asyncio.gather(others.poll("second"), looks.poll("first"))
+            polls, others = PacedClient(Client(), queue), PacedClient(Client(), queue)  # type: ignore[arg-type]
+            await queue.turn("poll")
+            refused = await polls.poll("first", until_epoch=time.time() - 1)
+            await asyncio.gather(others.poll("second"), polls.poll("first"))
             return refused, sent
 
         refused, sent = run_in_virtual_time(day)
         assert (refused.trouble, sent) == ("throttled", ["first", "second"])
 
-    def test_a_429_on_a_look_slows_the_queue_down(self) -> None:
+    def test_a_429_on_a_poll_slows_the_queue_down(self) -> None:
         async def day(clock: Clock) -> float:
             queue = TurnQueue(RateLimiter(60))
 

@@ -96,14 +96,14 @@ class TestWhatItSays:
             "progress": "progress.json",
         }
 
-    def test_it_says_of_the_others_when_another_look_pays(self, hook: SeedreamHook) -> None:
+    def test_it_says_of_the_others_when_the_next_poll_pays(self, hook: SeedreamHook) -> None:
         flying = [entry(1, TASK_ID, due_in=50), submitted(hook, "a fox", 2)]
         event = said(trigger(*flying, wake_epoch=time.time() + 1))
-        looks, silent = event["seconds_to_look"], event["silent_seconds"]
-        assert (47 < looks[0] <= 50, looks[1]) == (True, 0)
+        polls, silent = event["seconds_to_look"], event["silent_seconds"]
+        assert (47 < polls[0] <= 50, polls[1]) == (True, 0)
         progress = Progress(started_epoch=0, rows=2, in_flight={one.number: one for one in flying})
-        progress.hear(looks, silent, 1000.0)
-        assert [one.due_epoch for one in progress.in_flight.values()] == [1000.0 + looks[0], 1000.0]
+        progress.hear(polls, silent, 1000.0)
+        assert [one.due_epoch for one in progress.in_flight.values()] == [1000.0 + polls[0], 1000.0]
 
     def test_it_says_since_when_the_api_is_silent_which_the_worker_goes_on_counting(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", connection_json(f"http://127.0.0.1:{free_port()}", key=KEY))
@@ -159,7 +159,7 @@ class TestASlowAnswer:
 
 
 class TestWhatItSends:
-    def test_it_only_looks_at_what_is_due(self, hook: SeedreamHook, emulator: Emulator) -> None:
+    def test_it_polls_only_what_is_due(self, hook: SeedreamHook, emulator: Emulator) -> None:
         said(trigger(submitted(hook, "a fox", 1), entry(2, due_in=50), wake_epoch=time.time() + 1))
         agent = f"{USER_AGENT} (trigger)"
         sent = [(request.method, request.area) for request in emulator.books.requests if request.user_agent == agent]

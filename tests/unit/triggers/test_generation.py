@@ -146,7 +146,7 @@ class TestWhatItSays:
 
 
 class TestWhatItSends:
-    def test_it_only_looks(self, hook: SeedreamHook, emulator: Emulator) -> None:
+    def test_it_only_polls(self, hook: SeedreamHook, emulator: Emulator) -> None:
         task_id = submitted(hook, "a fox [late-assets:0.3]")
         said(trigger(task_id))
         agent = f"{USER_AGENT} (trigger)"
@@ -156,30 +156,30 @@ class TestWhatItSends:
         }
         assert (emulator.books.downloads, emulator.books.key_leaks) == (0, ())
 
-    def test_it_looks_first_when_it_was_told_to(self, hook: SeedreamHook, emulator: Emulator) -> None:
+    def test_it_polls_first_when_it_was_told_to(self, hook: SeedreamHook, emulator: Emulator) -> None:
         first = time.time() + 0.4
         task_id = submitted(hook)
         said(trigger(task_id, first_poll_epoch=first))
-        looks = [request.at for request in emulator.books.requests if request.area == "status"]
-        assert len(looks) == 1
-        assert first <= looks[0]
+        polls = [request.at for request in emulator.books.requests if request.area == "status"]
+        assert len(polls) == 1
+        assert first <= polls[0]
 
-    def test_looks_are_an_interval_apart(self, hook: SeedreamHook, emulator: Emulator) -> None:
+    def test_polls_are_an_interval_apart(self, hook: SeedreamHook, emulator: Emulator) -> None:
         said(trigger(submitted(hook, "a fox [never-ends]"), poke_interval=0.2, deadline_epoch=time.time() + 1))
-        looks = [request.at for request in emulator.books.requests if request.area == "status"]
-        assert all(later - earlier >= 0.17 for earlier, later in pairwise(looks[:-1]))
+        polls = [request.at for request in emulator.books.requests if request.area == "status"]
+        assert all(later - earlier >= 0.17 for earlier, later in pairwise(polls[:-1]))
 
-    def test_without_an_interval_it_looks_first_when_the_job_can_be_ready(self, hook: SeedreamHook, emulator: Emulator) -> None:
+    def test_without_an_interval_it_polls_first_when_the_job_can_be_ready(self, hook: SeedreamHook, emulator: Emulator) -> None:
         created = time.time() + 1.5 - SCHEDULE.plan(JOB).first_seconds
         said(trigger(submitted(hook), **KNOWN, created_epoch=created))
-        [look] = [request.at for request in emulator.books.requests if request.area == "status"]
-        assert look - created >= SCHEDULE.plan(JOB).first_seconds - 0.1
+        [poll] = [request.at for request in emulator.books.requests if request.area == "status"]
+        assert poll - created >= SCHEDULE.plan(JOB).first_seconds - 0.1
 
-    def test_it_does_not_look_before_it_may(self, hook: SeedreamHook, emulator: Emulator) -> None:
+    def test_it_does_not_poll_before_it_may(self, hook: SeedreamHook, emulator: Emulator) -> None:
         first = time.time() + 0.4
         said(trigger(submitted(hook), **KNOWN, created_epoch=time.time() - 1000, first_poll_epoch=first))
-        [look] = [request.at for request in emulator.books.requests if request.area == "status"]
-        assert first <= look
+        [poll] = [request.at for request in emulator.books.requests if request.area == "status"]
+        assert first <= poll
 
     def test_it_remembers_how_long_the_job_took(self, hook: SeedreamHook, emulator: Emulator) -> None:
         job = Job(image_size="portrait_16_9", num_images=1, kind="edit")

@@ -1,4 +1,4 @@
-"""Draws what the simulation of schedules found: ``python -m tests.benchmarks.looks_picture docs/assets/when-to-look.svg``."""
+"""Draws what the simulation of schedules found: ``python -m tests.benchmarks.polls_picture docs/assets/when-to-poll.svg``."""
 
 from __future__ import annotations
 
