@@ -61,6 +61,7 @@ class Manifest:
     :param settled: False if the wait ended while missing images could still come; written only then.
     :param credits: the price calculated before the POST.
     :param billed_credits: the credits that the wallet lost, if measured.
+    :param labels: of the task that paid; None without any.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -82,6 +83,7 @@ class Manifest:
     provider: str = f"airflow-provider-seedream/{__version__}"
     settled: bool = True
     billed_credits: int | None = None
+    labels: dict[str, str] | None = None
 
     @property
     def missing_images(self) -> int:
@@ -103,8 +105,9 @@ class Manifest:
         if self.settled:
             # Left out where it has its default: 0.2.0 reads the file strictly, and would refuse an unknown field.
             del fields["settled"]
-        if self.billed_credits is None:
-            del fields["billed_credits"]
+        for later in ("billed_credits", "labels"):
+            if fields[later] is None:
+                del fields[later]
         return (json.dumps(fields, indent=2, ensure_ascii=False) + "\n").encode()
 
     @classmethod
@@ -169,6 +172,7 @@ def build_manifest(
         landed_by=landed_by,
         record=record_file,
         settled=settled,
+        labels=record.get("labels") if record else None,
     )
 
 

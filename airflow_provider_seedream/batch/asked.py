@@ -42,6 +42,7 @@ class AskedBatch:
     max_posts_at_once: int | None
     max_credits: Any
     max_credits_per_run: Any
+    labels: Any
     on_error: str
     on_partial: OnPartial
     fail_on_unknown: bool

@@ -45,6 +45,7 @@ from airflow_provider_seedream.ledger.budgets import Budget
 from airflow_provider_seedream.ledger.records import Ledger, Reuse
 from airflow_provider_seedream.ledger.submit import OnUnknownSubmit, Request, Submitter
 from airflow_provider_seedream.model import clock, contract
+from airflow_provider_seedream.model.labels import check_labels
 from airflow_provider_seedream.polling.policy import OUTAGE_SECONDS, PollPolicy
 from airflow_provider_seedream.rate_limit.limiter import limiter_for
 from airflow_provider_seedream.storage import check_destination
@@ -216,6 +217,7 @@ class BatchTry:
             reuse=reuse,
             is_new=reuse == "run" and self._by.try_number == 1 and row.number not in self._repeats,
             row=row.number,
+            labels=check_labels(self._asked.labels),
             **beyond_defaults(embed_metadata=self._asked.embed_metadata, max_image_bytes=self._asked.max_image_bytes),
         )
 

@@ -155,4 +155,5 @@ class Claims:
             settles_at=to_iso(now + longest_seconds),
             embed_metadata=request.embed_metadata,
             max_image_bytes=request.max_image_bytes,
+            labels=dict(request.labels) if request.labels else None,
         )

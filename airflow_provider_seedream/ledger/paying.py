@@ -110,7 +110,7 @@ class Payer:
             updated_at=self._now(),
         )
         _log.info("%sSubmitted seedream task %s for %d credits.", request.label, submitted.seedream_task_id, submitted.credits)
-        metrics.submitted(record.credits, record.made_by)
+        metrics.submitted(record.credits, record.made_by, record.labels)
         return Submitted(generation=self._kept(record, submitted), is_new=True)
 
     def _kept(self, claimed: Record, submitted: Record) -> Generation:

@@ -29,7 +29,7 @@ LATE = "_seedream/late"
 # expired      yes                  attaches
 Outcome = Literal["intent", "unknown", "submitted", "landed", "partial", "failed", "expired"]
 Reuse = Literal["run", "content"]
-_SINCE_0_3 = ("billed_credits", "embed_metadata", "max_image_bytes")
+_SINCE_0_3 = ("billed_credits", "embed_metadata", "max_image_bytes", "labels")
 _ORDER: dict[Outcome, int] = {"intent": 0, "unknown": 1, "submitted": 2, "failed": 3, "expired": 3, "partial": 4, "landed": 5}
 
 
@@ -61,6 +61,7 @@ class Record:
     :param made_by: the try that submitted.
     :param embed_metadata: the task's option, for a landing by another process; None: False, the default.
     :param max_image_bytes: the task's option, as above; None: 64 MiB, the default.
+    :param labels: of the task, for people and for caps; no part of the key. None: none.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -85,6 +86,7 @@ class Record:
     billed_credits: int | None = None
     embed_metadata: bool | None = None
     max_image_bytes: int | None = None
+    labels: dict[str, str] | None = None
 
     @property
     def file(self) -> str:
@@ -209,6 +211,10 @@ def _check(record: Record) -> None:
         raise ValueError("its attempt, credits or refunded is invalid")
     if not isinstance(record.embed_metadata, bool | None) or not _is_count(record.max_image_bytes or 0):
         raise ValueError("its embed_metadata or max_image_bytes is invalid")
+    if not isinstance(record.labels, dict | None) or not all(
+        isinstance(one, str) for pair in (record.labels or {}).items() for one in pair
+    ):
+        raise ValueError("its labels are not texts")
     if None in (clock.to_epoch(record.intent_at), clock.to_epoch(record.settles_at)):
         raise ValueError("its intent_at or settles_at is not an instant")
     if record.outcome not in ("intent", "unknown") and not contract.is_seedream_task_id(record.seedream_task_id):

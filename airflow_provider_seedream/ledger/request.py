@@ -1,5 +1,6 @@
 """A request and the key of its record, including the keys that earlier versions gave it. Does no I/O."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from airflow.providers.common.compat.sdk import AirflowFailException
@@ -24,6 +25,7 @@ class Request:
     :param name_as_written: the name before its letters were composed, where that changed it.
     :param embed_metadata: the task's option for the landing, written into the record; None for the default. So is
         `max_image_bytes`.
+    :param labels: of the task, written into the record. No part of the key: another label is no other request.
     :param is_new: True if no earlier try can have begun this request, as far as the task knows: then its record is claimed without
         being read first. If the task is wrong, the claim fails, and the record is read then.
     :param row: of a batch's table, for the log; not a part of the key.
@@ -38,6 +40,7 @@ class Request:
     name_as_written: str | None = None
     embed_metadata: bool | None = None
     max_image_bytes: int | None = None
+    labels: Mapping[str, str] | None = None
     is_as_written: bool = False
     is_new: bool = False
     row: int | None = None

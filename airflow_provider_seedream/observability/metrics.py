@@ -4,7 +4,7 @@ They hold names and numbers; prompts, links and keys stay out. A metric that can
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -55,14 +55,15 @@ SPANS: Final = {
 }
 
 
-def submitted(credits_spent: int, by: TaskRef) -> None:
+def submitted(credits_spent: int, by: TaskRef, labels: Mapping[str, str] | None = None) -> None:
     """A request was accepted.
 
     :param credits_spent: its price.
     :param by: the acting task; its dag_id and task_id become tags.
+    :param labels: of the task; ``team`` becomes the tag ``label_team``.
     """
-    _count("seedream.submissions", 1, by)
-    _count("seedream.credits_spent", credits_spent, by)
+    _count("seedream.submissions", 1, by, labels)
+    _count("seedream.credits_spent", credits_spent, by, labels)
 
 
 def measured(*, quoted: int, billed: int, by: TaskRef) -> None:
@@ -142,10 +143,11 @@ def span(name: str, **attributes: str | int) -> Iterator[None]:
             raise
 
 
-def _count(name: str, by: int, who: TaskRef) -> None:
+def _count(name: str, by: int, who: TaskRef, labels: Mapping[str, str] | None = None) -> None:
     """Add to a counter; 0 sends nothing."""
     if by > 0:
-        _send(lambda stats: stats.incr(name, by, tags=_tags(who)))
+        tags = {**_tags(who), **{f"label_{key}": value for key, value in (labels or {}).items()}}
+        _send(lambda stats: stats.incr(name, by, tags=tags))
 
 
 def _time(name: str, seconds: float, who: TaskRef) -> None:

@@ -14,6 +14,7 @@ from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.links import SeedreamImagesLink
 from airflow_provider_seedream.model import contract
 from airflow_provider_seedream.model.contract import ImageSize
+from airflow_provider_seedream.model.labels import check_labels
 from airflow_provider_seedream.model.names import check_name
 from airflow_provider_seedream.model.submissions import (
     check_image_size,
@@ -84,6 +85,8 @@ class SeedreamBatchOperator(CheckedFields):
     :param max_credits: credits that this task may spend in this DAG run, all its mapped instances together; rows beyond it are not
         sent.
     :param max_credits_per_run: credits that all Seedream tasks of the DAG run may spend in this destination.
+    :param labels: up to 8 short texts, e.g. ``{"team": "shop"}``, for records and manifests, and for caps. No part of a request:
+        another label never pays again.
     :param on_error: ``fail`` (default): an invalid row stops the task before the first POST, and a row that did not land fails it
         at the end, when all others have landed; ``continue``: the results show both, and the task succeeds.
     :param fail_on_unknown: with ``on_error="continue"``: fail the task at its end if rows have an unknown outcome, which a person
@@ -112,6 +115,7 @@ class SeedreamBatchOperator(CheckedFields):
         "results",
         "max_credits",
         "max_credits_per_run",
+        "labels",
         "seedream_conn_id",
     )
     checks: ClassVar = {
@@ -124,9 +128,10 @@ class SeedreamBatchOperator(CheckedFields):
         "results": check_name,
         "max_credits": lambda value: check_budget("max_credits", value),
         "max_credits_per_run": lambda value: check_budget("max_credits_per_run", value),
+        "labels": check_labels,
     }
     # `requests` is not among them: a template of it may give a list of dicts, which must keep its types.
-    text_fields = ("destination", "results", "seedream_conn_id")
+    text_fields = ("destination", "results", "labels", "seedream_conn_id")
     # A budget whose template gives nothing is an error: an empty budget would mean "no limit".
     given_fields = (*text_fields, "max_credits", "max_credits_per_run")
     ui_color = "#e8eaf6"
@@ -150,6 +155,7 @@ class SeedreamBatchOperator(CheckedFields):
         max_posts_at_once: int | None = None,
         max_credits: int | str | None = None,
         max_credits_per_run: int | str | None = None,
+        labels: dict[str, str] | None = None,
         on_error: str = "fail",
         fail_on_unknown: bool = False,
         on_partial: OnPartial = "fail",
@@ -179,6 +185,7 @@ class SeedreamBatchOperator(CheckedFields):
         self.max_posts_at_once = self.checked(check_max_posts_at_once, max_posts_at_once)
         self.max_credits = max_credits
         self.max_credits_per_run = max_credits_per_run
+        self.labels = labels
         self.on_error = self.checked(one_of, "on_error", on_error, "fail", "continue")
         self.fail_on_unknown = self.checked(check_flag, "fail_on_unknown", fail_on_unknown)
         self.on_partial = self.checked(check_on_partial, on_partial)

@@ -9,6 +9,7 @@ from airflow.providers.common.compat.sdk import Context, conf
 
 from airflow_provider_seedream.model import contract
 from airflow_provider_seedream.model.contract import ImageSize, Kind
+from airflow_provider_seedream.model.labels import check_labels
 from airflow_provider_seedream.model.names import check_name
 from airflow_provider_seedream.model.source_texts import check_pick, check_source_count, picked, source_list
 from airflow_provider_seedream.model.submissions import (
@@ -70,6 +71,8 @@ class SeedreamGenerateOperator(SubmittingOperator):
         twice.
     :param max_credits: credits that this task may spend in this DAG run, all its mapped instances together; None for no limit.
     :param max_credits_per_run: credits that all Seedream tasks of this DAG run may spend in this destination; None for no limit.
+    :param labels: up to 8 short texts, e.g. ``{"team": "shop"}``, for the ledger record, the manifest and caps. No part of the
+        request: another label never pays again.
     :param wait: also wait for the images and land them.
     :param deferrable: wait in the triggerer; Airflow's ``[operators] default_deferrable`` by default.
     :param poke_interval: seconds between polls while waiting; None (default): rarely at first, more often around the time at which
@@ -82,7 +85,7 @@ class SeedreamGenerateOperator(SubmittingOperator):
     """
 
     kind: Kind = "generate"
-    template_fields: Sequence[str] = (*_FIELDS, "seedream_conn_id", "max_credits", "max_credits_per_run")
+    template_fields: Sequence[str] = (*_FIELDS, "seedream_conn_id", "max_credits", "max_credits_per_run", "labels")
     checks: ClassVar = {
         "prompt": check_prompt,
         "image_size": check_image_size,
@@ -94,9 +97,10 @@ class SeedreamGenerateOperator(SubmittingOperator):
         "name": check_name,
         "max_credits": partial(check_budget, "max_credits"),
         "max_credits_per_run": partial(check_budget, "max_credits_per_run"),
+        "labels": check_labels,
     }
     # Native rendering would read the prompt "42" as a number, and drop the quotes of a quoted one.
-    text_fields = ("prompt", *CheckedFields.text_fields)
+    text_fields = ("prompt", "labels", *CheckedFields.text_fields)
     given_fields = (*text_fields, "max_credits", "max_credits_per_run")
     ui_color = "#e8eaf6"
 
@@ -116,6 +120,7 @@ class SeedreamGenerateOperator(SubmittingOperator):
         on_unknown_submit: str = "fail",
         max_credits: int | str | None = None,
         max_credits_per_run: int | str | None = None,
+        labels: dict[str, str] | None = None,
         wait: bool = False,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         poke_interval: timedelta | float | None = None,
@@ -140,6 +145,7 @@ class SeedreamGenerateOperator(SubmittingOperator):
         self.on_unknown_submit = self.checked(one_of, "on_unknown_submit", on_unknown_submit, "fail", "resubmit")
         self.max_credits = max_credits
         self.max_credits_per_run = max_credits_per_run
+        self.labels = labels
         self.wait = wait
         self.deferrable = deferrable
         self.poll_interval = self.checked(as_interval, poke_interval)
@@ -196,6 +202,8 @@ class SeedreamEditOperator(SeedreamGenerateOperator):
         twice.
     :param max_credits: credits that this task may spend in this DAG run, all its mapped instances together; None for no limit.
     :param max_credits_per_run: credits that all Seedream tasks of this DAG run may spend in this destination; None for no limit.
+    :param labels: up to 8 short texts, e.g. ``{"team": "shop"}``, for the ledger record, the manifest and caps. No part of the
+        request: another label never pays again.
     :param wait: also wait for the images and land them.
     :param deferrable: wait in the triggerer; Airflow's ``[operators] default_deferrable`` by default.
     :param poke_interval: seconds between polls while waiting; None (default): rarely at first, more often around the time at which
@@ -234,6 +242,7 @@ class SeedreamEditOperator(SeedreamGenerateOperator):
         on_unknown_submit: str = "fail",
         max_credits: int | str | None = None,
         max_credits_per_run: int | str | None = None,
+        labels: dict[str, str] | None = None,
         wait: bool = False,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         poke_interval: timedelta | float | None = None,
@@ -261,6 +270,7 @@ class SeedreamEditOperator(SeedreamGenerateOperator):
             on_unknown_submit=on_unknown_submit,
             max_credits=max_credits,
             max_credits_per_run=max_credits_per_run,
+            labels=labels,
             wait=wait,
             deferrable=deferrable,
             poke_interval=poke_interval,

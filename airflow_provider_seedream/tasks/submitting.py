@@ -20,6 +20,7 @@ from airflow_provider_seedream.exceptions import (
     final,
 )
 from airflow_provider_seedream.model import clock, contract
+from airflow_provider_seedream.model.labels import check_labels
 from airflow_provider_seedream.model.names import check_name, uncomposed
 from airflow_provider_seedream.model.submissions import Submission, check_take
 from airflow_provider_seedream.storage import check_destination
@@ -50,6 +51,7 @@ class SubmittingOperator(CheckedFields, WaitingOperator):
     :param on_unknown_submit: ``fail`` or ``resubmit``, for a POST whose outcome is unknown.
     :param max_credits: credits that the task may spend in its DAG run; None for no limit.
     :param max_credits_per_run: credits that all Seedream tasks of the DAG run may spend in the destination; likewise.
+    :param labels: written into the record; no part of the request.
     :param wait: True to wait for the images and land them in the same task.
     :param deferrable: True: wait in the triggerer, for the rate limit and for the images.
     """
@@ -61,6 +63,7 @@ class SubmittingOperator(CheckedFields, WaitingOperator):
     on_unknown_submit: str
     max_credits: int | str | None
     max_credits_per_run: int | str | None
+    labels: dict[str, str] | None
     wait: bool
     deferrable: bool
     can_resubmit = True
@@ -165,6 +168,7 @@ class SubmittingOperator(CheckedFields, WaitingOperator):
             name_as_written=uncomposed(self.name),
             made_by=describe_task(context),
             reuse=cast(Reuse, self.reuse),
+            labels=check_labels(self.labels),
             **(beyond_defaults(embed_metadata=self.embed_metadata, max_image_bytes=self.max_image_bytes) if self.wait else {}),
         )
         ledger = Ledger(request.destination)

@@ -67,7 +67,9 @@ def operators() -> None:
     land = SeedreamGenerationSensor(task_id="land", generation=submit.output, deferrable=True, soft_fail=True)
     SeedreamGenerationSensor(task_id="rescue", generation="0b8c1f0e", destination="/data", poke_interval=timedelta(seconds=5))
     SeedreamCreditsSensor(task_id="top_up", min_credits="{{ params.price }}", poke_interval=timedelta(minutes=5), deferrable=True)
-    SeedreamGenerateOperator(task_id="budget", prompt="a fox", max_credits=100, max_credits_per_run="{{ params.budget }}")
+    SeedreamGenerateOperator(
+        task_id="budget", prompt="a fox", max_credits=100, max_credits_per_run="{{ params.budget }}", labels={"team": "shop"}
+    )
     SeedreamEditOperator(task_id="chained", prompt="make it blue", images=land.output)
     SeedreamBatchOperator(
         task_id="batch",
