@@ -6,6 +6,7 @@ without Parquet must run without it.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from itertools import islice
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ from airflow_provider_seedream.model.extras import missing_extra
 
 ROWS_AT_A_TIME = 1000
 # The types of a column of the results. Values that do not fit are null; results.jsonl has them.
-ColumnType = Literal["boolean", "integer", "number", "text", "json", "texts"]
+ColumnType = Literal["boolean", "integer", "number", "text", "json", "texts", "instant", "labels"]
 
 
 def require_pyarrow() -> Any:
@@ -68,6 +69,8 @@ def write_parquet(path: str, rows: Iterable[Mapping[str, Any]], columns: Mapping
         "text": pa.string(),
         "json": pa.string(),
         "texts": pa.list_(pa.string()),
+        "instant": pa.timestamp("us", tz="UTC"),
+        "labels": pa.map_(pa.string(), pa.string()),
     }
     schema = pa.schema([(column, types[kind]) for column, kind in columns.items()])
     remaining = iter(rows)
@@ -106,6 +109,10 @@ def fitted(value: Any, kind: ColumnType) -> Any:
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     if kind == "number" and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if kind == "instant":
+        return value if isinstance(value, datetime) else None
+    if kind == "labels":
+        return list(value.items()) if isinstance(value, Mapping) else None
     if kind == "texts":
         return value if isinstance(value, list) and all(isinstance(item, str) for item in value) else None
     return value if _type_of(value) == kind else None

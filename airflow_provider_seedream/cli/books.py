@@ -11,21 +11,19 @@ from airflow_provider_seedream.cli.printing import counted, print_json, print_li
 from airflow_provider_seedream.cli.records import (
     credits_by_paid,
     describe,
-    ledgers_below,
     paid,
     read_books,
-    record_files,
     summarize,
 )
 from airflow_provider_seedream.cli.running import FAILED
 from airflow_provider_seedream.exceptions import SeedreamInputError
+from airflow_provider_seedream.ledger.reading import ledgers_of
 from airflow_provider_seedream.ledger.records import Ledger, Record
 from airflow_provider_seedream.model import clock
 
 RECORD_COLUMNS = ("seedream_task_id", "outcome", "credits", "task", "prompt")
 UNKNOWN_COLUMNS = ("intent_at", "credits", "wallet_balance", "task", "prompt")
 PROMPT_CHARACTERS = 60
-MAX_NAMED = 10
 Kept = dict[str, Record]  # by the record's URI
 
 
@@ -43,7 +41,7 @@ def ledger(options: argparse.Namespace) -> int:
     """
     wanted, fatal = _filter(options), _fatal(options)
     book = Ledger(options.destination)
-    found = [(each, read_books(each)) for each in _ledgers(book, options)]
+    found = [(each, read_books(each)) for each in ledgers_of([options.destination], recursive=options.recursive)]
     # Keyed by URI: with --recursive two folders may hold records of the same file name.
     kept = {each.uri(record): record for each, read in found for record in read.records if wanted(record)}
     unreadable = [uri for _, read in found for uri in read.unreadable]
@@ -53,25 +51,6 @@ def ledger(options: argparse.Namespace) -> int:
         _print_tables(kept, unreadable, lists_all=options.records, total=sum(len(read.records) for _, read in found))
     counts = {"unknown": sum(paid(record) == "unknown" for record in kept.values()), "unreadable": len(unreadable)}
     return FAILED if any(counts[what] for what in fatal) else 0
-
-
-def _ledgers(book: Ledger, options: argparse.Namespace) -> list[Ledger]:
-    """The folder's own ledger, or with ``--recursive`` all below, to a depth of 4 folders.
-
-    :raises SeedreamInputError: there is none. The answer "0 credits" to a mistyped folder would be wrong and
-        believed.
-    """
-    if not options.recursive and record_files(book):
-        return [book]
-    folders = ledgers_below(book)
-    if options.recursive and folders:
-        return [Ledger(f"{book.folder.base}/{folder}".rstrip("/")) for folder in folders]
-    if "" in folders:
-        return [book]
-    below = [f"{book.folder.base}/{folder}" for folder in folders]
-    where = f" Ledgers below it: {', '.join(below[:MAX_NAMED])}{' and more' if below[MAX_NAMED:] else ''}." if below else ""
-    hint = " Add --recursive to add them up." if below else " Is this the destination of the tasks?"
-    raise SeedreamInputError(f"There is no ledger in {book.folder.base}.{where}{hint}")
 
 
 def _fatal(options: argparse.Namespace) -> list[str]:

@@ -7,78 +7,38 @@ import argparse
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from airflow_provider_seedream import __version__
-from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
+from airflow_provider_seedream.cli.accounting import ACCOUNTING
+from airflow_provider_seedream.cli.parts import CONN_ID, OUTPUT, Command, argument
 
 HELP = "Seedream: the wallet, single generations, and what was paid for"
 OUTCOMES = ("intent", "unknown", "submitted", "landed", "partial", "failed", "expired")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Argument:
-    """One argument, in argparse's words.
-
-    ::
-
-        Argument(flags=("-o", "--output"), options={"choices": ("table", "json"), "default": "table"})
-
-    :param flags: one plain name makes a positional argument.
-    :param options: keywords of ``argparse.ArgumentParser.add_argument``; Airflow's ``Arg`` takes the same.
-    """
-
-    flags: tuple[str, ...]
-    options: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
-    """One command::
-
-        Command(name="balance", act="account.balance", help="what the wallet holds", arguments=(_CONN_ID, _OUTPUT))
-
-    :param act: ``module.function`` below this package: takes the parsed arguments, returns the exit code.
-    :param help: one line of ``airflow seedream --help``.
-    :param arguments: in the order of the help page.
-    """
-
-    name: str
-    act: str
-    help: str
-    arguments: tuple[Argument, ...] = field(default=())
-
-
-def _argument(*flags: str, **options: Any) -> Argument:
-    """An argument in the form of ``argparse.ArgumentParser.add_argument``."""
-    return Argument(flags=flags, options=options)
-
-
-_CONN_ID = _argument("--conn-id", default=DEFAULT_CONN_ID, help=f"the connection; {DEFAULT_CONN_ID} by default")
-_OUTPUT = _argument("-o", "--output", choices=("table", "json"), default="table", help="how to print; table by default")
-_ID = _argument("seedream_task_id", metavar="ID", help="the API's id of the generation")
+_ID = argument("seedream_task_id", metavar="ID", help="the API's id of the generation")
 _TABLE = (
-    _argument(
+    argument(
         "table", metavar="TABLE", help="a table of JSON lines, CSV or Parquet, or a folder of part files: path or storage URI"
     ),
-    _argument("--template", metavar="JINJA", help="makes the prompt of each row, as the operator's `template` does"),
-    _argument("--num-images", type=int, default=1, help="the operator's num_images, for rows without; 1 by default"),
-    _argument("--date", metavar="DATE", help="the run's date for {{ ds }} and its kind in the template; today by default"),
-    _argument("--params", metavar="JSON", default="{}", help="the run's params for the template, as a JSON object"),
-    _argument("--credits-per-image", type=int, default=10, metavar="N", help="what an image costs; 10 (default)"),
+    argument("--template", metavar="JINJA", help="makes the prompt of each row, as the operator's `template` does"),
+    argument("--num-images", type=int, default=1, help="the operator's num_images, for rows without; 1 by default"),
+    argument("--date", metavar="DATE", help="the run's date for {{ ds }} and its kind in the template; today by default"),
+    argument("--params", metavar="JSON", default="{}", help="the run's params for the template, as a JSON object"),
+    argument("--credits-per-image", type=int, default=10, metavar="N", help="what an image costs; 10 (default)"),
 )
-_DESTINATION = _argument(
+_DESTINATION = argument(
     "destination", metavar="DESTINATION", help="storage URI of the folder, e.g. s3://aws_default@bucket/watches"
 )
-_RATE = _argument(
+_RATE = argument(
     "--requests-per-minute", type=float, default=3.0, metavar="N", help="the key's rate limit; 3 (default) without a raise"
 )
 
 COMMANDS = (
-    Command(name="balance", act="account.balance", help="what the wallet holds", arguments=(_CONN_ID, _OUTPUT)),
-    Command(name="status", act="generation.status", help="how a generation stands", arguments=(_ID, _CONN_ID, _OUTPUT)),
+    Command(name="balance", act="account.balance", help="what the wallet holds", arguments=(CONN_ID, OUTPUT)),
+    Command(name="status", act="generation.status", help="how a generation stands", arguments=(_ID, CONN_ID, OUTPUT)),
     Command(
         name="land",
         act="generation.land",
@@ -86,21 +46,21 @@ COMMANDS = (
         arguments=(
             _ID,
             _DESTINATION,
-            _argument("--name", help="file stem of the images; by default the ledger's, else the ID"),
-            _argument("--timeout", type=float, default=300.0, metavar="SECONDS", help="how long to wait for it; 300 by default"),
-            _argument(
+            argument("--name", help="file stem of the images; by default the ledger's, else the ID"),
+            argument("--timeout", type=float, default=300.0, metavar="SECONDS", help="how long to wait for it; 300 by default"),
+            argument(
                 "--embed-metadata",
                 action=argparse.BooleanOptionalAction,
                 help="say inside the files that AI made them, or do not; by default as the task was told, by its record",
             ),
-            _argument(
+            argument(
                 "--max-image-bytes",
                 type=int,
                 metavar="BYTES",
                 help="largest image to land; by default as the task was told, by its record, else 64 MiB",
             ),
-            _CONN_ID,
-            _OUTPUT,
+            CONN_ID,
+            OUTPUT,
         ),
     ),
     Command(
@@ -109,44 +69,45 @@ COMMANDS = (
         help="what was paid in a folder, per run, and what is unknown",
         arguments=(
             _DESTINATION,
-            _argument("--outcome", action="append", choices=OUTCOMES, help="only these outcomes; may be repeated"),
-            _argument("--dag-id", help="only this DAG"),
-            _argument("--run-id", help="only this DAG run"),
-            _argument("--task-id", help="only this task"),
-            _argument("--since", metavar="INSTANT", help="only requests from this instant on, ISO 8601"),
-            _argument("--records", action="store_true", help="list every record, not only the unknown ones"),
-            _argument("--recursive", action="store_true", help="add up the ledgers of all folders below as well"),
-            _argument(
+            argument("--outcome", action="append", choices=OUTCOMES, help="only these outcomes; may be repeated"),
+            argument("--dag-id", help="only this DAG"),
+            argument("--run-id", help="only this DAG run"),
+            argument("--task-id", help="only this task"),
+            argument("--since", metavar="INSTANT", help="only requests from this instant on, ISO 8601"),
+            argument("--records", action="store_true", help="list every record, not only the unknown ones"),
+            argument("--recursive", action="store_true", help="add up the ledgers of all folders below as well"),
+            argument(
                 "--fail-on",
                 metavar="WHAT",
                 default="",
                 help="exit code 1 if there are any: unknown, unreadable, or both with a comma",
             ),
-            _OUTPUT,
+            OUTPUT,
         ),
     ),
+    *ACCOUNTING,
     Command(
         name="resolve",
         act="resolving.resolve",
         help="say of a record with an unknown outcome whether it was paid",
         arguments=(
-            _argument(
+            argument(
                 "record", metavar="RECORD", nargs="?", help="URI of the record, as the error and `ledger` name it; or its folder"
             ),
-            _argument("key", metavar="KEY", nargs="?", help="after a folder: first letters of the record, as in a task's log"),
-            _argument("--all", metavar="DESTINATION", help="ask about every unknown record of this folder, one after the other"),
-            _argument("--paid", metavar="ID", help="it was accepted, and this is its id: the task attaches to it"),
-            _argument("--not-paid", action="store_true", help="it was not accepted: the task may send it again"),
-            _argument("-y", "--yes", action="store_true", help="do not ask"),
-            _CONN_ID,
-            _OUTPUT,
+            argument("key", metavar="KEY", nargs="?", help="after a folder: first letters of the record, as in a task's log"),
+            argument("--all", metavar="DESTINATION", help="ask about every unknown record of this folder, one after the other"),
+            argument("--paid", metavar="ID", help="it was accepted, and this is its id: the task attaches to it"),
+            argument("--not-paid", action="store_true", help="it was not accepted: the task may send it again"),
+            argument("-y", "--yes", action="store_true", help="do not ask"),
+            CONN_ID,
+            OUTPUT,
         ),
     ),
     Command(
         name="check",
         act="checking.check",
         help="whether a destination holds what paying once needs",
-        arguments=(_DESTINATION, _OUTPUT),
+        arguments=(_DESTINATION, OUTPUT),
     ),
     Command(
         name="price",
@@ -155,7 +116,7 @@ COMMANDS = (
         arguments=(
             *_TABLE,
             _RATE,
-            _OUTPUT,
+            OUTPUT,
         ),
     ),
     Command(
@@ -166,21 +127,21 @@ COMMANDS = (
             _TABLE[0],
             _DESTINATION,
             *_TABLE[1:],
-            _argument("--image-size", default="auto_2K", help="the operator's image_size, for rows without; auto_2K by default"),
-            _argument("--take", type=int, default=1, help="the operator's take, for rows without; 1 by default"),
-            _argument("--dag-id", help="of the run that would pay; give all three ids, or none for a new DAG run"),
-            _argument("--run-id", help="of the same run"),
-            _argument("--task-id", help="of the batch in it"),
-            _argument("--reuse", choices=("run", "content"), default="run", help="as the operator's; run by default"),
-            _argument(
+            argument("--image-size", default="auto_2K", help="the operator's image_size, for rows without; auto_2K by default"),
+            argument("--take", type=int, default=1, help="the operator's take, for rows without; 1 by default"),
+            argument("--dag-id", help="of the run that would pay; give all three ids, or none for a new DAG run"),
+            argument("--run-id", help="of the same run"),
+            argument("--task-id", help="of the batch in it"),
+            argument("--reuse", choices=("run", "content"), default="run", help="as the operator's; run by default"),
+            argument(
                 "--on-unknown-submit",
                 choices=("fail", "resubmit"),
                 default="fail",
                 help="as the operator's; fail by default: rows with an unknown outcome are not paid again",
             ),
-            _argument("--max-credits", type=int, metavar="N", help="as the operator's; no limit by default"),
+            argument("--max-credits", type=int, metavar="N", help="as the operator's; no limit by default"),
             _RATE,
-            _OUTPUT,
+            OUTPUT,
         ),
     ),
     Command(
@@ -188,15 +149,15 @@ COMMANDS = (
         act="emulating.emulator",
         help="a local stand-in for the API, until Ctrl-C",
         arguments=(
-            _argument("--port", type=int, default=0, help="port of the API; 0 (default) takes a free one"),
-            _argument("--storage-port", type=int, default=0, help="port of the image links; 0 (default) takes a free one"),
-            _argument("--tls", action="store_true", help="https on both ports; prints the path of the CA file to trust"),
-            _argument("--key", help="the API key it accepts; seedream-emulator-key by default"),
-            _argument("--rate-limit", type=int, metavar="N", help="requests per minute, 3 by default; 0: no limit"),
-            _argument("--balance", type=int, metavar="CREDITS", help="credits in the wallet, 1000 by default"),
-            _argument("--speed", type=float, metavar="X", help="jobs take 1/X of the real time"),
-            _argument("--fast", action="store_true", help="sub-second jobs, small images, no rate limit: for tests"),
-            _argument(
+            argument("--port", type=int, default=0, help="port of the API; 0 (default) takes a free one"),
+            argument("--storage-port", type=int, default=0, help="port of the image links; 0 (default) takes a free one"),
+            argument("--tls", action="store_true", help="https on both ports; prints the path of the CA file to trust"),
+            argument("--key", help="the API key it accepts; seedream-emulator-key by default"),
+            argument("--rate-limit", type=int, metavar="N", help="requests per minute, 3 by default; 0: no limit"),
+            argument("--balance", type=int, metavar="CREDITS", help="credits in the wallet, 1000 by default"),
+            argument("--speed", type=float, metavar="X", help="jobs take 1/X of the real time"),
+            argument("--fast", action="store_true", help="sub-second jobs, small images, no rate limit: for tests"),
+            argument(
                 "--set",
                 action="append",
                 default=[],
@@ -230,7 +191,7 @@ def get_seedream_commands() -> list[Any]:
     from airflow.cli.cli_config import ActionCommand, Arg, GroupCommand
 
     def action(command: Command) -> Any:
-        arguments = tuple(Arg(argument.flags, **argument.options) for argument in command.arguments)
+        arguments = tuple(Arg(one.flags, **one.options) for one in command.arguments)
         act = partial(_run, command.act)
         return ActionCommand(name=command.name, help=command.help, func=act, args=arguments, epilog=EPILOG)
 
@@ -245,8 +206,8 @@ def build_parser() -> argparse.ArgumentParser:
     for command in COMMANDS:
         own = commands.add_parser(command.name, help=command.help, description=command.help, epilog=EPILOG)
         own.set_defaults(func=partial(_run, command.act))
-        for argument in command.arguments:
-            own.add_argument(*argument.flags, **argument.options)
+        for one in command.arguments:
+            own.add_argument(*one.flags, **one.options)
     return parser
 
 

@@ -4,23 +4,18 @@ It only reads. A file that cannot be read is reported by its URI and never count
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 from airflow_provider_seedream.cli.printing import tracked
 from airflow_provider_seedream.exceptions import Paid, SeedreamLedgerError
+from airflow_provider_seedream.ledger.reading import FILES_AT_ONCE, PARALLEL_READS, batched, each_record, record_files
 from airflow_provider_seedream.ledger.records import RECORDS, Ledger, Record
 from airflow_provider_seedream.manifest import Manifest, manifest_file
 
-PARALLEL_READS = 8
-FILES_AT_ONCE = 64
-FOLDERS_DEEP = 4  # s3://bucket/team/product/{{ ds }} and one more
-
-
-T = TypeVar("T")
+READING = "Reading the ledger"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,11 +40,14 @@ def read_books(ledger: Ledger) -> Books:
         bought nothing.
     :raises SeedreamLedgerError: the folder cannot be listed.
     """
-    files = record_files(ledger)
-    with ThreadPoolExecutor(max_workers=PARALLEL_READS, thread_name_prefix="seedream-ledger") as pool:
-        found = list(tracked(pool.map(lambda file: _read(ledger, file), files), total=len(files), label="Reading the ledger"))
-    records = sorted((one for one in found if isinstance(one, Record)), key=lambda record: (record.intent_at, record.file))
-    return Books(records=tuple(records), unreadable=tuple(one for one in found if isinstance(one, str)))
+    found = [each for each in each_record(ledger, tracked=with_bar) if not each.is_late]
+    records = sorted((each.record for each in found if each.record), key=lambda record: (record.intent_at, record.file))
+    return Books(records=tuple(records), unreadable=tuple(each.uri for each in found if each.record is None))
+
+
+def with_bar(files: list[str]) -> Iterable[str]:
+    """The files, with a bar on a terminal: a ledger of 100,000 records takes minutes."""
+    return tracked(files, total=len(files), label=READING)
 
 
 def find_record(ledger: Ledger, seedream_task_id: str) -> Record | None:
@@ -66,7 +64,7 @@ def find_record(ledger: Ledger, seedream_task_id: str) -> Record | None:
         return found
     files, unread = record_files(ledger), []
     with ThreadPoolExecutor(max_workers=PARALLEL_READS, thread_name_prefix="seedream-ledger") as pool:
-        for some in batched(tracked(files, total=len(files), label="Reading the ledger"), FILES_AT_ONCE):
+        for some in batched(tracked(files, total=len(files), label=READING), FILES_AT_ONCE):
             for file, data in zip(some, pool.map(lambda file: _bytes(ledger, file), some), strict=True):
                 if data is None:
                     unread.append(ledger.folder.uri(file))
@@ -77,18 +75,6 @@ def find_record(ledger: Ledger, seedream_task_id: str) -> Record | None:
     if unread:
         raise SeedreamLedgerError(f"Cannot read {', '.join(unread[:3])}{' and more' if unread[3:] else ''}: one may be the record.")
     return None
-
-
-def ledgers_below(ledger: Ledger) -> list[str]:
-    """The folders with a ledger, relative to this one; its own is "".
-
-    :returns: for example ``["", "2026-11-22", "team/product"]``, down to 4 folders deep.
-    :raises SeedreamLedgerError: when they cannot be listed.
-    """
-    try:
-        return list(ledger.folder.folders_holding(RECORDS, depth=FOLDERS_DEEP))
-    except Exception as error:  # each store has error classes of its own
-        raise _cannot_list(ledger.folder.base, error) from error
 
 
 def paid(record: Record) -> Paid:
@@ -151,23 +137,6 @@ def describe(record: Record, uri: str) -> dict[str, Any]:
     }
 
 
-def record_files(ledger: Ledger) -> list[str]:
-    """The file names of a ledger's records, relative to the destination.
-
-    :raises SeedreamLedgerError: when the folder cannot be listed.
-    """
-    try:
-        names = ledger.folder.list(RECORDS)
-    except Exception as error:  # each store has error classes of its own
-        raise _cannot_list(ledger.folder.uri(RECORDS), error) from error
-    return [f"{RECORDS}/{name}" for name in names if name.endswith(".json")]
-
-
-def _cannot_list(uri: str, error: Exception) -> SeedreamLedgerError:
-    what = f"{type(error).__name__}: {error}"[:300]
-    return SeedreamLedgerError(f"Cannot list {uri} ({what}).")
-
-
 def _by_manifest(ledger: Ledger, seedream_task_id: str) -> Record | None:
     """The record that the manifest of a landed generation names; None if it cannot be found that way.
 
@@ -193,18 +162,3 @@ def _bytes(ledger: Ledger, file: str) -> bytes | None:
         return ledger.folder.read(file) or b""
     except Exception:  # each store has error classes of its own
         return None
-
-
-def _read(ledger: Ledger, file: str) -> Record | str | None:
-    """One record; its URI if it cannot be read; None if it was freed since the listing."""
-    try:
-        return ledger.read(file)  # None: freed since the listing
-    except SeedreamLedgerError:
-        return ledger.folder.uri(file)
-
-
-def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """As ``itertools.batched``, which came with Python 3.12."""
-    rest = iter(items)
-    while some := list(islice(rest, size)):
-        yield some

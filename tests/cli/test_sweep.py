@@ -44,6 +44,8 @@ CALLS: dict[str, list[str]] = {
     "status": ["{id}"],
     "land": ["{id}", "{destination}"],
     "ledger": ["{destination}"],
+    "spending": ["{destination}"],
+    "export": ["{destination}", "{tmp}.parquet"],
     "resolve": ["{record}", "--not-paid", "--yes"],
     "check": ["{destination}"],
     "price": ["{table}"],
