@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
 
+from airflow_provider_seedream.bounds import StopWhen
 from airflow_provider_seedream.model.names import check_name
 from airflow_provider_seedream.model.task_ref import TaskRef
 from airflow_provider_seedream.tables import SqlTable
@@ -43,6 +44,7 @@ class AskedBatch:
     max_credits: Any
     max_credits_per_run: Any
     labels: Any
+    stop_when: StopWhen | None
     on_error: str
     on_partial: OnPartial
     fail_on_unknown: bool

@@ -63,7 +63,9 @@ def error_of_rows(
     :param fail_on_unknown: True if one row with an unknown outcome fails the task.
     """
     count = summary["count"]
-    fine = count["landed"] + count["skipped_budget"] + (count["partial"] if on_partial == "accept" else 0)
+    fine = count["landed"] + count["skipped_budget"] + count["skipped"] + (count["partial"] if on_partial == "accept" else 0)
+    if progress.stop and progress.stop["by"] == "stop_when":
+        return _braked(progress, summary)
     if progress.unlanded:  # paid images that expire in 24 h: an error also with on_error="continue"
         what = f"{progress.unlanded} rows are paid for and not landed"
     elif on_error == "fail" and fine < summary["rows"]:
@@ -77,6 +79,23 @@ def error_of_rows(
     error.credits, error.kept_until = summary["credits"], progress.kept_until
     # One row that a retry may bring further is enough: the ledger keeps the retry from paying the others again.
     return error if progress.retryable else final(error)
+
+
+def _braked(progress: Progress, summary: Mapping[str, Any]) -> SeedreamBatchError:
+    """The error of a batch that ``stop_when`` has stopped, for each ``on_error``.
+
+    It is final, as a retry would send the same rows again; but a retry lands images that are paid and not landed.
+    """
+    paid: Paid = "yes" if summary["credits"] else "no"
+    what = f"{(progress.stop or {})['message']} {summary['count']['skipped']} of {summary['rows']} rows are skipped."
+    error = SeedreamBatchError(f"{what} Results: {summary['results']}.", paid=paid, verdict="TOO MANY FAILURES")
+    error.credits, error.kept_until = summary["credits"], progress.kept_until
+    error.on_retry = (
+        "Look at these rows, correct the table, the template or the source of the trouble, then clear the task: it sends the rows "
+        "that were skipped or refunded, and pays for no row twice. A retry sends nothing. The records of the failed ones:"
+    )
+    error.commands = [f"airflow seedream ledger {summary['destination']} --outcome failed --records"]
+    return error if progress.unlanded else final(error)
 
 
 def last_line(progress: Progress, summary: Mapping[str, Any], *, max_credits: int | None, now_epoch: float) -> str:
@@ -93,7 +112,9 @@ def last_line(progress: Progress, summary: Mapping[str, Any], *, max_credits: in
     parts = [f"{count['landed']} of {summary['rows']} rows landed: {summary['images']} images, {spent}."]
     if count["skipped_budget"]:
         parts.append(f"Not sent: {count['skipped_budget']} (budget).")
-    if others := {status: number for status, number in count.items() if status not in ("landed", "skipped_budget")}:
+    if count["skipped"]:
+        parts.append(f"Not sent: {count['skipped']} (stopped).")
+    if others := {status: number for status, number in count.items() if status not in ("landed", "skipped_budget", "skipped")}:
         parts += [f"Not landed: {counted(others)}."] if any(others.values()) else []
     return " ".join([*parts, f"Took {clock.spell(now_epoch - progress.started_epoch)}.", f"Results: {summary['results']}"])
 

@@ -84,6 +84,8 @@ class Progress:
     :param kept_until: when the API deletes the first of the paid images that could not be landed, ISO 8601; None without any.
     :param halt: the error that ended the sending, see ``halts``.
     :param unsent: rows that were not sent because of it.
+    :param endings: the last rows that ended, each as number, status and reason: the window of ``stop_when``.
+    :param stop: why no more rows are sent, see ``brake``; the rest of the table ends as ``skipped``.
     """
 
     started_epoch: float
@@ -110,6 +112,13 @@ class Progress:
     unknown_credits: int = 0
     over_budget: int = 0
     kept_until: str | None = None
+    endings: list[list[Any]] = field(default_factory=list)
+    stop: dict[str, Any] | None = None
+
+    @property
+    def may_send(self) -> bool:
+        """True while rows may be paid for: no error has halted the batch, and no bound has stopped it."""
+        return self.halt is None and self.stop is None
 
     @property
     def rows_unsent(self) -> int:

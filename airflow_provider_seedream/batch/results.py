@@ -31,8 +31,9 @@ _log = logging.getLogger(__name__)
 # expired        paid, but the API deleted the results before they were landed
 # unknown        the POST may have been accepted and paid: counted as spent
 # skipped_budget not sent: max_credits was reached
+# skipped        not sent: the batch was stopped before its turn
 # invalid        not sent: the row is against the rules
-Status = Literal["landed", "partial", "failed", "moderated", "expired", "unknown", "skipped_budget", "invalid"]
+Status = Literal["landed", "partial", "failed", "moderated", "expired", "unknown", "skipped_budget", "skipped", "invalid"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

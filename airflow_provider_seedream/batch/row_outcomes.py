@@ -9,6 +9,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSen
 
 from airflow_provider_seedream.batch.progress import InFlight, Progress
 from airflow_provider_seedream.batch.results import RowResult, Status
+from airflow_provider_seedream.batch.rows import Row
 from airflow_provider_seedream.exceptions import (
     SeedreamAmbiguousSubmissionError,
     SeedreamBudgetError,
@@ -17,6 +18,8 @@ from airflow_provider_seedream.exceptions import (
     SeedreamModerationError,
     SeedreamResultsExpiredError,
 )
+from airflow_provider_seedream.generations import Generation
+from airflow_provider_seedream.ledger.submit import Submitted
 from airflow_provider_seedream.manifest import Manifest, landed_generation
 
 MAX_ROWS_NAMED = 20  # in a line of the log: the results name all
@@ -85,6 +88,31 @@ def ended_row(
         paid=error.paid,
         detail=error.detail,
         columns=columns,
+    )
+
+
+def price_of(row: Row, found: Submitted, progress: Progress) -> int:
+    """The credits that a row has cost; 0 if another row or another task has paid for its generation.
+
+    The sum over all rows is the price of the batch, so each generation counts in one row: the row whose POST it was, or in a
+    later try the first row that attaches to it.
+
+    :param progress: knows the rows that equal another one, those in flight, and the edits whose price a row bears already.
+    """
+    generation = found.generation
+    if not (found.is_new or (found.is_mine and not _is_repeat(row, generation, progress))):
+        return 0
+    # Of edits whose sources have equal bytes the one that attached may be taken in before the one that has paid.
+    if row.images and not progress.bears_price(generation.record):
+        return 0
+    return max(generation.credits or 0, generation.billed_credits or 0)
+
+
+def _is_repeat(row: Row, generation: Generation, progress: Progress) -> bool:
+    """True if another row pays for this generation."""
+    known = generation.seedream_task_id
+    return row.number in progress.repeats or any(
+        entry.generation.seedream_task_id == known for entry in progress.in_flight.values()
     )
 
 

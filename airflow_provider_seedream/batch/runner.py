@@ -16,12 +16,14 @@ from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTas
 
 from airflow_provider_seedream.batch.asked import AskedBatch, DeferUntil
 from airflow_provider_seedream.batch.attending import Attendant
+from airflow_provider_seedream.batch.brakes import Brakes
 from airflow_provider_seedream.batch.deferring import defer_until
 from airflow_provider_seedream.batch.endings import FOUND_AGAIN, halted, summed_up
 from airflow_provider_seedream.batch.halts import halt_by
+from airflow_provider_seedream.batch.limits import Limits
 from airflow_provider_seedream.batch.pace import Pace
 from airflow_provider_seedream.batch.parquet import require_pyarrow
-from airflow_provider_seedream.batch.plan import PlanLimits, plan_table
+from airflow_provider_seedream.batch.plan import plan_table
 from airflow_provider_seedream.batch.progress import Progress
 from airflow_provider_seedream.batch.progress_file import read_progress, store_progress
 from airflow_provider_seedream.batch.prompts import PromptTemplate
@@ -29,6 +31,7 @@ from airflow_provider_seedream.batch.results import Results
 from airflow_provider_seedream.batch.results_name import reserve_results
 from airflow_provider_seedream.batch.row_request import request_of_row
 from airflow_provider_seedream.batch.rows import Row
+from airflow_provider_seedream.batch.tries import Tries
 from airflow_provider_seedream.batch.upcoming import RequestTable, judge
 from airflow_provider_seedream.batch.width import PostWidth
 from airflow_provider_seedream.batch.worker import Waves
@@ -44,19 +47,17 @@ from airflow_provider_seedream.landing.memory import MEMORY
 from airflow_provider_seedream.ledger.budgets import Budget
 from airflow_provider_seedream.ledger.records import Ledger, Reuse
 from airflow_provider_seedream.ledger.submit import OnUnknownSubmit, Request, Submitter
-from airflow_provider_seedream.model import clock, contract
+from airflow_provider_seedream.model import clock
 from airflow_provider_seedream.model.labels import check_labels
 from airflow_provider_seedream.polling.policy import OUTAGE_SECONDS, PollPolicy
 from airflow_provider_seedream.rate_limit.limiter import limiter_for
 from airflow_provider_seedream.storage import check_destination
-from airflow_provider_seedream.tasks.fields import check_budget
 from airflow_provider_seedream.tasks.landing_operator import describe_task
 from airflow_provider_seedream.tasks.memory import TaskMemory
 from airflow_provider_seedream.tasks.wait_options import beyond_defaults, check_embed_metadata, interval_of
 
 SUMMARY_VERSION = 1
 _DEFAULTS = ("image_size", "num_images", "enable_safety_checker", "take")
-_BUDGETS = ("max_credits", "max_credits_per_run")
 _PAGES = "_seedream/batch"
 _log = logging.getLogger(__name__)
 
@@ -82,6 +83,7 @@ class BatchTry:
         self._repeats: frozenset[int] = frozenset()
         self._memory = TaskMemory(context, pushes_id=False)
         self._hook = SeedreamHook(asked.seedream_conn_id)
+        self._limits = Limits(asked, self._hook)
 
     def begin(self, *, started_epoch: float | None = None) -> dict[str, Any] | DeferUntil:
         """Check every row of the table, then submit and land them.
@@ -97,13 +99,15 @@ class BatchTry:
         check_embed_metadata(self._asked.embed_metadata)
         if self._asked.wants_parquet:
             require_pyarrow()  # now, not when all is paid
-        table = judge(self._table, self._credits_per_image, on_error=self._asked.on_error)
+        table = judge(self._table, self._limits.credits_per_image, on_error=self._asked.on_error)
         if self._asked.is_dry_run:
             return {"schema_version": SUMMARY_VERSION, "dry_run": True, **table.to_dict(), "plan": self._plan()}
         reserve_results(self._ledger, self._asked.results_name(self._by), self._by)
         results = Results(self._ledger.folder, f"{_PAGES}/{uuid.uuid4().hex}")  # no two tries write the same pages
         began = clock.now_epoch() if started_epoch is None else started_epoch
-        return self._work(Progress(started_epoch=began, rows=table.rows, repeats=frozenset(table.repeats), results=results.state()))
+        progress = Progress(started_epoch=began, rows=table.rows, repeats=frozenset(table.repeats), results=results.state())
+        self._tries.recall(progress)
+        return self._work(progress)
 
     def resume(self, event: Any, file: str | None, *, invalid: SeedreamInputError | None = None) -> dict[str, Any] | DeferUntil:
         """Continue after a deferral. If the event is not one of our trigger's, each generation is polled when it is due.
@@ -114,38 +118,23 @@ class BatchTry:
         """
         heard = event if isinstance(event, dict) else {}
         progress = read_progress(self._ledger.folder, str(heard.get("progress") if file is None else file))
+        self._tries.resume(progress)
         if invalid:
             progress.halt = progress.halt or halt_by(invalid)
         progress.hear(heard.get("seconds_to_look", []), heard.get("silent_seconds", []), clock.now_epoch())
         return self._work(progress)
 
-    @property
-    def _credits_per_image(self) -> int:
-        """The price of an image as the connection says; 10 [doc] in a dry run without one."""
-        return int(self._setting("credits_per_image", contract.CREDITS_PER_IMAGE))
-
-    def _setting(self, name: str, without: Any) -> Any:
-        """A value of the connection. A dry run sends no request, so it works without a connection."""
-        try:
-            return getattr(self._hook.settings, name)
-        except Exception:
-            if self._asked.is_dry_run:
-                return without
-            raise
-
     def _plan(self) -> dict[str, Any] | None:
         """The plan of a dry run; None if neither the task nor a connection names a destination."""
-        if self._asked.destination is None and self._setting("destination", None) is None:
+        if not self._limits.has_destination:
             return None
-        rate = self._setting("requests_per_minute", None) or contract.DEFAULT_REQUESTS_PER_MINUTE
-        limits = PlanLimits(
-            credits_per_image=self._credits_per_image,
-            requests_per_minute=rate,
-            **{field: check_budget(field, getattr(self._asked, field)) for field in _BUDGETS},
-            pays_unknown=self._asked.on_unknown_submit == "resubmit",
-        )
         return plan_table(
-            self._table, request_of=self._request, ledger=self._ledger, made_by=self._by, limits=limits, now_epoch=clock.now_epoch()
+            self._table,
+            request_of=self._request,
+            ledger=self._ledger,
+            made_by=self._by,
+            limits=self._limits.of_plan(),
+            now_epoch=clock.now_epoch(),
         ).to_dict()
 
     def _work(self, progress: Progress) -> dict[str, Any] | DeferUntil:
@@ -162,7 +151,13 @@ class BatchTry:
                 raise
             except (SeedreamLedgerError, SeedreamAuthenticationError) as error:
                 raise self._amid_rows(error, progress) from error.__cause__
-        return self._finish(waves)
+        try:
+            summary = self._finish(waves)
+        except SeedreamError:
+            self._tries.keep(progress)
+            raise
+        self._tries.forget(progress)
+        return summary
 
     def _run(self, waves: Waves) -> DeferUntil | None:
         """Work until every row has ended (None), or until it is time to defer.
@@ -188,7 +183,7 @@ class BatchTry:
         """The loop over the rows that have not begun, with all that it needs."""
         self._repeats = progress.repeats  # their records exist once the first of them is sent
         asked, hook, ledger = self._asked, self._hook, self._ledger
-        budget = Budget(ledger, self._by, **{field: check_budget(field, getattr(asked, field)) for field in _BUDGETS})
+        budget = Budget(ledger, self._by, **self._limits.budgets())
         return Waves(
             progress,
             self._table.rows_after(progress.cursor, progress.digest, of=progress.rows, waiting=tuple(progress.waiting)),
@@ -201,6 +196,7 @@ class BatchTry:
             ),
             results=Results.from_state(ledger.folder, progress.results),
             pace=self._pace,
+            brakes=Brakes(progress, self._tries, stop_when=asked.stop_when),
         )
 
     def _request(self, row: Row) -> Request:
@@ -264,6 +260,10 @@ class BatchTry:
                 f"{progress.rows} rows had begun. A retry goes on, and pays for no row twice."
             )
         return left
+
+    @cached_property
+    def _tries(self) -> Tries:
+        return Tries(self._ledger.folder, self._by, max_tries=getattr(self._context["ti"], "max_tries", 0))
 
     @cached_property
     def _pace(self) -> Pace:

@@ -174,22 +174,32 @@ class Sender:
     def _start(self, upcoming: Upcoming, now: float) -> bool:
         """Submit the row if a POST is allowed now; else only search the ledger for it, as an earlier try may have paid for it.
 
-        After a halt (e.g. an empty wallet) rows that are already paid still land; unpaid ones count as unsent.
+        After a halt (e.g. an empty wallet) or a stop (e.g. `stop_when`) rows that are already paid still land; unpaid ones count as
+        unsent after a halt, and end as ``skipped`` after a stop.
         """
-        if self.progress.halt is None and self._pace.limiter.turn_epoch(now) <= now:
+        if self.progress.may_send and self._pace.limiter.turn_epoch(now) <= now:
             self._pace.limiter.take(now)
             upcoming.granted_epoch = now
         elif upcoming.must_pay:
-            if self.progress.halt is None:
+            if self.progress.may_send:
                 return False
-            self.progress.unsent += 1
-            self._take(upcoming)
-            self._pass(upcoming.number, upcoming.digest)
+            self._leave_unsent(upcoming)
             return True
         upcoming.is_alone, upcoming.is_priced = self._room.must_be_alone(upcoming), self._prices.measures_next
         self._take(upcoming)
         self._posting.start(upcoming)
         return True
+
+    def _leave_unsent(self, upcoming: Upcoming) -> None:
+        """The row is not paid and will not be sent in this try."""
+        if (stop := self.progress.stop) is None:
+            self.progress.unsent += 1
+        else:
+            row = upcoming.request_row
+            skipped = RowResult(row=row.number, status="skipped", name=row.name, detail=stop["detail"], columns=row.columns())
+            self._note(skipped, None)
+        self._take(upcoming)
+        self._pass(upcoming.number, upcoming.digest)
 
     def _give_turn_back(self, tried: Tried) -> None:
         """A turn that sent no POST is free for the next row. A POST that was refused with a 429 gives its turn back itself."""

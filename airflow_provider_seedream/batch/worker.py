@@ -14,17 +14,17 @@ from dataclasses import replace
 from typing import Any
 
 from airflow_provider_seedream.batch.attending import Attendant, Attended
+from airflow_provider_seedream.batch.brakes import Brakes
 from airflow_provider_seedream.batch.pace import Pace
 from airflow_provider_seedream.batch.posting import Posting
 from airflow_provider_seedream.batch.progress import InFlight, Progress
 from airflow_provider_seedream.batch.results import Results, RowResult
-from airflow_provider_seedream.batch.row_outcomes import count_end, ended_row, landed_row
+from airflow_provider_seedream.batch.row_outcomes import count_end, ended_row, landed_row, price_of
 from airflow_provider_seedream.batch.rows import Row
 from airflow_provider_seedream.batch.sending import Sender
 from airflow_provider_seedream.batch.upcoming import RefusedRow
 from airflow_provider_seedream.batch.width import PostWidth
 from airflow_provider_seedream.exceptions import SeedreamError
-from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.ledger.budgets import Budget
 from airflow_provider_seedream.ledger.submit import Request, Submitted, Submitter
 from airflow_provider_seedream.model import clock
@@ -56,6 +56,7 @@ class Waves:
     :param pace: the rate limit and ``max_in_flight``.
     :param attendant: polls and lands.
     :param results: takes the rows that have ended.
+    :param brakes: stop the sending when a bound is met.
     """
 
     def __init__(
@@ -70,8 +71,10 @@ class Waves:
         attendant: Attendant,
         results: Results,
         pace: Pace,
+        brakes: Brakes,
     ) -> None:
         self.progress = progress
+        self._brakes = brakes
         self._prices = submitter.prices
         self._posting = Posting(submitter, request)
         self._attendant = attendant
@@ -109,6 +112,7 @@ class Waves:
         except BaseException:  # execution_timeout above all: generations whose id has come by now are landed with the others
             with suppress(SeedreamError):
                 self._sender.collect()
+            self._brakes.keep()
             raise
 
     def _work(self, pool: ThreadPoolExecutor) -> float | None:
@@ -150,6 +154,7 @@ class Waves:
         self.progress.pace = self._pace.limiter.memory()
         self.progress.measured_per_image = self._prices.measured_per_image
         self._sender.pause()
+        self._brakes.keep()
         return self.progress
 
     def next_post_epoch(self, now: float) -> float | None:
@@ -199,7 +204,7 @@ class Waves:
             number=row.number,
             columns=row.columns(),
             generation=generation,
-            credits=self._price(row, found),
+            credits=price_of(row, found, self.progress),
             may_have_landed=not found.is_new,
             due_epoch=now,
             deadline_epoch=now + self._pace.timeout_seconds,
@@ -209,27 +214,6 @@ class Waves:
         self.progress.in_flight[row.number] = entry
         self._useful_epoch = now
 
-    def _price(self, row: Row, found: Submitted) -> int:
-        """The credits that this row has cost; 0 if another row or another task has paid for its generation.
-
-        The sum over all rows is the price of the batch, so each generation counts in one row: the row whose POST it was, or in a
-        later try the first row that attaches to it.
-        """
-        generation = found.generation
-        if not (found.is_new or (found.is_mine and not self._is_repeat(row, generation))):
-            return 0
-        # Of edits whose sources have equal bytes the one that attached may be taken in before the one that has paid.
-        if row.images and not self.progress.bears_price(generation.record):
-            return 0
-        return max(generation.credits or 0, generation.billed_credits or 0)
-
-    def _is_repeat(self, row: Row, generation: Generation) -> bool:
-        """True if another row pays for this generation."""
-        known = generation.seedream_task_id
-        return row.number in self.progress.repeats or any(
-            entry.generation.seedream_task_id == known for entry in self.progress.in_flight.values()
-        )
-
     def _note(self, result: RowResult, error: SeedreamError | None = None) -> None:
         """Write down how a row has ended, and say it in the log if it landed nothing.
 
@@ -237,6 +221,7 @@ class Waves:
         """
         self.results.add(result)
         self._useful_epoch = clock.now_epoch()
+        self._brakes.ended(result, error)
         if error:
             count_end(self.progress, result, error)
             if result.status != "skipped_budget":

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import Context, conf
 
+from airflow_provider_seedream.bounds import StopWhen, as_stop_when
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.links import SeedreamImagesLink
 from airflow_provider_seedream.model import contract
@@ -87,6 +88,9 @@ class SeedreamBatchOperator(CheckedFields):
     :param max_credits_per_run: credits that all Seedream tasks of the DAG run may spend in this destination.
     :param labels: up to 8 short texts, e.g. ``{"team": "shop"}``, for records and manifests, and for caps. No part of a request:
         another label never pays again.
+    :param stop_when: the brake, a :class:`~airflow_provider_seedream.bounds.StopWhen` or a share: no more rows are sent when more
+        than half of the last 50 endings failed, were refused by moderation or expired. The task fails without retries, and a clear
+        sends the rows that were ``skipped``. None for no brake.
     :param on_error: ``fail`` (default): an invalid row stops the task before the first POST, and a row that did not land fails it
         at the end, when all others have landed; ``continue``: the results show both, and the task succeeds.
     :param fail_on_unknown: with ``on_error="continue"``: fail the task at its end if rows have an unknown outcome, which a person
@@ -156,6 +160,7 @@ class SeedreamBatchOperator(CheckedFields):
         max_credits: int | str | None = None,
         max_credits_per_run: int | str | None = None,
         labels: dict[str, str] | None = None,
+        stop_when: StopWhen | float | None = 0.5,
         on_error: str = "fail",
         fail_on_unknown: bool = False,
         on_partial: OnPartial = "fail",
@@ -186,6 +191,7 @@ class SeedreamBatchOperator(CheckedFields):
         self.max_credits = max_credits
         self.max_credits_per_run = max_credits_per_run
         self.labels = labels
+        self.stop_when = self.checked(as_stop_when, stop_when)
         self.on_error = self.checked(one_of, "on_error", on_error, "fail", "continue")
         self.fail_on_unknown = self.checked(check_flag, "fail_on_unknown", fail_on_unknown)
         self.on_partial = self.checked(check_on_partial, on_partial)

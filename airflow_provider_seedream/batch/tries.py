@@ -1,0 +1,95 @@
+"""What the tries of one batch share: the window of its brake, and why it was stopped. A small file beside the pages of results.
+
+A retry is the machine's second go at what a person asked for once, so it must not send what the first one was stopped from sending.
+A clear is a person's new request: it begins without this file. Never imports the hook or Airflow.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_provider_seedream.batch.progress import Progress
+from airflow_provider_seedream.batch.results_name import owner_keys
+from airflow_provider_seedream.exceptions import SeedreamLedgerError
+from airflow_provider_seedream.model.task_ref import TaskRef
+from airflow_provider_seedream.storage import Folder
+
+SCHEMA_VERSION = 1
+_KEPT = ("endings", "stop")  # fields of the progress
+_log = logging.getLogger(__name__)
+
+
+class Tries:
+    """The file that the tries of one task instance share::
+
+        tries = Tries(folder, by, max_tries=2)
+        tries.recall(progress)  # at the begin of a try
+        tries.keep(progress)  # at each wait, and when the try fails
+
+    :param folder: of the destination.
+    :param by: the task instance and its try. The first try recalls nothing.
+    :param max_tries: of the task instance. Airflow raises it when a person clears the task, and not for a retry: a file with
+        another number belongs to an earlier request of a person.
+    """
+
+    def __init__(self, folder: Folder, by: TaskRef, *, max_tries: int) -> None:
+        self._folder = folder
+        self._is_first = (by.try_number or 1) <= 1
+        self._max_tries = max_tries
+        self._file = f"_seedream/batch/tries-{owner_keys(by)[0][:32]}.json"
+        self._known: dict[str, Any] = {}
+
+    def recall(self, progress: Progress) -> None:
+        """Put the words of the earlier tries into the progress of this one.
+
+        :raises SeedreamLedgerError: the storage does not answer; nothing is sent then.
+        """
+        if self._is_first:
+            return
+        try:
+            there = json.loads(self._folder.read(self._file) or b"{}")
+        except ValueError:  # not as we wrote it
+            return
+        except Exception as error:  # whatever a store raises
+            raise SeedreamLedgerError(f"Cannot read {self._folder.uri(self._file)} ({type(error).__name__}: {error}).") from error
+        if not _is_of(there, self._max_tries):
+            return
+        self._known = {name: there[name] for name in _KEPT if name in there}
+        for name, value in self._known.items():
+            setattr(progress, name, value)
+
+    def keep(self, progress: Progress) -> None:
+        """Write the file if it has changed. Best effort: without it a retry begins with a fresh window."""
+        words = _words(progress)
+        if words == self._known:
+            return
+        data = json.dumps({"schema_version": SCHEMA_VERSION, "max_tries": self._max_tries, **words}).encode()
+        try:
+            self._folder.replace(self._file, data)
+            self._known = words
+        except Exception as error:  # whatever a store raises
+            _log.warning("%s could not be written (%s: %s).", self._folder.uri(self._file), type(error).__name__, error)
+
+    def resume(self, progress: Progress) -> None:
+        """Go on after a deferral, before which the file was written."""
+        self._known = _words(progress)
+
+    def forget(self, progress: Progress) -> None:
+        """Delete the file, best effort: the batch has succeeded. A file that stays is not read by the next clear."""
+        try:
+            if self._known or _words(progress):  # else it was never written
+                self._folder.delete(self._file)
+        except Exception as error:  # whatever a store raises
+            _log.warning("%s could not be deleted (%s).", self._folder.uri(self._file), type(error).__name__)
+
+
+def _words(progress: Progress) -> dict[str, Any]:
+    """The fields of a progress that a retry needs, as plain JSON: a copy, as the progress goes on."""
+    words: dict[str, Any] = json.loads(json.dumps({name: value for name in _KEPT if (value := getattr(progress, name))}))
+    return words
+
+
+def _is_of(there: Any, max_tries: int) -> bool:
+    """True if the file is one of ours, and of the request that this try belongs to."""
+    return isinstance(there, Mapping) and there.get("schema_version") == SCHEMA_VERSION and there.get("max_tries") == max_tries
