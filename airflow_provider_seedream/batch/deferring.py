@@ -1,18 +1,39 @@
-"""The wait of a batch in the triggerer: the trigger, and when it wakes the batch.
+"""The waits of a batch: how long it may still take, and its wait in the triggerer.
 
 Pure: no I/O, and the clock is an argument. It builds the trigger, and leaves the deferral to the operator.
 """
 
 import math
+from datetime import timedelta
+
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from airflow_provider_seedream.batch.asked import AskedBatch, DeferUntil
 from airflow_provider_seedream.batch.pace import Pace
 from airflow_provider_seedream.batch.progress import Progress
+from airflow_provider_seedream.model import clock
 from airflow_provider_seedream.polling.policy import OUTAGE_SECONDS
 from airflow_provider_seedream.polling.poller import MIN_FIRST_POLL_SECONDS
 from airflow_provider_seedream.tasks.backstop import backstop
 from airflow_provider_seedream.tasks.wait_options import interval_of
 from airflow_provider_seedream.triggers.batch import SeedreamBatchTrigger
+
+
+def seconds_left(progress: Progress, execution_timeout: timedelta | None, now_epoch: float) -> float:
+    """The rest of ``execution_timeout``, in seconds from the begin of the try; infinite without one.
+
+    :raises AirflowTaskTimeout: it is over. Airflow itself does not see that while a task is deferred.
+    """
+    if execution_timeout is None:
+        return math.inf
+    left = progress.started_epoch + execution_timeout.total_seconds() - now_epoch
+    if left <= 0:
+        limit = clock.spell(execution_timeout.total_seconds())
+        raise AirflowTaskTimeout(
+            f"ROWS NOT LANDED: The batch was not done within `execution_timeout` ({limit}): "
+            f"{progress.cursor} of {progress.rows} rows had begun. A retry goes on, and pays for no row twice."
+        )
+    return left
 
 
 def defer_until(
@@ -28,7 +49,7 @@ def defer_until(
     :param pace: the rate limit, by which the polls of the trigger are spread.
     :param file: with the progress, relative to the destination.
     :param post_epoch: when the next row may be sent; None if none is left to send.
-    :param ends_epoch: when ``execution_timeout`` is over; infinite without one.
+    :param ends_epoch: when to wake in any case: ``execution_timeout`` is over, or a request to stop is to be looked for.
     :param now: the time of the deferral, in epoch seconds.
     """
     wake_epoch = min(math.inf if post_epoch is None else post_epoch, ends_epoch)

@@ -23,6 +23,8 @@ from airflow_provider_seedream.tasks.fields import check_budget
 from airflow_provider_seedream.tasks.reporting import log_lines
 
 FOUND_AGAIN = "A retry finds the paid rows in the ledger and pays no row twice."
+_STOPPED = {"stop_when": "`stop_when`", "request": "stopped on request", None: "stopped"}
+_STOPPED = {"stop_when": "`stop_when`", "request": "stopped on request", None: "stopped"}
 _log = logging.getLogger(__name__)
 
 
@@ -113,7 +115,7 @@ def last_line(progress: Progress, summary: Mapping[str, Any], *, max_credits: in
     if count["skipped_budget"]:
         parts.append(f"Not sent: {count['skipped_budget']} (budget).")
     if count["skipped"]:
-        parts.append(f"Not sent: {count['skipped']} (stopped).")
+        parts.append(f"Not sent: {count['skipped']} ({_STOPPED[(progress.stop or {}).get('by')]}).")
     if others := {status: number for status, number in count.items() if status not in ("landed", "skipped_budget", "skipped")}:
         parts += [f"Not landed: {counted(others)}."] if any(others.values()) else []
     return " ".join([*parts, f"Took {clock.spell(now_epoch - progress.started_epoch)}.", f"Results: {summary['results']}"])

@@ -85,6 +85,8 @@ class Progress:
     :param halt: the error that ended the sending, see ``halts``.
     :param unsent: rows that were not sent because of it.
     :param endings: the last rows that ended, each as number, status and reason: the window of ``stop_when``.
+    :param stops: ids of the requests to stop that lay in the destination when the batch began, which do not concern it; None before
+        it has looked.
     :param stop: why no more rows are sent, see ``brake``; the rest of the table ends as ``skipped``.
     """
 
@@ -113,6 +115,7 @@ class Progress:
     over_budget: int = 0
     kept_until: str | None = None
     endings: list[list[Any]] = field(default_factory=list)
+    stops: list[str] | None = None
     stop: dict[str, Any] | None = None
 
     @property

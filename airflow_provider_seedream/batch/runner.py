@@ -16,8 +16,8 @@ from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTas
 
 from airflow_provider_seedream.batch.asked import AskedBatch, DeferUntil
 from airflow_provider_seedream.batch.attending import Attendant
-from airflow_provider_seedream.batch.brakes import Brakes
-from airflow_provider_seedream.batch.deferring import defer_until
+from airflow_provider_seedream.batch.brakes import DEFERRED_LOOK_SECONDS, LOOK_SECONDS, Brakes
+from airflow_provider_seedream.batch.deferring import defer_until, seconds_left
 from airflow_provider_seedream.batch.endings import FOUND_AGAIN, halted, summed_up
 from airflow_provider_seedream.batch.halts import halt_by
 from airflow_provider_seedream.batch.limits import Limits
@@ -156,7 +156,7 @@ class BatchTry:
         except SeedreamError:
             self._tries.keep(progress)
             raise
-        self._tries.forget(progress)
+        self._tries.forget()
         return summary
 
     def _run(self, waves: Waves) -> DeferUntil | None:
@@ -165,7 +165,7 @@ class BatchTry:
         A batch that may not defer sleeps here, in its worker slot.
         """
         while (idle_seconds := waves.run()) is not None:
-            idle_seconds = min(idle_seconds, self._seconds_left(waves.progress))
+            idle_seconds = min(idle_seconds, self._seconds_left(waves.progress), waves.seconds_to_look(LOOK_SECONDS))
             if self._asked.deferrable:
                 return self._wait(waves)
             time.sleep(idle_seconds)
@@ -196,7 +196,9 @@ class BatchTry:
             ),
             results=Results.from_state(ledger.folder, progress.results),
             pace=self._pace,
-            brakes=Brakes(progress, self._tries, stop_when=asked.stop_when),
+            brakes=Brakes(
+                progress, self._tries, folder=ledger.folder, by=self._by, results=asked.results_name(self._by), rule=asked.stop_when
+            ),
         )
 
     def _request(self, row: Row) -> Request:
@@ -225,7 +227,8 @@ class BatchTry:
         _log.info("%d of %d rows begun, %d in flight; waiting.", progress.cursor, progress.rows, len(progress.in_flight))
         with suppress(Exception):  # whatever Airflow raises: only a wait that no triggerer takes up needs it
             self._context["ti"].xcom_push("seedream_progress", file)
-        post_epoch, ends_epoch = waves.next_post_epoch(now), now + self._seconds_left(progress)
+        post_epoch = waves.next_post_epoch(now)
+        ends_epoch = now + min(self._seconds_left(progress), waves.seconds_to_look(DEFERRED_LOOK_SECONDS))
         return defer_until(asked, progress, self._pace, file=file, post_epoch=post_epoch, ends_epoch=ends_epoch, now=now)
 
     def _finish(self, waves: Waves) -> dict[str, Any]:
@@ -246,20 +249,8 @@ class BatchTry:
         return summary
 
     def _seconds_left(self, progress: Progress) -> float:
-        """The rest of ``execution_timeout``, in seconds from the begin of the try; infinite without one.
-
-        :raises AirflowTaskTimeout: it is over. Airflow itself does not see that while a task is deferred.
-        """
-        if self._asked.execution_timeout is None:
-            return math.inf
-        left: float = progress.started_epoch + self._asked.execution_timeout.total_seconds() - clock.now_epoch()
-        if left <= 0:
-            limit = clock.spell(self._asked.execution_timeout.total_seconds())
-            raise AirflowTaskTimeout(
-                f"ROWS NOT LANDED: The batch was not done within `execution_timeout` ({limit}): {progress.cursor} of "
-                f"{progress.rows} rows had begun. A retry goes on, and pays for no row twice."
-            )
-        return left
+        """The rest of ``execution_timeout``. :raises AirflowTaskTimeout: it is over."""
+        return seconds_left(progress, self._asked.execution_timeout, clock.now_epoch())
 
     @cached_property
     def _tries(self) -> Tries:

@@ -16,7 +16,7 @@ from airflow_provider_seedream.model.task_ref import TaskRef
 from airflow_provider_seedream.storage import Folder
 
 SCHEMA_VERSION = 1
-_KEPT = ("endings", "stop")  # fields of the progress
+_KEPT = ("endings", "stops", "stop")  # fields of the progress
 _log = logging.getLogger(__name__)
 
 
@@ -38,7 +38,7 @@ class Tries:
         self._is_first = (by.try_number or 1) <= 1
         self._max_tries = max_tries
         self._file = f"_seedream/batch/tries-{owner_keys(by)[0][:32]}.json"
-        self._known: dict[str, Any] = {}
+        self._known: dict[str, Any] | None = None
 
     def recall(self, progress: Progress) -> None:
         """Put the words of the earlier tries into the progress of this one.
@@ -58,6 +58,7 @@ class Tries:
         self._known = {name: there[name] for name in _KEPT if name in there}
         for name, value in self._known.items():
             setattr(progress, name, value)
+        progress.stops = progress.stops or []  # those that came later concern this try, too
 
     def keep(self, progress: Progress) -> None:
         """Write the file if it has changed. Best effort: without it a retry begins with a fresh window."""
@@ -75,11 +76,10 @@ class Tries:
         """Go on after a deferral, before which the file was written."""
         self._known = _words(progress)
 
-    def forget(self, progress: Progress) -> None:
+    def forget(self) -> None:
         """Delete the file, best effort: the batch has succeeded. A file that stays is not read by the next clear."""
         try:
-            if self._known or _words(progress):  # else it was never written
-                self._folder.delete(self._file)
+            self._folder.delete(self._file)
         except Exception as error:  # whatever a store raises
             _log.warning("%s could not be deleted (%s).", self._folder.uri(self._file), type(error).__name__)
 

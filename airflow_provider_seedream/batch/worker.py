@@ -119,6 +119,8 @@ class Waves:
         """The loop: take results in, start polls that are due, start the next row, rest until a thread ends or work is due."""
         while self._collect():
             now = clock.now_epoch()
+            if self._sender.has_rows:
+                self._brakes.look(now)
             self._attend_due(pool, now)
             if self._sender.begin(now):
                 continue
@@ -163,6 +165,10 @@ class Waves:
         :param now: in epoch seconds.
         """
         return self._sender.next_post_epoch(now)
+
+    def seconds_to_look(self, seconds: float) -> float:
+        """When to look for a request to stop again: after these seconds; never, if no row is left to send."""
+        return seconds if self._sender.has_rows and self.progress.may_send else math.inf
 
     def _can_leave(self, idle: float, now: float) -> bool:
         """True if the batch may defer: the next work is more than 5 s away, or the last 5 s were only polling.

@@ -145,6 +145,19 @@ COMMANDS = (
         ),
     ),
     Command(
+        name="stop",
+        act="stopping.stop",
+        help="stop the batches that run in a folder: no more rows are sent, what is in flight is landed",
+        arguments=(
+            _DESTINATION,
+            argument("--dag-id", help="only batches of this DAG"),
+            argument("--run-id", help="only of this DAG run"),
+            argument("--task-id", help="only of this task"),
+            argument("--results", metavar="NAME", help="only the batch whose table of results has this name"),
+            OUTPUT,
+        ),
+    ),
+    Command(
         name="emulator",
         act="emulating.emulator",
         help="a local stand-in for the API, until Ctrl-C",

@@ -50,6 +50,7 @@ CALLS: dict[str, list[str]] = {
     "check": ["{destination}"],
     "price": ["{table}"],
     "plan": ["{table}", "{destination}"],
+    "stop": ["{destination}"],
 }
 NOT_RUN = {"emulator"}  # serves until Ctrl-C; tests/emulator starts it
 MESSAGES = re.compile(r"(Error: |usage: |.*: error: )")

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow.sdk import DAG
 
+from airflow_provider_seedream.batch.brakes import DEFERRED_LOOK_SECONDS, Brakes
+from airflow_provider_seedream.batch.progress import Progress
+from airflow_provider_seedream.batch.stops import StopRequest, add_stop, read_stops
+from airflow_provider_seedream.batch.tries import Tries
 from airflow_provider_seedream.bounds import StopWhen
+from airflow_provider_seedream.cli.definition import main
 from airflow_provider_seedream.emulator import Emulator
+from airflow_provider_seedream.model.task_ref import TaskRef
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
+from airflow_provider_seedream.storage import Folder
 from tests.airflow.runner import Runner
 from tests.guarantees.conftest import POKE_SECONDS, Connect, images
 from tests.guarantees.woken import Woken
@@ -73,7 +82,7 @@ class TestTheBrake:
         assert "of the last 10 rows that ended did not land" in said
         assert f"{count['skipped']} of 40 rows are skipped" in said
         assert "--outcome failed" in said
-        assert f"Not sent: {count['skipped']} (stopped)." in outcome.log_text
+        assert f"Not sent: {count['skipped']} (`stop_when`)." in outcome.log_text
 
     def test_a_clear_begins_a_fresh_window_and_sends_what_was_skipped(
         self, batch: Batch, emulator: Emulator, folder: Path, tmp_path: Path
@@ -101,15 +110,12 @@ class TestTheBrake:
         assert emulator.books.posts_received == 4 + 1
 
 
-def test_it_is_off_below_50_rows_and_with_none(destination: str, emulator: Emulator) -> None:
-    for number, (rows, rule) in enumerate([(49, {}), (51, {"stop_when": None})]):
-        table = [{"prompt": f"watch {number} {row} [moderation]"} for row in range(rows)]
-        with DAG("guarantees", schedule=None):
-            task = SeedreamBatchOperator(
-                task_id=f"batch{number}", requests=table, destination=destination, results=f"r{number}", on_error="continue", **rule
-            )
-        assert Runner().run(task).state == "success"
-    assert emulator.books.posts_received == 100
+def test_a_small_table_is_not_stopped_by_default(destination: str, emulator: Emulator) -> None:
+    rows = [{"prompt": f"watch {row} [moderation]"} for row in range(12)]
+    with DAG("guarantees", schedule=None):
+        task = SeedreamBatchOperator(task_id="batch", requests=rows, destination=destination, on_error="continue")
+    assert Runner().run(task).state == "success"
+    assert emulator.books.posts_received == 12
 
 
 def test_a_retry_after_the_stop_lands_what_is_paid_and_sends_nothing(destination: str, emulator: Emulator, folder: Path) -> None:
@@ -140,3 +146,138 @@ def test_a_retry_after_the_stop_lands_what_is_paid_and_sends_nothing(destination
     assert (emulator.books.posts_received, len(images(folder))) == (posts, 1)
     count = Counter(line["status"] for line in results(folder))
     assert (count["landed"], count["skipped"]) == (1, 20 - count["failed"])  # the one that was in flight when the worker was killed
+
+
+def stop(destination: str, *more: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["stop", destination, *more])
+    assert ended.value.code == 0
+
+
+class TestARequestToStop:
+    @pytest.fixture
+    def waiting(self, destination: str, emulator: Emulator) -> Callable[..., Any]:
+        """Batches of six rows that have sent two of them, and wait in the triggerer."""
+
+        def waiting(*names: str, **more: Any) -> list[tuple[Woken, SeedreamBatchOperator]]:
+            begun = []
+            for name in names:
+                given = {"destination": destination, "max_in_flight": 2, "poke_interval": 30, "deferrable": True, **more}
+                rows = [{"prompt": f"{name} {row}"} for row in range(6)]
+                with DAG("guarantees", schedule=None):
+                    task = SeedreamBatchOperator(task_id=name, results=name, requests=rows, **given)
+                runner = Woken()
+                assert runner.run(task, until="deferred").state == "deferred"
+                begun.append((runner, task))
+            emulator.clock.advance(2)
+            return begun
+
+        return waiting
+
+    @pytest.mark.parametrize("chosen", [["--dag-id", "guarantees", "--task-id", "fox"], ["--results", "fox"]])
+    def test_the_batch_that_it_names_lands_what_is_in_flight_and_the_other_goes_on(
+        self, chosen: list[str], waiting: Callable[..., Any], destination: str, emulator: Emulator, folder: Path
+    ) -> None:
+        (fox, its), (owl, others) = waiting("fox", "owl")
+        stop(destination, *chosen)
+        outcome = fox.run(its)
+        assert outcome.state == "success", outcome.error
+        assert (outcome.value["count"]["landed"], outcome.value["count"]["skipped"]) == (2, 4)
+        assert "Stopped on request by " in outcome.log_text
+        assert "Not sent: 4 (stopped on request)." in outcome.log_text
+        lines = [json.loads(line) for line in (folder / "fox.jsonl").read_text().splitlines()]
+        assert [line["status"] for line in lines] == ["landed"] * 2 + ["skipped"] * 4
+        assert "Not sent: stopped on request by " in lines[5]["detail"]
+        assert owl.run(others).value["count"]["landed"] == 6
+        assert emulator.books.posts_received == 2 + 6
+
+    def test_without_a_name_all_batches_of_the_destination_stop_and_a_clear_goes_on(
+        self, waiting: Callable[..., Any], destination: str, emulator: Emulator
+    ) -> None:
+        begun = waiting("fox", "owl")
+        stop(destination)
+        assert [runner.run(task).value["count"]["skipped"] for runner, task in begun] == [4, 4]
+        assert emulator.books.posts_received == 4
+        for runner, task in begun:
+            runner.clear(task)
+            assert runner.run(task).value["count"]["landed"] == 6
+        assert emulator.books.posts_received == 12
+
+    def test_a_batch_that_begins_later_passes_it_over(self, waiting: Callable[..., Any], destination: str) -> None:
+        waiting("fox")
+        stop(destination)
+        [(owl, its)] = waiting("owl")
+        assert owl.run(its).value["count"]["landed"] == 6
+
+    def test_a_retry_of_a_batch_that_was_killed_before_it_looked_sends_nothing(
+        self, waiting: Callable[..., Any], destination: str, emulator: Emulator, folder: Path
+    ) -> None:
+        [(fox, its)] = waiting("fox", retries=1)
+        stop(destination)
+        [progress] = folder.glob("_seedream/batch/*/progress.json")
+        progress.write_text("{")
+        outcome = fox.run(its)
+        assert (outcome.state, outcome.tries, emulator.books.posts_received) == ("success", 2, 2)
+        assert outcome.value["count"]["landed"] == 2
+
+    def test_a_batch_that_waits_for_a_turn_of_the_rate_limit_wakes_to_look(
+        self, destination: str, emulator: Emulator, connect: Connect
+    ) -> None:
+        connect(emulator, requests_per_minute=0.05)  # the second turn comes in 20 minutes
+        with DAG("guarantees", schedule=None):
+            task = SeedreamBatchOperator(
+                task_id="fox", requests=[{"prompt": "a fox"}, {"prompt": "an owl"}], destination=destination, deferrable=True
+            )
+        runner, now = Runner(), time.time()
+        runner.run(task, until="deferred")
+        assert runner.deferral(task).kwargs["wake_epoch"] == pytest.approx(now + DEFERRED_LOOK_SECONDS, abs=30)
+
+    @pytest.mark.slow
+    def test_a_batch_that_holds_its_worker_sees_it_within_half_a_minute(
+        self, destination: str, emulator: Emulator, connect: Connect
+    ) -> None:
+        connect(emulator, requests_per_minute=10)
+        rows = [{"prompt": f"watch {row}"} for row in range(60)]
+        with DAG("guarantees", schedule=None):
+            task = SeedreamBatchOperator(task_id="batch", requests=rows, destination=destination, poke_interval=POKE_SECONDS)
+        with ThreadPoolExecutor() as pool:
+            running = pool.submit(lambda: Runner().run(task))
+            while not emulator.books.posts_received:
+                time.sleep(0.1)
+            stop(destination)
+            outcome = running.result(timeout=60)
+        assert outcome.state == "success"
+        assert outcome.value["count"]["landed"] == emulator.books.posts_received == 60 - outcome.value["count"]["skipped"] < 20
+
+
+class TestTheLook:
+    @pytest.fixture
+    def brakes(self, destination: str) -> tuple[Brakes, Progress]:
+        by = TaskRef(dag_id="d", run_id="r", task_id="t", try_number=1)
+        folder, progress = Folder(destination), Progress(started_epoch=0.0, rows=9)
+        return Brakes(progress, Tries(folder, by, max_tries=0), folder=folder, by=by, results="results", rule=None), progress
+
+    def test_it_costs_one_read_in_30_seconds(self, brakes: tuple[Brakes, Progress], destination: str) -> None:
+        one, progress = brakes
+        one.look(1000.0)
+        stop(destination)
+        one.look(1029.0)
+        assert progress.may_send
+        one.look(1030.0)
+        assert not progress.may_send
+
+    def test_a_file_that_is_not_ours_stops_nothing_and_is_said(
+        self, brakes: tuple[Brakes, Progress], folder: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        (folder / "_seedream").mkdir(parents=True)
+        (folder / "_seedream" / "stops.json").write_text("{")
+        one, progress = brakes
+        one.look(1000.0)
+        assert progress.may_send
+        assert "Requests to stop cannot be read" in caplog.text
+
+    def test_two_people_at_once_are_both_heard(self, destination: str) -> None:
+        folder = Folder(destination)
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda name: add_stop(folder, StopRequest(id=name, at="now")), ["a", "b"]))
+        assert {one.id for one in read_stops(folder)} == {"a", "b"}

@@ -150,9 +150,16 @@ class TestTheTriesOfOneRequest:
         self.kept(folder, stop=self.STOP)
         assert self.recalled(folder, try_number, **task).stop is None
 
-    def test_a_batch_without_endings_writes_nothing(self, folder: Folder, tmp_path: Path) -> None:
-        self.kept(folder)
-        assert not list(tmp_path.rglob("*.json"))
+    def test_what_has_not_changed_is_not_written_again(self, folder: Folder, tmp_path: Path) -> None:
+        progress, tries = Progress(started_epoch=0.0, rows=9), self.tries(folder, 1)
+        tries.keep(progress)
+        [file] = tmp_path.rglob("tries-*.json")
+        file.unlink()
+        tries.keep(progress)
+        assert not file.exists()
+        progress.endings = [[1, "failed", "why"]]
+        tries.keep(progress)
+        assert file.exists()
 
     def test_a_file_that_is_not_ours_is_no_word_of_an_earlier_try(self, folder: Folder, tmp_path: Path) -> None:
         self.kept(folder, stop=self.STOP)
@@ -166,5 +173,5 @@ class TestTheTriesOfOneRequest:
         tries = self.tries(folder, 1)
         tries.keep(progress)
         assert list(tmp_path.rglob("tries-*.json"))
-        tries.forget(progress)
+        tries.forget()
         assert not list(tmp_path.rglob("tries-*.json"))
