@@ -3,7 +3,7 @@
 Loaded by every ``airflow`` command, so it imports only the pieces of the table.
 """
 
-from airflow_provider_seedream.cli.parts import OUTPUT, Command, argument
+from airflow_provider_seedream.cli.parts import CONN_ID, OUTPUT, Command, argument
 
 _DESTINATIONS = argument(
     "destinations",
@@ -46,6 +46,28 @@ ACCOUNTING = (
             _SINCE,
             _UNTIL,
             _RECURSIVE,
+            OUTPUT,
+        ),
+    ),
+    Command(
+        name="reconcile",
+        act="reconciling.reconcile",
+        help="every credit of a wallet explained by its ledgers, what a person has to do, and one unexplained number",
+        arguments=(
+            argument(
+                "destinations",
+                metavar="DESTINATION",
+                nargs="*",
+                help="storage URIs of all folders that this key pays for; the connection's by default",
+            ),
+            argument(
+                "--by", choices=("dag", "run", "task", "row", "image"), default="task", help="what a line is for; task by default"
+            ),
+            argument(
+                "--since", metavar="INSTANT", help="begin with the first request from this instant on; the first of all by default"
+            ),
+            _RECURSIVE,
+            CONN_ID,
             OUTPUT,
         ),
     ),

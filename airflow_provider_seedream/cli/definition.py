@@ -184,8 +184,8 @@ COMMANDS = (
 # What scripts may rely on.
 EXIT_CODES = {
     0: "done",
-    1: "it could not be done: the API or the storage refused it or failed; or `ledger --fail-on` found some, or "
-    "`resolve --all` left some",
+    1: "it could not be done: the API or the storage refused it or failed; or `ledger --fail-on` found some, "
+    "`resolve --all` left some, or `reconcile` does not add up or needs a person",
     2: "the call is wrong: an argument, the connection, the table, a folder without a ledger, or a record that may not be resolved",
     3: "the generation is not ready yet: try again",
     130: "interrupted by Ctrl-C",

@@ -97,5 +97,7 @@ def _print(spent: Spent, unreadable: list[str]) -> None:
     said += f" (of these in flight: {total['in_flight']}), refunded: {total['refunded']}, unknown: {total['unknown']}."
     print_lines(said)
     if total["unknown"]:
-        print_lines("Unknown: paid or not. `airflow seedream ledger` names the records, and how each is settled.")
+        print_lines(
+            "Unknown: paid or not. `airflow seedream ledger` names the records, `airflow seedream reconcile` asks the wallet."
+        )
     print_lines("Not readable, each may hide a payment:", unreadable)

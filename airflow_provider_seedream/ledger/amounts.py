@@ -116,7 +116,7 @@ class Spent:
 
 def labels_of(record: Record) -> dict[str, str]:
     """The labels of a record; empty for one without."""
-    return dict(getattr(record, "labels", None) or {})
+    return dict(record.labels or {})
 
 
 def spelled(labels: dict[str, str]) -> str:

@@ -4,7 +4,7 @@ It only reads. A file that cannot be read is named and never counted as "no paym
 many the ledgers have.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -37,7 +37,7 @@ class Found(NamedTuple):
     is_late: bool = False
 
 
-def each_record(ledger: Ledger, *, tracked: Tracked = iter) -> Iterator[Found]:
+def each_record(ledger: Ledger, *, tracked: Tracked = iter, skip: Container[str] = ()) -> Iterator[Found]:
     """Read the records of a ledger, 8 files at a time, and the news in ``_seedream/late`` that no record tells.
 
     ::
@@ -47,9 +47,10 @@ def each_record(ledger: Ledger, *, tracked: Tracked = iter) -> Iterator[Found]:
     A file that is deleted meanwhile was a claim that bought nothing, so it is left out.
 
     :param tracked: gets the list of files and gives them back one by one: for a progress bar.
+    :param skip: URIs of files that are not to be read.
     :raises SeedreamLedgerError: a folder cannot be listed.
     """
-    files = [*record_files(ledger), *_files_in(ledger, LATE)]
+    files = [file for file in (*record_files(ledger), *_files_in(ledger, LATE)) if ledger.folder.uri(file) not in skip]
     with ThreadPoolExecutor(max_workers=PARALLEL_READS, thread_name_prefix="seedream-ledger") as pool:
         for some in batched(tracked(files), FILES_AT_ONCE):
             yield from filter(None, pool.map(partial(_read, ledger), some))
@@ -117,10 +118,14 @@ def ledgers_below(ledger: Ledger) -> list[str]:
         raise _cannot_list(ledger.folder.base, error) from error
 
 
-def manifest_of(ledger: Ledger, record: Record) -> Manifest | None:
-    """The manifest of a record's images in its folder; None if it lies elsewhere, cannot be read, or is another generation's."""
+def manifest_of(ledger: Ledger, record: Record, *, bare: bool = False) -> Manifest | None:
+    """The manifest of a record's images in its folder; None if it lies elsewhere, cannot be read, or is another generation's.
+
+    :param bare: the images landed by the bare id, as those of a second payment do: its name belongs to the first one.
+    """
     with suppress(Exception):  # each store has error classes of its own
-        data = ledger.folder.read(manifest_file(ledger.generation(record).name))
+        generation = ledger.generation(record)
+        data = ledger.folder.read(manifest_file(generation.seedream_task_id if bare else generation.name))
         manifest = Manifest.from_json(data or b"null")
         return manifest if manifest.seedream_task_id == record.seedream_task_id else None
     return None

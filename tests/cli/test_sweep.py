@@ -46,6 +46,7 @@ CALLS: dict[str, list[str]] = {
     "ledger": ["{destination}"],
     "spending": ["{destination}"],
     "export": ["{destination}", "{tmp}.parquet"],
+    "reconcile": ["{destination}"],
     "resolve": ["{record}", "--not-paid", "--yes"],
     "check": ["{destination}"],
     "price": ["{table}"],

@@ -27,6 +27,7 @@ from airflow_provider_seedream.notifications import LandedMessage, landed_messag
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from airflow_provider_seedream.operators.seedream import SeedreamEditOperator, SeedreamGenerateOperator
 from airflow_provider_seedream.provider_info import get_provider_info
+from airflow_provider_seedream.reconciliation import Statement, reconcile
 from airflow_provider_seedream.retry_policy import SeedreamRetryPolicy
 from airflow_provider_seedream.sensors.seedream import SeedreamCreditsSensor, SeedreamGenerationSensor
 from airflow_provider_seedream.tables import SqlTable
@@ -37,6 +38,8 @@ pages: list[dict[str, Any]] = contact_sheets("s3://aws_default@bucket/results.js
 chosen: list[dict[str, Any]] = chosen_rows(
     "s3://aws_default@bucket/results.jsonl", pages, [{"chosen_options": ["All on this page"]}]
 )
+statement: Statement = reconcile(["s3://aws_default@bucket/watches"], seedream_conn_id="seedream_default", since="2026-11-28")
+told: str = statement.text
 info: dict[str, Any] = get_provider_info()
 
 

@@ -1,0 +1,137 @@
+"""The candidates for what a statement cannot explain: unknown outcomes, another price, other users of the key, top-ups.
+
+Each says its credits where they are known, and whether they are exactly the unexplained number. No I/O and no clock.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from airflow_provider_seedream.ledger.entries import Entry
+from airflow_provider_seedream.ledger.wallet_flow import MARGIN_SECONDS, Flow
+from airflow_provider_seedream.model import clock
+
+MAX_SPANS = 5  # of the times between which credits went, in one sentence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One possible reason::
+
+        Candidate(what="1 request with an unknown outcome was charged", credits=10, fits=True)
+
+    :param what: a sentence for people, without a full stop.
+    :param credits: the most that it can explain; None if that is not known.
+    :param fits: True if it explains the number exactly.
+    """
+
+    what: str
+    credits: int | None = None
+    fits: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"what": self.what, "credits": self.credits, "fits": self.fits}
+
+
+def candidates_for(
+    flow: Flow | None, mine: Sequence[Entry], before: Sequence[Entry], *, start_at: float, is_moving: bool
+) -> Iterator[Candidate]:
+    """The candidates of a period; none if all is explained.
+
+    :param mine: the period's entries; ``before``: those that were sent earlier.
+    """
+    if flow is None:
+        if mine or before:
+            yield Candidate(what="No request of the period has noted a balance: the wallet did not answer, or they begin before it")
+        return
+    number = flow.unexplained
+    if number == 0 and not is_moving:
+        return
+    if is_moving:
+        yield Candidate(
+            what="The wallet changed while the ledgers were read: requests are being sent, so look again when they rest"
+        )
+    for finder in (_lost, _gained):
+        yield from finder(number, flow, mine)
+    yield from _at_the_start(number, before, start_at)
+
+
+def _lost(number: Decimal, flow: Flow, mine: Sequence[Entry]) -> Iterator[Candidate]:
+    """Reasons for a wallet that holds less than explained, those first that are known best."""
+    if number <= 0:
+        return
+    unknown = [entry for entry in mine if entry.at_risk]
+    if unknown:
+        at_risk = sum(entry.at_risk for entry in unknown)
+        what = f"{_requests(unknown)} with an unknown outcome {'was' if len(unknown) == 1 else 'were'} charged"
+        yield Candidate(what=what, credits=at_risk, fits=_is_sum_of(number, unknown))
+    yield from _price(number, mine)
+    spans = [drift for drift in flow.drifts if drift.credits < 0]
+    when = "; ".join(
+        f"{-one.credits:f} between {clock.to_iso(one.after_epoch)} and {clock.to_iso(one.before_epoch)}"
+        for one in spans[:MAX_SPANS]
+    )
+    yield Candidate(what=f"Other users of this key, or folders that were not named, have spent it ({when})")
+
+
+def _gained(number: Decimal, flow: Flow, mine: Sequence[Entry]) -> Iterator[Candidate]:
+    """Reasons for a wallet that holds more than explained."""
+    if number >= 0:
+        return
+    yield from _price(number, mine)
+    reasons: tuple[tuple[str, Callable[[Entry], bool]], ...] = (
+        ("of a generation that failed, without a word about a refund, came back", lambda entry: entry.ending == "failed"),
+        ("of a generation that expired unseen came back: it had failed", lambda entry: entry.ending == "expired"),
+        ("of an id that this account does not know were paid by another account", lambda entry: entry.ending == "missing"),
+    )
+    for words, is_one in reasons:
+        if found := [entry for entry in mine if is_one(entry)]:
+            credits_ = sum(entry.charged for entry in found)
+            yield Candidate(what=f"The credits {words} ({_requests(found)})", credits=credits_, fits=_is_sum_of(-number, found))
+    yield Candidate(what="A top-up while requests were charged: the balance did not rise, so it does not show")
+
+
+def _price(number: Decimal, mine: Sequence[Entry]) -> Iterator[Candidate]:
+    """Another price of the images whose price was not measured. Each of them would differ by the same number of credits."""
+    unmeasured = [entry for entry in mine if entry.is_charged and not entry.is_measured and not entry.refunded]
+    images = sum(entry.images for entry in unmeasured)
+    if not images:
+        return
+    counted = Decimal(sum(entry.charged for entry in unmeasured)) / images
+    price, fits = counted + number / images, number % images == 0 and counted == counted.to_integral_value()
+    if fits and price > 0:
+        what = f"The price: {images} images were counted at {counted:f} credits each, and {price:f} each would explain it"
+        yield Candidate(what=what, credits=int(abs(number)), fits=True)
+    prices = {Decimal(entry.charged) / entry.images for entry in mine if entry.is_measured and entry.images}
+    if other := sorted(one for one in prices if one != counted):
+        yield Candidate(
+            what=f"The price: {', '.join(f'{one:f}' for one in other)} credits for an image were measured, {counted:f} counted"
+        )
+
+
+def _at_the_start(number: Decimal, before: Sequence[Entry], start_at: float) -> Iterator[Candidate]:
+    """Requests from before the period that were charged or refunded in it."""
+    charged = [entry for entry in before if entry.last_epoch + MARGIN_SECONDS >= start_at]
+    refunded = [entry for entry in before if entry.refunded and (entry.ended_epoch or start_at) + MARGIN_SECONDS >= start_at]
+    if number > 0 and charged:
+        credits_ = sum(entry.charged + entry.at_risk for entry in charged)
+        what = f"{_requests(charged)} under way at the start {'was' if len(charged) == 1 else 'were'} charged after it"
+        yield Candidate(what=what, credits=credits_, fits=_is_sum_of(number, charged))
+    if number < 0 and refunded:
+        credits_ = sum(entry.refunded for entry in refunded)
+        yield Candidate(
+            what=f"{_requests(refunded)} from before the start came back after it", credits=credits_, fits=credits_ == -number
+        )
+
+
+def _is_sum_of(number: Decimal, entries: Sequence[Entry]) -> bool:
+    """True if all of these entries, or several of one price, make the number."""
+    prices = {entry.charged + entry.at_risk for entry in entries}
+    if number == sum(entry.charged + entry.at_risk for entry in entries):
+        return True
+    return len(prices) == 1 and 0 < number <= len(entries) * max(prices) and number % max(prices) == 0
+
+
+def _requests(entries: Sequence[Entry]) -> str:
+    return f"{len(entries)} request{'' if len(entries) == 1 else 's'}"

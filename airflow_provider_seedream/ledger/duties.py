@@ -1,0 +1,95 @@
+"""The things that a statement leaves to a person: images to land while the API keeps them, outcomes to settle, tasks to clear.
+
+No I/O and no clock.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from airflow_provider_seedream.ledger.entries import Entry
+from airflow_provider_seedream.model import clock
+
+WAITED_SECONDS = 3600.0  # the sensor's default timeout: from then on perhaps no task waits for a generation any more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Duty:
+    """One thing to do::
+
+        Duty(what="Land 2 images, paid with 20 credits", command="airflow seedream land ID s3://...", before="2026-11-29T14:20:00Z")
+
+    :param what: a sentence for people, without a full stop.
+    :param command: to be copied; None if it is done elsewhere, e.g. in Airflow's user interface.
+    :param before: ISO 8601; afterwards it is too late. None if it can wait.
+    :param is_due: False for what a person may do, but need not.
+    """
+
+    what: str
+    command: str | None = None
+    before: str | None = None
+    is_due: bool = True
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def duties_of(entries: Sequence[Entry], unreadable: Iterable[str], now_epoch: float) -> Iterator[Duty]:
+    """The duties of a period, those first that end first.
+
+    :param now_epoch: decides for which generations perhaps no task waits any more.
+    """
+    landings = [entry for entry in entries if _is_to_land(entry, now_epoch)]
+    yield from (_landing(entry) for entry in sorted(landings, key=lambda entry: entry.expires_epoch or 0.0))
+    yield from (_settling(entry) for entry in entries if entry.ending == "unknown")
+    for entry in entries:
+        if entry.ending == "missing":
+            what = f"Find the account of {entry.seedream_task_id}: this key's does not know it ({_request(entry)})"
+            yield Duty(what=what, command=f"airflow seedream status {entry.seedream_task_id}")
+    for uri in unreadable:
+        yield Duty(what=f"Look at {uri}: it cannot be read, and may hide a payment")
+    yield from _clearings(entries)
+
+
+def _is_to_land(entry: Entry, now_epoch: float) -> bool:
+    """True if the images are paid for, and perhaps no task is going to land them."""
+    has_waited = entry.ending == "in_flight" and now_epoch - entry.last_epoch > WAITED_SECONDS
+    return entry.ending == "to_land" or has_waited or (entry.is_late and entry.ending == "in_flight")
+
+
+def _landing(entry: Entry) -> Duty:
+    until = clock.to_iso(entry.expires_epoch) if entry.expires_epoch else None
+    images = f"{entry.images} image{'' if entry.images == 1 else 's'}"
+    second = ", a second payment" if entry.is_late else ""
+    return Duty(
+        what=f"Land {images}, paid with {entry.charged} credits{second} ({_request(entry)})",
+        command=f"airflow seedream land {entry.seedream_task_id} {entry.destination}",
+        before=until,
+    )
+
+
+def _settling(entry: Entry) -> Duty:
+    what = f"Find out whether {entry.at_risk} credits were paid ({_request(entry)})"
+    return Duty(what=what, command=f"airflow seedream resolve {entry.record} --paid ID, or --not-paid")
+
+
+def _clearings(entries: Iterable[Entry]) -> Iterator[Duty]:
+    """One line for each task with refunded requests: cleared, it sends them again."""
+    tasks: dict[tuple[str, str, str], list[Entry]] = defaultdict(list)
+    for entry in entries:
+        if entry.ending == "refunded" and entry.task_id:
+            tasks[(entry.dag_id, entry.run_id, entry.task_id)].append(entry)
+    for (dag_id, run_id, task_id), refunded in tasks.items():
+        price = sum(entry.refunded for entry in refunded)
+        yield Duty(
+            what=f"Clear task {task_id} in run {run_id} of DAG {dag_id} if its {len(refunded)} failed and refunded "
+            f"request{'' if len(refunded) == 1 else 's'} should be sent again, for {price} credits",
+            is_due=False,
+        )
+
+
+def _request(entry: Entry) -> str:
+    """A request as people recognise it: its task, its name or the beginning of its prompt."""
+    task = " ".join(filter(None, (entry.dag_id, entry.run_id, entry.task_id)))
+    return f"{task or 'no task'}: {entry.name or repr(entry.prompt)}"

@@ -1,0 +1,75 @@
+"""A statement in plain lines: the wallet as a column that adds up, the unexplained number at its bottom, and what to do. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from airflow_provider_seedream.ledger.duties import Duty
+from airflow_provider_seedream.ledger.wallet_flow import plain
+from airflow_provider_seedream.model import clock
+
+if TYPE_CHECKING:
+    from airflow_provider_seedream.ledger.statement import Statement
+
+MAX_DUTIES = 30  # lines of one kind that people are shown; JSON has all
+
+
+def lines_of_wallet(statement: Statement) -> list[str]:
+    """The wallet from its start to its end, and below it the one number that no line explains, with its candidates."""
+    rows: list[tuple[str, Decimal | int]]
+    if statement.start is None or statement.start_at is None:
+        rows = [
+            ("charged", -statement.charged),
+            ("refunded", statement.refunded),
+            (f"wallet now, {_at(statement.end_at)}", statement.end),
+        ]
+    else:
+        rows = [(f"wallet before the first request, {_at(statement.start_at)}", statement.start)]
+        for change in statement.top_ups:
+            rows.append((f"topped up between {_at(change.after_epoch)} and {_at(change.before_epoch)}", change.credits))
+        rows += [("charged", -statement.charged), ("refunded", statement.refunded)]
+        rows += [("unexplained", -(statement.unexplained or Decimal(0)))]
+        rows += [(f"wallet now, {_at(statement.end_at)}", statement.end)]
+    width = max(len(name) for name, _ in rows)
+    column = [f"{name:<{width}}  {plain(Decimal(value)):>12f}" for name, value in rows]
+    return [*column, *_at_the_bottom(statement)]
+
+
+def _at_the_bottom(statement: Statement) -> list[str]:
+    """The sentence with the unexplained number, and the candidates."""
+    if not statement.entries:
+        said = "No request in this period: nothing to explain."
+    elif statement.unexplained is None:
+        said = "Unexplained: not known, as no balance was noted at the start."
+    else:
+        said = f"Unexplained: {plain(statement.unexplained):f} credits."
+    found = [f"  {'= ' if one.fits else ''}{one.what}{_up_to(one.credits)}." for one in statement.candidates]
+    return [said, *(["It may be:", *found] if found else [])]
+
+
+def lines_of_duties(duties: Sequence[Duty]) -> list[str]:
+    """What has to be done, then what may be done; of many alike the first 30."""
+    due, others = [duty for duty in duties if duty.is_due], [duty for duty in duties if not duty.is_due]
+    return [*_under("To do:", due), *_under("If you want:", others)]
+
+
+def _under(heading: str, duties: Sequence[Duty]) -> Iterable[str]:
+    if not duties:
+        return
+    yield heading
+    for duty in duties[:MAX_DUTIES]:
+        yield f"  {duty.what}{f', before {duty.before}' if duty.before else ''}."
+        if duty.command:
+            yield f"    {duty.command}"
+    if duties[MAX_DUTIES:]:
+        yield f"  And {len(duties) - MAX_DUTIES} more: --output json has all."
+
+
+def _at(epoch: float) -> str:
+    return clock.to_iso(epoch)
+
+
+def _up_to(credits_: int | None) -> str:
+    return "" if credits_ is None else f": up to {credits_} credits"

@@ -1,0 +1,166 @@
+"""The wallet between several looks at it: what its own requests explain, top-ups that show, and the rest. No I/O and no clock.
+
+A look lies somewhere between the charges and refunds of other requests, as workers have clocks of their own. So the credits that
+came from outside by the time of a look are known to a range only; at the last look, after all requests have ended, they are exact.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import pairwise
+from typing import NamedTuple
+
+MARGIN_SECONDS = 15.0  # between a look and a charge, and between the clocks of workers
+_LOWEST = Decimal("-Infinity")
+
+
+class Move(NamedTuple):
+    """Credits that a request has moved, at some moment of a span: positive for a charge, negative for a refund.
+
+    :param is_sure: False for the charge of a request with an unknown outcome: it may never have come.
+    """
+
+    first_epoch: float
+    last_epoch: float
+    credits: Decimal
+    is_sure: bool = True
+
+
+class Look(NamedTuple):
+    """A balance that was read before a POST.
+
+    :param mine: the moves of that POST: they came after the look, however close the two are.
+    """
+
+    at_epoch: float
+    balance: Decimal
+    mine: tuple[Move, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """Credits that came or went between two looks, and that no request explains::
+
+        Change(after_epoch=1795816800.0, before_epoch=1795816920.0, credits=Decimal(500))  # a top-up
+
+    :param credits: positive if they came into the wallet.
+    """
+
+    after_epoch: float
+    before_epoch: float
+    credits: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flow:
+    """The credits from outside, in their order.
+
+    :param top_ups: rises of the balance that refunds do not explain.
+    :param drifts: all other differences.
+    """
+
+    top_ups: tuple[Change, ...]
+    drifts: tuple[Change, ...]
+
+    @property
+    def unexplained(self) -> Decimal:
+        """Credits that the wallet has lost beyond all that is explained; negative if it holds more."""
+        return -sum((drift.credits for drift in self.drifts), Decimal(0))
+
+
+class _Range(NamedTuple):
+    """The credits from outside by the time of a look: at least, at most."""
+
+    low: Decimal
+    high: Decimal
+
+    def nearest(self, value: Decimal) -> Decimal:
+        return min(max(value, self.low), self.high)
+
+    def within(self, other: "_Range") -> "_Range":
+        """The part of this range that lies in the other, else its end that is nearest to it."""
+        if self.high < other.low:
+            return _Range(self.high, self.high)
+        if self.low > other.high:
+            return _Range(self.low, self.low)
+        return _Range(max(self.low, other.low), min(self.high, other.high))
+
+
+def plain(credits_: Decimal) -> Decimal:
+    """The same number without zeros behind its point: the API writes ``150.00``."""
+    return credits_.quantize(Decimal(1)) if credits_ == credits_.to_integral_value() else credits_.normalize()
+
+
+def number(credits_: Decimal | None) -> int | float | None:
+    """Credits for JSON: an integer where they are whole; None stays None."""
+    if credits_ is None:
+        return None
+    return int(credits_) if credits_ == credits_.to_integral_value() else float(credits_)
+
+
+def flow_of(looks: Sequence[Look], moves: Sequence[Move]) -> Flow:
+    """Explain the balances by the moves, with as few credits from outside as possible.
+
+    :param looks: in the order of their times. All moves lie after the first and before the last: those two are exact.
+    """
+    rises = _rises(looks, moves)
+    ranges = _ranges(looks, moves)
+    # From the end, where all is exact, to the start: the credits that a look must have seen, so that the fewest come later.
+    wanted = [ranges[-1]]
+    for number in range(len(looks) - 2, -1, -1):
+        after = wanted[-1]
+        wanted.append(ranges[number].within(_Range(_LOWEST, after.high) if rises[number] else after))
+    wanted.reverse()
+    top_ups: list[Change] = []
+    drifts: list[Change] = []
+    outside = Decimal(0)
+    for number, (look, then) in enumerate(pairwise(looks)):
+        now = wanted[number + 1].nearest(outside)
+        if now != outside:
+            change = Change(after_epoch=look.at_epoch, before_epoch=then.at_epoch, credits=now - outside)
+            (top_ups if rises[number] and change.credits > 0 else drifts).append(change)
+        outside = now
+    return Flow(top_ups=tuple(top_ups), drifts=tuple(drifts))
+
+
+def _rises(looks: Sequence[Look], moves: Sequence[Move]) -> list[bool]:
+    """For each pair of looks: whether the balance rose by more than the refunds between them can explain."""
+    refunds = [move for move in moves if move.credits < 0]
+    possible, certain = _by_look(looks, refunds, possible=True), _by_look(looks, refunds, possible=False)
+    return [
+        then.balance - look.balance > certain[number] - possible[number + 1]  # refunds are negative moves
+        for number, (look, then) in enumerate(pairwise(looks))
+    ]
+
+
+def _ranges(looks: Sequence[Look], moves: Sequence[Move]) -> list[_Range]:
+    """For each look, the credits from outside since the first one."""
+    charges, refunds = [move for move in moves if move.credits >= 0], [move for move in moves if move.credits < 0]
+    least, most = _by_look(looks, charges, possible=False), _by_look(looks, charges, possible=True)
+    returned, returning = _by_look(looks, refunds, possible=False), _by_look(looks, refunds, possible=True)
+    start = looks[0].balance
+    ranges = []
+    for number, look in enumerate(looks):
+        base = look.balance - start
+        # A look before a POST cannot have seen that POST's own charge and refund, however close they are.
+        own = [move.credits for move in look.mine if move.first_epoch - MARGIN_SECONDS <= look.at_epoch]
+        charge, refund = sum((one for one in own if one > 0), Decimal(0)), sum((one for one in own if one < 0), Decimal(0))
+        ranges.append(_Range(base + least[number] + returning[number] - refund, base + most[number] - charge + returned[number]))
+    total = sum((move.credits for move in moves if move.is_sure), Decimal(0))
+    end = looks[-1].balance - start + total
+    return [_Range(Decimal(0), Decimal(0)), *ranges[1:-1], _Range(end, end)]
+
+
+def _by_look(looks: Sequence[Look], moves: Sequence[Move], *, possible: bool) -> list[Decimal]:
+    """The sum of the moves that may have (or must have) happened before each look."""
+    if possible:
+        dated = sorted((move.first_epoch - MARGIN_SECONDS, move.credits) for move in moves)
+    else:
+        dated = sorted((move.last_epoch + MARGIN_SECONDS, move.credits) for move in moves if move.is_sure)
+    sums, total, taken = [], Decimal(0), 0
+    for look in looks:
+        while taken < len(dated) and dated[taken][0] <= look.at_epoch:
+            total += dated[taken][1]
+            taken += 1
+        sums.append(total)
+    return sums

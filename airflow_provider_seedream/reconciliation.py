@@ -1,0 +1,174 @@
+"""The morning after: one call that explains every credit of a wallet by its ledgers, and says what a person has to do.
+
+It only reads: the ledgers, the status of generations that no record closes, and the wallet.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from functools import partial
+
+from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError, SeedreamResponseError
+from airflow_provider_seedream.hooks.answers import failed_poll
+from airflow_provider_seedream.hooks.seedream import SeedreamHook
+from airflow_provider_seedream.ledger.entries import Entry, entry_of
+from airflow_provider_seedream.ledger.reading import FILES_AT_ONCE, Found, Tracked, batched, each_record, ledgers_of, manifest_of
+from airflow_provider_seedream.ledger.records import Ledger, Record
+from airflow_provider_seedream.ledger.statement import Statement as Statement
+from airflow_provider_seedream.ledger.statement import make_statement
+from airflow_provider_seedream.ledger.wallet_flow import plain
+from airflow_provider_seedream.manifest import Manifest
+from airflow_provider_seedream.model import clock
+from airflow_provider_seedream.polling.policy import PollOutcome, PollPolicy, has_expired
+from airflow_provider_seedream.polling.poller import Poller
+from airflow_provider_seedream.polling.wallet import credits_in
+from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
+
+PARALLEL_LOOKS = 4  # status calls at once
+MAX_READINGS = 3  # of the ledgers, if the wallet moves meanwhile
+
+
+def reconcile(
+    destinations: str | Sequence[str] | None = None,
+    *,
+    seedream_conn_id: str = DEFAULT_CONN_ID,
+    since: str | None = None,
+    recursive: bool = False,
+    files: bool = False,
+    tracked: Callable[[list[str]], Iterable[str]] = iter,
+) -> Statement:
+    """Explain the wallet of a connection by the ledgers of its destinations. It sends GETs and writes nothing.
+
+    ::
+
+        statement = reconcile(["s3://my_conn@bucket/watches", "s3://my_conn@bucket/shoes"], since="2026-11-28T18:00:00Z")
+        if statement.needs_a_person:
+            print(statement.text)
+
+    The statement begins with the first balance that a request of the period has noted, before its own POST, and ends now.
+
+    :param destinations: one or more storage URIs: all folders that this key pays for, as the others' credits are unexplained. The
+        connection's ``destination`` by default.
+    :param seedream_conn_id: the connection whose wallet is explained.
+    :param since: the beginning, ISO 8601, best at an hour without requests; the first record by default.
+    :param recursive: the ledgers of all folders below as well.
+    :param files: the landed images by name, for a list by image. It reads the manifest of each landed generation.
+    :param tracked: gets the files of each ledger and gives them back one by one: for a progress bar.
+    :raises SeedreamInputError: a folder has no ledger, ``since`` is not an instant, or the connection is incomplete.
+    :raises SeedreamLedgerError: a ledger cannot be listed.
+    :raises SeedreamError: the wallet does not answer.
+    """
+    since_epoch = clock.to_epoch(since) if since is not None else None
+    if since is not None and since_epoch is None:
+        raise SeedreamInputError(f"since must be an instant, e.g. 2026-11-22T18:00:00Z or 2026-11-22; got {str(since)[:80]!r}.")
+    hook = SeedreamHook(seedream_conn_id)
+    named = [destinations] if isinstance(destinations, str) else list(destinations or [hook.settings.destination or ""])
+    if named == [""]:
+        raise SeedreamInputError(f"Name the destinations: the connection {seedream_conn_id} has none.")
+    reader = _Reader(hook, ledgers_of(named, recursive=recursive), files=files, tracked=tracked)
+    before = _balance(hook)
+    for _ in range(MAX_READINGS):
+        reader.read()
+        end, end_at = _balance(hook), clock.now_epoch()
+        if is_still := before == end:
+            break
+        before = end
+    return make_statement(
+        reader.entries, end=end, end_at=end_at, since_epoch=since_epoch, unreadable=reader.unreadable, is_moving=not is_still
+    )
+
+
+class _Reader:
+    """Reads the ledgers into entries. A second reading reads only files that are new, or whose requests may have changed."""
+
+    def __init__(self, hook: SeedreamHook, ledgers: Sequence[Ledger], *, files: bool, tracked: Tracked) -> None:
+        self._hook = hook
+        self._ledgers = ledgers
+        self._with_files = files
+        self._tracked = tracked
+        self._closed: dict[str, Entry] = {}
+        self._open: list[Entry] = []
+        self.unreadable: list[str] = []
+
+    @property
+    def entries(self) -> list[Entry]:
+        """All entries, by the last reading."""
+        return [*self._closed.values(), *self._open]
+
+    def read(self) -> None:
+        """Read all that is not closed, and ask the API about generations whose record says neither landed nor failed."""
+        self._open, self.unreadable = [], []
+        with ThreadPoolExecutor(max_workers=PARALLEL_LOOKS, thread_name_prefix="seedream-status") as pool:
+            for ledger in self._ledgers:
+                founds = each_record(ledger, tracked=self._tracked, skip=self._closed)
+                for some in batched(founds, FILES_AT_ONCE):  # else the pool would read the whole ledger into memory first
+                    for entry in pool.map(partial(self._entry, ledger), some):
+                        self._keep(entry)
+
+    def _keep(self, entry: Entry | str) -> None:
+        if isinstance(entry, str):
+            self.unreadable.append(entry)
+        elif entry.is_open:
+            self._open.append(entry)
+        else:
+            self._closed[entry.record] = entry
+
+    def _entry(self, ledger: Ledger, found: Found) -> Entry | str:
+        """The entry of a file; its URI if it cannot be read."""
+        record, now = found.record, clock.now_epoch()
+        if record is None:
+            return found.uri
+        manifest = self._manifest(ledger, record, is_late=found.is_late)
+        is_asked = record.outcome == "submitted" and not (manifest and manifest.images)
+        heard = self._heard(record, now_epoch=now) if is_asked and not has_expired(_created(record), now_epoch=now) else None
+        landed = len(manifest.images) if manifest else (_requested(record) if record.outcome == "landed" else 0)
+        return entry_of(
+            record,
+            found.uri,
+            ledger.folder.base,
+            now_epoch=clock.now_epoch(),
+            heard=heard,
+            files=tuple(ledger.folder.uri(image.file) for image in manifest.images) if manifest and self._with_files else (),
+            landed=None if record.outcome == "partial" and manifest is None else landed,
+            is_late=found.is_late,
+        )
+
+    def _manifest(self, ledger: Ledger, record: Record, *, is_late: bool) -> Manifest | None:
+        """The manifest, where the record does not tell how many images landed, or where their names are wanted."""
+        is_wanted = record.outcome in ("submitted", "partial") or (self._with_files and record.outcome == "landed")
+        return manifest_of(ledger, record, bare=is_late) if is_wanted else None
+
+    def _heard(self, record: Record, *, now_epoch: float) -> PollOutcome | None:
+        """The API's word on a generation, as every wait decides it; None if the API does not answer."""
+        task_id = record.seedream_task_id or ""
+        policy = PollPolicy(
+            deadline_epoch=float("inf"),
+            poke_interval_seconds=None,
+            num_images=_requested(record),
+            created_epoch=_created(record),
+        )
+        try:
+            return Poller(policy).heard(self._hook.get_generation(task_id), now_epoch=now_epoch)
+        except SeedreamError as error:
+            outcome = Poller(policy).heard(failed_poll(error), now_epoch=now_epoch)
+            return outcome if outcome.verdict in ("missing", "expired") else None
+
+
+def _created(record: Record) -> float | None:
+    return clock.to_epoch(record.created_at)
+
+
+def _requested(record: Record) -> int:
+    return int(record.submission.get("num_images") or 0)
+
+
+def _balance(hook: SeedreamHook) -> Decimal:
+    """The wallet's balance now, in credits.
+
+    :raises SeedreamResponseError: its text is not a number.
+    """
+    text = hook.get_wallet().balance
+    found = credits_in(text)
+    if found is None:
+        raise SeedreamResponseError(f"The wallet's balance is not a number: {text[:40]!r}.")
+    return plain(found)
