@@ -67,7 +67,18 @@ def landed_message(
             # The bound holds for the whole message: a mail server refuses it as a whole.
             left -= sum(path.stat().st_size for path in section.shown.values())
             sections.append(section)
-        yield _message(sections)
+        count = sum(len(section.images) for section in sections)
+        names = ", ".join(section.manifest.name for section in sections[:_MAX_NAMES]) + (", ..." if sections[_MAX_NAMES:] else "")
+        subject = f"Seedream: {count} {'image' if count == 1 else 'images'}, {names}"
+        text = "\n\n".join(_text(section) for section in sections)
+        yield LandedMessage(
+            # A line break in a subject would begin another header of the mail.
+            subject=" ".join(subject.split()),
+            text=text,
+            slack=html.escape(text, quote=False),  # &, < and > are all that Slack reads
+            html="\n".join(_html(section) for section in sections),
+            files=[str(path) for section in sections for path in section.shown.values()],
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +109,8 @@ class _Section:
         """The sentences below the images: how many came, their price, and the manifest."""
         manifest = self.manifest
         came = f"Only {len(manifest.images)} of {manifest.images_requested} images came." if manifest.missing_images else ""
-        price = _cost(manifest)
+        cost = manifest.credits if manifest.billed_credits is None else manifest.billed_credits
+        price = "" if cost is None else f"{cost} credits."
         return [fact for fact in (came, price, f"Manifest: {self.uri}") if fact]
 
 
@@ -108,7 +120,17 @@ def _read(landed: LandedGeneration | Mapping[str, Any], local: Path, *, prefix: 
 
     uri, only = _named(landed)
     manifest = read_manifest(uri)
-    shown = _copy(Folder(uri.rpartition("/")[0]), _of(manifest, only), local, prefix, max_bytes)
+    folder = Folder(uri.rpartition("/")[0])
+    shown: dict[int, Path] = {}  # the thumbnails by their image's number, as many as fit
+    left = max_bytes
+    for image in _of(manifest, only):
+        size = folder.size_bytes(image.thumbnail) if image.thumbnail else None
+        # One that is too large is left out, and smaller ones behind it may still fit.
+        if size is None or size > left or (data := folder.read(image.thumbnail)) is None:
+            continue
+        left -= size
+        shown[image.number] = local / f"{prefix}image_{image.number}.thumb{Path(str(image.thumbnail)).suffix}"
+        shown[image.number].write_bytes(data)
     return _Section(uri=uri, manifest=manifest, shown=shown, only=only)
 
 
@@ -122,40 +144,6 @@ def _named(landed: LandedGeneration | Mapping[str, Any]) -> tuple[str, frozenset
 
 def _of(manifest: Manifest, only: frozenset[str] | None) -> list[ManifestImage]:
     return [image for image in manifest.images if only is None or image.file in only]
-
-
-def _copy(folder: Any, images: list[ManifestImage], local: Path, prefix: str, max_bytes: int) -> dict[int, Path]:
-    """The thumbnails by their image's number, as many as fit.
-
-    Their names are plain: a mail's ``Content-ID`` is folded or encoded where a name has a space or a letter beyond ASCII.
-    """
-    shown: dict[int, Path] = {}
-    left = max_bytes
-    for image in images:
-        size = folder.size_bytes(image.thumbnail) if image.thumbnail else None
-        # One that is too large is left out, and smaller ones behind it may still fit.
-        if size is None or size > left or (data := folder.read(image.thumbnail)) is None:
-            continue
-        left -= size
-        shown[image.number] = local / f"{prefix}image_{image.number}.thumb{Path(str(image.thumbnail)).suffix}"
-        shown[image.number].write_bytes(data)
-    return shown
-
-
-def _message(sections: list[_Section]) -> LandedMessage:
-    """The parts of the message. Every prompt in it is a user's text, so each part escapes it in its own way."""
-    count = sum(len(section.images) for section in sections)
-    names = ", ".join(section.manifest.name for section in sections[:_MAX_NAMES]) + (", ..." if sections[_MAX_NAMES:] else "")
-    subject = f"Seedream: {count} {'image' if count == 1 else 'images'}, {names}"
-    text = "\n\n".join(_text(section) for section in sections)
-    return LandedMessage(
-        # A line break in a subject would begin another header of the mail.
-        subject=" ".join(subject.split()),
-        text=text,
-        slack=html.escape(text, quote=False),  # &, < and > are all that Slack reads
-        html="\n".join(_html(section) for section in sections),
-        files=[str(path) for section in sections for path in section.shown.values()],
-    )
 
 
 def _text(section: _Section) -> str:
@@ -181,9 +169,3 @@ def _figure(image: ManifestImage, uri: str, shown: dict[int, Path]) -> str:
 
 def _words(image: ManifestImage) -> str:
     return f"Image {image.number}, {image.width} x {image.height}"
-
-
-def _cost(manifest: Manifest) -> str:
-    """The credits that the wallet lost, where that was measured, else the calculated price."""
-    cost = manifest.credits if manifest.billed_credits is None else manifest.billed_credits
-    return "" if cost is None else f"{cost} credits."

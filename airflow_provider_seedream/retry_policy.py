@@ -10,7 +10,7 @@ from typing import Any, Self
 from airflow.providers.common.compat.sdk import Context
 
 from airflow_provider_seedream.exceptions import SeedreamInputError
-from airflow_provider_seedream.model.retry_decision import Decision, Delays, decide
+from airflow_provider_seedream.model.retry_decision import Delays, decide
 
 try:
     from airflow.sdk import RetryDecision, RetryPolicy
@@ -66,7 +66,9 @@ class SeedreamRetryPolicy(RetryPolicy):
         if decision.action == "default":
             return RetryDecision.default()
         reason = f"{type(exception).__name__}: {getattr(exception, 'on_retry', '')}"
-        return _as_airflows(decision, reason)
+        if decision.action == "fail":
+            return RetryDecision.fail(reason)
+        return RetryDecision.retry(timedelta(seconds=decision.delay_seconds or 0.0), reason)
 
     def serialize(self) -> dict[str, Any]:
         """The delays in seconds, as plain JSON: Airflow wants every policy to have it."""
@@ -76,10 +78,3 @@ class SeedreamRetryPolicy(RetryPolicy):
     def deserialize(cls, data: dict[str, Any]) -> Self:
         """The policy again, from the delays of :meth:`serialize`."""
         return cls(**{f"{name}_delay": timedelta(seconds=value) for name, value in data.items()})
-
-
-def _as_airflows(decision: Decision, reason: str) -> RetryDecision:
-    """The decision in the words of Airflow."""
-    if decision.action == "fail":
-        return RetryDecision.fail(reason)
-    return RetryDecision.retry(timedelta(seconds=decision.delay_seconds or 0.0), reason)

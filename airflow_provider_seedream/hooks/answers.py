@@ -67,7 +67,12 @@ def error_from_answer(status_code: int, headers: Mapping[str, str], body: bytes,
         SeedreamResponseError.
     """
     if status_code < 400:
-        return _no_answer(status_code, (headers.get("Location") or "").replace(key, "***"))
+        # A redirect, which may come from a base URL that is almost right, or 101.
+        location = (headers.get("Location") or "").replace(key, "***")
+        if status_code < 300:
+            return SeedreamResponseError(f"The API answered {status_code}, which is no answer to this request.")
+        where = f" to {' '.join(location.split()).partition('?')[0][:200]}" if location else ""
+        return SeedreamResponseError(f"The API answered with a redirect ({status_code}){where}; redirects are not followed.")
     if status_code == PROXY_WANTS_CREDENTIALS:
         return proxy_refusal(status_code)
     words = read_error_body(_without_key(body, key))  # before anything of it is cut or changed
@@ -83,14 +88,6 @@ def error_from_answer(status_code: int, headers: Mapping[str, str], body: bytes,
         code=words.code,
         retry_after_seconds=asked_seconds,
     )
-
-
-def _no_answer(status_code: int, location: str) -> SeedreamResponseError:
-    """A redirect, which may come from a base URL that is almost right, or 101."""
-    if status_code < 300:
-        return SeedreamResponseError(f"The API answered {status_code}, which is no answer to this request.")
-    where = f" to {' '.join(location.split()).partition('?')[0][:200]}" if location else ""
-    return SeedreamResponseError(f"The API answered with a redirect ({status_code}){where}; redirects are not followed.")
 
 
 def _without_key(body: bytes, key: str) -> bytes:

@@ -20,16 +20,12 @@ def reading(bundle: str) -> Iterator[tuple[str | None, str | None]]:
     try:
         yield None if is_folder else bundle, bundle if is_folder else None
     except OSError as error:  # also ssl.SSLError, which a file without PEM raises
-        raise _bundle_error(bundle, error) from None
-
-
-def _bundle_error(bundle: str, problem: OSError) -> SeedreamInputError:
-    """The error of a bundle that cannot be read. It says which setting names it: the connection or the environment."""
-    variable = next((name for name in BUNDLE_VARIABLES if os.environ.get(name) == bundle), None)
-    setting = f"{variable} of the environment" if variable else "Connection extra verify"
-    others = "." if variable else "; true and false are the other values."
-    why = problem.strerror or type(problem).__name__
-    return SeedreamInputError(
-        f"{setting} names the CA bundle {bundle[:200]!r}, which cannot be read ({why}). It must be a PEM file, or a folder of "
-        f"certificates, on every worker and triggerer{others}"
-    )
+        # The error says which setting names the bundle: the connection or the environment.
+        variable = next((name for name in BUNDLE_VARIABLES if os.environ.get(name) == bundle), None)
+        setting = f"{variable} of the environment" if variable else "Connection extra verify"
+        others = "." if variable else "; true and false are the other values."
+        why = error.strerror or type(error).__name__
+        raise SeedreamInputError(
+            f"{setting} names the CA bundle {bundle[:200]!r}, which cannot be read ({why}). It must be a PEM file, or a folder of "
+            f"certificates, on every worker and triggerer{others}"
+        ) from None

@@ -119,7 +119,10 @@ class Downloads:
                         return self._body(answer)
                     link = link.redirected(answer.headers["Location"])
             except (requests.RequestException, HTTPError) as error:  # the second while the body is read
-                raise _broke_off(link, error) from None
+                # It names the host alone, as the rest of a link is a credential.
+                refused = refused_by_proxy(error)
+                broke_off = f"Download from {_host(link.origin)} broke off ({type(error).__name__})."
+                raise _Transient(refused.message if refused else broke_off) from None
         raise SeedreamLandingError(f"Download from {_host(link.origin)} was redirected more than {MAX_REDIRECTS} times.")
 
     def _check_target(self, origin: str) -> None:
@@ -129,7 +132,12 @@ class Downloads:
         :raises _Transient: the name cannot be resolved now.
         """
         try:
-            refuse_target(origin, allow_loopback=self._allow_loopback, networks=self._networks, proxied=_is_proxied(origin))
+            refuse_target(
+                origin,
+                allow_loopback=self._allow_loopback,
+                networks=self._networks,
+                proxied=select_proxy(origin, get_environ_proxies(origin)) is not None,
+            )
         except socket.gaierror:
             raise _Transient(f"The host {_host(origin)} of a result link cannot be resolved.") from None
 
@@ -158,7 +166,10 @@ class Downloads:
             raise SeedreamLandingError(f"{host} answered {answer.status_code} to a download.", stale_link=True)
         if answer.status_code not in WHOLE_STATUS_CODES:
             raise _Transient(f"{host} answered {answer.status_code} to a download.")
-        self._hold(_size_of(answer, self._max_bytes))
+        # A compressed body may grow, so it counts as the largest that is allowed.
+        length = answer.headers.get("Content-Length", "")
+        is_known = length.isascii() and length.isdigit() and not answer.headers.get("Content-Encoding")
+        self._hold(min(int(length), self._max_bytes) if is_known else self._max_bytes)
         try:
             with cut_after(self._max_seconds, answer.raw.shutdown):
                 body = read_body(answer, self._max_bytes + 1)
@@ -169,26 +180,8 @@ class Downloads:
         return body
 
 
-def _broke_off(link: Link, error: Exception) -> SeedreamLandingError:
-    """The error of a download that ended in the middle. It names the host alone, as the rest of a link is a credential."""
-    refused = refused_by_proxy(error)
-    broke_off = f"Download from {_host(link.origin)} broke off ({type(error).__name__})."
-    return _Transient(refused.message if refused else broke_off)
-
-
 def _unbounded(size: int) -> None:
     """Bodies of any size may be in memory together."""
-
-
-def _size_of(answer: requests.Response, most: int) -> int:
-    """The size of a body before it is read. A compressed one may grow, so it counts as the largest that is allowed."""
-    length = answer.headers.get("Content-Length", "")
-    is_known = length.isascii() and length.isdigit() and not answer.headers.get("Content-Encoding")
-    return min(int(length), most) if is_known else most
-
-
-def _is_proxied(link: str) -> bool:
-    return select_proxy(link, get_environ_proxies(link)) is not None
 
 
 def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:

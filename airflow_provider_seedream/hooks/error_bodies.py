@@ -53,10 +53,11 @@ def read_error_body(body: bytes) -> ErrorWords:
         text = body[:2000].decode("utf-8", "replace")
         code, message = None, "" if "<html" in text.lower() else text
     message = " ".join(message.split())
+    found = _WAIT.search(message)  # as in Django REST framework's "Expected available in 21 seconds."
     return ErrorWords(
         code=code.lower()[:MAX_CODE_CHARACTERS] if code else None,
         message=without_queries(message)[:MAX_MESSAGE_CHARACTERS],
-        wait_seconds=_wait_seconds(message),
+        wait_seconds=float(found["number"]) * _UNIT_SECONDS[found["unit"].lower()] if found else None,
     )
 
 
@@ -106,11 +107,3 @@ def _flat(message: Any) -> str:
     if isinstance(message, dict):
         return "; ".join(f"{name}: {_flat(value)}" for name, value in message.items())
     return "" if message is None else str(message)
-
-
-def _wait_seconds(message: str) -> float | None:
-    """The seconds of a sentence such as Django REST framework's: "Request was throttled. Expected available
-    in 21 seconds."
-    """
-    found = _WAIT.search(message)
-    return float(found["number"]) * _UNIT_SECONDS[found["unit"].lower()] if found else None

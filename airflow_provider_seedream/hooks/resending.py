@@ -111,7 +111,16 @@ def get_retrying(max_attempts: int) -> Callable[..., Any]:
     :returns: a callable that takes the function of the call and its arguments.
     """
     repeating = _retrying(_GET_SAFE, max_attempts)
-    return repeating if max_attempts == 1 else partial(_throttled(), repeating)
+    if max_attempts == 1:
+        return repeating
+    throttled = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(SeedreamRateLimitError),
+        stop=tenacity.stop_before_delay(MAX_THROTTLED_SECONDS),  # the sleep that a 429 asks for may be a day
+        wait=_turn_seconds,
+        before_sleep=say_again,
+        reraise=True,
+    )
+    return partial(throttled, repeating)
 
 
 def _retrying(errors: tuple[type[SeedreamError], ...], max_attempts: int) -> tenacity.Retrying:
@@ -120,17 +129,6 @@ def _retrying(errors: tuple[type[SeedreamError], ...], max_attempts: int) -> ten
         retry=tenacity.retry_if_exception_type(errors),
         stop=tenacity.stop_after_attempt(max_attempts),
         wait=tenacity.wait_random_exponential(multiplier=0.5, max=10),
-        before_sleep=say_again,
-        reraise=True,
-    )
-
-
-def _throttled() -> tenacity.Retrying:
-    """Repeat after 429s for up to an hour, each as late as the API asks for."""
-    return tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(SeedreamRateLimitError),
-        stop=tenacity.stop_before_delay(MAX_THROTTLED_SECONDS),  # the sleep that a 429 asks for may be a day
-        wait=_turn_seconds,
         before_sleep=say_again,
         reraise=True,
     )

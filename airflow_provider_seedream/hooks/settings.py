@@ -87,16 +87,28 @@ class SeedreamSettings:
         :raises SeedreamInputError: a field is wrong; the message names it, never its key.
         """
         extra = connection.extra_dejson or {}
+        base_url = _base_url(connection)
+        # A key that a header cannot carry is refused here, as the error of an HTTP library would print it.
+        key = str(connection.password or "").strip()
+        if not key:
+            raise _no_key(f"Connection {connection.conn_id!r} has no password: put the API key there.")
+        if _KEY.fullmatch(key) is None:
+            raise _no_key(f"Connection {connection.conn_id!r}: the password holds characters that no API key has.")
+        networks = extra.get("download_networks")  # a list, or text with commas
+        items = networks if isinstance(networks, list | tuple) else re.split(r"[,\s]+", str(networks or "").strip())
+        price = _positive(extra, "credits_per_image") or contract.CREDITS_PER_IMAGE
+        if price != int(price):
+            raise SeedreamInputError(f"Connection extra credits_per_image must be a whole number; got {price}.")
         return cls(
-            base_url=_base_url(connection),
-            key=_key(connection),
+            base_url=base_url,
+            key=key,
             destination=extra.get("destination") or None,
             requests_per_minute=_positive(extra, "requests_per_minute"),
-            credits_per_image=_credits(extra),
+            credits_per_image=int(price),
             status_counts_toward_limit=_flag(extra, "status_counts_toward_limit"),
             request_timeout_seconds=_positive(extra, "request_timeout_seconds") or DEFAULT_REQUEST_TIMEOUT_SECONDS,
             verify=_verify(extra.get("verify")),
-            download_networks=_networks(extra.get("download_networks")),
+            download_networks=tuple(_network(str(item).strip()) for item in items if item not in (None, "")),
         )
 
     @property
@@ -136,16 +148,6 @@ class SeedreamSettings:
     def upload_seconds(self, body_bytes: int) -> float:
         """The time that a body of this size may be on its way, in seconds: the timeout, and 10 s for each MB."""
         return self.request_timeout_seconds + body_bytes / MIN_UPLOAD_BYTES_PER_SECOND
-
-
-def _key(connection: ConnectionLike) -> str:
-    """The password. A key that a header cannot carry is refused here, as the error of an HTTP library would print it."""
-    key = str(connection.password or "").strip()
-    if not key:
-        raise _no_key(f"Connection {connection.conn_id!r} has no password: put the API key there.")
-    if _KEY.fullmatch(key) is None:
-        raise _no_key(f"Connection {connection.conn_id!r}: the password holds characters that no API key has.")
-    return key
 
 
 def _no_key(message: str) -> SeedreamInputError:
@@ -206,12 +208,6 @@ def _bracketed(host: str) -> str:
         return host
 
 
-def _networks(value: Any) -> tuple[Network, ...]:
-    """A list, or text with commas, of networks or single addresses."""
-    items = value if isinstance(value, list | tuple) else re.split(r"[,\s]+", str(value or "").strip())
-    return tuple(_network(str(item).strip()) for item in items if item not in (None, ""))
-
-
 def _network(text: str) -> Network:
     """One network of ``download_networks``. :raises SeedreamInputError: it is none."""
     try:
@@ -234,14 +230,6 @@ def _positive(extra: Mapping[str, Any], name: str) -> float | None:
     if not (math.isfinite(number) and number > 0):
         raise SeedreamInputError(f"Connection extra {name} must be a number above 0; got {json.dumps(value)[:40]}.")
     return number
-
-
-def _credits(extra: Mapping[str, Any]) -> int:
-    """The price of an image, a whole number. :raises SeedreamInputError: credits have no fractions."""
-    price = _positive(extra, "credits_per_image") or contract.CREDITS_PER_IMAGE
-    if price != int(price):
-        raise SeedreamInputError(f"Connection extra credits_per_image must be a whole number; got {price}.")
-    return int(price)
 
 
 def _flag(extra: Mapping[str, Any], name: str) -> bool:

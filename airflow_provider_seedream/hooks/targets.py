@@ -39,7 +39,14 @@ def refuse_target(link: str, *, allow_loopback: bool, networks: Iterable[Network
     :raises SeedreamLandingError: the link does not lead over http(s) to a public address.
     :raises socket.gaierror: the name cannot be resolved now.
     """
-    hostname = _hostname(link)
+    # A user name in a link is refused: it would be sent as a password.
+    try:
+        parts = urlsplit(link)
+        hostname, scheme = parts.hostname, parts.scheme
+    except ValueError:  # half an IPv6 address
+        raise SeedreamLandingError("A result link is no link: refused.") from None
+    if scheme not in ("http", "https") or not hostname or parts.username:
+        raise SeedreamLandingError(f"A result link is no plain http(s) link (scheme {scheme[:20]!r}): refused.")
     for address in _addresses(hostname, proxied):
         if is_public(address) or is_in(address, networks) or (allow_loopback and _judged(address).is_loopback):
             continue
@@ -91,21 +98,6 @@ def _way_out(address: Address) -> str:
         " If your network answers with such addresses (a VPN, a private endpoint of the store), name their range in the"
         f" connection's extra download_networks, for example {str(ipaddress.ip_network(_judged(address)))!r}."
     )
-
-
-def _hostname(link: str) -> str:
-    """The host of a link.
-
-    :raises SeedreamLandingError: it is no plain http(s) link. A user name in it is refused: it would be sent as a password.
-    """
-    try:
-        parts = urlsplit(link)
-        hostname, scheme = parts.hostname, parts.scheme
-    except ValueError:  # half an IPv6 address
-        raise SeedreamLandingError("A result link is no link: refused.") from None
-    if scheme not in ("http", "https") or not hostname or parts.username:
-        raise SeedreamLandingError(f"A result link is no plain http(s) link (scheme {scheme[:20]!r}): refused.")
-    return hostname
 
 
 def _addresses(hostname: str, proxied: bool) -> list[Address]:

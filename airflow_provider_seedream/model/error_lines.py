@@ -51,7 +51,11 @@ def error_lines(error: SeedreamError, where: Where, *, now_epoch: float) -> list
         lines += _wrapped(f"Wallet: {error.wallet}")
     lines += _wrapped(f"Do: {error.on_retry}")
     for command in error.commands:
-        lines += _continued(command)
+        # One that is too long for a line goes on after a backslash, as a shell reads it.
+        parts = textwrap.wrap(
+            command, width=MAX_LINE_CHARACTERS - 4, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+        )
+        lines += [f"  {part} \\" for part in parts[:-1]] + [f"  {part}" for part in parts[-1:]]
     if error.kept_until:
         lines += _wrapped(f"Until: {_until(error.kept_until, now_epoch)}; then the API deletes the images.")
     if error.record:
@@ -108,14 +112,6 @@ def minute_of(epoch: float) -> str:
 def _left(seconds: float) -> str:
     """The time that is left: ``23 h left``, or ``over``."""
     return f"{clock.spell(seconds)} left" if seconds > 0 else "over"
-
-
-def _continued(command: str) -> list[str]:
-    """A command to copy. One that is too long for a line goes on after a backslash, as a shell reads it."""
-    parts = textwrap.wrap(
-        command, width=MAX_LINE_CHARACTERS - 4, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-    )
-    return [f"  {part} \\" for part in parts[:-1]] + [f"  {part}" for part in parts[-1:]]
 
 
 def _wrapped(text: str) -> list[str]:

@@ -30,19 +30,6 @@ def check_source_image(origin: str, data: bytes) -> ImageFacts:
             f"images: {origin} is not whole: its {len(data)} bytes end before the {facts.media_type} image does. "
             "Copy it again from where it came from."
         )
-    _check_size(origin, facts)
-    return facts
-
-
-def _what_it_is(data: bytes) -> str:
-    """The rest of a sentence about bytes that are no image of a known kind."""
-    if name := foreign_format(data):
-        return f"a file of type {name}. The API takes {_TAKEN}: convert it to PNG or JPEG."
-    return f"not a {_TAKEN} image."
-
-
-def _check_size(origin: str, facts: ImageFacts) -> None:
-    """Check sides, aspect and number of pixels. :raises SeedreamInputError: naming the rule."""
     size, short, long = f"{facts.width}x{facts.height}", min(facts.width, facts.height), max(facts.width, facts.height)
     if short < contract.MIN_SOURCE_SIDE:
         raise SeedreamInputError(f"images: {origin} is {size}; each side must have at least {contract.MIN_SOURCE_SIDE} pixels.")
@@ -52,3 +39,11 @@ def _check_size(origin: str, facts: ImageFacts) -> None:
         raise SeedreamInputError(
             f"images: {origin} is {size}, {facts.width * facts.height:,} pixels; at most {contract.MAX_SOURCE_PIXELS:,} are taken."
         )
+    return facts
+
+
+def _what_it_is(data: bytes) -> str:
+    """The rest of a sentence about bytes that are no image of a known kind."""
+    if name := foreign_format(data):
+        return f"a file of type {name}. The API takes {_TAKEN}: convert it to PNG or JPEG."
+    return f"not a {_TAKEN} image."

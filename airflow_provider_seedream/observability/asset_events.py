@@ -14,7 +14,7 @@ from airflow.sdk.definitions.asset import AssetRef
 from airflow_provider_seedream.observability.asset_uris import asset_uri
 
 if TYPE_CHECKING:
-    from airflow_provider_seedream.generations import LandedGeneration, LandedImage
+    from airflow_provider_seedream.generations import LandedGeneration
     from airflow_provider_seedream.manifest import Manifest
 
 _log = logging.getLogger(__name__)
@@ -33,9 +33,27 @@ def announce(context: Context, outlets: Iterable[Any], result: "LandedGeneration
             # An alias may stand for many assets, so each image becomes one of its own; a plain asset gets one
             # event from a task.
             for image in result.images:
-                _add_image(context["outlet_events"][outlet], image, result)
+                extra = {
+                    "sha256": image.sha256,
+                    "size_bytes": image.size_bytes,
+                    "media_type": image.media_type,
+                    "seedream_task_id": result.seedream_task_id,
+                    "manifest": result.manifest,
+                }
+                _add(context["outlet_events"][outlet], image.uri, extra)
         elif isinstance(outlet, Asset | AssetRef):
-            _update(context, outlet, _summary(result, manifest))
+            _update(
+                context,
+                outlet,
+                {
+                    "seedream_task_id": result.seedream_task_id,
+                    "manifest": result.manifest,
+                    "kind": manifest.kind,
+                    "credits": result.credits,
+                    "images_landed": len(result.images),
+                    "images_requested": manifest.images_requested,
+                },
+            )
 
 
 def announce_table(context: Context, outlets: Iterable[Any], summary: dict[str, Any]) -> None:
@@ -58,30 +76,6 @@ def _update(context: Context, outlet: Any, extra: dict[str, Any]) -> None:
         context["outlet_events"][outlet].extra.update(extra)
     except Exception as error:  # an Asset.ref that no DAG defines: Airflow asks its API for it
         _log.warning("No asset event for %s: %s: %s", outlet, type(error).__name__, error)
-
-
-def _summary(result: "LandedGeneration", manifest: "Manifest") -> dict[str, Any]:
-    """The ``extra`` of an asset's event: ids, price and counts; no prompt, no link."""
-    return {
-        "seedream_task_id": result.seedream_task_id,
-        "manifest": result.manifest,
-        "kind": manifest.kind,
-        "credits": result.credits,
-        "images_landed": len(result.images),
-        "images_requested": manifest.images_requested,
-    }
-
-
-def _add_image(events: Any, image: "LandedImage", result: "LandedGeneration") -> None:
-    """One event for one image, with the hash by which a reader can check the file."""
-    extra = {
-        "sha256": image.sha256,
-        "size_bytes": image.size_bytes,
-        "media_type": image.media_type,
-        "seedream_task_id": result.seedream_task_id,
-        "manifest": result.manifest,
-    }
-    _add(events, image.uri, extra)
 
 
 def _add(events: Any, uri: str, extra: dict[str, Any]) -> None:

@@ -86,15 +86,11 @@ class _Moment:
         """Wait for the usual interval within these limits, in seconds, but not beyond the deadline; late when it has come."""
         left = self.policy.deadline_epoch - self.now_epoch
         if left <= 0:
-            return PollOutcome(verdict="late", detail=self._late())
+            since = self.policy.created_epoch
+            age = "" if since is None else f", {(self.now_epoch - since) / 60:.0f} min after the submission"
+            return PollOutcome(verdict="late", detail=f"Still not ready at the end of `timeout`{age}.")
         seconds = min(max(self._interval(state), at_least), at_most, left)
         return PollOutcome(verdict="wait", wait_seconds=seconds, asked_seconds=min(at_least, left))
-
-    def _late(self) -> str:
-        """The detail of a late wait, with the age of the job where it is known."""
-        since = self.policy.created_epoch
-        age = "" if since is None else f", {(self.now_epoch - since) / 60:.0f} min after the submission"
-        return f"Still not ready at the end of `timeout`{age}."
 
     def _interval(self, state: PollState) -> float:
         """Seconds to the next poll: the user's interval, else the planned one, each with its jitter."""
@@ -161,11 +157,8 @@ def _after_status(answer: GenerationStatus, state: PollState, moment: _Moment) -
         return _after_finished(answer, state, moment)
     if answer.status in ("PENDING", "IN_PROGRESS"):
         return moment.wait(state), state
-    return _after_unknown(answer.status[:40], state, moment)
-
-
-def _after_unknown(status: str, state: PollState, moment: _Moment) -> Step:
-    """A word outside the contract: a new step of the job at first, DELETED, EXPIRED or the like once the results are gone."""
+    # A word outside the contract: at first a new step of the job; once the results are gone, DELETED or the like.
+    status = answer.status[:40]
     if moment.results_are_gone:
         return moment.expired(repr(status)), state
     if status in state.unknown_statuses:

@@ -142,7 +142,8 @@ class _Durations:
         """
         bins = range(max(0, bisect_right(_EDGES, after) - 1), min(bisect_left(_EDGES, by), len(_WIDTHS)))
         spans = [min(_EDGES[one + 1], by) - max(_EDGES[one], after) for one in bins]
-        shares = [self._weight(one) * span / _WIDTHS[one] for one, span in zip(bins, spans, strict=True)]
+        weights = [PRIOR_WEIGHT * self.prior[one] + self.seen[one] for one in bins]
+        shares = [weight * span / _WIDTHS[one] for weight, one, span in zip(weights, bins, spans, strict=True)]
         known, possible = sum(shares), sum(spans)
         if not possible:
             return
@@ -152,9 +153,6 @@ class _Durations:
         self.unplanned += 1
         if self.unplanned >= REPLANNED * (PRIOR_WEIGHT + sum(self.seen)):
             self.plan, self.unplanned = None, 0
-
-    def _weight(self, one: int) -> float:
-        return PRIOR_WEIGHT * self.prior[one] + self.seen[one]
 
 
 def prior(job: Job) -> list[float]:

@@ -107,7 +107,13 @@ class Folder:
             if self.base not in _exclusive:
                 name = self.probe()
                 _exclusive[self.base] = form_that_holds(self._fs, self._path(name))
-                self._delete_probe(name)
+                # A connection that may not delete gets a warning: claims that must be deleted later will fail as well.
+                try:
+                    self.delete(name)
+                except Exception as error:
+                    _log.warning(
+                        "Cannot delete %s (%s: %s). May this connection delete files?", self.uri(name), type(error).__name__, error
+                    )
 
     @property
     def replaces_unread(self) -> bool:
@@ -124,15 +130,6 @@ class Folder:
     def probe(self) -> str:
         """As :meth:`check_exclusive`, but always, and without the DELETE. Returns the name of the file."""
         return probe(self, None if self._is_local else self._fs)
-
-    def _delete_probe(self, name: str) -> None:
-        """Delete the file of the probe; a connection that may not delete gets a warning in the log."""
-        try:
-            self.delete(name)
-        except Exception as error:  # the connection may not delete; claims that must be deleted later will report it as well
-            _log.warning(
-                "Cannot delete %s (%s: %s). May this connection delete files?", self.uri(name), type(error).__name__, error
-            )
 
     def replace(self, name: str, data: bytes) -> None:
         """Write a file in one step, replacing an existing one. A reader sees the old or the new content, not a mixture."""

@@ -131,23 +131,20 @@ class CheckedFields(ReportingTask):
             for field, value in before.items():
                 self._rendering = field
                 super()._do_render_template_fields(self, [field], context, jinja_env, seen_oids)
-                self._judge_rendered(field, value)
+                # Note a template or an XCom that gave nothing.
+                after = getattr(self, field, None)
+                if field in self.text_fields and isinstance(after, int | float) and not isinstance(after, bool):
+                    setattr(self, field, str(after))
+                is_optional = field not in self.given_fields or (after == "" and field in self.may_be_blank)
+                if not is_optional and not is_static(value) and is_nothing(after):
+                    self._gave_nothing = {**self._gave_nothing, field: str(value)}
+                    setattr(self, field, None)
         finally:
             self._texts, self._rendering = None, ""
 
     def _kept(self, rendered: Rendered) -> str | None:
         """A rendered text, or None for one that gave nothing."""
         return rendered.text if rendered.is_blank and self._rendering in self.may_be_blank else rendered.value
-
-    def _judge_rendered(self, field: str, before: Any) -> None:
-        """Note a template or an XCom that gave nothing. A number that came out of it is text where text is wanted."""
-        after = getattr(self, field, None)
-        if field in self.text_fields and isinstance(after, int | float) and not isinstance(after, bool):
-            setattr(self, field, str(after))
-        is_optional = field not in self.given_fields or (after == "" and field in self.may_be_blank)
-        if not is_optional and not is_static(before) and is_nothing(after):
-            self._gave_nothing = {**self._gave_nothing, field: str(before)}
-            setattr(self, field, None)
 
 
 def one_of(field: str, value: Any, *choices: str) -> str:

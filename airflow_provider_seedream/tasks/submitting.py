@@ -210,7 +210,14 @@ class SubmittingOperator(CheckedFields, WaitingOperator):
             except SeedreamRateLimitError as error:
                 refusal, wait_seconds = error, self._turn_seconds(error)
                 if clock.now_epoch() + wait_seconds > place.started_epoch + self._patience_seconds:
-                    raise self._too_late(error, wait_seconds) from None
+                    rate, limit = self._hook.requests_per_minute, clock.spell(self._patience_seconds)
+                    error.cause = error.message
+                    wait = clock.spell(wait_seconds)
+                    error.message = (
+                        f"{rate:g} requests a minute: the next turn is {wait} away, after the end of `timeout` ({limit})."
+                    )
+                    error.on_retry = QUEUE_AGAIN
+                    raise error from None
             except SeedreamInsufficientCreditsError as error:
                 # Airflow asks a policy about every error but those that end a task, so a final 402 would never be timed by it.
                 if getattr(self, "retry_policy", None):  # it is never asked about errors that end a task
@@ -223,15 +230,6 @@ class SubmittingOperator(CheckedFields, WaitingOperator):
                 "The API answered 429 (rate limit), which costs nothing; sending this request again in %.0f s.", wait_seconds
             )
             time.sleep(wait_seconds)
-
-    def _too_late(self, error: SeedreamRateLimitError, wait_seconds: float) -> SeedreamRateLimitError:
-        """The 429 of a request whose next turn comes after the time limit of the try."""
-        rate, limit = self._hook.requests_per_minute, clock.spell(self._patience_seconds)
-        error.cause = error.message
-        wait = clock.spell(wait_seconds)
-        error.message = f"{rate:g} requests a minute: the next turn is {wait} away, after the end of `timeout` ({limit})."
-        error.on_retry = QUEUE_AGAIN
-        return error
 
     def _turn_seconds(self, error: SeedreamRateLimitError) -> float:
         """Seconds to wait after a 429: the API's ``Retry-After``, else one request's share of the minute; at least 1 s.

@@ -60,7 +60,10 @@ class WaitingOperator(LandingOperator):
         check_embed_metadata(self.embed_metadata)
         if landed := self._already_landed(context, generation):
             return landed
-        self._note_options(generation)  # before the wait: a rescue by hand may come while it goes on
+        from airflow_provider_seedream.landing.outcome import note_options
+
+        # Before the wait: a rescue by hand may come while it goes on, and `airflow seedream land` lands in the same way.
+        note_options(generation, beyond_defaults(embed_metadata=self.embed_metadata, max_image_bytes=self.max_image_bytes))
         return self._finish(context, generation, self._wait_in_time(context, generation, started_epoch))
 
     def resume_landing(self, context: Context, event: Any, generation: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -130,12 +133,6 @@ class WaitingOperator(LandingOperator):
         :param state: of the poller: a sensor leaves the process only if this state may be lost.
         """
         time.sleep(seconds)
-
-    def _note_options(self, generation: Generation) -> None:
-        """Keep the options of this landing in the ledger record, so that ``airflow seedream land`` lands in the same way."""
-        from airflow_provider_seedream.landing.outcome import note_options
-
-        note_options(generation, beyond_defaults(embed_metadata=self.embed_metadata, max_image_bytes=self.max_image_bytes))
 
     def _wait_in_time(self, context: Context, generation: Generation, started_epoch: float) -> PollOutcome:
         """Poll until the wait ends; a deferrable task defers at the first pause.

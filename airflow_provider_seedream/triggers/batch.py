@@ -66,7 +66,15 @@ class SeedreamBatchTrigger(SeedreamTrigger):
         self._pollers += map(self._poller, self.in_flight)
         if self._pollers:
             async with paced_client(self.seedream_conn_id) as client:
-                await self._poll_all(client)
+                # Each generation in a task of its own, so that a slow answer delays no other, until the worker should go on.
+                polls = [asyncio.create_task(self._poll(*pair, client)) for pair in zip(self.in_flight, self._pollers, strict=True)]
+                try:
+                    await _raising(polls, seconds=self._seconds_to_wake(), until=asyncio.FIRST_COMPLETED)
+                    await _raising(polls, seconds=min(PATIENCE_SECONDS, self._seconds_to_wake()), until=asyncio.FIRST_EXCEPTION)
+                finally:
+                    for poll in polls:
+                        poll.cancel()
+                    await asyncio.gather(*polls, return_exceptions=True)
         else:
             await asyncio.sleep(self._seconds_to_wake())
         return await self._event()
@@ -75,17 +83,6 @@ class SeedreamBatchTrigger(SeedreamTrigger):
         # A worker that is woken at once would defer at once, so a lasting error pauses.
         await asyncio.sleep(min(PATIENCE_SECONDS, self._seconds_to_wake()))
         return await self._event()
-
-    async def _poll_all(self, client: PacedClient) -> None:
-        """Poll each generation in a task of its own, so that a slow answer delays no other, until the worker should continue."""
-        polls = [asyncio.create_task(self._poll(*pair, client)) for pair in zip(self.in_flight, self._pollers, strict=True)]
-        try:
-            await _raising(polls, seconds=self._seconds_to_wake(), until=asyncio.FIRST_COMPLETED)
-            await _raising(polls, seconds=min(PATIENCE_SECONDS, self._seconds_to_wake()), until=asyncio.FIRST_EXCEPTION)
-        finally:
-            for poll in polls:
-                poll.cancel()
-            await asyncio.gather(*polls, return_exceptions=True)
 
     # The id is the first item of a stored list, see ``in_flight`` above.
     async def _poll(self, generation: list[Any], poller: Poller, client: PacedClient) -> PollOutcome:
@@ -113,7 +110,8 @@ class SeedreamBatchTrigger(SeedreamTrigger):
         await asyncio.sleep(self.not_before_epoch - clock.now_epoch())
         now = clock.now_epoch()
         return {
-            "seconds_to_look": [_seconds_to_poll(one, now) for one in self._pollers],
+            # Whole seconds, as a hundred of them must fit into 1 KB: until the next poll at least 1; 0 if the wait has ended.
+            "seconds_to_look": [0 if one.has_ended else max(1, math.ceil(one.due_epoch - now)) for one in self._pollers],
             "silent_seconds": [_silent_seconds(one, now) for one in self._pollers],
             "progress": self.progress,
         }
@@ -124,11 +122,6 @@ async def _raising(polls: Iterable[asyncio.Task[PollOutcome]], *, seconds: float
     ended, _ = await asyncio.wait(polls, timeout=None if math.isinf(seconds) else seconds, return_when=until)
     for poll in ended:
         poll.result()
-
-
-def _seconds_to_poll(poller: Poller, now_epoch: float) -> int:
-    """Whole seconds until the next poll, at least 1; 0 if the wait has ended. Whole, as a hundred of them must fit into 1 KB."""
-    return 0 if poller.has_ended else max(1, math.ceil(poller.due_epoch - now_epoch))
 
 
 def _silent_seconds(poller: Poller, now_epoch: float) -> int:

@@ -49,7 +49,17 @@ class SeedreamTurnTrigger(SeedreamTrigger):
     async def wait(self) -> dict[str, Any]:
         try:
             async with asyncio.timeout(self.deadline_epoch - clock.now_epoch()):
-                return self._event(granted_epoch=await self._turn())
+                queue = queue_for(self.seedream_conn_id, self.requests_per_minute)
+                if self.throttled_epoch is not None:
+                    queue.throttled(
+                        self.throttled_epoch, retry_after_seconds=self.retry_after_seconds, granted_epoch=self.granted_epoch
+                    )
+                await asyncio.sleep(self.not_before_epoch - clock.now_epoch())
+                ahead, seconds = queue.outlook(self.asked_epoch)
+                if seconds >= WORTH_SAYING_SECONDS:
+                    rate, wait = queue.limiter.requests_per_minute, clock.spell(seconds)
+                    self.log.info("Rate limit %g/min: requests ahead of this one: %d, about %s to go.", rate, ahead, wait)
+                return self._event(granted_epoch=await queue.turn("submit", asked_epoch=self.asked_epoch))
         except TimeoutError:
             return self._event(is_late=True)
 
@@ -59,17 +69,6 @@ class SeedreamTurnTrigger(SeedreamTrigger):
     def _event(self, *, granted_epoch: float | None = None, is_late: bool = False) -> dict[str, Any]:
         asked = {"started_epoch": self.started_epoch, "asked_epoch": self.asked_epoch}
         return {"granted_epoch": granted_epoch, "is_late": is_late, **asked}
-
-    async def _turn(self) -> float:
-        queue = queue_for(self.seedream_conn_id, self.requests_per_minute)
-        if self.throttled_epoch is not None:
-            queue.throttled(self.throttled_epoch, retry_after_seconds=self.retry_after_seconds, granted_epoch=self.granted_epoch)
-        await asyncio.sleep(self.not_before_epoch - clock.now_epoch())
-        ahead, seconds = queue.outlook(self.asked_epoch)
-        if seconds >= WORTH_SAYING_SECONDS:
-            rate, wait = queue.limiter.requests_per_minute, clock.spell(seconds)
-            self.log.info("Rate limit %g/min: requests ahead of this one: %d, about %s to go.", rate, ahead, wait)
-        return await queue.turn("submit", asked_epoch=self.asked_epoch)
 
 
 def turn_from(event: Any) -> tuple[float | None, bool]:
