@@ -45,24 +45,21 @@ def serve(options: argparse.Namespace) -> int:
         print(f"seedream emulator: {wrong}", file=sys.stderr)
         return 2
     # Flushed, as a script that reads a pipe waits for this line.
-    print(json.dumps(_greeting(emulator)), flush=True)
+    print(
+        json.dumps(
+            {
+                "url": emulator.url,
+                "storage_url": emulator.storage_url,
+                "key": emulator.key,
+                **({"ca_file": emulator.ca_file} if emulator.ca_file else {}),
+                "AIRFLOW_CONN_SEEDREAM_DEFAULT": emulator.airflow_connection_json(),
+            }
+        ),
+        flush=True,
+    )
     stop.wait()
     emulator.stop()
     return 0
-
-
-def _greeting(emulator: Emulator) -> dict[str, str]:
-    """The line that scripts wait for. The connection is ready to be exported as it stands.
-
-    :returns: addresses, key and connection; ``ca_file`` only if it speaks https.
-    """
-    return {
-        "url": emulator.url,
-        "storage_url": emulator.storage_url,
-        "key": emulator.key,
-        **({"ca_file": emulator.ca_file} if emulator.ca_file else {}),
-        "AIRFLOW_CONN_SEEDREAM_DEFAULT": emulator.airflow_connection_json(),
-    }
 
 
 def _settings(options: argparse.Namespace) -> Settings:

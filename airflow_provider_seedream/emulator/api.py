@@ -79,7 +79,13 @@ class Api:
         early = self._world.fault("early", kind)
         if early is not None:
             return await answer_and_close(request, refused(self._world, early_refusal(early)))
-        content = await self._content(request)
+        limit = self._world.settings.max_body_bytes
+        # The header first: a body that is too large need not be read to be refused.
+        if (request.content_length or 0) > limit:
+            raise RefusalError(413, "request_too_large", f"The body may have at most {limit} bytes.")
+        content = await request.read()
+        if len(content) > limit:
+            raise RefusalError(413, "request_too_large", f"The body may have at most {limit} bytes.")
         body = await self._json(request, content)
         prompt = str(body.get("prompt", "")) if isinstance(body, dict) else ""
         # Before the faults are asked: a magic word in this prompt may strike this very request.
@@ -90,10 +96,6 @@ class Api:
         self._limit()
         submission = await self._validated(kind, body, len(content))
         generation = self._world.accept(submission)
-        return await self._confirm(generation, request)
-
-    async def _confirm(self, generation: Generation, request: web.Request) -> web.StreamResponse:
-        """The answer to a submission that is charged, or the trouble that a fault makes of it."""
         # Charged already: from here on an error of the connection is an unknown outcome for the client.
         fault = self._world.fault("accepted", generation.submission.kind, generation)
         if fault is not None and (answer := await after_accept(fault, generation)) is not None:
@@ -194,20 +196,6 @@ class Api:
         where = {} if generation else {"seedream_task_id": task_id}
         fault = self._world.fault("answer", endpoint, generation, **where)
         return None if fault is None else await instead_of_answer(fault, request)
-
-    async def _content(self, request: web.Request) -> bytes:
-        """The body.
-
-        :raises RefusalError: 413: larger than the settings allow, by its header or by its bytes.
-        """
-        limit = self._world.settings.max_body_bytes
-        # The header first: a body that is too large need not be read to be refused.
-        if (request.content_length or 0) > limit:
-            raise RefusalError(413, "request_too_large", f"The body may have at most {limit} bytes.")
-        content = await request.read()
-        if len(content) > limit:
-            raise RefusalError(413, "request_too_large", f"The body may have at most {limit} bytes.")
-        return content
 
     async def _json(self, request: web.Request, content: bytes) -> Any:
         """The body as JSON, whatever its Content-Type. A wrong Content-Type is noted as a violation.

@@ -35,7 +35,22 @@ def bookkeeping(world: World, origin: Origin) -> Middleware:
     async def keep(request: web.Request, handler: Handler) -> web.StreamResponse:
         if origin == "api" and request.path.startswith(ADMIN_PREFIX):
             return await handler(request)
-        number = world.books.received(_record(world, origin, request))
+        key = world.settings.key
+        authorization = request.headers.get("Authorization", "")
+        number = world.books.received(
+            RequestRecord(
+                at=world.clock.now(),
+                origin=origin,
+                area=area_of(origin, request.path),
+                method=request.method,
+                path=request.path,
+                authorized=authorization == f"Bearer {key}",
+                header_names=tuple(sorted({name.lower() for name in request.headers})),
+                user_agent=request.headers.get("User-Agent", ""),
+                body_bytes=request.content_length or 0,
+                key_seen=key in request.query_string or any(key in value for value in request.headers.values()),
+            )
+        )
         status: int | None = None
         try:
             response = await _answered(world, origin, request, handler)
@@ -57,21 +72,17 @@ async def _answered(world: World, origin: Origin, request: web.Request, handler:
     except RefusalError as refusal:
         return refused(world, refusal)
     except web.HTTPException as unrouted:
-        _note_unrouted(world, request, unrouted.status)
+        # Note the violation behind a 404 or 405: a wrong method, a missing slash at the end, or an unknown path.
+        where = f"{request.method} {request.path}"
+        if unrouted.status == 405:
+            world.violated("method_not_allowed", where)
+        elif not request.path.endswith("/") and area_of("api", request.path + "/") != "other":
+            world.violated("no_trailing_slash", where)
+        else:
+            world.violated("unknown_path", where)
         code = "not_found" if unrouted.status == 404 else "method_not_allowed"
         # A page, as web servers in front of an API answer paths that it does not have.
         return refused(world, RefusalError(unrouted.status, code, unrouted.reason, shape="html" if origin == "api" else None))
-
-
-def _note_unrouted(world: World, request: web.Request, status: int) -> None:
-    """Note the violation behind a 404 or 405: a wrong method, a missing slash at the end, or an unknown path."""
-    where = f"{request.method} {request.path}"
-    if status == 405:
-        world.violated("method_not_allowed", where)
-    elif not request.path.endswith("/") and area_of("api", request.path + "/") != "other":
-        world.violated("no_trailing_slash", where)
-    else:
-        world.violated("unknown_path", where)
 
 
 def refused(world: World, refusal: RefusalError) -> web.Response:
@@ -141,21 +152,3 @@ def area_of(origin: Origin, path: str) -> Area:
         "/account/user/wallet/": "wallet",
     }
     return known.get(path, "other")
-
-
-def _record(world: World, origin: Origin, request: web.Request) -> RequestRecord:
-    """The note about a request on its arrival. The key is searched in all headers and the query, never kept."""
-    key = world.settings.key
-    authorization = request.headers.get("Authorization", "")
-    return RequestRecord(
-        at=world.clock.now(),
-        origin=origin,
-        area=area_of(origin, request.path),
-        method=request.method,
-        path=request.path,
-        authorized=authorization == f"Bearer {key}",
-        header_names=tuple(sorted({name.lower() for name in request.headers})),
-        user_agent=request.headers.get("User-Agent", ""),
-        body_bytes=request.content_length or 0,
-        key_seen=key in request.query_string or any(key in value for value in request.headers.values()),
-    )

@@ -58,7 +58,12 @@ async def _deliver_oddly(request: web.Request, fault: Fault, content: bytes, med
         case "endless":
             return await _chunked(request, _padded(content, int(fault.number("size_bytes"))), media_type)
         case "drip":
-            return await _drip(request, content, media_type, fault.number("seconds"))
+            # Send an image in 40 pieces over so many seconds.
+            response = web.StreamResponse(headers={"Content-Type": media_type, "Content-Length": str(len(content))})
+            await response.prepare(request)
+            async for piece in _slowly(content, fault.number("seconds")):
+                await response.write(piece)
+            return response
     return _whole(content, media_type)  # other-type: the content itself was drawn as JPEG
 
 
@@ -76,7 +81,10 @@ async def _announce_and_send(
     """
     response = web.StreamResponse(headers={"Content-Type": media_type, "Content-Length": str(announced_bytes)})
     response.force_close()  # else a short body would leave the client waiting for the rest
-    return await _send(request, response, pieces)
+    await response.prepare(request)
+    for piece in pieces:
+        await response.write(piece)
+    return response
 
 
 async def _chunked(request: web.Request, pieces: list[bytes] | Iterator[bytes], media_type: str) -> web.StreamResponse:
@@ -85,27 +93,6 @@ async def _chunked(request: web.Request, pieces: list[bytes] | Iterator[bytes], 
     response.enable_chunked_encoding()
     await response.prepare(request)
     for piece in pieces:
-        await response.write(piece)
-    return response
-
-
-async def _send(request: web.Request, response: web.StreamResponse, pieces: list[bytes] | Iterator[bytes]) -> web.StreamResponse:
-    """Send the headers, then each piece.
-
-    :param response: with its headers, not sent yet.
-    :param pieces: a client that stops reading makes the next ``write`` wait, so a large body never piles up in memory.
-    """
-    await response.prepare(request)
-    for piece in pieces:
-        await response.write(piece)
-    return response
-
-
-async def _drip(request: web.Request, content: bytes, media_type: str, seconds: float) -> web.StreamResponse:
-    """Send an image in 40 pieces over so many seconds. Each pause is short, so only a limit for the whole download ends it."""
-    response = web.StreamResponse(headers={"Content-Type": media_type, "Content-Length": str(len(content))})
-    await response.prepare(request)
-    async for piece in _slowly(content, seconds):
         await response.write(piece)
     return response
 

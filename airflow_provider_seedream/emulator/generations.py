@@ -131,21 +131,17 @@ def status_body(generation: Generation, now: float, links: Links) -> dict[str, A
     """
     course = generation.course
     if now < generation.finishes_at:
-        return _waiting(generation, now)
+        # PENDING for the first tenth of the time, then IN_PROGRESS; ``progress`` never reaches 100.
+        expected = min(generation.course.duration_seconds, _NEVER_SHOWS_SECONDS)
+        share = min(0.99, (now - generation.created_at) / expected)
+        status = "PENDING" if share < 0.1 else "IN_PROGRESS"
+        return {"status": status, "progress": int(share * 100), "failure_reason": None, "results": []}
     if course.outcome == "failed":
         return {"status": "FAILED", "progress": 0, "failure_reason": course.failure_reason, "results": []}
     # FINISHED can be a failure [seen]: with a reason beside it, the assets never come.
     reason = course.failure_reason if course.outcome == "finished-failed" else None
     results = [_result(generation, index, now, links) for index in range(course.results)]
     return {"status": "FINISHED", "progress": 100, "failure_reason": reason, "results": results}
-
-
-def _waiting(generation: Generation, now: float) -> dict[str, Any]:
-    """PENDING for the first tenth of the time, then IN_PROGRESS; ``progress`` never reaches 100."""
-    expected = min(generation.course.duration_seconds, _NEVER_SHOWS_SECONDS)
-    share = min(0.99, (now - generation.created_at) / expected)
-    status = "PENDING" if share < 0.1 else "IN_PROGRESS"
-    return {"status": status, "progress": int(share * 100), "failure_reason": None, "results": []}
 
 
 def _result(generation: Generation, index: int, now: float, links: Links) -> dict[str, Any]:

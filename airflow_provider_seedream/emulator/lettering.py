@@ -60,9 +60,16 @@ def fit(text: str, width: float, height: float, largest: float, smallest: float)
     words = readable(text)
     size = largest
     while True:
-        lettering = _set(words, width, size)
+        font = font_for(words, size)
+        lines = chain.from_iterable(_wrapped(paragraph, font, width) for paragraph in words.split("\n"))
+        lettering = Lettering(lines=tuple(lines), font=font, line_height=size * _LINE_HEIGHT)
         if lettering.height <= height or size <= smallest:
-            return _cut(lettering, height)
+            # The first lines that fit the height, the last of them with an ellipsis.
+            room = max(1, int(height / lettering.line_height))
+            if len(lettering.lines) <= room:
+                return lettering
+            kept = (*lettering.lines[: room - 1], lettering.lines[room - 1][:-1] + "…")
+            return Lettering(lines=kept, font=lettering.font, line_height=lettering.line_height)
         # Some 9 steps from the largest size to a third of it: each step draws nothing, it only measures.
         size = max(smallest, size * 0.88)
 
@@ -106,13 +113,6 @@ def _shape(font: Font, character: str) -> bytes:
     return bytes(font.getmask(character))
 
 
-def _set(text: str, width: float, size: float) -> Lettering:
-    """The text wrapped at one size."""
-    font = font_for(text, size)
-    lines = chain.from_iterable(_wrapped(paragraph, font, width) for paragraph in text.split("\n"))
-    return Lettering(lines=tuple(lines), font=font, line_height=size * _LINE_HEIGHT)
-
-
 def _wrapped(paragraph: str, font: Font, width: float) -> list[str]:
     """One paragraph as lines that fit the width."""
     lines = [""]
@@ -138,12 +138,3 @@ def _pieces(word: str, font: Font, width: float) -> Sequence[str]:
             pieces.append("")
         pieces[-1] += character
     return pieces
-
-
-def _cut(lettering: Lettering, height: float) -> Lettering:
-    """The first lines that fit the height, the last of them with an ellipsis. One line stays in any case."""
-    room = max(1, int(height / lettering.line_height))
-    if len(lettering.lines) <= room:
-        return lettering
-    kept = (*lettering.lines[: room - 1], lettering.lines[room - 1][:-1] + "…")
-    return Lettering(lines=kept, font=lettering.font, line_height=lettering.line_height)

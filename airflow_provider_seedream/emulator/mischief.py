@@ -44,7 +44,12 @@ async def instead_of_answer(fault: Fault, request: web.Request) -> web.StreamRes
             await asyncio.sleep(fault.number("seconds"))
             return None
         case "interim":
-            await _interim(fault, request)
+            # As 102 while a server works and 103 with links to load meanwhile: the real answer follows.
+            status = int(fault.number("status"))
+            head = f"HTTP/1.1 {status} {_INTERIM.get(status, 'Interim')}\r\nLink: </style.css>; rel=preload\r\n\r\n"
+            for _ in range(fault.count or 1):
+                # Below aiohttp's responses, which know no informational answers.
+                await request.writer.write(head.encode())
             return None
         case "drop" | "reset":
             raise HangupError(reset=fault.kind == "reset")
@@ -55,15 +60,6 @@ async def instead_of_answer(fault: Fault, request: web.Request) -> web.StreamRes
         case "empty":
             return web.Response()
     raise _refusal(fault, request)
-
-
-async def _interim(fault: Fault, request: web.Request) -> None:
-    """Informational answers, as 102 while a server works and 103 with links to load meanwhile: the real one follows."""
-    status = int(fault.number("status"))
-    head = f"HTTP/1.1 {status} {_INTERIM.get(status, 'Interim')}\r\nLink: </style.css>; rel=preload\r\n\r\n"
-    for _ in range(fault.count or 1):
-        # Below aiohttp's responses, which know no informational answers.
-        await request.writer.write(head.encode())
 
 
 def early_refusal(fault: Fault) -> RefusalError:

@@ -57,26 +57,36 @@ def draw(subject: Subject) -> bytes:
 
     :returns: the bytes of a PNG, JPEG or WEBP file.
     """
-    canvas = _background(subject)
-    if min(subject.width, subject.height) >= _SMALLEST_WITH_TEXT:
-        _draw_panel(canvas, subject)
-    _draw_sources(canvas, subject)
-    return _encoded(canvas, subject.image_format)
-
-
-def _background(subject: Subject) -> Image.Image:
-    """A soft gradient in neighbouring hues with translucent discs; the prompt sets the hue, seed and index the rest.
-
-    So images of one prompt look related, and two of them can still be told apart.
-    """
+    # A soft gradient in neighbouring hues with translucent discs; the prompt sets the hue, seed and index the rest.
     hue = Random(subject.prompt).random()
     random = Random(f"{subject.prompt}/{subject.seed}/{subject.index}")
     mesh = Image.new("RGB", (_MESH, _MESH))
     mesh.putdata([_colour(hue, random) for _ in range(_MESH * _MESH)])
     canvas = mesh.resize((subject.width, subject.height), Image.Resampling.BICUBIC)
     for _ in range(9):
-        _draw_disc(canvas, hue, random)
-    return canvas
+        # One disc, its edge smoothed by drawing the mask at twice the size.
+        radius = round(min(canvas.size) * random.uniform(0.06, 0.34)) + 1
+        x, y = (round(random.uniform(-0.1, 1.1) * side) - radius for side in canvas.size)
+        mask = Image.new("L", (4 * radius, 4 * radius))
+        ImageDraw.Draw(mask).ellipse((0, 0, 4 * radius - 1, 4 * radius - 1), fill=round(255 * random.uniform(0.12, 0.34)))
+        mask = mask.resize((2 * radius, 2 * radius), Image.Resampling.BOX)
+        canvas.paste(_colour(hue + random.choice((0, 0.04, 0.5)), random), (x, y), mask)
+    if min(subject.width, subject.height) >= _SMALLEST_WITH_TEXT:
+        # The dark card at the foot: prompt large, parameters small.
+        unit = subject.unit
+        inner = subject.width - 20 * unit
+        prompt = fit(subject.prompt, inner, subject.height * 0.42, largest=7 * unit, smallest=2.4 * unit)
+        captions = [fit(line, inner, 4 * unit, largest=max(9, 2.6 * unit), smallest=max(8, 1.6 * unit)) for line in subject.caption]
+        height = prompt.height + 2.2 * unit + sum(caption.height for caption in captions) + 8 * unit
+        top = subject.height - 5 * unit - height
+        _darken(canvas, (5 * unit, top, subject.width - 5 * unit, top + height), radius=3 * unit)
+        pen = ImageDraw.Draw(canvas)
+        y = _write(pen, 10 * unit, top + 4 * unit, prompt, (255, 255, 255)) + 2.2 * unit
+        for caption in captions:
+            y = _write(pen, 10 * unit, y, caption, (205, 212, 224))
+        _draw_label(canvas, subject)
+    _draw_sources(canvas, subject)
+    return _encoded(canvas, subject.image_format)
 
 
 def _colour(hue: float, random: Random) -> Colour:
@@ -84,32 +94,6 @@ def _colour(hue: float, random: Random) -> Colour:
     shade = colorsys.hls_to_rgb((hue + random.gauss(0, 0.05)) % 1, random.uniform(0.36, 0.7), random.uniform(0.32, 0.62))
     red, green, blue = (round(255 * part) for part in shade)
     return red, green, blue
-
-
-def _draw_disc(canvas: Image.Image, hue: float, random: Random) -> None:
-    """One disc, its edge smoothed by drawing the mask at twice the size."""
-    radius = round(min(canvas.size) * random.uniform(0.06, 0.34)) + 1
-    x, y = (round(random.uniform(-0.1, 1.1) * side) - radius for side in canvas.size)
-    mask = Image.new("L", (4 * radius, 4 * radius))
-    ImageDraw.Draw(mask).ellipse((0, 0, 4 * radius - 1, 4 * radius - 1), fill=round(255 * random.uniform(0.12, 0.34)))
-    mask = mask.resize((2 * radius, 2 * radius), Image.Resampling.BOX)
-    canvas.paste(_colour(hue + random.choice((0, 0.04, 0.5)), random), (x, y), mask)
-
-
-def _draw_panel(canvas: Image.Image, subject: Subject) -> None:
-    """The dark card at the foot: prompt large, parameters small."""
-    unit = subject.unit
-    inner = subject.width - 20 * unit
-    prompt = fit(subject.prompt, inner, subject.height * 0.42, largest=7 * unit, smallest=2.4 * unit)
-    captions = [fit(line, inner, 4 * unit, largest=max(9, 2.6 * unit), smallest=max(8, 1.6 * unit)) for line in subject.caption]
-    height = prompt.height + 2.2 * unit + sum(caption.height for caption in captions) + 8 * unit
-    top = subject.height - 5 * unit - height
-    _darken(canvas, (5 * unit, top, subject.width - 5 * unit, top + height), radius=3 * unit)
-    pen = ImageDraw.Draw(canvas)
-    y = _write(pen, 10 * unit, top + 4 * unit, prompt, (255, 255, 255)) + 2.2 * unit
-    for caption in captions:
-        y = _write(pen, 10 * unit, y, caption, (205, 212, 224))
-    _draw_label(canvas, subject)
 
 
 def _draw_label(canvas: Image.Image, subject: Subject) -> None:
@@ -150,15 +134,13 @@ def _draw_sources(canvas: Image.Image, subject: Subject) -> None:
     for number, source in enumerate(subject.sources):
         with Image.open(io.BytesIO(source)) as print_:
             print_.thumbnail((max(1, round(side)), max(1, round(side))))
-            _paste_framed(canvas, print_, round(5 * unit + number * (side + 2 * unit)), round(13 * unit), unit)
-
-
-def _paste_framed(canvas: Image.Image, print_: Image.Image, x: int, y: int, unit: float) -> None:
-    """Paste a small print with a white border."""
-    border = max(1, round(0.6 * unit))
-    frame = (x, y, x + print_.width + 2 * border - 1, y + print_.height + 2 * border - 1)
-    ImageDraw.Draw(canvas).rectangle(frame, fill=(250, 250, 246))
-    canvas.paste(print_, (x + border, y + border))
+            # Paste a small print with a white border.
+            x = round(5 * unit + number * (side + 2 * unit))
+            y = round(13 * unit)
+            border = max(1, round(0.6 * unit))
+            frame = (x, y, x + print_.width + 2 * border - 1, y + print_.height + 2 * border - 1)
+            ImageDraw.Draw(canvas).rectangle(frame, fill=(250, 250, 246))
+            canvas.paste(print_, (x + border, y + border))
 
 
 def _encoded(canvas: Image.Image, image_format: ImageFormat) -> bytes:

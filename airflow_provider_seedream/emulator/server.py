@@ -185,7 +185,12 @@ class Emulator:
         tls = self._certificate.context() if self._certificate else None
         runners: list[web.AppRunner] = []
         try:
-            for app, port in zip(_apps(self._world, pictures), self._ports, strict=True):
+            # No limit of aiohttp's own: the settings say how large a body may be, and the answer has the API's shape.
+            api = web.Application(middlewares=[bookkeeping(self._world, "api")], client_max_size=0)
+            api.add_routes([*Api(self._world).routes(), *Admin(self._world).routes()])
+            storage = web.Application(middlewares=[bookkeeping(self._world, "storage")])
+            storage.add_routes(Storage(self._world, pictures).routes())
+            for app, port in zip((api, storage), self._ports, strict=True):
                 runners.append(await _listen(app, port, tls))
             self._url, self._world.storage_url = (_origin(runner, tls) for runner in runners)
             self._ready.set()
@@ -194,16 +199,6 @@ class Emulator:
             for runner in runners:
                 await runner.cleanup()
             pictures.close()
-
-
-def _apps(world: World, pictures: Pictures) -> tuple[web.Application, web.Application]:
-    """The two servers: the API with its admin calls, and the storage of the images."""
-    # No limit of aiohttp's own: the settings say how large a body may be, and the answer has the API's shape.
-    api = web.Application(middlewares=[bookkeeping(world, "api")], client_max_size=0)
-    api.add_routes([*Api(world).routes(), *Admin(world).routes()])
-    storage = web.Application(middlewares=[bookkeeping(world, "storage")])
-    storage.add_routes(Storage(world, pictures).routes())
-    return api, storage
 
 
 async def _listen(app: web.Application, port: int, tls: ssl.SSLContext | None) -> web.AppRunner:

@@ -111,20 +111,13 @@ def _coerced(name: str, current: Any, value: Any) -> Any:
     if name in _CHOICES and value not in _CHOICES[name]:
         raise ValueError(f"{name} must be one of {', '.join(_CHOICES[name])}, not {value!r}")
     if isinstance(current, tuple):
-        return _as_range(name, value)
+        # A pair ``(low, high)``; a single number is both.
+        pair = (value, value) if isinstance(value, int | float) else tuple(value)
+        if len(pair) != 2 or pair[0] > pair[1]:
+            raise ValueError(f"{name} must be a number or a [low, high] pair, not {value!r}")
+        return (float(pair[0]), float(pair[1]))
     if isinstance(current, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not type(current):
         raise ValueError(f"{name} must be of type {type(current).__name__}, not {value!r}")
     return value
-
-
-def _as_range(name: str, value: Any) -> Range:
-    """A pair ``(low, high)``; a single number is both.
-
-    :raises ValueError: it is neither, or the low end is above the high end.
-    """
-    pair = (value, value) if isinstance(value, int | float) else tuple(value)
-    if len(pair) != 2 or pair[0] > pair[1]:
-        raise ValueError(f"{name} must be a number or a [low, high] pair, not {value!r}")
-    return (float(pair[0]), float(pair[1]))

@@ -84,7 +84,12 @@ def read_source(url: object) -> Source:
         raise BadSourceError(f"{len(content)} bytes; at most {facts.MAX_SOURCE_BYTES}")
     picture = _opened(media_type, content)
     width, height = picture.size
-    _check_size(width, height)
+    if min(width, height) < facts.MIN_SOURCE_SIDE:
+        raise BadSourceError(f"{width}x{height}: each side must have at least {facts.MIN_SOURCE_SIDE} px")
+    if width * height > facts.MAX_SOURCE_PIXELS:
+        raise BadSourceError(f"{width}x{height}: at most {facts.MAX_SOURCE_PIXELS} px in all")
+    if not 1 / facts.MAX_SOURCE_ASPECT <= width / height <= facts.MAX_SOURCE_ASPECT:
+        raise BadSourceError(f"{width}x{height}: the aspect must lie between 1:16 and 16:1")
     return Source(
         media_type=media_type,
         width=width,
@@ -93,16 +98,6 @@ def read_source(url: object) -> Source:
         sha256=sha256(content).hexdigest(),
         thumbnail=_thumbnail(picture),
     )
-
-
-def _check_size(width: int, height: int) -> None:
-    """:raises BadSourceError: a side below 15 px, more than 36 megapixels, or an aspect beyond 1:16."""
-    if min(width, height) < facts.MIN_SOURCE_SIDE:
-        raise BadSourceError(f"{width}x{height}: each side must have at least {facts.MIN_SOURCE_SIDE} px")
-    if width * height > facts.MAX_SOURCE_PIXELS:
-        raise BadSourceError(f"{width}x{height}: at most {facts.MAX_SOURCE_PIXELS} px in all")
-    if not 1 / facts.MAX_SOURCE_ASPECT <= width / height <= facts.MAX_SOURCE_ASPECT:
-        raise BadSourceError(f"{width}x{height}: the aspect must lie between 1:16 and 16:1")
 
 
 def _decoded(url: object) -> tuple[str, bytes]:

@@ -10,8 +10,7 @@ from aiohttp import web
 from airflow_provider_seedream.emulator.delivery import deliver
 from airflow_provider_seedream.emulator.errors import RefusalError
 from airflow_provider_seedream.emulator.faults import Endpoint
-from airflow_provider_seedream.emulator.generations import Generation
-from airflow_provider_seedream.emulator.links import ObjectName, object_name
+from airflow_provider_seedream.emulator.links import object_name
 from airflow_provider_seedream.emulator.mischief import instead_of_answer
 from airflow_provider_seedream.emulator.pictures import Pictures
 from airflow_provider_seedream.emulator.render import ImageFormat
@@ -45,7 +44,13 @@ class Storage:
         :raises RefusalError: 400 for an ``Authorization`` header, 403 for a link that is not valid, 404 for an unknown object.
         :raises HangupError: a fault ends the connection without an answer, or in the middle of the body.
         """
-        self._refuse_credentials(request)
+        # As S3-style stores do beside a signed query.
+        if self._world.settings.key in request.query_string:
+            self._world.violated("key_at_storage", request.path)
+        if "Authorization" in request.headers:
+            self._world.violated("authorization_at_storage", request.path)
+            message = "Only one auth mechanism allowed; a pre-signed link takes no Authorization header."
+            raise RefusalError(400, "InvalidArgument", message, shape="text")
         name = object_name(request.path)
         generation = self._world.find(name.seedream_task_id) if name else None
         endpoint: Endpoint = "thumbnail" if name and name.thumbnail else "download"
@@ -64,16 +69,9 @@ class Storage:
             self._check_link(request)
         other: ImageFormat | None = "JPEG" if fault is not None and fault.kind == "other-type" else None
         content = await self._pictures.get(self._world.settings, generation, name, other)
-        return await deliver(request, fault, content, _media_type(generation, name))
-
-    def _refuse_credentials(self, request: web.Request) -> None:
-        """Refuse an ``Authorization`` header with 400, as S3-style stores do beside a signed query, and note it in the books."""
-        if self._world.settings.key in request.query_string:
-            self._world.violated("key_at_storage", request.path)
-        if "Authorization" in request.headers:
-            self._world.violated("authorization_at_storage", request.path)
-            message = "Only one auth mechanism allowed; a pre-signed link takes no Authorization header."
-            raise RefusalError(400, "InvalidArgument", message, shape="text")
+        return await deliver(
+            request, fault, content, "image/png" if name.thumbnail else _MEDIA_TYPES[generation.course.image_format]
+        )
 
     def _check_link(self, request: web.Request) -> None:
         """:raises RefusalError: 403: the link is unsigned, forged, expired or made dead by a fault."""
@@ -82,8 +80,3 @@ class Storage:
             problem = "expired"
         if problem is not None:
             raise RefusalError(403, "AccessDenied", f"The link is {problem}.", shape="text")
-
-
-def _media_type(generation: Generation, name: ObjectName) -> str:
-    """The media type that belongs to the format; a fault may send other bytes under it."""
-    return "image/png" if name.thumbnail else _MEDIA_TYPES[generation.course.image_format]

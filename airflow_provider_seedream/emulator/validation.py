@@ -76,20 +76,7 @@ def validate(kind: facts.SubmissionKind, body: object) -> Submission:
     if not isinstance(body, dict):
         raise InvalidFieldError("non_field_errors", "the body must be a JSON object")
     allowed = _COMMON_FIELDS | {"image_urls"} if kind == "edit" else _COMMON_FIELDS
-    return Submission(
-        kind=kind,
-        prompt=_prompt(body),
-        image_size=_image_size(body),
-        num_images=_integer(body, "num_images", 1, facts.MAX_IMAGES) if "num_images" in body else 1,
-        seed=_integer(body, "seed", 0, None) if "seed" in body else None,
-        enable_safety_checker=_flag(body, "enable_safety_checker"),
-        sources=_sources(body) if kind == "edit" else (),
-        unknown_fields=tuple(sorted(set(body) - allowed)),
-    )
-
-
-def _prompt(body: Mapping[str, Any]) -> str:
-    """A text that is not blank and can be encoded as UTF-8."""
+    # A text that is not blank and can be encoded as UTF-8.
     prompt = body.get("prompt")
     if not isinstance(prompt, str):
         raise InvalidFieldError("prompt", "required, a string")
@@ -98,15 +85,19 @@ def _prompt(body: Mapping[str, Any]) -> str:
     # JSON can spell half a pair; UTF-8 cannot.
     if any("\ud800" <= mark <= "\udfff" for mark in prompt):
         raise InvalidFieldError("prompt", "has half a surrogate pair, which is no character")
-    return prompt
-
-
-def _image_size(body: Mapping[str, Any]) -> str:
-    """One of the API's presets; case matters."""
     size = body.get("image_size", facts.DEFAULT_IMAGE_SIZE)
     if not isinstance(size, str) or size not in facts.IMAGE_SIZES:
         raise InvalidFieldError("image_size", f"must be one of {', '.join(facts.IMAGE_SIZES)}")
-    return size
+    return Submission(
+        kind=kind,
+        prompt=prompt,
+        image_size=size,
+        num_images=_integer(body, "num_images", 1, facts.MAX_IMAGES) if "num_images" in body else 1,
+        seed=_integer(body, "seed", 0, None) if "seed" in body else None,
+        enable_safety_checker=_flag(body, "enable_safety_checker"),
+        sources=_sources(body) if kind == "edit" else (),
+        unknown_fields=tuple(sorted(set(body) - allowed)),
+    )
 
 
 def _integer(body: Mapping[str, Any], field: str, low: int, high: int | None) -> int:

@@ -126,7 +126,17 @@ class World:
         with self._credits_lock:
             self._balance_credits -= cost
             self._keep(generation)
-        self.books.accepted(_submission_record(generation))
+        self.books.accepted(
+            SubmissionRecord(
+                at=generation.created_at,
+                seedream_task_id=generation.seedream_task_id,
+                kind=generation.submission.kind,
+                prompt=generation.submission.prompt,
+                num_images=generation.submission.num_images,
+                credits=generation.credits,
+                payload=generation.submission.describe(),
+            )
+        )
         return generation
 
     def _started(self, submission: Submission, cost: int) -> Generation:
@@ -158,15 +168,12 @@ class World:
         now = self.clock.now()
         with self._credits_lock:
             for generation in [waiting for waiting in self._awaiting_refund.values() if waiting.failed(now)]:
-                self._refund(generation)
+                # Give the credits of a failed generation back, dated at its failure.
+                task_id = generation.seedream_task_id
+                del self._awaiting_refund[task_id]
+                self._balance_credits += generation.credits
+                self.books.refunded(Entry(at=generation.finishes_at, seedream_task_id=task_id, credits=generation.credits))
             return self._balance_credits
-
-    def _refund(self, generation: Generation) -> None:
-        """Give the credits of a failed generation back, dated at its failure."""
-        task_id = generation.seedream_task_id
-        del self._awaiting_refund[task_id]
-        self._balance_credits += generation.credits
-        self.books.refunded(Entry(at=generation.finishes_at, seedream_task_id=task_id, credits=generation.credits))
 
     def find(self, seedream_task_id: str) -> Generation | None:
         """A generation whose results are not gone yet.
@@ -201,16 +208,3 @@ class World:
         suffix = "png" if thumbnail else _SUFFIXES[generation.course.image_format]
         path = name.path(suffix, escaped=self.settings.link_names == "escaped")
         return self.storage_url + self.signer.sign(path, self.clock.now(), self.settings.link_lifetime_seconds)
-
-
-def _submission_record(generation: Generation) -> SubmissionRecord:
-    """The note about an accepted submission for the books."""
-    return SubmissionRecord(
-        at=generation.created_at,
-        seedream_task_id=generation.seedream_task_id,
-        kind=generation.submission.kind,
-        prompt=generation.submission.prompt,
-        num_images=generation.submission.num_images,
-        credits=generation.credits,
-        payload=generation.submission.describe(),
-    )
