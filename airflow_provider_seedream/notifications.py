@@ -124,12 +124,13 @@ def _read(landed: LandedGeneration | Mapping[str, Any], local: Path, *, prefix: 
     shown: dict[int, Path] = {}  # the thumbnails by their image's number, as many as fit
     left = max_bytes
     for image in _of(manifest, only):
-        size = folder.size_bytes(image.thumbnail) if image.thumbnail else None
+        thumbnail = image.thumbnail or ""
+        size = folder.size_bytes(thumbnail) if thumbnail else None
         # One that is too large is left out, and smaller ones behind it may still fit.
-        if size is None or size > left or (data := folder.read(image.thumbnail)) is None:
+        if size is None or size > left or (data := folder.read(thumbnail)) is None:
             continue
         left -= size
-        shown[image.number] = local / f"{prefix}image_{image.number}.thumb{Path(str(image.thumbnail)).suffix}"
+        shown[image.number] = local / f"{prefix}image_{image.number}.thumb{Path(thumbnail).suffix}"
         shown[image.number].write_bytes(data)
     return _Section(uri=uri, manifest=manifest, shown=shown, only=only)
 

@@ -81,9 +81,9 @@ def draw(subject: Subject) -> bytes:
         top = subject.height - 5 * unit - height
         _darken(canvas, (5 * unit, top, subject.width - 5 * unit, top + height), radius=3 * unit)
         pen = ImageDraw.Draw(canvas)
-        y = _write(pen, 10 * unit, top + 4 * unit, prompt, (255, 255, 255)) + 2.2 * unit
+        line = _write(pen, 10 * unit, top + 4 * unit, prompt, (255, 255, 255)) + 2.2 * unit
         for caption in captions:
-            y = _write(pen, 10 * unit, y, caption, (205, 212, 224))
+            line = _write(pen, 10 * unit, line, caption, (205, 212, 224))
         _draw_label(canvas, subject)
     _draw_sources(canvas, subject)
     return _encoded(canvas, subject.image_format)
