@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import sqlite3
 import sys
 import warnings
 from collections.abc import Iterator
@@ -180,6 +182,24 @@ class TestBatch:
         assert (world.books.posts, world.books.credits_charged, world.books.violations) == (3, 40, ())
         assert "a canvas rucksack on a plain table, morning light" in {post.prompt for post in world.books.submissions}
         assert len(world.names("campaign-*.jsonl")) == 1
+
+
+class TestWarehouse:
+    def test_a_query_gives_the_requests_and_the_results_go_back_by_key(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        if importlib.util.find_spec("airflow.providers.sqlite") is None:
+            (pytest.fail if os.environ.get("CI") else pytest.skip)("apache-airflow-providers-sqlite is not installed")
+        monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "server")
+        monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "sqlite", "host": f"{world.folder}/warehouse.db"}))
+        with sqlite3.connect(world.folder / "warehouse.db") as database:
+            database.execute("CREATE TABLE catalogue (sku TEXT, product TEXT)")
+            database.executemany("INSERT INTO catalogue VALUES (?, ?)", [("7", "watch"), ("8", "bag")])
+            database.execute("CREATE TABLE catalogue_images (sku TEXT PRIMARY KEY, status TEXT, images JSON, credits INTEGER)")
+        summary = value(run("example_seedream_warehouse"), "catalogue")
+        assert summary["results_table"] == {"table": "catalogue_images", "inserted": 2, "updated": 0, "unchanged": 0}
+        rows = database.execute("SELECT sku, status, credits, json_array_length(images) FROM catalogue_images ORDER BY sku")
+        assert rows.fetchall() == [("7", "landed", 10, 1), ("8", "landed", 10, 1)]
+        assert world.books.credits_charged == 20
+        database.close()
 
 
 class TestChained:

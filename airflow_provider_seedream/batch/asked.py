@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from airflow_provider_seedream.bounds import StopWhen
 from airflow_provider_seedream.model.names import check_name
 from airflow_provider_seedream.model.task_ref import TaskRef
-from airflow_provider_seedream.tables import SqlTable
+from airflow_provider_seedream.tables import ResultsTable, SqlTable
 from airflow_provider_seedream.tasks.wait_options import OnPartial
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class AskedBatch:
     destination: str | None
     results: str | None
     parquet: bool | None
+    results_table: ResultsTable | None
     max_in_flight: int
     max_posts_at_once: int | None
     max_credits: Any

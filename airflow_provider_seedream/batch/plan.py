@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any, Literal, NamedTuple, get_args
 
 from airflow_provider_seedream.batch.rows import Row
-from airflow_provider_seedream.batch.upcoming import NAMED_ERRORS, Duplicate, Duplicates, RefusedRow, RequestTable
+from airflow_provider_seedream.batch.upcoming import NAMED_ERRORS, Duplicate, RefusedRow, RequestTable, TableSummary
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.ledger.record import RECORDS, Record, record_file
 from airflow_provider_seedream.ledger.records import NAMES, Ledger
@@ -117,6 +117,7 @@ def plan_table(
     made_by: TaskRef,
     limits: PlanLimits,
     now_epoch: float,
+    summary: TableSummary | None = None,
 ) -> Plan:
     """Compare every row with the ledger. Memory holds the file names of the ledger and some 200 bytes for each row.
 
@@ -124,13 +125,13 @@ def plan_table(
     :param made_by: the task that would pay: its earlier spendings count toward ``max_credits``, those of its DAG run toward
         ``max_credits_per_run``.
     :param now_epoch: the time of the plan: it decides what is in flight, and what the API has deleted.
+    :param summary: counts the table in the same pass.
     :raises SeedreamInputError: the table cannot be read.
     :raises SeedreamLedgerError: the ledger cannot be listed, or a record cannot be read: it may tell of a payment.
     """
     holdings = _Holdings(ledger, request_of)
     planner = _Planner(ledger, limits, made_by, now_epoch)
-    duplicates = Duplicates()
-    rows = ((row, duplicates.judge(row)) for row, _ in table.rows())
+    rows = summary.counting(table.compared()) if summary else table.compared()
     with ThreadPoolExecutor(max_workers=PARALLEL_READS, thread_name_prefix="seedream-plan") as pool:
         while some := list(islice(rows, ROWS_AT_A_TIME)):
             for found in pool.map(lambda one: holdings.find(*one), some):

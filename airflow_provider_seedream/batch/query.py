@@ -10,13 +10,11 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import IO, Any
 
-from airflow.providers.common.compat.sdk import BaseHook
-
+from airflow_provider_seedream.batch.databases import driver_error, is_refused, short_text, sql_hook
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError
 from airflow_provider_seedream.tables import SqlTable
 
 ROWS_AT_A_TIME = 1000
-_MAX_MESSAGE = 300  # characters of a database's error: it may quote the whole query
 
 
 def query_rows(table: SqlTable) -> Iterator[dict[str, Any]]:
@@ -42,30 +40,14 @@ def _copy(table: SqlTable, file: IO[str]) -> None:
 
     :raises SeedreamError: the query failed; :func:`_error` says whether a retry may help.
     """
-    hook = _hook(table.conn_id)
+    hook = sql_hook(table.conn_id, "requests")
     try:
         for row in _through_sqlalchemy(hook, table) or _through_cursor(hook, table):
             file.write(f"{json.dumps(row, default=str, ensure_ascii=True)}\n")
     except SeedreamError:
         raise
-    except Exception as error:  # each driver has its own errors; PEP 249 gives them their names
-        raise _error(table, getattr(error, "orig", None) or error) from None
-
-
-def _hook(conn_id: str) -> Any:
-    """The hook of the connection.
-
-    :raises SeedreamInputError: there is no such connection, its provider is not installed, or it is not one for SQL.
-    """
-    from airflow.providers.common.sql.hooks.sql import DbApiHook
-
-    try:
-        hook = BaseHook.get_connection(conn_id).get_hook()
-    except Exception as error:  # no such connection, or its provider is not installed
-        raise SeedreamInputError(f"requests: connection {conn_id!r} cannot be used ({error!s:.200}).") from error
-    if not isinstance(hook, DbApiHook):
-        raise SeedreamInputError(f"requests: connection {conn_id!r} is not one for SQL: its hook is {type(hook).__name__}.")
-    return hook
+    except Exception as error:  # each driver has its own errors
+        raise _error(table, driver_error(error)) from None
 
 
 def _through_sqlalchemy(hook: Any, table: SqlTable) -> Iterator[dict[str, Any]] | None:
@@ -113,8 +95,7 @@ def _columns(names: list[str]) -> list[str]:
 
 def _error(table: SqlTable, error: BaseException) -> SeedreamError:
     """The error of a query. A query that is wrong is final; any other error may be gone at a retry."""
-    kinds = {kind.__name__ for kind in type(error).__mro__}
-    text = " ".join(str(error).split())[:_MAX_MESSAGE]
-    if kinds & {"ProgrammingError", "NotSupportedError"}:  # PEP 249: the query is wrong, or what it names does not exist
+    text = short_text(error)
+    if is_refused(error):
         return SeedreamInputError(f"requests: the database of connection {table.conn_id!r} refuses the query ({text}).")
     return SeedreamError(f"requests: the query of connection {table.conn_id!r} failed ({type(error).__name__}: {text}).")

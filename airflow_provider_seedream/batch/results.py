@@ -82,7 +82,7 @@ class RowResult:
 
 
 # Columns whose type is the same in every results.parquet; free columns get the type of what they hold.
-_TYPES: dict[str, ColumnType] = {
+COLUMN_TYPES: dict[str, ColumnType] = {
     "row": "integer",
     "status": "text",
     "name": "text",
@@ -119,7 +119,7 @@ class _Totals:
         self.credits += line["credits"]
         self.images += len(line["images"])
         for column, value in line.items():
-            if column not in _TYPES:
+            if column not in COLUMN_TYPES:
                 self.free_columns[column] = column_type(value, self.free_columns.get(column))
 
     def miss(self, row: int) -> None:
@@ -128,7 +128,7 @@ class _Totals:
             self.first_missing.append(row)
 
     def columns(self) -> dict[str, ColumnType]:
-        return _TYPES | {column: kind or "text" for column, kind in self.free_columns.items()}
+        return COLUMN_TYPES | {column: kind or "text" for column, kind in self.free_columns.items()}
 
 
 class Results:

@@ -18,12 +18,12 @@ from airflow_provider_seedream.batch.asked import AskedBatch, DeferUntil
 from airflow_provider_seedream.batch.attending import Attendant
 from airflow_provider_seedream.batch.brakes import DEFERRED_LOOK_SECONDS, LOOK_SECONDS, Brakes
 from airflow_provider_seedream.batch.deferring import defer_until, seconds_left
+from airflow_provider_seedream.batch.dry_run import dry_run
 from airflow_provider_seedream.batch.endings import FOUND_AGAIN, halted, summed_up
 from airflow_provider_seedream.batch.halts import halt_by
 from airflow_provider_seedream.batch.limits import Limits
 from airflow_provider_seedream.batch.pace import Pace
 from airflow_provider_seedream.batch.parquet import require_pyarrow
-from airflow_provider_seedream.batch.plan import plan_table
 from airflow_provider_seedream.batch.progress import Progress
 from airflow_provider_seedream.batch.progress_file import read_progress, store_progress
 from airflow_provider_seedream.batch.prompts import PromptTemplate
@@ -99,9 +99,18 @@ class BatchTry:
         check_embed_metadata(self._asked.embed_metadata)
         if self._asked.wants_parquet:
             require_pyarrow()  # now, not when all is paid
-        table = judge(self._table, self._limits.credits_per_image, on_error=self._asked.on_error)
-        if self._asked.is_dry_run:
-            return {"schema_version": SUMMARY_VERSION, "dry_run": True, **table.to_dict(), "plan": self._plan()}
+        asked, limits = self._asked, self._limits
+        if asked.is_dry_run:
+            totals = dry_run(
+                self._table,
+                limits,
+                on_error=asked.on_error,
+                ledger=lambda: self._ledger,
+                request_of=self._request,
+                made_by=self._by,
+            )
+            return {"schema_version": SUMMARY_VERSION, "dry_run": True, **totals}
+        table = judge(self._table, limits.credits_per_image, on_error=asked.on_error, results_table=asked.results_table)
         reserve_results(self._ledger, self._asked.results_name(self._by), self._by)
         results = Results(self._ledger.folder, f"{_PAGES}/{uuid.uuid4().hex}")  # no two tries write the same pages
         began = clock.now_epoch() if started_epoch is None else started_epoch
@@ -123,19 +132,6 @@ class BatchTry:
             progress.halt = progress.halt or halt_by(invalid)
         progress.hear(heard.get("seconds_to_look", []), heard.get("silent_seconds", []), clock.now_epoch())
         return self._work(progress)
-
-    def _plan(self) -> dict[str, Any] | None:
-        """The plan of a dry run; None if neither the task nor a connection names a destination."""
-        if not self._limits.has_destination:
-            return None
-        return plan_table(
-            self._table,
-            request_of=self._request,
-            ledger=self._ledger,
-            made_by=self._by,
-            limits=self._limits.of_plan(),
-            now_epoch=clock.now_epoch(),
-        ).to_dict()
 
     def _work(self, progress: Progress) -> dict[str, Any] | DeferUntil:
         """Work until the batch ends or has to wait. Paid rows are safe in the ledger, however this is left."""
@@ -244,7 +240,12 @@ class BatchTry:
             folder.delete(f"{progress.results['prefix']}/progress.json")
         summary = {"schema_version": SUMMARY_VERSION, "destination": folder.base, **made}
         self._context["ti"].xcom_push("results", made["results"])
-        if error := summed_up(progress, summary, self._asked, host=self._hook.settings.base_url, now_epoch=clock.now_epoch()):
+        error = summed_up(progress, summary, self._asked, host=self._hook.settings.base_url, now_epoch=clock.now_epoch())
+        if self._asked.results_table:
+            from airflow_provider_seedream.batch.results_table import with_table
+
+            error = with_table(self._asked.results_table, folder, summary, error)
+        if error:
             raise error
         return summary
 

@@ -8,7 +8,7 @@ import json
 import logging
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_seedream.batch.prompts import PromptTemplate
 from airflow_provider_seedream.batch.requests import RawRow, read_table
@@ -18,6 +18,10 @@ from airflow_provider_seedream.ledger.records import file_stem
 from airflow_provider_seedream.model import contract
 from airflow_provider_seedream.model.names import composed
 from airflow_provider_seedream.model.submissions import sha256_json
+from airflow_provider_seedream.tables import ResultsTable
+
+if TYPE_CHECKING:
+    from airflow_provider_seedream.batch.results_table_check import TargetCheck
 
 NAMED_ERRORS = 10  # of a table with many bad rows
 _log = logging.getLogger(__name__)
@@ -63,6 +67,12 @@ class RequestTable:
         """Every row, with the digest of the table up to it."""
         for raw, digest in self._digested():
             yield self._judged(raw), digest
+
+    def compared(self) -> Iterator["tuple[Row | RefusedRow, Duplicate]"]:
+        """Every row, and how it relates to the rows before it. Holds some 200 bytes per row for that."""
+        duplicates = Duplicates()
+        for row, _ in self.rows():
+            yield row, duplicates.judge(row)
 
     def rows_after(
         self, number: int, digest: str, *, of: int, waiting: Collection[int] = ()
@@ -156,31 +166,67 @@ class TableSummary:
         self.images += row.num_images
         self.credits += row.num_images * self.credits_per_image
 
+    def counting(self, rows: "Iterator[tuple[Row | RefusedRow, Duplicate]]") -> "Iterator[tuple[Row | RefusedRow, Duplicate]]":
+        """The same rows, each counted as it passes."""
+        for row, duplicate in rows:
+            self.rows += 1
+            if isinstance(row, RefusedRow):
+                self.refuse(row.number, row.error.message)
+            # An equal row is not counted in images and credits: the run sends one POST for both.
+            elif duplicate.is_repeat:
+                self.repeats.append(row.number)
+            elif duplicate.error:
+                self.refuse(row.number, duplicate.error)
+            else:
+                self.add(row)
+            yield row, duplicate
+
     def refuse(self, number: int, message: str) -> None:
         """Count an invalid row. Its message says where the row stands (a line of a file), its number is that of the results."""
         self.invalid += 1
         if self.invalid <= NAMED_ERRORS:
             self.errors.append(f"Row {number}: {message}")
 
+    def check(self, on_error: str) -> None:
+        """Say the totals in the log.
 
-def judge(table: RequestTable, credits_per_image: int, *, on_error: str) -> TableSummary:
+        :param on_error: the operator's argument: with ``fail`` one invalid row refuses the table.
+        :raises SeedreamInputError: rows are invalid; the first of them are named with their errors.
+        """
+        if self.invalid and on_error == "fail":
+            more = f" and {self.invalid - len(self.errors)} more" if self.invalid > len(self.errors) else ""
+            verb = "is" if self.invalid == 1 else "are"
+            raise SeedreamInputError(f"{self.invalid} of {self.rows} rows {verb} invalid. {' '.join(self.errors)}{more}")
+        _log.info("%d rows, %d images, %d credits at most.", self.rows, self.images, self.credits)
+        if self.repeats:
+            rows = f"{len(self.repeats)} rows repeat an earlier row (first: row {self.repeats[0]})"
+            _log.warning("%s and get the same images, at no extra cost. For variations use num_images, seed or take.", rows)
+
+
+def judge(table: RequestTable, credits_per_image: int, *, on_error: str, results_table: ResultsTable | None = None) -> TableSummary:
     """The totals of a table, said in the log before the first request.
 
     :param on_error: the operator's argument: with ``fail`` one invalid row refuses the table.
+    :param results_table: the database table that the results go to; it is checked in the same pass.
     :raises SeedreamInputError: rows are invalid; the first of them are named with their errors.
     :param table: is read once, from begin to end.
     :param credits_per_image: the price of the connection, for the sum.
     """
-    summary = summarise(table, credits_per_image)
-    if summary.invalid and on_error == "fail":
-        more = f" and {summary.invalid - len(summary.errors)} more" if summary.invalid > len(summary.errors) else ""
-        verb = "is" if summary.invalid == 1 else "are"
-        raise SeedreamInputError(f"{summary.invalid} of {summary.rows} rows {verb} invalid. {' '.join(summary.errors)}{more}")
-    _log.info("%d rows, %d images, %d credits at most.", summary.rows, summary.images, summary.credits)
-    if summary.repeats:
-        rows = f"{len(summary.repeats)} rows repeat an earlier row (first: row {summary.repeats[0]})"
-        _log.warning("%s and get the same images, at no extra cost. For variations use num_images, seed or take.", rows)
+    summary = TableSummary(credits_per_image=credits_per_image)
+    check = _check_of(results_table) if results_table else None
+    for row, _ in summary.counting(table.compared()):
+        if check:
+            check.add(row)
+    summary.check(on_error)
+    if check:
+        check.finish()
     return summary
+
+
+def _check_of(results_table: ResultsTable) -> "TargetCheck":
+    from airflow_provider_seedream.batch.results_table_check import TargetCheck
+
+    return TargetCheck(results_table)
 
 
 def summarise(table: RequestTable, credits_per_image: int = contract.CREDITS_PER_IMAGE) -> TableSummary:
@@ -190,19 +236,8 @@ def summarise(table: RequestTable, credits_per_image: int = contract.CREDITS_PER
     :raises SeedreamInputError: the table itself cannot be read.
     """
     summary = TableSummary(credits_per_image=credits_per_image)
-    duplicates = Duplicates()
-    for row, _ in table.rows():
-        summary.rows += 1
-        duplicate = duplicates.judge(row)
-        if isinstance(row, RefusedRow):
-            summary.refuse(row.number, row.error.message)
-        # An equal row is not counted in images and credits: the run sends one POST for both.
-        elif duplicate.is_repeat:
-            summary.repeats.append(row.number)
-        elif duplicate.error:
-            summary.refuse(row.number, duplicate.error)
-        else:
-            summary.add(row)
+    for _ in summary.counting(table.compared()):
+        pass
     return summary
 
 

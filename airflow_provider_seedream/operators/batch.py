@@ -25,7 +25,7 @@ from airflow_provider_seedream.model.submissions import (
 )
 from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
 from airflow_provider_seedream.storage import check_destination
-from airflow_provider_seedream.tables import SqlTable
+from airflow_provider_seedream.tables import ResultsTable, SqlTable, check_results_table
 from airflow_provider_seedream.tasks.backstop import resumed, started_epoch
 from airflow_provider_seedream.tasks.fields import CheckedFields, check_budget, one_of
 from airflow_provider_seedream.tasks.wait_options import (
@@ -36,6 +36,7 @@ from airflow_provider_seedream.tasks.wait_options import (
     as_seconds,
     check_flag,
     check_max_image_bytes,
+    check_max_in_flight,
     check_max_posts_at_once,
     check_on_partial,
 )
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from airflow_provider_seedream.batch.runner import BatchTry
 
 DEFAULT_MAX_IN_FLIGHT = 100
-MAX_MAX_IN_FLIGHT = 1000  # their ids travel in the trigger's row
 
 
 def check_requests(value: Any) -> None:
@@ -79,6 +79,7 @@ class SeedreamBatchOperator(CheckedFields):
     :param take: 1; raise it to buy another set of every row deliberately.
     :param destination: storage URI of the folder for images, ledger and results; the connection's by default.
     :param results: stem of the table of results, unique in its destination; ``results``, in a mapped task ``results_<map index>``.
+    :param results_table: a :class:`~airflow_provider_seedream.tables.ResultsTable`: the results also go into a database, by key.
     :param parquet: also write the results as ``.parquet``; by default when ``requests`` is one.
     :param max_in_flight: the most generations that are paid and not yet landed; 100, up to 1,000.
     :param max_posts_at_once: the most submissions under way at the same time, 1 to 16; None (default): as many as the rate limit
@@ -117,6 +118,7 @@ class SeedreamBatchOperator(CheckedFields):
         "take",
         "destination",
         "results",
+        "results_table",
         "max_credits",
         "max_credits_per_run",
         "labels",
@@ -130,6 +132,7 @@ class SeedreamBatchOperator(CheckedFields):
         "take": check_take,
         "destination": lambda value: value is None or check_destination(value),
         "results": check_name,
+        "results_table": check_results_table,
         "max_credits": lambda value: check_budget("max_credits", value),
         "max_credits_per_run": lambda value: check_budget("max_credits_per_run", value),
         "labels": check_labels,
@@ -154,6 +157,7 @@ class SeedreamBatchOperator(CheckedFields):
         take: int | str = 1,
         destination: str | None = None,
         results: str | None = None,
+        results_table: ResultsTable | None = None,
         parquet: bool | None = None,
         max_in_flight: int = DEFAULT_MAX_IN_FLIGHT,
         max_posts_at_once: int | None = None,
@@ -185,8 +189,9 @@ class SeedreamBatchOperator(CheckedFields):
         self.take = take
         self.destination = destination
         self.results = results
+        self.results_table = results_table
         self.parquet = parquet
-        self.max_in_flight = self.checked(_check_max_in_flight, max_in_flight)
+        self.max_in_flight = self.checked(check_max_in_flight, max_in_flight)
         self.max_posts_at_once = self.checked(check_max_posts_at_once, max_posts_at_once)
         self.max_credits = max_credits
         self.max_credits_per_run = max_credits_per_run
@@ -286,11 +291,3 @@ class SeedreamBatchOperator(CheckedFields):
             announce_table(context, self.outlets, summary)
             report(SeedreamHook(self.seedream_conn_id), reads=self._tables[0], writes=made)
         return summary
-
-
-def _check_max_in_flight(value: Any) -> int:
-    """:raises SeedreamInputError: unless it is an integer from 1 to 1,000."""
-    # Python's True is an integer, and would mean one generation in flight.
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_MAX_IN_FLIGHT:
-        raise SeedreamInputError(f"max_in_flight must be an integer from 1 to {MAX_MAX_IN_FLIGHT}; got {value!r}.")
-    return value

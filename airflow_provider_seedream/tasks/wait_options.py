@@ -14,6 +14,7 @@ from airflow_provider_seedream.exceptions import SeedreamInputError
 
 OnPartial = Literal["fail", "accept"]
 DEFAULT_TIMEOUT_SECONDS = 3600.0  # six images take about four minutes [doc]; the results live 24 h
+MAX_MAX_IN_FLIGHT = 1000  # their ids travel in the trigger's row
 MAX_POSTS_AT_ONCE = 16  # of a batch: each may be unknown after a kill; 16 answers of 1 s are 960 a minute
 DEFAULT_MAX_IMAGE_BYTES = 64 * 1024 * 1024
 
@@ -94,6 +95,14 @@ def check_embed_metadata(value: Any) -> bool:
 
         raise missing_extra("embed_metadata=True needs exiv2", "metadata")
     return bool(value)
+
+
+def check_max_in_flight(value: Any) -> int:
+    """:raises SeedreamInputError: unless it is an integer from 1 to 1,000."""
+    # Python's True is an integer, and would mean one generation in flight.
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_MAX_IN_FLIGHT:
+        raise SeedreamInputError(f"max_in_flight must be an integer from 1 to {MAX_MAX_IN_FLIGHT}; got {value!r}.")
+    return value
 
 
 def check_max_posts_at_once(value: Any) -> int | None:

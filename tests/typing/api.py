@@ -30,7 +30,7 @@ from airflow_provider_seedream.provider_info import get_provider_info
 from airflow_provider_seedream.reconciliation import Statement, reconcile
 from airflow_provider_seedream.retry_policy import SeedreamRetryPolicy
 from airflow_provider_seedream.sensors.seedream import SeedreamCreditsSensor, SeedreamGenerationSensor
-from airflow_provider_seedream.tables import SqlTable
+from airflow_provider_seedream.tables import ResultsTable, SqlTable
 
 version: str = __version__
 shown: str = approval_markdown({"schema_version": 1})
@@ -90,6 +90,8 @@ def operators() -> None:
         timeout=timedelta(minutes=30),
     )
     SeedreamBatchOperator(task_id="query", requests=SqlTable(sql="SELECT prompt FROM catalogue", conn_id="warehouse"))
+    rows = ResultsTable(table="a.b", conn_id="warehouse", key=["day", "sku"])
+    SeedreamBatchOperator(task_id="rows", requests=[], results_table=rows)
     SeedreamBatchOperator.partial(task_id="shards").expand(requests=["s3://bucket/a.csv", "s3://bucket/b.parquet"])
     SeedreamGenerateOperator.partial(task_id="mapped").expand(prompt=["a", "b"])
 

@@ -1,0 +1,114 @@
+"""A value of the results as a column of a database holds it.
+
+Pure: no database. The same rule fits new and stored values, so that equal ones are equal and a row without news is not written.
+"""
+
+import json
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ARRAY, JSON
+from sqlalchemy.types import TypeEngine
+
+
+def fitted(value: Any, column: TypeEngine[Any]) -> Any:
+    """The value for a column of this type::
+
+        fitted("7", Integer())  # 7
+        fitted(["a.png"], Text())  # '["a.png"]': the JSON of what is no text
+
+    :param value: from the results, or as the database has returned it. None stays None.
+    :param column: the type, as SQLAlchemy has read it from the table.
+    :raises ValueError: the column cannot hold it.
+    """
+    if value is None or isinstance(column, JSON):
+        return value
+    if isinstance(column, ARRAY):
+        return _list(value)
+    kind = _kind(column)
+    if kind in _FITS:
+        return _FITS[kind](value, column)
+    if kind is None:  # a type of a database's own: the driver knows it
+        return _text(value) if isinstance(value, list | dict) else value
+    if isinstance(value, kind):
+        return value
+    raise ValueError(f"{kind.__name__} cannot be made of it")
+
+
+def _kind(column: TypeEngine[Any]) -> type | None:
+    """The Python type of a column's values; None where SQLAlchemy does not know it."""
+    try:
+        return column.python_type
+    except NotImplementedError:
+        return None
+
+
+def _text(value: Any, _: Any = None) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError("it is not a list")  # noqa: TRY004 - one class for all values that do not fit
+    return value
+
+
+def _integer(value: Any, _: Any) -> int:
+    number = _number(value)
+    if number != int(number):
+        raise ValueError("it is not a whole number")
+    return int(number)
+
+
+def _decimal(value: Any, column: Any) -> Decimal:
+    """As many digits as the column keeps: what it would cut off would differ from the results at each run."""
+    number, scale = _number(value), getattr(column, "scale", None)
+    return number if scale is None else round(number, scale)
+
+
+def _number(value: Any) -> Decimal:
+    try:
+        number = Decimal(int(value)) if isinstance(value, bool) else Decimal(str(value))
+    except ArithmeticError:
+        raise ValueError("it is not a number") from None
+    if not number.is_finite():
+        raise ValueError("it is not finite")
+    return number
+
+
+def _boolean(value: Any, _: Any) -> bool:
+    known = {"true": True, "1": True, "false": False, "0": False}
+    if (text := str(value).strip().lower()) not in known:
+        raise ValueError("it is neither true nor false")
+    return known[text]
+
+
+def _date(value: Any, _: Any) -> date:
+    return value if isinstance(value, date) else date.fromisoformat(str(value))
+
+
+def _instant(value: Any, column: Any) -> datetime:
+    """With a time zone if the column has one, in UTC; without one if it has none."""
+    instant = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+    if getattr(column, "timezone", False):
+        return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+    return instant.astimezone(UTC).replace(tzinfo=None) if instant.tzinfo else instant
+
+
+def _time(value: Any, _: Any) -> time:
+    return value if isinstance(value, time) else time.fromisoformat(str(value))
+
+
+_FITS: dict[Any, Any] = {
+    str: _text,
+    int: _integer,
+    float: lambda value, _: float(_number(value)),
+    Decimal: _decimal,
+    bool: _boolean,
+    date: _date,
+    datetime: _instant,
+    time: _time,
+    UUID: lambda value, _: value if isinstance(value, UUID) else UUID(str(value)),
+}

@@ -1,0 +1,230 @@
+"""The results of a batch in a table of a database: inserted or updated by key, and only where they differ.
+
+One transaction, so readers see the old rows or all of the new ones. SQLAlchemy writes the statements and quotes the names. Memory
+holds 500 rows. Loaded when a batch has such a table, and never imports a driver: Airflow's hook does.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from itertools import islice
+from typing import Any, NamedTuple
+
+from airflow.providers.common.compat.sdk import AirflowFailException
+from sqlalchemy import ARRAY, JSON, Column, MetaData, Table, bindparam, insert, select, tuple_, update
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import NoSuchTableError, SQLAlchemyError
+
+from airflow_provider_seedream.batch.column_values import fitted
+from airflow_provider_seedream.batch.databases import driver_error, is_refused, short_text, sql_hook
+from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError, final
+from airflow_provider_seedream.storage import Folder
+from airflow_provider_seedream.tables import ResultsTable
+
+ROWS_AT_A_TIME = 500
+_PIECE_BYTES = 4 * 1024 * 1024  # of the published results, for each request to the store
+_PRICES = ("credits", "billed_credits")
+_log = logging.getLogger(__name__)
+
+
+class Counts(NamedTuple):
+    """The rows of a table after its update, e.g. ``Counts(inserted=2, updated=0, unchanged=38)``."""
+
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+
+
+def write_results(asked: ResultsTable, lines: Callable[[], Iterator[Mapping[str, Any]]], *, results: str) -> Counts:
+    """Insert the results that the table lacks, and update those that differ::
+
+        write_results(asked, lambda: iter(lines), results="s3://my_conn@bucket/results.jsonl").updated  # 0 at the second time
+
+    A row of the same generation keeps its price: a later run finds the generation paid, and its own results say 0 credits.
+
+    :param lines: gives the lines of the results. It is called twice, as only the last line may have a column of its own.
+    :param results: URI of the published results, for the error.
+    :raises SeedreamError: the table could not be written and is as it was. It is final if a retry would be refused again.
+    """
+    counts = Counts()
+    try:
+        with connected(asked) as connection:
+            target = TargetTable(connection, asked)
+            empty = {name: None for line in lines() for name in line}  # a line lacks free columns that others have
+            remaining = lines()
+            while some := list(islice(remaining, ROWS_AT_A_TIME)):
+                values = [target.values(empty | dict(line), f"row {line['row']} of the results") for line in some]
+                counts = Counts(*map(sum, zip(counts, target.write(connection, values), strict=True)))
+    except Exception as error:  # of the driver, or of the store that has the results
+        raise _not_written(asked, error, results) from error
+    return counts
+
+
+def with_table(asked: ResultsTable, folder: Folder, summary: dict[str, Any], error: SeedreamError | None) -> SeedreamError | None:
+    """Write the table of a batch that has published its results.
+
+    :param summary: of the batch; it gets the counts as ``results_table``.
+    :param error: that the rows add up to; it goes first if a retry can help those rows, which then writes the table too.
+    :returns: the error that the batch ends with; None if it succeeds.
+    """
+    try:
+        counts = write_results(asked, lambda: _lines(folder, summary["results"].rpartition("/")[2]), results=summary["results"])
+    except SeedreamError as failed:
+        if error is None or isinstance(error, AirflowFailException):
+            return failed
+        _log.error("%s", failed)
+        return error
+    summary["results_table"] = {"table": asked.table, **counts._asdict()}
+    _log.info("Table %s: %d rows inserted, %d updated, %d as they were.", asked.table, *counts)
+    return error
+
+
+def _lines(folder: Folder, file: str) -> Iterator[Mapping[str, Any]]:
+    """The lines of a published table of results, read in pieces."""
+    rest = b""
+    for start in range(0, folder.size_bytes(file) or 0, _PIECE_BYTES):
+        piece = folder.read(file, start=start, max_bytes=_PIECE_BYTES) or b""
+        *whole, rest = (rest + piece).split(b"\n")
+        yield from map(json.loads, whole)
+
+
+class TargetTable:
+    """The table as it is in the database, with the columns of the key.
+
+    :raises NoSuchTableError: there is none.
+    :raises SeedreamInputError: it lacks a column of the key.
+    """
+
+    def __init__(self, connection: Connection, asked: ResultsTable) -> None:
+        schema, name = split_name(asked.table)
+        table = Table(name, MetaData(), schema=schema, autoload_with=connection, resolve_fks=False)
+        self._name = asked.table
+        self._table = table
+        self._columns = {column.name.casefold(): column for column in table.columns}
+        for column in table.columns:
+            if isinstance(column.type, JSON):
+                column.type.none_as_null = True  # else None is the JSON `null`, which IS NULL does not find
+        self._key = [self._column_of_key(name) for name in key_names(asked.key)]
+
+    def _column_of_key(self, name: str) -> Column[Any]:
+        column = self._columns.get(name.casefold())
+        if column is None or isinstance(column.type, JSON | ARRAY):
+            has = ", ".join(f"{one.name} {one.type}" for one in self._table.columns)
+            raise SeedreamInputError(f"results_table: {self._name} has no column {name!r:.80} for a key. It has: {has:.300}.")
+        return column
+
+    def values(self, line: Mapping[str, Any], where: str) -> dict[str, Any]:
+        """The values of a row for the columns that the table has, by their names there.
+
+        :raises SeedreamInputError: naming the row, the column and the value that does not fit.
+        """
+        values = {}
+        for name, value in line.items():
+            if (column := self._columns.get(name.casefold())) is not None:
+                try:
+                    values[column.key] = fitted(value, column.type)
+                except ValueError as error:
+                    raise SeedreamInputError(
+                        f"results_table: {where}: column {name!r:.80} of {self._name} is {column.type}, and does not take "
+                        f"{value!r:.80} ({error})."
+                    ) from None
+        return values
+
+    def key_of(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
+        return tuple(values.get(column.key) for column in self._key)
+
+    def write(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> Counts:
+        """Insert and update some rows, all of which have the same columns."""
+        stored = self._stored(connection, rows)
+        new, changed = [], []
+        for row in rows:
+            before = stored.get(self.key_of(row))
+            if before is None:
+                new.append(row)
+            elif (after := _with_price_of(before, row)) != before:
+                changed.append({f"new_{name}": value for name, value in after.items()})
+        if new:
+            connection.execute(insert(self._table), new)
+        if changed:
+            where = [column == bindparam(f"new_{column.key}") for column in self._key]
+            keys = {column.key for column in self._key}
+            to: dict[str, Any] = {name: bindparam(f"new_{name}") for name in rows[0] if name not in keys}
+            connection.execute(update(self._table).where(*where).values(to), changed)
+        return Counts(len(new), len(changed), len(rows) - len(new) - len(changed))
+
+    def _stored(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> dict[tuple[Any, ...], dict[str, Any]]:
+        """The rows of the table that have these keys, by key, each with the columns of the results."""
+        is_wanted = (
+            self._key[0].in_([row[self._key[0].key] for row in rows])
+            if len(self._key) == 1
+            else tuple_(*self._key).in_([self.key_of(row) for row in rows])
+        )
+        columns = [self._table.columns[name] for name in rows[0]]
+        stored = {}
+        for found in connection.execute(select(*columns).where(is_wanted)).mappings():
+            row = dict(found)
+            for column in columns:
+                with suppress(ValueError):  # SQLite keeps any value in any column: one that does not fit is another value
+                    row[column.key] = fitted(row[column.key], column.type)
+            stored[self.key_of(row)] = row
+        return stored
+
+
+@contextmanager
+def connected(asked: ResultsTable) -> Iterator[Connection]:
+    """A connection with one transaction: committed at the end, rolled back by an error.
+
+    :raises SeedreamInputError: the connection is none for SQL, or its hook has no SQLAlchemy dialect.
+    :raises SeedreamError: the database does not answer, or refuses a statement.
+    """
+    hook = sql_hook(asked.conn_id, "results_table")
+    try:
+        engine = hook.get_sqlalchemy_engine()
+    except Exception as error:  # the hook has no URL, or the dialect is not installed
+        raise SeedreamInputError(
+            f"results_table: connection {asked.conn_id!r} has no SQLAlchemy engine ({short_text(error)}). "
+            "The database's provider says which package brings its dialect."
+        ) from error
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except (SeedreamError, NoSuchTableError):
+        raise
+    except SQLAlchemyError as error:
+        ours = driver_error(error)
+        failed = SeedreamError(f"results_table: connection {asked.conn_id!r} failed ({type(ours).__name__}: {short_text(ours)}).")
+        raise (final(failed) if is_refused(ours) else failed) from None
+    finally:
+        engine.dispose()
+
+
+def _with_price_of(before: Mapping[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """The new values, with the stored price where both are of the same paid generation: a price is written once."""
+    task_id = after.get("seedream_task_id")
+    is_same = task_id is not None and all(before.get(name) == after.get(name) for name in ("seedream_task_id", "paid"))
+    return after | {name: before[name] for name in _PRICES if is_same and name in before}
+
+
+def _not_written(asked: ResultsTable, error: Exception, results: str) -> SeedreamError:
+    """The error of a table that was not written after all was paid and landed."""
+    message = error.message if isinstance(error, SeedreamError) else f"{type(error).__name__}: {short_text(error)}"
+    failed = SeedreamError(
+        f"The table {asked.table} of connection {asked.conn_id!r} was not written, and is as it was. "
+        f"The images are in the destination, the results in {results}.",
+        paid="yes",
+        verdict="TABLE NOT WRITTEN",
+        cause=message.removeprefix("results_table: "),
+    )
+    failed.on_retry = "A retry, or a clear when the cause is gone, writes the table again and pays for no row twice."
+    return final(failed) if isinstance(error, AirflowFailException | NoSuchTableError) else failed
+
+
+def key_names(key: str | Sequence[str]) -> list[str]:
+    return [key] if isinstance(key, str) else list(key)
+
+
+def split_name(table: str) -> tuple[str | None, str]:
+    """Schema and name: ``shop.images`` is table ``images`` of schema ``shop``."""
+    schema, _, name = table.strip().rpartition(".")
+    return schema or None, name

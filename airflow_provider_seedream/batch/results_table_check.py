@@ -1,0 +1,105 @@
+"""Checks before the first POST that a database table can take the results: after it, the rows are paid.
+
+Reads the table's columns and writes no row. Loaded when a batch has such a table.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, MetaData, String, Table, Text
+from sqlalchemy.engine import Dialect
+from sqlalchemy.exc import CompileError, NoSuchTableError
+from sqlalchemy.schema import CreateTable
+
+from airflow_provider_seedream.batch.parquet import ColumnType, column_type
+from airflow_provider_seedream.batch.results import COLUMN_TYPES, RowResult
+from airflow_provider_seedream.batch.results_table import TargetTable, connected, key_names, split_name
+from airflow_provider_seedream.batch.rows import Row
+from airflow_provider_seedream.batch.upcoming import RefusedRow
+from airflow_provider_seedream.exceptions import SeedreamInputError
+from airflow_provider_seedream.model.submissions import sha256_json
+from airflow_provider_seedream.tables import ResultsTable
+
+_KEY_CHARACTERS = 255  # MySQL indexes no text without a length
+_SPECIMEN = RowResult(row=1, status="landed", name="a", seedream_task_id="a", images=("a",), manifest="a", detail="a")
+
+
+class TargetCheck:
+    """Checks before the first POST that the results will fit the table::
+
+        check = TargetCheck(asked)
+        for row in rows:
+            check.add(row)
+        check.finish()
+
+    :param asked: the table with its key. It is looked up now; without one in the database :meth:`finish` refuses it.
+    :raises SeedreamInputError: the connection cannot be used, or the table cannot hold the results.
+    :raises SeedreamError: the database does not answer; nothing was sent, and a retry asks again.
+    """
+
+    def __init__(self, asked: ResultsTable) -> None:
+        self._asked = asked
+        self._rows: dict[str, int] = {}
+        self._kinds: dict[str, ColumnType | None] = dict(COLUMN_TYPES)
+        self._target: TargetTable | None = None
+        with connected(asked) as connection:
+            self._dialect = connection.dialect
+            try:
+                self._target = TargetTable(connection, asked)
+            except NoSuchTableError:
+                return
+        self._target.values(_SPECIMEN.to_dict(), "The results")
+
+    def add(self, row: Row | RefusedRow) -> None:
+        """Check the values of a row, and that no earlier row has its key. Holds some 150 bytes for that.
+
+        :raises SeedreamInputError: naming the row, the column and the reason.
+        """
+        columns = {"row": row.number, **(row.columns if isinstance(row, RefusedRow) else row.columns())}
+        for column, value in columns.items():
+            if column not in COLUMN_TYPES:
+                self._kinds[column] = column_type(value, self._kinds.get(column))
+        if self._target is None:
+            return
+        key = self._target.key_of(self._target.values(columns, row.where))
+        names = ", ".join(key_names(self._asked.key))
+        if None in key:
+            raise SeedreamInputError(
+                f"results_table: {row.where} has no value in the key ({names:.80}): fill it, or name other columns."
+            )
+        first = self._rows.setdefault(sha256_json([str(value) for value in key])[:16], row.number)
+        if first != row.number:
+            raise SeedreamInputError(
+                f"results_table: {row.where} has the key of row {first} ({names:.80}: {', '.join(map(str, key)):.80}). "
+                "Each row needs its own: add a column to the key."
+            )
+
+    def finish(self) -> None:
+        """:raises SeedreamInputError: the table does not exist: with the statement that creates it."""
+        if not self._target:
+            statement = _create_statement(self._asked, self._kinds, self._dialect)
+            raise SeedreamInputError(
+                f"results_table: connection {self._asked.conn_id!r} has no table {self._asked.table}. "
+                f"Create it and clear the task. Columns that you do not need may be left out:\n{statement}"
+            )
+
+
+def _create_statement(asked: ResultsTable, kinds: Mapping[str, ColumnType | None], dialect: Dialect) -> str:
+    """The CREATE TABLE for these results, in the words of this database.
+
+    :param kinds: the columns of the results with their types; None for one that is always null.
+    """
+    try:
+        JSON().compile(dialect=dialect)
+        listed: Any = JSON()
+    except CompileError:  # a database without such a type; the values are the same text
+        listed = Text()
+    types: dict[str, Any] = {"boolean": Boolean(), "integer": BigInteger(), "number": Float(53), "json": listed, "texts": listed}
+    keys = {name.casefold() for name in key_names(asked.key)}
+    columns: list[Column[Any]] = []
+    for name, kind in kinds.items():
+        is_key = name.casefold() in keys
+        text = String(_KEY_CHARACTERS) if is_key else Text()
+        columns.append(Column(name, types.get(kind or "text", text), primary_key=is_key, autoincrement=False))
+    schema, table = split_name(asked.table)
+    return str(CreateTable(Table(table, MetaData(), *columns, schema=schema)).compile(dialect=dialect)).strip()
