@@ -73,6 +73,7 @@ class TestTheProjectWithATest:
         for file in ("dags/watches.py", "conftest.py", "test_watches.py"):
             assert (PROJECT / file).read_text() in printed
 
+    @pytest.mark.slow
     def test_it_passes_with_one_command(self, newcomer: Newcomer) -> None:
         """With pytest alone: the plugins of this checkout are not the reader's, and its configuration asks for them."""
         command = "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 pytest -p no:cacheprovider example_project"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.ledger.records import Ledger
 from airflow_provider_seedream.ledger.submit import Request, Submitter
 from airflow_provider_seedream.model.task_ref import TaskRef
+from tests.airflow.warm import start
 from tests.unit.values import KEY, submission
 
 
@@ -104,6 +106,17 @@ def lose(buy: Buy, destination: str) -> Callable[..., str]:
         return record
 
     return lose
+
+
+def run_warm(*command: str, stdin: str = "") -> Ended:
+    """A command as a process of its own that need not import Airflow again."""
+    with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
+        given.write(stdin.encode())
+        given.seek(0)
+        code = start(*command, streams=[given.fileno(), out.fileno(), err.fileno()]).wait()
+        written = [(stream.seek(0), stream.read().decode())[1] for stream in (out, err)]
+    assert "Traceback" not in written[1]
+    return Ended(code=code, out=written[0], err=written[1])
 
 
 def run_process(*command: str, **options: Any) -> Ended:

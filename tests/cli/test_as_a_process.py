@@ -16,7 +16,8 @@ from packaging.version import Version
 
 from airflow_provider_seedream import __version__
 from airflow_provider_seedream.emulator import Emulator
-from tests.cli.conftest import Buy, run_process
+from tests.airflow.warm import start
+from tests.cli.conftest import Buy, run_process, run_warm
 from tests.unit.values import KEY
 
 OURS = "airflow_provider_seedream"
@@ -28,7 +29,7 @@ def in_terminal(*command: str, answer: str = "", columns: int = 100) -> tuple[in
     """A command whose standard streams are a terminal: its exit code and all that was shown."""
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(columns)}
-    process = subprocess.Popen([sys.executable, "-m", *command], stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+    process = start(*command, env=environment, streams=[theirs, theirs, theirs])
     os.close(theirs)
     os.write(ours, answer.encode())
     shown = b""
@@ -62,7 +63,7 @@ class TestWithoutAirflows:
 
     def test_an_error_is_one_message_without_a_traceback(self, emulator: Emulator) -> None:
         emulator.configure(key="another-key")
-        ended = run_process(OURS, "balance")
+        ended = run_warm(OURS, "balance")
         assert (ended.code, ended.out) == (1, "")
         assert "401" in ended.err
         assert KEY not in ended.err

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_seedream.emulator import Emulator
-from tests.cli.conftest import Buy, Ended, Run, run_process
+from tests.cli.conftest import Buy, Ended, Run, run_warm
 from tests.cli.test_as_a_process import OURS, in_terminal
 
 Lose = Callable[..., str]
@@ -56,7 +56,7 @@ class TestAScript:
     ) -> None:
         (paid, unpaid, other), task_id = three
         lines = f"{other} not-paid\n{unpaid} not-paid\n{paid} {task_id}\n"
-        ended = run_process(OURS, "resolve", "--all", destination, "-o", "json", input=lines)
+        ended = run_warm(OURS, "resolve", "--all", destination, "-o", "json", stdin=lines)
         assert (ended.code, ended.json["left"]) == (0, [])
         assert [(one["record"], one["outcome"], one["paid"]) for one in ended.json["resolved"]] == [
             (paid, "submitted", "yes"),

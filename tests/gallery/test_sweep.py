@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -118,6 +119,11 @@ def cases(template: str, route: Route) -> Iterator[tuple[str, str]]:
     yield "?unknown parameter", f"{route.path(template)}?nonsense=1&nonsense=2"
 
 
+def some_cases(template: str, route: Route) -> Iterator[tuple[str, str]]:
+    """Every fifth: of each part and parameter some, and each odd value somewhere. All of them are for `slow`."""
+    yield from islice(cases(template, route), 0, None, 5)
+
+
 def answer(client: Any, path: str, **headers: str) -> Any:
     got = client.get(path, headers=headers)
     assert got.status_code in (200, 206, 304, 307, 400, 403, 404, 416), (got.status_code, path[:200], got.text[:300])
@@ -139,18 +145,24 @@ def test_every_route_of_the_app_has_a_row(web_server: Any) -> None:
     assert sorted(templates(web_server)) == sorted(ROUTES)
 
 
+@pytest.fixture(params=[some_cases, pytest.param(cases, marks=pytest.mark.slow)], ids=["some", "all"])
+def odd(request: pytest.FixtureRequest) -> Any:
+    """The odd addresses of a route: some of them every day, all of them where there is time."""
+    return request.param
+
+
 @pytest.mark.parametrize("template", ROUTES)
 class TestWhoMayNot:
     def test_nobody_is_asked_who_he_is_whatever_the_address(
-        self, template: str, visitor: Visitor, hashed: dict[str, Route]
+        self, template: str, visitor: Visitor, hashed: dict[str, Route], odd: Any
     ) -> None:
         route, client = hashed[template], visitor(None)
         assert client.get(route.path(template)).status_code == 401
-        for _, path in cases(template, route):
+        for _, path in odd(template, route):
             assert client.get(path).status_code in (401, 404), path[:200]
 
     def test_a_dag_that_is_not_the_users_answers_as_one_that_does_not_exist(
-        self, template: str, visitor: Visitor, hashed: dict[str, Route]
+        self, template: str, visitor: Visitor, hashed: dict[str, Route], odd: Any
     ) -> None:
         route, client = hashed[template], visitor("only-shoes")
         if not route.of_dag:
@@ -159,7 +171,7 @@ class TestWhoMayNot:
         there, nowhere = (client.get(route.path(template, dag_id=dag_id)) for dag_id in ("watches", "nowhere"))
         assert (there.status_code, nowhere.status_code) == (403, 403)
         assert there.text.replace("watches", "nowhere") == nowhere.text
-        for _, path in cases(template, route):
+        for _, path in odd(template, route):
             got = answer(client, path)
             assert "leather" not in got.text
             assert not got.headers.get("content-type", "").startswith("image/")
@@ -175,10 +187,12 @@ class TestWhoMayNot:
 
 @pytest.mark.parametrize("template", ROUTES)
 class TestOddValues:
-    def test_none_of_them_is_an_error_of_the_server(self, template: str, visitor: Visitor, hashed: dict[str, Route]) -> None:
+    def test_none_of_them_is_an_error_of_the_server(
+        self, template: str, visitor: Visitor, hashed: dict[str, Route], odd: Any
+    ) -> None:
         route, client = hashed[template], visitor("admin")
         assert client.get(route.path(template)).status_code == 200
-        for _, path in cases(template, route):
+        for _, path in odd(template, route):
             answer(client, path)
 
     def test_odd_headers_are_no_error_either(self, template: str, visitor: Visitor, hashed: dict[str, Route]) -> None:

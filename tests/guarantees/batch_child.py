@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import resource
-import subprocess
 import sys
 import time
 import uuid
@@ -20,6 +19,7 @@ from airflow.sdk import DAG
 
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from tests.airflow.runner import Runner
+from tests.airflow.warm import Child, start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ def batch_task(**options: Any) -> SeedreamBatchOperator:
 class Worker:
     """The task in another process, which writes down how it ended: its output is a log, and a full pipe would stop it."""
 
-    process: subprocess.Popen[bytes]
+    process: Child
     notes: Path
 
     def wait(self) -> Ended:
@@ -57,13 +57,8 @@ class Worker:
 
 def start_batch(folder: Path, connection: str, **options: Any) -> Worker:
     notes = folder / f"ended-{uuid.uuid4().hex}.json"
-    process = subprocess.Popen(
-        [sys.executable, "-m", __name__, str(notes), json.dumps(options)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=os.environ | {"AIRFLOW_CONN_SEEDREAM_DEFAULT": connection},
-    )
-    return Worker(process=process, notes=notes)
+    environment = os.environ | {"AIRFLOW_CONN_SEEDREAM_DEFAULT": connection}
+    return Worker(process=start(__name__, str(notes), json.dumps(options), env=environment), notes=notes)
 
 
 def main(notes: str, options: dict[str, Any]) -> None:

@@ -6,7 +6,6 @@ python -m tests.guarantees.child '{"prompt": "a watch", "destination": "file:///
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from typing import Any
 
@@ -14,6 +13,7 @@ from airflow.sdk import DAG
 
 from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator
 from tests.airflow.runner import Outcome, Runner
+from tests.airflow.warm import Child, start
 
 
 def submit_task(**options: Any) -> Any:
@@ -22,9 +22,9 @@ def submit_task(**options: Any) -> Any:
         return SeedreamGenerateOperator(task_id="submit", **options)
 
 
-def start_child(**options: Any) -> subprocess.Popen[bytes]:
+def start_child(**options: Any) -> Child:
     """The task in another process, its outcome as its exit code."""
-    return subprocess.Popen([sys.executable, "-m", __name__, json.dumps(options)], stdout=subprocess.DEVNULL)
+    return start(__name__, json.dumps(options))
 
 
 def main(options: dict[str, Any]) -> int:
