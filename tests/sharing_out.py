@@ -21,7 +21,7 @@ STARTED_ONCE = {
     "a Python that lists imports": r"tests/unit/test_import_cost\.py|tests/faces/.*(TestRegistration|heavy_library)",
     "a paced table": r"tests/guarantees/test_batch_deferred\.py::TestAPacedTable",
     "a table of thousands of rows": r"tests/guarantees/test_g17_tables\.py",
-    "a Python that forks commands": r"tests/cli/.*::(TestInATerminal|TestAPerson|TestAScript)::",
+    "a Python that forks commands": r"tests/cli/.*::(TestInATerminal|TestUnderAirflows|TestAPerson|TestAScript)::",
     "a Python that forks workers": r"tests/guarantees/.*::(TestAWorkerStoppedInItsPost|TestAWorkerThatIsKilledBetween"
     r"|TestAPostThatIsStillInFlight|TestProcesses|TestTwoLiveBatchesOfOneTask)",
     "the built pages": r"tests/test_site\.py",

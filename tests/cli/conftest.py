@@ -108,12 +108,12 @@ def lose(buy: Buy, destination: str) -> Callable[..., str]:
     return lose
 
 
-def run_warm(*command: str, stdin: str = "") -> Ended:
+def run_warm(*command: str, stdin: str = "", env: dict[str, str] | None = None) -> Ended:
     """A command as a process of its own that need not import Airflow again."""
     with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
         given.write(stdin.encode())
         given.seek(0)
-        code = start(*command, streams=[given.fileno(), out.fileno(), err.fileno()]).wait()
+        code = start(*command, env=env, streams=[given.fileno(), out.fileno(), err.fileno()]).wait()
         written = [(stream.seek(0), stream.read().decode())[1] for stream in (out, err)]
     assert "Traceback" not in written[1]
     return Ended(code=code, out=written[0], err=written[1])

@@ -80,7 +80,7 @@ class TestWithoutAirflows:
         greeting = json.loads(process.stdout.readline())
         try:
             environment = {**os.environ, "AIRFLOW_CONN_SEEDREAM_DEFAULT": greeting["AIRFLOW_CONN_SEEDREAM_DEFAULT"]}
-            assert run_process(OURS, "balance", "-o", "json", env=environment).json["images"] == 7
+            assert run_warm(OURS, "balance", "-o", "json", env=environment).json["images"] == 7
         finally:
             process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == 0
@@ -90,17 +90,17 @@ class TestWithoutAirflows:
 class TestUnderAirflows:
     def test_the_same_command_does_the_same(self, emulator: Emulator, buy: Buy, destination: str) -> None:
         task_id = buy().seedream_task_id
-        ours = run_process(OURS, "land", task_id, destination, "-o", "json")
+        ours = run_warm(OURS, "land", task_id, destination, "-o", "json")
         theirs = run_process("airflow", "seedream", "land", task_id, destination, "-o", "json")
         assert (theirs.code, theirs.json) == (0, ours.json)
 
     def test_its_exit_codes_come_through(self, emulator: Emulator) -> None:
-        ended = run_process("airflow", "seedream", "status", "0b8c1f0e-5a63-4b0e-9b0c-2f6f3a1d7c11")
+        ended = run_warm("airflow", "seedream", "status", "0b8c1f0e-5a63-4b0e-9b0c-2f6f3a1d7c11")
         assert ended.code == 1
         assert "Error: " in ended.err
 
     def test_help_lists_the_commands(self, emulator: Emulator) -> None:
-        ended = run_process("airflow", "seedream", "--help")
+        ended = run_warm("airflow", "seedream", "--help")
         assert ended.code == 0
         assert "what was paid in a folder" in ended.out
 
