@@ -5,6 +5,7 @@ It only reads: the ledgers, the status of generations that no record closes, and
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 
@@ -65,16 +66,49 @@ def reconcile(
     named = [destinations] if isinstance(destinations, str) else list(destinations or [hook.settings.destination or ""])
     if named == [""]:
         raise SeedreamInputError(f"Name the destinations: the connection {seedream_conn_id} has none.")
-    reader = _Reader(hook, ledgers_of(named, recursive=recursive), files=files, tracked=tracked)
+    reading = read_all(hook, ledgers_of(named, recursive=recursive), files=files, tracked=tracked)
+    return make_statement(
+        reading.entries,
+        end=reading.balance,
+        end_at=reading.at_epoch,
+        since_epoch=since_epoch,
+        unreadable=reading.unreadable,
+        is_moving=reading.is_moving,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """Ledgers as entries, and the wallet right after they were read.
+
+    :param balance: in credits; ``at_epoch``: when it was read.
+    :param is_moving: the wallet changed meanwhile, in each of three readings.
+    """
+
+    entries: list[Entry]
+    unreadable: list[str]
+    balance: Decimal
+    at_epoch: float
+    is_moving: bool
+
+
+def read_all(
+    hook: SeedreamHook, ledgers: Sequence[Ledger], *, files: bool = False, tracked: Callable[[list[str]], Iterable[str]] = iter
+) -> Reading:
+    """Read ledgers between two looks at the wallet, until both looks agree, at most three times.
+
+    :param files: the landed images by name. :param tracked: as that of `reconcile`.
+    """
+    reader = _Reader(hook, ledgers, files=files, tracked=tracked)
     before = _balance(hook)
     for _ in range(MAX_READINGS):
         reader.read()
-        end, end_at = _balance(hook), clock.now_epoch()
-        if is_still := before == end:
+        now = _balance(hook)
+        if is_still := before == now:
             break
-        before = end
-    return make_statement(
-        reader.entries, end=end, end_at=end_at, since_epoch=since_epoch, unreadable=reader.unreadable, is_moving=not is_still
+        before = now
+    return Reading(
+        entries=reader.entries, unreadable=reader.unreadable, balance=now, at_epoch=clock.now_epoch(), is_moving=not is_still
     )
 
 

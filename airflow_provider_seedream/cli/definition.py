@@ -98,6 +98,12 @@ COMMANDS = (
             argument("--all", metavar="DESTINATION", help="ask about every unknown record of this folder, one after the other"),
             argument("--paid", metavar="ID", help="it was accepted, and this is its id: the task attaches to it"),
             argument("--not-paid", action="store_true", help="it was not accepted: the task may send it again"),
+            argument(
+                "--by-wallet", action="store_true", help="not paid, if the wallet proves it; else say what it tells, change nothing"
+            ),
+            argument(
+                "--also", action="append", metavar="DESTINATION", help="with --by-wallet: another folder that this key pays for"
+            ),
             argument("-y", "--yes", action="store_true", help="do not ask"),
             CONN_ID,
             OUTPUT,

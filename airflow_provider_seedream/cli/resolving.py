@@ -51,11 +51,11 @@ def resolve(options: argparse.Namespace) -> int:
     """`airflow seedream resolve`: write into a record what a person knows about its payment.
 
     ``--paid ID`` writes the id: the cleared task attaches to that generation and pays nothing. ``--not-paid``
-    deletes the record: the cleared task sends the request again. The plan is shown first, and a person is
-    asked to confirm it.
+    deletes the record: the cleared task sends the request again. ``--by-wallet`` does the same if the wallet proves
+    that it was not paid. The plan is shown first, and a person is asked to confirm it.
 
-    :param options: ``record`` (its URI, or a folder with ``key``), ``paid`` or ``not_paid``, or ``all``;
-        ``yes``, ``conn_id``, ``output``.
+    :param options: ``record`` (its URI, or a folder with ``key``), ``paid``, ``not_paid`` or ``by_wallet`` with ``also``; or
+        ``all``; ``yes``, ``conn_id``, ``output``.
     :returns: 0; with ``--all`` see `resolving_all.resolve_all`.
     :raises SeedreamInputError: the options contradict each other, there is no such record, or it may not be
         resolved so.
@@ -63,23 +63,21 @@ def resolve(options: argparse.Namespace) -> int:
     """
     if bool(options.all) == bool(options.record):
         raise SeedreamInputError("Name either one RECORD, or with --all a DESTINATION.")
-    if options.all:
-        return _all(options)
-    if bool(options.paid) == options.not_paid:
-        raise SeedreamInputError("Say one of --paid ID and --not-paid.")
-    ledger, record = _find(options.record, options.key)
+    if options.all and (options.paid or options.not_paid):
+        raise SeedreamInputError("--all asks about each record: --paid and --not-paid are for one RECORD.")
+    if not options.all and [bool(options.paid), options.not_paid, options.by_wallet].count(True) != 1:
+        raise SeedreamInputError("Say one of --paid ID, --not-paid and --by-wallet.")
+    if options.also and not options.by_wallet:
+        raise SeedreamInputError("--also belongs to --by-wallet: the other ways look at one folder.")
+    if options.by_wallet or options.all:
+        # Imported here, as both go through this module to settle a record.
+        from airflow_provider_seedream.cli import resolving_all, resolving_by_wallet
+
+        return resolving_by_wallet.resolve_by_wallet(options) if options.by_wallet else resolving_all.resolve_all(options)
+    ledger, record = find_named(options.record, options.key)
     settled = settle_one(ledger, record, Say(seedream_task_id=options.paid, conn_id=options.conn_id, asks=not options.yes))
     _show(ledger, settled, options)
     return 0
-
-
-def _all(options: argparse.Namespace) -> int:
-    """The same for each unknown record of a folder."""
-    from airflow_provider_seedream.cli.resolving_all import resolve_all
-
-    if options.paid or options.not_paid:
-        raise SeedreamInputError("--all asks about each record: --paid and --not-paid are for one RECORD.")
-    return resolve_all(options)
 
 
 def settle_one(ledger: Ledger, record: Record, say: Say) -> Record:
@@ -102,7 +100,7 @@ def settle_one(ledger: Ledger, record: Record, say: Say) -> Record:
     return settled or record
 
 
-def _find(uri: str, key: str | None) -> tuple[Ledger, Record]:
+def find_named(uri: str, key: str | None) -> tuple[Ledger, Record]:
     """The record that the arguments name, with the ledger of its folder.
 
     :raises SeedreamInputError: the text is not the URI of a record, or there is no such record.
@@ -140,12 +138,12 @@ def _check(ledger: Ledger, record: Record) -> None:
     """
     if record.outcome not in ("intent", "unknown"):
         raise SeedreamInputError(f"Its outcome is known: {record.outcome!r}. Only an unknown one can be resolved.")
-    left = _seconds_left(ledger, record) if record.outcome == "intent" else 0.0
+    left = seconds_left(ledger, record) if record.outcome == "intent" else 0.0
     if left > 0:
         raise SeedreamInputError(f"Its request may still be on its way, for {left:.0f} s more.")
 
 
-def _seconds_left(ledger: Ledger, record: Record) -> float:
+def seconds_left(ledger: Ledger, record: Record) -> float:
     """Seconds for which its request may still be under way; 0 or less if it is over.
 
     The store's clock decides, as the record's writer may have had a wrong one; our own clock only where the

@@ -71,7 +71,7 @@ def _landing(entry: Entry) -> Duty:
 
 def _settling(entry: Entry) -> Duty:
     what = f"Find out whether {entry.at_risk} credits were paid ({_request(entry)})"
-    return Duty(what=what, command=f"airflow seedream resolve {entry.record} --paid ID, or --not-paid")
+    return Duty(what=what, command=f"airflow seedream resolve {entry.record} --by-wallet")
 
 
 def _clearings(entries: Iterable[Entry]) -> Iterator[Duty]:

@@ -42,6 +42,7 @@ class Entry:
         entry.ending, entry.charged, entry.refunded  # ("partial", 40, 0)
 
     :param record: URI of its record, or of the news beside a record (``is_late``).
+    :param claim: of its record: a record with another claim tells of another POST.
     :param charged: taken from the wallet: the billed price if it was measured, else the calculated one.
     :param at_risk: of a POST with an unknown outcome: charged, or not.
     :param is_measured: the price was measured in the wallet.
@@ -53,6 +54,7 @@ class Entry:
     """
 
     record: str
+    claim: str
     destination: str
     ending: Ending
     charged: int
@@ -112,6 +114,7 @@ def entry_of(
     made = record.made_by
     return Entry(
         record=uri,
+        claim=record.claim,
         destination=intern(destination),
         ending=ending,
         charged=amounts.charged,

@@ -1,0 +1,203 @@
+"""Whether a POST with an unknown outcome was charged, as far as two looks at the wallet prove it. No I/O and no clock.
+
+It never guesses. Every other request between the two looks is counted; where one of them may lie on either side of a look, or its
+price was never measured, these two looks prove nothing.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Literal, NamedTuple
+
+from airflow_provider_seedream.ledger.entries import Entry
+from airflow_provider_seedream.model import clock
+
+CLOCKS_SECONDS = 60.0  # between the clocks of two workers: `airflow seedream check` warns at 30 s from the store's
+REFUND_SECONDS = 24 * 3600.0  # the API keeps a generation for 24 h [doc]: it has failed by then, or not at all
+MAX_LOOKS = 5  # on either side of the POST, the nearest ones
+
+# not_charged  proved: the wallet lost nothing for it
+# charged      proved: the wallet lost its price, and nothing else was under way
+# unclear      neither
+Verdict = Literal["not_charged", "charged", "unclear"]
+Place = Literal["in", "out", "unsure"]
+
+
+class Sight(NamedTuple):
+    """A balance of the wallet. :param by: the record whose POST it was read before; None: it was read now, after all records."""
+
+    at_epoch: float
+    balance: Decimal
+    by: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """The answer about one POST::
+
+        Proof(verdict="not_charged", why="No credit moved between 2026-11-29T01:10:07Z and 2026-11-29T01:14:31Z")
+
+    :param why: the facts, as a sentence for people without a full stop.
+    """
+
+    verdict: Verdict
+    why: str
+
+
+class _Window(NamedTuple):
+    """Two looks, and the other requests between them as far as their records tell.
+
+    :param charged: credits, of requests that were charged between the looks.
+    :param unknown: credits, of other requests with an unknown outcome.
+    :param refunded: credits that came back between the looks.
+    :param may_rise: the balance may have risen between the looks: by the refund of a request that was charged before them.
+    :param may_hide: a refund may have come between the looks that no record tells.
+    :param unsure: requests that may lie on either side of a look.
+    :param unmeasured: requests whose price is not known for certain.
+    """
+
+    before: Sight
+    after: Sight
+    charged: int
+    unknown: int
+    refunded: int
+    may_rise: bool
+    may_hide: bool
+    unsure: int
+    unmeasured: int
+
+
+def judge(entry: Entry, others: Iterable[Entry], now: Sight | None) -> Proof:
+    """Decide about one POST with an unknown outcome that has certainly ended.
+
+    :param others: all other requests that the key pays for. A look of theirs counts if its clock leaves no doubt.
+    :param now: the wallet, read after all records; None if it moved meanwhile.
+    """
+    rest = [other for other in others if other.record != entry.record]
+    price = _price(rest)
+    proofs = [_proof(entry, window, price) for window in _windows(entry, rest, now, price)]
+    if not proofs:
+        return Proof(verdict="unclear", why="There are no two looks at the wallet, one before this request and one after it")
+    # The nearest looks that prove anything count: farther ones have more of other people's spending between them.
+    return next((proof for proof in proofs if proof.verdict != "unclear"), proofs[0])
+
+
+def without_charge(entry: Entry) -> Entry:
+    """A POST that was proved not to be charged, for the proofs of others: no credit of it has moved, and its look counts."""
+    return replace(entry, at_risk=0, ending="landed")
+
+
+def _windows(entry: Entry, rest: Sequence[Entry], now: Sight | None, price: Decimal | None) -> Iterator[_Window]:
+    """Pairs of looks around a POST, the nearest first."""
+    looks = sorted(Sight(one.first_epoch, one.balance, one.record) for one in rest if one.balance is not None)
+    # A look of another process counts only if it lies farther from the POST than clocks may differ.
+    earlier = [look for look in reversed(looks) if look.at_epoch < entry.first_epoch - CLOCKS_SECONDS]
+    later = [look for look in looks if look.at_epoch > entry.last_epoch + CLOCKS_SECONDS]
+    own = [] if entry.balance is None else [Sight(entry.first_epoch, entry.balance, entry.record)]
+    for before in [*own, *earlier[:MAX_LOOKS]]:
+        for after in [*later[:MAX_LOOKS], *([now] if now else [])]:
+            yield _window(rest, before, after, price)
+
+
+def _window(rest: Sequence[Entry], before: Sight, after: Sight, price: Decimal | None) -> _Window:
+    """Count the requests between two looks."""
+    charged = unknown = refunded = unsure = unmeasured = 0
+    may_rise = may_hide = False
+    for other in rest:
+        place, back = _place_of_charge(other, before, after), _place_of_refund(other, before, after)
+        unsure += place == "unsure" or (bool(other.refunded) and back == "unsure")
+        may_rise |= place != "in" and back != "out"
+        may_hide |= back != "out" and other.is_charged and not other.refunded
+        if place == "in":
+            charged += other.charged
+            unknown += _expected(other, price) if other.at_risk else 0
+            unmeasured += other.is_charged and not other.is_measured and other.charged != _expected(other, price)
+        if other.refunded and back == "in":
+            refunded += other.refunded
+    return _Window(before, after, charged, unknown, refunded, may_rise, may_hide, unsure, unmeasured)
+
+
+def _expected(other: Entry, price: Decimal | None) -> int:
+    """The price of a request by the measured price of an image; without a measured one -1 for a charge, which is no price."""
+    if price is None:
+        return other.at_risk or -1
+    return int(price * other.images)
+
+
+def _place_of_refund(other: Entry, before: Sight, after: Sight) -> Place:
+    """Whether credits of a request may have come back between the looks.
+
+    A refund comes when a generation fails, at most 24 h after the request. Of a generation that has landed, or that still may, none
+    has come. Of one that ended otherwise, or unseen, one may have come although no record tells it.
+    """
+    if not other.refunded and other.ending in ("landed", "partial", "in_flight", "to_land", "sending"):
+        return "out"
+    return _place(other.first_epoch, other.ended_epoch or other.first_epoch + REFUND_SECONDS, before, after)
+
+
+def _place_of_charge(other: Entry, before: Sight, after: Sight) -> Place:
+    """Whether a request was charged between the looks. Its own look came before its charge, whatever the clocks say."""
+    if other.record == after.by:
+        return "out"
+    if other.ending == "sending":
+        return "unsure"
+    if other.record == before.by and (after.by is None or other.last_epoch + CLOCKS_SECONDS < after.at_epoch):
+        return "in"
+    return _place(other.first_epoch, other.last_epoch, before, after)
+
+
+def _place(first_epoch: float, last_epoch: float, before: Sight, after: Sight) -> Place:
+    """Whether a moment of a span lies between the looks, by clocks that may differ. A look now came after all records."""
+    if last_epoch + CLOCKS_SECONDS < before.at_epoch:
+        return "out"
+    if after.by is not None and first_epoch - CLOCKS_SECONDS > after.at_epoch:
+        return "out"
+    begins_in = first_epoch - CLOCKS_SECONDS > before.at_epoch
+    ends_in = after.by is None or last_epoch + CLOCKS_SECONDS < after.at_epoch
+    return "in" if begins_in and ends_in else "unsure"
+
+
+def _price(rest: Iterable[Entry]) -> Decimal | None:
+    """The price of an image, if it was measured, and always the same; else None."""
+    prices = {Decimal(other.charged) / other.images for other in rest if other.is_measured and other.images}
+    return prices.pop() if len(prices) == 1 else None
+
+
+def _proof(entry: Entry, window: _Window, price: Decimal | None) -> Proof:
+    """The proof of one pair of looks."""
+    moved = window.after.balance - window.before.balance
+    between = f"between {clock.to_iso(window.before.at_epoch)} and {clock.to_iso(window.after.at_epoch)}"
+    if moved == 0 and not window.may_rise and not window.charged:
+        # A charge lowers the balance, and nothing can have raised it: so none was charged, also none that lies on a look.
+        return Proof(verdict="not_charged", why=f"The wallet stood still {between}, and no refund can have come")
+    if doubt := _doubt(window):
+        return Proof(verdict="unclear", why=f"{doubt} {between}")
+    rest = moved + window.charged - window.refunded
+    said = f"The wallet changed by {moved:+f} {between}, other requests by {window.refunded - window.charged:+d}"
+    if rest == 0:
+        return Proof(verdict="not_charged", why=f"{said}, which is all")
+    mine = int(price * entry.images) if price is not None else entry.at_risk
+    if -rest == mine + window.unknown:
+        return Proof(verdict="charged", why=f"{said}, and the rest is the price of this request{_with(window.unknown)}")
+    return Proof(
+        verdict="unclear", why=f"{said}: the rest, {rest:+f}, is not the price of this request, {mine}{_with(window.unknown)}"
+    )
+
+
+def _with(unknown: int) -> str:
+    return f", with {unknown} of others whose outcome is unknown" if unknown else ""
+
+
+def _doubt(window: _Window) -> str | None:
+    """The reason for which two looks prove nothing; None if every other request between them is known exactly."""
+    if window.unsure:
+        return f"{_requests(window.unsure)} may lie on either side of a look at the wallet,"
+    if window.may_hide or window.may_rise:
+        return "A refund may have come that no record tells,"
+    if window.unmeasured:
+        return f"The price of {_requests(window.unmeasured)} was not measured,"
+    return None
+
+
+def _requests(number: int) -> str:
+    return f"{number} other request{'' if number == 1 else 's'}"
