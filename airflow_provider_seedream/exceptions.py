@@ -3,6 +3,7 @@
 SeedreamError
   SeedreamInputError                 refused before anything was sent                       nothing paid   not retried
   SeedreamBudgetError                the price exceeds the rest of a budget                 nothing paid   not retried
+    SeedreamCapError                 a cap of the connection leaves no room                 nothing paid   not retried
   SeedreamAPIError                   the API answered with an error status
     SeedreamBadRequestError          400, 413, 422 and other 4xx                            nothing paid   not retried
     SeedreamAuthenticationError      401, 403                                               nothing paid   not retried
@@ -32,8 +33,9 @@ The text of every error begins with its verdict, in capitals: two or three words
 as a heading of the troubleshooting page. ``model/verdicts.py`` lists them all.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
+from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, AirflowSensorTimeout
@@ -158,6 +160,26 @@ class SeedreamBudgetError(SeedreamError, AirflowFailException):
 
     verdict = "BUDGET REACHED"
     on_retry = "A retry would be refused again: raise the budget, then clear the task."
+
+
+class SeedreamCapError(SeedreamBudgetError):
+    """A cap of the connection (a day's, a month's, or a label's) leaves no room. The request was not sent.
+
+    ::
+
+        max_credits_per_day=500 of connection 'seedream_default': 495 credits are spent this UTC day (watches/submit 400, shop/hero
+        95), and this request costs 10.
+
+    :cvar cap: the cap as the connection has it, e.g. ``max_credits_per_day=500``.
+    :cvar spenders: credits by ``dag/task`` of those that have spent most in its period.
+    :cvar room_at: when its period ends, ISO 8601 UTC; None if the price is larger than the cap itself.
+    """
+
+    verdict = "CAP REACHED"
+    on_retry = "A retry would be refused again until the UTC day or month ends: clear the task then, or raise the cap."
+    cap: str = ""
+    spenders: Mapping[str, int] = MappingProxyType({})
+    room_at: str | None = None
 
 
 class SeedreamAPIError(SeedreamError):

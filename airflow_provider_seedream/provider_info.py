@@ -108,6 +108,24 @@ def get_provider_info() -> dict[str, Any]:
                     "credits_per_image": _field(
                         "Credits per image", ["integer"], "What an image costs; 10 by default. Budgets count with it.", minimum=1
                     ),
+                    "max_credits_per_day": _field(
+                        "Max credits per day",
+                        ["integer"],
+                        "A cap for all that pays through this connection, by UTC day.",
+                        minimum=0,
+                    ),
+                    "max_credits_per_month": _field("Max credits per month", ["integer"], "The same by UTC month.", minimum=0),
+                    "label_caps": _field("Caps of labels", ["string"], 'JSON, e.g. {"team=shop": {"day": 500, "month": 9000}}.'),
+                    "warn_at": _field(
+                        "Warn at",
+                        ["number"],
+                        "The share of a cap at which one warning a day is given; 0.8 by default.",
+                        exclusiveMinimum=0,
+                        maximum=1,
+                    ),
+                    "books": _field(
+                        "Books of the caps", ["string"], "Storage URI where caps are counted; the destination by default."
+                    ),
                     "status_counts_toward_limit": _field(
                         "Status calls count", ["boolean"], "Whether status calls count against the rate limit; false by default."
                     ),

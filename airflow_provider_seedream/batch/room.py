@@ -10,6 +10,7 @@ from airflow_provider_seedream.batch.pace import Pace
 from airflow_provider_seedream.batch.posting import Tried, Upcoming
 from airflow_provider_seedream.batch.progress import Progress
 from airflow_provider_seedream.batch.width import PostWidth
+from airflow_provider_seedream.ledger.admission import Admission
 from airflow_provider_seedream.ledger.budgets import Budget
 from airflow_provider_seedream.ledger.prices import Prices
 
@@ -28,7 +29,7 @@ class Room:
     :param under_way: the submissions in the threads, as they change.
     :param prices: tells when a price is to be measured.
     :param progress: its generations in flight take room, and its equal rows must not run side by side.
-    :param budget: near its limit rows go one after the other.
+    :param budget: near its limit rows go one after the other. :param admission: likewise, under the caps of the connection.
     :param pace: gives ``max_in_flight`` and the rate.
     :param width: says how many submissions the rate limit can use.
     """
@@ -40,6 +41,7 @@ class Room:
         *,
         prices: Prices,
         budget: Budget,
+        admission: Admission,
         pace: Pace,
         width: PostWidth,
     ) -> None:
@@ -47,6 +49,7 @@ class Room:
         self._under_way = under_way
         self._prices = prices
         self._budget = budget
+        self._admission = admission
         self._pace = pace
         self._width = width
 
@@ -86,9 +89,10 @@ class Room:
         The price of a submission under way counts twice where its note is written already. So rows go one after the other a little
         earlier than they must, and never later.
         """
-        under_way = sum(one.price for one in self._under_way.values())
+        price = sum(one.price for one in self._under_way.values()) + candidate.price
         # Another POST between two readings of the wallet would be counted as the price of this one.
-        return candidate.is_alone or self._prices.measures_next or not self._budget.has_room(under_way + candidate.price)
+        is_alone = candidate.is_alone or self._prices.measures_next
+        return is_alone or not (self._budget.has_room(price) and self._admission.has_room(price))
 
     def _repeats_one_of(self, candidate: Upcoming) -> bool:
         """True if an equal row is under way: this one attaches to its generation when the id is known."""

@@ -44,11 +44,13 @@ from airflow_provider_seedream.exceptions import (
 from airflow_provider_seedream.hooks.downloads import Downloads
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.landing.memory import MEMORY
+from airflow_provider_seedream.ledger.admission import Admission
+from airflow_provider_seedream.ledger.books import flush_books
 from airflow_provider_seedream.ledger.budgets import Budget
 from airflow_provider_seedream.ledger.records import Ledger, Reuse
 from airflow_provider_seedream.ledger.submit import OnUnknownSubmit, Request, Submitter
 from airflow_provider_seedream.model import clock
-from airflow_provider_seedream.model.labels import check_labels
+from airflow_provider_seedream.model.labels import check_labels, spelled
 from airflow_provider_seedream.polling.policy import OUTAGE_SECONDS, PollPolicy
 from airflow_provider_seedream.rate_limit.limiter import limiter_for
 from airflow_provider_seedream.storage import check_destination
@@ -147,6 +149,8 @@ class BatchTry:
                 raise
             except (SeedreamLedgerError, SeedreamAuthenticationError) as error:
                 raise self._amid_rows(error, progress) from error.__cause__
+            finally:
+                flush_books()
         try:
             summary = self._finish(waves)
         except SeedreamError:
@@ -180,12 +184,16 @@ class BatchTry:
         self._repeats = progress.repeats  # their records exist once the first of them is sent
         asked, hook, ledger = self._asked, self._hook, self._ledger
         budget = Budget(ledger, self._by, **self._limits.budgets())
+        admission = Admission(hook, ledger.folder.base, labels=spelled(check_labels(asked.labels)))
         return Waves(
             progress,
             self._table.rows_after(progress.cursor, progress.digest, of=progress.rows, waiting=tuple(progress.waiting)),
             request=self._request,
-            submitter=Submitter(hook, ledger, cast(OnUnknownSubmit, asked.on_unknown_submit), budget, memory=self._memory),
+            submitter=Submitter(
+                hook, ledger, cast(OnUnknownSubmit, asked.on_unknown_submit), budget, admission=admission, memory=self._memory
+            ),
             budget=budget,
+            admission=admission,
             width=PostWidth(asked.max_posts_at_once, progress.post_seconds),
             attendant=Attendant(
                 hook, downloads, self._policy, landed_by=self._by, embed_metadata=asked.embed_metadata, ledger=ledger

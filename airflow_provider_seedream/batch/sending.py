@@ -30,6 +30,7 @@ from airflow_provider_seedream.exceptions import (
     SeedreamLedgerError,
     SeedreamRateLimitError,
 )
+from airflow_provider_seedream.ledger.admission import Admission
 from airflow_provider_seedream.ledger.budgets import Budget
 from airflow_provider_seedream.ledger.prices import Prices
 from airflow_provider_seedream.ledger.submit import Submitted
@@ -62,6 +63,7 @@ class Sender:
     :param pace: the rate limit and ``max_in_flight``.
     :param prices: tells what a row may cost, and when a price is to be measured.
     :param budget: refuses rows beyond it; near its limit rows go one after the other.
+    :param admission: the same under the caps of the connection.
     :param fly: takes a row whose generation is paid.
     :param note: takes a row that has ended without one.
     """
@@ -74,6 +76,7 @@ class Sender:
         posting: Posting,
         prices: Prices,
         budget: Budget,
+        admission: Admission,
         pace: Pace,
         width: PostWidth,
         fly: Fly,
@@ -87,7 +90,7 @@ class Sender:
         self._width = width
         self._fly = fly
         self._note = note
-        self._room = Room(progress, posting.under_way, prices=prices, budget=budget, pace=pace, width=width)
+        self._room = Room(progress, posting.under_way, prices=prices, budget=budget, admission=admission, pace=pace, width=width)
         self._waiting: list[Upcoming] = []  # taken from the table and not under way, in the order of the table
         self._next = self._read_next()  # not begun yet
 

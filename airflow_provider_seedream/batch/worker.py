@@ -25,6 +25,7 @@ from airflow_provider_seedream.batch.sending import Sender
 from airflow_provider_seedream.batch.upcoming import RefusedRow
 from airflow_provider_seedream.batch.width import PostWidth
 from airflow_provider_seedream.exceptions import SeedreamError
+from airflow_provider_seedream.ledger.admission import Admission
 from airflow_provider_seedream.ledger.budgets import Budget
 from airflow_provider_seedream.ledger.submit import Request, Submitted, Submitter
 from airflow_provider_seedream.model import clock
@@ -52,6 +53,7 @@ class Waves:
     :param request: makes the request of a row; for an edit it reads the source images.
     :param submitter: pays each request at most once.
     :param budget: the one that the submitter spends from.
+    :param admission: the one that admits its requests under caps.
     :param width: how many submissions may be under way.
     :param pace: the rate limit and ``max_in_flight``.
     :param attendant: polls and lands.
@@ -67,6 +69,7 @@ class Waves:
         request: Callable[[Row], Request],
         submitter: Submitter,
         budget: Budget,
+        admission: Admission,
         width: PostWidth,
         attendant: Attendant,
         results: Results,
@@ -90,6 +93,7 @@ class Waves:
             posting=self._posting,
             prices=self._prices,
             budget=budget,
+            admission=admission,
             pace=pace,
             width=width,
             fly=self._fly,

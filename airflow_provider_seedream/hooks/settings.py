@@ -18,6 +18,15 @@ from airflow_provider_seedream import __version__
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.hooks.bundles import BUNDLE_VARIABLES
 from airflow_provider_seedream.model import contract
+from airflow_provider_seedream.model.caps import (
+    DEFAULT_WARN_AT,
+    Cap,
+    Period,
+    caps_of,
+    read_label_caps,
+    read_max_credits,
+    read_warn_at,
+)
 
 USER_AGENT = f"airflow-provider-seedream/{__version__}"
 CONNECT_TIMEOUT_SECONDS = 10.0
@@ -68,6 +77,10 @@ class SeedreamSettings:
     :param verify: True, False, or the path of a CA bundle: the connection's, else ``REQUESTS_CA_BUNDLE`` of
         the environment.
     :param download_networks: addresses that images may be downloaded from although they are not public.
+    :param books: where the books of the caps lie: the extra of this name, else ``destination``.
+    :param max_credits_per_day: a cap for all that pays through this connection, by UTC day; None: no cap.
+    :param max_credits_per_month: the same by UTC month. :param label_caps: the same for what is paid under a label.
+    :param warn_at: the share of a cap at which one warning a day is given; 0.8.
     """
 
     base_url: str
@@ -79,6 +92,11 @@ class SeedreamSettings:
     request_timeout_seconds: float
     verify: bool | str
     download_networks: tuple[Network, ...] = ()
+    books: str | None = None
+    max_credits_per_day: int | None = None
+    max_credits_per_month: int | None = None
+    label_caps: Mapping[str, Mapping[Period, int]] = field(default_factory=dict, hash=False)
+    warn_at: float = DEFAULT_WARN_AT
 
     @classmethod
     def from_connection(cls, connection: ConnectionLike) -> Self:
@@ -109,7 +127,17 @@ class SeedreamSettings:
             request_timeout_seconds=_positive(extra, "request_timeout_seconds") or DEFAULT_REQUEST_TIMEOUT_SECONDS,
             verify=_verify(extra.get("verify")),
             download_networks=tuple(_network(str(item).strip()) for item in items if item not in (None, "")),
+            books=extra.get("books") or extra.get("destination") or None,
+            max_credits_per_day=read_max_credits(extra, "max_credits_per_day"),
+            max_credits_per_month=read_max_credits(extra, "max_credits_per_month"),
+            label_caps=read_label_caps(extra),
+            warn_at=read_warn_at(extra),
         )
+
+    @property
+    def caps(self) -> tuple[Cap, ...]:
+        """All caps of the connection; empty: nothing is counted in books."""
+        return caps_of(day=self.max_credits_per_day, month=self.max_credits_per_month, labels=self.label_caps)
 
     @property
     def headers(self) -> dict[str, str]:

@@ -6,11 +6,14 @@ next poll repeats it.
 
 import logging
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamResultsExpiredError
 from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.landing.errors import error_from
+from airflow_provider_seedream.ledger.books import books_at, flush_books
+from airflow_provider_seedream.ledger.pages import Page
 from airflow_provider_seedream.ledger.records import Ledger, Outcome, Record, finished, record_at
 from airflow_provider_seedream.manifest import Manifest
 from airflow_provider_seedream.model import clock
@@ -38,6 +41,7 @@ class KnownRecord:
     def __init__(self, generation: Generation, ledger: Ledger | None = None) -> None:
         self._generation = generation
         self._at = record_at(generation.record, ledger)
+        self._is_one_of_many = ledger is not None
         self.record = self._read()
 
     def _read(self) -> Record | None:
@@ -78,6 +82,18 @@ class KnownRecord:
         now = clock.to_iso(clock.now_epoch())
         ended = finished(record, generation, outcome, at=now, refunded=refunded, detail=detail)
         self._write(record, ended, f"The outcome {outcome!r}")
+        self._close(ended)
+
+    def _close(self, ended: Record) -> None:
+        """Move the attempt into the sums of the books, where a cap counts it. A refunded one has left them before its outcome.
+
+        A batch has the change ride along with its next admission: it counts the same, as an open attempt is counted, too.
+        """
+        if ended.books and ended.booked_at and not ended.is_open_for_next:
+            change = partial(Page.ended_with, id=ended.id, credits=ended.cost_credits)
+            books_at(ended.books).later(ended.booked_at[:7], lambda page: (change(page), None))
+            if not self._is_one_of_many:
+                flush_books()
 
     def note_options(self, options: dict[str, Any]) -> None:
         """Write the options of a landing, so that ``airflow seedream land`` lands as the task would.

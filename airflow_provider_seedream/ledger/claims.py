@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from airflow_provider_seedream.exceptions import SeedreamInputError, SeedreamLedgerError
 from airflow_provider_seedream.hooks.resending import PostWithheld
 from airflow_provider_seedream.hooks.seedream import FIRST_BYTE_SECONDS, SeedreamHook
+from airflow_provider_seedream.ledger.admission import Admission, Booking
 from airflow_provider_seedream.ledger.budgets import Budget
 from airflow_provider_seedream.ledger.keeping import Keeper
 from airflow_provider_seedream.ledger.prices import Prices
@@ -25,14 +26,17 @@ READ_AGAIN_SECONDS = 1.0  # an older claim is read again before the first byte; 
 class Claim:
     """The record that this try has claimed, and the moment just before, by two clocks::
 
-        Claim(record=intent, began_steady=81.2, began_epoch=1795816800.0)
+            Claim(record=intent, began_steady=81.2, began_epoch=1795816800.0)
 
-    The steady clock may have stood still while the machine slept, and the wall clock may have been set: the larger age counts.
+    :param booking: its admission under caps; None without caps.
+
+        The steady clock may have stood still while the machine slept, and the wall clock may have been set: the larger age counts.
     """
 
     record: Record
     began_steady: float
     began_epoch: float
+    booking: Booking | None = None
 
     def age_seconds(self, clock: Clock) -> float:
         """Seconds since the moment before the claim was sent, by the clock that shows more."""
@@ -49,13 +53,25 @@ class Claims:
         claims.free(claim.record)  # the POST was certainly not paid
 
     :param budget: admits the price of each claim, or refuses it.
+    :param admission: admits it under the caps of the connection, or refuses it.
     :param keeper: deletes claims also if the storage fails for some seconds.
     """
 
-    def __init__(self, hook: SeedreamHook, ledger: Ledger, budget: Budget, prices: Prices, keeper: Keeper, clock: Clock) -> None:
+    def __init__(
+        self,
+        hook: SeedreamHook,
+        ledger: Ledger,
+        budget: Budget,
+        admission: Admission,
+        *,
+        prices: Prices,
+        keeper: Keeper,
+        clock: Clock,
+    ) -> None:
         self._hook = hook
         self._ledger = ledger
         self._budget = budget
+        self._admission = admission
         self._prices = prices
         self._keeper = keeper
         self._clock = clock
@@ -67,7 +83,7 @@ class Claims:
         too much, or a reserved name that the next try of this request finds again; it never leaves a payment without a record.
 
         :param before: the last attempt, which was refunded or given up; None for the first one.
-        :raises SeedreamBudgetError: the price exceeds a budget.
+        :raises SeedreamBudgetError: the price exceeds a budget or a cap.
         :raises SeedreamInputError: the name belongs to another request.
         :raises SeedreamLedgerError: the storage does not answer, or cannot create a file exclusively.
         """
@@ -81,18 +97,20 @@ class Claims:
             claim=uuid.uuid4().hex,
         )
         spending = self._budget.admit(spending)
-        with self._budget.holding(spending):
+        with self._budget.holding(spending), self._admission.admitted(spending) as booking:
             if request.stem and not self._ledger.reserve_name(request.stem, request.key):
                 raise SeedreamInputError(
                     f"name {request.stem!r} in {request.destination} belongs to another request. "
                     "Make it unique, e.g. with {{ dag_run.run_after | ts_nodash }} or {{ ti.map_index }}."
                 )
-            record = self._intent(request, spending, longest_seconds)
+            record = self._intent(request, spending, longest_seconds, booking)
             # Taken before the claim is sent: the store may have created it at any moment from now on.
-            claim = Claim(record=record, began_steady=self._clock.steady_seconds(), began_epoch=self._clock.now_epoch())
+            began_steady, began_epoch = self._clock.steady_seconds(), self._clock.now_epoch()
+            claim = Claim(record=record, began_steady=began_steady, began_epoch=began_epoch, booking=booking)
             if self._is_created(record):
                 return claim
         self._ledger.withdraw_spending(spending)
+        self._admission.withdraw(booking)
         return None
 
     def check(self, claim: Claim) -> None:
@@ -109,6 +127,7 @@ class Claims:
         :raises PostWithheld: the record is no longer the claim as it was written, or the claim is so old that other tries may
             soon treat its POST as ended.
         """
+        self._check_booking(claim)
         if claim.age_seconds(self._clock) <= READ_AGAIN_SECONDS:
             return
         try:
@@ -120,6 +139,24 @@ class Claims:
         waited = claim.age_seconds(self._clock)  # again, as the read may have taken long
         if waited > FIRST_BYTE_SECONDS:
             raise PostWithheld(f"{waited:.0f} s have passed since its claim, which holds for {FIRST_BYTE_SECONDS:.0f} s")
+
+    def _check_booking(self, claim: Claim) -> None:
+        """As for a claim: an admission that is older than ``READ_AGAIN_SECONDS`` may have been settled as that of a dead process.
+
+        Its record exists by now, and a process that settles reads it after it has put the entry in doubt. So either that process
+        sees the record, or this one sees the doubt.
+
+        :raises PostWithheld: the books do not count this request any more, or cannot be read.
+        """
+        booking = claim.booking
+        if booking is None or booking.age_seconds(self._clock) <= READ_AGAIN_SECONDS:
+            return
+        try:
+            is_held = self._admission.is_held(booking)
+        except SeedreamLedgerError as error:
+            raise PostWithheld(f"the books of its caps cannot be read ({error.message})") from None
+        if not is_held:
+            raise PostWithheld("its admission under the caps was settled meanwhile")
 
     def free(self, record: Record) -> None:
         """Delete the claim of a POST that was certainly not paid, and stop counting its price. If the storage
@@ -136,7 +173,7 @@ class Claims:
             self.free(record)
             raise
 
-    def _intent(self, request: Request, spending: Spending, longest_seconds: float) -> Record:
+    def _intent(self, request: Request, spending: Spending, longest_seconds: float, booking: Booking | None) -> Record:
         """The record of an attempt before its POST. The wallet is read before the claim, so that the claim is young at its POST."""
         balance, now = self._prices.balance_before(spending.claim), self._clock.now_epoch()
         return Record(
@@ -156,4 +193,6 @@ class Claims:
             embed_metadata=request.embed_metadata,
             max_image_bytes=request.max_image_bytes,
             labels=dict(request.labels) if request.labels else None,
+            books=booking.books if booking else None,
+            booked_at=booking.at if booking else None,
         )

@@ -13,6 +13,7 @@ from airflow_provider_seedream.exceptions import SeedreamAmbiguousSubmissionErro
 from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.hooks.resending import PostWithheld
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
+from airflow_provider_seedream.ledger.admission import Admission
 from airflow_provider_seedream.ledger.attaching import Attacher
 from airflow_provider_seedream.ledger.budgets import Budget
 from airflow_provider_seedream.ledger.claims import Claim, Claims
@@ -35,6 +36,7 @@ class Payer:
             payer.pay(request, claim)  # Submitted(generation=..., is_new=True)
 
     :param budget: learns the billed price, if it is larger than the quoted one.
+    :param admission: learns it too, for the caps.
     :param prices: measures a POST that ran alone.
     :param claims: checks the claim just before the first byte, and deletes it if the POST was certainly not
         paid.
@@ -47,6 +49,7 @@ class Payer:
         hook: SeedreamHook,
         ledger: Ledger,
         budget: Budget,
+        admission: Admission,
         *,
         prices: Prices,
         claims: Claims,
@@ -57,6 +60,7 @@ class Payer:
         self._hook = hook
         self._ledger = ledger
         self._budget = budget
+        self._admission = admission
         self._prices = prices
         self._claims = claims
         self._keeper = keeper
@@ -143,6 +147,7 @@ class Payer:
         measured = replace(submitted, billed_credits=billed)
         self._budget.learn(measured.spending)
         try:
+            self._admission.billed(measured)  # before the record: a kill in between counts the larger price
             self._ledger.advance(submitted, measured, attempts=1)
             if measured.cost_credits > submitted.cost_credits:
                 # The larger note first: a kill in between counts the attempt once, at its larger price.

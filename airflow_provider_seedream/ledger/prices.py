@@ -15,6 +15,7 @@ from decimal import Decimal, InvalidOperation
 
 from airflow_provider_seedream.exceptions import SeedreamLedgerError
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
+from airflow_provider_seedream.ledger.books import books_at
 from airflow_provider_seedream.ledger.records import Ledger, Record, record_file
 from airflow_provider_seedream.ledger.spending import attempt_of
 from airflow_provider_seedream.model.clock import CLOCK, Clock, to_epoch
@@ -176,15 +177,24 @@ class Prices:
             )
 
     def _others_may_have_paid(self, record: Record, sight: _Sight) -> bool:
-        """True if other task instances of this DAG run may have sent something since the wallet was read.
-        Asked only about a difference.
+        """True if other task instances may have sent something since the wallet was read: of this DAG run, or of all who share
+        the books of caps. Asked only about a difference.
         """
         try:
+            if not self._is_alone_in_books(record, sight):
+                return True
             others = self._others(record)
             return len(others) > MAX_OTHERS or any(self._overlaps(file, sight.at_epoch) for file in others)
         except SeedreamLedgerError as error:
             _log.info("%s What the wallet lost cannot be explained.", error.message)
             return True
+
+    def _is_alone_in_books(self, record: Record, sight: _Sight) -> bool:
+        """False if the books of caps, where there are any, show another request at that time."""
+        if not record.books or not record.booked_at:
+            return True
+        page = books_at(record.books).look(record.booked_at[:7])
+        return page is None or page.is_alone(record.id, sight.at_epoch - _MARGIN_SECONDS)
 
     def _others(self, record: Record) -> list[str]:
         """The record files of what others have spent in this DAG run: another try of the same task may be alive, too."""

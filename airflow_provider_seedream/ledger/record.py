@@ -29,7 +29,7 @@ LATE = "_seedream/late"
 # expired      yes                  attaches
 Outcome = Literal["intent", "unknown", "submitted", "landed", "partial", "failed", "expired"]
 Reuse = Literal["run", "content"]
-_SINCE_0_3 = ("billed_credits", "embed_metadata", "max_image_bytes", "labels")
+_SINCE_0_3 = ("billed_credits", "embed_metadata", "max_image_bytes", "labels", "books", "booked_at")
 _ORDER: dict[Outcome, int] = {"intent": 0, "unknown": 1, "submitted": 2, "failed": 3, "expired": 3, "partial": 4, "landed": 5}
 
 
@@ -62,6 +62,8 @@ class Record:
     :param embed_metadata: the task's option, for a landing by another process; None: False, the default.
     :param max_image_bytes: the task's option, as above; None: 64 MiB, the default.
     :param labels: of the task, for people and for caps; no part of the key. None: none.
+    :param books: storage URI of the books in which a cap counts it; None without caps.
+    :param booked_at: when it was admitted there, ISO 8601 UTC: the page of this month holds it.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -87,11 +89,18 @@ class Record:
     embed_metadata: bool | None = None
     max_image_bytes: int | None = None
     labels: dict[str, str] | None = None
+    books: str | None = None
+    booked_at: str | None = None
 
     @property
     def file(self) -> str:
         """The record's file, relative to the destination."""
         return record_file(self.key, self.attempt)
+
+    @property
+    def id(self) -> str:
+        """Key and attempt, by which the books know it."""
+        return f"{self.key}.{self.attempt}"
 
     @property
     def spending(self) -> Spending:
@@ -204,7 +213,15 @@ def _check(record: Record) -> None:
     if not isinstance(record.submission, dict) or record.outcome not in get_args(Outcome):
         raise ValueError("its outcome or submission is invalid")
     texts = (record.key, record.claim, record.destination, record.fingerprint, record.intent_at, record.settles_at)
-    optional = (record.name, record.wallet_balance, record.created_at, record.detail, record.updated_at)
+    optional = (
+        record.name,
+        record.wallet_balance,
+        record.created_at,
+        record.detail,
+        record.updated_at,
+        record.books,
+        record.booked_at,
+    )
     if not all(isinstance(text, str) for text in texts) or not all(text is None or isinstance(text, str) for text in optional):
         raise ValueError("a field that must be text is not")
     if not _is_count(record.attempt) or not _is_count(record.credits) or not isinstance(record.refunded, bool):

@@ -7,13 +7,16 @@ an error: to treat it as missing would pay twice. Never imports an HTTP library.
 import json
 import logging
 import re
+from functools import partial
 from typing import Literal, TypeVar
 
 import tenacity
 
 from airflow_provider_seedream.exceptions import SeedreamLedgerError
 from airflow_provider_seedream.generations import Generation
+from airflow_provider_seedream.ledger.books import give_back
 from airflow_provider_seedream.ledger.journal import Journal
+from airflow_provider_seedream.ledger.pages import Page
 from airflow_provider_seedream.ledger.record import LATE as LATE
 from airflow_provider_seedream.ledger.record import RECORDS as RECORDS
 from airflow_provider_seedream.ledger.record import SCHEMA_VERSION
@@ -225,6 +228,7 @@ class Ledger(Journal):
         retrying = _retrying(attempts)
         if retrying(self.read, record.file) != record:
             retrying(self.withdraw_spending, record.spending)
+            self._give_back(record)
             return
         try:
             self.release(record, attempts=attempts)
@@ -234,10 +238,18 @@ class Ledger(Journal):
     def release(self, record: Record, *, attempts: int = 1) -> None:
         """Release the budget share and the name of an attempt that was not paid, or was refunded."""
         retrying = _retrying(attempts)
+        self._give_back(record)
         try:
             retrying(self.withdraw_spending, record.spending)
         finally:
             retrying(self.release_name, record)
+
+    def _give_back(self, record: Record) -> None:
+        """Take the attempt out of the books, where a cap counts it: the whole attempt after a refund, else this try of it."""
+        if record.books and record.booked_at:
+            is_over = record.is_open_for_next
+            change = partial(Page.without, id=record.id) if is_over else partial(Page.withdrawn, id=record.id, claim=record.claim)
+            give_back(record.books, record.booked_at[:7], change)
 
     def _delete_claim(self, record: Record) -> None:
         """Read again before each delete: if the first delete worked but its answer was lost, the file may be another try's claim.

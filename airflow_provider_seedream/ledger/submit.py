@@ -9,6 +9,7 @@ from airflow_provider_seedream.exceptions import SeedreamBudgetError, SeedreamCo
 from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.hooks.resending import PostWithheld
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
+from airflow_provider_seedream.ledger.admission import Admission
 from airflow_provider_seedream.ledger.attaching import Attacher
 from airflow_provider_seedream.ledger.attaching import OnUnknownSubmit as OnUnknownSubmit
 from airflow_provider_seedream.ledger.budgets import Budget
@@ -38,6 +39,7 @@ class Submitter:
 
     :param on_unknown: an earlier POST with an unknown outcome: ``fail`` (a person settles it) or ``resubmit`` (may pay twice).
     :param budget: the credits that the requests may cost. Without one each spending is noted too, for tasks with a budget.
+    :param admission: under the caps of the connection; by default without labels.
     :param memory: keeps the id of a POST outside the storage, in case the storage fails right after the POST.
     :param clock: the time; an argument so that tests can set it.
 
@@ -51,6 +53,7 @@ class Submitter:
         on_unknown: OnUnknownSubmit,
         budget: Budget | None = None,
         *,
+        admission: Admission | None = None,
         memory: Memory = NO_MEMORY,
         clock: Clock = CLOCK,
     ) -> None:
@@ -63,11 +66,13 @@ class Submitter:
         self.prices = Prices(hook, ledger, clock)
         counted = budget or Budget(ledger, NOBODY)
         self._attacher = Attacher(hook, ledger, counted, on_unknown)
-        self._claims = Claims(hook, ledger, counted, self.prices, self._keeper, clock)
+        admission = admission or Admission(hook, ledger.folder.base, clock=clock)
+        self._claims = Claims(hook, ledger, counted, admission, prices=self.prices, keeper=self._keeper, clock=clock)
         self._payer = Payer(
             hook,
             ledger,
             counted,
+            admission,
             prices=self.prices,
             claims=self._claims,
             keeper=self._keeper,

@@ -18,6 +18,7 @@ VERDICTS: dict[str, str] = {
     "STORAGE UNSUITABLE": "the storage cannot keep two workers from paying twice",
     "STORAGE FAILED": "the storage did not read or write a record",
     "BUDGET REACHED": "the request costs more than the rest of its budget",
+    "CAP REACHED": "a cap of the connection leaves no room in this UTC day or month",
     "REQUEST REFUSED": "the API refuses this request for good",
     "EMPTY WALLET": "the wallet holds too few credits",
     "NOT FOUND": "the API does not know this generation",

@@ -40,6 +40,7 @@ METRICS: Final = (
     Metric(name="seedream.credits_refunded", kind="counter", counts="credits of generations that failed and were refunded"),
     Metric(name="seedream.unknown_outcomes", kind="counter", counts="requests that may have been accepted, whose answer got lost"),
     Metric(name="seedream.credits_at_risk", kind="counter", counts="their price in credits"),
+    Metric(name="seedream.budget_warnings", kind="counter", counts="caps of a connection of which the share `warn_at` was spent"),
     Metric(name="seedream.generations.landed", kind="counter", counts="generations whose images were all landed"),
     Metric(name="seedream.generations.partial", kind="counter", counts="generations that were landed with fewer images than asked"),
     Metric(name="seedream.generations.failed", kind="counter", counts="generations that failed at the API"),
@@ -81,6 +82,11 @@ def lost_sight(credits_at_risk: int, by: TaskRef) -> None:
     """
     _count("seedream.unknown_outcomes", 1, by)
     _count("seedream.credits_at_risk", credits_at_risk, by)
+
+
+def cap_nearly_reached(by: TaskRef) -> None:
+    """A cap of a connection was seen to be spent to the share ``warn_at``: once a day for each cap."""
+    _count("seedream.budget_warnings", 1, by)
 
 
 def ended(outcome: str, *, credits_refunded: int, by: TaskRef) -> None:

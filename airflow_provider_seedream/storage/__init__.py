@@ -21,6 +21,7 @@ from airflow_provider_seedream.storage.conditional import FORMS, Form, Versions,
 from airflow_provider_seedream.storage.exclusive import NotExclusiveError as NotExclusiveError
 from airflow_provider_seedream.storage.exclusive import is_unsupported, not_exclusive, probe
 from airflow_provider_seedream.storage.listing import folders_in
+from airflow_provider_seedream.storage.swap import SwapFile
 from airflow_provider_seedream.storage.uris import LOCAL
 from airflow_provider_seedream.storage.uris import check_destination as check_destination
 from airflow_provider_seedream.storage.uris import split_uri as split_uri
@@ -183,6 +184,10 @@ class Folder:
             return False
         self.replace(name, data)
         return True
+
+    def swap_file(self, name: str) -> SwapFile:
+        """A file of this folder that several processes replace, each only if it still is as that process has read it."""
+        return SwapFile(None if self._is_local else self._fs, self._path(name))
 
     def publish(self, name: str, local_path: str) -> None:
         """Like :meth:`replace`, with the content of a local file, which may be too large for memory.

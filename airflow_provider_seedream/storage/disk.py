@@ -63,12 +63,16 @@ def publish_new(aside: str, path: str) -> None:
 
 
 @contextmanager
-def locked(path: str) -> Iterator[None]:
+def locked(path: str, *, is_needed: bool = False) -> Iterator[None]:
     """Hold the lock of a file, so that only one process at a time replaces it. Without the file, or without locks, continue.
 
+    :param is_needed: do not continue without it.
     :raises TimeoutError: a process that was stopped holds the lock.
+    :raises OSError: the lock is needed, and the mount has none or the file does not exist.
     """
     file = _lock(path)
+    if file is None and is_needed:
+        raise OSError(errno.ENOLCK, f"{path} cannot be locked: it does not exist, or its mount has no locks")
     try:
         yield
     finally:

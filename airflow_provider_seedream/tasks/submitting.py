@@ -20,7 +20,7 @@ from airflow_provider_seedream.exceptions import (
     final,
 )
 from airflow_provider_seedream.model import clock, contract
-from airflow_provider_seedream.model.labels import check_labels
+from airflow_provider_seedream.model.labels import check_labels, spelled
 from airflow_provider_seedream.model.names import check_name, uncomposed
 from airflow_provider_seedream.model.submissions import Submission, check_take
 from airflow_provider_seedream.storage import check_destination
@@ -155,6 +155,7 @@ class SubmittingOperator(CheckedFields, WaitingOperator):
 
         :raises SeedreamInputError: a field, a source image or the connection is wrong.
         """
+        from airflow_provider_seedream.ledger.admission import Admission
         from airflow_provider_seedream.ledger.budgets import Budget
         from airflow_provider_seedream.ledger.records import Ledger, Reuse
         from airflow_provider_seedream.ledger.submit import OnUnknownSubmit, Request, Submitter
@@ -178,8 +179,9 @@ class SubmittingOperator(CheckedFields, WaitingOperator):
             max_credits=check_budget("max_credits", self.max_credits),
             max_credits_per_run=check_budget("max_credits_per_run", self.max_credits_per_run),
         )
-        memory = TaskMemory(context, pushes_id=True)
-        return request, Submitter(hook, ledger, cast(OnUnknownSubmit, self.on_unknown_submit), budget, memory=memory)
+        admission = Admission(hook, ledger.folder.base, labels=spelled(request.labels))
+        on_unknown, memory = cast(OnUnknownSubmit, self.on_unknown_submit), TaskMemory(context, pushes_id=True)
+        return request, Submitter(hook, ledger, on_unknown, budget, admission=admission, memory=memory)
 
     def _must_queue(self, request: "Request", ledger: "Ledger", place: Place) -> bool:
         """True if a 429 is almost certain: the earlier instances of the same mapped task already fill the minute's limit.

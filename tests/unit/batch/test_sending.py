@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import wait
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from airflow_provider_seedream.exceptions import (
     SeedreamLedgerError,
     SeedreamRateLimitError,
 )
+from airflow_provider_seedream.ledger.admission import Admission
 from airflow_provider_seedream.ledger.budgets import Budget
 from airflow_provider_seedream.ledger.records import Ledger
 from airflow_provider_seedream.ledger.submit import Request, Submitted
@@ -68,6 +70,9 @@ class Submissions:
         return None
 
 
+WITHOUT_CAPS: Any = SimpleNamespace(settings=SimpleNamespace(caps=()))  # of a hook it needs no more
+
+
 class Table:
     """A Sender over rows, with what has become of them."""
 
@@ -86,6 +91,7 @@ class Table:
             posting=self.posting,
             prices=self.submissions,
             budget=Budget(Ledger(folder.as_uri()), NOBODY),
+            admission=Admission(WITHOUT_CAPS, folder.as_uri()),
             pace=Pace(limiter=self.limiter, counts_polls=False, max_in_flight=max_in_flight, timeout_seconds=60),
             width=PostWidth(most, seconds=10.0),
             fly=lambda row, _: self.flown.append(row.number),
