@@ -14,17 +14,19 @@ from collections.abc import Hashable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import cache, cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_seedream.storage import disk
 from airflow_provider_seedream.storage.conditional import FORMS, Form, Versions, condition, form_that_holds, told, version_of
 from airflow_provider_seedream.storage.exclusive import NotExclusiveError as NotExclusiveError
 from airflow_provider_seedream.storage.exclusive import is_unsupported, not_exclusive, probe
 from airflow_provider_seedream.storage.listing import folders_in
-from airflow_provider_seedream.storage.swap import SwapFile
 from airflow_provider_seedream.storage.uris import LOCAL
 from airflow_provider_seedream.storage.uris import check_destination as check_destination
 from airflow_provider_seedream.storage.uris import split_uri as split_uri
+
+if TYPE_CHECKING:
+    from airflow_provider_seedream.storage.swap import SwapFile
 
 _COPY_BYTES = 1024 * 1024
 _MODIFIED = ("LastModified", "mtime", "last_modified")  # the field's name in s3fs; in gcsfs and local disks; in adlfs
@@ -185,8 +187,10 @@ class Folder:
         self.replace(name, data)
         return True
 
-    def swap_file(self, name: str) -> SwapFile:
+    def swap_file(self, name: str) -> "SwapFile":
         """A file of this folder that several processes replace, each only if it still is as that process has read it."""
+        from airflow_provider_seedream.storage.swap import SwapFile  # storage is loaded with every DAG
+
         return SwapFile(None if self._is_local else self._fs, self._path(name))
 
     def publish(self, name: str, local_path: str) -> None:
