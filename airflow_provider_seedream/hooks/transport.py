@@ -21,6 +21,7 @@ import requests
 from urllib3 import HTTPConnectionPool
 from urllib3.poolmanager import PoolManager
 
+from airflow_provider_seedream.hooks.alarms import ALARMS
 from airflow_provider_seedream.hooks.tls import SharedTrust
 
 MAX_INTERIM_ANSWERS = 100  # a server that sends more of them than this has no answer
@@ -42,15 +43,14 @@ def cut_after(seconds: float, shut: Callable[[], Any]) -> Iterator[None]:
         with suppress(AttributeError, RuntimeError, OSError):  # it has just come to its end
             shut()
 
-    timer = threading.Timer(max(0.0, seconds), end)
-    timer.start()
+    alarm = ALARMS.set(seconds, end)
     try:
         yield
     except Exception:  # of any class when the socket goes away in the middle of a read
         if not late.is_set():
             raise
     finally:
-        timer.cancel()
+        ALARMS.cancel(alarm)
     if late.is_set():
         raise TimeoutError(f"it took longer than {seconds:.1f} s")
 

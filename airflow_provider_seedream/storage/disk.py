@@ -136,7 +136,8 @@ def _make_folders(folder: str) -> None:
     while not os.path.isdir(missing):
         _synced.discard(missing)
         missing = os.path.dirname(missing)
-    os.makedirs(folder, exist_ok=True)
+    if missing != folder:
+        os.makedirs(folder, exist_ok=True)
     while folder not in _synced and not os.path.ismount(folder):
         with _syncing(os.path.dirname(folder)):
             pass
