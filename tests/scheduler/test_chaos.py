@@ -224,7 +224,7 @@ def test_a_night_of_chaos_adds_up_in_the_morning(cluster: Cluster, emulator: Emu
         stage.assert_contract_kept()
         done = _airflow(cluster, "reconcile", destination, "--conn-id", "chaos", "--output", "json")
         assert done.returncode == 0, done.stdout + done.stderr
-        assert json.loads(done.stdout)["unexplained_credits"] == 0
+        assert json.loads(done.stdout)["unexplained"] == 0
         assert balance - emulator.balance_credits == emulator.books.credits_charged
 
 
