@@ -36,6 +36,7 @@ MAPPED, WHOLE, ROWS = (max(least, round(SHARE * most)) for least, most in ((16, 
 AWAY_SECONDS = min(30.0, SECONDS / 4)
 STOPPED_SECONDS = min(90.0, SECONDS / 3)
 REFUSED_SHARE = 0.3
+MEAN_SECONDS = 2.0  # between two strikes
 SETTLE_SECONDS = 900.0  # for the retries after the storm, on a busy machine
 
 # An Airflow that notices a lost scheduler within seconds.
@@ -69,17 +70,21 @@ class Night:
     storm: Storm
     chance: random.Random
     began: float = field(default_factory=time.monotonic)
+    next_at: float = 0.0
     struck: Counter[str] = field(default_factory=Counter)
     due: list[tuple[float, Callable[[], None]]] = field(default_factory=list)  # what gets well again, and when
 
     def strike(self) -> None:
-        """Do one kind of damage; what was broken for a while gets well when it is due."""
+        """Do one kind of damage, if it is time; what was broken for a while gets well when it is due."""
         now = time.monotonic()
         for at, mend in [one for one in self.due if one[0] <= now]:
             self.due.remove((at, mend))
             mend()
         if not self.struck["API away"] and now > self.began + SECONDS / 3:
             self.shut_api()
+        if now < self.next_at:
+            return
+        self.next_at = now + self.chance.expovariate(1 / MEAN_SECONDS)
         kinds = {self.kill_task: 10, self.stop_task: 3, self.kill_triggerer: 2, self.kill_scheduler: 1}
         kind = self.chance.choices(list(kinds), list(kinds.values()))[0]
         kind()
@@ -234,7 +239,6 @@ def _storm(night: Night) -> None:
 
     def is_over() -> bool:
         night.strike()
-        time.sleep(night.chance.expovariate(1 / 2.0))  # the storm's own pace; it waits for nothing
         return time.monotonic() - night.began > SECONDS or night.run.state in ("success", "failed")
 
     try:
