@@ -10,6 +10,7 @@ import io
 import json
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, compress, repeat
 from typing import Any, NamedTuple
 
 from airflow_provider_seedream.batch.parquet import read_parquet
@@ -125,7 +126,7 @@ def _table_rows(uri: str) -> Iterator[_Found]:
 def _file_rows(uri: str, fs: Any, file: TableFile) -> Iterator[_Found]:
     with opened(uri, fs, file) as stream:
         read = _reader_of(file.name) or _reader_by_magic(stream, file.name)
-        yield from read(stream, file.name)
+        yield from compress(read(stream, file.name), chain(file.kept, repeat(True)))
 
 
 def _with_partition(columns: dict[str, Any], file: TableFile, where: str) -> dict[str, Any]:

@@ -4,12 +4,13 @@ Finds and opens files; ``requests`` reads the rows in them. A folder whose files
 refused: a row of it could be paid for by mistake, or be missed.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
+from airflow_provider_seedream.batch.delta import LOG, delta_files
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError
 from airflow_provider_seedream.storage.listing import files_below
 
@@ -17,7 +18,7 @@ _BLOCK_BYTES = 4 * 1024 * 1024  # per request to a store; the clients' own defau
 _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"  # Hive's and Spark's name for a partition column that is null
 _MARKER_ENDINGS = (".crc", "_$folder$")  # checksums and folder markers of Hadoop
 # Folders of these table formats also keep files of rows that were deleted or replaced since: only their own log tells.
-_LOGGED_FORMATS = {"_delta_log": "Delta", "metadata": "Iceberg", ".hoodie": "Hudi"}
+_LOGGED_FORMATS = {"metadata": "Iceberg", ".hoodie": "Hudi"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,12 +29,14 @@ class TableFile:
 
     :param path: in its file system.
     :param name: for people: the file's name, or its path within the folder.
-    :param partition: columns that stand in the folders' names and not in the file; None where Hive wrote a null.
+    :param partition: columns that stand in the folders' names, or in Delta's log, and not in the file; None for a null.
+    :param kept: of a Delta table, for each row whether it is still there; rows beyond its end are.
     """
 
     path: str
     name: str
-    partition: dict[str, str | None]
+    partition: dict[str, Any]
+    kept: Sequence[bool] = ()
 
 
 def table_files(uri: str) -> tuple[Any, list[TableFile]]:
@@ -49,7 +52,7 @@ def table_files(uri: str) -> tuple[Any, list[TableFile]]:
         fs, root = path.fs, path.path
         if fs.info(root)["type"] != "directory":
             return fs, [TableFile(path=root, name=_last(uri), partition={})]
-        return fs, _parts(uri, root.strip("/"), files_below(fs, root))
+        return fs, _parts(uri, fs, root)
 
 
 @contextmanager
@@ -83,10 +86,13 @@ def store_errors(uri: str) -> Iterator[None]:
         raise SeedreamError(f"requests: {uri} cannot be read ({type(error).__name__}: {error}).") from error
 
 
-def _parts(uri: str, root: str, paths: list[str]) -> list[TableFile]:
-    """The part files of a folder, sorted by name. Hidden files and markers are left out."""
-    named = {path.strip("/").removeprefix(root).strip("/"): path for path in paths}
+def _parts(uri: str, fs: Any, root: str) -> list[TableFile]:
+    """The part files of a folder, sorted by name. Without hidden files and markers; of a Delta table those that its log names."""
+    named = {path.strip("/").removeprefix(root.strip("/")).strip("/"): path for path in files_below(fs, root)}
     tops = {name.partition("/")[0] for name in named}
+    if LOG in tops:
+        found = delta_files(uri, fs, named)
+        return [TableFile(path=named[one.name], name=one.name, partition=one.partition, kept=one.kept) for one in found]
     _check_format(uri, named, tops)
     if "_temporary" in tops and "_SUCCESS" not in tops:
         raise SeedreamError(f"requests: the folder {uri} is still being written: it has _temporary and no _SUCCESS.")
@@ -97,7 +103,7 @@ def _parts(uri: str, root: str, paths: list[str]) -> list[TableFile]:
 
 
 def _check_format(uri: str, names: Iterable[str], tops: set[str]) -> None:
-    """:raises SeedreamInputError: the folder is a Delta, Iceberg or Hudi table, whose files also hold deleted rows."""
+    """:raises SeedreamInputError: the folder is an Iceberg or Hudi table, whose files also hold deleted rows."""
     for folder, kind in _LOGGED_FORMATS.items():
         if folder not in tops or (kind == "Iceberg" and not any(name.endswith(".metadata.json") for name in names)):
             continue

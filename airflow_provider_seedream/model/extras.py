@@ -14,7 +14,7 @@ INSTALL = "Install it on this worker, and where other workers run, then clear th
 def install_command(extra: str) -> str:
     """The command that installs an extra of this provider, for the error's text.
 
-    :param extra: ``s3``, ``gcs``, ``azure``, ``parquet``, ``metadata``, ...
+    :param extra: ``s3``, ``gcs``, ``azure``, ``parquet``, ``delta``, ``metadata``, ...
     """
     return f"pip install 'airflow-provider-seedream[{extra}]'"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from airflow_provider_seedream.batch.requests import read_table
@@ -19,6 +20,19 @@ class TestTables:
         folder = Folder(store.uri)
         folder.replace("r.csv", b"prompt,sku\n" + "".join(f'"ü {n}",{n}\n' for n in range(5000)).encode())
         assert [raw.columns["sku"] for raw in read_table(folder.uri("r.csv"))] == [str(n) for n in range(5000)]
+
+    def test_a_delta_table_is_read_by_its_log(self, store: Place, tmp_path: Path) -> None:
+        deltalake = pytest.importorskip("deltalake", reason="the extra `delta` is not installed")
+        table = tmp_path / "table"
+        rows = {"prompt": [f"fox {number}" for number in range(4)], "team": ["a b", "a b", "c", "c"]}
+        deltalake.write_deltalake(table, pa.table(rows), partition_by=["team"])
+        deltalake.DeltaTable(table).delete("prompt = 'fox 1'")
+        folder = Folder(store.uri)
+        for file in table.rglob("*.*"):
+            if file.is_file():
+                folder.replace(f"wanted/{file.relative_to(table)}", file.read_bytes())
+        read = {(raw.columns["prompt"], raw.columns["team"]) for raw in read_table(folder.uri("wanted"))}
+        assert read == {("fox 0", "a b"), ("fox 2", "c"), ("fox 3", "c")}
 
     def test_results_are_published_and_their_pages_deleted(self, store: Place) -> None:
         folder = Folder(store.uri)
