@@ -25,5 +25,7 @@ class SeedreamImagesLink(BaseOperatorLink):
         # Imported here, as every DAG of this provider loads this module.
         from airflow_provider_seedream.model.task_ref import TaskRef
 
-        ref = TaskRef(dag_id=ti_key.dag_id, run_id=ti_key.run_id, task_id=ti_key.task_id, map_index=ti_key.map_index)
-        return ref.address("task")
+        # Airflow gives the running task instance here. From 3.4 on it has a region: 0 unless it is mapped or in a loop.
+        region = getattr(ti_key, "region_id", None)
+        known = ti_key.get_template_context() if region is not None and region.int else {}
+        return TaskRef.running({"ti": ti_key, "loop": known.get("loop")}).address("task")

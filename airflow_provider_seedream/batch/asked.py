@@ -67,11 +67,12 @@ class AskedBatch:
         return self.parquet if self.parquet is not None else str(self.requests).strip().lower().endswith(".parquet")
 
     def results_name(self, by: TaskRef) -> str:
-        """The stem of the table of results, e.g. ``results_3`` of the fourth mapped instance.
+        """The stem of the table of results, e.g. ``results_3`` of the fourth mapped instance, ``results_loop_0`` of a first round.
 
         :raises SeedreamInputError: the given name is no name of a file.
         """
-        return check_name(self.results) or ("results" if by.map_index < 0 else f"results_{by.map_index}")
+        in_loop = "" if by.loop_index is None else f"_loop_{by.loop_index}"
+        return check_name(self.results) or f"results{in_loop}" + ("" if by.map_index < 0 else f"_{by.map_index}")
 
     @classmethod
     def of(cls, operator: Any) -> Self:

@@ -7,9 +7,9 @@ from airflow_provider_seedream.model.task_ref import TaskRef
 
 
 def reserve_results(ledger: Ledger, name: str, by: TaskRef) -> None:
-    """Reserve the name of the table of results for this task instance in this DAG run. Its retries have it already.
+    """Reserve the name of the table of results for this task instance, in a loop for this round. Its retries have it already.
 
-    Without the reservation two batches of one DAG run could overwrite each other's table.
+    Without the reservation two batches of one DAG run, or two rounds of one batch, could overwrite each other's table.
 
     :param ledger: of the destination; it keeps the reservation.
     :param name: the stem of the table, e.g. ``results``.
@@ -19,8 +19,13 @@ def reserve_results(ledger: Ledger, name: str, by: TaskRef) -> None:
     if not any(ledger.reserve_name(name, key) for key in owner_keys(by)):
         raise SeedreamInputError(
             f"results {name!r} in {ledger.folder.base} belong to another batch. "
-            "Make the name unique, e.g. with {{ dag_run.run_after | ts_nodash }}."
+            f"Make the name unique, e.g. with {{{{ {_part(by)} }}}}."
         )
+
+
+def _part(by: TaskRef) -> str:
+    """What tells this task instance from others, as a template has it."""
+    return "dag_run.run_after | ts_nodash" if by.loop_index is None else "loop.index"
 
 
 def owner_keys(by: TaskRef) -> tuple[str, str]:
@@ -28,5 +33,12 @@ def owner_keys(by: TaskRef) -> tuple[str, str]:
 
     The gallery finds out by the reservation whose table it reads, as the lines do not say so.
     """
-    mine = ["results", by.dag_id, by.run_id, by.task_id, by.map_index]
+    mine = [
+        "results",
+        by.dag_id,
+        by.run_id,
+        by.task_id,
+        by.map_index,
+        *([] if by.loop_index is None else [f"loop {by.loop_index}"]),
+    ]
     return sha256_json([*mine, by.installation] if by.installation else mine), sha256_json(mine)

@@ -22,12 +22,13 @@ from starlette.responses import FileResponse
 
 from airflow_provider_seedream.gallery import rows
 from airflow_provider_seedream.gallery.cards import Card, card_of, card_of_row, cards_of_rows, entry_of
+from airflow_provider_seedream.gallery.cursor import MOST_INTEGER, Cursor
 from airflow_provider_seedream.gallery.guards import IMAGES_OF_THE_DAG, ReaderDep
 from airflow_provider_seedream.gallery.listing import CARDS, beside, landing_of, spent_in_run, turn_page
 from airflow_provider_seedream.gallery.pages import render, render_error
 from airflow_provider_seedream.gallery.reading import CannotShowError, read_image
 from airflow_provider_seedream.gallery.roots import gallery_roots, is_bare
-from airflow_provider_seedream.gallery.rows import Cursor, Filter, Row
+from airflow_provider_seedream.gallery.rows import Filter, Row
 from airflow_provider_seedream.gallery.shell import SECURITY_HEADERS, into_the_shell, is_document, login
 from airflow_provider_seedream.manifest import ManifestImage
 from airflow_provider_seedream.model.task_ref import TaskRef
@@ -45,6 +46,7 @@ _PAGE_OF_DAG = [*_PAGE, IMAGES_OF_THE_DAG]
 Text = Annotated[str, Query(max_length=500)]
 Prompt = Annotated[str, Query(max_length=20_000)]  # a whole prompt, copied
 Start = Annotated[int, Query(ge=0, le=2**40)]
+Loop = Annotated[int | None, Query(ge=0, le=MOST_INTEGER)]
 Number = Annotated[int, Path(ge=1)]  # the API's own number, looked up, never an index
 
 
@@ -89,12 +91,15 @@ def _threads() -> CapacityLimiter:
         return limiter
 
 
-def place_of(dag_id: str, run_id: str, task_id: str, map_index: str) -> TaskRef:
-    """The task instance of a path. Airflow leaves ``{MAP_INDEX}`` as it is on tasks that are not mapped."""
+def place_of(dag_id: str, run_id: str, task_id: str, map_index: str, loop: Loop = None) -> TaskRef:
+    """The task instance of an address. Airflow leaves ``{MAP_INDEX}`` as it is on tasks that are not mapped.
+
+    Without ``loop``, as in Airflow's own tab, the last round of a task in a loop is meant.
+    """
     index = int(map_index[:20]) if map_index.isascii() and map_index.isdecimal() else -1  # Python reads 4,300 digits at most
-    if index > rows.MOST_INTEGER:  # no database has such a row, and some raise
+    if index > MOST_INTEGER:  # no database has such a row, and some raise
         raise HTTPException(404)
-    return TaskRef(dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=index)
+    return TaskRef(dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=index, loop_index=loop)
 
 
 def hash_of(request: Request) -> str | None:

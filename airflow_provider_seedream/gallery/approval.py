@@ -75,10 +75,9 @@ def _here() -> TaskRef | None:
     from airflow.sdk import get_current_context
 
     try:
-        ti = get_current_context()["ti"]
+        return TaskRef.running(get_current_context())
     except RuntimeError:
         return None
-    return TaskRef(dag_id=ti.dag_id, run_id=ti.run_id, task_id=ti.task_id, map_index=-1 if ti.map_index is None else ti.map_index)
 
 
 def picture(place: TaskRef, image: ManifestImage, prompt: str, *, name: str | None = None) -> str:

@@ -11,8 +11,9 @@ from itertools import islice
 
 from airflow_provider_seedream.gallery import rows
 from airflow_provider_seedream.gallery.cards import Card, Entry, MayRead, card_of, entry_of
+from airflow_provider_seedream.gallery.cursor import Cursor, order_of
 from airflow_provider_seedream.gallery.prompts import Known, PromptIndex, Reach, index_of, words_of
-from airflow_provider_seedream.gallery.rows import Cursor, Filter, Row
+from airflow_provider_seedream.gallery.rows import Filter, Row
 from airflow_provider_seedream.model.task_ref import TaskRef
 
 CARDS = 24
@@ -102,7 +103,7 @@ def _search_further(turned: Turned, wanted: Filter, text: str, roots: tuple[str,
     turned.searched, turned.unreadable = searched + reach.searched, unreadable + reach.unreadable
     # The older of the two points: up to there either the page or the index has searched without a gap.
     if reach.back_to and turned.back_to:
-        turned.back_to = min(reach.back_to, turned.back_to, key=rows.order_of)
+        turned.back_to = min(reach.back_to, turned.back_to, key=order_of)
     turned.is_reading = not reach.is_complete
     turned.older = None if reach.is_complete else turned.back_to
     return turned

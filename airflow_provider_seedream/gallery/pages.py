@@ -4,7 +4,7 @@ Holds no state but the compiled templates. Reads neither the database nor the st
 """
 
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse
 
 from airflow_provider_seedream import __version__
 from airflow_provider_seedream.gallery.shell import base_path
-from airflow_provider_seedream.model.task_ref import PREFIX, TaskRef
+from airflow_provider_seedream.model.task_ref import PREFIX, Page, TaskRef
 
 _HERE = Path(__file__).parent
 _TITLES = {401: "Please log in", 403: "Not yours to see", 404: "Nothing here", 500: "This page has failed"}
@@ -41,7 +41,7 @@ def render(request: Request, template: str, *, status: int = 200, **values: Any)
         home=f"{base}/{PREFIX}/",
         airflow=f"{base}/",
         static=lambda name: f"{base}/{PREFIX}/static/{name}?{__version__}",
-        address=lambda place, page, number=None, name=None, sha256=None: f"{base}/{place.address(page, number, name, sha256)}",
+        address=partial(_address, base),
         task_page=lambda place: f"{base}/{_task_page(place)}",
         dag_page=lambda dag_id: f"{base}/{PREFIX}/dag/{quote(dag_id, safe='')}",
         with_query=lambda **query: f"?{urlencode({name: value for name, value in query.items() if value})}",
@@ -64,8 +64,24 @@ def _jinja() -> Environment:
     """The environment, made once per process; templates are compiled at their first use."""
     # A template that names a missing value fails here and in tests, and not as an empty place on a page.
     environment = Environment(loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined)
-    environment.filters.update(instant=_instant, filesize=_size)
+    environment.filters.update(instant=_instant, filesize=_size, instance=_instance)
     return environment
+
+
+def _address(base: str, place: TaskRef, page: Page, *image: Any, **query: Any) -> str:
+    """A page of the gallery.
+
+    :param image: the number of the image, its name and its hash, as far as they are meant.
+    :param query: further parameters.
+    """
+    path = f"{base}/{place.address(page, *image)}"
+    return f"{path}{'&' if '?' in path else '?'}{urlencode(query)}" if query else path
+
+
+def _instance(place: TaskRef) -> str:
+    """A task instance for people: ``land[3]``, and in a loop ``land[3], round 2``."""
+    mapped = "" if place.map_index < 0 else f"[{place.map_index}]"
+    return f"{place.task_id}{mapped}" + ("" if place.loop_index is None else f", round {place.loop_index + 1}")
 
 
 def _task_page(place: TaskRef) -> str:

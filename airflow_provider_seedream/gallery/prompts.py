@@ -15,8 +15,9 @@ from threading import Lock, Thread
 
 from airflow_provider_seedream.gallery import rows
 from airflow_provider_seedream.gallery.cards import MayRead, entry_of
+from airflow_provider_seedream.gallery.cursor import Cursor, order_of
 from airflow_provider_seedream.gallery.reading import CannotShowError, StorageHangsError, read_manifest
-from airflow_provider_seedream.gallery.rows import Cursor, Filter, Row
+from airflow_provider_seedream.gallery.rows import Filter, Row
 from airflow_provider_seedream.generations import LandedGeneration
 from airflow_provider_seedream.model.task_ref import TaskRef
 
@@ -55,9 +56,9 @@ class Known:
     words: str | None
 
     @property
-    def order(self) -> tuple[datetime, int, str, int]:
+    def order(self) -> tuple[datetime, int, str, int, int]:
         """As the listing sorts it, so that a search can begin at a page's end."""
-        return rows.order_of(self.cursor)
+        return order_of(self.cursor)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -132,7 +133,7 @@ class PromptIndex:
         :param reach: is filled while the matches are taken.
         """
         everything, reach.back_to, reach.is_complete = self._snapshot()
-        end = bisect_left(everything, rows.order_of(older_than), key=lambda known: known.order) if older_than else len(everything)
+        end = bisect_left(everything, order_of(older_than), key=lambda known: known.order) if older_than else len(everything)
         allowed = {dag_id for dag_id in wanted.dag_ids if may_read(dag_id)}
         for at in range(end - 1, -1, -1):
             known = everything[at]
@@ -191,7 +192,7 @@ class PromptIndex:
     def _is_known_from(self, at: Cursor) -> bool:
         """True if an earlier pass, or a full index, makes it needless to read on from a point."""
         is_joined = self._head is not None and at.at < self._head.at - OVERLAP
-        return is_joined or (self._floor is not None and rows.order_of(at) <= rows.order_of(self._floor))
+        return is_joined or (self._floor is not None and order_of(at) <= order_of(self._floor))
 
     def _note(self, newest: Cursor | None, at: Cursor | None, *, is_end: bool, is_first: bool) -> None:
         """Remember how far a pass has come."""
@@ -249,7 +250,7 @@ class PromptIndex:
 
 
 def _key(cursor: Cursor) -> tuple[object, ...]:
-    return cursor.dag_run_id, cursor.task_id, cursor.map_index
+    return order_of(cursor)[1:]
 
 
 def _is_wanted(place: TaskRef, wanted: Filter) -> bool:

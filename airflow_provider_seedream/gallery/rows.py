@@ -1,8 +1,8 @@
-"""Generations in the XCom table: the only module that reads Airflow's database.
+"""Generations in the XCom table: the only module that asks Airflow's database.
 
-A listing reads the XComs of our link (``links.py``), which only our tasks have, newest first, and those tasks' results by
-primary key. Airflow's table has no index over time, so a page looks into the DAG runs that ended last: their XComs are found by
-primary key as well. Its cost grows with the page, not with all XComs, all images, or the bucket. It knows nothing of permissions.
+A listing reads the XComs of our link (``links.py``), which only our tasks have, newest first, and those tasks' results by an index.
+Airflow's tables have no index over time, so a page looks into the DAG runs that ended last: their XComs are found by an index as
+well. Its cost grows with the page, not with all XComs, all images, or the bucket. ``xcoms`` knows the tables. Knows no permissions.
 """
 
 import json
@@ -11,59 +11,27 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import Any, Self
+from typing import Any
 
 from airflow.models.dagrun import DagRun
-from airflow.models.xcom import XCOM_RETURN_KEY, XComModel
+from airflow.models.xcom import XCOM_RETURN_KEY
 from airflow.utils.session import create_session
-from sqlalchemy import Select, Text, and_, cast, exists, or_, select, tuple_
+from sqlalchemy import Select, Text, and_, cast, or_, select, tuple_
 from sqlalchemy.orm import Session, aliased
 
+from airflow_provider_seedream.gallery.cursor import Cursor, order_of
+from airflow_provider_seedream.gallery.xcoms import Table, tables
 from airflow_provider_seedream.links import SeedreamImagesLink
 from airflow_provider_seedream.model.task_ref import TaskRef
 
 _LINK_KEY = SeedreamImagesLink().xcom_key
 _TABLE_KEY = "results"  # a task that fails pushes it: a batch the URI of its table, others the images that landed
-_OF_TASK = ("dag_run_id", "task_id", "map_index")
+_RESULTS = (XCOM_RETURN_KEY, _TABLE_KEY)
 _MOST_HOLDERS = 20
-MOST_INTEGER = 2**31 - 1  # of the integer columns, on every database
 _STEPS = (0, 4, 36, *range(292, 4200, 256))  # DAG runs that are looked into, step by step; behind these all tasks of ours at once
 _SLOW_SECONDS = 0.05  # a small installation sees a new DAG at once
 _AFTER_THE_END = timedelta(minutes=10)  # an XCom may be written after its run was marked as ended by a person, while the task stops
 _NEVER = datetime.max.replace(tzinfo=UTC)
-_TEXT = cast(XComModel.value, Text).label("value")  # the database's own JSON reader would fail a whole page for one odd value
-_COLUMNS = ("dag_run_id", "dag_id", "run_id", "task_id", "map_index", "timestamp")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cursor:
-    """A point in the listing, safe in a URL: pages go on from here, also when newer rows have come since::
-
-        str(row.cursor)  # "2026-03-01T12:00:00+00:00~17~-1~land"
-        Cursor.parse("~~~")  # None: an address can be edited
-
-    :param at: when the row's XCom was written, in UTC. The other fields decide between rows of the same instant.
-    """
-
-    at: datetime
-    dag_run_id: int
-    task_id: str
-    map_index: int
-
-    def __str__(self) -> str:
-        return f"{self.at.isoformat()}~{self.dag_run_id}~{self.map_index}~{self.task_id}"
-
-    @classmethod
-    def parse(cls, text: str) -> Self | None:
-        """The point of an address; None if it is not one, as addresses can be edited."""
-        try:
-            at, run, index, task = text.split("~", 3)
-            instant, numbers = datetime.fromisoformat(at), (int(run), int(index))
-            if instant.tzinfo is None or any(abs(number) > MOST_INTEGER for number in numbers):
-                return None
-            return cls(at=instant.astimezone(UTC), dag_run_id=numbers[0], map_index=numbers[1], task_id=task)
-        except (ValueError, OverflowError):  # a year 10000 elsewhere
-            return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +87,8 @@ def dag_ids() -> set[str]:
         if known and known.database == database and time.monotonic() < known.until:
             return set(known.ids)
         start = time.monotonic()
-        ids = set(session.scalars(select(XComModel.dag_id).where(XComModel.key == _LINK_KEY).distinct()))
+        queries = [table.dag_ids.where(table.key == _LINK_KEY).distinct() for table in tables(session, _LINK_KEY)]
+        ids = {str(dag_id) for query in queries for dag_id in session.scalars(query)}
         took = time.monotonic() - start
         if took > _SLOW_SECONDS:
             _known_dags["ids"] = _KnownDags(ids=frozenset(ids), until=start + 200 * took, database=database)
@@ -133,17 +102,20 @@ def page(wanted: Filter, *, limit: int, older_than: Cursor | None = None, newer_
     :param older_than: only rows before this point; at most one of the two is given.
     :param newer_than: only rows after this point.
     """
-    tasks, found = _tasks(wanted, older_than, newer_than), list[Row]()
+    found = list[Row]()
     with create_session(scoped=False) as session:
         runs = _runs(session, wanted, older_than, newer_than)
+        queries = [(table, _tasks(table, wanted, older_than, newer_than)) for table in tables(session, _LINK_KEY)]
         for start, end in pairwise(_STEPS):
-            some, rest = runs[start:end], runs[end : end + 1]
-            found += _rows(session, tasks.where(XComModel.dag_run_id.in_([run.id for run in some])), limit)
+            some, rest = [run.id for run in runs[start:end]], runs[end : end + 1]
+            for table, tasks in queries:
+                found += _rows(session, table, tasks.where(table.columns["dag_run_id"].in_(some)), limit)
             found.sort(key=_row_order, reverse=newer_than is None)
             if not rest or (len(found) >= limit and rest[0].is_beyond(found[limit - 1].cursor.at)):
                 return found[:limit]
         # Thousands of runs without a result: all tasks of ours are sorted, which takes 0.5 s where there are 200,000.
-        return sorted(_rows(session, tasks, limit), key=_row_order, reverse=newer_than is None)
+        found = [row for table, tasks in queries for row in _rows(session, table, tasks, limit)]
+        return sorted(found, key=_row_order, reverse=newer_than is None)[:limit]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,15 +148,26 @@ def _runs(session: Session, wanted: Filter, older_than: Cursor | None, newer_tha
 
 def find(place: TaskRef) -> Row | None:
     """The result of one task instance; None if it has returned and pushed nothing."""
-    named = [getattr(XComModel, name) == getattr(place, name) for name in ("dag_id", "run_id", "task_id", "map_index")]
-    query = select(*_columns(), XComModel.key, _TEXT).where(*named)
+    rounds: dict[int, dict[str, Any]] = {}
     with create_session(scoped=False) as session:
-        xcoms = {row.key: row for row in session.execute(query.where(XComModel.key.in_([XCOM_RETURN_KEY, _TABLE_KEY, _LINK_KEY])))}
-    result, table = xcoms.get(XCOM_RETURN_KEY), xcoms.get(_TABLE_KEY)
-    if result is None and table is None:
+        for table in reversed(tables(session, _LINK_KEY)):
+            query = table.select(table.key, _text(table.model)).where(*_is_at(table, place))
+            for row in session.execute(query.where(table.key.in_((*_RESULTS, _LINK_KEY))).order_by(table.model.timestamp)):
+                rounds.setdefault(getattr(row, "loop_index", -1), {})[row.key] = row
+    with_result = [xcoms for xcoms in rounds.values() if not xcoms.keys().isdisjoint(_RESULTS)]
+    if not with_result:
         return None
-    listed = xcoms.get(_LINK_KEY) or result or table  # its point in the listing, where it is in it
-    return Row(place=place, cursor=_cursor(listed), value=_value(result and result.value, table and table.value))
+    xcoms = with_result[-1]
+    result, pushed = xcoms.get(XCOM_RETURN_KEY), xcoms.get(_TABLE_KEY)
+    return _row(xcoms.get(_LINK_KEY) or result or pushed, result and result.value, pushed and pushed.value)
+
+
+def _is_at(table: Table, place: TaskRef) -> list[Any]:
+    """The conditions for the XComs of one task instance; of each round of its loop where the place names no round."""
+    names = ["dag_id", "run_id", "task_id", "map_index"]
+    if place.loop_index is not None and "loop_index" in table.columns:
+        names.append("loop_index")
+    return [table.columns[name] == getattr(place, name) for name in names]
 
 
 def holding(place: TaskRef, text: str) -> list[Row]:
@@ -195,15 +178,18 @@ def holding(place: TaskRef, text: str) -> list[Row]:
 
     :param text: an image's hash, or a generation's id. It is searched as letters, not as a pattern.
     """
-    query = (
-        select(*_columns(), _TEXT)
-        .where(XComModel.dag_id == place.dag_id, XComModel.run_id == place.run_id, XComModel.key == XCOM_RETURN_KEY)
-        .where(cast(XComModel.value, Text).contains(text, autoescape=True))
-        .order_by(XComModel.timestamp.desc())
-        .limit(_MOST_HOLDERS)
-    )
+    found: list[Any] = []
     with create_session(scoped=False) as session:
-        return [_row(row, None) for row in session.execute(query)]
+        for table in tables(session, _LINK_KEY):
+            query = table.select(_text(table.model)).where(
+                table.columns["dag_id"] == place.dag_id,
+                table.columns["run_id"] == place.run_id,
+                table.key == XCOM_RETURN_KEY,
+                cast(table.model.value, Text).contains(text, autoescape=True),
+            )
+            found += session.execute(query.order_by(table.model.timestamp.desc()).limit(_MOST_HOLDERS))
+    found.sort(key=lambda row: row.timestamp, reverse=True)
+    return [_row(row, row.value, None) for row in found[:_MOST_HOLDERS]]
 
 
 def landed_ids(dag_run_ids: Collection[int], seedream_task_ids: Collection[str]) -> set[str]:
@@ -211,69 +197,63 @@ def landed_ids(dag_run_ids: Collection[int], seedream_task_ids: Collection[str])
 
     :param dag_run_ids: Airflow's own numbers of the runs, of :class:`Cursor`.
     """
-    seedream_task_id = XComModel.value["seedream_task_id"].as_string()
-    query = select(seedream_task_id).where(
-        XComModel.dag_run_id.in_(dag_run_ids),
-        XComModel.key.in_((XCOM_RETURN_KEY, _TABLE_KEY)),
-        seedream_task_id.in_(seedream_task_ids),
-        XComModel.value["manifest"].as_string().is_not(None),
-    )
+    found: set[str] = set()
     with create_session(scoped=False) as session:
-        return set(session.scalars(query))
+        for table in tables(session, _LINK_KEY):
+            seedream_task_id = table.model.value["seedream_task_id"].as_string()
+            query = table.joined.add_columns(seedream_task_id).where(
+                table.columns["dag_run_id"].in_(dag_run_ids),
+                table.key.in_(_RESULTS),
+                seedream_task_id.in_(seedream_task_ids),
+                table.model.value["manifest"].as_string().is_not(None),
+            )
+            found |= set(session.scalars(query))
+    return found
 
 
-def _rows(session: Session, tasks: Select[Any], limit: int) -> list[Row]:
-    """The first of these tasks with their results, which are read by primary key."""
+def _rows(session: Session, table: Table, tasks: Select[Any], limit: int) -> list[Row]:
+    """The first of these tasks with their results, which are read by an index."""
     chosen = tasks.limit(limit).subquery()
-    result, table = aliased(XComModel), aliased(XComModel)
-    query = select(chosen, cast(result.value, Text).label("value"), cast(table.value, Text).label("table"))
-    for one, key in ((result, XCOM_RETURN_KEY), (table, _TABLE_KEY)):
-        joined = [getattr(one, name) == chosen.c[name] for name in _OF_TASK]
-        query = query.outerjoin(one, and_(*joined, one.key == key))
-    return [_row(row, row.table) for row in session.execute(query)]
+    result, pushed = aliased(table.model), aliased(table.model)
+    query = select(chosen, _text(result), cast(pushed.value, Text).label("pushed"))
+    for one, key in ((result, XCOM_RETURN_KEY), (pushed, _TABLE_KEY)):
+        query = query.outerjoin(one, and_(table.same(one, chosen.c), one.key == key))
+    return [_row(row, row.value, row.pushed) for row in session.execute(query)]
 
 
-def _tasks(wanted: Filter, older_than: Cursor | None, newer_than: Cursor | None) -> Select[Any]:
+def _tasks(table: Table, wanted: Filter, older_than: Cursor | None, newer_than: Cursor | None) -> Select[Any]:
     """The tasks of ours with a result, in the order of the listing."""
-    order = (XComModel.timestamp, XComModel.dag_run_id, XComModel.task_id, XComModel.map_index)
-    result = aliased(XComModel)  # a failed task has none and nothing to show; thousands may lie before the next image
-    same = [getattr(result, name) == getattr(XComModel, name) for name in _OF_TASK]
-    has_result = exists().where(*same, result.key.in_((XCOM_RETURN_KEY, _TABLE_KEY)))
-    query = select(*_columns()).where(XComModel.key == _LINK_KEY, XComModel.dag_id.in_(wanted.dag_ids), has_result)
-    if wanted.run:
-        query = query.where(XComModel.run_id.contains(wanted.run, autoescape=True))
-    if wanted.task:
-        query = query.where(XComModel.task_id.contains(wanted.task, autoescape=True))
+    of = table.columns
+    # A failed task has no result and nothing to show; thousands may lie before the next image.
+    query = table.select().where(table.key == _LINK_KEY, of["dag_id"].in_(wanted.dag_ids), table.has_any(_RESULTS))
+    for name, part in (("run_id", wanted.run), ("task_id", wanted.task)):
+        if part:
+            query = query.where(of[name].contains(part, autoescape=True))
     if older_than:
-        query = query.where(tuple_(*order) < tuple_(*order_of(older_than)))
+        query = query.where(tuple_(*table.order) < tuple_(*order_of(older_than)[: len(table.order)]))
     if newer_than:
-        query = query.where(tuple_(*order) > tuple_(*order_of(newer_than)))
-    return query.order_by(*(order if newer_than else (column.desc() for column in order)))
+        query = query.where(tuple_(*table.order) > tuple_(*order_of(newer_than)[: len(table.order)]))
+    return query.order_by(*(table.order if newer_than else (column.desc() for column in table.order)))
 
 
-def _columns() -> list[Any]:
-    return [getattr(XComModel, name) for name in _COLUMNS]
+def _text(model: Any) -> Any:
+    """The value as text: the database's own JSON reader would fail a whole page for one odd value."""
+    return cast(model.value, Text).label("value")
 
 
-def order_of(cursor: Cursor) -> tuple[datetime, int, str, int]:
-    """The sort key of a row in a listing, equal to the order of the database."""
-    return cursor.at, cursor.dag_run_id, cursor.task_id, cursor.map_index
-
-
-def _row_order(row: Row) -> tuple[datetime, int, str, int]:
+def _row_order(row: Row) -> tuple[datetime, int, str, int, int]:
     return order_of(row.cursor)
 
 
-def _row(row: Any, table: str | None) -> Row:
+def _row(row: Any, result: str | None, pushed: str | None) -> Row:
+    """A row of the database with the texts of its two results."""
+    ids = {name: getattr(row, name) for name in ("task_id", "map_index")}
+    loop_index = getattr(row, "loop_index", -1)
     return Row(
-        place=TaskRef(dag_id=row.dag_id, run_id=row.run_id, task_id=row.task_id, map_index=row.map_index),
-        cursor=_cursor(row),
-        value=_value(row.value, table),
+        place=TaskRef(dag_id=row.dag_id, run_id=row.run_id, loop_index=None if loop_index < 0 else loop_index, **ids),
+        cursor=Cursor(at=row.timestamp, dag_run_id=row.dag_run_id, loop_index=loop_index, **ids),
+        value=_value(result, pushed),
     )
-
-
-def _cursor(row: Any) -> Cursor:
-    return Cursor(at=row.timestamp, dag_run_id=row.dag_run_id, task_id=row.task_id, map_index=row.map_index)
 
 
 def _value(result: str | None, table: str | None) -> Any:

@@ -64,13 +64,20 @@ class Attacher:
                 "For variations use num_images, seed, name or take.",
                 made.map_index,
             )
+        if made.is_same_task(mine) and not made.is_same_round(mine):
+            _log.warning(
+                "This request equals that of another round of the loop (loop.index %s), so this round gets the same images. "
+                'For others in each round write take="{{ loop.index + 1 }}", or put the round into the prompt.',
+                made.loop_index,
+            )
         if not made.is_same_airflow(mine):
             _log.warning(
                 "Another Airflow (%s) has paid for this request: it has the same DAG, run and task ids and writes into the same "
                 "folder, so both share one generation. [seedream] installation keeps the two apart.",
                 made.installation or made.airflow,
             )
-        is_mine = made.is_same_airflow(mine) and made.is_same_task(mine) and made.map_index == mine.map_index
+        is_instance = made.is_same_task(mine) and made.is_same_round(mine) and made.map_index == mine.map_index
+        is_mine = made.is_same_airflow(mine) and is_instance
         return Submitted(generation=self._ledger.generation(record), is_new=False, is_mine=is_mine)
 
     def attach_to_fact(self, request: Request, fact: Fact, *, quoted_credits: int) -> Submitted:

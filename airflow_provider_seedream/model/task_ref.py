@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 PREFIX = "seedream"
 Page = Literal["task", "image", "thumb", "file"]
 _IDS = ("dag_id", "run_id", "task_id")
-_NUMBERS = ("map_index", "try_number")
+_NUMBERS = ("map_index", "try_number", "loop_index")
 _KNOWN = ("installation", "airflow", "command")  # written only where they are known
 
 
@@ -26,6 +26,8 @@ class TaskRef:
     An empty id is one that is not known: a person who lands images on the command line belongs to no task. JSON has null for it.
 
     :param map_index: -1 if the task is not mapped.
+    :param loop_index: the round of a task in a loop, from 0, as Airflow's ``loop.index``; None outside of loops, which Airflow has
+        from 3.4 on. A clear gives a round another ``region_id`` and leaves it this number.
     :param try_number: counts from 1; None where no try is meant, as on the gallery's pages.
     :param installation: the name that ``[seedream] installation`` gives to this Airflow, part of what makes a request the same one.
     :param airflow: the address of its user interface, unless that is this machine.
@@ -37,6 +39,7 @@ class TaskRef:
     run_id: str = ""
     task_id: str = ""
     map_index: int = -1
+    loop_index: int | None = None
     try_number: int | None = None
     installation: str | None = None
     airflow: str | None = None
@@ -53,9 +56,28 @@ class TaskRef:
         :param value: of any type, as a file may hold anything.
         """
         match value:
-            case {"dag_id": str(dag_id), "run_id": str(run_id), "task_id": str(task_id), "map_index": int(map_index)}:
-                return cls(dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index)
+            case {"dag_id": str(dag_id), "run_id": str(run_id), "task_id": str(task_id), "map_index": int(map_index), **more}:
+                loop_index = more.get("loop_index")
+                known = loop_index if isinstance(loop_index, int) else None
+                return cls(dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index, loop_index=known)
         return None
+
+    @classmethod
+    def running(cls, context: Mapping[str, Any], **known: Any) -> Self:
+        """The task instance that runs now.
+
+        :param context: Airflow's, of the running task.
+        :param known: further fields, e.g. ``installation``.
+        """
+        ti, loop = context["ti"], context.get("loop")
+        return cls(
+            dag_id=ti.dag_id,
+            run_id=ti.run_id,
+            task_id=ti.task_id,
+            map_index=-1 if ti.map_index is None else ti.map_index,
+            loop_index=None if loop is None else loop.index,
+            **known,
+        )
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
@@ -65,14 +87,15 @@ class TaskRef:
         return cls(**read, more={name: value for name, value in fields.items() if name not in types})
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as files hold them: always the five ids; the rest only where it is known."""
+        """The fields as files hold them: always the first five ids; the rest only where it is known."""
         known = {name: value for name in _KNOWN if (value := getattr(self, name)) is not None}
         return {**self.ids(), **known, **self.more}
 
     def ids(self) -> dict[str, Any]:
-        """dag_id, run_id, task_id, map_index and try_number; None for each that is not known."""
+        """dag_id, run_id, task_id, map_index and try_number; None for each that is not known. In a loop also loop_index."""
         named = {name: getattr(self, name) or None for name in _IDS}
-        return {**named, "map_index": self.map_index if self.task_id else None, "try_number": self.try_number}
+        in_loop = {} if self.loop_index is None else {"loop_index": self.loop_index}
+        return {**named, "map_index": self.map_index if self.task_id else None, "try_number": self.try_number, **in_loop}
 
     @property
     def without_installation(self) -> Self:
@@ -80,8 +103,12 @@ class TaskRef:
         return replace(self, installation=None)
 
     def is_same_task(self, other: "TaskRef") -> bool:
-        """True for every try and every mapped instance of one task in one DAG run."""
+        """True for every try, every mapped instance and every round of one task in one DAG run."""
         return (self.dag_id, self.run_id, self.task_id) == (other.dag_id, other.run_id, other.task_id)
+
+    def is_same_round(self, other: "TaskRef") -> bool:
+        """False if both name a round of a loop and the rounds differ; True otherwise."""
+        return None in (self.loop_index, other.loop_index) or self.loop_index == other.loop_index
 
     def is_same_airflow(self, other: "TaskRef") -> bool:
         """False if both name their installation and the names differ; True otherwise."""
@@ -90,7 +117,7 @@ class TaskRef:
 
     def address(self, page: Page, number: int | None = None, name: str | None = None, sha256: str | None = None) -> str:
         """``seedream/<page>/<dag>/<run>/<task>/<map index>``, with the image's number for all but the task's
-        own page.
+        own page, and ``?loop=<loop index>`` for a round of a loop.
 
         It has no leading slash, so it follows the web server's base path. Run ids hold colons and plus signs,
         which stay as they are: Airflow's page takes another spelling for another address, and would load the
@@ -105,7 +132,9 @@ class TaskRef:
         parts = [PREFIX, page, self.dag_id, self.run_id, self.task_id, str(self.map_index)]
         which = [str(part) for part in (number, sha256) if part is not None]
         path = "/".join(quote(part, safe=":+") for part in [*parts, *which])
-        return f"{path}?{urlencode({'name': name})}" if name else path
+        query = {} if self.loop_index is None else {"loop": str(self.loop_index)}
+        query |= {"name": name} if name else {}
+        return f"{path}?{urlencode(query)}" if query else path
 
 
 NOBODY = TaskRef()

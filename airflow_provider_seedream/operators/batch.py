@@ -78,7 +78,8 @@ class SeedreamBatchOperator(CheckedFields):
     :param enable_safety_checker: True.
     :param take: 1; raise it to buy another set of every row deliberately.
     :param destination: storage URI of the folder for images, ledger and results; the connection's by default.
-    :param results: stem of the table of results, unique in its destination; ``results``, in a mapped task ``results_<map index>``.
+    :param results: stem of the table of results, unique in its destination; ``results``, in a mapped task ``results_<map index>``,
+        in a loop ``results_loop_<loop index>``.
     :param results_table: a :class:`~airflow_provider_seedream.tables.ResultsTable`: the results also go into a database, by key.
     :param parquet: also write the results as ``.parquet``; by default when ``requests`` is one.
     :param max_in_flight: the most generations that are paid and not yet landed; 100, up to 1,000.

@@ -218,13 +218,4 @@ def describe_task(context: Context) -> TaskRef:
     from airflow_provider_seedream.model.task_ref import TaskRef
     from airflow_provider_seedream.tasks.installation import describe_installation
 
-    ti = context["ti"]
-    installation: dict[str, Any] = {**describe_installation()}
-    return TaskRef(
-        dag_id=ti.dag_id,
-        run_id=ti.run_id,
-        task_id=ti.task_id,
-        map_index=-1 if ti.map_index is None else ti.map_index,
-        try_number=ti.try_number,
-        **installation,
-    )
+    return TaskRef.running(context, try_number=context["ti"].try_number, **describe_installation())

@@ -22,6 +22,7 @@ waits between tries) and the kill of a process; `cluster` has those. Works on Ai
     runner.ask(task)["options"]; runner.answer(task, ["Approve"])   # a question to a person, and what the person says
     runner.run_dag(dag)                                     # every task in order; what follows a failure is not run
     Runner(trigger_copies=2)                                # every trigger runs twice, as in two triggerers
+    Runner(loop_index=1)                                    # its tasks are in the second round of a loop (Airflow 3.4)
     Runner(keeps_kwargs=False)                              # drops defer(kwargs=), as `dag.test()` and `airflow tasks test` do
 """
 
@@ -103,10 +104,12 @@ class Runner:
         trigger_copies: int = 1,
         patience_seconds: float = 60,
         keeps_kwargs: bool = True,
+        loop_index: int | None = None,
     ) -> None:
         self.api = ExecutionAPI(logical_date=logical_date, conf=conf or {}, run_id=run_id)
         self.trigger_copies, self.patience_seconds = trigger_copies, patience_seconds
         self.keeps_kwargs = keeps_kwargs
+        self.loop_index = loop_index
 
     def run(self, task: Any, *, map_index: int = -1, until: Stop = "ended") -> Outcome:
         """Run a task instance until it has ended, or until it first reaches the state `until`."""
@@ -189,7 +192,12 @@ class Runner:
         key = (task.dag_id, self.api.run_id, task.task_id, map_index)
         if key not in self.api.instances:
             self.api.instances[key] = Instance(
-                dag_id=key[0], run_id=key[1], task_id=key[2], map_index=map_index, max_tries=task.retries
+                dag_id=key[0],
+                run_id=key[1],
+                task_id=key[2],
+                map_index=map_index,
+                max_tries=task.retries,
+                loop_index=self.loop_index,
             )
         return self.api.instances[key]
 

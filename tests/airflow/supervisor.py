@@ -46,7 +46,9 @@ def run_once(task: Any, instance: Instance, transport: httpx.BaseTransport) -> B
 
 
 def _workload(instance: Instance) -> TaskInstance:
+    in_loop = {} if instance.loop_index is None else {"region_id": UUID(int=7), "region_index": instance.loop_index}
     return TaskInstance(
+        **in_loop,
         id=instance.id,
         dag_id=instance.dag_id,
         task_id=instance.task_id,

@@ -14,18 +14,18 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 from airflow_provider_seedream.emulator.render import Subject, draw
 from airflow_provider_seedream.ledger.records import Record
 from airflow_provider_seedream.manifest import Manifest, ManifestImage, landed_generation
 from airflow_provider_seedream.model.task_ref import TaskRef
+from tests.gallery.xcom_tables import TABLES, as_sqlite, dag_run_id, rows_of
 
 LINK_KEY = "_link_SeedreamImagesLink"
 # The run of an XCom ends with the last of its XComs.
 _RUN = """
     INSERT INTO dag_run (id, dag_id, run_id, run_type, state, run_after, end_date)
-    VALUES (:dag_run_id, :dag_id, :run_id, 'scheduled', 'success', :timestamp, :timestamp)
+    VALUES (:id, :dag_id, :run_id, 'scheduled', 'success', :at, :at)
     ON CONFLICT (id) DO UPDATE SET
         run_after = min(run_after, excluded.run_after), end_date = max(end_date, excluded.end_date)
 """
@@ -176,36 +176,22 @@ class Database:
         """Tasks of ours that returned nothing; each newer than all others."""
         with closing(sqlite3.connect(self.file, timeout=30)) as connection, connection:
             for number, place in enumerate(places):
-                row = self._row(place, LINK_KEY, place.address("task"), NOON + timedelta(days=1, seconds=number))
-                connection.execute(_insert(row), tuple(row.values()))
-                connection.execute(_RUN, row)
+                _put(connection, place, LINK_KEY, place.address("task"), NOON + timedelta(days=1, seconds=number))
 
     def forget(self) -> None:
-        self._execute("DELETE FROM xcom", ())
-        self._execute("DELETE FROM dag_run", ())
+        with closing(sqlite3.connect(self.file, timeout=30)) as connection, connection:
+            for table in reversed(TABLES):
+                connection.execute(f"DELETE FROM {table}")
 
     def _put(self, place: TaskRef, key: str, value: Any, at: datetime) -> None:
-        row = self._row(place, key, value, at)
-        self._execute(_insert(row), tuple(row.values()))
-        self._execute(_RUN, row)
-
-    def _row(self, place: TaskRef, key: str, value: Any, at: datetime) -> dict[str, Any]:
-        return {
-            "dag_run_id": crc32(f"{place.dag_id} {place.run_id}".encode()) % 2**31,
-            "dag_id": place.dag_id,
-            "run_id": place.run_id,
-            "task_id": place.task_id,
-            "map_index": place.map_index,
-            "key": key,
-            "value": json.dumps(value),
-            "timestamp": f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}",
-        }
-
-    def _execute(self, statement: str, values: tuple[Any, ...] | dict[str, Any]) -> None:
         with closing(sqlite3.connect(self.file, timeout=30)) as connection, connection:
-            connection.execute(statement, values)
+            _put(connection, place, key, value, at)
 
 
-def _insert(row: dict[str, Any]) -> str:
-    marks = ", ".join("?" for _ in row)
-    return f"INSERT OR REPLACE INTO xcom ({', '.join(row)}) VALUES ({marks})"
+def _put(connection: sqlite3.Connection, place: TaskRef, key: str, value: Any, at: datetime) -> None:
+    """One XCom, and what it belongs to."""
+    for table, row in rows_of(place, key, json.dumps(value), at):
+        values = [as_sqlite(one) for one in row.values()]
+        connection.execute(f"INSERT OR REPLACE INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", values)
+    run = {"id": dag_run_id(place), "dag_id": place.dag_id, "run_id": place.run_id, "at": as_sqlite(at)}
+    connection.execute(_RUN, run)

@@ -5,19 +5,15 @@
 
 from __future__ import annotations
 
-import io
-import json
 import os
 import re
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import pytest
-from sqlalchemy import text
 
 from airflow_provider_seedream.gallery.prompts import index_of
 from airflow_provider_seedream.gallery.roots import gallery_roots
@@ -27,30 +23,10 @@ from tests.airflow.postgres import find_binaries, postgres
 from tests.gallery.browsing import THINGS
 from tests.gallery.conftest import airflow_tables, cookies_of
 from tests.gallery.stage import LINK_KEY, NOON, manifest_fields, submitted
-from tests.gallery.test_rows import RUNS
+from tests.gallery.xcom_tables import Filling, filling
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1800)]
 GENERATIONS, OTHERS, FAILED, MAPPED = int(os.environ.get("GENERATIONS", "100000")), 300_000, 2_000, 100
-COLUMNS = ("dag_run_id", "task_id", "map_index", "key", "dag_id", "run_id", "value", "timestamp")
-
-
-class Copying:
-    """Rows of XComs, written by COPY."""
-
-    def __init__(self) -> None:
-        self._text = io.StringIO()
-
-    def add(self, place: TaskRef, key: str, value: Any, second: int) -> None:
-        run = crc32(f"{place.dag_id} {place.run_id}".encode()) % 2**31
-        at, data = (NOON + timedelta(seconds=second)).isoformat(), json.dumps(value).replace("\\", "\\\\")
-        row = (run, place.task_id, place.map_index, key, place.dag_id, place.run_id, data, at)
-        self._text.write("\t".join(map(str, row)) + "\n")
-
-    def flush(self, cursor: Any) -> None:
-        self._text.seek(0)
-        cursor.copy_expert(f"COPY xcom ({', '.join(COLUMNS)}) FROM STDIN", self._text)
-        self._text.seek(0)
-        self._text.truncate()
 
 
 @pytest.fixture
@@ -68,30 +44,22 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def fill(root: Path) -> None:
-    from airflow import settings
-
-    connection, rows = settings.engine.raw_connection(), Copying()
-    cursor = connection.cursor()
-    cursor.execute("SET session_replication_role = replica")  # no task instances, so no foreign keys
-    for number in range(OTHERS):
-        other = TaskRef(dag_id=f"other{number % 40}", run_id=f"r{number // 100}", task_id=f"t{number % 100}")
-        rows.add(other, "return_value", {"n": number}, number)
-    for number in range(GENERATIONS):
-        generation(rows, root / f"{number // 1000:03d}", number)
-        if number % 10_000 == 0:
-            rows.flush(cursor)
-    for number in range(FAILED):
-        rows.add(TaskRef(dag_id="watches", run_id=f"failed{number}", task_id="land"), LINK_KEY, "x", GENERATIONS + 100 + number)
-    rows.flush(cursor)
-    cursor.execute(RUNS)
-    connection.commit()
-    connection.close()
-    with settings.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as tidy:
-        tidy.execute(text("VACUUM ANALYZE xcom"))
-        tidy.execute(text("VACUUM ANALYZE dag_run"))
+    with filling() as rows:
+        for number in range(OTHERS):
+            other = TaskRef(dag_id=f"other{number % 40}", run_id=f"r{number // 100}", task_id=f"t{number % 100}")
+            rows.add(other, "return_value", {"n": number}, after(number))
+        for number in range(GENERATIONS):
+            generation(rows, root / f"{number // 1000:03d}", number)
+        for number in range(FAILED):
+            failed = TaskRef(dag_id="watches", run_id=f"failed{number}", task_id="land")
+            rows.add(failed, LINK_KEY, "x", after(GENERATIONS + 100 + number))
 
 
-def generation(rows: Copying, folder: Path, number: int) -> None:
+def after(seconds: int) -> datetime:
+    return NOON + timedelta(seconds=seconds)
+
+
+def generation(rows: Filling, folder: Path, number: int) -> None:
     """The six XComs of a mapped submission and its landing, and the manifest."""
     run, name = number // MAPPED, f"pic{number}"
     own = {"dag_id": "watches" if run % 2 else "shoes", "run_id": f"scheduled__{run:05d}", "map_index": number % MAPPED}
@@ -107,10 +75,10 @@ def generation(rows: Copying, folder: Path, number: int) -> None:
     (folder / f"{name}.json").write_bytes(manifest.to_json())
     value = landed_generation(manifest, folder.as_uri()).to_dict()
     for place, result, second in ((submit, submitted(name), number), (land, value, number + 60)):
-        rows.add(place, "return_value", result, second)
-        rows.add(place, LINK_KEY, place.address("task"), second)
-    rows.add(submit, "seedream_task_id", f"id-of-{name}", number)
-    rows.add(land, "images", [image["uri"] for image in value["images"]], number + 60)
+        rows.add(place, "return_value", result, after(second))
+        rows.add(place, LINK_KEY, place.address("task"), after(second))
+    rows.add(submit, "seedream_task_id", f"id-of-{name}", after(number))
+    rows.add(land, "images", [image["uri"] for image in value["images"]], after(number + 60))
 
 
 def test_pages_and_searches_before_everything_that_was_ever_landed(client: Any) -> None:

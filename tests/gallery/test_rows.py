@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from datetime import timedelta
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
 from typing import Any
-from zlib import crc32
 
 import pytest
-from sqlalchemy import insert, text
 
 from airflow_provider_seedream.model.task_ref import TaskRef
 from tests.airflow.postgres import find_binaries, postgres
 from tests.gallery.conftest import airflow_tables
 from tests.gallery.stage import LINK_KEY, NOON
+from tests.gallery.xcom_tables import filling
 
 pytestmark = pytest.mark.slow
 OURS, OTHERS, FAILED = 20_000, 200_000, 2_000
-RUNS = """
-    INSERT INTO dag_run (id, dag_id, run_id, run_type, state, run_after, end_date)
-    SELECT dag_run_id, min(dag_id), min(run_id), 'scheduled', 'success', min(timestamp), max(timestamp) FROM xcom
-    GROUP BY dag_run_id ON CONFLICT DO NOTHING
-"""
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +51,9 @@ class TestOnPostgres:
 
         wanted = rows.Filter(dag_ids=["watches"])
         with create_session(scoped=False) as session:
-            everything = sorted(
-                rows._rows(session, rows._tasks(wanted, None, None), OURS), key=lambda row: rows.order_of(row.cursor), reverse=True
-            )
+            [table] = rows.tables(session, LINK_KEY)
+            found = rows._rows(session, table, rows._tasks(table, wanted, None, None), OURS)
+        everything = sorted(found, key=lambda row: rows.order_of(row.cursor), reverse=True)
         assert len(everything) == OURS
         for at in (0, 150, 7_000, OURS - 40):
             older = rows.page(wanted, limit=90, older_than=everything[at].cursor)
@@ -104,35 +98,18 @@ def place_of(number: int) -> tuple[TaskRef, TaskRef]:
     return TaskRef(**run, task_id="submit"), TaskRef(**run, task_id="land")
 
 
-def generation(number: int) -> Iterator[dict[str, Any]]:
+def generation(number: int) -> Iterator[tuple[TaskRef, str, Any, datetime]]:
     """The four XComs of a submission and its landing."""
     for place, more in zip(place_of(number), ({"record": None}, {"manifest": "s3://bucket/x.json"}), strict=True):
         yield xcom(place, "return_value", {"schema_version": 1, "seedream_task_id": f"id-{number}", **more}, number)
         yield xcom(place, LINK_KEY, "x", number)
 
 
-def xcom(place: TaskRef, key: str, value: Any, number: int) -> dict[str, Any]:
-    return {
-        "dag_run_id": crc32(f"{place.dag_id} {place.run_id}".encode()) % 2**31,
-        "dag_id": place.dag_id,
-        "run_id": place.run_id,
-        "task_id": place.task_id,
-        "map_index": -1,
-        "key": key,
-        "value": value,
-        "timestamp": NOON + timedelta(seconds=number // 3),  # several at the same time, as it happens
-    }
+def xcom(place: TaskRef, key: str, value: Any, number: int) -> tuple[TaskRef, str, Any, datetime]:
+    return place, key, value, NOON + timedelta(seconds=number // 3)  # several at the same time, as it happens
 
 
-def put(rows: list[dict[str, Any]]) -> None:
-    from airflow import settings
-    from airflow.models.xcom import XComModel
-
-    with settings.engine.begin() as connection:
-        connection.execute(text("SET session_replication_role = replica"))  # no task instances, so no foreign keys
-        for start in range(0, len(rows), 10_000):
-            connection.execute(insert(XComModel.__table__), rows[start : start + 10_000])
-        connection.execute(text(RUNS))
-        connection.execute(text("SET session_replication_role = DEFAULT"))
-    with settings.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text("ANALYZE xcom"))
+def put(xcoms: Iterable[tuple[TaskRef, str, Any, datetime]]) -> None:
+    with filling() as rows:
+        for one in xcoms:
+            rows.add(*one)
