@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from airflow_provider_seedream.ledger.entries import Entry
-from airflow_provider_seedream.ledger.wallet_flow import MARGIN_SECONDS, Flow
+from airflow_provider_seedream.ledger.wallet_flow import MARGIN_SECONDS, Flow, is_sum_of
 from airflow_provider_seedream.model import clock
 
 MAX_SPANS = 5  # of the times between which credits went, in one sentence
@@ -65,7 +65,7 @@ def _lost(number: Decimal, flow: Flow, mine: Sequence[Entry]) -> Iterator[Candid
     if unknown:
         at_risk = sum(entry.at_risk for entry in unknown)
         what = f"{_requests(unknown)} with an unknown outcome {'was' if len(unknown) == 1 else 'were'} charged"
-        yield Candidate(what=what, credits=at_risk, fits=_is_sum_of(number, unknown))
+        yield Candidate(what=what, credits=at_risk, fits=is_sum_of(number, [one.at_risk for one in unknown]))
     yield from _price(number, mine)
     spans = [drift for drift in flow.drifts if drift.credits < 0]
     when = "; ".join(
@@ -88,7 +88,11 @@ def _gained(number: Decimal, flow: Flow, mine: Sequence[Entry]) -> Iterator[Cand
     for words, is_one in reasons:
         if found := [entry for entry in mine if is_one(entry)]:
             credits_ = sum(entry.charged for entry in found)
-            yield Candidate(what=f"The credits {words} ({_requests(found)})", credits=credits_, fits=_is_sum_of(-number, found))
+            yield Candidate(
+                what=f"The credits {words} ({_requests(found)})",
+                credits=credits_,
+                fits=is_sum_of(-number, [one.charged for one in found]),
+            )
     yield Candidate(what="A top-up while requests were charged: the balance did not rise, so it does not show")
 
 
@@ -117,20 +121,12 @@ def _at_the_start(number: Decimal, before: Sequence[Entry], start_at: float) -> 
     if number > 0 and charged:
         credits_ = sum(entry.charged + entry.at_risk for entry in charged)
         what = f"{_requests(charged)} under way at the start {'was' if len(charged) == 1 else 'were'} charged after it"
-        yield Candidate(what=what, credits=credits_, fits=_is_sum_of(number, charged))
+        yield Candidate(what=what, credits=credits_, fits=is_sum_of(number, [one.charged + one.at_risk for one in charged]))
     if number < 0 and refunded:
         credits_ = sum(entry.refunded for entry in refunded)
         yield Candidate(
             what=f"{_requests(refunded)} from before the start came back after it", credits=credits_, fits=credits_ == -number
         )
-
-
-def _is_sum_of(number: Decimal, entries: Sequence[Entry]) -> bool:
-    """True if all of these entries, or several of one price, make the number."""
-    prices = {entry.charged + entry.at_risk for entry in entries}
-    if number == sum(entry.charged + entry.at_risk for entry in entries):
-        return True
-    return len(prices) == 1 and 0 < number <= len(entries) * max(prices) and number % max(prices) == 0
 
 
 def _requests(entries: Sequence[Entry]) -> str:

@@ -13,7 +13,7 @@ from airflow_provider_seedream.ledger.candidates import Candidate, candidates_fo
 from airflow_provider_seedream.ledger.duties import Duty, duties_of
 from airflow_provider_seedream.ledger.entries import Ending, Entry
 from airflow_provider_seedream.ledger.statement_text import lines_of_duties, lines_of_wallet
-from airflow_provider_seedream.ledger.wallet_flow import Change, Flow, Look, Move, flow_of, number
+from airflow_provider_seedream.ledger.wallet_flow import Change, Flow, Look, Move, flow_of, is_sum_of, number
 from airflow_provider_seedream.model import clock
 
 Level = Literal["dag", "run", "task", "row", "image"]
@@ -193,16 +193,19 @@ def _start(ordered: Sequence[Entry], since_epoch: float | None) -> Entry | None:
 
 
 def _explained(mine: Sequence[Entry], start: Entry | None, end: Decimal, end_at: float) -> tuple[Sequence[Entry], Flow | None]:
-    """The entries and the flow. Prices that were not measured are the measured one, if the wallet adds up with it alone."""
+    """The entries and the flow.
+
+    Prices that were not measured count as the measured one, if the wallet confirms it: if with it nothing is unexplained but what
+    requests with an unknown outcome may have cost.
+    """
     if start is None or start.balance is None:
         return mine, None
-    first = Look(start.first_epoch, start.balance)
-    flow = _flow(mine, first, Look(end_at, end))
-    if flow.unexplained != 0 and (measured := _at_measured_price(mine)):
-        other = _flow(measured, first, Look(end_at, end))
-        if other.unexplained == 0:
-            return measured, other
-    return mine, flow
+    first, last = Look(start.first_epoch, start.balance), Look(end_at, end)
+    if measured := _at_measured_price(mine):
+        flow = _flow(measured, first, last)
+        if is_sum_of(flow.unexplained, [entry.at_risk for entry in measured if entry.at_risk]):
+            return measured, flow
+    return mine, _flow(mine, first, last)
 
 
 def _at_measured_price(mine: Sequence[Entry]) -> list[Entry] | None:
@@ -213,9 +216,11 @@ def _at_measured_price(mine: Sequence[Entry]) -> list[Entry] | None:
     [price] = prices
 
     def repriced(entry: Entry) -> Entry:
-        if entry.is_measured or not entry.is_charged:
+        if entry.is_measured:
             return entry
         charged = int(price * entry.images)
+        if not entry.is_charged:
+            return replace(entry, at_risk=charged)
         return replace(entry, charged=charged, refunded=charged if entry.refunded else 0)
 
     return [repriced(entry) for entry in mine]

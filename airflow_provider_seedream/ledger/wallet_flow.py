@@ -4,7 +4,7 @@ A look lies somewhere between the charges and refunds of other requests, as work
 came from outside by the time of a look are known to a range only; at the last look, after all requests have ended, they are exact.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import pairwise
@@ -96,6 +96,16 @@ def number(credits_: Decimal | None) -> int | float | None:
     if credits_ is None:
         return None
     return int(credits_) if credits_ == credits_.to_integral_value() else float(credits_)
+
+
+def is_sum_of(credits_: Decimal, amounts: Iterable[int]) -> bool:
+    """True if some of the amounts make just this number. None of them makes 0."""
+    if credits_ < 0 or credits_ != credits_.to_integral_value():
+        return False
+    sums = 1  # one bit for each sum that can be made
+    for amount in amounts:
+        sums |= sums << amount
+    return bool(sums >> int(credits_) & 1)
 
 
 def flow_of(looks: Sequence[Look], moves: Sequence[Move]) -> Flow:
