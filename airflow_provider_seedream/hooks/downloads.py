@@ -74,6 +74,8 @@ class Downloads:
         self._hold = hold or _unbounded
         self._session = session_through(ExactTargets)
         self._session.auth = _no_auth
+        self._session.trust_env = False  # requests would search the environment twice for each download
+        self._proxies: dict[str, dict[str, str]] = {}  # of the environment, by origin
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))  # no download tells of another
 
     def __enter__(self) -> Self:
@@ -112,6 +114,8 @@ class Downloads:
         """
         link = Link.parse(text)
         for _ in range(MAX_REDIRECTS + 1):
+            if link.origin not in self._proxies:
+                self._proxies[link.origin] = get_environ_proxies(link.origin)
             self._check_target(link.origin)
             try:
                 with self._get(link) as answer:
@@ -136,7 +140,7 @@ class Downloads:
                 origin,
                 allow_loopback=self._allow_loopback,
                 networks=self._networks,
-                proxied=select_proxy(origin, get_environ_proxies(origin)) is not None,
+                proxied=select_proxy(origin, self._proxies[origin]) is not None,
             )
         except socket.gaierror:
             raise _Transient(f"The host {_host(origin)} of a result link cannot be resolved.") from None
@@ -148,6 +152,7 @@ class Downloads:
                 link.origin,
                 headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
                 timeout=self._timeout,
+                proxies=self._proxies[link.origin],
                 verify=self._verify,  # here, as a session's own yields to the environment's
                 stream=True,
                 allow_redirects=False,

@@ -11,6 +11,7 @@ from typing import Any
 import requests
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 from requests.auth import AuthBase
+from requests.utils import get_environ_proxies
 
 from airflow_provider_seedream.exceptions import (
     SeedreamAmbiguousSubmissionError,
@@ -98,6 +99,11 @@ class SeedreamHook(BaseHook):
         check_bundle(settings.verify)  # before a claim is written, and before anything is paid
         return settings
 
+    @cached_property
+    def _proxies(self) -> dict[str, str]:
+        """The proxies that the environment names for the API host, as requests reads them; empty without any."""
+        return get_environ_proxies(self.settings.base_url)
+
     @property
     def requests_per_minute(self) -> float:
         """The rate limit: the connection's, else the wallet's, else 3 [doc]."""
@@ -120,7 +126,9 @@ class SeedreamHook(BaseHook):
         """A session whose requests carry the key, so use it for the API host only."""
         session = session_through()
         session.auth = _BearerAuth(self.settings)
-        session.verify = self.settings.verify  # for users' own calls; ours name it each time, else the environment would win
+        session.verify = self.settings.verify
+        # By hand: else requests searches the whole environment twice for each call, which takes a third of the call's CPU.
+        session.proxies, session.trust_env = self._proxies, False
         return session
 
     def submit(self, submission: Submission, *, before_first_byte: Callable[[], None] | None = None) -> Accepted:
