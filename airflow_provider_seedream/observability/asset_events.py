@@ -1,7 +1,7 @@
 """Asset events for the DAGs that are scheduled on the outlets of a landing task. Airflow sends them when the task succeeds.
 
-An ``Asset`` gets a summary of the manifest, an ``AssetAlias`` one event for each landed image. An error here does not fail the
-task, as its images are already stored.
+An ``Asset`` gets a summary of the manifest, an ``AssetAlias`` one event for each landed image or one for the generation. An error
+here does not fail the task, as its images are already stored.
 """
 
 import logging
@@ -20,16 +20,33 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-def announce(context: Context, outlets: Iterable[Any], result: "LandedGeneration", manifest: "Manifest") -> None:
+def announce(
+    context: Context, outlets: Iterable[Any], result: "LandedGeneration", manifest: "Manifest", *, one_for: str = "image"
+) -> None:
     """Add the landed images to the events of these outlets.
 
     :param context: the task's context, whose ``outlet_events`` Airflow sends when the task succeeds.
     :param outlets: the task's own; anything but assets and aliases is passed over.
     :param result: the landed images.
     :param manifest: tells kind and number of images asked for.
+    :param one_for: ``image`` or ``generation``: how many events an alias gets. From Airflow 3.4 on each event starts a run of each
+        DAG that is scheduled on the alias alone.
     """
+    summary = {
+        "seedream_task_id": result.seedream_task_id,
+        "manifest": result.manifest,
+        "kind": manifest.kind,
+        "credits": result.credits,
+        "images_landed": len(result.images),
+        "images_requested": manifest.images_requested,
+    }
     for outlet in outlets:
-        if isinstance(outlet, AssetAlias):
+        if isinstance(outlet, Asset | AssetRef):
+            _update(context, outlet, summary)
+        elif isinstance(outlet, AssetAlias) and one_for == "generation":
+            images = [image.uri for image in result.images]
+            _add(context["outlet_events"][outlet], result.manifest, {**summary, "images": images})
+        elif isinstance(outlet, AssetAlias):
             # An alias may stand for many assets, so each image becomes one of its own; a plain asset gets one
             # event from a task.
             for image in result.images:
@@ -41,19 +58,6 @@ def announce(context: Context, outlets: Iterable[Any], result: "LandedGeneration
                     "manifest": result.manifest,
                 }
                 _add(context["outlet_events"][outlet], image.uri, extra)
-        elif isinstance(outlet, Asset | AssetRef):
-            _update(
-                context,
-                outlet,
-                {
-                    "seedream_task_id": result.seedream_task_id,
-                    "manifest": result.manifest,
-                    "kind": manifest.kind,
-                    "credits": result.credits,
-                    "images_landed": len(result.images),
-                    "images_requested": manifest.images_requested,
-                },
-            )
 
 
 def announce_table(context: Context, outlets: Iterable[Any], summary: dict[str, Any]) -> None:

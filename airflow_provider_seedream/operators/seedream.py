@@ -82,6 +82,8 @@ class SeedreamGenerateOperator(SubmittingOperator):
     :param max_image_bytes: with ``wait``: larger images are refused; 64 MiB.
     :param settling_seconds: with ``wait``: how long links may follow FINISHED before that is an error; 120 s [seen].
     :param embed_metadata: with ``wait``: say inside the image files that AI made them; needs the extra ``metadata``.
+    :param announce: with ``wait``: the events of an ``AssetAlias`` among the outlets, one for each ``image`` (default) or one for
+        each ``generation``.
     """
 
     kind: Kind = "generate"
@@ -129,6 +131,7 @@ class SeedreamGenerateOperator(SubmittingOperator):
         max_image_bytes: int = DEFAULT_MAX_IMAGE_BYTES,
         settling_seconds: timedelta | float = contract.SETTLING_SECONDS,
         embed_metadata: bool = False,
+        announce: str = "image",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -154,6 +157,7 @@ class SeedreamGenerateOperator(SubmittingOperator):
         self.max_image_bytes = self.checked(check_max_image_bytes, max_image_bytes)
         self.settling_seconds = self.checked(as_seconds, "settling_seconds", settling_seconds)
         self.embed_metadata = embed_metadata
+        self.announce = self.checked(one_of, "announce", announce, "image", "generation")
         self.check_static_fields()
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -213,6 +217,8 @@ class SeedreamEditOperator(SeedreamGenerateOperator):
     :param max_image_bytes: with ``wait``: larger images are refused; 64 MiB.
     :param settling_seconds: with ``wait``: how long links may follow FINISHED before that is an error; 120 s [seen].
     :param embed_metadata: with ``wait``: say inside the image files that AI made them; needs the extra ``metadata``.
+    :param announce: with ``wait``: the events of an ``AssetAlias`` among the outlets, one for each ``image`` (default) or one for
+        each ``generation``.
     """
 
     kind: Kind = "edit"
@@ -251,6 +257,7 @@ class SeedreamEditOperator(SeedreamGenerateOperator):
         max_image_bytes: int = DEFAULT_MAX_IMAGE_BYTES,
         settling_seconds: timedelta | float = contract.SETTLING_SECONDS,
         embed_metadata: bool = False,
+        announce: str = "image",
         **kwargs: Any,
     ) -> None:
         # Before the base constructor, whose last step checks the static fields, these two among them.
@@ -279,6 +286,7 @@ class SeedreamEditOperator(SeedreamGenerateOperator):
             max_image_bytes=max_image_bytes,
             settling_seconds=settling_seconds,
             embed_metadata=embed_metadata,
+            announce=announce,
             **kwargs,
         )
 

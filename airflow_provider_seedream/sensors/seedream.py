@@ -17,7 +17,7 @@ from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
 from airflow_provider_seedream.sensors.base import SeedreamSensor
 from airflow_provider_seedream.sensors.credits import SeedreamCreditsSensor as SeedreamCreditsSensor
 from airflow_provider_seedream.storage import check_destination
-from airflow_provider_seedream.tasks.fields import CheckedFields
+from airflow_provider_seedream.tasks.fields import CheckedFields, one_of
 from airflow_provider_seedream.tasks.wait_options import (
     DEFAULT_MAX_IMAGE_BYTES,
     DEFAULT_TIMEOUT_SECONDS,
@@ -65,6 +65,8 @@ class SeedreamGenerationSensor(WaitingOperator, SeedreamSensor):
     :param max_image_bytes: larger images are refused; 64 MiB.
     :param settling_seconds: how long links may follow FINISHED before that is an error; 120 s [seen].
     :param embed_metadata: say inside the image files that AI made them; needs the extra ``metadata``.
+    :param announce: the events of an ``AssetAlias`` among the outlets: one for each ``image`` (default) or one for each
+        ``generation``.
     :param poke_interval: seconds between polls, or a timedelta; None (default): rarely at first, more often around the time at
         which such images are usually ready.
     :param timeout: seconds, or a timedelta, from the start of a try to "not ready in time", deferred or not; one hour.
@@ -95,6 +97,7 @@ class SeedreamGenerationSensor(WaitingOperator, SeedreamSensor):
         max_image_bytes: int = DEFAULT_MAX_IMAGE_BYTES,
         settling_seconds: timedelta | float = contract.SETTLING_SECONDS,
         embed_metadata: bool = False,
+        announce: str = "image",
         poke_interval: timedelta | float | None = None,
         timeout: timedelta | float = DEFAULT_TIMEOUT_SECONDS,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
@@ -111,6 +114,7 @@ class SeedreamGenerationSensor(WaitingOperator, SeedreamSensor):
         self.max_image_bytes = self.checked(check_max_image_bytes, max_image_bytes)
         self.settling_seconds = self.checked(as_seconds, "settling_seconds", settling_seconds)
         self.embed_metadata = embed_metadata
+        self.announce = self.checked(one_of, "announce", announce, "image", "generation")
         self.deferrable = deferrable
         self.check_static_fields()
 

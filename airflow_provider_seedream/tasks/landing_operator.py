@@ -35,6 +35,7 @@ class LandingOperator(ReportingTask):
     :param on_partial: ``fail`` or ``accept`` fewer images than were asked for; those that came are landed in both cases.
     :param max_image_bytes: a larger image is refused.
     :param embed_metadata: write into the files that AI made them (XMP); needs the extra ``metadata``.
+    :param announce: one event of an ``AssetAlias`` for each ``image``, or one for each ``generation``.
     :param can_resubmit: True if a retry of the task can submit again; its errors say so.
     """
 
@@ -42,6 +43,7 @@ class LandingOperator(ReportingTask):
     on_partial: OnPartial
     max_image_bytes: int
     embed_metadata: bool = False
+    announce: str = "image"
     can_resubmit: bool = False
     _landed: tuple[LandedGeneration, Manifest] | None = None
     _must_ask_again = False  # the storage did not say whether the images are landed
@@ -160,7 +162,7 @@ class LandingOperator(ReportingTask):
                 record=generation.record,
             )
         context["ti"].xcom_push("images", [image.uri for image in result.images])
-        announce(context, self.outlets, result, landed)
+        announce(context, self.outlets, result, landed, one_for=self.announce)
         return result.to_dict()
 
     def _tell_landed(self, context: Context) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import airflow.sdk
 import pytest
 from airflow.sdk import DAG, Asset, AssetAlias, task
 from airflow.sdk.execution_time.context import OutletEventAccessor
 
 from airflow_provider_seedream.emulator import Emulator
-from airflow_provider_seedream.exceptions import SeedreamPartialResultError
+from airflow_provider_seedream.exceptions import SeedreamInputError, SeedreamPartialResultError
 from airflow_provider_seedream.observability.asset_uris import asset_uri
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator
@@ -142,6 +143,25 @@ class TestAnAlias:
                 "manifest": f"file://{folder}/hero.json",
             }
 
+    def test_an_alias_gets_one_event_for_the_generation_where_that_is_asked_for(
+        self, emulator: Emulator, build: Build, folder: Path
+    ) -> None:
+        """Airflow 3.4 starts a run for each event."""
+        chain = build(num_images=2, name="hero", land={"announce": "generation", "outlets": [WATCHES, IMAGES]})
+        runner = Runner()
+        runner.run(chain.submit)
+        of_asset, of_alias = events(runner.run(chain.land))
+        assert of_alias["dest_asset_key"]["uri"] == f"file://{folder}/hero.json"
+        assert of_alias["extra"] == {**of_asset["extra"], "images": [f"file://{folder}/hero_{n}.png" for n in (1, 2)]}
+
+    def test_an_alias_gets_one_event_from_an_operator_that_waits_too(self, emulator: Emulator, build: Build) -> None:
+        waits = {"wait": True, "num_images": 3, "announce": "generation", "outlets": [IMAGES]}
+        assert len(events(Runner().run(build(submit=waits).submit))) == 1
+
+    def test_an_alias_has_events_for_images_or_generations_and_for_no_other_thing(self) -> None:
+        with pytest.raises(SeedreamInputError, match="announce"), DAG("assets", schedule=None):
+            SeedreamGenerateOperator(task_id="draw", prompt="a fox", announce="batch")
+
     def test_an_alias_names_no_connection(self, emulator: Emulator, folder: Path) -> None:
         with DAG("assets", schedule=None):
             draw = SeedreamGenerateOperator(
@@ -169,6 +189,19 @@ class TestAnAlias:
     def test_an_alias_is_documented_like_the_asset_field_by_field(self, emulator: Emulator, build: Build) -> None:
         found = events(Runner().run(build(submit={"wait": True, "outlets": [WATCHES, IMAGES]}).submit))
         assert names(section("assets-and-lineage.md", "Assets")) == [key for event in found for key in event["extra"]]
+
+
+class TestSchedules:
+    """Which schedule takes the events that wait together, as the page says: before Airflow 3.4 each of them does."""
+
+    @pytest.mark.skipif(not hasattr(airflow.sdk, "AssetTriggeredTimetable"), reason="one run for each event came with Airflow 3.4")
+    def test_only_a_condition_of_several_takes_all_events_at_once(self) -> None:
+        taken = {}
+        for name, schedule in {"alias": [IMAGES], "asset": [WATCHES], "both": IMAGES & WATCHES, "either": IMAGES | WATCHES}.items():
+            taken[name] = DAG(name, schedule=schedule).timetable.batch_asset_events
+        assert taken == {"alias": False, "asset": False, "both": True, "either": False}
+        timetable = airflow.sdk.AssetTriggeredTimetable(IMAGES, batch_asset_events=True)
+        assert DAG("told", schedule=timetable).timetable.batch_asset_events
 
 
 class TestABatch:

@@ -64,6 +64,7 @@ def operators() -> None:
         on_partial="accept",
         max_image_bytes=1,
         settling_seconds=60.0,
+        announce="generation",
         retries=2,
     )
     SeedreamEditOperator(task_id="edit", prompt="make it red", images=["s3://bucket/a.png"])
