@@ -1,6 +1,6 @@
 """Landed images as assets: DAGs scheduled on "watches" or on "watch-images" run when this one has landed some.
 
-The alias gets an event for each image; Airflow 3.4 starts a run for each event: see `announce="generation"` on the page about assets.
+The alias gets an event for each image. Airflow 3.4 starts a run for each of them, and one in all with `announce="generation"`.
 """
 
 from airflow.sdk import Asset, AssetAlias, dag
