@@ -29,6 +29,9 @@ Not retried: the class derives from Airflow's ``AirflowFailException`` or ``Airf
 and are made so by ``final()``: 402 unless the task has a ``retry_policy`` to time it, an ambiguous submission unless
 ``on_unknown_submit="resubmit"``, a failed generation in a sensor (which cannot submit again).
 
+It is one long page on purpose: the tree, and below it each class with what happened, what it cost and what to do, in the order of
+the tree. Users import all of them from here, and the documentation prints them from here.
+
 The text of every error begins with its verdict, in capitals: two or three words that a person finds in the log, in the alert and
 as a heading of the troubleshooting page. ``model/verdicts.py`` lists them all.
 """

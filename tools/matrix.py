@@ -1,8 +1,9 @@
 """Runs the corners of what is supported, each Airflow and Python in an environment of its own, and writes down what passed.
 
-`python -m tools.matrix [--build | --ran VENV] [AIRFLOW-PYTHON ...]`, as in `3.3-3.13`; without a name, all of them. A corner
-without its interpreter on this machine is named and left out, which is no failure; what was found for it before is kept, with
-its date. `--build` makes the environments and runs nothing: any Python can do that while another one tests.
+`python -m tools.matrix [--build | --ran VENV] [AIRFLOW-PYTHON ...]`, as in `3.3-3.13`; without a name, all of them. Two
+corners run at a time, as their tests wait for much; what each prints is shown when it has ended. A corner without its
+interpreter on this machine is named and left out, which is no failure; what was found for it before is kept, with its date.
+`--build` makes the environments and runs nothing: any Python can do that while another one tests.
 """
 
 # ruff: noqa: T201, S603 - it speaks to the person who ran it; the commands are our own words
@@ -14,10 +15,13 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 from xml.etree import ElementTree as ET
 
 from tools import compatibility
@@ -33,6 +37,8 @@ _TASKS = ("tests/faces", "tests/test_example_dags.py", "tests/unit/test_import_c
 # What asks Airflow for nothing: proved once for each Python, as another Airflow cannot change it.
 _PURE = ("tests/emulator", "tests/unit/model", "tests/unit/polling")
 _MAIN_PYTHON = "3.11"
+_AT_ONCE = 2
+_WORKERS = str(3 * (os.cpu_count() or 1) // _AT_ONCE)  # of each corner: most tests wait for something
 _BETA = " (not released: what fails there is shown, and fails nothing)"
 MAIN_CONSTRAINTS = "constraints.txt"
 _ASK = """
@@ -76,7 +82,7 @@ class Corner:
         left_out = [f"--ignore={path}" for path in _PURE] if self.is_another_airflow else []
         return [*(() if self.everyday else _WITHOUT_FAULTS), *left_out]
 
-    def build(self, interpreter: str) -> bool:
+    def build(self, interpreter: str, *, log: IO[str] | None = None) -> bool:
         """Make the environment, unless it is there; if it cannot be made, why has been printed."""
         install = [
             "make",
@@ -86,16 +92,17 @@ class Corner:
             f"CONSTRAINTS={self.constraints}",
             f"PYTHON={interpreter}",
         ]
-        return subprocess.run(install, cwd=CHECKOUT, check=False).returncode == 0
+        return subprocess.run(install, cwd=CHECKOUT, check=False, stdout=log, stderr=log).returncode == 0
 
-    def run(self, interpreter: str) -> Result | None:
+    def run(self, interpreter: str, *, log: IO[str]) -> Result | None:
         """None if not even the environment could be made."""
-        if not self.build(interpreter):
+        if not self.build(interpreter, log=log):
             return None
         report = CHECKOUT / self.venv / "report.xml"
         report.unlink(missing_ok=True)
-        options = ["-q", "-n", str(2 * (os.cpu_count() or 1)), f"--junit-xml={report}"]  # most tests wait for something
-        subprocess.run([f"{self.venv}/bin/python", "-m", "pytest", *options, *self._selected], cwd=CHECKOUT, check=False)
+        options = ["-q", "-n", _WORKERS, f"--junit-xml={report}"]
+        command = [f"{self.venv}/bin/python", "-m", "pytest", *options, *self._selected]
+        subprocess.run(command, cwd=CHECKOUT, check=False, stdout=log, stderr=log)
         return read(CHECKOUT / self.venv, tests=self.tests) if report.exists() else None
 
     @property
@@ -154,6 +161,29 @@ def answers(command: str, python: str) -> bool:
     return asked.stdout.strip() == python
 
 
+def build(corner: Corner) -> tuple[bool, None]:
+    """Whether the environment is there, or cannot be wanted as its Python is not on this machine."""
+    found = _named(corner)
+    return found is None or corner.build(found), None
+
+
+def run(corner: Corner) -> tuple[bool, Result | None]:
+    """Whether the tests of a corner ran, or cannot as its Python is not on this machine; and what they found."""
+    with tempfile.TemporaryFile("w+") as log:
+        found = _named(corner)
+        result = corner.run(found, log=log) if found else None
+        log.seek(0)
+        print(f"--- Airflow {corner.airflow}, Python {corner.python}\n{log.read()}", flush=True)
+    return found is None or result is not None, result
+
+
+def _named(corner: Corner) -> str | None:
+    """The interpreter of a corner, which is printed."""
+    found = interpreter(corner.python)
+    print(f"--- Airflow {corner.airflow}, Python {corner.python}: {found or 'not run, no such interpreter here'}", flush=True)
+    return found
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ran", metavar="VENV", type=Path, help="the everyday tests have run there; read their report.xml")
@@ -163,20 +193,12 @@ def main() -> int:
     results = [read(arguments.ran, tests="everyday")] if arguments.ran else []
     betas = {corner.name for corner in CORNERS if corner.is_beta}
     known = {result.name for result in results}
+    wanted = [one for one in CORNERS if one.name not in known and (not arguments.corners or one.name in arguments.corners)]
     unable = []
-    for corner in CORNERS:
-        if corner.name in known or (arguments.corners and corner.name not in arguments.corners):
-            continue
-        found = interpreter(corner.python)
-        print(f"--- Airflow {corner.airflow}, Python {corner.python}: {found or 'not run, no such interpreter here'}", flush=True)
-        if found is None:
-            continue
-        if arguments.build:
-            unable += [] if corner.build(found) or corner.is_beta else [corner.name]
-        elif (result := corner.run(found)) is not None:
-            results.append(result)
-        elif not corner.is_beta:
-            unable.append(corner.name)
+    with ThreadPoolExecutor(max_workers=1 if arguments.build else _AT_ONCE) as pool:
+        for corner, (there, result) in zip(wanted, pool.map(build if arguments.build else run, wanted), strict=True):
+            results += [result] if result else []
+            unable += [] if there or corner.is_beta else [corner.name]
     if results:
         compatibility.keep(results)
     print(

@@ -4,13 +4,11 @@ Storage and database block, so each route runs in one of the gallery's few threa
 """
 
 import functools
-import hashlib
 import logging
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path as FilePath
 from typing import Annotated, Any
-from urllib.parse import quote
 
 from anyio import CapacityLimiter
 from anyio.lowlevel import RunVar
@@ -26,9 +24,9 @@ from airflow_provider_seedream.gallery.cursor import MOST_INTEGER, Cursor
 from airflow_provider_seedream.gallery.guards import IMAGES_OF_THE_DAG, ReaderDep
 from airflow_provider_seedream.gallery.listing import CARDS, beside, landing_of, spent_in_run, turn_page
 from airflow_provider_seedream.gallery.pages import render, render_error
-from airflow_provider_seedream.gallery.reading import CannotShowError, read_image
 from airflow_provider_seedream.gallery.roots import gallery_roots, is_bare
 from airflow_provider_seedream.gallery.rows import Filter, Row
+from airflow_provider_seedream.gallery.sending import etag_of, has, send, unchanged
 from airflow_provider_seedream.gallery.shell import SECURITY_HEADERS, into_the_shell, is_document, login
 from airflow_provider_seedream.manifest import ManifestImage
 from airflow_provider_seedream.model.task_ref import TaskRef
@@ -189,11 +187,11 @@ def send_thumbnail(
 
     Airflow keeps the first text of an approval that is asked again after a clear, with the addresses of the first pictures.
     """
-    if sha256 and _has(request, _etag(sha256, is_thumbnail=True)):
-        return _unchanged(sha256, is_thumbnail=True)
+    if sha256 and has(request, etag_of(sha256, is_thumbnail=True)):
+        return unchanged(sha256, is_thumbnail=True)
     try:
         _, card, image = _shown(place, number, name, sha256, reader)
-        return _send(request, card, image, is_thumbnail=True, forever=sha256 is not None)
+        return send(request, card, image, is_thumbnail=True, forever=sha256 is not None)
     except HTTPException:
         if sha256 is None:
             raise
@@ -210,10 +208,10 @@ def send_file(
     name: Text = "",
 ) -> Response:
     """The image as it was landed."""
-    if sha256 and _has(request, _etag(sha256)):
-        return _unchanged(sha256)
+    if sha256 and has(request, etag_of(sha256)):
+        return unchanged(sha256)
     _, card, image = _shown(place, number, name, sha256, reader)
-    return _send(request, card, image, forever=sha256 is not None, attachment=download)
+    return send(request, card, image, forever=sha256 is not None, attachment=download)
 
 
 def send_static(name: str, reader: ReaderDep) -> Response:
@@ -264,49 +262,6 @@ def _card_of_row(row: Row, name: str, reader: ReaderDep) -> Card | None:
     if entry.batch:
         return card_of_row(entry, entry.batch, name, gallery_roots(), reader.may_read)
     return card_of(entry, gallery_roots(), reader.may_read)
-
-
-def _send(
-    request: Request, card: Card, image: ManifestImage, *, is_thumbnail: bool = False, forever: bool, attachment: bool = False
-) -> Response:
-    """The bytes of an image or its thumbnail.
-
-    :param forever: whether the address holds the hash: then it leads to these bytes or to none, and a browser may keep them.
-    """
-    headers = _headers(image.sha256, is_thumbnail=is_thumbnail, forever=forever)
-    if _has(request, headers["ETag"]):
-        return Response(status_code=304, headers=headers)
-    file = (image.thumbnail if is_thumbnail else None) or image.file
-    try:
-        data, media_type = read_image(card.folder, file)
-    except CannotShowError:
-        raise HTTPException(404) from None
-    if file == image.file and hashlib.sha256(data).hexdigest() != image.sha256:
-        raise HTTPException(404)  # the file was replaced: its bytes are not those that the page describes
-    if attachment:
-        headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(file, safe='')}"
-    return Response(data, media_type=media_type, headers=headers)
-
-
-def _unchanged(sha256: str, *, is_thumbnail: bool = False) -> Response:
-    """A browser that names the hash has these bytes: storage need not be asked."""
-    return Response(status_code=304, headers=_headers(sha256, is_thumbnail=is_thumbnail, forever=True))
-
-
-def _headers(sha256: str, *, is_thumbnail: bool, forever: bool) -> dict[str, str]:
-    keep = "private, max-age=31536000, immutable" if forever else "private, no-cache"
-    return {"ETag": _etag(sha256, is_thumbnail=is_thumbnail), "Cache-Control": keep}
-
-
-def _etag(sha256: str, *, is_thumbnail: bool = False) -> str:
-    """The image's hash; that of a thumbnail is another, as it has other bytes at the same image."""
-    return f'"{sha256}{"-thumb" if is_thumbnail else ""}"'
-
-
-def _has(request: Request, etag: str) -> bool:
-    """True if the browser has these bytes already: it sends a list of tags, each perhaps weak, or ``*``."""
-    sent = request.headers.get("If-None-Match", "")
-    return sent.strip() == "*" or etag in re.findall(r'"[^"]*"', sent)
 
 
 async def _secured(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:

@@ -14,29 +14,25 @@ from requests.auth import AuthBase
 from requests.utils import get_environ_proxies
 
 from airflow_provider_seedream.exceptions import (
-    SeedreamAmbiguousSubmissionError,
-    SeedreamBadRequestError,
     SeedreamError,
     SeedreamInputError,
-    SeedreamModerationError,
-    SeedreamResponseError,
 )
 from airflow_provider_seedream.generations import Accepted, GenerationStatus, Wallet
 from airflow_provider_seedream.hooks.answers import error_from_answer, failed_poll, read_json
 from airflow_provider_seedream.hooks.downloads import Downloads
-from airflow_provider_seedream.hooks.failures import is_no_endpoint, no_answer, no_endpoint, refused_by_proxy, unsent
+from airflow_provider_seedream.hooks.failures import no_answer
 from airflow_provider_seedream.hooks.first_mistakes import connection_missing
+from airflow_provider_seedream.hooks.post_answers import accepted, content_of, post_error, refusal
 from airflow_provider_seedream.hooks.resending import (
     DEFAULT_MAX_ATTEMPTS,
     PostWithheld,
     SubmissionBody,
     get_retrying,
-    post_bought_nothing,
     post_retrying,
 )
 from airflow_provider_seedream.hooks.settings import CONNECT_TIMEOUT_SECONDS, SeedreamSettings
 from airflow_provider_seedream.hooks.tls import check_bundle
-from airflow_provider_seedream.hooks.transport import cut_after, session_through
+from airflow_provider_seedream.hooks.transport import session_through
 from airflow_provider_seedream.model import clock, contract
 from airflow_provider_seedream.model.submissions import Submission
 from airflow_provider_seedream.observability import metrics
@@ -140,8 +136,8 @@ class SeedreamHook(BaseHook):
         :raises SeedreamAPIError: the API refused the POST, so it is not paid; the class says why.
         :raises SeedreamConnectionError: the POST was certainly not sent.
         """
-        accepted: Accepted = post_retrying(self.max_attempts)(self._post, submission, before_first_byte)
-        return accepted
+        answer: Accepted = post_retrying(self.max_attempts)(self._post, submission, before_first_byte)
+        return answer
 
     def submission_seconds(self, submission: Submission) -> float:
         """The longest time that :meth:`submit` may take, in seconds: to the first byte, for the upload, and for the answer."""
@@ -243,10 +239,14 @@ class SeedreamHook(BaseHook):
         except PostWithheld:
             raise
         except Exception as error:
-            raise self._post_error(error, body) from None
+            raise post_error(error, self.settings, has_begun=body.has_begun) from None
         if 200 <= status_code < 300:
-            return self._accepted(content)
-        raise self._refusal(submission, status_code, headers, content)
+            return accepted(content, key=self.settings.key)
+        raise refusal(self._error(status_code, headers, content), status_code, url=self._submit_url(submission))
+
+    def _submit_url(self, submission: Submission) -> str:
+        """The endpoint: generate or edit."""
+        return self.settings.url(contract.SUBMIT_PATHS[submission.kind])
 
     def _send_post(self, submission: Submission, body: SubmissionBody) -> tuple[int, Any, bytes]:
         """The status, the headers and the body of the answer to a POST.
@@ -265,46 +265,7 @@ class SeedreamHook(BaseHook):
                 stream=True,
             )
             ends_seconds = body.began_seconds + body.max_seconds + read_seconds  # however it drips
-            return answer.status_code, answer.headers, _content_of(answer, ends_seconds - clock.steady_seconds())
-
-    def _submit_url(self, submission: Submission) -> str:
-        """The endpoint: generate or edit."""
-        return self.settings.url(contract.SUBMIT_PATHS[submission.kind])
-
-    def _post_error(self, error: Exception, body: SubmissionBody) -> SeedreamError:
-        """The error of a POST without an answer: not sent if no byte of the body has left, else unknown.
-
-        The library's words are cut and cleaned of the key: urllib3 may quote a whole header.
-        """
-        if not body.has_begun and (refused := refused_by_proxy(error)):
-            return refused
-        what = f"{type(error).__name__}: {error}".replace(self.settings.key, "***")[:300]
-        if not body.has_begun:
-            return unsent(self.settings.base_url, error, cause=what)
-        return SeedreamAmbiguousSubmissionError("The request left, no answer came.", cause=what)
-
-    def _accepted(self, content: bytes) -> Accepted:
-        """The id of an accepted submission.
-
-        :raises SeedreamAmbiguousSubmissionError: a 2xx without an id: it is paid, and nothing names it.
-        """
-        try:
-            return Accepted.from_wire(read_json(content, key=self.settings.key))
-        except SeedreamResponseError as error:
-            raise SeedreamAmbiguousSubmissionError("The request left, the answer names no id.", cause=error.detail) from None
-
-    def _refusal(self, submission: Submission, status_code: int, headers: Any, content: bytes) -> SeedreamError:
-        """The error of an answer outside 2xx. A 5xx, 408 or 303 may have been accepted all the same.
-
-        Moderation at submission comes as a 400 or 403 with words that say so [seen].
-        """
-        error = self._error(status_code, headers, content)
-        if not post_bought_nothing(status_code):
-            return SeedreamAmbiguousSubmissionError(f"The request left, the API answered {status_code}.", cause=error.message)
-        words, is_403 = f"{getattr(error, 'code', '')} {error.message}", status_code == 403
-        if (is_403 or isinstance(error, SeedreamBadRequestError)) and contract.is_moderation(words, of_a_key=is_403):
-            return SeedreamModerationError(error.message, paid="no")
-        return no_endpoint(self._submit_url(submission), error) if is_no_endpoint(error) else error
+            return answer.status_code, answer.headers, content_of(answer, ends_seconds - clock.steady_seconds())
 
     def _get_json(self, url: str, max_attempts: int) -> Any:
         """A GET, repeated while that is safe: see ``hooks/resending.py``."""
@@ -326,14 +287,3 @@ class SeedreamHook(BaseHook):
         """The error of an answer outside 2xx, counted in the metrics."""
         metrics.answered(status_code)
         return error_from_answer(status_code, headers, content, key=self.settings.key, now_epoch=clock.now_epoch())
-
-
-def _content_of(answer: requests.Response, max_seconds: float) -> bytes:
-    """The body of an answer. A refusal is one by its status, even if its words do not arrive, or not in time."""
-    try:
-        with cut_after(max_seconds, answer.raw.shutdown):
-            return answer.content
-    except (requests.RequestException, OSError):
-        if post_bought_nothing(answer.status_code):
-            return b""
-        raise
