@@ -210,11 +210,16 @@ def _json_object(line: str, where: str) -> dict[str, Any]:
     try:
         row = json.loads(line, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
-        hint = " A table has one JSON object per line, and no list around them." if line.lstrip().startswith("[") else ""
-        raise SeedreamInputError(f"{where} is no JSON: {getattr(error, 'msg', error)}.{hint}") from None
+        raise SeedreamInputError(f"{where} is no JSON: {getattr(error, 'msg', error)}.{_no_list(line)}") from None
     if not isinstance(row, dict):
-        raise SeedreamInputError(f"{where} must be a JSON object, not {type(row).__name__}.")
+        raise SeedreamInputError(f"{where} must be a JSON object, not {type(row).__name__}.{_no_list(line)}")
     return row
+
+
+def _no_list(line: str) -> str:
+    """A hint, if the line begins a list of objects."""
+    is_list = "".join(line.split())[:2] in ("[", "[{")
+    return " A table has one JSON object per line, and no list around them." if is_list else ""
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

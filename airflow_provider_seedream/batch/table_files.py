@@ -16,7 +16,7 @@ from airflow_provider_seedream.storage.listing import files_below
 
 _BLOCK_BYTES = 4 * 1024 * 1024  # per request to a store; the clients' own defaults go up to 50 MiB
 _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"  # Hive's and Spark's name for a partition column that is null
-_MARKER_ENDINGS = (".crc", "_$folder$")  # checksums and folder markers of Hadoop
+_MARKER_ENDINGS = (".crc", "_$folder$", ".metadata")  # checksums and folder markers of Hadoop, Athena's notes on a query
 # Folders of these table formats also keep files of rows that were deleted or replaced since: only their own log tells.
 _LOGGED_FORMATS = {"metadata": "Iceberg", ".hoodie": "Hudi"}
 

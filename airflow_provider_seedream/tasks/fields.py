@@ -3,7 +3,8 @@
 Static values are checked when the DAG is parsed, templated ones after rendering and before the request is sent.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from inspect import signature
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar, cast
 
@@ -42,6 +43,33 @@ class CheckedFields(ReportingTask):
     _rendering: str = ""  # the field that is rendered
     _wrong: tuple[str, ...] = ()  # errors of the arguments, while the constructor runs
 
+    @classmethod
+    def partial(cls, **kwargs: Any) -> Any:
+        """Begin a mapped task, as Airflow does, with its static template fields checked when the DAG is parsed.
+
+        Airflow itself checks the names of arguments there and leaves the values to the worker, which makes the tasks.
+
+        :raises SeedreamInputError: as :meth:`check_static_fields`.
+        """
+        wrong: list[str] = []
+        for field, check in cls.checks.items():
+            if is_static(value := kwargs.get(field)) and value is not None and cls._is_our_argument(field):
+                try:
+                    check(value)
+                except SeedreamInputError as error:
+                    wrong.append(error.message)
+        if wrong:
+            refusal = _wrong_arguments(kwargs.get("task_id"), wrong)
+            refusal.is_at_parse = True
+            raise refusal
+        return super().partial(**kwargs)
+
+    @classmethod
+    def _is_our_argument(cls, name: str) -> bool:
+        """True if the constructor that takes the argument is ours: a user's subclass may mean something else by it."""
+        takes = (one for one in cls.__mro__ if name in signature(vars(one).get("__init__", object)).parameters)
+        return next(takes, cls).__module__.startswith(f"{__name__.partition('.')[0]}.")
+
     def checked(self, check: Callable[..., T], *given: Any) -> T:
         """The checked value of an argument that is not templated. A wrong one is noted, so that one error names all of them::
 
@@ -64,9 +92,7 @@ class CheckedFields(ReportingTask):
             if hasattr(self, field) and is_static(value := getattr(self, field)):
                 self.checked(check, value)
         if wrong := list(dict.fromkeys(self._wrong)):
-            one = f"Task {self.task_id!r}: {wrong[0]}"
-            many = "\n  ".join([f"Task {self.task_id!r} has {len(wrong)} wrong arguments.", *wrong])  # Airflow shows it as it is
-            error = SeedreamInputError(one if len(wrong) == 1 else many)
+            error = _wrong_arguments(self.task_id, wrong)
             error.is_at_parse = not self._is_unmapped
             if self._is_unmapped:  # a worker makes the task from a mapped one, before it can fail in `execute`
                 self.report_failure(error)
@@ -145,6 +171,12 @@ class CheckedFields(ReportingTask):
     def _kept(self, rendered: Rendered) -> str | None:
         """A rendered text, or None for one that gave nothing."""
         return rendered.text if rendered.is_blank and self._rendering in self.may_be_blank else rendered.value
+
+
+def _wrong_arguments(task_id: Any, wrong: Sequence[str]) -> SeedreamInputError:
+    one = f"Task {task_id!r}: {wrong[0]}"
+    many = "\n  ".join([f"Task {task_id!r} has {len(wrong)} wrong arguments.", *wrong])  # Airflow shows it as it is
+    return SeedreamInputError(one if len(wrong) == 1 else many)
 
 
 def one_of(field: str, value: Any, *choices: str) -> str:

@@ -103,6 +103,10 @@ class TestALine:
         ("content", "says"),
         [
             ('{"prompt": "a"}\n\n{"prompt": \n', "line 3 of r.jsonl is no JSON: Expecting value."),
+            (
+                '[{"prompt": "a"}]',
+                "line 1 of r.jsonl must be a JSON object, not list. A table has one JSON object per line, and no",
+            ),
             ('{"prompt": "a"}\n["b"]\n', "line 2 of r.jsonl must be a JSON object, not list."),
             ('{"prompt": "a", "prompt": "b"}', "line 1 of r.jsonl is no JSON: 'prompt' occurs twice."),
             (b'{"prompt": "a"}\n{"prompt": "\xff"}\n', "line 2 of r.jsonl is not UTF-8 (invalid start byte)."),
@@ -277,7 +281,8 @@ class TestFolders:
         assert [raw.columns["prompt"] for raw in read_table(str(folder))] == ["20261128_000_xyz", "part-0.snappy.parquet"]
 
     def test_marks_and_hidden_files_are_passed_over(self, tmp_path: Path) -> None:
-        for name in ("_SUCCESS", ".part-0.csv.crc", "part-0.csv.crc", "_committed_1", "x_$folder$", ".hidden/part-9.csv"):
+        marks = ("_SUCCESS", ".part-0.csv.crc", "part-0.csv.crc", "part-0.csv.metadata", "_committed_1", "x_$folder$")
+        for name in (*marks, ".hidden/part-9.csv"):
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).write_text("x,y\n")
         (tmp_path / "part-0.csv").write_text("prompt\na\n")
