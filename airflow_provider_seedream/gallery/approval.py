@@ -7,12 +7,10 @@ imported when it runs.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from airflow_provider_seedream.gallery.markdown import as_code, as_text
 from airflow_provider_seedream.generations import LandedGeneration
-from airflow_provider_seedream.manifest import Manifest, ManifestImage, read_manifest
-from airflow_provider_seedream.model.task_ref import Page, TaskRef
-
-_PICTURE: tuple[Page, Page] = ("thumb", "image")
+from airflow_provider_seedream.landing.pictures import picture, place_of
+from airflow_provider_seedream.manifest import read_manifest
+from airflow_provider_seedream.model.markdown import as_code
 
 
 def approval_markdown(landed: LandedGeneration | Mapping[str, Any] | Iterable[Mapping[str, Any]]) -> str:
@@ -52,40 +50,3 @@ def _section(landed: LandedGeneration | Mapping[str, Any]) -> str:
     pictures = " ".join(picture(place, image, prompt) for image in manifest.images)
     missing = [f"Only {len(manifest.images)} of {manifest.images_requested} images came."] if manifest.missing_images else []
     return "\n\n".join([as_code(prompt), *missing, pictures])
-
-
-def place_of(manifest: Manifest) -> TaskRef:
-    """The task instance under which the gallery finds the images: the one that landed them, or the one that
-    runs this.
-
-    The second applies if another DAG run landed them (``reuse="content"``): the reader of this run needs an
-    address in this run.
-
-    :raises ValueError: the manifest does not name dag, run, task and map index.
-    """
-    owner = TaskRef.of(manifest.belongs_to)
-    if owner is None:
-        raise ValueError(f"{manifest.name}.json does not name the DAG of its images, so the gallery can show them to nobody.")
-    here = _here()
-    return owner if here is None or (here.dag_id, here.run_id) == (owner.dag_id, owner.run_id) else here
-
-
-def _here() -> TaskRef | None:
-    """The task instance that runs this; None outside a task, as in a test or a notebook."""
-    from airflow.sdk import get_current_context
-
-    try:
-        return TaskRef.running(get_current_context())
-    except RuntimeError:
-        return None
-
-
-def picture(place: TaskRef, image: ManifestImage, prompt: str, *, name: str | None = None) -> str:
-    """A thumbnail that leads to the image's page in the gallery, as markdown on one line.
-
-    :param place: the task instance whose page shows the image.
-    :param prompt: becomes the text for screen readers; its markdown is escaped.
-    :param name: of the row, where the place is a batch.
-    """
-    thumbnail, page = (place.address(kind, image.number, name, image.sha256) for kind in _PICTURE)
-    return f"[![Image {image.number}: {as_text(prompt)}]({thumbnail})]({page})"

@@ -14,10 +14,10 @@ from airflow_provider_seedream.batch.results import Status
 from airflow_provider_seedream.batch.results_name import owner_keys
 from airflow_provider_seedream.batch.rows import PARAMETERS, RESULT_COLUMNS
 from airflow_provider_seedream.exceptions import SeedreamInputError
-from airflow_provider_seedream.gallery.markdown import cut
 from airflow_provider_seedream.gallery.reading import CannotShowError, read_piece
 from airflow_provider_seedream.gallery.roots import is_bare
 from airflow_provider_seedream.ledger.records import NAMES, name_note
+from airflow_provider_seedream.model.markdown import cut
 from airflow_provider_seedream.model.task_ref import TaskRef
 from airflow_provider_seedream.tasks.installation import describe_installation
 
