@@ -1,12 +1,15 @@
 """What stops a batch before all of its table is paid. Loaded with every DAG that uses one: values and decisions, no I/O."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from random import Random
 from typing import Any
 
 from airflow_provider_seedream.exceptions import SeedreamInputError
 
 MAX_OF_LAST = 1000  # endings travel in the progress file of a batch
+MAX_SAMPLE = 500  # a person looks at them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,3 +58,57 @@ def as_stop_when(value: Any) -> StopWhen | None:
     if value is None or isinstance(value, StopWhen):
         return value
     return StopWhen(share=value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """Some rows of a batch that are sent and landed first. Then a person sees them, and says whether the rest is sent.
+
+    ::
+
+        SeedreamBatchOperator(..., sample=20)  # the first 20 rows
+        SeedreamBatchOperator(..., sample=Sample(rows=20, seed=7, response_timeout=timedelta(hours=10)))  # 20 random ones
+
+    :param rows: how many, 1 to 500; 20 by default. Rows that repeat an earlier one do not count. A table that has no more rows
+        needs no question.
+    :param seed: picks random rows, the same ones for the same seed and table; None (default): the first rows.
+    :param response_timeout: how long the person has, as of Airflow's ``HITLOperator``; None (default): as long as it takes. Without
+        an answer in that time the task fails, having paid for the sample only.
+    :param notifiers: Airflow notifiers that are sent when the question is asked.
+    :param assigned_users: the people who may answer, as dicts with ``id`` and ``name``, as Airflow's; empty: all who may edit.
+    :raises SeedreamInputError: a value is of another type or out of range.
+    """
+
+    rows: int = 20
+    seed: int | None = None
+    response_timeout: timedelta | None = None
+    notifiers: Sequence[Any] = ()
+    assigned_users: Sequence[Mapping[str, str]] = ()
+
+    def __post_init__(self) -> None:
+        if isinstance(self.rows, bool) or not isinstance(self.rows, int) or not 1 <= self.rows <= MAX_SAMPLE:
+            raise SeedreamInputError(f"sample must be an integer from 1 to {MAX_SAMPLE}, or a Sample; got {self.rows!r}.")
+        if self.seed is not None and (isinstance(self.seed, bool) or not isinstance(self.seed, int)):
+            raise SeedreamInputError(f"sample: seed must be an integer or None; got {self.seed!r}.")
+        if self.response_timeout is not None and not isinstance(self.response_timeout, timedelta):
+            raise SeedreamInputError(f"sample: response_timeout must be a timedelta or None; got {self.response_timeout!r}.")
+
+    def pick(self, rows: Sequence[int]) -> list[int]:
+        """The numbers of the sample's rows, in the order of the table; none if the sample would be the whole table.
+
+        :param rows: numbers of the rows that can be picked.
+        """
+        if len(rows) <= self.rows:
+            return []
+        return sorted(rows[: self.rows] if self.seed is None else Random(self.seed).sample(rows, self.rows))
+
+
+def as_sample(value: Any) -> Sample | None:
+    """The argument ``sample`` as a value: a number means the first so many rows.
+
+    :param value: a Sample, a number of rows, or None for no sample.
+    :raises SeedreamInputError: it is something else, or out of range.
+    """
+    if value is None or isinstance(value, Sample):
+        return value
+    return Sample(rows=value)

@@ -281,6 +281,20 @@ class TestNight:
         assert runner.run(dag.get_task("sheets")).value == []  # Airflow skips a task that is mapped over nothing
 
 
+class TestFirstNight:
+    def test_two_rows_are_paid_before_a_person_says_yes_and_the_third_after(self, world: World) -> None:
+        dag, runner = load("example_seedream_first_night"), Runner(logical_date=None)
+        assert runner.run(dag.get_task("plan")).value["plan"]["credits"] == 40
+        images = dag.get_task("images")
+        assert isinstance(images, SeedreamBatchOperator)
+        images.poke_interval = 0.05
+        assert "up to 10 credits" in runner.ask(images)["body"]
+        assert world.books.posts == 2
+        assert runner.answer(images, ["Approve"]).state == "success"
+        assert world.books.posts == 3
+        assert "'landed': 3" in runner.run(dag.get_task("explain")).value
+
+
 class TestMorning:
     @pytest.mark.parametrize("trouble", ["", " [drop-after-accept]"], ids=["a quiet night", "an unknown outcome"])
     def test_a_mail_goes_out_only_if_a_person_is_needed(self, trouble: str, world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
 
-from airflow_provider_seedream.bounds import StopWhen
+from airflow_provider_seedream.bounds import Sample, StopWhen
 from airflow_provider_seedream.model.names import check_name
 from airflow_provider_seedream.model.task_ref import TaskRef
 from airflow_provider_seedream.tables import ResultsTable, SqlTable
@@ -46,6 +46,7 @@ class AskedBatch:
     max_credits_per_run: Any
     labels: Any
     stop_when: StopWhen | None
+    sample: Sample | None
     on_error: str
     on_partial: OnPartial
     fail_on_unknown: bool

@@ -11,7 +11,7 @@ from airflow_provider_seedream.batch.results import RowResult
 from airflow_provider_seedream.bounds import StopWhen
 from airflow_provider_seedream.exceptions import SeedreamError
 
-StoppedBy = Literal["stop_when", "request"]
+StoppedBy = Literal["stop_when", "request", "sample", "no_answer"]
 BAD = ("failed", "moderated", "expired")
 _COUNTED = ("landed", "partial", *BAD)
 _REASON_CHARACTERS = 120

@@ -23,8 +23,22 @@ from airflow_provider_seedream.tasks.fields import check_budget
 from airflow_provider_seedream.tasks.reporting import log_lines
 
 FOUND_AGAIN = "A retry finds the paid rows in the ledger and pays no row twice."
-_STOPPED = {"stop_when": "`stop_when`", "request": "stopped on request", None: "stopped"}
-_STOPPED = {"stop_when": "`stop_when`", "request": "stopped on request", None: "stopped"}
+_STOPPED = {
+    "stop_when": "`stop_when`",
+    "request": "stopped on request",
+    "sample": "sample rejected",
+    "no_answer": "no answer about the sample",
+    None: "stopped",
+}
+_STOP_VERDICTS = {"stop_when": "TOO MANY FAILURES", "no_answer": "NO ANSWER IN TIME"}
+_STOPPED = {
+    "stop_when": "`stop_when`",
+    "request": "stopped on request",
+    "sample": "sample rejected",
+    "no_answer": "no answer about the sample",
+    None: "stopped",
+}
+_STOP_VERDICTS = {"stop_when": "TOO MANY FAILURES", "no_answer": "NO ANSWER IN TIME"}
 _log = logging.getLogger(__name__)
 
 
@@ -66,10 +80,13 @@ def error_of_rows(
     """
     count = summary["count"]
     fine = count["landed"] + count["skipped_budget"] + count["skipped"] + (count["partial"] if on_partial == "accept" else 0)
-    if progress.stop and progress.stop["by"] == "stop_when":
-        return _braked(progress, summary)
+    stopped_by = progress.stop["by"] if progress.stop else None
+    if stopped_by in _STOP_VERDICTS:
+        return _stopped(progress, summary, verdict=_STOP_VERDICTS[stopped_by])
     if progress.unlanded:  # paid images that expire in 24 h: an error also with on_error="continue"
         what = f"{progress.unlanded} rows are paid for and not landed"
+    elif stopped_by == "sample":  # the task skips, whatever became of the sample
+        return None
     elif on_error == "fail" and fine < summary["rows"]:
         what = f"{summary['rows'] - fine} of {summary['rows']} rows did not land"
     elif fail_on_unknown and count["unknown"]:
@@ -83,20 +100,22 @@ def error_of_rows(
     return error if progress.retryable else final(error)
 
 
-def _braked(progress: Progress, summary: Mapping[str, Any]) -> SeedreamBatchError:
-    """The error of a batch that ``stop_when`` has stopped, for each ``on_error``.
+def _stopped(progress: Progress, summary: Mapping[str, Any], *, verdict: str) -> SeedreamBatchError:
+    """The error of a batch that ``stop_when`` or a missing answer has stopped, for each ``on_error``.
 
-    It is final, as a retry would send the same rows again; but a retry lands images that are paid and not landed.
+    It is final, as a retry would send the same rows, or ask, again; but a retry lands images that are paid and not landed.
     """
     paid: Paid = "yes" if summary["credits"] else "no"
     what = f"{(progress.stop or {})['message']} {summary['count']['skipped']} of {summary['rows']} rows are skipped."
-    error = SeedreamBatchError(f"{what} Results: {summary['results']}.", paid=paid, verdict="TOO MANY FAILURES")
+    error = SeedreamBatchError(f"{what} Results: {summary['results']}.", paid=paid, verdict=verdict)
     error.credits, error.kept_until = summary["credits"], progress.kept_until
-    error.on_retry = (
-        "Look at these rows, correct the table, the template or the source of the trouble, then clear the task: it sends the rows "
-        "that were skipped or refunded, and pays for no row twice. A retry sends nothing. The records of the failed ones:"
-    )
-    error.commands = [f"airflow seedream ledger {summary['destination']} --outcome failed --records"]
+    error.on_retry = "A retry sends nothing. Clear the task to be asked again: the sample is not paid again."
+    if verdict == "TOO MANY FAILURES":
+        error.on_retry = (
+            "Look at these rows, correct the table, the template or the source of the trouble, then clear the task: it sends the "
+            "rows that were skipped or refunded, and pays for no row twice. A retry sends nothing. The records of the failed ones:"
+        )
+        error.commands = [f"airflow seedream ledger {summary['destination']} --outcome failed --records"]
     return error if progress.unlanded else final(error)
 
 

@@ -3,14 +3,14 @@
 The ledger is listed once; a record is read only for a row that has one. A plan sends no request, writes no file and needs no key.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from itertools import islice
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 from airflow_provider_seedream.batch.rows import Row
-from airflow_provider_seedream.batch.upcoming import NAMED_ERRORS, Duplicate, RefusedRow, RequestTable, TableSummary
+from airflow_provider_seedream.batch.upcoming import NAMED_ERRORS, Duplicate, RefusedRow, TableSummary
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.ledger.record import RECORDS, Record, record_file
 from airflow_provider_seedream.ledger.records import NAMES, Ledger
@@ -109,8 +109,14 @@ class _Found(NamedTuple):
     record: Record | None
 
 
+class Rows(Protocol):
+    """A table, or a part of one."""
+
+    def compared(self) -> Iterator[tuple[Row | RefusedRow, Duplicate]]: ...
+
+
 def plan_table(
-    table: RequestTable,
+    table: Rows,
     *,
     request_of: Callable[[Row], Request],
     ledger: Ledger,

@@ -87,6 +87,10 @@ class Progress:
     :param endings: the last rows that ended, each as number, status and reason: the window of ``stop_when``.
     :param stops: ids of the requests to stop that lay in the destination when the batch began, which do not concern it; None before
         it has looked.
+    :param sample: numbers of the rows that are sent first; empty without a sample.
+    :param is_sampled: True once those have ended and the rest of the table is worked on.
+    :param approved: who has said yes to the rest, and when; None before that.
+    :param asked_epoch: when a person was asked; None before that.
     :param stop: why no more rows are sent, see ``brake``; the rest of the table ends as ``skipped``.
     """
 
@@ -116,7 +120,16 @@ class Progress:
     kept_until: str | None = None
     endings: list[list[Any]] = field(default_factory=list)
     stops: list[str] | None = None
+    sample: list[int] = field(default_factory=list)
+    is_sampled: bool = False
+    approved: dict[str, Any] | None = None
+    asked_epoch: float | None = None
     stop: dict[str, Any] | None = None
+
+    @property
+    def is_sampling(self) -> bool:
+        """True while the rows of the sample are worked on: the rest of the table waits for a person."""
+        return bool(self.sample) and not self.is_sampled
 
     @property
     def may_send(self) -> bool:
@@ -129,7 +142,11 @@ class Progress:
 
         Among them are rows that wait behind the cursor, where the table was changed and did not give them again.
         """
-        return self.unsent + self.rows - self.cursor + len(self.waiting)
+        if self.is_sampling:
+            begun = sum(number <= self.cursor for number in self.sample)
+            return self.unsent + self.rows - begun + len(self.waiting)
+        behind = sum(number > self.cursor for number in self.sample)  # of a sample: they have ended already
+        return self.unsent + self.rows - self.cursor - behind + len(self.waiting)
 
     def bears_price(self, record: str | None) -> bool:
         """True for the first row of an edit, which bears the price of its record; False for each later one that shares it.

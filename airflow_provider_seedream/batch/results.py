@@ -7,12 +7,14 @@ counts that reconcile, or an error.
 import json
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self, get_args
+from typing import Any, Self
 
 from airflow_provider_seedream.batch.parquet import ColumnType, column_type, write_parquet
+from airflow_provider_seedream.batch.statuses import Status as Status
+from airflow_provider_seedream.batch.statuses import no_results
 from airflow_provider_seedream.exceptions import Paid, SeedreamError
 from airflow_provider_seedream.generations import without_queries
 from airflow_provider_seedream.storage import Folder
@@ -23,17 +25,6 @@ PAGES_HELD = 4  # in memory, before they are written
 _MISSING_NAMED = 5
 _LINE_ENDS = {ord(mark): f"\\u{ord(mark):04x}" for mark in "\x85\u2028\u2029"}
 _log = logging.getLogger(__name__)
-
-# landed         every image is in the destination
-# partial        fewer images came than were asked for; those are in the destination
-# failed         the generation failed, or its images could not be landed
-# moderated      refused by the safety checker
-# expired        paid, but the API deleted the results before they were landed
-# unknown        the POST may have been accepted and paid: counted as spent
-# skipped_budget not sent: max_credits was reached
-# skipped        not sent: the batch was stopped before its turn
-# invalid        not sent: the row is against the rules
-Status = Literal["landed", "partial", "failed", "moderated", "expired", "unknown", "skipped_budget", "skipped", "invalid"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +166,18 @@ class Results:
                 self._folder.replace(self._file(number), text.encode(errors="replace"))  # half a surrogate pair is no text
         self._pages.clear()
 
+    def lines(self, rows: Iterable[int]) -> list[dict[str, Any]]:
+        """The lines of some rows that have ended, in the order of the table; a row without a result has none."""
+        found = ((row, self._page(page_of(row)).get(row)) for row in sorted(rows))
+        return [json.loads(line) for _, line in found if line]
+
+    def publish_lines(self, file: str, lines: Iterable[Mapping[str, Any]]) -> str:
+        """Publish some lines as a table of their own, and return its URI. The pages stay."""
+        text = "".join(f"{_one_line(json.dumps(line, ensure_ascii=False))}\n" for line in lines)
+        with _storage("written", self._folder.uri(file)):
+            self._folder.replace(file, text.encode(errors="replace"))
+        return self._folder.uri(file)
+
     def finish(self, expected_rows: int, name: str, *, parquet: bool = False) -> dict[str, Any]:
         """Publish ``<name>.jsonl``, and ``<name>.parquet`` when asked; then delete the pages.
 
@@ -273,10 +276,6 @@ def _page_from(data: bytes, number: int) -> dict[int, str]:
     if len(page) < len(lines) or any(page_of(row) != number for row in page):
         raise ValueError("a row is there twice, or belongs elsewhere")
     return page
-
-
-def no_results() -> dict[Status, int]:
-    return dict.fromkeys(get_args(Status), 0)
 
 
 def _read(path: str) -> Iterator[dict[str, Any]]:

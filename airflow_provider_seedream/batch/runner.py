@@ -5,36 +5,30 @@ the metadata database.
 """
 
 import logging
-import math
 import time
 import uuid
 from contextlib import suppress
-from functools import cached_property
 from typing import Any, cast
 
-from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout, Context
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, AirflowTaskTimeout, Context
 
 from airflow_provider_seedream.batch.asked import AskedBatch, DeferUntil
-from airflow_provider_seedream.batch.attending import Attendant
-from airflow_provider_seedream.batch.brakes import DEFERRED_LOOK_SECONDS, LOOK_SECONDS, Brakes
+from airflow_provider_seedream.batch.brakes import DEFERRED_LOOK_SECONDS, LOOK_SECONDS
 from airflow_provider_seedream.batch.deferring import defer_until, seconds_left
 from airflow_provider_seedream.batch.dry_run import dry_run
 from airflow_provider_seedream.batch.endings import FOUND_AGAIN, halted, summed_up
 from airflow_provider_seedream.batch.halts import halt_by
-from airflow_provider_seedream.batch.limits import Limits
-from airflow_provider_seedream.batch.pace import Pace
 from airflow_provider_seedream.batch.parquet import require_pyarrow
+from airflow_provider_seedream.batch.parts import Parts
 from airflow_provider_seedream.batch.progress import Progress
 from airflow_provider_seedream.batch.progress_file import read_progress, store_progress
-from airflow_provider_seedream.batch.prompts import PromptTemplate
+from airflow_provider_seedream.batch.question import question_about, sample_table
 from airflow_provider_seedream.batch.results import Results
 from airflow_provider_seedream.batch.results_name import reserve_results
-from airflow_provider_seedream.batch.row_request import request_of_row
-from airflow_provider_seedream.batch.rows import Row
-from airflow_provider_seedream.batch.tries import Tries
-from airflow_provider_seedream.batch.upcoming import RequestTable, judge
-from airflow_provider_seedream.batch.width import PostWidth
+from airflow_provider_seedream.batch.sampling import RestOf, begin_rest, settle
+from airflow_provider_seedream.batch.upcoming import judge
 from airflow_provider_seedream.batch.worker import Waves
+from airflow_provider_seedream.bounds import Sample
 from airflow_provider_seedream.exceptions import (
     SeedreamAuthenticationError,
     SeedreamError,
@@ -42,26 +36,18 @@ from airflow_provider_seedream.exceptions import (
     SeedreamLedgerError,
 )
 from airflow_provider_seedream.hooks.downloads import Downloads
-from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.landing.memory import MEMORY
-from airflow_provider_seedream.ledger.admission import Admission
 from airflow_provider_seedream.ledger.books import flush_books
-from airflow_provider_seedream.ledger.budgets import Budget
-from airflow_provider_seedream.ledger.records import Ledger, Reuse
-from airflow_provider_seedream.ledger.submit import OnUnknownSubmit, Request, Submitter
 from airflow_provider_seedream.model import clock
-from airflow_provider_seedream.model.labels import check_labels, spelled
-from airflow_provider_seedream.polling.policy import OUTAGE_SECONDS, PollPolicy
 from airflow_provider_seedream.rate_limit.limiter import limiter_for
-from airflow_provider_seedream.storage import check_destination
-from airflow_provider_seedream.tasks.landing_operator import describe_task
-from airflow_provider_seedream.tasks.memory import TaskMemory
-from airflow_provider_seedream.tasks.wait_options import beyond_defaults, check_embed_metadata, interval_of
+from airflow_provider_seedream.tasks.asking import Answer, Question
+from airflow_provider_seedream.tasks.wait_options import check_embed_metadata
 
 SUMMARY_VERSION = 1
-_DEFAULTS = ("image_size", "num_images", "enable_safety_checker", "take")
 _PAGES = "_seedream/batch"
 _log = logging.getLogger(__name__)
+
+Ended = dict[str, Any] | DeferUntil | Question  # a summary, or what the operator has to begin
 
 
 class BatchTry:
@@ -81,13 +67,10 @@ class BatchTry:
     def __init__(self, asked: AskedBatch, context: Context) -> None:
         self._asked = asked
         self._context = context
-        self._by = describe_task(context)
-        self._repeats: frozenset[int] = frozenset()
-        self._memory = TaskMemory(context, pushes_id=False)
-        self._hook = SeedreamHook(asked.seedream_conn_id)
-        self._limits = Limits(asked, self._hook)
+        self._parts = Parts(asked, context)
+        self._by = self._parts.by
 
-    def begin(self, *, started_epoch: float | None = None) -> dict[str, Any] | DeferUntil:
+    def begin(self, *, started_epoch: float | None = None) -> Ended:
         """Check every row of the table, then submit and land them.
 
         Returns the summary, or the wait that the operator has to begin. A dry run returns the totals and the plan, and sends
@@ -101,26 +84,30 @@ class BatchTry:
         check_embed_metadata(self._asked.embed_metadata)
         if self._asked.wants_parquet:
             require_pyarrow()  # now, not when all is paid
-        asked, limits = self._asked, self._limits
+        asked, parts = self._asked, self._parts
         if asked.is_dry_run:
             totals = dry_run(
-                self._table,
-                limits,
+                parts.table,
+                parts.limits,
                 on_error=asked.on_error,
-                ledger=lambda: self._ledger,
-                request_of=self._request,
+                ledger=lambda: parts.ledger,
+                request_of=parts.request,
                 made_by=self._by,
             )
             return {"schema_version": SUMMARY_VERSION, "dry_run": True, **totals}
-        table = judge(self._table, limits.credits_per_image, on_error=asked.on_error, results_table=asked.results_table)
-        reserve_results(self._ledger, self._asked.results_name(self._by), self._by)
-        results = Results(self._ledger.folder, f"{_PAGES}/{uuid.uuid4().hex}")  # no two tries write the same pages
+        table = judge(parts.table, parts.limits.credits_per_image, on_error=asked.on_error, results_table=asked.results_table)
+        reserve_results(self._parts.ledger, self._asked.results_name(self._by), self._by)
+        results = Results(self._parts.ledger.folder, f"{_PAGES}/{uuid.uuid4().hex}")  # no two tries write the same pages
         began = clock.now_epoch() if started_epoch is None else started_epoch
         progress = Progress(started_epoch=began, rows=table.rows, repeats=frozenset(table.repeats), results=results.state())
-        self._tries.recall(progress)
+        self._parts.tries.recall(progress)
+        if self._asked.sample and progress.may_send and not progress.approved:
+            progress.sample = self._asked.sample.pick([row for row in range(1, table.rows + 1) if row not in progress.repeats])
+        if progress.sample:
+            reserve_results(self._parts.ledger, sample_table(self._asked.results_name(self._by)), self._by)
         return self._work(progress)
 
-    def resume(self, event: Any, file: str | None, *, invalid: SeedreamInputError | None = None) -> dict[str, Any] | DeferUntil:
+    def resume(self, event: Any, file: str | None, *, invalid: SeedreamInputError | None = None) -> Ended:
         """Continue after a deferral. If the event is not one of our trigger's, each generation is polled when it is due.
 
         :param file: the progress file; None if Airflow did not keep it (``dag.test()``): then the event names it.
@@ -128,36 +115,62 @@ class BatchTry:
             no more rows are sent; paid rows land all the same.
         """
         heard = event if isinstance(event, dict) else {}
-        progress = read_progress(self._ledger.folder, str(heard.get("progress") if file is None else file))
-        self._tries.resume(progress)
+        progress = read_progress(self._parts.ledger.folder, str(heard.get("progress") if file is None else file))
+        self._parts.tries.resume(progress)
         if invalid:
             progress.halt = progress.halt or halt_by(invalid)
         progress.hear(heard.get("seconds_to_look", []), heard.get("silent_seconds", []), clock.now_epoch())
         return self._work(progress)
 
-    def _work(self, progress: Progress) -> dict[str, Any] | DeferUntil:
+    def answered(self, event: Any, file: str) -> Ended:
+        """Continue when a person has answered the question about the sample.
+
+        :param event: Airflow's, with the answer. :param file: the progress file.
+        """
+        progress = read_progress(self._parts.ledger.folder, file)
+        self._parts.tries.resume(progress)
+        if progress.is_sampling:  # else the answer is known already
+            settle(progress, answer := Answer.from_event(event), now_epoch=clock.now_epoch())
+            _log.info("%s", progress.stop["message"] if progress.stop else f"Approved by {answer.by or 'a person'}: going on.")
+            self._parts.tries.keep(progress)  # before the first POST: a retry does not ask again
+        return self._work(progress)
+
+    def _work(self, progress: Progress) -> Ended:
         """Work until the batch ends or has to wait. Paid rows are safe in the ledger, however this is left."""
         for entry in progress.in_flight.values():  # before anything else finds the connection incomplete: these are paid for
-            self._hook.check_connection(entry.generation.seedream_task_id)
-        with self._hook.downloads(max_bytes=self._asked.max_image_bytes, hold=MEMORY.hold) as downloads:
-            waves = self._waves(progress, downloads)
+            self._parts.hook.check_connection(entry.generation.seedream_task_id)
+        with self._parts.hook.downloads(max_bytes=self._asked.max_image_bytes, hold=MEMORY.hold) as downloads:
+            try:
+                ended = self._go_through(progress, downloads)
+            except (SeedreamLedgerError, SeedreamAuthenticationError) as error:
+                raise self._amid_rows(error, progress) from error.__cause__
+            finally:
+                flush_books()
+        if not isinstance(ended, Waves):
+            return ended
+        try:
+            summary = self._finish(ended)
+        except SeedreamError:
+            self._parts.tries.keep(progress)
+            raise
+        self._parts.tries.forget()
+        return summary
+
+    def _go_through(self, progress: Progress, downloads: Downloads) -> Waves | DeferUntil | Question:
+        """Go through the table: with a sample twice, with a question in between. Returns the waves when every row has ended."""
+        while True:
+            waves = self._parts.waves(progress, downloads)
             try:
                 if wait := self._run(waves):
                     return wait
             except AirflowTaskTimeout:  # ours, or Airflow's own in the middle of it
                 waves.land_ready()
                 raise
-            except (SeedreamLedgerError, SeedreamAuthenticationError) as error:
-                raise self._amid_rows(error, progress) from error.__cause__
-            finally:
-                flush_books()
-        try:
-            summary = self._finish(waves)
-        except SeedreamError:
-            self._tries.keep(progress)
-            raise
-        self._tries.forget()
-        return summary
+            if progress.halt or not progress.is_sampling:
+                return waves
+            if progress.may_send:
+                return self._ask(waves)
+            begin_rest(waves.pause())  # stopped: the other rows are skipped, or found to be paid
 
     def _run(self, waves: Waves) -> DeferUntil | None:
         """Work until every row has ended (None), or until it is time to defer.
@@ -169,7 +182,9 @@ class BatchTry:
             if self._asked.deferrable:
                 return self._wait(waves)
             time.sleep(idle_seconds)
-            limiter_for(self._asked.seedream_conn_id, self._hook.requests_per_minute)  # takes over what the wallet says by now
+            limiter_for(
+                self._asked.seedream_conn_id, self._parts.hook.requests_per_minute
+            )  # takes over what the wallet says by now
         return None
 
     def _amid_rows(self, error: SeedreamError, progress: Progress) -> SeedreamError:
@@ -179,68 +194,43 @@ class BatchTry:
             error.on_retry = f"{error.on_retry} {FOUND_AGAIN}" if isinstance(error, AirflowFailException) else FOUND_AGAIN
         return error
 
-    def _waves(self, progress: Progress, downloads: Downloads) -> Waves:
-        """The loop over the rows that have not begun, with all that it needs."""
-        self._repeats = progress.repeats  # their records exist once the first of them is sent
-        asked, hook, ledger = self._asked, self._hook, self._ledger
-        budget = Budget(ledger, self._by, **self._limits.budgets())
-        admission = Admission(hook, ledger.folder.base, labels=spelled(check_labels(asked.labels)))
-        return Waves(
-            progress,
-            self._table.rows_after(progress.cursor, progress.digest, of=progress.rows, waiting=tuple(progress.waiting)),
-            request=self._request,
-            submitter=Submitter(
-                hook, ledger, cast(OnUnknownSubmit, asked.on_unknown_submit), budget, admission=admission, memory=self._memory
-            ),
-            budget=budget,
-            admission=admission,
-            width=PostWidth(asked.max_posts_at_once, progress.post_seconds),
-            attendant=Attendant(
-                hook, downloads, self._policy, landed_by=self._by, embed_metadata=asked.embed_metadata, ledger=ledger
-            ),
-            results=Results.from_state(ledger.folder, progress.results),
-            pace=self._pace,
-            brakes=Brakes(
-                progress, self._tries, folder=ledger.folder, by=self._by, results=asked.results_name(self._by), rule=asked.stop_when
-            ),
-        )
-
-    def _request(self, row: Row) -> Request:
-        """The request of a row. Runs in the thread that submits it, as it reads the sources of an edit.
-
-        :raises SeedreamInputError: a source is no image that the API takes; the row ends as ``invalid``.
-        :raises SeedreamError: a storage does not answer; the row ends as ``failed``, and a retry reads it again.
-        """
-        reuse = cast(Reuse, self._asked.reuse)
-        return request_of_row(
-            row,
-            destination=self._ledger.folder.base,
-            made_by=self._by,
-            reuse=reuse,
-            is_new=reuse == "run" and self._by.try_number == 1 and row.number not in self._repeats,
-            row=row.number,
-            labels=check_labels(self._asked.labels),
-            **beyond_defaults(embed_metadata=self._asked.embed_metadata, max_image_bytes=self._asked.max_image_bytes),
-        )
-
     def _wait(self, waves: Waves) -> DeferUntil:
         """Write down the progress, and wait in the triggerer."""
-        progress, now, asked = waves.pause(), clock.now_epoch(), self._asked
-        file = f"{progress.results['prefix']}/progress.json"
-        store_progress(self._ledger.folder, file, progress)
+        progress, now = waves.pause(), clock.now_epoch()
+        file = self._store(progress)
         _log.info("%d of %d rows begun, %d in flight; waiting.", progress.cursor, progress.rows, len(progress.in_flight))
-        with suppress(Exception):  # whatever Airflow raises: only a wait that no triggerer takes up needs it
-            self._context["ti"].xcom_push("seedream_progress", file)
         post_epoch = waves.next_post_epoch(now)
         ends_epoch = now + min(self._seconds_left(progress), waves.seconds_to_look(DEFERRED_LOOK_SECONDS))
-        return defer_until(asked, progress, self._pace, file=file, post_epoch=post_epoch, ends_epoch=ends_epoch, now=now)
+        return defer_until(
+            self._asked, progress, self._parts.pace, file=file, post_epoch=post_epoch, ends_epoch=ends_epoch, now=now
+        )
+
+    def _store(self, progress: Progress) -> str:
+        """Write the progress, and return the name of its file."""
+        file = f"{progress.results['prefix']}/progress.json"
+        store_progress(self._parts.ledger.folder, file, progress)
+        with suppress(Exception):  # whatever Airflow raises: only a wait that no triggerer takes up needs it
+            self._context["ti"].xcom_push("seedream_progress", file)
+        return file
+
+    def _ask(self, waves: Waves) -> Question:
+        """Publish the sample, so that the gallery can show it, and return the question about the rest."""
+        lines, progress = waves.results.lines(waves.progress.sample), waves.pause()
+        progress.asked_epoch = clock.now_epoch()
+        file = self._store(progress)
+        table = sample_table(self._asked.results_name(self._by))
+        self._context["ti"].xcom_push("results", waves.results.publish_lines(f"{table}.jsonl", lines))
+        plan = self._parts.plan_of(RestOf(table=self._parts.table, sample=frozenset(progress.sample)))
+        per_minute = self._parts.pace.limiter.requests_per_minute
+        sample = cast(Sample, self._asked.sample)
+        return question_about(lines, progress, plan, by=self._by, sample=sample, file=file, per_minute=per_minute)
 
     def _finish(self, waves: Waves) -> dict[str, Any]:
         """Publish the results and return the summary, or raise the error that the rows add up to.
 
         After a halt nothing is published: rows that were not sent have no result. A retry goes on.
         """
-        folder, progress = self._ledger.folder, waves.progress
+        folder, progress = self._parts.ledger.folder, waves.progress
         if progress.halt:
             raise halted(progress, has_retry_policy=self._asked.retry_policy is not None)
         made = waves.results.finish(progress.rows, self._asked.results_name(self._by), parquet=self._asked.wants_parquet)
@@ -248,50 +238,17 @@ class BatchTry:
             folder.delete(f"{progress.results['prefix']}/progress.json")
         summary = {"schema_version": SUMMARY_VERSION, "destination": folder.base, **made}
         self._context["ti"].xcom_push("results", made["results"])
-        error = summed_up(progress, summary, self._asked, host=self._hook.settings.base_url, now_epoch=clock.now_epoch())
+        error = summed_up(progress, summary, self._asked, host=self._parts.hook.settings.base_url, now_epoch=clock.now_epoch())
         if self._asked.results_table:
             from airflow_provider_seedream.batch.results_table import with_table
 
             error = with_table(self._asked.results_table, folder, summary, error)
         if error:
             raise error
+        if progress.stop and progress.stop["by"] == "sample":
+            raise AirflowSkipException(progress.stop["message"])
         return summary
 
     def _seconds_left(self, progress: Progress) -> float:
         """The rest of ``execution_timeout``. :raises AirflowTaskTimeout: it is over."""
         return seconds_left(progress, self._asked.execution_timeout, clock.now_epoch())
-
-    @cached_property
-    def _tries(self) -> Tries:
-        return Tries(self._ledger.folder, self._by, max_tries=getattr(self._context["ti"], "max_tries", 0))
-
-    @cached_property
-    def _pace(self) -> Pace:
-        return Pace(
-            limiter=limiter_for(self._asked.seedream_conn_id, self._hook.requests_per_minute),
-            counts_polls=self._hook.settings.status_counts_toward_limit,
-            max_in_flight=self._asked.max_in_flight,
-            timeout_seconds=self._asked.timeout,
-        )
-
-    @cached_property
-    def _table(self) -> RequestTable:
-        asked = self._asked
-        template = PromptTemplate(asked.template, cast(dict[str, Any], self._context)) if asked.template else None
-        defaults = {field: getattr(asked, field) for field in _DEFAULTS}
-        return RequestTable(source=asked.requests, defaults=defaults, template=template)
-
-    @cached_property
-    def _policy(self) -> PollPolicy:
-        return PollPolicy(
-            deadline_epoch=math.inf,  # each generation has its own
-            poke_interval_seconds=interval_of(self._asked.poke_interval),
-            num_images=None,
-            settling_seconds=self._asked.settling_seconds,
-            outage_seconds=OUTAGE_SECONDS,
-        )
-
-    @cached_property
-    def _ledger(self) -> Ledger:
-        destination = self._asked.destination
-        return Ledger(check_destination(self._hook.settings.destination if destination is None else destination))

@@ -177,17 +177,15 @@ class Sender:
     def _start(self, upcoming: Upcoming, now: float) -> bool:
         """Submit the row if a POST is allowed now; else only search the ledger for it, as an earlier try may have paid for it.
 
-        After a halt (e.g. an empty wallet) or a stop (e.g. `stop_when`) rows that are already paid still land; unpaid ones count as
-        unsent after a halt, and end as ``skipped`` after a stop.
+        After a halt (e.g. an empty wallet) or a stop (e.g. ``stop_when``) rows that are already paid still land.
         """
         if self.progress.may_send and self._pace.limiter.turn_epoch(now) <= now:
             self._pace.limiter.take(now)
             upcoming.granted_epoch = now
         elif upcoming.must_pay:
-            if self.progress.may_send:
-                return False
-            self._leave_unsent(upcoming)
-            return True
+            if not self.progress.may_send:
+                self._leave_unsent(upcoming)
+            return not self.progress.may_send
         upcoming.is_alone, upcoming.is_priced = self._room.must_be_alone(upcoming), self._prices.measures_next
         self._take(upcoming)
         self._posting.start(upcoming)
@@ -198,9 +196,8 @@ class Sender:
         if (stop := self.progress.stop) is None:
             self.progress.unsent += 1
         else:
-            row = upcoming.request_row
-            skipped = RowResult(row=row.number, status="skipped", name=row.name, detail=stop["detail"], columns=row.columns())
-            self._note(skipped, None)
+            row, why = upcoming.request_row, stop["detail"]
+            self._note(RowResult(row=row.number, status="skipped", name=row.name, detail=why, columns=row.columns()), None)
         self._take(upcoming)
         self._pass(upcoming.number, upcoming.digest)
 

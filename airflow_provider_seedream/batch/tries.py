@@ -1,4 +1,4 @@
-"""What the tries of one batch share: the window of its brake, and why it was stopped. A small file beside the pages of results.
+"""What the tries of one batch share: the window of its brake, why it was stopped, a person's yes. A file beside the results.
 
 A retry is the machine's second go at what a person asked for once, so it must not send what the first one was stopped from sending.
 A clear is a person's new request: it begins without this file. Never imports the hook or Airflow.
@@ -16,7 +16,7 @@ from airflow_provider_seedream.model.task_ref import TaskRef
 from airflow_provider_seedream.storage import Folder
 
 SCHEMA_VERSION = 1
-_KEPT = ("endings", "stops", "stop")  # fields of the progress
+_KEPT = ("endings", "stops", "stop", "approved")  # fields of the progress
 _log = logging.getLogger(__name__)
 
 

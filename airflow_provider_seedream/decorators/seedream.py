@@ -26,7 +26,7 @@ from airflow_provider_seedream.tasks.fields import CheckedFields
 
 MAX_KEPT_CHARACTERS = 16 * 1024  # of the request that a deferral stores in Airflow's database: prompts and URIs fit, images do not
 _KEPT = "returned"
-_STILL_SENDING = ("resume_submission", "resume_waves")
+_STILL_SENDING = ("resume_submission", "resume_waves", "resume_answered")
 
 
 class _FunctionOperator(DecoratedOperator, CheckedFields):

@@ -37,6 +37,7 @@ VERDICTS: dict[str, str] = {
     "ROWS NOT LANDED": "rows of a batch have no images",
     "TOO MANY FAILURES": "too many rows of a batch did not land, so it sent no more",
     "TABLE NOT WRITTEN": "the images of a batch have landed, and the database did not take the results",
+    "NO ANSWER IN TIME": "nobody said yes to the rest of a batch within the time limit",
     "NO TOP-UP IN TIME": "the wallet was not topped up within the time limit",
     "UNEXPECTED ERROR": "an error that is not one of this provider",
 }

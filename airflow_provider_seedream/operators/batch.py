@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import Context, conf
 
-from airflow_provider_seedream.bounds import StopWhen, as_stop_when
+from airflow_provider_seedream.bounds import Sample, StopWhen, as_sample, as_stop_when
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.links import SeedreamImagesLink
 from airflow_provider_seedream.model import contract
@@ -30,6 +30,7 @@ from airflow_provider_seedream.tasks.backstop import resumed, started_epoch
 from airflow_provider_seedream.tasks.fields import CheckedFields, check_budget, one_of
 from airflow_provider_seedream.tasks.wait_options import (
     DEFAULT_MAX_IMAGE_BYTES,
+    DEFAULT_MAX_IN_FLIGHT,
     DEFAULT_TIMEOUT_SECONDS,
     OnPartial,
     as_interval,
@@ -42,10 +43,7 @@ from airflow_provider_seedream.tasks.wait_options import (
 )
 
 if TYPE_CHECKING:
-    from airflow_provider_seedream.batch.asked import DeferUntil
-    from airflow_provider_seedream.batch.runner import BatchTry
-
-DEFAULT_MAX_IN_FLIGHT = 100
+    from airflow_provider_seedream.batch.runner import BatchTry, Ended
 
 
 def check_requests(value: Any) -> None:
@@ -93,6 +91,8 @@ class SeedreamBatchOperator(CheckedFields):
     :param stop_when: the brake, a :class:`~airflow_provider_seedream.bounds.StopWhen` or a share: no more rows are sent when more
         than half of the last 50 endings failed, were refused by moderation or expired. The task fails without retries, and a clear
         sends the rows that were ``skipped``. None for no brake.
+    :param sample: so many rows, or a :class:`~airflow_provider_seedream.bounds.Sample`, are sent and landed first; then a person is
+        asked, with their pictures, whether the rest is sent. None (default): nobody is asked.
     :param on_error: ``fail`` (default): an invalid row stops the task before the first POST, and a row that did not land fails it
         at the end, when all others have landed; ``continue``: the results show both, and the task succeeds.
     :param fail_on_unknown: with ``on_error="continue"``: fail the task at its end if rows have an unknown outcome, which a person
@@ -166,6 +166,7 @@ class SeedreamBatchOperator(CheckedFields):
         max_credits_per_run: int | str | None = None,
         labels: dict[str, str] | None = None,
         stop_when: StopWhen | float | None = 0.5,
+        sample: Sample | int | None = None,
         on_error: str = "fail",
         fail_on_unknown: bool = False,
         on_partial: OnPartial = "fail",
@@ -198,6 +199,7 @@ class SeedreamBatchOperator(CheckedFields):
         self.max_credits_per_run = max_credits_per_run
         self.labels = labels
         self.stop_when = self.checked(as_stop_when, stop_when)
+        self.sample = self.checked(as_sample, sample)
         self.on_error = self.checked(one_of, "on_error", on_error, "fail", "continue")
         self.fail_on_unknown = self.checked(check_flag, "fail_on_unknown", fail_on_unknown)
         self.on_partial = self.checked(check_on_partial, on_partial)
@@ -258,6 +260,13 @@ class SeedreamBatchOperator(CheckedFields):
             invalid = error
         return self._go_on(context, self._part(context).resume(event, progress, invalid=invalid))
 
+    def resume_answered(self, context: Context, event: Any, progress: str | None = None) -> dict[str, Any]:
+        """Continue when a person has answered the question about the sample. The file of the progress is in an XCom, too."""
+        ti: Any = context["ti"]
+        file = progress or ti.xcom_pull(task_ids=ti.task_id, key="seedream_progress", map_indexes=ti.map_index)
+        self.check_rendered_fields()
+        return self._go_on(context, self._part(context).answered(event, str(file)))
+
     def _part(self, context: Context) -> "BatchTry":
         """The batch with the arguments as they are rendered now."""
         from airflow_provider_seedream.batch.asked import AskedBatch
@@ -265,30 +274,24 @@ class SeedreamBatchOperator(CheckedFields):
 
         return BatchTry(AskedBatch.of(self), context)
 
-    def _go_on(self, context: Context, ended: "dict[str, Any] | DeferUntil") -> dict[str, Any]:
-        """Defer if the batch has to wait; else announce its results and return the summary."""
-        # The batch does not defer itself, as only an operator can: it returns the wait.
+    def _go_on(self, context: Context, ended: "Ended") -> dict[str, Any]:
+        """Defer if the batch has to wait, ask if it has a question; else announce its results and return the summary."""
+        # The batch does neither itself, as only an operator can: it returns the wait, or the question.
         if not isinstance(ended, dict):
+            from airflow_provider_seedream.tasks.asking import Question, ask
+
             kwargs = {"progress": ended.progress}
+            if isinstance(ended, Question):
+                ask(self, context, ended, method="resume_answered", kwargs=kwargs)
             self.defer(trigger=ended.trigger, method_name="resume_waves", kwargs=kwargs, timeout=ended.timeout)
-        return self._tell(context, ended)
+        if not self.is_dry_run:
+            from airflow_provider_seedream.batch.telling import tell
+
+            self._tables = tell(context, self, ended)  # a batch that fails does not come here, so it announces no table
+        return ended
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
         """Asked by OpenLineage's listener, where there is one, when the task has ended."""
         from airflow_provider_seedream.observability.openlineage import lineage_of_files
 
         return lineage_of_files(*self._tables)
-
-    def _tell(self, context: Context, summary: dict[str, Any]) -> dict[str, Any]:
-        """Asset events and lineage: of the tables, as there may be thousands of images."""
-        from airflow_provider_seedream.hooks.seedream import SeedreamHook
-        from airflow_provider_seedream.observability.asset_events import announce_table
-        from airflow_provider_seedream.observability.lineage import report
-
-        if not self.is_dry_run:
-            # A batch that fails does not come here, so a failed task announces no table.
-            made = [uri for uri in (summary["results"], summary["results_parquet"]) if uri]
-            self._tables = [self.requests] if isinstance(self.requests, str) else [], made
-            announce_table(context, self.outlets, summary)
-            report(SeedreamHook(self.seedream_conn_id), reads=self._tables[0], writes=made)
-        return summary

@@ -14,6 +14,7 @@ from airflow_provider_seedream.exceptions import SeedreamInputError
 
 OnPartial = Literal["fail", "accept"]
 DEFAULT_TIMEOUT_SECONDS = 3600.0  # six images take about four minutes [doc]; the results live 24 h
+DEFAULT_MAX_IN_FLIGHT = 100
 MAX_MAX_IN_FLIGHT = 1000  # their ids travel in the trigger's row
 MAX_POSTS_AT_ONCE = 16  # of a batch: each may be unknown after a kill; 16 answers of 1 s are 960 a minute
 DEFAULT_MAX_IMAGE_BYTES = 64 * 1024 * 1024

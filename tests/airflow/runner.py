@@ -41,7 +41,7 @@ from airflow.sdk.definitions._internal.expandinput import DictOfListsExpandInput
 from airflow.sdk.definitions.dag import DAG
 from airflow.sdk.definitions.mappedoperator import MappedOperator
 
-from tests.airflow.deferral import Deferral, encoded, read_deferral, resume_with, wait_for_event
+from tests.airflow.deferral import Deferral, decoded, encoded, read_deferral, resume_with, wait_for_event
 from tests.airflow.execution_api import ExecutionAPI, Fault, Instance
 from tests.airflow.logs import captured
 from tests.airflow.supervisor import run_once
@@ -150,16 +150,25 @@ class Runner:
     def ask(self, task: Any, *, map_index: int = -1) -> dict[str, Any]:
         """Run a human-in-the-loop task until it waits for its person; the question as the server got it."""
         instance = self.instance(task, map_index=map_index)
-        step = self._step(task, instance)
-        if instance.question is None:
-            raise RuntimeError(f"{instance.task_id} asked nobody") from step.error
+        instance.question = None
+        while instance.question is None:
+            if instance.state == "deferred":
+                self._wait(instance)
+            step = self._step(task, instance)
+            if instance.state in ENDED:
+                raise RuntimeError(f"{instance.task_id} asked nobody") from step.error
         return instance.question
 
     def answer(self, task: Any, chosen: list[str], *, map_index: int = -1) -> Outcome:
         """The person answers, as the server hands it on: the task goes on to its end."""
-        instance = self.instance(task, map_index=map_index)
         event = {"chosen_options": chosen, "params_input": {}, "responded_at": datetime.now(UTC), "responded_by_user": None}
-        instance.next_method, instance.next_kwargs = "execute_complete", encoded({"event": event})
+        return self.resume_asked(task, event, map_index=map_index)
+
+    def resume_asked(self, task: Any, event: dict[str, Any], *, map_index: int = -1) -> Outcome:
+        """A task that waits for its person is resumed with this event: an answer, or the error of one that did not come."""
+        instance = self.instance(task, map_index=map_index)
+        kept = decoded(instance.report.get("next_kwargs") or {}) if self.keeps_kwargs else {}
+        instance.next_method, instance.next_kwargs = instance.report["next_method"], encoded({**kept, "event": event})
         instance.state = "queued"
         return self.run(task, map_index=map_index)
 

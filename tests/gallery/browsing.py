@@ -37,6 +37,7 @@ NIGHTS_TABLE = (
     {"sku": "L-600", "product": "lighthouse", "background": "a stormy sea", "num_images": 3},  # over the budget
 )
 AGAIN = "again"  # its prompt comes from a Variable, so a person can change it between two tries
+SAMPLED = "sampled"  # a batch that asks a person about its sample
 ARGUMENTS = [
     "--headless",
     "--no-sandbox",
@@ -61,6 +62,7 @@ class Site:
     airflow: LocalAirflow
     output: Path
     base_url: str
+    emulator: Emulator
     approval: str = ""
 
     @property
@@ -139,7 +141,8 @@ def running_site(home: Path) -> Iterator[Site]:
         folder.mkdir(parents=True)
     for name in (*DAGS, NIGHT):
         shutil.copy(EXAMPLES / f"{name}.py", dags)
-    shutil.copy(Path(__file__).with_name("dags") / f"{AGAIN}.py", dags)
+    for name in (AGAIN, SAMPLED):
+        shutil.copy(Path(__file__).with_name("dags") / f"{name}.py", dags)
     settings = {"AIRFLOW__SEEDREAM__GALLERY_ROOTS": output.as_uri()}
     with (
         Emulator(Settings(speed=20, rate_limit_per_minute=600, latency_seconds=(0, 0))) as emulator,
@@ -147,7 +150,7 @@ def running_site(home: Path) -> Iterator[Site]:
     ):
         connection = json.loads(emulator.airflow_connection_json())
         airflow.add_connection("seedream_default", **connection, extra=json.dumps({"destination": output.as_uri()}))
-        site = Site(airflow=airflow, output=output, base_url=airflow.url)
+        site = Site(airflow=airflow, output=output, base_url=airflow.url, emulator=emulator)
         put_200_images(site)
         site.approval = start_runs(airflow)
         yield site
@@ -172,6 +175,17 @@ def start_night(site: Site) -> str:
     run = site.airflow.trigger_dag(NIGHT, conf={"table": table.as_uri(), "max_credits": 70})
     details = f"dags/{NIGHT}/dagRuns/{quote(run)}/hitlDetails"
     site.airflow.wait("the contact sheet waits", lambda: site.airflow.api("GET", details)["hitl_details"], timeout_seconds=240)
+    return run
+
+
+def start_sampled(site: Site) -> str:
+    """A batch that has paid for its sample of eight and waits for a person; its run id."""
+    site.airflow.wait("the sampled batch parsed", lambda: site.airflow.has_dag(SAMPLED), timeout_seconds=120)
+    run = site.airflow.trigger_dag(SAMPLED)
+    details = f"dags/{SAMPLED}/dagRuns/{quote(run)}/hitlDetails"
+    site.airflow.wait(
+        "the question about the sample", lambda: site.airflow.api("GET", details)["hitl_details"], timeout_seconds=240
+    )
     return run
 
 
@@ -216,7 +230,7 @@ def below_a_path(site: Site) -> Iterator[Site]:
     env = {**site.airflow.env, "AIRFLOW__API__BASE_URL": url}
     server = Child("api-server-below", command, env=env, log=site.airflow.home / "api-server-below.log", cwd=site.airflow.home)
     try:
-        below = Site(airflow=site.airflow, output=site.output, base_url=url, approval=site.approval)
+        below = Site(airflow=site.airflow, output=site.output, base_url=url, emulator=site.emulator, approval=site.approval)
         wait_until(
             lambda: _answers(f"{url}/api/v2/version"), what="the second web server", timeout_seconds=120, evidence=server.tail
         )

@@ -16,6 +16,7 @@ from tests.gallery.browsing import (
     AGAIN,
     DAGS,
     NIGHT,
+    SAMPLED,
     Site,
     Visit,
     below_a_path,
@@ -23,6 +24,7 @@ from tests.gallery.browsing import (
     running_site,
     start_again,
     start_night,
+    start_sampled,
     visiting,
     wait_for_question,
 )
@@ -51,6 +53,13 @@ def browser() -> Iterator[Any]:
 def night(site: Site) -> str:
     """The id of a run that waits for a person's choice."""
     return start_night(site)
+
+
+@pytest.fixture(scope="module")
+def sampled(site: Site) -> tuple[str, int]:
+    """The id of a run whose batch waits for a person, and the POSTs before it."""
+    posts = site.emulator.books.posts_received
+    return start_sampled(site), posts
 
 
 @pytest.fixture
@@ -273,6 +282,59 @@ class TestTheNight:
         assert visit.problems == []
 
 
+class TestTheSample:
+    """A batch asks in the middle of its own task: its question looks and works like that of Airflow's ApprovalOperator."""
+
+    @pytest.mark.parametrize(("name", "theme"), [("sample", "light"), ("sample-dark", "dark")])
+    def test_the_pictures_and_the_price_of_a_yes_stand_above_the_buttons(
+        self, name: str, theme: str, browser: Any, site: Site, sampled: tuple[str, int]
+    ) -> None:
+        with visiting(browser, site, size=(1280, 1700), theme=theme) as visit:
+            shown = open_sample(visit, sampled[0])
+            assert visit.wait_for_images(shown) == 7
+            text = visit.page.inner_text("body")
+            assert "A yes sends 32 requests for 32 images: up to 320 credits, about 3 s at 600 requests a minute." in text
+            assert "Row 5: moderated" in text
+            assert visit.page.get_by_role("button", name="Reject").is_enabled()
+            visit.picture(name)
+            assert visit.problems == []
+
+    def test_it_is_among_the_required_actions_of_all_dags_and_the_gallery_shows_the_sample(
+        self, visit: Visit, sampled: tuple[str, int]
+    ) -> None:
+        visit.page.goto(f"{visit.site.base_url}/required_actions")
+        visit.page.get_by_text("Send the other 32 rows of images?").first.wait_for(timeout=60_000)
+        visit.picture("sample-required-actions")
+        frame = visit.open(f"plugin/seedream/seedream/task/{SAMPLED}/{quote(sampled[0])}/images/-1")
+        visit.wait_for_images()
+        assert frame.locator("img").count() >= 7
+        visit.picture("sample-gallery")
+        assert visit.problems == []
+
+    def test_a_click_on_approve_sends_the_rest(self, visit: Visit, site: Site, sampled: tuple[str, int]) -> None:
+        run, before = sampled
+        assert site.emulator.books.posts_received - before == 8
+        open_sample(visit, run)
+        visit.page.get_by_role("button", name="Approve").click()
+        site.airflow.wait("the batch ends", lambda: site.airflow.dag_run_ended(SAMPLED, run), timeout_seconds=240)
+        assert site.airflow.dag_run_ended(SAMPLED, run) == "success"
+        assert site.emulator.books.posts_received - before == 40
+        count = site.airflow.xcom(SAMPLED, run, "images")["count"]
+        assert (count["landed"], count["moderated"], count["skipped"]) == (39, 1, 0)
+
+    def test_a_click_on_reject_skips_the_task_and_the_sample_is_all_that_was_paid(
+        self, visit: Visit, site: Site, sampled: tuple[str, int]
+    ) -> None:
+        before = site.emulator.books.posts_received
+        run = start_sampled(site)
+        open_sample(visit, run)
+        visit.page.get_by_role("button", name="Reject").click()
+        site.airflow.wait("the batch ends", lambda: site.airflow.dag_run_ended(SAMPLED, run), timeout_seconds=240)
+        task = site.airflow.api("GET", f"dags/{SAMPLED}/dagRuns/{quote(run)}/taskInstances/images")
+        assert task["state"] == "skipped"
+        assert site.emulator.books.posts_received - before == 8
+
+
 class TestRejectedAndMadeAgain:
     """A person rejects and changes the prompt: the first pictures are never seen again, wherever it is asked anew."""
 
@@ -342,6 +404,12 @@ def see_question(visit: Visit, run: str, *, words: str) -> list[str]:
 def gone(visit: Visit, address: str) -> bool:
     """True if the server itself, not the browser's store, no longer has a picture."""
     return bool(visit.page.evaluate("async at => (await fetch(at, {cache: 'no-store'})).status", address) == 404)
+
+
+def open_sample(visit: Visit, run: str) -> Any:
+    """The page of a batch's question; the links around its pictures."""
+    visit.page.goto(f"{visit.site.base_url}/dags/{SAMPLED}/runs/{quote(run)}/tasks/images/required_actions")
+    return pictures(visit)
 
 
 def open_sheet(visit: Visit, night: str) -> int:

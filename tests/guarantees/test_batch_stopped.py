@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -100,6 +101,7 @@ class TestTheBrake:
         assert emulator.books.posts_received == before + 20 - landed
         assert not list(folder.glob("_seedream/batch/**/*.json*"))
 
+    @pytest.mark.slow
     def test_mapped_instances_stop_each_for_itself(self, destination: str, emulator: Emulator, folder: Path) -> None:
         tables = [[{"prompt": f"watch {number} [moderation]"} for number in range(12)], [{"prompt": "a fox"}]]
         given = {"destination": destination, "poke_interval": POKE_SECONDS, "max_posts_at_once": 1, "on_error": "continue"}
@@ -191,6 +193,7 @@ class TestARequestToStop:
         assert owl.run(others).value["count"]["landed"] == 6
         assert emulator.books.posts_received == 2 + 6
 
+    @pytest.mark.slow
     def test_without_a_name_all_batches_of_the_destination_stop_and_a_clear_goes_on(
         self, waiting: Callable[..., Any], destination: str, emulator: Emulator
     ) -> None:
@@ -203,6 +206,7 @@ class TestARequestToStop:
             assert runner.run(task).value["count"]["landed"] == 6
         assert emulator.books.posts_received == 12
 
+    @pytest.mark.slow
     def test_a_batch_that_begins_later_passes_it_over(self, waiting: Callable[..., Any], destination: str) -> None:
         waiting("fox")
         stop(destination)
@@ -240,12 +244,16 @@ class TestARequestToStop:
         rows = [{"prompt": f"watch {row}"} for row in range(60)]
         with DAG("guarantees", schedule=None):
             task = SeedreamBatchOperator(task_id="batch", requests=rows, destination=destination, poke_interval=POKE_SECONDS)
-        with ThreadPoolExecutor() as pool:
-            running = pool.submit(lambda: Runner().run(task))
+
+        def ask_for_it() -> None:
             while not emulator.books.posts_received:
                 time.sleep(0.1)
-            stop(destination)
-            outcome = running.result(timeout=60)
+            add_stop(Folder(destination), StopRequest(id="1", at="now"))
+
+        person = Thread(target=ask_for_it, daemon=True)
+        person.start()
+        outcome = Runner().run(task)
+        person.join()
         assert outcome.state == "success"
         assert outcome.value["count"]["landed"] == emulator.books.posts_received == 60 - outcome.value["count"]["skipped"] < 20
 
