@@ -32,8 +32,11 @@ _WITHOUT_FAULTS = (
     *(f"tests/{folder}" for folder in ("unit", "faces", "cli", "gallery")),
     *(f"tests/{file}.py" for file in ("test_example_dags", "test_docs", "airflow/test_runner")),
 )
-# What meets a new Airflow first: whole tasks, deferred and not, our faces in a DAG, and what a DAG file loads.
-_TASKS = ("tests/faces", "tests/test_example_dags.py", "tests/unit/test_import_cost.py", "tests/airflow/test_runner.py")
+# What meets a new Airflow first: whole tasks, deferred and not, our faces in a DAG, what a DAG file loads, the gallery's queries.
+_TASKS = (
+    *("tests/faces", "tests/test_example_dags.py", "tests/unit/test_import_cost.py", "tests/airflow/test_runner.py"),
+    *(f"tests/gallery/test_{name}.py" for name in ("pages", "loops", "batches", "approval", "plugin")),
+)
 # What asks Airflow for nothing: proved once for each Python, as another Airflow cannot change it.
 _PURE = ("tests/emulator", "tests/unit/model", "tests/unit/polling")
 _MAIN_PYTHON = "3.11"

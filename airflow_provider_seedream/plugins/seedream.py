@@ -13,6 +13,18 @@ _MENU_ENTRY = {"name": "Seedream", "icon": f"{PREFIX}/static/icon.svg", "icon_da
 _YES = ("true", "t", "1", "yes", "y", "on")
 _NO = ("false", "f", "0", "no", "n", "off")
 _log = logging.getLogger(__name__)
+# The classes that Airflow names as the operator of a task of ours; the decorators make those of functions.
+OPERATORS = (
+    "SeedreamGenerateOperator",
+    "SeedreamEditOperator",
+    "SeedreamBatchOperator",
+    "SeedreamGenerationSensor",
+    "_GenerateDecoratedOperator",
+    "_EditDecoratedOperator",
+    "_BatchDecoratedOperator",
+)
+# Airflow 3.4 shows a tab only where this holds; earlier versions show it on every task. On the page of a DAG it would hide the tab.
+_LIMITS: dict[str, dict[str, Any]] = {"task_instance": {"applies_to": {"operator": list(OPERATORS)}}}
 _TABS = {
     "dag": "dag/{DAG_ID}",
     "dag_run": "dag/{DAG_ID}?run={RUN_ID}",
@@ -52,7 +64,13 @@ class SeedreamPlugin(AirflowPlugin):
         views = [{**_MENU_ENTRY, "href": f"{PREFIX}/", "destination": "nav", "url_route": PREFIX}]
         if _wants_tabs():
             views += [
-                {**_MENU_ENTRY, "href": f"{PREFIX}/{href}", "destination": destination, "url_route": f"{PREFIX}-{destination}"}
+                {
+                    **_MENU_ENTRY,
+                    **_LIMITS.get(destination, {}),
+                    "href": f"{PREFIX}/{href}",
+                    "destination": destination,
+                    "url_route": f"{PREFIX}-{destination}",
+                }
                 for destination, href in _TABS.items()
             ]
         return views

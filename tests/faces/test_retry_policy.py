@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import airflow.sdk
@@ -22,6 +22,8 @@ from tests.test_docs import ERRORS, rows, section
 from tests.unit.test_import_cost import HEAVY, imported_by, within
 
 HAS_POLICIES = hasattr(airflow.sdk, "RetryPolicy")
+RESCHEDULES = HAS_POLICIES and hasattr(airflow.sdk.RetryDecision, "reschedule")
+uses_retries = pytest.mark.skipif(RESCHEDULES, reason="from Airflow 3.4 on a 402 or 429 uses up no retry")
 needs_policies = pytest.mark.skipif(not HAS_POLICIES, reason="retry policies came with Airflow 3.3")
 DELAYS = Delays(top_up_seconds=1000, first_seconds=10, longest_seconds=60)
 FAIL, TOP_UP, DOUBLING = ("fail", None), ("retry", 1000.0), ("retry", 10.0)
@@ -30,6 +32,7 @@ EXPECTED: dict[str, tuple[str, float | None]] = {
     "SeedreamError": DOUBLING,
     "SeedreamInputError": FAIL,
     "SeedreamBudgetError": FAIL,
+    "SeedreamCapError": FAIL,
     "SeedreamAPIError": DOUBLING,
     "SeedreamBadRequestError": FAIL,
     "SeedreamAuthenticationError": FAIL,
@@ -119,13 +122,45 @@ def policy(**delays: timedelta) -> Any:
     return SeedreamRetryPolicy(**delays)
 
 
+def rescheduled(outcome: Outcome) -> float:
+    """Seconds until the task runs again in the same try."""
+    report = outcome.steps[-1].report
+    return (datetime.fromisoformat(report["reschedule_date"]) - datetime.fromisoformat(report["end_date"])).total_seconds()
+
+
 def pause(outcome: Outcome) -> float:
     assert outcome.state == "up_for_retry"
     return float(outcome.steps[-1].report["retry_delay_seconds"])
 
 
+@pytest.mark.skipif(not RESCHEDULES, reason="a policy can leave the retries alone from Airflow 3.4 on")
+class TestWithoutRetries:
+    """Airflow 3.4: the task runs again in its first try, after a pause."""
+
+    def test_a_task_without_retries_waits_for_a_top_up_and_goes_on(self, emulator: Emulator, build: Build) -> None:
+        emulator.configure(balance_credits=5)
+        task = build(submit={"retries": 0, "retry_policy": policy(top_up_delay=timedelta(seconds=2))}).submit
+        runner = Runner()
+        assert 2 <= rescheduled(runner.run(task, until="up_for_reschedule")) <= 2.5
+        emulator.configure(balance_credits=100)
+        outcome = runner.run(task)
+        assert (outcome.state, outcome.tries, emulator.books.posts) == ("success", 1, 1)
+
+    def test_a_task_without_retries_waits_as_long_as_the_api_asks(self, emulator: Emulator, build: Build) -> None:
+        emulator.inject("rate-limited", seconds=100, times=1)
+        task = build(submit={"retries": 0, "timeout": 5, "retry_policy": policy()}).submit
+        assert 100 <= rescheduled(Runner().run(task, until="up_for_reschedule")) <= 125
+
+    def test_it_ends_when_it_has_waited_long_enough(self, emulator: Emulator, build: Build) -> None:
+        emulator.configure(balance_credits=5)
+        second = timedelta(seconds=1)
+        task = build(submit={"retries": 0, "retry_policy": policy(top_up_delay=second, most_waiting=second)}).submit
+        assert (Runner().run(task).state, emulator.books.posts) == ("failed", 0)
+
+
 @needs_policies
 class TestAPolicyOnATask:
+    @uses_retries
     def test_a_policy_on_a_task_waits_for_a_top_up_and_goes_on(self, emulator: Emulator, build: Build) -> None:
         emulator.configure(balance_credits=5)
         task = build(submit={"retries": 3, "retry_policy": policy()}).submit
@@ -138,6 +173,7 @@ class TestAPolicyOnATask:
         emulator.configure(balance_credits=100)
         assert (runner.run(task).state, emulator.books.posts) == ("success", 1)
 
+    @uses_retries
     def test_a_policy_on_a_task_waits_as_long_as_the_api_asks(self, emulator: Emulator, build: Build) -> None:
         emulator.inject("rate-limited", seconds=100, times=1)
         task = build(submit={"retries": 3, "timeout": 5, "retry_policy": policy()}).submit
@@ -153,6 +189,7 @@ class TestAPolicyOnATask:
         for low, measured in zip([4, 8, 10], pauses, strict=True):
             assert low <= measured <= low * 1.25
 
+    @uses_retries
     def test_a_policy_on_a_task_ends_with_the_retries(self, emulator: Emulator, build: Build) -> None:
         emulator.configure(balance_credits=5)
         outcome = Runner().run(build(submit={"retries": 1, "retry_policy": policy()}).submit)

@@ -5,12 +5,17 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 
 import pytest
+from airflow import plugins_manager
 from airflow.api_fastapi.core_api.datamodels.plugins import ExternalViewResponse
 from airflow.sdk import DAG
 
-from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator
-from airflow_provider_seedream.plugins.seedream import SeedreamPlugin
+from airflow_provider_seedream.decorators import seedream as decorators
+from airflow_provider_seedream.links import SeedreamImagesLink
+from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
+from airflow_provider_seedream.operators.seedream import SeedreamEditOperator, SeedreamGenerateOperator
+from airflow_provider_seedream.plugins.seedream import OPERATORS, SeedreamPlugin
 from airflow_provider_seedream.provider_info import get_provider_info
+from airflow_provider_seedream.sensors.seedream import SeedreamGenerationSensor
 from tests.airflow.runner import Runner
 from tests.gallery.conftest import Visitor
 from tests.unit.test_import_cost import imported_by, within
@@ -48,6 +53,24 @@ class TestViews:
         assert [view.destination for view in views] == ["nav", "dag", "dag_run", "task_instance"]
         assert len({view.url_route for view in views}) == 4
 
+    def test_the_tab_of_a_task_is_for_tasks_of_ours_where_airflow_can_tell(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """From Airflow 3.4 on; the other pages have no operator, so the same condition would hide their tabs."""
+        monkeypatch.setenv("AIRFLOW__SEEDREAM__GALLERY_TABS", "True")
+        limited = {view["destination"]: view["applies_to"] for view in SeedreamPlugin().external_views if "applies_to" in view}
+        assert limited == {"task_instance": {"operator": list(OPERATORS)}}
+        known = {one.__name__ for one in vars(decorators).values() if isinstance(one, type) and SeedreamImagesLink in _links(one)}
+        public = (SeedreamBatchOperator, SeedreamEditOperator, SeedreamGenerateOperator, SeedreamGenerationSensor)
+        assert set(OPERATORS) == known | {one.__name__ for one in public}
+
+    @pytest.mark.skipif(not hasattr(plugins_manager, "_validate_applies_to"), reason="Airflow checks such conditions from 3.4 on")
+    def test_airflow_takes_the_condition_without_a_word(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setenv("AIRFLOW__SEEDREAM__GALLERY_TABS", "True")
+        views = SeedreamPlugin().external_views
+        assert all(plugins_manager._validate_applies_to("seedream", view, "external view") for view in views)
+        assert caplog.text == ""
+
     @pytest.mark.parametrize(("word", "tabs"), [("yes", 3), ("on", 3), ("1", 3), ("no", 0), ("", 0), ("maybe", 0)])
     def test_no_word_takes_the_menu_away(self, word: str, tabs: int, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AIRFLOW__SEEDREAM__GALLERY_TABS", word)
@@ -63,6 +86,10 @@ class TestViews:
         [view] = SeedreamPlugin().external_views
         for name in ("icon", "icon_dark_mode"):
             assert visitor("viewer").get(f"/{view[name]}").headers["content-type"] == "image/svg+xml"
+
+
+def _links(operator: type) -> set[type]:
+    return {type(link) for link in getattr(operator, "operator_extra_links", ())}
 
 
 class TestTheExtraLink:
