@@ -18,7 +18,6 @@ from airflow_provider_seedream.ledger.records import Ledger, Record
 from airflow_provider_seedream.ledger.statement import Statement as Statement
 from airflow_provider_seedream.ledger.statement import make_statement
 from airflow_provider_seedream.ledger.wallet_flow import plain
-from airflow_provider_seedream.manifest import Manifest
 from airflow_provider_seedream.model import clock
 from airflow_provider_seedream.polling.policy import PollOutcome, PollPolicy, has_expired
 from airflow_provider_seedream.polling.poller import Poller
@@ -152,7 +151,8 @@ class _Reader:
         record, now = found.record, clock.now_epoch()
         if record is None:
             return found.uri
-        manifest = self._manifest(ledger, record, is_late=found.is_late)
+        is_wanted = record.outcome in ("submitted", "partial") or (self._with_files and record.outcome == "landed")
+        manifest = manifest_of(ledger, record, bare=found.is_late) if is_wanted else None
         is_asked = record.outcome == "submitted" and not (manifest and manifest.images)
         heard = self._heard(record, now_epoch=now) if is_asked and not has_expired(_created(record), now_epoch=now) else None
         landed = len(manifest.images) if manifest else (_requested(record) if record.outcome == "landed" else 0)
@@ -166,11 +166,6 @@ class _Reader:
             landed=None if record.outcome == "partial" and manifest is None else landed,
             is_late=found.is_late,
         )
-
-    def _manifest(self, ledger: Ledger, record: Record, *, is_late: bool) -> Manifest | None:
-        """The manifest, where the record does not tell how many images landed, or where their names are wanted."""
-        is_wanted = record.outcome in ("submitted", "partial") or (self._with_files and record.outcome == "landed")
-        return manifest_of(ledger, record, bare=is_late) if is_wanted else None
 
     def _heard(self, record: Record, *, now_epoch: float) -> PollOutcome | None:
         """The API's word on a generation, as every wait decides it; None if the API does not answer."""

@@ -8,7 +8,7 @@ import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
-from typing import IO, Any
+from typing import Any
 
 from airflow_provider_seedream.batch.databases import driver_error, is_refused, short_text, sql_hook
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError
@@ -30,24 +30,16 @@ def query_rows(table: SqlTable) -> Iterator[dict[str, Any]]:
     :raises SeedreamError: the database does not answer; a retry asks again.
     """
     with tempfile.TemporaryFile("w+", encoding="utf-8", prefix="seedream-query-") as file:
-        _copy(table, file)
+        hook = sql_hook(table.conn_id, "requests")
+        try:
+            for row in _through_sqlalchemy(hook, table) or _through_cursor(hook, table):
+                file.write(f"{json.dumps(row, default=str, ensure_ascii=True)}\n")
+        except SeedreamError:
+            raise
+        except Exception as error:  # each driver has its own errors
+            raise _error(table, driver_error(error)) from None
         file.seek(0)
         yield from map(json.loads, file)
-
-
-def _copy(table: SqlTable, file: IO[str]) -> None:
-    """Run the query and write its rows into the file, one JSON object per line.
-
-    :raises SeedreamError: the query failed; :func:`_error` says whether a retry may help.
-    """
-    hook = sql_hook(table.conn_id, "requests")
-    try:
-        for row in _through_sqlalchemy(hook, table) or _through_cursor(hook, table):
-            file.write(f"{json.dumps(row, default=str, ensure_ascii=True)}\n")
-    except SeedreamError:
-        raise
-    except Exception as error:  # each driver has its own errors
-        raise _error(table, driver_error(error)) from None
 
 
 def _through_sqlalchemy(hook: Any, table: SqlTable) -> Iterator[dict[str, Any]] | None:

@@ -57,7 +57,16 @@ def write_results(asked: ResultsTable, lines: Callable[[], Iterator[Mapping[str,
                 values = [target.values(empty | dict(line), f"row {line['row']} of the results") for line in some]
                 counts = Counts(*map(sum, zip(counts, target.write(connection, values), strict=True)))
     except Exception as error:  # of the driver, or of the store that has the results
-        raise _not_written(asked, error, results) from error
+        message = error.message if isinstance(error, SeedreamError) else f"{type(error).__name__}: {short_text(error)}"
+        failed = SeedreamError(
+            f"The table {asked.table} of connection {asked.conn_id!r} was not written, and is as it was. "
+            f"The images are in the destination, the results in {results}.",
+            paid="yes",
+            verdict="TABLE NOT WRITTEN",
+            cause=message.removeprefix("results_table: "),
+        )
+        failed.on_retry = "A retry, or a clear when the cause is gone, writes the table again and pays for no row twice."
+        raise (final(failed) if isinstance(error, AirflowFailException | NoSuchTableError) else failed) from error
     return counts
 
 
@@ -204,20 +213,6 @@ def _with_price_of(before: Mapping[str, Any], after: dict[str, Any]) -> dict[str
     task_id = after.get("seedream_task_id")
     is_same = task_id is not None and all(before.get(name) == after.get(name) for name in ("seedream_task_id", "paid"))
     return after | {name: before[name] for name in _PRICES if is_same and name in before}
-
-
-def _not_written(asked: ResultsTable, error: Exception, results: str) -> SeedreamError:
-    """The error of a table that was not written after all was paid and landed."""
-    message = error.message if isinstance(error, SeedreamError) else f"{type(error).__name__}: {short_text(error)}"
-    failed = SeedreamError(
-        f"The table {asked.table} of connection {asked.conn_id!r} was not written, and is as it was. "
-        f"The images are in the destination, the results in {results}.",
-        paid="yes",
-        verdict="TABLE NOT WRITTEN",
-        cause=message.removeprefix("results_table: "),
-    )
-    failed.on_retry = "A retry, or a clear when the cause is gone, writes the table again and pays for no row twice."
-    return final(failed) if isinstance(error, AirflowFailException | NoSuchTableError) else failed
 
 
 def key_names(key: str | Sequence[str]) -> list[str]:

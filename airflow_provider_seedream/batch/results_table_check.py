@@ -3,11 +3,9 @@
 Reads the table's columns and writes no row. Loaded when a batch has such a table.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, MetaData, String, Table, Text
-from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import CompileError, NoSuchTableError
 from sqlalchemy.schema import CreateTable
 
@@ -77,29 +75,27 @@ class TargetCheck:
     def finish(self) -> None:
         """:raises SeedreamInputError: the table does not exist: with the statement that creates it."""
         if not self._target:
-            statement = _create_statement(self._asked, self._kinds, self._dialect)
+            try:
+                JSON().compile(dialect=self._dialect)
+                listed: Any = JSON()
+            except CompileError:  # a database without such a type; the values are the same text
+                listed = Text()
+            types: dict[str, Any] = {
+                "boolean": Boolean(),
+                "integer": BigInteger(),
+                "number": Float(53),
+                "json": listed,
+                "texts": listed,
+            }
+            keys = {name.casefold() for name in key_names(self._asked.key)}
+            columns: list[Column[Any]] = []
+            for name, kind in self._kinds.items():
+                is_key = name.casefold() in keys
+                text = String(_KEY_CHARACTERS) if is_key else Text()
+                columns.append(Column(name, types.get(kind or "text", text), primary_key=is_key, autoincrement=False))
+            schema, table = split_name(self._asked.table)
+            statement = str(CreateTable(Table(table, MetaData(), *columns, schema=schema)).compile(dialect=self._dialect)).strip()
             raise SeedreamInputError(
                 f"results_table: connection {self._asked.conn_id!r} has no table {self._asked.table}. "
                 f"Create it and clear the task. Columns that you do not need may be left out:\n{statement}"
             )
-
-
-def _create_statement(asked: ResultsTable, kinds: Mapping[str, ColumnType | None], dialect: Dialect) -> str:
-    """The CREATE TABLE for these results, in the words of this database.
-
-    :param kinds: the columns of the results with their types; None for one that is always null.
-    """
-    try:
-        JSON().compile(dialect=dialect)
-        listed: Any = JSON()
-    except CompileError:  # a database without such a type; the values are the same text
-        listed = Text()
-    types: dict[str, Any] = {"boolean": Boolean(), "integer": BigInteger(), "number": Float(53), "json": listed, "texts": listed}
-    keys = {name.casefold() for name in key_names(asked.key)}
-    columns: list[Column[Any]] = []
-    for name, kind in kinds.items():
-        is_key = name.casefold() in keys
-        text = String(_KEY_CHARACTERS) if is_key else Text()
-        columns.append(Column(name, types.get(kind or "text", text), primary_key=is_key, autoincrement=False))
-    schema, table = split_name(asked.table)
-    return str(CreateTable(Table(table, MetaData(), *columns, schema=schema)).compile(dialect=dialect)).strip()

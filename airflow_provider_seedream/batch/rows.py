@@ -107,7 +107,20 @@ def build_row(
     :param raw: the cells by column. Missing, null and empty ones take the default.
     """
     try:
-        return _build(number, where, {**dict.fromkeys(header), **raw}, defaults, template)
+        raw = {**dict.fromkeys(header), **raw}
+        given = _present(raw)
+        for column in given:
+            check_column(column)
+        merged = _DEFAULTS | _present(defaults) | given
+        prompt = _prompt(merged, template)
+        extra = _empty_columns(raw) | {name: _free_column(name, value) for name, value in given.items() if name not in PARAMETERS}
+        values = {column: check(merged.get(column)) for column, check in PARAMETERS.items() if column not in ("prompt", "images")}
+        images = tuple(_images(merged["images"])) if "images" in merged else ()
+        kind: Kind = "edit" if images else "generate"
+        written = uncomposed(merged.get("name"))
+        return Row(
+            number=number, where=where, kind=kind, prompt=prompt, images=images, extra=extra, name_as_written=written, **values
+        )
     except SeedreamInputError as error:
         raise SeedreamInputError(f"{where}: {error.message}") from None
 
@@ -144,21 +157,6 @@ def check_column(column: Any) -> None:
     if close := difflib.get_close_matches(words, [*PARAMETERS, *_ALIASES], n=1, cutoff=_CLOSE):
         meant = _ALIASES.get(close[0], close[0])
         raise SeedreamInputError(f"unknown column {column!r:.80}. Did you mean {meant!r}? If it is your own column, rename it.")
-
-
-def _build(number: int, where: str, raw: Mapping[str, Any], defaults: Mapping[str, Any], template: PromptTemplate | None) -> Row:
-    """The row, each value checked by its own rule. Cells take precedence over the operator's arguments."""
-    given = _present(raw)
-    for column in given:
-        check_column(column)
-    merged = _DEFAULTS | _present(defaults) | given
-    prompt = _prompt(merged, template)
-    extra = _empty_columns(raw) | {name: _free_column(name, value) for name, value in given.items() if name not in PARAMETERS}
-    values = {column: check(merged.get(column)) for column, check in PARAMETERS.items() if column not in ("prompt", "images")}
-    images = tuple(_images(merged["images"])) if "images" in merged else ()
-    kind: Kind = "edit" if images else "generate"
-    written = uncomposed(merged.get("name"))
-    return Row(number=number, where=where, kind=kind, prompt=prompt, images=images, extra=extra, name_as_written=written, **values)
 
 
 def _prompt(merged: Mapping[str, Any], template: PromptTemplate | None) -> str:

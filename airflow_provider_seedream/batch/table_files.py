@@ -51,7 +51,7 @@ def table_files(uri: str) -> tuple[Any, list[TableFile]]:
         path = ObjectStoragePath(uri)
         fs, root = path.fs, path.path
         if fs.info(root)["type"] != "directory":
-            return fs, [TableFile(path=root, name=_last(uri), partition={})]
+            return fs, [TableFile(path=root, name=uri.rstrip("/").rpartition("/")[2], partition={})]
         return fs, _parts(uri, fs, root)
 
 
@@ -123,7 +123,3 @@ def _partition(name: str) -> dict[str, str | None]:
     """The columns in the folders' names: ``num_images=2/sku=a%2Fb/part-0.parquet`` has two."""
     pairs = [folder.split("=", 1) for folder in name.split("/")[:-1] if "=" in folder]
     return {unquote(column): None if value == _NULL_PARTITION else unquote(value) for column, value in pairs}
-
-
-def _last(uri: str) -> str:
-    return uri.rstrip("/").rpartition("/")[2]

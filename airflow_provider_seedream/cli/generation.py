@@ -11,7 +11,6 @@ from dataclasses import replace
 from airflow_provider_seedream.cli.printing import print_facts, print_json, print_lines, print_rows, working
 from airflow_provider_seedream.cli.records import find_record
 from airflow_provider_seedream.exceptions import (
-    SeedreamError,
     SeedreamInputError,
     SeedreamPartialResultError,
 )
@@ -86,7 +85,11 @@ def land(options: argparse.Namespace) -> int:
             act = land_generation if outcome.verdict == "done" else land_ready
             landed = act(generation, hook, downloads, landed_by=by, embed_metadata=mark)
         if landed is None or (outcome.verdict != "done" and landed.missing_images):
-            raise _unlanded(generation, outcome, landed, options)
+            error = close_unlanded(generation, outcome, can_resubmit=False)
+            if landed:
+                _show(landed, generation.destination, options.output)
+                error.message += f" {len(landed.images)} of {landed.images_requested} images were ready; they are landed."
+            raise error
     _show(landed, generation.destination, options.output)
     if landed.missing_images:
         raise SeedreamPartialResultError(f"{len(landed.images)} of {landed.images_requested} images came; they are landed.")
@@ -146,15 +149,6 @@ def _wait(generation: Generation, hook: SeedreamHook, *, seconds: float) -> Poll
     )
     with working(f"Waiting for {generation.seedream_task_id}"):
         return wait(Poller(policy), lambda: hook.poll(generation.seedream_task_id), time.sleep)
-
-
-def _unlanded(generation: Generation, outcome: PollOutcome, some: Manifest | None, options: argparse.Namespace) -> SeedreamError:
-    """The error of a wait that ended otherwise than done; images that were ready are shown."""
-    error = close_unlanded(generation, outcome, can_resubmit=False)
-    if some:
-        _show(some, generation.destination, options.output)
-        error.message += f" {len(some.images)} of {some.images_requested} images were ready; they are landed."
-    return error
 
 
 def _show(manifest: Manifest, destination: str, output: str) -> None:

@@ -90,22 +90,17 @@ def price(options: argparse.Namespace) -> int:
     if options.output == "json":
         print_json({**facts, "minutes": round(minutes, 1), "assumed": _assumed(options), "refused": sums.refused})
     else:
-        _print(facts, sums, minutes, options)
+        print_facts(facts)
+        print_rows("Invalid rows", [{"rows": many, "first": first, "why": why} for why, (many, first) in sums.faults.items()])
+        # The likeliest mistake has one cause and a fault in each row, so it gets a sentence of its own.
+        if sums.rows and "prompt" not in sums.columns and not options.template:
+            has = ", ".join(sums.columns) or "none"
+            print_lines(f"The table has no column 'prompt'. Its columns: {has}. Add it, or make the prompts with --template.")
+        if minutes:
+            print_lines(f"The requests take {duration(minutes)} at {options.requests_per_minute:g} requests a minute.")
+        assumed = ", ".join(f"{name} {value}" for name, value in _assumed(options).items() if name != "requests_per_minute")
+        print_lines(f"Assumed: {assumed}.")
     return WRONG if sums.invalid else 0
-
-
-def _print(facts: dict[str, Any], sums: _Sums, minutes: float, options: argparse.Namespace) -> None:
-    """The sums, the faults, and the values that were assumed."""
-    print_facts(facts)
-    print_rows("Invalid rows", [{"rows": many, "first": first, "why": why} for why, (many, first) in sums.faults.items()])
-    # The likeliest mistake has one cause and a fault in each row, so it gets a sentence of its own.
-    if sums.rows and "prompt" not in sums.columns and not options.template:
-        has = ", ".join(sums.columns) or "none"
-        print_lines(f"The table has no column 'prompt'. Its columns: {has}. Add it, or make the prompts with --template.")
-    if minutes:
-        print_lines(f"The requests take {duration(minutes)} at {options.requests_per_minute:g} requests a minute.")
-    assumed = ", ".join(f"{name} {value}" for name, value in _assumed(options).items() if name != "requests_per_minute")
-    print_lines(f"Assumed: {assumed}.")
 
 
 def duration(minutes: float) -> str:

@@ -17,7 +17,7 @@ from airflow_provider_seedream.generations import GenerationStatus
 from airflow_provider_seedream.hooks.answers import failed_poll
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.ledger.reading import record_files
-from airflow_provider_seedream.ledger.records import RECORDS, Ledger, Outcome, Record, record_at, record_file
+from airflow_provider_seedream.ledger.records import RECORDS, Ledger, Record, record_at, record_file
 from airflow_provider_seedream.ledger.settling import GRAIN_SECONDS
 from airflow_provider_seedream.model import clock, contract
 from airflow_provider_seedream.polling.policy import FailedPoll, PollPolicy
@@ -76,7 +76,10 @@ def resolve(options: argparse.Namespace) -> int:
         return resolving_by_wallet.resolve_by_wallet(options) if options.by_wallet else resolving_all.resolve_all(options)
     ledger, record = find_named(options.record, options.key)
     settled = settle_one(ledger, record, Say(seedream_task_id=options.paid, conn_id=options.conn_id, asks=not options.yes))
-    _show(ledger, settled, options)
+    facts = describe(settled, ledger.uri(settled))
+    if options.not_paid:
+        facts |= {"outcome": "removed", "paid": "no"}
+    (print_json if options.output == "json" else print_facts)(facts)
     return 0
 
 
@@ -89,10 +92,16 @@ def settle_one(ledger: Ledger, record: Record, say: Say) -> Record:
     :raises SeedreamInputError: the record may not be resolved so, or the person did not confirm. Nothing was
         changed.
     """
-    _check(ledger, record)
+    if record.outcome not in ("intent", "unknown"):
+        raise SeedreamInputError(f"Its outcome is known: {record.outcome!r}. Only an unknown one can be resolved.")
+    # A POST under way could still be accepted after "not paid" was written, and its task would pay a second time.
+    left = seconds_left(ledger, record) if record.outcome == "intent" else 0.0
+    if left > 0:
+        raise SeedreamInputError(f"Its request may still be on its way, for {left:.0f} s more.")
     settled = _paid(ledger, record, say.seedream_task_id, say.conn_id) if say.seedream_task_id else None
     # Checked before the person is asked, and by `free` again: a task may begin another attempt meanwhile.
-    is_last = not _has_later(ledger, record)
+    # With a later attempt behind it, a deleted record would leave a gap that hides the later one.
+    is_last = ledger.read(record_file(record.key, record.attempt + 1)) is None
     if settled is None and not is_last:
         raise SeedreamInputError(_LATER)
     _confirm(record, settled, asks=say.asks, is_last=is_last)
@@ -130,19 +139,6 @@ def _in_folder(ledger: Ledger, key: str) -> tuple[Ledger, str]:
     return ledger, f"{RECORDS}/{found[0]}"
 
 
-def _check(ledger: Ledger, record: Record) -> None:
-    """Refuse a record whose outcome is known, or whose POST may still be under way.
-
-    A POST under way could still be accepted after "not paid" was written, and its task would pay a second
-    time.
-    """
-    if record.outcome not in ("intent", "unknown"):
-        raise SeedreamInputError(f"Its outcome is known: {record.outcome!r}. Only an unknown one can be resolved.")
-    left = seconds_left(ledger, record) if record.outcome == "intent" else 0.0
-    if left > 0:
-        raise SeedreamInputError(f"Its request may still be on its way, for {left:.0f} s more.")
-
-
 def seconds_left(ledger: Ledger, record: Record) -> float:
     """Seconds for which its request may still be under way; 0 or less if it is over.
 
@@ -167,24 +163,6 @@ def _paid(ledger: Ledger, record: Record, seedream_task_id: str, conn_id: str) -
         raise SeedreamInputError(f"--paid must be a seedream task id; got {seedream_task_id[:80]!r}.")
     if other := find_record(ledger, seedream_task_id):
         raise SeedreamInputError(f"This id belongs to another request: {ledger.uri(other)}.")
-    return replace(
-        record,
-        outcome=_outcome(record, seedream_task_id, conn_id),
-        seedream_task_id=seedream_task_id,
-        created_at=record.intent_at,
-        detail="resolved by hand: paid",
-        updated_at=clock.to_iso(clock.now_epoch()),
-    )
-
-
-def _outcome(record: Record, seedream_task_id: str, conn_id: str) -> Outcome:
-    """The API's answer for a request of that age, as the decision core reads it.
-
-    :returns: ``expired`` if the results are gone by age, else ``submitted``: the next run of the task waits
-        and lands.
-    :raises SeedreamInputError: the API does not know the id.
-    :raises SeedreamError: it did not answer.
-    """
     answer: GenerationStatus | FailedPoll
     try:
         answer = SeedreamHook(conn_id).get_generation(seedream_task_id)
@@ -199,12 +177,14 @@ def _outcome(record: Record, seedream_task_id: str, conn_id: str) -> Outcome:
     outcome = Poller(policy).heard(answer, now_epoch=clock.now_epoch())
     if outcome.verdict == "missing":
         raise SeedreamInputError("The API does not know this id.")
-    return "expired" if outcome.verdict == "expired" else "submitted"
-
-
-def _has_later(ledger: Ledger, record: Record) -> bool:
-    """True if a later attempt stands behind a record. Deleted, it would leave a gap that hides the later one."""
-    return ledger.read(record_file(record.key, record.attempt + 1)) is not None
+    return replace(
+        record,
+        outcome="expired" if outcome.verdict == "expired" else "submitted",
+        seedream_task_id=seedream_task_id,
+        created_at=record.intent_at,
+        detail="resolved by hand: paid",
+        updated_at=clock.to_iso(clock.now_epoch()),
+    )
 
 
 def _confirm(record: Record, settled: Record | None, *, asks: bool, is_last: bool) -> None:
@@ -251,11 +231,3 @@ def _settle(ledger: Ledger, record: Record, settled: Record | None) -> None:
     # A later attempt that began in between keeps the record: deleting it would hide that attempt.
     if ledger.read(record.file) is not None:
         raise SeedreamInputError(f"{_LATER} It was written while this ran. The name and the share of the budget were given back.")
-
-
-def _show(ledger: Ledger, record: Record, options: argparse.Namespace) -> None:
-    """The record as it is now, in the form of the command `ledger`."""
-    facts = describe(record, ledger.uri(record))
-    if options.not_paid:
-        facts |= {"outcome": "removed", "paid": "no"}
-    (print_json if options.output == "json" else print_facts)(facts)

@@ -51,7 +51,16 @@ def spending(options: argparse.Namespace) -> int:
         facts = {"destinations": [ledger.folder.base for ledger in ledgers], "by": options.by}
         print_json({**facts, "rows": spent.rows(), "total": spent.total.to_dict(), "unreadable": unreadable})
     else:
-        _print(spent, unreadable)
+        print_rows(f"Credits by {spent.by}", spent.rows())
+        total = spent.total.to_dict()
+        said = f"{total['requests']} requests, {total['images']} images landed. Credits paid: {total['paid']}"
+        said += f" (of these in flight: {total['in_flight']}), refunded: {total['refunded']}, unknown: {total['unknown']}."
+        print_lines(said)
+        if total["unknown"]:
+            print_lines(
+                "Unknown: paid or not. `airflow seedream ledger` names the records, `airflow seedream reconcile` asks the wallet."
+            )
+        print_lines("Not readable, each may hide a payment:", unreadable)
     return FAILED if unreadable else 0
 
 
@@ -87,17 +96,3 @@ def found_in(ledgers: list[Ledger], period: Period) -> Iterator[tuple[Ledger, Fo
         for found in each_record(ledger, tracked=with_bar):
             if found.record is None or period.has(found.record):
                 yield ledger, found
-
-
-def _print(spent: Spent, unreadable: list[str]) -> None:
-    """The lines for people, and the words for what a number leaves open."""
-    print_rows(f"Credits by {spent.by}", spent.rows())
-    total = spent.total.to_dict()
-    said = f"{total['requests']} requests, {total['images']} images landed. Credits paid: {total['paid']}"
-    said += f" (of these in flight: {total['in_flight']}), refunded: {total['refunded']}, unknown: {total['unknown']}."
-    print_lines(said)
-    if total["unknown"]:
-        print_lines(
-            "Unknown: paid or not. `airflow seedream ledger` names the records, `airflow seedream reconcile` asks the wallet."
-        )
-    print_lines("Not readable, each may hide a payment:", unreadable)

@@ -188,7 +188,20 @@ def _card_of(entry: Entry, roots: tuple[str, ...], may_read: MayRead) -> Card:
             card = Card(entry=entry, uri=landed.manifest)
             return _with_manifest(card, roots, may_read, seedream_task_id=landed.seedream_task_id)
         case Generation() as submitted:
-            return _open_card(entry, submitted, roots, may_read)
+            # No XCom names images: the card shows the outcome, and the images that the record knows of.
+            try:
+                record = read_record(submitted, roots)
+                _readable(record.made_by.ids(), may_read)
+            except CannotShowError:
+                return Card(entry=entry, trouble=_NOT_LANDED)
+            ending = _ENDINGS.get(record.outcome, _NOT_LANDED) + (" Its credits were refunded." if record.refunded else "")
+            card = Card(entry=entry, record=record, trouble=ending)
+            if record.outcome not in ("landed", "partial"):
+                return card
+            there = replace(card, uri=f"{submitted.destination}/{manifest_file(submitted.name)}")
+            # The manifest must name this generation: another task may have landed its own images under the same name.
+            found = _with_manifest(there, roots, may_read, seedream_task_id=submitted.seedream_task_id)
+            return found if found.manifest else card
         case Batch():
             rows, _, trouble = cards_of_rows(entry, roots, may_read, start=0, limit=_FIRST_ROWS)
             return Card(entry=entry, first=tuple(rows), trouble=trouble)
@@ -236,26 +249,6 @@ def _with_manifest(card: Card, roots: tuple[str, ...], may_read: MayRead, *, see
         return replace(card, manifest=manifest, owner=_readable(manifest.belongs_to, may_read))
     except CannotShowError as error:
         return replace(card, trouble=str(error))
-
-
-def _open_card(entry: Entry, submitted: Generation, roots: tuple[str, ...], may_read: MayRead) -> Card:
-    """The card of a generation of which no XCom names images: with its outcome, and with the images that its record knows of.
-
-    A task that landed some images and failed may have left no result, but the images are in the folder.
-    """
-    try:
-        record = read_record(submitted, roots)
-        _readable(record.made_by.ids(), may_read)
-    except CannotShowError:
-        return Card(entry=entry, trouble=_NOT_LANDED)
-    ending = _ENDINGS.get(record.outcome, _NOT_LANDED) + (" Its credits were refunded." if record.refunded else "")
-    card = Card(entry=entry, record=record, trouble=ending)
-    if record.outcome not in ("landed", "partial"):
-        return card
-    there = replace(card, uri=f"{submitted.destination}/{manifest_file(submitted.name)}")
-    # The manifest must name this generation: another task may have landed its own images under the same name.
-    found = _with_manifest(there, roots, may_read, seedream_task_id=submitted.seedream_task_id)
-    return found if found.manifest else card
 
 
 def _readable(made_by: Any, may_read: MayRead) -> TaskRef:

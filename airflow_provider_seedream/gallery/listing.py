@@ -69,7 +69,11 @@ def turn_page(
                 if len(turned.cards) == size and _matches(card, text):
                     turned.older = turned.cards[-1].entry.row.cursor
                     return turned
-                _take(turned, card, text)
+                turned.searched += 1
+                turned.unreadable += card.trouble is not None and card.record is None
+                turned.back_to = card.entry.row.cursor
+                if _matches(card, text):
+                    turned.cards.append(card)
             if turned.searched >= _MAX_MANIFESTS:
                 return _search_further(turned, wanted, text, roots, may_read, size) if text else _stop(turned)
     turned.older = scan.stopped_at
@@ -218,15 +222,6 @@ class _Scan:
 
     def _is_open(self, entry: Entry) -> bool:
         return entry.submitted is not None and entry.submitted.seedream_task_id not in self._landed
-
-
-def _take(turned: Turned, card: Card, text: str) -> None:
-    """Count a card, and keep it if its prompt has the text."""
-    turned.searched += 1
-    turned.unreadable += card.trouble is not None and card.record is None
-    turned.back_to = card.entry.row.cursor
-    if _matches(card, text):
-        turned.cards.append(card)
 
 
 def _matches(card: Card, text: str) -> bool:

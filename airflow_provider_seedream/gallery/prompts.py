@@ -237,16 +237,13 @@ class PromptIndex:
                 self._characters += len(known.words or "") - len((before and before.words) or "")
                 self._sorted = None
         if len(self._known) > self._most or self._characters > MOST_CHARACTERS:
-            self._drop_oldest()
-
-    def _drop_oldest(self) -> None:
-        """Make room: a tenth of the index goes, and searches end where the rest begins."""
-        everything = self._snapshot()[0]
-        dropped = everything[: max(len(everything) - self._most, 0) + len(everything) // 10 + 1]
-        for known in dropped:
-            self.forget(known)
-        with self._lock:
-            self._floor = dropped[-1].cursor
+            # Make room: a tenth of the index goes, and searches end where the rest begins.
+            everything = self._snapshot()[0]
+            dropped = everything[: max(len(everything) - self._most, 0) + len(everything) // 10 + 1]
+            for known in dropped:
+                self.forget(known)
+            with self._lock:
+                self._floor = dropped[-1].cursor
 
 
 def _key(cursor: Cursor) -> tuple[object, ...]:

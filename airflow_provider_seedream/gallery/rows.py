@@ -151,7 +151,13 @@ def find(place: TaskRef) -> Row | None:
     rounds: dict[int, dict[str, Any]] = {}
     with create_session(scoped=False) as session:
         for table in reversed(tables(session, _LINK_KEY)):
-            query = table.select(table.key, _text(table.model)).where(*_is_at(table, place))
+            # Of each round of its loop where the place names no round.
+            names = ["dag_id", "run_id", "task_id", "map_index"]
+            if place.loop_index is not None and "loop_index" in table.columns:
+                names.append("loop_index")
+            query = table.select(table.key, _text(table.model)).where(
+                *(table.columns[name] == getattr(place, name) for name in names)
+            )
             for row in session.execute(query.where(table.key.in_((*_RESULTS, _LINK_KEY))).order_by(table.model.timestamp)):
                 rounds.setdefault(getattr(row, "loop_index", -1), {})[row.key] = row
     with_result = [xcoms for xcoms in rounds.values() if not xcoms.keys().isdisjoint(_RESULTS)]
@@ -160,14 +166,6 @@ def find(place: TaskRef) -> Row | None:
     xcoms = with_result[-1]
     result, pushed = xcoms.get(XCOM_RETURN_KEY), xcoms.get(_TABLE_KEY)
     return _row(xcoms.get(_LINK_KEY) or result or pushed, result and result.value, pushed and pushed.value)
-
-
-def _is_at(table: Table, place: TaskRef) -> list[Any]:
-    """The conditions for the XComs of one task instance; of each round of its loop where the place names no round."""
-    names = ["dag_id", "run_id", "task_id", "map_index"]
-    if place.loop_index is not None and "loop_index" in table.columns:
-        names.append("loop_index")
-    return [table.columns[name] == getattr(place, name) for name in names]
 
 
 def holding(place: TaskRef, text: str) -> list[Row]:

@@ -74,7 +74,8 @@ def judge(entry: Entry, others: Iterable[Entry], now: Sight | None) -> Proof:
     :param now: the wallet, read after all records; None if it moved meanwhile.
     """
     rest = [other for other in others if other.record != entry.record]
-    price = _price(rest)
+    prices = {Decimal(other.charged) / other.images for other in rest if other.is_measured and other.images}
+    price = prices.pop() if len(prices) == 1 else None
     proofs = [_proof(entry, window, price) for window in _windows(entry, rest, now, price)]
     if not proofs:
         return Proof(verdict="unclear", why="There are no two looks at the wallet, one before this request and one after it")
@@ -155,12 +156,6 @@ def _place(first_epoch: float, last_epoch: float, before: Sight, after: Sight) -
     begins_in = first_epoch - CLOCKS_SECONDS > before.at_epoch
     ends_in = after.by is None or last_epoch + CLOCKS_SECONDS < after.at_epoch
     return "in" if begins_in and ends_in else "unsure"
-
-
-def _price(rest: Iterable[Entry]) -> Decimal | None:
-    """The price of an image, if it was measured, and always the same; else None."""
-    prices = {Decimal(other.charged) / other.images for other in rest if other.is_measured and other.images}
-    return prices.pop() if len(prices) == 1 else None
 
 
 def _proof(entry: Entry, window: _Window, price: Decimal | None) -> Proof:
