@@ -5,6 +5,8 @@ CONSTRAINTS ?= constraints.txt
 # Twice the cores, as most tests wait for something.
 WORKERS ?= $(shell echo $$((2 * $$(nproc))))
 PYTEST_ARGS ?=
+NIGHTS ?= 10000
+SEED ?=
 export PYTHON
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -13,7 +15,7 @@ install := tools/install.sh $(VENV) $(CONSTRAINTS)
 pinned := pyproject.toml $(CONSTRAINTS) tools/install.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test ui bench docs check constraints clean
+.PHONY: help demo test nights ui bench docs check constraints clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -23,6 +25,9 @@ demo: $(VENV)/.demo ## one prompt becomes images in ./demo-output/, under a real
 
 test: $(VENV)/.test ## the everyday tests
 	@$(run) -m pytest -q -n $(WORKERS) $(PYTEST_ARGS)
+
+nights: $(VENV)/.test ## nights of the simulation; NIGHTS=1000000 for more of them, SEED=372 for the story of one
+	@AIRFLOW_HOME=$(CURDIR)/.airflow/nights $(run) -m tests.simulation $(if $(SEED),--seed $(SEED),$(NIGHTS))
 
 ui: $(VENV)/.demo ## Airflow's user interface with the example DAGs and the emulator, until Ctrl-C
 	@$(run) -m tools.ui

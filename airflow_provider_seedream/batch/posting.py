@@ -5,7 +5,7 @@ The ledger keeps two threads from paying for one request. A thread decides nothi
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Self
 
@@ -13,7 +13,7 @@ from airflow_provider_seedream.batch.rows import Row
 from airflow_provider_seedream.batch.upcoming import RefusedRow, identity
 from airflow_provider_seedream.exceptions import SeedreamError
 from airflow_provider_seedream.ledger.submit import Request, Submitted, Submitter
-from airflow_provider_seedream.model import clock, contract
+from airflow_provider_seedream.model import clock, contract, threads
 from airflow_provider_seedream.tasks.wait_options import MAX_POSTS_AT_ONCE
 
 
@@ -105,14 +105,14 @@ class Posting:
     def __init__(self, submitter: Submitter, request: Callable[[Row], Request]) -> None:
         self._submitter = submitter
         self._request = request
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool: Executor | None = None
         self._stopped = threading.Event()
         self.under_way: dict[Future[Tried], Upcoming] = {}
 
     def __enter__(self) -> Self:
         """Threads are started as they are needed, and end with the block."""
         self._stopped.clear()
-        self._pool = ThreadPoolExecutor(max_workers=MAX_POSTS_AT_ONCE, thread_name_prefix="seedream-post")
+        self._pool = threads.pool(MAX_POSTS_AT_ONCE, "seedream-post")
         return self
 
     def __exit__(self, *error: object) -> None:

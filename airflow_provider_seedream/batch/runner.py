@@ -5,7 +5,6 @@ the metadata database.
 """
 
 import logging
-import time
 import uuid
 from contextlib import suppress
 from typing import Any, cast
@@ -181,7 +180,7 @@ class BatchTry:
             idle_seconds = min(idle_seconds, self._seconds_left(waves.progress), waves.seconds_to_look(LOOK_SECONDS))
             if self._asked.deferrable:
                 return self._wait(waves)
-            time.sleep(idle_seconds)
+            clock.sleep(idle_seconds)
             limiter_for(
                 self._asked.seedream_conn_id, self._parts.hook.requests_per_minute
             )  # takes over what the wallet says by now

@@ -6,9 +6,8 @@ submissions were under way. The ledger, the progress file and the pages of resul
 
 import logging
 import math
-import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -28,7 +27,7 @@ from airflow_provider_seedream.exceptions import SeedreamError
 from airflow_provider_seedream.ledger.admission import Admission
 from airflow_provider_seedream.ledger.budgets import Budget
 from airflow_provider_seedream.ledger.submit import Request, Submitted, Submitter
-from airflow_provider_seedream.model import clock
+from airflow_provider_seedream.model import clock, threads
 
 LANDING_THREADS = 24  # for polls and landings that take 2 s each at 600 a minute; memory is bounded by bytes, not by threads
 LAST_POLLS_SECONDS = 60.0  # for landing the generations in flight after ``execution_timeout``
@@ -119,7 +118,7 @@ class Waves:
             self._brakes.keep()
             raise
 
-    def _work(self, pool: ThreadPoolExecutor) -> float | None:
+    def _work(self, pool: Executor) -> float | None:
         """The loop: take results in, start polls that are due, start the next row, rest until a thread ends or work is due."""
         while self._collect():
             now = clock.now_epoch()
@@ -134,8 +133,8 @@ class Waves:
             self._rest(idle)
         return None
 
-    def _landing_pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(max_workers=LANDING_THREADS, thread_name_prefix="seedream-batch")
+    def _landing_pool(self) -> Executor:
+        return threads.pool(LANDING_THREADS, "seedream-batch")
 
     def land_ready(self) -> None:
         """``execution_timeout`` is over: poll each generation in flight once more, for at most a minute, and land finished ones.
@@ -192,7 +191,7 @@ class Waves:
         if busy := self._busy:
             wait(busy, timeout=min(seconds, 1.0), return_when=FIRST_COMPLETED)
         else:
-            time.sleep(seconds)
+            clock.sleep(seconds)
 
     @property
     def _busy(self) -> list[Future[Any]]:
@@ -240,7 +239,7 @@ class Waves:
                 _log.warning("Row %d is over the budget, so it was not sent: %s", result.row, error.message)
                 _log.info("Further rows over the budget are counted, not logged. The results name them all.")
 
-    def _attend_due(self, pool: ThreadPoolExecutor, now: float) -> None:
+    def _attend_due(self, pool: Executor, now: float) -> None:
         """Poll the generations that are due, the longest due first, as far as threads and the rate limit allow."""
         attended = set(self._attending.values())
         due = [entry for entry in self.progress.in_flight.values() if entry.due_epoch <= now and entry.number not in attended]

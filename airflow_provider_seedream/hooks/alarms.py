@@ -35,7 +35,7 @@ class Alarms:
 
     def set(self, seconds: float, act: Callable[[], Any]) -> object:
         """Call ``act`` in so many seconds, in another thread. Returns the alarm, for :meth:`cancel`."""
-        alarm, due_seconds = object(), clock.steady_seconds() + seconds
+        alarm, due_seconds = object(), clock.MACHINE.steady_seconds() + seconds
         with self._changed:
             self._alarms[alarm] = (due_seconds, act)
             if self._thread is None:
@@ -54,7 +54,7 @@ class Alarms:
         """The thread: call what is due, then sleep until the next alarm that was set by then."""
         while True:
             with self._changed:
-                now = clock.steady_seconds()
+                now = clock.MACHINE.steady_seconds()
                 due = [alarm for alarm, (due_seconds, _) in self._alarms.items() if due_seconds <= now]
                 acts = [self._alarms.pop(alarm)[1] for alarm in due]
                 if not acts:

@@ -24,6 +24,7 @@ from airflow_provider_seedream.hooks.resending import say_again
 from airflow_provider_seedream.hooks.settings import CONNECT_TIMEOUT_SECONDS, USER_AGENT, Network
 from airflow_provider_seedream.hooks.targets import refuse_target
 from airflow_provider_seedream.hooks.transport import cut_after, session_through
+from airflow_provider_seedream.model import clock
 
 MAX_REDIRECTS = 5
 MIN_BYTES_PER_SECOND = 100_000  # a body that drips slower than this is given up
@@ -93,6 +94,7 @@ class Downloads:
             may help.
         """
         retrying = tenacity.Retrying(
+            sleep=clock.sleep,
             retry=tenacity.retry_if_exception_type(_Transient),
             stop=tenacity.stop_after_attempt(self._max_attempts),
             wait=tenacity.wait_random_exponential(multiplier=0.5, max=5),

@@ -114,6 +114,7 @@ def get_retrying(max_attempts: int) -> Callable[..., Any]:
     if max_attempts == 1:
         return repeating
     throttled = tenacity.Retrying(
+        sleep=clock.sleep,
         retry=tenacity.retry_if_exception_type(SeedreamRateLimitError),
         stop=tenacity.stop_before_delay(MAX_THROTTLED_SECONDS),  # the sleep that a 429 asks for may be a day
         wait=_turn_seconds,
@@ -126,6 +127,7 @@ def get_retrying(max_attempts: int) -> Callable[..., Any]:
 def _retrying(errors: tuple[type[SeedreamError], ...], max_attempts: int) -> tenacity.Retrying:
     """Repeat on these errors, with random pauses of up to 10 s that grow: workers that failed together do not return together."""
     return tenacity.Retrying(
+        sleep=clock.sleep,
         retry=tenacity.retry_if_exception_type(errors),
         stop=tenacity.stop_after_attempt(max_attempts),
         wait=tenacity.wait_random_exponential(multiplier=0.5, max=10),

@@ -3,14 +3,13 @@
 Two landings of the same generation at once write the same files, so they do no harm. Never imports the ledger.
 """
 
-from concurrent.futures import ThreadPoolExecutor
-
 from airflow_provider_seedream.exceptions import SeedreamLandingError
 from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.landing.errors import storing
 from airflow_provider_seedream.landing.images import ImageLander
 from airflow_provider_seedream.landing.links import Links
 from airflow_provider_seedream.manifest import Manifest, ManifestImage, manifest_file
+from airflow_provider_seedream.model import threads
 from airflow_provider_seedream.storage import Folder
 
 PARALLEL_IMAGES = 3  # all six of a batch in two rounds; each holds one whole image in memory
@@ -46,7 +45,7 @@ def land_images(
     if not found:
         raise SeedreamLandingError("The generation has no image to land.", seedream_task_id=generation.seedream_task_id)
     lander = ImageLander(folder, generation, links, embed_metadata=embed_metadata)
-    with ThreadPoolExecutor(max_workers=PARALLEL_IMAGES, thread_name_prefix="seedream-landing") as pool:
+    with threads.pool(PARALLEL_IMAGES, "seedream-landing") as pool:
         futures = [pool.submit(lander.land, number, result) for number, result in found]
     images: list[ManifestImage] = []
     dead: SeedreamLandingError | None = None

@@ -8,7 +8,6 @@ budget, as a batch has several submissions under way. Never imports HTTP or reco
 import math
 import random
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -220,7 +219,7 @@ class Budget:
             if others == before or pause_seconds is None:  # the notes of the others stay, so they are spent
                 raise refusal
             before = others
-            time.sleep(pause_seconds * random.uniform(0.5, 1))
+            clock.sleep(pause_seconds * random.uniform(0.5, 1))
             spending = replace(spending, claim=uuid.uuid4().hex)
 
     def _read_others(self, spending: Spending) -> tuple[set[str], SeedreamBudgetError | None]:

@@ -27,6 +27,7 @@ from airflow_provider_seedream.ledger.record import file_stem as file_stem
 from airflow_provider_seedream.ledger.record import finished as finished
 from airflow_provider_seedream.ledger.record import record_file as record_file
 from airflow_provider_seedream.ledger.record import record_key as record_key
+from airflow_provider_seedream.model import clock
 from airflow_provider_seedream.storage.exclusive import PROBES
 from airflow_provider_seedream.storage.recent import Recent
 
@@ -285,6 +286,7 @@ def name_note(key: str) -> bytes:
 def _retrying(attempts: int) -> tenacity.Retrying:
     """Repeat a call of the storage, 1 to 10 s apart. Every call that is repeated is safe to repeat: the content decides."""
     return tenacity.Retrying(
+        sleep=clock.sleep,
         retry=tenacity.retry_if_exception_type(SeedreamLedgerError),
         stop=tenacity.stop_after_attempt(attempts),
         wait=tenacity.wait_exponential(multiplier=1, max=10),

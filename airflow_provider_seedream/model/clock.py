@@ -1,18 +1,18 @@
-"""Instants as ISO 8601 UTC text and as epoch seconds.
+"""Instants as ISO 8601 UTC text and as epoch seconds; and the clock of this process, which is read here and nowhere else.
 
-The clock is read here and nowhere else, so that every decision can take the time as an argument.
+Decisions take the time as an argument. Acts ask :func:`now_epoch`, :func:`steady_seconds` and :func:`sleep`, which belong to the
+machine, or to another :class:`Clock` inside of :func:`running`: so hours pass in a moment in a simulation.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 
-def steady_seconds() -> float:
-    """Seconds since an arbitrary start, by a clock that is never set and that goes on while the machine
-    sleeps.
-    """
+def _steady_seconds() -> float:
     return time.clock_gettime(_STEADY) if _STEADY is not None else time.monotonic()
 
 
@@ -31,16 +31,48 @@ class Clock:
     """
 
     now_epoch: Callable[[], float] = time.time
-    steady_seconds: Callable[[], float] = steady_seconds
+    steady_seconds: Callable[[], float] = _steady_seconds
     sleep: Callable[[float], None] = time.sleep
 
 
-CLOCK = Clock()
+MACHINE = Clock()  # for threads that serve the whole process, whatever clock those that ask them go by
+_running: ContextVar[Clock] = ContextVar("seedream_clock", default=MACHINE)
+
+
+@contextmanager
+def running(clock: Clock) -> Iterator[None]:
+    """Context manager: all that this thread does goes by another clock, in place of the machine's.
+
+    ::
+
+        with clock.running(Clock(now_epoch=lambda: 1_795_816_800.0)):
+            clock.now_epoch()  # 1795816800.0
+    """
+    before = _running.set(clock)
+    try:
+        yield
+    finally:
+        _running.reset(before)
 
 
 def now_epoch() -> float:
     """The wall clock in epoch seconds. It may be set back, so durations use :func:`steady_seconds`."""
-    return time.time()
+    return _running.get().now_epoch()
+
+
+def steady_seconds() -> float:
+    """Seconds since an arbitrary start, by a clock that is never set and that goes on while the machine
+    sleeps.
+    """
+    return _running.get().steady_seconds()
+
+
+def sleep(seconds: float) -> None:
+    """Wait for so many seconds."""
+    _running.get().sleep(seconds)
+
+
+CLOCK = Clock(now_epoch=now_epoch, steady_seconds=steady_seconds, sleep=sleep)
 
 
 def to_iso(epoch: float) -> str:

@@ -15,7 +15,7 @@ from airflow_provider_seedream.polling.poller import Poller
 def wait(poller: Poller, poll: Callable[[], Answer], pause: Callable[[float], None]) -> PollOutcome:
     """Poll, when the poller says so, until the wait ends; return how it ended::
 
-        outcome = wait(poller, lambda: hook.poll(seedream_task_id), time.sleep)
+        outcome = wait(poller, lambda: hook.poll(seedream_task_id), clock.sleep)
 
     :param poll: one call of the API; a failure is returned, not raised.
     :param pause: takes the seconds until the next poll. It may also leave the loop by an exception, as a deferral does.

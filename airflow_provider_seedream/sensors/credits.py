@@ -5,7 +5,6 @@ The poll schedule and the hook are imported when a task runs: this module is loa
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from datetime import timedelta
 from decimal import Decimal
@@ -129,7 +128,7 @@ class SeedreamCreditsSensor(SeedreamSensor):
             self._defer(poller)
         if self.reschedule and poller.state.is_quiet:  # an outage under way would be forgotten between processes
             self.come_back(seconds)
-        time.sleep(seconds)
+        clock.sleep(seconds)
 
     def _defer(self, poller: Poller) -> None:
         """Hand the wait over to the triggerer, with the state of this process's polls.

@@ -4,7 +4,6 @@ Loaded with every DAG: ledger, hook and triggers are imported when the task runs
 """
 
 import random
-import time
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
@@ -231,7 +230,7 @@ class SubmittingOperator(CheckedFields, WaitingOperator):
             self.log.info(
                 "The API answered 429 (rate limit), which costs nothing; sending this request again in %.0f s.", wait_seconds
             )
-            time.sleep(wait_seconds)
+            clock.sleep(wait_seconds)
 
     def _turn_seconds(self, error: SeedreamRateLimitError) -> float:
         """Seconds to wait after a 429: the API's ``Retry-After``, else one request's share of the minute; at least 1 s.

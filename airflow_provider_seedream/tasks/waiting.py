@@ -6,7 +6,6 @@ imported when a task runs, as this module is loaded with every DAG.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -132,7 +131,7 @@ class WaitingOperator(LandingOperator):
 
         :param state: of the poller: a sensor leaves the process only if this state may be lost.
         """
-        time.sleep(seconds)
+        clock.sleep(seconds)
 
     def _wait_in_time(self, context: Context, generation: Generation, started_epoch: float) -> PollOutcome:
         """Poll until the wait ends; a deferrable task defers at the first pause.

@@ -1,0 +1,40 @@
+"""The threads of this process: a pool is made here, so that a simulation can run the same work without them.
+
+Starts nothing by itself. Never imports HTTP, storage or Airflow.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+MakePool = Callable[[int, str], Executor]
+
+
+def _pool(max_workers: int, name: str) -> Executor:
+    return ThreadPoolExecutor(max_workers=max_workers, thread_name_prefix=name)
+
+
+_running: ContextVar[MakePool] = ContextVar("seedream_threads", default=_pool)
+
+
+def pool(max_workers: int, name: str) -> Executor:
+    """A pool of threads, to be shut down by the caller::
+
+        with threads.pool(3, "seedream-landing") as landing:
+            landing.submit(land, 1)
+
+    :param max_workers: the most of them at work at the same time.
+    :param name: begins the names of the threads.
+    """
+    return _running.get()(max_workers, name)
+
+
+@contextmanager
+def running(make: MakePool) -> Iterator[None]:
+    """Context manager: pools that this thread asks for come from ``make``, as in a simulation."""
+    before = _running.set(make)
+    try:
+        yield
+    finally:
+        _running.reset(before)

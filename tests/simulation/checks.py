@@ -1,0 +1,242 @@
+"""What must hold in every night: looked at before each write to the store, at each charge, and in the morning."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+from airflow_provider_seedream.emulator.generations import Generation
+from airflow_provider_seedream.exceptions import SeedreamError, SeedreamResultsExpiredError
+from airflow_provider_seedream.ledger.record import Record
+from airflow_provider_seedream.ledger.spending import SPENT, attempt_of
+from tests.simulation.api import Api, picture
+from tests.simulation.night import Night, Violation
+from tests.simulation.store import Store
+
+LEDGER, LATE, NAMES = "_seedream/ledger/", "_seedream/late/", "_seedream/names/"
+_RANK = {"intent": 0, "unknown": 1, "submitted": 2, "failed": 3, "expired": 3, "partial": 4, "landed": 5}
+
+
+@dataclass(slots=True)
+class Asked:
+    """What one prompt of the night may cost. Each prompt is one request.
+
+    :param task: whose budget it counts in.
+    :param may_pay_again: the user has said ``on_unknown_submit="resubmit"``.
+    """
+
+    task: str
+    may_pay_again: bool = False
+
+
+@dataclass(slots=True)
+class Charge:
+    generation: Generation
+    claim: str | None
+    is_given_up: bool = False  # its outcome was unknown when the user's own word paid again
+
+    @property
+    def id(self) -> str:
+        return self.generation.seedream_task_id
+
+
+@dataclass(slots=True)
+class Checks:
+    """The invariants of one night.
+
+    :param budgets: credits by task, where it has a limit.
+    :param budget_of_run: credits of all tasks together.
+    """
+
+    night: Night
+    asked: dict[str, Asked] = field(default_factory=dict)
+    budgets: dict[str, int] = field(default_factory=dict)
+    budget_of_run: int | None = None
+    charges: list[Charge] = field(default_factory=list)
+    store: Store = field(init=False)
+    api: Api = field(init=False)
+
+    # Along the way
+
+    def charged(self, generation: Generation) -> None:
+        """A POST was accepted just now. Its claim must lie in the folder, and nothing else may be paid for this request."""
+        prompt = generation.submission.prompt
+        claim = self._claim_of(prompt)
+        if claim is None:
+            raise Violation(f"trace: {prompt!r} was charged, and no claim of it lies in the folder")
+        for before in self._charges_of(prompt):
+            if not self._is_over(before):
+                raise Violation(f"once: {prompt!r} was charged twice: {before.id[:8]} and {generation.seedream_task_id[:8]}")
+        self.charges.append(Charge(generation, claim))
+        self._check_budgets(prompt)
+
+    def writes(self, name: str, before: bytes | None, after: bytes) -> None:
+        """A file is about to be written."""
+        if name.startswith(LEDGER):
+            self._writes_record(name, before, after)
+        elif name.startswith("_seedream/"):
+            return
+        elif name.endswith(".json"):
+            self._writes_manifest(name, before, after)
+        elif before is not None and before != after:
+            raise Violation(f"overwritten: {name}")
+        elif after not in self._pictures():
+            raise Violation(f"whole: {name} gets bytes that are no whole image of any generation")
+
+    def _writes_record(self, name: str, before: bytes | None, after: bytes) -> None:
+        new = json.loads(after)
+        if before is None:
+            return
+        old = json.loads(before)
+        if old["claim"] != new["claim"]:
+            raise Violation(f"trace: the record {name[len(LEDGER) :][:8]} of one POST is overwritten by that of another")
+        if old["seedream_task_id"] not in (None, new["seedream_task_id"]):
+            raise Violation(f"trace: the id in {name[len(LEDGER) :][:8]} is lost")
+        if _RANK[new["outcome"]] < _RANK[old["outcome"]]:
+            raise Violation(f"forward: {name[len(LEDGER) :][:8]} goes from {old['outcome']} back to {new['outcome']}")
+
+    def _writes_manifest(self, name: str, before: bytes | None, after: bytes) -> None:
+        new = json.loads(after)
+        for image in new["images"]:
+            stored = self.store.objects.get(image["file"])
+            if stored is None or len(stored.data) != image["size_bytes"] or sha256(stored.data).hexdigest() != image["sha256"]:
+                raise Violation(f"listed: {name} lists {image['file']}, which is not stored as it says")
+        if before is not None:
+            old = json.loads(before)
+            if old["seedream_task_id"] != new["seedream_task_id"]:
+                raise Violation(f"overwritten: the manifest {name} of another generation")
+            if len(old["images"]) > len(new["images"]):
+                raise Violation(f"listed: {name} loses an image")
+
+    def deletes(self, name: str) -> None:
+        """A file is about to be deleted: not the only trace of a charge."""
+        if not name.startswith(LEDGER):
+            return
+        claim = json.loads(self.store.objects[name].data)["claim"]
+        for charge in self.charges:
+            if charge.claim == claim and not self._is_over(charge):
+                raise Violation(f"trace: the record of the charged {charge.id[:8]} is deleted")
+
+    # In the morning
+
+    def morning(self, errors: list[BaseException], *, settled: bool) -> None:
+        """Everything is at rest.
+
+        :param errors: of all tasks and tries.
+        :param settled: nothing went wrong that leaves an outcome open, so nothing may be held back.
+        """
+        for charge in self.charges:
+            if not charge.generation.failed(self.night.now):
+                self._check_trace(charge)
+                self._check_landed(charge, errors)
+        if settled:
+            self._check_rest()
+
+    def _check_trace(self, charge: Charge) -> None:
+        if not any(record.claim == charge.claim or record.seedream_task_id == charge.id for record in self._records()):
+            raise Violation(f"trace: nothing in the folder tells of the charged {charge.id[:8]}")
+
+    def _check_landed(self, charge: Charge, errors: list[BaseException]) -> None:
+        """Landed, or named with the right words."""
+        known = [record for record in self._records() if record.seedream_task_id == charge.id]
+        if self._is_landed(charge):
+            return
+        ours = [error for error in errors if isinstance(error, SeedreamError)]
+        if not known:
+            record = next(record for record in self._records() if record.claim == charge.claim)
+            if record.outcome not in ("intent", "unknown"):
+                raise Violation(f"named: the record of the charged {charge.id[:8]} says {record.outcome} without its id")
+            by_word = self.asked[charge.generation.submission.prompt].may_pay_again  # then the next try pays, and names no error
+            if not by_word and not any(record.key in str(error.record) for error in ours):
+                raise Violation(f"named: no error names the record of {charge.id[:8]}, whose outcome is unknown")
+            return
+        if not any(error.seedream_task_id == charge.id for error in ours):
+            raise Violation(f"landed: {charge.id[:8]} is paid and known, and it is neither landed nor named by an error")
+        if not any(error.seedream_task_id == charge.id and self._may_stay(charge, error) for error in ours):
+            raise Violation(f"landed: {charge.id[:8]} is not landed although the API still has it")
+
+    def _may_stay(self, charge: Charge, error: SeedreamError) -> bool:
+        """True if the images cannot be had any more, or never came."""
+        course = charge.generation.course
+        is_old = self.night.now >= charge.generation.created_at + 24 * 3600
+        if isinstance(error, SeedreamResultsExpiredError) and not is_old:
+            raise Violation(f"words: {charge.id[:8]} is said to have expired, and has not")
+        return is_old or course.outcome != "finished" or course.late_seconds > 3600 or course.duration_seconds > 7200
+
+    def _is_landed(self, charge: Charge) -> bool:
+        for name, stored in self.store.objects.items():
+            if name.endswith(".json") and not name.startswith("_seedream/"):
+                manifest = json.loads(stored.data)
+                if manifest["seedream_task_id"] == charge.id:
+                    course = charge.generation.course
+                    most = course.results - len(course.null_for_ever)
+                    is_young = self.night.now < charge.generation.created_at + 23 * 3600
+                    if len(manifest["images"]) < most and is_young and course.late_seconds < 100:
+                        raise Violation(f"landed: {name} lists {len(manifest['images'])} of {most} images")
+                    return True
+        return False
+
+    def _check_rest(self) -> None:
+        """No claim, name or spending is left of what bought nothing."""
+        paid = {(record.key, record.attempt) for record in self._records() if record.seedream_task_id and not record.refunded}
+        for record in self._records():
+            if record.seedream_task_id is None:
+                raise Violation(f"rest: the claim {record.key[:8]} is left, and it bought nothing ({record.outcome})")
+        for name in self.store.objects:
+            if name.startswith(f"{SPENT}/"):
+                attempt = attempt_of(name.rpartition("/")[2])
+                if attempt not in paid:
+                    raise Violation(f"rest: the spending {name} is left of what bought nothing")
+            if name.startswith(NAMES):
+                key = json.loads(self.store.objects[name].data)["key"]
+                if key not in {key for key, _ in paid}:
+                    raise Violation(f"rest: the name {name} is left of what bought nothing")
+
+    # What lies there
+
+    def _records(self) -> list[Record]:
+        stored = [one.data for name, one in self.store.objects.items() if name.startswith((LEDGER, LATE))]
+        return [Record.from_json(data) for data in stored]
+
+    def _claim_of(self, prompt: str) -> str | None:
+        """The claim of the POST that is under way: the newest record of this prompt."""
+        found: tuple[int, str] | None = None
+        for name, stored in self.store.objects.items():
+            if name.startswith(LEDGER):
+                record: dict[str, Any] = json.loads(stored.data)
+                if record["submission"]["prompt"] == prompt and (found is None or record["attempt"] > found[0]):
+                    found = (record["attempt"], record["claim"] if record["seedream_task_id"] is None else "")
+        return found[1] or None if found else None
+
+    def _charges_of(self, prompt: str) -> list[Charge]:
+        return [charge for charge in self.charges if charge.generation.submission.prompt == prompt]
+
+    def _is_over(self, charge: Charge) -> bool:
+        """True if this charge was refunded, or if the user's own word pays again beside it."""
+        if charge.generation.failed(self.night.now):
+            return True
+        is_known = any(record.seedream_task_id == charge.id for record in self._records())
+        return self.asked[charge.generation.submission.prompt].may_pay_again and not is_known
+
+    def _check_budgets(self, prompt: str) -> None:
+        task = self.asked[prompt].task
+        spent: dict[str, int] = {}
+        for charge in self.charges:
+            if not charge.generation.failed(self.night.now):
+                whose = self.asked[charge.generation.submission.prompt].task
+                spent[whose] = spent.get(whose, 0) + charge.generation.credits
+        limit = self.budgets.get(task)
+        if limit is not None and spent.get(task, 0) > limit:
+            raise Violation(f"budget: {spent[task]} credits are spent by {task}, whose max_credits is {limit}")
+        if self.budget_of_run is not None and sum(spent.values()) > self.budget_of_run:
+            raise Violation(f"budget: the run has spent {sum(spent.values())} of {self.budget_of_run} credits")
+
+    def _pictures(self) -> set[bytes]:
+        return {
+            picture(charge.id, index, thumbnail=thumb)
+            for charge in self.charges
+            for index in range(charge.generation.course.results)
+            for thumb in (False, True)
+        }

@@ -1,0 +1,39 @@
+"""The memory of a process: what the provider keeps for a whole process lies in its modules, and our processes share one Python.
+
+So each simulated process has a copy of its own, which is put in place when the process goes on. No code is replaced.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from airflow_provider_seedream import storage
+from airflow_provider_seedream.ledger import prices
+from airflow_provider_seedream.polling.schedule import SCHEDULE
+from airflow_provider_seedream.rate_limit import limiter
+
+
+class Memory:
+    """The memory of one process: empty when it starts, gone when it ends."""
+
+    def __init__(self) -> None:
+        self._values: list[tuple[Any, str, Any]] = [
+            (storage, "_exclusive", {}),  # the destinations that were tested
+            (storage, "_probing", threading.Lock()),
+            (limiter, "_limiters", {}),  # the pace of each connection
+            (limiter, "_lock", threading.Lock()),
+        ]
+        self._traffic = vars(prices.Traffic())
+
+    def put_in_place(self) -> None:
+        """The process goes on: the modules hold what it knows."""
+        for module, name, value in self._values:
+            setattr(module, name, value)
+        prices._TRAFFIC.__dict__ = self._traffic
+
+
+def forget() -> None:
+    """A new night: durations of the jobs of another one are not known."""
+    SCHEDULE.forget()
+    Memory().put_in_place()

@@ -1,0 +1,172 @@
+"""Mistakes that would cost money or images, one at a time, in a copy of the package: the nights must find each of them.
+
+Each is one text of our code that becomes another. Nothing is patched: the copy lies in a folder of its own, and is imported there.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = "airflow_provider_seedream"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mutant:
+    """One mistake.
+
+    :param file: below the package.
+    :param edits: each a text of ours, which must stand there once, and what it becomes.
+    """
+
+    name: str
+    file: str
+    edits: tuple[tuple[str, str], ...]
+
+
+MUTANTS = (
+    Mutant(
+        name="the claim is written without exclusive create",
+        file="ledger/records.py",
+        edits=(
+            (
+                'is_claimed = self._try(lambda: self.folder.create(record.file, data, remember=True), "write", record.file)',
+                'is_claimed = self._try(lambda: self.folder.replace(record.file, data), "write", record.file) or True',
+            ),
+        ),
+    ),
+    Mutant(
+        name="a lost create is taken for a claim",
+        file="storage/__init__.py",
+        edits=(("return there == data\n\n    def try_create", "return True\n\n    def try_create"),),
+    ),
+    Mutant(
+        name="the id is not written after the answer",
+        file="ledger/paying.py",
+        edits=(("if self._keeper.keep(claimed, submitted, patience_seconds=KEEP_SECONDS):", "if True:"),),
+    ),
+    Mutant(
+        name="a claim is deleted although another try holds it now",
+        file="ledger/records.py",
+        edits=(("if not has_next and self.read(record.file) == record:", "if True:"),),
+    ),
+    Mutant(
+        name="an unknown outcome is taken for a free one",
+        file="ledger/paying.py",
+        edits=(
+            ("            return self._lost(request, record, error)", "            self._claims.free(record)\n            raise"),
+        ),
+    ),
+    Mutant(
+        name="a 502 to a POST is taken for a refusal",
+        file="hooks/resending.py",
+        edits=(("return 300 <= status_code < 500 and status_code not in (303, 408)", "return 300 <= status_code"),),
+    ),
+    Mutant(
+        name="an intent is given up at once",
+        file="ledger/submit.py",
+        edits=(
+            (
+                "if latest is None or latest.is_open_for_next:",
+                'if not latest or latest.is_open_for_next or latest.outcome == "intent":',
+            ),
+        ),
+    ),
+    Mutant(
+        name="an old claim is not looked at before the first byte",
+        file="ledger/claims.py",
+        edits=(("if claim.age_seconds(self._clock) <= LOOK_SECONDS:", "if True:"),),
+    ),
+    Mutant(
+        name="the manifest is written before the images",
+        file="landing/images.py",
+        edits=(("        self._publish(file, data)\n        return ManifestImage(", "        return ManifestImage("),),
+    ),
+    Mutant(
+        name="a record that cannot be read is taken for none",
+        file="ledger/submit.py",
+        edits=(("            raise unread(error, request.made_by) from None", "            return None"),),
+    ),
+    Mutant(
+        name="an image is not checked for its end",
+        file="landing/images.py",
+        edits=(("if not is_whole(data, facts):", "if False:"),),
+    ),
+    Mutant(
+        name="instants are read in local time",
+        file="model/clock.py",
+        edits=(
+            (
+                "return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp()",
+                "return instant.replace(tzinfo=None).timestamp()",
+            ),
+        ),
+    ),
+    Mutant(
+        name="the budget is counted before the note is written",
+        file="ledger/budgets.py",
+        edits=(
+            (
+                "                self._journal.note_spending(spending)\n                others, refusal = self._look(spending)",
+                "                others, refusal = self._look(spending)\n                self._journal.note_spending(spending)",
+            ),
+            ("            if spending.name not in names:", "            if False:"),
+        ),
+    ),
+    Mutant(
+        name="a budget forgets the price of the request itself",
+        file="ledger/budgets.py",
+        edits=(("if spent_credits + spending.credits <= self.max_credits:", "if spent_credits < self.max_credits:"),),
+    ),
+    Mutant(
+        name="a failed generation that was not refunded is bought anew",
+        file="ledger/record.py",
+        edits=(('return self.outcome == "failed" and self.refunded', 'return self.outcome in ("failed", "submitted")'),),
+    ),
+)
+
+
+def planted(mutant: Mutant, folder: Path) -> Path:
+    """A copy of the package with this mistake, and a way to the tests, in a new folder.
+
+    :raises ValueError: the text does not stand there once: our code has changed, and the table must follow.
+    """
+    shutil.copytree(ROOT / PACKAGE, folder / PACKAGE, ignore=shutil.ignore_patterns("__pycache__", "gallery"))
+    shutil.copytree(ROOT / PACKAGE / "gallery", folder / PACKAGE / "gallery")
+    (folder / "tests").symlink_to(ROOT / "tests")
+    file = folder / PACKAGE / mutant.file
+    text = file.read_text()
+    for old, new in mutant.edits:
+        if text.count(old) != 1:
+            raise ValueError(f"{mutant.file} holds a text of the mutant {mutant.name!r} {text.count(old)} times.")
+        text = text.replace(old, new)
+    file.write_text(text)
+    return folder
+
+
+def nights_until_found(mutant: Mutant, folder: Path, *, most: int) -> tuple[int | None, str]:
+    """How many nights it takes to find the mistake, from the first seed on; None if these do not. And what was said."""
+    script = (
+        "import sys; from tests.simulation.plan import play\n"
+        f"for seed in range({most}):\n"
+        "    told = play(seed)\n"
+        "    if told.violation: print(f'FOUND {seed + 1} {told.violation}'); sys.exit()\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(planted(mutant, folder)), "TZ": "Asia/Tokyo"}
+    ended = subprocess.run([sys.executable, "-c", script], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    found = re.search(r"FOUND (\d+) (.*)", ended.stdout)
+    return (int(found[1]), found[2]) if found else (None, ended.stdout[-500:] + ended.stderr[-1500:])
+
+
+if __name__ == "__main__":
+    import tempfile
+
+    for one in MUTANTS:
+        with tempfile.TemporaryDirectory(prefix="mutant-") as name:
+            print(one.name, "->", *nights_until_found(one, Path(name), most=int(sys.argv[1])), flush=True)

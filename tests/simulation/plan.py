@@ -1,0 +1,216 @@
+"""What is run in a night, and in which weather: both are chosen by the night's own choices."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from airflow_provider_seedream.emulator.faults import Fault
+from airflow_provider_seedream.emulator.settings import Settings
+from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator
+from airflow_provider_seedream.sensors.seedream import SeedreamGenerationSensor
+from tests.simulation.airflow import Airflow, Instance
+from tests.simulation.api import Api, SimHook
+from tests.simulation.checks import Asked, Checks
+from tests.simulation.choices import Choices
+from tests.simulation.logs import logs_of
+from tests.simulation.memory import forget
+from tests.simulation.night import BEGINS_EPOCH, STOPS, Machine, Night, Violation, Weather
+from tests.simulation.store import open_store
+
+NIGHT_SECONDS = 10 * 3600.0
+SKEWS = (0.0, -3.0, 130.0, -700.0, 3_500.0)
+_HARMLESS = {"refund"}
+
+
+class _Hooked:
+    """An operator on the API of the night."""
+
+    @cached_property
+    def _hook(self) -> SimHook:
+        return SimHook("sim")
+
+
+class Generate(_Hooked, SeedreamGenerateOperator):
+    """The real operator."""
+
+
+class Land(_Hooked, SeedreamGenerationSensor):
+    """The real sensor."""
+
+
+@dataclass(slots=True)
+class Told:
+    """One night that was played.
+
+    :param violation: the invariant that broke, with the moment; None for a good night.
+    """
+
+    seed: int
+    made: list[int]
+    violation: str | None = None
+    story: list[str] = field(default_factory=list)
+    acts: int = 0
+    charges: int = 0
+    hurt: set[str] = field(default_factory=set)
+
+    @property
+    def invariant(self) -> str:
+        """The name of the broken invariant."""
+        return (self.violation or "").partition(":")[0]
+
+
+def weather_of(choices: Choices) -> Weather:
+    """Most faults are off in most nights: then the others reach deeper."""
+    weather = Weather()
+    bad = choices.of((0.2, 0.5))
+    for name, strengths in {
+        "kill": (0.0, 0.01, 0.05),
+        "stop": (0.0, 0.01, 0.04),
+        "timeout": (0.0, 0.01),
+        "refuse": (0.0, 0.02, 0.15, 0.4),
+        "lose": (0.0, 0.03, 0.1),
+        "repeat": (0.0, 0.1),
+        "unreachable": (0.0, 0.1),
+        "drop": (0.0, 0.15, 0.5),
+        "error": (0.0, 0.1, 0.4),
+        "limit": (0.0, 0.2),
+        "fail": (0.0, 0.3),
+        "odd": (0.0, 0.3),
+        "broken": (0.0, 0.15, 0.4),
+    }.items():
+        setattr(weather, name, choices.of(strengths, chance=bad))
+    return weather
+
+
+def play(seed: int, replay: Sequence[int] | None = None, *, tells: bool = False) -> Told:
+    """Play one night.
+
+    :param replay: the choices of an earlier night; its seed still sets the provider's own random numbers.
+    """
+    random.seed(seed)
+    forget()
+    choices = Choices(seed, replay)
+    night = Night(choices, tells=tells)
+    told = Told(seed=seed, made=choices.made)
+    try:
+        with logs_of(night):
+            tonight = _Play(night)
+            tonight.play()
+    except Violation as violation:
+        told.violation = str(violation)
+        night.tell(f"VIOLATION  {violation}")
+    finally:
+        told.acts, told.hurt, told.charges = night.acts, night.hurt, night.charges
+        night.is_calm = True
+        story, night.story = night.story, None
+        with logs_of(night):
+            night.end()
+        forget()
+    told.story = story or []
+    return told
+
+
+class _Play:
+    def __init__(self, night: Night) -> None:
+        choices = night.choices
+        self.night = night
+        night.weather = weather_of(choices)
+        self.checks = Checks(night)
+        is_conditional = choices.below(2) == 0
+        self.destination, store = open_store(night, self.checks.writes, conditional=is_conditional)
+        store.watch_delete = self.checks.deletes
+        store.skew_seconds = choices.of((0.0, 400.0, -400.0), chance=0.2)
+        rate = choices.of((0, 3), chance=0.3)
+        self.api = Api(night, Settings(rate_limit_per_minute=rate, quirks=False), self.checks.charged)
+        SimHook.api = self.api
+        self.checks.store, self.checks.api = store, self.api
+        machines = [self._machine(choices) for _ in range(3)]
+        twice = choices.of((0.0, 0.3), chance=0.4)
+        self.checks.budget_of_run = choices.of((None, 20, 40), chance=0.15)
+        self.airflow = Airflow(night, machines, twice=twice, keeps_state=choices.below(2) == 0)
+        for number in range(1 + choices.below(3, chance=0.4)):
+            self._add_task(f"t{number}")
+        for _ in range(choices.below(4, chance=0.4)):
+            self._add_clear()
+
+    @staticmethod
+    def _machine(choices: Choices) -> Machine:
+        jumps_at = BEGINS_EPOCH + choices.of((60.0, 10.0, 600.0)) if choices.happens(0.1) else float("inf")
+        return Machine(choices.of(SKEWS, chance=0.2), choices.of((0.0, 300.0, -300.0), chance=0.5), jumps_at)
+
+    def _add_task(self, task_id: str) -> None:
+        """A task of one or more mapped instances, and for each the one that lands it: its sensor, or itself with ``wait=True``."""
+        choices = self.night.choices
+        waits, is_deferrable = choices.below(2) == 1, choices.below(2) == 1
+        may_pay_again = choices.happens(0.1)
+        images, mapped = choices.of((1, 2)), choices.of((1, 2, 3), chance=0.4)
+        is_twin = choices.happens(0.4)  # mapped instances that ask for the same share one generation
+        budget = choices.of((None, 10, 20, 40), chance=0.3)
+        if budget:
+            self.checks.budgets[task_id] = budget
+        arguments: dict[str, Any] = {
+            "destination": self.destination,
+            "num_images": images,
+            "wait": waits,
+            "deferrable": is_deferrable,
+            "on_unknown_submit": "resubmit" if may_pay_again else "fail",
+            "max_credits": budget,
+            "max_credits_per_run": self.checks.budget_of_run,
+        }
+        retries = choices.of((1, 0, 3))
+        for index in range(mapped):
+            prompt = f"{task_id}.{0 if is_twin else index}"
+            name = prompt if choices.happens(0.3) and not is_twin else None
+            if prompt not in self.checks.asked:
+                self.checks.asked[prompt] = Asked(task_id, may_pay_again)
+                self._plan_course(prompt)
+            self._add_pair(task_id, index if mapped > 1 else -1, {**arguments, "prompt": prompt, "name": name}, retries)
+
+    def _add_pair(self, task_id: str, map_index: int, arguments: dict[str, Any], retries: int) -> None:
+        choices, is_deferrable = self.night.choices, arguments["deferrable"]
+        submit = Instance(task_id, lambda: Generate(task_id=task_id, **arguments), retries=retries, map_index=map_index)
+        self.airflow.add(submit, delay=choices.of((0.0, 1.0, 30.0)))
+        if not arguments["wait"]:
+            land = Instance(
+                f"{task_id}.land",
+                lambda: Land(task_id=f"{task_id}_land", generation=submit.xcoms["return_value"], deferrable=is_deferrable),
+                retries=retries,
+                map_index=map_index,
+                after=submit,
+            )
+            self.airflow.add(land, delay=0.0)
+
+    def _plan_course(self, prompt: str) -> None:
+        """How the generations of a prompt go."""
+        night, choices, world = self.night, self.night.choices, self.api.world
+        if choices.happens(night.weather.fail):
+            world.inject(Fault("fail", prompt=prompt, times=1))
+        if choices.happens(night.weather.odd):
+            kind = choices.of(("late-assets", "partial", "takes"))
+            details = {"late-assets": {"seconds": 90.0}, "partial": {"count": 1}, "takes": {"seconds": 900.0}}[kind]
+            world.inject(Fault(kind, prompt=prompt, times=1, **details))  # type: ignore[arg-type]
+
+    def _add_clear(self) -> None:
+        choices, airflow = self.night.choices, self.airflow
+        instance = choices.of(airflow.instances)
+        does = airflow.wipe if choices.happens(0.3) else airflow.clear
+        self.night.at(BEGINS_EPOCH + choices.of((20.0, 45.0, 100.0, 700.0, 8000.0)), lambda: does(instance))
+
+    def play(self) -> None:
+        night, airflow = self.night, self.airflow
+        night.run(BEGINS_EPOCH + NIGHT_SECONDS)
+        night.is_calm = True
+        night.tell("MORNING: nothing goes wrong from here on")
+        night.run(night.now + STOPS[-1] + 1800.0)  # the last process that was stopped goes on, and ends
+        for is_first in (True, False):  # a person clears the failed tasks; the second time with the tasks before them
+            for instance in airflow.instances:
+                if instance.state == "failed" or (instance.after is None and instance.state != "success"):
+                    airflow.clear(instance if is_first else instance.after or instance)
+            night.run(night.now + 1.5 * 3600.0)
+        errors = [error for instance in airflow.instances for error in instance.errors]
+        open_faults = night.hurt - _HARMLESS
+        self.checks.morning(errors, settled=not open_faults)
