@@ -375,6 +375,21 @@ class TestCredits:
         assert runner.deferral(top_up).kwargs["min_credits"] == "60"
 
 
+class TestCaps:
+    def test_a_row_beyond_the_cap_is_skipped_one_warning_is_given_and_the_last_picture_waits(
+        self, world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        connection = json.loads(os.environ["AIRFLOW_CONN_SEEDREAM_DEFAULT"])
+        connection["extra"] |= {"label_caps": {"team=shop": {"day": 20}}}
+        monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", json.dumps(connection))
+        dag, runner = load("example_seedream_caps"), Runner(logical_date=None)
+        catalogue = runner.run(dag.get_task("catalogue"))
+        assert (catalogue.value["count"]["landed"], catalogue.value["count"]["skipped_budget"]) == (2, 1)
+        assert runner.run(dag.get_task("hero"), until="deferred").state == "deferred"
+        assert world.books.credits_charged == 20
+        assert caplog.text.count("label_caps team=shop day=20: 20 credits are spent") == 1
+
+
 class TestPatient:
     def test_one_run_pays_once_and_lands(self, world: World) -> None:
         run("example_seedream_patient")

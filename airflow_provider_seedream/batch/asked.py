@@ -45,6 +45,8 @@ class AskedBatch:
     max_credits: Any
     max_credits_per_run: Any
     labels: Any
+    on_budget: str
+    on_budget_warning: Any
     stop_when: StopWhen | None
     sample: Sample | None
     on_error: str

@@ -36,6 +36,7 @@ from airflow_provider_seedream.model.labels import check_labels, spelled
 from airflow_provider_seedream.polling.policy import OUTAGE_SECONDS, PollPolicy
 from airflow_provider_seedream.rate_limit.limiter import limiter_for
 from airflow_provider_seedream.storage import check_destination
+from airflow_provider_seedream.tasks.budget_warnings import teller
 from airflow_provider_seedream.tasks.landing_operator import describe_task
 from airflow_provider_seedream.tasks.memory import TaskMemory
 from airflow_provider_seedream.tasks.wait_options import beyond_defaults, interval_of
@@ -72,7 +73,8 @@ class Parts:
         self.repeats = progress.repeats  # their records exist once the first of them is sent
         asked, hook, ledger = self.asked, self.hook, self.ledger
         budget = Budget(ledger, self.by, **self.limits.budgets())
-        admission = Admission(hook, ledger.folder.base, labels=spelled(check_labels(asked.labels)))
+        told = teller(asked.on_budget_warning, self.context, hook.seedream_conn_id)
+        admission = Admission(hook, ledger.folder.base, labels=spelled(check_labels(asked.labels)), told=told)
         return Waves(
             progress,
             rows_of_phase(
@@ -85,6 +87,7 @@ class Parts:
             ),
             budget=budget,
             admission=admission,
+            waits_for_room=asked.on_budget == "wait",
             width=PostWidth(asked.max_posts_at_once, progress.post_seconds),
             attendant=Attendant(
                 hook, downloads, self.policy, landed_by=self.by, embed_metadata=asked.embed_metadata, ledger=ledger

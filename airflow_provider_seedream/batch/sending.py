@@ -5,6 +5,7 @@ batch's own thread, so none of it needs a lock. Rows take their turns in the ord
 """
 
 import logging
+import random
 from bisect import insort
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -24,6 +25,7 @@ from airflow_provider_seedream.exceptions import (
     SeedreamAuthenticationError,
     SeedreamBatchError,
     SeedreamBudgetError,
+    SeedreamCapError,
     SeedreamConnectionError,
     SeedreamError,
     SeedreamInsufficientCreditsError,
@@ -63,7 +65,7 @@ class Sender:
     :param pace: the rate limit and ``max_in_flight``.
     :param prices: tells what a row may cost, and when a price is to be measured.
     :param budget: refuses rows beyond it; near its limit rows go one after the other.
-    :param admission: the same under the caps of the connection.
+    :param admission: the same under the caps of the connection. :param waits_for_room: rows beyond a cap wait until it has room.
     :param fly: takes a row whose generation is paid.
     :param note: takes a row that has ended without one.
     """
@@ -77,6 +79,7 @@ class Sender:
         prices: Prices,
         budget: Budget,
         admission: Admission,
+        waits_for_room: bool = False,
         pace: Pace,
         width: PostWidth,
         fly: Fly,
@@ -90,6 +93,7 @@ class Sender:
         self._width = width
         self._fly = fly
         self._note = note
+        self._waits_for_room = waits_for_room
         self._room = Room(progress, posting.under_way, prices=prices, budget=budget, admission=admission, pace=pace, width=width)
         self._waiting: list[Upcoming] = []  # taken from the table and not under way, in the order of the table
         self._next = self._read_next()  # not begun yet
@@ -224,8 +228,17 @@ class Sender:
         elif isinstance(error, SeedreamBudgetError) and upcoming.was_beside:
             upcoming.is_alone = True  # the rows beside it may have been refused, and leave room for this one
             self._wait_again(upcoming)
+        elif isinstance(error, SeedreamCapError) and self._waits_for_room and error.room_at:
+            self._wait_for_room(upcoming, error)
         else:
             self._fail(tried, error)
+
+    def _wait_for_room(self, upcoming: Upcoming, error: SeedreamCapError) -> None:
+        """A cap leaves no room: send nothing until its period ends, and some seconds more, as others wait for it, too."""
+        self._wait_again(upcoming)
+        if (room_epoch := clock.to_epoch(error.room_at) or 0.0) > self.progress.hold_epoch:
+            self.progress.hold_epoch = room_epoch + random.random() * UNREACHABLE_SECONDS
+            _log.info("%s Rows that are not sent wait for it until %s.", error.message, error.room_at)
 
     def _accept(self, tried: Tried, found: Submitted) -> None:
         """The row is paid, by this try or an earlier one. Only a POST of this moment says that the API answers."""

@@ -53,6 +53,7 @@ class Waves:
     :param submitter: pays each request at most once.
     :param budget: the one that the submitter spends from.
     :param admission: the one that admits its requests under caps.
+    :param waits_for_room: rows beyond a cap wait for its next period.
     :param width: how many submissions may be under way.
     :param pace: the rate limit and ``max_in_flight``.
     :param attendant: polls and lands.
@@ -69,6 +70,7 @@ class Waves:
         submitter: Submitter,
         budget: Budget,
         admission: Admission,
+        waits_for_room: bool = False,
         width: PostWidth,
         attendant: Attendant,
         results: Results,
@@ -93,6 +95,7 @@ class Waves:
             prices=self._prices,
             budget=budget,
             admission=admission,
+            waits_for_room=waits_for_room,
             pace=pace,
             width=width,
             fly=self._fly,

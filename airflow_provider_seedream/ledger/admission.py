@@ -246,6 +246,6 @@ def refusal_error(refusal: Refusal, *, conn_id: str, at_epoch: float) -> Seedrea
     error.room_at = to_iso(ends)
     error.on_retry = (
         f"There is room again at {error.room_at[:16].replace('T', ' ')} UTC: clear the task after that, or raise the cap in the "
-        "connection."
+        'connection. on_budget="wait" lets a task wait for it.'
     )
     return error

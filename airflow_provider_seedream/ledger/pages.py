@@ -218,10 +218,20 @@ class Page:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passed:
-    """A cap of which a share is spent. :param spent_credits: with the attempt that was just admitted."""
+    """A cap of which a share is spent.
+
+    :param spent_credits: with the attempt that was just admitted. :param at: of its admission, in epoch seconds.
+    """
 
     cap: Cap
     spent_credits: int
+    at: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """For callbacks and their templates."""
+        cap = self.cap
+        about = {"cap": cap.name, "period": cap.period, "label": cap.label, "credits": cap.credits}
+        return {**about, "spent_credits": self.spent_credits, "ends_at": to_iso(cap.ends_epoch(self.at))}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,7 +276,7 @@ def admit(page: Page, asked: Entry, caps: Iterable[Cap], *, warn_at: float) -> t
     doubted = before.doubted if before else ()
     admitted = _pruned(others, day)._with(replace(asked, credits=price, labels=labels, claims=claims, doubted=doubted))
     passed = [
-        Passed(cap=cap, spent_credits=spent)
+        Passed(cap=cap, spent_credits=spent, at=asked.at)
         for cap in mine
         if (spent := admitted.spent(cap, day)) >= warn_at * cap.credits and page.warned.get(cap.key) != day
     ]

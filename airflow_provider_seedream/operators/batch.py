@@ -27,7 +27,7 @@ from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
 from airflow_provider_seedream.storage import check_destination
 from airflow_provider_seedream.tables import ResultsTable, SqlTable, check_results_table
 from airflow_provider_seedream.tasks.backstop import resumed, started_epoch
-from airflow_provider_seedream.tasks.fields import CheckedFields, check_budget, one_of
+from airflow_provider_seedream.tasks.fields import CheckedFields, check_budget, check_callbacks, one_of
 from airflow_provider_seedream.tasks.wait_options import (
     DEFAULT_MAX_IMAGE_BYTES,
     DEFAULT_MAX_IN_FLIGHT,
@@ -93,6 +93,9 @@ class SeedreamBatchOperator(CheckedFields):
         sends the rows that were ``skipped``. None for no brake.
     :param sample: so many rows, or a :class:`~airflow_provider_seedream.bounds.Sample`, are sent and landed first; then a person is
         asked, with their pictures, whether the rest is sent. None (default): nobody is asked.
+    :param on_budget: rows for which a cap of the connection leaves no room: ``fail`` (default) skips them, ``wait`` sends them when
+        the UTC day or month has ended.
+    :param on_budget_warning: a function of the context, a notifier, or a list of them, called when ``warn_at`` of a cap is spent.
     :param on_error: ``fail`` (default): an invalid row stops the task before the first POST, and a row that did not land fails it
         at the end, when all others have landed; ``continue``: the results show both, and the task succeeds.
     :param fail_on_unknown: with ``on_error="continue"``: fail the task at its end if rows have an unknown outcome, which a person
@@ -165,6 +168,8 @@ class SeedreamBatchOperator(CheckedFields):
         max_credits: int | str | None = None,
         max_credits_per_run: int | str | None = None,
         labels: dict[str, str] | None = None,
+        on_budget: str = "fail",
+        on_budget_warning: Any = None,
         stop_when: StopWhen | float | None = 0.5,
         sample: Sample | int | None = None,
         on_error: str = "fail",
@@ -198,6 +203,9 @@ class SeedreamBatchOperator(CheckedFields):
         self.max_credits = max_credits
         self.max_credits_per_run = max_credits_per_run
         self.labels = labels
+        self.on_budget = self.checked(one_of, "on_budget", on_budget, "fail", "wait")
+        self.on_budget_warning = on_budget_warning
+        self.checked(check_callbacks, on_budget_warning)
         self.stop_when = self.checked(as_stop_when, stop_when)
         self.sample = self.checked(as_sample, sample)
         self.on_error = self.checked(one_of, "on_error", on_error, "fail", "continue")

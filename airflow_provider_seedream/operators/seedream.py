@@ -27,7 +27,7 @@ from airflow_provider_seedream.model.submissions import (
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator as SeedreamBatchOperator  # where users look for it
 from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
 from airflow_provider_seedream.storage import check_destination
-from airflow_provider_seedream.tasks.fields import CheckedFields, check_budget, one_of
+from airflow_provider_seedream.tasks.fields import CheckedFields, check_budget, check_callbacks, one_of
 from airflow_provider_seedream.tasks.submitting import SubmittingOperator
 from airflow_provider_seedream.tasks.wait_options import (
     DEFAULT_MAX_IMAGE_BYTES,
@@ -73,6 +73,9 @@ class SeedreamGenerateOperator(SubmittingOperator):
     :param max_credits_per_run: credits that all Seedream tasks of this DAG run may spend in this destination; None for no limit.
     :param labels: up to 8 short texts, e.g. ``{"team": "shop"}``, for the ledger record, the manifest and caps. No part of the
         request: another label never pays again.
+    :param on_budget: where a cap of the connection leaves no room: ``fail`` (default, without retries), or ``wait`` until its UTC
+        day or month ends, within ``timeout``.
+    :param on_budget_warning: a function of the context, a notifier, or a list of them, called when ``warn_at`` of a cap is spent.
     :param wait: also wait for the images and land them.
     :param deferrable: wait in the triggerer; Airflow's ``[operators] default_deferrable`` by default.
     :param poke_interval: seconds between polls while waiting; None (default): rarely at first, more often around the time at which
@@ -123,6 +126,8 @@ class SeedreamGenerateOperator(SubmittingOperator):
         max_credits: int | str | None = None,
         max_credits_per_run: int | str | None = None,
         labels: dict[str, str] | None = None,
+        on_budget: str = "fail",
+        on_budget_warning: Any = None,
         wait: bool = False,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         poke_interval: timedelta | float | None = None,
@@ -149,6 +154,9 @@ class SeedreamGenerateOperator(SubmittingOperator):
         self.max_credits = max_credits
         self.max_credits_per_run = max_credits_per_run
         self.labels = labels
+        self.on_budget = self.checked(one_of, "on_budget", on_budget, "fail", "wait")
+        self.on_budget_warning = on_budget_warning
+        self.checked(check_callbacks, on_budget_warning)
         self.wait = wait
         self.deferrable = deferrable
         self.poll_interval = self.checked(as_interval, poke_interval)
@@ -208,6 +216,9 @@ class SeedreamEditOperator(SeedreamGenerateOperator):
     :param max_credits_per_run: credits that all Seedream tasks of this DAG run may spend in this destination; None for no limit.
     :param labels: up to 8 short texts, e.g. ``{"team": "shop"}``, for the ledger record, the manifest and caps. No part of the
         request: another label never pays again.
+    :param on_budget: where a cap of the connection leaves no room: ``fail`` (default, without retries), or ``wait`` until its UTC
+        day or month ends, within ``timeout``.
+    :param on_budget_warning: a function of the context, a notifier, or a list of them, called when ``warn_at`` of a cap is spent.
     :param wait: also wait for the images and land them.
     :param deferrable: wait in the triggerer; Airflow's ``[operators] default_deferrable`` by default.
     :param poke_interval: seconds between polls while waiting; None (default): rarely at first, more often around the time at which
@@ -249,6 +260,8 @@ class SeedreamEditOperator(SeedreamGenerateOperator):
         max_credits: int | str | None = None,
         max_credits_per_run: int | str | None = None,
         labels: dict[str, str] | None = None,
+        on_budget: str = "fail",
+        on_budget_warning: Any = None,
         wait: bool = False,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         poke_interval: timedelta | float | None = None,
@@ -278,6 +291,8 @@ class SeedreamEditOperator(SeedreamGenerateOperator):
             max_credits=max_credits,
             max_credits_per_run=max_credits_per_run,
             labels=labels,
+            on_budget=on_budget,
+            on_budget_warning=on_budget_warning,
             wait=wait,
             deferrable=deferrable,
             poke_interval=poke_interval,

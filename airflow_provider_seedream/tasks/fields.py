@@ -207,3 +207,16 @@ def check_budget(field: str, value: Any) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise SeedreamInputError(f"{field} must be an integer of credits, at least 0, or None for no limit; got {value!r}.")
     return value
+
+
+def check_callbacks(value: Any) -> list[Callable[[Any], Any]]:
+    """The callbacks of ``on_budget_warning`` as a list, as Airflow takes ``on_failure_callback``.
+
+    :raises SeedreamInputError: something in it cannot be called.
+    """
+    callbacks = [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
+    if not all(map(callable, callbacks)):
+        raise SeedreamInputError(
+            f"on_budget_warning must be a function of the context, a notifier of Airflow's, or a list of them; got {value!r:.80}."
+        )
+    return callbacks

@@ -74,12 +74,13 @@ class Place:
         return AirflowTaskTimeout(f"{waited} {UNHEARD}") if is_airflows else SeedreamRateLimitError(f"{waited} {UNHEARD}")
 
     def ask(
-        self, hook: "SeedreamHook", error: SeedreamRateLimitError | None, *, timeout: float
+        self, hook: "SeedreamHook", error: SeedreamRateLimitError | None, *, timeout: float, not_before_epoch: float = 0.0
     ) -> "tuple[SeedreamTurnTrigger, dict[str, Any]]":
         """The trigger that waits for a turn, and the arguments that the task gets back beside its event.
 
         :param error: the 429 that makes it ask, if one does.
         :param timeout: seconds from the start of the try.
+        :param not_before_epoch: the earliest turn, of a task that waits for room under a cap.
         :param hook: names the connection, whose tasks share one queue, and its limit.
         :returns: both are JSON, as Airflow stores them while the task waits.
         """
@@ -92,7 +93,7 @@ class Place:
             seedream_conn_id=hook.seedream_conn_id,
             requests_per_minute=hook.requests_per_minute,
             asked_epoch=asked_epoch,
-            not_before_epoch=now + MIN_FIRST_POLL_SECONDS,
+            not_before_epoch=max(now + MIN_FIRST_POLL_SECONDS, not_before_epoch),
             deadline_epoch=self.started_epoch + timeout,
             throttled_epoch=now if error else None,
             retry_after_seconds=error.retry_after_seconds if error else None,

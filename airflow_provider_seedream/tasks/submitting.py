@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from airflow.providers.common.compat.sdk import Context
 
 from airflow_provider_seedream.exceptions import (
+    SeedreamCapError,
     SeedreamInputError,
     SeedreamInsufficientCreditsError,
     SeedreamLedgerError,
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from airflow_provider_seedream.ledger.submit import Request, Submitter
 
 
+MAX_SPREAD_SECONDS = 60.0  # after the end of a cap's period
+
+
 class SubmittingOperator(CheckedFields, WaitingOperator):
     """An operator that submits one request; its subclasses set these attributes and make the submission::
 
@@ -51,6 +55,8 @@ class SubmittingOperator(CheckedFields, WaitingOperator):
     :param max_credits: credits that the task may spend in its DAG run; None for no limit.
     :param max_credits_per_run: credits that all Seedream tasks of the DAG run may spend in the destination; likewise.
     :param labels: written into the record; no part of the request.
+    :param on_budget: ``fail``, or ``wait`` until a cap of the connection has room again.
+    :param on_budget_warning: called when a share of a cap is spent.
     :param wait: True to wait for the images and land them in the same task.
     :param deferrable: True: wait in the triggerer, for the rate limit and for the images.
     """
@@ -63,6 +69,8 @@ class SubmittingOperator(CheckedFields, WaitingOperator):
     max_credits: int | str | None
     max_credits_per_run: int | str | None
     labels: dict[str, str] | None
+    on_budget: str
+    on_budget_warning: Any
     wait: bool
     deferrable: bool
     can_resubmit = True
@@ -158,6 +166,7 @@ class SubmittingOperator(CheckedFields, WaitingOperator):
         from airflow_provider_seedream.ledger.budgets import Budget
         from airflow_provider_seedream.ledger.records import Ledger, Reuse
         from airflow_provider_seedream.ledger.submit import OnUnknownSubmit, Request, Submitter
+        from airflow_provider_seedream.tasks.budget_warnings import teller
         from airflow_provider_seedream.tasks.memory import TaskMemory
 
         hook = self._hook
@@ -178,7 +187,8 @@ class SubmittingOperator(CheckedFields, WaitingOperator):
             max_credits=check_budget("max_credits", self.max_credits),
             max_credits_per_run=check_budget("max_credits_per_run", self.max_credits_per_run),
         )
-        admission = Admission(hook, ledger.folder.base, labels=spelled(request.labels))
+        told = teller(self.on_budget_warning, context, hook.seedream_conn_id)
+        admission = Admission(hook, ledger.folder.base, labels=spelled(request.labels), told=told)
         on_unknown, memory = cast(OnUnknownSubmit, self.on_unknown_submit), TaskMemory(context, pushes_id=True)
         return request, Submitter(hook, ledger, on_unknown, budget, admission=admission, memory=memory)
 
@@ -224,6 +234,9 @@ class SubmittingOperator(CheckedFields, WaitingOperator):
                 if getattr(self, "retry_policy", None):  # it is never asked about errors that end a task
                     raise
                 raise final(error) from None
+            except SeedreamCapError as error:
+                self._wait_for_room(error, place)
+                continue
             # A sleeping worker would hold its slot, perhaps for minutes; the triggerer waits for thousands at once.
             if self.deferrable:
                 self._ask_for_turn(place, refusal)
@@ -231,6 +244,27 @@ class SubmittingOperator(CheckedFields, WaitingOperator):
                 "The API answered 429 (rate limit), which costs nothing; sending this request again in %.0f s.", wait_seconds
             )
             clock.sleep(wait_seconds)
+
+    def _wait_for_room(self, error: SeedreamCapError, place: Place) -> None:
+        """Wait until the period of a full cap ends, in the triggerer if ``deferrable``; then the request is admitted anew.
+
+        A minute at random is added, so that tasks that wait for the same midnight do not come together.
+
+        :raises SeedreamCapError: the task does not wait, or there is no room before the time limit of the try.
+        """
+        room_epoch = clock.to_epoch(error.room_at)
+        if self.on_budget != "wait" or room_epoch is None:
+            raise error
+        if room_epoch > place.started_epoch + self._patience_seconds:
+            when = clock.to_iso(room_epoch)[:16].replace("T", " ")
+            limit = clock.spell(self._patience_seconds)
+            error.on_retry = f"There is room again at {when} UTC, after the end of `timeout` ({limit}): a longer one lets it wait."
+            raise error
+        wait_seconds = max(0.0, room_epoch - clock.now_epoch()) + random.random() * MAX_SPREAD_SECONDS
+        self.log.info("%s Nothing is paid; waiting for %s until there may be room.", error.message, clock.spell(wait_seconds))
+        if self.deferrable:
+            self._ask_for_turn(place, None, not_before_epoch=clock.now_epoch() + wait_seconds)
+        time.sleep(wait_seconds)
 
     def _turn_seconds(self, error: SeedreamRateLimitError) -> float:
         """Seconds to wait after a 429: the API's ``Retry-After``, else one request's share of the minute; at least 1 s.
@@ -243,9 +277,9 @@ class SubmittingOperator(CheckedFields, WaitingOperator):
         asked = max(MIN_REFUSED_SECONDS, share if error.retry_after_seconds is None else error.retry_after_seconds)
         return asked + random.random() * min(asked, share) / 2
 
-    def _ask_for_turn(self, place: Place, error: SeedreamRateLimitError | None) -> None:
+    def _ask_for_turn(self, place: Place, error: SeedreamRateLimitError | None, *, not_before_epoch: float = 0.0) -> None:
         """Defer until the triggerer grants a turn."""
-        trigger, kwargs = place.ask(self._hook, error, timeout=self._patience_seconds)
+        trigger, kwargs = place.ask(self._hook, error, timeout=self._patience_seconds, not_before_epoch=not_before_epoch)
         self.log.info("Rate limit %g/min: waiting in the triggerer until this request may be sent.", trigger.requests_per_minute)
         limit = backstop(trigger.deadline_epoch, now_epoch=clock.now_epoch())
         self.defer(trigger=trigger, method_name="resume_submission", kwargs=kwargs, timeout=limit)

@@ -109,6 +109,16 @@ def destination(folder: Path) -> str:
 
 
 @pytest.fixture
+def caps(emulator: Emulator, connect: Connect, destination: str) -> Any:
+    """Gives the connection caps, with its books in the destination."""
+
+    def caps(**extra: Any) -> None:
+        connect(emulator, requests_per_minute=100_000, **{"destination": destination, **extra})
+
+    return caps
+
+
+@pytest.fixture
 def unused_port() -> int:
     """A port of 127.0.0.1 where nobody listens."""
     with socket.socket() as listener:

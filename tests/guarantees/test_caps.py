@@ -26,16 +26,6 @@ from tests.guarantees.test_killed_anywhere import let_claims_settle, pair, run_i
 MONTH = Cap(period="month", credits=0)
 
 
-@pytest.fixture
-def caps(emulator: Emulator, connect: Connect, destination: str) -> Any:
-    """Gives the connection caps, with its books in the destination."""
-
-    def caps(**extra: Any) -> None:
-        connect(emulator, requests_per_minute=100_000, **{"destination": destination, **extra})
-
-    return caps
-
-
 def page_of(books: str) -> Page:
     month = month_of(clock.now_epoch())
     return Books(books).look(month) or Page(month=month, way="lock")

@@ -93,16 +93,21 @@ class TestAdmission:
 
     def test_racing_threads_and_processes_spend_the_cap_exactly(self, place: str) -> None:
         """Half of the racers share books, as threads of a process do; the others have books of their own, as processes have."""
-        start, shared = Barrier(RACERS), Books(place)
+        start, shared, told = Barrier(RACERS), Books(place), list[Passed]()
 
         def race(racer: int) -> bool:
             books = shared if racer % 2 else Books(place)
             asked = Entry(key=f"{racer:064x}", attempt=1, claims=("a",), credits=10, at=int(NOON), destination=place, by="d/t")
             start.wait()
-            return not isinstance(books.change(MONTH, lambda page: admit(page, asked, (CAP,), warn_at=1.0)), Refusal)
+            answer = books.change(MONTH, lambda page: admit(page, asked, (CAP,), warn_at=0.6))
+            if isinstance(answer, Refusal):
+                return False
+            told.extend(answer)
+            return True
 
         with ThreadPoolExecutor(RACERS) as racers:
             assert [*racers.map(race, range(RACERS))].count(True) == 5
+        assert [one.spent_credits for one in told] == [30], "one warning for all of them"
         assert spent(place) == 50
 
     def test_a_connection_without_a_place_for_its_books_is_refused_by_name(self) -> None:

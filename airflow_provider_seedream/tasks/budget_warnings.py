@@ -1,0 +1,34 @@
+"""Tells the callbacks that the user has named when a share of a cap is spent: Airflow's notifiers, or functions of a context.
+
+The page of the books keeps others who share it from telling the same on this day.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from airflow.providers.common.compat.sdk import Context
+
+from airflow_provider_seedream.ledger.pages import Passed
+from airflow_provider_seedream.tasks.fields import check_callbacks
+
+_log = logging.getLogger(__name__)
+
+
+def teller(value: Any, context: Context, conn_id: str) -> Callable[[Passed], None]:
+    """The function that tells the callbacks of a task of a cap.
+
+    Each gets the task's context with ``seedream_budget``, a dict of ``connection``, ``cap``, ``period``, ``label``, ``credits``,
+    ``spent_credits`` and ``ends_at``. One that fails is logged, and the task goes on: its images are worth more than the message.
+
+    :param value: as ``on_budget_warning`` was given.
+    """
+
+    def told(passed: Passed) -> None:
+        for callback in check_callbacks(value):
+            try:
+                callback({**context, "seedream_budget": {"connection": conn_id, **passed.to_dict()}})
+            except Exception:
+                _log.exception("A callback of on_budget_warning failed; the task goes on.")
+
+    return told
