@@ -191,8 +191,12 @@ def _is_gcs(fs: Any) -> bool:
 
 
 def _gcs_get(fs: Any, path: str) -> Seen:
+    """Google names the generation in a header of the download. Where a server does not, it is asked for, and then read again."""
     headers, data = fs.call("GET", fs.url(path))
-    return Seen(data=data, version=str(headers["x-goog-generation"]))
+    if generation := headers.get("x-goog-generation"):
+        return Seen(data=data, version=str(generation))
+    generation = fs.info(path)["generation"]
+    return Seen(data=fs.cat_file(path), version=str(generation))
 
 
 def _gcs_put(fs: Any, path: str, data: bytes, generation: str) -> str:
