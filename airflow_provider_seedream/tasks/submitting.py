@@ -264,7 +264,7 @@ class SubmittingOperator(CheckedFields, WaitingOperator):
         self.log.info("%s Nothing is paid; waiting for %s until there may be room.", error.message, clock.spell(wait_seconds))
         if self.deferrable:
             self._ask_for_turn(place, None, not_before_epoch=clock.now_epoch() + wait_seconds)
-        time.sleep(wait_seconds)
+        clock.sleep(wait_seconds)
 
     def _turn_seconds(self, error: SeedreamRateLimitError) -> float:
         """Seconds to wait after a 429: the API's ``Retry-After``, else one request's share of the minute; at least 1 s.
