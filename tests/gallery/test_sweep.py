@@ -1,7 +1,4 @@
-"""Every route of the gallery against visitors who may not and values that are odd. A route without a row here fails.
-
-A table of all answers: ``pytest -s -m slow tests/gallery/test_sweep.py -k table``.
-"""
+"""Every route of the gallery against visitors who may not and values that are odd. A route without a row here fails."""
 
 from __future__ import annotations
 
@@ -205,22 +202,6 @@ class TestOddValues:
             {"X-Forwarded-Prefix": "//elsewhere"},
         ):
             answer(client, path, **headers)
-
-
-@pytest.mark.slow
-def test_the_table_of_all_answers(visitor: Visitor, hashed: dict[str, Route]) -> None:
-    """What is in the note of issue 12; ``-s`` prints it."""
-    rows: dict[str, dict[str, set[int]]] = {}
-    clients = {user: visitor(user) for user in (None, "only-shoes", "admin")}
-    for template, route in hashed.items():
-        row = rows.setdefault(template, {})
-        for user in clients:
-            for name, path in [("sound", route.path(template)), *cases(template, route)]:
-                kind = name.partition(":")[0]
-                row.setdefault(f"{user or 'nobody'} {kind}", set()).add(clients[user].get(path).status_code)
-    lines = [f"{template}: {', '.join(f'{kind} {sorted(found)}' for kind, found in row.items())}" for template, row in rows.items()]
-    print("\n".join(lines))
-    assert all(status < 500 for row in rows.values() for found in row.values() for status in found)
 
 
 @pytest.mark.slow
