@@ -31,6 +31,7 @@ ACCOUNTING = (
             _SINCE,
             _UNTIL,
             _RECURSIVE,
+            argument("--conn-id", metavar="CONN_ID", help="also say what is left of the caps of this connection"),
             OUTPUT,
         ),
     ),

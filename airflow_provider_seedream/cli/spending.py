@@ -1,18 +1,21 @@
 """The command that adds up the payments of folders by day, DAG, run, task or label.
 
-It only reads the folders and does not call the API, so it needs no key. Memory grows with the lines of the answer, not with the
-records.
+It only reads and does not call the API, so it needs no key, unless the caps of a connection are asked for. Memory grows with the
+lines of the answer, not with the records.
 """
 
 import argparse
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from airflow_provider_seedream.cli.printing import print_json, print_lines, print_rows
 from airflow_provider_seedream.cli.records import with_bar
 from airflow_provider_seedream.cli.running import FAILED
 from airflow_provider_seedream.exceptions import SeedreamInputError
+from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.ledger.amounts import Spent
+from airflow_provider_seedream.ledger.books import books_at
+from airflow_provider_seedream.ledger.pages import month_of
 from airflow_provider_seedream.ledger.reading import Found, each_record, images_landed, ledgers_of
 from airflow_provider_seedream.ledger.records import Ledger, Record
 from airflow_provider_seedream.model import clock
@@ -33,14 +36,15 @@ class Period(NamedTuple):
 def spending(options: argparse.Namespace) -> int:
     """`airflow seedream spending`: requests, landed images and credits of folders, one line for each day, DAG, run, task or label.
 
-    JSON: ``destinations``, ``by``, ``rows``, ``total`` and ``unreadable``.
+    JSON: ``destinations``, ``by``, ``rows``, ``total``, ``caps`` and ``unreadable``.
 
-    :param options: ``destinations``, ``by``, ``since``, ``until``, ``recursive`` and ``output``.
+    :param options: ``destinations``, ``by``, ``since``, ``until``, ``recursive``, ``conn_id`` and ``output``.
     :returns: 1 if a file cannot be read, as it may hide a payment, else 0.
     :raises SeedreamInputError: a folder has no ledger, or an option is wrong.
     """
     period = period_of(options)
     ledgers = ledgers_of(options.destinations, recursive=options.recursive)
+    caps = _caps(options.conn_id) if options.conn_id is not None else []
     spent, unreadable = Spent(by=options.by), []
     for ledger, found in found_in(ledgers, period):
         if found.record is None:
@@ -49,7 +53,7 @@ def spending(options: argparse.Namespace) -> int:
             spent.add(found.record, images=images_landed(ledger, found.record) or 0)
     if options.output == "json":
         facts = {"destinations": [ledger.folder.base for ledger in ledgers], "by": options.by}
-        print_json({**facts, "rows": spent.rows(), "total": spent.total.to_dict(), "unreadable": unreadable})
+        print_json({**facts, "rows": spent.rows(), "total": spent.total.to_dict(), "caps": caps, "unreadable": unreadable})
     else:
         print_rows(f"Credits by {spent.by}", spent.rows())
         total = spent.total.to_dict()
@@ -61,7 +65,23 @@ def spending(options: argparse.Namespace) -> int:
                 "Unknown: paid or not. `airflow seedream ledger` names the records, `airflow seedream reconcile` asks the wallet."
             )
         print_lines("Not readable, each may hide a payment:", unreadable)
+        print_rows(f"Caps of {options.conn_id}", caps)
     return FAILED if unreadable else 0
+
+
+def _caps(conn_id: str) -> list[dict[str, Any]]:
+    """What is left of each cap of a connection, by its books: other folders and connections that share them count as well.
+
+    :raises SeedreamInputError: the connection is missing or incomplete.
+    :raises SeedreamLedgerError: the books cannot be read.
+    """
+    settings, now = SeedreamHook(conn_id).settings, clock.now_epoch()
+    page = books_at(settings.books).look(month_of(now)) if settings.books and settings.caps else None
+    rows = []
+    for cap in settings.caps:
+        spent = page.spent(cap, clock.to_iso(now)[:10]) if page else 0
+        rows.append({"cap": cap.name, "spent": spent, "left": cap.credits - spent, "until": clock.to_iso(cap.ends_epoch(now))})
+    return rows
 
 
 def period_of(options: argparse.Namespace) -> Period:

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from airflow_provider_seedream.ledger.record import Record
 from airflow_provider_seedream.model import clock
+from airflow_provider_seedream.model.labels import spelled
 
 By = Literal["day", "dag", "run", "task", "label"]
 
@@ -110,15 +111,10 @@ class Spent:
         if self.by == "day":
             return (clock.to_iso(clock.to_epoch(record.intent_at) or 0.0)[:10],)
         if self.by == "label":
-            return (spelled(labels_of(record)),)
+            return (", ".join(spelled(labels_of(record))),)
         return {"dag": (made.dag_id,), "run": (made.dag_id, made.run_id), "task": (made.dag_id, made.task_id)}[self.by]
 
 
 def labels_of(record: Record) -> dict[str, str]:
     """The labels of a record; empty for one without."""
     return dict(record.labels or {})
-
-
-def spelled(labels: dict[str, str]) -> str:
-    """Labels as one text: ``product=watches, team=art``."""
-    return ", ".join(f"{name}={value}" for name, value in sorted(labels.items()))

@@ -55,7 +55,9 @@ def night(buy: Buy, run: Run, destination: str) -> Sequence[str]:
 
 
 class TestSpending:
-    @pytest.mark.parametrize("price", [10, 30], ids=["the documented price", "another one"])
+    @pytest.mark.parametrize(
+        "price", [pytest.param(10, id="the documented price", marks=pytest.mark.slow), pytest.param(30, id="another one")]
+    )
     def test_its_sums_are_the_servers_books(
         self,
         price: int,
@@ -78,12 +80,13 @@ class TestSpending:
     ) -> None:
         today = datetime.now(UTC).date().isoformat()
         changed(night[0], intent_at="2026-03-01T23:59:59Z")
+        changed(night[1], labels={"team": "art", "product": "watch"})
         names = {
             "day": [["2026-03-01"], [today]],
             "dag": [["watches"]],
             "run": [["watches", "monday"], ["watches", "tuesday"]],
             "task": [["watches", "submit"]],
-            "label": [[""]],
+            "label": [[""], ["product=watch, team=art"]],
         }
         for by, groups in names.items():
             said = run("spending", destination, "--by", by, "-o", "json").json
@@ -133,6 +136,22 @@ class TestSpending:
         assert (said["destinations"], said["total"]["paid"]) == ([f"{destination}/monday"], 10)
         mistyped = run("spending", f"{destination}/monday", f"{destination}/tuesday")
         assert (mistyped.code, mistyped.out) == (2, "")
+
+
+class TestCaps:
+    def test_what_is_left_of_the_caps_of_a_connection_is_said_by_its_books(
+        self, run: Run, buy: Buy, destination: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        extra = {"books": destination, "max_credits_per_day": 50, "label_caps": {"team=art": {"month": 20}}}
+        connection = {**json.loads(emulator.airflow_connection_json()), "extra": extra}
+        monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", json.dumps(connection))
+        buy(num_images=3)
+        said = run("spending", destination, "--conn-id", "seedream_default", "-o", "json").json
+        assert [(cap["cap"], cap["spent"], cap["left"]) for cap in said["caps"]] == [
+            ("max_credits_per_day=50", 30, 20),
+            ("label_caps team=art month=20", 0, 20),
+        ]
+        assert "max_credits_per_day=50" in run("spending", destination, "--conn-id", "seedream_default").out
 
 
 class TestExport:

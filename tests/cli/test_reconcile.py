@@ -61,7 +61,7 @@ def endings(said: Any) -> dict[str, tuple[int, int, int]]:
 
 
 class TestEachEnding:
-    @pytest.mark.parametrize("price", [10, 30], ids=["price 10", "price 30"])
+    @pytest.mark.parametrize("price", [pytest.param(10, id="price 10", marks=pytest.mark.slow), pytest.param(30, id="price 30")])
     def test_every_credit_has_its_line_and_the_books_agree(
         self, price: int, run: Run, buy: Buy, check: Check, destination: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -261,14 +261,13 @@ class TestTheTables:
         assert lines[-1] == "Unexplained: 0 credits."
         assert [line.split()[-1] for line in lines[-6:-1]] == ["100000", "-50", "0", "0", "99950"]
 
-    @pytest.mark.parametrize("level", ["dag", "run", "task", "row", "image"])
-    def test_the_credits_add_up_on_every_level(self, level: str, mixed: Ended, check: Check) -> None:
-        said = check("--by", level)
-        assert len(said["rows"]) == {"dag": 2, "run": 2, "task": 2, "row": 2, "image": 5}[level]
-        if level == "image":
-            names = [Path(row["image"] or "").name for row in said["rows"]]
-            assert sorted(name.rpartition("_")[2] for name in names) == ["", "1.png", "1.png", "2.png", "2.png"]
-            assert [row["charged"] for row in said["rows"]] == [10] * 5
+    def test_the_credits_add_up_on_every_level(self, mixed: Ended, check: Check) -> None:
+        for level, lines in {"dag": 2, "run": 2, "task": 2, "row": 2, "image": 5}.items():
+            said = check("--by", level)
+            assert len(said["rows"]) == lines
+        names = [Path(row["image"] or "").name for row in said["rows"]]
+        assert sorted(name.rpartition("_")[2] for name in names) == ["", "1.png", "1.png", "2.png", "2.png"]
+        assert [row["charged"] for row in said["rows"]] == [10] * 5
 
     def test_a_file_that_cannot_be_read_is_a_duty(self, run: Run, buy: Buy, destination: str) -> None:
         hidden = buy().record or ""

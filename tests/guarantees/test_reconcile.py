@@ -47,7 +47,7 @@ def endings(statement: Statement) -> Counter[str]:
     ("prompt", "more", "ending"),
     [
         pytest.param("a watch", {}, "landed", marks=pytest.mark.slow),
-        ("a watch [partial:1]", {"num_images": 3}, "partial"),
+        pytest.param("a watch [partial:1]", {"num_images": 3}, "partial", marks=pytest.mark.slow),
         pytest.param("a watch [fail]", {"retries": 1}, "refunded", marks=pytest.mark.slow),
         pytest.param("a watch [safety]", {"retries": 1}, "moderated", marks=pytest.mark.slow),
         ("a watch [finished-failed]", {"retries": 1}, "failed"),
