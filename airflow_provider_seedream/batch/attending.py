@@ -75,24 +75,30 @@ class Attendant:
         embed_metadata: bool,
         ledger: Ledger | None = None,
     ) -> None:
-        self._hook = hook
+        self.hook = hook
         self._policy = policy
         self._downloads = downloads
         self._ledger = ledger
         self._how: dict[str, Any] = {"landed_by": landed_by, "embed_metadata": embed_metadata, "ledger": ledger}  # of each landing
 
-    def attend(self, entry: InFlight) -> Attended:
-        """Poll or land one entry. An error of this generation is in the result; only an error that hits all of them is raised.
+    def attend(self, entry: InFlight, answer: GenerationStatus | FailedPoll | None = None) -> Attended:
+        """Act on a poll of one entry: wait, land, or end.
+
+        An error of this generation is in the result; only an error that hits all of them is raised.
 
         A landing that fails is tried again after 30 s, three times in all: a store or an image host that is away for
         a moment must not end a paid row.
 
+        :param answer: to a poll that was sent for it just now; without one the hook sends it. An entry that may have landed already
+            needs none: its storage is asked first.
         :returns: the entry to keep, and the manifest or the error if the row has ended.
         :raises SeedreamAuthenticationError: the key does not work, so no other poll would be answered.
         :raises SeedreamInputError: the connection is incomplete.
         """
         try:
-            return self._find_landed(entry) if entry.may_have_landed else self._poll(entry)
+            if entry.may_have_landed:
+                return self._find_landed(entry)
+            return self._heard(entry, answer or self.hook.poll(entry.generation.seedream_task_id))
         except (SeedreamAuthenticationError, SeedreamInputError):
             raise
         except SeedreamLandingError as error:
@@ -124,16 +130,15 @@ class Attendant:
     def _find_landed(self, entry: InFlight) -> Attended:
         """The manifest if an earlier try has landed this generation. Calls the API only if images of it are missing."""
         manifest = finish.already_landed(entry.generation, self._ledger)
-        if manifest and finish.more_may_come(manifest, self._hook):
+        if manifest and finish.more_may_come(manifest, self.hook):
             # Images that settled late: poll again, so that the landing downloads those that are missing.
             manifest = None
         return Attended(entry=replace(entry, may_have_landed=False), manifest=manifest)
 
-    def _poll(self, entry: InFlight) -> Attended:
-        """One status call, and what it means: wait, land, or end with an error. The polling core decides, this acts."""
+    def _heard(self, entry: InFlight, answer: GenerationStatus | FailedPoll) -> Attended:
+        """What an answer means: wait, land, or end with an error. The polling core decides, this acts."""
         generation = entry.generation
         poller = Poller(self.policy_of(entry), PollState(**entry.watch))  # type: ignore[arg-type]
-        answer = self._hook.poll(generation.seedream_task_id)
         outcome = poller.heard(answer, now_epoch=clock.now_epoch())
         if outcome.verdict == "wait":
             throttled = answer if isinstance(answer, FailedPoll) and answer.trouble == "throttled" else None
@@ -170,11 +175,11 @@ class Attendant:
 
     def _land(self, generation: Generation, status: GenerationStatus) -> Manifest:
         """Land all images of a finished generation, as the sensor does."""
-        return finish.land_generation(generation, self._hook, self._downloads, status=status, **self._how)
+        return finish.land_generation(generation, self.hook, self._downloads, status=status, **self._how)
 
     def _land_ready(self, generation: Generation, status: GenerationStatus | None = None) -> Manifest | None:
         """Land the images that are ready although the wait has ended."""
-        return finish.land_ready(generation, self._hook, self._downloads, status=status, **self._how)
+        return finish.land_ready(generation, self.hook, self._downloads, status=status, **self._how)
 
     def _stumbled(self, entry: InFlight, error: SeedreamLandingError) -> Attended:
         """Count a landing that failed. The third failure ends the row; before it the row is due again in 30 s."""

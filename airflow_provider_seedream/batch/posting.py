@@ -100,9 +100,11 @@ class Posting:
     The methods are for one thread, the batch's own; it alone changes progress, results and the rate limit.
 
     :param request: makes the request of a row; for an edit it reads the source images.
+    :param bell: is set when a submission has ended.
     """
 
-    def __init__(self, submitter: Submitter, request: Callable[[Row], Request]) -> None:
+    def __init__(self, submitter: Submitter, request: Callable[[Row], Request], bell: threading.Event | None = None) -> None:
+        self._bell = bell or threading.Event()
         self._submitter = submitter
         self._request = request
         self._pool: Executor | None = None
@@ -132,7 +134,9 @@ class Posting:
             other.was_beside = True
         if self._pool is None:
             raise RuntimeError("Rows are submitted inside of `with posting:`.")
-        self.under_way[self._pool.submit(self._try, upcoming)] = upcoming
+        future = self._pool.submit(self._try, upcoming)
+        self.under_way[future] = upcoming
+        future.add_done_callback(lambda _: self._bell.set())
 
     def ended(self) -> list[Tried]:
         """The tries that have ended since the last call. New generations come first: rows that attach to them cost nothing."""

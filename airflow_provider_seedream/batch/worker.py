@@ -6,14 +6,14 @@ submissions were under way. The ledger, the progress file and the pages of resul
 
 import logging
 import math
+import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
 from airflow_provider_seedream.batch.attending import Attendant, Attended
 from airflow_provider_seedream.batch.brakes import Brakes
+from airflow_provider_seedream.batch.flights import LANDING_THREADS, Flights
 from airflow_provider_seedream.batch.pace import Pace
 from airflow_provider_seedream.batch.posting import Posting
 from airflow_provider_seedream.batch.progress import InFlight, Progress
@@ -29,7 +29,6 @@ from airflow_provider_seedream.ledger.budgets import Budget
 from airflow_provider_seedream.ledger.submit import Request, Submitted, Submitter
 from airflow_provider_seedream.model import clock, threads
 
-LANDING_THREADS = 24  # for polls and landings that take 2 s each at 600 a minute; memory is bounded by bytes, not by threads
 LAST_POLLS_SECONDS = 60.0  # for landing the generations in flight after ``execution_timeout``
 SHORT_WAIT_SECONDS = 5.0  # a shorter wait sleeps here, as a deferral costs a new task process
 _log = logging.getLogger(__name__)
@@ -80,11 +79,12 @@ class Waves:
         self.progress = progress
         self._brakes = brakes
         self._prices = submitter.prices
-        self._posting = Posting(submitter, request)
+        self._bell = threading.Event()  # a thread has ended
+        self._posting = Posting(submitter, request, self._bell)
+        self._flights = Flights(progress, attendant, pace, self._bell)
         self._attendant = attendant
         self.results = results
         self._pace = pace
-        self._attending: dict[Future[Attended], int] = {}
         self._useful_epoch = clock.now_epoch()  # when a row was last submitted or ended
         pace.limiter.recall(progress.pace)
         self._prices.measured_per_image = progress.measured_per_image
@@ -113,21 +113,21 @@ class Waves:
         :raises AirflowTaskTimeout: Airflow's ``execution_timeout`` is over, at any point of the loop.
         """
         try:
-            with self._landing_pool() as pool, self._posting:
-                return self._work(pool)
+            with self._flights, self._posting:
+                return self._work()
         except BaseException:  # execution_timeout above all: generations whose id has come by now are landed with the others
             with suppress(SeedreamError):
                 self._sender.collect()
             self._brakes.keep()
             raise
 
-    def _work(self, pool: Executor) -> float | None:
+    def _work(self) -> float | None:
         """The loop: take results in, start polls that are due, start the next row, rest until a thread ends or work is due."""
         while self._collect():
             now = clock.now_epoch()
             if self._sender.has_rows:
                 self._brakes.look(now)
-            self._attend_due(pool, now)
+            self._flights.start_due(now, post_epoch=self.next_post_epoch(now))
             if self._sender.begin(now):
                 continue
             idle = max(0.0, self._idle_until(now) - now)
@@ -135,9 +135,6 @@ class Waves:
                 return idle
             self._rest(idle)
         return None
-
-    def _landing_pool(self) -> Executor:
-        return threads.pool(LANDING_THREADS, "seedream-batch")
 
     def land_ready(self) -> None:
         """``execution_timeout`` is over: poll each generation in flight once more, for at most a minute, and land finished ones.
@@ -150,7 +147,7 @@ class Waves:
         def attend(entry: InFlight) -> Attended:
             return self._attendant.land_ready(entry) if clock.now_epoch() < until else Attended(entry=entry)
 
-        with self._landing_pool() as pool:
+        with threads.pool(LANDING_THREADS, "seedream-batch") as pool:
             attended = [*pool.map(attend, self.progress.in_flight.values())]
         landed = sum(one.manifest is not None for one in attended)
         _log.info("execution_timeout is over: %d of the %d generations in flight were landed.", landed, len(attended))
@@ -181,7 +178,7 @@ class Waves:
 
         The triggerer polls as well, and without a worker slot. While a thread submits a row or lands an image, the batch stays.
         """
-        if self._busy:
+        if self._is_busy:
             return False
         if idle > SHORT_WAIT_SECONDS:
             return True
@@ -191,23 +188,20 @@ class Waves:
 
     def _rest(self, seconds: float) -> None:
         """Wait for the first thread that ends, at most a second, as other work may be due then; without threads: sleep."""
-        if busy := self._busy:
-            wait(busy, timeout=min(seconds, 1.0), return_when=FIRST_COMPLETED)
+        if self._is_busy:
+            self._bell.wait(min(seconds, 1.0))
         else:
             clock.sleep(seconds)
 
     @property
-    def _busy(self) -> list[Future[Any]]:
-        """The threads whose result the loop waits for."""
-        return [*self._attending, *self._sender.under_way]
+    def _is_busy(self) -> bool:
+        """True while a submission, a poll or a landing is under way."""
+        return self._flights.is_busy or bool(self._sender.under_way)
 
     def _idle_until(self, now: float) -> float:
         """When the next poll or the next submission is due, in epoch seconds; infinite if a thread has to end first."""
-        attended = set(self._attending.values())
-        due = [entry.due_epoch for number, entry in self.progress.in_flight.items() if number not in attended]
-        poll = max(min(due), self._pace.poll_epoch(now)) if due and len(attended) < LANDING_THREADS else math.inf
         post = self.next_post_epoch(now)
-        return min(poll, math.inf if post is None else post)
+        return min(self._flights.next_epoch(now), math.inf if post is None else post)
 
     def _fly(self, row: Row, found: Submitted) -> None:
         """Put a paid row in flight. One that an earlier try has paid may have landed too, so it is checked at once."""
@@ -223,7 +217,7 @@ class Waves:
         )
         if found.is_new:
             entry = replace(entry, due_epoch=self._attendant.first_poll_epoch(entry, now))
-        self.progress.in_flight[row.number] = entry
+        self._flights.add(entry)
         self._useful_epoch = now
 
     def _note(self, result: RowResult, error: SeedreamError | None = None) -> None:
@@ -242,30 +236,21 @@ class Waves:
                 _log.warning("Row %d is over the budget, so it was not sent: %s", result.row, error.message)
                 _log.info("Further rows over the budget are counted, not logged. The results name them all.")
 
-    def _attend_due(self, pool: Executor, now: float) -> None:
-        """Poll the generations that are due, the longest due first, as far as threads and the rate limit allow."""
-        attended = set(self._attending.values())
-        due = [entry for entry in self.progress.in_flight.values() if entry.due_epoch <= now and entry.number not in attended]
-        for entry in sorted(due, key=lambda entry: entry.due_epoch):
-            if len(self._attending) == LANDING_THREADS:
-                return
-            if entry.may_have_landed or self._pace.takes_poll(entry, post_epoch=self.next_post_epoch(now), now=now):
-                self._attending[pool.submit(self._attendant.attend, entry)] = entry.number
-
     def _collect(self) -> bool:
-        """Take the results of threads that are done. False: every row has ended.
+        """Take in the results of what has ended. False: every row has ended.
 
         An error that a thread raises is one of the whole batch, and ends the loop: a dead key, or an incomplete connection.
         """
+        self._bell.clear()  # first: what ends from now on rings again
         self._sender.collect()
-        for future in [future for future in self._attending if future.done()]:
-            number, attended = self._attending.pop(future), future.result()
-            self.progress.in_flight[number] = attended.entry
+        for attended in self._flights.ended():
             if attended.throttled:
                 self._pace.throttled(attended.throttled)
             if result := _result(attended):
-                del self.progress.in_flight[number]
+                del self.progress.in_flight[attended.entry.number]
                 self._note(result, attended.error)
+            else:
+                self._flights.add(attended.entry)
         return self._sender.has_rows or bool(self.progress.in_flight)
 
 

@@ -25,6 +25,7 @@ from airflow_provider_seedream.observability import metrics
 from airflow_provider_seedream.polling.policy import FailedPoll
 
 MAX_HEADER_BYTES = 65_536  # of one line, as http.client reads on the worker
+TRIGGER_AGENT = f"{USER_AGENT} (trigger)"
 MAX_CONNECTIONS = 300  # 1,000 triggers that poll every 5 s keep 200 busy when an answer takes a second
 
 
@@ -33,7 +34,7 @@ class _Shared:
     """The session of an event loop, and its clients, one for each connection."""
 
     session: aiohttp.ClientSession
-    clients: dict[SeedreamSettings, "StatusClient"] = field(default_factory=dict)
+    clients: dict[tuple[SeedreamSettings, str], "StatusClient"] = field(default_factory=dict)
     users: int = 0
 
 
@@ -41,7 +42,7 @@ _shared: WeakKeyDictionary[asyncio.AbstractEventLoop, _Shared] = WeakKeyDictiona
 
 
 @asynccontextmanager
-async def shared_client(settings: SeedreamSettings) -> AsyncIterator["StatusClient"]:
+async def shared_client(settings: SeedreamSettings, *, user_agent: str = TRIGGER_AGENT) -> AsyncIterator["StatusClient"]:
     """The client of these settings on the running loop's session::
 
         async with shared_client(settings) as client:
@@ -50,13 +51,15 @@ async def shared_client(settings: SeedreamSettings) -> AsyncIterator["StatusClie
     Waits with equal settings share it: finding a proxy in the environment alone costs as much CPU as a poll, and a wait takes
     about three polls. It is forgotten with the session, so a process that waits again reads the environment again.
 
+    :param user_agent: tells the triggerer's calls from a worker's.
     :raises SeedreamInputError: the CA bundle cannot be read.
     """
     async with _shared_on_loop() as shared:
-        client = shared.clients.get(settings)
+        client = shared.clients.get((settings, user_agent))
         if client is None:
             await asyncio.to_thread(trusted, settings.verify)
-            client = shared.clients.setdefault(settings, StatusClient(shared.session, settings))
+            made = StatusClient(shared.session, settings, user_agent=user_agent)
+            client = shared.clients.setdefault((settings, user_agent), made)
         yield client
 
 
@@ -112,11 +115,11 @@ class StatusClient:
     :param settings: of the connection; their CA bundle must be read already, see :func:`trusted`.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, settings: SeedreamSettings) -> None:
+    def __init__(self, session: aiohttp.ClientSession, settings: SeedreamSettings, *, user_agent: str = TRIGGER_AGENT) -> None:
         self._session = session
         self.settings = settings
         self._options: dict[str, Any] = {
-            "headers": {**settings.headers, "User-Agent": f"{USER_AGENT} (trigger)"},  # tells the triggerer's calls apart
+            "headers": {**settings.headers, "User-Agent": user_agent},
             "proxy": settings.proxy,
             "ssl": trusted(settings.verify),
             "allow_redirects": False,

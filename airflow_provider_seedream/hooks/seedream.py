@@ -11,7 +11,7 @@ from typing import Any
 import requests
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 from requests.auth import AuthBase
-from requests.utils import get_environ_proxies
+from requests.utils import get_environ_proxies, select_proxy
 
 from airflow_provider_seedream.exceptions import (
     SeedreamError,
@@ -99,6 +99,12 @@ class SeedreamHook(BaseHook):
     def _proxies(self) -> dict[str, str]:
         """The proxies that the environment names for the API host, as requests reads them; empty without any."""
         return get_environ_proxies(self.settings.base_url)
+
+    @property
+    def is_reached_by_aiohttp(self) -> bool:
+        """True if the triggerer's client goes the same way to the API: it knows no SOCKS proxy, and no range in NO_PROXY."""
+        ours, theirs = select_proxy(self.settings.base_url, self._proxies), self.settings.proxy
+        return (ours is None) == (theirs is None) and not (theirs or "").startswith("socks")
 
     @property
     def requests_per_minute(self) -> float:

@@ -23,7 +23,7 @@ from tests.guarantees.woken import Woken
 from tests.unit.stores import store_on_disk
 
 SAMPLES = 30
-ROWS = {1: 4, 8: 12}  # by the number of POSTs under way
+ROWS = {1: 4, 8: 12, 16: 24}  # by the number of POSTs under way
 WATCH = Path(__file__).parents[2] / "example_dags" / "sources" / "watch.jpg"
 
 
@@ -77,8 +77,8 @@ def assert_all_is_well(act: int, outcome: Outcome, emulator: Emulator, folder: P
 class TestABatchKilledBeforeItsActs:
     @pytest.mark.parametrize(
         ("at_once", "samples", "is_bucket"),
-        [(1, SAMPLES, False), (8, SAMPLES, False), (8, SAMPLES, True)],
-        ids=["one by one", "eight at once", "eight at once, a store with versions"],
+        [(1, SAMPLES, False), (8, SAMPLES, False), (8, SAMPLES, True), (16, SAMPLES // 2, False)],
+        ids=["one by one", "eight at once", "eight at once, a store with versions", "sixteen at once"],
     )
     def test_a_batch_killed_before_its_acts_never_pays_twice_and_leaves_no_more_rows_unknown_than_were_under_way(
         self,

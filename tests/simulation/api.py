@@ -182,6 +182,8 @@ class Api:
 class SimHook(SeedreamHook):
     """The real hook, on the API of the night."""
 
+    is_reached_by_aiohttp = False  # a night has no sockets, so the batch polls through this hook, too
+
     api: Api
 
     @cached_property
