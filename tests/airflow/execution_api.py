@@ -44,6 +44,7 @@ class Instance:
     first_start: str | None = None
     question: dict[str, Any] | None = None  # what it asks a person
     loop_index: int | None = None  # the round, from Airflow 3.4 on
+    loop_end: str = ""  # the task whose result is that of a round
 
     def begin(self) -> None:
         """What the scheduler does when it queues the task: only a fresh start counts as a try."""
@@ -113,7 +114,7 @@ class ExecutionAPI:
             "xcom_keys_to_clear": [] if resumed else list(self.xcoms_of(instance.key)),
         }
         if instance.loop_index is not None:
-            ends = {"terminal_task_id": instance.task_id, "terminal_is_mapped": False}
+            ends = {"terminal_task_id": instance.loop_end, "terminal_is_mapped": False}
             context["loop"] = {"node_id": "rounds", "index": instance.loop_index, "max_iterations": 9, **ends}
         if resumed:
             context |= {"next_method": instance.next_method, "next_kwargs": instance.next_kwargs}

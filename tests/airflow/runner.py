@@ -207,6 +207,7 @@ class Runner:
                 map_index=map_index,
                 max_tries=task.retries,
                 loop_index=self.loop_index,
+                loop_end=getattr(task.task_group, "terminal_task_id", task.task_id),
             )
         return self.api.instances[key]
 
