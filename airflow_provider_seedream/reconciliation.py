@@ -56,7 +56,7 @@ def reconcile(
     :param tracked: gets the files of each ledger and gives them back one by one: for a progress bar.
     :raises SeedreamInputError: a folder has no ledger, ``since`` is not an instant, or the connection is incomplete.
     :raises SeedreamLedgerError: a ledger cannot be listed.
-    :raises SeedreamError: the wallet does not answer.
+    :raises SeedreamError: the API does not answer about the wallet, or about a generation.
     """
     since_epoch = clock.to_epoch(since) if since is not None else None
     if since is not None and since_epoch is None:
@@ -167,8 +167,12 @@ class _Reader:
             is_late=found.is_late,
         )
 
-    def _heard(self, record: Record, *, now_epoch: float) -> PollOutcome | None:
-        """The API's word on a generation, as every wait decides it; None if the API does not answer."""
+    def _heard(self, record: Record, *, now_epoch: float) -> PollOutcome:
+        """The API's word on a generation, as every wait decides it.
+
+        :raises SeedreamError: the API does not answer. To call the generation one in flight would be a guess: it may have been
+            refunded.
+        """
         task_id = record.seedream_task_id or ""
         policy = PollPolicy(
             deadline_epoch=float("inf"),
@@ -179,8 +183,10 @@ class _Reader:
         try:
             return Poller(policy).heard(self._hook.get_generation(task_id), now_epoch=now_epoch)
         except SeedreamError as error:
-            outcome = Poller(policy).heard(failed_poll(error), now_epoch=now_epoch)
-            return outcome if outcome.verdict in ("missing", "expired") else None
+            answer = failed_poll(error)
+            if answer.trouble != "missing":
+                raise
+            return Poller(policy).heard(answer, now_epoch=now_epoch)
 
 
 def _created(record: Record) -> float | None:

@@ -42,7 +42,8 @@ def duties_of(entries: Sequence[Entry], unreadable: Iterable[str], now_epoch: fl
     """
     landings = [entry for entry in entries if _is_to_land(entry, now_epoch)]
     yield from (_landing(entry) for entry in sorted(landings, key=lambda entry: entry.expires_epoch or 0.0))
-    yield from (_settling(entry) for entry in entries if entry.ending == "unknown")
+    records = {entry.record for entry in entries}
+    yield from (_settling(entry, sent_again=_next_attempt(entry) in records) for entry in entries if entry.ending == "unknown")
     for entry in entries:
         if entry.ending == "missing":
             what = f"Find the account of {entry.seedream_task_id}: this key's does not know it ({_request(entry)})"
@@ -69,9 +70,19 @@ def _landing(entry: Entry) -> Duty:
     )
 
 
-def _settling(entry: Entry) -> Duty:
+def _settling(entry: Entry, *, sent_again: bool) -> Duty:
+    """An outcome to find out. Of a request that was sent again the record stays, so it can only be said to be paid."""
     what = f"Find out whether {entry.at_risk} credits were paid ({_request(entry)})"
+    if sent_again:
+        return Duty(what=f"{what}: it was sent again", command=f"airflow seedream resolve {entry.record} --paid ID", is_due=False)
     return Duty(what=what, command=f"airflow seedream resolve {entry.record} --by-wallet")
+
+
+def _next_attempt(entry: Entry) -> str:
+    """The URI that the record of the next attempt at a request has: ``.../3f2a....2.json`` after ``.../3f2a....json``."""
+    folder, _, name = entry.record.rpartition("/")
+    key, _, attempt = name.removesuffix(".json").partition(".")
+    return f"{folder}/{key}.{int(attempt) + 1 if attempt.isdecimal() else 2}.json"
 
 
 def _clearings(entries: Iterable[Entry]) -> Iterator[Duty]:

@@ -13,6 +13,7 @@ import pytest
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.ledger.records import LATE
+from airflow_provider_seedream.reconciliation import reconcile
 from tests.cli.conftest import Buy, Ended, Run
 from tests.unit.values import submission
 
@@ -243,6 +244,43 @@ class TestThePeriod:
         connection = {**json.loads(emulator.airflow_connection_json()), "extra": {"destination": destination}}
         monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", json.dumps(connection))
         assert run("reconcile").code == 0
+
+
+class TestAWalletThatMoves:
+    def test_a_request_that_is_sent_while_the_ledgers_are_read_is_read_as_well(
+        self, buy: Buy, destination: str, emulator: Emulator
+    ) -> None:
+        buy("a watch")
+        prompts = ["one more"]
+
+        def meanwhile(files: list[str]) -> list[str]:
+            if prompts:
+                buy(prompts.pop(), num_images=2)
+            return files
+
+        statement = reconcile(destination, tracked=meanwhile)
+        assert (statement.charged, statement.unexplained, statement.adds_up) == (30, 0, True)
+        assert statement.end == emulator.balance_credits
+
+    def test_one_that_never_rests_is_said_and_does_not_add_up(self, buy: Buy, destination: str) -> None:
+        buy("a watch")
+
+        def meanwhile(files: list[str]) -> list[str]:
+            TestCreditsFromOutside().spend()
+            return files
+
+        statement = reconcile(destination, tracked=meanwhile)
+        assert (statement.is_moving, statement.adds_up, statement.unexplained) == (True, False, 30)
+        assert "look again when they rest" in statement.text
+
+    def test_a_generation_about_which_the_api_does_not_answer_is_an_error_and_no_guess(
+        self, run: Run, buy: Buy, destination: str, emulator: Emulator
+    ) -> None:
+        buy("a watch [fail]")
+        emulator.inject("refuse", endpoint="status", status=403)
+        ended = run("reconcile", destination)
+        assert (ended.code, ended.out) == (1, "")
+        assert "403" in ended.err
 
 
 class TestTheTables:
