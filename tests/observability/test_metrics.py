@@ -155,7 +155,7 @@ class TestTrouble:
 
         monkeypatch.setattr(sdk, "Stats", Broken(), raising=False)
         metrics.polled()
-        metrics.submitted(10, {"dag_id": "watches"})
+        metrics.submitted(10, TaskRef(dag_id="watches", run_id="monday", task_id="submit"))
 
 
 class TestABareId:

@@ -79,6 +79,7 @@ class TestAnyFormat:
         in_store = f"{uri.removesuffix('/watches')}/{local.name}"
         assert [raw.columns for raw in read_table(in_store)] == [raw.columns for raw in read_table(str(local))]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("write_table", WRITERS)
     def test_memory_does_not_grow_with_the_rows(self, write_table: Writer, tmp_path: Path) -> None:
         def peak(count: int) -> int:

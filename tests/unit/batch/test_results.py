@@ -147,6 +147,7 @@ class TestATable:
         filled(folder, 2).finish(2, "results")
         assert len(lines(folder)) == 2
 
+    @pytest.mark.slow
     def test_memory_does_not_grow_with_the_rows(self, tmp_path: Path) -> None:
         def peak(rows: int) -> int:
             folder = Folder(str(tmp_path / str(rows)))
