@@ -203,6 +203,6 @@ def _gcs_put(fs: Any, path: str, data: bytes, generation: str) -> str:
     """An upload with ``ifGenerationMatch``, as gcsfs itself sends it for an exclusive create: its own call knows no other value."""
     bucket, key, _ = fs.split_path(path)
     to = f"{fs._location}/upload/storage/v1/b/{quote(bucket)}/o"
-    kind = {"Content-Type": "application/json"}
+    kind = {"Content-Type": "application/octet-stream"}
     answer = fs.call("POST", to, uploadType="media", name=key, ifGenerationMatch=generation, headers=kind, data=data, json_out=True)
     return str(answer["generation"])
