@@ -52,15 +52,16 @@ class Parts:
         waves = parts.waves(progress, downloads)
 
     :param asked: the operator's arguments. :param context: of the task instance.
+    :param hook: of the connection; a new one by default.
     """
 
-    def __init__(self, asked: AskedBatch, context: Context) -> None:
+    def __init__(self, asked: AskedBatch, context: Context, hook: SeedreamHook | None = None) -> None:
         self.asked = asked
         self.context = context
         self.by = describe_task(context)
         self.repeats: frozenset[int] = frozenset()
         self.memory = TaskMemory(context, pushes_id=False)
-        self.hook = SeedreamHook(asked.seedream_conn_id)
+        self.hook = hook or SeedreamHook(asked.seedream_conn_id)
         self.limits = Limits(asked, self.hook)
 
     def plan_of(self, table: Rows) -> Plan:

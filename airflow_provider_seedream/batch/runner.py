@@ -35,6 +35,7 @@ from airflow_provider_seedream.exceptions import (
     SeedreamLedgerError,
 )
 from airflow_provider_seedream.hooks.downloads import Downloads
+from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.landing.memory import MEMORY
 from airflow_provider_seedream.ledger.books import flush_books
 from airflow_provider_seedream.model import clock
@@ -61,12 +62,13 @@ class BatchTry:
     begins with the first row, and the ledger tells it which rows are paid.
 
     :param asked: the operator's arguments. :param context: of the task instance.
+    :param hook: of the connection; a new one by default.
     """
 
-    def __init__(self, asked: AskedBatch, context: Context) -> None:
+    def __init__(self, asked: AskedBatch, context: Context, hook: SeedreamHook | None = None) -> None:
         self._asked = asked
         self._context = context
-        self._parts = Parts(asked, context)
+        self._parts = Parts(asked, context, hook)
         self._by = self._parts.by
 
     def begin(self, *, started_epoch: float | None = None) -> Ended:

@@ -7,7 +7,7 @@ arguments make the real policy, the real poller and the real limiter, and its ev
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from importlib import import_module
 from types import SimpleNamespace
@@ -21,6 +21,7 @@ from airflow_provider_seedream.polling.loops import wait
 from airflow_provider_seedream.polling.policy import PollState
 from airflow_provider_seedream.polling.poller import Poller
 from airflow_provider_seedream.rate_limit.limiter import RateLimiter
+from airflow_provider_seedream.triggers.batch import PATIENCE_SECONDS
 from airflow_provider_seedream.triggers.seedream import event_from
 from tests.simulation.api import SimHook
 from tests.simulation.night import KilledError, Machine, Night, Process
@@ -97,6 +98,8 @@ class Airflow:
     def clear(self, instance: Instance) -> None:
         """As a person clears a task, in whatever state it is. A process that still runs goes on until it has to report."""
         self.night.tell(f"A person CLEARS {instance.name}")
+        if instance.state == "running":
+            self.night.hurt.add("clear")
         before = instance.after
         if before is not None and (before.state != "success" or "return_value" not in before.xcoms):
             instance.state = "scheduled"
@@ -268,8 +271,38 @@ def _decide_generation(trigger: Any, airflow: Airflow) -> dict[str, Any]:
     return event_from(trigger.seedream_task_id, outcome, record=trigger.record)
 
 
+def _decide_batch(trigger: Any, airflow: Airflow) -> dict[str, Any]:
+    """The decisions of a batch's trigger: its pollers, until the worker wants to go on, or 30 s after the first has ended."""
+    pollers = trigger._pollers = [trigger._poller(one) for one in trigger.in_flight]
+    hook, until = SimHook("sim"), clock.now_epoch() + trigger._seconds_to_wake()
+    waiting = list(zip(trigger.in_flight, pollers, strict=True))
+    while waiting:
+        generation, poller = min(waiting, key=lambda pair: pair[1].due_epoch)
+        if poller.due_epoch >= until:
+            break
+        clock.sleep(poller.due_epoch - clock.now_epoch())
+        poller.heard(hook.poll(generation[0]), now_epoch=clock.now_epoch())
+        if poller.has_ended:
+            waiting.remove((generation, poller))
+            until = min(until, clock.now_epoch() + PATIENCE_SECONDS)
+    clock.sleep(min(max(until, trigger.not_before_epoch) - clock.now_epoch(), 86_400.0) if waiting or not pollers else 0.0)
+    clock.sleep(trigger.not_before_epoch - clock.now_epoch())
+    return {"schema_version": 1, **_returned(trigger._event())}
+
+
+def _returned(coroutine: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
+    """What a coroutine returns that sleeps for 0 s at most, so that it needs no event loop."""
+    while True:
+        try:
+            coroutine.send(None)
+        except StopIteration as end:
+            returned: dict[str, Any] = end.value
+            return returned
+
+
 DECIDE: dict[str, Callable[[Any, Airflow], dict[str, Any]]] = {
     "SeedreamGenerationTrigger": _decide_generation,
+    "SeedreamBatchTrigger": _decide_batch,
     "SeedreamTurnTrigger": lambda trigger, airflow: airflow.turn(trigger),
 }
 
@@ -282,7 +315,7 @@ class _TaskInstance:
         self._instance = instance
         self.dag_id, self.run_id = "night", "run"
         self.task_id, self.map_index = instance.task_id, instance.map_index
-        self.try_number = instance.try_number
+        self.try_number, self.max_tries = instance.try_number, instance.try_number + instance.tries_left
         self.id = SimpleNamespace(hex="ti")
 
     def xcom_push(self, key: str, value: Any) -> None:

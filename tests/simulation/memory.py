@@ -9,6 +9,7 @@ import threading
 from typing import Any
 
 from airflow_provider_seedream import storage
+from airflow_provider_seedream.landing import memory as landing
 from airflow_provider_seedream.ledger import prices
 from airflow_provider_seedream.polling.schedule import SCHEDULE
 from airflow_provider_seedream.rate_limit import limiter
@@ -24,13 +25,18 @@ class Memory:
             (limiter, "_limiters", {}),  # the pace of each connection
             (limiter, "_lock", threading.Lock()),
         ]
-        self._traffic = vars(prices.Traffic())
+        # Objects that functions hold by their name in another module: what is in them is exchanged.
+        self._inside = [
+            (prices._TRAFFIC, vars(prices.Traffic())),
+            (landing.MEMORY, vars(landing.BytesInFlight(landing.MAX_BYTES_IN_FLIGHT))),
+        ]
 
     def put_in_place(self) -> None:
         """The process goes on: the modules hold what it knows."""
         for module, name, value in self._values:
             setattr(module, name, value)
-        prices._TRAFFIC.__dict__ = self._traffic
+        for kept, inside in self._inside:
+            kept.__dict__ = inside
 
 
 def forget() -> None:

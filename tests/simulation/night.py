@@ -37,8 +37,11 @@ class KilledError(BaseException):
     """The process is gone: SIGKILL, a lost machine. Its ``finally`` blocks run in Python, but no act of them counts."""
 
 
-class Violation(AssertionError):
-    """An invariant does not hold. Its first word is the invariant's name: a shrunk night must break the same one."""
+class Violation(BaseException):
+    """An invariant does not hold. Its first word is the invariant's name: a shrunk night must break the same one.
+
+    No Exception: it is raised in the middle of an act, and the provider takes any error of a store for the store's.
+    """
 
 
 @dataclass(slots=True)

@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from airflow_provider_seedream.batch.asked import AskedBatch
+from airflow_provider_seedream.batch.runner import BatchTry
 from airflow_provider_seedream.emulator.faults import Fault
 from airflow_provider_seedream.emulator.settings import Settings
+from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator
 from airflow_provider_seedream.sensors.seedream import SeedreamGenerationSensor
 from tests.simulation.airflow import Airflow, Instance
@@ -40,6 +43,13 @@ class Generate(_Hooked, SeedreamGenerateOperator):
 
 class Land(_Hooked, SeedreamGenerationSensor):
     """The real sensor."""
+
+
+class Batch(SeedreamBatchOperator):
+    """The real operator of a table, on the API of the night."""
+
+    def _part(self, context: Any) -> BatchTry:
+        return BatchTry(AskedBatch.of(self), context, SimHook("sim"))
 
 
 @dataclass(slots=True)
@@ -132,8 +142,11 @@ class _Play:
         twice = choices.of((0.0, 0.3), chance=0.4)
         self.checks.budget_of_run = choices.of((None, 20, 40), chance=0.15)
         self.airflow = Airflow(night, machines, twice=twice, keeps_state=choices.below(2) == 0)
-        for number in range(1 + choices.below(3, chance=0.4)):
-            self._add_task(f"t{number}")
+        if choices.happens(0.25):
+            self._add_batch("b")
+        else:
+            for number in range(1 + choices.below(3, chance=0.4)):
+                self._add_task(f"t{number}")
         for _ in range(choices.below(4, chance=0.4)):
             self._add_clear()
 
@@ -169,6 +182,34 @@ class _Play:
                 self.checks.asked[prompt] = Asked(task_id, may_pay_again)
                 self._plan_course(prompt)
             self._add_pair(task_id, index if mapped > 1 else -1, {**arguments, "prompt": prompt, "name": name}, retries)
+
+    def _add_batch(self, task_id: str) -> None:
+        """A table of a few rows, some of which may ask for the same."""
+        choices = self.night.choices
+        may_pay_again = choices.happens(0.1)
+        rows: list[dict[str, Any]] = []
+        for number in range(choices.of((3, 1, 2, 5))):
+            prompt = f"{task_id}.{0 if choices.happens(0.15) else number}"
+            if prompt not in self.checks.asked:
+                self.checks.asked[prompt] = Asked(task_id, may_pay_again)
+                self._plan_course(prompt)
+            rows.append({"prompt": prompt})
+        budget = choices.of((None, 20, 30), chance=0.3)
+        if budget:
+            self.checks.budgets[task_id] = budget
+        arguments: dict[str, Any] = {
+            "requests": rows,
+            "destination": self.destination,
+            "deferrable": choices.below(2) == 0,
+            "on_error": choices.of(("fail", "continue")),
+            "on_unknown_submit": "resubmit" if may_pay_again else "fail",
+            "max_in_flight": choices.of((100, 1, 2), chance=0.3),
+            "max_posts_at_once": choices.of((None, 1)),
+            "max_credits": budget,
+            "max_credits_per_run": self.checks.budget_of_run,
+        }
+        instance = Instance(task_id, lambda: Batch(task_id=task_id, **arguments), retries=choices.of((1, 0, 3)))
+        self.airflow.add(instance, delay=0.0)
 
     def _add_pair(self, task_id: str, map_index: int, arguments: dict[str, Any], retries: int) -> None:
         choices, is_deferrable = self.night.choices, arguments["deferrable"]
@@ -212,5 +253,9 @@ class _Play:
                     airflow.clear(instance if is_first else instance.after or instance)
             night.run(night.now + 1.5 * 3600.0)
         errors = [error for instance in airflow.instances for error in instance.errors]
+        for instance in airflow.instances:
+            summary = instance.xcoms.get("return_value")
+            if instance.task_id == "b" and instance.state == "success" and summary:
+                self.checks.reconciles(summary)
         open_faults = night.hurt - _HARMLESS
         self.checks.morning(errors, settled=not open_faults)

@@ -47,9 +47,10 @@ class Store:
     :param watch: called before each write with name, old and new content: the invariants look there.
     """
 
-    def __init__(self, night: Night, watch: Watch) -> None:
+    def __init__(self, night: Night, watch: Watch, *, is_conditional: bool) -> None:
         self._night = night
         self._watch = watch
+        self.is_conditional = is_conditional
         self.watch_delete: Callable[[str], None] = lambda name: None
         self.objects: dict[str, Stored] = {}
         self.skew_seconds = 0.0
@@ -191,5 +192,5 @@ def open_store(night: Night, watch: Watch, *, conditional: bool) -> tuple[str, S
     if not hasattr(_FileSystem, "store"):
         attach(protocol="memory", conn_id="conditional", fs=_Conditional())
         attach(protocol="memory", conn_id="plain", fs=_FileSystem())
-    store = _FileSystem.store = Store(night, watch)
+    store = _FileSystem.store = Store(night, watch, is_conditional=conditional)
     return (_CONDITIONAL if conditional else _PLAIN), store
