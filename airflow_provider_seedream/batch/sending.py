@@ -245,6 +245,8 @@ class Sender:
         if tried.has_posted:
             seconds = None if tried.upcoming.is_priced else tried.seconds
             self._width.accepted(seconds, sent_epoch=tried.upcoming.granted_epoch or 0.0)
+            if tried.upcoming.is_priced:
+                self._width.guess(tried.seconds)
             self.progress.unreachable_epoch, self.progress.unknown_in_a_row = None, 0
         self._fly(tried.upcoming.request_row, found)
         self._pass(tried.upcoming.number, tried.upcoming.digest)

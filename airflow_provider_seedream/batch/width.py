@@ -9,6 +9,7 @@ from airflow_provider_seedream.tasks.wait_options import MAX_POSTS_AT_ONCE
 
 MAX_UNKNOWN_IN_A_ROW = 3  # an API that takes POSTs without answering may charge each, so the batch stops sending
 HEADROOM = 1.1  # more than the mean, so that a slow answer does not leave turns of the rate limit unused
+ANSWERS_WHEN_PRICED = 3  # the wallet, the POST, and the wallet again
 WEIGHT = 0.1  # of the last submission in the mean, so that it follows an API that gets slower within some 10 rows
 
 
@@ -33,6 +34,7 @@ class PostWidth:
     def __init__(self, most: int | None, seconds: float | None = None) -> None:
         self._most = MAX_POSTS_AT_ONCE if most is None else most
         self._refused_epoch: float | None = None
+        self._guessed_seconds: float | None = None
         self.seconds = seconds
 
     def at_once(self, *, requests_per_minute: float, unknown_in_a_row: int = 0) -> int:
@@ -41,9 +43,10 @@ class PostWidth:
         :param requests_per_minute: the share of the rate limit that the batch uses now.
         :param unknown_in_a_row: consecutive POSTs whose outcome is unknown.
         """
-        if self.seconds is None or self._refused_epoch is not None:
+        seconds = self._guessed_seconds if self.seconds is None else self.seconds
+        if seconds is None or self._refused_epoch is not None:
             return 1
-        needed = math.ceil(requests_per_minute / 60 * self.seconds * HEADROOM)
+        needed = math.ceil(requests_per_minute / 60 * seconds * HEADROOM)
         bound = self._most if unknown_in_a_row == 0 else MAX_UNKNOWN_IN_A_ROW - unknown_in_a_row
         return max(1, min(needed, self._most, bound))
 
@@ -57,6 +60,15 @@ class PostWidth:
             self._refused_epoch = None
         if seconds is not None:
             self.seconds = seconds if self.seconds is None else self.seconds + WEIGHT * (seconds - self.seconds)
+
+    def guess(self, seconds: float) -> None:
+        """Until a submission is measured, take a third of one whose price was measured: its POST and two readings of the wallet.
+
+        The first row of most batches is such a one. Without the guess the second would go alone, too.
+
+        :param seconds: that it took.
+        """
+        self._guessed_seconds = seconds / ANSWERS_WHEN_PRICED
 
     def refused(self, at_epoch: float) -> None:
         """Take in a POST that the rate limit refused, or that did not reach the API, at this time."""

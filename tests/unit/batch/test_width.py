@@ -40,6 +40,15 @@ class TestTheAutomaticWidth:
         width.accepted(None, sent_epoch=0.0)
         assert width.seconds is None
 
+    def test_a_third_of_a_submission_whose_price_was_measured_counts_until_another_one_is_measured(self) -> None:
+        width = PostWidth(None)
+        width.guess(3.0)
+        assert width.at_once(requests_per_minute=600) == 11
+        width.accepted(0.5, sent_epoch=0.0)
+        assert (width.seconds, width.at_once(requests_per_minute=600)) == (0.5, 6)
+        width.guess(30.0)
+        assert width.at_once(requests_per_minute=600) == 6
+
     def test_what_an_earlier_process_has_measured_counts_from_the_start(self) -> None:
         assert PostWidth(None, seconds=1.0).at_once(requests_per_minute=600) == 11
 
