@@ -9,22 +9,22 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 
+from airflow_provider_seedream.accounts.entries import Entry, entry_of
+from airflow_provider_seedream.accounts.reading import FILES_AT_ONCE, Found, Tracked, batched, each_record, ledgers_of, manifest_of
+from airflow_provider_seedream.accounts.statement import Statement as Statement
+from airflow_provider_seedream.accounts.statement import make_statement
+from airflow_provider_seedream.accounts.wallet_flow import plain
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError, SeedreamResponseError
 from airflow_provider_seedream.hooks.answers import failed_poll
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
-from airflow_provider_seedream.ledger.entries import Entry, entry_of
-from airflow_provider_seedream.ledger.reading import FILES_AT_ONCE, Found, Tracked, batched, each_record, ledgers_of, manifest_of
 from airflow_provider_seedream.ledger.records import Ledger, Record
-from airflow_provider_seedream.ledger.statement import Statement as Statement
-from airflow_provider_seedream.ledger.statement import make_statement
-from airflow_provider_seedream.ledger.wallet_flow import plain
 from airflow_provider_seedream.model import clock
 from airflow_provider_seedream.polling.policy import PollOutcome, PollPolicy, has_expired
 from airflow_provider_seedream.polling.poller import Poller
 from airflow_provider_seedream.polling.wallet import credits_in
 from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
 
-PARALLEL_LOOKS = 4  # status calls at once
+PARALLEL_POLLS = 4  # status calls at once
 MAX_READINGS = 3  # of the ledgers, if the wallet moves meanwhile
 
 
@@ -131,7 +131,7 @@ class _Reader:
     def read(self) -> None:
         """Read all that is not closed, and ask the API about generations whose record says neither landed nor failed."""
         self._open, self.unreadable = [], []
-        with ThreadPoolExecutor(max_workers=PARALLEL_LOOKS, thread_name_prefix="seedream-status") as pool:
+        with ThreadPoolExecutor(max_workers=PARALLEL_POLLS, thread_name_prefix="seedream-status") as pool:
             for ledger in self._ledgers:
                 founds = each_record(ledger, tracked=self._tracked, skip=self._closed)
                 for some in batched(founds, FILES_AT_ONCE):  # else the pool would read the whole ledger into memory first

@@ -7,6 +7,7 @@ the storage.
 import argparse
 from typing import Any
 
+from airflow_provider_seedream.accounts.reading import ledgers_of
 from airflow_provider_seedream.cli.printing import counted, print_json, print_lines, print_rows
 from airflow_provider_seedream.cli.records import (
     credits_by_paid,
@@ -17,7 +18,6 @@ from airflow_provider_seedream.cli.records import (
 )
 from airflow_provider_seedream.cli.running import FAILED
 from airflow_provider_seedream.exceptions import SeedreamInputError
-from airflow_provider_seedream.ledger.reading import ledgers_of
 from airflow_provider_seedream.ledger.records import Ledger, Record
 from airflow_provider_seedream.model import clock
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+from airflow_provider_seedream.accounts.amounts import Sum, amounts_of, labels_of
+from airflow_provider_seedream.accounts.reading import Found, images_landed, ledgers_of
 from airflow_provider_seedream.batch.parquet import ColumnType, require_pyarrow, write_parquet
 from airflow_provider_seedream.cli.pricing import absolute
 from airflow_provider_seedream.cli.printing import print_facts, print_json, print_lines
@@ -16,8 +18,6 @@ from airflow_provider_seedream.cli.records import paid
 from airflow_provider_seedream.cli.running import FAILED
 from airflow_provider_seedream.cli.spending import found_in, period_of
 from airflow_provider_seedream.exceptions import SeedreamInputError, SeedreamLedgerError
-from airflow_provider_seedream.ledger.amounts import Sum, amounts_of, labels_of
-from airflow_provider_seedream.ledger.reading import Found, images_landed, ledgers_of
 from airflow_provider_seedream.ledger.records import Ledger, Record
 from airflow_provider_seedream.model import clock
 from airflow_provider_seedream.storage import Folder

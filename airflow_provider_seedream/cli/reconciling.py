@@ -5,10 +5,10 @@ It sends GETs and writes nothing.
 
 import argparse
 
+from airflow_provider_seedream.accounts.statement_text import lines_of_duties, lines_of_wallet
 from airflow_provider_seedream.cli.printing import print_json, print_lines, print_rows
 from airflow_provider_seedream.cli.records import with_bar
 from airflow_provider_seedream.cli.running import FAILED
-from airflow_provider_seedream.ledger.statement_text import lines_of_duties, lines_of_wallet
 from airflow_provider_seedream.reconciliation import reconcile as explain
 
 

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_provider_seedream.accounts.reading import FILES_AT_ONCE, PARALLEL_READS, batched, each_record, record_files
 from airflow_provider_seedream.cli.printing import tracked
 from airflow_provider_seedream.exceptions import Paid, SeedreamLedgerError
-from airflow_provider_seedream.ledger.reading import FILES_AT_ONCE, PARALLEL_READS, batched, each_record, record_files
 from airflow_provider_seedream.ledger.records import RECORDS, Ledger, Record
 from airflow_provider_seedream.manifest import Manifest, manifest_file
 

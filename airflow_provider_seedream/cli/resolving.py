@@ -10,13 +10,13 @@ import sys
 from dataclasses import dataclass, replace
 from typing import Self
 
+from airflow_provider_seedream.accounts.reading import record_files
 from airflow_provider_seedream.cli.printing import asked, err, print_facts, print_json
 from airflow_provider_seedream.cli.records import describe, find_record
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError
 from airflow_provider_seedream.generations import GenerationStatus
 from airflow_provider_seedream.hooks.answers import failed_poll
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
-from airflow_provider_seedream.ledger.reading import record_files
 from airflow_provider_seedream.ledger.records import RECORDS, Ledger, Record, record_at, record_file
 from airflow_provider_seedream.ledger.settling import GRAIN_SECONDS
 from airflow_provider_seedream.model import clock, contract

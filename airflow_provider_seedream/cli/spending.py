@@ -8,15 +8,15 @@ import argparse
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from airflow_provider_seedream.accounts.amounts import Spent
+from airflow_provider_seedream.accounts.reading import Found, each_record, images_landed, ledgers_of
 from airflow_provider_seedream.cli.printing import print_json, print_lines, print_rows
 from airflow_provider_seedream.cli.records import with_bar
 from airflow_provider_seedream.cli.running import FAILED
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
-from airflow_provider_seedream.ledger.amounts import Spent
 from airflow_provider_seedream.ledger.books import books_at
 from airflow_provider_seedream.ledger.pages import month_of
-from airflow_provider_seedream.ledger.reading import Found, each_record, images_landed, ledgers_of
 from airflow_provider_seedream.ledger.records import Ledger, Record
 from airflow_provider_seedream.model import clock
 

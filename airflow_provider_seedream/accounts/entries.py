@@ -8,9 +8,9 @@ from decimal import Decimal
 from sys import intern
 from typing import Literal
 
-from airflow_provider_seedream.ledger.amounts import amounts_of
+from airflow_provider_seedream.accounts.amounts import amounts_of
+from airflow_provider_seedream.accounts.wallet_flow import plain
 from airflow_provider_seedream.ledger.record import Record
-from airflow_provider_seedream.ledger.wallet_flow import plain
 from airflow_provider_seedream.model import clock, contract
 from airflow_provider_seedream.polling.policy import PollOutcome, expires_epoch, has_expired
 from airflow_provider_seedream.polling.wallet import credits_in

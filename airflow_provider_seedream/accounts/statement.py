@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Literal, get_args
 
-from airflow_provider_seedream.ledger.candidates import Candidate, candidates_for
-from airflow_provider_seedream.ledger.duties import Duty, duties_of
-from airflow_provider_seedream.ledger.entries import Ending, Entry
-from airflow_provider_seedream.ledger.statement_text import lines_of_duties, lines_of_wallet
-from airflow_provider_seedream.ledger.wallet_flow import Change, Flow, Look, Move, flow_of, is_sum_of, number
+from airflow_provider_seedream.accounts.candidates import Candidate, candidates_for
+from airflow_provider_seedream.accounts.duties import Duty, duties_of
+from airflow_provider_seedream.accounts.entries import Ending, Entry
+from airflow_provider_seedream.accounts.statement_text import lines_of_duties, lines_of_wallet
+from airflow_provider_seedream.accounts.wallet_flow import Change, Flow, Look, Move, flow_of, is_sum_of, number
 from airflow_provider_seedream.model import clock
 
 Level = Literal["dag", "run", "task", "row", "image"]

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from airflow_provider_seedream.ledger.wallet_flow import Flow, Look, Move, flow_of, number, plain
+from airflow_provider_seedream.accounts.wallet_flow import Flow, Look, Move, flow_of, number, plain
 
 APART = 60.0  # seconds between two events: more than the margin between clocks
 

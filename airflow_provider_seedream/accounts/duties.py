@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from airflow_provider_seedream.ledger.entries import Entry
+from airflow_provider_seedream.accounts.entries import Entry
 from airflow_provider_seedream.model import clock
 
 WAITED_SECONDS = 3600.0  # the sensor's default timeout: from then on perhaps no task waits for a generation any more

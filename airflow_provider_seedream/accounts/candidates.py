@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from airflow_provider_seedream.ledger.entries import Entry
-from airflow_provider_seedream.ledger.wallet_flow import MARGIN_SECONDS, Flow, is_sum_of
+from airflow_provider_seedream.accounts.entries import Entry
+from airflow_provider_seedream.accounts.wallet_flow import MARGIN_SECONDS, Flow, is_sum_of
 from airflow_provider_seedream.model import clock
 
 MAX_SPANS = 5  # of the times between which credits went, in one sentence

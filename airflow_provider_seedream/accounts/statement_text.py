@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from airflow_provider_seedream.ledger.duties import Duty
-from airflow_provider_seedream.ledger.wallet_flow import plain
+from airflow_provider_seedream.accounts.duties import Duty
+from airflow_provider_seedream.accounts.wallet_flow import plain
 from airflow_provider_seedream.model import clock
 
 if TYPE_CHECKING:
-    from airflow_provider_seedream.ledger.statement import Statement
+    from airflow_provider_seedream.accounts.statement import Statement
 
 MAX_DUTIES = 30  # lines of one kind that people are shown; JSON has all
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Literal, NamedTuple
 
-from airflow_provider_seedream.ledger.entries import Entry
+from airflow_provider_seedream.accounts.entries import Entry
 from airflow_provider_seedream.model import clock
 
 CLOCKS_SECONDS = 60.0  # between the clocks of two workers: `airflow seedream check` warns at 30 s from the store's

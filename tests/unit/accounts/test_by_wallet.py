@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_seedream.ledger.by_wallet import Sight, judge
-from airflow_provider_seedream.ledger.entries import Entry, entry_of
+from airflow_provider_seedream.accounts.by_wallet import Sight, judge
+from airflow_provider_seedream.accounts.entries import Entry, entry_of
 from airflow_provider_seedream.model import clock
 from tests.unit.values import NOW, TASK_ID, record, submission
 

@@ -1,0 +1,1 @@
+"""Tests of the room accounts: the statement of a wallet, and proofs by it."""
