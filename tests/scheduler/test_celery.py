@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from airflow_provider_seedream.tasks.wait_options import MAX_POSTS_AT_ONCE
 from tests.airflow.celery import TASKS_PER_WORKER, CeleryCluster, start_celery_cluster
 from tests.airflow.cluster import Run
 from tests.scheduler.stage import LONG, WAIT_SECONDS, Stage, states
@@ -25,6 +26,7 @@ AT_ONCE = ROWS // SHARDS * 3 // 5  # of a shard: its long half, and room for som
 DOWNLOAD_SECONDS = 1.0  # keeps the batches on their workers for seconds, mostly without a POST, however fast the machine
 POKE_SECONDS = 4  # of a batch: short enough to land on its worker what ends soon, long enough to leave it for what does not
 NUM_IMAGES = 2
+ANSWER_SECONDS = 0.5  # so that many POSTs of a shard are under way
 
 CHAIN = f"""
 prompts = [f"watch {{number}} {LONG}" for number in range({MAPPED})]
@@ -44,6 +46,16 @@ def rows(shard):
     return [{{"prompt": f"watch {{shard}} {{number}}" + " {LONG}" * (number % 2)}} for number in range({ROWS // SHARDS})]
 
 batch = SeedreamBatchOperator.partial(task_id="batch", num_images={NUM_IMAGES}, max_in_flight={AT_ONCE}, **USUAL)
+batch.expand(requests=[rows(shard) for shard in range({SHARDS})])
+"""
+
+WIDE_BATCH = f"""
+from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
+
+def rows(shard):
+    return [{{"prompt": f"clock {{shard}} {{number}}"}} for number in range({ROWS // SHARDS})]
+
+batch = SeedreamBatchOperator.partial(task_id="batch", max_in_flight={ROWS}, on_error="continue", **USUAL)
 batch.expand(requests=[rows(shard) for shard in range({SHARDS})])
 """
 
@@ -110,6 +122,30 @@ def test_a_batch_mapped_over_workers_goes_on_where_a_lost_worker_left_it(cluster
     assert sorted(line["prompt"] for line in lines if line["status"] == "landed") == sorted(
         submission.prompt for submission in stage.emulator.books.submissions
     )
+
+
+def test_shards_that_lose_a_worker_amid_many_posts_at_once_name_each_unknown_row(cluster: CeleryCluster, stage: Stage) -> None:
+    """Four shards with as many POSTs under way as the rate takes; the worker is killed without regard to them."""
+    stage.emulator.inject("stall-after-accept", seconds=ANSWER_SECONDS)
+    run = stage.start(WIDE_BATCH, deferrable=True, retries=3, poke_interval=POKE_SECONDS)
+    wait_for_posts(stage, ROWS // 4)
+    cluster.wait("worker-1 runs shards", lambda: cluster.tasks_of("worker-1", run), timeout_seconds=WAIT_SECONDS)
+    with cluster.frozen("worker-1"):
+        victims = cluster.tasks_of("worker-1", run)
+        cluster.kill_worker("worker-1")
+    cluster.start_worker("worker-3")
+    run.wait(timeout_seconds=WAIT_SECONDS)
+    lines = [json.loads(line) for file in stage.folder.glob("results_*.jsonl") for line in file.read_text().splitlines()]
+    counted = Counter(line["status"] for line in lines)
+    print(f"{len(victims)} shards lost, {counted['unknown']} rows unknown")
+    assert counted["landed"] + counted["unknown"] == len(lines) == ROWS
+    assert counted["unknown"] <= MAX_POSTS_AT_ONCE * len(victims)
+    assert all("It was sent at" in line["detail"] for line in lines if line["status"] == "unknown")
+    paid = Counter(submission.prompt for submission in stage.emulator.books.submissions)
+    assert set(paid.values()) == {1}
+    assert {line["prompt"] for line in lines if line["status"] == "landed"} <= set(paid)
+    assert stage.emulator.books.posts_received == paid.total() >= counted["landed"]
+    stage.assert_contract_kept()
 
 
 def lose_worker(stage: Stage, cluster: CeleryCluster, run: Run) -> None:
