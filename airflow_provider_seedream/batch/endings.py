@@ -31,14 +31,6 @@ _STOPPED = {
     None: "stopped",
 }
 _STOP_VERDICTS = {"stop_when": "TOO MANY FAILURES", "no_answer": "NO ANSWER IN TIME"}
-_STOPPED = {
-    "stop_when": "`stop_when`",
-    "request": "stopped on request",
-    "sample": "sample rejected",
-    "no_answer": "no answer about the sample",
-    None: "stopped",
-}
-_STOP_VERDICTS = {"stop_when": "TOO MANY FAILURES", "no_answer": "NO ANSWER IN TIME"}
 _log = logging.getLogger(__name__)
 
 

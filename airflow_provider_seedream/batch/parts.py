@@ -89,6 +89,7 @@ class Parts:
             budget=budget,
             admission=admission,
             waits_for_room=asked.on_budget == "wait",
+            looks_ahead=asked.on_budget == "wait" and (asked.reuse == "content" or self.by.try_number != 1),
             width=PostWidth(asked.max_posts_at_once, progress.post_seconds),
             attendant=Attendant(
                 hook, downloads, self.policy, landed_by=self.by, embed_metadata=asked.embed_metadata, ledger=ledger

@@ -39,6 +39,7 @@ from airflow_provider_seedream.ledger.submit import Submitted
 from airflow_provider_seedream.model import clock
 
 UNREACHABLE_SECONDS = 30.0  # between two tries to reach an API that does not answer
+MAX_AHEAD = 5_000  # rows that wait for room in memory while those behind them are searched in the ledger
 MAX_UNREACHABLE_SECONDS = 1800.0  # after so long without an answer the batch sends no more rows
 _log = logging.getLogger(__name__)
 
@@ -66,6 +67,8 @@ class Sender:
     :param prices: tells what a row may cost, and when a price is to be measured.
     :param budget: refuses rows beyond it; near its limit rows go one after the other.
     :param admission: the same under the caps of the connection. :param waits_for_room: rows beyond a cap wait until it has room.
+    :param looks_ahead: while rows wait for room, those behind them are searched in the ledger: an earlier try may have paid them,
+        and their images would not outlast a wait of a day.
     :param fly: takes a row whose generation is paid.
     :param note: takes a row that has ended without one.
     """
@@ -80,6 +83,7 @@ class Sender:
         budget: Budget,
         admission: Admission,
         waits_for_room: bool = False,
+        looks_ahead: bool = False,
         pace: Pace,
         width: PostWidth,
         fly: Fly,
@@ -94,6 +98,7 @@ class Sender:
         self._fly = fly
         self._note = note
         self._waits_for_room = waits_for_room
+        self._looks_ahead = looks_ahead
         self._room = Room(progress, posting.under_way, prices=prices, budget=budget, admission=admission, pace=pace, width=width)
         self._waiting: list[Upcoming] = []  # taken from the table and not under way, in the order of the table
         self._next = self._read_next()  # not begun yet
@@ -113,12 +118,14 @@ class Sender:
 
         :param now: in epoch seconds. The answer is ``now`` or earlier if the row may begin at once.
         """
-        candidate = self._candidate
+        candidate = self._candidate(now)
         if candidate and isinstance(candidate.row, RefusedRow):
             return now
         if candidate is None or not self._room.has_room(candidate, self._waiting):
             return None
-        return max(self.progress.hold_epoch, self._pace.limiter.turn_epoch(now))
+        if self._is_held(now):
+            return now if self._is_ahead(candidate) else max(self.progress.hold_epoch, self._pace.limiter.turn_epoch(now))
+        return self._pace.limiter.turn_epoch(now)
 
     def begin(self, now: float) -> bool:
         """Bring one row one step forward. False: the next row has to wait.
@@ -127,11 +134,18 @@ class Sender:
 
         :param now: in epoch seconds; a turn of the rate limit is taken at this time.
         """
-        candidate = self._candidate
+        candidate = self._candidate(now)
         if candidate and isinstance(candidate.row, RefusedRow):  # it needs neither room nor a turn
             return self._refuse(candidate.row, candidate.digest)
-        if candidate is None or now < self.progress.hold_epoch or not self._room.has_room(candidate, self._waiting):
+        if candidate is None or not self._room.has_room(candidate, self._waiting):
             return False
+        if self._is_held(now):
+            if not self._is_ahead(candidate):
+                return False
+            if candidate.must_pay:  # searched before the deferral
+                self._take(candidate)
+                self._wait_again(candidate)
+                return True
         return self._start(candidate, now)
 
     def collect(self) -> None:
@@ -159,9 +173,18 @@ class Sender:
         self.progress.waiting = sorted(numbers.union(self.progress.waiting))  # and others not yet
         self.progress.post_seconds = self._width.seconds
 
-    @property
-    def _candidate(self) -> Upcoming | None:
-        """The first row of the table that is neither under way nor done."""
+    def _is_held(self, now: float) -> bool:
+        """True while a cap has no room, or while the API cannot be reached. A batch that is stopped waits for neither."""
+        return self.progress.may_send and now < self.progress.hold_epoch
+
+    def _is_ahead(self, candidate: Upcoming) -> bool:
+        """True for a row that is searched in the ledger while others wait for room."""
+        return self._looks_ahead and candidate is self._next and len(self._waiting) < MAX_AHEAD
+
+    def _candidate(self, now: float) -> Upcoming | None:
+        """The first row of the table that is neither under way nor done; while rows are held, the first that was not tried."""
+        if self._next and self._is_held(now) and self._is_ahead(self._next):
+            return self._next
         return self._waiting[0] if self._waiting else self._next
 
     def _take(self, candidate: Upcoming) -> None:
@@ -183,7 +206,7 @@ class Sender:
 
         After a halt (e.g. an empty wallet) or a stop (e.g. ``stop_when``) rows that are already paid still land.
         """
-        if self.progress.may_send and self._pace.limiter.turn_epoch(now) <= now:
+        if self.progress.may_send and not self._is_held(now) and self._pace.limiter.turn_epoch(now) <= now:
             self._pace.limiter.take(now)
             upcoming.granted_epoch = now
         elif upcoming.must_pay:
@@ -216,8 +239,7 @@ class Sender:
         if tried.found:
             self._accept(tried, tried.found)
         elif error is None:
-            upcoming.must_pay = True
-            self._wait_again(upcoming)
+            self._leave_for_later(upcoming)
         elif isinstance(error, SeedreamRateLimitError):
             self._slow_down(tried, error)
         elif isinstance(error, SeedreamConnectionError):
@@ -232,6 +254,14 @@ class Sender:
             self._wait_for_room(upcoming, error)
         else:
             self._fail(tried, error)
+
+    def _leave_for_later(self, upcoming: Upcoming) -> None:
+        """The ledger does not know the row: it takes a POST. While rows are held, it waits without its sources, and is passed."""
+        upcoming.must_pay = True
+        self._wait_again(upcoming)
+        if self._is_held(clock.now_epoch()):
+            upcoming.request = None
+            self._pass(upcoming.number, upcoming.digest)
 
     def _wait_for_room(self, upcoming: Upcoming, error: SeedreamCapError) -> None:
         """A cap leaves no room: send nothing until its period ends, and some seconds more, as others wait for it, too."""
@@ -309,6 +339,9 @@ class Sender:
         if following is None:
             return None
         row, digest = following
+        price = self._prices.quote(row.num_images) if isinstance(row, Row) else 0
+        upcoming = Upcoming(row=row, digest=digest, price=price)
         if row.number in self.progress.waiting:
             self.progress.waiting.remove(row.number)
-        return Upcoming(row=row, digest=digest, price=self._prices.quote(row.num_images) if isinstance(row, Row) else 0)
+            upcoming.must_pay = self._is_held(clock.now_epoch())
+        return upcoming

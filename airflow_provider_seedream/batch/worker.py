@@ -53,6 +53,7 @@ class Waves:
     :param budget: the one that the submitter spends from.
     :param admission: the one that admits its requests under caps.
     :param waits_for_room: rows beyond a cap wait for its next period.
+    :param looks_ahead: meanwhile the rows behind them are searched in the ledger.
     :param width: how many submissions may be under way.
     :param pace: the rate limit and ``max_in_flight``.
     :param attendant: polls and lands.
@@ -70,6 +71,7 @@ class Waves:
         budget: Budget,
         admission: Admission,
         waits_for_room: bool = False,
+        looks_ahead: bool = False,
         width: PostWidth,
         attendant: Attendant,
         results: Results,
@@ -96,6 +98,7 @@ class Waves:
             budget=budget,
             admission=admission,
             waits_for_room=waits_for_room,
+            looks_ahead=looks_ahead,
             pace=pace,
             width=width,
             fly=self._fly,

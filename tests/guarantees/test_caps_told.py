@@ -12,9 +12,11 @@ from typing import Any, ClassVar
 import pytest
 from airflow.sdk import BaseNotifier
 
+from airflow_provider_seedream.batch.stops import StopRequest, add_stop
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.exceptions import SeedreamCapError, SeedreamInputError
 from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator
+from airflow_provider_seedream.storage import Folder
 from tests.airflow.runner import Runner
 from tests.guarantees.conftest import Build
 from tests.guarantees.test_caps import batch
@@ -144,3 +146,34 @@ class TestWaiting:
         file.write_text(json.dumps(progress | {"hold_epoch": time.time()}))
         ended = runner.run(task)
         assert (ended.state, ended.value["count"]["landed"], emulator.books.credits_charged) == ("success", 5, 50)
+
+    def test_rows_behind_those_that_wait_land_if_they_are_paid(
+        self, caps: Any, build: Build, emulator: Emulator, destination: str, folder: Path
+    ) -> None:
+        caps(max_credits_per_day=20)
+        paid = [{"prompt": "a"}, {"prompt": "b"}]
+        for one in paid:
+            Runner(run_id="before").run(build(**one, reuse="content").submit)
+        options = {"deferrable": True, "on_budget": "wait", "reuse": "content"}
+        rows = [{"prompt": "new"}, *paid, {"prompt": "newer"}, {"prompt": "   "}]
+        task, runner = batch(destination, 0, requests=rows, results="later", on_error="continue", **options), Woken()
+        assert runner.run(task, until="deferred").state == "deferred"
+        [file] = folder.rglob("progress.json")
+        progress = json.loads(file.read_text())
+        assert (progress["cursor"], progress["waiting"], progress["in_flight"]) == (5, [1, 4], [])
+        assert (len([*folder.glob("*_1.png")]), emulator.books.posts_received) == (2, 2)
+        caps(max_credits_per_day=1000)
+        file.write_text(json.dumps(progress | {"hold_epoch": time.time()}))
+        ended = runner.run(task)
+        assert (ended.value["count"]["landed"], ended.value["count"]["invalid"], emulator.books.posts_received) == (4, 1, 4)
+
+    def test_a_batch_that_waits_for_room_stops_on_request(
+        self, caps: Any, emulator: Emulator, destination: str, folder: Path
+    ) -> None:
+        caps(max_credits_per_day=10)
+        task, runner = batch(destination, 3, deferrable=True, on_budget="wait"), Woken()
+        assert runner.run(task, until="deferred").state == "deferred"
+        add_stop(Folder(destination), StopRequest(id="1", at="2026-11-29T23:10:00Z"))
+        ended = runner.run(task)
+        count = ended.value["count"]
+        assert (ended.state, count["landed"], count["skipped"], emulator.books.posts_received) == ("success", 1, 2, 1)
