@@ -5,14 +5,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import import_module
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from airflow_provider_seedream.rate_limit.queue import queue_for
 from airflow_provider_seedream.triggers.paced_client import PacedClient
 
+if TYPE_CHECKING:
+    from airflow_provider_seedream.hooks.settings import SeedreamSettings
+
 _CLIENT = "airflow_provider_seedream.hooks.async_status"
 _CONNECTION = "airflow.providers.common.compat.connection"
 _imported = Event()  # sys.modules knows a module before it is usable: to import it then would block the loop until it is
+
+_asked: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Task["SeedreamSettings"]]] = WeakKeyDictionary()
 
 
 async def load_client() -> None:
@@ -37,13 +43,31 @@ async def paced_client(seedream_conn_id: str) -> AsyncIterator[PacedClient]:
     """
     await load_client()
     from airflow_provider_seedream.hooks.async_status import shared_client
-    from airflow_provider_seedream.hooks.settings import SeedreamSettings
 
-    settings = SeedreamSettings.from_connection(await _connection(seedream_conn_id))
+    settings = await _settings(seedream_conn_id)
     counts = settings.status_counts_toward_limit
     queue = queue_for(seedream_conn_id, settings.requests_per_minute) if counts else None
     async with shared_client(settings) as client:
         yield PacedClient(client, queue)
+
+
+async def _settings(seedream_conn_id: str) -> "SeedreamSettings":
+    """The settings of a connection. A trigger that asks while another one waits for the same answer shares it.
+
+    Airflow starts a thousand triggers at once, and a lookup costs as much as several polls. An answer is not kept, so a rotated key
+    is seen by the next trigger that asks.
+    """
+    asked = _asked.setdefault(asyncio.get_running_loop(), {})
+    if seedream_conn_id not in asked:
+        asked[seedream_conn_id] = asyncio.create_task(_looked_up(seedream_conn_id))
+        asked[seedream_conn_id].add_done_callback(lambda _: asked.pop(seedream_conn_id))
+    return await asyncio.shield(asked[seedream_conn_id])  # one that is cancelled does not take it from the others
+
+
+async def _looked_up(seedream_conn_id: str) -> "SeedreamSettings":
+    from airflow_provider_seedream.hooks.settings import SeedreamSettings
+
+    return SeedreamSettings.from_connection(await _connection(seedream_conn_id))
 
 
 async def _connection(seedream_conn_id: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import textwrap
@@ -10,6 +11,7 @@ import textwrap
 import pytest
 
 from airflow_provider_seedream.triggers.client import paced_client
+from tests.airflow.warm import start
 from tests.unit.api import connection_json
 
 CODE = """
@@ -67,3 +69,9 @@ def test_triggers_of_one_connection_share_a_client_until_its_key_or_the_environm
     first, second, third, later = asyncio.run(clients())
     assert first is second
     assert len({id(first), id(third), id(later)}) == 3
+
+
+def test_a_thousand_triggers_that_start_at_once_read_their_connection_once() -> None:
+    backend = {"AIRFLOW__SECRETS__BACKEND": "tests.unit.triggers.counting_backend.CountingBackend"}
+    # In a process of its own, as Airflow keeps a backend that it has made.
+    assert start("tests.unit.triggers.starting_at_once", env={**os.environ, **backend}).wait() == 0

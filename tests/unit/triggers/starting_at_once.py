@@ -1,0 +1,28 @@
+"""Twice a thousand triggers that start at once, and how often they read their connection."""
+
+from __future__ import annotations
+
+import asyncio
+
+from airflow_provider_seedream.triggers.client import paced_client
+from tests.unit.triggers.counting_backend import CountingBackend
+
+
+async def one() -> None:
+    async with paced_client("seedream_default"):
+        pass
+
+
+async def at_once() -> None:
+    first = asyncio.create_task(one())
+    others = [asyncio.create_task(one()) for _ in range(999)]
+    while not CountingBackend.asked:
+        await asyncio.sleep(0)
+    first.cancel()  # it was the one that asked, and takes the answer from no other
+    await asyncio.gather(*others)
+
+
+if __name__ == "__main__":
+    for times in (1, 2):
+        asyncio.run(at_once())
+        assert CountingBackend.asked == times
