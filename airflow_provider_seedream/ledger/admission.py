@@ -111,19 +111,19 @@ class Admission:
         booking = Booking(
             books=books.uri, id=entry.id, claim=spending.claim, at_epoch=now, began_steady=self._clock.steady_seconds()
         )
-        with self._holding(booking):  # its write may have been done although its answer was lost
+        with self._holding(booking):  # its write may have been done although its answer was lost, or a callback may not end
             answer = books.change(booking.month, self._change(entry))
             if isinstance(answer, Refusal) and not answer.is_for_ever and self._settle(books, booking.month, now):
                 answer = books.change(booking.month, self._change(entry))
             if isinstance(answer, Refusal):
                 self._full = (answer, now)
                 raise refusal_error(answer, conn_id=self._hook.seedream_conn_id, at_epoch=now)
-        self._full = None
-        for passed in answer:
-            self._warn(passed, spending)
-        page = books.glance(booking.month)
-        if page and len(page.open) > MAX_OPEN:
-            self._settle(books, booking.month, now)
+            self._full = None
+            for passed in answer:
+                self._warn(passed, spending)
+            page = books.glance(booking.month)
+            if page and len(page.open) > MAX_OPEN:
+                self._settle(books, booking.month, now)
         return booking
 
     def _warn(self, passed: Passed, spending: Spending) -> None:

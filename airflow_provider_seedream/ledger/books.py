@@ -217,8 +217,16 @@ def _file(month: str) -> str:
 
 _books: dict[str, Books] = {}
 _making = threading.Lock()
-# A task process is forked from one that may hold the locks, or remember pages.
-os.register_at_fork(after_in_child=_books.clear)
+
+
+def _begin_anew() -> None:
+    """A task process is forked from one whose threads may hold the locks, or which remembers pages."""
+    global _making
+    _making = threading.Lock()
+    _books.clear()
+
+
+os.register_at_fork(after_in_child=_begin_anew)
 
 
 def books_at(uri: str) -> Books:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_seedream.exceptions import SeedreamCapError, SeedreamInputError, SeedreamLedgerError
+from airflow_provider_seedream.ledger import books
 from airflow_provider_seedream.ledger.admission import Admission, Booking
 from airflow_provider_seedream.ledger.books import BOOKS, Books, books_at
 from airflow_provider_seedream.ledger.pages import Entry, Passed, Refusal, admit, month_of
@@ -89,6 +92,14 @@ class TestAdmission:
     def test_a_request_that_fails_before_its_claim_is_taken_back(self, place: str) -> None:
         with pytest.raises(KeyError), admission(place).admitted(spending()):
             raise KeyError
+        assert spent(place) == 0
+
+    def test_a_time_limit_that_ends_a_callback_takes_the_request_back(self, place: str) -> None:
+        def told(_: Passed) -> None:
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            admission(place, told=told).admit(spending(price=50))
         assert spent(place) == 0
 
     def test_racing_threads_and_processes_spend_the_cap_exactly(self, place: str) -> None:
@@ -302,3 +313,11 @@ class TestSettling:
 
 def test_books_of_a_place_are_one_object_in_a_process(place: str) -> None:
     assert books_at(place) is books_at(place)
+
+
+def test_a_forked_task_finds_the_books_while_another_thread_holds_their_lock(place: str) -> None:
+    with books._making:
+        if (child := os.fork()) == 0:
+            signal.alarm(20)  # ends a child that waits for a lock of the parent
+            os._exit(0 if books_at(place) else 1)
+    assert os.waitpid(child, 0)[1] == 0
