@@ -73,6 +73,7 @@ def reconcile(
         since_epoch=since_epoch,
         unreadable=reading.unreadable,
         is_moving=reading.is_moving,
+        conn_id=seedream_conn_id,
     )
 
 

@@ -5,11 +5,12 @@ No I/O and no clock.
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from airflow_provider_seedream.accounts.entries import Entry
 from airflow_provider_seedream.model import clock
+from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
 
 WAITED_SECONDS = 3600.0  # the sensor's default timeout: from then on perhaps no task waits for a generation any more
 
@@ -35,11 +36,18 @@ class Duty:
         return asdict(self)
 
 
-def duties_of(entries: Sequence[Entry], unreadable: Iterable[str], now_epoch: float) -> Iterator[Duty]:
+def duties_of(entries: Sequence[Entry], unreadable: Iterable[str], now_epoch: float, conn_id: str) -> Iterator[Duty]:
     """The duties of a period, those first that end first.
 
     :param now_epoch: decides for which generations perhaps no task waits any more.
+    :param conn_id: the connection of the wallet; commands name it if it is not the default.
     """
+    for duty in _duties(entries, unreadable, now_epoch):
+        is_other = duty.command and conn_id != DEFAULT_CONN_ID
+        yield replace(duty, command=f"{duty.command} --conn-id {conn_id}") if is_other else duty
+
+
+def _duties(entries: Sequence[Entry], unreadable: Iterable[str], now_epoch: float) -> Iterator[Duty]:
     landings = [entry for entry in entries if _is_to_land(entry, now_epoch)]
     yield from (_landing(entry) for entry in sorted(landings, key=lambda entry: entry.expires_epoch or 0.0))
     records = {entry.record for entry in entries}

@@ -15,6 +15,7 @@ from airflow_provider_seedream.accounts.entries import Ending, Entry
 from airflow_provider_seedream.accounts.statement_text import lines_of_duties, lines_of_wallet
 from airflow_provider_seedream.accounts.wallet_flow import Change, Flow, Look, Move, flow_of, is_sum_of, number
 from airflow_provider_seedream.model import clock
+from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
 
 Level = Literal["dag", "run", "task", "row", "image"]
 SAME_SECONDS = 1.0  # instants in records are whole seconds
@@ -149,12 +150,14 @@ def make_statement(
     since_epoch: float | None = None,
     unreadable: Sequence[str] = (),
     is_moving: bool = False,
+    conn_id: str = DEFAULT_CONN_ID,
 ) -> Statement:
     """Add up the entries of a period, and explain the wallet by them.
 
     The period begins with the first balance that was read before a POST, at ``since_epoch`` or later.
 
     :param end: the wallet's balance now, in credits; ``end_at``: when it was read.
+    :param conn_id: the connection of the wallet, for the commands of the duties.
     """
     ordered = sorted(entries, key=lambda entry: (entry.first_epoch, entry.record))
     start = _start(ordered, since_epoch)
@@ -172,7 +175,7 @@ def make_statement(
         earlier=len(before),
         flow=flow,
         candidates=tuple(candidates_for(flow, priced, before, start_at=start_at, is_moving=is_moving)),
-        duties=tuple(duties_of(priced, unreadable, end_at)),
+        duties=tuple(duties_of(priced, unreadable, end_at, conn_id)),
         unreadable=tuple(unreadable),
         is_moving=is_moving,
     )

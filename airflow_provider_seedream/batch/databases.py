@@ -24,7 +24,10 @@ def sql_hook(conn_id: str, argument: str) -> Any:
     try:
         hook = BaseHook.get_connection(conn_id).get_hook()
     except Exception as error:  # no such connection, or its provider is not installed
-        raise SeedreamInputError(f"{argument}: connection {conn_id!r} cannot be used ({error!s:.200}).") from error
+        raise SeedreamInputError(
+            f"{argument}: connection {conn_id!r} cannot be used ({error!s:.200}). Create the connection, or if its type is "
+            "unknown, install the provider of its database where the tasks run, e.g. `pip install apache-airflow-providers-sqlite`."
+        ) from error
     if not isinstance(hook, DbApiHook):
         raise SeedreamInputError(f"{argument}: connection {conn_id!r} is not one for SQL: its hook is {type(hook).__name__}.")
     return hook

@@ -97,5 +97,5 @@ class TargetCheck:
             statement = str(CreateTable(Table(table, MetaData(), *columns, schema=schema)).compile(dialect=self._dialect)).strip()
             raise SeedreamInputError(
                 f"results_table: connection {self._asked.conn_id!r} has no table {self._asked.table}. "
-                f"Create it and clear the task. Columns that you do not need may be left out:\n{statement}"
+                f"Create it and clear the task. Columns that you do not need may be left out:\n{statement};\n"
             )

@@ -236,7 +236,7 @@ class Waves:
             if result.status != "skipped_budget":
                 _log.warning("Row %d: %s", result.row, error)
             elif self.progress.over_budget == 1:  # one line, as there may be thousands of them
-                _log.warning("Row %d is over the budget, so it was not sent: %s", result.row, error.message)
+                _log.warning("Row %d is over the budget. %s", result.row, error.message)
                 _log.info("Further rows over the budget are counted, not logged. The results name them all.")
 
     def _collect(self) -> bool:

@@ -235,6 +235,8 @@ def refusal_error(refusal: Refusal, *, conn_id: str, at_epoch: float) -> Seedrea
     """The error of a cap without room: which one, who has spent it, and when there is room again."""
     cap, ends = refusal.cap, refusal.cap.ends_epoch(at_epoch)
     who = ", ".join(f"{name} {spent}" for name, spent in refusal.spenders)
+    if who and cap.label:  # the books add up the spending of a task over all labels
+        who = f"with any label or none: {who}"
     spent = f"{refusal.spent_credits} credits are spent this UTC {cap.period}" + (f" ({who})" if who else "")
     error = SeedreamCapError(
         f"{cap.name} of connection {conn_id!r}: {spent}, and this request costs {refusal.price}. It was not sent."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -108,6 +109,14 @@ class TestEachEnding:
         assert duty["before"] > datetime.now().isoformat()
         assert run(*duty["command"].split()[2:]).code == 0
         assert endings(check()) == {"landed": (1, 10, 0)}
+
+    def test_a_command_to_copy_names_the_connection_that_was_asked(
+        self, buy: Buy, check: Check, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AIRFLOW_CONN_OTHER", os.environ["AIRFLOW_CONN_SEEDREAM_DEFAULT"])
+        aged(buy("a watch").record, minutes=20)
+        [duty] = check("--conn-id", "other", code=1)["duties"]
+        assert duty["command"].endswith(" --conn-id other")
 
     def test_images_that_landed_before_the_record_could_say_so_have_landed(
         self, run: Run, buy: Buy, check: Check, destination: str

@@ -84,7 +84,9 @@ def test_other_users_and_top_ups_leave_it_open(judged: Callable[..., Any], lose:
 
 
 def test_a_request_that_may_be_on_its_way_is_left(judged: Callable[..., Any], lose: Lose) -> None:
-    assert "still be on its way" in judged(lose("[drop*1]"))["why"]
+    said = judged(lose("[drop*1]"))
+    assert "still be on its way" in said["why"]
+    assert said["what_now"] == "Nothing was changed. Run this command again after that."
 
 
 def test_a_file_that_cannot_be_read_proves_nothing(judged: Callable[..., Any], lose: Lose, buy: Buy) -> None:

@@ -89,6 +89,17 @@ class TestAdmission:
         assert "2026-11-30 00:00 UTC" in error.on_retry
         assert spent(place) == 50
 
+    def test_at_the_cap_of_a_label_it_says_that_the_tasks_are_those_of_any_label(self, tmp_path: Path) -> None:
+        caps = (Cap(period="day", credits=10, label="team=shop"), CAP)
+        place = f"file://{tmp_path}"
+        assert isinstance(admission(place, caps=caps).admit(spending(0)), Booking)
+        shop = admission(place, caps=caps, labels=("team=shop",))
+        assert isinstance(shop.admit(spending(1)), Booking)
+        with pytest.raises(
+            SeedreamCapError, match=r"10 credits are spent this UTC day \(with any label or none: watches/submit 20\)"
+        ):
+            shop.admit(spending(2))
+
     def test_a_request_that_fails_before_its_claim_is_taken_back(self, place: str) -> None:
         with pytest.raises(KeyError), admission(place).admitted(spending()):
             raise KeyError
