@@ -35,15 +35,16 @@ def dry_run(
     :raises SeedreamLedgerError: the ledger cannot be read: it may tell of payments.
     """
     if limits.has_destination:
-        totals = TableSummary(credits_per_image=limits.credits_per_image)
+        totals, now = TableSummary(credits_per_image=limits.credits_per_image), clock.now_epoch()
         made = plan_table(
             table,
             request_of=request_of,
             ledger=ledger(),
             made_by=made_by,
             limits=limits.of_plan(),
-            now_epoch=clock.now_epoch(),
+            now_epoch=now,
             summary=totals,
+            room=limits.room(now),
         )
         plan: dict[str, Any] | None = made.to_dict()
     else:

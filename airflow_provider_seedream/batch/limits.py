@@ -5,7 +5,9 @@ from typing import Any
 from airflow_provider_seedream.batch.asked import AskedBatch
 from airflow_provider_seedream.batch.plan import PlanLimits
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
+from airflow_provider_seedream.ledger.room import CapRoom
 from airflow_provider_seedream.model import contract
+from airflow_provider_seedream.model.labels import check_labels, spelled
 from airflow_provider_seedream.tasks.fields import check_budget
 
 BUDGETS = ("max_credits", "max_credits_per_run")
@@ -45,6 +47,14 @@ class Limits:
             **self.budgets(),
             pays_unknown=self._asked.on_unknown_submit == "resubmit",
         )
+
+    def room(self, now_epoch: float) -> CapRoom:
+        """What the caps of the connection leave now; a dry run without a connection knows no caps.
+
+        :raises SeedreamLedgerError: the books of the caps cannot be read.
+        """
+        labels = spelled(check_labels(self._asked.labels))
+        return CapRoom.read(self._setting("caps", ()), self._setting("books", None), now_epoch=now_epoch, labels=labels)
 
     def _setting(self, name: str, without: Any) -> Any:
         """A value of the connection. A dry run sends no request, so it works without a connection."""

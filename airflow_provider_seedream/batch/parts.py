@@ -67,7 +67,10 @@ class Parts:
     def plan_of(self, table: Rows) -> Plan:
         """What a run of these rows would pay now, after what the ledger holds."""
         limits, now = self.limits.of_plan(), clock.now_epoch()
-        return plan_table(table, request_of=self.request, ledger=self.ledger, made_by=self.by, limits=limits, now_epoch=now)
+        room = self.limits.room(now)
+        return plan_table(
+            table, request_of=self.request, ledger=self.ledger, made_by=self.by, limits=limits, now_epoch=now, room=room
+        )
 
     def waves(self, progress: Progress, downloads: Downloads) -> Waves:
         """The loop over the rows that have not begun, with all that it needs."""

@@ -15,6 +15,7 @@ from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.ledger.record import RECORDS, Record, record_file
 from airflow_provider_seedream.ledger.records import NAMES, Ledger
 from airflow_provider_seedream.ledger.request import Request
+from airflow_provider_seedream.ledger.room import CapRoom
 from airflow_provider_seedream.ledger.spending import Spending, Tally
 from airflow_provider_seedream.model import clock, contract
 from airflow_provider_seedream.model.task_ref import TaskRef
@@ -52,6 +53,7 @@ class Plan:
     :param images: that they would make, at most.
     :param credits: that they would cost, at most.
     :param credits_at_risk: of the rows whose POST had an unknown outcome: perhaps paid.
+    :param within_caps: ``requests`` and ``credits`` for which the connection's ``caps`` leave room now; None without caps.
     :param minutes: that the POSTs take at the rate limit.
     :param land_before: when the API deletes the first images of the rows ``not_landed`` (ISO 8601 UTC); None without such rows.
     :param other_requests: records in this ledger that belong to no row: of an earlier table, or of other tasks.
@@ -64,6 +66,7 @@ class Plan:
     images: int = 0
     credits: int = 0
     credits_at_risk: int = 0
+    within_caps: dict[str, Any] | None = None
     minutes: float = 0.0
     land_before: str | None = None
     other_requests: int = 0
@@ -124,6 +127,7 @@ def plan_table(
     limits: PlanLimits,
     now_epoch: float,
     summary: TableSummary | None = None,
+    room: CapRoom | None = None,
 ) -> Plan:
     """Compare every row with the ledger. Memory holds the file names of the ledger and some 200 bytes for each row.
 
@@ -131,12 +135,12 @@ def plan_table(
     :param made_by: the task that would pay: its earlier spendings count toward ``max_credits``, those of its DAG run toward
         ``max_credits_per_run``.
     :param now_epoch: the time of the plan: it decides what is in flight, and what the API has deleted.
-    :param summary: counts the table in the same pass.
+    :param summary: counts the table in the same pass. :param room: under the caps of the connection; None for no caps.
     :raises SeedreamInputError: the table cannot be read.
     :raises SeedreamLedgerError: the ledger cannot be listed, or a record cannot be read: it may tell of a payment.
     """
     holdings = _Holdings(ledger, request_of)
-    planner = _Planner(ledger, limits, made_by, now_epoch)
+    planner = _Planner(ledger, limits, made_by, now_epoch, room)
     rows = summary.counting(table.compared()) if summary else table.compared()
     with ThreadPoolExecutor(max_workers=PARALLEL_READS, thread_name_prefix="seedream-plan") as pool:
         while some := list(islice(rows, ROWS_AT_A_TIME)):
@@ -211,8 +215,9 @@ class _Holdings:
 class _Planner:
     """Adds up the rows in their order, as a run would pay them."""
 
-    def __init__(self, ledger: Ledger, limits: PlanLimits, made_by: TaskRef, now_epoch: float) -> None:
+    def __init__(self, ledger: Ledger, limits: PlanLimits, made_by: TaskRef, now_epoch: float, room: CapRoom | None) -> None:
         self._ledger = ledger
+        self._room = room if room and room.caps else None
         self._limits = limits
         self._made_by = made_by
         self._now_epoch = now_epoch
@@ -240,6 +245,7 @@ class _Planner:
         plan.minutes = round(plan.requests / self._limits.requests_per_minute, 1)
         plan.land_before = clock.to_iso(min(self._deleted_epochs)) if self._deleted_epochs else None
         plan.other_requests = records - self._recorded
+        plan.within_caps = self._room.to_dict() if self._room else None
         return plan
 
     def _judge(self, found: _Found) -> _Judged:
@@ -281,6 +287,8 @@ class _Planner:
             return _Judged("over_budget")
         for _, spent in self._budgets:
             spent.add(spending)
+        if self._room:
+            self._room.admits(f"{spending.key}.{attempt}", price)
         plan.requests += 1
         plan.images += row.num_images
         plan.credits += price

@@ -100,6 +100,8 @@ def outlook(plan: Plan, *, per_minute: float) -> str:
         f"**A yes sends {plan.requests:,} requests for {plan.images:,} images: up to {plan.credits:,} credits, about "
         f"{clock.spell(plan.requests / per_minute * 60)} at {per_minute:g} requests a minute.**"
     ]
+    if plan.within_caps and plan.within_caps["requests"] < plan.requests:
+        lines.append(f"The caps of the connection leave room for {plan.within_caps['requests']:,} of these requests now.")
     if others := {status: number for status, number in plan.count.items() if number and status not in ("pay", "pay_again")}:
         counted = ", ".join(f"{number:,} {as_text(status.replace('_', ' '))}" for status, number in others.items())
         lines.append(f"Of the other rows, these cost nothing: {counted}.")

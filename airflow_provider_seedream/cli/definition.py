@@ -146,6 +146,15 @@ COMMANDS = (
                 help="as the operator's; fail by default: rows with an unknown outcome are not paid again",
             ),
             argument("--max-credits", type=int, metavar="N", help="as the operator's; no limit by default"),
+            argument(
+                "--conn-id", metavar="CONN_ID", help="also say for how many requests the caps of this connection leave room now"
+            ),
+            argument(
+                "--label",
+                action="append",
+                metavar="KEY=VALUE",
+                help="one of the operator's labels, for caps of labels; may be repeated",
+            ),
             _RATE,
             OUTPUT,
         ),

@@ -1,6 +1,7 @@
 """The command that says what a table would cost now: which rows a run would pay, and which are paid already.
 
-It only reads: the table, the sources of edits, and the ledger. It calls no API, so it needs no key.
+It only reads: the table, the sources of edits, and the ledger. It calls no API, so it needs no key, unless the caps of a connection
+are asked for.
 """
 
 import argparse
@@ -13,11 +14,14 @@ from airflow_provider_seedream.batch.prompts import PromptTemplate
 from airflow_provider_seedream.batch.row_request import request_of_row
 from airflow_provider_seedream.batch.upcoming import RequestTable
 from airflow_provider_seedream.cli.pricing import absolute, check_rate, duration, template_context
-from airflow_provider_seedream.cli.printing import counted, print_facts, print_json, print_lines, working
+from airflow_provider_seedream.cli.printing import counted, print_facts, print_json, print_lines, print_rows, working
 from airflow_provider_seedream.cli.running import WRONG
 from airflow_provider_seedream.exceptions import SeedreamInputError
+from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.ledger.records import Ledger
+from airflow_provider_seedream.ledger.room import CapRoom
 from airflow_provider_seedream.model import clock
+from airflow_provider_seedream.model.labels import check_labels, spelled
 from airflow_provider_seedream.model.submissions import check_image_size, check_num_images, check_take
 from airflow_provider_seedream.model.task_ref import TaskRef
 from airflow_provider_seedream.tasks.installation import describe_installation
@@ -44,10 +48,10 @@ def plan(options: argparse.Namespace) -> int:
     JSON: ``table``, ``destination`` and the fields of `batch.plan.Plan`.
 
     :param options: the table with the operator's arguments for it, ``destination``, the ids of the run,
-        ``requests_per_minute``, ``credits_per_image`` and ``max_credits``.
+        ``requests_per_minute``, ``credits_per_image`` and ``max_credits``; ``conn_id`` and ``label`` for caps.
     :returns: 2 if a row is invalid or its name belongs to another request, else 0.
     :raises SeedreamInputError: an argument is wrong, the table is not there, or a line of it cannot be read.
-    :raises SeedreamLedgerError: the ledger cannot be read, so it may hide payments.
+    :raises SeedreamLedgerError: the ledger cannot be read, so it may hide payments; or the books of caps cannot.
     """
     ledger = Ledger(options.destination)
     made_by, reuse = _task(options), options.reuse
@@ -64,9 +68,11 @@ def plan(options: argparse.Namespace) -> int:
         max_credits=options.max_credits,
         pays_unknown=options.on_unknown_submit == "resubmit",
     )
+    now = clock.now_epoch()
+    room = _room(options, now)
     with working("Comparing the table with the ledger"):
         made = plan_table(
-            _table(options), request_of=request_of, ledger=ledger, made_by=made_by, limits=limits, now_epoch=clock.now_epoch()
+            _table(options), request_of=request_of, ledger=ledger, made_by=made_by, limits=limits, now_epoch=now, room=room
         )
     if options.output == "json":
         print_json({"table": options.table, "destination": ledger.folder.base, **made.to_dict()})
@@ -96,6 +102,21 @@ def _task(options: argparse.Namespace) -> TaskRef:
     return TaskRef.from_dict({"dag_id": dag_id, "run_id": run_id, "task_id": task_id, **describe_installation()})
 
 
+def _room(options: argparse.Namespace, now_epoch: float) -> CapRoom | None:
+    """What the caps of the connection leave now; None if no connection is named.
+
+    :raises SeedreamInputError: a label has another form, or is given without a connection; or the connection is missing.
+    """
+    pairs = [label.partition("=")[::2] for label in options.label or ()]
+    labels = spelled(check_labels(dict(pairs)))
+    if options.conn_id is None:
+        if labels:
+            raise SeedreamInputError("--label needs --conn-id: it chooses among the caps of that connection.")
+        return None
+    settings = SeedreamHook(options.conn_id).settings
+    return CapRoom.read(settings.caps, settings.books, now_epoch=now_epoch, labels=labels)
+
+
 def _print(made: Plan, options: argparse.Namespace) -> None:
     """The plan for people: rows by their status, the cost, what is at risk, and the rows to look at."""
     facts: dict[str, Any] = {"rows": made.rows}
@@ -108,6 +129,12 @@ def _print(made: Plan, options: argparse.Namespace) -> None:
         f"{'Such a run' if made.count['invalid'] else 'A run now'} sends {counted(made.requests, 'request')} for "
         f"{counted(made.images, 'image')}: up to {made.credits} credits, {duration(made.minutes)} {rate}."
     )
+    if within := made.within_caps:
+        print_lines(
+            f"The caps of {options.conn_id} now leave room for {within['requests']} of {counted(made.requests, 'request')}: "
+            f"{within['credits']} of {made.credits} credits."
+        )
+        print_rows(f"Caps of {options.conn_id}", within["caps"])
     if made.land_before:
         print_lines(f"The API deletes the first images that are paid and not landed at {made.land_before}.")
     if made.credits_at_risk:

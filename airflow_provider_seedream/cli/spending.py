@@ -15,9 +15,8 @@ from airflow_provider_seedream.cli.records import with_bar
 from airflow_provider_seedream.cli.running import FAILED
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
-from airflow_provider_seedream.ledger.books import books_at
-from airflow_provider_seedream.ledger.pages import month_of
 from airflow_provider_seedream.ledger.records import Ledger, Record
+from airflow_provider_seedream.ledger.room import CapRoom
 from airflow_provider_seedream.model import clock
 
 
@@ -76,12 +75,7 @@ def _caps(conn_id: str) -> list[dict[str, Any]]:
     :raises SeedreamLedgerError: the books cannot be read.
     """
     settings, now = SeedreamHook(conn_id).settings, clock.now_epoch()
-    page = books_at(settings.books).look(month_of(now)) if settings.books and settings.caps else None
-    rows = []
-    for cap in settings.caps:
-        spent = page.spent(cap, clock.to_iso(now)[:10]) if page else 0
-        rows.append({"cap": cap.name, "spent": spent, "left": cap.credits - spent, "until": clock.to_iso(cap.ends_epoch(now))})
-    return rows
+    return CapRoom.read(settings.caps, settings.books, now_epoch=now).by_cap()
 
 
 def period_of(options: argparse.Namespace) -> Period:

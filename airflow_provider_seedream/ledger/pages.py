@@ -62,6 +62,12 @@ class Entry:
     def day(self) -> str:
         return to_iso(self.at)[:10]
 
+    def is_under(self, cap: Cap, day: str) -> bool:
+        """True if it counts under a cap on this day, or in its month."""
+        return (cap.label is None or cap.label in self.labels) and (
+            cap.period == "month" or self.at // DAY_SECONDS == _number_of(day)
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sums:
@@ -125,12 +131,7 @@ class Page:
         return sorted(named.items(), key=lambda one: -one[1])[:most]
 
     def _open_under(self, cap: Cap, day: str) -> Iterable[Entry]:
-        number = _number_of(day)
-        return (
-            one
-            for one in self.open.values()
-            if (cap.label is None or cap.label in one.labels) and (cap.period == "month" or one.at // DAY_SECONDS == number)
-        )
+        return (one for one in self.open.values() if one.is_under(cap, day))
 
     def to_json(self) -> bytes:
         """The file. Its token makes each version of it another text: a writer knows its own by the content."""

@@ -153,6 +153,26 @@ class TestCaps:
         ]
         assert "max_credits_per_day=50" in run("spending", destination, "--conn-id", "seedream_default").out
 
+    def test_a_plan_says_for_how_many_of_its_requests_they_leave_room(
+        self, run: Run, buy: Buy, destination: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        extra = {"books": destination, "max_credits_per_day": 50, "label_caps": {"team=art": {"month": 10}}}
+        connection = {**json.loads(emulator.airflow_connection_json()), "extra": extra}
+        monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", json.dumps(connection))
+        buy(num_images=3)
+        (tmp_path / "table.jsonl").write_text("".join(f'{{"prompt": "watch {number}"}}\n' for number in range(4)))
+        command = ("plan", f"{tmp_path}/table.jsonl", destination)
+        books = sorted(path_of(destination).rglob("*"))
+        assert run(*command, "-o", "json").json["within_caps"] is None
+        plan = run(*command, "--conn-id", "seedream_default", "-o", "json").json
+        assert (plan["requests"], plan["within_caps"]["requests"], plan["within_caps"]["credits"]) == (4, 2, 20)
+        said = run(*command, "--conn-id", "seedream_default", "--label", "team=art")
+        assert "The caps of seedream_default now leave room for 1 of 4 requests: 10 of 40 credits." in said.out
+        assert "label_caps team=art month=10" in said.out
+        assert sorted(path_of(destination).rglob("*")) == books
+        alone = run(*command, "--label", "team=art")
+        assert (alone.code, "--label needs --conn-id" in alone.err) == (2, True)
+
 
 class TestExport:
     def test_its_sums_are_the_servers_books_and_its_columns_have_types(

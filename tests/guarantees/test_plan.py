@@ -109,3 +109,25 @@ def test_a_plan_sees_that_the_name_of_a_refunded_row_is_another_requests_by_now(
     assert (plan["count"]["name_taken"], plan["requests"]) == (1, 0)
     assert Runner().run(batch(refunded, results="third")).value["count"]["invalid"] == 1
     assert emulator.books.posts_received == 2
+
+
+def test_a_run_under_caps_pays_what_its_plan_said_they_leave_room_for(batch: Batch, emulator: Emulator, caps: Any) -> None:
+    caps(max_credits_per_day=60, label_caps={"team=shop": {"month": 40}, "team=lab": {"month": 0}})
+    Runner(run_id="earlier").run(batch([{"prompt": "a fox"}], results="earlier"))
+    rows, how = [{"prompt": prompt, "num_images": 1 + (prompt == "a dial")} for prompt in PROMPTS], {"labels": {"team": "shop"}}
+    for left in (40, 0):  # the first run pays up to the cap of its label, the second finds it full
+        plan = Runner().run(batch(rows, dry_run=True, **how)).value["plan"]
+        within, charged, posts = plan["within_caps"], emulator.books.credits_charged, emulator.books.posts_received
+        assert [(cap["cap"], cap["left"]) for cap in within["caps"]] == [
+            ("max_credits_per_day=60", 50 - (40 - left)),
+            ("label_caps team=shop month=40", left),
+        ]
+        assert plan["requests"] == plan["count"]["pay"] > within["requests"]
+        Runner().run(batch(rows, **how, results=f"r{left}"))
+        paid = (emulator.books.posts_received - posts, emulator.books.credits_charged - charged)
+        assert paid == (within["requests"], within["credits"]) == (4 if left else 0, left)
+
+
+def test_a_plan_without_caps_asks_no_books(batch: Batch, folder: Path) -> None:
+    assert Runner().run(batch([{"prompt": "a fox"}], dry_run=True)).value["plan"]["within_caps"] is None
+    assert not folder.exists()
