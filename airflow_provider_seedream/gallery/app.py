@@ -5,22 +5,22 @@ Storage and database block, so each route runs in one of the gallery's few threa
 
 import functools
 import logging
-import re
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path as FilePath
-from typing import Annotated, Any
+from typing import Any
 
 from anyio import CapacityLimiter
 from anyio.lowlevel import RunVar
 from anyio.to_thread import run_sync
-from fastapi import Depends, FastAPI, HTTPException, Path, Query, Request, Response
+from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.responses import FileResponse
 
 from airflow_provider_seedream.gallery import rows
+from airflow_provider_seedream.gallery.addresses import HashDep, Number, PlaceDep, Prompt, Start, Text
 from airflow_provider_seedream.gallery.cards import Card, card_of, card_of_row, cards_of_rows, entry_of
-from airflow_provider_seedream.gallery.cursor import MOST_INTEGER, Cursor
+from airflow_provider_seedream.gallery.cursor import Cursor
 from airflow_provider_seedream.gallery.guards import IMAGES_OF_THE_DAG, ReaderDep
 from airflow_provider_seedream.gallery.listing import CARDS, beside, landing_of, spent_in_run, turn_page
 from airflow_provider_seedream.gallery.pages import render, render_error
@@ -34,18 +34,11 @@ from airflow_provider_seedream.model.task_ref import TaskRef
 PAGES_AT_ONCE = 8
 _log = logging.getLogger(__name__)
 _limiter: RunVar[CapacityLimiter] = RunVar("seedream_gallery_threads")
-_HASH = re.compile(r"[0-9a-f]{64}")
 _STATIC = FilePath(__file__).parent / "static"
 _FILES = {"gallery.css": "text/css", "gallery.js": "text/javascript", "icon.svg": "image/svg+xml", "icon-dark.svg": "image/svg+xml"}
 _OF_TASK = "/{dag_id}/{run_id}/{task_id}/{map_index}"
 _PAGE = [Depends(into_the_shell)]
 _PAGE_OF_DAG = [*_PAGE, IMAGES_OF_THE_DAG]
-
-Text = Annotated[str, Query(max_length=500)]
-Prompt = Annotated[str, Query(max_length=20_000)]  # a whole prompt, copied
-Start = Annotated[int, Query(ge=0, le=2**40)]
-Loop = Annotated[int | None, Query(ge=0, le=MOST_INTEGER)]
-Number = Annotated[int, Path(ge=1)]  # the API's own number, looked up, never an index
 
 
 def create_gallery() -> FastAPI:
@@ -89,29 +82,6 @@ def _threads() -> CapacityLimiter:
         return limiter
 
 
-def place_of(dag_id: str, run_id: str, task_id: str, map_index: str, loop: Loop = None) -> TaskRef:
-    """The task instance of an address. Airflow leaves ``{MAP_INDEX}`` as it is on tasks that are not mapped.
-
-    Without ``loop``, as in Airflow's own tab, the last round of a task in a loop is meant.
-    """
-    index = int(map_index[:20]) if map_index.isascii() and map_index.isdecimal() else -1  # Python reads 4,300 digits at most
-    if index > MOST_INTEGER:  # no database has such a row, and some raise
-        raise HTTPException(404)
-    return TaskRef(dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=index, loop_index=loop)
-
-
-def hash_of(request: Request) -> str | None:
-    """The hash in a path, if its address has one."""
-    sha256 = request.path_params.get("sha256")
-    if sha256 is not None and not _HASH.fullmatch(sha256):
-        raise HTTPException(404)
-    return sha256
-
-
-PlaceDep = Annotated[TaskRef, Depends(place_of)]
-HashDep = Annotated[str | None, Depends(hash_of)]
-
-
 def show_newest(
     request: Request,
     reader: ReaderDep,
@@ -139,30 +109,39 @@ def show_task(request: Request, place: PlaceDep, reader: ReaderDep, start: Start
     """The images of one task instance; of a batch, a page of its rows from a byte of its table on."""
     roots = gallery_roots()
     row = rows.find(place)
-    entry = entry_of(row) if row else None
+    entry, region = (entry_of(row), row.region) if row else (None, {})
     if entry and entry.batch:
         cards, more, trouble = cards_of_rows(entry, roots, reader.may_read, start=start, limit=CARDS)
         shown: dict[str, Any] = {"batch": entry.batch, "cards": cards, "more": more, "trouble": trouble, "start": start}
-        return render(request, "batch.html", **shown, place=place, roots=roots, run_credits=spent_in_run(place))
+        return render(request, "batch.html", **shown, place=place, region=region, roots=roots, run_credits=spent_in_run(place))
     card = card_of(entry, roots, reader.may_read) if entry else None
     landing = landing_of(entry) if entry else None
-    return render(request, "task.html", card=card, place=place, roots=roots, landing=landing, run_credits=spent_in_run(place))
+    known: dict[str, Any] = {"card": card, "landing": landing, "run_credits": spent_in_run(place)}
+    return render(request, "task.html", **known, place=place, region=region, roots=roots)
 
 
 def show_first_image(request: Request, place: PlaceDep, reader: ReaderDep, last: bool = False, name: Text = "") -> Response:
     """The first image of a task instance, or the last; its own page where there are none."""
     row, card = _card(place, name, reader)
     if card.manifest is None:
-        return render(request, "task.html", card=card, place=place, roots=gallery_roots(), landing=None, run_credits=None)
+        return _without_images(request, card)
     return _image_page(request, row, card, card.manifest.images[-1 if last else 0], reader)
 
 
 def show_image(request: Request, place: PlaceDep, number: Number, reader: ReaderDep, sha256: HashDep, name: Text = "") -> Response:
     """One image, large, with all that is known about it; the task's own page where its manifest cannot be shown."""
     if sha256 is None and (card := _card(place, name, reader)[1]).manifest is None:
-        return render(request, "task.html", card=card, place=place, roots=gallery_roots(), landing=None, run_credits=None)
+        return _without_images(request, card)
     row, card, image = _shown(place, number, name, sha256, reader)
     return _image_page(request, row, card, image, reader)
+
+
+def _without_images(request: Request, card: Card) -> Response:
+    """The page of a task instance whose manifest cannot be shown."""
+    of = card.entry.row
+    return render(
+        request, "task.html", card=card, place=of.place, region=of.region, roots=gallery_roots(), landing=None, run_credits=None
+    )
 
 
 def _image_page(request: Request, row: Row, card: Card, image: ManifestImage, reader: ReaderDep) -> Response:

@@ -3,6 +3,7 @@
 Holds no state but the compiled templates. Reads neither the database nor the storage.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
@@ -42,7 +43,7 @@ def render(request: Request, template: str, *, status: int = 200, **values: Any)
         airflow=f"{base}/",
         static=lambda name: f"{base}/{PREFIX}/static/{name}?{__version__}",
         address=partial(_address, base),
-        task_page=lambda place: f"{base}/{_task_page(place)}",
+        task_page=lambda place, region: f"{base}/{_task_page(place, region)}",
         dag_page=lambda dag_id: f"{base}/{PREFIX}/dag/{quote(dag_id, safe='')}",
         with_query=lambda **query: f"?{urlencode({name: value for name, value in query.items() if value})}",
     )
@@ -84,11 +85,11 @@ def _instance(place: TaskRef) -> str:
     return f"{place.task_id}{mapped}" + ("" if place.loop_index is None else f", round {place.loop_index + 1}")
 
 
-def _task_page(place: TaskRef) -> str:
-    """Airflow's own page of a task instance."""
+def _task_page(place: TaskRef, region: Mapping[str, str]) -> str:
+    """Airflow's own page of a task instance. :param region: of a round of a loop, without which that page says error 400."""
     mapped = "" if place.map_index < 0 else f"/mapped/{place.map_index}"
     ids = [quote(part, safe=":+") for part in (place.dag_id, place.run_id, place.task_id)]
-    return f"dags/{ids[0]}/runs/{ids[1]}/tasks/{ids[2]}{mapped}"
+    return f"dags/{ids[0]}/runs/{ids[1]}/tasks/{ids[2]}{mapped}" + (f"?{urlencode(region)}" if region else "")
 
 
 def _instant(value: datetime | str) -> str:

@@ -7,8 +7,8 @@ well. Its cost grows with the page, not with all XComs, all images, or the bucke
 
 import json
 import time
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -43,11 +43,14 @@ class Row:
     :param place: the task instance.
     :param cursor: its point in the listing.
     :param value: the XCom as plain JSON. It is user input, as XComs can be edited; None if it is not JSON.
+    :param region: of a round of a loop, the ``region_id`` and ``region_index`` that Airflow's own page of it needs; else empty.
+        A clear of the round may change it.
     """
 
     place: TaskRef
     cursor: Cursor
     value: Any
+    region: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,6 +254,7 @@ def _row(row: Any, result: str | None, pushed: str | None) -> Row:
         place=TaskRef(dag_id=row.dag_id, run_id=row.run_id, loop_index=None if loop_index < 0 else loop_index, **ids),
         cursor=Cursor(at=row.timestamp, dag_run_id=row.dag_run_id, loop_index=loop_index, **ids),
         value=_value(result, pushed),
+        region={} if loop_index < 0 else {"region_id": str(row.region_id), "region_index": str(row.region_index)},
     )
 
 

@@ -29,7 +29,7 @@ class Table:
 
     :param model: Airflow's class of the table.
     :param columns: dag_run_id, dag_id, run_id, task_id, map_index, timestamp, and loop_index where Airflow has loops: it is -1
-        outside of them.
+        outside of them. Then region_id and region_index, too, which name a round to Airflow's own pages.
     :param joined: a select without columns, from the table and what ``columns`` needs.
     :param owner: names of the columns of ``model`` that the XComs of one task instance have in common.
     :param dag_ids: a select of the DAG ids alone.
@@ -120,6 +120,8 @@ def _of_tries() -> Table:
             (is_own, func.coalesce(region.parent_region_index, -1)),
             else_=instance.region_index,
         ),
+        "region_id": region.id,
+        "region_index": instance.region_index,
     }
     is_its_run = and_(DagRun.dag_id == instance.dag_id, DagRun.run_id == instance.run_id)
     joined = (

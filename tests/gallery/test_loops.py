@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import sqlite3
@@ -18,6 +19,7 @@ from tests.gallery.stage import LINK_KEY, Database, land
 from tests.gallery.xcom_tables import HAS_TRIES, dag_run_id, rows_of
 
 pytestmark = pytest.mark.skipif(not HAS_TRIES, reason="Airflow has loops, and this table of XComs, from 3.4 on")
+APP_LINK = re.compile(r'class="quiet app" href="([^"]+)"')
 THUMB = re.compile(r'src="(/seedream/thumb/[^"]+)"')
 
 
@@ -55,6 +57,23 @@ class TestRounds:
         browser = visitor("viewer")
         for place, prompt in ((places[0], "watch 0"), (places[1], "watch 1"), (WATCHES, "watch 2")):
             assert f'title="{prompt}"' in browser.get(f"/{place.address('task')}").text
+
+    @pytest.mark.parametrize("map_index", [-1, 3])
+    def test_the_link_to_airflows_page_of_a_round_names_its_region_which_airflows_api_asks_for(
+        self, visitor: Visitor, database: Database, roots: Path, map_index: int
+    ) -> None:
+        places = [replace(WATCHES, loop_index=index, map_index=map_index) for index in range(2)]
+        landed_in_rounds(database, roots / "watches", *places, replace(WATCHES, task_id="outside"))
+        browser = visitor("admin")
+        links = [html.unescape(link) for link in APP_LINK.findall(browser.get("/seedream/").text)]
+        assert [("?" in link, "/mapped/3" in link) for link in links] == [(False, False), *[(True, map_index == 3)] * 2]
+        of_page = "/api/v2/dags/watches/dagRuns/manual__1/taskInstances/land/tries/1"
+        answers = [browser.get(f"{of_page}?{link.partition('?')[2]}") for link in links[1:]]
+        assert [answer.status_code for answer in answers] == [200, 200]
+        assert browser.get(of_page).status_code == 400  # as a link without a region ended
+        for place, link in zip(places, links[:0:-1], strict=True):
+            for page in ("task", "image"):
+                assert link in html.unescape(browser.get(f"/{place.address(page)}").text)
 
     def test_a_round_that_does_not_exist_has_no_image(self, visitor: Visitor, database: Database, roots: Path) -> None:
         landed_in_rounds(database, roots / "watches", replace(WATCHES, loop_index=0))
