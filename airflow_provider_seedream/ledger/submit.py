@@ -13,7 +13,7 @@ from airflow_provider_seedream.ledger.admission import Admission
 from airflow_provider_seedream.ledger.attaching import Attacher
 from airflow_provider_seedream.ledger.attaching import OnUnknownSubmit as OnUnknownSubmit
 from airflow_provider_seedream.ledger.budgets import Budget
-from airflow_provider_seedream.ledger.claims import Claims
+from airflow_provider_seedream.ledger.claims import Claim, Claims
 from airflow_provider_seedream.ledger.keeping import NO_MEMORY, Keeper, Memory
 from airflow_provider_seedream.ledger.paying import Payer
 from airflow_provider_seedream.ledger.prices import Prices
@@ -206,15 +206,45 @@ class Submitter:
         if fact is None or fact.claim != latest.claim:
             return None
         if fact.seedream_task_id is None:
-            _log.info("An earlier try was refused, which costs nothing, but could not delete its claim: deleting it now.")
-            self._ledger.free(latest)
-            self._memory.forget(request.key)
-            return None if self._ledger.read(latest.file) == latest else self._go_on(request)
+            return self._after_refusal(request, latest)
         submitted = fact.written_into(latest, at=to_iso(self._clock.now_epoch()))
         self._keeper.keep(latest, submitted, patience_seconds=0)
         return self._attacher.attach(request, submitted)
 
+    def _after_refusal(self, request: Request, refused: Record) -> Submitted | None:
+        """Pay after an earlier try that was refused, and whose claim still stands. None: read the record again.
+
+        With ``on_unknown_submit="resubmit"`` a racing try takes this claim for an unknown outcome and opens the next attempt behind
+        it. If the claim were deleted then, the next attempt would not be found, and the first one would be paid again. So it stays.
+        """
+        _log.info("An earlier try was refused, which costs nothing, but could not delete its claim.")
+        if self._on_unknown == "resubmit":
+            self._ledger.release(refused)
+            self._memory.forget(request.key)
+            return self._pay(request, refused)
+        self._ledger.free(refused)
+        self._memory.forget(request.key)
+        return None if self._ledger.read(refused.file) == refused else self._go_on(request)
+
     def _pay(self, request: Request, before: Record | None) -> Submitted | None:
         """Claim the attempt after ``before``, and POST. None: another try has the claim, so its record has to be read."""
         claim = self._claims.make(request, before)
-        return self._payer.pay(request, claim) if claim else None
+        if claim is None or (before and not self._is_still(before, claim)):
+            return None
+        return self._payer.pay(request, claim)
+
+    def _is_still(self, before: Record, claim: Claim) -> bool:
+        """False, and the claim is deleted, if the attempt before it has changed since it was read: it may be paid by now.
+
+        This process may have been stopped in between, for hours. A later change of that attempt is the news of its own POST, which
+        was taken for ended or was settled by a person.
+
+        :raises SeedreamLedgerError: the storage does not answer; the claim is deleted.
+        """
+        is_still = False
+        try:
+            is_still = self._ledger.read(before.file) == before
+        finally:
+            if not is_still:
+                self._claims.free(claim.record)
+        return is_still

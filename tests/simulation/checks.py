@@ -142,7 +142,8 @@ class Checks:
     def _check_landed(self, charge: Charge, errors: list[BaseException]) -> None:
         """Landed, or named with the right words."""
         known = [record for record in self._records() if record.seedream_task_id == charge.id]
-        # A process that was stopped for hours may pay when its task has ended: its record tells of it, and no task lands it.
+        # A process that was stopped for hours may pay when its task has ended, or write its id when the next attempt has paid: its
+        # record tells of it, and no task lands it (seeds 1903, 6540, 7252, 8094).
         if self._is_landed(charge) or (known and "stop" in self.night.hurt):
             return
         ours = [error for error in errors if isinstance(error, SeedreamError)]
@@ -243,8 +244,8 @@ class Checks:
         """True if this charge was refunded, or if the user's own word pays again beside it."""
         if charge.generation.failed(self.night.now):
             return True
-        # Too kind: a known charge must not be paid again either. Seeds 5424 and 9495 break that, see `_delete_claim` of the ledger.
-        return self.asked[charge.generation.submission.prompt].may_pay_again
+        is_known = any(record.seedream_task_id == charge.id for record in self._records())
+        return self.asked[charge.generation.submission.prompt].may_pay_again and not is_known
 
     def _check_budgets(self, prompt: str) -> None:
         task = self.asked[prompt].task

@@ -52,6 +52,11 @@ MUTANTS = (
         edits=(("if self._keeper.keep(claimed, submitted, patience_seconds=KEEP_SECONDS):", "if True:"),),
     ),
     Mutant(
+        name="a claim is deleted although another try holds it now",
+        file="ledger/records.py",
+        edits=(("if not has_next and self.read(record.file) == record:", "if True:"),),
+    ),
+    Mutant(
         name="an unknown outcome is taken for a free one",
         file="ledger/paying.py",
         edits=(
@@ -72,6 +77,11 @@ MUTANTS = (
                 'if not latest or latest.is_open_for_next or latest.outcome == "intent":',
             ),
         ),
+    ),
+    Mutant(
+        name="an old claim is not looked at before the first byte",
+        file="ledger/claims.py",
+        edits=(("if claim.age_seconds(self._clock) <= READ_AGAIN_SECONDS:", "if True:"),),
     ),
     Mutant(
         name="the manifest is written before the images",
