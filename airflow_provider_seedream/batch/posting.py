@@ -12,6 +12,7 @@ from typing import Self
 from airflow_provider_seedream.batch.rows import Row
 from airflow_provider_seedream.batch.upcoming import RefusedRow, identity
 from airflow_provider_seedream.exceptions import SeedreamError
+from airflow_provider_seedream.ledger.record import file_stem
 from airflow_provider_seedream.ledger.submit import Request, Submitted, Submitter
 from airflow_provider_seedream.model import clock, contract, threads
 from airflow_provider_seedream.tasks.wait_options import MAX_POSTS_AT_ONCE
@@ -63,6 +64,11 @@ class Upcoming:
     def identity(self) -> int:
         """Equal for rows that ask for the same."""
         return identity(self.request_row)
+
+    @property
+    def stem(self) -> str | None:
+        """The stem of its files; None: its seedream task id."""
+        return file_stem(self.request_row.name, self.request_row.take)
 
     @property
     def source_bytes(self) -> int:

@@ -74,7 +74,7 @@ class Room:
             len(under_way) < width
             and not any(one.is_alone for one in under_way)
             and not self.must_be_alone(candidate)
-            and not self._repeats_one_of(candidate)
+            and not self._must_follow_one_of(candidate)
             and self._source_bytes(candidate, waiting) <= MAX_SOURCE_BYTES
         )
 
@@ -94,8 +94,11 @@ class Room:
         is_alone = candidate.is_alone or self._prices.measures_next
         return is_alone or not (self._budget.has_room(price) and self._admission.has_room(price))
 
-    def _repeats_one_of(self, candidate: Upcoming) -> bool:
-        """True if an equal row is under way: this one attaches to its generation when the id is known."""
-        if candidate.number not in self._progress.repeats:
-            return False
-        return candidate.identity in [one.identity for one in self._under_way.values()]
+    def _must_follow_one_of(self, candidate: Upcoming) -> bool:
+        """True if an equal row is under way: this one attaches to its generation when the id is known. Also if one with the same
+        name is: the order of the rows decides which of them gets it, as a plan says.
+        """
+        others = self._under_way.values()
+        if candidate.stem and candidate.stem in [one.stem for one in others]:
+            return True
+        return candidate.number in self._progress.repeats and candidate.identity in [one.identity for one in others]

@@ -171,6 +171,14 @@ class TestHowManyBegin:
         one.end(1)
         assert one.begin() == [2, 3, 4]
 
+    def test_a_row_with_the_name_of_one_under_way_waits_so_that_the_first_of_them_gets_it(self, table: Any) -> None:
+        one = table(row(1, name="hero"), row(2), row(3, name="hero"), row(4))
+        assert one.begin() == [1, 2]
+        one.end(2)
+        assert one.begin() == [1]
+        one.end(1)
+        assert one.begin() == [3, 4]
+
 
 class TestRowsThatComeBack:
     def test_a_row_that_a_429_put_back_goes_first_and_alone(self, table: Any) -> None:
