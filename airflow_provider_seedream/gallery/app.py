@@ -6,6 +6,7 @@ Storage and database block, so each route runs in one of the gallery's few threa
 import functools
 import logging
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -18,10 +19,11 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.responses import FileResponse
 
 from airflow_provider_seedream.gallery import rows
-from airflow_provider_seedream.gallery.addresses import HashDep, Number, PlaceDep, Prompt, Start, Text
+from airflow_provider_seedream.gallery.addresses import AssetDep, HashDep, Number, PlaceDep, Prompt, Start, Text, asset_of
+from airflow_provider_seedream.gallery.assets import announced_of
 from airflow_provider_seedream.gallery.cards import Card, card_of, card_of_row, cards_of_rows, entry_of
 from airflow_provider_seedream.gallery.cursor import Cursor
-from airflow_provider_seedream.gallery.guards import IMAGES_OF_THE_DAG, ReaderDep
+from airflow_provider_seedream.gallery.guards import IMAGES_OF_THE_DAG, THE_ASSET, ReaderDep
 from airflow_provider_seedream.gallery.listing import CARDS, beside, landing_of, spent_in_run, turn_page
 from airflow_provider_seedream.gallery.pages import render, render_error
 from airflow_provider_seedream.gallery.roots import gallery_roots, is_bare
@@ -42,7 +44,7 @@ _PAGE_OF_DAG = [*_PAGE, IMAGES_OF_THE_DAG]
 
 
 def create_gallery() -> FastAPI:
-    """The gallery's app, which the plugin mounts at ``/seedream``: eleven GET routes and nothing else.
+    """The gallery's app, which the plugin mounts at ``/seedream``: twelve GET routes and nothing else.
 
     FastAPI's documentation and schema are off, as they would have no guard.
     """
@@ -52,6 +54,7 @@ def create_gallery() -> FastAPI:
     app.exception_handler(RequestValidationError)(_misread)
     app.get("/", dependencies=_PAGE)(_threaded(show_newest))
     app.get("/dag/{dag_id}", dependencies=_PAGE_OF_DAG)(_threaded(show_newest))
+    app.get("/asset/{asset_id}", dependencies=[*_PAGE, Depends(asset_of), THE_ASSET])(_threaded(show_asset))
     app.get("/task" + _OF_TASK, dependencies=_PAGE_OF_DAG)(_threaded(show_task))
     app.get("/image" + _OF_TASK, dependencies=_PAGE_OF_DAG)(_threaded(show_first_image))
     for which in ("/{number}", "/{number}/{sha256}"):  # approvals that 0.2 has pushed have no hash in their addresses
@@ -103,6 +106,15 @@ def show_newest(
     return render(
         request, "newest.html", turned=turned, dag_id=dag_id, dag_ids=sorted(readable), roots=roots, asked=asked_for, before=before
     )
+
+
+def show_asset(request: Request, asset_id: AssetDep, reader: ReaderDep, before: Text = "") -> Response:
+    """The newest generations that were announced as an asset, of DAGs that the user may read; of an image's asset that image."""
+    asset, roots = announced_of(asset_id), gallery_roots()
+    wanted = Filter(dag_ids=reader.dag_ids(set(asset.dag_ids)), asset_id=asset_id)
+    turned = turn_page(wanted, "", older_than=Cursor.parse(before), roots=roots, may_read=reader.may_read)
+    turned.cards = [replace(card, hashes=asset.hashes) for card in turned.cards]
+    return render(request, "asset.html", asset=asset, turned=turned, roots=roots, before=before)
 
 
 def show_task(request: Request, place: PlaceDep, reader: ReaderDep, start: Start = 0) -> Response:

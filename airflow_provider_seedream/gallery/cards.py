@@ -79,6 +79,7 @@ class Card:
     :param trouble: why there are no images, as a sentence.
     :param first: of a batch, the cards of its first rows, up to 4.
     :param line: of one row of a batch, its line in the table of results.
+    :param hashes: of the images that the tile shows; empty for all of them.
     """
 
     entry: Entry
@@ -91,6 +92,7 @@ class Card:
     trouble: str | None = None
     first: tuple["Card", ...] = ()
     line: Line | None = None
+    hashes: frozenset[str] = frozenset()
 
     @property
     def place(self) -> TaskRef:
@@ -147,6 +149,7 @@ class Card:
         first rows.
         """
         own = [(self, image) for image in self.manifest.images] if self.manifest else []
+        own = [one for one in own if one[1].sha256 in self.hashes] or own  # landed anew, the same image may have another hash
         return own + [(card, card.manifest.images[0]) for card in self.first if card.manifest]
 
 

@@ -10,10 +10,11 @@ from typing import Annotated, Any
 
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
-from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
+from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_asset, requires_access_dag
 from fastapi import Depends, HTTPException, Request
 
 IMAGES_OF_THE_DAG = Depends(requires_access_dag("GET", DagAccessEntity.XCOM))  # of the dag_id in the path
+THE_ASSET = Depends(requires_access_asset("GET"))  # of the asset_id in the path; each image has the guard of its DAG besides
 
 
 class Reader:

@@ -22,7 +22,7 @@ _HERE = Path(__file__).parent
 _TITLES = {401: "Please log in", 403: "Not yours to see", 404: "Nothing here", 500: "This page has failed"}
 _WORDS = {
     401: "Airflow does not know who you are, or your session has ended.",
-    403: "You may not read the XComs of this DAG, and so not its images.",
+    403: "You may not read the XComs of this DAG, or this asset, and so not the images.",
     404: "There is no such page, or the task has no such image any more.",
     500: "The web server's log says why. The images and their files are not affected.",
 }

@@ -1,4 +1,4 @@
-"""Generations in the XCom table: the only module that asks Airflow's database.
+"""Generations in the XCom table: with ``assets`` the only module that asks Airflow's database.
 
 A listing reads the XComs of our link (``links.py``), which only our tasks have, newest first, and those tasks' results by an index.
 Airflow's tables have no index over time, so a page looks into the DAG runs that ended last: their XComs are found by an index as
@@ -20,7 +20,7 @@ from sqlalchemy import Select, Text, and_, cast, or_, select, tuple_
 from sqlalchemy.orm import Session, aliased
 
 from airflow_provider_seedream.gallery.cursor import Cursor, order_of
-from airflow_provider_seedream.gallery.xcoms import Table, tables
+from airflow_provider_seedream.gallery.xcoms import Table, events_of, has_announced, tables
 from airflow_provider_seedream.links import SeedreamImagesLink
 from airflow_provider_seedream.model.task_ref import TaskRef
 
@@ -61,11 +61,13 @@ class Filter:
 
     :param run: a part of the run id.
     :param task: a part of the task id. Both are letters, not patterns.
+    :param asset_id: Airflow's number of an asset: only tasks that are among the sources of its newest 2,000 events.
     """
 
     dag_ids: Collection[str]
     run: str = ""
     task: str = ""
+    asset_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +141,9 @@ def _runs(session: Session, wanted: Filter, older_than: Cursor | None, newer_tha
     query = select(DagRun.id, DagRun.end_date, DagRun.run_after).where(DagRun.dag_id.in_(wanted.dag_ids)).limit(_STEPS[-1] + 1)
     if wanted.run:
         query = query.where(DagRun.run_id.contains(wanted.run, autoescape=True))
+    if wanted.asset_id is not None:
+        events = events_of(wanted.asset_id)
+        query = query.where(tuple_(DagRun.dag_id, DagRun.run_id).in_(select(events.c.dag_id, events.c.run_id)))
     if newer_than:
         going_on = or_(DagRun.end_date.is_(None), DagRun.end_date >= newer_than.at - _AFTER_THE_END)
         found = session.execute(query.where(going_on).order_by(DagRun.run_after, DagRun.id))
@@ -230,6 +235,8 @@ def _tasks(table: Table, wanted: Filter, older_than: Cursor | None, newer_than: 
     for name, part in (("run_id", wanted.run), ("task_id", wanted.task)):
         if part:
             query = query.where(of[name].contains(part, autoescape=True))
+    if wanted.asset_id is not None:
+        query = query.where(has_announced(table, wanted.asset_id))
     if older_than:
         query = query.where(tuple_(*table.order) < tuple_(*order_of(older_than)[: len(table.order)]))
     if newer_than:

@@ -12,12 +12,15 @@ from functools import cache
 from typing import Any
 
 from airflow.models import xcom as models
+from airflow.models.asset import AssetEvent
 from airflow.models.dagrun import DagRun
-from sqlalchemy import ColumnElement, Select, and_, case, exists, func, or_, select
+from sqlalchemy import ColumnElement, FromClause, Select, and_, case, exists, func, or_, select, tuple_
 from sqlalchemy.orm import Session, aliased
 
 _IDS = ("dag_run_id", "dag_id", "run_id", "task_id", "map_index")
 _OF_TASK = ("dag_run_id", "task_id", "map_index")
+_SOURCE = ("dag_id", "run_id", "task_id", "map_index")  # of an asset event, each with source_ before it
+_MOST_EVENTS = 2_000  # the newest of an asset: a page of it costs the same however often it was announced
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +76,25 @@ class Table:
         other = aliased(self.model)
         same = [getattr(other, name) == getattr(self.model, name) for name in self.owner]
         return exists().where(*same, other.key.in_(keys))
+
+
+def events_of(asset_id: int) -> FromClause:
+    """The newest events of an asset with the task instances that have announced it: one for each event, up to 2,000."""
+    columns = [getattr(AssetEvent, f"source_{name}").label(name) for name in _SOURCE]
+    if hasattr(AssetEvent, "source_task_instance_id"):
+        columns.append(AssetEvent.source_task_instance_id.label("task_instance_id"))
+    query = select(*columns, AssetEvent.extra).where(AssetEvent.asset_id == asset_id, AssetEvent.source_dag_id.is_not(None))
+    return query.order_by(AssetEvent.timestamp.desc(), AssetEvent.id.desc()).limit(_MOST_EVENTS).subquery()
+
+
+def has_announced(table: Table, asset_id: int) -> ColumnElement[bool]:
+    """Whether the task instance of a row has announced an asset. Of a round of a loop the events say the try that made them."""
+    events = events_of(asset_id)
+    is_source = tuple_(*(table.columns[name] for name in _SOURCE)).in_(select(*(events.c[name] for name in _SOURCE)))
+    if "loop_index" not in table.columns:
+        return is_source
+    is_its_try = table.model.task_instance_id.in_(select(events.c.task_instance_id))
+    return and_(is_source, or_(table.columns["loop_index"] < 0, is_its_try))
 
 
 def tables(session: Session, key: str) -> tuple[Table, ...]:

@@ -2,7 +2,7 @@
 
 import logging
 from functools import cached_property
-from typing import Any
+from typing import Any, get_args
 
 from airflow.providers.common.compat.sdk import AirflowPlugin, conf
 
@@ -30,6 +30,7 @@ _TABS = {
     "dag_run": "dag/{DAG_ID}?run={RUN_ID}",
     "task_instance": "task/{DAG_ID}/{RUN_ID}/{TASK_ID}/{MAP_INDEX}",
 }
+_TABS_OF_ASSETS = {"asset": "asset/{ASSET_ID}"}
 
 
 def _wants_tabs() -> bool:
@@ -40,8 +41,17 @@ def _wants_tabs() -> bool:
     return word in _YES
 
 
+def _tabs() -> dict[str, str]:
+    """The tabs that the installed Airflow knows. One destination that it does not know would cost the plugin its menu."""
+    from airflow import plugins_manager
+
+    # Airflow names its destinations there from 3.4 on, where it shows views on the page of an asset as well.
+    known = get_args(getattr(plugins_manager, "BaseDestinationLiteral", None))
+    return _TABS | {destination: href for destination, href in _TABS_OF_ASSETS.items() if destination in known}
+
+
 class SeedreamPlugin(AirflowPlugin):
-    """The page "Seedream" in Airflow's menu. Airflow finds it by its entry point; tabs of DAGs, runs and tasks are an option.
+    """The page "Seedream" in Airflow's menu. Airflow finds it by its entry point; tabs (DAG, run, task, asset) are an option.
 
     Example::
 
@@ -71,6 +81,6 @@ class SeedreamPlugin(AirflowPlugin):
                     "destination": destination,
                     "url_route": f"{PREFIX}-{destination}",
                 }
-                for destination, href in _TABS.items()
+                for destination, href in _tabs().items()
             ]
         return views

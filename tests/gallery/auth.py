@@ -1,4 +1,7 @@
-"""An auth manager with rights per DAG, which Airflow's simple one has not: the user ``only-x`` may read the DAG x alone."""
+"""An auth manager with rights per DAG, which Airflow's simple one has not: the user ``only-x`` may read the DAG x alone.
+
+``no-assets`` may read no asset.
+"""
 
 from __future__ import annotations
 
@@ -14,3 +17,6 @@ class PerDag(SimpleAuthManager):
         if user.username == "no-xcoms" and getattr(access_entity, "name", "") == "XCOM":
             return False
         return super().is_authorized_dag(user=user, details=details, access_entity=access_entity, **kwargs)
+
+    def is_authorized_asset(self, *, user: Any, **kwargs: Any) -> bool:
+        return user.username != "no-assets" and super().is_authorized_asset(user=user, **kwargs)

@@ -35,6 +35,7 @@ def routes(web_server: Any) -> list[str]:
         "number": "1",
         "sha256": "0" * 64,
         "name": "gallery.css",
+        "asset_id": "1",
     }
     return [f"/seedream{route.path.format(**values)}" for route in mount.routes]
 
@@ -42,7 +43,7 @@ def routes(web_server: Any) -> list[str]:
 class TestTheMatrix:
     def test_nobody_gets_401_on_each_route(self, visitor: Visitor, landed: dict[str, Any], web_server: Any) -> None:
         paths = routes(web_server)
-        assert len(paths) == 11
+        assert len(paths) == 12
         assert {path: visitor(None).get(path).status_code for path in paths} == dict.fromkeys(paths, 401)
 
     def test_no_route_takes_anything_but_get(self, visitor: Visitor, landed: dict[str, Any], web_server: Any) -> None:

@@ -8,6 +8,7 @@ import pytest
 from airflow import plugins_manager
 from airflow.api_fastapi.core_api.datamodels.plugins import ExternalViewResponse
 from airflow.sdk import DAG
+from pydantic import ValidationError
 
 from airflow_provider_seedream.decorators import seedream as decorators
 from airflow_provider_seedream.links import SeedreamImagesLink
@@ -20,6 +21,7 @@ from tests.airflow.runner import Runner
 from tests.gallery.conftest import Visitor
 from tests.unit.test_import_cost import imported_by, within
 
+OF_ASSETS = ["asset"] if hasattr(plugins_manager, "BaseDestinationLiteral") else []  # from Airflow 3.4 on
 LOADING = "airflow_provider_seedream, airflow.providers.common.compat.sdk, airflow.configuration, airflow.plugins_manager"
 
 
@@ -50,8 +52,18 @@ class TestViews:
     def test_tabs_are_there_for_those_who_ask(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AIRFLOW__SEEDREAM__GALLERY_TABS", "True")
         views = [ExternalViewResponse.model_validate(view) for view in SeedreamPlugin().external_views]
-        assert [view.destination for view in views] == ["nav", "dag", "dag_run", "task_instance"]
-        assert len({view.url_route for view in views}) == 4
+        assert [view.destination for view in views] == ["nav", "dag", "dag_run", "task_instance", *OF_ASSETS]
+        assert len({view.url_route for view in views}) == 4 + len(OF_ASSETS)
+
+    def test_an_asset_has_a_tab_where_airflow_takes_that_destination(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AIRFLOW__SEEDREAM__GALLERY_TABS", "True")
+        views = {view["destination"]: view["href"] for view in SeedreamPlugin().external_views}
+        try:
+            ExternalViewResponse(name="x", href="x", destination="asset")
+        except ValidationError:
+            assert "asset" not in views
+        else:
+            assert views["asset"] == "seedream/asset/{ASSET_ID}"
 
     def test_the_tab_of_a_task_is_for_tasks_of_ours_where_airflow_can_tell(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """From Airflow 3.4 on; the other pages have no operator, so the same condition would hide their tabs."""
@@ -75,7 +87,7 @@ class TestViews:
     def test_no_word_takes_the_menu_away(self, word: str, tabs: int, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AIRFLOW__SEEDREAM__GALLERY_TABS", word)
         assert [view["destination"] for view in SeedreamPlugin().external_views][:1] == ["nav"]
-        assert len(SeedreamPlugin().external_views) == 1 + tabs
+        assert len(SeedreamPlugin().external_views) == 1 + tabs + (len(OF_ASSETS) if tabs else 0)
 
     def test_no_address_has_a_leading_slash(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AIRFLOW__SEEDREAM__GALLERY_TABS", "True")

@@ -20,7 +20,15 @@ from tests.gallery.stage import LINK_KEY, land
 from tests.gallery.test_rows import put, xcom
 
 OF_TASK = ("dag_id", "run_id", "task_id", "map_index")
-SOUND = {"dag_id": "watches", "run_id": "manual__1", "task_id": "land", "map_index": "-1", "number": "1", "name": "gallery.css"}
+SOUND = {
+    "dag_id": "watches",
+    "run_id": "manual__1",
+    "task_id": "land",
+    "map_index": "-1",
+    "number": "1",
+    "name": "gallery.css",
+    "asset_id": "1",
+}
 LONG = "x" * 5000
 # Odd values of a part of a path, as they are written in an address; each is harmless in itself.
 ODD_PARTS = {
@@ -87,6 +95,7 @@ _OF_TASK = "/{dag_id}/{run_id}/{task_id}/{map_index}"
 ROUTES = {
     "/": Route(query=(*_FILTERS, "dag_id"), of_dag=False),
     "/dag/{dag_id}": Route(query=_FILTERS),
+    "/asset/{asset_id}": Route(query=("before",), of_dag=False),
     f"/task{_OF_TASK}": Route(query=("start",)),
     f"/image{_OF_TASK}": Route(query=("last", "name")),
     f"/image{_OF_TASK}/{{number}}": Route(query=("name",)),
