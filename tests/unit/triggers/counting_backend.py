@@ -10,6 +10,6 @@ from tests.unit.api import connection_json
 class CountingBackend(EnvironmentVariablesBackend):  # type: ignore[misc]  # Airflow's class has no types
     asked = 0
 
-    def get_conn_value(self, conn_id: str, *_: object) -> str:
+    def get_conn_value(self, conn_id: str, *_: object, **__: object) -> str:
         CountingBackend.asked += 1
         return connection_json("http://127.0.0.1:1")
