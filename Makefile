@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 CONSTRAINTS ?= constraints.txt
-# Twice the cores, as most tests wait for something.
-WORKERS ?= $(shell echo $$((2 * $$(nproc))))
+# Three times the cores, as most tests wait for something.
+WORKERS ?= $(shell echo $$((3 * $$(nproc))))
 PYTEST_ARGS ?=
 NIGHTS ?= 10000
 SEED ?=

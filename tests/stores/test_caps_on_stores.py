@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from airflow_provider_seedream.ledger.books import Books
 from airflow_provider_seedream.ledger.pages import Entry, Refusal, admit
 from airflow_provider_seedream.model.caps import Cap
@@ -60,6 +62,7 @@ class TestRacing:
         assert page is not None
         assert page.spent(CAP, DAY) == 100
 
+    @pytest.mark.slow  # on a disk `tests/guarantees/test_caps.py` shows it every day
     def test_eight_processes_never_overspend_together(self, store: Place) -> None:
         command = "import sys; from tests.stores.test_caps_on_stores import main; main(sys.argv[1], int(sys.argv[2]))"
         children = [
