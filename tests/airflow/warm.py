@@ -100,7 +100,7 @@ def _warm_python() -> str:
 
 
 def _serve(name: str) -> NoReturn:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _end_with_parent()
     for imported in _IMPORTED:
         import_module(imported)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the keepers below are waited for by nobody
@@ -117,13 +117,20 @@ def _serve(name: str) -> NoReturn:
             _keep(connection)
 
 
+def _end_with_parent() -> None:
+    """However the tests end, no child goes on. A fork does not inherit this."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def _keep(connection: socket.socket) -> NoReturn:
     """Fork the child, and tell its id, then how it ended."""
+    _end_with_parent()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     size, streams, _, _ = socket.recv_fds(connection, 4, 3)
     with connection.makefile("r") as orders:
         order = json.loads(orders.read(int.from_bytes(size, "big")))
     if (child := os.fork()) == 0:
+        _end_with_parent()
         connection.close()
         _run(order["module"], order["arguments"], order["env"], streams)
     for stream in streams:
