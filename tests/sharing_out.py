@@ -13,7 +13,7 @@ import pytest
 # What takes seconds to start, and where it is used. Real Airflows share a line: two at once slow each other down until
 # deadlines pass.
 STARTED_ONCE = {
-    "an Airflow in bad weather": r"tests/scheduler/test_chaos\.py",  # of its own, and in no hurry
+    "Airflows of their own, in no hurry": r"tests/scheduler/test_(chaos|celery)\.py",
     "a real Airflow": r"tests/scheduler/|tests/airflow/test_cluster\.py|tests/gallery/test_browser\.py",
     "a full PostgreSQL": r"tests/gallery/test_rows\.py",
     "Airflow's web server": r"tests/gallery/",
