@@ -55,6 +55,12 @@ class Child:
             self.returncode = int(self._answers.readline())
         return self.returncode
 
+    def poll(self) -> int | None:
+        """How it ended; None while it runs."""
+        if self.returncode is None and not os.path.exists(f"/proc/{self.pid}"):
+            self.wait()
+        return self.returncode
+
     def send_signal(self, number: int) -> None:
         if self.returncode is None:
             os.kill(self.pid, number)
