@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from airflow_provider_seedream.hooks.async_status import StatusClient
 
 LANDING_THREADS = 24  # for landings that take 2 s each at 600 a minute; memory is bounded by bytes, not by threads
+MAX_COUNTED_POLLS = 8  # under way where polls count toward the rate limit: a 429 of one of them holds the others back
 MAX_POLLS = 200  # under way, with the landings that wait for a thread: 200 answers of 1 s are 12,000 polls a minute
 
 T = TypeVar("T")
@@ -51,6 +52,7 @@ class Flights:
         self._attendant = attendant
         self._pace = pace
         self._bell = bell
+        self._most = MAX_COUNTED_POLLS if pace.counts_polls else MAX_POLLS
         self._due: list[tuple[float, int]] = []  # a heap of due epochs and rows; an entry that has changed since has another epoch
         self._under_way: set[int] = set()
         self._ended: deque[Future[Attended]] = deque()
@@ -85,7 +87,7 @@ class Flights:
         """When the next poll is due, in epoch seconds; infinite if a poll or a landing has to end first."""
         while self._due and not self._is_next(*self._due[0]):
             heapq.heappop(self._due)
-        if not self._due or len(self._under_way) >= MAX_POLLS:
+        if not self._due or len(self._under_way) >= self._most:
             return math.inf
         return max(self._due[0][0], self._pace.poll_epoch(now))
 
@@ -95,7 +97,7 @@ class Flights:
         :param post_epoch: when the next row may be sent; None if no row waits for the rate limit.
         """
         put_back = []
-        while self._due and self._due[0][0] <= now and len(self._under_way) < MAX_POLLS:
+        while self._due and self._due[0][0] <= now and len(self._under_way) < self._most:
             due_epoch, number = heapq.heappop(self._due)
             if not self._is_next(due_epoch, number):
                 continue
