@@ -42,13 +42,11 @@ class Attended:
     :param entry: with the next ``due_epoch`` and the memory of its polls; it replaces the entry that was given.
     :param manifest: of the landed images; it may name fewer images than were asked for.
     :param error: of this generation alone. It carries the seedream task id.
-    :param throttled: the API answered the poll with a 429.
     """
 
     entry: InFlight
     manifest: Manifest | None = None
     error: SeedreamError | None = None
-    throttled: FailedPoll | None = None
 
 
 class Attendant:
@@ -141,9 +139,8 @@ class Attendant:
         poller = Poller(self.policy_of(entry), PollState(**entry.watch))  # type: ignore[arg-type]
         outcome = poller.heard(answer, now_epoch=clock.now_epoch())
         if outcome.verdict == "wait":
-            throttled = answer if isinstance(answer, FailedPoll) and answer.trouble == "throttled" else None
             began = {**poller.state.instants(), "silent_epoch": poller.state.silent_epoch}
-            return Attended(entry=replace(entry, watch=began, due_epoch=poller.due_epoch), throttled=throttled)
+            return Attended(entry=replace(entry, watch=began, due_epoch=poller.due_epoch))
         if outcome.verdict != "done" or not isinstance(answer, GenerationStatus):
             error = close_unlanded(generation, outcome, can_resubmit=True, ledger=self._ledger)
             # A dead key is not the fault of this generation: raised, it ends the batch, and the row stays in flight.

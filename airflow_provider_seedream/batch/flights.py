@@ -17,15 +17,17 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from airflow_provider_seedream.batch.attending import Attendant, Attended
 from airflow_provider_seedream.batch.pace import Pace
 from airflow_provider_seedream.batch.progress import InFlight, Progress
+from airflow_provider_seedream.generations import GenerationStatus
 from airflow_provider_seedream.hooks.settings import USER_AGENT
 from airflow_provider_seedream.model import threads
+from airflow_provider_seedream.polling.policy import FailedPoll
 
 if TYPE_CHECKING:
     from airflow_provider_seedream.hooks.async_status import StatusClient
 
 LANDING_THREADS = 24  # for landings that take 2 s each at 600 a minute; memory is bounded by bytes, not by threads
-MAX_COUNTED_POLLS = 8  # under way where polls count toward the rate limit: a 429 of one of them holds the others back
-MAX_POLLS = 200  # under way, with the landings that wait for a thread: 200 answers of 1 s are 12,000 polls a minute
+MAX_COUNTED_POLLS = 8  # unanswered where polls count toward the rate limit: a 429 of one of them holds the others back
+MAX_UNDER_WAY = 200  # polls, and the landings that wait for a thread: 200 answers of 1 s are 12,000 polls a minute
 
 T = TypeVar("T")
 
@@ -52,9 +54,11 @@ class Flights:
         self._attendant = attendant
         self._pace = pace
         self._bell = bell
-        self._most = MAX_COUNTED_POLLS if pace.counts_polls else MAX_POLLS
+        self._most_polls = MAX_COUNTED_POLLS if pace.counts_polls else MAX_UNDER_WAY
         self._due: list[tuple[float, int]] = []  # a heap of due epochs and rows; an entry that has changed since has another epoch
         self._under_way: set[int] = set()
+        self._unanswered: set[int] = set()  # of them; their threads and the loop take them out
+        self._refused: deque[FailedPoll] = deque()
         self._ended: deque[Future[Attended]] = deque()
         for entry in progress.in_flight.values():
             self._plan(entry)
@@ -87,7 +91,7 @@ class Flights:
         """When the next poll is due, in epoch seconds; infinite if a poll or a landing has to end first."""
         while self._due and not self._is_next(*self._due[0]):
             heapq.heappop(self._due)
-        if not self._due or len(self._under_way) >= self._most:
+        if not self._due or not self._has_room:
             return math.inf
         return max(self._due[0][0], self._pace.poll_epoch(now))
 
@@ -97,7 +101,7 @@ class Flights:
         :param post_epoch: when the next row may be sent; None if no row waits for the rate limit.
         """
         put_back = []
-        while self._due and self._due[0][0] <= now and len(self._under_way) < self._most:
+        while self._due and self._due[0][0] <= now and self._has_room:
             due_epoch, number = heapq.heappop(self._due)
             if not self._is_next(due_epoch, number):
                 continue
@@ -109,6 +113,11 @@ class Flights:
         for due in put_back:
             heapq.heappush(self._due, due)
 
+    def throttled(self) -> Iterator[FailedPoll]:
+        """The polls that were answered with a 429 since the last call, also if what follows them waits behind landings."""
+        while self._refused:
+            yield self._refused.popleft()
+
     def ended(self) -> Iterator[Attended]:
         """The results of the polls and landings that have ended since the last call.
 
@@ -118,6 +127,11 @@ class Flights:
             attended = self._ended.popleft().result()
             self._under_way.discard(attended.entry.number)
             yield attended
+
+    @property
+    def _has_room(self) -> bool:
+        """True if one more poll may go. Landings need no turn of the rate limit, so slow ones hold no counted poll back."""
+        return len(self._under_way) < MAX_UNDER_WAY and len(self._unanswered) < self._most_polls
 
     def _plan(self, entry: InFlight) -> None:
         heapq.heappush(self._due, (entry.due_epoch, entry.number))
@@ -129,11 +143,15 @@ class Flights:
 
     def _start(self, entry: InFlight) -> None:
         """Poll on the loop. In a thread: an entry whose images may lie in storage, and polls through a SOCKS proxy."""
-        if entry.may_have_landed or not self._attendant.hook.is_reached_by_aiohttp:
+        self._under_way.add(entry.number)
+        if entry.may_have_landed:
             future = self._pool.submit(self._attendant.attend, entry)
         else:
-            future = asyncio.run_coroutine_threadsafe(self._attend(entry), self._opened())
-        self._under_way.add(entry.number)
+            self._unanswered.add(entry.number)
+            if self._attendant.hook.is_reached_by_aiohttp:
+                future = asyncio.run_coroutine_threadsafe(self._attend(entry), self._opened())
+            else:
+                future = self._pool.submit(self._attend_in_thread, entry)
         future.add_done_callback(self._end)
 
     def _end(self, future: Future[Attended]) -> None:
@@ -145,7 +163,21 @@ class Flights:
     async def _attend(self, entry: InFlight) -> Attended:
         """One poll on the loop; its answer is acted on in a thread, as a landing blocks."""
         answer = await self._client.poll(entry.generation.seedream_task_id)
+        self._answered(entry, answer)
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._attendant.attend, entry, answer)
+
+    def _attend_in_thread(self, entry: InFlight) -> Attended:
+        answer = self._attendant.hook.poll(entry.generation.seedream_task_id)
+        self._answered(entry, answer)
+        return self._attendant.attend(entry, answer)
+
+    def _answered(self, entry: InFlight, answer: GenerationStatus | FailedPoll) -> None:
+        """Runs on the loop, or in the thread that has polled. Where polls count, the next may wait for this answer."""
+        if isinstance(answer, FailedPoll) and answer.trouble == "throttled":
+            self._refused.append(answer)
+        self._unanswered.discard(entry.number)
+        if self._pace.counts_polls:
+            self._bell.set()
 
     def _opened(self) -> asyncio.AbstractEventLoop:
         """The loop, started for the first poll: a process that only submits needs neither it nor its HTTP library."""

@@ -246,9 +246,9 @@ class Waves:
         """
         self._bell.clear()  # first: what ends from now on rings again
         self._sender.collect()
+        for refused in self._flights.throttled():
+            self._pace.throttled(refused)
         for attended in self._flights.ended():
-            if attended.throttled:
-                self._pace.throttled(attended.throttled)
             if result := _result(attended):
                 del self.progress.in_flight[attended.entry.number]
                 self._note(result, attended.error)

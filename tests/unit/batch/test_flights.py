@@ -10,22 +10,54 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
 from airflow_provider_seedream.batch.attending import Attendant
-from airflow_provider_seedream.batch.flights import LANDING_THREADS, Flights
+from airflow_provider_seedream.batch.flights import LANDING_THREADS, MAX_COUNTED_POLLS, Flights
 from airflow_provider_seedream.batch.pace import Pace
 from airflow_provider_seedream.batch.progress import InFlight, Progress
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.model.task_ref import TaskRef
 from airflow_provider_seedream.polling.policy import PollPolicy
 from airflow_provider_seedream.rate_limit.limiter import RateLimiter
-from tests.unit.api import connection_json
-from tests.unit.values import generation
+from tests.unit.api import IN_PROGRESS, connection_json
+from tests.unit.values import generation, png
 
 MANY = LANDING_THREADS + 16
 PATIENCE_SECONDS = 60.0
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def answer(self, body: bytes, status: int = 200, **headers: str) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        """Nothing."""
+
+
+@contextmanager
+def serving(handler: type[Handler]) -> Iterator[str]:
+    """A server with this handler; its address."""
+
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 2 * MANY
+        daemon_threads = True
+
+    server = Server(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 @contextmanager
@@ -33,32 +65,14 @@ def answering_together(number: int) -> Iterator[tuple[str, set[str]]]:
     """An API that answers no status call before so many have come; its address, and who called."""
     barrier, agents = threading.Barrier(number, timeout=PATIENCE_SECONDS), set()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+    class Together(Handler):
         def do_GET(self) -> None:
             agents.add(self.headers["User-Agent"])
             barrier.wait()
-            body = json.dumps({"status": "IN_PROGRESS", "progress": 10, "failure_reason": None, "results": []}).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            self.answer(json.dumps(IN_PROGRESS).encode())
 
-        def log_message(self, *args: object) -> None:
-            """Nothing."""
-
-    class Server(ThreadingHTTPServer):
-        request_queue_size = 2 * number
-        daemon_threads = True
-
-    server = Server(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}", agents
-    finally:
-        server.shutdown()
-        server.server_close()
+    with serving(Together) as url:
+        yield url, agents
 
 
 def flying(number: int) -> InFlight:
@@ -110,3 +124,45 @@ def test_polls_whose_answers_do_not_come_are_dropped_at_the_end(monkeypatch: pyt
                 flights.start_due(time.time(), post_epoch=None)
                 assert flights.is_busy
     assert not [thread for thread in threading.enumerate() if thread.name == "seedream-polls"]
+
+
+def test_where_polls_count_slow_landings_hold_none_of_them_back_and_a_429_holds_all(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """More images than polls may be unanswered are on their way, none arrives before a poll has met a 429."""
+    many = 2 * MAX_COUNTED_POLLS
+    images, is_over = threading.Semaphore(0), threading.Event()
+
+    class SlowImages(Handler):
+        def do_GET(self) -> None:
+            if self.path == "/image.png":
+                images.release()
+                assert is_over.wait(PATIENCE_SECONDS)
+                return self.answer(png(), **{"Content-Type": "image/png"})
+            if f"{many + 1:012d}" in self.path:
+                return self.answer(b"{}", 429, **{"Retry-After": "600"})
+            asset = f"http://{self.headers['Host']}/image.png"
+            return self.answer(json.dumps({**IN_PROGRESS, "status": "FINISHED", "results": [{"asset": asset}]}).encode())
+
+    entries = {number: replace(flying(number), due_epoch=float(number)) for number in range(1, many + 3)}
+    for number, entry in entries.items():
+        entries[number] = replace(entry, generation=replace(entry.generation, destination=f"file://{tmp_path}", record=None))
+    progress = Progress(started_epoch=0.0, rows=len(entries), in_flight=entries)
+    policy, bell = PollPolicy(deadline_epoch=math.inf, poke_interval_seconds=3600.0, num_images=None), threading.Event()
+    pace = Pace(limiter=RateLimiter(60), counts_polls=True, max_in_flight=MANY, timeout_seconds=3600)
+    with serving(SlowImages) as url:
+        monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", connection_json(url))
+        hook = SeedreamHook()
+        with hook.downloads(max_bytes=1000) as downloads:
+            attendant = Attendant(hook, downloads, policy, landed_by=TaskRef(), embed_metadata=False)
+            with Flights(progress, attendant, pace, bell) as flights:
+                try:
+                    while not (refused := list(flights.throttled())):
+                        flights.start_due(time.time(), post_epoch=None)
+                        assert bell.wait(PATIENCE_SECONDS)
+                        bell.clear()
+                    assert all(images.acquire(timeout=PATIENCE_SECONDS) for _ in range(many))
+                    pace.throttled(refused[0])
+                    assert flights.next_epoch(time.time()) > time.time() + 500
+                finally:
+                    is_over.set()
