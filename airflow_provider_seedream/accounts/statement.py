@@ -126,7 +126,10 @@ class Statement:
                 "end": number(self.end),
                 "end_at": clock.to_iso(self.end_at),
             },
-            "top_ups": [_change(change) for change in self.top_ups],
+            "top_ups": [
+                {"credits": number(one.credits), "after": clock.to_iso(one.after_epoch), "before": clock.to_iso(one.before_epoch)}
+                for one in self.top_ups
+            ],
             "charged": self.charged,
             "refunded": self.refunded,
             "at_risk": self.at_risk,
@@ -278,11 +281,3 @@ def _images(entry: Entry) -> list[dict[str, Any]]:
 def _share(whole: int, place: int, parts: int) -> int:
     """The share of one of several parts; the first ones get the credits that cannot be divided."""
     return whole // parts + (place < whole % parts)
-
-
-def _change(change: Change) -> dict[str, Any]:
-    return {
-        "credits": number(change.credits),
-        "after": clock.to_iso(change.after_epoch),
-        "before": clock.to_iso(change.before_epoch),
-    }

@@ -45,8 +45,11 @@ def _at_the_bottom(statement: Statement) -> list[str]:
         said = "Unexplained: not known, as no balance was noted at the start."
     else:
         said = f"Unexplained: {plain(statement.unexplained):f} credits."
-    found = [f"  {'= ' if one.fits else ''}{one.what}{_up_to(one.credits)}." for one in statement.candidates]
-    return [said, *(["It may be:", *found] if found else [])]
+    lines = [said, "It may be:"] if statement.candidates else [said]
+    for one in statement.candidates:
+        up_to = "" if one.credits is None else f": up to {one.credits} credits"
+        lines.append(f"  {'= ' if one.fits else ''}{one.what}{up_to}.")
+    return lines
 
 
 def lines_of_duties(duties: Sequence[Duty]) -> list[str]:
@@ -69,7 +72,3 @@ def _under(heading: str, duties: Sequence[Duty]) -> Iterable[str]:
 
 def _at(epoch: float) -> str:
     return clock.to_iso(epoch)
-
-
-def _up_to(credits_: int | None) -> str:
-    return "" if credits_ is None else f": up to {credits_} credits"

@@ -100,7 +100,8 @@ class Attendant:
         except (SeedreamAuthenticationError, SeedreamInputError):
             raise
         except SeedreamLandingError as error:
-            return self._stumbled(entry, error)
+            again = replace(entry, landings=entry.landings + 1, due_epoch=clock.now_epoch() + LAND_AGAIN_SECONDS)
+            return Attended(entry=again, error=error if again.landings >= MAX_LANDINGS else None)
         except SeedreamError as error:
             return Attended(entry=entry, error=error)
 
@@ -147,7 +148,8 @@ class Attendant:
             if isinstance(error, SeedreamAuthenticationError):
                 raise error
             return Attended(entry=entry, error=error, manifest=self._rest_of(generation, poller, answer))
-        return Attended(entry=entry, manifest=self._land(generation, answer))
+        landed = finish.land_generation(generation, self.hook, self._downloads, status=answer, **self._how)
+        return Attended(entry=entry, manifest=landed)
 
     def land_ready(self, entry: InFlight) -> Attended:
         """The last poll of an entry when the batch's time is over: land the images that are ready.
@@ -170,15 +172,6 @@ class Attendant:
             return None
         return self._land_ready(generation, answer if isinstance(answer, GenerationStatus) else None)
 
-    def _land(self, generation: Generation, status: GenerationStatus) -> Manifest:
-        """Land all images of a finished generation, as the sensor does."""
-        return finish.land_generation(generation, self.hook, self._downloads, status=status, **self._how)
-
     def _land_ready(self, generation: Generation, status: GenerationStatus | None = None) -> Manifest | None:
         """Land the images that are ready although the wait has ended."""
         return finish.land_ready(generation, self.hook, self._downloads, status=status, **self._how)
-
-    def _stumbled(self, entry: InFlight, error: SeedreamLandingError) -> Attended:
-        """Count a landing that failed. The third failure ends the row; before it the row is due again in 30 s."""
-        again = replace(entry, landings=entry.landings + 1, due_epoch=clock.now_epoch() + LAND_AGAIN_SECONDS)
-        return Attended(entry=again, error=error if again.landings >= MAX_LANDINGS else None)

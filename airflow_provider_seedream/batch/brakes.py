@@ -8,7 +8,7 @@ import logging
 from airflow_provider_seedream.batch.brake import Stop, count_ending
 from airflow_provider_seedream.batch.progress import Progress
 from airflow_provider_seedream.batch.results import RowResult
-from airflow_provider_seedream.batch.stops import StopRequest, read_stops
+from airflow_provider_seedream.batch.stops import read_stops
 from airflow_provider_seedream.batch.tries import Tries
 from airflow_provider_seedream.bounds import StopWhen
 from airflow_provider_seedream.exceptions import SeedreamError
@@ -71,7 +71,10 @@ class Brakes:
         self.keep()  # before the first POST: a retry of a batch that was killed tells old requests from new ones
         mine = [one for one in requests if one.id not in self._progress.stops and one.concerns(self._by, self._results)]
         if mine:
-            self._stop(_on_request(mine[0]))
+            who = f" by {mine[0].by}" if mine[0].by else ""
+            detail = f"Not sent: stopped on request{who} at {mine[0].at}."
+            message = f"Stopped on request{who} at {mine[0].at} (`airflow seedream stop`), so no more rows were sent."
+            self._stop(Stop(by="request", message=message, detail=detail))
 
     def keep(self) -> None:
         """Write what a retry must know, before this process may end."""
@@ -82,10 +85,3 @@ class Brakes:
         self._progress.stop = dict(stop)
         _log.warning("%s What is in flight is landed, and the rest of the table is skipped.", stop["message"])
         self.keep()
-
-
-def _on_request(request: StopRequest) -> Stop:
-    """The stop that a person has asked for."""
-    who = f" by {request.by}" if request.by else ""
-    message = f"Stopped on request{who} at {request.at} (`airflow seedream stop`), so no more rows were sent."
-    return Stop(by="request", message=message, detail=f"Not sent: stopped on request{who} at {request.at}.")

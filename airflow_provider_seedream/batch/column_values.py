@@ -26,7 +26,9 @@ def fitted(value: Any, column: TypeEngine[Any]) -> Any:
     if value is None or isinstance(column, JSON):
         return value
     if isinstance(column, ARRAY):
-        return _list(value)
+        if not isinstance(value, list):
+            raise ValueError("it is not a list")  # noqa: TRY004 - one class for all values that do not fit
+        return value
     kind = _kind(column)
     if kind in _FITS:
         return _FITS[kind](value, column)
@@ -47,12 +49,6 @@ def _kind(column: TypeEngine[Any]) -> type | None:
 
 def _text(value: Any, _: Any = None) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _list(value: Any) -> list[Any]:
-    if not isinstance(value, list):
-        raise ValueError("it is not a list")  # noqa: TRY004 - one class for all values that do not fit
-    return value
 
 
 def _integer(value: Any, _: Any) -> int:
@@ -85,10 +81,6 @@ def _boolean(value: Any, _: Any) -> bool:
     return known[text]
 
 
-def _date(value: Any, _: Any) -> date:
-    return value if isinstance(value, date) else date.fromisoformat(str(value))
-
-
 def _instant(value: Any, column: Any) -> datetime:
     """With a time zone if the column has one, in UTC; without one if it has none."""
     instant = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
@@ -97,18 +89,14 @@ def _instant(value: Any, column: Any) -> datetime:
     return instant.astimezone(UTC).replace(tzinfo=None) if instant.tzinfo else instant
 
 
-def _time(value: Any, _: Any) -> time:
-    return value if isinstance(value, time) else time.fromisoformat(str(value))
-
-
 _FITS: dict[Any, Any] = {
     str: _text,
     int: _integer,
     float: lambda value, _: float(_number(value)),
     Decimal: _decimal,
     bool: _boolean,
-    date: _date,
+    date: lambda value, _: value if isinstance(value, date) else date.fromisoformat(str(value)),
     datetime: _instant,
-    time: _time,
+    time: lambda value, _: value if isinstance(value, time) else time.fromisoformat(str(value)),
     UUID: lambda value, _: value if isinstance(value, UUID) else UUID(str(value)),
 }

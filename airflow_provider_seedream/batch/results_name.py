@@ -16,16 +16,12 @@ def reserve_results(ledger: Ledger, name: str, by: TaskRef) -> None:
     :raises SeedreamInputError: another batch has it.
     :raises SeedreamLedgerError: the storage does not answer.
     """
-    if not any(ledger.reserve_name(name, key) for key in owner_keys(by)):
-        raise SeedreamInputError(
-            f"results {name!r} in {ledger.folder.base} belong to another batch. "
-            f"Make the name unique, e.g. with {{{{ {_part(by)} }}}}."
-        )
-
-
-def _part(by: TaskRef) -> str:
-    """What tells this task instance from others, as a template has it."""
-    return "dag_run.run_after | ts_nodash" if by.loop_index is None else "loop.index"
+    if any(ledger.reserve_name(name, key) for key in owner_keys(by)):
+        return
+    unique = "{{ dag_run.run_after | ts_nodash }}" if by.loop_index is None else "{{ loop.index }}"
+    raise SeedreamInputError(
+        f"results {name!r} in {ledger.folder.base} belong to another batch. Make the name unique, e.g. with {unique}."
+    )
 
 
 def owner_keys(by: TaskRef) -> tuple[str, str]:

@@ -135,7 +135,10 @@ def columns_of_refused(raw: Mapping[str, Any]) -> dict[str, Any]:
         if column == "images":
             columns |= _attempt(lambda value: _as_sources(_images(value)), value, {})
         elif isinstance(column, str) and column not in RESULT_COLUMNS:
-            columns[column] = _attempt(PARAMETERS.get(column, _free), value, _shortened(str(value)))
+            text = str(value)
+            # An image that stands in the wrong column would make a line of many megabytes.
+            shortened = text if len(text) <= _MAX_REFUSED else f"{text[:_MAX_REFUSED]}... ({len(text):,} characters)"
+            columns[column] = _attempt(PARAMETERS.get(column, _free), value, shortened)
     return columns
 
 
@@ -180,11 +183,8 @@ def _present(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 def _empty_columns(raw: Mapping[str, Any]) -> dict[str, Any]:
     """The free columns, all null: one that is empty in every row is a column of the results too."""
-    return {column: None for column in raw if _is_free(column)}
-
-
-def _is_free(column: Any) -> bool:
-    return isinstance(column, str) and bool(column.strip()) and column not in PARAMETERS and column not in RESULT_COLUMNS
+    named = [column for column in raw if isinstance(column, str) and column.strip()]
+    return {column: None for column in named if column not in PARAMETERS and column not in RESULT_COLUMNS}
 
 
 def _is_absent(value: Any) -> bool:
@@ -248,11 +248,6 @@ def _stem(value: Any) -> str | None:
     """A name; a whole number counts as its digits, as in a column of article numbers."""
     number = _as_integer(value)
     return check_name(str(number) if isinstance(number, int) and not isinstance(number, bool) else value)
-
-
-def _shortened(text: str) -> str:
-    """A value that was refused: an image that stands in the wrong column would make a line of many megabytes."""
-    return text if len(text) <= _MAX_REFUSED else f"{text[:_MAX_REFUSED]}... ({len(text):,} characters)"
 
 
 def _attempt(check: Callable[[Any], Any], value: Any, otherwise: Any) -> Any:

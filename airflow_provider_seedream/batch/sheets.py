@@ -57,7 +57,8 @@ def _pictures(line: Line, manifest: Manifest, label: str | None) -> list[Shown]:
     """All pictures of one row. :raises ValueError: its manifest names no DAG."""
     place, prompt = place_of(manifest), str(line.get("prompt") or manifest.name)
     words = cut(str(line.get(label) or prompt if label else prompt), _LABEL_CHARACTERS)
-    facts = [prompt, *(f"{name}: {value}" for name, value in _own_columns(line).items())]
+    ours = {*PARAMETERS, *RESULT_COLUMNS}
+    facts = [prompt, *(f"{name}: {value}" for name, value in line.items() if name not in ours and value not in (None, ""))]
     if manifest.missing_images:
         facts.append(f"Only {len(manifest.images)} of {manifest.images_requested} images came.")
     return [
@@ -73,12 +74,6 @@ def _pictures(line: Line, manifest: Manifest, label: str | None) -> list[Shown]:
 def _option(row: int, image: ManifestImage, words: str, *, is_one: bool) -> str:
     which = str(row) if is_one else f"{row}.{image.number}"
     return f"{which} · {words} · {image.sha256[:_HASH_LETTERS]}"
-
-
-def _own_columns(line: Line) -> dict[str, Any]:
-    """The free columns of a row that hold something."""
-    taken = {*PARAMETERS, *RESULT_COLUMNS}
-    return {name: value for name, value in line.items() if name not in taken and value not in (None, "")}
 
 
 def tables(page: Sequence[Shown]) -> Iterator[str]:

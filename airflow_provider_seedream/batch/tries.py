@@ -53,7 +53,9 @@ class Tries:
             return
         except Exception as error:  # whatever a store raises
             raise SeedreamLedgerError(f"Cannot read {self._folder.uri(self._file)} ({type(error).__name__}: {error}).") from error
-        if not _is_of(there, self._max_tries):
+        if not isinstance(there, Mapping) or there.get("schema_version") != SCHEMA_VERSION:  # it is not one of ours
+            return
+        if there.get("max_tries") != self._max_tries:  # this try belongs to another request
             return
         self._known = {name: there[name] for name in _KEPT if name in there}
         for name, value in self._known.items():
@@ -88,8 +90,3 @@ def _words(progress: Progress) -> dict[str, Any]:
     """The fields of a progress that a retry needs, as plain JSON: a copy, as the progress goes on."""
     words: dict[str, Any] = json.loads(json.dumps({name: value for name in _KEPT if (value := getattr(progress, name))}))
     return words
-
-
-def _is_of(there: Any, max_tries: int) -> bool:
-    """True if the file is one of ours, and of the request that this try belongs to."""
-    return isinstance(there, Mapping) and there.get("schema_version") == SCHEMA_VERSION and there.get("max_tries") == max_tries

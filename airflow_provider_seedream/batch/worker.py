@@ -133,10 +133,15 @@ class Waves:
             self._flights.start_due(now, post_epoch=self.next_post_epoch(now))
             if self._sender.begin(now):
                 continue
-            idle = max(0.0, self._idle_until(now) - now)
+            post_epoch = self.next_post_epoch(now)
+            due_epoch = min(self._flights.next_epoch(now), math.inf if post_epoch is None else post_epoch)
+            idle = max(0.0, due_epoch - now)
             if self._can_leave(idle, now):
                 return idle
-            self._rest(idle)
+            if self._is_busy:  # rest until a thread ends, at most a second, as other work may be due then
+                self._bell.wait(min(idle, 1.0))
+            else:
+                clock.sleep(idle)
         return None
 
     def land_ready(self) -> None:
@@ -189,22 +194,10 @@ class Waves:
         posts_soon = post_epoch is not None and post_epoch - now <= SHORT_WAIT_SECONDS
         return not posts_soon and now - self._useful_epoch > SHORT_WAIT_SECONDS
 
-    def _rest(self, seconds: float) -> None:
-        """Wait for the first thread that ends, at most a second, as other work may be due then; without threads: sleep."""
-        if self._is_busy:
-            self._bell.wait(min(seconds, 1.0))
-        else:
-            clock.sleep(seconds)
-
     @property
     def _is_busy(self) -> bool:
         """True while a submission, a poll or a landing is under way."""
         return self._flights.is_busy or bool(self._sender.under_way)
-
-    def _idle_until(self, now: float) -> float:
-        """When the next poll or the next submission is due, in epoch seconds; infinite if a thread has to end first."""
-        post = self.next_post_epoch(now)
-        return min(self._flights.next_epoch(now), math.inf if post is None else post)
 
     def _fly(self, row: Row, found: Submitted) -> None:
         """Put a paid row in flight. One that an earlier try has paid may have landed too, so it is checked at once."""

@@ -60,7 +60,8 @@ def resolve_all(options: argparse.Namespace) -> int:
     books = read_books(ledger)
     unknown = {ledger.uri(record): record for record in books.records if paid(record) == "unknown"}
     # A script's lines are all read and checked here, before the first record changes.
-    ask = _asking_a_person() if sys.stdin.isatty() else _reading(unknown)
+    # A person answers at the terminal with a seedream task id, or one of the letters of the question; an empty line skips.
+    ask = _reading(unknown) if not sys.stdin.isatty() else lambda uri: answer_to(_QUESTION)
     # The wallet is asked for only if there is something to compare it with.
     session = _Session(options=options, ledger=ledger, wallet=_wallet(options) if unknown else None)
     session.left += books.unreadable  # each may hide a payment, so the exit code must not say that all is settled
@@ -71,11 +72,6 @@ def resolve_all(options: argparse.Namespace) -> int:
             break
     _show(session)
     return FAILED if session.left else 0
-
-
-def _asking_a_person() -> Ask:
-    """Ask at the terminal. The answer is a seedream task id, or one of the letters of the question; an empty line skips."""
-    return lambda uri: answer_to(_QUESTION)
 
 
 def _reading(unknown: Mapping[str, Record]) -> Ask:

@@ -117,10 +117,8 @@ def _show(done: list[dict[str, Any]], options: argparse.Namespace) -> None:
         return
     print_rows("By the wallet", [{name: one[name] for name in ("verdict", "credits", "settled", "record")} for one in done])
     for one in done:
-        print_lines(f"{one['record']}\n  {one['why']}.{_next(one['what_now'])}")
+        print_lines(f"{one['record']}\n  {one['why']}.")
+        if one["what_now"]:
+            print_lines(f"  {one['what_now']}")
     left = sum(not one["settled"] for one in done)
     print_lines(f"{counted(len(done) - left, 'record')} resolved, {left} left.")
-
-
-def _next(what_now: str | None) -> str:
-    return f"\n  {what_now}" if what_now else ""

@@ -86,7 +86,9 @@ def draw(subject: Subject) -> bytes:
             line = _write(pen, 10 * unit, line, caption, (205, 212, 224))
         _draw_label(canvas, subject)
     _draw_sources(canvas, subject)
-    return _encoded(canvas, subject.image_format)
+    target = io.BytesIO()
+    canvas.save(target, subject.image_format, compress_level=1)  # PNG only: saves a third of the time, costs a third of the bytes
+    return target.getvalue()
 
 
 def _colour(hue: float, random: Random) -> Colour:
@@ -141,10 +143,3 @@ def _draw_sources(canvas: Image.Image, subject: Subject) -> None:
             frame = (x, y, x + print_.width + 2 * border - 1, y + print_.height + 2 * border - 1)
             ImageDraw.Draw(canvas).rectangle(frame, fill=(250, 250, 246))
             canvas.paste(print_, (x + border, y + border))
-
-
-def _encoded(canvas: Image.Image, image_format: ImageFormat) -> bytes:
-    """The bytes of a file in one of the three formats."""
-    target = io.BytesIO()
-    canvas.save(target, image_format, compress_level=1)  # PNG only: saves a third of the time, costs a third of the bytes
-    return target.getvalue()

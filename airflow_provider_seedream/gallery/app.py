@@ -257,18 +257,15 @@ def _card_of_row(row: Row, name: str, reader: ReaderDep) -> Card | None:
 
 async def _secured(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
     """Every answer gets the security headers, and an error of ours a page and a line in the log."""
+    # No id and no prompt holds NUL, and PostgreSQL takes no text with it.
+    has_nul = "\0" in request.scope["path"] or b"%00" in request.scope["query_string"]
     try:
-        response = render_error(request, 404) if _holds_nul(request) else await call_next(request)
+        response = render_error(request, 404) if has_nul else await call_next(request)
     except Exception:
         _log.exception("The gallery failed at %s.", request.url.path)
         response = render_error(request, 500)
     response.headers.update(SECURITY_HEADERS)
     return response
-
-
-def _holds_nul(request: Request) -> bool:
-    """True if an address holds NUL: no id or prompt does, and PostgreSQL takes no text with it."""
-    return "\0" in request.scope["path"] or b"%00" in request.scope["query_string"]
 
 
 def _refused(request: Request, error: Any) -> Response:

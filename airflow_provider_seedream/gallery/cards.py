@@ -164,7 +164,8 @@ def entry_of(row: Row) -> Entry | None:
     try:
         if isinstance(row.value, dict) and "manifest" in row.value:
             landed = LandedGeneration.from_dict(row.value)
-            return Entry(row=row, about=landed) if _is_text(landed.seedream_task_id, landed.manifest) else None
+            texts = (landed.seedream_task_id, landed.manifest)
+            return Entry(row=row, about=landed) if all(isinstance(text, str) and text for text in texts) else None
         return Entry(row=row, about=Generation.from_dict(row.value))
     except SeedreamInputError:
         return None
@@ -265,7 +266,3 @@ def _readable(made_by: Any, may_read: MayRead) -> TaskRef:
     if not may_read(place.dag_id):
         raise CannotShowError("Its files belong to a DAG that you may not read.")
     return place
-
-
-def _is_text(*values: object) -> bool:
-    return all(isinstance(value, str) and value for value in values)

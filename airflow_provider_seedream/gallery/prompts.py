@@ -137,7 +137,8 @@ class PromptIndex:
         allowed = {dag_id for dag_id in wanted.dag_ids if may_read(dag_id)}
         for at in range(end - 1, -1, -1):
             known = everything[at]
-            if known.place.dag_id not in allowed or not _is_wanted(known.place, wanted):
+            place = known.place
+            if place.dag_id not in allowed or wanted.run not in place.run_id or wanted.task not in place.task_id:
                 continue
             reach.searched += 1
             reach.unreadable += known.words is None
@@ -248,10 +249,6 @@ class PromptIndex:
 
 def _key(cursor: Cursor) -> tuple[object, ...]:
     return order_of(cursor)[1:]
-
-
-def _is_wanted(place: TaskRef, wanted: Filter) -> bool:
-    return wanted.run in place.run_id and wanted.task in place.task_id
 
 
 _index: list[PromptIndex] = []

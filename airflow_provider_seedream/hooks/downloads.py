@@ -72,9 +72,9 @@ class Downloads:
         self._allow_loopback = allow_loopback
         self._networks = networks
         self._max_attempts = max_attempts
-        self._hold = hold or _unbounded
+        self._hold = hold or (lambda size: None)  # without it bodies of any size may be in memory together
         self._session = session_through(ExactTargets)
-        self._session.auth = _no_auth
+        self._session.auth = lambda request: request  # else requests takes one out of a user's .netrc
         self._session.trust_env = False  # requests would search the environment twice for each download
         self._proxies: dict[str, dict[str, str]] = {}  # of the environment, by origin
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))  # no download tells of another
@@ -185,15 +185,6 @@ class Downloads:
         if len(body) > self._max_bytes:
             raise SeedreamLandingError(f"The image from {host} is larger than max_image_bytes={self._max_bytes}.")
         return body
-
-
-def _unbounded(size: int) -> None:
-    """Bodies of any size may be in memory together."""
-
-
-def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Set as the session's auth, it keeps requests from taking one out of a user's .netrc."""
-    return request
 
 
 def _host(link: str) -> str:

@@ -14,7 +14,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from functools import cache
+from functools import cache, partial
 from typing import Any, ClassVar
 
 import requests
@@ -68,7 +68,8 @@ class _FinalResponse(http.client.HTTPResponse):
     def begin(self) -> None:
         """Read the head of the answer, within the time that one read may take."""
         limit_seconds = self._socket.gettimeout()
-        with nullcontext() if limit_seconds is None else cut_after(limit_seconds, self._shut):
+        end_read = partial(self._socket.shutdown, socket.SHUT_RD)  # called by another thread: a close would not wake the read
+        with nullcontext() if limit_seconds is None else cut_after(limit_seconds, end_read):
             self._begin()
 
     def _begin(self) -> None:
@@ -78,19 +79,11 @@ class _FinalResponse(http.client.HTTPResponse):
         """
         super().begin()
         for _ in range(MAX_INTERIM_ANSWERS):
-            if not self._is_interim():
+            if not 100 <= self.status < 200 or self.status == http.HTTPStatus.SWITCHING_PROTOCOLS:  # no answer follows a 101
                 return
             self.headers = self.msg = None  # type: ignore[assignment]  # as in a response that has not begun
             super().begin()
         raise http.client.HTTPException(f"more than {MAX_INTERIM_ANSWERS} interim answers")
-
-    def _shut(self) -> None:
-        """End the read in another thread: closing the socket would not wake it."""
-        self._socket.shutdown(socket.SHUT_RD)
-
-    def _is_interim(self) -> bool:
-        """True for a 1xx that an answer follows."""
-        return 100 <= self.status < 200 and self.status != http.HTTPStatus.SWITCHING_PROTOCOLS
 
 
 class _Salvaging:

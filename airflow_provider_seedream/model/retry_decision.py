@@ -62,15 +62,10 @@ def decide(error: BaseException, try_number: int, delays: Delays, *, jitter: flo
     """
     if not isinstance(error, SeedreamError):
         return Decision(action="default")
-    if _is_final(error):
+    is_unrefunded = isinstance(error, SeedreamGenerationFailedError) and error.paid != "refunded"  # it may be paid
+    if is_unrefunded or isinstance(error, _FINAL):
         return Decision(action="fail")
     return Decision(action="retry", delay_seconds=_pause_seconds(error, try_number, delays) * (1 + jitter / 4))
-
-
-def _is_final(error: SeedreamError) -> bool:
-    """True if a retry cannot mend the error. A request that may be paid and is not refunded is not submitted again."""
-    unrefunded = isinstance(error, SeedreamGenerationFailedError) and error.paid != "refunded"
-    return unrefunded or isinstance(error, _FINAL)
 
 
 def _pause_seconds(error: SeedreamError, try_number: int, delays: Delays) -> float:

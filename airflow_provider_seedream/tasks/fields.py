@@ -13,7 +13,7 @@ from airflow.providers.common.compat.sdk import Context, literal
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.model.submissions import is_static, is_template
 from airflow_provider_seedream.tasks.reporting import ReportingTask
-from airflow_provider_seedream.tasks.texts import TEXT_COLUMNS, Rendered, TextRenderer, is_nothing
+from airflow_provider_seedream.tasks.texts import TEXT_COLUMNS, TextRenderer, is_nothing
 
 T = TypeVar("T")
 _LITERAL = type(literal(""))  # the class in which airflow.sdk.literal() wraps values
@@ -129,7 +129,8 @@ class CheckedFields(ReportingTask):
         if texts is None or id(content) in (seen_oids or ()):
             return super().render_template(content, context, jinja_env, seen_oids)
         if isinstance(content, str) and (self._rendering in self.text_fields or not is_template(content)):
-            return self._kept(texts.render(content))
+            rendered = texts.render(content)
+            return rendered.text if rendered.is_blank and self._rendering in self.may_be_blank else rendered.value
         if type(content) is dict and self._rendering in self.checks and not TEXT_COLUMNS.isdisjoint(content):
             given = [name for name in TEXT_COLUMNS if isinstance(content.get(name), str)]
             columns = {name: texts.render(content[name]).column for name in given}
@@ -167,10 +168,6 @@ class CheckedFields(ReportingTask):
                     setattr(self, field, None)
         finally:
             self._texts, self._rendering = None, ""
-
-    def _kept(self, rendered: Rendered) -> str | None:
-        """A rendered text, or None for one that gave nothing."""
-        return rendered.text if rendered.is_blank and self._rendering in self.may_be_blank else rendered.value
 
 
 def _wrong_arguments(task_id: Any, wrong: Sequence[str]) -> SeedreamInputError:
