@@ -9,8 +9,10 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, JSON
+from sqlalchemy import ARRAY, CHAR, JSON, NCHAR, BigInteger, Integer, SmallInteger, String
 from sqlalchemy.types import TypeEngine
+
+_BITS = ((SmallInteger, 16), (BigInteger, 64), (Integer, 32))  # of PostgreSQL; subclasses first
 
 
 def fitted(value: Any, column: TypeEngine[Any]) -> Any:
@@ -39,6 +41,25 @@ def fitted(value: Any, column: TypeEngine[Any]) -> Any:
     raise ValueError(f"{kind.__name__} cannot be made of it")
 
 
+def check_bounds(value: Any, column: TypeEngine[Any], dialect: str) -> None:
+    """Refuse a fitted value that the database would refuse, or cut off, when the rows are paid::
+
+        check_bounds("landed", String(5), "postgresql")  # ValueError: it has 6 characters
+
+    :param dialect: SQLAlchemy's name of the database. SQLite takes text of any length, whatever its columns say.
+    :raises ValueError: it is too long, too large, or has a character that PostgreSQL has not.
+    """
+    if isinstance(value, str) and isinstance(column, String):
+        if column.length and len(value) > column.length and dialect != "sqlite":
+            raise ValueError(f"it has {len(value)} characters")
+        if "\x00" in value and dialect == "postgresql":
+            raise ValueError("it has the character NUL")
+    if isinstance(value, int) and isinstance(column, Integer):
+        bits = next(bits for kind, bits in _BITS if isinstance(column, kind)) if dialect == "postgresql" else 64
+        if not -(2 ** (bits - 1)) <= value < 2 ** (bits - 1):
+            raise ValueError(f"it has more than {bits} bits")
+
+
 def _kind(column: TypeEngine[Any]) -> type | None:
     """The Python type of a column's values; None where SQLAlchemy does not know it."""
     try:
@@ -47,8 +68,9 @@ def _kind(column: TypeEngine[Any]) -> type | None:
         return None
 
 
-def _text(value: Any, _: Any = None) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+def _text(value: Any, column: Any = None) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return text.rstrip(" ") if isinstance(column, CHAR | NCHAR) else text  # the database fills such a column with blanks
 
 
 def _integer(value: Any, _: Any) -> int:

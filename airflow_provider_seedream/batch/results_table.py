@@ -9,16 +9,16 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from airflow.providers.common.compat.sdk import AirflowFailException
 from sqlalchemy import ARRAY, JSON, Column, MetaData, Table, bindparam, insert, select, tuple_, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import NoSuchTableError, SQLAlchemyError
 
-from airflow_provider_seedream.batch.column_values import fitted
+from airflow_provider_seedream.batch.column_values import check_bounds, fitted
 from airflow_provider_seedream.batch.databases import driver_error, is_refused, short_text, sql_hook
-from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError, final
+from airflow_provider_seedream.exceptions import Paid, SeedreamError, SeedreamInputError, final
 from airflow_provider_seedream.storage import Folder
 from airflow_provider_seedream.tables import ResultsTable
 
@@ -36,7 +36,9 @@ class Counts(NamedTuple):
     unchanged: int = 0
 
 
-def write_results(asked: ResultsTable, lines: Callable[[], Iterator[Mapping[str, Any]]], *, results: str) -> Counts:
+def write_results(
+    asked: ResultsTable, lines: Callable[[], Iterator[Mapping[str, Any]]], *, results: str, paid: Paid = "yes"
+) -> Counts:
     """Insert the results that the table lacks, and update those that differ::
 
         write_results(asked, lambda: iter(lines), results="s3://my_conn@bucket/results.jsonl").updated  # 0 at the second time
@@ -45,6 +47,7 @@ def write_results(asked: ResultsTable, lines: Callable[[], Iterator[Mapping[str,
 
     :param lines: gives the lines of the results. It is called twice, as only the last line may have a column of its own.
     :param results: URI of the published results, for the error.
+    :param paid: whether rows of them were paid, for the error.
     :raises SeedreamError: the table could not be written and is as it was. It is final if a retry would be refused again.
     """
     counts = Counts()
@@ -60,8 +63,8 @@ def write_results(asked: ResultsTable, lines: Callable[[], Iterator[Mapping[str,
         message = error.message if isinstance(error, SeedreamError) else f"{type(error).__name__}: {short_text(error)}"
         failed = SeedreamError(
             f"The table {asked.table} of connection {asked.conn_id!r} was not written, and is as it was. "
-            f"The images are in the destination, the results in {results}.",
-            paid="yes",
+            f"Landed images are in the destination, the results in {results}.",
+            paid=paid,
             verdict="TABLE NOT WRITTEN",
             cause=message.removeprefix("results_table: "),
         )
@@ -77,13 +80,14 @@ def with_table(asked: ResultsTable, folder: Folder, summary: dict[str, Any], err
     :param error: that the rows add up to; it goes first if a retry can help those rows, which then writes the table too.
     :returns: the error that the batch ends with; None if it succeeds.
     """
+    results, paid = summary["results"], "yes" if summary["credits"] else "no"
     try:
-        counts = write_results(asked, lambda: _lines(folder, summary["results"].rpartition("/")[2]), results=summary["results"])
+        counts = write_results(asked, lambda: _lines(folder, results.rpartition("/")[2]), results=results, paid=cast(Paid, paid))
     except SeedreamError as failed:
-        if error is None or isinstance(error, AirflowFailException):
-            return failed
-        _log.error("%s", failed)
-        return error
+        told, other = (error, failed) if error and not isinstance(error, AirflowFailException) else (failed, error)
+        if other:
+            _log.error("%s", other)  # a task ends with one error
+        return told
     summary["results_table"] = {"table": asked.table, **counts._asdict()}
     _log.info("Table %s: %d rows inserted, %d updated, %d as they were.", asked.table, *counts)
     return error
@@ -110,6 +114,7 @@ class TargetTable:
         table = Table(name, MetaData(), schema=schema, autoload_with=connection, resolve_fks=False)
         self._name = asked.table
         self._table = table
+        self._dialect = connection.dialect.name
         self._columns = {column.name.casefold(): column for column in table.columns}
         for column in table.columns:
             if isinstance(column.type, JSON):
@@ -133,12 +138,23 @@ class TargetTable:
             if (column := self._columns.get(name.casefold())) is not None:
                 try:
                     values[column.key] = fitted(value, column.type)
+                    check_bounds(values[column.key], column.type, self._dialect)
                 except ValueError as error:
                     raise SeedreamInputError(
                         f"results_table: {where}: column {name!r:.80} of {self._name} is {column.type}, and does not take "
                         f"{value!r:.80} ({error})."
                     ) from None
         return values
+
+    def check_nulls(self, line: Mapping[str, Any], where: str) -> None:
+        """:raises SeedreamInputError: a column without a value here is NOT NULL: its row could be neither inserted nor updated."""
+        for name, value in line.items():
+            column = self._columns.get(name.casefold())
+            if value is None and column is not None and not column.nullable:
+                raise SeedreamInputError(
+                    f"results_table: column {name!r:.80} of {self._name} is NOT NULL, and {where} may have no value there. "
+                    "Let it be NULL, or leave the column out."
+                )
 
     def key_of(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
         return tuple(values.get(column.key) for column in self._key)

@@ -16,10 +16,24 @@ from airflow_provider_seedream.batch.rows import Row
 from airflow_provider_seedream.batch.upcoming import RefusedRow
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.model.submissions import sha256_json
+from airflow_provider_seedream.model.task_ref import TaskRef
 from airflow_provider_seedream.tables import ResultsTable
 
 _KEY_CHARACTERS = 255  # MySQL indexes no text without a length
-_SPECIMEN = RowResult(row=1, status="landed", name="a", seedream_task_id="a", images=("a",), manifest="a", detail="a")
+_ID = "00000000-0000-4000-8000-000000000000"
+_SPECIMENS = (  # of the longest status; the other has no values where a result may have none
+    RowResult(row=1, status="landed", name="a", seedream_task_id=_ID, images=(f"{_ID}_1.png",), manifest=f"{_ID}.json", detail="a"),
+    RowResult(row=1, status="skipped_budget", paid="refunded"),
+)
+
+
+def check_key(asked: ResultsTable, by: TaskRef) -> None:
+    """:raises SeedreamInputError: each instance of a mapped task, and each round of a loop, has a row 1 of its own."""
+    if (by.map_index >= 0 or by.loop_index is not None) and [name.casefold() for name in key_names(asked.key)] == ["row"]:
+        raise SeedreamInputError(
+            "results_table: the instances of a mapped task, and the rounds of a loop, would overwrite each other's rows: each has "
+            "a row 1. Take a column of the requests as the key instead of 'row'."
+        )
 
 
 class TargetCheck:
@@ -46,7 +60,9 @@ class TargetCheck:
                 self._target = TargetTable(connection, asked)
             except NoSuchTableError:
                 return
-        self._target.values(_SPECIMEN.to_dict(), "The results")
+        for specimen in _SPECIMENS:
+            self._target.values(specimen.to_dict(), "The results")
+            self._target.check_nulls(specimen.to_dict(), "a row of the results")
 
     def add(self, row: Row | RefusedRow) -> None:
         """Check the values of a row, and that no earlier row has its key. Holds some 150 bytes for that.
@@ -65,6 +81,7 @@ class TargetCheck:
             raise SeedreamInputError(
                 f"results_table: {row.where} has no value in the key ({names:.80}): fill it, or name other columns."
             )
+        self._target.check_nulls(columns, row.where)
         first = self._rows.setdefault(sha256_json([str(value) for value in key])[:16], row.number)
         if first != row.number:
             raise SeedreamInputError(

@@ -25,7 +25,7 @@ from airflow_provider_seedream.batch.question import question_about, sample_tabl
 from airflow_provider_seedream.batch.results import Results
 from airflow_provider_seedream.batch.results_name import reserve_results
 from airflow_provider_seedream.batch.sampling import RestOf, begin_rest, settle
-from airflow_provider_seedream.batch.upcoming import judge
+from airflow_provider_seedream.batch.upcoming import TableSummary, judge
 from airflow_provider_seedream.batch.worker import Waves
 from airflow_provider_seedream.bounds import Sample
 from airflow_provider_seedream.exceptions import (
@@ -96,7 +96,7 @@ class BatchTry:
                 made_by=self._by,
             )
             return {"schema_version": SUMMARY_VERSION, "dry_run": True, **totals}
-        table = judge(parts.table, parts.limits.credits_per_image, on_error=asked.on_error, results_table=asked.results_table)
+        table = self._judge()
         reserve_results(self._parts.ledger, self._asked.results_name(self._by), self._by)
         results = Results(self._parts.ledger.folder, f"{_PAGES}/{uuid.uuid4().hex}")  # no two tries write the same pages
         began = clock.now_epoch() if started_epoch is None else started_epoch
@@ -107,6 +107,18 @@ class BatchTry:
         if progress.sample:
             reserve_results(self._parts.ledger, sample_table(self._asked.results_name(self._by)), self._by)
         return self._work(progress)
+
+    def _judge(self) -> TableSummary:
+        """The totals of the table; its rows are checked, also against the database table of the results."""
+        asked, parts = self._asked, self._parts
+        try:
+            if asked.results_table:
+                from airflow_provider_seedream.batch.results_table_check import check_key
+
+                check_key(asked.results_table, self._by)
+            return judge(parts.table, parts.limits.credits_per_image, on_error=asked.on_error, results_table=asked.results_table)
+        except SeedreamError as error:
+            raise self._amid_rows(error) from error.__cause__
 
     def resume(self, event: Any, file: str | None, *, invalid: SeedreamInputError | None = None) -> Ended:
         """Continue after a deferral. If the event is not one of our trigger's, each generation is polled when it is due.
@@ -188,10 +200,11 @@ class BatchTry:
             )  # takes over what the wallet says by now
         return None
 
-    def _amid_rows(self, error: SeedreamError, progress: Progress) -> SeedreamError:
-        """The error of a storage or a key that failed when rows may be paid for."""
-        if progress.cursor or progress.in_flight or (self._by.try_number or 1) > 1:
-            error.paid = "yes" if progress.in_flight else "unknown"
+    def _amid_rows(self, error: SeedreamError, progress: Progress | None = None) -> SeedreamError:
+        """The error of a storage, a key or a table that failed when rows may be paid for, by an earlier try, too."""
+        in_flight = progress and progress.in_flight
+        if in_flight or (progress and progress.cursor) or (self._by.try_number or 1) > 1:
+            error.paid = "yes" if in_flight else "unknown"
             error.on_retry = f"{error.on_retry} {FOUND_AGAIN}" if isinstance(error, AirflowFailException) else FOUND_AGAIN
         return error
 

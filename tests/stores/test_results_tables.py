@@ -17,6 +17,7 @@ from airflow.sdk import DAG
 from sqlalchemy import Engine, create_engine, text
 
 from airflow_provider_seedream.batch.results_table import Counts, write_results
+from airflow_provider_seedream.bounds import StopWhen
 from airflow_provider_seedream.emulator import Emulator, Settings
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
@@ -191,7 +192,7 @@ class TestABatch:
         runner = Runner()
         first = run(runner=runner, until="up_for_retry", retries=1)
         assert first.error.verdict == "TABLE NOT WRITTEN"
-        assert "was not written, and is as it was. The images are in the destination" in first.error.message
+        assert "was not written, and is as it was. Landed images are in the destination" in first.error.message
         assert (first.error.paid, database.rows()) == ("yes", [])
         assert len((tmp_path / "images" / "results_one.jsonl").read_text().splitlines()) == 3
         database.run("DROP TABLE images", TABLE)
@@ -206,6 +207,47 @@ class TestABatch:
         outcome = run(until="up_for_retry", retries=1)
         assert "1 of 3 rows did not land" in outcome.error.message
         assert "TABLE NOT WRITTEN" in outcome.log_text
+
+    @pytest.mark.parametrize(("fault", "rows", "says"), [("drop-after-accept", 3, "1 unknown"), ("fail", 9, "TOO MANY FAILURES")])
+    def test_an_error_of_the_rows_is_told_beside_that_of_the_table(
+        self, fault: str, rows: int, says: str, database: Database, emulator: Emulator, run: Run
+    ) -> None:
+        database.run(TABLE.replace("PRIMARY KEY", "PRIMARY KEY CHECK (sku <> 'S2')"))
+        emulator.inject(fault, endpoint="submit", times=1 if rows == 3 else 9)
+        requests = [{**ROWS[0], "prompt": f"a fox {number}", "sku": f"S{number}"} for number in range(rows)]
+        outcome = run(requests, stop_when=StopWhen(share=0.5, of_last=2), max_posts_at_once=1)
+        assert outcome.error.verdict == "TABLE NOT WRITTEN"
+        assert says in outcome.log_text
+
+    def test_a_table_that_is_not_written_when_nothing_was_paid_says_so(
+        self, database: Database, emulator: Emulator, run: Run
+    ) -> None:
+        database.run(TABLE.replace("PRIMARY KEY", "PRIMARY KEY CHECK (sku <> 'S2')"))
+        outcome = run(max_credits=5)
+        assert (outcome.error.verdict, outcome.error.paid) == ("TABLE NOT WRITTEN", "no")
+        assert emulator.books.posts_received == 0
+
+    def test_a_retry_that_does_not_find_the_table_does_not_say_that_nothing_was_paid(
+        self, database: Database, emulator: Emulator, run: Run
+    ) -> None:
+        database.run(TABLE)
+        emulator.inject("fail", times=1)
+        runner = Runner()
+        run(runner=runner, until="up_for_retry", retries=1)
+        database.run("DROP TABLE images")
+        error = run(runner=runner, retries=1).error
+        assert "has no table images" in error.message
+        assert (error.paid, "A retry finds the paid rows in the ledger" in error.on_retry) == ("unknown", True)
+
+    def test_a_key_that_the_database_fills_with_blanks_is_found_again(
+        self, database: Database, emulator: Emulator, run: Run
+    ) -> None:
+        id_type = "text" if database.kind == "sqlite" else "uuid"
+        database.run(f"CREATE TABLE images (sku char(20) PRIMARY KEY, status char(20), seedream_task_id {id_type})")
+        run()
+        second = run(run_id="two")
+        assert second.state == "success", second.error
+        assert second.value["results_table"] == {"table": "images", "inserted": 0, "updated": 0, "unchanged": 3}
 
 
 class TestBeforeAnythingIsPaid:
@@ -259,9 +301,56 @@ class TestBeforeAnythingIsPaid:
         assert says in outcome.error.message
         assert emulator.books.posts_received == 0
 
+    @pytest.mark.parametrize(
+        ("column", "row", "says"),
+        [
+            ("detail text NOT NULL", {}, "'detail' of images is NOT NULL, and a row of the results may have no value there"),
+            ("seedream_task_id text NOT NULL", {}, "'seedream_task_id' of images is NOT NULL"),
+            ("note text NOT NULL", {"note": None}, "'note' of images is NOT NULL, and requests[0] may have no value there"),
+            ("seed bigint", {"seed": 2**63}, f"'seed' of images is BIGINT, and does not take {2**63} (it has more than 64 bits)"),
+        ],
+    )
+    def test_columns_that_would_refuse_a_row_at_the_end_are_refused_at_the_begin(
+        self, column: str, row: dict[str, Any], says: str, database: Database, emulator: Emulator, run: Run
+    ) -> None:
+        database.run(f"CREATE TABLE images (sku varchar(20) PRIMARY KEY, status text, {column})")
+        assert says in run([{**ROWS[0], **row}]).error.message
+        assert emulator.books.posts_received == 0
+
+    @pytest.mark.parametrize("database", [pytest.param("postgres", marks=pytest.mark.stores)], indirect=True)
+    @pytest.mark.parametrize(
+        ("column", "row", "says"),
+        [
+            ("status varchar(9)", {}, "does not take 'skipped_budget' (it has 14 characters)"),
+            ("note varchar(3)", {"note": "long"}, "does not take 'long' (it has 4 characters)"),
+            ("note text", {"note": "a\x00"}, "it has the character NUL"),
+            ("stock integer", {"stock": 2**31}, "it has more than 32 bits"),
+            ("stock smallint", {"stock": 2**15}, "it has more than 16 bits"),
+        ],
+    )
+    def test_values_that_postgresql_would_refuse_at_the_end_are_refused_at_the_begin(
+        self, column: str, row: dict[str, Any], says: str, database: Database, emulator: Emulator, run: Run
+    ) -> None:
+        database.run(f"CREATE TABLE images (sku varchar(20) PRIMARY KEY, {column})")
+        assert says in run([{**ROWS[0], **row}]).error.message
+        assert emulator.books.posts_received == 0
+
+    def test_shards_with_the_number_of_the_row_as_the_key_are_refused(
+        self, database: Database, emulator: Emulator, tmp_path: Path
+    ) -> None:
+        database.run("CREATE TABLE images (row integer PRIMARY KEY, sku text)")
+        table = ResultsTable(table="images", conn_id="warehouse", key="row")
+        with DAG("catalogue", schedule=None):
+            shards = SeedreamBatchOperator.partial(
+                task_id="batch", destination=(tmp_path / "images").as_uri(), results_table=table
+            ).expand(requests=[ROWS[:1], ROWS[1:]])
+        for outcome in Runner().run_mapped(shards):
+            assert "would overwrite each other's rows" in str(outcome.error)
+        assert emulator.books.posts_received == 0
+
     def test_a_table_whose_columns_hold_no_results_is_refused(self, database: Database, emulator: Emulator, run: Run) -> None:
         database.run(TABLE.replace("images json", "images integer"))
-        assert "column 'images' of images is INTEGER, and does not take ['a']" in run().error.message
+        assert "column 'images' of images is INTEGER, and does not take ['" in run().error.message
         assert emulator.books.posts_received == 0
 
     def test_a_dry_run_looks_at_no_database(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
