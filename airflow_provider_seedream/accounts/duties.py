@@ -4,13 +4,14 @@ No I/O and no clock.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from airflow_provider_seedream.accounts.entries import Entry
 from airflow_provider_seedream.model import clock
-from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
+from airflow_provider_seedream.model.commands import command
 
 WAITED_SECONDS = 3600.0  # the sensor's default timeout: from then on perhaps no task waits for a generation any more
 
@@ -42,20 +43,17 @@ def duties_of(entries: Sequence[Entry], unreadable: Iterable[str], now_epoch: fl
     :param now_epoch: decides for which generations perhaps no task waits any more.
     :param conn_id: the connection of the wallet; commands name it if it is not the default.
     """
-    for duty in _duties(entries, unreadable, now_epoch):
-        is_other = duty.command and conn_id != DEFAULT_CONN_ID
-        yield replace(duty, command=f"{duty.command} --conn-id {conn_id}") if is_other else duty
-
-
-def _duties(entries: Sequence[Entry], unreadable: Iterable[str], now_epoch: float) -> Iterator[Duty]:
+    named = partial(command, conn_id=conn_id)
     landings = [entry for entry in entries if _is_to_land(entry, now_epoch)]
-    yield from (_landing(entry) for entry in sorted(landings, key=lambda entry: entry.expires_epoch or 0.0))
+    yield from (_landing(entry, named) for entry in sorted(landings, key=lambda entry: entry.expires_epoch or 0.0))
     records = {entry.record for entry in entries}
-    yield from (_settling(entry, sent_again=_next_attempt(entry) in records) for entry in entries if entry.ending == "unknown")
+    for entry in entries:
+        if entry.ending == "unknown":
+            yield _settling(entry, named, sent_again=_next_attempt(entry) in records)
     for entry in entries:
         if entry.ending == "missing":
             what = f"Find the account of {entry.seedream_task_id}: this key's does not know it ({_request(entry)})"
-            yield Duty(what=what, command=f"airflow seedream status {entry.seedream_task_id}")
+            yield Duty(what=what, command=named("status", entry.seedream_task_id or "ID"))
     for uri in unreadable:
         yield Duty(what=f"Look at {uri}: it cannot be read, and may hide a payment")
     yield from _clearings(entries)
@@ -67,23 +65,23 @@ def _is_to_land(entry: Entry, now_epoch: float) -> bool:
     return entry.ending == "to_land" or has_waited or (entry.is_late and entry.ending == "in_flight")
 
 
-def _landing(entry: Entry) -> Duty:
+def _landing(entry: Entry, named: Callable[..., str]) -> Duty:
     until = clock.to_iso(entry.expires_epoch) if entry.expires_epoch else None
     images = f"{entry.images} image{'' if entry.images == 1 else 's'}"
     second = ", a second payment" if entry.is_late else ""
     return Duty(
         what=f"Land {images}, paid with {entry.charged} credits{second} ({_request(entry)})",
-        command=f"airflow seedream land {entry.seedream_task_id} {entry.destination}",
+        command=named("land", entry.seedream_task_id or "ID", entry.destination),
         before=until,
     )
 
 
-def _settling(entry: Entry, *, sent_again: bool) -> Duty:
+def _settling(entry: Entry, named: Callable[..., str], *, sent_again: bool) -> Duty:
     """An outcome to find out. Of a request that was sent again the record stays, so it can only be said to be paid."""
     what = f"Find out whether {entry.at_risk} credits were paid ({_request(entry)})"
     if sent_again:
-        return Duty(what=f"{what}: it was sent again", command=f"airflow seedream resolve {entry.record} --paid ID", is_due=False)
-    return Duty(what=what, command=f"airflow seedream resolve {entry.record} --by-wallet")
+        return Duty(what=f"{what}: it was sent again", command=named("resolve", entry.record, "--paid", "ID"), is_due=False)
+    return Duty(what=what, command=named("resolve", entry.record, "--by-wallet"))
 
 
 def _next_attempt(entry: Entry) -> str:

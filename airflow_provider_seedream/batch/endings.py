@@ -18,6 +18,7 @@ from airflow_provider_seedream.exceptions import (
     final,
 )
 from airflow_provider_seedream.model import clock
+from airflow_provider_seedream.model.commands import command
 from airflow_provider_seedream.model.error_lines import Where, error_lines
 from airflow_provider_seedream.tasks.fields import check_budget
 from airflow_provider_seedream.tasks.reporting import log_lines
@@ -48,9 +49,14 @@ def summed_up(
     :param now_epoch: the end of the batch, for the duration in the last line.
     """
     error = error_of_rows(
-        progress, summary, on_error=asked.on_error, on_partial=asked.on_partial, fail_on_unknown=asked.fail_on_unknown
+        progress,
+        summary,
+        on_error=asked.on_error,
+        on_partial=asked.on_partial,
+        fail_on_unknown=asked.fail_on_unknown,
+        conn_id=asked.seedream_conn_id,
     )
-    if error is None and (unknown := unknown_error(progress, summary)):
+    if error is None and (unknown := unknown_error(progress, summary, conn_id=asked.seedream_conn_id)):
         where = Where(conn_id=asked.seedream_conn_id, host=host)
         log_lines(_log.warning, error_lines(unknown, where, now_epoch=now_epoch))
     budget = check_budget("max_credits", asked.max_credits)
@@ -59,7 +65,7 @@ def summed_up(
 
 
 def error_of_rows(
-    progress: Progress, summary: Mapping[str, Any], *, on_error: str, on_partial: str, fail_on_unknown: bool
+    progress: Progress, summary: Mapping[str, Any], *, on_error: str, on_partial: str, fail_on_unknown: bool, conn_id: str
 ) -> SeedreamError | None:
     """The error that the rows of a finished batch add up to; None if the task succeeds.
 
@@ -69,6 +75,7 @@ def error_of_rows(
     :param on_error: ``fail`` or ``continue``, as the operator's.
     :param on_partial: ``accept`` counts a row with fewer images than asked for as landed.
     :param fail_on_unknown: True if one row with an unknown outcome fails the task.
+    :param conn_id: of the batch, for the commands.
     """
     count = summary["count"]
     fine = count["landed"] + count["skipped_budget"] + count["skipped"] + (count["partial"] if on_partial == "accept" else 0)
@@ -82,7 +89,7 @@ def error_of_rows(
     elif on_error == "fail" and fine < summary["rows"]:
         what = f"{summary['rows'] - fine} of {summary['rows']} rows did not land"
     elif fail_on_unknown and count["unknown"]:
-        return final(_unknown(progress, summary))
+        return final(_unknown(progress, summary, conn_id))
     else:
         return None
     paid: Paid = "yes" if summary["credits"] else "no"
@@ -107,7 +114,7 @@ def _stopped(progress: Progress, summary: Mapping[str, Any], *, verdict: str) ->
             "Look at these rows, correct the table, the template or the source of the trouble, then clear the task: it sends the "
             "rows that were skipped or refunded, and pays for no row twice. A retry sends nothing. The records of the failed ones:"
         )
-        error.commands = [f"airflow seedream ledger {summary['destination']} --outcome failed --records"]
+        error.commands = [command("ledger", summary["destination"], "--outcome", "failed", "--records")]
     return error if progress.unlanded else final(error)
 
 
@@ -132,15 +139,15 @@ def last_line(progress: Progress, summary: Mapping[str, Any], *, max_credits: in
     return " ".join([*parts, f"Took {clock.spell(now_epoch - progress.started_epoch)}.", f"Results: {summary['results']}"])
 
 
-def unknown_error(progress: Progress, summary: Mapping[str, Any]) -> SeedreamBatchError | None:
+def unknown_error(progress: Progress, summary: Mapping[str, Any], *, conn_id: str) -> SeedreamBatchError | None:
     """What a person must settle after a batch that succeeds: rows with an unknown outcome. None without any.
 
     The task logs it as a warning; with ``fail_on_unknown=True`` it is the error of the task.
     """
-    return _unknown(progress, summary) if summary["count"]["unknown"] else None
+    return _unknown(progress, summary, conn_id) if summary["count"]["unknown"] else None
 
 
-def _unknown(progress: Progress, summary: Mapping[str, Any]) -> SeedreamBatchError:
+def _unknown(progress: Progress, summary: Mapping[str, Any], conn_id: str) -> SeedreamBatchError:
     """The error of the rows whose POST was not answered, with the command that lists their records."""
     more = ", ..." if progress.unknown > len(progress.unknown_rows) else ""
     rows = f"{', '.join(map(str, sorted(progress.unknown_rows)))}{more}"
@@ -150,7 +157,7 @@ def _unknown(progress: Progress, summary: Mapping[str, Any]) -> SeedreamBatchErr
         "They are not sent again automatically. This lists their records, each with the command that settles it; "
         "clear the task after that:"
     )
-    error.commands = [f"airflow seedream ledger {summary['destination']} --outcome unknown"]
+    error.commands = [command("ledger", summary["destination"], "--outcome", "unknown", conn_id=conn_id)]
     return error
 
 

@@ -20,6 +20,7 @@ from airflow_provider_seedream.cli.running import FAILED
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.ledger.records import Ledger, Record
 from airflow_provider_seedream.model import clock
+from airflow_provider_seedream.model.commands import command
 
 RECORD_COLUMNS = ("seedream_task_id", "outcome", "credits", "task", "prompt")
 UNKNOWN_COLUMNS = ("intent_at", "credits", "wallet_balance", "task", "prompt")
@@ -34,7 +35,7 @@ def ledger(options: argparse.Namespace) -> int:
     named, because it may hide a payment.
 
     :param options: ``destination``, ``outcome``, ``dag_id``, ``run_id``, ``task_id``, ``since``, ``records``,
-        ``recursive``, ``fail_on`` and ``output``.
+        ``recursive``, ``fail_on``, ``conn_id`` and ``output``.
     :returns: 1 if `--fail-on` names a kind that was found, else 0.
     :raises SeedreamInputError: there is no ledger in the folder, or an option is wrong. The error names the
         ledgers below.
@@ -48,7 +49,8 @@ def ledger(options: argparse.Namespace) -> int:
     if options.output == "json":
         _print_json(book, kept, unreadable)
     else:
-        _print_tables(kept, unreadable, lists_all=options.records, total=sum(len(read.records) for _, read in found))
+        total = sum(len(read.records) for _, read in found)
+        _print_tables(kept, unreadable, lists_all=options.records, total=total, conn_id=options.conn_id)
     counts = {"unknown": sum(paid(record) == "unknown" for record in kept.values()), "unreadable": len(unreadable)}
     return FAILED if any(counts[what] for what in fatal) else 0
 
@@ -103,12 +105,12 @@ def _print_json(book: Ledger, kept: Kept, unreadable: list[str]) -> None:
     )
 
 
-def _print_tables(kept: Kept, unreadable: list[str], *, lists_all: bool, total: int) -> None:
+def _print_tables(kept: Kept, unreadable: list[str], *, lists_all: bool, total: int, conn_id: str) -> None:
     """The answer for people: sums, unknown records with the command that settles each, unreadable files,
     totals.
 
     :param lists_all: every record is listed, not only the unknown ones.
-    :param total: records before the filter.
+    :param total: records before the filter. :param conn_id: for the commands.
     """
     # Unknown records are listed even without --records: each may be money that a person has to account for.
     unknown = {uri: record for uri, record in kept.items() if paid(record) == "unknown"}
@@ -116,7 +118,8 @@ def _print_tables(kept: Kept, unreadable: list[str], *, lists_all: bool, total: 
     if lists_all:
         print_rows("Records", [_row(record, RECORD_COLUMNS) for record in kept.values()])
     print_rows("Unknown", [_row(record, UNKNOWN_COLUMNS) for record in unknown.values()])
-    print_lines("To be resolved, each with --paid ID or --not-paid:", [f"airflow seedream resolve {uri}" for uri in unknown])
+    commands = [command("resolve", uri, conn_id=conn_id) for uri in unknown]
+    print_lines("To be resolved, each with --paid ID or --not-paid:", commands)
     print_lines("Not readable, each may hide a payment:", unreadable)
     spent = credits_by_paid(kept.values())
     totals = f"Credits paid: {spent['yes']}, refunded: {spent['refunded']}, unknown: {spent['unknown']}."

@@ -13,6 +13,7 @@ from typing import Any
 from airflow_provider_seedream import __version__
 from airflow_provider_seedream.cli.accounting import ACCOUNTING
 from airflow_provider_seedream.cli.parts import CONN_ID, OUTPUT, Command, argument
+from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
 
 HELP = "Seedream: the wallet, single generations, and what was paid for"
 OUTCOMES = ("intent", "unknown", "submitted", "landed", "partial", "failed", "expired")
@@ -82,6 +83,7 @@ COMMANDS = (
                 default="",
                 help="exit code 1 if there are any: unknown, unreadable, or both with a comma",
             ),
+            argument("--conn-id", default=DEFAULT_CONN_ID, help="the connection that the printed commands name; it is not used"),
             OUTPUT,
         ),
     ),

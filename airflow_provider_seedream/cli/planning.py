@@ -21,6 +21,7 @@ from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.ledger.records import Ledger
 from airflow_provider_seedream.ledger.room import CapRoom
 from airflow_provider_seedream.model import clock
+from airflow_provider_seedream.model.commands import command
 from airflow_provider_seedream.model.labels import check_labels, spelled
 from airflow_provider_seedream.model.submissions import check_image_size, check_num_images, check_take
 from airflow_provider_seedream.model.task_ref import TaskRef
@@ -138,7 +139,7 @@ def _print(made: Plan, options: argparse.Namespace) -> None:
     if made.land_before:
         print_lines(f"The API deletes the first images that are paid and not landed at {made.land_before}.")
     if made.credits_at_risk:
-        listing = f"airflow seedream ledger {options.destination} --outcome unknown --outcome intent"
+        listing = command("ledger", options.destination, "--outcome", "unknown", "--outcome", "intent")
         print_lines(f"Perhaps paid: up to {made.credits_at_risk} credits. To see the records: {listing}")
     if made.other_requests:
         print_lines(f"Other requests in this ledger: {made.other_requests}, of an earlier table or of other tasks.")

@@ -20,6 +20,7 @@ from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.ledger.records import RECORDS, Ledger, Record, record_at, record_file
 from airflow_provider_seedream.ledger.settling import GRAIN_SECONDS
 from airflow_provider_seedream.model import clock, contract
+from airflow_provider_seedream.model.commands import command
 from airflow_provider_seedream.polling.policy import FailedPoll, PollPolicy
 from airflow_provider_seedream.polling.poller import Poller
 
@@ -104,7 +105,7 @@ def settle_one(ledger: Ledger, record: Record, say: Say) -> Record:
     is_last = ledger.read(record_file(record.key, record.attempt + 1)) is None
     if settled is None and not is_last:
         raise SeedreamInputError(_LATER)
-    _confirm(record, settled, asks=say.asks, is_last=is_last)
+    _confirm(record, settled, say, is_last=is_last)
     _settle(ledger, record, settled)
     return settled or record
 
@@ -135,7 +136,8 @@ def _in_folder(ledger: Ledger, key: str) -> tuple[Ledger, str]:
     found = [name for name in names if name.startswith(letters) and name[KEY_CHARACTERS:] == ending]
     if len(found) != 1:
         many = f"{len(found)} records begin" if found else "No record begins"
-        raise SeedreamInputError(f"{many} with {key[:80]!r} in {ledger.folder.base}: `airflow seedream ledger` names them.")
+        listing = command("ledger", ledger.folder.base)
+        raise SeedreamInputError(f"{many} with {key[:80]!r} in {ledger.folder.base}: `{listing}` names them.")
     return ledger, f"{RECORDS}/{found[0]}"
 
 
@@ -187,13 +189,13 @@ def _paid(ledger: Ledger, record: Record, seedream_task_id: str, conn_id: str) -
     )
 
 
-def _confirm(record: Record, settled: Record | None, *, asks: bool, is_last: bool) -> None:
+def _confirm(record: Record, settled: Record | None, say: Say, *, is_last: bool) -> None:
     """Show the plan, and ask unless ``--yes`` was given.
 
     :raises SeedreamInputError: the person declined, or there is no terminal to ask at.
     """
-    err().print(_plan(record, settled, is_last=is_last), markup=False)
-    if not asks:
+    err().print(_plan(record, settled, is_last=is_last, conn_id=say.conn_id), markup=False)
+    if not say.asks:
         return
     if not sys.stdin.isatty():
         raise SeedreamInputError("Nothing was changed. Add --yes where nobody can be asked.")
@@ -201,7 +203,7 @@ def _confirm(record: Record, settled: Record | None, *, asks: bool, is_last: boo
         raise SeedreamInputError("Nothing was changed.")
 
 
-def _plan(record: Record, settled: Record | None, *, is_last: bool) -> str:
+def _plan(record: Record, settled: Record | None, *, is_last: bool, conn_id: str) -> str:
     """The consequences of this for the task and for the money, in one or two sentences."""
     if settled is None:
         return f"This removes the record; its task, cleared, sends the request again for {record.credits} credits."
@@ -209,7 +211,8 @@ def _plan(record: Record, settled: Record | None, *, is_last: bool) -> str:
     if settled.outcome == "expired":
         then = "its results are gone"
     elif not is_last:
-        then = f"its task attaches to the later attempt; land this one with `airflow seedream land {settled.seedream_task_id}`"
+        land = command("land", settled.seedream_task_id or "ID", settled.destination, conn_id=conn_id)
+        then = f"its task attaches to the later attempt; land this one with `{land}`"
     known = "The API knows the id, not which request it was made for: only the records of this folder were compared."
     return f"This writes that the request became {settled.seedream_task_id} for {record.credits} credits; {then}.\n{known}"
 

@@ -17,14 +17,14 @@ from airflow_provider_seedream.cli.running import FAILED
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.ledger.records import Ledger, Record, record_at
-from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
+from airflow_provider_seedream.model.commands import command
 from airflow_provider_seedream.reconciliation import Reading, read_all
 
 ASSUMED = (
     "This holds if the folders named here are all that this key pays for, if nobody topped up just these credits in between, "
     "and if the clocks of the workers differ by less than a minute."
 )
-_FIND_OUT = "Find it in the account's history on the vendor's pages, then: airflow seedream resolve {record}{other} --paid ID"
+_FIND_OUT = "Find it in the account's history on the vendor's pages, then: {command}"
 _WHAT_NOW = {"charged": f"It was paid. {_FIND_OUT}", "unclear": f"The wallet does not tell. {_FIND_OUT}, or --not-paid"}
 
 
@@ -83,8 +83,8 @@ def _settled(entry: Entry, reading: Reading, options: argparse.Namespace) -> dic
     if record is None or proof.verdict != "not_charged":
         if record is not None and seconds_left(ledger, record) > 0:
             return facts | {"what_now": "Nothing was changed. Run this command again after that."}
-        other = "" if options.conn_id == DEFAULT_CONN_ID else f" --conn-id {options.conn_id}"
-        return facts | {"what_now": _WHAT_NOW[proof.verdict].format(record=entry.record, other=other)}
+        paid = command("resolve", entry.record, "--paid", "ID", conn_id=options.conn_id)
+        return facts | {"what_now": _WHAT_NOW[proof.verdict].format(command=paid)}
     err().print(f"\n{entry.record}\n{proof.why}. {ASSUMED}", markup=False)
     try:
         settle_one(ledger, record, Say(seedream_task_id=None, conn_id=options.conn_id, asks=not options.yes))

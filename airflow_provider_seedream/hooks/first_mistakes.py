@@ -5,6 +5,7 @@ a class and words of its own. Never imports one of those libraries: a class is r
 """
 
 import os
+import shlex
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -12,6 +13,7 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHo
 
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError, final
 from airflow_provider_seedream.model.close_matches import did_you_mean
+from airflow_provider_seedream.model.commands import command
 from airflow_provider_seedream.model.extras import EXTRAS_OF_SCHEMES, INSTALL, install_command
 from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
 from airflow_provider_seedream.storage import split_uri
@@ -68,9 +70,8 @@ def mistake_of_store(error: BaseException, uri: str) -> Mistake | None:
             return _no_connection(connection_of(uri) or f"{scheme}_default", scheme)
         if scheme not in LOCAL and (_code(one) in _NO_BUCKET or isinstance(one, FileNotFoundError)):
             what = f"There is no bucket {bucket!r} (destination {uri})."
-            check = f"airflow seedream check {uri}"
             to_do = "Create the bucket, or correct its name in the destination, then clear the task. To see whether it holds:"
-            return Mistake(verdict="BUCKET MISSING", message=what, to_do=to_do, commands=(check,))
+            return Mistake(verdict="BUCKET MISSING", message=what, to_do=to_do, commands=(command("check", uri),))
     # Without its connection Airflow's S3 file system asks all the same, with the worker's own credentials or none.
     conn_id = connection_of(uri) if scheme in EXTRAS_OF_SCHEMES and any(map(_is_forbidden, _chain(error))) else None
     return _no_connection(conn_id, scheme) if conn_id and not _has_connection(conn_id) else None
@@ -88,7 +89,8 @@ def _no_connection(conn_id: str, kind: str) -> Mistake:
     """A connection that is nowhere. A task cannot list Airflow's connections: a close match comes from the environment alone."""
     known = [name.removeprefix(_ENVIRONMENT).lower() for name in os.environ if name.startswith(_ENVIRONMENT)]
     kind = {"s3": "aws", "gs": "google_cloud_platform", "gcs": "google_cloud_platform", "abfs": "wasb"}.get(kind, kind)
-    add = f"airflow connections add {conn_id!r} --conn-type {kind}" + (" --conn-password KEY" if kind == "seedream" else "")
+    password = ("--conn-password", "KEY") if kind == "seedream" else ()
+    add = shlex.join(("airflow", "connections", "add", conn_id, "--conn-type", kind, *password))
     meant = did_you_mean(conn_id, [DEFAULT_CONN_ID, *known] if kind == "seedream" else known)
     return Mistake(
         verdict="CONNECTION MISSING",

@@ -5,6 +5,7 @@ Does no I/O; the time is an argument. Each error says what was paid and until wh
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
 from airflow.providers.common.compat.sdk import AirflowFailException
@@ -26,6 +27,7 @@ from airflow_provider_seedream.exceptions import (
 from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.hooks.first_mistakes import mistake_of_store
 from airflow_provider_seedream.model import clock, contract
+from airflow_provider_seedream.model.commands import command
 from airflow_provider_seedream.polling.policy import PollOutcome, expires_epoch, has_expired
 from airflow_provider_seedream.storage import NotExclusiveError
 
@@ -138,22 +140,23 @@ def _failed(outcome: PollOutcome, generation: Generation, can_resubmit: bool) ->
     return final(error)
 
 
-def say_what_to_do(error: SeedreamLandingError, generation: Generation) -> None:
+def say_what_to_do(error: SeedreamLandingError, generation: Generation, *, conn_id: str) -> None:
     """Complete the error of a landing that failed for good in this try: until when, and how, the images can
     still be landed.
 
     The images are paid, so each such error has a command that lands them without paying again.
 
     :param error: is changed in place.
+    :param conn_id: of the connection that asks for the generation, for the command.
     """
     # The command finds name, price and options in the record, so the id and the folder are enough.
-    rescue = f"airflow seedream land {generation.seedream_task_id}"
+    rescue = partial(command, "land", generation.seedream_task_id, conn_id=conn_id)
     if isinstance(error.__cause__, NotExclusiveError):
-        error.verdict, error.commands = "STORAGE UNSUITABLE", [f"{rescue} DESTINATION"]
+        error.verdict, error.commands = "STORAGE UNSUITABLE", [rescue("DESTINATION")]
         final(error).on_retry = "A retry would be refused again: land the images in another destination."
     elif not isinstance(error, AirflowFailException):  # a first mistake has a remedy of its own
         error.on_retry = "A retry lands again for free. So does a clear of this task, or a command:"
-        error.commands = [f"{rescue} {generation.destination}"]
+        error.commands = [rescue(generation.destination)]
     complete(error, generation)
 
 

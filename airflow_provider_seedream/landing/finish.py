@@ -140,7 +140,7 @@ def land_generation(
         if is_old and error.stale_link:
             known.note("expired")
             raise expired_error(generation) from None
-        say_what_to_do(error, generation)
+        say_what_to_do(error, generation, conn_id=hook.seedream_conn_id)
         raise
     except SeedreamError as error:  # an error of a status call or a store does not know what it is about
         error.paid = "yes"

@@ -5,6 +5,7 @@ Never POSTs and never claims. Of the API it asks the wallet alone.
 """
 
 import logging
+from functools import partial
 from typing import Literal
 
 from airflow_provider_seedream.exceptions import SeedreamAmbiguousSubmissionError, SeedreamError, final
@@ -15,7 +16,8 @@ from airflow_provider_seedream.ledger.keeping import Fact
 from airflow_provider_seedream.ledger.records import Ledger, Record, record_file
 from airflow_provider_seedream.ledger.request import Request, Submitted
 from airflow_provider_seedream.model.balances import what_follows
-from airflow_provider_seedream.model.error_lines import short_record
+from airflow_provider_seedream.model.commands import command
+from airflow_provider_seedream.model.error_lines import record_words
 
 OnUnknownSubmit = Literal["fail", "resubmit"]
 SETTLE = (
@@ -113,8 +115,8 @@ class Attacher:
         error.record, error.credits = self._ledger.uri(record), record.cost_credits
         if record.wallet_balance is not None:
             error.wallet = what_follows(record.wallet_balance, self._hook.peek_balance(), record.cost_credits)
-        resolve = f"airflow seedream resolve {short_record(error.record)}"
-        error.commands = [f"{resolve} --paid ID", f"{resolve} --not-paid"]
+        resolve = partial(command, "resolve", *record_words(error.record), conn_id=self._hook.seedream_conn_id)
+        error.commands = [resolve("--paid", "ID"), resolve("--not-paid")]
         if self._on_unknown == "fail":
             error.on_retry = SETTLE
             return final(error)

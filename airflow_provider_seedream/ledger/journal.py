@@ -9,6 +9,7 @@ from typing import TypeVar
 from airflow_provider_seedream.exceptions import SeedreamLedgerError, final
 from airflow_provider_seedream.hooks.first_mistakes import mistake_of_store
 from airflow_provider_seedream.ledger.spending import Spending, run_folder, spender_file, task_folder, unnamed
+from airflow_provider_seedream.model.commands import command
 from airflow_provider_seedream.model.task_ref import TaskRef
 from airflow_provider_seedream.storage import Folder, NotExclusiveError
 
@@ -83,7 +84,7 @@ class Journal:
                 f"Cannot {verb} the ledger in {self.folder.base}.", cause=f"{type(error).__name__}: {error} ({file})"[:400]
             )
             if isinstance(error, PermissionError):
-                failed.commands = [f"airflow seedream check {self.folder.base}"]  # says what the connection may not do
+                failed.commands = [command("check", self.folder.base)]  # says what the connection may not do
             if mistake := mistake_of_store(error, self.folder.base):
                 mistake.named_in(failed)
             raise failed from error

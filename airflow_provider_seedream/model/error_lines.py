@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from airflow_provider_seedream.exceptions import SeedreamError
 from airflow_provider_seedream.model import clock
+from airflow_provider_seedream.model.commands import folded
 from airflow_provider_seedream.model.verdicts import anchor
 
 MAX_LINE_CHARACTERS = 100  # what the log page shows at a width of 1440 px
@@ -51,11 +52,7 @@ def error_lines(error: SeedreamError, where: Where, *, now_epoch: float) -> list
         lines += _wrapped(f"Wallet: {error.wallet}")
     lines += _wrapped(f"Do: {error.on_retry}")
     for command in error.commands:
-        # One that is too long for a line goes on after a backslash, as a shell reads it.
-        parts = textwrap.wrap(
-            command, width=MAX_LINE_CHARACTERS - 4, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-        )
-        lines += [f"  {part} \\" for part in parts[:-1]] + [f"  {part}" for part in parts[-1:]]
+        lines += [f"  {part}" for part in folded(command, width=MAX_LINE_CHARACTERS - 2)]
     if error.kept_until:
         lines += _wrapped(f"Until: {_until(error.kept_until, now_epoch)}; then the API deletes the images.")
     if error.record:
@@ -76,12 +73,17 @@ def _happened(error: SeedreamError) -> list[str]:
 
 
 def short_record(uri: str) -> str:
-    """A record as its folder and the first letters of its name: ``s3://bucket/campaign 3f2a9c1b``.
+    """A record as its folder and the first letters of its name: ``s3://bucket/campaign 3f2a9c1b``."""
+    return " ".join(record_words(uri))
 
-    ``airflow seedream resolve`` takes both. A name has 64 letters, more than a line of the log has room for.
+
+def record_words(uri: str) -> tuple[str, ...]:
+    """The same as the arguments of ``airflow seedream resolve``: folder and letters, or the URI alone if it is not a record's.
+
+    A name has 64 letters, more than a line of the log has room for.
     """
     found = _RECORD.fullmatch(uri)
-    return f"{found['folder']} {found['key']}{found['attempt'] or ''}" if found else uri
+    return (found["folder"], f"{found['key']}{found['attempt'] or ''}") if found else (uri,)
 
 
 def _cost(error: SeedreamError) -> str:

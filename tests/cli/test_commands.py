@@ -485,7 +485,7 @@ class TestResolve:
         assert path_of(record).exists()
 
     def test_a_paid_attempt_behind_which_a_later_one_stands_is_said_to_need_a_landing_of_its_own(
-        self, run: Run, lose: Callable[..., str], emulator: Emulator
+        self, run: Run, lose: Callable[..., str], emulator: Emulator, destination: str
     ) -> None:
         record = lose()
         later = record.replace(".json", ".2.json")
@@ -494,7 +494,10 @@ class TestResolve:
         task_id = emulator.books.submissions[0].seedream_task_id
         ended = run("resolve", record, "--paid", task_id, "--yes")
         assert ended.code == 0
-        assert f"its task attaches to the later attempt; land this one with `airflow seedream land {task_id}`" in ended.err
+        assert (
+            f"its task attaches to the later attempt; land this one with `airflow seedream land {task_id} {destination}`"
+            in ended.err
+        )
 
     @pytest.mark.parametrize("said", [[], ["--paid", "0b8c1f0e", "--not-paid"]])
     def test_one_of_the_two_has_to_be_said(self, run: Run, lose: Callable[..., str], said: list[str]) -> None:

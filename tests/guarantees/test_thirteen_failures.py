@@ -146,7 +146,7 @@ class TestFirstMistakes:
 
     def test_a_connection_that_is_not_there_has_a_close_match(self, emulator: Emulator, build: Build) -> None:
         outcome = Runner().run(build(retries=3, seedream_conn_id="seedream_defualt").submit)
-        says = ("Did you mean 'seedream_default'?", "  airflow connections add 'seedream_defualt' --conn-type seedream")
+        says = ("Did you mean 'seedream_default'?", "  airflow connections add seedream_defualt --conn-type seedream")
         check_block("Connection missing", outcome, "CONNECTION MISSING: Airflow has no connection 'seedream_defualt'.", says=says)
         assert (outcome.state, outcome.tries, emulator.books.posts_received) == ("failed", 1, 0)
 
