@@ -35,6 +35,7 @@ def reconcile(
     since: str | None = None,
     recursive: bool = False,
     files: bool = False,
+    topped_up: Sequence[int] = (),
     tracked: Callable[[list[str]], Iterable[str]] = iter,
 ) -> Statement:
     """Explain the wallet of a connection by the ledgers of its destinations. It sends GETs and writes nothing.
@@ -53,14 +54,19 @@ def reconcile(
     :param since: the beginning, ISO 8601, best at an hour without requests; the first record by default.
     :param recursive: the ledgers of all folders below as well.
     :param files: the landed images by name, for a list by image. It reads the manifest of each landed generation.
+    :param topped_up: the credits of each top-up of the period that you know of, e.g. ``[5000, 500]``. One that the wallet shows as
+        well counts once.
     :param tracked: gets the files of each ledger and gives them back one by one: for a progress bar.
-    :raises SeedreamInputError: a folder has no ledger, ``since`` is not an instant, or the connection is incomplete.
+    :raises SeedreamInputError: a folder has no ledger, ``since`` is not an instant, a top-up is not a whole number above 0, or the
+        connection is incomplete.
     :raises SeedreamLedgerError: a ledger cannot be listed.
     :raises SeedreamError: the API does not answer about the wallet, or about a generation.
     """
     since_epoch = clock.to_epoch(since) if since is not None else None
     if since is not None and since_epoch is None:
         raise SeedreamInputError(f"since must be an instant, e.g. 2026-11-22T18:00:00Z or 2026-11-22; got {str(since)[:80]!r}.")
+    if wrong := [one for one in topped_up if isinstance(one, bool) or not isinstance(one, int) or one <= 0]:
+        raise SeedreamInputError(f"topped_up must hold whole credits above 0; got {str(wrong[0])[:80]!r}.")
     hook = SeedreamHook(seedream_conn_id)
     named = [destinations] if isinstance(destinations, str) else list(destinations or [hook.settings.destination or ""])
     if named == [""]:
@@ -74,6 +80,7 @@ def reconcile(
         unreadable=reading.unreadable,
         is_moving=reading.is_moving,
         conn_id=seedream_conn_id,
+        stated=topped_up,
     )
 
 

@@ -35,11 +35,18 @@ class Candidate:
 
 
 def candidates_for(
-    flow: Flow | None, mine: Sequence[Entry], before: Sequence[Entry], *, start_at: float, is_moving: bool
+    flow: Flow | None,
+    mine: Sequence[Entry],
+    before: Sequence[Entry],
+    *,
+    start_at: float,
+    is_moving: bool,
+    stated: Sequence[int] = (),
 ) -> Iterator[Candidate]:
     """The candidates of a period; none if all is explained.
 
     :param mine: the period's entries; ``before``: those that were sent earlier.
+    :param stated: the credits of each top-up that a person has stated.
     """
     if flow is None:
         if mine or before:
@@ -52,6 +59,9 @@ def candidates_for(
         yield Candidate(
             what="The wallet changed while the ledgers were read: requests are being sent, so look again when they rest"
         )
+    if number > 0 and stated:
+        what = "A top-up that was stated came before the first balance of the period, or has not come"
+        yield Candidate(what=what, credits=max(stated), fits=is_sum_of(number, stated))
     for finder in (_lost, _gained):
         yield from finder(number, flow, mine)
     yield from _at_the_start(number, before, start_at)
@@ -93,7 +103,7 @@ def _gained(number: Decimal, flow: Flow, mine: Sequence[Entry]) -> Iterator[Cand
                 credits=credits_,
                 fits=is_sum_of(-number, [one.charged for one in found]),
             )
-    yield Candidate(what="A top-up while requests were charged: the balance did not rise, so it does not show")
+    yield Candidate(what="A top-up that does not show, as requests were charged meanwhile: state it with --topped-up CREDITS")
 
 
 def _price(number: Decimal, mine: Sequence[Entry]) -> Iterator[Candidate]:

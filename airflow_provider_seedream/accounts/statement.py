@@ -1,6 +1,7 @@
 """The statement of a wallet over a period: start, top-ups, every request's credits, end, and one number that is unexplained.
 
-The lines add up: start + top-ups - charged + refunded - unexplained = end. No I/O; the time is an argument.
+The lines add up: start + top-ups - charged + refunded - unexplained = end. A top-up is stated by a person, or it shows. No I/O; the
+time is an argument.
 """
 
 from collections import defaultdict
@@ -46,6 +47,7 @@ class Statement:
     :param duties: the things that a person has to do, or may do.
     :param unreadable: URIs of files that hide a request.
     :param is_moving: the wallet changed while the ledgers were read, so the lines may miss a request.
+    :param stated: the credits of each top-up that a person has stated; none without a start.
     """
 
     start_at: float | None
@@ -59,6 +61,7 @@ class Statement:
     duties: tuple[Duty, ...]
     unreadable: tuple[str, ...]
     is_moving: bool
+    stated: tuple[int, ...] = ()
 
     @property
     def charged(self) -> int:
@@ -77,7 +80,7 @@ class Statement:
 
     @property
     def top_ups(self) -> tuple[Change, ...]:
-        """Top-ups that show: rises of the balance between two looks that refunds do not explain."""
+        """Top-ups that show: rises of the balance between two looks that neither refunds nor stated top-ups explain."""
         return self.flow.top_ups if self.flow else ()
 
     @property
@@ -126,6 +129,7 @@ class Statement:
                 "end": number(self.end),
                 "end_at": clock.to_iso(self.end_at),
             },
+            "stated_top_ups": list(self.stated),
             "top_ups": [
                 {"credits": number(one.credits), "after": clock.to_iso(one.after_epoch), "before": clock.to_iso(one.before_epoch)}
                 for one in self.top_ups
@@ -154,6 +158,7 @@ def make_statement(
     unreadable: Sequence[str] = (),
     is_moving: bool = False,
     conn_id: str = DEFAULT_CONN_ID,
+    stated: Sequence[int] = (),
 ) -> Statement:
     """Add up the entries of a period, and explain the wallet by them.
 
@@ -161,6 +166,7 @@ def make_statement(
 
     :param end: the wallet's balance now, in credits; ``end_at``: when it was read.
     :param conn_id: the connection of the wallet, for the commands of the duties.
+    :param stated: the credits of each top-up of the period that a person has stated.
     """
     ordered = sorted(entries, key=lambda entry: (entry.first_epoch, entry.record))
     start = _start(ordered, since_epoch)
@@ -168,7 +174,7 @@ def make_statement(
     # Records of the same second as the first look: the highest of their balances was read first, as each reads before it pays.
     mine = [entry for entry in ordered if entry.first_epoch >= start_at]
     before = ordered[: len(ordered) - len(mine)]
-    priced, flow = _explained(mine, start, end, end_at)
+    priced, flow = _explained(mine, start, end, end_at, stated)
     return Statement(
         start_at=start_at if start else None,
         start=start.balance if start else None,
@@ -177,10 +183,11 @@ def make_statement(
         entries=tuple(priced),
         earlier=len(before),
         flow=flow,
-        candidates=tuple(candidates_for(flow, priced, before, start_at=start_at, is_moving=is_moving)),
+        candidates=tuple(candidates_for(flow, priced, before, start_at=start_at, is_moving=is_moving, stated=stated)),
         duties=tuple(duties_of(priced, unreadable, end_at, conn_id)),
         unreadable=tuple(unreadable),
         is_moving=is_moving,
+        stated=tuple(stated) if start else (),
     )
 
 
@@ -198,7 +205,9 @@ def _start(ordered: Sequence[Entry], since_epoch: float | None) -> Entry | None:
     return replace(highest, first_epoch=first.first_epoch)
 
 
-def _explained(mine: Sequence[Entry], start: Entry | None, end: Decimal, end_at: float) -> tuple[Sequence[Entry], Flow | None]:
+def _explained(
+    mine: Sequence[Entry], start: Entry | None, end: Decimal, end_at: float, stated: Sequence[int]
+) -> tuple[Sequence[Entry], Flow | None]:
     """The entries and the flow.
 
     Prices that were not measured count as the measured one, if the wallet confirms it: if with it nothing is unexplained but what
@@ -208,10 +217,10 @@ def _explained(mine: Sequence[Entry], start: Entry | None, end: Decimal, end_at:
         return mine, None
     first, last = Look(start.first_epoch, start.balance), Look(end_at, end)
     if measured := _at_measured_price(mine):
-        flow = _flow(measured, first, last)
+        flow = _flow(measured, first, last, stated)
         if is_sum_of(flow.unexplained, [entry.at_risk for entry in measured if entry.at_risk]):
             return measured, flow
-    return mine, _flow(mine, first, last)
+    return mine, _flow(mine, first, last, stated)
 
 
 def _at_measured_price(mine: Sequence[Entry]) -> list[Entry] | None:
@@ -232,9 +241,12 @@ def _at_measured_price(mine: Sequence[Entry]) -> list[Entry] | None:
     return [repriced(entry) for entry in mine]
 
 
-def _flow(mine: Sequence[Entry], first: Look, last: Look) -> Flow:
-    """The flow of the wallet between the first look and the last one."""
-    moves: list[Move] = []
+def _flow(mine: Sequence[Entry], first: Look, last: Look, stated: Sequence[int]) -> Flow:
+    """The flow of the wallet between the first look and the last one.
+
+    A stated top-up has come at some moment of the period, as a refund would: so it explains a rise that shows, and counts once.
+    """
+    moves = [Move(first.at_epoch, last.at_epoch, -Decimal(one)) for one in stated]
     looks: list[Look] = []
     for entry in mine:
         amount = Decimal(entry.charged if entry.is_charged else entry.at_risk)

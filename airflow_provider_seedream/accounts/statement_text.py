@@ -27,6 +27,7 @@ def lines_of_wallet(statement: Statement) -> list[str]:
         ]
     else:
         rows = [(f"wallet before the first request, {_at(statement.start_at)}", statement.start)]
+        rows += [("topped up, as stated", one) for one in statement.stated]
         for change in statement.top_ups:
             rows.append((f"topped up between {_at(change.after_epoch)} and {_at(change.before_epoch)}", change.credits))
         rows += [("charged", -statement.charged), ("refunded", statement.refunded)]

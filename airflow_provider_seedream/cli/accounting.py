@@ -67,6 +67,13 @@ ACCOUNTING = (
             argument(
                 "--since", metavar="INSTANT", help="begin with the first request from this instant on; the first of all by default"
             ),
+            argument(
+                "--topped-up",
+                metavar="CREDITS",
+                type=int,
+                action="append",
+                help="a top-up of the period that you know of; may be repeated. One that shows as well counts once",
+            ),
             _RECURSIVE,
             CONN_ID,
             OUTPUT,

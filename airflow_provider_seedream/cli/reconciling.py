@@ -15,7 +15,7 @@ from airflow_provider_seedream.reconciliation import reconcile as explain
 def reconcile(options: argparse.Namespace) -> int:
     """`airflow seedream reconcile`: the statement of a wallet, as tables or as JSON.
 
-    :param options: ``destinations``, ``by``, ``since``, ``recursive``, ``conn_id`` and ``output``.
+    :param options: ``destinations``, ``by``, ``since``, ``topped_up``, ``recursive``, ``conn_id`` and ``output``.
     :returns: 0 if all adds up and no person has to do anything, else 1.
     :raises SeedreamInputError: a folder has no ledger, or an option is wrong.
     :raises SeedreamError: the wallet does not answer, or a ledger cannot be listed.
@@ -26,6 +26,7 @@ def reconcile(options: argparse.Namespace) -> int:
         since=options.since,
         recursive=options.recursive,
         files=options.by == "image",
+        topped_up=options.topped_up or (),
         tracked=with_bar,
     )
     if options.output == "json":

@@ -46,7 +46,7 @@ def check(run: Run, destination: str, emulator: Emulator) -> Check:
         ended = run("reconcile", of, *more, "-o", "json")
         assert ended.code == code, (ended.err, ended.out)
         said = ended.json
-        top_ups = sum(one["credits"] for one in said["top_ups"])
+        top_ups = sum(one["credits"] for one in said["top_ups"]) + sum(said["stated_top_ups"])
         left = said["wallet"]["start"] + top_ups - said["charged"] + said["refunded"] - said["unexplained"]
         assert left == said["wallet"]["end"] == emulator.balance_credits
         assert said["unexplained"] == unexplained, said
@@ -186,6 +186,45 @@ class TestCreditsFromOutside:
         buy("another watch")
         emulator.configure(balance_credits=emulator.balance_credits + 70)
         assert [one["credits"] for one in check()["top_ups"]] == [500, 70]
+
+    def test_a_top_up_that_does_not_show_is_stated_by_a_person(
+        self, run: Run, buy: Buy, check: Check, emulator: Emulator, destination: str
+    ) -> None:
+        """It is smaller than what the requests have cost in the meantime."""
+        aged(buy("a watch", num_images=4).record, minutes=2)
+        emulator.configure(balance_credits=emulator.balance_credits + 30)
+        buy("another watch")
+        hidden = check(code=1, unexplained=-30)
+        assert any("--topped-up" in one["what"] for one in hidden["candidates"])
+        said = check("--topped-up", "30")
+        assert (said["stated_top_ups"], said["top_ups"]) == ([30], [])
+        assert "topped up, as stated" in run("reconcile", destination, "--topped-up", "30").out
+        check("--topped-up", "10", "--topped-up", "20")
+        assert reconcile(destination, topped_up=[30]).adds_up
+
+    @pytest.mark.parametrize("stated", [[500], [500, 30], [30]], ids=["the one that shows", "both", "the hidden one"])
+    def test_a_stated_top_up_that_shows_as_well_counts_once(
+        self, stated: list[int], buy: Buy, check: Check, emulator: Emulator
+    ) -> None:
+        aged(buy("a watch", num_images=4).record, minutes=4)
+        emulator.configure(balance_credits=emulator.balance_credits + 500)
+        aged(buy("another watch", num_images=4).record, minutes=2)
+        hidden = 30 if 30 in stated else 0
+        emulator.configure(balance_credits=emulator.balance_credits + hidden)
+        buy("a third watch")
+        said = check(*(word for one in stated for word in ("--topped-up", str(one))))
+        assert sum(one["credits"] for one in said["top_ups"]) == (0 if 500 in stated else 500)
+
+    def test_a_stated_top_up_that_has_not_come_is_unexplained_and_named(self, buy: Buy, check: Check) -> None:
+        buy("a watch")
+        said = check("--topped-up", "500", code=1, unexplained=500)
+        assert [one["what"][:27] for one in said["candidates"] if one["fits"]] == ["A top-up that was stated ca"]
+
+    @pytest.mark.parametrize("wrong", ["0", "-5"])
+    def test_a_top_up_is_a_whole_number_above_0(self, wrong: str, run: Run, buy: Buy, destination: str) -> None:
+        buy("a watch")
+        ended = run("reconcile", destination, f"--topped-up={wrong}")
+        assert (ended.code, "whole credits above 0" in ended.err) == (2, True)
 
     def test_a_top_up_and_another_user_are_told_apart(self, buy: Buy, check: Check, emulator: Emulator) -> None:
         aged(buy("a watch").record, minutes=2)
