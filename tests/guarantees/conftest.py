@@ -17,6 +17,7 @@ import pytest
 from airflow.sdk import DAG
 
 from airflow_provider_seedream.emulator import Emulator, Settings
+from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator
 from airflow_provider_seedream.sensors.seedream import SeedreamGenerationSensor
 
@@ -32,6 +33,7 @@ class Chain:
     land: Any
 
 
+Batch = Callable[..., SeedreamBatchOperator]
 Build = Callable[..., Chain]
 Connect = Callable[..., None]
 
@@ -144,6 +146,29 @@ def build(destination: str) -> Build:
         return Chain(dag=dag, submit=first, land=second)
 
     return build
+
+
+@pytest.fixture
+def batch(destination: str, deferrable: bool) -> Batch:
+    """Builds a batch of requests; keyword arguments go to the operator."""
+
+    def batch(requests: Any, **more: Any) -> SeedreamBatchOperator:
+        given = {"destination": destination, "deferrable": deferrable, "poke_interval": POKE_SECONDS, "settling_seconds": 1, **more}
+        with DAG("guarantees", schedule=None):
+            return SeedreamBatchOperator(task_id="batch", requests=requests, **given)
+
+    return batch
+
+
+@pytest.fixture
+def unlimited(emulator: Emulator, connect: Connect) -> None:
+    """No rate limit that a batch could meet."""
+    connect(emulator, requests_per_minute=100_000)
+
+
+def results(folder: Path, name: str = "results") -> list[dict[str, Any]]:
+    """The lines of a batch's table of results."""
+    return [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().splitlines()]
 
 
 def records(folder: Path) -> list[dict[str, Any]]:

@@ -17,30 +17,11 @@ from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from airflow_provider_seedream.rate_limit import limiter
 from tests.airflow.runner import Runner
-from tests.guarantees.conftest import POKE_SECONDS, Connect, images, records
+from tests.guarantees.conftest import POKE_SECONDS, Batch, Connect, images, records, results
 from tests.guarantees.faulty_storage import ERRORS, FOLDER, faulty_storage
 
 WATCH = Path(__file__).parents[2] / "example_dags" / "sources" / "watch.jpg"
-Batch = Callable[..., SeedreamBatchOperator]
-
-
-@pytest.fixture
-def batch(destination: str, deferrable: bool) -> Batch:
-    def batch(requests: Any, **more: Any) -> SeedreamBatchOperator:
-        given = {"destination": destination, "deferrable": deferrable, "poke_interval": POKE_SECONDS, "settling_seconds": 1, **more}
-        with DAG("guarantees", schedule=None):
-            return SeedreamBatchOperator(task_id="batch", requests=requests, **given)
-
-    return batch
-
-
-@pytest.fixture(autouse=True)
-def unlimited(emulator: Emulator, connect: Connect) -> None:
-    connect(emulator, requests_per_minute=100_000)
-
-
-def results(folder: Path, name: str = "results") -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().splitlines()]
+pytestmark = pytest.mark.usefixtures("unlimited")
 
 
 def prompts(number: int, **more: Any) -> list[dict[str, Any]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,8 @@ from airflow_provider_seedream.bounds import Sample
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from tests.airflow.runner import Runner
-from tests.guarantees.conftest import POKE_SECONDS, Connect, images
+from tests.guarantees.conftest import POKE_SECONDS, Batch, Connect, images, results
 
-Batch = Callable[..., SeedreamBatchOperator]
 YES, NO = ["Approve"], ["Reject"]
 
 
@@ -36,10 +34,6 @@ def batch(destination: str) -> Batch:
 def unlimited(emulator: Emulator, connect: Connect) -> None:
     emulator.configure(flat_images=True)
     connect(emulator, requests_per_minute=600)
-
-
-def results(folder: Path, name: str = "results") -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().splitlines()]
 
 
 def watches(rows: int, **more: Any) -> list[dict[str, Any]]:

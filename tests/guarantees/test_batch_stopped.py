@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -25,37 +26,17 @@ from airflow_provider_seedream.model.task_ref import TaskRef
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from airflow_provider_seedream.storage import Folder
 from tests.airflow.runner import Runner
-from tests.guarantees.conftest import POKE_SECONDS, Connect, images
+from tests.guarantees.conftest import POKE_SECONDS, Batch, Connect, images, results
 from tests.guarantees.woken import Woken
 
-Batch = Callable[..., SeedreamBatchOperator]
 IN_FLIGHT = 6
 OF_LAST = 10
+pytestmark = pytest.mark.usefixtures("unlimited")
 
 
 @pytest.fixture
-def batch(destination: str, deferrable: bool) -> Batch:
-    def batch(requests: Any, **more: Any) -> SeedreamBatchOperator:
-        given = {
-            "destination": destination,
-            "deferrable": deferrable,
-            "poke_interval": POKE_SECONDS,
-            "max_in_flight": IN_FLIGHT,
-            **more,
-        }
-        with DAG("guarantees", schedule=None):
-            return SeedreamBatchOperator(task_id="batch", requests=requests, **given)
-
-    return batch
-
-
-@pytest.fixture(autouse=True)
-def unlimited(emulator: Emulator, connect: Connect) -> None:
-    connect(emulator, requests_per_minute=100_000)
-
-
-def results(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+def batch(batch: Batch) -> Batch:
+    return partial(batch, max_in_flight=IN_FLIGHT)
 
 
 def three_of_five_fail(rows: int) -> list[dict[str, str]]:

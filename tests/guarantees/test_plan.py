@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,11 @@ from airflow.sdk import DAG
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from tests.airflow.runner import Runner
-from tests.guarantees.conftest import POKE_SECONDS, Connect
+from tests.guarantees.conftest import POKE_SECONDS, Batch
 
-Batch = Callable[..., SeedreamBatchOperator]
 PROMPTS = ("a watch", "a strap", "a buckle", "a dial", "a crown", "a box", "a moon phase", "a bridge")
 TROUBLES = ("", "", "[fail]", "[drop-after-accept]", "[moderated]")
+pytestmark = pytest.mark.usefixtures("unlimited")
 
 
 @pytest.fixture
@@ -29,11 +28,6 @@ def batch(destination: str) -> Batch:
             return SeedreamBatchOperator(task_id="batch", requests=requests, settling_seconds=1, deferrable=False, **given)
 
     return batch
-
-
-@pytest.fixture(autouse=True)
-def unlimited(emulator: Emulator, connect: Connect) -> None:
-    connect(emulator, requests_per_minute=100_000)
 
 
 def table(chance: random.Random) -> list[dict[str, Any]]:

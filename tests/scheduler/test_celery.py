@@ -158,7 +158,9 @@ def lose_worker(stage: Stage, cluster: CeleryCluster, run: Run) -> None:
     """Kill the busiest worker while it runs tasks, at a moment when none of them has a POST on its way."""
 
     def lost() -> bool:
-        name = max(cluster.workers(), key=lambda name: len(cluster.tasks_of(name, run)))
+        name = busiest(cluster, run)
+        if name is None:
+            return False
         with cluster.frozen(name):
             running = {row.map_index for row in cluster.tasks_of(name, run)}
             if running and not running & in_flight(stage):
