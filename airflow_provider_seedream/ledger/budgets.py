@@ -162,10 +162,11 @@ class Budget:
         still its own, no other process has counted since, so its own sum is complete. If it is not, the row is admitted the long
         way (:meth:`_admit_among_others`). Of two processes that spend at once, the one that reads last has seen the other's note.
         """
-        count = self._reserve(spending)
+        count, is_noted = self._reserve(spending)
         try:
             with self.holding(spending):
-                self._journal.note_spending(spending)
+                if not is_noted:
+                    self._journal.note_spending(spending)
                 is_alone = self._journal.spender(self._made_by) == self._token
         finally:
             with self._lock:
@@ -176,28 +177,51 @@ class Budget:
             if is_alone and self._count is count:
                 return spending
             self._count = self._full = None
-        return self._admit_among_others(spending)
+        self._journal.withdraw_spending(spending)  # as the long way needs a note that is younger than its token
+        return self._admit_among_others(replace(spending, claim=uuid.uuid4().hex))
 
-    def _reserve(self, spending: Spending) -> _Count:
-        """The count that has room for a spending, and counts it from now on. The storage calls that follow overlap."""
+    def _reserve(self, spending: Spending) -> tuple[_Count, bool]:
+        """The count that has room for a spending, and counts it from now on. The storage calls that follow overlap.
+
+        :returns: also whether the note was written, as it is before the notes are counted.
+        """
         with self._lock:
             count = self._count
-            if count is None or (count.refusal(spending) and not count.is_recent):
-                count = self._count_all()
+            counts_anew = count is None or (count.refusal(spending) is not None and not count.is_recent)
+            if count is None or counts_anew:
+                count = self._count_all(spending)
             if refusal := count.refusal(spending):
+                if counts_anew:
+                    self._journal.withdraw_spending(spending)
+                    count.tally.discard(spending)
                 raise refusal
             count.tally.add(spending)
             self._pending[spending.claim] = spending
-            return count
+            return count, counts_anew
 
-    def _count_all(self) -> _Count:
-        """List all notes and become the spender of this task. Call it with the lock held."""
+    def _count_all(self, spending: Spending) -> _Count:
+        """Become the spender of this task, write the note, and list all notes. Call it with the lock held."""
         [limit] = self._limits
         self._journal.take_over(self._made_by, self._token)
-        self._count = _Count(limit=limit, at_epoch=clock.now_epoch(), tally=Tally(limit.spent(self._made_by)))
-        for spending in self._pending.values():
-            self._count.tally.add(spending)
+        with self.holding(spending):
+            self._journal.note_spending(spending)
+            at_epoch, names = clock.now_epoch(), self._list(limit, spending)
+        self._count = _Count(limit=limit, at_epoch=at_epoch, tally=Tally(names))
+        for pending in self._pending.values():
+            self._count.tally.add(pending)
         return self._count
+
+    def _list(self, limit: _Limit, spending: Spending) -> set[str]:
+        """All notes under a limit, right after this spending was noted.
+
+        A listing may be some seconds old. If it shows this note, it shows all earlier ones as well.
+
+        :raises SeedreamLedgerError: it does not show this note, so it may hide others, too.
+        """
+        names = set(limit.spent(self._made_by))
+        if spending.name not in names:
+            raise SeedreamLedgerError("The storage does not list what was just written, so what was spent is not known.")
+        return names
 
     def _admit_among_others(self, spending: Spending) -> Spending:
         """Admit while other tasks may spend too: write the note, list all notes, and withdraw it if the sum is too large.
@@ -207,6 +231,10 @@ class Budget:
         """
         pauses, before = iter(PAUSES_SECONDS), None
         while True:
+            if self._is_alone:
+                with self._lock:  # a count of before cannot be trusted once the token is written again, see `_admit_alone`
+                    self._count = None
+                    self._journal.take_over(self._made_by, self._token)
             with self.holding(spending):
                 self._journal.note_spending(spending)
                 others, refusal = self._read_others(spending)
@@ -225,17 +253,11 @@ class Budget:
     def _read_others(self, spending: Spending) -> tuple[set[str], SeedreamBudgetError | None]:
         """The notes of the others, and the refusal if they leave too little for this spending (else None).
 
-        :raises SeedreamLedgerError: the storage does not list the note that was just written, so it may hide other notes too.
+        :raises SeedreamLedgerError: as :meth:`_list`.
         """
         others: set[str] = set()
-        if self._is_alone:
-            with self._lock:  # a count of before cannot be trusted once the token is written again, see `_admit_alone`
-                self._count = None
-                self._journal.take_over(self._made_by, self._token)
         for limit in self._limits:
-            now, names = clock.now_epoch(), set(limit.spent(self._made_by))
-            if spending.name not in names:
-                raise SeedreamLedgerError("The storage does not list what was just written, so what was spent is not known.")
+            now, names = clock.now_epoch(), self._list(limit, spending)
             others |= names - {spending.name}
             count = _Count(limit=limit, at_epoch=now, tally=Tally(names - {spending.name}))
             self._spent[limit.field] = count.tally.without(spending) + spending.credits

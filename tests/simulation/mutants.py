@@ -102,8 +102,13 @@ MUTANTS = (
                 "            if refusal is None:\n",
                 "            self._journal.note_spending(spending)\n            if refusal is None:\n",
             ),
-            ("            if spending.name not in names:", "            if False:"),
+            ("        if spending.name not in names:", "        if False:"),
         ),
+    ),
+    Mutant(
+        name="a budget believes a listing that does not show its own note",
+        file="ledger/budgets.py",
+        edits=(("        if spending.name not in names:", "        if False:"),),
     ),
     Mutant(
         name="a budget forgets the price of the request itself",

@@ -58,7 +58,8 @@ class Weather:
     refuse: float = 0.0  # the store: 503, nothing done
     lose: float = 0.0  # the store: done, and the answer lost
     repeat: float = 0.0  # the store's client sends the PUT again
-    lag_seconds: float = 0.0  # of listings
+    lag_seconds: float = 0.0  # of listings, at most
+    lag_scatters: bool = False  # each change shows in its own time, so that what a listing shows proves nothing
     unreachable: float = 0.0  # the API, before the first byte
     drop: float = 0.0  # the API: the connection breaks before or after the POST is accepted
     error: float = 0.0  # the API: 5xx before or after accepting; 500 to a GET

@@ -93,6 +93,8 @@ def weather_of(choices: Choices) -> Weather:
         "broken": (0.0, 0.15, 0.4),
     }.items():
         setattr(weather, name, choices.of(strengths, chance=bad))
+    weather.lag_seconds = choices.of((0.0, 2.0, 30.0, 600.0), chance=0.15, apart=True)
+    weather.lag_scatters = bool(weather.lag_seconds) and choices.happens(0.3, apart=True)
     return weather
 
 

@@ -3,11 +3,14 @@
 It is strong at heart: every write is one step, and an exclusive create is exclusive. Its weaknesses are those of real stores and
 of their clients: a 503, an answer that is lost after the write, a PUT that the client repeats, an answer that comes late, listings
 that lag.
+
+Two kinds of listings lag. An old one shows the folder as it was some seconds ago: a file in it proves that all earlier changes are
+in it, too. In a scattered one each change shows in its own time: it proves nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import md5
 from typing import Any
@@ -38,7 +41,16 @@ class Stored:
     data: bytes
     modified: int
     etag: str
-    listed_from: float
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A file appeared in listings, or left them. :param late_seconds: of its own, where listings are scattered."""
+
+    at: float
+    name: str
+    is_there: bool
+    late_seconds: float
 
 
 class Store:
@@ -54,7 +66,7 @@ class Store:
         self.watch_delete: Callable[[str], None] = lambda name: None
         self.objects: dict[str, Stored] = {}
         self.skew_seconds = 0.0
-        self._versions = 0
+        self._changes: list[Change] = []  # in nights whose listings lag
 
     def put(self, name: str, data: bytes, *, create: bool, if_match: str | None) -> dict[str, str]:
         there = self.objects.get(name)
@@ -65,12 +77,11 @@ class Store:
             self._night.tell(f"  (refused: {name} has changed)")
             raise _changed()
         self._watch(name, None if there is None else there.data, data)
-        self._versions += 1
         # As S3 does: the same bytes have the same ETag.
         etag = f'"{md5(data, usedforsecurity=False).hexdigest()}"'
-        now = self._night.now
-        listed_from = there.listed_from if there else now + self._lag()
-        self.objects[name] = Stored(data, int(now + self.skew_seconds), etag, listed_from)
+        self.objects[name] = Stored(data, int(self._night.now + self.skew_seconds), etag)
+        if there is None:
+            self._has_changed(name, is_there=True)
         return {"ETag": etag}
 
     def delete(self, name: str) -> None:
@@ -78,6 +89,7 @@ class Store:
             raise FileNotFoundError(name)
         self.watch_delete(name)
         del self.objects[name]
+        self._has_changed(name, is_there=False)
 
     def get(self, name: str) -> Stored:
         if name not in self.objects:
@@ -85,18 +97,33 @@ class Store:
         return self.objects[name]
 
     def below(self, folder: str) -> dict[str, str]:
-        """The names directly in a folder, each with its type."""
+        """The names directly in a folder, each with its type, as the store lists them now."""
         found: dict[str, str] = {}
-        prefix, now = f"{folder}/" if folder else "", self._night.now
-        for name, stored in self.objects.items():
-            if name.startswith(prefix) and stored.listed_from <= now:
+        prefix = f"{folder}/" if folder else ""
+        for name in self._listed():
+            if name.startswith(prefix):
                 first, slash, _ = name[len(prefix) :].partition("/")
                 found[first] = "directory" if slash else "file"
         return found
 
+    def _listed(self) -> Iterable[str]:
+        if not self._changes or self._night.is_calm:
+            return self.objects
+        old_seconds = 0.0 if self._night.weather.lag_scatters else self._lag()
+        names: dict[str, bool] = {}
+        for change in self._changes:
+            if change.at + change.late_seconds + old_seconds <= self._night.now:
+                names[change.name] = change.is_there
+        return [name for name, is_there in names.items() if is_there]
+
+    def _has_changed(self, name: str, *, is_there: bool) -> None:
+        weather = self._night.weather
+        if weather.lag_seconds:
+            self._changes.append(Change(self._night.now, name, is_there, self._lag() if weather.lag_scatters else 0.0))
+
     def _lag(self) -> float:
-        seconds = self._night.weather.lag_seconds
-        return self._night.choices.of((0.0, 0.3, 1.0)) * seconds if seconds and not self._night.is_calm else 0.0
+        """Seconds until listings show a change."""
+        return 0.0 if self._night.is_calm else self._night.choices.of((0.0, 0.3, 1.0)) * self._night.weather.lag_seconds
 
     def act(self, what: str, do: Callable[[], Any], *, repeats: bool = False) -> Any:
         """One request, with the troubles of the store."""
