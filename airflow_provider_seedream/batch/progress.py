@@ -136,6 +136,10 @@ class Progress:
         """True while rows may be paid for: no error has halted the batch, and no bound has stopped it."""
         return self.halt is None and self.stop is None
 
+    def is_held(self, now: float) -> bool:
+        """True while a cap has no room, or while the API cannot be reached. A batch that is stopped waits for neither."""
+        return self.may_send and now < self.hold_epoch
+
     @property
     def rows_unsent(self) -> int:
         """Rows that a halt has kept from being sent: those that came to their turn after it, and the rest of the table.

@@ -6,7 +6,6 @@ batch's own thread, so none of it needs a lock. Rows take their turns in the ord
 
 import logging
 import random
-from bisect import insort
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 
@@ -17,6 +16,7 @@ from airflow_provider_seedream.batch.progress import Progress
 from airflow_provider_seedream.batch.results import RowResult
 from airflow_provider_seedream.batch.room import Room
 from airflow_provider_seedream.batch.row_outcomes import ended_row
+from airflow_provider_seedream.batch.row_queue import RowQueue
 from airflow_provider_seedream.batch.rows import Row
 from airflow_provider_seedream.batch.upcoming import RefusedRow
 from airflow_provider_seedream.batch.width import MAX_UNKNOWN_IN_A_ROW, PostWidth
@@ -39,7 +39,6 @@ from airflow_provider_seedream.ledger.submit import Submitted
 from airflow_provider_seedream.model import clock
 
 UNREACHABLE_SECONDS = 30.0  # between two tries to reach an API that does not answer
-MAX_AHEAD = 5_000  # rows that wait for room in memory while those behind them are searched in the ledger
 MAX_UNREACHABLE_SECONDS = 1800.0  # after so long without an answer the batch sends no more rows
 _log = logging.getLogger(__name__)
 
@@ -90,7 +89,6 @@ class Sender:
         note: Note,
     ) -> None:
         self.progress = progress
-        self._rows = rows
         self._posting = posting
         self._prices = prices
         self._pace = pace
@@ -98,10 +96,8 @@ class Sender:
         self._fly = fly
         self._note = note
         self._waits_for_room = waits_for_room
-        self._looks_ahead = looks_ahead
         self._room = Room(progress, posting.under_way, prices=prices, budget=budget, admission=admission, pace=pace, width=width)
-        self._waiting: list[Upcoming] = []  # taken from the table and not under way, in the order of the table
-        self._next = self._read_next()  # not begun yet
+        self._queue = RowQueue(progress, rows, prices=prices, looks_ahead=looks_ahead)
 
     @property
     def under_way(self) -> dict[Future[Tried], Upcoming]:
@@ -111,20 +107,20 @@ class Sender:
     @property
     def has_rows(self) -> bool:
         """True if rows are left that have not ended their submission."""
-        return bool(self._next or self._waiting or self.under_way)
+        return bool(self._queue or self.under_way)
 
     def next_post_epoch(self, now: float) -> float | None:
         """When the next row may be sent; None if no row waits, or if a thread or a landing must make room first.
 
         :param now: in epoch seconds. The answer is ``now`` or earlier if the row may begin at once.
         """
-        candidate = self._candidate(now)
+        candidate = self._queue.first(now)
         if candidate and isinstance(candidate.row, RefusedRow):
             return now
-        if candidate is None or not self._room.has_room(candidate, self._waiting):
+        if candidate is None or not self._room.has_room(candidate, self._queue.waiting):
             return None
-        if self._is_held(now):
-            return now if self._is_ahead(candidate) else max(self.progress.hold_epoch, self._pace.limiter.turn_epoch(now))
+        if self.progress.is_held(now):
+            return now if self._queue.is_ahead(candidate) else max(self.progress.hold_epoch, self._pace.limiter.turn_epoch(now))
         return self._pace.limiter.turn_epoch(now)
 
     def begin(self, now: float) -> bool:
@@ -134,17 +130,17 @@ class Sender:
 
         :param now: in epoch seconds; a turn of the rate limit is taken at this time.
         """
-        candidate = self._candidate(now)
+        candidate = self._queue.first(now)
         if candidate and isinstance(candidate.row, RefusedRow):  # it needs neither room nor a turn
-            return self._refuse(candidate.row, candidate.digest)
-        if candidate is None or not self._room.has_room(candidate, self._waiting):
+            return self._refuse(candidate, candidate.row)
+        if candidate is None or not self._room.has_room(candidate, self._queue.waiting):
             return False
-        if self._is_held(now):
-            if not self._is_ahead(candidate):
+        if self.progress.is_held(now):
+            if not self._queue.is_ahead(candidate):
                 return False
             if candidate.must_pay:  # searched before the deferral
-                self._take(candidate)
-                self._wait_again(candidate)
+                self._queue.take(candidate)
+                self._queue.put_back(candidate)
                 return True
         return self._start(candidate, now)
 
@@ -157,10 +153,12 @@ class Sender:
         """
         dead: SeedreamError | None = None
         for tried in self._posting.ended():
-            self._give_turn_back(tried)
+            # A turn that sent no POST is free for the next row. A POST that was refused with a 429 gives its turn back itself.
+            if tried.upcoming.granted_epoch is not None and not tried.has_posted:
+                self._pace.limiter.give_back(tried.upcoming.granted_epoch)
             if isinstance(tried.error, SeedreamAuthenticationError | SeedreamLedgerError):
                 dead = dead or tried.error  # when the others have been acted on: they may be paid
-                self._wait_again(tried.upcoming)
+                self._queue.put_back(tried.upcoming)
             else:
                 self._act(tried)
         if dead:
@@ -168,37 +166,14 @@ class Sender:
 
     def pause(self) -> None:
         """Write into the progress which rows are behind the cursor and still have to be sent. No submission may be under way."""
-        behind = [*self._waiting, *([self._next] if self._next else [])]  # the table may have given one again that has not begun
-        numbers = {one.number for one in behind if one.number < self.progress.cursor}
-        self.progress.waiting = sorted(numbers.union(self.progress.waiting))  # and others not yet
+        self._queue.pause()
         self.progress.post_seconds = self._width.seconds
 
-    def _is_held(self, now: float) -> bool:
-        """True while a cap has no room, or while the API cannot be reached. A batch that is stopped waits for neither."""
-        return self.progress.may_send and now < self.progress.hold_epoch
-
-    def _is_ahead(self, candidate: Upcoming) -> bool:
-        """True for a row that is searched in the ledger while others wait for room."""
-        return self._looks_ahead and candidate is self._next and len(self._waiting) < MAX_AHEAD
-
-    def _candidate(self, now: float) -> Upcoming | None:
-        """The first row of the table that is neither under way nor done; while rows are held, the first that was not tried."""
-        if self._next and self._is_held(now) and self._is_ahead(self._next):
-            return self._next
-        return self._waiting[0] if self._waiting else self._next
-
-    def _take(self, candidate: Upcoming) -> None:
-        """The row leaves its place: it goes under way, or is done."""
-        if candidate is self._next:
-            self._next = self._read_next()
-        else:
-            self._waiting.remove(candidate)
-
-    def _refuse(self, row: RefusedRow, digest: str) -> bool:
+    def _refuse(self, upcoming: Upcoming, row: RefusedRow) -> bool:
         """End a row that breaks a rule: no request is sent."""
-        self._next = self._read_next()
+        self._queue.take(upcoming)
         self._note(RowResult(row=row.number, status="invalid", detail=row.error.message, columns=row.columns), None)
-        self._pass(row.number, digest)
+        self._queue.done(row.number, upcoming.digest)
         return True
 
     def _start(self, upcoming: Upcoming, now: float) -> bool:
@@ -206,7 +181,7 @@ class Sender:
 
         After a halt (e.g. an empty wallet) or a stop (e.g. ``stop_when``) rows that are already paid still land.
         """
-        if self.progress.may_send and not self._is_held(now) and self._pace.limiter.turn_epoch(now) <= now:
+        if self.progress.may_send and not self.progress.is_held(now) and self._pace.limiter.turn_epoch(now) <= now:
             self._pace.limiter.take(now)
             upcoming.granted_epoch = now
         elif upcoming.must_pay:
@@ -214,7 +189,7 @@ class Sender:
                 self._leave_unsent(upcoming)
             return not self.progress.may_send
         upcoming.is_alone, upcoming.is_priced = self._room.must_be_alone(upcoming), self._prices.measures_next
-        self._take(upcoming)
+        self._queue.take(upcoming)
         self._posting.start(upcoming)
         return True
 
@@ -225,13 +200,8 @@ class Sender:
         else:
             row, why = upcoming.request_row, stop["detail"]
             self._note(RowResult(row=row.number, status="skipped", name=row.name, detail=why, columns=row.columns()), None)
-        self._take(upcoming)
-        self._pass(upcoming.number, upcoming.digest)
-
-    def _give_turn_back(self, tried: Tried) -> None:
-        """A turn that sent no POST is free for the next row. A POST that was refused with a 429 gives its turn back itself."""
-        if tried.upcoming.granted_epoch is not None and not tried.has_posted:
-            self._pace.limiter.give_back(tried.upcoming.granted_epoch)
+        self._queue.take(upcoming)
+        self._queue.done(upcoming.number, upcoming.digest)
 
     def _act(self, tried: Tried) -> None:
         """Act on the end of one try: the row has ended, or waits for another try. An error may concern the whole batch."""
@@ -246,10 +216,10 @@ class Sender:
             self._hold(tried, error)
         elif isinstance(error, SeedreamInsufficientCreditsError):
             self.progress.halt = self.progress.halt or halt_by(error)
-            self._wait_again(upcoming)
+            self._queue.put_back(upcoming)
         elif isinstance(error, SeedreamBudgetError) and upcoming.was_beside:
             upcoming.is_alone = True  # the rows beside it may have been refused, and leave room for this one
-            self._wait_again(upcoming)
+            self._queue.put_back(upcoming)
         elif isinstance(error, SeedreamCapError) and self._waits_for_room and error.room_at:
             self._wait_for_room(upcoming, error)
         else:
@@ -258,14 +228,14 @@ class Sender:
     def _leave_for_later(self, upcoming: Upcoming) -> None:
         """The ledger does not know the row: it takes a POST. While rows are held, it waits without its sources, and is passed."""
         upcoming.must_pay = True
-        self._wait_again(upcoming)
-        if self._is_held(clock.now_epoch()):
+        self._queue.put_back(upcoming)
+        if self.progress.is_held(clock.now_epoch()):
             upcoming.request = None
-            self._pass(upcoming.number, upcoming.digest)
+            self._queue.done(upcoming.number, upcoming.digest)
 
     def _wait_for_room(self, upcoming: Upcoming, error: SeedreamCapError) -> None:
         """A cap leaves no room: send nothing until its period ends, and some seconds more, as others wait for it, too."""
-        self._wait_again(upcoming)
+        self._queue.put_back(upcoming)
         if (room_epoch := clock.to_epoch(error.room_at) or 0.0) > self.progress.hold_epoch:
             self.progress.hold_epoch = room_epoch + random.random() * UNREACHABLE_SECONDS
             _log.info("%s Rows that are not sent wait for it until %s.", error.message, error.room_at)
@@ -279,7 +249,7 @@ class Sender:
                 self._width.guess(tried.seconds)
             self.progress.unreachable_epoch, self.progress.unknown_in_a_row = None, 0
         self._fly(tried.upcoming.request_row, found)
-        self._pass(tried.upcoming.number, tried.upcoming.digest)
+        self._queue.done(tried.upcoming.number, tried.upcoming.digest)
 
     def _slow_down(self, tried: Tried, error: SeedreamRateLimitError) -> None:
         """A 429. Of several at once only the first slows the batch down: the others had their turns before it."""
@@ -287,13 +257,13 @@ class Sender:
         granted_epoch, now = tried.upcoming.granted_epoch, clock.now_epoch()
         self._pace.limiter.throttled(now, retry_after_seconds=error.retry_after_seconds, granted_epoch=granted_epoch)
         self._width.refused(now)
-        self._wait_again(tried.upcoming)
+        self._queue.put_back(tried.upcoming)
 
     def _hold(self, tried: Tried, error: SeedreamConnectionError) -> None:
         """The POST was not sent. Try again in 30 s; after 30 minutes stop sending, so that the batch ends instead of waiting on."""
         now = clock.now_epoch()
         self._width.refused(now)
-        self._wait_again(tried.upcoming)
+        self._queue.put_back(tried.upcoming)
         self.progress.unreachable_epoch = self.progress.unreachable_epoch or now
         if now - self.progress.unreachable_epoch > MAX_UNREACHABLE_SECONDS:
             self.progress.halt = self.progress.halt or halt_by(error)
@@ -314,34 +284,4 @@ class Sender:
             is_shared = not self.progress.bears_price(error.record)
         price = 0 if is_shared else self._prices.quote(row.num_images)
         self._note(ended_row(row.number, error, name=row.name, price=price, columns=row.columns()), error)
-        self._pass(upcoming.number, upcoming.digest)
-
-    def _wait_again(self, upcoming: Upcoming) -> None:
-        """Put the row back to its place in the table: it takes the next turn before all rows behind it."""
-        upcoming.granted_epoch = None
-        insort(self._waiting, upcoming, key=lambda one: one.number)
-
-    def _pass(self, number: int, digest: str) -> None:
-        """The row is in flight or has ended. The cursor is the last of these rows; rows before it may still wait.
-
-        A kill loses this progress, and no payment: a retry searches the ledger for every row.
-        """
-        if number > self.progress.cursor:
-            self.progress.cursor, self.progress.digest = number, digest
-
-    def _read_next(self) -> Upcoming | None:
-        """The next row; None at the end. If the table was changed since the batch began: halt, but still land what is in flight."""
-        try:
-            following = next(self._rows, None)
-        except SeedreamBatchError as error:
-            self.progress.halt = self.progress.halt or halt_by(error)
-            return None
-        if following is None:
-            return None
-        row, digest = following
-        price = self._prices.quote(row.num_images) if isinstance(row, Row) else 0
-        upcoming = Upcoming(row=row, digest=digest, price=price)
-        if row.number in self.progress.waiting:
-            self.progress.waiting.remove(row.number)
-            upcoming.must_pay = self._is_held(clock.now_epoch())
-        return upcoming
+        self._queue.done(upcoming.number, upcoming.digest)
