@@ -151,6 +151,8 @@ def ending_of(record: Record, heard: PollOutcome | None, *, now_epoch: float, la
     if record.outcome == "intent" or record.outcome == "unknown":
         settles = clock.to_epoch(record.settles_at) or 0.0
         return "sending" if record.outcome == "intent" and now_epoch <= settles + LATE_SECONDS else "unknown"
+    if record.outcome == "not_paid":  # the ledger reads none of these: its file counts as missing
+        return "refunded"
     if record.outcome == "failed":
         return _failed(record.detail, refunded=record.refunded)
     if record.outcome == "submitted":

@@ -205,7 +205,8 @@ class _Holdings:
         last = 0
         while record_file(key, last + 1).rpartition("/")[2] in self._records:
             last += 1
-        return self._ledger.read(record_file(key, last)) if last else None
+        # A free file is no record, and hides none before it.
+        return next(filter(None, (self._ledger.read(record_file(key, attempt)) for attempt in range(last, 0, -1))), None)
 
     def _is_anothers(self, stem: str, key: str) -> bool:
         """True if another request has reserved this file stem. A kill before the claim may leave this request's own reservation."""

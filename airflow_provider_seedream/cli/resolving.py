@@ -231,6 +231,9 @@ def _settle(ledger: Ledger, record: Record, settled: Record | None) -> None:
             raise SeedreamInputError("The record has changed meanwhile; it was left as it is.")
         return
     ledger.free(record)
-    # A later attempt that began in between keeps the record: deleting it would hide that attempt.
-    if ledger.read(record.file) is not None:
-        raise SeedreamInputError(f"{_LATER} It was written while this ran. The name and the share of the budget were given back.")
+    # It stays if it has changed in between, or, where the store cannot compare and swap, if a later attempt began: that one would
+    # be hidden. Another claim may stand there by now.
+    there = ledger.read(record.file)
+    if there is not None and there.claim == record.claim:
+        why = _LATER if there == record else "The record has changed."
+        raise SeedreamInputError(f"{why} It was written while this ran. The name and the share of the budget were given back.")

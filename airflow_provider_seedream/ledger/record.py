@@ -27,10 +27,20 @@ LATE = "_seedream/late"
 # partial      yes                  attaches
 # failed       refunded if refunded opens the next attempt when refunded, else attaches
 # expired      yes                  attaches
-Outcome = Literal["intent", "unknown", "submitted", "landed", "partial", "failed", "expired"]
+# not_paid     no                   takes the place of the record: its file counts as missing
+Outcome = Literal["intent", "unknown", "not_paid", "submitted", "landed", "partial", "failed", "expired"]
 Reuse = Literal["run", "content"]
 _SINCE_0_3 = ("billed_credits", "embed_metadata", "max_image_bytes", "labels", "books", "booked_at")
-_ORDER: dict[Outcome, int] = {"intent": 0, "unknown": 1, "submitted": 2, "failed": 3, "expired": 3, "partial": 4, "landed": 5}
+_ORDER: dict[Outcome, int] = {
+    "intent": 0,
+    "unknown": 1,
+    "not_paid": 1,
+    "submitted": 2,
+    "failed": 3,
+    "expired": 3,
+    "partial": 4,
+    "landed": 5,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +159,16 @@ class Record:
         """True if this attempt was refunded, so that the next attempt may pay."""
         return self.outcome == "failed" and self.refunded
 
+    @property
+    def is_paid(self) -> bool:
+        """True if this attempt is paid, known, and was not refunded."""
+        return self.seedream_task_id is not None and not self.is_open_for_next
+
+    @property
+    def is_free(self) -> bool:
+        """True if the attempt was certainly not paid: the file is left, and the next claim may take its place."""
+        return self.outcome == "not_paid"
+
     def to_dict(self) -> dict[str, Any]:
         """The fields of the file, in its order."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -234,7 +254,7 @@ def _check(record: Record) -> None:
         raise ValueError("its labels are not texts")
     if None in (clock.to_epoch(record.intent_at), clock.to_epoch(record.settles_at)):
         raise ValueError("its intent_at or settles_at is not an instant")
-    if record.outcome not in ("intent", "unknown") and not contract.is_seedream_task_id(record.seedream_task_id):
+    if record.outcome not in ("intent", "unknown", "not_paid") and not contract.is_seedream_task_id(record.seedream_task_id):
         raise ValueError(f"its outcome is {record.outcome!r}, and it names no task id")
 
 

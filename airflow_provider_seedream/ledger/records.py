@@ -7,6 +7,8 @@ an error: to treat it as missing would pay twice. Never imports an HTTP library.
 import json
 import logging
 import re
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Literal, TypeVar
 
@@ -92,22 +94,34 @@ class Ledger(Journal):
 
         Reads one file for each attempt, and the first missing one.
         """
-        latest, attempt = None, 1
-        while record := self.read(record_file(key, attempt)):
-            latest, attempt = record, attempt + 1
-        return latest
+        return next(reversed(self.attempts(key)), None)
+
+    def attempts(self, key: str) -> list[Record]:
+        """The records of all attempts at a request, in their order. A file that is only free hides no attempt behind it."""
+        found: list[Record] = []
+        attempt = 1
+        while there := self._look(record_file(key, attempt)):
+            attempt += 1
+            if not there.is_free:
+                found.append(there)
+        return found
 
     def read(self, file: str) -> Record | None:
-        """One record by its file name; None if the storage says clearly that the file does not exist.
+        """One record by its file name; None if the storage says clearly that the file does not exist, or is free.
 
         :raises SeedreamLedgerError: the storage does not answer, or the file is not a record: it may hide a
             payment.
         """
+        there = self._look(file)
+        return None if there is None or there.is_free else there
+
+    def _look(self, file: str) -> Record | None:
+        """As :meth:`read`, but a free one is returned, too."""
         data = self._try(lambda: self.folder.read(file), "read", file)
-        record = None if data is None else self._understand(data, file)
-        if record:
-            self._keep(record)
-        return record
+        there = None if data is None else self._understand(data, file)
+        if there:
+            self._keep(there)
+        return there
 
     def known(self, file: str) -> Record | None:
         """A record as this process has written or read it last, without asking the storage; None if it has done neither.
@@ -143,11 +157,24 @@ class Ledger(Journal):
 
     def claim(self, record: Record) -> bool:
         """Create the record, exclusively. True: this try holds the claim and may POST. False: another try holds it."""
+        return self._create(record) or self._claim_free(record)
+
+    def _create(self, record: Record) -> bool:
         data = record.to_json()
-        is_claimed = self._try(lambda: self.folder.create(record.file, data, remember=True), "write", record.file)
-        if is_claimed:
+        is_created = self._try(lambda: self.folder.create(record.file, data, remember=True), "write", record.file)
+        if is_created:
             self._keep(record)
-        return is_claimed
+        return is_created
+
+    def _claim_free(self, record: Record) -> bool:
+        """Take the place of a free one, by compare and swap, and only if no later attempt stands behind it: it may be paid."""
+        free = self._look(record.file)
+        if free is None or not free.is_free or not self.folder.swaps or not self._replace(free.to_json(), record):
+            return False
+        if self.latest(record.key) == record:
+            return True
+        self._vacate(record)
+        return False
 
     def advance(self, seen: Record, new: Record, *, attempts: int = WRITE_ATTEMPTS) -> bool:
         """Write the progress of a request over its record.
@@ -173,10 +200,10 @@ class Ledger(Journal):
         while True:
             data = self._try(lambda: self.folder.read(new.file), "read", new.file)
             there = None if data is None else self._understand(data, new.file)
-            if there is None:
+            if there is None or there.is_free:
                 if new.seedream_task_id is None:
                     return self._leave(new)
-                if self.claim(new):
+                if self._replace(data, new) if data else self._create(new):
                     return True
             elif there == new:
                 return True
@@ -217,7 +244,7 @@ class Ledger(Journal):
             return None
 
     def free(self, record: Record, *, attempts: int = WRITE_ATTEMPTS) -> None:
-        """Delete a claim whose POST was certainly not paid, so that the next try may send the request.
+        """Give a claim back whose POST was certainly not paid, so that the next try may send the request.
 
         Release the name and the budget before the claim: a waiting try reserves both again when it gets the
         claim. If the record is no longer this claim (a person deleted it, and another try holds it now), only
@@ -234,7 +261,7 @@ class Ledger(Journal):
         try:
             self.release(record, attempts=attempts)
         finally:
-            retrying(self._delete_claim, record)
+            retrying(self._vacate, record)
 
     def release(self, record: Record, *, attempts: int = 1) -> None:
         """Release the budget share and the name of an attempt that was not paid, or was refunded."""
@@ -252,10 +279,34 @@ class Ledger(Journal):
             change = partial(Page.without, id=record.id) if is_over else partial(Page.withdrawn, id=record.id, claim=record.claim)
             give_back(record.books, record.booked_at[:7], change)
 
-    def _delete_claim(self, record: Record) -> None:
-        """Read again before each delete: if the first delete worked but its answer was lost, the file may be another try's claim.
+    def _vacate(self, record: Record) -> None:
+        """Say in the record, by compare and swap, that it was not paid. Then its file counts as missing.
 
-        A record with a later attempt behind it stays: `latest` stops at the first gap, so it would not see the later one.
+        It is not simply deleted: a process that is stopped before its delete could take away a claim which another try has made
+        there meanwhile, or the way to a later attempt, and what they have paid would be paid again. On a disk the file can be
+        deleted after that, as the lock compares it and a try that opens the next attempt reads this one again before it POSTs.
+        """
+        with suppress(SeedreamLedgerError):  # a process that only settles has not asked the store yet
+            self.check_store()
+        if not self.folder.swaps:
+            return self._delete_claim(record)
+        free = replace(record, outcome="not_paid", updated_at=clock.to_iso(clock.now_epoch()))
+        if self._replace_as_read(record, free) and self._look(record_file(record.key, record.attempt + 1)) is None:
+            self._try(lambda: self.folder.delete_if(free.file, free.to_json()), "delete", free.file)
+        return None
+
+    def _replace_as_read(self, seen: Record, new: Record) -> bool:
+        """Write over a record; also over one whose bytes were written by another version of this provider."""
+        if self._replace(seen.to_json(), new):
+            return True
+        data = self._try(lambda: self.folder.read(seen.file), "read", seen.file)
+        return data is not None and self._understand(data, seen.file) == seen and self._replace(data, new)
+
+    def _delete_claim(self, record: Record) -> None:
+        """For stores that do not compare and swap: read again, then delete.
+
+        Read each time: if the first delete worked but its answer was lost, the file may be another try's claim. A record with a
+        later attempt behind it stays.
         """
         has_next = self.read(record_file(record.key, record.attempt + 1)) is not None
         if not has_next and self.read(record.file) == record:

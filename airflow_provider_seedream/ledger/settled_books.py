@@ -83,7 +83,7 @@ def _fate(folder: Folder, entry: Entry, now: float) -> tuple[Fate, int]:
     except Exception as error:  # any error of any store: an unreadable record is not a missing one
         _log.info("A record of the books cannot be read (%s: %s), so its credits stay counted.", type(error).__name__, error)
         return "open", 0
-    if record is None or record.claim not in entry.claims:
+    if record is None or record.is_free or record.claim not in entry.claims:
         return "unclaimed", 0
     if record.is_open_for_next:
         return "refunded", 0

@@ -182,6 +182,9 @@ class Submitter:
         if self._on_unknown == "fail":
             sent = "An earlier try sent this request, and no answer is recorded."
             raise self._attacher.unknown_error(sent, latest, latest.detail)
+        # An earlier attempt may have become known meanwhile: what is paid and known is not paid again.
+        if paid := next((one for one in self._ledger.attempts(request.key) if one.is_paid), None):
+            return self._attacher.attach(request, paid)
         return self._pay(request, latest)
 
     def _latest(self, request: Request) -> Record | Submitted | None:
@@ -243,7 +246,8 @@ class Submitter:
         """
         is_still = False
         try:
-            is_still = self._ledger.read(before.file) == before
+            attempts = self._ledger.attempts(claim.record.key)
+            is_still = attempts[-2:] == [before, claim.record] and not any(one.is_paid for one in attempts)
         finally:
             if not is_still:
                 self._claims.free(claim.record)

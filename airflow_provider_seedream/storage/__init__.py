@@ -17,7 +17,16 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_seedream.storage import disk
-from airflow_provider_seedream.storage.conditional import FORMS, Form, Versions, condition, form_that_holds, told, version_of
+from airflow_provider_seedream.storage.conditional import (
+    FORMS,
+    Form,
+    Versions,
+    condition,
+    form_that_holds,
+    has_conditions,
+    told,
+    version_of,
+)
 from airflow_provider_seedream.storage.exclusive import NotExclusiveError as NotExclusiveError
 from airflow_provider_seedream.storage.exclusive import is_unsupported, not_exclusive, probe
 from airflow_provider_seedream.storage.listing import folders_in
@@ -26,12 +35,12 @@ from airflow_provider_seedream.storage.uris import check_destination as check_de
 from airflow_provider_seedream.storage.uris import split_uri as split_uri
 
 if TYPE_CHECKING:
-    from airflow_provider_seedream.storage.swap import SwapFile
+    from airflow_provider_seedream.storage.swap import SwapFile, Way
 
 _COPY_BYTES = 1024 * 1024
 _MODIFIED = ("LastModified", "mtime", "last_modified")  # the field's name in s3fs; in gcsfs and local disks; in adlfs
 # Destinations that this process has probed, each with the form of a version with which it replaces by condition; None: it does not.
-_exclusive: dict[str, Form | None] = {}
+_exclusive: "dict[str, Way | None]" = {}
 _probing = threading.Lock()
 _log = logging.getLogger(__name__)
 
@@ -99,7 +108,8 @@ class Folder:
     def check_exclusive(self) -> None:
         """Test once per process and destination whether :meth:`create` is exclusive there: 2 PUTs, 1 GET, 1 DELETE.
 
-        On S3 and Azure 2 or 3 more PUTs and a HEAD test in which form the store takes a version, see ``conditional``. A disk is
+        On S3 and Azure 2 or 3 more PUTs and a HEAD test in which form the store takes a version, see ``conditional``; on Google
+        Cloud Storage a GET and 2 more PUTs test whether it compares generations. A disk is
         not tested: a hard link is exclusive, and without links :meth:`create` raises.
 
         :raises NotExclusiveError: two tries could both create the same record, and both would pay.
@@ -109,7 +119,7 @@ class Folder:
         with _probing:
             if self.base not in _exclusive:
                 name = self.probe()
-                _exclusive[self.base] = form_that_holds(self._fs, self._path(name))
+                _exclusive[self.base] = self._way_that_holds(name)
                 # A connection that may not delete gets a warning: claims that must be deleted later will fail as well.
                 try:
                     self.delete(name)
@@ -127,8 +137,24 @@ class Folder:
         return self._form is not None
 
     @property
+    def swaps(self) -> bool:
+        """True if :meth:`replace_if` compares and writes in one step: on disks, and on stores that were seen to refuse a wrong
+        version. False before :meth:`check_exclusive`.
+        """
+        return self._is_local or _exclusive.get(self.base) is not None
+
+    @property
     def _form(self) -> Form | None:
-        return _exclusive.get(self.base)
+        way = _exclusive.get(self.base)
+        return way if way in FORMS else None
+
+    def _way_that_holds(self, name: str) -> "Way | None":
+        """How this store replaces the file by condition, as it has just shown; None if it does not."""
+        if has_conditions(self._fs):
+            return form_that_holds(self._fs, self._path(name))
+        with suppress(NotExclusiveError):
+            return self.swap_file(name).way_that_holds()
+        return None
 
     def probe(self) -> str:
         """As :meth:`check_exclusive`, but always, and without the DELETE. Returns the name of the file."""
@@ -145,8 +171,9 @@ class Folder:
     def replace_if(self, name: str, seen: bytes, data: bytes) -> bool:
         """Like :meth:`replace`, but only if the file still holds ``seen``.
 
-        On disks with locks, and on stores that honour If-Match (S3, Ceph, Azure), this is one step. On other stores, e.g. GCS, the
-        file is read and then written, so a write of another process in between (the time of one request) is lost.
+        On disks with locks, and on stores that honour a condition (S3, Ceph, Azure, and Google Cloud Storage after
+        :meth:`check_exclusive`), this is one step. On other stores the file is read and then written, so a write of another process
+        in between (the time of one request) is lost.
 
         :param seen: the whole content as it was read or written before.
         :returns: False if the file holds other content; then it stays as it is.
@@ -154,6 +181,8 @@ class Folder:
         if self._is_local:
             with disk.locked(self._path(name)):
                 return self._replace_after_read(name, seen, data)
+        if _exclusive.get(self.base) == "generation":
+            return self._swap(name, seen, data)
         # A file that this process wrote itself is not read back: the store compares its version with the one that it gave to our
         # PUT, in the same step as it writes. That guards against every other writer, as the read does. Only a store that was seen
         # to refuse a wrong version is trusted so.
@@ -179,6 +208,14 @@ class Folder:
             return False
         self._versions.keep(name, data, told(self._fs, answer))
         return True
+
+    def _swap(self, name: str, seen: bytes, data: bytes) -> bool:
+        """By the generation of what was read: for Google Cloud Storage."""
+        file = self.swap_file(name)
+        there = file.look()
+        if there is None or there.data != seen:
+            return there is not None and there.data == data
+        return file.swap(there, data, "generation")[0]
 
     def _replace_after_read(self, name: str, seen: bytes, data: bytes) -> bool:
         """Read, compare, write: for stores that know no condition."""
@@ -280,6 +317,13 @@ class Folder:
         """Delete a file; one that does not exist is no error, as an answer may have been lost."""
         with suppress(FileNotFoundError):
             self._fs.rm_file(self._path(name))
+
+    def delete_if(self, name: str, seen: bytes) -> None:
+        """Delete a file if it still holds ``seen``, where that is one step: on a disk. Elsewhere the file stays."""
+        if self._is_local:
+            with disk.locked(self._path(name)):
+                if self.read(name) == seen:
+                    self.delete(name)
 
     @cached_property
     def _root(self) -> Any:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,20 +20,23 @@ import pytest
 from airflow_provider_seedream.cli.definition import main
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.ledger.claims import READ_AGAIN_SECONDS
-from tests.airflow.runner import Outcome, Runner
+from tests.airflow.runner import Runner
 from tests.guarantees.child import start_child, submit_task
 from tests.guarantees.conftest import Connect, images, records
 from tests.guarantees.test_g2_unknown_posts import let_time_pass
 
 
 @contextmanager
-def stopped_before(event: str, folder: Path, work: Callable[[], Outcome]) -> Iterator[Callable[[], bool]]:
-    """A forked worker that stops itself at the first such act after its claim. Gives what wakes it: whether it then succeeded."""
+def stopped_before(event: str, folder: Path, work: Callable[[], Any], *, naming: str = "") -> Iterator[Callable[[], bool]]:
+    """A forked worker that stops itself at the first such act after its claim. Gives what wakes it: whether it then succeeded.
+
+    :param naming: a text of the first argument of the act.
+    """
     child = os.fork()
     if child == 0:
         code = 1
         try:
-            sys.addaudithook(_stop_once(event, folder))
+            sys.addaudithook(_stop_once(event, folder, naming))
             code = 0 if work().state == "success" else 2
         finally:
             os._exit(code)
@@ -57,11 +61,11 @@ def stopped_before(event: str, folder: Path, work: Callable[[], Outcome]) -> Ite
             os.waitpid(child, 0)
 
 
-def _stop_once(event: str, folder: Path) -> Callable[[str, tuple[Any, ...]], None]:
+def _stop_once(event: str, folder: Path, naming: str) -> Callable[[str, tuple[Any, ...]], None]:
     stops = iter([None])
 
     def hook(happened: str, arguments: tuple[Any, ...]) -> None:
-        if happened == event and any(folder.glob("_seedream/ledger/*.json")):
+        if happened == event and naming in str(arguments[0]) and any(folder.glob("_seedream/ledger/*.json")):
             for _ in stops:
                 os.kill(os.getpid(), signal.SIGSTOP)
 
@@ -74,6 +78,34 @@ def resolve(folder: Path, *how: str) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["resolve", f"file://{file}", *how, "--yes"])
     assert ended.value.code == 0
+
+
+class TestAPersonStoppedWhileTheySayNotPaid:
+    """Between the check and the delete, on a disk. On other stores: `tests/unit/ledger/test_records.py` and `tests/stores`."""
+
+    @pytest.mark.parametrize(
+        ("event", "naming"),
+        [("os.rename", "/ledger/"), ("os.remove", "/ledger/")],
+        ids=["before-it-is-written", "before-the-delete"],
+    )
+    def test_a_later_attempt_or_a_new_claim_is_paid_once(
+        self, event: str, naming: str, emulator: Emulator, destination: str, folder: Path
+    ) -> None:
+        work = lambda: Runner().run(  # noqa: E731
+            submit_task(prompt="a watch", destination=destination, on_unknown_submit="resubmit")
+        )
+
+        def says_not_paid() -> SimpleNamespace:
+            resolve(folder, "--not-paid")
+            return SimpleNamespace(state="success")
+
+        with stopped_before("http.client.connect", folder, work):
+            let_time_pass(folder)
+        with stopped_before(event, folder, says_not_paid, naming=naming) as wake:
+            work()  # pays behind it, or cannot lock the file and fails
+            wake()
+        assert work().state == "success"
+        assert (emulator.books.posts, emulator.books.credits_charged) == (1, 10)
 
 
 def late_news(folder: Path) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from tests.simulation.night import Night, Violation
 from tests.simulation.store import Store
 
 LEDGER, LATE, NAMES = "_seedream/ledger/", "_seedream/late/", "_seedream/names/"
-_RANK = {"intent": 0, "unknown": 1, "submitted": 2, "failed": 3, "expired": 3, "partial": 4, "landed": 5}
+_RANK = {"intent": 0, "unknown": 1, "not_paid": 1, "submitted": 2, "failed": 3, "expired": 3, "partial": 4, "landed": 5}
 
 
 @dataclass(slots=True)
@@ -90,6 +90,10 @@ class Checks:
         if before is None:
             return
         old = json.loads(before)
+        if old["outcome"] == "not_paid":
+            return  # it counts as missing
+        if new["outcome"] == "not_paid":
+            self._gives_up(old["claim"])
         if old["claim"] != new["claim"]:
             raise Violation(f"trace: the record {name[len(LEDGER) :][:8]} of one POST is overwritten by that of another")
         if old["seedream_task_id"] not in (None, new["seedream_task_id"]):
@@ -115,7 +119,9 @@ class Checks:
         """A file is about to be deleted: not the only trace of a charge."""
         if not name.startswith(LEDGER):
             return
-        claim = json.loads(self.store.objects[name].data)["claim"]
+        self._gives_up(json.loads(self.store.objects[name].data)["claim"])
+
+    def _gives_up(self, claim: str) -> None:
         for charge in self.charges:
             if charge.claim == claim and not self._is_over(charge):
                 raise Violation(f"trace: the record of the charged {charge.id[:8]} is deleted")
@@ -208,7 +214,7 @@ class Checks:
         """No claim, name or spending is left of what bought nothing."""
         paid = {(record.key, record.attempt) for record in self._records() if record.seedream_task_id and not record.refunded}
         for record in self._records():
-            if record.seedream_task_id is None:
+            if record.seedream_task_id is None and not record.is_free:
                 raise Violation(f"rest: the claim {record.key[:8]} is left, and it bought nothing ({record.outcome})")
         for name in self.store.objects:
             if name.startswith(f"{SPENT}/"):
@@ -232,7 +238,7 @@ class Checks:
         for name, stored in self.store.objects.items():
             if name.startswith(LEDGER):
                 record: dict[str, Any] = json.loads(stored.data)
-                is_open = record["submission"]["prompt"] == prompt and record["seedream_task_id"] is None
+                is_open = record["submission"]["prompt"] == prompt and record["outcome"] in ("intent", "unknown")
                 if is_open and (found is None or record["attempt"] > found[0]):
                     found = (record["attempt"], record["claim"])
         return found[1] if found else None

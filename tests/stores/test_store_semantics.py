@@ -13,8 +13,10 @@ import pytest
 from airflow.sdk import ObjectStoragePath
 
 from airflow_provider_seedream.cli.definition import main
+from airflow_provider_seedream.ledger.records import Ledger
 from airflow_provider_seedream.storage import Folder
 from tests.stores.servers import Place
+from tests.unit.values import record
 
 RACERS = 16
 MEGABYTE = 1_000_000
@@ -100,9 +102,10 @@ class TestThePart:
 
 class TestReplaceIf:
     def test_of_racing_writers_that_saw_the_same_one_wins(self, store: Place) -> None:
-        if store.uri.startswith("gs://"):
-            pytest.skip("gcsfs has no conditional replace")
-        Folder(store.uri).create("record.json", b"seen")
+        folder = Folder(store.uri)
+        folder.check_exclusive()
+        assert folder.swaps
+        folder.create("record.json", b"seen")
         won = race(lambda racer: Folder(store.uri).replace_if("record.json", b"seen", b"racer %d" % racer))
 
         assert won.count(True) == 1
@@ -134,6 +137,35 @@ class TestReplaceIf:
         Folder(store.uri).delete("record.json")
         assert not folder.replace_if("record.json", b"second", b"third")
         assert folder.read("record.json") is None
+
+
+class TestAClaimThatIsGivenBack:
+    def test_of_racing_tries_one_takes_its_place(self, store: Place) -> None:
+        ledger = Ledger(store.uri)
+        ledger.check_store()
+        assert ledger.claim(record(claim="first"))
+        ledger.free(record(claim="first"))
+        assert ledger.latest(record().key) is None
+        won = race(lambda racer: Ledger(store.uri).claim(record(claim=f"racer {racer}")))
+        assert won.count(True) == 1
+        assert ledger.latest(record().key) == record(claim=f"racer {won.index(True)}")
+
+    def test_a_try_that_opens_the_next_attempt_meanwhile_sees_it_or_is_found(self, store: Place) -> None:
+        """Half of the racers give it back, the others open the next attempt, and look again before they would POST."""
+        ledger = Ledger(store.uri)
+        ledger.check_store()
+        first, later = record(claim="first"), record(attempt=2, claim="later")
+        ledger.claim(first)
+
+        def does(racer: int) -> bool:
+            mine = Ledger(store.uri)
+            if racer % 2:
+                mine.free(first)
+                return False
+            return mine.claim(later) and mine.attempts(first.key) == [first, later]
+
+        is_paid = any(race(does))
+        assert not is_paid or ledger.latest(first.key) == later
 
 
 class TestReplace:

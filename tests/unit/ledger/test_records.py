@@ -14,7 +14,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_seedream.exceptions import SeedreamLedgerError
 from airflow_provider_seedream.ledger.records import Ledger, Record, file_stem, finished, record_file, record_key
-from tests.unit.stores import NoBucket, answer_lost, attached_store, refused, repeated
+from tests.unit.stores import NoBucket, Versioned, answer_lost, attached_store, refused, repeated
 from tests.unit.values import TASK_ID, generation, record, submission
 
 RACERS = 16
@@ -94,6 +94,7 @@ class TestClaims:
     def test_a_store_that_stumbles_once_frees_it_all_the_same(self, operation: str, number: int, trouble: Any) -> None:
         uri, store = attached_store()
         ledger, mine = Ledger(uri), record(name="hero")
+        ledger.check_store()
         ledger.reserve_name("hero", mine.key)
         ledger.note_spending(mine.spending)
         ledger.claim(mine)
@@ -105,6 +106,7 @@ class TestClaims:
     def test_another_try_that_claims_it_after_a_delete_whose_answer_was_lost_keeps_it(self) -> None:
         uri, store = attached_store()
         ledger, mine, theirs = Ledger(uri), record(claim="mine"), record(claim="theirs")
+        ledger.check_store()
         ledger.claim(mine)
 
         def overtaken(act: Any) -> None:
@@ -115,6 +117,84 @@ class TestClaims:
         store.trouble("rm", lambda act: act(), overtaken)  # the note of what was spent goes first
         ledger.free(mine)
         assert ledger.latest(mine.key) == theirs
+
+
+class TestAProcessThatIsStoppedWhileItGivesAClaimBack:
+    """On a store that compares and swaps. On a disk `tests/guarantees/test_sleepers.py` stops a process."""
+
+    @pytest.fixture
+    def swapping(self) -> tuple[Ledger, Versioned]:
+        store = Versioned()
+        uri, _ = attached_store(store)
+        ledger = Ledger(uri)
+        ledger.check_store()
+        return ledger, store
+
+    def test_a_later_attempt_that_began_meanwhile_is_found(self, swapping: tuple[Ledger, Versioned]) -> None:
+        ledger, store = swapping
+        mine, later = record(claim="mine"), record(attempt=2, claim="later")
+        paid = replace(later, outcome="submitted", seedream_task_id=TASK_ID)
+        ledger.claim(mine)
+
+        def stopped(act: Any) -> Any:
+            assert ledger.claim(later)
+            assert ledger.attempts(mine.key) == [mine, later]  # as a try sees it before its POST
+            assert ledger.advance(later, paid)
+            return act()
+
+        store.trouble("rm", stopped)  # of its spending, after it has read the claim
+        ledger.free(mine)
+        assert (ledger.latest(mine.key), ledger.read(mine.file)) == (paid, None)
+
+    def test_a_claim_that_another_try_has_made_there_meanwhile_stays(self, swapping: tuple[Ledger, Versioned]) -> None:
+        ledger, store = swapping
+        mine, theirs = record(claim="mine"), record(claim="theirs")
+        paid = replace(theirs, outcome="submitted", seedream_task_id=TASK_ID)
+        ledger.claim(mine)
+
+        def stopped(act: Any) -> Any:
+            Ledger(ledger.folder.base).free(mine)  # a person
+            assert ledger.claim(theirs)
+            assert ledger.advance(theirs, paid)
+            return act()
+
+        store.trouble("rm", stopped)  # of its spending, after it has read the claim
+        ledger.free(mine)
+        assert ledger.latest(mine.key) == paid
+
+    def test_what_is_free_is_claimed_by_one_of_racing_tries(self, swapping: tuple[Ledger, Versioned]) -> None:
+        ledger, _ = swapping
+        ledger.claim(record(claim="mine"))
+        ledger.free(record(claim="mine"))
+        barrier = Barrier(RACERS)
+
+        def race(number: int) -> bool:
+            barrier.wait()
+            return Ledger(ledger.folder.base).claim(record(claim=f"racer {number}"))
+
+        with ThreadPoolExecutor(RACERS) as pool:
+            won = list(pool.map(race, range(RACERS)))
+        latest = ledger.latest(record().key)
+        assert won.count(True) == 1
+        assert latest == record(claim=f"racer {won.index(True)}")
+
+    def test_what_is_free_is_not_claimed_before_a_later_attempt(self, swapping: tuple[Ledger, Versioned]) -> None:
+        ledger, _ = swapping
+        mine, later = record(claim="mine"), record(attempt=2, claim="later")
+        ledger.claim(mine)
+        ledger.claim(later)
+        ledger.free(mine)
+        assert not ledger.claim(record(claim="another"))
+        assert ledger.latest(mine.key) == later
+
+    def test_an_id_that_comes_after_all_takes_its_place_again(self, swapping: tuple[Ledger, Versioned]) -> None:
+        ledger, _ = swapping
+        mine = record(claim="mine")
+        paid = replace(mine, outcome="submitted", seedream_task_id=TASK_ID)
+        ledger.claim(mine)
+        Ledger(ledger.folder.base).free(mine)
+        assert ledger.advance(mine, paid)
+        assert ledger.latest(mine.key) == paid
 
 
 class TestTheChainOfAttempts:
