@@ -4,7 +4,6 @@ It only reads: the ledgers, the status of generations that no record closes, and
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
@@ -18,7 +17,7 @@ from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputErr
 from airflow_provider_seedream.hooks.answers import failed_poll
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.ledger.records import Ledger, Record
-from airflow_provider_seedream.model import clock
+from airflow_provider_seedream.model import clock, threads
 from airflow_provider_seedream.polling.policy import PollOutcome, PollPolicy, has_expired
 from airflow_provider_seedream.polling.poller import Poller
 from airflow_provider_seedream.polling.wallet import credits_in
@@ -139,7 +138,7 @@ class _Reader:
     def read(self) -> None:
         """Read all that is not closed, and ask the API about generations whose record says neither landed nor failed."""
         self._open, self.unreadable = [], []
-        with ThreadPoolExecutor(max_workers=PARALLEL_POLLS, thread_name_prefix="seedream-status") as pool:
+        with threads.pool(PARALLEL_POLLS, "seedream-status") as pool:
             for ledger in self._ledgers:
                 founds = each_record(ledger, tracked=self._tracked, skip=self._closed)
                 for some in batched(founds, FILES_AT_ONCE):  # else the pool would read the whole ledger into memory first

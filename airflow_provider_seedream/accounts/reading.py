@@ -5,7 +5,6 @@ many the ledgers have.
 """
 
 from collections.abc import Callable, Container, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from itertools import islice
@@ -14,6 +13,7 @@ from typing import NamedTuple, TypeVar
 from airflow_provider_seedream.exceptions import SeedreamInputError, SeedreamLedgerError
 from airflow_provider_seedream.ledger.records import LATE, RECORDS, Ledger, Record, record_file
 from airflow_provider_seedream.manifest import Manifest, manifest_file
+from airflow_provider_seedream.model import threads
 
 PARALLEL_READS = 8
 FILES_AT_ONCE = 64
@@ -51,7 +51,7 @@ def each_record(ledger: Ledger, *, tracked: Tracked = iter, skip: Container[str]
     :raises SeedreamLedgerError: a folder cannot be listed.
     """
     files = [file for file in (*record_files(ledger), *_files_in(ledger, LATE)) if ledger.folder.uri(file) not in skip]
-    with ThreadPoolExecutor(max_workers=PARALLEL_READS, thread_name_prefix="seedream-ledger") as pool:
+    with threads.pool(PARALLEL_READS, "seedream-ledger") as pool:
         for some in batched(tracked(files), FILES_AT_ONCE):
             yield from filter(None, pool.map(partial(_read, ledger), some))
 

@@ -5,7 +5,6 @@ It only reads. A file that cannot be read is reported by its URI and never count
 
 from collections import defaultdict
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +13,7 @@ from airflow_provider_seedream.cli.printing import tracked
 from airflow_provider_seedream.exceptions import Paid, SeedreamLedgerError
 from airflow_provider_seedream.ledger.records import RECORDS, Ledger, Record
 from airflow_provider_seedream.manifest import Manifest, manifest_file
+from airflow_provider_seedream.model import threads
 
 READING = "Reading the ledger"
 
@@ -63,7 +63,7 @@ def find_record(ledger: Ledger, seedream_task_id: str) -> Record | None:
     if found := _by_manifest(ledger, seedream_task_id):
         return found
     files, unread = record_files(ledger), []
-    with ThreadPoolExecutor(max_workers=PARALLEL_READS, thread_name_prefix="seedream-ledger") as pool:
+    with threads.pool(PARALLEL_READS, "seedream-ledger") as pool:
         for some in batched(tracked(files, total=len(files), label=READING), FILES_AT_ONCE):
             for file, data in zip(some, pool.map(lambda file: _bytes(ledger, file), some), strict=True):
                 if data is None:

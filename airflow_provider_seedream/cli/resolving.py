@@ -7,8 +7,8 @@ whose request may still be on its way.
 import argparse
 import math
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Self
 
 from airflow_provider_seedream.accounts.reading import record_files
 from airflow_provider_seedream.cli.printing import asked, err, print_facts, print_json
@@ -28,24 +28,37 @@ KEY_CHARACTERS = 64  # of a SHA-256, the name of a record
 _LATER = "A later attempt has been made at this request, so this record has to stay."
 
 
+def tell(plan: str) -> None:
+    """Show the plan: ``--yes`` has confirmed it."""
+    err().print(plan, markup=False)
+
+
+def ask(plan: str) -> None:
+    """Show the plan, and ask.
+
+    :raises SeedreamInputError: the person declined, or there is no terminal to ask at.
+    """
+    tell(plan)
+    if not sys.stdin.isatty():
+        raise SeedreamInputError("Nothing was changed. Add --yes where nobody can be asked.")
+    if not asked("Proceed?"):
+        raise SeedreamInputError("Nothing was changed.")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Say:
     """The answer of a person about one record::
 
-        Say(seedream_task_id="5cc8f0d8-b4da-4716-90b0-e71d0678beb4", conn_id="seedream_default", asks=True)  # it was paid
+        Say(seedream_task_id="5cc8f0d8-b4da-4716-90b0-e71d0678beb4", hook=SeedreamHook("seedream_default"))  # it was paid
 
     :param seedream_task_id: the API's id of the generation that the request became; None: it was not paid.
-    :param conn_id: the connection by which the API is asked about the id.
-    :param asks: whether "Proceed?" is asked before anything is written.
+    :param hook: by which the API is asked about the id.
+    :param confirm: gets the plan before anything is written, and raises SeedreamInputError if the person declines.
     """
 
     seedream_task_id: str | None
-    conn_id: str
-    asks: bool
-
-    def without_asking(self) -> Self:
-        """The same answer, confirmed already by ``--yes``."""
-        return replace(self, asks=False)
+    hook: SeedreamHook
+    confirm: Callable[[str], None] = ask
 
 
 def resolve(options: argparse.Namespace) -> int:
@@ -76,7 +89,9 @@ def resolve(options: argparse.Namespace) -> int:
 
         return resolving_by_wallet.resolve_by_wallet(options) if options.by_wallet else resolving_all.resolve_all(options)
     ledger, record = find_named(options.record, options.key)
-    settled = settle_one(ledger, record, Say(seedream_task_id=options.paid, conn_id=options.conn_id, asks=not options.yes))
+    settled = settle_one(
+        ledger, record, Say(seedream_task_id=options.paid, hook=SeedreamHook(options.conn_id), confirm=tell if options.yes else ask)
+    )
     facts = describe(settled, ledger.uri(settled))
     if options.not_paid:
         facts |= {"outcome": "removed", "paid": "no"}
@@ -99,13 +114,13 @@ def settle_one(ledger: Ledger, record: Record, say: Say) -> Record:
     left = seconds_left(ledger, record) if record.outcome == "intent" else 0.0
     if left > 0:
         raise SeedreamInputError(f"Its request may still be on its way, for {left:.0f} s more.")
-    settled = _paid(ledger, record, say.seedream_task_id, say.conn_id) if say.seedream_task_id else None
-    # Checked before the person is asked, and by `free` again: a task may begin another attempt meanwhile.
-    # With a later attempt behind it, a deleted record would leave a gap that hides the later one.
+    settled = _paid(ledger, record, say.seedream_task_id, say.hook) if say.seedream_task_id else None
+    # Checked before the person is asked, and by `free` again: a task may begin another attempt meanwhile. Where a store cannot
+    # compare and swap, the record would be deleted, and leave a gap that hides the later attempt.
     is_last = ledger.read(record_file(record.key, record.attempt + 1)) is None
-    if settled is None and not is_last:
+    if settled is None and not is_last and not ledger.swaps:
         raise SeedreamInputError(_LATER)
-    _confirm(record, settled, say, is_last=is_last)
+    say.confirm(_plan(record, settled, is_last=is_last, conn_id=say.hook.seedream_conn_id))
     _settle(ledger, record, settled)
     return settled or record
 
@@ -155,7 +170,7 @@ def seconds_left(ledger: Ledger, record: Record) -> float:
     return record.seconds_in_flight + GRAIN_SECONDS - age
 
 
-def _paid(ledger: Ledger, record: Record, seedream_task_id: str, conn_id: str) -> Record:
+def _paid(ledger: Ledger, record: Record, seedream_task_id: str, hook: SeedreamHook) -> Record:
     """The record with its id, not yet written. A generation whose results are gone is noted as expired.
 
     :raises SeedreamInputError: the id is not one, belongs to another record of this folder, or the API does
@@ -167,7 +182,7 @@ def _paid(ledger: Ledger, record: Record, seedream_task_id: str, conn_id: str) -
         raise SeedreamInputError(f"This id belongs to another request: {ledger.uri(other)}.")
     answer: GenerationStatus | FailedPoll
     try:
-        answer = SeedreamHook(conn_id).get_generation(seedream_task_id)
+        answer = hook.get_generation(seedream_task_id)
     except SeedreamError as error:
         answer = failed_poll(error)
         if answer.trouble != "missing":
@@ -187,20 +202,6 @@ def _paid(ledger: Ledger, record: Record, seedream_task_id: str, conn_id: str) -
         detail="resolved by hand: paid",
         updated_at=clock.to_iso(clock.now_epoch()),
     )
-
-
-def _confirm(record: Record, settled: Record | None, say: Say, *, is_last: bool) -> None:
-    """Show the plan, and ask unless ``--yes`` was given.
-
-    :raises SeedreamInputError: the person declined, or there is no terminal to ask at.
-    """
-    err().print(_plan(record, settled, is_last=is_last, conn_id=say.conn_id), markup=False)
-    if not say.asks:
-        return
-    if not sys.stdin.isatty():
-        raise SeedreamInputError("Nothing was changed. Add --yes where nobody can be asked.")
-    if not asked("Proceed?"):
-        raise SeedreamInputError("Nothing was changed.")
 
 
 def _plan(record: Record, settled: Record | None, *, is_last: bool, conn_id: str) -> str:

@@ -14,7 +14,8 @@ from typing import Any
 from airflow_provider_seedream.accounts.reading import record_files
 from airflow_provider_seedream.cli.printing import answer_to, counted, err, print_json, print_lines, print_rows
 from airflow_provider_seedream.cli.records import describe, paid, read_books
-from airflow_provider_seedream.cli.resolving import Say, settle_one
+from airflow_provider_seedream.cli.resolving import Say, settle_one, tell
+from airflow_provider_seedream.cli.resolving import ask as ask_again
 from airflow_provider_seedream.cli.running import FAILED
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
@@ -108,9 +109,13 @@ def _resolve(session: _Session, uri: str, record: Record, ask: Ask) -> bool:
         if answer == SKIP:
             session.left.append(uri)
             return True
-        say = Say(seedream_task_id=None if answer == NOT_PAID else answer, conn_id=session.options.conn_id, asks=sys.stdin.isatty())
+        say = Say(
+            seedream_task_id=None if answer == NOT_PAID else answer,
+            hook=SeedreamHook(session.options.conn_id),
+            confirm=ask_again if sys.stdin.isatty() and not session.options.yes else tell,
+        )
         try:
-            done = settle_one(session.ledger, record, say if not session.options.yes else say.without_asking())
+            done = settle_one(session.ledger, record, say)
         except SeedreamError as error:
             err().print(f"{error.message}", markup=False, style="red")
             # Nothing was changed; a person may give another answer.

@@ -12,7 +12,7 @@ from airflow_provider_seedream.accounts.entries import Entry
 from airflow_provider_seedream.accounts.reading import ledgers_of
 from airflow_provider_seedream.cli.printing import counted, err, print_json, print_lines, print_rows
 from airflow_provider_seedream.cli.records import with_bar
-from airflow_provider_seedream.cli.resolving import Say, find_named, seconds_left, settle_one
+from airflow_provider_seedream.cli.resolving import Say, ask, find_named, seconds_left, settle_one, tell
 from airflow_provider_seedream.cli.running import FAILED
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
@@ -37,15 +37,23 @@ def resolve_by_wallet(options: argparse.Namespace) -> int:
     :raises SeedreamError: the wallet does not answer, or a ledger cannot be listed.
     """
     folder, uri = _asked(options)
-    reading = read_all(
-        SeedreamHook(options.conn_id), ledgers_of([folder, *(options.also or [])], recursive=False), tracked=with_bar
-    )
+    done, reading = settle_all_by_wallet(SeedreamHook(options.conn_id), folder, uri, options)
+    _show(done, options)
+    return 0 if all(one["settled"] for one in done) and not reading.unreadable else FAILED
+
+
+def settle_all_by_wallet(
+    hook: SeedreamHook, folder: str, uri: str | None, options: argparse.Namespace
+) -> tuple[list[dict[str, Any]], Reading]:
+    """Settle one record (``uri``) or all of a folder. Returns what came of each, and what was read.
+
+    :raises SeedreamError: as :func:`resolve_by_wallet`.
+    """
+    reading = read_all(hook, ledgers_of([folder, *(options.also or [])], recursive=False), tracked=with_bar)
     unknown = [entry for entry in reading.entries if entry.at_risk and not entry.is_late and entry.destination == folder]
     if uri and not (unknown := [entry for entry in unknown if entry.record == uri]):
         raise SeedreamInputError("Its outcome is known, or the record is gone. Only an unknown one can be resolved.")
-    done = _settle_all(sorted(unknown, key=lambda entry: entry.first_epoch), reading, options)
-    _show(done, options)
-    return 0 if all(one["settled"] for one in done) and not reading.unreadable else FAILED
+    return _settle_all(sorted(unknown, key=lambda entry: entry.first_epoch), reading, options), reading
 
 
 def _settle_all(unknown: list[Entry], reading: Reading, options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -87,7 +95,9 @@ def _settled(entry: Entry, reading: Reading, options: argparse.Namespace) -> dic
         return facts | {"what_now": _WHAT_NOW[proof.verdict].format(command=paid)}
     err().print(f"\n{entry.record}\n{proof.why}. {ASSUMED}", markup=False)
     try:
-        settle_one(ledger, record, Say(seedream_task_id=None, conn_id=options.conn_id, asks=not options.yes))
+        settle_one(
+            ledger, record, Say(seedream_task_id=None, hook=SeedreamHook(options.conn_id), confirm=tell if options.yes else ask)
+        )
     except SeedreamError as error:
         if not options.all:
             raise

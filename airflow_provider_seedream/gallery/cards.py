@@ -16,7 +16,7 @@ from airflow_provider_seedream.gallery.batches import Batch, Line, is_table_of, 
 from airflow_provider_seedream.gallery.reading import CannotShowError, read_manifest, read_record
 from airflow_provider_seedream.gallery.rows import Row
 from airflow_provider_seedream.generations import Generation, LandedGeneration
-from airflow_provider_seedream.ledger.records import Outcome, Record
+from airflow_provider_seedream.ledger.records import Record
 from airflow_provider_seedream.manifest import Manifest, ManifestImage, manifest_file
 from airflow_provider_seedream.model.task_ref import TaskRef
 
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 MayRead = Callable[[str], bool]
 _FIRST_ROWS = 4
 _NOT_LANDED = "Submitted and paid; not landed in this run so far."
-_ENDINGS: dict[Outcome, str] = {
+_ENDINGS: dict[str, str] = {
     "landed": "Landed by another task.",
     "partial": "Landed in part.",
     "failed": "The generation failed.",

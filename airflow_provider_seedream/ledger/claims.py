@@ -131,10 +131,10 @@ class Claims:
         if claim.age_seconds(self._clock) <= READ_AGAIN_SECONDS:
             return
         try:
-            latest = self._ledger.latest(claim.record.key)
+            attempts = self._ledger.attempts(claim.record.key)
         except SeedreamLedgerError as error:
             raise PostWithheld(f"its claim cannot be read ({error.message})") from None
-        if latest != claim.record:
+        if attempts[-1:] != [claim.record] or any(one.is_paid for one in attempts):
             raise PostWithheld("its claim was settled, taken away or followed by another meanwhile")
         waited = claim.age_seconds(self._clock)  # again, as the read may have taken long
         if waited > FIRST_BYTE_SECONDS:

@@ -28,10 +28,11 @@ LATE = "_seedream/late"
 # failed       refunded if refunded opens the next attempt when refunded, else attaches
 # expired      yes                  attaches
 # not_paid     no                   takes the place of the record: its file counts as missing
-Outcome = Literal["intent", "unknown", "not_paid", "submitted", "landed", "partial", "failed", "expired"]
+Outcome = Literal["intent", "unknown", "submitted", "landed", "partial", "failed", "expired"]
+Freed = Literal["not_paid"]
 Reuse = Literal["run", "content"]
 _SINCE_0_3 = ("billed_credits", "embed_metadata", "max_image_bytes", "labels", "books", "booked_at")
-_ORDER: dict[Outcome, int] = {
+_ORDER: dict[Outcome | Freed, int] = {
     "intent": 0,
     "unknown": 1,
     "not_paid": 1,
@@ -79,7 +80,7 @@ class Record:
     schema_version: int = SCHEMA_VERSION
     key: str
     attempt: int
-    outcome: Outcome
+    outcome: Outcome | Freed
     claim: str
     destination: str
     name: str | None
@@ -230,7 +231,7 @@ def record_file(key: str, attempt: int) -> str:
 
 def _check(record: Record) -> None:
     """Reject a record that contradicts itself: an unknown outcome, or a paid outcome without a task id."""
-    if not isinstance(record.submission, dict) or record.outcome not in get_args(Outcome):
+    if not isinstance(record.submission, dict) or record.outcome not in (*get_args(Outcome), *get_args(Freed)):
         raise ValueError("its outcome or submission is invalid")
     texts = (record.key, record.claim, record.destination, record.fingerprint, record.intent_at, record.settles_at)
     optional = (

@@ -243,6 +243,13 @@ class Ledger(Journal):
             _log.info("%s Its age is not known.", error.message)
             return None
 
+    @property
+    def swaps(self) -> bool:
+        """True if this store compares and swaps: then a record may be given back although a later attempt stands behind it."""
+        with suppress(SeedreamLedgerError):  # a process that only settles has not asked the store yet
+            self.check_store()
+        return self.folder.swaps
+
     def free(self, record: Record, *, attempts: int = WRITE_ATTEMPTS) -> None:
         """Give a claim back whose POST was certainly not paid, so that the next try may send the request.
 
@@ -286,9 +293,7 @@ class Ledger(Journal):
         there meanwhile, or the way to a later attempt, and what they have paid would be paid again. On a disk the file can be
         deleted after that, as the lock compares it and a try that opens the next attempt reads this one again before it POSTs.
         """
-        with suppress(SeedreamLedgerError):  # a process that only settles has not asked the store yet
-            self.check_store()
-        if not self.folder.swaps:
+        if not self.swaps:
             return self._delete_claim(record)
         free = replace(record, outcome="not_paid", updated_at=clock.to_iso(clock.now_epoch()))
         if self._replace_as_read(record, free) and self._look(record_file(record.key, record.attempt + 1)) is None:

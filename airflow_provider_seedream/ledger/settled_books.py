@@ -8,12 +8,12 @@ clocks of two machines are compared.
 import logging
 from collections import defaultdict
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 from airflow_provider_seedream.ledger.books import Books
 from airflow_provider_seedream.ledger.pages import Entry, Page
 from airflow_provider_seedream.ledger.record import Record, record_file
+from airflow_provider_seedream.model import threads
 from airflow_provider_seedream.model.clock import Clock
 from airflow_provider_seedream.storage import Folder
 
@@ -69,7 +69,7 @@ def _fates(entries: Iterable[Entry], now: float) -> dict[Entry, tuple[Fate, int]
     for entry in entries:
         by_folder[entry.destination].append(entry)
     fates: dict[Entry, tuple[Fate, int]] = {}
-    with ThreadPoolExecutor(THREADS, thread_name_prefix="seedream-books") as pool:
+    with threads.pool(THREADS, "seedream-books") as pool:
         for destination, some in by_folder.items():
             folder = Folder(destination)
             fates.update(zip(some, pool.map(lambda one, folder=folder: _fate(folder, one, now), some), strict=True))

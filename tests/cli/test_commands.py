@@ -14,6 +14,7 @@ import pytest
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.landing.finish import land_generation
+from airflow_provider_seedream.ledger.records import Ledger
 from airflow_provider_seedream.model.error_lines import short_record
 from airflow_provider_seedream.model.task_ref import TaskRef
 from tests.cli.conftest import Buy, Run
@@ -476,13 +477,19 @@ class TestResolve:
         emulator.clock.advance(25 * 3600)
         assert run("resolve", record, "--paid", task_id, "--yes", "-o", "json").json["outcome"] == "expired"
 
-    def test_a_record_with_a_later_attempt_behind_it_stays(self, run: Run, lose: Callable[..., str]) -> None:
+    def test_a_record_with_a_later_attempt_behind_it_is_given_back_and_hides_nothing(
+        self, run: Run, lose: Callable[..., str]
+    ) -> None:
         record = lose()
         later = record.replace(".json", ".2.json")
         path_of(later).write_text(path_of(record).read_text())
         changed(later, attempt=2)
-        assert run("resolve", record, "--not-paid", "--yes").code == 2
-        assert path_of(record).exists()
+        assert run("resolve", record, "--not-paid", "--yes").code == 0
+        assert json.loads(path_of(record).read_text())["outcome"] == "not_paid"
+        ledger = Ledger(record.partition("/_seedream/")[0])
+        latest = ledger.latest(path_of(record).stem)
+        assert latest is not None
+        assert latest.attempt == 2
 
     def test_a_paid_attempt_behind_which_a_later_one_stands_is_said_to_need_a_landing_of_its_own(
         self, run: Run, lose: Callable[..., str], emulator: Emulator, destination: str

@@ -9,12 +9,14 @@ from typing import Any
 
 from airflow_provider_seedream.emulator.generations import Generation
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamResultsExpiredError
+from airflow_provider_seedream.hooks.seedream import FIRST_BYTE_SECONDS
 from airflow_provider_seedream.ledger.record import Record
 from airflow_provider_seedream.ledger.spending import SPENT, attempt_of
 from tests.simulation.api import Api, picture
 from tests.simulation.night import Night, Violation
 from tests.simulation.store import Store
 
+NEWS_SECONDS = FIRST_BYTE_SECONDS + 10.0  # a POST may be under way already when a record begins to tell of an earlier one
 LEDGER, LATE, NAMES = "_seedream/ledger/", "_seedream/late/", "_seedream/names/"
 _RANK = {"intent": 0, "unknown": 1, "not_paid": 1, "submitted": 2, "failed": 3, "expired": 3, "partial": 4, "landed": 5}
 
@@ -55,6 +57,7 @@ class Checks:
     budgets: dict[str, int] = field(default_factory=dict)
     budget_of_run: int | None = None
     charges: list[Charge] = field(default_factory=list)
+    known: dict[str, float] = field(default_factory=dict)  # since when a record tells of a charge, by its id
     store: Store = field(init=False)
     api: Api = field(init=False)
 
@@ -87,6 +90,8 @@ class Checks:
 
     def _writes_record(self, name: str, before: bytes | None, after: bytes) -> None:
         new = json.loads(after)
+        if new["seedream_task_id"]:
+            self.known.setdefault(new["seedream_task_id"], self.night.now)
         if before is None:
             return
         old = json.loads(before)
@@ -128,6 +133,17 @@ class Checks:
 
     # In the morning
 
+    def resolved(self) -> None:
+        """A person has settled every record, and the tasks were cleared: no outcome is unknown any more.
+
+        Where the store does not compare and swap, a record behind which a later attempt stands has to stay.
+        """
+        if not self.store.is_conditional:
+            return
+        for record in self._records(LEDGER):
+            if record.outcome in ("intent", "unknown"):
+                raise Violation(f"resolved: the record {record.key[:8]} is still {record.outcome}")
+
     def morning(self, errors: list[BaseException], *, settled: bool) -> None:
         """Everything is at rest.
 
@@ -150,7 +166,9 @@ class Checks:
         known = [record for record in self._records() if record.seedream_task_id == charge.id]
         # A process that was stopped for hours may pay when its task has ended, or write its id when the next attempt has paid: its
         # record tells of it, and no task lands it (seeds 1903, 6540, 7252, 8094).
-        if self._is_landed(charge) or (known and "stop" in self.night.hurt):
+        # So does a person who says that it was paid, when its task has ended, or has gone on with the next attempt.
+        by_hand = any(record.detail == "resolved by hand: paid" for record in known)
+        if self._is_landed(charge) or by_hand or (known and "stop" in self.night.hurt):
             return
         ours = [error for error in errors if isinstance(error, SeedreamError)]
         if not known:
@@ -228,8 +246,8 @@ class Checks:
 
     # What lies there
 
-    def _records(self) -> list[Record]:
-        stored = [one.data for name, one in self.store.objects.items() if name.startswith((LEDGER, LATE))]
+    def _records(self, *folders: str) -> list[Record]:
+        stored = [one.data for name, one in self.store.objects.items() if name.startswith(folders or (LEDGER, LATE))]
         return [Record.from_json(data) for data in stored]
 
     def _claim_of(self, prompt: str) -> str | None:
@@ -250,7 +268,7 @@ class Checks:
         """True if this charge was refunded, or if the user's own word pays again beside it."""
         if charge.generation.failed(self.night.now):
             return True
-        is_known = any(record.seedream_task_id == charge.id for record in self._records())
+        is_known = self.night.now - self.known.get(charge.id, self.night.now) > NEWS_SECONDS
         return self.asked[charge.generation.submission.prompt].may_pay_again and not is_known
 
     def _check_budgets(self, prompt: str) -> None:

@@ -22,6 +22,7 @@ from tests.simulation.choices import Choices
 from tests.simulation.logs import logs_of
 from tests.simulation.memory import forget
 from tests.simulation.night import BEGINS_EPOCH, STOPS, Machine, Night, Violation, Weather
+from tests.simulation.person import How, Person
 from tests.simulation.store import open_store
 
 NIGHT_SECONDS = 10 * 3600.0
@@ -151,6 +152,10 @@ class _Play:
                 self._add_task(f"t{number}")
         for _ in range(choices.below(4, chance=0.4)):
             self._add_clear()
+        self._machines = machines
+        self._person = Person(night, self.checks, self.destination)
+        for _ in range(choices.below(3, chance=0.3)):
+            self._add_resolve()
 
     @staticmethod
     def _machine(choices: Choices) -> Machine:
@@ -243,12 +248,24 @@ class _Play:
         does = airflow.wipe if choices.happens(0.3) else airflow.clear
         self.night.at(BEGINS_EPOCH + choices.of((20.0, 45.0, 100.0, 700.0, 8000.0)), lambda: does(instance))
 
+    def _add_resolve(self) -> None:
+        choices = self.night.choices
+        # The wallet proves nothing where clocks differ by more than a minute, as the command says.
+        is_in_time = not any(machine.skew_seconds or machine.jumps_at < float("inf") for machine in self._machines)
+        how: How = "wallet" if choices.happens(0.3) and is_in_time else "truth"
+        machine = choices.of(self._machines)
+        self.night.at(BEGINS_EPOCH + choices.of((700.0, 100.0, 2_500.0, 8_000.0)), lambda: self._person.begin(how, machine))
+
     def play(self) -> None:
         night, airflow = self.night, self.airflow
         night.run(BEGINS_EPOCH + NIGHT_SECONDS)
         night.is_calm = True
         night.tell("MORNING: nothing goes wrong from here on")
         night.run(night.now + STOPS[-1] + 1800.0)  # the last process that was stopped goes on, and ends
+        is_resolved = night.choices.happens(0.3)
+        if is_resolved:
+            self._person.begin("truth", self._machines[0])
+            night.run(night.now + 600.0)
         for is_first in (True, False):  # a person clears the failed tasks; the second time with the tasks before them
             for instance in airflow.instances:
                 if instance.state == "failed" or (instance.after is None and instance.state != "success"):
@@ -259,5 +276,7 @@ class _Play:
             summary = instance.xcoms.get("return_value")
             if instance.task_id == "b" and instance.state == "success" and summary:
                 self.checks.reconciles(summary)
+        if is_resolved:
+            self.checks.resolved()
         open_faults = night.hurt - _HARMLESS
         self.checks.morning(errors, settled=not open_faults)
