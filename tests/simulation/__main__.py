@@ -107,7 +107,7 @@ def main() -> int:
         return _one(console, asked.seed, is_whole=asked.whole)
     began = time.monotonic()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=Console(file=sys.stderr)) as progress:
         total, broken = play_all(asked.first, asked.nights, workers=asked.workers, progress=progress)
     minutes = (time.monotonic() - began) / 60
     for told in broken[:MAX_TOLD]:

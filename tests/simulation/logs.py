@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from typing import Any
 
 import structlog
@@ -14,7 +15,7 @@ from tests.simulation.night import Night
 
 @contextmanager
 def logs_of(night: Night) -> Iterator[None]:
-    """Context manager: log lines go into the story of this night, and nowhere else."""
+    """Context manager: log lines go into the story of this night, and nowhere else. What commands say is dropped."""
     before, level = structlog.get_config(), logging.root.manager.disable
     logging.disable(logging.CRITICAL if night.story is None else logging.DEBUG)
     handler, logger = _Handler(night), logging.getLogger("airflow_provider_seedream")
@@ -28,7 +29,8 @@ def logs_of(night: Night) -> Iterator[None]:
 
     structlog.configure(processors=[tell])
     try:
-        yield
+        with redirect_stderr(io.StringIO()):
+            yield
     finally:
         structlog.configure(**before)
         logger.removeHandler(handler)
