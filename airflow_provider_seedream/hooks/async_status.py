@@ -55,11 +55,11 @@ async def shared_client(settings: SeedreamSettings, *, user_agent: str = TRIGGER
     :raises SeedreamInputError: the CA bundle cannot be read.
     """
     async with _shared_on_loop() as shared:
-        client = shared.clients.get((settings, user_agent))
-        if client is None:
+        if (settings, user_agent) not in shared.clients:
             await asyncio.to_thread(trusted, settings.verify)
-            made = StatusClient(shared.session, settings, user_agent=user_agent)
-            client = shared.clients.setdefault((settings, user_agent), made)
+        client = shared.clients.get((settings, user_agent))  # again: of those that waited for the thread, one makes it
+        if client is None:
+            client = shared.clients[settings, user_agent] = StatusClient(shared.session, settings, user_agent=user_agent)
         yield client
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib import import_module
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,11 @@ if TYPE_CHECKING:
 
 _CLIENT = "airflow_provider_seedream.hooks.async_status"
 _CONNECTION = "airflow.providers.common.compat.connection"
+LOOKUP_SECONDS = 1.0  # a lookup of a connection serves the triggers that ask within a second after it
 _imported = Event()  # sys.modules knows a module before it is usable: to import it then would block the loop until it is
 
-_asked: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Task["SeedreamSettings"]]] = WeakKeyDictionary()
+_Lookup = asyncio.Task["SeedreamSettings"]
+_asked: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Lookup]] = WeakKeyDictionary()
 
 
 async def load_client() -> None:
@@ -52,16 +55,24 @@ async def paced_client(seedream_conn_id: str) -> AsyncIterator[PacedClient]:
 
 
 async def _settings(seedream_conn_id: str) -> "SeedreamSettings":
-    """The settings of a connection. A trigger that asks while another one waits for the same answer shares it.
+    """The settings of a connection. A lookup serves all triggers that ask while it is under way, or within a second after it.
 
-    Airflow starts a thousand triggers at once, and a lookup costs as much as several polls. An answer is not kept, so a rotated key
-    is seen by the next trigger that asks.
+    Airflow starts a thousand triggers at once, and 5,000 that wait ask 130 times a second: a lookup costs as much as several polls.
+    A rotated key is seen a second later. It makes no new case, as each wait goes on with the key with which it began to poll.
     """
     asked = _asked.setdefault(asyncio.get_running_loop(), {})
-    if seedream_conn_id not in asked:
-        asked[seedream_conn_id] = asyncio.create_task(_looked_up(seedream_conn_id))
-        asked[seedream_conn_id].add_done_callback(lambda _: asked.pop(seedream_conn_id))
-    return await asyncio.shield(asked[seedream_conn_id])  # one that is cancelled does not take it from the others
+    if (lookup := asked.get(seedream_conn_id)) is None:
+        lookup = asked[seedream_conn_id] = asyncio.create_task(_looked_up(seedream_conn_id))
+        lookup.add_done_callback(partial(_forget, asked, seedream_conn_id))
+    return await asyncio.shield(lookup)  # one that is cancelled does not take it from the others
+
+
+def _forget(asked: dict[str, _Lookup], seedream_conn_id: str, lookup: _Lookup) -> None:
+    """Forget a failure at once, so that the next trigger that asks sees a connection that was mended; an answer after a second."""
+    if lookup.cancelled() or lookup.exception():
+        del asked[seedream_conn_id]
+    else:
+        asyncio.get_running_loop().call_later(LOOKUP_SECONDS, asked.pop, seedream_conn_id)
 
 
 async def _looked_up(seedream_conn_id: str) -> "SeedreamSettings":

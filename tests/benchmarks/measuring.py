@@ -6,6 +6,7 @@ A *subject* is a module run as ``python -m`` with one JSON argument; it prints o
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -27,10 +28,13 @@ class Server:
     bundle: str
 
 
-def run_subject(module: str, arguments: Mapping[str, Any], timeout_seconds: float = 200) -> dict[str, Any]:
-    """What a subject found out."""
+def run_subject(
+    module: str, arguments: Mapping[str, Any], timeout_seconds: float = 200, environment: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """What a subject found out. :param environment: is added to this process's own."""
+    environment = {**os.environ, **(environment or {})}
     argv = [sys.executable, "-m", f"tests.benchmarks.{module}", json.dumps(arguments)]
-    done = subprocess.run(argv, cwd=CHECKOUT, capture_output=True, text=True, timeout=timeout_seconds, check=False)
+    done = subprocess.run(argv, cwd=CHECKOUT, capture_output=True, text=True, timeout=timeout_seconds, check=False, env=environment)
     if done.returncode:
         raise RuntimeError(f"{module} {arguments} failed:\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

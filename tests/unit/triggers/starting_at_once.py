@@ -1,4 +1,4 @@
-"""Twice a thousand triggers that start at once, and how often they read their connection."""
+"""Twice a thousand triggers that start at once and one right after them, and how often they read their connection."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ async def at_once() -> None:
         await asyncio.sleep(0)
     first.cancel()  # it was the one that asked, and takes the answer from no other
     await asyncio.gather(*others)
+    await one()  # one that begins right after them shares the answer, too
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import textwrap
 
 import pytest
 
+from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.triggers.client import paced_client
 from tests.airflow.warm import start
 from tests.unit.api import connection_json
@@ -17,6 +18,7 @@ from tests.unit.api import connection_json
 CODE = """
 import asyncio, sys, threading
 from importlib.abc import MetaPathFinder
+from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.triggers.client import load_client
 
 class Slow(MetaPathFinder):  # an import of aiohttp that takes until the loop says so
@@ -57,18 +59,37 @@ def test_triggers_of_one_connection_share_a_client_until_its_key_or_the_environm
     def connect(key: str) -> None:
         monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", connection_json("http://127.0.0.1:1", password=key))
 
+    async def client() -> object:
+        async with paced_client("seedream_default") as paced:
+            return paced._client
+
     async def clients() -> list[object]:
-        async with paced_client("seedream_default") as first, paced_client("seedream_default") as second:
+        async with paced_client("seedream_default") as first:
+            second = await client()
             connect("rotated-key-4712")
-            async with paced_client("seedream_default") as third:
-                shared = [one._client for one in (first, second, third)]
-        async with paced_client("seedream_default") as later:  # the last user before it has closed the session
-            return [*shared, later._client]
+            while (third := await client()) is first._client:  # a lookup serves those that ask within a second
+                await asyncio.sleep(0.05)
+        return [first._client, second, third, await client()]  # the last user before it has closed the session
 
     connect("first-key-4711")
     first, second, third, later = asyncio.run(clients())
     assert first is second
     assert len({id(first), id(third), id(later)}) == 3
+
+
+def test_a_connection_that_was_mended_serves_the_next_trigger_that_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def ask() -> None:
+        async with paced_client("seedream_default"):
+            pass
+
+    async def fail_and_ask_again() -> None:
+        with pytest.raises(SeedreamInputError, match="no password"):
+            await ask()
+        monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", connection_json("http://127.0.0.1:1", password="the-key-4711"))
+        await ask()
+
+    monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", connection_json("http://127.0.0.1:1", password=""))
+    asyncio.run(fail_and_ask_again())
 
 
 def test_a_thousand_triggers_that_start_at_once_read_their_connection_once() -> None:
