@@ -13,7 +13,8 @@ from functools import partial
 from airflow_provider_seedream.exceptions import SeedreamCapError, SeedreamInputError
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.ledger.books import Books, books_at, give_back
-from airflow_provider_seedream.ledger.pages import Entry, Page, Passed, Refusal, admit, month_of
+from airflow_provider_seedream.ledger.cap_rules import Passed, Refusal, admit
+from airflow_provider_seedream.ledger.pages import Entry, Page, month_of
 from airflow_provider_seedream.ledger.record import Record
 from airflow_provider_seedream.ledger.settled_books import settle
 from airflow_provider_seedream.ledger.spending import Spending

@@ -183,7 +183,7 @@ class Page:
         if entry is None or claim not in entry.claims:
             return self
         claims = tuple(one for one in entry.claims if one != claim)
-        return self._with(replace(entry, claims=claims)) if claims else self.without(id)
+        return self.with_entry(replace(entry, claims=claims)) if claims else self.without(id)
 
     def ended_with(self, id: str, credits: int) -> Self:  # noqa: A002
         """The page after a paid attempt has ended, at the larger price of the two. One that is not open changes nothing."""
@@ -197,7 +197,7 @@ class Page:
     def billed(self, id: str, credits: int) -> Self:  # noqa: A002
         """The page after the wallet has lost more for an attempt than was reckoned."""
         entry = self.open.get(id)
-        return self._with(replace(entry, credits=credits)) if entry and credits > entry.credits else self
+        return self.with_entry(replace(entry, credits=credits)) if entry and credits > entry.credits else self
 
     def doubting(self, claims: Mapping[str, Iterable[str]], *, is_in_doubt: bool = True) -> Self:
         """The page with claims in doubt, or not any more. :param claims: by the id of their attempt."""
@@ -205,7 +205,7 @@ class Page:
         for name, doubted in claims.items():
             if entry := page.open.get(name):
                 known = set(entry.doubted) | set(doubted) if is_in_doubt else set(entry.doubted) - set(doubted)
-                page = page._with(replace(entry, doubted=tuple(sorted(known & set(entry.claims)))))
+                page = page.with_entry(replace(entry, doubted=tuple(sorted(known & set(entry.claims)))))
         return page
 
     def holds(self, id: str, claim: str) -> bool:  # noqa: A002
@@ -213,84 +213,16 @@ class Page:
         entry = self.open.get(id)
         return entry is not None and claim in entry.claims and claim not in entry.doubted
 
-    def _with(self, entry: Entry) -> Self:
+    def with_entry(self, entry: Entry) -> Self:
+        """The page with an open attempt, in place of what it had of it."""
         return replace(self, open={**self.open, entry.id: entry})
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Passed:
-    """A cap of which a share is spent.
-
-    :param spent_credits: with the attempt that was just admitted. :param at: of its admission, in epoch seconds.
-    """
-
-    cap: Cap
-    spent_credits: int
-    at: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """For callbacks and their templates."""
-        cap = self.cap
-        about = {"cap": cap.name, "period": cap.period, "label": cap.label, "credits": cap.credits}
-        return {**about, "spent_credits": self.spent_credits, "ends_at": to_iso(cap.ends_epoch(self.at))}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
-    """A cap that leaves no room for an attempt.
-
-    :param spent_credits: without the attempt. :param price: of the attempt. :param spenders: who has spent most.
-    """
-
-    cap: Cap
-    spent_credits: int
-    price: int
-    spenders: tuple[tuple[str, int], ...]
-
-    @property
-    def is_for_ever(self) -> bool:
-        """True if the price is larger than the cap: then no day has room for it."""
-        return self.price > self.cap.credits
-
-
-def admit(page: Page, asked: Entry, caps: Iterable[Cap], *, warn_at: float) -> tuple[Page, Refusal | list[Passed]]:
-    """Admit an attempt if every cap has room for it.
-
-    Tries of one attempt count once: its record can be created by one of them only.
-
-    :param asked: the attempt, with all its labels.
-    :param warn_at: the share of a cap from which one warning a day is given.
-    :returns: the page with the attempt, and the caps to warn of; or the page as it was, and the refusal.
-    """
-    day, before = asked.day, page.open.get(asked.id)
-    others = page.without(asked.id)
-    price = max(asked.credits, before.credits if before else 0)
-    mine = [cap for cap in caps if cap.label is None or cap.label in asked.labels]
-    full = [(cap, spent) for cap in mine if (spent := others.spent(cap, day)) + price > cap.credits]
-    if full:
-        cap, spent = max(full, key=lambda one: one[0].ends_epoch(asked.at))  # the one that has room last
-        return page, Refusal(cap=cap, spent_credits=spent, price=price, spenders=tuple(others.spenders(cap, day)))
-    counted = others.ended.labels
-    capped = {cap.label for cap in mine}
-    labels = tuple(one for one in asked.labels if one in capped or one in counted or len(counted) < MAX_LABELS)
-    claims = tuple(dict.fromkeys((*(before.claims if before else ()), *asked.claims)))
-    doubted = before.doubted if before else ()
-    admitted = _pruned(others, day)._with(replace(asked, credits=price, labels=labels, claims=claims, doubted=doubted))
-    passed = [
-        Passed(cap=cap, spent_credits=spent, at=asked.at)
-        for cap in mine
-        if (spent := admitted.spent(cap, day)) >= warn_at * cap.credits and page.warned.get(cap.key) != day
-    ]
-    recent = (*(one for one in page.recent if one[1] != asked.id), (asked.at, asked.id))[-2:]
-    return replace(admitted, recent=recent, warned={**admitted.warned, **{one.cap.key: day for one in passed}}), passed
-
-
-def _pruned(page: Page, day: str) -> Page:
-    """The page with the labels and spenders of the two newest days alone: nobody asks for those of older ones."""
-    keep = {day, *sorted(page.days)[-2:]}
-    if all(name in keep or not sums.spenders for name, sums in page.days.items()):
-        return page
-    return replace(page, days={name: sums if name in keep else Sums(credits=sums.credits) for name, sums in page.days.items()})
+    def pruned(self, day: str) -> Self:
+        """The page with the labels and spenders of the two newest days alone: nobody asks for those of older ones."""
+        keep = {day, *sorted(self.days)[-2:]}
+        if all(name in keep or not sums.spenders for name, sums in self.days.items()):
+            return self
+        return replace(self, days={name: sums if name in keep else Sums(credits=sums.credits) for name, sums in self.days.items()})
 
 
 @lru_cache(maxsize=8)

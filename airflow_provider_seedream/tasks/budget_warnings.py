@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import Context
 
-from airflow_provider_seedream.ledger.pages import Passed
+from airflow_provider_seedream.ledger.cap_rules import Passed
 from airflow_provider_seedream.tasks.fields import check_callbacks
 
 _log = logging.getLogger(__name__)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_seedream.ledger.books import Books
-from airflow_provider_seedream.ledger.pages import Entry, Refusal, admit
+from airflow_provider_seedream.ledger.cap_rules import Refusal, admit
+from airflow_provider_seedream.ledger.pages import Entry
 from airflow_provider_seedream.model.caps import Cap
 from airflow_provider_seedream.storage import Folder
 from airflow_provider_seedream.storage.swap import Seen

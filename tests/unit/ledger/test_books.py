@@ -18,7 +18,8 @@ from airflow_provider_seedream.exceptions import SeedreamCapError, SeedreamInput
 from airflow_provider_seedream.ledger import books
 from airflow_provider_seedream.ledger.admission import Admission, Booking
 from airflow_provider_seedream.ledger.books import BOOKS, Books, books_at
-from airflow_provider_seedream.ledger.pages import Entry, Passed, Refusal, admit, month_of
+from airflow_provider_seedream.ledger.cap_rules import Passed, Refusal, admit
+from airflow_provider_seedream.ledger.pages import Entry, month_of
 from airflow_provider_seedream.ledger.records import Ledger
 from airflow_provider_seedream.ledger.settled_books import QUIET_SECONDS
 from airflow_provider_seedream.ledger.spending import Spending

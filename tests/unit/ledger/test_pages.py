@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_seedream.ledger.pages import MAX_LABELS, MAX_SPENDERS, Entry, Page, Refusal, Sums, admit, month_of
+from airflow_provider_seedream.ledger.cap_rules import Refusal, admit
+from airflow_provider_seedream.ledger.pages import MAX_LABELS, MAX_SPENDERS, Entry, Page, Sums, month_of
 from airflow_provider_seedream.model.caps import Cap
 
 NOON = 1_795_953_600  # 2026-11-29 12:00 UTC

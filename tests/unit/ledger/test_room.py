@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_seedream.ledger.pages import Entry, Page, Refusal, admit, month_of
+from airflow_provider_seedream.ledger.cap_rules import Refusal, admit
+from airflow_provider_seedream.ledger.pages import Entry, Page, month_of
 from airflow_provider_seedream.ledger.room import CapRoom
 from airflow_provider_seedream.model.caps import Cap
 from airflow_provider_seedream.model.clock import to_iso
