@@ -19,19 +19,23 @@ from airflow_provider_seedream.tasks.wait_options import interval_of
 from airflow_provider_seedream.triggers.batch import SeedreamBatchTrigger
 
 
-def seconds_left(progress: Progress, execution_timeout: timedelta | None, now_epoch: float) -> float:
-    """The rest of ``execution_timeout``, in seconds from the begin of the try; infinite without one.
+def ends_epoch(progress: Progress, execution_timeout: timedelta | None) -> float:
+    """When ``execution_timeout`` is over, counted from the begin of the try, in epoch seconds; infinite without one."""
+    return math.inf if execution_timeout is None else progress.started_epoch + execution_timeout.total_seconds()
 
+
+def seconds_left(progress: Progress, execution_timeout: timedelta | None, now_epoch: float, *, begun: int) -> float:
+    """The rest of ``execution_timeout``, in seconds; infinite without one.
+
+    :param begun: rows that are in flight or have ended, for the error.
     :raises AirflowTaskTimeout: it is over. Airflow itself does not see that while a task is deferred.
     """
-    if execution_timeout is None:
-        return math.inf
-    left = progress.started_epoch + execution_timeout.total_seconds() - now_epoch
-    if left <= 0:
+    left = ends_epoch(progress, execution_timeout) - now_epoch
+    if execution_timeout is not None and left <= 0:
         limit = clock.spell(execution_timeout.total_seconds())
         raise AirflowTaskTimeout(
             f"ROWS NOT LANDED: The batch was not done within `execution_timeout` ({limit}): "
-            f"{progress.cursor} of {progress.rows} rows had begun. A retry goes on, and pays for no row twice."
+            f"{begun} of {progress.rows} rows had begun. A retry goes on, and pays for no row twice."
         )
     return left
 

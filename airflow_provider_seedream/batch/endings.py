@@ -13,6 +13,7 @@ from airflow_provider_seedream.batch.progress import Progress
 from airflow_provider_seedream.exceptions import (
     Paid,
     SeedreamBatchError,
+    SeedreamCapError,
     SeedreamError,
     SeedreamInsufficientCreditsError,
     final,
@@ -161,21 +162,26 @@ def _unknown(progress: Progress, summary: Mapping[str, Any], conn_id: str) -> Se
     return error
 
 
-def halted(progress: Progress, *, has_retry_policy: bool) -> SeedreamError:
+def halted(progress: Progress, *, landed: int, credits_: int, has_retry_policy: bool) -> SeedreamError:
     """The error that stopped the submissions, with the number of rows that were not sent. All paid rows have ended by now.
 
-    An empty wallet is final, as retries would meet it again, unless a retry can bring other rows further or the task has a retry
-    policy, which decides itself.
+    An empty wallet and a full cap are final, as retries would meet them again, unless a retry can bring other rows further or the
+    task has a retry policy, which decides itself.
+
+    :param landed: rows that have landed. :param credits_: that the rows with a result have cost.
     """
     error = error_of(
         progress.halt or {},
         unsent=progress.rows_unsent,
         unlanded=progress.unlanded,
+        landed=landed,
+        credits_=credits_,
         rows=progress.rows,
         kept_until=progress.kept_until,
     )
     is_timed = progress.retryable or has_retry_policy
-    return error if is_timed or not isinstance(error, SeedreamInsufficientCreditsError) else final(error)
+    would_be_met_again = isinstance(error, SeedreamInsufficientCreditsError) or error.verdict == SeedreamCapError.verdict
+    return final(error) if would_be_met_again and not is_timed else error
 
 
 def counted(count: Mapping[str, int]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from airflow_provider_seedream.exceptions import (
     SeedreamBatchError,
+    SeedreamCapError,
     SeedreamConnectionError,
     SeedreamError,
     SeedreamInputError,
@@ -18,7 +19,8 @@ from airflow_provider_seedream.exceptions import (
 # SeedreamInsufficientCreditsError  the wallet is empty: top it up
 # SeedreamConnectionError           the API cannot be reached for long: wait
 # SeedreamInputError                a template that gave something at first gives nothing now: look at its XCom
-# SeedreamBatchError                several POSTs in a row were not answered: look at the wallet. Or the table was changed
+# SeedreamBatchError                several POSTs in a row were not answered: look at the wallet. Or the table was changed. Or a cap
+#                                   has room only after execution_timeout: clear the task then
 _HALTS: dict[str, type[SeedreamError]] = {
     cls.__name__: cls for cls in (SeedreamInsufficientCreditsError, SeedreamConnectionError, SeedreamInputError, SeedreamBatchError)
 }
@@ -33,12 +35,25 @@ def halt_by(error: SeedreamError) -> dict[str, Any]:
     return {"error": name, "fields": dict(vars(error))}
 
 
-def error_of(halt: dict[str, Any], *, unsent: int, unlanded: int, rows: int, kept_until: str | None = None) -> SeedreamError:
-    """The error again, with the numbers of rows that were not sent, and of rows that are paid and not landed.
+def too_late(error: SeedreamCapError) -> SeedreamBatchError:
+    """The error of a batch whose rows wait for room under a cap that comes only after its ``execution_timeout``."""
+    found = SeedreamBatchError(error.message, paid="no", verdict=error.verdict)
+    found.on_retry = (
+        f"There is room again at {str(error.room_at)[:16].replace('T', ' ')} UTC, after the end of `execution_timeout`, so the "
+        "batch does not wait for it. Clear the task after that, give it a longer one, or raise the cap: no row is paid twice."
+    )
+    return found
+
+
+def error_of(
+    halt: dict[str, Any], *, unsent: int, unlanded: int, landed: int, credits_: int, rows: int, kept_until: str | None = None
+) -> SeedreamError:
+    """The error again, with the numbers of rows that landed, that were not sent, and that are paid and not landed.
 
     :param halt: as :func:`halt_by` made it, perhaps in another process.
     :param unsent: rows that were not sent because of the halt.
     :param unlanded: rows that are paid and whose images are not in storage.
+    :param landed: rows that have landed. :param credits_: that the rows with a result have cost.
     :param rows: of the whole table.
     :param kept_until: when the API deletes the first images of those, ISO 8601; None if it is unknown.
     """
@@ -46,8 +61,12 @@ def error_of(halt: dict[str, Any], *, unsent: int, unlanded: int, rows: int, kep
     error = _HALTS[halt["error"]](fields["message"])
     vars(error).update(fields)
     error.message = f"{error.message} {unsent} of {rows} rows were not sent."
+    if credits_ and error.paid == "no":
+        error.paid, error.credits = "yes", credits_
     if unlanded:
         error.message = f"{error.message} {unlanded} rows are paid for and not landed: a retry lands them for free."
         error.kept_until = kept_until
         error.paid = "yes"
+    if landed:
+        error.message = f"{error.message} Landed: {landed}."
     return error

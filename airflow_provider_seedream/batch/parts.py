@@ -12,6 +12,7 @@ from airflow.providers.common.compat.sdk import Context
 from airflow_provider_seedream.batch.asked import AskedBatch
 from airflow_provider_seedream.batch.attending import Attendant
 from airflow_provider_seedream.batch.brakes import Brakes
+from airflow_provider_seedream.batch.deferring import ends_epoch
 from airflow_provider_seedream.batch.limits import Limits
 from airflow_provider_seedream.batch.pace import Pace
 from airflow_provider_seedream.batch.plan import Plan, Rows, plan_table
@@ -91,7 +92,7 @@ class Parts:
             ),
             budget=budget,
             admission=admission,
-            waits_for_room=asked.on_budget == "wait",
+            waits_until=ends_epoch(progress, asked.execution_timeout) if asked.on_budget == "wait" else None,
             looks_ahead=asked.on_budget == "wait" and (asked.reuse == "content" or self.by.try_number != 1),
             width=PostWidth(asked.max_posts_at_once, progress.post_seconds),
             attendant=Attendant(

@@ -146,11 +146,18 @@ class Progress:
 
         Among them are rows that wait behind the cursor, where the table was changed and did not give them again.
         """
+        return self.rows - self.begun(len(self.waiting))
+
+    def begun(self, waiting: int) -> int:
+        """Rows that are in flight or have ended otherwise than unsent.
+
+        :param waiting: the number of rows up to the cursor that still have to be sent.
+        """
         if self.is_sampling:
-            begun = sum(number <= self.cursor for number in self.sample)
-            return self.unsent + self.rows - begun + len(self.waiting)
-        behind = sum(number > self.cursor for number in self.sample)  # of a sample: they have ended already
-        return self.unsent + self.rows - self.cursor - behind + len(self.waiting)
+            passed = sum(number <= self.cursor for number in self.sample)
+        else:
+            passed = self.cursor + sum(number > self.cursor for number in self.sample)  # of a sample: they have ended already
+        return passed - waiting - self.unsent
 
     def bears_price(self, record: str | None) -> bool:
         """True for the first row of an edit, which bears the price of its record; False for each later one that shares it.

@@ -171,6 +171,12 @@ class Results:
         found = ((row, self._page(page_of(row)).get(row)) for row in sorted(rows))
         return [json.loads(line) for _, line in found if line]
 
+    def landed(self, rows: int) -> tuple[int, int]:
+        """How many of the rows have landed by now, and the credits that those with a result have cost."""
+        if not any(self.count.values()):
+            return 0, 0
+        return self.count["landed"] + self.count["partial"], sum(line["credits"] for line in self.lines(range(1, rows + 1)))
+
     def publish_lines(self, file: str, lines: Iterable[Mapping[str, Any]]) -> str:
         """Publish some lines as a table of their own, and return its URI. The pages stay."""
         text = "".join(f"{_one_line(json.dumps(line, ensure_ascii=False))}\n" for line in lines)

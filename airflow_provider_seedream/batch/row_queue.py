@@ -82,10 +82,15 @@ class RowQueue:
             self._progress.cursor, self._progress.digest = number, digest
 
     def pause(self) -> None:
-        """Write into the progress which rows are behind the cursor and still have to be sent. No row may be under way."""
-        behind = [*self.waiting, *([self._next] if self._next else [])]  # the table may have given one again that has not begun
-        numbers = {one.number for one in behind if one.number < self._progress.cursor}
-        self._progress.waiting = sorted(numbers.union(self._progress.waiting))  # and others not yet
+        """Write into the progress which rows up to the cursor still have to be sent. No row may be under way."""
+        self._progress.waiting = self.behind
+
+    @property
+    def behind(self) -> list[int]:
+        """Numbers of the rows up to the cursor that still have to be sent; the cursor itself may be one."""
+        rows = [*self.waiting, *([self._next] if self._next else [])]  # the table may have given one again that has not begun
+        numbers = {one.number for one in rows if one.number <= self._progress.cursor}
+        return sorted(numbers.union(self._progress.waiting))  # and others not yet
 
     def _read_next(self) -> Upcoming | None:
         """The next row; None at the end. If the table was changed since the batch began: halt, but still land what is in flight."""

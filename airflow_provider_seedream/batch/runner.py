@@ -191,7 +191,7 @@ class BatchTry:
         A batch that may not defer sleeps here, in its worker slot.
         """
         while (idle_seconds := waves.run()) is not None:
-            idle_seconds = min(idle_seconds, self._seconds_left(waves.progress), waves.seconds_to_look(LOOK_SECONDS))
+            idle_seconds = min(idle_seconds, self._seconds_left(waves), waves.seconds_to_look(LOOK_SECONDS))
             if self._asked.deferrable:
                 return self._wait(waves)
             clock.sleep(idle_seconds)
@@ -212,9 +212,9 @@ class BatchTry:
         """Write down the progress, and wait in the triggerer."""
         progress, now = waves.pause(), clock.now_epoch()
         file = self._store(progress)
-        _log.info("%d of %d rows begun, %d in flight; waiting.", progress.cursor, progress.rows, len(progress.in_flight))
+        _log.info("%d of %d rows begun, %d in flight; waiting.", waves.begun, progress.rows, len(progress.in_flight))
         post_epoch = waves.next_post_epoch(now)
-        ends_epoch = now + min(self._seconds_left(progress), waves.seconds_to_look(DEFERRED_LOOK_SECONDS))
+        ends_epoch = now + min(self._seconds_left(waves), waves.seconds_to_look(DEFERRED_LOOK_SECONDS))
         return defer_until(
             self._asked, progress, self._parts.pace, file=file, post_epoch=post_epoch, ends_epoch=ends_epoch, now=now
         )
@@ -246,7 +246,8 @@ class BatchTry:
         """
         folder, progress = self._parts.ledger.folder, waves.progress
         if progress.halt:
-            raise halted(progress, has_retry_policy=self._asked.retry_policy is not None)
+            landed, credits_ = waves.results.landed(progress.rows)
+            raise halted(progress, landed=landed, credits_=credits_, has_retry_policy=self._asked.retry_policy is not None)
         made = waves.results.finish(progress.rows, self._asked.results_name(self._by), parquet=self._asked.wants_parquet)
         with suppress(Exception):  # whatever a store raises: it is never read again
             folder.delete(f"{progress.results['prefix']}/progress.json")
@@ -263,6 +264,6 @@ class BatchTry:
             raise AirflowSkipException(progress.stop["message"])
         return summary
 
-    def _seconds_left(self, progress: Progress) -> float:
+    def _seconds_left(self, waves: Waves) -> float:
         """The rest of ``execution_timeout``. :raises AirflowTaskTimeout: it is over."""
-        return seconds_left(progress, self._asked.execution_timeout, clock.now_epoch())
+        return seconds_left(waves.progress, self._asked.execution_timeout, clock.now_epoch(), begun=waves.begun)

@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 
-from airflow_provider_seedream.batch.halts import halt_by
+from airflow_provider_seedream.batch.halts import halt_by, too_late
 from airflow_provider_seedream.batch.pace import Pace
 from airflow_provider_seedream.batch.posting import Posting, Tried, Upcoming
 from airflow_provider_seedream.batch.progress import Progress
@@ -65,7 +65,9 @@ class Sender:
     :param pace: the rate limit and ``max_in_flight``.
     :param prices: tells what a row may cost, and when a price is to be measured.
     :param budget: refuses rows beyond it; near its limit rows go one after the other.
-    :param admission: the same under the caps of the connection. :param waits_for_room: rows beyond a cap wait until it has room.
+    :param admission: the same under the caps of the connection.
+    :param waits_until: rows beyond a cap wait for room that comes before this, in epoch seconds; if it comes later, the batch is
+        halted. None: they do not wait.
     :param looks_ahead: while rows wait for room, those behind them are searched in the ledger: an earlier try may have paid them,
         and their images would not outlast a wait of a day.
     :param fly: takes a row whose generation is paid.
@@ -81,7 +83,7 @@ class Sender:
         prices: Prices,
         budget: Budget,
         admission: Admission,
-        waits_for_room: bool = False,
+        waits_until: float | None = None,
         looks_ahead: bool = False,
         pace: Pace,
         width: PostWidth,
@@ -95,7 +97,7 @@ class Sender:
         self._width = width
         self._fly = fly
         self._note = note
-        self._waits_for_room = waits_for_room
+        self._waits_until = waits_until
         self._room = Room(progress, posting.under_way, prices=prices, budget=budget, admission=admission, pace=pace, width=width)
         self._queue = RowQueue(progress, rows, prices=prices, looks_ahead=looks_ahead)
 
@@ -164,6 +166,11 @@ class Sender:
         if dead:
             raise dead
 
+    @property
+    def behind(self) -> list[int]:
+        """Numbers of the rows up to the cursor that still have to be sent. No submission may be under way."""
+        return self._queue.behind
+
     def pause(self) -> None:
         """Write into the progress which rows are behind the cursor and still have to be sent. No submission may be under way."""
         self._queue.pause()
@@ -220,8 +227,8 @@ class Sender:
         elif isinstance(error, SeedreamBudgetError) and upcoming.was_beside:
             upcoming.is_alone = True  # the rows beside it may have been refused, and leave room for this one
             self._queue.put_back(upcoming)
-        elif isinstance(error, SeedreamCapError) and self._waits_for_room and error.room_at:
-            self._wait_for_room(upcoming, error)
+        elif isinstance(error, SeedreamCapError) and self._waits_until is not None and error.room_at:
+            self._wait_for_room(upcoming, error, self._waits_until)
         else:
             self._fail(tried, error)
 
@@ -233,10 +240,16 @@ class Sender:
             upcoming.request = None
             self._queue.done(upcoming.number, upcoming.digest)
 
-    def _wait_for_room(self, upcoming: Upcoming, error: SeedreamCapError) -> None:
-        """A cap leaves no room: send nothing until its period ends, and some seconds more, as others wait for it, too."""
+    def _wait_for_room(self, upcoming: Upcoming, error: SeedreamCapError, until: float) -> None:
+        """A cap leaves no room: send nothing until its period ends, and some seconds more, as others wait for it, too.
+
+        Room that comes after the end of ``execution_timeout`` would be waited for in vain: then the batch ends now.
+        """
         self._queue.put_back(upcoming)
-        if (room_epoch := clock.to_epoch(error.room_at) or 0.0) > self.progress.hold_epoch:
+        room_epoch = clock.to_epoch(error.room_at) or 0.0
+        if room_epoch + UNREACHABLE_SECONDS > until:
+            self.progress.halt = self.progress.halt or halt_by(too_late(error))
+        elif room_epoch > self.progress.hold_epoch:
             self.progress.hold_epoch = room_epoch + random.random() * UNREACHABLE_SECONDS
             _log.info("%s Rows that are not sent wait for it until %s.", error.message, error.room_at)
 

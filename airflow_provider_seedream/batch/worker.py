@@ -52,7 +52,7 @@ class Waves:
     :param submitter: pays each request at most once.
     :param budget: the one that the submitter spends from.
     :param admission: the one that admits its requests under caps.
-    :param waits_for_room: rows beyond a cap wait for its next period.
+    :param waits_until: rows beyond a cap wait for room that comes before this, in epoch seconds; None: they do not wait.
     :param looks_ahead: meanwhile the rows behind them are searched in the ledger.
     :param width: how many submissions may be under way.
     :param pace: the rate limit and ``max_in_flight``.
@@ -70,7 +70,7 @@ class Waves:
         submitter: Submitter,
         budget: Budget,
         admission: Admission,
-        waits_for_room: bool = False,
+        waits_until: float | None = None,
         looks_ahead: bool = False,
         width: PostWidth,
         attendant: Attendant,
@@ -97,7 +97,7 @@ class Waves:
             prices=self._prices,
             budget=budget,
             admission=admission,
-            waits_for_room=waits_for_room,
+            waits_until=waits_until,
             looks_ahead=looks_ahead,
             pace=pace,
             width=width,
@@ -176,6 +176,11 @@ class Waves:
         :param now: in epoch seconds.
         """
         return self._sender.next_post_epoch(now)
+
+    @property
+    def begun(self) -> int:
+        """Rows that are in flight or have ended; those that wait for room, for a turn or for the API are not among them."""
+        return self.progress.begun(len(self._sender.behind))
 
     def seconds_to_look(self, seconds: float) -> float:
         """When to look for a request to stop again: after these seconds; never, if no row is left to send."""

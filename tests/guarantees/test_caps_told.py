@@ -147,25 +147,56 @@ class TestWaiting:
         ended = runner.run(task)
         assert (ended.state, ended.value["count"]["landed"], emulator.books.credits_charged) == ("success", 5, 50)
 
+    def test_a_batch_without_room_before_its_execution_timeout_ends_at_once_and_says_what_is_paid(
+        self, caps: Any, emulator: Emulator, destination: str, deferrable: bool
+    ) -> None:
+        caps(max_credits_per_month=30)
+        limit = timedelta(hours=1)  # the last hour of a month has room behind it
+        task = batch(destination, 5, deferrable=deferrable, on_budget="wait", execution_timeout=limit, retries=2)
+        outcome = Runner().run(task)
+        assert (outcome.state, outcome.tries, emulator.books.credits_charged) == ("failed", 1, 30)
+        said = str(outcome.error)
+        assert said.startswith(
+            "CAP REACHED, 30 credits paid: max_credits_per_month=30 of connection 'seedream_default': 30 credits"
+        )
+        assert "2 of 5 rows were not sent. Landed: 3. Paid: yes. There is room again at " in said
+        assert "after the end of `execution_timeout`" in said
+
+    @pytest.mark.parametrize("behind", [[{"prompt": "   "}], []], ids=["a wrong row is the last one", "a row that waits is"])
     def test_rows_behind_those_that_wait_land_if_they_are_paid(
-        self, caps: Any, build: Build, emulator: Emulator, destination: str, folder: Path
+        self, caps: Any, build: Build, emulator: Emulator, destination: str, folder: Path, behind: list[dict[str, str]]
     ) -> None:
         caps(max_credits_per_day=20)
         paid = [{"prompt": "a"}, {"prompt": "b"}]
         for one in paid:
             Runner(run_id="before").run(build(**one, reuse="content").submit)
         options = {"deferrable": True, "on_budget": "wait", "reuse": "content"}
-        rows = [{"prompt": "new"}, *paid, {"prompt": "newer"}, {"prompt": "   "}]
+        rows = [{"prompt": "new"}, *paid, {"prompt": "newer"}, *behind]
         task, runner = batch(destination, 0, requests=rows, results="later", on_error="continue", **options), Woken()
         assert runner.run(task, until="deferred").state == "deferred"
         [file] = folder.rglob("progress.json")
         progress = json.loads(file.read_text())
-        assert (progress["cursor"], progress["waiting"], progress["in_flight"]) == (5, [1, 4], [])
+        assert (progress["cursor"], progress["waiting"], progress["in_flight"]) == (len(rows), [1, 4], [])
         assert (len([*folder.glob("*_1.png")]), emulator.books.posts_received) == (2, 2)
         caps(max_credits_per_day=1000)
         file.write_text(json.dumps(progress | {"hold_epoch": time.time()}))
         ended = runner.run(task)
-        assert (ended.value["count"]["landed"], ended.value["count"]["invalid"], emulator.books.posts_received) == (4, 1, 4)
+        count = ended.value["count"]
+        assert (count["landed"], count["invalid"], emulator.books.posts_received) == (4, len(behind), 4)
+
+    def test_rows_that_only_waited_have_not_begun_when_execution_timeout_is_over(
+        self, caps: Any, build: Build, destination: str, folder: Path
+    ) -> None:
+        caps(max_credits_per_day=10)
+        Runner(run_id="before").run(build(prompt="paid", reuse="content").submit)
+        options = {"deferrable": True, "on_budget": "wait", "reuse": "content", "execution_timeout": timedelta(hours=25)}
+        rows = [{"prompt": "new"}, {"prompt": "paid"}, {"prompt": "newer"}, {"prompt": "newest"}]
+        task, runner = batch(destination, 0, requests=rows, results="later", **options), Woken()
+        waits = runner.run(task, until="deferred")
+        assert any("1 of 4 rows begun, 0 in flight" in line for line in waits.log)
+        [file] = folder.rglob("progress.json")
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"started_epoch": time.time() - 26 * 3600}))
+        assert "1 of 4 rows had begun" in str(runner.run(task).error)
 
     def test_a_batch_that_waits_for_room_stops_on_request(
         self, caps: Any, emulator: Emulator, destination: str, folder: Path
