@@ -19,19 +19,17 @@ from airflow_provider_seedream.exceptions import (
 # SeedreamInsufficientCreditsError  the wallet is empty: top it up
 # SeedreamConnectionError           the API cannot be reached for long: wait
 # SeedreamInputError                a template that gave something at first gives nothing now: look at its XCom
-# SeedreamBatchError                several POSTs in a row were not answered: look at the wallet. Or the table was changed. Or a cap
-#                                   has room only after execution_timeout: clear the task then
+# SeedreamBatchError                several POSTs in a row were not answered: look at the wallet. Or the table was changed, or the
+#                                   table of the results does not answer. Or a cap has room only after execution_timeout: clear
+#                                   the task then
 _HALTS: dict[str, type[SeedreamError]] = {
     cls.__name__: cls for cls in (SeedreamInsufficientCreditsError, SeedreamConnectionError, SeedreamInputError, SeedreamBatchError)
 }
 
 
 def halt_by(error: SeedreamError) -> dict[str, Any]:
-    """One of these errors as plain JSON: the name of its class, and its attributes.
-
-    :raises ValueError: the error is of a class that stops no batch.
-    """
-    [name] = [name for name, cls in _HALTS.items() if isinstance(error, cls)]
+    """An error as plain JSON: the name of its class, or of the error of a batch, and its attributes."""
+    name = next((name for name, cls in _HALTS.items() if isinstance(error, cls)), SeedreamBatchError.__name__)
     return {"error": name, "fields": dict(vars(error))}
 
 

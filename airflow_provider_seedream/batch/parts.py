@@ -78,8 +78,6 @@ class Parts:
         self.repeats = progress.repeats  # their records exist once the first of them is sent
         asked, hook, ledger = self.asked, self.hook, self.ledger
         budget = Budget(ledger, self.by, **self.limits.budgets())
-        told = teller(asked.on_budget_warning, self.context, hook.seedream_conn_id)
-        admission = Admission(hook, ledger.folder.base, labels=spelled(check_labels(asked.labels)), told=told)
         return Waves(
             progress,
             rows_of_phase(
@@ -88,10 +86,10 @@ class Parts:
             ),
             request=self.request,
             submitter=Submitter(
-                hook, ledger, cast(OnUnknownSubmit, asked.on_unknown_submit), budget, admission=admission, memory=self.memory
+                hook, ledger, cast(OnUnknownSubmit, asked.on_unknown_submit), budget, admission=self.admission, memory=self.memory
             ),
             budget=budget,
-            admission=admission,
+            admission=self.admission,
             waits_until=ends_epoch(progress, asked.execution_timeout) if asked.on_budget == "wait" else None,
             looks_ahead=asked.on_budget == "wait" and (asked.reuse == "content" or self.by.try_number != 1),
             width=PostWidth(asked.max_posts_at_once, progress.post_seconds),
@@ -122,6 +120,12 @@ class Parts:
             labels=check_labels(self.asked.labels),
             **beyond_defaults(embed_metadata=self.asked.embed_metadata, max_image_bytes=self.asked.max_image_bytes),
         )
+
+    @cached_property
+    def admission(self) -> Admission:
+        """Admits the rows under the caps of the connection."""
+        told = teller(self.asked.on_budget_warning, self.context, self.hook.seedream_conn_id)
+        return Admission(self.hook, self.ledger.folder.base, labels=spelled(check_labels(self.asked.labels)), told=told)
 
     @cached_property
     def tries(self) -> Tries:

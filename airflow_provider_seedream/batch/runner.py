@@ -7,6 +7,7 @@ the metadata database.
 import logging
 import uuid
 from contextlib import suppress
+from functools import partial
 from typing import Any, cast
 
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, AirflowTaskTimeout, Context
@@ -96,27 +97,40 @@ class BatchTry:
                 made_by=self._by,
             )
             return {"schema_version": SUMMARY_VERSION, "dry_run": True, **totals}
-        table = self._judge()
+        table, refused = self._judge()
         reserve_results(self._parts.ledger, self._asked.results_name(self._by), self._by)
         results = Results(self._parts.ledger.folder, f"{_PAGES}/{uuid.uuid4().hex}")  # no two tries write the same pages
         began = clock.now_epoch() if started_epoch is None else started_epoch
         progress = Progress(started_epoch=began, rows=table.rows, repeats=frozenset(table.repeats), results=results.state())
         self._parts.tries.recall(progress)
+        if refused:
+            progress.halt = halt_by(refused)
         if self._asked.sample and progress.may_send and not progress.approved:
             progress.sample = self._asked.sample.pick([row for row in range(1, table.rows + 1) if row not in progress.repeats])
         if progress.sample:
             reserve_results(self._parts.ledger, sample_table(self._asked.results_name(self._by)), self._by)
         return self._work(progress)
 
-    def _judge(self) -> TableSummary:
-        """The totals of the table; its rows are checked, also against the database table of the results."""
+    def _judge(self) -> tuple[TableSummary, SeedreamError | None]:
+        """The totals of the table, checked against caps and results table; and the error that lets a retry send no row.
+
+        A retry goes on without the checks: rows that are paid must land while the API keeps their images.
+        """
         asked, parts = self._asked, self._parts
+        of_table = partial(judge, parts.table, parts.limits.credits_per_image, on_error=asked.on_error)
         try:
+            parts.admission.check()
             if asked.results_table:
                 from airflow_provider_seedream.batch.results_table_check import check_key
 
                 check_key(asked.results_table, self._by)
-            return judge(parts.table, parts.limits.credits_per_image, on_error=asked.on_error, results_table=asked.results_table)
+            return of_table(results_table=asked.results_table), None
+        except SeedreamError as error:
+            refused = self._amid_rows(error)
+            if refused.paid == "no":
+                raise
+        try:
+            return of_table(), refused
         except SeedreamError as error:
             raise self._amid_rows(error) from error.__cause__
 

@@ -9,7 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TextIO, TypeVar
 
 from rich.console import Console
@@ -37,18 +37,20 @@ def results_on_stdout(*, for_good: bool) -> Iterator[None]:
     """
     sys.stdout.flush()
     kept = os.dup(1)
-    with os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace") as results:
-        # Also C libraries and child processes write to descriptor 1.
-        os.dup2(2, 1)
-        _results.append(results)
-        try:
-            yield
-        finally:
-            _results.remove(results)
-            sys.stdout.flush()
-            if not for_good:
-                os.dup2(kept, 1)
-            os.close(kept)
+    results = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace")
+    # Also C libraries and child processes write to descriptor 1.
+    os.dup2(2, 1)
+    _results.append(results)
+    try:
+        yield
+    finally:
+        _results.remove(results)
+        with suppress(BrokenPipeError):  # nobody reads the rest
+            results.close()
+        sys.stdout.flush()
+        if not for_good:
+            os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _stdout() -> TextIO:

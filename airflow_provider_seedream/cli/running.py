@@ -36,6 +36,8 @@ def run(act: str, options: argparse.Namespace) -> NoReturn:
     except AirflowException as error:
         say_error(_message(error))
         code = _code(error)
+    except BrokenPipeError:  # the reader of the results has seen enough, as `head` has: tables end in the same way
+        code = FAILED
     except KeyboardInterrupt:
         code = INTERRUPTED
     sys.exit(code)

@@ -91,7 +91,8 @@ def _no_connection(conn_id: str, kind: str) -> Mistake:
     kind = {"s3": "aws", "gs": "google_cloud_platform", "gcs": "google_cloud_platform", "abfs": "wasb"}.get(kind, kind)
     password = ("--conn-password", "KEY") if kind == "seedream" else ()
     add = shlex.join(("airflow", "connections", "add", conn_id, "--conn-type", kind, *password))
-    meant = did_you_mean(conn_id, [DEFAULT_CONN_ID, *known] if kind == "seedream" else known)
+    known = [DEFAULT_CONN_ID, *known] if kind == "seedream" else known
+    meant = did_you_mean(conn_id, [one for one in known if one != conn_id])
     return Mistake(
         verdict="CONNECTION MISSING",
         message=f"Airflow has no connection {conn_id!r}.{meant}",

@@ -23,6 +23,7 @@ from airflow_provider_seedream.model.caps import (
     Cap,
     Period,
     caps_of,
+    check_spelling,
     read_label_caps,
     read_max_credits,
     read_warn_at,
@@ -112,6 +113,7 @@ class SeedreamSettings:
             raise _no_key(f"Connection {connection.conn_id!r} has no password: put the API key there.")
         if _KEY.fullmatch(key) is None:
             raise _no_key(f"Connection {connection.conn_id!r}: the password holds characters that no API key has.")
+        check_spelling(extra)
         networks = extra.get("download_networks")  # a list, or text with commas
         items = networks if isinstance(networks, list | tuple) else re.split(r"[,\s]+", str(networks or "").strip())
         price = _positive(extra, "credits_per_image") or contract.CREDITS_PER_IMAGE

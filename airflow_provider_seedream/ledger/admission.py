@@ -18,7 +18,7 @@ from airflow_provider_seedream.ledger.pages import Entry, Page, month_of
 from airflow_provider_seedream.ledger.record import Record
 from airflow_provider_seedream.ledger.settled_books import settle
 from airflow_provider_seedream.ledger.spending import Spending
-from airflow_provider_seedream.model.caps import Cap
+from airflow_provider_seedream.model.caps import Cap, misspelt_label
 from airflow_provider_seedream.model.clock import CLOCK, Clock, to_iso
 from airflow_provider_seedream.observability import metrics
 
@@ -88,15 +88,30 @@ class Admission:
         self._full: tuple[Refusal, float] | None = None
         self._settled_epoch = 0.0
 
+    def check(self) -> None:
+        """Whether the caps can hold for this task. Asks no storage.
+
+        :raises SeedreamInputError: there is no place for their books, or a label misses a cap by the case of letters alone.
+        """
+        if not self._caps:
+            return
+        _ = self._books
+        if cap := misspelt_label(self._caps, self._labels):
+            raise SeedreamInputError(
+                f"labels: {', '.join(self._labels):.200}: connection {self._hook.seedream_conn_id!r} has a cap of the label "
+                f"{cap.label!r}, and the case of letters counts. Write both in the same way, or give that cap to both."
+            )
+
     def admit(self, spending: Spending) -> Booking | None:
         """Write a request into the books. None: the connection has no caps.
 
         :raises SeedreamCapError: a cap leaves no room for its price.
-        :raises SeedreamInputError: the connection has caps, and no place for its books.
+        :raises SeedreamInputError: as :meth:`check`.
         :raises SeedreamLedgerError: the storage of the books does not answer, or cannot hold caps.
         """
         if not self._caps:
             return None
+        self.check()
         books, now = self._books, self._clock.now_epoch()
         self._refuse_as_before(spending, now)
         entry = Entry(

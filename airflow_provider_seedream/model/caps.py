@@ -4,7 +4,7 @@ Read from the extras of the connection, and checked before anything is sent. Doe
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -14,6 +14,9 @@ from airflow_provider_seedream.model.labels import check_labels, spelled
 
 Period = Literal["day", "month"]
 DEFAULT_WARN_AT = 0.8
+_FIELDS = ("max_credits_per_day", "max_credits_per_month", "label_caps", "warn_at", "books")
+_OTHER_FIELDS = ("destination", "requests_per_minute", "credits_per_image", "request_timeout_seconds", "verify")
+_CLOSE = 0.82  # of difflib: one or two letters more, less or elsewhere
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +81,33 @@ def read_label_caps(extra: Mapping[str, Any]) -> dict[str, dict[Period, int]]:
     if not isinstance(caps, dict):
         raise _wrong_label_caps(value)
     return dict(_label_cap(label, limits) for label, limits in caps.items())
+
+
+def check_spelling(extra: Mapping[str, Any]) -> None:
+    """Refuse an extra that is probably a misspelt cap: credits would be spent as if there was none.
+
+    :raises SeedreamInputError: naming the extra and the field that is probably meant.
+    """
+    for name in extra:
+        if name in _OTHER_FIELDS or name in _FIELDS:
+            continue
+        import difflib  # takes its time, and most connections need none of it
+
+        word = str(name).strip().lower()
+        meant = difflib.get_close_matches(word, _FIELDS, n=1, cutoff=0.0 if word.startswith("max_credit") else _CLOSE)
+        if meant:
+            raise SeedreamInputError(
+                f"Connection extra {str(name)!r:.60} is none of this provider's, so it limits nothing. Did you mean {meant[0]!r}? "
+                "If it is your own, give it another name."
+            )
+
+
+def misspelt_label(caps: Iterable[Cap], labels: Iterable[str]) -> Cap | None:
+    """The first cap that a label misses by the case of letters alone: a request with this label would pass it uncounted."""
+    capped, mine = list(caps), set(labels)
+    known = {cap.label for cap in capped}
+    missed = {label.casefold() for label in mine if label not in known}
+    return next((cap for cap in capped if cap.label and cap.label.casefold() in missed), None)
 
 
 def read_warn_at(extra: Mapping[str, Any]) -> float:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import airflow
 import pytest
@@ -67,6 +68,20 @@ class TestWithoutAirflows:
         assert (ended.code, ended.out) == (1, "")
         assert "401" in ended.err
         assert KEY not in ended.err
+
+    @pytest.mark.parametrize("output", ["json", "table"])
+    def test_a_reader_that_has_seen_enough_ends_it_without_a_traceback(
+        self, output: str, emulator: Emulator, buy: Buy, destination: str
+    ) -> None:
+        buy()
+        reader, writer = os.pipe()
+        os.close(reader)
+        with TemporaryFile() as err:
+            process = start(OURS, "ledger", destination, "--records", "-o", output, streams=[0, writer, err.fileno()])
+            os.close(writer)
+            assert process.wait(timeout=60) in (0, 1)
+            err.seek(0)
+            assert err.read() == b""
 
     def test_a_wrong_call_says_how_it_is_called(self) -> None:
         ended = run_process(OURS, "land")

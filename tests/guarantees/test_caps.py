@@ -69,6 +69,23 @@ class TestSingleTasks:
         assert states == ["success", "success", "failed", "success"]
         assert emulator.books.credits_charged == 30
 
+    @pytest.mark.parametrize(("team", "says"), [("Shop", "the label 'team=shop', and the case of letters counts"), ("lab", "")])
+    def test_a_label_that_misses_its_cap_by_the_case_of_letters_is_refused(
+        self, team: str, says: str, caps: Any, build: Build, emulator: Emulator
+    ) -> None:
+        caps(label_caps={"team=shop": {"month": 10}})
+        outcome = Runner().run(build(labels={"team": team}).submit)
+        assert says in str(outcome.error)
+        assert emulator.books.posts_received == (0 if says else 1)
+
+    def test_a_batch_whose_label_misses_its_cap_fails_before_its_first_row(
+        self, caps: Any, destination: str, emulator: Emulator
+    ) -> None:
+        caps(label_caps={"team=shop": {"month": 10}})
+        outcome = Runner().run(batch(destination, 2, labels={"team": "Shop"}, on_error="continue"))
+        assert isinstance(outcome.error, SeedreamInputError)
+        assert (outcome.error.paid, emulator.books.posts_received) == ("no", 0)
+
     def test_a_page_moves_what_has_landed_into_its_sums(self, caps: Any, build: Build, destination: str) -> None:
         caps(max_credits_per_month=100)
         chain, runner = build(), Runner()

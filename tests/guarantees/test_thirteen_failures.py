@@ -150,6 +150,11 @@ class TestFirstMistakes:
         check_block("Connection missing", outcome, "CONNECTION MISSING: Airflow has no connection 'seedream_defualt'.", says=says)
         assert (outcome.state, outcome.tries, emulator.books.posts_received) == ("failed", 1, 0)
 
+    def test_a_connection_that_is_not_there_is_no_match_of_itself(self, build: Build) -> None:
+        error = Runner().run(build(seedream_conn_id="seedream_default").submit).error
+        assert "Airflow has no connection 'seedream_default'. " in str(error)
+        assert "Did you mean" not in str(error)
+
     def test_a_sensor_and_a_deferred_wait_name_it_too(
         self, emulator: Emulator, build: Build, monkeypatch: pytest.MonkeyPatch, deferrable: bool
     ) -> None:

@@ -227,17 +227,32 @@ class TestABatch:
         assert (outcome.error.verdict, outcome.error.paid) == ("TABLE NOT WRITTEN", "no")
         assert emulator.books.posts_received == 0
 
-    def test_a_retry_that_does_not_find_the_table_does_not_say_that_nothing_was_paid(
-        self, database: Database, emulator: Emulator, run: Run
+    @pytest.mark.parametrize("is_gone", [True, False])
+    def test_a_retry_that_cannot_use_the_table_lands_what_is_paid_and_sends_nothing(
+        self, is_gone: bool, database: Database, emulator: Emulator, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         database.run(TABLE)
-        emulator.inject("fail", times=1)
-        runner = Runner()
-        run(runner=runner, until="up_for_retry", retries=1)
-        database.run("DROP TABLE images")
-        error = run(runner=runner, retries=1).error
-        assert "has no table images" in error.message
-        assert (error.paid, "A retry finds the paid rows in the ledger" in error.on_retry) == ("unknown", True)
+        emulator.configure(seconds_per_image=3600.0)
+        runner, whole = Runner(), os.environ["AIRFLOW_CONN_WAREHOUSE"]
+        run(runner=runner, until="deferred", deferrable=True)
+        emulator.configure(seconds_per_image=0.0)
+        emulator.clock.advance(3600)
+        runner.clear(SeedreamBatchOperator(task_id="batch", requests=[], retries=1, dag=DAG("catalogue", schedule=None)))
+        if is_gone:
+            database.run("ALTER TABLE images RENAME TO elsewhere")
+        else:
+            monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", '{"conn_type": "sqlite", "host": "/nowhere/at.db"}')
+        until = "ended" if is_gone else "up_for_retry"
+        second = run([*ROWS, {"prompt": "new", "sku": "S9"}], runner=runner, until=until, retries=1)
+        assert ("has no table images" if is_gone else "'warehouse' failed") in second.error.message
+        assert "1 of 4 rows were not sent" in second.error.message
+        assert second.error.paid == "unknown"
+        assert len([*(tmp_path / "images").glob("*_1.png")]) == emulator.books.posts_received == 3
+        assert second.state == ("failed" if is_gone else "up_for_retry")
+        if not is_gone:
+            monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", whole)
+            assert run(runner=runner, retries=1).value["results_table"]["inserted"] == 3
+        assert emulator.books.posts_received == 3
 
     def test_a_key_that_the_database_fills_with_blanks_is_found_again(
         self, database: Database, emulator: Emulator, run: Run

@@ -33,6 +33,24 @@ class TestReading:
         ]
         assert read.warn_at == 0.5
 
+    @pytest.mark.parametrize(
+        ("extra", "meant"),
+        [
+            ("max_credit_per_day", "max_credits_per_day"),
+            ("max_credits_per_mouth", "max_credits_per_month"),
+            ("max_credits", "max_credits_per_day"),
+            ("Max_Credits_Per_Day", "max_credits_per_day"),
+            ("label_cap", "label_caps"),
+            ("book", "books"),
+        ],
+    )
+    def test_a_misspelt_cap_is_refused_as_it_would_limit_nothing(self, extra: str, meant: str) -> None:
+        with pytest.raises(SeedreamInputError, match=f"Did you mean '{meant}'"):
+            settings(**{extra: 10})
+
+    def test_other_extras_are_none_of_our_business(self) -> None:
+        assert settings(owner="me", hooks=1, per_day=3, timeout=7, labels="a", notebook="x").caps == ()
+
     def test_books_are_in_the_destination_unless_they_are_named(self) -> None:
         assert settings(destination="s3://a/b").books == "s3://a/b"
         assert settings(destination="s3://a/b", books="s3://c").books == "s3://c"
