@@ -1,7 +1,7 @@
-"""Whether a POST with an unknown outcome was charged, as far as two looks at the wallet prove it. No I/O and no clock.
+"""Finds out from two looks at the wallet whether a POST with an unknown outcome was charged. No I/O and no clock.
 
-It never guesses. Every other request between the two looks is counted; where one of them may lie on either side of a look, or its
-price was never measured, these two looks prove nothing.
+It proves or says "unclear"; it never guesses. Every other request between the two looks is counted. If one of them may lie on
+either side of a look, or its price was never measured, these two looks prove nothing.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,6 +19,7 @@ MAX_LOOKS = 5  # on either side of the POST, the nearest ones
 # not_charged  proved: the wallet lost nothing for it
 # charged      proved: the wallet lost its price, and nothing else was under way
 # unclear      neither
+# A place is that of a charge or a refund: between two looks, outside, or so near to one of them that clocks cannot tell.
 Verdict = Literal["not_charged", "charged", "unclear"]
 Place = Literal["in", "out", "unsure"]
 
@@ -101,7 +102,7 @@ def _windows(entry: Entry, rest: Sequence[Entry], now: Sight | None, price: Deci
 
 
 def _window(rest: Sequence[Entry], before: Sight, after: Sight, price: Decimal | None) -> _Window:
-    """Count the requests between two looks."""
+    """Count the other requests between two looks, and what may have moved there without a record of it."""
     charged = unknown = refunded = unsure = unmeasured = 0
     may_rise = may_hide = False
     for other in rest:
@@ -126,10 +127,10 @@ def _expected(other: Entry, price: Decimal | None) -> int:
 
 
 def _place_of_refund(other: Entry, before: Sight, after: Sight) -> Place:
-    """Whether credits of a request may have come back between the looks.
+    """The place of a request's refund, seen from two looks.
 
-    A refund comes when a generation fails, at most 24 h after the request. Of a generation that has landed, or that still may, none
-    has come. Of one that ended otherwise, or unseen, one may have come although no record tells it.
+    A refund comes when a generation fails, at most 24 h after the request. A generation that has landed, or may still land, has
+    none. One that ended in another way, or unseen, may have one although no record tells it.
     """
     if not other.refunded and other.ending in ("landed", "partial", "in_flight", "to_land", "sending"):
         return "out"
@@ -137,7 +138,7 @@ def _place_of_refund(other: Entry, before: Sight, after: Sight) -> Place:
 
 
 def _place_of_charge(other: Entry, before: Sight, after: Sight) -> Place:
-    """Whether a request was charged between the looks. Its own look came before its charge, whatever the clocks say."""
+    """The place of a request's charge, seen from two looks. A look of this very request came before its charge, by any clock."""
     if other.record == after.by:
         return "out"
     if other.ending == "sending":
@@ -148,7 +149,11 @@ def _place_of_charge(other: Entry, before: Sight, after: Sight) -> Place:
 
 
 def _place(first_epoch: float, last_epoch: float, before: Sight, after: Sight) -> Place:
-    """Whether a moment of a span lies between the looks, by clocks that may differ. A look now came after all records."""
+    """The place of an event that happened at some moment of a span.
+
+    Workers' clocks may differ by 60 s, so an event that near to a look is ``unsure``. The look of now (``by`` is None) came after
+    all records.
+    """
     if last_epoch + CLOCKS_SECONDS < before.at_epoch:
         return "out"
     if after.by is not None and first_epoch - CLOCKS_SECONDS > after.at_epoch:
@@ -159,7 +164,7 @@ def _place(first_epoch: float, last_epoch: float, before: Sight, after: Sight) -
 
 
 def _proof(entry: Entry, window: _Window, price: Decimal | None) -> Proof:
-    """The proof of one pair of looks."""
+    """The verdict of one pair of looks. Balance and other requests must explain each other to the credit, else it is unclear."""
     moved = window.after.balance - window.before.balance
     between = f"between {clock.to_iso(window.before.at_epoch)} and {clock.to_iso(window.after.at_epoch)}"
     if moved == 0 and not window.may_rise and not window.charged:

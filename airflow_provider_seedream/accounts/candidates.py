@@ -1,6 +1,6 @@
-"""The candidates for what a statement cannot explain: unknown outcomes, another price, other users of the key, top-ups.
+"""Possible reasons for credits that a statement cannot explain: unknown outcomes, another price, other users of the key, top-ups.
 
-Each says its credits where they are known, and whether they are exactly the unexplained number. No I/O and no clock.
+Each candidate has its credits, if they are known, and says whether they are exactly the unexplained number. No I/O and no clock.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +31,7 @@ class Candidate:
     fits: bool = False
 
     def to_dict(self) -> dict[str, Any]:
+        """The candidate as plain JSON, for ``reconcile --output json``."""
         return {"what": self.what, "credits": self.credits, "fits": self.fits}
 
 
@@ -107,7 +108,7 @@ def _gained(number: Decimal, flow: Flow, mine: Sequence[Entry]) -> Iterator[Cand
 
 
 def _price(number: Decimal, mine: Sequence[Entry]) -> Iterator[Candidate]:
-    """Another price of the images whose price was not measured. Each of them would differ by the same number of credits."""
+    """Another price, for the images whose price was not measured: 30 credits too few for 3 images are 10 more for each."""
     unmeasured = [entry for entry in mine if entry.is_charged and not entry.is_measured and not entry.refunded]
     images = sum(entry.images for entry in unmeasured)
     if not images:

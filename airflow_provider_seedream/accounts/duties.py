@@ -34,6 +34,7 @@ class Duty:
     is_due: bool = True
 
     def to_dict(self) -> dict[str, Any]:
+        """The duty as plain JSON, for ``reconcile --output json``."""
         return asdict(self)
 
 
@@ -66,6 +67,7 @@ def _is_to_land(entry: Entry, now_epoch: float) -> bool:
 
 
 def _landing(entry: Entry, named: Callable[..., str]) -> Duty:
+    """The duty to land paid images before the API deletes them. A late one was paid beside another POST of the same request."""
     until = clock.to_iso(entry.expires_epoch) if entry.expires_epoch else None
     images = f"{entry.images} image{'' if entry.images == 1 else 's'}"
     second = ", a second payment" if entry.is_late else ""
@@ -77,7 +79,7 @@ def _landing(entry: Entry, named: Callable[..., str]) -> Duty:
 
 
 def _settling(entry: Entry, named: Callable[..., str], *, sent_again: bool) -> Duty:
-    """An outcome to find out. Of a request that was sent again the record stays, so it can only be said to be paid."""
+    """The duty to settle an unknown outcome. A request that was sent again keeps this record, so it can only be settled as paid."""
     what = f"Find out whether {entry.at_risk} credits were paid ({_request(entry)})"
     if sent_again:
         return Duty(what=f"{what}: it was sent again", command=named("resolve", entry.record, "--paid", "ID"), is_due=False)

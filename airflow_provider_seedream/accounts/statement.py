@@ -269,6 +269,7 @@ def _summed(keyed: Sequence[tuple[tuple[Any, ...], Entry]], names: tuple[str, ..
 
 
 def _sums(members: Sequence[Entry]) -> dict[str, int]:
+    """The numbers of one row: requests, images asked for and landed, and credits."""
     return {
         "requests": len(members),
         "images": sum(entry.images for entry in members),
@@ -291,5 +292,5 @@ def _images(entry: Entry) -> list[dict[str, Any]]:
 
 
 def _share(whole: int, place: int, parts: int) -> int:
-    """The share of one of several parts; the first ones get the credits that cannot be divided."""
+    """The share of one of several parts. The first ones get the credits that cannot be divided: 10 among 3 are 4, 3 and 3."""
     return whole // parts + (place < whole % parts)

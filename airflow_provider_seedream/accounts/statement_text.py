@@ -54,12 +54,13 @@ def _at_the_bottom(statement: Statement) -> list[str]:
 
 
 def lines_of_duties(duties: Sequence[Duty]) -> list[str]:
-    """What has to be done, then what may be done; of many alike the first 30."""
+    """The duties that are due, then those that a person may do. Of each kind at most 30 are named, and the rest is counted."""
     due, others = [duty for duty in duties if duty.is_due], [duty for duty in duties if not duty.is_due]
     return [*_under("To do:", due), *_under("If you want:", others)]
 
 
 def _under(heading: str, duties: Sequence[Duty]) -> Iterable[str]:
+    """A heading with its duties, each with the command to copy; nothing without duties."""
     if not duties:
         return
     yield heading

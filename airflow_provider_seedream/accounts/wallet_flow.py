@@ -1,7 +1,10 @@
 """The wallet between several looks at it: what its own requests explain, top-ups that show, and the rest. No I/O and no clock.
 
-A look lies somewhere between the charges and refunds of other requests, as workers have clocks of their own. So the credits that
-came from outside by the time of a look are known to a range only; at the last look, after all requests have ended, they are exact.
+Workers have clocks of their own, so a request near a look may have been charged before or after it. Therefore the credits that had
+come from outside by the time of a look are known as a range only. The last look came after all requests, so its number is exact.
+
+Example: the balance was 500 at the first look and is 480 at the second, and a request of 30 credits lies near the second. If it was
+charged by then, 10 credits have come from outside; if not, 20 have gone. The range is -20 to 10.
 """
 
 from collections.abc import Iterable, Sequence
@@ -53,7 +56,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flow:
-    """The credits from outside, in their order.
+    """The credits from outside, each in its order of time::
+
+        flow.top_ups  # (Change(after_epoch=..., before_epoch=..., credits=Decimal(500)),)
+        flow.unexplained  # Decimal(0): the requests explain all other differences
 
     :param top_ups: rises of the balance that refunds do not explain.
     :param drifts: all other differences.
@@ -115,7 +121,8 @@ def flow_of(looks: Sequence[Look], moves: Sequence[Move]) -> Flow:
     """
     rises = _rises(looks, moves)
     ranges = _ranges(looks, moves)
-    # From the end, where all is exact, to the start: the credits that a look must have seen, so that the fewest come later.
+    # Go from the last look, whose number is exact, back to the first, and narrow each range: the fewest credits shall come later.
+    # Where the balance rose, credits may have come in between: there the earlier number may be any lower one.
     wanted = [ranges[-1]]
     for number in range(len(looks) - 2, -1, -1):
         after = wanted[-1]
@@ -144,7 +151,7 @@ def _rises(looks: Sequence[Look], moves: Sequence[Move]) -> list[bool]:
 
 
 def _ranges(looks: Sequence[Look], moves: Sequence[Move]) -> list[_Range]:
-    """For each look, the credits from outside since the first one."""
+    """For each look, the credits that had come from outside since the first one: at least, and at most."""
     charges, refunds = [move for move in moves if move.credits >= 0], [move for move in moves if move.credits < 0]
     least, most = _by_look(looks, charges, possible=False), _by_look(looks, charges, possible=True)
     returned, returning = _by_look(looks, refunds, possible=False), _by_look(looks, refunds, possible=True)
@@ -162,7 +169,11 @@ def _ranges(looks: Sequence[Look], moves: Sequence[Move]) -> list[_Range]:
 
 
 def _by_look(looks: Sequence[Look], moves: Sequence[Move], *, possible: bool) -> list[Decimal]:
-    """The sum of the moves that may have (or must have) happened before each look."""
+    """The sum of the moves before each look.
+
+    :param possible: True: moves that may have happened by then, each at its earliest. False: moves that must have happened, each at
+        its latest; an unknown outcome is not among them, as its charge may never come.
+    """
     if possible:
         dated = sorted((move.first_epoch - MARGIN_SECONDS, move.credits) for move in moves)
     else:

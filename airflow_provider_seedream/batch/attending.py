@@ -135,7 +135,7 @@ class Attendant:
         return Attended(entry=replace(entry, may_have_landed=False), manifest=manifest)
 
     def _heard(self, entry: InFlight, answer: GenerationStatus | FailedPoll) -> Attended:
-        """What an answer means: wait, land, or end with an error. The polling core decides, this acts."""
+        """Act on the answer to a poll: wait, land, or end with an error. The polling core decides which."""
         generation = entry.generation
         poller = Poller(self.policy_of(entry), PollState(**entry.watch))  # type: ignore[arg-type]
         outcome = poller.heard(answer, now_epoch=clock.now_epoch())

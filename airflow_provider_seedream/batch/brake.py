@@ -1,4 +1,4 @@
-"""The brake of a batch: of the last rows that ended, too many did not land. Decides, and does no I/O.
+"""The brake of a batch (``stop_when``): it stops the sending if too many of the last rows did not land. Does no I/O.
 
 The window of endings is in the progress, so it survives a deferral; ``tries`` keeps it for a retry.
 """
@@ -35,7 +35,7 @@ class Stop(TypedDict):
 
 
 def count_ending(progress: Progress, result: RowResult, error: SeedreamError | None, rule: StopWhen | None) -> Stop | None:
-    """Take an ending into the window of the progress. Returns why to stop, if too many of the last rows did not land by now.
+    """Add an ending to the window of the progress. Returns the stop if too many rows of the window did not land, else None.
 
     :param error: why this row did not land.
     :param rule: None for no brake.

@@ -1,6 +1,6 @@
-"""What stops the sending of a running batch, as its loop uses it: it takes the endings in, and looks for requests to stop.
+"""Stops the sending of a running batch: its loop reports each ending here, and every 30 s requests to stop are read.
 
-The decisions are in ``brake`` and ``stops``. A stop is said in the log at once, as what is in flight may take an hour to land.
+The decisions are in ``brake`` and ``stops``. A stop is logged at once, as the rows in flight may take an hour to land.
 """
 
 import logging
@@ -63,7 +63,7 @@ class Brakes:
         self._look_epoch = now + LOOK_SECONDS
         try:
             requests = read_stops(self._folder)
-        except Exception as error:  # whatever a store raises: if it is away, the next row ends the try
+        except Exception as error:  # each store has its own error classes; if it is away, the next row ends the try
             _log.warning("Requests to stop cannot be read (%s: %s).", type(error).__name__, error)
             return
         if self._progress.stops is None:
@@ -83,5 +83,5 @@ class Brakes:
     def _stop(self, stop: Stop) -> None:
         """Send no more rows. Kept at once: a kill must not make the next try send them."""
         self._progress.stop = dict(stop)
-        _log.warning("%s What is in flight is landed, and the rest of the table is skipped.", stop["message"])
+        _log.warning("%s Rows in flight are landed, and the rest of the table is skipped.", stop["message"])
         self.keep()

@@ -74,7 +74,7 @@ def defer_until(
 
 
 def _speaks_epoch(trigger: SeedreamBatchTrigger) -> float:
-    """When the trigger speaks at the latest: when the worker wants to go on, else when the last generation must have ended."""
+    """When the trigger emits its event at the latest: at the wake-up that the worker asks for, else at the last deadline."""
     if trigger.wake_epoch is not None:
         return trigger.wake_epoch
     deadlines: list[float] = [one[2] for one in trigger.in_flight]

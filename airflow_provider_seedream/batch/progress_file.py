@@ -17,7 +17,7 @@ def store_progress(folder: Folder, file: str, progress: Progress) -> None:
     """
     try:
         folder.replace(file, progress.to_json())
-    except Exception as error:  # whatever a store raises
+    except Exception as error:  # each store has its own error classes
         raise SeedreamLedgerError(f"Cannot write {folder.uri(file)} ({type(error).__name__}: {error}).") from error
 
 
@@ -28,7 +28,7 @@ def read_progress(folder: Folder, file: str) -> Progress:
     """
     try:
         return Progress.from_json(folder.read(file) or b"")
-    except Exception as error:  # whatever a store raises, or the file is not ours
+    except Exception as error:  # each store has its own error classes; or the file is not ours
         failed = SeedreamLedgerError(f"Cannot read {folder.uri(file)} ({type(error).__name__}: {error}).", paid="yes")
         failed.on_retry = FOUND_AGAIN
         raise failed from error

@@ -256,7 +256,7 @@ class Results:
         try:
             for number in range(1, last_page + 1):
                 self._folder.delete(self._file(number))
-        except Exception as error:  # whatever a store raises
+        except Exception as error:  # each store has its own error classes
             _log.warning("Pages below %s could not be deleted (%s).", self._folder.uri(self._prefix), type(error).__name__)
 
     def _file(self, number: int) -> str:
@@ -293,7 +293,7 @@ def _read(path: str) -> Iterator[dict[str, Any]]:
 def _storage(verb: str, uri: str) -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # whatever a store raises
+    except Exception as error:  # each store has its own error classes
         raise _error(f"{uri} cannot be {verb} ({type(error).__name__}: {error}).") from error
 
 

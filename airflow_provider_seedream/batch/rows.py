@@ -1,4 +1,4 @@
-"""A row of a table of requests: columns in, validated values out. A row that exists is a valid one.
+"""A row of a table of requests: columns in, validated values out. Each ``Row`` has passed all checks.
 
 Pure: reads no file, not even the images of an edit. An empty cell, a null and a missing column are the same.
 """

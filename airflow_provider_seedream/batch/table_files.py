@@ -82,7 +82,7 @@ def store_errors(uri: str) -> Iterator[None]:
         raise
     except FileNotFoundError:
         raise SeedreamInputError(f"requests: there is no file or folder {uri}.") from None
-    except Exception as error:  # whatever a store raises
+    except Exception as error:  # each store has its own error classes
         raise SeedreamError(f"requests: {uri} cannot be read ({type(error).__name__}: {error}).") from error
 
 

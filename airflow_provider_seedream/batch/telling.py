@@ -1,4 +1,4 @@
-"""What others hear of a finished batch: asset events and lineage of its tables, as there may be thousands of images."""
+"""Announces a finished batch: asset events and lineage of its tables, not of each image, as there may be thousands."""
 
 from typing import Any
 

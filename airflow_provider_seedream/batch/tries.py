@@ -1,7 +1,7 @@
-"""What the tries of one batch share: the window of its brake, why it was stopped, a person's yes. A file beside the results.
+"""The file that the tries of one batch share, beside its results: the window of its brake, the reason of its stop, a person's yes.
 
-A retry is the machine's second go at what a person asked for once, so it must not send what the first one was stopped from sending.
-A clear is a person's new request: it begins without this file. Never imports the hook or Airflow.
+A retry repeats the same request of a person, so it must not send the rows that an earlier try was stopped from sending. A clear
+is a new request of a person: it begins without this file. Never imports the hook or Airflow.
 """
 
 import json
@@ -51,9 +51,9 @@ class Tries:
             there = json.loads(self._folder.read(self._file) or b"{}")
         except ValueError:  # not as we wrote it
             return
-        except Exception as error:  # whatever a store raises
+        except Exception as error:  # each store has its own error classes
             raise SeedreamLedgerError(f"Cannot read {self._folder.uri(self._file)} ({type(error).__name__}: {error}).") from error
-        if not isinstance(there, Mapping) or there.get("schema_version") != SCHEMA_VERSION:  # it is not one of ours
+        if not isinstance(there, Mapping) or there.get("schema_version") != SCHEMA_VERSION:  # not as we wrote it
             return
         if there.get("max_tries") != self._max_tries:  # this try belongs to another request
             return
@@ -71,7 +71,7 @@ class Tries:
         try:
             self._folder.replace(self._file, data)
             self._known = words
-        except Exception as error:  # whatever a store raises
+        except Exception as error:  # each store has its own error classes
             _log.warning("%s could not be written (%s: %s).", self._folder.uri(self._file), type(error).__name__, error)
 
     def resume(self, progress: Progress) -> None:
@@ -82,7 +82,7 @@ class Tries:
         """Delete the file, best effort: the batch has succeeded. A file that stays is not read by the next clear."""
         try:
             self._folder.delete(self._file)
-        except Exception as error:  # whatever a store raises
+        except Exception as error:  # each store has its own error classes
             _log.warning("%s could not be deleted (%s).", self._folder.uri(self._file), type(error).__name__)
 
 

@@ -35,7 +35,7 @@ def stop(options: argparse.Namespace) -> int:
         is_used = bool(folder.list("_seedream"))
         if is_used:
             add_stop(folder, request)
-    except Exception as error:  # whatever a store raises
+    except Exception as error:  # each store has its own error classes
         failed = SeedreamLedgerError(f"The request to stop could not be written into {folder.base}, so no batch stops.")
         failed.cause = f"{type(error).__name__}: {error}"
         failed.on_retry = "Nothing was changed: try again."

@@ -1,7 +1,6 @@
-"""A request that was sent before: attach to the generation that it has bought, or say that its outcome is
-unknown.
+"""Attaches a request that was sent before to its paid generation, or reports that the outcome of its POST is unknown.
 
-Never POSTs and never claims. Of the API it asks the wallet alone.
+Sends no POST and makes no claim. Its only call to the API reads the wallet.
 """
 
 import logging

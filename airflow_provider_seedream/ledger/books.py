@@ -1,7 +1,8 @@
 """The books of a connection in storage: one small page for each UTC month, ``_seedream/books/2026-11.json``.
 
 A page is replaced only if it still is as it was read, so racing writers never overwrite each other. Threads of one process
-share a write: while one is on its way, the changes of the others are gathered for the next. What a change does is in ``pages``.
+share a write: while one is on its way, the changes of the others are gathered for the next. The changes themselves are made in
+``pages`` and ``cap_rules``.
 """
 
 import logging
@@ -33,7 +34,7 @@ Change = Callable[[Page], tuple[Page, R]]
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Asked(Generic[R]):
-    """A change that waits for its write, and what came of it."""
+    """A change that waits for its write; afterwards its result, or the error of the write."""
 
     change: Change[R]
     result: R | None = None
@@ -116,7 +117,7 @@ class Books:
             self._months.setdefault(month, _Month(name=month)).asked.append(asked)
 
     def _write_all(self, month: str, mine: _Asked[Any]) -> None:
-        """Write what waits, unless another thread has written this change with its own."""
+        """Write all changes that wait, in one PUT. If another thread has written this one with its own, do nothing."""
         at = self._months[month]
         with at.turn:
             if mine.is_done:
@@ -173,7 +174,10 @@ class Books:
         return seen, self._understood(seen, month)
 
     def _way_that_holds(self) -> Way:
-        """How this store replaces by condition. Asked once a month, by whoever makes its page; the page says it to the others."""
+        """The form of a condition that this store obeys when it replaces a file.
+
+        The process that makes the page of a month tests it. All other processes read it in the page.
+        """
         self._folder.check_exclusive()
         name = f"{PROBES}/{uuid.uuid4().hex}"
         self._folder.create(name, b"first\n")
@@ -220,7 +224,7 @@ _making = threading.Lock()
 
 
 def _begin_anew() -> None:
-    """A task process is forked from one whose threads may hold the locks, or which remembers pages."""
+    """Forget the books after a fork: a thread of the parent may hold a lock that nobody here releases, and its pages are old."""
     global _making
     _making = threading.Lock()
     _books.clear()
@@ -247,7 +251,7 @@ def give_back(books: str, month: str, change: Callable[[Page], Page]) -> None:
 
 
 def flush_books() -> None:
-    """Write what waits in all books of this process. Best effort: what is not written is settled from the ledger."""
+    """Write the changes that wait in all books of this process. Best effort: the ledger settles a change that is not written."""
     for books in list(_books.values()):
         try:
             books.flush()

@@ -1,4 +1,4 @@
-"""The calls of the storage that paying once makes, and the spendings: tiny files whose names budgets add up.
+"""The storage calls of the ledger, and the spendings: tiny files whose names hold the prices that a budget adds up.
 
 Every call either gets a clear answer or raises: a caller never acts on a guess. Never imports an HTTP library.
 """

@@ -118,10 +118,10 @@ class Payer:
         return Submitted(generation=self._kept(record, submitted), is_new=True)
 
     def _kept(self, claimed: Record, submitted: Record) -> Generation:
-        """Write the id into the record and return the generation. If the record belongs to another POST by now, say so.
+        """Write the id into the record and return the generation. If the record belongs to another POST by now, log an error.
 
-        Then two POSTs were paid, which only a process that was stopped in its POST for minutes can do, and only if a person or
-        ``on_unknown_submit="resubmit"`` gave its request away in the meantime. The id of this one lies in ``_seedream/late``.
+        Two POSTs were paid then. That takes two things: this process was stopped for minutes during its POST, and meanwhile a
+        person or ``on_unknown_submit="resubmit"`` opened its request for another one. The id of this POST is in ``_seedream/late``.
         """
         if self._keeper.keep(claimed, submitted, patience_seconds=KEEP_SECONDS):
             return self._ledger.generation(self._measured(submitted))

@@ -1,4 +1,4 @@
-"""The room that the caps of a connection leave now, by its books. For plans: admits no request that is sent."""
+"""The room that the caps of a connection leave now, by its books. For plans and dry runs: it writes nothing into the books."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from airflow_provider_seedream.model.clock import to_iso
 
 @dataclass(slots=True, kw_only=True)
 class CapRoom:
-    """What caps leave for the requests of a plan, in their order::
+    """The credits that caps leave for the requests of a plan. Each admitted request lowers them::
 
         room = CapRoom.read(settings.caps, settings.books, now_epoch=clock.now_epoch(), labels=("team=shop",))
         room.admits("3f...9a.1", 20)  # True: 20 credits less are left
@@ -35,7 +35,7 @@ class CapRoom:
 
     @classmethod
     def read(cls, caps: Sequence[Cap], books: str | None, *, now_epoch: float, labels: tuple[str, ...] | None = None) -> "CapRoom":
-        """By the books as they stand: one GET, and none without caps.
+        """The room by the books as they are now. Costs one GET; none without caps.
 
         :param labels: of the task, each as ``team=shop``: caps of other labels do not count for it; None: all caps count.
         :raises SeedreamLedgerError: the books cannot be read.

@@ -130,13 +130,15 @@ class Submitter:
         return self._attacher.attach(request, latest) if latest and is_paid else None
 
     def _is_unseen(self, request: Request) -> bool:
-        """True if a request is claimed without reading its record first.
+        """True if a request is claimed without reading its record first. That saves one GET for each new request.
 
-        The read guarded against two faults. A request that has a record would be paid again: now the exclusive create of the claim
-        fails if there is a record, of whatever outcome, so the record is read after it. And a storage that has just failed would
-        lose the id of a paid POST: now the claim's own PUT shows that the storage works, where the id is written by one PUT, too.
-        On other stores, and before the first claim of this process, the record is read. So is one that 0.2.0 may have paid for
-        under another key, as the claim would not meet it.
+        The claim guards against both faults that the read would find:
+
+        - The request has a record all the same. Then the exclusive create fails, and the record is read after it.
+        - The storage fails, and would lose the id of a paid POST. The PUT of the claim fails first, before anything is paid.
+
+        The record is read on other stores, before the first claim of this process, and where 0.2.0 may have paid under another key:
+        the claim of the new key would not meet that record.
         """
         return request.is_new and self._ledger.folder.replaces_unread and not request.as_of_0_2()
 

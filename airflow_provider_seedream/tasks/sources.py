@@ -80,7 +80,7 @@ def _read(uri: str) -> bytes:
             data: bytes = file.read(contract.MAX_SOURCE_BYTES + 1)
     except (FileNotFoundError, IsADirectoryError):
         raise SeedreamInputError(f"images: there is no file {uri}.") from None
-    except Exception as error:  # whatever a store raises
+    except Exception as error:  # each store has its own error classes
         failed = SeedreamError(f"images: {uri} cannot be read.", verdict="STORAGE FAILED", cause=f"{type(error).__name__}: {error}")
         failed.on_retry = "A retry reads it again."
         if mistake := mistake_of_store(error, uri):

@@ -118,7 +118,7 @@ def test_a_retry_after_the_stop_lands_what_is_paid_and_sends_nothing(destination
     emulator.clock.advance(2)
     outcome = runner.run(task, until="deferred")
     assert outcome.state == "deferred"
-    assert "What is in flight is landed, and the rest of the table is skipped." in outcome.log_text
+    assert "Rows in flight are landed, and the rest of the table is skipped." in outcome.log_text
     [progress] = folder.glob("_seedream/batch/*/progress.json")
     posts = emulator.books.posts_received
     progress.write_text("{")  # as if the worker had been killed before its next deferral
