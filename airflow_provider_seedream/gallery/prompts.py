@@ -5,6 +5,7 @@ knows no users, so each search says who may read what. It is never shown: a matc
 """
 
 import logging
+import os
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
@@ -253,6 +254,7 @@ def _key(cursor: Cursor) -> tuple[object, ...]:
 
 _index: list[PromptIndex] = []
 _index_lock = Lock()
+os.register_at_fork(after_in_child=_index_lock._at_fork_reinit)  # type: ignore[attr-defined]  # a forked task must not wait for a thread of its parent
 
 
 def index_of(roots: tuple[str, ...]) -> PromptIndex:

@@ -5,6 +5,7 @@ Knows nothing of manifests, pages or rights.
 """
 
 import hashlib
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -161,6 +162,7 @@ class Store:
 
 _stores: dict[tuple[str, str | None], Store] = {}
 _stores_lock = Lock()
+os.register_at_fork(after_in_child=_stores_lock._at_fork_reinit)  # type: ignore[attr-defined]  # a forked task must not wait for a thread of its parent
 
 
 def store_of(uri: str) -> Store:

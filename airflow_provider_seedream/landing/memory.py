@@ -3,6 +3,7 @@
 Knows sizes, not images. No I/O; never imports HTTP, storage or Airflow.
 """
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,3 +64,5 @@ class BytesInFlight:
 
 
 MEMORY = BytesInFlight(MAX_BYTES_IN_FLIGHT)
+# A forked task holds no image, and a thread of its parent may hold the lock.
+os.register_at_fork(after_in_child=lambda: MEMORY.__init__(MAX_BYTES_IN_FLIGHT))  # type: ignore[misc]

@@ -5,6 +5,7 @@ Needs exiv2, which the extra ``metadata`` brings. The same bytes in give the sam
 recognises its own files.
 """
 
+import os
 import threading
 from typing import Any
 
@@ -14,6 +15,7 @@ from airflow_provider_seedream.model.structure import bytes_behind_end
 CREDIT = "AI generated"
 _REMOTE_MANIFEST = "Xmp.dcterms.provenance"
 _lock = threading.Lock()  # exiv2's XMP parser holds state of the process
+os.register_at_fork(after_in_child=_lock._at_fork_reinit)  # type: ignore[attr-defined]  # a forked task must not wait for a thread of its parent
 
 
 def has_content_credentials(data: bytes) -> bool:

@@ -221,16 +221,9 @@ def _file(month: str) -> str:
 
 _books: dict[str, Books] = {}
 _making = threading.Lock()
-
-
-def _begin_anew() -> None:
-    """Forget the books after a fork: a thread of the parent may hold a lock that nobody here releases, and its pages are old."""
-    global _making
-    _making = threading.Lock()
-    _books.clear()
-
-
-os.register_at_fork(after_in_child=_begin_anew)
+# A thread of the process that a task is forked from may hold a lock that nobody here releases, and its pages are old.
+os.register_at_fork(after_in_child=_making._at_fork_reinit)  # type: ignore[attr-defined]
+os.register_at_fork(after_in_child=_books.clear)
 
 
 def books_at(uri: str) -> Books:

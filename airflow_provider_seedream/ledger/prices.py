@@ -7,6 +7,7 @@ not answer, the price stays as it is.
 
 import logging
 import math
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,6 +62,8 @@ class Traffic:
 
 
 _TRAFFIC = Traffic()
+# A forked task has no POST under way, and a thread of its parent may hold the lock.
+os.register_at_fork(after_in_child=_TRAFFIC.__init__)  # type: ignore[misc]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,6 +42,7 @@ _MODIFIED = ("LastModified", "mtime", "last_modified")  # the field's name in s3
 # Destinations that this process has probed, each with the form of a version with which it replaces by condition; None: it does not.
 _exclusive: "dict[str, Way | None]" = {}
 _probing = threading.Lock()
+os.register_at_fork(after_in_child=_probing._at_fork_reinit)  # type: ignore[attr-defined]  # a forked task must not wait for a thread of its parent
 _log = logging.getLogger(__name__)
 
 
