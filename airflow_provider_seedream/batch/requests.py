@@ -116,17 +116,14 @@ def _table_rows(uri: str) -> Iterator[_Found]:
     fs, files = table_files(uri)
     first_header: tuple[str, ...] = ()
     for file in files:
-        for where, columns, header in _file_rows(uri, fs, file):
-            first_header = first_header or header
-            if header != first_header:  # a part without a header: its first row was read as one
-                raise SeedreamInputError(f"{file.name} has another header than the first part: {', '.join(header)!r:.80}.")
-            yield where, _with_partition(columns, file, where), header
-
-
-def _file_rows(uri: str, fs: Any, file: TableFile) -> Iterator[_Found]:
-    with opened(uri, fs, file) as stream:
-        read = _reader_of(file.name) or _reader_by_magic(stream, file.name)
-        yield from compress(read(stream, file.name), chain(file.kept, repeat(True)))
+        with opened(uri, fs, file) as stream:
+            read = _reader_of(file.name) or _reader_by_magic(stream, file.name)
+            kept = compress(read(stream, file.name), chain(file.kept, repeat(True)))
+            for where, columns, header in kept:
+                first_header = first_header or header
+                if header != first_header:  # a part without a header: its first row was read as one
+                    raise SeedreamInputError(f"{file.name} has another header than the first part: {', '.join(header)!r:.80}.")
+                yield where, _with_partition(columns, file, where), header
 
 
 def _with_partition(columns: dict[str, Any], file: TableFile, where: str) -> dict[str, Any]:

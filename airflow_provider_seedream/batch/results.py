@@ -198,7 +198,8 @@ class Results:
             self._reconcile(totals, expected_rows)
             self._publish(f"{name}.jsonl", lines)
             if parquet:
-                write_parquet(f"{local}/results.parquet", _read(lines), totals.columns())
+                with open(lines, encoding="utf-8", newline="\n") as file:
+                    write_parquet(f"{local}/results.parquet", map(json.loads, file), totals.columns())
                 self._publish(f"{name}.parquet", f"{local}/results.parquet")
         self._delete_pages(last_page)
         return {
@@ -282,11 +283,6 @@ def _page_from(data: bytes, number: int) -> dict[int, str]:
     if len(page) < len(lines) or any(page_of(row) != number for row in page):
         raise ValueError("a row is there twice, or belongs elsewhere")
     return page
-
-
-def _read(path: str) -> Iterator[dict[str, Any]]:
-    with open(path, encoding="utf-8", newline="\n") as file:
-        yield from map(json.loads, file)
 
 
 @contextmanager

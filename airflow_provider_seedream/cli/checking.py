@@ -245,11 +245,6 @@ def _to_do(name: str, error: Exception) -> str:
     """
     if name == "write" and isinstance(error, FileNotFoundError):
         return ": create the bucket, or correct its name in DESTINATION"
-    return f": {_GRANTS[name]}" if name in _GRANTS and _is_forbidden(error) else ""
-
-
-def _is_forbidden(error: Exception) -> bool:
-    """True if the store refused for lack of a permission: stores raise PermissionError, or carry the HTTP
-    status.
-    """
-    return isinstance(error, PermissionError) or 403 in (getattr(error, "status_code", None), getattr(error, "code", None))
+    # For lack of a permission stores raise PermissionError, or an error of their own that carries the HTTP status.
+    is_forbidden = isinstance(error, PermissionError) or 403 in (getattr(error, "status_code", None), getattr(error, "code", None))
+    return f": {_GRANTS[name]}" if name in _GRANTS and is_forbidden else ""

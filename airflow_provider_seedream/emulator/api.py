@@ -151,15 +151,11 @@ class Api:
         return web.json_response(body)
 
     async def _enter(self, request: web.Request) -> None:
-        """What every request passes: latency and the key."""
-        await asyncio.sleep(random.uniform(*self._world.settings.latency_seconds))
-        self._check_key(request)
-
-    def _check_key(self, request: web.Request) -> None:
-        """Note a key that is missing or stands in the URL as a violation, and compare it.
+        """Wait for the latency, then check the key. One that is missing or stands in the URL is noted as a violation.
 
         :raises RefusalError: 401, with a code of its own for an expired and a revoked key.
         """
+        await asyncio.sleep(random.uniform(*self._world.settings.latency_seconds))
         settings = self._world.settings
         scheme, _, key = request.headers.get("Authorization", "").partition(" ")
         if scheme != "Bearer" or not key:

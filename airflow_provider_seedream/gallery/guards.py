@@ -45,19 +45,15 @@ class Reader:
     def may_read(self, dag_id: str) -> bool:
         """True if the user may read the DAG's XComs, and so see its images."""
         if dag_id not in self._known:
-            self._known[dag_id] = self._ask(dag_id)
+            # Airflow's check for a path parameter is reused for any DAG id: the rules of every auth manager then
+            # apply unchanged. It answers by an exception.
+            guard: Callable[..., None] = requires_access_dag("GET", DagAccessEntity.XCOM, param_dag_id=dag_id)
+            try:
+                guard(self._request, self._user)
+                self._known[dag_id] = True
+            except HTTPException:
+                self._known[dag_id] = False
         return self._known[dag_id]
-
-    def _ask(self, dag_id: str) -> bool:
-        """Ask Airflow's own check, which answers by an exception."""
-        # Airflow's check for a path parameter is reused for any DAG id: the rules of every auth manager then
-        # apply unchanged.
-        guard: Callable[..., None] = requires_access_dag("GET", DagAccessEntity.XCOM, param_dag_id=dag_id)
-        try:
-            guard(self._request, self._user)
-        except HTTPException:
-            return False
-        return True
 
 
 ReaderDep = Annotated[Reader, Depends(Reader)]

@@ -66,24 +66,20 @@ class _FinalResponse(http.client.HTTPResponse):
         self._socket = sock
 
     def begin(self) -> None:
-        """Read the head of the answer, within the time that one read may take."""
-        limit_seconds = self._socket.gettimeout()
-        end_read = partial(self._socket.shutdown, socket.SHUT_RD)  # called by another thread: a close would not wake the read
-        with nullcontext() if limit_seconds is None else cut_after(limit_seconds, end_read):
-            self._begin()
-
-    def _begin(self) -> None:
-        """Skip interim answers (103 Early Hints and others) until the answer itself begins.
+        """Read the head of the answer, within the time that one read may take. Interim answers (103 Early Hints) are skipped.
 
         :raises http.client.HTTPException: more than 100 of them, so there is no answer.
         """
-        super().begin()
-        for _ in range(MAX_INTERIM_ANSWERS):
-            if not 100 <= self.status < 200 or self.status == http.HTTPStatus.SWITCHING_PROTOCOLS:  # no answer follows a 101
-                return
-            self.headers = self.msg = None  # type: ignore[assignment]  # as in a response that has not begun
+        limit_seconds = self._socket.gettimeout()
+        end_read = partial(self._socket.shutdown, socket.SHUT_RD)  # called by another thread: a close would not wake the read
+        with nullcontext() if limit_seconds is None else cut_after(limit_seconds, end_read):
             super().begin()
-        raise http.client.HTTPException(f"more than {MAX_INTERIM_ANSWERS} interim answers")
+            for _ in range(MAX_INTERIM_ANSWERS):
+                if not 100 <= self.status < 200 or self.status == http.HTTPStatus.SWITCHING_PROTOCOLS:  # no answer follows a 101
+                    return
+                self.headers = self.msg = None  # type: ignore[assignment]  # as in a response that has not begun
+                super().begin()
+            raise http.client.HTTPException(f"more than {MAX_INTERIM_ANSWERS} interim answers")
 
 
 class _Salvaging:

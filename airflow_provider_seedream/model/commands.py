@@ -4,7 +4,6 @@ One function makes them all: each is quoted for a shell, and names the connectio
 """
 
 import shlex
-from collections.abc import Iterable
 
 from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
 
@@ -29,13 +28,9 @@ def folded(text: str, *, width: int) -> list[str]:
     A quoted argument is never cut: a line is longer than ``width`` only if one argument is.
     """
     lines: list[str] = []
-    for word in _words(text):
+    for word in map(shlex.quote, shlex.split(text)):
         if lines and len(lines[-1]) + 1 + len(word) <= width - len(" \\"):
             lines[-1] += f" {word}"
         else:
             lines.append(f"  {word}" if lines else word)
     return [*(f"{line} \\" for line in lines[:-1]), *lines[-1:]]
-
-
-def _words(text: str) -> Iterable[str]:
-    return map(shlex.quote, shlex.split(text))

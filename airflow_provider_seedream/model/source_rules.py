@@ -24,7 +24,9 @@ def check_source_image(origin: str, data: bytes) -> ImageFacts:
         raise SeedreamInputError(f"images: {origin} has more than {contract.MAX_SOURCE_BYTES} bytes, the most that is taken.")
     facts = inspect_image(data)
     if facts is None:
-        raise SeedreamInputError(f"images: {origin} is {_what_it_is(data)}")
+        name = foreign_format(data)
+        what = f"a file of type {name}. The API takes {_TAKEN}: convert it to PNG or JPEG." if name else f"not a {_TAKEN} image."
+        raise SeedreamInputError(f"images: {origin} is {what}")
     if not is_whole(data, facts):
         raise SeedreamInputError(
             f"images: {origin} is not whole: its {len(data)} bytes end before the {facts.media_type} image does. "
@@ -40,10 +42,3 @@ def check_source_image(origin: str, data: bytes) -> ImageFacts:
             f"images: {origin} is {size}, {facts.width * facts.height:,} pixels; at most {contract.MAX_SOURCE_PIXELS:,} are taken."
         )
     return facts
-
-
-def _what_it_is(data: bytes) -> str:
-    """The rest of a sentence about bytes that are no image of a known kind."""
-    if name := foreign_format(data):
-        return f"a file of type {name}. The API takes {_TAKEN}: convert it to PNG or JPEG."
-    return f"not a {_TAKEN} image."

@@ -309,7 +309,7 @@ class SeedreamEditOperator(SeedreamGenerateOperator):
         """Also count the images when the DAG is parsed: 0 or 11 of them would be refused by the API."""
         # A template may give a list of any length, so only literal images can be counted this early.
         if is_static(self.images) and is_static(self.pick):
-            self.checked(_check_picked, self.images, self.pick)
+            self.checked(lambda: check_source_count(picked(source_list(self.images, counted=False), check_pick(self.pick))))
         super().check_static_fields()
 
     def _sources(self) -> tuple[Source, ...]:
@@ -323,8 +323,3 @@ class SeedreamEditOperator(SeedreamGenerateOperator):
         # After the reading: a source that could not be read is not an input of this task.
         self.note_reads([source.origin for source in sources])
         return sources
-
-
-def _check_picked(images: Any, pick: Any) -> None:
-    """:raises SeedreamInputError: unless 1 to 10 images are left to edit."""
-    check_source_count(picked(source_list(images, counted=False), check_pick(pick)))

@@ -6,7 +6,6 @@ Runs on the worker at POST time. Links are refused, not fetched: they could lead
 import base64
 import binascii
 import re
-from collections.abc import Iterator
 from typing import Any
 
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError
@@ -36,16 +35,13 @@ def read_sources(images: Any, pick: Any = None) -> tuple[Source, ...]:
     """
     wanted = picked(source_list(images, counted=False), check_pick(pick))
     check_source_count(wanted)
-    return tuple(_sources(wanted))
-
-
-def _sources(images: list[str]) -> Iterator[Source]:
-    """The images one by one, in the order of the argument; a data URI is named by its number, as its text is long."""
-    for number, image in enumerate(images, 1):
-        if is_data_uri(image):
-            yield check_source(f"data: (image {number})", _decode(number, image))
+    sources: list[Source] = []
+    for number, image in enumerate(wanted, 1):
+        if is_data_uri(image):  # named by its number, as its text is long
+            sources.append(check_source(f"data: (image {number})", _decode(number, image)))
         else:
-            yield check_source(image, _read(image))
+            sources.append(check_source(image, _read(image)))
+    return tuple(sources)
 
 
 def _decode(number: int, image: str) -> bytes:
