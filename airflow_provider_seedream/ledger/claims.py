@@ -19,6 +19,7 @@ from airflow_provider_seedream.ledger.request import Request
 from airflow_provider_seedream.ledger.spending import Spending
 from airflow_provider_seedream.model.clock import Clock, to_iso
 
+LOOK_SECONDS = 10.0  # an older balance is not noted: the morning and `--by-wallet` take it for that of `intent_at`
 READ_AGAIN_SECONDS = 1.0  # an older claim is read again before the first byte; the claim's PUT and a connection take less
 
 
@@ -175,7 +176,10 @@ class Claims:
 
     def _intent(self, request: Request, spending: Spending, longest_seconds: float, booking: Booking | None) -> Record:
         """The record of an attempt before its POST. The wallet is read before the claim, so that the claim is young at its POST."""
+        began_steady, began_epoch = self._clock.steady_seconds(), self._clock.now_epoch()
         balance, now = self._prices.balance_before(spending.claim), self._clock.now_epoch()
+        if max(self._clock.steady_seconds() - began_steady, now - began_epoch) > LOOK_SECONDS:
+            balance = None  # the process was stopped: nobody may take this balance for the wallet at `intent_at`
         return Record(
             key=spending.key,
             attempt=spending.attempt,

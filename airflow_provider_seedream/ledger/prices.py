@@ -201,7 +201,10 @@ class Prices:
 
     def _others(self, record: Record) -> list[str]:
         """The record files of what others have spent in this DAG run: another try of the same task may be alive, too."""
-        names = [name for name in self._ledger.spent_in_run(record.made_by) if name.rpartition(".")[2] not in self._mine]
+        listed = self._ledger.spent_in_run(record.made_by)
+        if record.spending.name not in listed:
+            raise SeedreamLedgerError("The storage does not list what was noted before this POST, so it may hide others.")
+        names = [name for name in listed if name.rpartition(".")[2] not in self._mine]
         attempts = {found for name in names if (found := attempt_of(name))} - {(record.key, record.attempt)}
         return [record_file(*attempt) for attempt in sorted(attempts)]
 

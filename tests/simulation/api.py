@@ -57,8 +57,11 @@ class Api:
     :param charged: called when a POST is accepted, before its answer leaves: the invariants look there.
     """
 
-    def __init__(self, night: Night, settings: Settings, charged: Callable[[Generation], None]) -> None:
+    def __init__(
+        self, night: Night, settings: Settings, charged: Callable[[Generation], None], connection: SeedreamSettings = SETTINGS
+    ) -> None:
         self.night = night
+        self.connection = connection
         self.world = World(settings)
         self.world.clock = Clock(lambda: night.now)
         self.world.storage_url = IMAGES
@@ -188,7 +191,7 @@ class SimHook(SeedreamHook):
 
     @cached_property
     def settings(self) -> SeedreamSettings:
-        return SETTINGS
+        return self.api.connection
 
     def get_conn(self) -> requests.Session:
         session = requests.Session()

@@ -273,11 +273,12 @@ class Checks:
 
     def _check_budgets(self, prompt: str) -> None:
         task = self.asked[prompt].task
-        spent: dict[str, int] = {}
+        # A price that nobody has measured yet cannot count: a budget holds by the price of the connection.
+        spent, price = dict[str, int](), self.api.connection.credits_per_image
         for charge in self.charges:
             if not charge.generation.failed(self.night.now):
                 whose = self.asked[charge.generation.submission.prompt].task
-                spent[whose] = spent.get(whose, 0) + charge.generation.credits
+                spent[whose] = spent.get(whose, 0) + charge.generation.submission.num_images * price
         limit = self.budgets.get(task)
         # A task has one listing, which its own note proves to be new enough. Those of a run are a listing for each task,
         # and a scattered one proves nothing: there a budget may be exceeded by what was not listed yet.

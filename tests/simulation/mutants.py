@@ -116,6 +116,16 @@ MUTANTS = (
         edits=(("if spent_credits + spending.credits <= self.max_credits:", "if spent_credits < self.max_credits:"),),
     ),
     Mutant(
+        name="a wallet that was read long before the claim is noted as that of its moment",
+        file="ledger/claims.py",
+        edits=(("now - began_epoch) > LOOK_SECONDS:", "now - began_epoch) > 1e9:"),),
+    ),
+    Mutant(
+        name="a price is measured although another task pays at the same time",
+        file="ledger/prices.py",
+        edits=(("if lost != quoted and self._others_may_have_paid(record, sight):", "if False:"),),
+    ),
+    Mutant(
         name="a failed generation that was not refunded is bought anew",
         file="ledger/record.py",
         edits=(('return self.outcome == "failed" and self.refunded', 'return self.outcome in ("failed", "submitted")'),),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,8 +15,9 @@ from airflow_provider_seedream.emulator.settings import Settings
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator
 from airflow_provider_seedream.sensors.seedream import SeedreamGenerationSensor
+from tests.simulation.accounts import Accounts
 from tests.simulation.airflow import Airflow, Instance
-from tests.simulation.api import Api, SimHook
+from tests.simulation.api import SETTINGS, Api, SimHook
 from tests.simulation.checks import Asked, Checks
 from tests.simulation.choices import Choices
 from tests.simulation.logs import logs_of
@@ -138,12 +139,17 @@ class _Play:
         store.watch_delete = self.checks.deletes
         store.skew_seconds = choices.of((0.0, 400.0, -400.0), chance=0.2)
         rate = choices.of((0, 3), chance=0.3)
-        self.api = Api(night, Settings(rate_limit_per_minute=rate, quirks=False), self.checks.charged)
+        price = choices.of((10, 30, 4), chance=0.25, apart=True)
+        known_price = choices.of((price, 10), apart=True)
+        settings = Settings(rate_limit_per_minute=rate, credits_per_image=price, quirks=False)
+        self.api = Api(night, settings, self.checks.charged, replace(SETTINGS, credits_per_image=known_price))
         SimHook.api = self.api
         self.checks.store, self.checks.api = store, self.api
         machines = [self._machine(choices) for _ in range(3)]
+        skew = max(abs(machine.epoch(now) - now) for machine in machines for now in (BEGINS_EPOCH, BEGINS_EPOCH + NIGHT_SECONDS))
+        self.accounts = Accounts(self.checks, self.destination, skew_seconds=skew)
         twice = choices.of((0.0, 0.3), chance=0.4)
-        self.checks.budget_of_run = choices.of((None, 20, 40), chance=0.15)
+        self.checks.budget_of_run = self._budget((None, 20, 40), chance=0.15)
         self.airflow = Airflow(night, machines, twice=twice, keeps_state=choices.below(2) == 0)
         if choices.happens(0.25):
             self._add_batch("b")
@@ -162,6 +168,11 @@ class _Play:
         jumps_at = BEGINS_EPOCH + choices.of((60.0, 10.0, 600.0)) if choices.happens(0.1) else float("inf")
         return Machine(choices.of(SKEWS, chance=0.2), choices.of((0.0, 300.0, -300.0), chance=0.5), jumps_at)
 
+    def _budget(self, options: tuple[int | None, ...], *, chance: float) -> int | None:
+        """A budget that holds so many images at the connection's price, as at 10 credits each."""
+        chosen = self.night.choices.of(options, chance=chance)
+        return chosen and chosen * self.api.connection.credits_per_image // 10
+
     def _add_task(self, task_id: str) -> None:
         """A task of one or more mapped instances, and for each the one that lands it: its sensor, or itself with ``wait=True``."""
         choices = self.night.choices
@@ -169,7 +180,7 @@ class _Play:
         may_pay_again = choices.happens(0.1)
         images, mapped = choices.of((1, 2)), choices.of((1, 2, 3), chance=0.4)
         is_twin = choices.happens(0.4)  # mapped instances that ask for the same share one generation
-        budget = choices.of((None, 10, 20, 40), chance=0.3)
+        budget = self._budget((None, 10, 20, 40), chance=0.3)
         if budget:
             self.checks.budgets[task_id] = budget
         arguments: dict[str, Any] = {
@@ -201,7 +212,7 @@ class _Play:
                 self.checks.asked[prompt] = Asked(task_id, may_pay_again)
                 self._plan_course(prompt)
             rows.append({"prompt": prompt})
-        budget = choices.of((None, 20, 30), chance=0.3)
+        budget = self._budget((None, 20, 30), chance=0.3)
         if budget:
             self.checks.budgets[task_id] = budget
         arguments: dict[str, Any] = {
@@ -280,3 +291,4 @@ class _Play:
             self.checks.resolved()
         open_faults = night.hurt - _HARMLESS
         self.checks.morning(errors, settled=not open_faults)
+        self.accounts.check()

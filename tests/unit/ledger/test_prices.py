@@ -90,12 +90,20 @@ def stage(tmp_path: Any) -> Callable[..., Stage]:
 Staged = Callable[..., Stage]
 
 
-def measure(stage: Stage, prices: Prices | None = None, between: Callable[[], None] = lambda: None, **how: Any) -> int | None:
-    prices = prices or stage.prices()
+def measure(
+    stage: Stage,
+    prices: Prices | None = None,
+    between: Callable[[], None] = lambda: None,
+    is_listed: bool = True,
+    **how: Any,
+) -> int | None:
+    prices, mine = prices or stage.prices(), record(**how)
+    if is_listed:
+        stage.ledger.note_spending(mine.spending)
     prices.balance_before("c")
     with prices.posting("c"):
         between()
-    return prices.billed(record(**how))
+    return prices.billed(mine)
 
 
 class TestTheQuote:
@@ -133,6 +141,9 @@ class TestWhatTheWalletLost:
     @pytest.mark.parametrize(("before", "after", "billed"), [("150.00", "130.00", 20), ("150", "90.00", 60), ("20.5", "0.25", 21)])
     def test_what_the_wallet_lost_is_what_was_billed(self, stage: Staged, before: str, after: str, billed: int) -> None:
         assert measure(stage(before, after)) == billed
+
+    def test_what_the_wallet_lost_says_nothing_where_the_storage_does_not_list_what_was_noted(self, stage: Staged) -> None:
+        assert measure(stage("100", "40"), is_listed=False) is None
 
     @pytest.mark.parametrize(
         ("before", "after"), [(None, "10"), ("10", None), ("10", "10"), ("10", "30"), ("many", "10"), ("10", "NaN")]

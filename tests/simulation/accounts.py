@@ -1,0 +1,69 @@
+"""The morning's money: prices in the records, and the statement of ``airflow seedream reconcile``, against the books of the API."""
+
+from __future__ import annotations
+
+from airflow_provider_seedream.accounts.statement import SAME_SECONDS, Statement, make_statement
+from airflow_provider_seedream.ledger.records import Ledger, Record
+from airflow_provider_seedream.model import threads
+from airflow_provider_seedream.model.clock import Clock, running
+from airflow_provider_seedream.reconciliation import read_all
+from tests.simulation.api import SimHook
+from tests.simulation.checks import Charge, Checks
+from tests.simulation.night import InlinePool, Violation
+
+SAME_CLOCK_SECONDS = 10.0  # `ledger/prices.py` leaves 15 s between the clocks of workers
+
+
+class Accounts:
+    """What the provider says of credits in the morning. Only clocks that agree tell which POST a balance was read before.
+
+    :param skew_seconds: the most by which a worker's clock is wrong.
+    """
+
+    def __init__(self, checks: Checks, destination: str, *, skew_seconds: float) -> None:
+        self._checks = checks
+        self._destination = destination
+        self._skew_seconds = skew_seconds
+
+    def check(self) -> None:
+        checks = self._checks
+        known = {record.seedream_task_id: record for record in checks._records() if record.seedream_task_id}
+        if self._skew_seconds > SAME_CLOCK_SECONDS or checks.night.weather.lag_seconds:
+            return  # where clocks differ, or listings hide the POSTs of others, a price may be measured wrongly
+        for charge in checks.charges:
+            self._check_billed(charge, known.get(charge.id))
+        if self._skew_seconds <= SAME_SECONDS and checks.charges and all(charge.id in known for charge in checks.charges):
+            self._check_statement({charge.id: charge for charge in checks.charges})
+
+    def _check_billed(self, charge: Charge, record: Record | None) -> None:
+        """A measured price is the true one: a wrong one would fill budgets and caps."""
+        if record and record.billed_credits not in (None, charge.generation.credits):
+            told = f"{record.billed_credits} credits, and it was charged {charge.generation.credits}"
+            raise Violation(f"price: the record of {charge.id[:8]} says that the wallet lost {told}")
+
+    def _check_statement(self, charges: dict[str, Charge]) -> None:
+        """Every credit that the wallet has lost since the first look stands in the statement, or in its unexplained number."""
+        statement = self._statement()
+        same = [entry for entry in statement.entries if entry.first_epoch <= (statement.start_at or 0.0) + SAME_SECONDS]
+        if statement.start is None or statement.earlier or any(entry.balance is None for entry in same):
+            return  # without a look before the first request there is a candidate, and no proof
+        now = self._checks.night.now
+        paid = [charges[entry.seedream_task_id].generation for entry in statement.entries if entry.seedream_task_id]
+        real = sum(generation.credits for generation in paid if not generation.failed(now))
+        difference = real - (statement.charged - statement.refunded)
+        if statement.top_ups or statement.start - real != statement.end or statement.unexplained != difference:
+            raise Violation(
+                f"statement: of {statement.start} credits {statement.end} are left; it says {statement.charged} charged, "
+                f"{statement.refunded} refunded, {len(statement.top_ups)} top-ups, {statement.unexplained} unexplained; the API "
+                f"has kept {real}"
+            )
+        connection, api = self._checks.api.connection, self._checks.api.world.settings
+        if difference and connection.credits_per_image == api.credits_per_image:
+            raise Violation(f"statement: {difference} credits are unexplained although every price is known")
+
+    def _statement(self) -> Statement:
+        night, ledger = self._checks.night, Ledger(self._destination)
+        clock = Clock(now_epoch=lambda: night.now, steady_seconds=lambda: night.now, sleep=lambda seconds: None)
+        with running(clock), threads.running(InlinePool):
+            reading = read_all(SimHook("sim"), [ledger])
+        return make_statement(reading.entries, end=reading.balance, end_at=reading.at_epoch, unreadable=reading.unreadable)
