@@ -42,6 +42,7 @@ from tools.matrix import CORNERS, Corner
 
 CHECKOUT = Path(__file__).parents[1]
 DOCS = CHECKOUT / "docs"
+PACKAGE = CHECKOUT / "airflow_provider_seedream"
 PAGES = [*sorted(DOCS.glob("*.md")), CHECKOUT / "README.md"]
 # Compiled, not run: snippets for a test module of the reader's, and what imports Airflow's retry policies before there were any.
 FRAGMENTS = {"testing-your-dags.md", *([] if hasattr(airflow.sdk, "RetryPolicy") else ["retries.md"])}
@@ -349,6 +350,24 @@ class TestDocstrings:
                 if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef | ast.Module):
                     told = ast.get_docstring(node) or ""
                     assert not re.search(r"::\n\n(?! )", told), f"{file.name}: {told[:80]}"
+
+
+class TestTheMap:
+    """The pages for those who change the code: their modules exist, and the drawing has the rooms in the order that is held."""
+
+    @pytest.mark.parametrize("page", [DOCS / "how-it-works.md", CHECKOUT / "CONTRIBUTING.md"], ids=lambda page: page.name)
+    def test_each_module_that_it_names_exists(self, page: Path) -> None:
+        named = re.findall(r"`([\w./]+/[\w.]*\w)`", page.read_text())
+        assert len(named) > 10
+        assert [one for one in named if not any((root / one).exists() for root in (CHECKOUT, PACKAGE))] == []
+
+    def test_its_drawing_has_the_rooms_in_their_order(self) -> None:
+        [layers] = re.findall(r"^layers = \[\n(.*?)^\]", (CHECKOUT / "pyproject.toml").read_text(), re.DOTALL | re.MULTILINE)
+        held = [line.split(" | ") for line in re.findall(r'"(.+)"', layers)]
+        drawn = [line.split(" · ") for line in re.findall(r"<text[^>]*>([^<]+)", (DOCS / "assets" / "rooms.svg").read_text())]
+        known = {room for layer in held for room in layer}
+        *rooms, _ = [[room for room in layer if room != "__main__"] for layer in held]  # the last layer stands apart: in words
+        assert [line for line in drawn if known.issuperset(line)] == rooms
 
 
 class TestWhatTheApiDoes:
