@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 from airflow_provider_seedream.accounts.entries import Entry
 from airflow_provider_seedream.model import clock
+from airflow_provider_seedream.model.counting import counted
 
 CLOCKS_SECONDS = 60.0  # between the clocks of two workers: `airflow seedream check` warns at 30 s from the store's
 REFUND_SECONDS = 24 * 3600.0  # the API keeps a generation for 24 h [doc]: it has failed by then, or not at all
@@ -200,4 +201,4 @@ def _doubt(window: _Window) -> str | None:
 
 
 def _requests(number: int) -> str:
-    return f"{number} other request{'' if number == 1 else 's'}"
+    return counted(number, "other request")

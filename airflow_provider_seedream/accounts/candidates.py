@@ -11,6 +11,7 @@ from typing import Any
 from airflow_provider_seedream.accounts.entries import Entry
 from airflow_provider_seedream.accounts.wallet_flow import MARGIN_SECONDS, Flow, is_sum_of
 from airflow_provider_seedream.model import clock
+from airflow_provider_seedream.model.counting import counted
 
 MAX_SPANS = 5  # of the times between which credits went, in one sentence
 
@@ -113,15 +114,16 @@ def _price(number: Decimal, mine: Sequence[Entry]) -> Iterator[Candidate]:
     images = sum(entry.images for entry in unmeasured)
     if not images:
         return
-    counted = Decimal(sum(entry.charged for entry in unmeasured)) / images
-    price, fits = counted + number / images, number % images == 0 and counted == counted.to_integral_value()
+    reckoned = Decimal(sum(entry.charged for entry in unmeasured)) / images
+    price, fits = reckoned + number / images, number % images == 0 and reckoned == reckoned.to_integral_value()
     if fits and price > 0:
-        what = f"The price: {images} images were counted at {counted:f} credits each, and {price:f} each would explain it"
+        many = counted(images, "image", "were")
+        what = f"The price: {many} counted at {reckoned:f} credits each, and {price:f} each would explain it"
         yield Candidate(what=what, credits=int(abs(number)), fits=True)
     prices = {Decimal(entry.charged) / entry.images for entry in mine if entry.is_measured and entry.images}
-    if other := sorted(one for one in prices if one != counted):
+    if other := sorted(one for one in prices if one != reckoned):
         yield Candidate(
-            what=f"The price: {', '.join(f'{one:f}' for one in other)} credits for an image were measured, {counted:f} counted"
+            what=f"The price: {', '.join(f'{one:f}' for one in other)} credits for an image were measured, {reckoned:f} counted"
         )
 
 
@@ -141,4 +143,4 @@ def _at_the_start(number: Decimal, before: Sequence[Entry], start_at: float) -> 
 
 
 def _requests(entries: Sequence[Entry]) -> str:
-    return f"{len(entries)} request{'' if len(entries) == 1 else 's'}"
+    return counted(len(entries), "request")

@@ -12,6 +12,7 @@ from typing import Any
 from airflow_provider_seedream.accounts.entries import Entry
 from airflow_provider_seedream.model import clock
 from airflow_provider_seedream.model.commands import command
+from airflow_provider_seedream.model.counting import counted
 
 WAITED_SECONDS = 3600.0  # the sensor's default timeout: from then on perhaps no task waits for a generation any more
 
@@ -69,7 +70,7 @@ def _is_to_land(entry: Entry, now_epoch: float) -> bool:
 def _landing(entry: Entry, named: Callable[..., str]) -> Duty:
     """The duty to land paid images before the API deletes them. A late one was paid beside another POST of the same request."""
     until = clock.to_iso(entry.expires_epoch) if entry.expires_epoch else None
-    images = f"{entry.images} image{'' if entry.images == 1 else 's'}"
+    images = counted(entry.images, "image")
     second = ", a second payment" if entry.is_late else ""
     return Duty(
         what=f"Land {images}, paid with {entry.charged} credits{second} ({_request(entry)})",
@@ -102,8 +103,8 @@ def _clearings(entries: Iterable[Entry]) -> Iterator[Duty]:
     for (dag_id, run_id, task_id), refunded in tasks.items():
         price = sum(entry.refunded for entry in refunded)
         yield Duty(
-            what=f"Clear task {task_id} in run {run_id} of DAG {dag_id} if its {len(refunded)} failed and refunded "
-            f"request{'' if len(refunded) == 1 else 's'} should be sent again, for {price} credits",
+            what=f"Clear task {task_id} in run {run_id} of DAG {dag_id} if its "
+            f"{counted(len(refunded), 'failed and refunded request')} should be sent again, for {price} credits",
             is_due=False,
         )
 

@@ -12,6 +12,7 @@ from airflow_provider_seedream.batch.asked import AskedBatch, DeferUntil
 from airflow_provider_seedream.batch.pace import Pace
 from airflow_provider_seedream.batch.progress import Progress
 from airflow_provider_seedream.model import clock
+from airflow_provider_seedream.model.counting import counted
 from airflow_provider_seedream.polling.policy import OUTAGE_SECONDS
 from airflow_provider_seedream.polling.poller import MIN_FIRST_POLL_SECONDS
 from airflow_provider_seedream.tasks.backstop import backstop
@@ -35,7 +36,7 @@ def seconds_left(progress: Progress, execution_timeout: timedelta | None, now_ep
         limit = clock.spell(execution_timeout.total_seconds())
         raise AirflowTaskTimeout(
             f"ROWS NOT LANDED: The batch was not done within `execution_timeout` ({limit}): "
-            f"{begun} of {progress.rows} rows had begun. A retry goes on, and pays for no row twice."
+            f"{begun} of {counted(progress.rows, 'row')} had begun. A retry goes on, and pays for no row twice."
         )
     return left
 

@@ -20,6 +20,8 @@ from airflow_provider_seedream.exceptions import (
 )
 from airflow_provider_seedream.model import clock
 from airflow_provider_seedream.model.commands import command
+from airflow_provider_seedream.model.counting import counted as one_or_many
+from airflow_provider_seedream.model.counting import verb_for
 from airflow_provider_seedream.model.error_lines import Where, error_lines
 from airflow_provider_seedream.tasks.fields import check_budget
 from airflow_provider_seedream.tasks.reporting import log_lines
@@ -84,11 +86,11 @@ def error_of_rows(
     if stopped_by in _STOP_VERDICTS:
         return _stopped(progress, summary, verdict=_STOP_VERDICTS[stopped_by])
     if progress.unlanded:  # paid images that expire in 24 h: an error also with on_error="continue"
-        what = f"{progress.unlanded} rows are paid for and not landed"
+        what = f"{one_or_many(progress.unlanded, 'row', 'are')} paid for and not landed"
     elif stopped_by == "sample":  # the task skips, whatever became of the sample
         return None
     elif on_error == "fail" and fine < summary["rows"]:
-        what = f"{summary['rows'] - fine} of {summary['rows']} rows did not land"
+        what = f"{summary['rows'] - fine} of {one_or_many(summary['rows'], 'row')} did not land"
     elif fail_on_unknown and count["unknown"]:
         return final(_unknown(progress, summary, conn_id))
     else:
@@ -106,7 +108,9 @@ def _stopped(progress: Progress, summary: Mapping[str, Any], *, verdict: str) ->
     It is final, as a retry would send the same rows, or ask, again; but a retry lands images that are paid and not landed.
     """
     paid: Paid = "yes" if summary["credits"] else "no"
-    what = f"{(progress.stop or {})['message']} {summary['count']['skipped']} of {summary['rows']} rows are skipped."
+    skipped = summary["count"]["skipped"]
+    rows = f"{skipped} of {one_or_many(summary['rows'], 'row')} {verb_for(skipped, 'are')} skipped."
+    what = f"{(progress.stop or {})['message']} {rows}"
     error = SeedreamBatchError(f"{what} Results: {summary['results']}.", paid=paid, verdict=verdict)
     error.credits, error.kept_until = summary["credits"], progress.kept_until
     error.on_retry = "A retry sends nothing. Clear the task to be asked again: the sample is not paid again."
@@ -130,7 +134,9 @@ def last_line(progress: Progress, summary: Mapping[str, Any], *, max_credits: in
     """
     count = summary["count"]
     spent = f"{summary['credits']} credits" if max_credits is None else f"{summary['credits']} of {max_credits} credits"
-    parts = [f"{count['landed']} of {summary['rows']} rows landed: {summary['images']} images, {spent}."]
+    parts = [
+        f"{count['landed']} of {one_or_many(summary['rows'], 'row')} landed: {one_or_many(summary['images'], 'image')}, {spent}."
+    ]
     if count["skipped_budget"]:
         parts.append(f"Not sent: {count['skipped_budget']} (budget).")
     if count["skipped"]:
@@ -152,7 +158,9 @@ def _unknown(progress: Progress, summary: Mapping[str, Any], conn_id: str) -> Se
     """The error of the rows whose POST was not answered, with the command that lists their records."""
     more = ", ..." if progress.unknown > len(progress.unknown_rows) else ""
     rows = f"{', '.join(map(str, sorted(progress.unknown_rows)))}{more}"
-    error = SeedreamBatchError(f"The requests of {progress.unknown} rows left, no answer came. Rows: {rows}.", paid="unknown")
+    error = SeedreamBatchError(
+        f"The requests of {one_or_many(progress.unknown, 'row')} left, no answer came. Rows: {rows}.", paid="unknown"
+    )
     error.verdict, error.credits = "UNKNOWN OUTCOME", progress.unknown_credits
     error.on_retry = (
         "They are not sent again automatically. This lists their records, each with the command that settles it; "

@@ -14,6 +14,7 @@ from airflow_provider_seedream.exceptions import (
     SeedreamInputError,
     SeedreamInsufficientCreditsError,
 )
+from airflow_provider_seedream.model.counting import counted, verb_for
 
 # error                             its cause, and the remedy
 # SeedreamInsufficientCreditsError  the wallet is empty: top it up
@@ -58,11 +59,13 @@ def error_of(
     fields = halt["fields"]
     error = _HALTS[halt["error"]](fields["message"])
     vars(error).update(fields)
-    error.message = f"{error.message} {unsent} of {rows} rows were not sent."
+    error.message = f"{error.message} {unsent} of {counted(rows, 'row')} {verb_for(unsent, 'were')} not sent."
     if credits_ and error.paid == "no":
         error.paid, error.credits = "yes", credits_
     if unlanded:
-        error.message = f"{error.message} {unlanded} rows are paid for and not landed: a retry lands them for free."
+        error.message = (
+            f"{error.message} {counted(unlanded, 'row', 'are')} paid for and not landed: a retry lands what is left for free."
+        )
         error.kept_until = kept_until
         error.paid = "yes"
     if landed:

@@ -11,6 +11,7 @@ from airflow_provider_seedream.batch.progress import Progress
 from airflow_provider_seedream.batch.sampling import elapsed, outlook, subject_of
 from airflow_provider_seedream.batch.sheets import shown_of, summary, tables, without_pictures
 from airflow_provider_seedream.bounds import Sample
+from airflow_provider_seedream.model.counting import counted
 from airflow_provider_seedream.model.task_ref import TaskRef
 from airflow_provider_seedream.tasks.asking import MAX_BODY_BYTES, Question
 
@@ -48,7 +49,7 @@ def question_about(
     head = [f"A sample of {summary(rows)}", outlook(plan, per_minute=per_minute), elapsed(sample.response_timeout)]
     foot = without_pictures(rows, odd)
     for most in range(min(len(shown), PICTURES), -1, -1):
-        more = f"[{len(shown) - most} more pictures are in the gallery.]({by.address('task')})"
+        more = f"[{counted(len(shown) - most, 'more picture', 'are')} in the gallery.]({by.address('task')})"
         body = "\n\n".join([*head, *tables(shown[:most]), *([more] if most < len(shown) else []), *foot])
         if len(body.encode()) <= MAX_BODY_BYTES:
             break

@@ -17,6 +17,7 @@ from airflow_provider_seedream.batch.statuses import Status as Status
 from airflow_provider_seedream.batch.statuses import no_results
 from airflow_provider_seedream.exceptions import Paid, SeedreamError
 from airflow_provider_seedream.generations import without_queries
+from airflow_provider_seedream.model.counting import counted, verb_for
 from airflow_provider_seedream.storage import Folder
 
 SCHEMA_VERSION = 1
@@ -244,7 +245,9 @@ class Results:
     def _reconcile(self, totals: _Totals, expected_rows: int) -> None:
         if totals.missing:
             named = ", ".join(map(str, totals.first_missing)) + (", ..." if totals.missing > _MISSING_NAMED else "")
-            raise _error(f"{totals.missing} of {expected_rows} rows have no result: {named}.")
+            raise _error(
+                f"{totals.missing} of {counted(expected_rows, 'row')} {verb_for(totals.missing, 'have')} no result: {named}."
+            )
         if totals.count != self.count:
             raise _error(f"The results do not reconcile: {self.count} were noted, {totals.count} are there.")
 

@@ -89,7 +89,7 @@ def with_table(asked: ResultsTable, folder: Folder, summary: dict[str, Any], err
             _log.error("%s", other)  # a task ends with one error
         return told
     summary["results_table"] = {"table": asked.table, **counts._asdict()}
-    _log.info("Table %s: %d rows inserted, %d updated, %d as they were.", asked.table, *counts)
+    _log.info("Table %s, rows: %d inserted, %d updated, %d as they were.", asked.table, *counts)
     return error
 
 

@@ -40,6 +40,7 @@ from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.landing.memory import MEMORY
 from airflow_provider_seedream.ledger.books import flush_books
 from airflow_provider_seedream.model import clock
+from airflow_provider_seedream.model.counting import counted
 from airflow_provider_seedream.rate_limit.limiter import limiter_for
 from airflow_provider_seedream.tasks.asking import Answer, Question
 from airflow_provider_seedream.tasks.wait_options import check_embed_metadata
@@ -226,7 +227,7 @@ class BatchTry:
         """Write down the progress, and wait in the triggerer."""
         progress, now = waves.pause(), clock.now_epoch()
         file = self._store(progress)
-        _log.info("%d of %d rows begun, %d in flight; waiting.", waves.begun, progress.rows, len(progress.in_flight))
+        _log.info("%d of %s begun, %d in flight; waiting.", waves.begun, counted(progress.rows, "row"), len(progress.in_flight))
         post_epoch = waves.next_post_epoch(now)
         ends_epoch = now + min(self._seconds_left(waves), waves.seconds_to_look(DEFERRED_LOOK_SECONDS))
         return defer_until(

@@ -14,6 +14,7 @@ from airflow_provider_seedream.batch.progress import Progress
 from airflow_provider_seedream.batch.rows import Row
 from airflow_provider_seedream.batch.upcoming import Duplicate, Duplicates, RefusedRow, RequestTable
 from airflow_provider_seedream.model import clock
+from airflow_provider_seedream.model.counting import counted
 from airflow_provider_seedream.model.markdown import as_text
 from airflow_provider_seedream.tasks.asking import Answer
 
@@ -87,7 +88,7 @@ def settle(progress: Progress, answer: Answer, *, now_epoch: float) -> None:
 
 def subject_of(task_id: str, progress: Progress) -> str:
     """The headline of the question."""
-    return f"Send the other {progress.rows - len(progress.sample):,} rows of {task_id}?"
+    return f"Send the other {counted(progress.rows - len(progress.sample), 'row', grouped=True)} of {task_id}?"
 
 
 def outlook(plan: Plan, *, per_minute: float) -> str:
@@ -96,15 +97,16 @@ def outlook(plan: Plan, *, per_minute: float) -> str:
     :param plan: of the rest of the table.
     :param per_minute: requests that the key allows.
     """
+    requests, images = counted(plan.requests, "request", grouped=True), counted(plan.images, "image", grouped=True)
     lines = [
-        f"**A yes sends {plan.requests:,} requests for {plan.images:,} images: up to {plan.credits:,} credits, about "
-        f"{clock.spell(plan.requests / per_minute * 60)} at {per_minute:g} requests a minute.**"
+        f"**A yes sends {requests} for {images}: up to {plan.credits:,} credits, about "
+        f"{clock.spell(plan.requests / per_minute * 60)} at {counted(float(per_minute), 'request')} a minute.**"
     ]
     if plan.within_caps and plan.within_caps["requests"] < plan.requests:
         lines.append(f"The caps of the connection leave room for {plan.within_caps['requests']:,} of these requests now.")
     if others := {status: number for status, number in plan.count.items() if number and status not in ("pay", "pay_again")}:
-        counted = ", ".join(f"{number:,} {as_text(status.replace('_', ' '))}" for status, number in others.items())
-        lines.append(f"Of the other rows, these cost nothing: {counted}.")
+        statuses = ", ".join(f"{number:,} {as_text(status.replace('_', ' '))}" for status, number in others.items())
+        lines.append(f"Of the other rows, these cost nothing: {statuses}.")
     return " ".join(lines)
 
 

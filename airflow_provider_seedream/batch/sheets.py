@@ -12,6 +12,7 @@ from airflow_provider_seedream.batch.rows import PARAMETERS, RESULT_COLUMNS
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.landing.pictures import picture, place_of
 from airflow_provider_seedream.manifest import Manifest, ManifestImage, read_manifest
+from airflow_provider_seedream.model.counting import counted
 from airflow_provider_seedream.model.markdown import as_text, cut
 
 _ACROSS = 3  # thumbnails of up to 300 pixels side by side
@@ -90,9 +91,9 @@ def summary(lines: Sequence[Line]) -> str:
     count: dict[str, int] = {}
     for line in lines:
         count[line["status"]] = count.get(line["status"], 0) + 1
-    counted = ", ".join(f"{number} {status.replace('_', ' ')}" for status, number in count.items())
+    statuses = ", ".join(f"{number} {status.replace('_', ' ')}" for status, number in count.items())
     spent = sum(line.get("credits") or 0 for line in lines)
-    return f"{len(lines)} {'row' if len(lines) == 1 else 'rows'}: {counted}. {spent} credits."
+    return f"{counted(len(lines), 'row')}: {statuses}. {spent} credits."
 
 
 def without_pictures(lines: Sequence[Line], odd: Mapping[int, str]) -> list[str]:
@@ -108,7 +109,7 @@ def without_pictures(lines: Sequence[Line], odd: Mapping[int, str]) -> list[str]
         status = "cannot be shown" if line["row"] in odd else line["status"].replace("_", " ")
         alike.setdefault(f"{status}: {why}" if why else status, []).append(line["row"])
     named = [f"- {_numbered(rows)}: {as_text(cut(words, _TEXT_CHARACTERS))}" for words, rows in alike.items()]
-    more = [f"- and {len(named) - _LINES_NAMED} other reasons"] if len(named) > _LINES_NAMED else []
+    more = [f"- and {counted(len(named) - _LINES_NAMED, 'other reason')}"] if len(named) > _LINES_NAMED else []
     return ["**Rows without a picture**", "\n".join([*named[:_LINES_NAMED], *more])]
 
 

@@ -16,6 +16,7 @@ from airflow_provider_seedream.batch.rows import Row, build_row, columns_of_refu
 from airflow_provider_seedream.exceptions import SeedreamBatchError, SeedreamError, SeedreamInputError
 from airflow_provider_seedream.ledger.records import file_stem
 from airflow_provider_seedream.model import contract
+from airflow_provider_seedream.model.counting import counted, verb_for
 from airflow_provider_seedream.model.names import composed
 from airflow_provider_seedream.model.submissions import sha256_json
 from airflow_provider_seedream.tables import ResultsTable
@@ -195,12 +196,14 @@ class TableSummary:
         """
         if self.invalid and on_error == "fail":
             more = f" and {self.invalid - len(self.errors)} more" if self.invalid > len(self.errors) else ""
-            verb = "is" if self.invalid == 1 else "are"
-            raise SeedreamInputError(f"{self.invalid} of {self.rows} rows {verb} invalid. {' '.join(self.errors)}{more}")
-        _log.info("%d rows, %d images, %d credits at most.", self.rows, self.images, self.credits)
+            rows = f"{self.invalid} of {counted(self.rows, 'row')} {verb_for(self.invalid, 'are')} invalid"
+            raise SeedreamInputError(f"{rows}. {' '.join(self.errors)}{more}")
+        _log.info("%s, %s, %d credits at most.", counted(self.rows, "row"), counted(self.images, "image"), self.credits)
         if self.repeats:
-            rows = f"{len(self.repeats)} rows repeat an earlier row (first: row {self.repeats[0]})"
-            _log.warning("%s and get the same images, at no extra cost. For variations use num_images, seed or take.", rows)
+            rows = f"{counted(len(self.repeats), 'row', 'repeat')} an earlier row (first: row {self.repeats[0]})"
+            _log.warning(
+                "%s. Such a row gets the same images, at no extra cost. For variations use num_images, seed or take.", rows
+            )
 
 
 def judge(table: RequestTable, credits_per_image: int, *, on_error: str, results_table: ResultsTable | None = None) -> TableSummary:

@@ -28,6 +28,7 @@ from airflow_provider_seedream.ledger.admission import Admission
 from airflow_provider_seedream.ledger.budgets import Budget
 from airflow_provider_seedream.ledger.submit import Request, Submitted, Submitter
 from airflow_provider_seedream.model import clock, threads
+from airflow_provider_seedream.model.counting import counted
 
 LAST_POLLS_SECONDS = 60.0  # for landing the generations in flight after ``execution_timeout``
 SHORT_WAIT_SECONDS = 5.0  # a shorter wait sleeps here, as a deferral costs a new task process
@@ -158,7 +159,7 @@ class Waves:
         with threads.pool(LANDING_THREADS, "seedream-batch") as pool:
             attended = [*pool.map(attend, self.progress.in_flight.values())]
         landed = sum(one.manifest is not None for one in attended)
-        _log.info("execution_timeout is over: %d of the %d generations in flight were landed.", landed, len(attended))
+        _log.info("execution_timeout is over. Landed: %d of %s in flight.", landed, counted(len(attended), "generation"))
 
     def pause(self) -> Progress:
         """Write the results so far and return the progress: with it another process continues this batch."""

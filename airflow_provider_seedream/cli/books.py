@@ -8,7 +8,7 @@ import argparse
 from typing import Any
 
 from airflow_provider_seedream.accounts.reading import ledgers_of
-from airflow_provider_seedream.cli.printing import counted, print_json, print_lines, print_rows
+from airflow_provider_seedream.cli.printing import print_json, print_lines, print_rows
 from airflow_provider_seedream.cli.records import (
     credits_by_paid,
     describe,
@@ -21,6 +21,7 @@ from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.ledger.records import Ledger, Record
 from airflow_provider_seedream.model import clock
 from airflow_provider_seedream.model.commands import command
+from airflow_provider_seedream.model.counting import counted
 
 RECORD_COLUMNS = ("seedream_task_id", "outcome", "credits", "task", "prompt")
 UNKNOWN_COLUMNS = ("intent_at", "credits", "wallet_balance", "task", "prompt")

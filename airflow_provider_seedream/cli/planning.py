@@ -14,7 +14,7 @@ from airflow_provider_seedream.batch.prompts import PromptTemplate
 from airflow_provider_seedream.batch.row_request import request_of_row
 from airflow_provider_seedream.batch.upcoming import RequestTable
 from airflow_provider_seedream.cli.pricing import absolute, check_rate, duration, template_context
-from airflow_provider_seedream.cli.printing import counted, print_facts, print_json, print_lines, print_rows, working
+from airflow_provider_seedream.cli.printing import print_facts, print_json, print_lines, print_rows, working
 from airflow_provider_seedream.cli.running import WRONG
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
@@ -22,6 +22,7 @@ from airflow_provider_seedream.ledger.records import Ledger
 from airflow_provider_seedream.ledger.room import CapRoom
 from airflow_provider_seedream.model import clock
 from airflow_provider_seedream.model.commands import command
+from airflow_provider_seedream.model.counting import counted
 from airflow_provider_seedream.model.labels import check_labels, spelled
 from airflow_provider_seedream.model.submissions import check_image_size, check_num_images, check_take
 from airflow_provider_seedream.model.task_ref import TaskRef
@@ -122,7 +123,7 @@ def _print(made: Plan, options: argparse.Namespace) -> None:
     """The plan for people: rows by their status, the cost, what is at risk, and the rows to look at."""
     facts: dict[str, Any] = {"rows": made.rows}
     print_facts(facts | {_LABELS[status]: number for status, number in made.count.items() if number})
-    rate = f"at {options.requests_per_minute:g} requests a minute"
+    rate = f"at {counted(options.requests_per_minute, 'request')} a minute"
     # The plan counts the valid rows, but a batch with the default on_error="fail" refuses the whole table.
     if made.count["invalid"]:
         print_lines('A run refuses a table with invalid rows and sends nothing, unless it has on_error="continue".')

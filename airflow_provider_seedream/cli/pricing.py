@@ -16,6 +16,7 @@ from airflow_provider_seedream.batch.rows import build_row
 from airflow_provider_seedream.cli.printing import print_facts, print_json, print_lines, print_rows, working
 from airflow_provider_seedream.cli.running import WRONG
 from airflow_provider_seedream.exceptions import SeedreamInputError
+from airflow_provider_seedream.model.counting import counted
 from airflow_provider_seedream.model.submissions import check_num_images
 
 MAX_SHOWN = 100  # invalid rows in JSON, and different faults in the table
@@ -97,7 +98,7 @@ def price(options: argparse.Namespace) -> int:
             has = ", ".join(sums.columns) or "none"
             print_lines(f"The table has no column 'prompt'. Its columns: {has}. Add it, or make the prompts with --template.")
         if minutes:
-            print_lines(f"The requests take {duration(minutes)} at {options.requests_per_minute:g} requests a minute.")
+            print_lines(f"The requests take {duration(minutes)} at {counted(options.requests_per_minute, 'request')} a minute.")
         assumed = ", ".join(f"{name} {value}" for name, value in _assumed(options).items() if name != "requests_per_minute")
         print_lines(f"Assumed: {assumed}.")
     return WRONG if sums.invalid else 0

@@ -130,11 +130,6 @@ def print_lines(heading: str, lines: Sequence[str] | None = None) -> None:
         _stdout().write(_visible("\n".join([heading, *(lines or ())])) + "\n")
 
 
-def counted(number: int, one: str) -> str:
-    """``1 request``, ``2 requests``."""
-    return f"{number} {one}" if number == 1 else f"{number} {one}s"
-
-
 def asked(question: str) -> bool:
     """Ask the person at the terminal for a yes; everything else is a no."""
     return answer_to(f"{question} [y/N]").lower() in ("y", "yes")

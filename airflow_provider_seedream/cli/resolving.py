@@ -21,6 +21,7 @@ from airflow_provider_seedream.ledger.records import RECORDS, Ledger, Record, re
 from airflow_provider_seedream.ledger.settling import GRAIN_SECONDS
 from airflow_provider_seedream.model import clock, contract
 from airflow_provider_seedream.model.commands import command
+from airflow_provider_seedream.model.counting import counted
 from airflow_provider_seedream.polling.policy import FailedPoll, PollPolicy
 from airflow_provider_seedream.polling.poller import Poller
 
@@ -150,7 +151,7 @@ def _in_folder(ledger: Ledger, key: str) -> tuple[Ledger, str]:
     names = [file.rsplit("/", 1)[-1] for file in record_files(ledger)]
     found = [name for name in names if name.startswith(letters) and name[KEY_CHARACTERS:] == ending]
     if len(found) != 1:
-        many = f"{len(found)} records begin" if found else "No record begins"
+        many = f"{counted(len(found), 'record')} begin" if found else "No record begins"
         listing = command("ledger", ledger.folder.base)
         raise SeedreamInputError(f"{many} with {key[:80]!r} in {ledger.folder.base}: `{listing}` names them.")
     return ledger, f"{RECORDS}/{found[0]}"

@@ -12,7 +12,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from airflow_provider_seedream.accounts.reading import record_files
-from airflow_provider_seedream.cli.printing import answer_to, counted, err, print_json, print_lines, print_rows
+from airflow_provider_seedream.cli.printing import answer_to, err, print_json, print_lines, print_rows
 from airflow_provider_seedream.cli.records import describe, paid, read_books
 from airflow_provider_seedream.cli.resolving import Say, settle_one, tell
 from airflow_provider_seedream.cli.resolving import ask as ask_again
@@ -20,6 +20,7 @@ from airflow_provider_seedream.cli.running import FAILED
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.ledger.records import Ledger, Record
+from airflow_provider_seedream.model.counting import counted
 
 COLUMNS = ("outcome", "paid", "credits", "seedream_task_id", "record")
 NOT_PAID, SKIP, STOP = "not-paid", "skip", "stop"

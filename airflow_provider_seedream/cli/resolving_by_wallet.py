@@ -10,7 +10,7 @@ from typing import Any
 from airflow_provider_seedream.accounts.by_wallet import Proof, Sight, judge, without_charge
 from airflow_provider_seedream.accounts.entries import Entry
 from airflow_provider_seedream.accounts.reading import ledgers_of
-from airflow_provider_seedream.cli.printing import counted, err, print_json, print_lines, print_rows
+from airflow_provider_seedream.cli.printing import err, print_json, print_lines, print_rows
 from airflow_provider_seedream.cli.records import with_bar
 from airflow_provider_seedream.cli.resolving import Say, ask, find_named, seconds_left, settle_one, tell
 from airflow_provider_seedream.cli.running import FAILED
@@ -18,6 +18,7 @@ from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputErr
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.ledger.records import Ledger, Record, record_at
 from airflow_provider_seedream.model.commands import command
+from airflow_provider_seedream.model.counting import counted
 from airflow_provider_seedream.reconciliation import Reading, read_all
 
 ASSUMED = (

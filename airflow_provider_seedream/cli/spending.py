@@ -18,6 +18,7 @@ from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.ledger.records import Ledger, Record
 from airflow_provider_seedream.ledger.room import CapRoom
 from airflow_provider_seedream.model import clock
+from airflow_provider_seedream.model.counting import counted
 
 
 class Period(NamedTuple):
@@ -56,7 +57,7 @@ def spending(options: argparse.Namespace) -> int:
     else:
         print_rows(f"Credits by {spent.by}", spent.rows())
         total = spent.total.to_dict()
-        said = f"{total['requests']} requests, {total['images']} images landed. Credits paid: {total['paid']}"
+        said = f"{counted(total['requests'], 'request')}, {counted(total['images'], 'image')} landed. Credits paid: {total['paid']}"
         said += f" (of these in flight: {total['in_flight']}), refunded: {total['refunded']}, unknown: {total['unknown']}."
         print_lines(said)
         if total["unknown"]:

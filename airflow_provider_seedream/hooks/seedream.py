@@ -34,6 +34,7 @@ from airflow_provider_seedream.hooks.settings import CONNECT_TIMEOUT_SECONDS, Se
 from airflow_provider_seedream.hooks.tls import check_bundle
 from airflow_provider_seedream.hooks.transport import session_through
 from airflow_provider_seedream.model import clock, contract
+from airflow_provider_seedream.model.counting import counted
 from airflow_provider_seedream.model.submissions import Submission
 from airflow_provider_seedream.observability import metrics
 from airflow_provider_seedream.polling.policy import FailedPoll
@@ -231,7 +232,7 @@ class SeedreamHook(BaseHook):
             wallet = self.get_wallet(max_attempts=1)
         except Exception as error:  # Airflow shows the text of any error
             return False, str(error)
-        limit = f"{wallet.rate_limit} requests per minute" if wallet.rate_limit else "not reported"
+        limit = f"{counted(wallet.rate_limit, 'request')} per minute" if wallet.rate_limit else "not reported"
         return True, f"The key works. Balance: {wallet.balance} credits; rate limit: {limit}."
 
     def _post(self, submission: Submission, before_first_byte: Callable[[], None] | None) -> Accepted:

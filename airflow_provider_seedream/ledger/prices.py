@@ -20,6 +20,7 @@ from airflow_provider_seedream.ledger.books import books_at
 from airflow_provider_seedream.ledger.records import Ledger, Record, record_file
 from airflow_provider_seedream.ledger.spending import attempt_of
 from airflow_provider_seedream.model.clock import CLOCK, Clock, to_epoch
+from airflow_provider_seedream.model.counting import counted
 
 WALLET_READ_SECONDS = 60.0  # each read is a call beside the POST, and may count against the rate limit
 SETTLED_SECONDS = 600.0  # an expected price is not measured again before
@@ -168,12 +169,12 @@ class Prices:
         if not self._has_warned:
             self._has_warned = True
             _log.warning(
-                "THE PRICE IS NOT THE EXPECTED ONE: seedream task %s should cost %d credits (%d images at %d, the connection's "
+                "THE PRICE IS NOT THE EXPECTED ONE: seedream task %s should cost %d credits (%s at %d, the connection's "
                 "credits_per_image), but the wallet lost %d. Budgets count the larger from here on. If the price has changed, set "
                 "credits_per_image in connection %s; if something else spends from this wallet at the same time, that may be it.",
                 record.seedream_task_id,
                 quoted,
-                record.submission["num_images"],
+                counted(record.submission["num_images"], "image"),
                 self._hook.settings.credits_per_image,
                 billed,
                 self._hook.seedream_conn_id,

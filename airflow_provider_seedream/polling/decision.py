@@ -8,6 +8,7 @@ Never imports an HTTP library or Airflow.
 from dataclasses import dataclass, replace
 
 from airflow_provider_seedream.generations import GenerationStatus, Wallet
+from airflow_provider_seedream.model.counting import counted
 from airflow_provider_seedream.polling.policy import FailedPoll, PollOutcome, PollPolicy, PollState, has_expired
 from airflow_provider_seedream.polling.schedule import SETTLING, PollSchedule
 from airflow_provider_seedream.polling.wallet import credits_in
@@ -179,14 +180,14 @@ def _after_finished(answer: GenerationStatus, state: PollState, moment: _Moment)
     if ready == len(answer.results) and ready >= (policy.num_images or 1):
         return PollOutcome(verdict="done"), state
     if moment.results_are_gone:  # links that are missing now never come
-        some = PollOutcome(verdict="done", detail=f"{ready} images left")
+        some = PollOutcome(verdict="done", detail=f"{counted(ready, 'image')} left")
         return some if ready else moment.expired("FINISHED without a link"), state
     since = state.finished_epoch or now_epoch
     state = replace(state, finished_epoch=since)
     if now_epoch - since < policy.settling_seconds:
         return moment.wait(state, at_most=since + policy.settling_seconds - now_epoch), state
     if ready:
-        return PollOutcome(verdict="done", detail=f"{ready} images settled"), state
+        return PollOutcome(verdict="done", detail=f"{counted(ready, 'image')} settled"), state
     detail = f"FINISHED for {now_epoch - since:.0f} s without a link to any image."
     if policy.created_epoch is None:
         detail += " If it is older than 24 h, its results are gone."

@@ -20,6 +20,7 @@ from airflow_provider_seedream.exceptions import (
     final,
 )
 from airflow_provider_seedream.model import clock, contract
+from airflow_provider_seedream.model.counting import counted
 from airflow_provider_seedream.model.labels import check_labels, spelled
 from airflow_provider_seedream.model.names import check_name, uncomposed
 from airflow_provider_seedream.model.submissions import Submission, check_take
@@ -224,9 +225,8 @@ class SubmittingOperator(CheckedFields, WaitingOperator):
                     rate, limit = self._hook.requests_per_minute, clock.spell(self._patience_seconds)
                     error.cause = error.message
                     wait = clock.spell(wait_seconds)
-                    error.message = (
-                        f"{rate:g} requests a minute: the next turn is {wait} away, after the end of `timeout` ({limit})."
-                    )
+                    per_minute = counted(float(rate), "request")
+                    error.message = f"{per_minute} a minute: the next turn is {wait} away, after the end of `timeout` ({limit})."
                     error.on_retry = QUEUE_AGAIN
                     raise error from None
             except SeedreamInsufficientCreditsError as error:

@@ -462,7 +462,7 @@ class TestMoney:
         rows = [{"prompt": "slow [never-ends]"}, *prompts(3)]
         outcome = Runner().run(batch(rows, timeout=1.5))
         assert (outcome.state, type(outcome.error).__name__) == ("failed", "SeedreamInsufficientCreditsError")
-        assert "2 of 4 rows were not sent. 1 rows are paid for and not landed" in str(outcome.error)
+        assert "2 of 4 rows were not sent. 1 row is paid for and not landed" in str(outcome.error)
         assert "Paid: yes." in str(outcome.error)
 
     def test_an_empty_wallet_is_no_end_while_a_retry_can_bring_a_row_further(self, batch: Batch, emulator: Emulator) -> None:
