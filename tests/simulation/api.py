@@ -55,6 +55,7 @@ class Api:
     """The account of one night.
 
     :param charged: called when a POST is accepted, before its answer leaves: the invariants look there.
+    :param connection: with its prices and caps.
     """
 
     def __init__(

@@ -10,8 +10,11 @@ from typing import Any
 from airflow_provider_seedream.emulator.generations import Generation
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamResultsExpiredError
 from airflow_provider_seedream.hooks.seedream import FIRST_BYTE_SECONDS
+from airflow_provider_seedream.ledger.books import BOOKS
+from airflow_provider_seedream.ledger.pages import Page
 from airflow_provider_seedream.ledger.record import Record
 from airflow_provider_seedream.ledger.spending import SPENT, attempt_of
+from airflow_provider_seedream.model.caps import Cap
 from tests.simulation.api import Api, picture
 from tests.simulation.night import Night, Violation
 from tests.simulation.store import Store
@@ -27,17 +30,19 @@ class Asked:
 
     :param task: whose budget it counts in.
     :param may_pay_again: the user has said ``on_unknown_submit="resubmit"``.
+    :param label: of its task, where a cap may count it.
     """
 
     task: str
     may_pay_again: bool = False
+    label: str | None = None
 
 
 @dataclass(slots=True)
 class Charge:
     generation: Generation
-    claim: str | None
-    is_given_up: bool = False  # its outcome was unknown when the user's own word paid again
+    claim: str
+    day: str  # of its admission under caps, by the clock of its worker
 
     @property
     def id(self) -> str:
@@ -50,12 +55,14 @@ class Checks:
 
     :param budgets: credits by task, where it has a limit.
     :param budget_of_run: credits of all tasks together.
+    :param caps: of the connection.
     """
 
     night: Night
     asked: dict[str, Asked] = field(default_factory=dict)
     budgets: dict[str, int] = field(default_factory=dict)
     budget_of_run: int | None = None
+    caps: list[Cap] = field(default_factory=list)
     charges: list[Charge] = field(default_factory=list)
     known: dict[str, float] = field(default_factory=dict)  # since when a record tells of a charge, by its id
     store: Store = field(init=False)
@@ -66,14 +73,15 @@ class Checks:
     def charged(self, generation: Generation) -> None:
         """A POST was accepted just now. Its claim must lie in the folder, and nothing else may be paid for this request."""
         prompt = generation.submission.prompt
-        claim = self._claim_of(prompt)
-        if claim is None:
+        record = self._open_record_of(prompt)
+        if record is None:
             raise Violation(f"trace: {prompt!r} was charged, and no claim of it lies in the folder")
         for before in self._charges_of(prompt):
             if not self._is_over(before):
                 raise Violation(f"once: {prompt!r} was charged twice: {before.id[:8]} and {generation.seedream_task_id[:8]}")
-        self.charges.append(Charge(generation, claim))
+        self.charges.append(Charge(generation, record["claim"], (record.get("booked_at") or "")[:10]))
         self._check_budgets(prompt)
+        self._check_caps()
 
     def writes(self, name: str, before: bytes | None, after: bytes) -> None:
         """A file is about to be written."""
@@ -156,6 +164,9 @@ class Checks:
                 self._check_landed(charge, errors)
         if settled:
             self._check_rest()
+            whole = Cap(period="month", credits=0)
+            if self.caps and self._booked(whole, "") != self._live(whole, ""):
+                raise Violation(f"rest: the books count {self._booked(whole, '')} credits, and {self._live(whole, '')} are spent")
 
     def _check_trace(self, charge: Charge) -> None:
         if not any(record.claim == charge.claim or record.seedream_task_id == charge.id for record in self._records()):
@@ -250,16 +261,16 @@ class Checks:
         stored = [one.data for name, one in self.store.objects.items() if name.startswith(folders or (LEDGER, LATE))]
         return [Record.from_json(data) for data in stored]
 
-    def _claim_of(self, prompt: str) -> str | None:
-        """The claim of the POST that is under way: the newest record of this prompt."""
-        found: tuple[int, str] | None = None
+    def _open_record_of(self, prompt: str) -> dict[str, Any] | None:
+        """The claim of the POST that is under way: the newest record of this prompt without an id."""
+        newest: dict[str, Any] | None = None
         for name, stored in self.store.objects.items():
             if name.startswith(LEDGER):
                 record: dict[str, Any] = json.loads(stored.data)
                 is_open = record["submission"]["prompt"] == prompt and record["outcome"] in ("intent", "unknown")
-                if is_open and (found is None or record["attempt"] > found[0]):
-                    found = (record["attempt"], record["claim"])
-        return found[1] if found else None
+                if is_open and (newest is None or record["attempt"] > newest["attempt"]):
+                    newest = record
+        return newest
 
     def _charges_of(self, prompt: str) -> list[Charge]:
         return [charge for charge in self.charges if charge.generation.submission.prompt == prompt]
@@ -287,6 +298,30 @@ class Checks:
             raise Violation(f"budget: {spent[task]} credits are spent by {task}, whose max_credits is {limit}")
         if self.budget_of_run is not None and not weather.lag_seconds and sum(spent.values()) > self.budget_of_run:
             raise Violation(f"budget: the run has spent {sum(spent.values())} of {self.budget_of_run} credits")
+
+    def _check_caps(self) -> None:
+        """Never more than a cap, and the books never count less than is spent."""
+        for cap in self.caps:
+            for day in {charge.day for charge in self.charges}:
+                live, booked = self._live(cap, day), self._booked(cap, day)
+                if live > cap.credits:
+                    raise Violation(f"cap: {live} credits are spent on {day}, and {cap.name}")
+                if booked < live:
+                    raise Violation(f"cap: the books count {booked} credits on {day} for {cap.name}, and {live} are spent")
+
+    def _live(self, cap: Cap, day: str) -> int:
+        """The credits of all charges that count under a cap and were not refunded. :param day: of the admission."""
+        counts = (charge.generation for charge in self.charges if cap.period == "month" or charge.day == day)
+        live = (one for one in counts if not one.failed(self.night.now))
+        return sum(one.credits for one in live if cap.label in (None, self.asked[one.submission.prompt].label))
+
+    def _booked(self, cap: Cap, day: str) -> int:
+        page = self._page()
+        return page.spent(cap, day) if page else 0
+
+    def _page(self) -> Page | None:
+        """The page of the books, for all nights are in one month; None before the first request under caps."""
+        return next((Page.from_json(one.data) for name, one in self.store.objects.items() if name.startswith(f"{BOOKS}/")), None)
 
     def _pictures(self) -> set[bytes]:
         return {

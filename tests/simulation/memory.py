@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow_provider_seedream import storage
 from airflow_provider_seedream.landing import memory as landing
-from airflow_provider_seedream.ledger import prices
+from airflow_provider_seedream.ledger import books, prices
 from airflow_provider_seedream.polling.schedule import SCHEDULE
 from airflow_provider_seedream.rate_limit import limiter
 
@@ -22,6 +22,8 @@ class Memory:
         self._values: list[tuple[Any, str, Any]] = [
             (storage, "_exclusive", {}),  # the destinations that were tested
             (storage, "_probing", threading.Lock()),
+            (books, "_books", {}),
+            (books, "_making", threading.Lock()),
             (limiter, "_limiters", {}),  # the pace of each connection
             (limiter, "_lock", threading.Lock()),
         ]

@@ -25,7 +25,7 @@ from tests.simulation.choices import Choices
 from tests.simulation.memory import Memory
 
 T = TypeVar("T")
-BEGINS_EPOCH = 1_795_816_800.0  # 2026-11-28, 03:20 UTC
+BEGINS_EPOCH = 1_795_816_800.0  # 2026-11-27, 22:00 UTC: after two hours begins another day
 _RANDOM = re.compile(
     r"\b([0-9a-f]{64}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}|[0-9a-f]{16}|[0-9a-f]{8})(?![0-9a-f])"
 )

@@ -12,6 +12,7 @@ from airflow_provider_seedream.batch.asked import AskedBatch
 from airflow_provider_seedream.batch.runner import BatchTry
 from airflow_provider_seedream.emulator.faults import Fault
 from airflow_provider_seedream.emulator.settings import Settings
+from airflow_provider_seedream.model.caps import Cap, Period
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator
 from airflow_provider_seedream.sensors.seedream import SeedreamGenerationSensor
@@ -142,7 +143,9 @@ class _Play:
         price = choices.of((10, 30, 4), chance=0.25, apart=True)
         known_price = choices.of((price, 10), apart=True)
         settings = Settings(rate_limit_per_minute=rate, credits_per_image=price, quirks=False)
-        self.api = Api(night, settings, self.checks.charged, replace(SETTINGS, credits_per_image=known_price))
+        # Where the price is not the expected one, the first charge tells it, and may exceed a cap.
+        self._plan_caps(price, is_possible=is_conditional and known_price == price)
+        self.api = Api(night, settings, self.checks.charged, replace(SETTINGS, credits_per_image=known_price, **self._caps))
         SimHook.api = self.api
         self.checks.store, self.checks.api = store, self.api
         machines = [self._machine(choices) for _ in range(3)]
@@ -160,8 +163,29 @@ class _Play:
             self._add_clear()
         self._machines = machines
         self._person = Person(night, self.checks, self.destination)
-        for _ in range(choices.below(3, chance=0.3)):
+        for _ in range(choices.below(3, chance=0.3, apart=True)):
             self._add_resolve()
+
+    def _plan_caps(self, price: int, *, is_possible: bool) -> None:
+        """Caps of the connection, whose books need a store that compares and swaps. A night has two UTC days, of one month."""
+        choices, self._caps = self.night.choices, {}
+        if is_possible and choices.happens(0.2, apart=True):
+            period: Period = choices.of(("day", "month"), apart=True)
+            whole, labelled = price * choices.of((4, 2, 1), apart=True), price * choices.of((2, 1), apart=True)
+            self._caps = {
+                f"max_credits_per_{period}": whole,
+                "label_caps": {"team=a": {"day": labelled}},
+                "books": self.destination,
+            }
+            self.checks.caps = [Cap(period=period, credits=whole), Cap(period="day", credits=labelled, label="team=a")]
+
+    def _capped(self) -> dict[str, Any]:
+        """The arguments of a task under caps."""
+        choices = self.night.choices
+        if not self._caps:
+            return {}
+        labels = choices.of(({}, {"team": "a"}), apart=True)
+        return {"labels": labels or None, "on_budget": choices.of(("fail", "wait"), chance=0.2, apart=True)}
 
     @staticmethod
     def _machine(choices: Choices) -> Machine:
@@ -191,13 +215,15 @@ class _Play:
             "on_unknown_submit": "resubmit" if may_pay_again else "fail",
             "max_credits": budget,
             "max_credits_per_run": self.checks.budget_of_run,
+            **self._capped(),
         }
+        label = "team=a" if arguments.get("labels") else None
         retries = choices.of((1, 0, 3))
         for index in range(mapped):
             prompt = f"{task_id}.{0 if is_twin else index}"
             name = prompt if choices.happens(0.3) and not is_twin else None
             if prompt not in self.checks.asked:
-                self.checks.asked[prompt] = Asked(task_id, may_pay_again)
+                self.checks.asked[prompt] = Asked(task_id, may_pay_again, label)
                 self._plan_course(prompt)
             self._add_pair(task_id, index if mapped > 1 else -1, {**arguments, "prompt": prompt, "name": name}, retries)
 
@@ -205,11 +231,13 @@ class _Play:
         """A table of a few rows, some of which may ask for the same."""
         choices = self.night.choices
         may_pay_again = choices.happens(0.1)
+        capped = self._capped()
+        label = "team=a" if capped.get("labels") else None
         rows: list[dict[str, Any]] = []
         for number in range(choices.of((3, 1, 2, 5))):
             prompt = f"{task_id}.{0 if choices.happens(0.15) else number}"
             if prompt not in self.checks.asked:
-                self.checks.asked[prompt] = Asked(task_id, may_pay_again)
+                self.checks.asked[prompt] = Asked(task_id, may_pay_again, label)
                 self._plan_course(prompt)
             rows.append({"prompt": prompt})
         budget = self._budget((None, 20, 30), chance=0.3)
@@ -225,6 +253,7 @@ class _Play:
             "max_posts_at_once": choices.of((None, 1)),
             "max_credits": budget,
             "max_credits_per_run": self.checks.budget_of_run,
+            **capped,
         }
         instance = Instance(task_id, lambda: Batch(task_id=task_id, **arguments), retries=choices.of((1, 0, 3)))
         self.airflow.add(instance, delay=0.0)
@@ -263,9 +292,10 @@ class _Play:
         choices = self.night.choices
         # The wallet proves nothing where clocks differ by more than a minute, as the command says.
         is_in_time = not any(machine.skew_seconds or machine.jumps_at < float("inf") for machine in self._machines)
-        how: How = "wallet" if choices.happens(0.3) and is_in_time else "truth"
-        machine = choices.of(self._machines)
-        self.night.at(BEGINS_EPOCH + choices.of((700.0, 100.0, 2_500.0, 8_000.0)), lambda: self._person.begin(how, machine))
+        how: How = "wallet" if choices.happens(0.3, apart=True) and is_in_time else "truth"
+        machine = choices.of(self._machines, apart=True)
+        at = BEGINS_EPOCH + choices.of((700.0, 100.0, 2_500.0, 8_000.0), apart=True)
+        self.night.at(at, lambda: self._person.begin(how, machine))
 
     def play(self) -> None:
         night, airflow = self.night, self.airflow
@@ -273,7 +303,7 @@ class _Play:
         night.is_calm = True
         night.tell("MORNING: nothing goes wrong from here on")
         night.run(night.now + STOPS[-1] + 1800.0)  # the last process that was stopped goes on, and ends
-        is_resolved = night.choices.happens(0.3)
+        is_resolved = night.choices.happens(0.3, apart=True)
         if is_resolved:
             self._person.begin("truth", self._machines[0])
             night.run(night.now + 600.0)
