@@ -10,11 +10,15 @@ Imports neither Airflow nor the provider's client code. ``docs/testing-your-dags
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from airflow_provider_seedream.emulator.books import Books, RequestRecord, SubmissionRecord, Violation
 from airflow_provider_seedream.emulator.clock import Clock
 from airflow_provider_seedream.emulator.faults import Fault, Faults
-from airflow_provider_seedream.emulator.server import Emulator
 from airflow_provider_seedream.emulator.settings import Settings
+
+if TYPE_CHECKING:
+    from airflow_provider_seedream.emulator.server import Emulator
 
 __all__ = [
     "Books",
@@ -27,3 +31,12 @@ __all__ = [
     "SubmissionRecord",
     "Violation",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The server, when it is asked for: it takes longer to import than the rest, and the books alone need none."""
+    if name != "Emulator":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from airflow_provider_seedream.emulator.server import Emulator
+
+    return Emulator

@@ -15,9 +15,11 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import get_context
+from resource import RUSAGE_CHILDREN, getrusage
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from tests.simulation.plan import Told, play
 from tests.simulation.shrink import shrink
@@ -38,6 +40,13 @@ class Sum:
         self.nights += other.nights
         self.acts += other.acts
         self.charges += other.charges
+
+
+class _Rate(ProgressColumn):
+    """Nights a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.0f} nights/s" if task.speed else "")
 
 
 def play_some(first: int, count: int) -> tuple[Sum, list[Told]]:
@@ -106,14 +115,16 @@ def main() -> int:
     if asked.seed is not None:
         return _one(console, asked.seed, is_whole=asked.whole)
     began = time.monotonic()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(file=sys.stderr)) as progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+    # Chunks come seconds apart, so the rate is that of the last minutes.
+    with Progress(*columns, console=Console(file=sys.stderr), speed_estimate_period=300.0) as progress:
         total, broken = play_all(asked.first, asked.nights, workers=asked.workers, progress=progress)
     minutes = (time.monotonic() - began) / 60
     for told in broken[:MAX_TOLD]:
         _tell(console, shrunk(told))
     console.print(
-        f"{total.nights:,} nights, {total.acts:,} acts, {total.charges:,} charges in {minutes:.1f} min; "
+        f"{total.nights:,} nights, {total.acts:,} acts, {total.charges:,} charges in {minutes:.1f} min, "
+        f"at most {getrusage(RUSAGE_CHILDREN).ru_maxrss / 1024:.0f} MiB in a worker; "
         f"broken: {', '.join(str(told.seed) for told in broken) or 'none'}",
         markup=False,
     )

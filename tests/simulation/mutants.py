@@ -57,6 +57,23 @@ MUTANTS = (
         edits=(("if not has_next and self.read(record.file) == record:", "if True:"),),
     ),
     Mutant(
+        name="a person settles a request that is still on its way",
+        file="cli/resolving.py",
+        edits=(('left = seconds_left(ledger, record) if record.outcome == "intent" else 0.0', "left = 0.0"),),
+    ),
+    Mutant(
+        name="a cap does not count what is under way",
+        file="ledger/pages.py",
+        edits=(("return ended + sum(one.credits for one in self._open_under(cap, day))", "return ended"),),
+    ),
+    Mutant(
+        name="the books are written over without comparing",
+        file="storage/swap.py",
+        edits=(
+            ("self._fs.pipe_file(self._path, data, **condition(self._fs, version, form))", "self._fs.pipe_file(self._path, data)"),
+        ),
+    ),
+    Mutant(
         name="an unknown outcome is taken for a free one",
         file="ledger/paying.py",
         edits=(
@@ -159,7 +176,12 @@ def nights_until_found(mutant: Mutant, folder: Path, *, most: int) -> tuple[int 
         "    told = play(seed)\n"
         "    if told.violation: print(f'FOUND {seed + 1} {told.violation}'); sys.exit()\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(planted(mutant, folder))}
+    environment = {
+        **os.environ,
+        "_AIRFLOW__AS_LIBRARY": "1",
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "PYTHONPATH": str(planted(mutant, folder)),
+    }
     ended = subprocess.run([sys.executable, "-c", script], cwd=folder, env=environment, capture_output=True, text=True, check=False)
     found = re.search(r"FOUND (\d+) (.*)", ended.stdout)
     return (int(found[1]), found[2]) if found else (None, ended.stdout[-500:] + ended.stderr[-1500:])

@@ -164,7 +164,9 @@ class _Play:
         self._machines = machines
         self._person = Person(night, self.checks, self.destination)
         for _ in range(choices.below(3, chance=0.3, apart=True)):
-            self._add_resolve()
+            # A store that cannot compare and swap loses a write to a process that was stopped before its own, as the docs say.
+            if is_conditional or not night.weather.stop:
+                self._add_resolve()
 
     def _plan_caps(self, price: int, *, is_possible: bool) -> None:
         """Caps of the connection, whose books need a store that compares and swaps. A night has two UTC days, of one month."""
