@@ -22,6 +22,7 @@ from airflow_provider_seedream.hooks.answers import error_from_answer, failed_po
 from airflow_provider_seedream.hooks.downloads import Downloads
 from airflow_provider_seedream.hooks.failures import no_answer
 from airflow_provider_seedream.hooks.first_mistakes import connection_missing
+from airflow_provider_seedream.hooks.kept_sessions import KeptSessions
 from airflow_provider_seedream.hooks.post_answers import accepted, content_of, post_error, refusal
 from airflow_provider_seedream.hooks.resending import (
     DEFAULT_MAX_ATTEMPTS,
@@ -79,6 +80,7 @@ class SeedreamHook(BaseHook):
         self.max_attempts = max_attempts
         self._wallet: Wallet | None = None  # as last seen
         self._peeked_epoch = -math.inf
+        self._kept = KeptSessions(lambda: self.get_conn())
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
@@ -282,7 +284,7 @@ class SeedreamHook(BaseHook):
         """One GET, sent once. Redirects are not followed: the key would go to another host."""
         timeout = (CONNECT_TIMEOUT_SECONDS, timeout_seconds or self.settings.request_timeout_seconds)
         try:
-            with self.get_conn() as session:
+            with self._kept.session() as session:
                 answer = session.get(url, timeout=timeout, allow_redirects=False, verify=self.settings.verify)
         except (requests.RequestException, OSError) as error:
             raise no_answer(self.settings.base_url, error) from None
