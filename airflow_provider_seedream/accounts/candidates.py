@@ -79,6 +79,9 @@ def _lost(number: Decimal, flow: Flow, mine: Sequence[Entry]) -> Iterator[Candid
         what = f"{_requests(unknown)} with an unknown outcome {'was' if len(unknown) == 1 else 'were'} charged"
         yield Candidate(what=what, credits=at_risk, fits=is_sum_of(number, [one.at_risk for one in unknown]))
     yield from _price(number, mine)
+    if is_sum_of(number, [int(rise.credits) for rise in flow.top_ups]):
+        what = f"The clocks of the workers differ by more than {MARGIN_SECONDS:.0f} s: then charges look like a top-up and a loss"
+        yield Candidate(what=f"{what} of the same credits, and nothing is lost", credits=int(number), fits=True)
     spans = [drift for drift in flow.drifts if drift.credits < 0]
     when = "; ".join(
         f"{-one.credits:f} between {clock.to_iso(one.after_epoch)} and {clock.to_iso(one.before_epoch)}"

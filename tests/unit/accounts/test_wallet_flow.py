@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import pytest
 
+from airflow_provider_seedream.accounts.candidates import candidates_for
 from airflow_provider_seedream.accounts.wallet_flow import Flow, Look, Move, flow_of, number, plain
 
 APART = 60.0  # seconds between two events: more than the margin between clocks
@@ -81,3 +82,18 @@ def test_an_unknown_outcome_is_neither_taken_for_charged_nor_for_a_change_from_o
 def test_credits_are_written_as_people_write_them() -> None:
     assert [f"{plain(Decimal(text)):f}" for text in ("150.00", "149.50", "0.00")] == ["150", "149.5", "0"]
     assert [number(None), number(Decimal("20.00")), number(Decimal("0.5"))] == [None, 20, 0.5]
+
+
+@pytest.mark.parametrize(("off", "is_said"), [(0.0, False), (14.0, False), (3600.0, True)])
+def test_clocks_that_differ_are_named_where_they_make_a_top_up_and_a_loss_of_the_same_credits(off: float, is_said: bool) -> None:
+    looks, moves, balance = [], [], 1000
+    for turn in range(240):  # two workers take turns, and each notes the balance once a minute
+        at = turn * 2.5 + off * (turn % 2)
+        moves.append(Move(at, at + 1, Decimal(10)))
+        if turn % 24 < 2:
+            looks.append(Look(at, Decimal(balance), (moves[-1],)))
+        balance -= 10
+    flow = flow_of([*sorted(looks), Look(600 + off + 60, Decimal(balance))], moves)
+    said = [one for one in candidates_for(flow, [], [], start_at=0.0, is_moving=False) if "clocks" in one.what]
+    assert [one.fits for one in said] == [True] * is_said
+    assert bool(flow.unexplained) == is_said
