@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.airflow.postgres import find_binaries, postgres
 from tests.stores.servers import STORES, Place, Store, file_place, missing
 
 # Before gcsfs is imported: against an emulator it asks over gRPC first, for a minute, what kind of bucket this is.
@@ -35,6 +36,16 @@ def get_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GetStore]:
             return running[kind]
 
         yield get
+
+
+@pytest.fixture(scope="module")
+def postgres_server() -> Iterator[str]:
+    """The address of an empty database on a PostgreSQL server of this module's own."""
+    binaries = find_binaries()
+    if binaries is None:
+        pytest.skip("PostgreSQL is not installed")
+    with postgres(binaries) as address:
+        yield address
 
 
 def _need(kind: str) -> None:

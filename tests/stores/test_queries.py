@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,7 +17,6 @@ from airflow_provider_seedream.emulator import Emulator, Settings
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from airflow_provider_seedream.tables import SqlTable
-from tests.airflow.postgres import find_binaries, postgres
 from tests.airflow.runner import Runner
 
 pytestmark = pytest.mark.stores
@@ -26,21 +25,17 @@ ROWS = 100_000
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    binaries = find_binaries()
-    if binaries is None:
-        pytest.skip("PostgreSQL is not installed")
-    with postgres(binaries) as address:
-        engine = create_engine(address)
-        with engine.begin() as connection:
-            for statement in (
-                "CREATE TABLE catalogue (id int PRIMARY KEY, prompt text, num_images numeric, day date, price numeric, note text)",
-                "INSERT INTO catalogue VALUES (1, 'a fox', 2, '2026-11-28', 9.50, 'a%b'), (2, 'a hare', NULL, NULL, NULL, NULL)",
-                f"CREATE TABLE large AS SELECT n AS id, 'a fox number ' || n AS prompt FROM generate_series(1, {ROWS}) AS n",
-            ):
-                connection.execute(text(statement))
-        engine.dispose()
-        yield address
+def server(postgres_server: str) -> str:
+    engine = create_engine(postgres_server)
+    with engine.begin() as connection:
+        for statement in (
+            "CREATE TABLE catalogue (id int PRIMARY KEY, prompt text, num_images numeric, day date, price numeric, note text)",
+            "INSERT INTO catalogue VALUES (1, 'a fox', 2, '2026-11-28', 9.50, 'a%b'), (2, 'a hare', NULL, NULL, NULL, NULL)",
+            f"CREATE TABLE large AS SELECT n AS id, 'a fox number ' || n AS prompt FROM generate_series(1, {ROWS}) AS n",
+        ):
+            connection.execute(text(statement))
+    engine.dispose()
+    return postgres_server
 
 
 @pytest.fixture

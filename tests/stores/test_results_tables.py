@@ -22,7 +22,6 @@ from airflow_provider_seedream.emulator import Emulator, Settings
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from airflow_provider_seedream.tables import ResultsTable
-from tests.airflow.postgres import find_binaries, postgres
 from tests.airflow.runner import Runner
 
 Run = Callable[..., Any]
@@ -67,15 +66,6 @@ class Database:
         return int(self.rows("SELECT count(*) AS n FROM written")[0]["n"])
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    binaries = find_binaries()
-    if binaries is None:
-        pytest.skip("PostgreSQL is not installed")
-    with postgres(binaries) as address:
-        yield address
-
-
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.stores)])
 def database(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
     monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "server")
@@ -86,7 +76,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
         monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "sqlite", "host": str(file)}))
         address = f"sqlite:///{file}"
     else:
-        address = request.getfixturevalue("server")
+        address = request.getfixturevalue("postgres_server")
         monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", f"postgres://airflow@127.0.0.1:{urlsplit(address).port}/postgres")
     database = Database(address)
     if database.kind != "sqlite":

@@ -6,6 +6,7 @@ import struct
 import zlib
 from typing import Any
 
+from airflow_provider_seedream import exceptions as errors
 from airflow_provider_seedream.generations import Generation, GenerationStatus, ResultLinks
 from airflow_provider_seedream.ledger.records import Record
 from airflow_provider_seedream.model.submissions import Submission, build_submission, check_source
@@ -15,6 +16,27 @@ from airflow_provider_seedream.polling.policy import PollPolicy
 TASK_ID = "0b8c1f0e-5a63-4b0e-9b0c-2f6f3a1d7c11"
 KEY = "3d-canary-KEY-4711"
 NOW = 1_772_020_800.0  # 2026-02-25T12:00:00Z
+ERROR_CLASSES: dict[int, type[errors.SeedreamError]] = {  # of an answer, by its HTTP status
+    301: errors.SeedreamResponseError,
+    302: errors.SeedreamResponseError,
+    304: errors.SeedreamResponseError,
+    307: errors.SeedreamResponseError,
+    308: errors.SeedreamResponseError,
+    400: errors.SeedreamBadRequestError,
+    401: errors.SeedreamAuthenticationError,
+    402: errors.SeedreamInsufficientCreditsError,
+    403: errors.SeedreamAuthenticationError,
+    404: errors.SeedreamNotFoundError,
+    405: errors.SeedreamBadRequestError,
+    413: errors.SeedreamBadRequestError,
+    422: errors.SeedreamBadRequestError,
+    429: errors.SeedreamRateLimitError,
+    499: errors.SeedreamBadRequestError,
+    500: errors.SeedreamServerError,
+    502: errors.SeedreamServerError,
+    503: errors.SeedreamServerError,
+    599: errors.SeedreamServerError,
+}
 
 
 def submission(**changes: Any) -> Submission:

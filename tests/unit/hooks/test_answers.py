@@ -10,28 +10,8 @@ import pytest
 
 from airflow_provider_seedream import exceptions as errors
 from airflow_provider_seedream.hooks.answers import error_from_answer, failed_poll, read_json
-from tests.unit.values import KEY, NOW
+from tests.unit.values import ERROR_CLASSES, KEY, NOW
 
-CLASSES: list[tuple[int, type[errors.SeedreamError]]] = [
-    (301, errors.SeedreamResponseError),
-    (302, errors.SeedreamResponseError),
-    (304, errors.SeedreamResponseError),
-    (308, errors.SeedreamResponseError),
-    (400, errors.SeedreamBadRequestError),
-    (401, errors.SeedreamAuthenticationError),
-    (402, errors.SeedreamInsufficientCreditsError),
-    (403, errors.SeedreamAuthenticationError),
-    (404, errors.SeedreamNotFoundError),
-    (405, errors.SeedreamBadRequestError),
-    (413, errors.SeedreamBadRequestError),
-    (422, errors.SeedreamBadRequestError),
-    (429, errors.SeedreamRateLimitError),
-    (499, errors.SeedreamBadRequestError),
-    (500, errors.SeedreamServerError),
-    (502, errors.SeedreamServerError),
-    (503, errors.SeedreamServerError),
-    (599, errors.SeedreamServerError),
-]
 DEEP = b"[" * 100_000
 SHAPES: list[tuple[str, Any, str | None, str]] = [
     ("error_code", {"error_code": "validation_failed", "message": "bad size"}, "validation_failed", "bad size"),
@@ -88,7 +68,7 @@ def error(status: int, body: Any = b"", **headers: str) -> Any:
 
 
 class TestClasses:
-    @pytest.mark.parametrize(("status", "cls"), CLASSES)
+    @pytest.mark.parametrize(("status", "cls"), ERROR_CLASSES.items())
     def test_the_status_decides(self, status: int, cls: type[errors.SeedreamError]) -> None:
         assert type(error(status)) is cls
 
@@ -96,7 +76,7 @@ class TestClasses:
     def test_code_and_message_are_found_in_every_shape_and_change_no_class(
         self, name: str, body: Any, code: str | None, message: str
     ) -> None:
-        for status, cls in CLASSES:
+        for status, cls in ERROR_CLASSES.items():
             found = error(status, body)
             assert type(found) is cls
             if issubclass(cls, errors.SeedreamAPIError):
