@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import threading
@@ -122,13 +123,14 @@ class Done:
     rows_per_minute: float
 
 
-def measure_rate(cell: Cell, folder: Path, *, minutes: int = 1) -> float:
+def measure_rate(cell: Cell, folder: Path, *, minutes: int = 1, may_stop: bool = False) -> float:
     """Rows a minute that a batch submits, when a minute of sending is behind it and the first rows land.
 
-    What counts is the time of as many POSTs as the limit allows in a minute: a window that holds them all holds what the start has
-    saved up, and the gap that this leaves in the next minute. A batch that is far from that is measured for a shorter time.
+    What counts is the time of as many POSTs as the limit allows in a minute: any of them holds what the start has saved up, and the
+    gap that this leaves in the next minute. A batch that does not reach so many is measured by its slope.
 
     :param minutes: of the limit; 5 are 300 rows at 60 a minute.
+    :param may_stop: once it is clear that the batch does not keep up; others wait for their turn.
     """
     wanted = minutes * cell.requests_per_minute
     with ExitStack() as stack:
@@ -137,12 +139,13 @@ def measure_rate(cell: Cell, folder: Path, *, minutes: int = 1) -> float:
         while not emulator.books.wait_until(lambda books: bool(books.submissions), 1.0):
             batch.ended()
         begin = emulator.books.submissions[0].at + JOB_SECONDS + POKE_SECONDS + 2 * cell.answer_seconds
-        while len(posts := _posts(emulator, begin)) <= wanted and (seconds := time.time() - begin) < minutes * LONGEST_SECONDS:
-            if seconds > SLOW_SECONDS and len(posts) > 1 and _per_minute(posts) < SLOW_SHARE * cell.requests_per_minute:
+        enough = wanted + max(2, cell.requests_per_minute // 10)
+        while len(posts := _posts(emulator, begin)) < enough and (seconds := time.time() - begin) < minutes * LONGEST_SECONDS:
+            if may_stop and seconds > SLOW_SECONDS and _per_minute(posts) < SLOW_SHARE * cell.requests_per_minute:
                 break
             batch.ended()
             time.sleep(0.2)
-        return _per_minute(posts[: wanted + 1])
+        return _per_minute(posts, wanted)
 
 
 def run_batch(cell: Cell, folder: Path, *, rows: int) -> Done:
@@ -164,8 +167,11 @@ def _posts(emulator: Emulator, since: float) -> list[float]:
     return sorted(one.at for one in emulator.books.submissions if one.at >= since)
 
 
-def _per_minute(posts: list[float]) -> float:
-    return 60 * (len(posts) - 1) / (posts[-1] - posts[0]) if len(posts) > 1 else 0.0
+def _per_minute(posts: list[float], lap: int | None = None) -> float:
+    """By the mean time of so many POSTs, whichever of them is the first; else the slope of the line through them all."""
+    if lap and len(posts) > lap:
+        return 60 * lap / statistics.fmean(after - before for before, after in zip(posts, posts[lap:], strict=False))
+    return 60 * statistics.linear_regression(posts, range(len(posts))).slope if len(posts) > 1 else 0.0
 
 
 @contextmanager

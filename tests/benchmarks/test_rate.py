@@ -89,8 +89,9 @@ def test_a_batch_is_as_fast_as_its_key_however_slow_the_answers(
 ) -> None:
     where = [(answers, far, name) for answers in ANSWER_SECONDS for far in STORAGE_SECONDS for name in builds]
     cells = [cell(builds[name], storage, per_minute, answers, far) for answers, far, name in where]
+    minutes, take_turns = max(1, 300 // per_minute) if full else 1, AT_ONCE[per_minute] < len(cells)
     with ThreadPoolExecutor(max_workers=AT_ONCE[per_minute]) as pool:
-        found = list(pool.map(lambda one: measure_rate(one, tmp_path, minutes=max(1, 300 // per_minute) if full else 1), cells))
+        found = list(pool.map(lambda one: measure_rate(one, tmp_path, minutes=minutes, may_stop=take_turns), cells))
     for (answers, far, name), rate in zip(where, found, strict=True):
         rates[per_minute, answers, far, name] = rate
     for answers in ANSWER_SECONDS:
