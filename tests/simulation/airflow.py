@@ -45,6 +45,7 @@ class Instance:
     after: Instance | None = None
     state: str = "scheduled"
     try_number: int = 0
+    began: float = 0.0
     tries_left: int = 0
     owner: int = 0
     xcoms: dict[str, Any] = field(default_factory=dict)
@@ -78,6 +79,7 @@ class Airflow:
         self._keeps_state = keeps_state
         self._limiter = RateLimiter(3)
         self._deferrals = 0
+        self.succeeded: Callable[[Instance, Any], None] = lambda instance, result: None
         night.stopped = self._stopped
 
     def add(self, instance: Instance, *, delay: float) -> Instance:
@@ -91,7 +93,7 @@ class Airflow:
         if fresh:
             instance.tries_left = instance.retries
         instance.try_number += 1
-        instance.state, instance.deferral = "running", None
+        instance.state, instance.deferral, instance.began = "running", None, self.night.now
         instance.xcoms.clear()
         self._run(instance, "execute", None)
 
@@ -170,6 +172,7 @@ class Airflow:
             self._defer(instance, result)
         elif state == "success":
             instance.state, instance.xcoms["return_value"] = "success", json.loads(json.dumps(result))
+            self.succeeded(instance, result)
             for later in self.instances:
                 if later.after is instance and later.state in ("scheduled", "failed"):
                     self.schedule(later, fresh=True)

@@ -27,6 +27,7 @@ from airflow_provider_seedream.emulator.world import World
 from airflow_provider_seedream.exceptions import SeedreamLandingError
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.hooks.settings import SeedreamSettings
+from airflow_provider_seedream.model.contract import Kind
 from tests.simulation.night import Night
 
 HOST = "https://api.example"
@@ -38,16 +39,22 @@ SETTINGS = SeedreamSettings.from_connection(
 )
 
 
-def picture(seedream_task_id: str, index: int, *, thumbnail: bool = False) -> bytes:
-    """The bytes of an image: a whole PNG of one pixel that names its generation."""
+def picture(seedream_task_id: str, index: int, *, thumbnail: bool = False, side: int = 1) -> bytes:
+    """The bytes of an image: a whole PNG of one pixel, or of ``side`` x ``side``, that names its generation."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     named = f"Comment\0{seedream_task_id} {index} {thumbnail}".encode()
-    head = struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)
+    pixels = zlib.compress(bytes(side * (side + 1)))
+    head = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + b"".join(
-        (chunk(b"IHDR", head), chunk(b"tEXt", named), chunk(b"IDAT", zlib.compress(b"\0\0")), chunk(b"IEND", b""))
+        (
+            chunk(b"IHDR", head),
+            chunk(b"tEXt", named),
+            chunk(b"IDAT", pixels),
+            chunk(b"IEND", b""),
+        )
     )
 
 
@@ -79,6 +86,7 @@ class Api:
             raise requests.ConnectionError("connection refused")
         content = b"".join(request.body)  # type: ignore[arg-type]  # the claim is checked in here
         body = json.loads(content)
+        kind: Kind = "edit" if "/edit/" in str(request.url) else "generate"
         night.interlude("the POST has arrived", stops=False)
         fault = 0 if night.is_calm else choices.below(7, chance=weather.drop)
         if fault == 1:
@@ -89,7 +97,7 @@ class Api:
             night.hurt.add("drop")
             night.tell("POST: 502 of a proxy, NOT charged")
             return _response(502, b"bad gateway")
-        generation = self._accept(body)
+        generation = self._accept(kind, body)
         if isinstance(generation, requests.Response):
             night.interlude("the answer to the POST", stops=False)
             return generation
@@ -101,7 +109,7 @@ class Api:
         answer = {"task_id": generation.seedream_task_id, "created_at": iso(generation.created_at)}
         return _json(answer)
 
-    def _accept(self, body: dict[str, Any]) -> Generation | requests.Response:
+    def _accept(self, kind: Kind, body: dict[str, Any]) -> Generation | requests.Response:
         """Judge and charge it, as the emulator does: the rate limit, the rules, the wallet."""
         night, world, prompt = self.night, self.world, body["prompt"]
         if night.now < self.not_before.get(prompt, 0.0) - 1.0:
@@ -113,7 +121,7 @@ class Api:
             if wait > 0:
                 self.not_before[prompt] = night.now + wait
                 raise RefusalError(429, "rate_limited", throttled_text(wait), retry_after_seconds=wait)
-            generation = world.accept(validate("generate", body))
+            generation = world.accept(validate(kind, body))
         except RefusalError as refusal:
             night.tell(f"POST {prompt!r}: {refusal.status}, NOT charged")
             answer = error_body("sentence", refusal.code, refusal.message)

@@ -17,6 +17,7 @@ from airflow_provider_seedream.ledger.spending import SPENT, attempt_of
 from airflow_provider_seedream.model.caps import Cap
 from tests.simulation.api import Api, picture
 from tests.simulation.night import Night, Violation
+from tests.simulation.sources import Sources
 from tests.simulation.store import Store
 
 NEWS_SECONDS = FIRST_BYTE_SECONDS + 10.0  # a POST may be under way already when a record begins to tell of an earlier one
@@ -66,6 +67,7 @@ class Checks:
     charges: list[Charge] = field(default_factory=list)
     known: dict[str, float] = field(default_factory=dict)  # since when a record tells of a charge, by its id
     store: Store = field(init=False)
+    sources: Sources = field(init=False)
     api: Api = field(init=False)
 
     # Along the way
@@ -73,10 +75,11 @@ class Checks:
     def charged(self, generation: Generation) -> None:
         """A POST was accepted just now. Its claim must lie in the folder, and nothing else may be paid for this request."""
         prompt = generation.submission.prompt
-        record = self._open_record_of(prompt)
+        sources = [source.sha256 for source in generation.submission.sources]
+        record = self._open_record_of(prompt, sources)
         if record is None:
             raise Violation(f"trace: {prompt!r} was charged, and no claim of it lies in the folder")
-        for before in self._charges_of(prompt):
+        for before in self._charges_of(prompt, sources):
             if not self._is_over(before):
                 raise Violation(f"once: {prompt!r} was charged twice: {before.id[:8]} and {generation.seedream_task_id[:8]}")
         self.charges.append(Charge(generation, record["claim"], (record.get("booked_at") or "")[:10]))
@@ -179,7 +182,9 @@ class Checks:
         # record tells of it, and no task lands it (seeds 1903, 6540, 7252, 8094).
         # So does a person who says that it was paid, when its task has ended, or has gone on with the next attempt.
         by_hand = any(record.detail == "resolved by hand: paid" for record in known)
-        if self._is_landed(charge) or by_hand or (known and "stop" in self.night.hurt):
+        # And an edit whose source was replaced is another request: its record tells of the one before.
+        is_left = known and not self.sources.is_of_now(charge.generation)
+        if self._is_landed(charge) or is_left or by_hand or (known and "stop" in self.night.hurt):
             return
         ours = [error for error in errors if isinstance(error, SeedreamError)]
         if not known:
@@ -261,19 +266,29 @@ class Checks:
         stored = [one.data for name, one in self.store.objects.items() if name.startswith(folders or (LEDGER, LATE))]
         return [Record.from_json(data) for data in stored]
 
-    def _open_record_of(self, prompt: str) -> dict[str, Any] | None:
-        """The claim of the POST that is under way: the newest record of this prompt without an id."""
+    def _open_record_of(self, prompt: str, sources: list[str]) -> dict[str, Any] | None:
+        """The claim of the POST that is under way: the newest record of this prompt and these sources without an id."""
         newest: dict[str, Any] | None = None
         for name, stored in self.store.objects.items():
             if name.startswith(LEDGER):
                 record: dict[str, Any] = json.loads(stored.data)
-                is_open = record["submission"]["prompt"] == prompt and record["outcome"] in ("intent", "unknown")
+                asked = record["submission"]
+                is_same = asked["prompt"] == prompt and [source["sha256"] for source in asked["sources"]] == sources
+                is_open = is_same and record["outcome"] in ("intent", "unknown")
                 if is_open and (newest is None or record["attempt"] > newest["attempt"]):
                     newest = record
         return newest
 
-    def _charges_of(self, prompt: str) -> list[Charge]:
-        return [charge for charge in self.charges if charge.generation.submission.prompt == prompt]
+    def _charges_of(self, prompt: str, sources: list[str]) -> list[Charge]:
+        asked = [(charge, charge.generation.submission) for charge in self.charges]
+        return [charge for charge, one in asked if one.prompt == prompt and [source.sha256 for source in one.sources] == sources]
+
+    def succeeded(self, result: Any, *, began: float) -> None:
+        """A try has ended well, with this return value."""
+        task_id = result.get("seedream_task_id") if isinstance(result, dict) else None
+        for charge in self.charges:
+            if charge.id == task_id:
+                self.sources.check(charge.generation, began=began)
 
     def _is_over(self, charge: Charge) -> bool:
         """True if this charge was refunded, or if the user's own word pays again beside it."""

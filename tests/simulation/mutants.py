@@ -143,6 +143,16 @@ MUTANTS = (
         edits=(("if lost != quoted and self._others_may_have_paid(record, sight):", "if False:"),),
     ),
     Mutant(
+        name="an edit of a source that was replaced is taken for the same request",
+        file="model/submissions.py",
+        edits=(
+            (
+                'facts["sources"] = [source.sha256 for source in self.sources]',
+                'facts["sources"] = [source.origin for source in self.sources]',
+            ),
+        ),
+    ),
+    Mutant(
         name="a failed generation that was not refunded is bought anew",
         file="ledger/record.py",
         edits=(('return self.outcome == "failed" and self.refunded', 'return self.outcome in ("failed", "submitted")'),),

@@ -14,7 +14,7 @@ from airflow_provider_seedream.emulator.faults import Fault
 from airflow_provider_seedream.emulator.settings import Settings
 from airflow_provider_seedream.model.caps import Cap, Period
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
-from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator
+from airflow_provider_seedream.operators.seedream import SeedreamEditOperator, SeedreamGenerateOperator
 from airflow_provider_seedream.sensors.seedream import SeedreamGenerationSensor
 from tests.simulation.accounts import Accounts
 from tests.simulation.airflow import Airflow, Instance
@@ -25,6 +25,7 @@ from tests.simulation.logs import logs_of
 from tests.simulation.memory import forget
 from tests.simulation.night import BEGINS_EPOCH, STOPS, Machine, Night, Violation, Weather
 from tests.simulation.person import How, Person
+from tests.simulation.sources import Sources
 from tests.simulation.store import open_store
 
 NIGHT_SECONDS = 10 * 3600.0
@@ -42,6 +43,10 @@ class _Hooked:
 
 class Generate(_Hooked, SeedreamGenerateOperator):
     """The real operator."""
+
+
+class Edit(_Hooked, SeedreamEditOperator):
+    """The real operator of an edit."""
 
 
 class Land(_Hooked, SeedreamGenerationSensor):
@@ -147,13 +152,15 @@ class _Play:
         self._plan_caps(price, is_possible=is_conditional and known_price == price)
         self.api = Api(night, settings, self.checks.charged, replace(SETTINGS, credits_per_image=known_price, **self._caps))
         SimHook.api = self.api
-        self.checks.store, self.checks.api = store, self.api
+        self.sources = Sources(night, store)
+        self.checks.store, self.checks.api, self.checks.sources = store, self.api, self.sources
         machines = [self._machine(choices) for _ in range(3)]
         skew = max(abs(machine.epoch(now) - now) for machine in machines for now in (BEGINS_EPOCH, BEGINS_EPOCH + NIGHT_SECONDS))
         self.accounts = Accounts(self.checks, self.destination, skew_seconds=skew)
         twice = choices.of((0.0, 0.3), chance=0.4)
         self.checks.budget_of_run = self._budget((None, 20, 40), chance=0.15)
         self.airflow = Airflow(night, machines, twice=twice, keeps_state=choices.below(2) == 0)
+        self.airflow.succeeded = self._succeeded
         if choices.happens(0.25):
             self._add_batch("b")
         else:
@@ -199,6 +206,20 @@ class _Play:
         chosen = self.night.choices.of(options, chance=chance)
         return chosen and chosen * self.api.connection.credits_per_image // 10
 
+    def _succeeded(self, instance: Instance, result: Any) -> None:
+        if instance.after is None:  # a sensor lands what it was given
+            self.checks.succeeded(result, began=instance.began)
+
+    def _source(self, prompt: str) -> dict[str, Any]:
+        """The images of an edit, which a person may replace in the night; empty where it is no edit."""
+        choices = self.night.choices
+        if not choices.happens(0.2, apart=True):
+            return {}
+        if choices.happens(0.3, apart=True):
+            at = BEGINS_EPOCH + choices.of((30.0, 90.0, 900.0), apart=True)
+            self.night.at(at, lambda: self.sources.replace(prompt))
+        return {"images": self.sources.add(prompt, destination=self.destination)}
+
     def _add_task(self, task_id: str) -> None:
         """A task of one or more mapped instances, and for each the one that lands it: its sensor, or itself with ``wait=True``."""
         choices = self.night.choices
@@ -221,13 +242,16 @@ class _Play:
         }
         label = "team=a" if arguments.get("labels") else None
         retries = choices.of((1, 0, 3))
+        images_of: dict[str, dict[str, Any]] = {}
         for index in range(mapped):
             prompt = f"{task_id}.{0 if is_twin else index}"
             name = prompt if choices.happens(0.3) and not is_twin else None
             if prompt not in self.checks.asked:
                 self.checks.asked[prompt] = Asked(task_id, may_pay_again, label)
                 self._plan_course(prompt)
-            self._add_pair(task_id, index if mapped > 1 else -1, {**arguments, "prompt": prompt, "name": name}, retries)
+                images_of[prompt] = self._source(prompt)
+            asked = {**arguments, "prompt": prompt, "name": name, **images_of[prompt]}
+            self._add_pair(task_id, index if mapped > 1 else -1, asked, retries)
 
     def _add_batch(self, task_id: str) -> None:
         """A table of a few rows, some of which may ask for the same."""
@@ -235,13 +259,14 @@ class _Play:
         may_pay_again = choices.happens(0.1)
         capped = self._capped()
         label = "team=a" if capped.get("labels") else None
-        rows: list[dict[str, Any]] = []
+        rows, images_of = list[dict[str, Any]](), dict[str, dict[str, Any]]()
         for number in range(choices.of((3, 1, 2, 5))):
             prompt = f"{task_id}.{0 if choices.happens(0.15) else number}"
             if prompt not in self.checks.asked:
                 self.checks.asked[prompt] = Asked(task_id, may_pay_again, label)
                 self._plan_course(prompt)
-            rows.append({"prompt": prompt})
+                images_of[prompt] = self._source(prompt)
+            rows.append({"prompt": prompt, **images_of[prompt]})
         budget = self._budget((None, 20, 30), chance=0.3)
         if budget:
             self.checks.budgets[task_id] = budget
@@ -262,7 +287,8 @@ class _Play:
 
     def _add_pair(self, task_id: str, map_index: int, arguments: dict[str, Any], retries: int) -> None:
         choices, is_deferrable = self.night.choices, arguments["deferrable"]
-        submit = Instance(task_id, lambda: Generate(task_id=task_id, **arguments), retries=retries, map_index=map_index)
+        operator: type[SeedreamGenerateOperator] = Edit if "images" in arguments else Generate
+        submit = Instance(task_id, lambda: operator(task_id=task_id, **arguments), retries=retries, map_index=map_index)
         self.airflow.add(submit, delay=choices.of((0.0, 1.0, 30.0)))
         if not arguments["wait"]:
             land = Instance(

@@ -10,6 +10,7 @@ in it, too. In a scattered one each change shows in its own time: it proves noth
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import md5
@@ -170,6 +171,9 @@ class _FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships no 
         name, store = self._name(path), self._now
         data: bytes = store.act(f"reads {name}", lambda: store.get(name).data)
         return data[start:end]
+
+    def _open(self, path: str, mode: str = "rb", **options: Any) -> io.BytesIO:
+        return io.BytesIO(self.cat_file(path))
 
     def info(self, path: str, **options: Any) -> dict[str, Any]:
         name, store = self._name(path), self._now
