@@ -37,7 +37,15 @@ def query_rows(table: SqlTable) -> Iterator[dict[str, Any]]:
         except SeedreamError:
             raise
         except Exception as error:  # each driver has its own errors
-            raise _error(table, driver_error(error)) from None
+            cause = driver_error(error)
+            text = short_text(cause)
+            if is_refused(cause):  # the query is wrong: a retry would be refused again
+                raise SeedreamInputError(
+                    f"requests: the database of connection {table.conn_id!r} refuses the query ({text})."
+                ) from None
+            raise SeedreamError(
+                f"requests: the query of connection {table.conn_id!r} failed ({type(cause).__name__}: {text})."
+            ) from None
         file.seek(0)
         yield from map(json.loads, file)
 
@@ -83,11 +91,3 @@ def _columns(names: list[str]) -> list[str]:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise SeedreamInputError(f"requests: the query has two columns named {twice[0]!r:.80}. Give one another name with AS.")
     return names
-
-
-def _error(table: SqlTable, error: BaseException) -> SeedreamError:
-    """The error of a query. A query that is wrong is final; any other error may be gone at a retry."""
-    text = short_text(error)
-    if is_refused(error):
-        return SeedreamInputError(f"requests: the database of connection {table.conn_id!r} refuses the query ({text}).")
-    return SeedreamError(f"requests: the query of connection {table.conn_id!r} failed ({type(error).__name__}: {text}).")

@@ -1,4 +1,4 @@
-"""The question about the rest of a table: the sample's rows as pictures, what became of them, and what a yes would cost.
+"""The question about the rest of a table: the sample's rows as pictures, how they ended, and what a yes would cost.
 
 Reads the manifests of the sample, and publishes its rows as a table: the gallery shows a batch by its table.
 """

@@ -1,4 +1,4 @@
-"""The statuses of a row in the table of results: what became of it."""
+"""The statuses of a row in the table of results: how it ended."""
 
 from typing import Literal, get_args
 

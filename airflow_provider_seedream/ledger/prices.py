@@ -190,7 +190,7 @@ class Prices:
             others = self._others(record)
             return len(others) > MAX_OTHERS or any(self._overlaps(file, sight.at_epoch) for file in others)
         except SeedreamLedgerError as error:
-            _log.info("%s What the wallet lost cannot be explained.", error.message)
+            _log.info("%s The credits that the wallet lost cannot be explained.", error.message)
             return True
 
     def _is_alone_in_books(self, record: Record, sight: _Sight) -> bool:
