@@ -27,7 +27,7 @@ test: $(VENV)/.test ## the everyday tests
 	@$(run) -m pytest -q -n $(WORKERS) $(PYTEST_ARGS)
 
 nights: $(VENV)/.test ## nights of the simulation; NIGHTS=1000000 for more of them, SEED=372 for the story of one
-	@AIRFLOW_HOME=$(CURDIR)/.airflow/nights AIRFLOW__CORE__LOAD_EXAMPLES=False _AIRFLOW__AS_LIBRARY=1 $(run) -m tests.simulation $(if $(SEED),--seed $(SEED),$(NIGHTS))
+	@AIRFLOW_HOME=$(CURDIR)/.airflow/nights AIRFLOW__CORE__LOAD_EXAMPLES=False $(run) -m tests.simulation $(if $(SEED),--seed $(SEED),$(NIGHTS))
 
 ui: $(VENV)/.demo ## Airflow's user interface with the example DAGs and the emulator, until Ctrl-C
 	@$(run) -m tools.ui

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
+from airflow.providers.common.compat.sdk import AirflowException, AirflowTaskTimeout
+
 from airflow_provider_seedream.emulator.generations import Generation
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamResultsExpiredError
 from airflow_provider_seedream.hooks.seedream import FIRST_BYTE_SECONDS
@@ -18,7 +20,7 @@ from airflow_provider_seedream.model.caps import Cap
 from tests.simulation.api import Api, picture
 from tests.simulation.night import Night, Violation
 from tests.simulation.sources import Sources
-from tests.simulation.store import Store
+from tests.simulation.store import Store, StoreError
 
 NEWS_SECONDS = FIRST_BYTE_SECONDS + 10.0  # a POST may be under way already when a record begins to tell of an earlier one
 LEDGER, LATE, NAMES = "_seedream/ledger/", "_seedream/late/", "_seedream/names/"
@@ -161,6 +163,10 @@ class Checks:
         :param errors: of all tasks and tries.
         :param settled: nothing went wrong that leaves an outcome open, so nothing may be held back.
         """
+        for error in errors:
+            # KeyError: the XCom that the task before has left was wiped.
+            if not isinstance(error, (SeedreamError, AirflowException, AirflowTaskTimeout, StoreError, KeyError)):
+                raise Violation(f"unexpected: a task failed with {type(error).__name__}: {error}")
         for charge in self.charges:
             if not charge.generation.failed(self.night.now):
                 self._check_trace(charge)

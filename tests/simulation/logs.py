@@ -21,8 +21,6 @@ def logs_of(night: Night) -> Iterator[None]:
     handler, logger = _Handler(night), logging.getLogger("airflow_provider_seedream")
     logger.addHandler(handler)
     propagates, logger.propagate = logger.propagate, False
-    lowest = logger.level
-    logger.setLevel(logging.INFO)  # Airflow sets up no logging where it is only a library
 
     def tell(_: Any, method: str, event: dict[str, Any]) -> Any:
         if night.story is not None and method != "debug":
@@ -37,7 +35,6 @@ def logs_of(night: Night) -> Iterator[None]:
         structlog.configure(**before)
         logger.removeHandler(handler)
         logger.propagate = propagates
-        logger.setLevel(lowest)
         logging.disable(level)
 
 

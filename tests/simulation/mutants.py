@@ -188,7 +188,6 @@ def nights_until_found(mutant: Mutant, folder: Path, *, most: int) -> tuple[int 
     )
     environment = {
         **os.environ,
-        "_AIRFLOW__AS_LIBRARY": "1",
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "PYTHONPATH": str(planted(mutant, folder)),
     }
