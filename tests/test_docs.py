@@ -27,6 +27,7 @@ from airflow_provider_seedream.batch.rows import PARAMETERS, RESULT_COLUMNS, che
 from airflow_provider_seedream.emulator import Emulator, Settings, facts
 from airflow_provider_seedream.emulator.errors import error_body, throttled_text
 from airflow_provider_seedream.generations import Generation, LandedGeneration, LandedImage
+from airflow_provider_seedream.ledger.record import Freed
 from airflow_provider_seedream.ledger.records import Outcome as LedgerOutcome
 from airflow_provider_seedream.ledger.records import Record
 from airflow_provider_seedream.manifest import Manifest, ManifestImage
@@ -417,7 +418,7 @@ class TestFiles:
 
     def test_every_field_and_every_outcome_of_a_record_is_explained(self) -> None:
         listed = names(section("manifest-and-ledger.md", "The ledger"))
-        assert set(listed) == set(field_names(Record)) | set(get_args(LedgerOutcome))
+        assert set(listed) == set(field_names(Record)) | set(get_args(LedgerOutcome)) | set(get_args(Freed))
 
     def test_every_field_of_what_travels_through_xcom_is_explained(self) -> None:
         generation = names(section("operators.md", "What it returns"))

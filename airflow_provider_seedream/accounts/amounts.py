@@ -40,9 +40,11 @@ class Amounts(NamedTuple):
 def amounts_of(record: Record) -> Amounts:
     """The credits of a record, by its outcome::
 
-    amounts_of(landed)  # Amounts(charged=20, refunded=0, at_risk=0, in_flight=0)
-    amounts_of(unknown)  # Amounts(charged=0, refunded=0, at_risk=20, in_flight=0)
-    amounts_of(failed_and_refunded)  # Amounts(charged=20, refunded=20, at_risk=0, in_flight=0)
+        amounts_of(landed)  # Amounts(charged=20, refunded=0, at_risk=0, in_flight=0)
+        amounts_of(unknown)  # Amounts(charged=0, refunded=0, at_risk=20, in_flight=0)
+        amounts_of(failed_and_refunded)  # Amounts(charged=20, refunded=20, at_risk=0, in_flight=0)
+
+    :param record: of one attempt.
     """
     if record.outcome in ("intent", "unknown"):
         return Amounts(at_risk=record.cost_credits)
