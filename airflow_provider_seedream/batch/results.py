@@ -224,9 +224,14 @@ class Results:
         with _storage("read", self._uri(number)):
             data = self._folder.read(self._file(number))
         try:
-            return _page_from(data or b"", number)
+            lines = (data or b"").decode().split("\n")[:-1]  # splitlines() would split at U+2028 too
+            page = {json.loads(line)["row"]: line for line in lines}
+            is_whole = len(page) == len(lines) and all(page_of(row) == number for row in page)  # each row once, and in its page
         except (TypeError, LookupError, ValueError):
-            raise _error(f"{self._uri(number)} is not as it was written.") from None
+            is_whole = False
+        if not is_whole:
+            raise _error(f"{self._uri(number)} is not as it was written.")
+        return page
 
     def _collect(self, path: str, expected_rows: int) -> _Totals:
         """All pages as one local file."""
@@ -278,14 +283,6 @@ def page_of(row: int) -> int:
 def _one_line(text: str) -> str:
     """JSON that every reader takes for one line: ``str.splitlines`` and others also split at these three."""
     return text.translate(_LINE_ENDS)
-
-
-def _page_from(data: bytes, number: int) -> dict[int, str]:
-    lines = data.decode().split("\n")[:-1]  # splitlines() would split at U+2028 too
-    page = {json.loads(line)["row"]: line for line in lines}
-    if len(page) < len(lines) or any(page_of(row) != number for row in page):
-        raise ValueError("a row is there twice, or belongs elsewhere")
-    return page
 
 
 @contextmanager
