@@ -90,6 +90,7 @@ class Prices:
         self._time = time
         self._traffic = traffic
         self._read_epoch = 0.0
+        self._read_for: str | None = None  # the claim whose record notes that balance
         self._sights: dict[str, _Sight] = {}
         self._mine: set[str] = set()  # claims whose POSTs these prices saw
         self._settled_epoch = -math.inf  # when the expected price was last seen
@@ -114,7 +115,7 @@ class Prices:
         now = self._time.now_epoch()
         if now - self._read_epoch < WALLET_READ_SECONDS:
             return None
-        self._read_epoch, begun, was_quiet = now, self._traffic.begun, self._traffic.is_quiet
+        self._read_epoch, self._read_for, begun, was_quiet = now, claim, self._traffic.begun, self._traffic.is_quiet
         balance = self._hook.peek_balance()
         if balance is not None and was_quiet and now - self._settled_epoch >= SETTLED_SECONDS:
             self._sights[claim] = _Sight(balance=balance, begun=begun, at_epoch=now)
@@ -129,6 +130,8 @@ class Prices:
                 yield
         except BaseException:
             self._sights.pop(claim, None)
+            if claim == self._read_for:  # its record may go, as after a 429: then the next one notes a balance
+                self._read_epoch = 0.0
             raise
 
     def billed(self, record: Record) -> int | None:

@@ -20,6 +20,7 @@ from airflow_provider_seedream.emulator import Emulator, Settings
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator
 from airflow_provider_seedream.sensors.seedream import SeedreamGenerationSensor
+from tests.guarantees.reconciled import explained
 
 POKE_SECONDS = 0.05
 
@@ -96,6 +97,26 @@ def hasty(emulator: Emulator) -> Iterator[Emulator]:
 def deferrable(request: pytest.FixtureRequest) -> bool:
     """Whether waiting tasks wait in the triggerer: what is promised holds either way."""
     return bool(request.param)
+
+
+@pytest.fixture(autouse=True)
+def _adds_up(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[None]:
+    """After each test of a guarantee the morning adds up: what the server has charged stands in the folder.
+
+    A test whose world cannot add up says why: ``@pytest.mark.adds_up_not("...")``.
+    """
+    is_one = request.node.path.name.startswith("test_g") and "emulator" in request.fixturenames
+    running = request.getfixturevalue("emulator") if is_one else None
+    yield
+    if running is None or request.node.get_closest_marker("adds_up_not") or not running.books.posts:
+        return
+    folders = sorted({str(ledger.parent.parent) for ledger in tmp_path.glob("**/_seedream/ledger")})
+    if not folders:  # its images lie in a store
+        return
+    running.faults.clear()
+    with pytest.MonkeyPatch.context() as patched:  # the test may have taken the key out of its own connection
+        patched.setenv("AIRFLOW_CONN_BOOKS", running.airflow_connection_json())
+        explained(running, *(f"file://{folder}" for folder in folders), conn_id="books")
 
 
 @pytest.fixture

@@ -229,6 +229,7 @@ class TestA429OnAPostIsWaitedOut:
         assert (outcome.state, outcome.tries, outcome.deferrals) == ("success", 1, [])
         assert 1.0 <= seconds_between_posts(emulator) < 4.0
         assert (emulator.books.posts_received, emulator.books.posts, len(records(folder))) == (2, 1, 1)
+        assert records(folder)[0]["wallet_balance"], "the balance of the refused POST is in no record: it is read again"
 
     def test_a_429_on_a_post_is_waited_out_in_the_triggerer_where_tasks_may_defer(
         self, emulator: Emulator, build: Build, connect: Any, folder: Path

@@ -199,6 +199,7 @@ class TestProcesses:
         assert isinstance(Runner().run(submit_task(prompt="another watch", **options)).error, SeedreamBudgetError)
         assert (emulator.books.posts_received, noted(folder)) == (1, 10)
 
+    @pytest.mark.adds_up_not("it deletes the record of a paid request")
     def test_one_that_was_killed_before_its_claim_counts_until_its_retry_and_then_once(
         self, emulator: Emulator, destination: str, folder: Path
     ) -> None:

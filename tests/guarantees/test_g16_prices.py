@@ -53,6 +53,7 @@ class TestOneRequest:
         assert emulator.books.wallet_calls <= 3  # one more for the rate limit, where the connection does not say it
         assert emulator.books.posts_received == 1
 
+    @pytest.mark.adds_up_not("the wallet does not answer, so it tells neither the start nor the price")
     @pytest.mark.parametrize("kind", ["refuse", "drop", "html", "bad-json", "rate-limited"])
     def test_one_request_is_none_the_worse_for_a_wallet_that_does_not_answer(
         self, kind: str, emulator: Emulator, build: Build, folder: Path

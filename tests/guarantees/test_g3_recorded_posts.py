@@ -136,6 +136,7 @@ class TestALedgerThatDoesNotAnswer:
         assert runner.run(task).value == paid
         assert emulator.books.posts_received == 1
 
+    @pytest.mark.adds_up_not("its record cannot be read")
     @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"schema_version": 99}', b'{"schema_version": 1}', b"\xff"])
     def test_a_record_that_cannot_be_understood_is_not_overwritten(
         self, content: bytes, emulator: Emulator, build: Build, folder: Path

@@ -139,6 +139,7 @@ def comparable_value(outcome: Outcome, task_id: str, folder: Path) -> Any:
 
 
 class TestTheWholeTableTwice:
+    @pytest.mark.adds_up_not("it has two worlds: the books of the first are emptied")
     @pytest.mark.parametrize("name", TABLE)
     def test_both_waits_see_and_do_the_same(self, name: str, emulator: Emulator, build: Build, tmp_path: Path) -> None:
         row, seen = TABLE[name], {}

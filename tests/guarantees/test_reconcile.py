@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -12,31 +11,13 @@ from airflow.sdk import DAG
 
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
-from airflow_provider_seedream.reconciliation import Statement, reconcile
+from airflow_provider_seedream.reconciliation import Statement
 from tests.airflow.runner import Runner
 from tests.guarantees.conftest import POKE_SECONDS, Build, Connect
+from tests.guarantees.reconciled import explained
 from tests.guarantees.test_plan import table
 
 UNLIMITED = {"requests_per_minute": 100_000}
-
-
-def explained(emulator: Emulator, destination: str) -> Statement:
-    """The statement, held to the books: only what an unknown outcome has cost may be unexplained, and exactly that."""
-    statement, books = reconcile(destination, recursive=True), emulator.books
-    lost = books.credits_charged - statement.charged
-    assert statement.unexplained == lost, statement.text
-    assert 0 <= lost <= statement.at_risk
-    assert statement.refunded == books.credits_refunded - sum(one.credits for one in books.refunds if _is_lost(one, statement))
-    assert statement.start == Decimal(emulator.settings.balance_credits)
-    assert statement.start - statement.charged + statement.refunded - lost == statement.end == emulator.balance_credits
-    for level in ("dag", "run", "task", "row", "image"):
-        assert sum(row["charged"] for row in statement.rows(level)) == statement.charged
-    return statement
-
-
-def _is_lost(entry: Any, statement: Statement) -> bool:
-    """True for a generation whose answer got lost: no record has its id."""
-    return all(entry.seedream_task_id != known.seedream_task_id for known in statement.entries)
 
 
 def endings(statement: Statement) -> Counter[str]:
