@@ -4,6 +4,7 @@ from typing import Any
 
 from airflow_provider_seedream.batch.asked import AskedBatch
 from airflow_provider_seedream.batch.plan import PlanLimits
+from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.ledger.room import CapRoom
 from airflow_provider_seedream.model import contract
@@ -51,16 +52,22 @@ class Limits:
     def room(self, now_epoch: float) -> CapRoom:
         """What the caps of the connection leave now; a dry run without a connection knows no caps.
 
+        :raises SeedreamInputError: the caps cannot hold for the task, so that a run would be refused.
         :raises SeedreamLedgerError: the books of the caps cannot be read.
         """
+        caps, books, conn_id = self._setting("caps", ()), self._setting("books", None), self._asked.seedream_conn_id
         labels = spelled(check_labels(self._asked.labels))
-        return CapRoom.read(self._setting("caps", ()), self._setting("books", None), now_epoch=now_epoch, labels=labels)
+        return CapRoom.read(caps, books, conn_id=conn_id, now_epoch=now_epoch, labels=labels)
 
     def _setting(self, name: str, without: Any) -> Any:
-        """A value of the connection. A dry run sends no request, so it works without a connection."""
+        """A value of the connection. A dry run sends no request, so it works without a connection, and not with a wrong one.
+
+        :raises SeedreamInputError: a field of the connection is wrong: a run would be refused.
+        """
         try:
             return getattr(self._hook.settings, name)
-        except Exception:
-            if self._asked.is_dry_run:
+        except Exception as error:
+            is_wrong = isinstance(error, SeedreamInputError) and error.verdict == SeedreamInputError.verdict
+            if self._asked.is_dry_run and not is_wrong:
                 return without
             raise

@@ -116,7 +116,7 @@ def _room(options: argparse.Namespace, now_epoch: float) -> CapRoom | None:
             raise SeedreamInputError("--label needs --conn-id: it chooses among the caps of that connection.")
         return None
     settings = SeedreamHook(options.conn_id).settings
-    return CapRoom.read(settings.caps, settings.books, now_epoch=now_epoch, labels=labels)
+    return CapRoom.read(settings.caps, settings.books, conn_id=options.conn_id, now_epoch=now_epoch, labels=labels)
 
 
 def _print(made: Plan, options: argparse.Namespace) -> None:

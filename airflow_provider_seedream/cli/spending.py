@@ -76,7 +76,7 @@ def _caps(conn_id: str) -> list[dict[str, Any]]:
     :raises SeedreamLedgerError: the books cannot be read.
     """
     settings, now = SeedreamHook(conn_id).settings, clock.now_epoch()
-    return CapRoom.read(settings.caps, settings.books, now_epoch=now).by_cap()
+    return CapRoom.read(settings.caps, settings.books, conn_id=conn_id, now_epoch=now).by_cap()
 
 
 def period_of(options: argparse.Namespace) -> Period:

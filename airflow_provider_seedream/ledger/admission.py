@@ -18,7 +18,7 @@ from airflow_provider_seedream.ledger.pages import Entry, Page, month_of
 from airflow_provider_seedream.ledger.record import Record
 from airflow_provider_seedream.ledger.settled_books import settle
 from airflow_provider_seedream.ledger.spending import Spending
-from airflow_provider_seedream.model.caps import Cap, misspelt_label
+from airflow_provider_seedream.model.caps import Cap, check_caps
 from airflow_provider_seedream.model.clock import CLOCK, Clock, to_iso
 from airflow_provider_seedream.observability import metrics
 
@@ -89,18 +89,9 @@ class Admission:
         self._settled_epoch = 0.0
 
     def check(self) -> None:
-        """Whether the caps can hold for this task. Asks no storage.
-
-        :raises SeedreamInputError: there is no place for their books, or a label misses a cap by the case of letters alone.
-        """
-        if not self._caps:
-            return
-        _ = self._books
-        if cap := misspelt_label(self._caps, self._labels):
-            raise SeedreamInputError(
-                f"labels: {', '.join(self._labels):.200}: connection {self._hook.seedream_conn_id!r} has a cap of the label "
-                f"{cap.label!r}, and the case of letters counts. Write both in the same way, or give that cap to both."
-            )
+        """Whether the caps can hold for this task, see :func:`check_caps`. Asks no storage."""
+        settings = self._hook.settings
+        check_caps(self._caps, books=settings.books, labels=self._labels, conn_id=self._hook.seedream_conn_id)
 
     def admit(self, spending: Spending) -> Booking | None:
         """Write a request into the books. None: the connection has no caps.
@@ -214,15 +205,9 @@ class Admission:
 
     @property
     def _books(self) -> Books:
-        """:raises SeedreamInputError: the connection names no place for them."""
-        settings = self._hook.settings
-        if settings.books is None:
-            raise SeedreamInputError(
-                f"Connection {self._hook.seedream_conn_id!r} has caps, and no place for their books: name one storage URI in its "
-                "extra `books` (its `destination` by default)."
-            )
+        """:raises SeedreamInputError: their place is no storage URI."""
         try:
-            return books_at(settings.books)
+            return books_at(str(self._hook.settings.books))
         except SeedreamInputError as error:
             raise SeedreamInputError(f"Connection extra books: {error.message}") from None
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from airflow_provider_seedream.ledger.books import books_at
 from airflow_provider_seedream.ledger.pages import Page, month_of
-from airflow_provider_seedream.model.caps import Cap
+from airflow_provider_seedream.model.caps import Cap, check_caps
 from airflow_provider_seedream.model.clock import to_iso
 
 
@@ -14,7 +14,7 @@ from airflow_provider_seedream.model.clock import to_iso
 class CapRoom:
     """The credits that caps leave for the requests of a plan. Each admitted request lowers them::
 
-        room = CapRoom.read(settings.caps, settings.books, now_epoch=clock.now_epoch(), labels=("team=shop",))
+        room = CapRoom.read(settings.caps, settings.books, conn_id=conn_id, now_epoch=clock.now_epoch(), labels=("team=shop",))
         room.admits("3f...9a.1", 20)  # True: 20 credits less are left
         room.to_dict()  # {"requests": 1, "credits": 20, "caps": [{"cap": "max_credits_per_day=500", "spent": 480, ...}]}
 
@@ -34,12 +34,16 @@ class CapRoom:
         self._left = [cap.credits - self._spent(cap) for cap in self.caps]
 
     @classmethod
-    def read(cls, caps: Sequence[Cap], books: str | None, *, now_epoch: float, labels: tuple[str, ...] | None = None) -> "CapRoom":
+    def read(
+        cls, caps: Sequence[Cap], books: str | None, *, conn_id: str, now_epoch: float, labels: tuple[str, ...] | None = None
+    ) -> "CapRoom":
         """The room by the books as they are now. Costs one GET; none without caps.
 
         :param labels: of the task, each as ``team=shop``: caps of other labels do not count for it; None: all caps count.
+        :raises SeedreamInputError: the caps cannot hold, see :func:`check_caps`.
         :raises SeedreamLedgerError: the books cannot be read.
         """
+        check_caps(caps, books=books, labels=labels or (), conn_id=conn_id)
         mine = [cap for cap in caps if cap.label is None or labels is None or cap.label in labels]
         page = books_at(books).look(month_of(now_epoch)) if books and mine else None
         return cls(caps=mine, page=page, now_epoch=now_epoch)

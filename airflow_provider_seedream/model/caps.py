@@ -102,12 +102,25 @@ def check_spelling(extra: Mapping[str, Any]) -> None:
             )
 
 
-def misspelt_label(caps: Iterable[Cap], labels: Iterable[str]) -> Cap | None:
-    """The first cap that a label misses by the case of letters alone: a request with this label would pass it uncounted."""
-    capped, mine = list(caps), set(labels)
+def check_caps(caps: Iterable[Cap], *, books: str | None, labels: Iterable[str], conn_id: str) -> None:
+    """Whether the caps of a connection can hold for a task: each of its requests would be refused otherwise, or pass uncounted.
+
+    :param books: the place for the books. :param labels: of the task, each as ``team=shop``. :param conn_id: for the error.
+    :raises SeedreamInputError: no place is named, or a label misses the one of a cap by the case of letters alone.
+    """
+    capped, mine = list(caps), list(labels)
+    if capped and not books:
+        raise SeedreamInputError(
+            f"Connection {conn_id!r} has caps, and no place for their books: name one storage URI in its extra `books` (its "
+            "`destination` by default)."
+        )
     known = {cap.label for cap in capped}
     missed = {label.casefold() for label in mine if label not in known}
-    return next((cap for cap in capped if cap.label and cap.label.casefold() in missed), None)
+    if cap := next((cap for cap in capped if cap.label and cap.label.casefold() in missed), None):
+        raise SeedreamInputError(
+            f"labels: {', '.join(mine):.200}: connection {conn_id!r} has a cap of the label {cap.label!r}, and the case of letters "
+            "counts. Write both in the same way, or give that cap to both."
+        )
 
 
 def read_warn_at(extra: Mapping[str, Any]) -> float:

@@ -170,6 +170,8 @@ class TestCaps:
         assert "The caps of seedream_default now leave room for 1 of 4 requests: 10 of 40 credits." in said.out
         assert "label_caps team=art month=10" in said.out
         assert sorted(path_of(destination).rglob("*")) == books
+        other = run(*command, "--conn-id", "seedream_default", "--label", "team=Art")
+        assert (other.code, "the case of letters counts" in other.err) == (2, True), "a run would be refused, too"
         alone = run(*command, "--label", "team=art")
         assert (alone.code, "--label needs --conn-id" in alone.err) == (2, True)
 

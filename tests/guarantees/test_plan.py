@@ -13,7 +13,7 @@ from airflow.sdk import DAG
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from tests.airflow.runner import Runner
-from tests.guarantees.conftest import POKE_SECONDS, Batch
+from tests.guarantees.conftest import POKE_SECONDS, Batch, Connect
 
 PROMPTS = ("a watch", "a strap", "a buckle", "a dial", "a crown", "a box", "a moon phase", "a bridge")
 TROUBLES = ("", "", "[fail]", "[drop-after-accept]", "[moderated]")
@@ -120,6 +120,15 @@ def test_a_run_under_caps_pays_what_its_plan_said_they_leave_room_for(batch: Bat
         Runner().run(batch(rows, **how, results=f"r{left}"))
         paid = (emulator.books.posts_received - posts, emulator.books.credits_charged - charged)
         assert paid == (within["requests"], within["credits"]) == (4 if left else 0, left)
+
+
+def test_a_plan_says_what_a_run_under_caps_would_be_refused_for(batch: Batch, connect: Connect, emulator: Emulator) -> None:
+    for extra, says in (("max_credits_per_day", "has caps, and no place for their books"), ("max_credit_per_day", "Did you mean")):
+        connect(emulator, **{extra: 60})
+        errors = [Runner().run(batch([{"prompt": "a fox"}], dry_run=dry_run)).error for dry_run in (True, False)]
+        assert says in str(errors[0])
+        assert str(errors[0]) == str(errors[1])
+    assert emulator.books.posts_received == 0
 
 
 def test_a_plan_without_caps_asks_no_books(batch: Batch, folder: Path) -> None:
