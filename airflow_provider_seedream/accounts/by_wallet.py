@@ -186,6 +186,7 @@ def _proof(entry: Entry, window: _Window, price: Decimal | None) -> Proof:
 
 
 def _with(unknown: int) -> str:
+    """The end of a sentence: the credits of other requests with an unknown outcome; empty without any."""
     return f", with {unknown} of others whose outcome is unknown" if unknown else ""
 
 

@@ -146,4 +146,5 @@ def _at_the_start(number: Decimal, before: Sequence[Entry], start_at: float) -> 
 
 
 def _requests(entries: Sequence[Entry]) -> str:
+    """``1 request``, ``3 requests``."""
     return counted(len(entries), "request")

@@ -81,6 +81,7 @@ class _Range(NamedTuple):
     high: Decimal
 
     def nearest(self, value: Decimal) -> Decimal:
+        """The number of the range that is nearest to a value."""
         return min(max(value, self.low), self.high)
 
     def within(self, other: "_Range") -> "_Range":

@@ -69,11 +69,13 @@ def _kind(column: TypeEngine[Any]) -> type | None:
 
 
 def _text(value: Any, column: Any = None) -> str:
+    """Text as it is, any other value as its JSON."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return text.rstrip(" ") if isinstance(column, CHAR | NCHAR) else text  # the database fills such a column with blanks
 
 
 def _integer(value: Any, _: Any) -> int:
+    """``7`` for 7, "7" and 7.0. :raises ValueError: the number is not whole."""
     number = _number(value)
     if number != int(number):
         raise ValueError("it is not a whole number")
@@ -87,6 +89,7 @@ def _decimal(value: Any, column: Any) -> Decimal:
 
 
 def _number(value: Any) -> Decimal:
+    """A number from a number or its text; True is 1. :raises ValueError: it is none, or it is NaN or infinite."""
     try:
         number = Decimal(int(value)) if isinstance(value, bool) else Decimal(str(value))
     except ArithmeticError:
@@ -97,6 +100,7 @@ def _number(value: Any) -> Decimal:
 
 
 def _boolean(value: Any, _: Any) -> bool:
+    """A boolean, also from its text or from 1 and 0. :raises ValueError: any other value."""
     known = {"true": True, "1": True, "false": False, "0": False}
     if (text := str(value).strip().lower()) not in known:
         raise ValueError("it is neither true nor false")

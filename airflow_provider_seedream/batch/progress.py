@@ -186,6 +186,7 @@ class Progress:
             self.in_flight[entry.number] = replace(entry, watch=watch, due_epoch=due_epoch)
 
     def to_json(self) -> bytes:
+        """The content of the progress file."""
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
         fields["in_flight"] = [entry.to_dict() for entry in self.in_flight.values()]
         fields["repeats"] = sorted(self.repeats)

@@ -157,6 +157,7 @@ class TargetTable:
                 )
 
     def key_of(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
+        """The values of the key columns, in their order: equal for the same row of the table."""
         return tuple(values.get(column.key) for column in self._key)
 
     def write(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> Counts:
@@ -232,6 +233,7 @@ def _with_price_of(before: Mapping[str, Any], after: dict[str, Any]) -> dict[str
 
 
 def key_names(key: str | Sequence[str]) -> list[str]:
+    """The names of the key columns, of which a user may give one alone."""
     return [key] if isinstance(key, str) else list(key)
 
 

@@ -46,6 +46,7 @@ class RowQueue:
         self._next = self._read_next()  # not begun yet
 
     def __bool__(self) -> bool:
+        """True if rows are left that are neither under way nor done."""
         return bool(self._next or self.waiting)
 
     def first(self, now: float) -> Upcoming | None:

@@ -210,10 +210,15 @@ def _parsed(value: Any) -> Any:
 
 
 def _as_sources(images: Any) -> dict[str, Any]:
+    """The column ``sources`` of a result; a data URI stands there as ``data:``."""
     return {"sources": ["data:" if is_data_uri(uri) else uri for uri in images]} if images else {}
 
 
 def _free_column(column: str, value: Any) -> Any:
+    """The value of a free column as plain JSON.
+
+    :raises SeedreamInputError: JSON cannot hold it; the error names the column.
+    """
     try:
         return _free(value)
     except (TypeError, ValueError, RecursionError) as error:
@@ -251,6 +256,7 @@ def _stem(value: Any) -> str | None:
 
 
 def _attempt(check: Callable[[Any], Any], value: Any, otherwise: Any) -> Any:
+    """The checked value, or another one if the check refuses it."""
     try:
         return check(value)
     except (TypeError, ValueError, RecursionError):  # SeedreamInputError is a ValueError

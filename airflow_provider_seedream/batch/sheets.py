@@ -73,6 +73,7 @@ def _pictures(line: Line, manifest: Manifest, label: str | None) -> list[Shown]:
 
 
 def _option(row: int, image: ManifestImage, words: str, *, is_one: bool) -> str:
+    """``4 · a leather watch · 3f2a9b``: row, label, and the begin of the hash; of several images of a row ``4.2``."""
     which = str(row) if is_one else f"{row}.{image.number}"
     return f"{which} · {words} · {image.sha256[:_HASH_LETTERS]}"
 

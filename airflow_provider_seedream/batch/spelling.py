@@ -43,6 +43,10 @@ class Spelling:
         return dict(zip(unified, columns.values(), strict=True))
 
     def _unified(self, name: str, where: str) -> str:
+        """The spelling of a column by the first row that has it.
+
+        :raises SeedreamInputError: a free column differs from it in case.
+        """
         spelled = self._spelled.setdefault(name.casefold(), name)
         if spelled != name and spelled not in PARAMETERS:
             raise SeedreamInputError(f"{where}: columns {spelled!r:.80} and {name!r:.80} differ only in case. Rename one.")

@@ -79,6 +79,7 @@ def add_stop(folder: Folder, request: StopRequest) -> None:
 
 
 def _parsed(data: bytes | None) -> list[StopRequest]:
+    """The requests in the file; none if there is no file. :raises ValueError: the file is not one of ours."""
     if data is None:
         return []
     there = json.loads(data)

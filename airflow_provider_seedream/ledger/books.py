@@ -113,6 +113,7 @@ class Books:
         return known.page if known else None
 
     def _ask(self, month: str, asked: _Asked[Any]) -> None:
+        """Put a change into the list that the next write of this month takes."""
         with self._lock:
             self._months.setdefault(month, _Month(name=month)).asked.append(asked)
 
@@ -132,6 +133,13 @@ class Books:
                     one.error, one.is_done = error, True
 
     def _write(self, at: _Month, group: list[_Asked[Any]]) -> None:
+        """Apply a group of changes to the page and write it; begin anew if another writer was faster.
+
+        If the changes leave the page as it is, nothing is written. A page from memory is read again first, as another process may
+        have written since.
+
+        :raises SeedreamLedgerError: other writers were faster 100 times in a row.
+        """
         for number in range(MAX_WRITES):
             is_remembered = at.page is not None
             if at.page is None or at.seen is None:
@@ -187,6 +195,10 @@ class Books:
             self._folder.delete(name)
 
     def _understood(self, seen: Seen, month: str) -> Page:
+        """The page in these bytes.
+
+        :raises SeedreamLedgerError: they are no page of this month, or of a later version: what was spent is not known then.
+        """
         try:
             page = Page.from_json(seen.data)
         except ValueError as error:

@@ -56,10 +56,12 @@ class Entry:
 
     @property
     def id(self) -> str:
+        """Key and attempt: ``3f...9a.1``."""
         return f"{self.key}.{self.attempt}"
 
     @property
     def day(self) -> str:
+        """The UTC day of its admission: ``2026-11-29``."""
         return to_iso(self.at)[:10]
 
     def is_under(self, cap: Cap, day: str) -> bool:
@@ -78,6 +80,7 @@ class Sums:
     spenders: Mapping[str, int] = field(default_factory=dict)
 
     def plus(self, entry: Entry) -> Self:
+        """The sums with one more attempt. If more than 30 tasks are named, the smallest joins the others under ``""``."""
         labels, spenders = dict(self.labels), dict(self.spenders)
         for label in entry.labels:
             labels[label] = labels.get(label, 0) + entry.credits
@@ -232,10 +235,12 @@ def _number_of(day: str) -> int:
 
 
 def _group(entry: Entry) -> tuple[str, str, tuple[str, ...]]:
+    """The facts that many entries have in common: the file names them once."""
     return entry.destination, entry.by, entry.labels
 
 
 def _entry(group: Mapping[str, Any], row: list[Any]) -> Entry:
+    """An entry from its group and its row in the file."""
     name, price, at, claims, doubted = row
     key, _, attempt = name.partition(".")
     return Entry(

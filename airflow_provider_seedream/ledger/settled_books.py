@@ -48,6 +48,8 @@ def settle(books: Books, month: str, clock: Clock) -> bool:
 
 
 def _settled(books: Books, month: str, fates: dict[Entry, tuple[Fate, int]]) -> bool:
+    """Write the fates into the page. True if it has changed."""
+
     def change(page: Page) -> tuple[Page, bool]:
         before = page
         for entry, (fate, cost) in fates.items():
@@ -77,6 +79,10 @@ def _fates(entries: Iterable[Entry], now: float) -> dict[Entry, tuple[Fate, int]
 
 
 def _fate(folder: Folder, entry: Entry, now: float) -> tuple[Fate, int]:
+    """The fate of an entry by its record, and the credits that the record counts.
+
+    "open" if the record cannot be read: its credits stay counted.
+    """
     try:
         data = folder.read(record_file(entry.key, entry.attempt))
         record = None if data is None else Record.from_json(data)

@@ -93,6 +93,7 @@ class Tally:
         return self.credits - max(self._attempts.get((spending.key, spending.attempt), {}).values(), default=0)
 
     def _add(self, attempt: tuple[str, int], claim: str, price: int) -> None:
+        """Count a price for an attempt. Of several tries of one attempt the largest price counts."""
         claims = self._attempts.setdefault(attempt, {})
         before = max(claims.values(), default=0)
         claims[claim] = max(price, claims.get(claim, 0))
