@@ -248,7 +248,10 @@ class BatchTry:
         progress.asked_epoch = clock.now_epoch()
         file = self._store(progress)
         table = sample_table(self._asked.results_name(self._by))
-        self._context["ti"].xcom_push("results", waves.results.publish_lines(f"{table}.jsonl", lines))
+        made = waves.results.publish_lines(f"{table}.jsonl", lines)
+        summary = {"results": made, "rows": len(lines), "count": dict(waves.results.count)}
+        # A dict, where the end of the batch pushes the URI alone: the gallery tells what is paid so far.
+        self._context["ti"].xcom_push("results", summary | {"credits": sum(line["credits"] for line in lines)})
         plan = self._parts.plan_of(RestOf(table=self._parts.table, sample=frozenset(progress.sample)))
         per_minute = self._parts.pace.limiter.requests_per_minute
         sample = cast(Sample, self._asked.sample)

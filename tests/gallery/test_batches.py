@@ -242,6 +242,20 @@ class TestWhatRealTasksLeave:
         assert "Failed. The generation failed" in page
         assert ("a walrus [fail]" in page, "sku: W-2" in page, "At least" in page) == (True, True, True)
 
+    def test_a_sample_that_waits_for_an_answer_says_what_is_paid_so_far(
+        self, emulator: Emulator, visitor: Visitor, database: Database
+    ) -> None:
+        table = [{"prompt": f"watch {number}"} for number in range(5)]
+        with DAG("watches", schedule=None):
+            batch = SeedreamBatchOperator(task_id="batch", requests=table, sample=2, poke_interval=0.05)
+        runner = Runner(run_id="manual__1")
+        assert runner.ask(batch)["options"]
+        database.returned(BATCH, runner.api.xcoms_of(runner.instance(batch).key)["results"], key="results")
+        page = visitor("viewer").get(f"/{BATCH.address('task')}").text
+        assert (page.count("<img"), emulator.books.credits_charged) == (2, 20)
+        assert "20 credits in this run" in " ".join(re.sub("<[^>]+>", " ", page).split())
+        assert "At least" not in page
+
     @pytest.mark.parametrize("deferrable", [False, True])
     def test_a_task_that_failed_for_a_missing_image_shows_those_that_landed(
         self, deferrable: bool, emulator: Emulator, visitor: Visitor, database: Database
