@@ -29,6 +29,7 @@ from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.hooks.settings import SeedreamSettings
 from airflow_provider_seedream.model.contract import Kind
 from tests.simulation.night import Night
+from tests.simulation.pace import Pace
 
 HOST = "https://api.example"
 IMAGES = "https://images.example"
@@ -75,7 +76,8 @@ class Api:
         self.world.storage_url = IMAGES
         self._charged = charged
         self.told: set[str] = set()  # the ids whose answer has left for the client
-        self.not_before: dict[str, float] = {}  # by prompt: the end of the pause that a 429 asked for
+        # Without a limit in the connection the wallet's counts, else 3 [doc]; a wallet of a night says 3, or nothing.
+        self.pace = Pace(night, connection.requests_per_minute or 3)
 
     def post(self, request: requests.PreparedRequest, timeout: Any) -> requests.Response:
         """One POST. From its first byte to its last the process is not stopped: the ledger looks just before."""
@@ -112,14 +114,13 @@ class Api:
     def _accept(self, kind: Kind, body: dict[str, Any]) -> Generation | requests.Response:
         """Judge and charge it, as the emulator does: the rate limit, the rules, the wallet."""
         night, world, prompt = self.night, self.world, body["prompt"]
-        if night.now < self.not_before.get(prompt, 0.0) - 1.0:
-            night.hurt.add("early")
+        self.pace.arrives()
         try:
             wait = world.rate_limit.ask(world.settings.rate_limit_per_minute, night.now)
             if wait == 0 and not night.is_calm and night.choices.happens(night.weather.limit):
                 wait = 7.0
             if wait > 0:
-                self.not_before[prompt] = night.now + wait
+                self.pace.refused(wait)
                 raise RefusalError(429, "rate_limited", throttled_text(wait), retry_after_seconds=wait)
             generation = world.accept(validate(kind, body))
         except RefusalError as refusal:

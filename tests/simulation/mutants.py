@@ -153,6 +153,16 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        name="the limiter does not count the requests of the last minute",
+        file="rate_limit/limiter.py",
+        edits=(("free_epoch = self._free_epoch(math.ceil(limit), limit) + MARGIN_SECONDS", "free_epoch = -math.inf"),),
+    ),
+    Mutant(
+        name="the wait that a 429 asks for is forgotten",
+        file="rate_limit/limiter.py",
+        edits=(("max(self._not_before_epoch, now_epoch + max(asked, least))", "now_epoch"),),
+    ),
+    Mutant(
         name="a failed generation that was not refunded is bought anew",
         file="ledger/record.py",
         edits=(('return self.outcome == "failed" and self.refunded', 'return self.outcome in ("failed", "submitted")'),),

@@ -148,9 +148,16 @@ class _Play:
         price = choices.of((10, 30, 4), chance=0.25, apart=True)
         known_price = choices.of((price, 10), apart=True)
         settings = Settings(rate_limit_per_minute=rate, credits_per_image=price, quirks=False)
+        # What the provider knows of the limit: nothing, the truth, or a number that is too large.
+        known_rate = choices.of((None, 3.0, 1.0, 60.0), chance=0.3, apart=True)
         # Where the price is not the expected one, the first charge tells it, and may exceed a cap.
         self._plan_caps(price, is_possible=is_conditional and known_price == price)
-        self.api = Api(night, settings, self.checks.charged, replace(SETTINGS, credits_per_image=known_price, **self._caps))
+        self.api = Api(
+            night,
+            settings,
+            self.checks.charged,
+            replace(SETTINGS, credits_per_image=known_price, requests_per_minute=known_rate, **self._caps),
+        )
         SimHook.api = self.api
         self.sources = Sources(night, store)
         self.checks.store, self.checks.api, self.checks.sources = store, self.api, self.sources
