@@ -164,7 +164,10 @@ class Api:
             body: dict[str, Any] = {"balance": f"{self.world.balance_credits()}.00", "rate_limit": settings.rate_limit_per_minute}
         else:
             task_id = path.rstrip("/").split("/")[-2]
-            found = self.world.find(task_id)
+            found, expired = self.world.find(task_id), self.world.expired(task_id)
+            if found is None and expired and self.world.settings.expired_status == 200:
+                night.tell(f"GET status of {task_id[:8]}: FINISHED, its images are deleted")
+                return _json(self.world.status_without_links(expired))
             if found is None:
                 night.tell(f"GET status of {task_id[:8]}: 404")
                 return _response(404, error_body("sentence", "not_found", "Generation request not found.").content)

@@ -215,7 +215,13 @@ class Checks:
         is_old = self.night.now >= charge.generation.created_at + 24 * 3600
         if isinstance(error, SeedreamResultsExpiredError) and not is_old:
             raise Violation(f"words: {charge.id[:8]} is said to have expired, and has not")
+        if is_old and course.outcome == "finished" and not self._is_said_to_have_expired(charge):
+            raise Violation(f"words: the images of {charge.id[:8]} are deleted, and the last word on it is another")
         return is_old or course.outcome != "finished" or course.late_seconds > 3600 or course.duration_seconds > 7200
+
+    def _is_said_to_have_expired(self, charge: Charge) -> bool:
+        """By its record: every task that failed was cleared in the morning, and looked again."""
+        return any(record.outcome in ("expired", "partial") for record in self._records() if record.seedream_task_id == charge.id)
 
     def _is_landed(self, charge: Charge) -> bool:
         for name, stored in self.store.objects.items():

@@ -159,8 +159,8 @@ MUTANTS = (
     ),
     Mutant(
         name="the wait that a 429 asks for is forgotten",
-        file="rate_limit/limiter.py",
-        edits=(("max(self._not_before_epoch, now_epoch + max(asked, least))", "now_epoch"),),
+        file="tasks/submitting.py",
+        edits=(("return asked + random.random() * min(asked, share) / 2", "return 0.0"),),
     ),
     Mutant(
         name="a failed generation that was not refunded is bought anew",

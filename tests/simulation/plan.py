@@ -29,6 +29,7 @@ from tests.simulation.sources import Sources
 from tests.simulation.store import open_store
 
 NIGHT_SECONDS = 10 * 3600.0
+LONG_SECONDS = 30 * 3600.0  # longer than the API keeps results
 SKEWS = (0.0, -3.0, 130.0, -700.0, 3_500.0)
 _HARMLESS = {"refund"}
 
@@ -147,7 +148,9 @@ class _Play:
         rate = choices.of((0, 3), chance=0.3)
         price = choices.of((10, 30, 4), chance=0.25, apart=True)
         known_price = choices.of((price, 10), apart=True)
-        settings = Settings(rate_limit_per_minute=rate, credits_per_image=price, quirks=False)
+        self._seconds = choices.of((NIGHT_SECONDS, LONG_SECONDS), chance=0.1, apart=True)
+        gone = choices.of((404, 200), apart=True)  # the answer about results that the API has deleted
+        settings = Settings(rate_limit_per_minute=rate, credits_per_image=price, expired_status=gone, quirks=False)
         # What the provider knows of the limit: nothing, the truth, or a number that is too large.
         known_rate = choices.of((None, 3.0, 1.0, 60.0), chance=0.3, apart=True)
         # Where the price is not the expected one, the first charge tells it, and may exceed a cap.
@@ -162,7 +165,7 @@ class _Play:
         self.sources = Sources(night, store)
         self.checks.store, self.checks.api, self.checks.sources = store, self.api, self.sources
         machines = [self._machine(choices) for _ in range(3)]
-        skew = max(abs(machine.epoch(now) - now) for machine in machines for now in (BEGINS_EPOCH, BEGINS_EPOCH + NIGHT_SECONDS))
+        skew = max(abs(machine.epoch(now) - now) for machine in machines for now in (BEGINS_EPOCH, BEGINS_EPOCH + LONG_SECONDS))
         self.accounts = Accounts(self.checks, self.destination, skew_seconds=skew)
         twice = choices.of((0.0, 0.3), chance=0.4)
         self.checks.budget_of_run = self._budget((None, 20, 40), chance=0.15)
@@ -175,6 +178,11 @@ class _Play:
                 self._add_task(f"t{number}")
         for _ in range(choices.below(4, chance=0.4)):
             self._add_clear()
+        if self._seconds == LONG_SECONDS:
+            for _ in range(choices.below(3, apart=True)):
+                clears = choices.of(self.airflow.instances, apart=True)
+                hours = choices.of((25.0, 23.9, 28.0), apart=True)
+                night.at(BEGINS_EPOCH + hours * 3600.0, lambda clears=clears: self.airflow.clear(clears))  # type: ignore[misc]
         self._machines = machines
         self._person = Person(night, self.checks, self.destination)
         for _ in range(choices.below(3, chance=0.3, apart=True)):
@@ -334,7 +342,7 @@ class _Play:
 
     def play(self) -> None:
         night, airflow = self.night, self.airflow
-        night.run(BEGINS_EPOCH + NIGHT_SECONDS)
+        night.run(BEGINS_EPOCH + self._seconds)
         night.is_calm = True
         night.tell("MORNING: nothing goes wrong from here on")
         night.run(night.now + STOPS[-1] + 1800.0)  # the last process that was stopped goes on, and ends
