@@ -27,11 +27,11 @@ READ_AGAIN_SECONDS = 1.0  # an older claim is read again before the first byte; 
 class Claim:
     """The record that this try has claimed, and the moment just before, by two clocks::
 
-            Claim(record=intent, began_steady=81.2, began_epoch=1795816800.0)
+        Claim(record=intent, began_steady=81.2, began_epoch=1795816800.0)
+
+    The steady clock may have stood still while the machine slept, and the wall clock may have been set: the larger age counts.
 
     :param booking: its admission under caps; None without caps.
-
-        The steady clock may have stood still while the machine slept, and the wall clock may have been set: the larger age counts.
     """
 
     record: Record
