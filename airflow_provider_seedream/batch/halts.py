@@ -60,6 +60,8 @@ def error_of(
     error = _HALTS[halt["error"]](fields["message"])
     vars(error).update(fields)
     error.message = f"{error.message} {unsent} of {counted(rows, 'row')} {verb_for(unsent, 'were')} not sent."
+    if unsent == rows:  # and none of them is paid: each was looked for in the ledger
+        error.paid = "no"
     if credits_ and error.paid == "no":
         error.paid, error.credits = "yes", credits_
     if unlanded:

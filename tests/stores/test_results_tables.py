@@ -235,7 +235,7 @@ class TestABatch:
         until = "ended" if is_gone else "up_for_retry"
         second = run([*ROWS, {"prompt": "new", "sku": "S9"}], runner=runner, until=until, retries=1)
         assert ("has no table images" if is_gone else "'warehouse' failed") in second.error.message
-        assert "1 of 4 rows were not sent" in second.error.message
+        assert "1 of 4 rows was not sent. Landed: 3." in second.error.message
         assert second.error.paid == "unknown"
         assert len([*(tmp_path / "images").glob("*_1.png")]) == emulator.books.posts_received == 3
         assert second.state == ("failed" if is_gone else "up_for_retry")
@@ -276,6 +276,15 @@ class TestBeforeAnythingIsPaid:
         database.watch()
         run(requests, run_id="two")
         assert database.written == 0
+
+    def test_a_clear_that_finds_it_missing_again_says_that_nothing_was_paid(
+        self, database: Database, emulator: Emulator, run: Run
+    ) -> None:
+        runner = Runner()
+        run(runner=runner)
+        runner.clear(SeedreamBatchOperator(task_id="batch", requests=[], dag=DAG("catalogue", schedule=None)))
+        error = run(runner=runner).error
+        assert ("has no table images" in error.message, error.paid, emulator.books.posts_received) == (True, "no", 0)
 
     @pytest.mark.parametrize(
         ("requests", "key", "says"),
