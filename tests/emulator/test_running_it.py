@@ -133,6 +133,6 @@ class TestIndependence:
         assert output.strip() == "[]"
 
     def test_without_pillow_it_names_the_extra(self) -> None:
-        code = "import sys; sys.modules['PIL'] = None; import airflow_provider_seedream.emulator"
+        code = "import sys; sys.modules['PIL'] = None; from airflow_provider_seedream.emulator import Emulator"
         run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=dict(os.environ))
         assert "pip install 'airflow-provider-seedream[emulator]'" in run.stderr
