@@ -337,7 +337,7 @@ class _Play:
         is_in_time = not any(machine.skew_seconds or machine.jumps_at < float("inf") for machine in self._machines)
         how: How = "wallet" if choices.happens(0.3, apart=True) and is_in_time else "truth"
         machine = choices.of(self._machines, apart=True)
-        at = BEGINS_EPOCH + choices.of((700.0, 100.0, 2_500.0, 8_000.0), apart=True)
+        at = BEGINS_EPOCH + choices.of((700.0, 1.5, 4.0, 60.0, 2_500.0, 8_000.0), apart=True)
         self.night.at(at, lambda: self._person.begin(how, machine))
 
     def play(self) -> None:
