@@ -57,11 +57,6 @@ MUTANTS = (
         edits=(("if not has_next and self.read(record.file) == record:", "if True:"),),
     ),
     Mutant(
-        name="a person settles a request that is still on its way",
-        file="cli/resolving.py",
-        edits=(('left = seconds_left(ledger, record) if record.outcome == "intent" else 0.0', "left = 0.0"),),
-    ),
-    Mutant(
         name="a cap does not count what is under way",
         file="ledger/pages.py",
         edits=(("return ended + sum(one.credits for one in self._open_under(cap, day))", "return ended"),),
