@@ -152,7 +152,7 @@ class Prices:
             return None
         num_images = record.submission["num_images"]
         quoted = num_images * self._hook.settings.credits_per_image
-        if lost != quoted and self._others_may_have_paid(record, sight):
+        if lost != quoted and self._others_may_have_paid(record, sight, is_less=lost < quoted):
             return None
         self.measured_per_image = math.ceil(lost / num_images)
         if lost == quoted:
@@ -183,15 +183,17 @@ class Prices:
                 self._hook.seedream_conn_id,
             )
 
-    def _others_may_have_paid(self, record: Record, sight: _Sight) -> bool:
+    def _others_may_have_paid(self, record: Record, sight: _Sight, *, is_less: bool) -> bool:
         """True if other task instances may have sent something since the wallet was read: of this DAG run, or of all who share
         the books of caps. Asked only about a difference.
+
+        :param is_less: the wallet lost less than was quoted, which the refund of another request explains as well.
         """
         try:
             if not self._is_alone_in_books(record, sight):
                 return True
-            others = self._others(record)
-            return len(others) > MAX_OTHERS or any(self._overlaps(file, sight.at_epoch) for file in others)
+            others = self._others(record, with_mine=is_less)
+            return len(others) > MAX_OTHERS or any(self._overlaps(file, sight.at_epoch, is_less=is_less) for file in others)
         except SeedreamLedgerError as error:
             _log.info("%s The credits that the wallet lost cannot be explained.", error.message)
             return True
@@ -203,19 +205,24 @@ class Prices:
         page = books_at(record.books).look(record.booked_at[:7])
         return page is None or page.is_alone(record.id, sight.at_epoch - _MARGIN_SECONDS)
 
-    def _others(self, record: Record) -> list[str]:
-        """The record files of what others have spent in this DAG run: another try of the same task may be alive, too."""
+    def _others(self, record: Record, *, with_mine: bool) -> list[str]:
+        """The record files of what others have spent in this DAG run: another try of the same task may be alive, too.
+
+        :param with_mine: the other requests of this process as well. None of them was sent meanwhile, but one may be refunded.
+        """
         listed = self._ledger.spent_in_run(record.made_by)
         if record.spending.name not in listed:
             raise SeedreamLedgerError("The storage does not list what was noted before this POST, so it may hide others.")
-        names = [name for name in listed if name.rpartition(".")[2] not in self._mine]
+        names = [name for name in listed if with_mine or name.rpartition(".")[2] not in self._mine]
         attempts = {found for name in names if (found := attempt_of(name))} - {(record.key, record.attempt)}
         return [record_file(*attempt) for attempt in sorted(attempts)]
 
-    def _overlaps(self, file: str, since_epoch: float) -> bool:
-        """True if another record's POST may have been charged since the wallet was read."""
+    def _overlaps(self, file: str, since_epoch: float, *, is_less: bool) -> bool:
+        """True if another record's POST may have been charged since the wallet was read, or, for a loss that is less, refunded."""
         other = self._ledger.read(file)
         if other is None:  # noted, and about to be claimed
+            return True
+        if is_less and (other.outcome == "submitted" or other.refunded):  # a refund comes before a record tells of it
             return True
         last = to_epoch(other.settles_at if other.outcome == "intent" else other.intent_at)
         return last is None or last >= since_epoch - _MARGIN_SECONDS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from airflow_provider_seedream.accounts.statement import SAME_SECONDS, Statement, make_statement
+from airflow_provider_seedream.ledger.prices import MAX_SECONDS
 from airflow_provider_seedream.ledger.records import Ledger, Record
 from airflow_provider_seedream.model import threads
 from airflow_provider_seedream.model.clock import Clock, running
@@ -37,9 +38,15 @@ class Accounts:
 
     def _check_billed(self, charge: Charge, record: Record | None) -> None:
         """A measured price is the true one: a wrong one would fill budgets and caps."""
-        if record and record.billed_credits not in (None, charge.generation.credits):
+        if record and record.billed_credits not in (None, charge.generation.credits) and not self._has_refund_beside(charge):
             told = f"{record.billed_credits} credits, and it was charged {charge.generation.credits}"
             raise Violation(f"price: the record of {charge.id[:8]} says that the wallet lost {told}")
+
+    def _has_refund_beside(self, charge: Charge) -> bool:
+        """Another generation failed while this one was measured. Its note may be gone already, so nothing tells of its refund."""
+        at = charge.generation.created_at
+        others = [one.generation for one in self._checks.charges if one is not charge]
+        return any(one.course.outcome == "failed" and abs(one.finishes_at - at) < MAX_SECONDS for one in others)
 
     def _check_statement(self, charges: dict[str, Charge]) -> None:
         """Every credit that the wallet has lost since the first look stands in the statement, or in its unexplained number."""

@@ -49,7 +49,16 @@ class Stage:
         clock = Clock(now_epoch=lambda: self.now)
         return Prices(self.wallet, self.ledger, clock, self.traffic)  # type: ignore[arg-type]
 
-    def spend(self, key: str, *, at: float = NOW, outcome: Outcome = "submitted", claimed: bool = True, **made_by: Any) -> None:
+    def spend(
+        self,
+        key: str,
+        *,
+        at: float = NOW,
+        outcome: Outcome = "submitted",
+        claimed: bool = True,
+        refunded: bool = False,
+        **made_by: Any,
+    ) -> None:
         """Something that another task of the same DAG run has sent, or is about to."""
         other = record(
             key=key * 64,
@@ -57,6 +66,7 @@ class Stage:
             made_by=replace(ME, **{"task_id": "other", **made_by}),
             intent_at=to_iso(at),
             outcome=outcome,
+            refunded=refunded,
         )
         self.ledger.note_spending(other.spending)
         if claimed:
@@ -141,6 +151,14 @@ class TestWhatTheWalletLost:
     @pytest.mark.parametrize(("before", "after", "billed"), [("150.00", "130.00", 20), ("150", "90.00", 60), ("20.5", "0.25", 21)])
     def test_what_the_wallet_lost_is_what_was_billed(self, stage: Staged, before: str, after: str, billed: int) -> None:
         assert measure(stage(before, after)) == billed
+
+    @pytest.mark.parametrize(("outcome", "refunded"), [("submitted", False), ("failed", True)])
+    def test_less_than_was_quoted_says_nothing_while_another_request_may_be_refunded(
+        self, stage: Staged, outcome: Outcome, refunded: bool
+    ) -> None:
+        here = stage("100", "90")
+        here.spend("b", at=NOW - 300, outcome=outcome, refunded=refunded)
+        assert measure(here) is None
 
     def test_what_the_wallet_lost_says_nothing_where_the_storage_does_not_list_what_was_noted(self, stage: Staged) -> None:
         assert measure(stage("100", "40"), is_listed=False) is None
