@@ -188,8 +188,8 @@ class Checks:
         # record tells of it, and no task lands it (seeds 1903, 6540, 7252, 8094).
         # So does a person who says that it was paid, when its task has ended, or has gone on with the next attempt.
         by_hand = any(record.detail == "resolved by hand: paid" for record in known)
-        # And an edit whose source was replaced is another request: its record tells of the one before.
-        is_left = not self.sources.is_of_now(charge.generation)
+        # And an edit whose source was replaced is another request, for which nobody has cleared the sensor.
+        is_left = self.sources.was_replaced(charge.generation.submission.prompt)
         if self._is_landed(charge) or is_left or by_hand or (known and "stop" in self.night.hurt):
             return
         ours = [error for error in errors if isinstance(error, SeedreamError)]

@@ -233,7 +233,7 @@ class _Play:
         if choices.happens(0.3, apart=True):
             at = BEGINS_EPOCH + choices.of((30.0, 90.0, 900.0), apart=True)
             self.night.at(at, lambda: self.sources.replace(prompt))
-        return {"images": self.sources.add(prompt, destination=self.destination)}
+        return {"images": [self.sources.add(prompt, destination=self.destination)]}
 
     def _add_task(self, task_id: str) -> None:
         """A task of one or more mapped instances, and for each the one that lands it: its sensor, or itself with ``wait=True``."""

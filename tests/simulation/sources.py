@@ -34,10 +34,9 @@ class Sources:
         versions.append((self._night.now, sha256(data).hexdigest()))
         self._store.objects[_file(prompt)] = Stored(data, int(self._night.now), f'"{len(versions)}"')
 
-    def is_of_now(self, generation: Generation) -> bool:
-        """False for an edit of a source that has been replaced: nobody asks for it any more."""
-        versions = self._versions.get(generation.submission.prompt)
-        return not versions or [source.sha256 for source in generation.submission.sources] == [versions[-1][1]]
+    def was_replaced(self, prompt: str) -> bool:
+        """True for an edit that has become another request in the night."""
+        return len(self._versions.get(prompt, [])) > 1
 
     def check(self, generation: Generation, *, began: float) -> None:
         """A try that succeeds has the images of the source that it has read.
