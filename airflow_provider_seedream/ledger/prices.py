@@ -154,6 +154,8 @@ class Prices:
         quoted = num_images * self._hook.settings.credits_per_image
         if lost != quoted and self._others_may_have_paid(record, sight, is_less=lost < quoted):
             return None
+        if self._time.now_epoch() - sight.at_epoch > MAX_SECONDS:  # stopped meanwhile: notes of others may be gone by now
+            return None
         self.measured_per_image = math.ceil(lost / num_images)
         if lost == quoted:
             self._settled_epoch = self._time.now_epoch()

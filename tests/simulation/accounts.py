@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from airflow_provider_seedream.accounts.statement import SAME_SECONDS, Statement, make_statement
 from airflow_provider_seedream.ledger.prices import MAX_SECONDS
 from airflow_provider_seedream.ledger.records import Ledger, Record
@@ -38,7 +40,12 @@ class Accounts:
 
     def _check_billed(self, charge: Charge, record: Record | None) -> None:
         """A measured price is the true one: a wrong one would fill budgets and caps."""
-        if record and record.billed_credits not in (None, charge.generation.credits) and not self._has_refund_beside(charge):
+        # The quoted price is believed without asking what others have paid, so what they paid may make it up.
+        if (
+            record
+            and record.billed_credits not in (None, record.credits, charge.generation.credits)
+            and not self._has_refund_beside(charge)
+        ):
             told = f"{record.billed_credits} credits, and it was charged {charge.generation.credits}"
             raise Violation(f"price: the record of {charge.id[:8]} says that the wallet lost {told}")
 
@@ -55,23 +62,28 @@ class Accounts:
         if statement.start is None or statement.earlier or any(entry.balance is None for entry in same):
             return  # without a look before the first request there is a candidate, and no proof
         now = self._checks.night.now
+        # The API forgets a failure with the results, after 24 h: whoever looks later takes its refund for a top-up.
+        expired = [
+            charges[entry.seedream_task_id] for entry in statement.entries if entry.ending == "expired" and entry.seedream_task_id
+        ]
+        if any(charge.generation.failed(now) for charge in expired):
+            return
         paid = [charges[entry.seedream_task_id].generation for entry in statement.entries if entry.seedream_task_id]
         real = sum(generation.credits for generation in paid if not generation.failed(now))
         difference = real - (statement.charged - statement.refunded)
-        if statement.top_ups or statement.start - real != statement.end or statement.unexplained != difference:
+        # Where the price is another, a look in between may show more or less than the statement counts, as if credits had come.
+        outside = sum((change.credits for change in statement.top_ups), Decimal(0))
+        if (
+            statement.start - real != statement.end
+            or statement.unexplained is None
+            or statement.unexplained - outside != difference
+        ):
             raise Violation(
                 f"statement: of {statement.start} credits {statement.end} are left; it says {statement.charged} charged, "
-                f"{statement.refunded} refunded, {len(statement.top_ups)} top-ups, {statement.unexplained} unexplained; the API "
-                f"has kept {real}"
+                f"{statement.refunded} refunded, {outside} topped up, {statement.unexplained} unexplained; the API has kept {real}"
             )
         connection, api = self._checks.api.connection, self._checks.api.world.settings
-        # The API forgets a failure with the results, after 24 h: whoever looks later is not told of the refund.
-        forgotten = sum(
-            charges[entry.seedream_task_id].generation.credits
-            for entry in statement.entries
-            if entry.ending == "expired" and entry.seedream_task_id and charges[entry.seedream_task_id].generation.failed(now)
-        )
-        if difference != -forgotten and connection.credits_per_image == api.credits_per_image:
+        if (difference or outside) and connection.credits_per_image == api.credits_per_image:
             raise Violation(f"statement: {difference} credits are unexplained although every price is known")
 
     def _statement(self) -> Statement:

@@ -68,6 +68,7 @@ class Checks:
     caps: list[Cap] = field(default_factory=list)
     charges: list[Charge] = field(default_factory=list)
     known: dict[str, float] = field(default_factory=dict)  # since when a record tells of a charge, by its id
+    tables: list[str] = field(default_factory=list)  # the results of batches, as they were published
     store: Store = field(init=False)
     sources: Sources = field(init=False)
     api: Api = field(init=False)
@@ -92,8 +93,10 @@ class Checks:
         """A file is about to be written."""
         if name.startswith(LEDGER):
             self._writes_record(name, before, after)
-        elif name.startswith("_seedream/") or name.endswith(".jsonl"):
-            return  # a later try of a batch publishes its table anew
+        elif name.startswith("_seedream/"):
+            return
+        elif name.endswith(".jsonl"):
+            self.tables.append(after.decode())  # a later try of a batch publishes its table anew
         elif name.endswith(".json"):
             self._writes_manifest(name, before, after)
         elif before is not None and before != after:
@@ -253,8 +256,7 @@ class Checks:
 
     def _told_by_tables(self, *words: str | None) -> bool:
         """True if a row of a table of results names one of these."""
-        tables = [one.data.decode() for name, one in self.store.objects.items() if name.endswith(".jsonl")]
-        return any(word and word in table for word in words for table in tables)
+        return any(word and word in table for word in words for table in self.tables)
 
     def _check_rest(self) -> None:
         """No claim, name or spending is left of what bought nothing."""
