@@ -5,10 +5,11 @@ from __future__ import annotations
 from decimal import Decimal
 
 from airflow_provider_seedream.accounts.statement import SAME_SECONDS, Statement, make_statement
+from airflow_provider_seedream.accounts.wallet_flow import MARGIN_SECONDS
 from airflow_provider_seedream.ledger.prices import MAX_SECONDS
 from airflow_provider_seedream.ledger.records import Ledger, Record
 from airflow_provider_seedream.model import threads
-from airflow_provider_seedream.model.clock import Clock, running
+from airflow_provider_seedream.model.clock import Clock, running, to_epoch
 from airflow_provider_seedream.reconciliation import read_all
 from tests.simulation.api import SimHook
 from tests.simulation.checks import Charge, Checks
@@ -35,6 +36,9 @@ class Accounts:
             return  # where clocks differ, or listings hide the POSTs of others, a price may be measured wrongly
         for charge in checks.charges:
             self._check_billed(charge, known.get(charge.id))
+        if self._skew_seconds <= SAME_SECONDS:
+            for record in checks._records():
+                self._check_look(record)
         if self._skew_seconds <= SAME_SECONDS and checks.charges and all(charge.id in known for charge in checks.charges):
             self._check_statement({charge.id: charge for charge in checks.charges})
 
@@ -48,6 +52,15 @@ class Accounts:
         ):
             told = f"{record.billed_credits} credits, and it was charged {charge.generation.credits}"
             raise Violation(f"price: the record of {charge.id[:8]} says that the wallet lost {told}")
+
+    def _check_look(self, record: Record) -> None:
+        """The balance in a record is that of its ``intent_at``: `--by-wallet` proves by it that a POST was not charged."""
+        at = to_epoch(record.intent_at) or 0.0
+        looks = [when for when, balance in self._checks.api.looks if balance == record.wallet_balance]
+        if record.wallet_balance and not any(abs(when - at) <= MARGIN_SECONDS for when in looks):
+            raise Violation(
+                f"look: the record {record.key[:8]} says that the wallet held {record.wallet_balance} at {record.intent_at}"
+            )
 
     def _has_refund_beside(self, charge: Charge) -> bool:
         """Another generation failed while this one was measured. Its note may be gone already, so nothing tells of its refund."""

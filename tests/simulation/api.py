@@ -75,6 +75,7 @@ class Api:
         self.world.clock = Clock(lambda: night.now)
         self.world.storage_url = IMAGES
         self._charged = charged
+        self.looks: list[tuple[float, str]] = []  # at the wallet: when, and what it held
         self.told: set[str] = set()  # the ids whose answer has left for the client
         # Without a limit in the connection the wallet's counts, else 3 [doc]; a wallet of a night says 3, or nothing.
         self.pace = Pace(night, connection.requests_per_minute or 3)
@@ -161,7 +162,9 @@ class Api:
             return _response(503 if fault == 1 else 429, b"{}")
         if "wallet" in path:
             settings = self.world.settings
-            body: dict[str, Any] = {"balance": f"{self.world.balance_credits()}.00", "rate_limit": settings.rate_limit_per_minute}
+            balance = f"{self.world.balance_credits()}.00"
+            self.looks.append((night.now, balance))
+            body: dict[str, Any] = {"balance": balance, "rate_limit": settings.rate_limit_per_minute}
         else:
             task_id = path.rstrip("/").split("/")[-2]
             found, expired = self.world.find(task_id), self.world.expired(task_id)

@@ -135,7 +135,7 @@ MUTANTS = (
     Mutant(
         name="a price is measured although another task pays at the same time",
         file="ledger/prices.py",
-        edits=(("if lost != quoted and self._others_may_have_paid(record, sight):", "if False:"),),
+        edits=(("if lost != quoted and self._others_may_have_paid(record, sight, is_less=lost < quoted):", "if False:"),),
     ),
     Mutant(
         name="an edit of a source that was replaced is taken for the same request",
