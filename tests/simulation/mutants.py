@@ -36,8 +36,8 @@ MUTANTS = (
         file="ledger/records.py",
         edits=(
             (
-                'is_claimed = self._try(lambda: self.folder.create(record.file, data, remember=True), "write", record.file)',
-                'is_claimed = self._try(lambda: self.folder.replace(record.file, data), "write", record.file) or True',
+                'is_created = self._try(lambda: self.folder.create(record.file, data, remember=True), "write", record.file)',
+                'is_created = self._try(lambda: self.folder.replace(record.file, data), "write", record.file) or True',
             ),
         ),
     ),
