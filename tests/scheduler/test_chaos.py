@@ -37,7 +37,7 @@ AWAY_SECONDS = min(30.0, SECONDS / 4)
 STOPPED_SECONDS = min(90.0, SECONDS / 3)
 REFUSED_SHARE = 0.3
 MEAN_SECONDS = 2.0  # between two strikes
-SETTLE_SECONDS = 900.0  # for the retries after the storm, on a busy machine
+SETTLE_SECONDS = 900.0 + 2 * SECONDS  # for the retries after the storm, on a busy machine
 
 # An Airflow that notices a lost scheduler within seconds.
 SETTINGS = {
