@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import os
 import pkgutil
-import signal
 import threading
-from collections.abc import Callable
 from contextlib import ExitStack
 from types import ModuleType
 
@@ -15,15 +12,9 @@ import airflow_provider_seedream
 from airflow_provider_seedream.landing.memory import MAX_BYTES_IN_FLIGHT, MEMORY
 from airflow_provider_seedream.ledger.prices import _TRAFFIC
 from airflow_provider_seedream.rate_limit.limiter import limiter_for
+from tests.unit.forks import holds_in_a_fork
 
 LOCK = type(threading.Lock())
-
-
-def holds_in_a_fork(check: Callable[[], bool]) -> bool:
-    if (child := os.fork()) == 0:
-        signal.alarm(20)  # ends a child that waits for a lock of its parent
-        os._exit(0 if check() else 1)
-    return os.waitpid(child, 0)[1] == 0
 
 
 def modules() -> list[ModuleType]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +24,7 @@ from airflow_provider_seedream.ledger.spending import Spending
 from airflow_provider_seedream.model.caps import Cap
 from airflow_provider_seedream.model.clock import Clock
 from airflow_provider_seedream.model.task_ref import TaskRef
+from tests.unit.forks import holds_in_a_fork
 from tests.unit.stores import Deaf, ObjectStore, Versioned, answer_lost, attached_store, refused
 from tests.unit.values import TASK_ID, record
 from tools.processes import wait_until
@@ -329,7 +328,4 @@ def test_books_of_a_place_are_one_object_in_a_process(place: str) -> None:
 
 def test_a_forked_task_finds_the_books_while_another_thread_holds_their_lock(place: str) -> None:
     with books._making:
-        if (child := os.fork()) == 0:
-            signal.alarm(20)  # ends a child that waits for a lock of the parent
-            os._exit(0 if books_at(place) else 1)
-    assert os.waitpid(child, 0)[1] == 0
+        assert holds_in_a_fork(lambda: bool(books_at(place)))
