@@ -13,7 +13,6 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_seedream.exceptions import SeedreamCapError, SeedreamInputError, SeedreamLedgerError
-from airflow_provider_seedream.ledger import books
 from airflow_provider_seedream.ledger.admission import Admission, Booking
 from airflow_provider_seedream.ledger.books import BOOKS, Books, books_at
 from airflow_provider_seedream.ledger.cap_rules import Passed, Refusal, admit
@@ -24,7 +23,6 @@ from airflow_provider_seedream.ledger.spending import Spending
 from airflow_provider_seedream.model.caps import Cap
 from airflow_provider_seedream.model.clock import Clock
 from airflow_provider_seedream.model.task_ref import TaskRef
-from tests.unit.forks import holds_in_a_fork
 from tests.unit.stores import Deaf, ObjectStore, Versioned, answer_lost, attached_store, refused
 from tests.unit.values import TASK_ID, record
 from tools.processes import wait_until
@@ -324,8 +322,3 @@ class TestSettling:
 
 def test_books_of_a_place_are_one_object_in_a_process(place: str) -> None:
     assert books_at(place) is books_at(place)
-
-
-def test_a_forked_task_finds_the_books_while_another_thread_holds_their_lock(place: str) -> None:
-    with books._making:
-        assert holds_in_a_fork(lambda: bool(books_at(place)))
