@@ -14,6 +14,7 @@ from airflow_provider_seedream.exceptions import (
     SeedreamInputError,
     SeedreamInsufficientCreditsError,
 )
+from airflow_provider_seedream.model.clock import minute_of
 from airflow_provider_seedream.model.counting import counted, verb_for
 
 # error                             its cause, and the remedy
@@ -34,11 +35,14 @@ def halt_by(error: SeedreamError) -> dict[str, Any]:
     return {"error": name, "fields": dict(vars(error))}
 
 
-def too_late(error: SeedreamCapError) -> SeedreamBatchError:
-    """The error of a batch whose rows wait for room under a cap that comes only after its ``execution_timeout``."""
+def too_late(error: SeedreamCapError, room_epoch: float) -> SeedreamBatchError:
+    """The error of a batch whose rows wait for room under a cap that comes only after its ``execution_timeout``.
+
+    :param room_epoch: when the cap has room again, in epoch seconds.
+    """
     found = SeedreamBatchError(error.message, paid="no", verdict=error.verdict)
     found.on_retry = (
-        f"There is room again at {str(error.room_at)[:16].replace('T', ' ')} UTC, after the end of `execution_timeout`, so the "
+        f"There is room again at {minute_of(room_epoch)}, after the end of `execution_timeout`, so the "
         "batch does not wait for it. Clear the task after that, give it a longer one, or raise the cap: no row is paid twice."
     )
     return found

@@ -248,7 +248,7 @@ class Sender:
         self._queue.put_back(upcoming)
         room_epoch = clock.to_epoch(error.room_at) or 0.0
         if room_epoch + UNREACHABLE_SECONDS > until:
-            self.progress.halt = self.progress.halt or halt_by(too_late(error))
+            self.progress.halt = self.progress.halt or halt_by(too_late(error, room_epoch))
         elif room_epoch > self.progress.hold_epoch:
             self.progress.hold_epoch = room_epoch + random.random() * UNREACHABLE_SECONDS
             _log.info("%s Rows that are not sent wait for it until %s.", error.message, error.room_at)

@@ -5,7 +5,6 @@ knows no users, so each search says who may read what. It is never shown: a matc
 """
 
 import logging
-import os
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +19,7 @@ from airflow_provider_seedream.gallery.cursor import Cursor, order_of
 from airflow_provider_seedream.gallery.reading import CannotShowError, StorageHangsError, read_manifest
 from airflow_provider_seedream.gallery.rows import Filter, Row
 from airflow_provider_seedream.generations import LandedGeneration
+from airflow_provider_seedream.model import threads
 from airflow_provider_seedream.model.task_ref import TaskRef
 
 MOST_PROMPTS = 200_000
@@ -253,8 +253,7 @@ def _key(cursor: Cursor) -> tuple[object, ...]:
 
 
 _index: list[PromptIndex] = []
-_index_lock = Lock()
-os.register_at_fork(after_in_child=_index_lock._at_fork_reinit)  # type: ignore[attr-defined]  # a forked task must not wait for a thread of its parent
+_index_lock = threads.lock()
 
 
 def index_of(roots: tuple[str, ...]) -> PromptIndex:

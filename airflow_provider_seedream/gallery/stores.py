@@ -5,7 +5,6 @@ Knows nothing of manifests, pages or rights.
 """
 
 import hashlib
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from threading import BoundedSemaphore, Lock, Thread
 from typing import Any, TypeVar
 
+from airflow_provider_seedream.model import threads
 from airflow_provider_seedream.storage import Folder
 
 READ_SECONDS = 5.0  # one read of one file; an image of 64 MiB needs 13 MiB/s
@@ -161,8 +161,7 @@ class Store:
 
 
 _stores: dict[tuple[str, str | None], Store] = {}
-_stores_lock = Lock()
-os.register_at_fork(after_in_child=_stores_lock._at_fork_reinit)  # type: ignore[attr-defined]  # a forked task must not wait for a thread of its parent
+_stores_lock = threads.lock()
 
 
 def store_of(uri: str) -> Store:

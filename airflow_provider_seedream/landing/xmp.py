@@ -5,17 +5,15 @@ Needs exiv2, which the extra ``metadata`` brings. The same bytes in give the sam
 recognises its own files.
 """
 
-import os
-import threading
 from typing import Any
 
+from airflow_provider_seedream.model import threads
 from airflow_provider_seedream.model.images import inspect_image, is_whole
 from airflow_provider_seedream.model.structure import bytes_behind_end
 
 CREDIT = "AI generated"
 _REMOTE_MANIFEST = "Xmp.dcterms.provenance"
-_lock = threading.Lock()  # exiv2's XMP parser holds state of the process
-os.register_at_fork(after_in_child=_lock._at_fork_reinit)  # type: ignore[attr-defined]  # a forked task must not wait for a thread of its parent
+_lock = threads.lock()  # exiv2's XMP parser holds state of the process
 
 
 def has_content_credentials(data: bytes) -> bool:

@@ -19,7 +19,7 @@ from airflow_provider_seedream.ledger.record import Record
 from airflow_provider_seedream.ledger.settled_books import settle
 from airflow_provider_seedream.ledger.spending import Spending
 from airflow_provider_seedream.model.caps import Cap, check_caps
-from airflow_provider_seedream.model.clock import CLOCK, Clock, to_iso
+from airflow_provider_seedream.model.clock import CLOCK, Clock, minute_of, to_iso
 from airflow_provider_seedream.observability import metrics
 
 AGAIN_SECONDS = 60.0  # an older refusal is looked at again, as a refund may have made room since
@@ -248,7 +248,7 @@ def refusal_error(refusal: Refusal, *, conn_id: str, at_epoch: float) -> Seedrea
         return error
     error.room_at = to_iso(ends)
     error.on_retry = (
-        f"There is room again at {error.room_at[:16].replace('T', ' ')} UTC: clear the task after that, or raise the cap in the "
+        f"There is room again at {minute_of(ends)}: clear the task after that, or raise the cap in the "
         'connection. on_budget="wait" lets a task wait for it.'
     )
     return error

@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamLedgerError, final
 from airflow_provider_seedream.ledger.pages import Page
+from airflow_provider_seedream.model import threads
 from airflow_provider_seedream.model.clock import CLOCK, Clock
 from airflow_provider_seedream.storage import Folder, NotExclusiveError
 from airflow_provider_seedream.storage.exclusive import PROBES
@@ -232,10 +233,8 @@ def _file(month: str) -> str:
 
 
 _books: dict[str, Books] = {}
-_making = threading.Lock()
-# A thread of the process that a task is forked from may hold a lock that nobody here releases, and its pages are old.
-os.register_at_fork(after_in_child=_making._at_fork_reinit)  # type: ignore[attr-defined]
-os.register_at_fork(after_in_child=_books.clear)
+_making = threads.lock()
+os.register_at_fork(after_in_child=_books.clear)  # their locks may be held by a thread of the parent, and their pages are old
 
 
 def books_at(uri: str) -> Books:

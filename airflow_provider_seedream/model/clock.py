@@ -80,6 +80,11 @@ def to_iso(epoch: float) -> str:
     return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
+def minute_of(epoch: float) -> str:
+    """An instant to the minute: ``2026-11-29 16:48 UTC``."""
+    return to_iso(epoch)[:16].replace("T", " ") + " UTC"
+
+
 def spell(seconds: float) -> str:
     """A duration as people say it, rounded: ``45 s``, ``60 min``, ``24 h``."""
     for unit, size in (("h", 3600), ("min", 60)):

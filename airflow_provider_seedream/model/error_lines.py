@@ -103,12 +103,7 @@ def _cost(error: SeedreamError) -> str:
 def _until(kept_until: str, now_epoch: float) -> str:
     """An instant as people read it, with the time that is left: ``2026-11-29 16:48 UTC (23 h left)``."""
     epoch = clock.to_epoch(kept_until)
-    return kept_until if epoch is None else f"{minute_of(epoch)} ({_left(epoch - now_epoch)})"
-
-
-def minute_of(epoch: float) -> str:
-    """An instant to the minute: ``2026-11-29 16:48 UTC``."""
-    return clock.to_iso(epoch)[:16].replace("T", " ") + " UTC"
+    return kept_until if epoch is None else f"{clock.minute_of(epoch)} ({_left(epoch - now_epoch)})"
 
 
 def _left(seconds: float) -> str:

@@ -1,8 +1,10 @@
-"""The threads of this process: a pool is made here, so that a simulation can run the same work without them.
+"""The threads of this process: a pool is made here, so that a simulation can run the same work without them; and a lock.
 
 Starts nothing by itself. Never imports HTTP, storage or Airflow.
 """
 
+import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -28,6 +30,16 @@ def pool(max_workers: int, name: str) -> Executor:
     :param name: begins the names of the threads.
     """
     return _running.get()(max_workers, name)
+
+
+def lock() -> threading.Lock:
+    """A lock for a whole module, free again in each forked process: a thread of the parent that holds it never releases it there::
+
+    _lock = threads.lock()
+    """
+    made = threading.Lock()
+    os.register_at_fork(after_in_child=made._at_fork_reinit)  # type: ignore[attr-defined]
+    return made
 
 
 @contextmanager

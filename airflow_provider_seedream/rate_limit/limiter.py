@@ -7,11 +7,11 @@ or Airflow.
 
 import copy
 import math
-import os
-import threading
 from collections import deque
 from collections.abc import Mapping
 from typing import Any, Literal
+
+from airflow_provider_seedream.model import threads
 
 Purpose = Literal["submit", "poll"]
 
@@ -165,8 +165,7 @@ def whose_turn(*, submit_epoch: float | None, poll_epoch: float | None, now_epoc
 
 
 _limiters: dict[str, RateLimiter] = {}
-_lock = threading.Lock()
-os.register_at_fork(after_in_child=_lock._at_fork_reinit)  # type: ignore[attr-defined]  # a forked task must not wait for a thread of its parent
+_lock = threads.lock()
 
 
 def limiter_for(seedream_conn_id: str, requests_per_minute: float) -> RateLimiter:

@@ -256,9 +256,9 @@ class SubmittingOperator(CheckedFields, WaitingOperator):
         if self.on_budget != "wait" or room_epoch is None:
             raise error
         if room_epoch > place.started_epoch + self._patience_seconds:
-            when = clock.to_iso(room_epoch)[:16].replace("T", " ")
             limit = clock.spell(self._patience_seconds)
-            error.on_retry = f"There is room again at {when} UTC, after the end of `timeout` ({limit}): a longer one lets it wait."
+            when = clock.minute_of(room_epoch)
+            error.on_retry = f"There is room again at {when}, after the end of `timeout` ({limit}): a longer one lets it wait."
             raise error
         wait_seconds = max(0.0, room_epoch - clock.now_epoch()) + random.random() * MAX_SPREAD_SECONDS
         self.log.info("%s Nothing is paid; waiting for %s until there may be room.", error.message, clock.spell(wait_seconds))
