@@ -33,9 +33,11 @@ def pool(max_workers: int, name: str) -> Executor:
 
 
 def lock() -> threading.Lock:
-    """A lock for a whole module, free again in each forked process: a thread of the parent that holds it never releases it there::
+    """A lock for a whole module, free again in each forked process::
 
-    _lock = threads.lock()
+        _lock = threads.lock()
+
+    A thread of the parent that holds it at the fork never releases it in the child.
     """
     made = threading.Lock()
     os.register_at_fork(after_in_child=made._at_fork_reinit)  # type: ignore[attr-defined]
