@@ -85,6 +85,7 @@ class Tried:
         Tried(upcoming=upcoming, found=submitted, has_posted=True, seconds=1.2)
 
     :param has_posted: True if a POST was given to the hook.
+    :param sent_epoch: when its first byte was sent; None if none was.
     :param seconds: that the try took.
     """
 
@@ -92,6 +93,7 @@ class Tried:
     found: Submitted | None = None
     error: SeedreamError | None = None
     has_posted: bool = False
+    sent_epoch: float | None = None
     seconds: float = 0.0
 
 
@@ -164,10 +166,12 @@ class Posting:
                 found = self._submitter.submit_row(request) if is_turn else self._submitter.find(request)
         except SeedreamError as raised:
             error = raised
+        has_posted = self._submitter.posts > posts
         return Tried(
             upcoming=upcoming,
             found=found,
             error=error,
-            has_posted=self._submitter.posts > posts,
+            has_posted=has_posted,
+            sent_epoch=self._submitter.sent_epoch if has_posted else None,
             seconds=clock.steady_seconds() - began,
         )

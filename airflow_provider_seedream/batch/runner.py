@@ -147,6 +147,7 @@ class BatchTry:
         self._parts.tries.resume(progress)
         if invalid:
             progress.halt = progress.halt or halt_by(invalid)
+        self._parts.pace.limiter.heard_of(heard.get("turns", []))
         progress.hear(heard.get("seconds_to_look", []), heard.get("silent_seconds", []), clock.now_epoch())
         return self._work(progress)
 

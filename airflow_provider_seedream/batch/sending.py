@@ -155,9 +155,7 @@ class Sender:
         """
         dead: SeedreamError | None = None
         for tried in self._posting.ended():
-            # A turn that sent no POST is free for the next row. A POST that was refused with a 429 gives its turn back itself.
-            if tried.upcoming.granted_epoch is not None and not tried.has_posted:
-                self._pace.limiter.give_back(tried.upcoming.granted_epoch)
+            self._settle_turn(tried)
             if isinstance(tried.error, SeedreamAuthenticationError | SeedreamLedgerError):
                 dead = dead or tried.error  # when the others have been acted on: they may be paid
                 self._queue.put_back(tried.upcoming)
@@ -165,6 +163,16 @@ class Sender:
                 self._act(tried)
         if dead:
             raise dead
+
+    def _settle_turn(self, tried: Tried) -> None:
+        """Free the turn of a row that sent no POST, and count that of one that sent it late. A 429 gives its turn back itself."""
+        granted_epoch = tried.upcoming.granted_epoch
+        if granted_epoch is None:
+            return
+        if not tried.has_posted:
+            self._pace.limiter.give_back(granted_epoch)
+        elif tried.sent_epoch is not None and not isinstance(tried.error, SeedreamRateLimitError):
+            self._pace.limiter.sent(granted_epoch, tried.sent_epoch)
 
     @property
     def behind(self) -> list[int]:

@@ -7,7 +7,6 @@ import logging
 import threading
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 
 from airflow_provider_seedream.exceptions import SeedreamAmbiguousSubmissionError, SeedreamError, SeedreamLedgerError
 from airflow_provider_seedream.generations import Generation
@@ -73,6 +72,11 @@ class Payer:
         """The requests that this thread has given to the hook: a batch submits in several threads."""
         return getattr(self._here, "posts", 0)
 
+    @property
+    def sent_epoch(self) -> float | None:
+        """When this thread last sent the first byte of a request, in epoch seconds; None if it has sent none."""
+        return getattr(self._here, "sent_epoch", None)
+
     def pay(self, request: Request, claim: Claim) -> Submitted:
         """Send the request, once. The end of the POST decides what is paid:
 
@@ -85,13 +89,18 @@ class Payer:
         :raises SeedreamError: as :meth:`SeedreamHook.submit`: not paid.
         """
         record = claim.record
-        checked: list[None] = []  # not empty once a byte of the body may have left
+        is_leaving = False  # True once a byte of the body may have left
+
+        def check() -> None:
+            nonlocal is_leaving
+            self._claims.check(claim)
+            is_leaving, self._here.sent_epoch = True, self._clock.now_epoch()
+
         self._here.posts = self.posts + 1
         try:
             span = metrics.span("seedream.submit", kind=request.submission.kind, credits=record.credits)
             with span, self._prices.posting(record.claim):
-                check = partial(self._claims.check, claim)
-                accepted = self._hook.submit(request.submission, before_first_byte=lambda: checked.append(check()))
+                accepted = self._hook.submit(request.submission, before_first_byte=check)
         except PostWithheld:
             self._here.posts -= 1
             self._claims.free(record)
@@ -103,7 +112,7 @@ class Payer:
             self._claims.free(record)
             raise
         except BaseException:  # execution_timeout, or a person: while it connects, nothing is sent yet
-            if not checked:
+            if not is_leaving:
                 self._claims.free(record)
             raise
         submitted = replace(

@@ -85,6 +85,11 @@ class Submitter:
         """The requests that this thread has given to the hook: a batch submits in several threads."""
         return self._payer.posts
 
+    @property
+    def sent_epoch(self) -> float | None:
+        """When the last of them was sent; None before the first. The claim comes before it, so that is later than its turn."""
+        return self._payer.sent_epoch
+
     def submit(self, request: Request) -> Generation:
         """As :meth:`submit_row`, but return only the generation."""
         return self.submit_row(request).generation

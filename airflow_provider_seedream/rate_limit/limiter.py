@@ -7,8 +7,8 @@ or Airflow.
 
 import copy
 import math
-from collections import deque
-from collections.abc import Mapping
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from airflow_provider_seedream.model import threads
@@ -23,6 +23,7 @@ MIN_REFUSED_SECONDS = 1.0  # the pause after a 429, even if it asks for 0 s or f
 SLOWER = 0.85  # a counted 429 multiplies the share by this
 RECOVERY_SECONDS = 6 * 3600.0  # quiet time in which the share grows from 0 to 1
 EVEN_SECONDS = 6.0  # a reduced share sends at most so many seconds' worth at once, as others use an unknown part of the window
+TOLD_SECONDS = 5  # requests that another process is told of are counted by the end of so many seconds
 MAX_POLL_WAIT_SECONDS = 180.0  # after so long a poll goes before submissions: paid images are deleted after 24 h
 
 
@@ -69,13 +70,29 @@ class RateLimiter:
         """Take in the memory of an earlier process of the same task. Memory written by 0.2.0 has no ``slowed_epoch``."""
         if not memory:
             return
-        self._gone.extend(gone for gone in memory["gone"] if gone not in self._gone)
-        self._gone = deque(sorted(self._gone), maxlen=self._gone.maxlen)
+        self._count(gone for gone in memory["gone"] if gone not in self._gone)
         self.share = min(self.share, memory["share"])
         self._pause_seconds = _later(self._pause_seconds, memory.get("pause_seconds"))
         self._not_before_epoch = _later(self._not_before_epoch, memory.get("not_before_epoch"))
         self._slowed_epoch = _later(self._slowed_epoch, memory.get("slowed_epoch"))
         self._share_epoch = _later(self._share_epoch, memory.get("share_epoch"))
+
+    def turns(self, now_epoch: float) -> list[list[int]]:
+        """The requests of the last minute, as ``[[epoch, requests], ...]``: at most 13 pairs, small enough for an event.
+
+        Each is counted at the end of its 5 s: another process that takes them in (:meth:`heard_of`) waits rather longer.
+        """
+        recent = (gone for gone in self._gone if gone > now_epoch - WINDOW_SECONDS)
+        ends = Counter(math.ceil(gone / TOLD_SECONDS) * TOLD_SECONDS for gone in recent)
+        return [[epoch, requests] for epoch, requests in sorted(ends.items())]
+
+    def heard_of(self, turns: Iterable[tuple[float, int]]) -> None:
+        """Count the requests that another process has sent with the same key. What was heard before counts once.
+
+        :param turns: as :meth:`turns` gives them.
+        """
+        known = Counter(self._gone)
+        self._count(float(epoch) for epoch, requests in turns for _ in range(requests - known[epoch]))
 
     def turn_epoch(self, now_epoch: float) -> float:
         """When the next request may be sent. A time that is not in the future means: at once."""
@@ -100,12 +117,21 @@ class RateLimiter:
 
         :param now_epoch: it stays in the window of the limit for the next minute.
         """
-        self._gone.append(now_epoch)
+        if self._gone and now_epoch < self._gone[-1]:  # a turn that was heard of, or a clock that was set back
+            self._count([now_epoch])
+        else:
+            self._gone.append(now_epoch)
 
     def give_back(self, granted_epoch: float) -> None:
         """Uncount a turn that was not used, or whose request was refused: the API does not count it either."""
         if granted_epoch in self._gone:
             self._gone.remove(granted_epoch)
+
+    def sent(self, granted_epoch: float, sent_epoch: float) -> None:
+        """Count a turn when its request was sent: the API does so, too, and a slow storage may lie in between."""
+        if granted_epoch in self._gone and sent_epoch > granted_epoch + MARGIN_SECONDS / 2:  # the margin covers less than that
+            self._gone.remove(granted_epoch)
+            self._count([sent_epoch])
 
     def throttled(self, now_epoch: float, *, retry_after_seconds: float | None, granted_epoch: float | None) -> None:
         """Take in a 429: pause for as long as the API asks, then send less often, but at least one request in two windows.
@@ -134,6 +160,10 @@ class RateLimiter:
         longer = 0.0 if another_went else min(WINDOW_SECONDS, 2 * self._pause_seconds)
         self._pause_seconds = max(MIN_REFUSED_SECONDS, longer)
         self._slowed_epoch = now_epoch
+
+    def _count(self, epochs: Iterable[float]) -> None:
+        """Count requests of other instants than now: the newest are kept, as many as the limit."""
+        self._gone = deque(sorted([*self._gone, *epochs]), maxlen=self._gone.maxlen)
 
     def _free_epoch(self, burst: int, rate: float) -> float:
         """When a window that holds this many requests at this rate has room."""

@@ -36,7 +36,8 @@ class SeedreamBatchTrigger(SeedreamTrigger):
         )
 
     Its event says of each generation, in their order, in how many seconds to poll it again (0: it has ended), and for how many
-    seconds the API has been silent.
+    seconds the API has been silent. Where polls count toward the rate limit, it says how many were sent in the last minute: the
+    worker goes on with the same key.
 
     :param seedream_conn_id: the connection.
     :param in_flight: one list for each generation: seedream_task_id, due_epoch, deadline_epoch, created_epoch, num_images,
@@ -60,6 +61,7 @@ class SeedreamBatchTrigger(SeedreamTrigger):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._pollers: list[Poller] = []
+        self._turns: list[list[int]] = []
 
     async def wait(self) -> dict[str, Any]:
         # Kept on the trigger: after an error, the event still says what they know.
@@ -75,6 +77,7 @@ class SeedreamBatchTrigger(SeedreamTrigger):
                     for poll in polls:
                         poll.cancel()
                     await asyncio.gather(*polls, return_exceptions=True)
+                    self._turns = client.turns()
         else:
             await asyncio.sleep(self._seconds_to_wake())
         return await self._event()
@@ -113,6 +116,7 @@ class SeedreamBatchTrigger(SeedreamTrigger):
             # Whole seconds, as a hundred of them must fit into 1 KB: until the next poll at least 1; 0 if the wait has ended.
             "seconds_to_look": [0 if one.has_ended else max(1, math.ceil(one.due_epoch - now)) for one in self._pollers],
             "silent_seconds": [_silent_seconds(one, now) for one in self._pollers],
+            "turns": self._turns,
             "progress": self.progress,
         }
 

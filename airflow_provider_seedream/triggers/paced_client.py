@@ -32,6 +32,10 @@ class PacedClient:
         self._queue = queue
         self._asked: dict[str, float] = {}  # since when each poll waits: its place in the queue, also if it has to ask again
 
+    def turns(self) -> list[list[int]]:
+        """The turns of the last minute, of all triggers of the connection here; empty where polls do not count. See the limiter."""
+        return self._queue.limiter.turns(clock.now_epoch()) if self._queue else []
+
     async def poll(self, seedream_task_id: str, *, until_epoch: float = math.inf) -> GenerationStatus | FailedPoll:
         """One status call, sent once; an error is returned, not raised. No turn by ``until_epoch`` counts as throttled."""
         if self._queue is None:

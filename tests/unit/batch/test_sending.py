@@ -50,16 +50,22 @@ class Submissions:
     def __init__(self) -> None:
         self.endings: dict[int, Ending] = {}
         self._here = threading.local()
+        self.late_seconds = 0.0  # between the turn of a row and its POST
 
     @property
     def posts(self) -> int:
         return getattr(self._here, "posts", 0)
 
+    @property
+    def sent_epoch(self) -> float:
+        epoch: float = self._here.sent_epoch
+        return epoch
+
     def quote(self, num_images: int) -> int:
         return 10 * num_images
 
     def submit_row(self, request: Request) -> Submitted:
-        self._here.posts = self.posts + 1
+        self._here.posts, self._here.sent_epoch = self.posts + 1, time.time() + self.late_seconds
         ending = self.endings[request.row or 0]
         assert ending.wait(10)
         if ending.error:
@@ -147,6 +153,23 @@ def table(tmp_path: Path) -> Iterator[Any]:
         for ending in one.submissions.endings.values():
             ending.set()
         one.posting.__exit__(None, None, None)
+
+
+class TestTurns:
+    def test_a_row_whose_claim_took_long_holds_its_turn_from_the_moment_of_its_post(self, table: Any) -> None:
+        one = table(row(1))
+        one.submissions.late_seconds = 40.0
+        one.begin()
+        one.end(1)
+        [gone] = one.limiter.memory()["gone"]
+        assert 38 < gone - time.time() <= 40
+
+    def test_a_row_that_a_429_refused_holds_none(self, table: Any) -> None:
+        one = table(row(1))
+        one.submissions.late_seconds = 40.0
+        one.begin()
+        one.end(1, SeedreamRateLimitError("slow down", retry_after_seconds=1))
+        assert one.limiter.memory()["gone"] == []
 
 
 class TestHowManyBegin:

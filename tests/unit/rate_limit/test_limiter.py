@@ -274,6 +274,36 @@ class TestAnotherProcess:
         limiter.recall(memory)
         assert limiter.memory()["gone"] == [NOW, NOW + 1]
 
+    def test_what_a_trigger_has_sent_counts_where_the_worker_goes_on(self) -> None:
+        trigger, worker = RateLimiter(3), RateLimiter(3)
+        for second in (1, 2, 4):
+            trigger.take(NOW + second)
+        turns = json.loads(json.dumps(trigger.turns(NOW + 10)))
+        worker.heard_of(turns)
+        assert turns == [[NOW + 5, 3]]
+        assert worker.turn_epoch(NOW + 10) == NOW + 66
+
+    def test_turns_that_are_told_a_second_time_count_once(self) -> None:
+        limiter = RateLimiter(60)
+        limiter.heard_of([[NOW, 2]])
+        limiter.recall(limiter.memory())
+        limiter.heard_of([[NOW, 3], [NOW + 5, 1]])
+        assert limiter.memory()["gone"] == [NOW, NOW, NOW, NOW + 5]
+
+    def test_turns_of_more_than_a_minute_ago_are_not_told_and_a_full_minute_is_13_pairs_at_most(self) -> None:
+        limiter = RateLimiter(6000)
+        for second in range(100):
+            limiter.take(NOW + 2.5 + second)
+        turns = limiter.turns(NOW + 102)
+        assert (len(turns), sum(requests for _, requests in turns)) == (13, 60)
+        assert len(json.dumps(turns)) < 256
+
+    def test_a_turn_that_is_taken_after_turns_of_later_instants_were_heard_of_keeps_its_place(self) -> None:
+        limiter = RateLimiter(3)
+        limiter.heard_of([[NOW + 5, 2]])
+        limiter.take(NOW + 1)
+        assert limiter.memory()["gone"] == [NOW + 1, NOW + 5, NOW + 5]
+
     def test_nothing_to_recall_changes_nothing(self) -> None:
         limiter = RateLimiter(3)
         limiter.recall({})
@@ -286,3 +316,12 @@ def test_turns_ahead_are_those_that_will_be_granted_and_take_none() -> None:
     turns = limiter.turn_epochs([NOW + 1, NOW + 1, NOW + 1, NOW + 500])
     assert turns == [NOW + 1, NOW + 61, NOW + 62, NOW + 500]
     assert limiter.memory()["gone"] == [NOW]
+
+
+def test_a_turn_counts_from_the_moment_at_which_its_request_was_sent() -> None:
+    limiter = RateLimiter(1)
+    limiter.take(NOW)
+    limiter.sent(NOW, NOW + 0.2)  # within the margin
+    assert limiter.turn_epoch(NOW + 41) == NOW + 61
+    limiter.sent(NOW, NOW + 40)  # the storage of the claim was slow
+    assert limiter.turn_epoch(NOW + 41) == NOW + 101

@@ -93,6 +93,7 @@ class TestWhatItSays:
             "schema_version": 1,
             "seconds_to_look": [0, 0],
             "silent_seconds": [0, 0],
+            "turns": [],
             "progress": "progress.json",
         }
 
@@ -120,6 +121,17 @@ class TestWhatItSays:
         event = said(trigger(*flying, wake_epoch=time.time() + 0.1))
         assert len(event["seconds_to_look"]) == 100
         assert len(json.dumps(event)) < 1000
+
+    def test_it_says_how_many_polls_it_has_sent_where_they_count_toward_the_rate_limit(
+        self, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        counts = {"requests_per_minute": 600, "status_counts_toward_limit": True}
+        monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", connection_json(emulator.url, key=emulator.key, **counts))
+        flying = [submitted(SeedreamHook(), "a fox [never-ends]", number) for number in (1, 2)]
+        event = said(trigger(*flying, wake_epoch=time.time() + 1))
+        polls = [request for request in emulator.books.requests if request.area == "status"]
+        assert sum(requests for _, requests in event["turns"]) == len(polls) > 2
+        assert all(-6 < epoch - time.time() < 6 for epoch, _ in event["turns"])
 
     def test_nothing_is_lost_when_the_api_cannot_be_asked_at_all(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", json.dumps({"conn_type": "seedream"}))
