@@ -36,7 +36,7 @@ class SeedreamBatchTrigger(SeedreamTrigger):
         )
 
     Its event says of each generation, in their order, in how many seconds to poll it again (0: it has ended), and for how many
-    seconds the API has been silent. Where polls count toward the rate limit, it says how many were sent in the last minute: the
+    seconds the API has been silent (an empty list: it has answered all). Where polls count toward the rate limit, it says how many were sent in the last minute: the
     worker goes on with the same key.
 
     :param seedream_conn_id: the connection.
@@ -112,10 +112,11 @@ class SeedreamBatchTrigger(SeedreamTrigger):
     async def _event(self) -> dict[str, Any]:
         await asyncio.sleep(self.not_before_epoch - clock.now_epoch())
         now = clock.now_epoch()
+        silent_seconds = [_silent_seconds(one, now) for one in self._pollers]
         return {
             # Whole seconds, as a hundred of them must fit into 1 KB: until the next poll at least 1; 0 if the wait has ended.
             "seconds_to_look": [0 if one.has_ended else max(1, math.ceil(one.due_epoch - now)) for one in self._pollers],
-            "silent_seconds": [_silent_seconds(one, now) for one in self._pollers],
+            "silent_seconds": silent_seconds if any(silent_seconds) else [],
             "turns": self._turns,
             "progress": self.progress,
         }
