@@ -208,7 +208,7 @@ def read_manifest(uri: str) -> Manifest:
     :param uri: as in ``LandedGeneration.manifest``; its connection id says which credentials read it.
     """
     # Imported here: a DAG file that only names this module must not load storage.
-    from airflow_provider_seedream.storage import Folder
+    from airflow_provider_seedream.storage.folder import Folder
 
     folder, _, file = uri.rpartition("/")
     data = Folder(folder).read(file)

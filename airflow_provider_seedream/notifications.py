@@ -116,7 +116,7 @@ class _Section:
 
 def _read(landed: LandedGeneration | Mapping[str, Any], local: Path, *, prefix: str, max_bytes: int) -> _Section:
     """One generation: its manifest read, and its thumbnails copied as far as they fit."""
-    from airflow_provider_seedream.storage import Folder
+    from airflow_provider_seedream.storage.folder import Folder
 
     uri, only = _named(landed)
     manifest = read_manifest(uri)

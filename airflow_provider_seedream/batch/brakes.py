@@ -13,7 +13,7 @@ from airflow_provider_seedream.batch.tries import Tries
 from airflow_provider_seedream.bounds import StopWhen
 from airflow_provider_seedream.exceptions import SeedreamError
 from airflow_provider_seedream.model.task_ref import TaskRef
-from airflow_provider_seedream.storage import Folder
+from airflow_provider_seedream.storage.folder import Folder
 
 LOOK_SECONDS = 30.0  # between two looks for a request to stop: one GET each
 DEFERRED_LOOK_SECONDS = 300.0  # a deferred batch sends nothing; it wakes so often to say that it was stopped

@@ -36,7 +36,7 @@ from airflow_provider_seedream.model import clock
 from airflow_provider_seedream.model.labels import check_labels, spelled
 from airflow_provider_seedream.polling.policy import OUTAGE_SECONDS, PollPolicy
 from airflow_provider_seedream.rate_limit.limiter import limiter_for
-from airflow_provider_seedream.storage import check_destination
+from airflow_provider_seedream.storage.uris import check_destination
 from airflow_provider_seedream.tasks.budget_warnings import teller
 from airflow_provider_seedream.tasks.landing_operator import describe_task
 from airflow_provider_seedream.tasks.memory import TaskMemory

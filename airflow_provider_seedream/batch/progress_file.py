@@ -6,7 +6,7 @@ The file replaces an XCom: rows of a table stay out of Airflow's database. Never
 from airflow_provider_seedream.batch.endings import FOUND_AGAIN
 from airflow_provider_seedream.batch.progress import Progress
 from airflow_provider_seedream.exceptions import SeedreamLedgerError
-from airflow_provider_seedream.storage import Folder
+from airflow_provider_seedream.storage.folder import Folder
 
 
 def store_progress(folder: Folder, file: str, progress: Progress) -> None:

@@ -18,7 +18,7 @@ from airflow_provider_seedream.batch.statuses import no_results
 from airflow_provider_seedream.exceptions import Paid, SeedreamError
 from airflow_provider_seedream.generations import without_queries
 from airflow_provider_seedream.model.counting import counted, verb_for
-from airflow_provider_seedream.storage import Folder
+from airflow_provider_seedream.storage.folder import Folder
 
 SCHEMA_VERSION = 1
 ROWS_PER_PAGE = 500

@@ -19,7 +19,7 @@ from sqlalchemy.exc import NoSuchTableError, SQLAlchemyError
 from airflow_provider_seedream.batch.column_values import check_bounds, fitted
 from airflow_provider_seedream.batch.databases import driver_error, is_refused, short_text, sql_hook
 from airflow_provider_seedream.exceptions import Paid, SeedreamError, SeedreamInputError, final
-from airflow_provider_seedream.storage import Folder
+from airflow_provider_seedream.storage.folder import Folder
 from airflow_provider_seedream.tables import ResultsTable
 
 ROWS_AT_A_TIME = 500

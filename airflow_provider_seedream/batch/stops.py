@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 from airflow_provider_seedream.model.task_ref import TaskRef
-from airflow_provider_seedream.storage import Folder
+from airflow_provider_seedream.storage.folder import Folder
 
 FILE = "_seedream/stops.json"
 SCHEMA_VERSION = 1

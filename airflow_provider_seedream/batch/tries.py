@@ -13,7 +13,7 @@ from airflow_provider_seedream.batch.progress import Progress
 from airflow_provider_seedream.batch.results_name import owner_keys
 from airflow_provider_seedream.exceptions import SeedreamLedgerError
 from airflow_provider_seedream.model.task_ref import TaskRef
-from airflow_provider_seedream.storage import Folder
+from airflow_provider_seedream.storage.folder import Folder
 
 SCHEMA_VERSION = 1
 _KEPT = ("endings", "stops", "stop", "approved")  # fields of the progress

@@ -19,9 +19,9 @@ from typing import Literal
 from airflow_provider_seedream.cli.printing import print_facts, print_json, print_lines, working
 from airflow_provider_seedream.cli.running import FAILED
 from airflow_provider_seedream.model import clock
-from airflow_provider_seedream.storage import Folder, NotExclusiveError, split_uri
-from airflow_provider_seedream.storage.exclusive import PROBES
-from airflow_provider_seedream.storage.uris import LOCAL
+from airflow_provider_seedream.storage.exclusive import PROBES, NotExclusiveError
+from airflow_provider_seedream.storage.folder import Folder
+from airflow_provider_seedream.storage.uris import LOCAL, split_uri
 
 RACERS = 8
 MAX_CLOCK_SECONDS = 30.0  # servers kept by NTP differ by less than 1 s; object stores say whole seconds

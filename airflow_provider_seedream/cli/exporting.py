@@ -20,7 +20,7 @@ from airflow_provider_seedream.cli.spending import found_in, period_of
 from airflow_provider_seedream.exceptions import SeedreamInputError, SeedreamLedgerError
 from airflow_provider_seedream.ledger.records import Ledger, Record
 from airflow_provider_seedream.model import clock
-from airflow_provider_seedream.storage import Folder
+from airflow_provider_seedream.storage.folder import Folder
 
 SUFFIX = ".parquet"
 LOCAL = "export.parquet"  # whatever its final name: a local file system may not take that

@@ -27,7 +27,7 @@ from airflow_provider_seedream.polling.decision import STEADY_INTERVAL_SECONDS
 from airflow_provider_seedream.polling.loops import wait
 from airflow_provider_seedream.polling.policy import PollOutcome, PollPolicy
 from airflow_provider_seedream.polling.poller import Poller
-from airflow_provider_seedream.storage import check_destination
+from airflow_provider_seedream.storage.uris import check_destination
 from airflow_provider_seedream.tasks.wait_options import (
     DEFAULT_MAX_IMAGE_BYTES,
     check_embed_metadata,

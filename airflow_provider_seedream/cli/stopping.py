@@ -9,7 +9,7 @@ from airflow_provider_seedream.batch.stops import StopRequest, add_stop
 from airflow_provider_seedream.cli.printing import print_json, print_lines
 from airflow_provider_seedream.exceptions import SeedreamInputError, SeedreamLedgerError
 from airflow_provider_seedream.model import clock
-from airflow_provider_seedream.storage import Folder
+from airflow_provider_seedream.storage.folder import Folder
 
 _FILTERS = {"dag_id": "DAG", "run_id": "DAG run", "task_id": "task", "results": "results"}
 

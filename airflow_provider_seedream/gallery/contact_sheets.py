@@ -150,7 +150,7 @@ def _only(line: Line | None, wanted: Mapping[int, str]) -> Line:
 
 def _table(results: str | Mapping[str, Any]) -> list[Line]:
     """The lines of a table of results. :raises ValueError: the file is missing, or is not a table of results."""
-    from airflow_provider_seedream.storage import Folder
+    from airflow_provider_seedream.storage.folder import Folder
 
     uri = results.get("results") if isinstance(results, Mapping) else results
     if not isinstance(uri, str) or "/" not in uri:

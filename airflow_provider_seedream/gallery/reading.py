@@ -17,7 +17,7 @@ from airflow_provider_seedream.landing.images import RESULT_TYPES
 from airflow_provider_seedream.ledger.records import Record
 from airflow_provider_seedream.manifest import Manifest, ManifestImage, manifest_file
 from airflow_provider_seedream.model.images import inspect_image
-from airflow_provider_seedream.storage import Folder
+from airflow_provider_seedream.storage.folder import Folder
 
 MAX_JSON_BYTES = 256 * 1024  # a manifest or record of ours has 2 to 10 KB
 MAX_IMAGE_BYTES = 64 * 1024 * 1024  # what landing takes by default

@@ -13,7 +13,7 @@ from threading import BoundedSemaphore, Lock, Thread
 from typing import Any, TypeVar
 
 from airflow_provider_seedream.model import threads
-from airflow_provider_seedream.storage import Folder
+from airflow_provider_seedream.storage.folder import Folder
 
 READ_SECONDS = 5.0  # one read of one file; an image of 64 MiB needs 13 MiB/s
 DOWN_SECONDS = 15.0  # so long a store that did not answer is not asked again

@@ -16,8 +16,7 @@ from airflow_provider_seedream.model.close_matches import did_you_mean
 from airflow_provider_seedream.model.commands import command
 from airflow_provider_seedream.model.extras import EXTRAS_OF_SCHEMES, INSTALL, install_command
 from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
-from airflow_provider_seedream.storage import split_uri
-from airflow_provider_seedream.storage.uris import LOCAL, connection_of
+from airflow_provider_seedream.storage.uris import LOCAL, connection_of, split_uri
 
 _ENVIRONMENT = "AIRFLOW_CONN_"
 _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "FilesystemNotFound")  # S3; Azure, blobs and data lake

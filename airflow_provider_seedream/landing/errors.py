@@ -29,7 +29,7 @@ from airflow_provider_seedream.hooks.first_mistakes import mistake_of_store
 from airflow_provider_seedream.model import clock, contract
 from airflow_provider_seedream.model.commands import command
 from airflow_provider_seedream.polling.policy import PollOutcome, expires_epoch, has_expired
-from airflow_provider_seedream.storage import NotExclusiveError
+from airflow_provider_seedream.storage.exclusive import NotExclusiveError
 
 E = TypeVar("E", bound=SeedreamError)
 

@@ -27,7 +27,7 @@ from airflow_provider_seedream.model import clock
 from airflow_provider_seedream.model.task_ref import TaskRef
 from airflow_provider_seedream.observability import metrics
 from airflow_provider_seedream.polling.policy import FailedPoll, has_expired
-from airflow_provider_seedream.storage import Folder
+from airflow_provider_seedream.storage.folder import Folder
 
 _log = logging.getLogger(__name__)
 

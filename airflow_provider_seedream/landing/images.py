@@ -17,7 +17,7 @@ from airflow_provider_seedream.landing.memory import MEMORY
 from airflow_provider_seedream.manifest import DIGITAL_SOURCE_TYPES, ManifestImage
 from airflow_provider_seedream.model import contract
 from airflow_provider_seedream.model.images import EXTENSIONS, ImageFacts, inspect_image, is_whole
-from airflow_provider_seedream.storage import Folder
+from airflow_provider_seedream.storage.folder import Folder
 
 RESULT_TYPES = ("image/png", "image/jpeg", "image/webp")
 _log = logging.getLogger(__name__)

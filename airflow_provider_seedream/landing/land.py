@@ -10,7 +10,7 @@ from airflow_provider_seedream.landing.images import ImageLander
 from airflow_provider_seedream.landing.links import Links
 from airflow_provider_seedream.manifest import Manifest, ManifestImage, manifest_file
 from airflow_provider_seedream.model import threads
-from airflow_provider_seedream.storage import Folder
+from airflow_provider_seedream.storage.folder import Folder
 
 PARALLEL_IMAGES = 3  # all six of a batch in two rounds; each holds one whole image in memory
 

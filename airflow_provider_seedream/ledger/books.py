@@ -19,8 +19,8 @@ from airflow_provider_seedream.exceptions import SeedreamError, SeedreamLedgerEr
 from airflow_provider_seedream.ledger.pages import Page
 from airflow_provider_seedream.model import threads
 from airflow_provider_seedream.model.clock import CLOCK, Clock
-from airflow_provider_seedream.storage import Folder, NotExclusiveError
-from airflow_provider_seedream.storage.exclusive import PROBES
+from airflow_provider_seedream.storage.exclusive import PROBES, NotExclusiveError
+from airflow_provider_seedream.storage.folder import Folder
 from airflow_provider_seedream.storage.swap import WAYS, NotConditionalError, Seen, Way
 
 BOOKS = "_seedream/books"

@@ -11,7 +11,8 @@ from airflow_provider_seedream.hooks.first_mistakes import mistake_of_store
 from airflow_provider_seedream.ledger.spending import Spending, run_folder, spender_file, task_folder, unnamed
 from airflow_provider_seedream.model.commands import command
 from airflow_provider_seedream.model.task_ref import TaskRef
-from airflow_provider_seedream.storage import Folder, NotExclusiveError
+from airflow_provider_seedream.storage.exclusive import NotExclusiveError
+from airflow_provider_seedream.storage.folder import Folder
 
 T = TypeVar("T")
 

@@ -15,7 +15,7 @@ from airflow_provider_seedream.ledger.pages import Entry, Page
 from airflow_provider_seedream.ledger.record import Record, record_file
 from airflow_provider_seedream.model import threads
 from airflow_provider_seedream.model.clock import Clock
-from airflow_provider_seedream.storage import Folder
+from airflow_provider_seedream.storage.folder import Folder
 
 QUIET_SECONDS = 300.0  # younger entries are most likely at work: reading their records would tell nothing
 KEPT_SECONDS = 26 * 3600.0  # the API keeps results for 24 h [doc]: after that no refund can be heard of

@@ -19,7 +19,7 @@ from airflow_provider_seedream.model.labels import check_labels
 from airflow_provider_seedream.model.names import check_name
 from airflow_provider_seedream.model.submissions import check_image_size, check_num_images, check_safety, check_take
 from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
-from airflow_provider_seedream.storage import check_destination
+from airflow_provider_seedream.storage.uris import check_destination
 from airflow_provider_seedream.tables import ResultsTable, SqlTable, check_results_table
 from airflow_provider_seedream.tasks.backstop import resumed, started_epoch
 from airflow_provider_seedream.tasks.fields import CheckedFields, check_budget, check_callbacks, one_of

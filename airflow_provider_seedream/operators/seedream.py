@@ -26,7 +26,7 @@ from airflow_provider_seedream.model.submissions import (
 )
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator as SeedreamBatchOperator  # where users look for it
 from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
-from airflow_provider_seedream.storage import check_destination
+from airflow_provider_seedream.storage.uris import check_destination
 from airflow_provider_seedream.tasks.fields import CheckedFields, check_budget, check_callbacks, one_of
 from airflow_provider_seedream.tasks.submitting import SubmittingOperator
 from airflow_provider_seedream.tasks.wait_options import (

@@ -16,7 +16,7 @@ from airflow_provider_seedream.model.names import check_name
 from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
 from airflow_provider_seedream.sensors.base import SeedreamSensor
 from airflow_provider_seedream.sensors.credits import SeedreamCreditsSensor as SeedreamCreditsSensor
-from airflow_provider_seedream.storage import check_destination
+from airflow_provider_seedream.storage.uris import check_destination
 from airflow_provider_seedream.tasks.fields import CheckedFields, one_of
 from airflow_provider_seedream.tasks.wait_options import (
     DEFAULT_MAX_IMAGE_BYTES,

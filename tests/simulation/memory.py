@@ -8,11 +8,11 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from airflow_provider_seedream import storage
 from airflow_provider_seedream.landing import memory as landing
 from airflow_provider_seedream.ledger import books, prices
 from airflow_provider_seedream.polling.schedule import SCHEDULE
 from airflow_provider_seedream.rate_limit import limiter
+from airflow_provider_seedream.storage import folder
 
 
 class Memory:
@@ -20,8 +20,8 @@ class Memory:
 
     def __init__(self) -> None:
         self._values: list[tuple[Any, str, Any]] = [
-            (storage, "_exclusive", {}),  # the destinations that were tested
-            (storage, "_probing", threading.Lock()),
+            (folder, "_exclusive", {}),  # the destinations that were tested
+            (folder, "_probing", threading.Lock()),
             (books, "_books", {}),
             (books, "_making", threading.Lock()),
             (limiter, "_limiters", {}),  # the pace of each connection

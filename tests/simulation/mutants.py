@@ -43,7 +43,7 @@ MUTANTS = (
     ),
     Mutant(
         name="a lost create is taken for a claim",
-        file="storage/__init__.py",
+        file="storage/folder.py",
         edits=(("return there == data\n\n    def try_create", "return True\n\n    def try_create"),),
     ),
     Mutant(

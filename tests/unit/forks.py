@@ -49,7 +49,8 @@ def no_lock_of_a_module_is_held() -> bool:
         for name, value in vars(module).items()
         if isinstance(value, LOCK)
     }
-    assert {name.removeprefix("airflow_provider_seedream.") for name in locks} >= {"rate_limit.limiter._lock", "storage._probing"}
+    names = {name.removeprefix("airflow_provider_seedream.") for name in locks}
+    assert names >= {"rate_limit.limiter._lock", "storage.folder._probing"}
     with ExitStack() as held:
         for lock in locks.values():
             held.enter_context(lock)

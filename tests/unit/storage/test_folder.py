@@ -15,7 +15,9 @@ import pytest
 from fsspec import AbstractFileSystem
 
 from airflow_provider_seedream.exceptions import SeedreamInputError
-from airflow_provider_seedream.storage import Folder, NotExclusiveError, check_destination
+from airflow_provider_seedream.storage.exclusive import NotExclusiveError
+from airflow_provider_seedream.storage.folder import Folder
+from airflow_provider_seedream.storage.uris import check_destination
 from tests.unit.stores import (
     Deaf,
     ObjectStore,
