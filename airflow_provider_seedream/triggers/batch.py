@@ -36,8 +36,8 @@ class SeedreamBatchTrigger(SeedreamTrigger):
         )
 
     Its event says of each generation, in their order, in how many seconds to poll it again (0: it has ended), and for how many
-    seconds the API has been silent (an empty list: it has answered all). Where polls count toward the rate limit, it says how many were sent in the last minute: the
-    worker goes on with the same key.
+    seconds the API has been silent (an empty list: it has answered all). Where polls count toward the rate limit, it says how many
+    were sent in the last minute: the worker goes on with the same key.
 
     :param seedream_conn_id: the connection.
     :param in_flight: one list for each generation: seedream_task_id, due_epoch, deadline_epoch, created_epoch, num_images,
