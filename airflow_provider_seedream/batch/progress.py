@@ -71,7 +71,7 @@ class Progress:
     :param repeats: rows that equal an earlier one, whose price they share.
     :param unlanded: rows that are paid and could not be landed.
     :param retryable: rows that a retry may bring further.
-    :param pace: the limiter's memory of the last minute.
+    :param pace: the limiter's memory of the last minute, with what the trigger has sent since.
     :param hold_epoch: no POST before this, as the API could not be reached.
     :param unreachable_epoch: since when it could not be reached.
     :param unknown_in_a_row: consecutive POSTs without an answer.
@@ -170,13 +170,17 @@ class Progress:
         self.edits += [file] if file else []
         return True
 
-    def hear(self, seconds_to_poll: list[float], silent_seconds: list[float], now_epoch: float) -> None:
+    def hear(
+        self, seconds_to_poll: list[float], silent_seconds: list[float], now_epoch: float, *, turns: list[list[int]] | None = None
+    ) -> None:
         """Take in the trigger's polls, in the order of the generations in flight.
 
         :param seconds_to_poll: when to poll each again; 0: it has ended.
         :param silent_seconds: for how long the API has not answered; 0: it has. Silence from before the deferral is dropped: the
             API may not have been polled for hours.
+        :param turns: how many requests of the last minute the triggerer has sent, see :meth:`RateLimiter.turns`.
         """
+        self.pace["heard"] = turns or []
         for entry, seconds, silent in zip_longest([*self.in_flight.values()], seconds_to_poll, silent_seconds):
             if entry is None:
                 return

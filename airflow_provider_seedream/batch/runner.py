@@ -147,8 +147,8 @@ class BatchTry:
         self._parts.tries.resume(progress)
         if invalid:
             progress.halt = progress.halt or halt_by(invalid)
-        self._parts.pace.limiter.heard_of(heard.get("turns", []))
-        progress.hear(heard.get("seconds_to_look", []), heard.get("silent_seconds", []), clock.now_epoch())
+        polls = heard.get("seconds_to_look", []), heard.get("silent_seconds", [])
+        progress.hear(*polls, clock.now_epoch(), turns=heard.get("turns", []))
         return self._work(progress)
 
     def answered(self, event: Any, file: str) -> Ended:

@@ -67,11 +67,14 @@ class RateLimiter:
         return {"gone": list(self._gone), "share": self.share, "pause_seconds": self._pause_seconds, **known}
 
     def recall(self, memory: Mapping[str, Any]) -> None:
-        """Take in the memory of an earlier process of the same task. Memory written by 0.2.0 has no ``slowed_epoch``."""
-        if not memory:
-            return
-        self._count(gone for gone in memory["gone"] if gone not in self._gone)
-        self.share = min(self.share, memory["share"])
+        """Take in the memory of an earlier process of the same task. Memory written by 0.2.0 has no ``slowed_epoch``.
+
+        :param memory: of :meth:`memory`; under ``heard`` it may have the turns of a trigger. They count once, however often heard.
+        """
+        self._count(gone for gone in memory.get("gone", ()) if gone not in self._gone)
+        known = Counter(self._gone)
+        self._count(float(epoch) for epoch, requests in memory.get("heard", ()) for _ in range(requests - known[epoch]))
+        self.share = min(self.share, memory.get("share", 1.0))
         self._pause_seconds = _later(self._pause_seconds, memory.get("pause_seconds"))
         self._not_before_epoch = _later(self._not_before_epoch, memory.get("not_before_epoch"))
         self._slowed_epoch = _later(self._slowed_epoch, memory.get("slowed_epoch"))
@@ -80,19 +83,11 @@ class RateLimiter:
     def turns(self, now_epoch: float) -> list[list[int]]:
         """The requests of the last minute, as ``[[epoch, requests], ...]``: at most 13 pairs, small enough for an event.
 
-        Each is counted at the end of its 5 s: another process that takes them in (:meth:`heard_of`) waits rather longer.
+        Each is counted at the end of its 5 s: another process that takes them in (:meth:`recall`) waits rather longer.
         """
         recent = (gone for gone in self._gone if gone > now_epoch - WINDOW_SECONDS)
         ends = Counter(math.ceil(gone / TOLD_SECONDS) * TOLD_SECONDS for gone in recent)
         return [[epoch, requests] for epoch, requests in sorted(ends.items())]
-
-    def heard_of(self, turns: Iterable[tuple[float, int]]) -> None:
-        """Count the requests that another process has sent with the same key. What was heard before counts once.
-
-        :param turns: as :meth:`turns` gives them.
-        """
-        known = Counter(self._gone)
-        self._count(float(epoch) for epoch, requests in turns for _ in range(requests - known[epoch]))
 
     def turn_epoch(self, now_epoch: float) -> float:
         """When the next request may be sent. A time that is not in the future means: at once."""

@@ -279,15 +279,15 @@ class TestAnotherProcess:
         for second in (1, 2, 4):
             trigger.take(NOW + second)
         turns = json.loads(json.dumps(trigger.turns(NOW + 10)))
-        worker.heard_of(turns)
+        worker.recall({"heard": turns})
         assert turns == [[NOW + 5, 3]]
         assert worker.turn_epoch(NOW + 10) == NOW + 66
 
     def test_turns_that_are_told_a_second_time_count_once(self) -> None:
         limiter = RateLimiter(60)
-        limiter.heard_of([[NOW, 2]])
+        limiter.recall({"heard": [[NOW, 2]]})
         limiter.recall(limiter.memory())
-        limiter.heard_of([[NOW, 3], [NOW + 5, 1]])
+        limiter.recall({"heard": [[NOW, 3], [NOW + 5, 1]]})
         assert limiter.memory()["gone"] == [NOW, NOW, NOW, NOW + 5]
 
     def test_turns_of_more_than_a_minute_ago_are_not_told_and_a_full_minute_is_13_pairs_at_most(self) -> None:
@@ -300,7 +300,7 @@ class TestAnotherProcess:
 
     def test_a_turn_that_is_taken_after_turns_of_later_instants_were_heard_of_keeps_its_place(self) -> None:
         limiter = RateLimiter(3)
-        limiter.heard_of([[NOW + 5, 2]])
+        limiter.recall({"heard": [[NOW + 5, 2]]})
         limiter.take(NOW + 1)
         assert limiter.memory()["gone"] == [NOW + 1, NOW + 5, NOW + 5]
 
