@@ -202,7 +202,7 @@ COMMANDS = (
 EXIT_CODES = {
     0: "done",
     1: "it could not be done: the API or the storage refused it or failed; or `ledger --fail-on` found some, "
-    "`resolve --all` left some, or `reconcile` does not add up or needs a person",
+    "`resolve --all` left some, or `reconcile` does not add up or needs a person; or standard output is closed or full",
     2: "the call is wrong: an argument, the connection, the table, a folder without a ledger, or a record that may not be resolved",
     3: "the generation is not ready yet: try again",
     130: "interrupted by Ctrl-C",
@@ -260,10 +260,14 @@ def _run(act: str, options: argparse.Namespace, *, ends_process: bool = True) ->
 
     :param ends_process: False in tests, where later output has to go to its old place again.
     """
-    from airflow_provider_seedream.cli.printing import results_on_stdout
+    from airflow_provider_seedream.cli.printing import ResultsNotWrittenError, results_on_stdout, say_error
 
-    # The emulator prints its greeting itself, and runs without Airflow. Everything else may log as soon as Airflow is imported.
-    with nullcontext() if act == "emulating.emulator" else results_on_stdout(for_good=ends_process):
-        from airflow_provider_seedream.cli.running import run
+    try:
+        # The emulator prints its greeting itself, and runs without Airflow. Everything else may log as soon as Airflow is imported.
+        with nullcontext() if act == "emulating.emulator" else results_on_stdout(for_good=ends_process):
+            from airflow_provider_seedream.cli.running import run
 
-        run(act, options)
+            run(act, options)
+    except ResultsNotWrittenError as error:
+        say_error(f"The results cannot be written to standard output: {error.strerror}.")
+        sys.exit(1)

@@ -4,6 +4,8 @@ Results go to standard output, everything else to standard error, so that a pipe
 nothing of ledgers or APIs.
 """
 
+import errno
+import io
 import json
 import os
 import re
@@ -27,6 +29,22 @@ _results: list[TextIO] = []  # where results go while everything else goes to st
 T = TypeVar("T")
 
 
+class ResultsNotWrittenError(OSError):
+    """Standard output takes no results: its disk is full, or it was closed before the command began."""
+
+
+class _Results(io.FileIO):
+    """The file of standard output. Its errors have a class of their own: other files of a command can fail in the same way."""
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:  # the reader has seen enough, which is no error
+            raise
+        except OSError as error:
+            raise ResultsNotWrittenError(error.errno, error.strerror) from error
+
+
 @contextmanager
 def results_on_stdout(*, for_good: bool) -> Iterator[None]:
     """Standard output gets results and nothing else: log lines of Airflow and of libraries go to standard error meanwhile.
@@ -34,23 +52,35 @@ def results_on_stdout(*, for_good: bool) -> Iterator[None]:
     The file descriptor is moved, not ``sys.stdout`` alone: loggers keep the stream that they found when they were made.
 
     :param for_good: the process ends with this: what Airflow logs at its exit goes to standard error as well.
+    :raises ResultsNotWrittenError: standard output is closed and the command has not begun, or it took no more (its disk is full).
     """
+    if sys.stdout is None:  # as Python says it; descriptor 1 may be another file by now
+        raise ResultsNotWrittenError(errno.EBADF, "it is closed")
     sys.stdout.flush()
     kept = os.dup(1)
-    results = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace")
+    results = io.TextIOWrapper(
+        io.BufferedWriter(_Results(os.dup(1), "w")), encoding="utf-8", errors="backslashreplace", line_buffering=os.isatty(1)
+    )
     # Also C libraries and child processes write to descriptor 1.
-    os.dup2(2, 1)
+    if sys.stderr is None:  # closed: descriptor 2 may be another file by now
+        others = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(others, 1)
+        os.close(others)
+    else:
+        os.dup2(2, 1)
     _results.append(results)
     try:
         yield
     finally:
         _results.remove(results)
-        with suppress(BrokenPipeError):  # nobody reads the rest
-            results.close()
-        sys.stdout.flush()
-        if not for_good:
-            os.dup2(kept, 1)
-        os.close(kept)
+        try:
+            with suppress(BrokenPipeError):  # nobody reads the rest
+                results.close()
+        finally:
+            sys.stdout.flush()
+            if not for_good:
+                os.dup2(kept, 1)
+            os.close(kept)
 
 
 def _stdout() -> TextIO:
@@ -73,7 +103,8 @@ def err() -> Console:
 
 def say_error(message: str) -> None:
     """One message for people on standard error, with its markup escaped, as it may quote a prompt."""
-    err().print(f"[red]Error:[/red] {_text(message)}")
+    with suppress(OSError):  # standard error takes nothing: the exit code still tells
+        err().print(f"[red]Error:[/red] {_text(message)}")
 
 
 def print_json(value: Any) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 import threading
@@ -33,7 +34,8 @@ def serve(options: argparse.Namespace) -> int:
     """Start the emulator, print its greeting, and serve until SIGTERM or SIGINT.
 
     :param options: the arguments of :func:`parser`.
-    :returns: 0 after serving, 2 when a port is taken or a setting is unknown or has a wrong value.
+    :returns: 0 after serving, 1 when standard output does not take the greeting, 2 when a port is taken or a setting is unknown or
+        has a wrong value.
     """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -44,22 +46,28 @@ def serve(options: argparse.Namespace) -> int:
     except (OSError, ValueError) as wrong:
         print(f"seedream emulator: {wrong}", file=sys.stderr)
         return 2
-    # Flushed, as a script that reads a pipe waits for this line.
-    print(
-        json.dumps(
-            {
-                "url": emulator.url,
-                "storage_url": emulator.storage_url,
-                "key": emulator.key,
-                **({"ca_file": emulator.ca_file} if emulator.ca_file else {}),
-                "AIRFLOW_CONN_SEEDREAM_DEFAULT": emulator.airflow_connection_json(),
-            }
-        ),
-        flush=True,
-    )
+    try:
+        _greet(emulator)
+    except OSError as full:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python writes the line again when it ends
+        emulator.stop()
+        print(f"seedream emulator: its address cannot be written to standard output: {full.strerror}", file=sys.stderr)
+        return 1
     stop.wait()
     emulator.stop()
     return 0
+
+
+def _greet(emulator: Emulator) -> None:
+    """Print the addresses. Flushed, as a script that reads a pipe waits for this line."""
+    greeting = {
+        "url": emulator.url,
+        "storage_url": emulator.storage_url,
+        "key": emulator.key,
+        **({"ca_file": emulator.ca_file} if emulator.ca_file else {}),
+        "AIRFLOW_CONN_SEEDREAM_DEFAULT": emulator.airflow_connection_json(),
+    }
+    print(json.dumps(greeting), flush=True)
 
 
 def _settings(options: argparse.Namespace) -> Settings:

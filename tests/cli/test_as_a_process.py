@@ -84,6 +84,29 @@ class TestWithoutAirflows:
             said = err.read()
             assert b"Traceback" not in said and b"BrokenPipe" not in said, said  # Airflow itself may log there
 
+    @pytest.mark.parametrize("output", ["json", "table"])
+    def test_a_full_disk_is_one_message(self, output: str, emulator: Emulator, buy: Buy, destination: str) -> None:
+        """Also before the command has ended: as JSON, three long prompts are more than a buffer."""
+        for run_id in ("one", "two", "three"):
+            buy("a watch " * 400, run_id=run_id)
+        with open("/dev/full", "wb") as full, TemporaryFile() as err:
+            process = start(OURS, "ledger", destination, "--records", "-o", output, streams=[0, full.fileno(), err.fileno()])
+            assert process.wait(timeout=60) == 1
+            err.seek(0)
+            said = err.read().decode()
+        assert said.endswith("Error: The results cannot be written to standard output: No space left on device.\n")
+        assert "Traceback" not in said
+
+    @pytest.mark.parametrize("command", [("balance",), ("emulator", "--fast")])
+    def test_a_process_without_a_place_for_its_results_ends_with_one_message(self, command: tuple[str, ...]) -> None:
+        """A standard output that is closed when Python starts; the emulator has a full one, as it serves without one."""
+        ours = [sys.executable, "-m", OURS, *command]
+        place = ">/dev/full" if command[0] == "emulator" else ">&-"
+        ended = subprocess.run(["sh", "-c", f'exec "$@" {place}', "sh", *ours], stderr=subprocess.PIPE, text=True, timeout=120)
+        assert (ended.returncode, ended.stderr.count("standard output: ")) == (1, 1), ended.stderr
+        assert "Traceback" not in ended.stderr
+        assert "Exception ignored" not in ended.stderr
+
     def test_a_wrong_call_says_how_it_is_called(self) -> None:
         ended = run_process(OURS, "land")
         assert ended.code == 2
