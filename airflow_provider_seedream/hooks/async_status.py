@@ -6,7 +6,7 @@ GETs only. Shares the settings and the classification of answers with the hook, 
 import asyncio
 import io
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -41,8 +41,9 @@ class _Shared:
 _shared: WeakKeyDictionary[asyncio.AbstractEventLoop, _Shared] = WeakKeyDictionary()
 
 
-@asynccontextmanager
-async def shared_client(settings: SeedreamSettings, *, user_agent: str = TRIGGER_AGENT) -> AsyncIterator["StatusClient"]:
+def shared_client(
+    settings: SeedreamSettings, *, user_agent: str = TRIGGER_AGENT
+) -> AbstractAsyncContextManager["StatusClient", None]:
     """The client of these settings on the running loop's session::
 
         async with shared_client(settings) as client:
@@ -54,13 +55,42 @@ async def shared_client(settings: SeedreamSettings, *, user_agent: str = TRIGGER
     :param user_agent: tells the triggerer's calls from a worker's.
     :raises SeedreamInputError: the CA bundle cannot be read.
     """
-    async with _shared_on_loop() as shared:
-        if (settings, user_agent) not in shared.clients:
-            await asyncio.to_thread(trusted, settings.verify)
-        client = shared.clients.get((settings, user_agent))  # again: of those that waited for the thread, one makes it
-        if client is None:
-            client = shared.clients[settings, user_agent] = StatusClient(shared.session, settings, user_agent=user_agent)
-        yield client
+    return _SharedClient(settings, user_agent)
+
+
+class _SharedClient:
+    """The context manager of :func:`shared_client`.
+
+    A class, as a generator is some eight objects, and each wait holds one: Python's garbage collection walks all objects of 5,000
+    waits again and again, while none of them can poll.
+    """
+
+    __slots__ = ("_settings", "_shared", "_user_agent")
+
+    def __init__(self, settings: SeedreamSettings, user_agent: str) -> None:
+        self._settings = settings
+        self._user_agent = user_agent
+
+    async def __aenter__(self) -> "StatusClient":
+        self._shared = shared = _joined()
+        try:
+            return await _client(shared, self._settings, self._user_agent)
+        except BaseException:  # also if it is cancelled while the bundle is read
+            await _left(shared)
+            raise
+
+    async def __aexit__(self, *error: object) -> None:
+        await _left(self._shared)
+
+
+async def _client(shared: _Shared, settings: SeedreamSettings, user_agent: str) -> "StatusClient":
+    """The client of these settings; the first wait that asks for it makes it."""
+    if (settings, user_agent) not in shared.clients:
+        await asyncio.to_thread(trusted, settings.verify)
+    client = shared.clients.get((settings, user_agent))  # again: of those that waited for the thread, one makes it
+    if client is None:
+        client = shared.clients[settings, user_agent] = StatusClient(shared.session, settings, user_agent=user_agent)
+    return client
 
 
 @asynccontextmanager
@@ -69,13 +99,15 @@ async def shared_session() -> AsyncIterator[aiohttp.ClientSession]:
 
     It carries no key: each client adds its own headers to each call.
     """
-    async with _shared_on_loop() as shared:
+    shared = _joined()
+    try:
         yield shared.session
+    finally:
+        await _left(shared)
 
 
-@asynccontextmanager
-async def _shared_on_loop() -> AsyncIterator[_Shared]:
-    """Context manager: the session and the clients of the running loop, for as long as one user needs them.
+def _joined() -> _Shared:
+    """The session and the clients of the running loop, with one user more; opened for the first one.
 
     aiohttp binds a session to its loop, so a second loop of one process (a test, ``dag.test()``) gets one of
     its own.
@@ -94,13 +126,15 @@ async def _shared_on_loop() -> AsyncIterator[_Shared]:
             )
         )
     shared.users += 1
-    try:
-        yield shared
-    finally:
-        shared.users -= 1
-        if shared.users == 0:
-            del _shared[loop]
-            await shared.session.close()
+    return shared
+
+
+async def _left(shared: _Shared) -> None:
+    """One user less; the last one closes the session."""
+    shared.users -= 1
+    if shared.users == 0:
+        del _shared[asyncio.get_running_loop()]
+        await shared.session.close()
 
 
 class StatusClient:

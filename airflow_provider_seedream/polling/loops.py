@@ -38,7 +38,6 @@ async def wait_async(poller: Poller, poll: Callable[[], Awaitable[Answer]]) -> P
     """
     while True:
         await asyncio.sleep(poller.due_epoch - clock.now_epoch())
-        answer = await poll()
-        outcome = poller.heard(answer, now_epoch=clock.now_epoch())
+        outcome = poller.heard(await poll(), now_epoch=clock.now_epoch())  # the clock is read after the answer
         if outcome.verdict != "wait":
             return outcome

@@ -1,8 +1,7 @@
 """The API client of the triggers: on the session that the event loop shares, with the key of a connection."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from importlib import import_module
 from threading import Event
@@ -33,8 +32,7 @@ async def load_client() -> None:
         await asyncio.to_thread(_import_client)
 
 
-@asynccontextmanager
-async def paced_client(seedream_conn_id: str) -> AsyncIterator[PacedClient]:
+def paced_client(seedream_conn_id: str) -> AbstractAsyncContextManager[PacedClient, None]:
     """A client for GETs, paced where they count against the limit::
 
         async with paced_client("seedream_default") as client:
@@ -44,14 +42,31 @@ async def paced_client(seedream_conn_id: str) -> AsyncIterator[PacedClient]:
 
     :raises SeedreamInputError: when the connection is incomplete.
     """
-    await load_client()
-    from airflow_provider_seedream.hooks.async_status import shared_client
+    return _PacedClientOfWait(seedream_conn_id)
 
-    settings = await _settings(seedream_conn_id)
-    counts = settings.status_counts_toward_limit
-    queue = queue_for(seedream_conn_id, settings.requests_per_minute) if counts else None
-    async with shared_client(settings) as client:
-        yield PacedClient(client, queue)
+
+class _PacedClientOfWait:
+    """The context manager of :func:`paced_client`. A class for the same reason as that of the client which it opens: each wait
+    holds one, and it holds fewer objects than a generator.
+    """
+
+    __slots__ = ("_opened", "_seedream_conn_id")
+
+    def __init__(self, seedream_conn_id: str) -> None:
+        self._seedream_conn_id = seedream_conn_id
+
+    async def __aenter__(self) -> PacedClient:
+        await load_client()
+        from airflow_provider_seedream.hooks.async_status import shared_client
+
+        settings = await _settings(self._seedream_conn_id)
+        counts = settings.status_counts_toward_limit
+        queue = queue_for(self._seedream_conn_id, settings.requests_per_minute) if counts else None
+        self._opened = shared_client(settings)
+        return PacedClient(await self._opened.__aenter__(), queue)
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._opened.__aexit__(None, None, None)
 
 
 async def _settings(seedream_conn_id: str) -> "SeedreamSettings":

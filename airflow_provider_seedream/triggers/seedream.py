@@ -78,14 +78,19 @@ class SeedreamGenerationTrigger(SeedreamTrigger):
 
     async def wait(self) -> dict[str, Any]:
         await load_client()
-        state = PollState(**(self.watch or {}))  # type: ignore[arg-type]  # instants() holds no statuses
-        poller = Poller(self.policy, state, on_note=partial(self.log.info, "Seedream task %s: %s", self.seedream_task_id))
+        poller = Poller(self.policy, self._state(), on_note=self._note)
         now = clock.now_epoch()
         poller.due_epoch = max(self.first_poll_epoch, now + poller.seconds_before_first_poll(now_epoch=now))
         await asyncio.sleep(poller.due_epoch - now)  # the connection is read after it: it may be rotated meanwhile
         async with paced_client(self.seedream_conn_id) as client:
             poll = partial(client.poll, self.seedream_task_id, until_epoch=self.deadline_epoch)
             return self._event(await wait_async(poller, poll))
+
+    def _state(self) -> PollState:
+        return PollState(**(self.watch or {}))  # type: ignore[arg-type]  # instants() holds no statuses
+
+    def _note(self, note: str) -> None:
+        self.log.info("Seedream task %s: %s", self.seedream_task_id, note)  # a logger is five objects: most waits need none
 
     async def give_up(self, error: Exception) -> dict[str, Any]:
         said = getattr(error, "message", error)  # without "paid", which a trigger cannot know

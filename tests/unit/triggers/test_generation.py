@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import inspect
 import json
@@ -206,6 +207,34 @@ class TestManyOnOneLoop:
         assert [event["outcome"] for event in events] == ["done"] * 200
         assert emulator.books.status_calls == 400
         assert sorted(lag)[len(lag) // 2] < 1  # the loop stays responsive, even on a busy machine
+
+    def test_a_wait_holds_few_objects_between_its_polls(self, hook: SeedreamHook, emulator: Emulator) -> None:
+        """Python's garbage collection walks them all, while no trigger can poll: with 5,000 waits it takes half of the loop's CPU."""
+        task_id, waits, most = submitted(hook, "a fox [never-ends]"), 100, 38
+
+        def objects() -> int:
+            gc.collect()
+            return len(gc.get_objects())
+
+        async def begin(polls: int) -> asyncio.Task[Any]:
+            """A wait that has polled once: the next begins after it, so that all use one connection."""
+            watching = asyncio.create_task(first_event(trigger(task_id, poke_interval=1000.0, deadline_epoch=time.time() + 5000)))
+            while emulator.books.status_calls < polls:
+                await asyncio.sleep(0.001)
+            return watching
+
+        async def run() -> None:
+            watching = [await begin(1)]
+            before = objects()
+            watching += [await begin(2 + number) for number in range(waits)]
+            async with asyncio.timeout(60):  # what the last polls and the server hold is soon gone
+                while objects() > before + most * waits:
+                    await asyncio.sleep(0.05)
+            for one in watching:
+                one.cancel()
+            await asyncio.gather(*watching, return_exceptions=True)
+
+        asyncio.run(run())
 
     def test_users_of_one_loop_share_a_session_that_closes_with_the_last(self) -> None:
         async def run() -> None:
