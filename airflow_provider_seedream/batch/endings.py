@@ -20,8 +20,7 @@ from airflow_provider_seedream.exceptions import (
 )
 from airflow_provider_seedream.model import clock
 from airflow_provider_seedream.model.commands import command
-from airflow_provider_seedream.model.counting import counted as one_or_many
-from airflow_provider_seedream.model.counting import verb_for
+from airflow_provider_seedream.model.counting import counted, verb_for
 from airflow_provider_seedream.model.error_lines import Where, error_lines
 from airflow_provider_seedream.tasks.fields import check_budget
 from airflow_provider_seedream.tasks.reporting import log_lines
@@ -86,17 +85,17 @@ def error_of_rows(
     if stopped_by in _STOP_VERDICTS:
         return _stopped(progress, summary, verdict=_STOP_VERDICTS[stopped_by])
     if progress.unlanded:  # paid images that expire in 24 h: an error also with on_error="continue"
-        what = f"{one_or_many(progress.unlanded, 'row', 'are')} paid for and not landed"
+        what = f"{counted(progress.unlanded, 'row', 'are')} paid for and not landed"
     elif stopped_by == "sample":  # the task skips, whatever became of the sample
         return None
     elif on_error == "fail" and fine < summary["rows"]:
-        what = f"{summary['rows'] - fine} of {one_or_many(summary['rows'], 'row')} did not land"
+        what = f"{summary['rows'] - fine} of {counted(summary['rows'], 'row')} did not land"
     elif fail_on_unknown and count["unknown"]:
         return final(_unknown(progress, summary, conn_id))
     else:
         return None
     paid: Paid = "yes" if summary["credits"] else "no"
-    error = SeedreamBatchError(f"{what} ({counted(count)}). Results: {summary['results']}.", paid=paid)
+    error = SeedreamBatchError(f"{what} ({by_status(count)}). Results: {summary['results']}.", paid=paid)
     error.credits, error.kept_until = summary["credits"], progress.kept_until
     # One row that a retry may bring further is enough: the ledger keeps the retry from paying the others again.
     return error if progress.retryable else final(error)
@@ -109,7 +108,7 @@ def _stopped(progress: Progress, summary: Mapping[str, Any], *, verdict: str) ->
     """
     paid: Paid = "yes" if summary["credits"] else "no"
     skipped = summary["count"]["skipped"]
-    rows = f"{skipped} of {one_or_many(summary['rows'], 'row')} {verb_for(skipped, 'are')} skipped."
+    rows = f"{skipped} of {counted(summary['rows'], 'row')} {verb_for(skipped, 'are')} skipped."
     what = f"{(progress.stop or {})['message']} {rows}"
     error = SeedreamBatchError(f"{what} Results: {summary['results']}.", paid=paid, verdict=verdict)
     error.credits, error.kept_until = summary["credits"], progress.kept_until
@@ -134,15 +133,13 @@ def last_line(progress: Progress, summary: Mapping[str, Any], *, max_credits: in
     """
     count = summary["count"]
     spent = f"{summary['credits']} credits" if max_credits is None else f"{summary['credits']} of {max_credits} credits"
-    parts = [
-        f"{count['landed']} of {one_or_many(summary['rows'], 'row')} landed: {one_or_many(summary['images'], 'image')}, {spent}."
-    ]
+    parts = [f"{count['landed']} of {counted(summary['rows'], 'row')} landed: {counted(summary['images'], 'image')}, {spent}."]
     if count["skipped_budget"]:
         parts.append(f"Not sent: {count['skipped_budget']} (budget).")
     if count["skipped"]:
         parts.append(f"Not sent: {count['skipped']} ({_STOPPED[(progress.stop or {}).get('by')]}).")
     if others := {status: number for status, number in count.items() if status not in ("landed", "skipped_budget", "skipped")}:
-        parts += [f"Not landed: {counted(others)}."] if any(others.values()) else []
+        parts += [f"Not landed: {by_status(others)}."] if any(others.values()) else []
     return " ".join([*parts, f"Took {clock.spell(now_epoch - progress.started_epoch)}.", f"Results: {summary['results']}"])
 
 
@@ -159,7 +156,7 @@ def _unknown(progress: Progress, summary: Mapping[str, Any], conn_id: str) -> Se
     more = ", ..." if progress.unknown > len(progress.unknown_rows) else ""
     rows = f"{', '.join(map(str, sorted(progress.unknown_rows)))}{more}"
     error = SeedreamBatchError(
-        f"The requests of {one_or_many(progress.unknown, 'row')} left, no answer came. Rows: {rows}.", paid="unknown"
+        f"The requests of {counted(progress.unknown, 'row')} left, no answer came. Rows: {rows}.", paid="unknown"
     )
     error.verdict, error.credits = "UNKNOWN OUTCOME", progress.unknown_credits
     error.on_retry = (
@@ -192,6 +189,6 @@ def halted(progress: Progress, *, landed: int, credits_: int, has_retry_policy: 
     return final(error) if would_be_met_again and not is_timed else error
 
 
-def counted(count: Mapping[str, int]) -> str:
+def by_status(count: Mapping[str, int]) -> str:
     """The counts by status for people, e.g. ``12 landed, 1 unknown``."""
     return ", ".join(f"{number} {status}" for status, number in count.items() if number) or "none"
