@@ -5,13 +5,12 @@ their threads took a tenth of its CPU.
 """
 
 import math
-import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from airflow_provider_seedream.model import clock
+from airflow_provider_seedream.model import clock, threads
 
 
 class Alarms:
@@ -65,5 +64,4 @@ class Alarms:
                     act()
 
 
-ALARMS = Alarms()
-os.register_at_fork(after_in_child=ALARMS.__init__)  # type: ignore[misc]  # no thread survives a fork, and a lock may be held
+ALARMS = threads.renewed(Alarms)

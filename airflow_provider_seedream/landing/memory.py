@@ -3,10 +3,11 @@
 Knows sizes, not images. No I/O; never imports HTTP, storage or Airflow.
 """
 
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from airflow_provider_seedream.model import threads
 
 MAX_BYTES_IN_FLIGHT = 256 * 1024 * 1024  # of all images that a process lands at the same time
 
@@ -63,6 +64,4 @@ class BytesInFlight:
         self._mine.size = 0
 
 
-MEMORY = BytesInFlight(MAX_BYTES_IN_FLIGHT)
-# A forked task holds no image, and a thread of its parent may hold the lock.
-os.register_at_fork(after_in_child=lambda: MEMORY.__init__(MAX_BYTES_IN_FLIGHT))  # type: ignore[misc]
+MEMORY = threads.renewed(BytesInFlight, MAX_BYTES_IN_FLIGHT)

@@ -7,7 +7,6 @@ not answer, the price stays as it is.
 
 import logging
 import math
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.ledger.books import books_at
 from airflow_provider_seedream.ledger.records import Ledger, Record, record_file
 from airflow_provider_seedream.ledger.spending import attempt_of
+from airflow_provider_seedream.model import threads
 from airflow_provider_seedream.model.clock import CLOCK, Clock, to_epoch
 from airflow_provider_seedream.model.counting import counted
 
@@ -62,9 +62,7 @@ class Traffic:
                 self._under_way -= 1
 
 
-_TRAFFIC = Traffic()
-# A forked task has no POST under way, and a thread of its parent may hold the lock.
-os.register_at_fork(after_in_child=_TRAFFIC.__init__)  # type: ignore[misc]
+_TRAFFIC = threads.renewed(Traffic)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

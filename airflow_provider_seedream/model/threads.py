@@ -1,4 +1,5 @@
-"""The threads of this process: a pool is made here, so that a simulation can run the same work without them; and a lock.
+"""The threads of this process: a pool is made here, so that a simulation can run the same work without them; and what is
+new in each forked process.
 
 Starts nothing by itself. Never imports HTTP, storage or Airflow.
 """
@@ -9,8 +10,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import ParamSpec, TypeVar
 
 MakePool = Callable[[int, str], Executor]
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def _pool(max_workers: int, name: str) -> Executor:
@@ -41,6 +45,18 @@ def lock() -> threading.Lock:
     """
     made = threading.Lock()
     os.register_at_fork(after_in_child=made._at_fork_reinit)  # type: ignore[attr-defined]
+    return made
+
+
+def renewed(kind: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """An object for a whole module that holds locks or counts threads. It is as new in each forked process::
+
+        MEMORY = threads.renewed(BytesInFlight, MAX_BYTES_IN_FLIGHT)
+
+    No thread of the parent goes on in the child, so nothing that they hold or wait for may stay.
+    """
+    made = kind(*args, **kwargs)
+    os.register_at_fork(after_in_child=lambda: made.__init__(*args, **kwargs))  # type: ignore[misc]
     return made
 
 
