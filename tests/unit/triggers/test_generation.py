@@ -209,7 +209,7 @@ class TestManyOnOneLoop:
         assert sorted(lag)[len(lag) // 2] < 1  # the loop stays responsive, even on a busy machine
 
     def test_a_wait_holds_few_objects_between_its_polls(self, hook: SeedreamHook, emulator: Emulator) -> None:
-        """Python's garbage collection walks them all, while no trigger can poll: with 5,000 waits it takes half of the loop's CPU."""
+        """Python's garbage collection walks them all while no trigger polls: with 5,000 waits that takes half of the loop's CPU."""
         task_id, waits, most = submitted(hook, "a fox [never-ends]"), 100, 38
 
         def objects() -> int:
