@@ -18,7 +18,6 @@ from airflow_provider_seedream.exceptions import (
     SeedreamModerationError,
     SeedreamResultsExpiredError,
 )
-from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.ledger.submit import Submitted
 from airflow_provider_seedream.manifest import Manifest, landed_generation
 
@@ -100,20 +99,14 @@ def price_of(row: Row, found: Submitted, progress: Progress) -> int:
     :param progress: knows the rows that equal another one, those in flight, and the edits whose price a row bears already.
     """
     generation = found.generation
-    if not (found.is_new or (found.is_mine and not _is_repeat(row, generation, progress))):
-        return 0
+    if not found.is_new:
+        in_flight = (entry.generation.seedream_task_id for entry in progress.in_flight.values())
+        if not found.is_mine or row.number in progress.repeats or generation.seedream_task_id in in_flight:
+            return 0  # another row or task pays for it
     # Of edits whose sources have equal bytes the one that attached may be taken in before the one that has paid.
     if row.images and not progress.bears_price(generation.record):
         return 0
     return max(generation.credits or 0, generation.billed_credits or 0)
-
-
-def _is_repeat(row: Row, generation: Generation, progress: Progress) -> bool:
-    """True if another row pays for this generation."""
-    known = generation.seedream_task_id
-    return row.number in progress.repeats or any(
-        entry.generation.seedream_task_id == known for entry in progress.in_flight.values()
-    )
 
 
 def is_final(error: SeedreamError) -> bool:

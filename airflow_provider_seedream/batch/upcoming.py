@@ -22,7 +22,7 @@ from airflow_provider_seedream.model.submissions import sha256_json
 from airflow_provider_seedream.tables import ResultsTable
 
 if TYPE_CHECKING:
-    from airflow_provider_seedream.batch.results_table_check import TargetCheck
+    pass
 
 NAMED_ERRORS = 10  # of a table with many bad rows
 _log = logging.getLogger(__name__)
@@ -216,7 +216,11 @@ def judge(table: RequestTable, credits_per_image: int, *, on_error: str, results
     :param credits_per_image: the price of the connection, for the sum.
     """
     summary = TableSummary(credits_per_image=credits_per_image)
-    check = _check_of(results_table) if results_table else None
+    check = None
+    if results_table:
+        from airflow_provider_seedream.batch.results_table_check import TargetCheck
+
+        check = TargetCheck(results_table)
     for row, _ in summary.counting(table.compared()):
         if check:
             check.add(row)
@@ -224,12 +228,6 @@ def judge(table: RequestTable, credits_per_image: int, *, on_error: str, results
     if check:
         check.finish()
     return summary
-
-
-def _check_of(results_table: ResultsTable) -> "TargetCheck":
-    from airflow_provider_seedream.batch.results_table_check import TargetCheck
-
-    return TargetCheck(results_table)
 
 
 def summarise(table: RequestTable, credits_per_image: int = contract.CREDITS_PER_IMAGE) -> TableSummary:

@@ -29,7 +29,8 @@ def is_below(uri: str, roots: tuple[str, ...]) -> bool:
 
     ``file:///folder`` and ``/folder`` are the same root.
     """
-    return any(_is_below(_without_file(uri), _without_file(root)) for root in roots)
+    file, tops = _without_file(uri), [f"{_without_file(root)}/" for root in roots]
+    return any(file.startswith(top) and all(map(_is_plain, file.removeprefix(top).split("/"))) for top in tops)
 
 
 def is_bare(name: object) -> bool:
@@ -37,10 +38,6 @@ def is_bare(name: object) -> bool:
     its end.
     """
     return isinstance(name, str) and _is_plain(name)
-
-
-def _is_below(uri: str, root: str) -> bool:
-    return uri.startswith(f"{root}/") and all(map(_is_plain, uri.removeprefix(f"{root}/").split("/")))
 
 
 def _is_plain(segment: str) -> bool:

@@ -63,18 +63,12 @@ class Ledger(RecordReader):
         self._try(self.folder.check_exclusive, "test", PROBES)
 
     def claim(self, record: Record) -> bool:
-        """Create the record, exclusively. True: this try holds the claim and may POST. False: another try holds it."""
-        return self._create(record) or self._claim_free(record)
+        """Create the record, exclusively. True: this try holds the claim and may POST. False: another try holds it.
 
-    def _create(self, record: Record) -> bool:
-        data = record.to_json()
-        is_created = self._try(lambda: self.folder.create(record.file, data, remember=True), "write", record.file)
-        if is_created:
-            self._keep(record)
-        return is_created
-
-    def _claim_free(self, record: Record) -> bool:
-        """Take the place of a free one, by compare and swap, and only if no later attempt stands behind it: it may be paid."""
+        It may take the place of a free one, by compare and swap, and only if no later attempt stands behind it: it may be paid.
+        """
+        if self._create(record):
+            return True
         free = self._look(record.file)
         if free is None or not free.is_free or not self.folder.swaps or not self._replace(free.to_json(), record):
             return False
@@ -82,6 +76,13 @@ class Ledger(RecordReader):
             return True
         self._vacate(record)
         return False
+
+    def _create(self, record: Record) -> bool:
+        data = record.to_json()
+        is_created = self._try(lambda: self.folder.create(record.file, data, remember=True), "write", record.file)
+        if is_created:
+            self._keep(record)
+        return is_created
 
     def advance(self, seen: Record, new: Record, *, attempts: int = WRITE_ATTEMPTS) -> bool:
         """Write the progress of a request over its record.

@@ -159,12 +159,12 @@ class Submitter:
 
         Most need no extra read: only a text that Unicode composes, and an installation that has a name, have an old key.
         """
-        return next((old for old in request.as_of_0_2() if self._is_recorded(old)), request)
-
-    def _is_recorded(self, old: Request) -> bool:
-        """True if a request was paid under an old key, by this Airflow."""
-        latest = self._latest(old)
-        return isinstance(latest, Submitted) or (latest is not None and latest.made_by.is_same_airflow(old.made_by))
+        for old in request.as_of_0_2():
+            latest = self._latest(old)
+            # Another installation's record is not this request's own.
+            if isinstance(latest, Submitted) or (latest is not None and latest.made_by.is_same_airflow(old.made_by)):
+                return old
+        return request
 
     def _go_on(self, request: Request) -> Submitted | None:
         """One step: attach to a paid generation, pay, or wait for another try. None: the record has changed, read it again.

@@ -23,20 +23,12 @@ def what_follows(before: str | None, now: str | None, price_credits: int) -> str
     if now is None:
         return f"{before} before; it cannot be read now."
     said = f"{before} before, {now} now"
-    spent = _spent(before, now)
-    if spent is None:
+    try:
+        spent = Decimal(before) - Decimal(now)
+    except InvalidOperation:  # one of them is not a number
         return f"{said}."
     if spent == 0:
         return f"{said}: unchanged, so it was probably not paid."
     if spent == price_credits:
-        return f"{said}: {spent:f} less, so it was probably paid, unless others spent."
+        return f"{said}: {price_credits} less, so it was probably paid, unless others spent."
     return f"{said}: others spent or topped up, so this does not tell."
-
-
-def _spent(before: str, now: str) -> Decimal | None:
-    """The difference in credits; None if one of the texts is not a number."""
-    try:
-        spent = Decimal(before) - Decimal(now)
-    except InvalidOperation:
-        return None
-    return spent.quantize(Decimal(1)) if spent == spent.to_integral_value() else spent

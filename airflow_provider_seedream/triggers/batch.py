@@ -16,7 +16,6 @@ from airflow_provider_seedream.polling.policy import PollOutcome, PollPolicy
 from airflow_provider_seedream.polling.poller import Poller
 from airflow_provider_seedream.triggers.base import SeedreamTrigger
 from airflow_provider_seedream.triggers.client import paced_client
-from airflow_provider_seedream.triggers.paced_client import PacedClient
 
 PATIENCE_SECONDS = 30.0  # finished images wait up to 30 s so that several land in one wake-up: each costs a task process
 
@@ -68,8 +67,12 @@ class SeedreamBatchTrigger(SeedreamTrigger):
         self._pollers += map(self._poller, self.in_flight)
         if self._pollers:
             async with paced_client(self.seedream_conn_id) as client:
-                # Each generation in a task of its own, so that a slow answer delays no other, until the worker should go on.
-                polls = [asyncio.create_task(self._poll(*pair, client)) for pair in zip(self.in_flight, self._pollers, strict=True)]
+                # Each generation in a task of its own, so that a slow answer delays no other, until the worker should go on. Its id
+                # is the first item of its stored list, see ``in_flight`` above.
+                polls = [
+                    asyncio.create_task(wait_async(poller, partial(client.poll, task_id, until_epoch=poller.policy.deadline_epoch)))
+                    for (task_id, *_), poller in zip(self.in_flight, self._pollers, strict=True)
+                ]
                 try:
                     await _raising(polls, seconds=self._seconds_to_wake(), until=asyncio.FIRST_COMPLETED)
                     await _raising(polls, seconds=min(PATIENCE_SECONDS, self._seconds_to_wake()), until=asyncio.FIRST_EXCEPTION)
@@ -86,10 +89,6 @@ class SeedreamBatchTrigger(SeedreamTrigger):
         # A worker that is woken at once would defer at once, so a lasting error pauses.
         await asyncio.sleep(min(PATIENCE_SECONDS, self._seconds_to_wake()))
         return await self._event()
-
-    # The id is the first item of a stored list, see ``in_flight`` above.
-    async def _poll(self, generation: list[Any], poller: Poller, client: PacedClient) -> PollOutcome:
-        return await wait_async(poller, partial(client.poll, generation[0], until_epoch=poller.policy.deadline_epoch))
 
     def _poller(self, generation: list[Any]) -> Poller:
         _, due_epoch, deadline_epoch, created_epoch, num_images, image_size, kind = generation
