@@ -188,9 +188,11 @@ class SeedreamGenerateOperator(SubmittingOperator):
 
 
 class SeedreamEditOperator(SeedreamGenerateOperator):
-    """Edits 1 to 10 images by an instruction. The other parameters are those of a generation::
+    """Edits 1 to 10 images by an instruction::
 
         night = SeedreamEditOperator(task_id="night", prompt="make it night", images=land.output, pick=1)
+
+    All other parameters, from ``image_size`` to ``announce``, are those of a :class:`SeedreamGenerateOperator` and mean the same.
 
     :param prompt: the instruction, e.g. "make it night"; not blank.
     :param images: 1 to 10 images: storage URIs, local paths, data URIs or landed images, or a whole LandedGeneration
@@ -199,37 +201,6 @@ class SeedreamEditOperator(SeedreamGenerateOperator):
         bytes are part of what makes a request the same. A list may hold LandedGenerations, as ``images=mapped.output`` does.
     :param pick: numbers of the images to edit, counted from 1 as in their file names: ``1`` or ``[1, 3]``; None (default): all.
         ``images=land.output, pick=1`` edits the first image that was landed.
-    :param image_size: one of the API's sizes; ``auto_2K``.
-    :param num_images: 1 to 6; each costs 10 credits.
-    :param seed: 0 or more for similar results, None for random; the model may ignore it, so identical pixels are never promised.
-    :param enable_safety_checker: True.
-    :param take: 1; raise it to buy another set of the same request deliberately.
-    :param destination: storage URI of the folder for images and ledger, e.g. ``s3://my_conn@bucket/folder``; the
-        connection's by default.
-    :param name: file stem of the images, unique in its destination; the seedream task id by default. Take 2 adds ``_take2``.
-    :param seedream_conn_id: the connection.
-    :param reuse: ``run`` (default): the same request is paid once per task and DAG run; ``content``: once ever in its destination,
-        for every DAG, run and task together.
-    :param on_unknown_submit: a POST whose outcome is unknown: ``fail`` (default, without retries) or ``resubmit``, which may pay
-        twice.
-    :param max_credits: credits that this task may spend in this DAG run, all its mapped instances together; None for no limit.
-    :param max_credits_per_run: credits that all Seedream tasks of this DAG run may spend in this destination; None for no limit.
-    :param labels: up to 8 short texts, e.g. ``{"team": "shop"}``, for the ledger record, the manifest and caps. No part of the
-        request: another label never pays again.
-    :param on_budget: where a cap of the connection leaves no room: ``fail`` (default, without retries), or ``wait`` until its UTC
-        day or month ends, within ``timeout``.
-    :param on_budget_warning: a function of the context, a notifier, or a list of them, called when ``warn_at`` of a cap is spent.
-    :param wait: also wait for the images and land them.
-    :param deferrable: wait in the triggerer; Airflow's ``[operators] default_deferrable`` by default.
-    :param poke_interval: seconds between polls while waiting; None (default): rarely at first, more often around the time at which
-        such images are usually ready.
-    :param timeout: seconds, or a timedelta, that a try may wait: for the rate limit after 429s, then for the images; one hour.
-    :param on_partial: with ``wait``: fewer images than asked for: ``fail`` (default; those that came are landed) or ``accept``.
-    :param max_image_bytes: with ``wait``: larger images are refused; 64 MiB.
-    :param settling_seconds: with ``wait``: how long links may follow FINISHED before that is an error; 120 s [seen].
-    :param embed_metadata: with ``wait``: say inside the image files that AI made them; needs the extra ``metadata``.
-    :param announce: with ``wait``: the events of an ``AssetAlias`` among the outlets, one for each ``image`` (default) or one for
-        each ``generation``.
     """
 
     kind: Kind = "edit"
