@@ -6,7 +6,7 @@ holds 500 rows. Loaded when a batch has such a table, and never imports a driver
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Any, NamedTuple, cast
@@ -154,6 +154,38 @@ class TargetTable:
                 raise SeedreamInputError(
                     f"results_table: column {name!r:.80} of {self._name} is NOT NULL, and {where} may have no value there. "
                     "Let it be NULL, or leave the column out."
+                )
+
+    def needed(self, given: Iterable[str]) -> dict[str, bool]:
+        """The columns that are NOT NULL and that only the rows of the requests can fill, each with whether it has a default.
+
+        :param given: names that each row of the results has. The key is left out, as each row needs one.
+        :returns: by their names without case, e.g. ``{"brand": False}``.
+        """
+        filled = {*map(str.casefold, given), *(column.name.casefold() for column in self._key)}
+        return {
+            name: self._has_default(column) for name, column in self._columns.items() if not column.nullable and name not in filled
+        }
+
+    def _has_default(self, column: Column[Any]) -> bool:
+        """Whether the database gives a new row a value. True if that is not known: tests show it of these databases alone."""
+        is_counted = self._dialect == "sqlite" and column is self._table.autoincrement_column
+        is_known = self._dialect in ("sqlite", "postgresql")
+        return not is_known or is_counted or any((column.server_default, column.identity, column.computed))
+
+    def check_new(self, connection: Connection, name: str, keys: Iterable[tuple[Any, ...]]) -> None:
+        """Check that the rows of these keys are there already, as this column needs a value and gets none.
+
+        :raises SeedreamInputError: one of them is new.
+        """
+        names, remaining = [column.key for column in self._key], iter(keys)
+        while some := list(islice(remaining, ROWS_AT_A_TIME)):
+            stored = self._stored(connection, [dict(zip(names, key, strict=True)) for key in some])
+            if any(key not in stored for key in some):
+                raise SeedreamInputError(
+                    f"results_table: column {name!r:.80} of {self._name} is NOT NULL without a DEFAULT, and the results have no "
+                    "such column, so no row can be inserted. Give it a DEFAULT, let it be NULL, or fill it by a column of "
+                    "the requests."
                 )
 
     def key_of(self, values: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -1,8 +1,9 @@
 """Checks before the first POST that a database table can take the results: after it, the rows are paid.
 
-Reads the table's columns and writes no row. Loaded when a batch has such a table.
+Reads the table's columns, perhaps its keys, and writes no row. Loaded when a batch has such a table.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, MetaData, String, Table, Text
@@ -54,6 +55,7 @@ class TargetCheck:
         self._rows: dict[str, int] = {}
         self._kinds: dict[str, ColumnType | None] = dict(COLUMN_TYPES)
         self._target: TargetTable | None = None
+        self._needed: _NeededColumns | None = None
         with connected(asked) as connection:
             self._dialect = connection.dialect
             try:
@@ -63,6 +65,7 @@ class TargetCheck:
         for specimen in _SPECIMENS:
             self._target.values(specimen.to_dict(), "The results")
             self._target.check_nulls(specimen.to_dict(), "a row of the results")
+        self._needed = _NeededColumns(self._target)
 
     def add(self, row: Row | RefusedRow) -> None:
         """Check the values of a row, and that no earlier row has its key. Holds some 150 bytes for that.
@@ -73,7 +76,7 @@ class TargetCheck:
         for column, value in columns.items():
             if column not in COLUMN_TYPES:
                 self._kinds[column] = column_type(value, self._kinds.get(column))
-        if self._target is None:
+        if self._target is None or self._needed is None:
             return
         key = self._target.key_of(self._target.values(columns, row.where))
         names = ", ".join(key_names(self._asked.key))
@@ -88,10 +91,15 @@ class TargetCheck:
                 f"results_table: {row.where} has the key of row {first} ({names:.80}: {', '.join(map(str, key)):.80}). "
                 "Each row needs its own: add a column to the key."
             )
+        self._needed.add(columns, key, row.where)
 
     def finish(self) -> None:
-        """:raises SeedreamInputError: the table does not exist: with the statement that creates it."""
-        if not self._target:
+        """:raises SeedreamInputError: the table does not exist: with the statement that creates it. Or rows have no value for a
+        column that needs one.
+        """
+        if self._needed:
+            self._needed.check(self._asked)
+        else:
             try:
                 JSON().compile(dialect=self._dialect)
                 listed: Any = JSON()
@@ -116,3 +124,40 @@ class TargetCheck:
                 f"results_table: connection {self._asked.conn_id!r} has no table {self._asked.table}. "
                 f"Create it and clear the task. Columns that you do not need may be left out:\n{statement};\n"
             )
+
+
+class _NeededColumns:
+    """The columns of the table that are NOT NULL and that are no result, so that only columns of the requests can fill them.
+
+    While one without a default has no value in any row, the keys of all rows are held: rows that are there already are updated,
+    which needs no value.
+    """
+
+    def __init__(self, target: TargetTable) -> None:
+        self._target = target
+        self._has_default = target.needed(_SPECIMENS[0].to_dict())
+        self._filled: set[str] = set()
+        self._lacking: dict[str, str] = {}  # the first row that lacks a column
+        self._keys: list[tuple[Any, ...]] = []
+
+    def _empty(self) -> list[str]:
+        """The columns without a default that no row has filled yet."""
+        return [name for name, has_default in self._has_default.items() if not has_default and name not in self._filled]
+
+    def add(self, columns: Mapping[str, Any], key: tuple[Any, ...], where: str) -> None:
+        names = {name.casefold() for name in columns}
+        self._filled |= self._has_default.keys() & names
+        for name in self._has_default.keys() - names:
+            self._lacking.setdefault(name, where)
+        if self._empty():
+            self._keys.append(key)
+        else:
+            self._keys.clear()
+
+    def check(self, asked: ResultsTable) -> None:
+        """:raises SeedreamInputError: naming a column that would have no value in some row."""
+        for name in sorted(self._filled & self._lacking.keys()):  # such a row gets NULL there, and no default
+            self._target.check_nulls({name: None}, self._lacking[name])
+        if empty := self._empty():
+            with connected(asked) as connection:
+                self._target.check_new(connection, empty[0], self._keys)

@@ -331,6 +331,51 @@ class TestBeforeAnythingIsPaid:
         assert says in run([{**ROWS[0], **row}]).error.message
         assert emulator.books.posts_received == 0
 
+    @pytest.mark.parametrize(
+        ("column", "row", "says"),
+        [
+            ("brand text NOT NULL", {}, "'brand' of images is NOT NULL without a DEFAULT, and the results have no such column"),
+            ("sources text NOT NULL", {}, "'sources' of images is NOT NULL without a DEFAULT"),
+            (
+                "Brand text NOT NULL DEFAULT 'x'",
+                {"brand": "ours"},
+                "'brand' of images is NOT NULL, and requests[1] may have no value",
+            ),
+        ],
+    )
+    def test_columns_that_rows_of_the_requests_leave_empty_are_refused_at_the_begin(
+        self, column: str, row: dict[str, Any], says: str, database: Database, emulator: Emulator, run: Run
+    ) -> None:
+        database.run(f"CREATE TABLE images (sku varchar(20) PRIMARY KEY, status text, {column})")
+        assert says in run([{**ROWS[0], **row}, ROWS[1]]).error.message
+        assert emulator.books.posts_received == 0
+
+    def test_columns_that_the_database_or_each_row_fills_are_taken(self, database: Database, emulator: Emulator, run: Run) -> None:
+        number = (
+            "id integer PRIMARY KEY" if database.kind == "sqlite" else "id serial PRIMARY KEY, n int GENERATED ALWAYS AS IDENTITY"
+        )
+        database.run(
+            f"CREATE TABLE images ({number}, sku varchar(20) NOT NULL UNIQUE, prompt text NOT NULL, "
+            "brand text NOT NULL DEFAULT 'ours', at timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP, "
+            "length integer GENERATED ALWAYS AS (length(sku)) STORED NOT NULL)"
+        )
+        outcome = run()
+        assert outcome.state == "success", outcome.error
+        assert [(row["id"], row["sku"], row["brand"]) for row in database.rows()] == [(n + 1, f"S{n}", "ours") for n in range(3)]
+
+    @pytest.mark.parametrize("key", ["sku", ["sku", "price"]])
+    def test_rows_that_are_there_already_need_no_value_for_such_a_column(
+        self, key: Any, database: Database, emulator: Emulator, run: Run
+    ) -> None:
+        table = ResultsTable(table="images", conn_id="warehouse", key=key)
+        database.run("CREATE TABLE images (sku varchar(20), price numeric(6, 2), status text, brand text NOT NULL)")
+        database.run(*(f"INSERT INTO images VALUES ('S{number}', 9.5, NULL, 'ours')" for number in range(2)))
+        assert "'brand' of images is NOT NULL without a DEFAULT" in run(results_table=table).error.message
+        assert emulator.books.posts_received == 0
+        outcome = run(ROWS[:2], run_id="two", results_table=table)
+        assert outcome.state == "success", outcome.error
+        assert [(row["status"], row["brand"]) for row in database.rows()] == [("landed", "ours")] * 2
+
     @pytest.mark.parametrize("database", [pytest.param("postgres", marks=pytest.mark.stores)], indirect=True)
     @pytest.mark.parametrize(
         ("column", "row", "says"),
