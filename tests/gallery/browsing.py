@@ -18,6 +18,7 @@ import requests
 
 from airflow_provider_seedream.emulator import Emulator, Settings
 from airflow_provider_seedream.model.task_ref import TaskRef
+from tests.airflow.asking import asker_has_ended
 from tests.gallery.stage import Database, land
 from tools.local_airflow import LocalAirflow
 from tools.processes import Child, free_port, wait_until
@@ -81,10 +82,12 @@ class Visit:
     def open(self, path: str = "plugin/seedream") -> FrameLocator:
         self.page.goto(f"{self.site.base_url}/{path}")
         nav = self.frame.locator("nav")
-        nav.wait_for(timeout=60_000)
+        nav.wait_for(timeout=120_000)
+        # Nor has its script run, which gives the page Airflow's theme and direction.
+        self.frame.locator("html.framed").wait_for(timeout=120_000)
         # The page's text can be there before its style sheet, and a test may read a style at once.
         loaded = "() => [...document.querySelectorAll('link[rel=stylesheet]')].every(link => link.sheet)"
-        wait_until(lambda: nav.evaluate(loaded), what="the style sheet of the page", timeout_seconds=30)
+        wait_until(lambda: nav.evaluate(loaded), what="the style sheet of the page", timeout_seconds=120)
         return self.frame
 
     @property
@@ -96,7 +99,7 @@ class Visit:
         script = """images => { const near = images.filter(i => i.getBoundingClientRect().top < innerHeight);
             return near.length && near.every(i => i.complete && i.naturalWidth > 0) ? near.length : 0 }"""
         images = (place or self.frame).locator("img")
-        return int(wait_until(lambda: images.evaluate_all(script), what="images drawn", timeout_seconds=30))
+        return int(wait_until(lambda: images.evaluate_all(script), what="images drawn", timeout_seconds=120))
 
     def picture(self, name: str) -> None:
         """Keep what it looks like where SEEDREAM_SCREENSHOTS says, for a person to look at."""
@@ -114,6 +117,7 @@ def visiting(
         context.add_cookies([{"name": "_token", "value": site.token, "url": site.base_url}])
     for name, value in storage.items():
         context.add_init_script(f"localStorage.setItem({name!r}, {value!r})")
+    context.set_default_timeout(120_000)  # milliseconds, of each step; a busy machine is no reason to fail
     visit = Visit(page=context.new_page(), site=site)
     visit.page.on("console", lambda said: visit.problems.append(said.text) if said.type == "error" else None)
     visit.page.on("pageerror", lambda error: visit.problems.append(str(error)))
@@ -160,9 +164,10 @@ def start_runs(airflow: LocalAirflow) -> str:
     for name in DAGS:
         airflow.wait(f"{name} parsed", lambda name=name: airflow.has_dag(name), timeout_seconds=120)  # type: ignore[misc]
     generate, approval = (airflow.trigger_dag(name) for name in DAGS)
-    airflow.wait("the images landed", lambda: airflow.dag_run_ended(DAGS[0], generate), timeout_seconds=180)
+    airflow.wait("the images landed", lambda: airflow.dag_run_ended(DAGS[0], generate), timeout_seconds=600)
     details = f"dags/{DAGS[1]}/dagRuns/{quote(approval)}/hitlDetails"
-    airflow.wait("the approval waits", lambda: airflow.api("GET", details)["hitl_details"], timeout_seconds=180)
+    airflow.wait("the approval waits", lambda: airflow.api("GET", details)["hitl_details"], timeout_seconds=600)
+    wait_until_it_may_be_answered(airflow, DAGS[1], approval, "approve")
     return approval
 
 
@@ -174,7 +179,8 @@ def start_night(site: Site) -> str:
     site.airflow.wait("the night parsed", lambda: site.airflow.has_dag(NIGHT), timeout_seconds=120)
     run = site.airflow.trigger_dag(NIGHT, conf={"table": table.as_uri(), "max_credits": 70})
     details = f"dags/{NIGHT}/dagRuns/{quote(run)}/hitlDetails"
-    site.airflow.wait("the contact sheet waits", lambda: site.airflow.api("GET", details)["hitl_details"], timeout_seconds=240)
+    site.airflow.wait("the contact sheet waits", lambda: site.airflow.api("GET", details)["hitl_details"], timeout_seconds=600)
+    wait_until_it_may_be_answered(site.airflow, NIGHT, run, "choose")
     return run
 
 
@@ -184,8 +190,9 @@ def start_sampled(site: Site) -> str:
     run = site.airflow.trigger_dag(SAMPLED)
     details = f"dags/{SAMPLED}/dagRuns/{quote(run)}/hitlDetails"
     site.airflow.wait(
-        "the question about the sample", lambda: site.airflow.api("GET", details)["hitl_details"], timeout_seconds=240
+        "the question about the sample", lambda: site.airflow.api("GET", details)["hitl_details"], timeout_seconds=600
     )
+    wait_until_it_may_be_answered(site.airflow, SAMPLED, run, "images")
     return run
 
 
@@ -202,13 +209,13 @@ def wait_for_question(site: Site, run: str, *, words: str) -> None:
         details = site.airflow.api("GET", f"dags/{AGAIN}/dagRuns/{quote(run)}/hitlDetails")["hitl_details"]
         return any(words in (detail["body"] or "") and not detail["response_received"] for detail in details)
 
-    def noticed() -> bool:
-        """True if Airflow knows that the process that asked has ended; it takes an earlier answer for a failure of that process."""
-        lines = (site.airflow.home / "scheduler.log").read_text().splitlines()
-        return any("Received executor event" in line and f"task_id='approve', run_id='{run}'" in line for line in lines)
+    site.airflow.wait(f"the approval of {words!r}", asked, timeout_seconds=600)
+    wait_until_it_may_be_answered(site.airflow, AGAIN, run, "approve")
 
-    site.airflow.wait(f"the approval of {words!r}", asked, timeout_seconds=240)
-    site.airflow.wait("the end of the process that asked", noticed, timeout_seconds=60)
+
+def wait_until_it_may_be_answered(airflow: LocalAirflow, dag_id: str, run: str, task_id: str) -> None:
+    """Until Airflow takes an answer for one, whoever is quick."""
+    airflow.wait("the end of the process that asked", lambda: asker_has_ended(airflow, dag_id, run, task_id), timeout_seconds=120)
 
 
 def put_200_images(site: Site) -> None:

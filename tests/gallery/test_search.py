@@ -43,7 +43,7 @@ def status(text: str) -> str:
 
 def settled() -> None:
     """Until the thread of the index has read all that it can."""
-    index_of(gallery_roots()).wait(60)
+    index_of(gallery_roots()).wait(300)
 
 
 class TestBehindThePage:
@@ -129,7 +129,7 @@ class TestTheIndex:
     def filled(self, **options: Any) -> PromptIndex:
         index = PromptIndex(gallery_roots(), **options)
         index.refresh()
-        index.wait(60)
+        index.wait(300)
         return index
 
     def test_it_is_bounded_and_says_where_it_ends(self, visitor: Visitor, database: Database, roots: Path) -> None:
@@ -148,11 +148,11 @@ class TestTheIndex:
         index = self.filled(clock=lambda: now[0])
         database.returned(WATCHES, land(roots / "watches", WATCHES, prompt="a lighthouse"))
         index.refresh()
-        index.wait(60)
+        index.wait(300)
         assert self.search(index, "lighthouse")[0] == []
         now[0] += 60
         index.refresh()
-        index.wait(60)
+        index.wait(300)
         assert self.search(index, "lighthouse")[0] == [WATCHES.run_id]
 
     def test_a_manifest_that_is_gone_is_counted_as_one_that_could_not_be_read(

@@ -7,10 +7,11 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.airflow.asking import asker_has_ended
 from tests.airflow.cluster import Run
 from tests.scheduler.stage import WAIT_SECONDS, Stage
 
-pytestmark = [pytest.mark.scheduler, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.scheduler, pytest.mark.timeout(2400)]
 
 TASKS = """
 from datetime import timedelta
@@ -52,16 +53,10 @@ def questions(stage: Stage, run: Run) -> list[dict[str, Any]]:
 
 
 def is_waiting(stage: Stage, run: Run, *task_ids: str) -> bool:
-    """These tasks wait for their answer, and the scheduler knows that the workers which asked have ended.
-
-    An answer before the scheduler knows it starts the task again while the end of its first worker is on its way. Airflow 3.3.2
-    then takes that end for the death of the second one, and begins another try (``process_executor_events`` in
-    ``scheduler_job_runner.py`` excepts such a task only until it is queued). No person is that quick; this test was.
-    """
-    log = (stage.cluster.home / "scheduler.log").read_text()
-    ended = "Received executor event with state success for task instance TaskInstanceKey(dag_id='{}', task_id='{}'"
+    """These tasks wait for their answer, and the scheduler takes one for an answer (see ``asking``)."""
     return all(
-        run.task(task_id).state in ("awaiting_input", "deferred") and ended.format(run.dag_id, task_id) in log
+        run.task(task_id).state in ("awaiting_input", "deferred")
+        and asker_has_ended(stage.cluster, run.dag_id, run.run_id, task_id)
         for task_id in task_ids
     )
 
