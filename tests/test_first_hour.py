@@ -6,16 +6,21 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests.test_docs import CHECKOUT, DOCS, snippets
 from tools.processes import HeldPort
 
 PROJECT = CHECKOUT / "example_project"
+LISTENS = "until [ -s /tmp/seedream-emulator.log ]; do sleep 0.1; done"  # a person has read on for longer
+SLOW_JOBS = "--set seconds_per_image=3600"  # else a slow machine finds the job ended when it begins to wait for it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,13 +34,41 @@ class Newcomer:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         environment = {**kept, "HOME": str(self.home), "PATH": path}
         return subprocess.run(
-            ["bash", "-e", "-c", script], cwd=cwd or self.home, env=environment, capture_output=True, text=True, timeout=280
+            ["bash", "-e", "-c", script], cwd=cwd or self.home, env=environment, capture_output=True, text=True, timeout=1200
         )
 
 
 @pytest.fixture
 def newcomer(tmp_path: Path) -> Newcomer:
     return Newcomer(home=tmp_path)
+
+
+@contextmanager
+def ending_jobs_that_triggers_poll(admin: str) -> Iterator[None]:
+    """Meanwhile the emulator's jobs end, each once a trigger has polled it."""
+    over = threading.Event()
+
+    def end_them() -> None:
+        ended: set[str] = set()
+        while not over.wait(0.2):
+            with suppress(requests.ConnectionError):  # it has not begun to listen
+                books = requests.get(f"{admin}/books", timeout=60).json()
+                polled = {
+                    one["path"] for one in books["requests"] if one["area"] == "status" and one["user_agent"].endswith("(trigger)")
+                }
+                for task_id in [one["seedream_task_id"] for one in books["submissions"]]:
+                    if task_id not in ended and any(task_id in path for path in polled):
+                        fault = {"kind": "takes", "seconds": 0, "seedream_task_id": task_id}
+                        requests.post(f"{admin}/faults", json=fault, timeout=60).raise_for_status()
+                        ended.add(task_id)
+
+    thread = threading.Thread(target=end_them)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 class TestTheQuickstart:
@@ -46,6 +79,7 @@ class TestTheQuickstart:
         held.release()
 
     @pytest.mark.slow
+    @pytest.mark.timeout(1800)
     def test_its_commands_land_two_images_for_twenty_credits(self, newcomer: Newcomer, port: int) -> None:
         page = DOCS / "quickstart.md"
         [saved_as] = re.findall(r"Save this as `~/(\S+)`", page.read_text())
@@ -53,8 +87,10 @@ class TestTheQuickstart:
         dag.parent.mkdir(parents=True)
         dag.write_text(snippets(page, "python")[0])
         landed = newcomer.home / "images-quickstart"
-        commands = "\n".join(["trap 'kill %1' EXIT", *snippets(page, "bash")])
-        ended = newcomer.runs(commands.replace("8123", str(port)).replace("/tmp/seedream", str(newcomer.home / "images")))
+        first, *others = snippets(page, "bash")
+        commands = "\n".join(["trap 'kill %1' EXIT", first, LISTENS, *others]).replace("--fast", f"--fast {SLOW_JOBS}")
+        with ending_jobs_that_triggers_poll(f"http://127.0.0.1:{port}/__admin"):
+            ended = newcomer.runs(commands.replace("8123", str(port)).replace("/tmp/seedream", str(newcomer.home / "images")))
         assert ended.returncode == 0, ended.stdout + ended.stderr
         assert len(list(landed.glob("*_?.png"))) == 2
         assert "Credits paid: 20, refunded: 0, unknown: 0." in ended.stdout
@@ -74,6 +110,7 @@ class TestTheProjectWithATest:
             assert (PROJECT / file).read_text() in printed
 
     @pytest.mark.slow
+    @pytest.mark.timeout(1800)
     def test_it_passes_with_one_command(self, newcomer: Newcomer) -> None:
         """With pytest alone: the plugins of this checkout are not the reader's, and its configuration asks for them."""
         command = "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 pytest -p no:cacheprovider example_project"

@@ -1,4 +1,5 @@
-"""The documented ways to run one DAG without a scheduler, with jobs that take seconds, so that each wait really defers.
+"""The documented ways to run one DAG without a scheduler, with jobs that end once a trigger has polled them, so that
+each wait really defers, however slow the machine.
 
 Slow, as each command is a process with a database. `tests/guarantees/test_g3_resumed_without_arguments.py` has the details.
 """
@@ -19,7 +20,7 @@ import pytest
 
 from airflow_provider_seedream.emulator import Emulator, Settings
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 DAGS = """
 from airflow.sdk import dag, task, DAG
@@ -28,25 +29,25 @@ from airflow_provider_seedream.sensors.seedream import SeedreamCreditsSensor, Se
 
 with DAG("waits", schedule=None, default_args={"deferrable": True}) as waits:
     top_up = SeedreamCreditsSensor(task_id="top_up", min_credits=100, poke_interval=0.5)
-    draw = SeedreamGenerateOperator(task_id="draw", prompt="a watch [takes:2]", name="hero", wait=True)
-    edit = SeedreamEditOperator(task_id="edit", prompt="at night [takes:2]", images=draw.output, wait=True)
-    submit = SeedreamGenerateOperator(task_id="submit", prompt="a bag [takes:2] [rate-limited:1*1]")
+    draw = SeedreamGenerateOperator(task_id="draw", prompt="a watch", name="hero", wait=True)
+    edit = SeedreamEditOperator(task_id="edit", prompt="at night", images=draw.output, wait=True)
+    submit = SeedreamGenerateOperator(task_id="submit", prompt="a bag [rate-limited:1*1]")
     land = SeedreamGenerationSensor(task_id="land", generation=submit.output)
     batch = SeedreamBatchOperator(
         task_id="batch",
-        requests=[{"prompt": f"a boot {number} [takes:8]", "name": f"boot-{number}"} for number in range(2)],
+        requests=[{"prompt": f"a boot {number}", "name": f"boot-{number}"} for number in range(2)],
     )
 
     @task.seedream(wait=True)
     def say(landed):
-        return "a hat [takes:2]"
+        return "a hat"
 
     top_up >> [draw, submit] >> batch
     say(edit.output)
 
 with DAG("single", schedule=None) as single:
     SeedreamGenerateOperator(
-        task_id="draw", prompt="a watch, {{ run_id }} [takes:2]", name="single", wait=True, deferrable=True
+        task_id="draw", prompt="a watch, {{ run_id }}", name="single", wait=True, deferrable=True
     )
 """
 WITH_PYTHON = """
@@ -67,7 +68,7 @@ class Airflow:
     def run(self, *command: str) -> str:
         """A command's output, both streams; it must end well."""
         ended = subprocess.run(
-            [sys.executable, *command], env=self.environment, cwd=self.home, capture_output=True, text=True, timeout=300
+            [sys.executable, *command], env=self.environment, cwd=self.home, capture_output=True, text=True, timeout=1200
         )
         assert ended.returncode == 0, ended.stdout + ended.stderr
         return ended.stdout + ended.stderr
@@ -99,15 +100,32 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Airflow:
 
 @pytest.fixture(scope="module")
 def connected(airflow: Airflow) -> Iterator[Emulator]:
-    with Emulator(Settings.fast()) as emulator:
+    with Emulator(Settings.fast(seconds_per_image=(3600.0, 3600.0))) as emulator:
         airflow.connect(emulator)
         yield emulator
 
 
 @pytest.fixture
-def emulator(connected: Emulator) -> Emulator:
+def emulator(connected: Emulator) -> Iterator[Emulator]:
+    """With jobs that end once a trigger has polled them."""
     connected.reset()
-    return connected
+    over = threading.Event()
+    ending = threading.Thread(target=end_jobs_that_triggers_poll, args=[connected, over])
+    ending.start()
+    yield connected
+    over.set()
+    ending.join()
+
+
+def end_jobs_that_triggers_poll(emulator: Emulator, over: threading.Event) -> None:
+    ended: set[str] = set()
+    while not over.wait(0.1):
+        requests = emulator.books.requests
+        polled = {one.path for one in requests if one.area == "status" and one.user_agent.endswith("(trigger)")}
+        for one in emulator.books.submissions:
+            if one.seedream_task_id not in ended and any(one.seedream_task_id in path for path in polled):
+                emulator.inject("takes", seconds=0, seedream_task_id=one.seedream_task_id)
+                ended.add(one.seedream_task_id)
 
 
 @pytest.fixture
@@ -120,7 +138,7 @@ def landed(airflow: Airflow) -> Iterator[Path]:
 
 def top_up_later(emulator: Emulator) -> None:
     """As somebody who tops up the wallet while a task waits for it."""
-    emulator.books.wait_until(lambda books: books.wallet_calls >= 2, timeout_seconds=120)
+    emulator.books.wait_until(lambda books: books.wallet_calls >= 2, timeout_seconds=1200)
     emulator.configure(balance_credits=1000)
 
 
