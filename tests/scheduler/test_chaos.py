@@ -23,12 +23,12 @@ import pytest
 
 from airflow_provider_seedream.emulator import Emulator, Settings
 from tests.airflow.cluster import Cluster, Run, TaskRow, start_cluster
-from tests.scheduler.stage import UNLIMITED, Stage
+from tests.scheduler.stage import UNLIMITED, WAIT_SECONDS, Stage
 from tests.scheduler.weather import Gate, Storm, weather
 from tests.stores.servers import Store, missing, s3_client, s3_store
 from tools.signals import ending_cleanly
 
-pytestmark = [pytest.mark.scheduler, pytest.mark.stores, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.scheduler, pytest.mark.stores, pytest.mark.timeout(7200)]
 
 SECONDS = float(os.environ.get("SEEDREAM_CHAOS_SECONDS", "45"))
 SHARE = min(1.0, SECONDS / 600)  # of the whole storm
@@ -37,7 +37,9 @@ AWAY_SECONDS = min(30.0, SECONDS / 4)
 STOPPED_SECONDS = min(90.0, SECONDS / 3)
 REFUSED_SHARE = 0.3
 MEAN_SECONDS = 2.0  # between two strikes
-SETTLE_SECONDS = 900.0 + 2 * SECONDS  # for the retries after the storm, on a busy machine
+SETTLE_SECONDS = 1800.0 + 2 * SECONDS  # for the retries after the storm, on a busy machine
+
+MORNINGS = 3  # on a busy machine an answer may come too late also in fine weather: one more outcome to settle
 
 # An Airflow that notices a lost scheduler within seconds.
 SETTINGS = {
@@ -73,6 +75,11 @@ class Night:
     next_at: float = 0.0
     struck: Counter[str] = field(default_factory=Counter)
     due: list[tuple[float, Callable[[], None]]] = field(default_factory=list)  # what gets well again, and when
+
+    def begin(self) -> bool:
+        """Count the time from here, if a task runs: a busy machine takes long to start the first."""
+        self.began = time.monotonic()
+        return any(row.state == "running" for row in self.run.tasks())
 
     def strike(self) -> None:
         """Do one kind of damage, if it is time; what was broken for a while gets well when it is due."""
@@ -222,9 +229,13 @@ def test_a_night_of_chaos_adds_up_in_the_morning(cluster: Cluster, emulator: Emu
         print(f"{dict(night.struck)}, {storm.refused} storage requests refused")
         assert night.struck["tasks killed"] and night.struck["API away"] and storm.refused
         files = Files.of(store, destination)
-        print(f"{_settle(cluster, emulator, destination, files)} unknown outcomes, settled by the server's books")
-        run.clear("submit", "land", "whole", "first", "second")  # what was not paid is paid now, and what is paid lands
-        run.wait(timeout_seconds=SETTLE_SECONDS)
+        for _ in range(MORNINGS):
+            print(f"{_settle(cluster, emulator, destination, files)} unknown outcomes, settled by the server's books")
+            run.clear("submit", "land", "whole", "first", "second")  # what was not paid is paid now, and what is paid lands
+            cluster.wait("the run has ended again", lambda: run.state in ("success", "failed"), timeout_seconds=SETTLE_SECONDS)
+            if run.state == "success":
+                break
+        assert run.state == "success", run.logs()[-6000:]
         _assert_each_was_paid_and_landed_once(emulator, files)
         stage.assert_contract_kept()
         done = _airflow(cluster, "reconcile", destination, "--conn-id", "chaos", "--output", "json")
@@ -234,15 +245,17 @@ def test_a_night_of_chaos_adds_up_in_the_morning(cluster: Cluster, emulator: Emu
 
 
 def _storm(night: Night) -> None:
-    """From the first POST on: damage every few seconds, until the time is over or the run has ended."""
+    """From the first task on: damage every few seconds, until the time is over and a task was killed, or the run has ended."""
+    night.cluster.wait("a task runs", night.begin, timeout_seconds=WAIT_SECONDS)
     night.storm.share = REFUSED_SHARE
 
     def is_over() -> bool:
         night.strike()
-        return time.monotonic() - night.began > SECONDS or night.run.state in ("success", "failed")
+        has_struck = night.struck["tasks killed"] and time.monotonic() - night.began > SECONDS
+        return bool(has_struck or night.run.state in ("success", "failed"))
 
     try:
-        night.cluster.wait("the storm is over", is_over, timeout_seconds=SECONDS + 120)
+        night.cluster.wait("the storm is over", is_over, timeout_seconds=SECONDS + WAIT_SECONDS)
     finally:
         night.mend()
 
@@ -280,4 +293,4 @@ def _assert_each_was_paid_and_landed_once(emulator: Emulator, files: Files) -> N
 def _airflow(cluster: Cluster, *arguments: str) -> subprocess.CompletedProcess[str]:
     """One command of ours, as a person on this Airflow would give it."""
     argv = [sys.executable, "-m", "airflow", "seedream", *arguments]
-    return subprocess.run(argv, env=cluster.env, cwd=cluster.home, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(argv, env=cluster.env, cwd=cluster.home, capture_output=True, text=True, timeout=900, check=False)
