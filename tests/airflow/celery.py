@@ -101,7 +101,7 @@ def redis() -> Iterator[str]:
     command = [binary, "--bind", "127.0.0.1", "--port", str(held.number), "--save", "", "--appendonly", "no", "--dir", str(folder)]
     server = Child("redis", command, env={"LC_ALL": "C.UTF-8"}, log=folder / "server.log", cwd=folder)
     try:
-        wait_until(lambda: not is_free(held.number), what="Redis ready", timeout_seconds=30, evidence=server.tail)
+        wait_until(lambda: not is_free(held.number), what="Redis ready", timeout_seconds=120, evidence=server.tail)
         yield f"redis://127.0.0.1:{held.number}/0"
     finally:
         server.stop()

@@ -91,7 +91,7 @@ class Cluster(LocalAirflow):
         """The rows triggerers work from: id, classpath, kwargs as JSON text (encrypted if so stored), triggerer_id."""
         return self.sql("select * from trigger order by id")
 
-    def add_dag(self, dag_id: str, source: str, *, timeout_seconds: float = 60) -> None:
+    def add_dag(self, dag_id: str, source: str, *, timeout_seconds: float = 240) -> None:
         """Write a DAG file and wait until Airflow knows the DAG; an import error is raised with its text."""
         (self.dags / f"{dag_id}.py").write_text(source)
 
@@ -116,7 +116,7 @@ class Cluster(LocalAirflow):
         child = self.spawn(name, ["triggerer", "--skip-serve-logs"])
         statement = "select 1 from job where job_type = 'TriggererJob' and state = 'running' and id > :newest"
         newest = self.sql("select coalesce(max(id), 0) as id from job")[0]["id"]
-        self.wait(f"{child.name} runs", lambda: self.sql(statement, newest=newest), timeout_seconds=60)
+        self.wait(f"{child.name} runs", lambda: self.sql(statement, newest=newest), timeout_seconds=240)
 
     def kill_triggerer(self, name: str = "triggerer", how: signal.Signals = signal.SIGKILL) -> None:
         """SIGKILL: every process of it dies at once. SIGTERM: it is asked, and given 15 s."""
@@ -165,7 +165,7 @@ class Run:
     def state(self) -> str:
         return str(self._rows("dag_run", "state")[0]["state"])
 
-    def wait(self, *, state: str = "success", timeout_seconds: float = 120) -> None:
+    def wait(self, *, state: str = "success", timeout_seconds: float = 600) -> None:
         """Wait until the run has ended; ending otherwise than expected is an error that shows the task logs."""
         ended = self.cluster.wait(
             f"{self.dag_id} ended", lambda: self.cluster.dag_run_ended(self.dag_id, self.run_id), timeout_seconds=timeout_seconds
@@ -181,7 +181,7 @@ class Run:
     def task(self, task_id: str, *, map_index: int = -1) -> TaskRow:
         return next(row for row in self.tasks(task_id) if row.map_index == map_index)
 
-    def wait_for_task(self, task_id: str, *, state: str, map_index: int = -1, timeout_seconds: float = 60) -> TaskRow:
+    def wait_for_task(self, task_id: str, *, state: str, map_index: int = -1, timeout_seconds: float = 240) -> TaskRow:
         """Wait until the task instance is in that state; any ended state other than it is an error."""
 
         def reached() -> TaskRow | None:

@@ -44,7 +44,7 @@ def postgres(binaries: Path) -> Iterator[str]:
             wait_until(
                 lambda: subprocess.run(ready, check=False).returncode == 0,
                 what="PostgreSQL ready",
-                timeout_seconds=30,
+                timeout_seconds=120,
                 evidence=server.tail,
             )
             yield f"postgresql+psycopg2://airflow@127.0.0.1:{held.number}/postgres"

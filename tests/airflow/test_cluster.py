@@ -59,7 +59,7 @@ def dag(cluster: Cluster, request: pytest.FixtureRequest) -> Any:
 def test_a_deferred_task_survives_the_loss_of_its_triggerer(cluster: Cluster, dag: Any, tmp_path: Any) -> None:
     run = cluster.trigger(dag("wait"), conf={"path": str(tmp_path / "go")})
     row = run.wait_for_task("one", state="deferred")
-    cluster.wait("trigger taken", lambda: cluster.triggers()[0]["triggerer_id"], timeout_seconds=20)
+    cluster.wait("trigger taken", lambda: cluster.triggers()[0]["triggerer_id"], timeout_seconds=240)
     cluster.kill_triggerer()
     cluster.start_triggerer("triggerer-2")
     (tmp_path / "go").touch()
@@ -73,7 +73,7 @@ def test_a_deferred_task_survives_the_loss_of_its_triggerer(cluster: Cluster, da
 def test_a_killed_worker_is_retried(cluster: Cluster, dag: Any) -> None:
     run = cluster.trigger(dag("hang"))
     run.wait_for_task("one", state="running")
-    cluster.wait("process known", lambda: run.task("one").pid, timeout_seconds=20)
+    cluster.wait("process known", lambda: run.task("one").pid, timeout_seconds=240)
     run.kill_worker("one")
     run.wait()
     assert run.xcom("one") == 2
@@ -83,7 +83,7 @@ def test_a_clear_while_deferred_starts_a_new_try(cluster: Cluster, dag: Any, tmp
     run = cluster.trigger(dag("wait"), conf={"path": str(tmp_path / "go")})
     before = run.wait_for_task("one", state="deferred")
     run.clear("one")
-    cluster.wait("second try", lambda: run.task("one").try_number == 2, timeout_seconds=30)
+    cluster.wait("second try", lambda: run.task("one").try_number == 2, timeout_seconds=240)
     after = run.wait_for_task("one", state="deferred")
     assert after.id != before.id
     assert after.max_tries == 2

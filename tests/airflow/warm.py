@@ -49,7 +49,7 @@ class Child:
         self.pid = int(self._answers.readline())
         self.returncode: int | None = None
 
-    def wait(self, timeout: float = 280) -> int:
+    def wait(self, timeout: float = 800) -> int:
         if self.returncode is None:
             self._connection.settimeout(timeout)
             self.returncode = int(self._answers.readline())

@@ -121,6 +121,6 @@ def run_warm(*command: str, stdin: str = "", env: dict[str, str] | None = None) 
 
 def run_process(*command: str, **options: Any) -> Ended:
     """A command as a process of its own."""
-    ended = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, timeout=120, **options)
+    ended = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, timeout=300, **options)
     assert "Traceback" not in ended.stderr
     return Ended(code=ended.returncode, out=ended.stdout, err=ended.stderr)

@@ -40,7 +40,7 @@ def in_terminal(*command: str, answer: str = "", columns: int = 100) -> tuple[in
         except OSError:  # the other end is closed
             break
     os.close(ours)
-    return process.wait(timeout=60), shown.decode()
+    return process.wait(timeout=300), shown.decode()
 
 
 class TestWithoutAirflows:
@@ -79,7 +79,7 @@ class TestWithoutAirflows:
         with TemporaryFile() as err:
             process = start(OURS, "ledger", destination, "--records", "-o", output, streams=[0, writer, err.fileno()])
             os.close(writer)
-            assert process.wait(timeout=60) in (0, 1)
+            assert process.wait(timeout=300) in (0, 1)
             err.seek(0)
             said = err.read()
             assert b"Traceback" not in said and b"BrokenPipe" not in said, said  # Airflow itself may log there
@@ -122,7 +122,7 @@ class TestWithoutAirflows:
             assert run_warm(OURS, "balance", "-o", "json", env=environment).json["images"] == 7
         finally:
             process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=300) == 0
 
 
 @since_cli_key

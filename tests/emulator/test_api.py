@@ -36,7 +36,7 @@ class TestSubmitting:
 
     def test_an_answer_takes_as_long_as_people_wait_for_it(self, client: Client, emulator: Emulator) -> None:
         emulator.configure(latency_seconds=[0.2, 0.25])
-        assert 0.2 <= client.wallet().elapsed.total_seconds() < 5
+        assert 0.2 <= client.wallet().elapsed.total_seconds() < 60
         assert (Settings().latency_seconds, Settings.fast().latency_seconds) == ((0.3, 1.0), (0.0, 0.0))
 
     def test_an_edit_is_accepted_with_its_sources(self, client: Client, emulator: Emulator) -> None:

@@ -91,6 +91,6 @@ def test_a_disconnect_in_the_middle_leaves_no_traceback(
 ) -> None:
     client.submit("[stall:0.1]")
     with pytest.raises(requests.ReadTimeout):
-        client.post({"prompt": "[stall:0.1] again"}, timeout=0.02)
+        client.post({"prompt": "[stall:2] again"}, timeout=0.02)
     assert emulator.books.wait_until(lambda books: all(request.status for request in books.requests))
     assert "Traceback" not in "".join(capfd.readouterr()) + caplog.text

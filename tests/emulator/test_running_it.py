@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,14 +14,9 @@ import requests
 
 from airflow_provider_seedream.emulator import Emulator, Settings
 from airflow_provider_seedream.emulator.__main__ import main
+from tools.processes import HeldPort
 
 COMMAND = [sys.executable, "-m", "airflow_provider_seedream.emulator"]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class TestInProcess:
@@ -32,9 +26,10 @@ class TestInProcess:
             assert emulator.storage_url.startswith("http://127.0.0.1:")
 
     def test_its_ports_can_be_chosen(self) -> None:
-        port = free_port()
-        with Emulator(port=port) as emulator:
-            assert emulator.url == f"http://127.0.0.1:{port}"
+        held = HeldPort()
+        with Emulator(port=held.number) as emulator:
+            assert emulator.url == f"http://127.0.0.1:{held.number}"
+        held.release()
 
     def test_a_taken_port_is_an_error_of_the_caller(self) -> None:
         with Emulator() as emulator, pytest.raises(OSError, match="address already in use"):
@@ -45,7 +40,7 @@ class TestInProcess:
             url = emulator.url
         emulator.stop()
         with pytest.raises(requests.ConnectionError):
-            requests.get(url, timeout=5)
+            requests.get(url, timeout=60)
 
     def test_it_stops_while_a_request_hangs(self) -> None:
         with Emulator(Settings.fast()) as emulator:
@@ -76,10 +71,10 @@ class TestTheCommand:
             assert process.stdout
             greeting = json.loads(process.stdout.readline())
             headers = {"Authorization": "Bearer k1"}
-            wallet = requests.get(f"{greeting['url']}/account/user/wallet/", headers=headers, timeout=5)
-            settings = requests.get(f"{greeting['url']}/__admin/settings", timeout=5).json()
+            wallet = requests.get(f"{greeting['url']}/account/user/wallet/", headers=headers, timeout=60)
+            settings = requests.get(f"{greeting['url']}/__admin/settings", timeout=60).json()
             process.send_signal(signal.SIGTERM)
-            output, errors = process.communicate(timeout=10)
+            output, errors = process.communicate(timeout=60)
         assert wallet.json() == {"balance": "50.00"}
         assert (settings["status_counts"], greeting["key"]) == (True, "k1")
         assert json.loads(greeting["AIRFLOW_CONN_SEEDREAM_DEFAULT"])["host"] == greeting["url"]
@@ -102,7 +97,7 @@ class TestThePlugin:
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
         assert run.returncode == 0, run.stdout + run.stderr

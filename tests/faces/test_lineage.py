@@ -196,7 +196,7 @@ class TestTheWholeWay:
         transport = json.dumps({"type": "file", "log_file_path": str(events), "append": True})
         environment = {**os.environ, "AIRFLOW__OPENLINEAGE__TRANSPORT": transport, "AIRFLOW__OPENLINEAGE__EXECUTION_TIMEOUT": "60"}
         script = WHOLE_WAY.format(source=str(stage.source), destination=f"file://{stage.folder}")
-        subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=180, cwd=CHECKOUT)
+        subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=600, cwd=CHECKOUT)
         told = [json.loads(line) for line in events.read_text().splitlines()]
         [complete] = [event for event in told if event["eventType"] == "COMPLETE"]
         assert [dataset["name"] for dataset in complete["inputs"]] == [str(stage.source)]

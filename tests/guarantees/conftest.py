@@ -6,7 +6,6 @@ Nothing here is patched: connections come from the environment, settings are sho
 from __future__ import annotations
 
 import json
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator
 from airflow_provider_seedream.sensors.seedream import SeedreamGenerationSensor
 from tests.guarantees.reconciled import explained
+from tools.processes import HeldPort
 
 POKE_SECONDS = 0.05
 
@@ -143,11 +143,11 @@ def caps(emulator: Emulator, connect: Connect, destination: str) -> Any:
 
 
 @pytest.fixture
-def unused_port() -> int:
-    """A port of 127.0.0.1 where nobody listens."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+def unused_port() -> Iterator[int]:
+    """A port of 127.0.0.1 where nobody listens, nor will."""
+    held = HeldPort()
+    yield held.number
+    held.release()
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ class TestTwoWorkersWhoseClocksDiffer:
         work = partial(submit, destination, "a watch [stall-after-accept:0.7*1]", on_unknown=on_unknown)
         with ThreadPoolExecutor(1) as other:
             first = other.submit(work, at=clock(0))
-            assert emulator.books.wait_until(lambda books: books.posts == 1, timeout_seconds=20)
+            assert emulator.books.wait_until(lambda books: books.posts == 1, timeout_seconds=60)
             second = work(at=clock(off))
         # The first worker reads the wallet and adds the billed credits after the id: the second one may come in between.
         paid = [replace(one.generation, billed_credits=None) for one in (first.result(), second)]

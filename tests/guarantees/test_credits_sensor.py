@@ -38,7 +38,7 @@ def sensor(deferrable: bool) -> Sensor:
         with DAG("guarantees", schedule=None):
             return SeedreamCreditsSensor(
                 task_id="top_up",
-                **{"min_credits": 100, "poke_interval": POKE_SECONDS, "timeout": 20, "deferrable": deferrable, **options},
+                **{"min_credits": 100, "poke_interval": POKE_SECONDS, "timeout": 120, "deferrable": deferrable, **options},
             )
 
     return sensor
@@ -59,7 +59,7 @@ class TopUp:
 
     def _wait_and_pay(self) -> None:
         polled = lambda books: polls(self._emulator) >= self._after  # noqa: E731
-        if self._emulator.books.wait_until(polled, timeout_seconds=20):
+        if self._emulator.books.wait_until(polled, timeout_seconds=120):
             self._emulator.configure(balance_credits=500)
 
 

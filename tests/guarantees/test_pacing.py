@@ -115,7 +115,7 @@ class TestPolls:
         self, emulator: Emulator, build: Build, connect: Connect, counts: bool
     ) -> None:
         connect(emulator, requests_per_minute=4, status_counts_toward_limit=counts)
-        runner, chain = Runner(), build(prompt="[never-ends]", land={"deferrable": True, "timeout": 3})
+        runner, chain = Runner(), build(prompt="[never-ends]", land={"deferrable": True, "timeout": 8})
         runner.run(chain.submit)
         runner.run(chain.land, until="deferred")
         emulator.configure(rate_limit_per_minute=4, status_counts=counts)

@@ -32,7 +32,7 @@ def at_once(work: Callable[[int], T]) -> list[T]:
     barrier = Barrier(THREADS)
 
     def begin(number: int) -> T:
-        barrier.wait(timeout=30)
+        barrier.wait(timeout=120)
         return work(number)
 
     with ThreadPoolExecutor(THREADS) as pool:
@@ -72,7 +72,7 @@ class TestSixteenThreads:
         assert (emulator.books.posts_received, [posts for _, posts in submitted]) == (THREADS, [1] * THREADS)
         hook = SeedreamHook()
         generations = [one.generation for one, _ in submitted]
-        assert emulator.books.wait_until(lambda books: books.posts == THREADS)
+        assert emulator.books.wait_until(lambda books: books.posts == THREADS, timeout_seconds=60)
         emulator.clock.advance(60)
         with hook.downloads(max_bytes=10_000_000) as downloads:
             landed = at_once(

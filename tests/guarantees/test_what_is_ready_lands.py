@@ -74,7 +74,7 @@ def polls(books: Books) -> int:
 
 def polls_are(emulator: Emulator, number: int) -> Callable[[], bool]:
     """Waits until so many status calls were answered."""
-    return lambda: emulator.books.wait_until(lambda books: polls(books) >= number)
+    return lambda: emulator.books.wait_until(lambda books: polls(books) >= number, timeout_seconds=60)
 
 
 @contextmanager
@@ -119,7 +119,7 @@ class TestTheTimeout:
         task_id = runner.run(chain.submit).value["seedream_task_id"]
         emulator.inject("partial", seedream_task_id=task_id, count=2)
         assert runner.run(chain.land).state == "failed"
-        chain.land.timeout = 20
+        chain.land.timeout = 60
         runner.clear(chain.land)
         with once(polls_are(emulator, polls(emulator.books) + 3), emulator, "partial", seedream_task_id=task_id, count=3):
             assert runner.run(chain.land).state == "success"
@@ -156,7 +156,7 @@ class TestALostApi:
         self, emulator: Emulator, build: Build, folder: Path
     ) -> None:
         """The API is away when the time is over; the store of the results is another host."""
-        runner, chain = Runner(), chain_of(build, "land", deferrable=False, timeout=1)
+        runner, chain = Runner(), chain_of(build, "land", deferrable=False, timeout=8)
         runner.run(chain.submit)
         with once(polls_are(emulator, 1), emulator, "refuse", endpoint="status", status=503):
             outcome = runner.run(chain.land)

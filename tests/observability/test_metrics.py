@@ -60,7 +60,7 @@ def run_subject(emulator: Emulator, folder: Path, **config: Any) -> None:
         **{name: str(value) for name, value in config.items()},
     }
     command = [sys.executable, "-m", "tests.observability.subject", f"file://{folder}/images"]
-    ended = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, timeout=180)
+    ended = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, timeout=600)
     assert ended.returncode == 0, ended.stderr
 
 

@@ -31,7 +31,7 @@ with DAG({dag_id!r}, schedule=None):
 {tasks}
 """
 
-WAIT_SECONDS = 240  # for anything to happen: on a quiet machine all takes below 30 s, on a crowded one ten times that
+WAIT_SECONDS = 600  # for anything to happen: on a quiet machine all takes below 30 s, on a crowded one ten times that and more
 
 UNLIMITED = 100_000  # requests a minute; what is unknown would be taken for 3
 

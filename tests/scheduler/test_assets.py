@@ -9,7 +9,7 @@ import pytest
 from tests.airflow.cluster import Run
 from tests.scheduler.stage import WAIT_SECONDS, Stage
 
-pytestmark = [pytest.mark.scheduler, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.scheduler, pytest.mark.timeout(2400)]
 
 LANDING = """
 from airflow.sdk import Asset, AssetAlias

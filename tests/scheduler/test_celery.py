@@ -17,7 +17,7 @@ from tests.airflow.cluster import Run
 from tests.scheduler.stage import LONG, WAIT_SECONDS, Stage, states
 from tools.signals import ending_cleanly
 
-pytestmark = [pytest.mark.scheduler, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.scheduler, pytest.mark.timeout(2400)]
 
 MAPPED = 60
 WHOLE_MAPPED = 30

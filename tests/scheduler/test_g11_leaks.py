@@ -11,7 +11,7 @@ from airflow_provider_seedream.emulator import Emulator, Settings
 from tests.airflow.cluster import Cluster
 from tests.scheduler.stage import LONG, WAIT_SECONDS, Stage
 
-pytestmark = [pytest.mark.scheduler, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.scheduler, pytest.mark.timeout(2400)]
 
 KEY = "canary-3f9c27d1e8/b+a"  # would be seen quoted, too
 LINK = ("X-Amz-Signature", "X-Amz-Nonce")

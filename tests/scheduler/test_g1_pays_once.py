@@ -13,7 +13,7 @@ from airflow_provider_seedream.emulator import Emulator, Settings
 from tests.scheduler.killing import Killer
 from tests.scheduler.stage import WAIT_SECONDS, Stage, states
 
-pytestmark = [pytest.mark.scheduler, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.scheduler, pytest.mark.timeout(2400)]
 
 MAPPED = 200
 KILLED = int(os.environ.get("SEEDREAM_KILLED_TASKS", "60"))  # retries and waits for intents to settle make them slower ones
@@ -47,7 +47,7 @@ def emulator() -> Any:
 
 def test_two_hundred_mapped_tasks_pay_two_hundred_times(stage: Stage) -> None:
     run = stage.start(CHAIN, deferrable=True, retries=3)
-    run.wait(timeout_seconds=800)
+    run.wait(timeout_seconds=2000)
     assert len(run.tasks()) == 2 * MAPPED
     assert states(run.tasks()) == {"success"}
     stage.assert_landed_once(generations=MAPPED, num_images=NUM_IMAGES)
@@ -72,7 +72,7 @@ def test_workers_killed_at_random_pay_at_most_once_each(stage: Stage, deferrable
         killer.strike()
         return run.state in ("success", "failed")
 
-    stage.cluster.wait("the run has ended", ended, timeout_seconds=800)
+    stage.cluster.wait("the run has ended", ended, timeout_seconds=2000)
     print(f"{killer.kills} kills")
     assert killer.kills > 10
     stage.assert_paid_at_most_once(run, generations=KILLED, num_images=NUM_IMAGES)

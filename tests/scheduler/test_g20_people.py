@@ -8,7 +8,7 @@ from tests.airflow.cluster import Run
 from tests.scheduler.killing import kill
 from tests.scheduler.stage import LONG, WAIT_SECONDS, Stage
 
-pytestmark = [pytest.mark.scheduler, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.scheduler, pytest.mark.timeout(2400)]
 
 TASKS = f"""
 for task_id in ("failed", "succeeded", "cleared", "killed"):

@@ -10,7 +10,7 @@ from tests.airflow.cluster import Run
 from tests.scheduler.killing import kill
 from tests.scheduler.stage import WAIT_SECONDS, Stage
 
-pytestmark = [pytest.mark.scheduler, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.scheduler, pytest.mark.timeout(2400)]
 
 # Each prompt begins with its task's id. The stage's timeouts let an intent settle 30 s after it was written: twice 10 s to
 # connect and twice 5 s for the answer.

@@ -8,7 +8,7 @@ import pytest
 
 from tests.scheduler.stage import LONG, WAIT_SECONDS, Stage
 
-pytestmark = [pytest.mark.scheduler, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.scheduler, pytest.mark.timeout(2400)]
 
 TASKS = f"""
 submit = SeedreamGenerateOperator(task_id="submit", prompt="a watch {LONG}", num_images=2, **USUAL)

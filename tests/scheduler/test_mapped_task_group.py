@@ -6,7 +6,7 @@ import pytest
 
 from tests.scheduler.stage import WAIT_SECONDS, Stage
 
-pytestmark = [pytest.mark.scheduler, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.scheduler, pytest.mark.timeout(2400)]
 
 GROUP = """
 from airflow.sdk import task_group

@@ -5,11 +5,12 @@ A server dies with the test process, even if that one is killed. Nothing here kn
 
 from __future__ import annotations
 
+import random
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
@@ -20,9 +21,11 @@ class ServerError(RuntimeError):
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port on 127.0.0.1 that was free a moment ago, below those that systems give to connections: none takes it meanwhile."""
+    while True:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", random.randint(15_000, 31_000)))
+            return int(probe.getsockname()[1])
 
 
 @contextmanager
@@ -48,7 +51,7 @@ def running(argv: Sequence[str | Path], log: Path, env: Mapping[str, str] | None
         process.wait()
 
 
-def wait_until(ready: Callable[[], bool], alive: Callable[[], None], what: str, timeout_seconds: float = 120) -> None:
+def wait_until(ready: Callable[[], bool], alive: Callable[[], None], what: str, timeout_seconds: float = 300) -> None:
     """Poll a condition; fail at once when the server has died."""
     end = time.monotonic() + timeout_seconds
     while not ready():
@@ -69,7 +72,7 @@ def answers_http(url: str) -> bool:
     return True
 
 
-def run(*argv: str | Path, timeout_seconds: float = 120) -> str:
+def run(*argv: str | Path, timeout_seconds: float = 300) -> str:
     """A command that must succeed; its output."""
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout_seconds, check=False)

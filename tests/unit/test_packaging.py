@@ -27,7 +27,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("dist")
     uv = Path(sys.executable).with_name("uv")
     command = [uv if uv.exists() else shutil.which("uv") or "uv", "build", "--quiet", "--out-dir", target]
-    subprocess.run(command, cwd=CHECKOUT, check=True, timeout=240)
+    subprocess.run(command, cwd=CHECKOUT, check=True, timeout=800)
     return target
 
 

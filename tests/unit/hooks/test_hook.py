@@ -267,7 +267,7 @@ class TestAskingAgain:
         assert hook.get_wallet().balance
         assert emulator.books.wallet_calls == 4
 
-    @pytest.mark.timeout(30)
+    @pytest.mark.timeout(600)
     def test_a_429_that_asks_for_longer_than_an_hour_is_not_slept_through(self, hook: SeedreamHook, emulator: Emulator) -> None:
         """The results live 24 h, and a worker's slot is held meanwhile: the task's retry comes back instead."""
         emulator.inject("refuse", endpoint="status", status=429, retry_after_seconds=86_400)

@@ -139,9 +139,9 @@ class TestInterimAnswers:
             assert len(server.heard) == 1
 
     def test_the_body_behind_them_has_the_usual_time(self) -> None:
-        late = Answer(interim=EARLY_HINTS, interim_seconds=0.4, body=b"ok", drip_seconds=0.4)
+        late = Answer(interim=EARLY_HINTS, interim_seconds=1.5, body=b"ok", drip_seconds=1.5)
         with serving(late) as server, session_through() as client:
-            assert client.get(server.url, timeout=0.6).content == b"ok"
+            assert client.get(server.url, timeout=2.5).content == b"ok"
 
 
 class TestAnAnswerThatDrips:

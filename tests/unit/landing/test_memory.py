@@ -37,7 +37,7 @@ class TestBytesInFlight:
         assert 60 < memory.most_held <= 100
 
     def test_small_images_are_held_many_at_a_time(self) -> None:
-        memory, together = Watched(100), threading.Barrier(8, timeout=10)
+        memory, together = Watched(100), threading.Barrier(8, timeout=60)
 
         def land(size: int) -> None:
             with memory.share():

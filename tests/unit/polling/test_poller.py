@@ -35,9 +35,10 @@ def poller(**changes: object) -> Poller:
     return Poller(policy_of(**changes), schedule=PollSchedule(), jitter=lambda: 0.5)
 
 
-def quick(now: float) -> PollPolicy:
-    """A wait that polls every few milliseconds and is over within half a second."""
-    return policy_of(poke_interval_seconds=0.005, deadline_epoch=now + 0.2, settling_seconds=0.006, created_epoch=None)
+def quick(now: float, *, patience_seconds: float) -> PollPolicy:
+    """A wait that polls every few milliseconds."""
+    deadline = now + patience_seconds
+    return policy_of(poke_interval_seconds=0.005, deadline_epoch=deadline, settling_seconds=0.006, created_epoch=None)
 
 
 class TestThePoller:
@@ -80,8 +81,10 @@ class TestTheLoops:
     def test_both_loops_end_a_wait_alike(self, answers: list[Answer], request: pytest.FixtureRequest) -> None:
         import time
 
+        expected = request.node.callspec.id.partition(" ")[0]
+        patience = 0.2 if expected == "late" else 60.0
         told: Iterator[Answer] = iter(answers)
-        held = wait(Poller(quick(time.time())), lambda: next(told), time.sleep)
+        held = wait(Poller(quick(time.time(), patience_seconds=patience)), lambda: next(told), time.sleep)
 
         async def freed() -> str:
             again: Iterator[Answer] = iter(answers)
@@ -89,9 +92,9 @@ class TestTheLoops:
             async def poll() -> Answer:
                 return next(again)
 
-            return (await wait_async(Poller(quick(time.time())), poll)).verdict
+            return (await wait_async(Poller(quick(time.time(), patience_seconds=patience)), poll)).verdict
 
-        assert held.verdict == asyncio.run(freed()) == request.node.callspec.id.partition(" ")[0]
+        assert held.verdict == asyncio.run(freed()) == expected
 
     def test_nothing_is_polled_before_it_is_due(self) -> None:
         pauses: list[float] = []

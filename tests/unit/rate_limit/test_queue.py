@@ -192,7 +192,7 @@ class TestPolls:
         def statuses(*, counts: bool, **extra: Any) -> list[int]:
             emulator.configure(rate_limit_per_minute=5, status_counts=counts)
             monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", connection_json(emulator.url, requests_per_minute=5, **extra))
-            asyncio.run(eight(time.time() + 1))
+            asyncio.run(eight(time.time() + 10))
             # the emulator serves other tests too, whose last requests may still come in
             return [request.status or 0 for request in emulator.books.requests if "job-" in request.path]
 
@@ -270,7 +270,7 @@ class TestTheTrigger:
         now = time.time()
         slow = trigger(throttled_epoch=now, retry_after_seconds=60.0, deadline_epoch=now + 0.2)
         assert turn_from(asyncio.run(said(slow))) == (None, True)
-        assert 0.2 <= time.time() - now < 5
+        assert 0.2 <= time.time() - now < 50
 
     def test_a_deadline_that_has_passed_is_late_at_once(self) -> None:
         assert turn_from(asyncio.run(said(trigger(deadline_epoch=time.time() - 10)))) == (None, True)

