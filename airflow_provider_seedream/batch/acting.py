@@ -186,7 +186,8 @@ class Acts:
         if isinstance(error, SeedreamAmbiguousSubmissionError):
             self._progress.unknown_in_a_row += tried.has_posted
         if self._progress.unknown_in_a_row >= MAX_UNKNOWN_IN_A_ROW and self._progress.halt is None:
-            many = f"The API did not answer {self._progress.unknown_in_a_row} POSTs in a row; each may be paid, so no more are sent."
+            number = self._progress.unknown_in_a_row
+            many = f"The API did not answer {number} POSTs in a row; each may be paid, so no more are sent."
             self._progress.halt = halt_by(SeedreamBatchError(f"{many} Last: {error.message}", paid="unknown"))
         is_shared = upcoming.number in self._progress.repeats
         if row.images and error.paid == "unknown":
