@@ -22,10 +22,11 @@ CHECKOUT = Path(__file__).parents[2]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """Where a null server listens, and the bundle that trusts it."""
+    """Where a null server listens, the bundle that trusts it, and its process."""
 
     url: str
     bundle: str
+    pid: int
 
 
 def run_subject(
@@ -49,9 +50,18 @@ def null_server(certificate: Certificate, latency_seconds: float = 0.0) -> Itera
         try:
             assert process.stdout is not None
             url = f"https://127.0.0.1:{int(process.stdout.readline())}"
-            yield Server(url=url, bundle=str(certificate.bundle))
+            yield Server(url=url, bundle=str(certificate.bundle), pid=process.pid)
         finally:
             process.kill()
+
+
+def held_up_seconds(who: int | str = "thread-self") -> float:
+    """How long a thread was ready to run, so far, and other work had the processors.
+
+    :param who: the id of a process, for its first thread; the calling thread by default.
+    """
+    _, waited, _ = Path(f"/proc/{who}/schedstat").read_text().split()  # nanoseconds: on a processor, waiting for one
+    return int(waited) / 1e9
 
 
 def reset_peak_memory() -> int:

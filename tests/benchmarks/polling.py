@@ -13,7 +13,7 @@ from typing import Any
 
 import requests
 
-from tests.benchmarks.measuring import Server, run_subject
+from tests.benchmarks.measuring import Server, held_up_seconds, run_subject
 from tests.benchmarks.polling_subject import WARNING_SECONDS, WATCHDOG_SECONDS
 
 ON_TIME_SECONDS = 0.5  # a poll may reach the server so long after it was due
@@ -23,9 +23,11 @@ ON_TIME_SECONDS = 0.5  # a poll may reach the server so long after it was due
 class Polling:
     """How the waiting went. ``wanted_per_second`` is what the interval and the server's latency allow.
 
-    :param warnings: how often Airflow's triggerer would have warned. :param idle_warnings: how often it would have warned of a
-        thread of another process that only sleeps: the machine's own doing. :param stolen_share: of the machine's time, what its
-        host gave to others.
+    :param warnings: how often Airflow's triggerer would have warned. :param own_warnings: how often it would have warned if the
+        loop had had a processor whenever it was ready to run. :param idle_warnings: how often it would have warned of a
+        thread of another process that only sleeps: the machine's own doing. :param held_up_share: of the time, how long the loop
+        or the server (the larger of the two) was ready to run while other work had the processors.
+        :param stolen_share: of the machine's time, what its host gave to others.
     """
 
     on_time: float
@@ -35,7 +37,9 @@ class Polling:
     cpu_share: float
     longest_block_seconds: float
     warnings: int
+    own_warnings: int
     idle_warnings: int
+    held_up_share: float
     stolen_share: float
     memory_bytes: int
 
@@ -64,19 +68,21 @@ def measure_polling(
         "spread_seconds": spread_seconds,
         "seconds": seconds,
     }
-    began, stolen = time.monotonic(), stolen_seconds()
+    began, stolen, held_up = time.monotonic(), stolen_seconds(), held_up_seconds(server.pid)
     with idle_thread() as gaps:
         # aiohttp reads it when it is imported: for the http provider, which cannot be told otherwise.
         found = run_subject("polling_subject", arguments, environment={"SSL_CERT_FILE": server.bundle})
+    passed, server_held_up = time.monotonic() - began, held_up_seconds(server.pid) - held_up
     late = lateness(found, get_arrivals(server))
     return Polling(
         on_time=sum(seconds <= ON_TIME_SECONDS for seconds in late) / len(late),
         polls_per_second=sum(one < float("inf") for one in late) / seconds,
         wanted_per_second=waiting / (poke_interval + latency_seconds) if poke_interval else due_per_second(found, seconds),
-        stolen_share=(stolen_seconds() - stolen) / (time.monotonic() - began) / (os.cpu_count() or 1),
+        stolen_share=(stolen_seconds() - stolen) / passed / (os.cpu_count() or 1),
+        held_up_share=max(found["held_up_share"], server_held_up / passed),
         idle_warnings=sum(gap > WARNING_SECONDS for gap in gaps),
         p99_late_seconds=sorted(late)[int(len(late) * 0.99)],
-        **{name: found[name] for name in ("cpu_share", "longest_block_seconds", "warnings", "memory_bytes")},
+        **{name: found[name] for name in ("cpu_share", "longest_block_seconds", "warnings", "own_warnings", "memory_bytes")},
     )
 
 

@@ -33,7 +33,7 @@ from airflow_provider_seedream.polling.decision import Step, decide
 from airflow_provider_seedream.polling.loops import wait_async
 from airflow_provider_seedream.polling.policy import PollPolicy
 from airflow_provider_seedream.triggers import seedream
-from tests.benchmarks.measuring import peak_memory, reset_peak_memory
+from tests.benchmarks.measuring import held_up_seconds, peak_memory, reset_peak_memory
 from tests.benchmarks.server import job_id
 
 WATCHDOG_SECONDS = 0.1  # how Airflow's triggerer watches its loop,
@@ -177,12 +177,14 @@ def choose(task: Task, due: Due) -> Callable[[Task, str, float, PollPolicy], Awa
     return by_trigger if task.way == "trigger" else by_threads(task)
 
 
-async def watchdog(gaps: list[float]) -> None:
-    """As Airflow's own: what is longer than the pause, the loop was busy."""
+async def watchdog(gaps: list[tuple[float, float]]) -> None:
+    """As Airflow's own: what is longer than the pause, the loop was busy. The second number is the part of it in which the loop was
+    ready to run, and other work had the processors.
+    """
     while True:
-        before = time.monotonic()
+        before, held_up = time.monotonic(), held_up_seconds()
         await asyncio.sleep(WATCHDOG_SECONDS)
-        gaps.append(time.monotonic() - before)
+        gaps.append((time.monotonic() - before, held_up_seconds() - held_up))
 
 
 async def in_portal(work: Awaitable[None]) -> None:
@@ -199,7 +201,7 @@ async def measure(task: Task) -> dict[str, Any]:
     start = time.time() + 2.0 + 2 * task.waiting / STARTS_PER_SECOND
     policy = PollPolicy(num_images=1, deadline_epoch=start + 3600, poke_interval_seconds=task.poke_interval)
     gc.freeze()  # Airflow's own modules: walking them all stops the loop for 0.15 s, whoever waits in it
-    gaps: list[float] = []
+    gaps: list[tuple[float, float]] = []
     baseline = reset_peak_memory()
     tasks = [asyncio.create_task(watchdog(gaps))]
     for number, name in enumerate(task.ids()):
@@ -209,15 +211,17 @@ async def measure(task: Task) -> dict[str, Any]:
         await asyncio.sleep(0 if number % 50 else 0.1)  # at least that long apart
         tasks.append(asyncio.create_task(in_portal(wait(task, name, first, policy)), name=name))
     await asyncio.sleep(start - time.time())
-    cpu = time.process_time()
+    cpu, held_up = time.process_time(), held_up_seconds()
     await asyncio.sleep(task.seconds)
     found = {
         "due": due,
         "start": start,
         "end": time.time(),
         "cpu_share": (time.process_time() - cpu) / task.seconds,
-        "longest_block_seconds": max(gaps) - WATCHDOG_SECONDS,
-        "warnings": sum(gap > WARNING_SECONDS for gap in gaps),
+        "held_up_share": (held_up_seconds() - held_up) / task.seconds,
+        "longest_block_seconds": max(gap for gap, _ in gaps) - WATCHDOG_SECONDS,
+        "warnings": sum(gap > WARNING_SECONDS for gap, _ in gaps),
+        "own_warnings": sum(gap - held_up > WARNING_SECONDS for gap, held_up in gaps),
         "memory_bytes": peak_memory() - baseline,
     }
     if broken := [one.exception() for one in tasks if one.done()]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from importlib.util import find_spec
 from math import isinf
 
@@ -25,6 +24,7 @@ WAITING, SECONDS = 1000, 12.0
 # Of our trigger to the least that such GETs can cost, over the first 12 s of 1,000 waits, which hold what a wait costs once: 1.4
 # was seen on a busy machine. After 5 s it is 1.1 to 1.3.
 MAX_CPU_RATIO = 1.5
+MOST_HELD_UP = 0.1  # of the time
 
 
 @pytest.mark.parametrize(
@@ -52,11 +52,9 @@ def test_waiting_generations_are_polled_on_time(
     ours = found["trigger"]
     if waiting > WAITING:  # five times a triggerer's default capacity: the table says what holds
         return
-    if ours.idle_warnings or ours.stolen_share > 0.05:
-        held_up = f"a thread that only sleeps was held up {ours.idle_warnings} times, {ours.stolen_share:.0%} of its time stolen"
-        pytest.skip(f"{held_up}: this machine is too busy to judge")
+    skip_if_busy(ours)
     assert ours.on_time >= 0.95
-    assert ours.warnings == 0
+    assert ours.own_warnings == 0
     if waiting == WAITING and "bare" in found:  # with fewer, a process's imports weigh more than its polls
         assert ours.cpu_per_poll <= MAX_CPU_RATIO * found["bare"].cpu_per_poll
 
@@ -69,9 +67,19 @@ def test_five_thousand_generations_are_polled_on_time_by_the_default_schedule(ce
             way, server, latency_seconds=0.0, waiting=waiting, seconds=seconds, poke_interval=None, spread_seconds=30
         )
     report.add(f"{waiting} waiting generations, the default schedule", WAYS["trigger"], ours=True, ratio=1.0, **columns(ours))
-    if ours.idle_warnings or ours.stolen_share > 0.05 or os.getloadavg()[0] > (os.cpu_count() or 1):
-        pytest.skip("this machine is too busy to judge")
+    skip_if_busy(ours)
     assert ours.on_time >= 0.99
+
+
+def skip_if_busy(polling: Polling) -> None:
+    """Lateness says something about our code only where the loop and the server had a processor when they were ready to run.
+
+    A thread that only sleeps does not tell: a scheduler lets it go first. The loop and the server, which work, wait their turns.
+    """
+    if polling.idle_warnings or polling.stolen_share > 0.05 or polling.held_up_share > MOST_HELD_UP:
+        held_up = f"the loop or the server waited for a processor for {polling.held_up_share:.0%} of the time, a thread that only"
+        held_up += f" sleeps was held up {polling.idle_warnings} times, {polling.stolen_share:.0%} of the machine's time was stolen"
+        pytest.skip(f"{held_up}: this machine is too busy to judge")
 
 
 def columns(polling: Polling) -> dict[str, str]:
@@ -82,7 +90,8 @@ def columns(polling: Polling) -> dict[str, str]:
         "CPU": f"{polling.cpu_share:.0%}",
         "CPU ms a poll": f"{polling.cpu_per_poll * 1000:.2f}",
         "longest block": f"{polling.longest_block_seconds * 1000:.0f} ms",
-        "warnings": str(polling.warnings),
+        "warnings": f"{polling.warnings}, own {polling.own_warnings}",
+        "held up": f"{polling.held_up_share:.0%}",
         "idle thread's": str(polling.idle_warnings),
         "stolen": f"{polling.stolen_share:.0%}",
         "memory": f"{polling.memory_bytes / 1e6:.0f} MB",
