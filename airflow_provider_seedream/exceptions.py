@@ -113,8 +113,9 @@ class SeedreamError(AirflowException):
         """The verdict, with the credits where some are concerned: ``UNKNOWN OUTCOME, up to 10 credits at risk``."""
         many = None if self.credits is None else max(self.credits, self.billed_credits or 0)
         # "no" has no amount: the price of what was not bought would be read as its cost
-        amounts = {"yes": "{} credits paid", "refunded": "{} credits refunded", "unknown": "up to {} credits at risk"}
-        return f"{self.verdict}, {amounts[self.paid].format(many)}" if many and self.paid in amounts else self.verdict
+        amounts = {"yes": "{} paid", "refunded": "{} refunded", "unknown": "up to {} at risk"}
+        price = f"{many} credit" + ("" if many == 1 else "s")
+        return f"{self.verdict}, {amounts[self.paid].format(price)}" if many and self.paid in amounts else self.verdict
 
     @property
     def detail(self) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from airflow_provider_seedream.generations import LandedGeneration
 from airflow_provider_seedream.manifest import Manifest, ManifestImage, read_manifest
+from airflow_provider_seedream.model.counting import counted
 
 MAX_MESSAGE_BYTES = 5 * 1024 * 1024  # of thumbnails together: mail servers commonly take 10 to 25 MB, and base64 adds a third
 _MAX_PROMPT = 500
@@ -110,7 +111,7 @@ class _Section:
         manifest = self.manifest
         came = f"Only {len(manifest.images)} of {manifest.images_requested} images came." if manifest.missing_images else ""
         cost = manifest.credits if manifest.billed_credits is None else manifest.billed_credits
-        price = "" if cost is None else f"{cost} credits."
+        price = "" if cost is None else f"{counted(cost, 'credit')}."
         return [fact for fact in (came, price, f"Manifest: {self.uri}") if fact]
 
 

@@ -121,7 +121,7 @@ def _price(number: Decimal, mine: Sequence[Entry]) -> Iterator[Candidate]:
     price, fits = reckoned + number / images, number % images == 0 and reckoned == reckoned.to_integral_value()
     if fits and price > 0:
         many = counted(images, "image", "were")
-        what = f"The price: {many} counted at {reckoned:f} credits each, and {price:f} each would explain it"
+        what = f"The price: {many} counted at {counted(int(reckoned), 'credit')} each, and {price:f} each would explain it"
         yield Candidate(what=what, credits=int(abs(number)), fits=True)
     prices = {Decimal(entry.charged) / entry.images for entry in mine if entry.is_measured and entry.images}
     if other := sorted(one for one in prices if one != reckoned):

@@ -73,7 +73,7 @@ def _landing(entry: Entry, named: Callable[..., str]) -> Duty:
     images = counted(entry.images, "image")
     second = ", a second payment" if entry.is_late else ""
     return Duty(
-        what=f"Land {images}, paid with {entry.charged} credits{second} ({_request(entry)})",
+        what=f"Land {images}, paid with {counted(entry.charged, 'credit')}{second} ({_request(entry)})",
         command=named("land", entry.seedream_task_id or "ID", entry.destination),
         before=until,
     )
@@ -81,7 +81,7 @@ def _landing(entry: Entry, named: Callable[..., str]) -> Duty:
 
 def _settling(entry: Entry, named: Callable[..., str], *, sent_again: bool) -> Duty:
     """The duty to settle an unknown outcome. A request that was sent again keeps this record, so it can only be settled as paid."""
-    what = f"Find out whether {entry.at_risk} credits were paid ({_request(entry)})"
+    what = f"Find out whether {counted(entry.at_risk, 'credit', 'were')} paid ({_request(entry)})"
     if sent_again:
         return Duty(what=f"{what}: it was sent again", command=named("resolve", entry.record, "--paid", "ID"), is_due=False)
     return Duty(what=what, command=named("resolve", entry.record, "--by-wallet"))
@@ -104,7 +104,7 @@ def _clearings(entries: Iterable[Entry]) -> Iterator[Duty]:
         price = sum(entry.refunded for entry in refunded)
         yield Duty(
             what=f"Clear task {task_id} in run {run_id} of DAG {dag_id} if its "
-            f"{counted(len(refunded), 'failed and refunded request')} should be sent again, for {price} credits",
+            f"{counted(len(refunded), 'failed and refunded request')} should be sent again, for {counted(price, 'credit')}",
             is_due=False,
         )
 

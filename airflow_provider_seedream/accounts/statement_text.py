@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_seedream.accounts.duties import Duty
 from airflow_provider_seedream.accounts.wallet_flow import plain
 from airflow_provider_seedream.model import clock
+from airflow_provider_seedream.model.counting import counted
 
 if TYPE_CHECKING:
     from airflow_provider_seedream.accounts.statement import Statement
@@ -48,7 +49,7 @@ def _at_the_bottom(statement: Statement) -> list[str]:
         said = f"Unexplained: {plain(statement.unexplained):f} credits."
     lines = [said, "It may be:"] if statement.candidates else [said]
     for one in statement.candidates:
-        up_to = "" if one.credits is None else f": up to {one.credits} credits"
+        up_to = "" if one.credits is None else f": up to {counted(one.credits, 'credit')}"
         lines.append(f"  {'= ' if one.fits else ''}{one.what}{up_to}.")
     return lines
 

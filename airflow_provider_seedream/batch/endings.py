@@ -108,9 +108,10 @@ def _stopped(progress: Progress, summary: Mapping[str, Any], *, verdict: str) ->
     """
     paid: Paid = "yes" if summary["credits"] else "no"
     skipped = summary["count"]["skipped"]
-    rows = f"{skipped} of {counted(summary['rows'], 'row')} {verb_for(skipped, 'are')} skipped."
-    what = f"{(progress.stop or {})['message']} {rows}"
-    error = SeedreamBatchError(f"{what} Results: {summary['results']}.", paid=paid, verdict=verdict)
+    parts = [(progress.stop or {})["message"]]
+    if skipped:  # 0 if it stopped with the last rows of its table
+        parts.append(f"{skipped} of {counted(summary['rows'], 'row')} {verb_for(skipped, 'are')} skipped.")
+    error = SeedreamBatchError(" ".join([*parts, f"Results: {summary['results']}."]), paid=paid, verdict=verdict)
     error.credits, error.kept_until = summary["credits"], progress.kept_until
     error.on_retry = "A retry sends nothing. Clear the task to be asked again: the sample is not paid again."
     if verdict == "TOO MANY FAILURES":
@@ -132,7 +133,11 @@ def last_line(progress: Progress, summary: Mapping[str, Any], *, max_credits: in
     :param max_credits: the budget of the task; None without one.
     """
     count = summary["count"]
-    spent = f"{summary['credits']} credits" if max_credits is None else f"{summary['credits']} of {max_credits} credits"
+    spent = (
+        counted(summary["credits"], "credit")
+        if max_credits is None
+        else f"{summary['credits']} of {counted(max_credits, 'credit')}"
+    )
     parts = [f"{count['landed']} of {counted(summary['rows'], 'row')} landed: {counted(summary['images'], 'image')}, {spent}."]
     if count["skipped_budget"]:
         parts.append(f"Not sent: {count['skipped_budget']} (budget).")

@@ -63,7 +63,8 @@ def error_of(
     fields = halt["fields"]
     error = _HALTS[halt["error"]](fields["message"])
     vars(error).update(fields)
-    error.message = f"{error.message} {unsent} of {counted(rows, 'row')} {verb_for(unsent, 'were')} not sent."
+    if unsent:  # 0 if it was met with the last row
+        error.message = f"{error.message} {unsent} of {counted(rows, 'row')} {verb_for(unsent, 'were')} not sent."
     if unsent == rows:  # and none of them is paid: each was looked for in the ledger
         error.paid = "no"
     if credits_ and error.paid == "no":

@@ -18,6 +18,7 @@ from airflow_provider_seedream.ledger.request import Request
 from airflow_provider_seedream.ledger.room import CapRoom
 from airflow_provider_seedream.ledger.spending import Spending, Tally
 from airflow_provider_seedream.model import clock, contract
+from airflow_provider_seedream.model.counting import counted
 from airflow_provider_seedream.model.task_ref import TaskRef
 from airflow_provider_seedream.polling.policy import expires_epoch, has_expired
 
@@ -265,7 +266,7 @@ class _Planner:
             return self._pay(found)
         self._plan.credits_at_risk += record.cost_credits
         where, uri = found.row.where, self._ledger.uri(record)
-        return _Judged("unknown", f"{where}: unknown outcome, up to {record.cost_credits} credits; record {uri}.")
+        return _Judged("unknown", f"{where}: unknown outcome, up to {counted(record.cost_credits, 'credit')}; record {uri}.")
 
     def _paid_status(self, record: Record) -> Status:
         """The status of a paid row whose images have not landed."""

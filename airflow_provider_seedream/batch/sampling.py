@@ -99,7 +99,7 @@ def outlook(plan: Plan, *, per_minute: float) -> str:
     """
     requests, images = counted(plan.requests, "request", grouped=True), counted(plan.images, "image", grouped=True)
     lines = [
-        f"**A yes sends {requests} for {images}: up to {plan.credits:,} credits, about "
+        f"**A yes sends {requests} for {images}: up to {counted(plan.credits, 'credit', grouped=True)}, about "
         f"{clock.spell(plan.requests / per_minute * 60)} at {counted(float(per_minute), 'request')} a minute.**"
     ]
     if plan.within_caps and plan.within_caps["requests"] < plan.requests:

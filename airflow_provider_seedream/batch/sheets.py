@@ -94,7 +94,7 @@ def summary(lines: Sequence[Line]) -> str:
         count[line["status"]] = count.get(line["status"], 0) + 1
     statuses = ", ".join(f"{number} {status.replace('_', ' ')}" for status, number in count.items())
     spent = sum(line.get("credits") or 0 for line in lines)
-    return f"{counted(len(lines), 'row')}: {statuses}. {spent} credits."
+    return f"{counted(len(lines), 'row')}: {statuses}. {counted(spent, 'credit')}."
 
 
 def without_pictures(lines: Sequence[Line], odd: Mapping[int, str]) -> list[str]:

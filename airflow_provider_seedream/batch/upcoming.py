@@ -198,7 +198,7 @@ class TableSummary:
             more = f" and {self.invalid - len(self.errors)} more" if self.invalid > len(self.errors) else ""
             rows = f"{self.invalid} of {counted(self.rows, 'row')} {verb_for(self.invalid, 'are')} invalid"
             raise SeedreamInputError(f"{rows}. {' '.join(self.errors)}{more}")
-        _log.info("%s, %s, %d credits at most.", counted(self.rows, "row"), counted(self.images, "image"), self.credits)
+        _log.info("%s, %s, %s at most.", *map(counted, (self.rows, self.images, self.credits), ("row", "image", "credit")))
         if self.repeats:
             rows = f"{counted(len(self.repeats), 'row', 'repeat')} an earlier row (first: row {self.repeats[0]})"
             _log.warning(

@@ -129,19 +129,19 @@ def _print(made: Plan, options: argparse.Namespace) -> None:
         print_lines('A run refuses a table with invalid rows and sends nothing, unless it has on_error="continue".')
     print_lines(
         f"{'Such a run' if made.count['invalid'] else 'A run now'} sends {counted(made.requests, 'request')} for "
-        f"{counted(made.images, 'image')}: up to {made.credits} credits, {duration(made.minutes)} {rate}."
+        f"{counted(made.images, 'image')}: up to {counted(made.credits, 'credit')}, {duration(made.minutes)} {rate}."
     )
     if within := made.within_caps:
         print_lines(
             f"The caps of {options.conn_id} now leave room for {within['requests']} of {counted(made.requests, 'request')}: "
-            f"{within['credits']} of {made.credits} credits."
+            f"{within['credits']} of {counted(made.credits, 'credit')}."
         )
         print_rows(f"Caps of {options.conn_id}", within["caps"])
     if made.land_before:
         print_lines(f"The API deletes the first images that are paid and not landed at {made.land_before}.")
     if made.credits_at_risk:
         listing = command("ledger", options.destination, "--outcome", "unknown", "--outcome", "intent")
-        print_lines(f"Perhaps paid: up to {made.credits_at_risk} credits. To see the records: {listing}")
+        print_lines(f"Perhaps paid: up to {counted(made.credits_at_risk, 'credit')}. To see the records: {listing}")
     if made.other_requests:
         print_lines(f"Other requests in this ledger: {made.other_requests}, of an earlier table or of other tasks.")
     print_lines("To look at:", made.notes)

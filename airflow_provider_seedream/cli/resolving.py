@@ -208,7 +208,7 @@ def _paid(ledger: Ledger, record: Record, seedream_task_id: str, hook: SeedreamH
 def _plan(record: Record, settled: Record | None, *, is_last: bool, conn_id: str) -> str:
     """The consequences of this for the task and for the money, in one or two sentences."""
     if settled is None:
-        return f"This removes the record; its task, cleared, sends the request again for {record.credits} credits."
+        return f"This removes the record; its task, cleared, sends the request again for {counted(record.credits, 'credit')}."
     then = "its task, cleared, attaches to it and pays nothing"
     if settled.outcome == "expired":
         then = "its results are gone"
@@ -216,7 +216,9 @@ def _plan(record: Record, settled: Record | None, *, is_last: bool, conn_id: str
         land = command("land", settled.seedream_task_id or "ID", settled.destination, conn_id=conn_id)
         then = f"its task attaches to the later attempt; land this one with `{land}`"
     known = "The API knows the id, not which request it was made for: only the records of this folder were compared."
-    return f"This writes that the request became {settled.seedream_task_id} for {record.credits} credits; {then}.\n{known}"
+    return (
+        f"This writes that the request became {settled.seedream_task_id} for {counted(record.credits, 'credit')}; {then}.\n{known}"
+    )
 
 
 def _settle(ledger: Ledger, record: Record, settled: Record | None) -> None:

@@ -147,7 +147,7 @@ def _introduce(session: _Session, uri: str, record: Record, place: str) -> None:
         f"\n{place}: {uri}",
         f"  task       {task}, {record.intent_at}",
         f"  prompt     {str(facts['prompt'])[:_PROMPT_CHARACTERS]}",
-        f"  at risk    {record.credits} credits",
+        f"  at risk    {counted(record.credits, 'credit')}",
         f"  wallet     {_compared(record.wallet_balance, session.wallet)}",
     ]
     err().print("\n".join(lines), markup=False)

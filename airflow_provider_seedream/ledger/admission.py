@@ -20,6 +20,7 @@ from airflow_provider_seedream.ledger.settled_books import settle
 from airflow_provider_seedream.ledger.spending import Spending
 from airflow_provider_seedream.model.caps import Cap, check_caps
 from airflow_provider_seedream.model.clock import CLOCK, Clock, minute_of, to_iso
+from airflow_provider_seedream.model.counting import counted, verb_for
 from airflow_provider_seedream.observability import metrics
 
 AGAIN_SECONDS = 60.0  # an older refusal is looked at again, as a refund may have made room since
@@ -136,8 +137,8 @@ class Admission:
     def _warn(self, passed: Passed, spending: Spending) -> None:
         """Say that a share of a cap is spent. The page keeps others who share the books from saying it again on this day."""
         cap, conn_id = passed.cap, self._hook.seedream_conn_id
-        share = f"{passed.spent_credits} of {cap.credits} credits are spent this UTC {cap.period}"
-        _log.warning("A CAP IS NEARLY REACHED: %s of connection %r: %s.", cap.name, conn_id, share)
+        share = f"{passed.spent_credits} of {counted(cap.credits, 'credit')} {verb_for(passed.spent_credits, 'are')} spent this UTC"
+        _log.warning("A CAP IS NEARLY REACHED: %s of connection %r: %s %s.", cap.name, conn_id, share, cap.period)
         metrics.cap_nearly_reached(spending.made_by)
         if self._told:
             self._told(passed)
@@ -238,7 +239,7 @@ def refusal_error(refusal: Refusal, *, conn_id: str, at_epoch: float) -> Seedrea
     who = ", ".join(f"{name} {spent}" for name, spent in refusal.spenders)
     if who and cap.label:  # the books add up the spending of a task over all labels
         who = f"with any label or none: {who}"
-    spent = f"{refusal.spent_credits} credits are spent this UTC {cap.period}" + (f" ({who})" if who else "")
+    spent = f"{counted(refusal.spent_credits, 'credit', 'are')} spent this UTC {cap.period}" + (f" ({who})" if who else "")
     error = SeedreamCapError(
         f"{cap.name} of connection {conn_id!r}: {spent}, and this request costs {refusal.price}. It was not sent."
     )

@@ -17,6 +17,7 @@ from airflow_provider_seedream.exceptions import SeedreamBudgetError, SeedreamLe
 from airflow_provider_seedream.ledger.journal import Journal
 from airflow_provider_seedream.ledger.spending import Spending, Tally
 from airflow_provider_seedream.model import clock
+from airflow_provider_seedream.model.counting import counted
 from airflow_provider_seedream.model.task_ref import TaskRef
 
 PAUSES_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.0)  # between counts while racing tasks may withdraw; each is cut by up to half
@@ -37,8 +38,8 @@ class _Limit:
         if spent_credits + spending.credits <= self.max_credits:
             return None
         return SeedreamBudgetError(
-            f"{self.field}={self.max_credits}: {spent_credits} credits are spent by {self.whose}, and this request costs "
-            f"{spending.credits}. It was not sent."
+            f"{self.field}={self.max_credits}: {counted(spent_credits, 'credit', 'are')} spent by {self.whose}, and this request "
+            f"costs {spending.credits}. It was not sent."
         )
 
 

@@ -21,6 +21,7 @@ from airflow_provider_seedream.ledger.prices import Prices
 from airflow_provider_seedream.ledger.records import Ledger, Record
 from airflow_provider_seedream.ledger.request import Request, Submitted
 from airflow_provider_seedream.model.clock import Clock, to_iso
+from airflow_provider_seedream.model.counting import counted
 from airflow_provider_seedream.observability import metrics
 
 _log = logging.getLogger(__name__)
@@ -122,7 +123,9 @@ class Payer:
             created_at=accepted.created_at or self._now(),
             updated_at=self._now(),
         )
-        _log.info("%sSubmitted seedream task %s for %d credits.", request.label, submitted.seedream_task_id, submitted.credits)
+        _log.info(
+            "%sSubmitted seedream task %s for %s.", request.label, submitted.seedream_task_id, counted(submitted.credits, "credit")
+        )
         metrics.submitted(record.credits, record.made_by, record.labels)
         return Submitted(generation=self._kept(record, submitted), is_new=True)
 

@@ -172,11 +172,11 @@ class Prices:
         if not self._has_warned:
             self._has_warned = True
             _log.warning(
-                "THE PRICE IS NOT THE EXPECTED ONE: seedream task %s should cost %d credits (%s at %d, the connection's "
+                "THE PRICE IS NOT THE EXPECTED ONE: seedream task %s should cost %s (%s at %d, the connection's "
                 "credits_per_image), but the wallet lost %d. Budgets count the larger from here on. If the price has changed, set "
                 "credits_per_image in connection %s; if something else spends from this wallet at the same time, that may be it.",
                 record.seedream_task_id,
-                quoted,
+                counted(quoted, "credit"),
                 counted(record.submission["num_images"], "image"),
                 self._hook.settings.credits_per_image,
                 billed,

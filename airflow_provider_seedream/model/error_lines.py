@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from airflow_provider_seedream.exceptions import SeedreamError
 from airflow_provider_seedream.model import clock
 from airflow_provider_seedream.model.commands import folded
+from airflow_provider_seedream.model.counting import counted
 from airflow_provider_seedream.model.verdicts import anchor
 
 MAX_LINE_CHARACTERS = 100  # what the log page shows at a width of 1440 px
@@ -91,9 +92,9 @@ def _cost(error: SeedreamError) -> str:
     if error.paid == "no":
         return "nothing, no credits were spent."
     quoted, billed = error.credits, error.billed_credits
-    many = "credits (the number is in the record)" if quoted is None else f"{quoted} credits"
+    many = "credits (the number is in the record)" if quoted is None else counted(quoted, "credit")
     if quoted is not None and billed is not None and billed != quoted:
-        many = f"{billed} credits billed, {quoted} quoted"
+        many = f"{counted(billed, 'credit')} billed, {quoted} quoted"
     if quoted is None and error.paid == "unknown":
         return "not known here: `airflow seedream ledger DESTINATION` lists what was paid."
     words = {"yes": f"{many}, paid once.", "refunded": f"nothing: {many}, refunded.", "unknown": f"up to {many}, not known yet."}

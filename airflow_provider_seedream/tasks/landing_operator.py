@@ -192,12 +192,13 @@ def _last_line(landed: Manifest, generation: Generation, manifest_uri: str) -> s
     Price and duration are left out where they are unknown, as for a bare id.
     """
     from airflow_provider_seedream.model import clock
+    from airflow_provider_seedream.model.counting import counted
 
     parts = [f"Images landed: {len(landed.images)} of {landed.images_requested}"]
     price = generation.billed_credits if generation.billed_credits is not None else generation.credits
     created = clock.to_epoch(generation.created_at)
     if price is not None:
-        parts.append(f"{price} credits")
+        parts.append(counted(price, "credit"))
     if created is not None:
         parts.append(f"{clock.spell(clock.now_epoch() - created)} after the submission")
     return f"{', '.join(parts)}. Results: {manifest_uri}"

@@ -66,6 +66,14 @@ class TestTheBrake:
         assert "--outcome failed" in said
         assert f"Not sent: {count['skipped']} (`stop_when`)." in outcome.log_text
 
+    def test_one_that_comes_with_the_last_row_speaks_of_no_skipped_ones(self, batch: Batch, emulator: Emulator) -> None:
+        outcome = Runner().run(
+            batch([{"prompt": f"watch {row} [fail]"} for row in range(OF_LAST)], stop_when=StopWhen(of_last=OF_LAST))
+        )
+        assert emulator.books.posts_received == OF_LAST
+        assert "TOO MANY FAILURES" in str(outcome.error)
+        assert "skipped." not in str(outcome.error)
+
     def test_a_clear_begins_a_fresh_window_and_sends_what_was_skipped(
         self, batch: Batch, emulator: Emulator, folder: Path, tmp_path: Path
     ) -> None:

@@ -12,9 +12,15 @@ from airflow_provider_seedream.model.counting import counted, verb_for
 
 PACKAGE = Path(airflow_provider_seedream.__file__).parent
 # A number of the moment right before a word in the plural.
-PLURAL = re.compile(r"(\{[^{}\"']*\}|%[dgs]) (other |invalid )?(requests|rows|records|files|folders|pictures|tries|tasks)\b")
+PLURAL = re.compile(
+    r"(\{[^{}\"']*\}|%[dgs]) (other |invalid )?(requests|rows|records|files|folders|pictures|tries|tasks|credits)\b"
+)
 ALWAYS_MANY = {
     "batch/brake.py",  # of the last 50 rows
+    "hooks/seedream.py",  # a balance with its decimals: 1.00 credits
+    "sensors/credits.py",
+    "accounts/candidates.py",  # fractions of a price
+    "accounts/statement_text.py",
 }
 
 
