@@ -57,6 +57,16 @@ MUTANTS = (
         edits=(("if not has_next and self.read(record.file) == record:", "if True:"),),
     ),
     Mutant(
+        name="a claim that was given back is taken by two tries at once",
+        file="ledger/records.py",
+        edits=(
+            (
+                "not self._replace(free.to_json(), record):",
+                "not (self.folder.replace(record.file, record.to_json()) or True):",
+            ),
+        ),
+    ),
+    Mutant(
         name="a cap does not count what is under way",
         file="ledger/pages.py",
         edits=(("return ended + sum(one.credits for one in self._open_under(cap, day))", "return ended"),),
@@ -153,6 +163,11 @@ MUTANTS = (
         edits=(("free_epoch = self._free_epoch(math.ceil(limit), limit) + MARGIN_SECONDS", "free_epoch = -math.inf"),),
     ),
     Mutant(
+        name="a POST counts from its turn, however long its claim takes",
+        file="rate_limit/limiter.py",
+        edits=(("if granted_epoch in self._gone and sent_epoch > granted_epoch + MARGIN_SECONDS / 2:", "if False:"),),
+    ),
+    Mutant(
         name="the wait that a 429 asks for is forgotten",
         file="tasks/submitting.py",
         edits=(("return asked + random.random() * min(asked, share) / 2", "return 0.0"),),
@@ -186,7 +201,8 @@ def planted(mutant: Mutant, folder: Path) -> Path:
 def nights_until_found(mutant: Mutant, folder: Path, *, most: int) -> tuple[int | None, str]:
     """How many nights it takes to find the mistake, from the first seed on; None if these do not. And what was said."""
     script = (
-        "import sys; from tests.simulation.plan import play\n"
+        "import sys; from tests.simulation.plan import play; from tests.simulation.__main__ import keep_imports\n"
+        "keep_imports()\n"
         f"for seed in range({most}):\n"
         "    told = play(seed)\n"
         "    if told.violation: print(f'FOUND {seed + 1} {told.violation}'); sys.exit()\n"

@@ -117,20 +117,19 @@ def play(seed: int, replay: Sequence[int] | None = None, *, tells: bool = False)
     choices = Choices(seed, replay)
     night = Night(choices, tells=tells)
     told = Told(seed=seed, made=choices.made)
-    try:
-        with logs_of(night):
+    with logs_of(night):
+        try:
             tonight = _Play(night)
             tonight.play()
-    except Violation as violation:
-        told.violation = str(violation)
-        night.tell(f"VIOLATION  {violation}")
-    finally:
-        told.acts, told.hurt, told.charges = night.acts, night.hurt, night.charges
-        night.is_calm = True
-        story, night.story = night.story, None
-        with logs_of(night):
+        except Violation as violation:
+            told.violation = str(violation)
+            night.tell(f"VIOLATION  {violation}")
+        finally:
+            told.acts, told.hurt, told.charges = night.acts, night.hurt, night.charges
+            night.is_calm = True
+            story, night.story = night.story, None
             night.end()
-        forget()
+            forget()
     told.story = story or []
     return told
 
