@@ -194,7 +194,7 @@ class TestAPostThatIsStillInFlight:
     ) -> None:
         """A person deletes the record of a POST that hangs and lets the task pay; then the first POST ends with a 402."""
         emulator.configure(balance_credits=10)
-        emulator.inject("stall", seconds=3, endpoint="generate", times=1)
+        emulator.inject("stall", seconds=8, endpoint="generate", times=1)  # in which the other pays
         options = {"prompt": "a watch", "destination": destination}
         with start_child(**options) as hanging:
             assert emulator.books.wait_until(lambda books: books.posts_received == 1, timeout_seconds=60)

@@ -188,7 +188,7 @@ class TestTheTasks:
     def test_a_task_that_was_killed_while_the_storage_was_away_is_found_again(
         self, storage: FaultyFileSystem, emulator: Emulator, build: Build
     ) -> None:
-        runner, task = Runner(), build(destination=FOLDER, execution_timeout=timedelta(seconds=2), retries=0).submit
+        runner, task = Runner(), build(destination=FOLDER, execution_timeout=timedelta(seconds=8), retries=0).submit
         storage.fail("write", LEDGER, ERRORS["500"], after=1)
         killed = runner.run(task)
         paid = emulator.books.submissions[0].seedream_task_id

@@ -145,7 +145,7 @@ class TestTheExecutionTimeout:
     def test_the_execution_timeout_lands_what_is_ready_and_is_airflows_own(
         self, emulator: Emulator, build: Build, folder: Path, deferrable: bool
     ) -> None:
-        chain = chain_of(build, "land", deferrable=deferrable, execution_timeout=timedelta(seconds=1.5), retries=0)
+        chain = chain_of(build, "land", deferrable=deferrable, execution_timeout=timedelta(seconds=5), retries=0)
         outcome = run(Runner(), chain, "land")
         assert (outcome.state, type(outcome.error)) == ("failed", AirflowTaskTimeout)
         assert_two_of_three(folder, emulator)
@@ -198,7 +198,7 @@ class TestABatch:
     def test_a_batch_lands_what_is_ready_when_its_execution_timeout_is_over(
         self, emulator: Emulator, destination: str, folder: Path
     ) -> None:
-        limit = timedelta(seconds=2)
+        limit = timedelta(seconds=6)
         outcome = Runner().run(self.batch(destination, False, timeout=60, execution_timeout=limit))
         assert type(outcome.error) is AirflowTaskTimeout
         assert_two_of_three(folder, emulator)
