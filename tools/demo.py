@@ -45,9 +45,9 @@ def main(dags: Path = _CHECKOUT / "example_dags") -> int:
 
 def _run(airflow: LocalAirflow) -> dict[str, Any]:
     """Trigger the DAG, wait for its end, and give what its last task returned."""
-    airflow.wait("the example DAG is there", lambda: airflow.has_dag(_DAG), timeout_seconds=60)
+    airflow.wait("the example DAG is there", lambda: airflow.has_dag(_DAG), timeout_seconds=300)
     run = airflow.trigger_dag(_DAG)
-    state = airflow.wait("the example has ended", lambda: airflow.dag_run_ended(_DAG, run), timeout_seconds=180)
+    state = airflow.wait("the example has ended", lambda: airflow.dag_run_ended(_DAG, run), timeout_seconds=600)
     if state != "success":
         raise RuntimeError(f"{airflow.evidence()}\nthe DAG run is {state}")
     return dict(airflow.xcom(_DAG, run, "land"))

@@ -23,7 +23,10 @@ from tools.processes import Child, HeldPort, wait_until
 from tools.task_logs import readable
 
 T = TypeVar("T")
-_READ_ATTEMPTS = 4  # of 30 s each: the server may be slow where other work competes for the processors
+# The server may be slow where other work competes for the processors. What changes something is sent once.
+_READ_ATTEMPTS = 4
+_READ_SECONDS = 30
+_WRITE_SECONDS = 120
 
 # The log servers of scheduler and triggerer listen on all addresses, hence never started.
 _COMPONENTS = {
@@ -198,7 +201,7 @@ def _call(method: str, url: str, headers: dict[str, str], body: Any) -> Any:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data=data, headers=headers, method=method)  # noqa: S310 - our own server
     try:
-        with _DIRECT.open(request, timeout=30) as answer:
+        with _DIRECT.open(request, timeout=_READ_SECONDS if method == "GET" else _WRITE_SECONDS) as answer:
             text = answer.read()
     except urllib.error.HTTPError as error:
         raise RuntimeError(f"{method} {url}: {error.code} {error.read().decode(errors='replace')}") from error

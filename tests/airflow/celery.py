@@ -118,7 +118,7 @@ def _settings(database: str, broker: str) -> dict[str, str]:
         "AIRFLOW__DAG_PROCESSOR__STALE_BUNDLE_CLEANUP_INTERVAL": "0",  # one process less for each worker
         # Tasks that a lost worker had taken and not begun are sent again after this long, which is also how long a
         # task may wait in Redis before its token is no longer taken.
-        "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "30",
+        "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "60",  # also what a worker may take to start, beside the suite
         "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL": "2",
     }
 

@@ -20,12 +20,17 @@ class ServerError(RuntimeError):
     """A server did not come up, or a command against it failed; the message carries its output."""
 
 
+_GIVEN: set[int] = set()  # a server may want several at once, before it binds any
+
+
 def free_port() -> int:
     """A port on 127.0.0.1 that was free a moment ago, below those that systems give to connections: none takes it meanwhile."""
     while True:
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", random.randint(15_000, 31_000)))
-            return int(probe.getsockname()[1])
+            if (port := int(probe.getsockname()[1])) not in _GIVEN:
+                _GIVEN.add(port)
+                return port
 
 
 @contextmanager
