@@ -22,6 +22,10 @@ _READABLE = {"deletionVectors", "timestampNtz", "v2Checkpoint", "vacuumProtocolC
 _OTHERWISE = "Give its rows as a query (SqlTable), or export them to a folder of Parquet files."
 
 
+class MissingFileError(SeedreamInputError):
+    """The log names a file that is not there: it was deleted, or the table was rewritten after its files were listed."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeltaFile:
     """A data file of a Delta table::
@@ -45,6 +49,8 @@ def delta_files(uri: str, fs: Any, paths: Mapping[str, str]) -> list[DeltaFile]:
     :param fs: the file system of fsspec.
     :param paths: of all files below the table's folder, by their names within it.
     :raises SeedreamInputError: deltalake is not installed, the log is broken, or the table has a feature that is not read here.
+    :raises MissingFileError: the log names a file that is not among the paths.
+    :raises FileNotFoundError: a file of the log was deleted after it was listed.
     """
     try:
         from deltalake import DeltaTable
@@ -68,7 +74,7 @@ def delta_files(uri: str, fs: Any, paths: Mapping[str, str]) -> list[DeltaFile]:
             ) from error
     for file in files:
         if file.name not in paths:
-            raise SeedreamInputError(f"requests: the log of the Delta table {uri} names a file that is missing: {file.name:.200}.")
+            raise MissingFileError(f"requests: the log of the Delta table {uri} names a file that is missing: {file.name:.200}.")
     return files
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
-from airflow_provider_seedream.batch.delta import LOG, delta_files
+from airflow_provider_seedream.batch.delta import LOG, MissingFileError, delta_files
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError
 from airflow_provider_seedream.storage.listing import files_below
 
@@ -52,20 +52,32 @@ def table_files(uri: str) -> tuple[Any, list[TableFile]]:
         fs, root = path.fs, path.path
         if fs.info(root)["type"] != "directory":
             return fs, [TableFile(path=root, name=uri.rstrip("/").rpartition("/")[2], partition={})]
-        return fs, _parts(uri, fs, root)
+        try:
+            return fs, _parts(uri, fs, root)
+        except (
+            MissingFileError,
+            FileNotFoundError,
+        ):  # a Delta table that was rewritten while its files were listed: list them again
+            fs.invalidate_cache()
+            return fs, _parts(uri, fs, root)
 
 
 @contextmanager
 def opened(uri: str, fs: Any, file: TableFile) -> Iterator[Any]:
     """The open file, as bytes.
 
-    :raises SeedreamInputError: the file does not exist.
-    :raises SeedreamError: the storage does not answer.
+    :raises SeedreamError: the storage does not answer, or the file was deleted after it was listed; a retry lists anew.
     :param uri: of the table, for the message of an error.
     :param fs: the file system of fsspec, as :func:`table_files` returns it.
     """
-    with store_errors(uri), fs.open(file.path, "rb", block_size=_BLOCK_BYTES) as stream:
-        yield stream
+    with store_errors(uri):
+        try:
+            with fs.open(file.path, "rb", block_size=_BLOCK_BYTES) as stream:
+                yield stream
+        except FileNotFoundError:
+            raise SeedreamError(
+                f"requests: {uri} was changed while it was read: its file {file.name:.200} is gone. A retry reads it anew."
+            ) from None
 
 
 @contextmanager

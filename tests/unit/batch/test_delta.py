@@ -13,11 +13,14 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.sdk.io import attach
+from fsspec.implementations.local import LocalFileSystem
 
 from airflow_provider_seedream.batch.requests import read_table
 from airflow_provider_seedream.batch.rows import Row
 from airflow_provider_seedream.batch.upcoming import RequestTable
-from airflow_provider_seedream.exceptions import SeedreamBatchError, SeedreamInputError
+from airflow_provider_seedream.exceptions import SeedreamBatchError, SeedreamError, SeedreamInputError
 
 deltalake = pytest.importorskip("deltalake", reason="the extra `delta` is not installed")
 _OF_PYTHON = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;<=>?@^_`{|}~"
@@ -74,6 +77,29 @@ def mark_deleted(table: Path, version: int, path: str, numbers: list[int]) -> No
     commit(table, version, protocol("deletionVectors"), {"remove": remove}, {"add": {**add, "deletionVector": vector}})
 
 
+def rewrite(table: Path) -> None:
+    """The same rows in other files, and the old files are deleted, as a nightly job does."""
+    deltalake.write_deltalake(table, deltalake.DeltaTable(table).to_pyarrow_table(), mode="overwrite")
+    deltalake.DeltaTable(table).vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
+
+
+class RewrittenOnce(LocalFileSystem):
+    """A disk on which a table is rewritten right after the listing of its folder, before that of its log."""
+
+    cachable = False
+
+    def __init__(self, table: Path) -> None:
+        super().__init__()
+        self._table: Path | None = table
+
+    def ls(self, path: str, detail: bool = False, **kwargs: Any) -> Any:
+        found = super().ls(path, detail=detail, **kwargs)
+        if self._table:
+            rewritten, self._table = self._table, None
+            rewrite(rewritten)
+        return found
+
+
 class TestADeltaTable:
     def test_its_log_names_the_rows_and_partitions_have_the_types_of_the_table(self, table: Path) -> None:
         assert rows(table) == [(f"fox {number}", 1 + number // 2, ("a/b c", "d", None)[number // 2]) for number in range(6)]
@@ -109,6 +135,23 @@ class TestADeltaTable:
         deltalake.DeltaTable(table).delete("prompt = 'fox 0'")
         with pytest.raises(SeedreamBatchError, match="The table was changed"):
             list(requests.rows_after(3, digest, of=6))
+
+    def test_one_that_is_rewritten_and_vacuumed_while_it_is_read_is_an_error_to_retry(self, table: Path) -> None:
+        reading = read_table(str(table))
+        next(reading)
+        rewrite(table)
+        with pytest.raises(
+            SeedreamError, match=r"was changed while it was read: its file num_images=.* is gone. A retry reads"
+        ) as error:
+            list(reading)
+        assert not isinstance(error.value, AirflowFailException)
+        assert len(rows(table)) == 6
+
+    def test_one_that_is_rewritten_while_its_files_are_listed_is_listed_again(self, tmp_path: Path) -> None:
+        deltalake.write_deltalake(tmp_path / "wanted", pa.table({"prompt": ["fox"]}))
+        attach("memory", conn_id="busy", fs=RewrittenOnce(tmp_path / "wanted"))
+        assert [raw.columns["prompt"] for raw in read_table(f"memory://busy@{tmp_path}/wanted")] == ["fox"]
+        assert len(list((tmp_path / "wanted").glob("*.parquet"))) == 1
 
     def test_a_table_of_which_all_is_deleted_has_no_rows(self, table: Path) -> None:
         deltalake.DeltaTable(table).delete()
