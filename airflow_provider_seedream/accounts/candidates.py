@@ -4,12 +4,12 @@ Each candidate has its credits, if they are known, and says whether they are exa
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
 from airflow_provider_seedream.accounts.entries import Entry
-from airflow_provider_seedream.accounts.wallet_flow import MARGIN_SECONDS, Flow, is_sum_of
+from airflow_provider_seedream.accounts.wallet_flow import MARGIN_SECONDS, Change, Flow, is_sum_of
 from airflow_provider_seedream.model import clock
 from airflow_provider_seedream.model.counting import counted
 
@@ -143,6 +143,34 @@ def _at_the_start(number: Decimal, before: Sequence[Entry], start_at: float) -> 
         yield Candidate(
             what=f"{_requests(refunded)} from before the start came back after it", credits=credits_, fits=credits_ == -number
         )
+
+
+def with_refunds(flow: Flow, mine: Sequence[Entry], before: Sequence[Entry]) -> Flow:
+    """The same flow, in which a rise that may be a refund says so: the wallet alone cannot tell it from a top-up.
+
+    :param mine: the period's entries; ``before``: those that were sent earlier. Their refunds are no part of the period's sums.
+    """
+    return replace(flow, top_ups=tuple(replace(rise, may_be=_refunds_behind(rise, mine, before)) for rise in flow.top_ups))
+
+
+def _refunds_behind(rise: Change, mine: Sequence[Entry], before: Sequence[Entry]) -> str | None:
+    """The refunds that make exactly this rise, in words; None if there are none.
+
+    A record says by when a refund had come, and not when. The API forgets a failure after 24 h, with the results.
+    """
+    known = [one for one in before if one.refunded and _may_come_in(rise, one, until=one.ended_epoch)]
+    unseen = [one for one in (*before, *mine) if one.ending == "expired" and _may_come_in(rise, one, until=one.expires_epoch)]
+    if not is_sum_of(rise.credits, [*(one.refunded for one in known), *(one.charged for one in unseen)]):
+        return None
+    reasons = [f"{_requests(known)} from before the start {'was' if len(known) == 1 else 'were'} refunded"] if known else []
+    reasons += [f"{_requests(unseen)} expired unseen and may have failed"] if unseen else []
+    return ", and ".join(reasons)
+
+
+def _may_come_in(rise: Change, entry: Entry, *, until: float | None) -> bool:
+    """True if its refund may lie between the looks of this rise, by clocks that differ a little."""
+    is_sent = entry.first_epoch - MARGIN_SECONDS <= rise.before_epoch
+    return is_sent and (until is None or until + MARGIN_SECONDS >= rise.after_epoch)
 
 
 def _requests(entries: Sequence[Entry]) -> str:

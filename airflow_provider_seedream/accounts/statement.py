@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Literal, get_args
 
-from airflow_provider_seedream.accounts.candidates import Candidate, candidates_for
+from airflow_provider_seedream.accounts.candidates import Candidate, candidates_for, with_refunds
 from airflow_provider_seedream.accounts.duties import Duty, duties_of
 from airflow_provider_seedream.accounts.entries import Ending, Entry
 from airflow_provider_seedream.accounts.statement_text import lines_of_duties, lines_of_wallet
@@ -130,10 +130,7 @@ class Statement:
                 "end_at": clock.to_iso(self.end_at),
             },
             "stated_top_ups": list(self.stated),
-            "top_ups": [
-                {"credits": number(one.credits), "after": clock.to_iso(one.after_epoch), "before": clock.to_iso(one.before_epoch)}
-                for one in self.top_ups
-            ],
+            "top_ups": [change.to_dict() for change in self.top_ups],
             "charged": self.charged,
             "refunded": self.refunded,
             "at_risk": self.at_risk,
@@ -175,6 +172,7 @@ def make_statement(
     mine = [entry for entry in ordered if entry.first_epoch >= start_at]
     before = ordered[: len(ordered) - len(mine)]
     priced, flow = _explained(mine, start, end, end_at, stated)
+    flow = with_refunds(flow, priced, before) if flow else None
     return Statement(
         start_at=start_at if start else None,
         start=start.balance if start else None,

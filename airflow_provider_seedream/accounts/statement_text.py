@@ -30,13 +30,22 @@ def lines_of_wallet(statement: Statement) -> list[str]:
         rows = [(f"wallet before the first request, {_at(statement.start_at)}", statement.start)]
         rows += [("topped up, as stated", one) for one in statement.stated]
         for change in statement.top_ups:
-            rows.append((f"topped up between {_at(change.after_epoch)} and {_at(change.before_epoch)}", change.credits))
+            came = "topped up or refunded" if change.may_be else "topped up"
+            rows.append((f"{came} between {_at(change.after_epoch)} and {_at(change.before_epoch)}", change.credits))
         rows += [("charged", -statement.charged), ("refunded", statement.refunded)]
         rows += [("unexplained", -(statement.unexplained or Decimal(0)))]
         rows += [(f"wallet now, {_at(statement.end_at)}", statement.end)]
     width = max(len(name) for name, _ in rows)
     column = [f"{name:<{width}}  {plain(Decimal(value)):>12f}" for name, value in rows]
-    return [*column, *_at_the_bottom(statement)]
+    return [*column, *_about_rises(statement), *_at_the_bottom(statement)]
+
+
+def _about_rises(statement: Statement) -> Iterable[str]:
+    """A sentence for each rise of the balance that may be a refund instead of a top-up."""
+    for change in statement.top_ups:
+        if change.may_be:
+            came = f"{plain(change.credits):f} credits that came by {_at(change.before_epoch)}"
+            yield f"The {came} may be no top-up: {change.may_be}."
 
 
 def _at_the_bottom(statement: Statement) -> list[str]:

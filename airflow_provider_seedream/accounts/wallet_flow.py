@@ -11,7 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from airflow_provider_seedream.model import clock
 
 MARGIN_SECONDS = 15.0  # between a look and a charge, and between the clocks of workers
 _LOWEST = Decimal("-Infinity")
@@ -47,11 +49,18 @@ class Change:
         Change(after_epoch=1795816800.0, before_epoch=1795816920.0, credits=Decimal(500))  # a top-up
 
     :param credits: positive if they came into the wallet.
+    :param may_be: the refunds that it may be instead, as a sentence without a full stop; None if no record speaks of one.
     """
 
     after_epoch: float
     before_epoch: float
     credits: Decimal
+    may_be: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The change as plain JSON, for ``reconcile --output json``."""
+        after, before = clock.to_iso(self.after_epoch), clock.to_iso(self.before_epoch)
+        return {"credits": number(self.credits), "after": after, "before": before, "may_be": self.may_be}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

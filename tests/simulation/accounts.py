@@ -28,6 +28,7 @@ class Accounts:
         self._checks = checks
         self._destination = destination
         self._skew_seconds = skew_seconds
+        self.text = ""  # the statement in words
 
     def check(self) -> None:
         checks = self._checks
@@ -71,6 +72,7 @@ class Accounts:
     def _check_statement(self, charges: dict[str, Charge]) -> None:
         """Every credit that the wallet has lost since the first look stands in the statement, or in its unexplained number."""
         statement = self._statement()
+        self.text = statement.text
         same = [entry for entry in statement.entries if entry.first_epoch <= (statement.start_at or 0.0) + SAME_SECONDS]
         if statement.start is None or statement.earlier or any(entry.balance is None for entry in same):
             return  # without a look before the first request there is a candidate, and no proof

@@ -143,6 +143,16 @@ MUTANTS = (
         edits=(("now - began_epoch) > LOOK_SECONDS:", "now - began_epoch) > 1e9:"),),
     ),
     Mutant(
+        name="resolve by wallet takes the look before a POST for one after it",
+        file="accounts/by_wallet.py",
+        edits=(
+            (
+                "for after in [*later[:MAX_LOOKS], *([now] if now else [])]:",
+                "for after in [*own, *later[:MAX_LOOKS], *([now] if now else [])]:",
+            ),
+        ),
+    ),
+    Mutant(
         name="a price is measured although another task pays at the same time",
         file="ledger/prices.py",
         edits=(("if lost != quoted and self._others_may_have_paid(record, sight, is_less=lost < quoted):", "if False:"),),

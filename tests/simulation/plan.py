@@ -66,6 +66,7 @@ class Told:
     """One night that was played.
 
     :param violation: the invariant that broke, with the moment; None for a good night.
+    :param statement: of the morning, in words; empty where nothing can be proved.
     """
 
     seed: int
@@ -75,6 +76,7 @@ class Told:
     acts: int = 0
     charges: int = 0
     hurt: set[str] = field(default_factory=set)
+    statement: str = ""
 
     @property
     def invariant(self) -> str:
@@ -121,6 +123,7 @@ def play(seed: int, replay: Sequence[int] | None = None, *, tells: bool = False)
         try:
             tonight = _Play(night)
             tonight.play()
+            told.statement = tonight.accounts.text
         except Violation as violation:
             told.violation = str(violation)
             night.tell(f"VIOLATION  {violation}")

@@ -35,6 +35,15 @@ class TestNights:
     def test_what_a_night_has_found_stays_mended(self, seed: int) -> None:
         assert play(seed).violation is None
 
+    @pytest.mark.parametrize(
+        ("seed", "words"),
+        [(554, "1 request from before the start was refunded"), (4185, "2 requests expired unseen and may have failed")],
+    )
+    def test_a_refund_of_which_the_period_knows_nothing_is_not_called_a_top_up(self, seed: int, words: str) -> None:
+        said = play(seed).statement
+        assert "topped up or refunded between" in said
+        assert f"may be no top-up: {words}." in said
+
     def test_a_seed_tells_the_same_story_twice(self) -> None:
         for seed in (1, 58, 372):
             first, second = play(seed, tells=True), play(seed, tells=True)
