@@ -54,10 +54,7 @@ def table_files(uri: str) -> tuple[Any, list[TableFile]]:
             return fs, [TableFile(path=root, name=uri.rstrip("/").rpartition("/")[2], partition={})]
         try:
             return fs, _parts(uri, fs, root)
-        except (
-            MissingFileError,
-            FileNotFoundError,
-        ):  # a Delta table that was rewritten while its files were listed: list them again
+        except (MissingFileError, FileNotFoundError):  # a Delta table was rewritten while its files were listed: list them again
             fs.invalidate_cache()
             return fs, _parts(uri, fs, root)
 

@@ -8,7 +8,7 @@ import json
 import logging
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from airflow_provider_seedream.batch.prompts import PromptTemplate
 from airflow_provider_seedream.batch.requests import RawRow, read_table
@@ -20,9 +20,6 @@ from airflow_provider_seedream.model.counting import counted, verb_for
 from airflow_provider_seedream.model.names import composed
 from airflow_provider_seedream.model.submissions import sha256_json
 from airflow_provider_seedream.tables import ResultsTable
-
-if TYPE_CHECKING:
-    pass
 
 NAMED_ERRORS = 10  # of a table with many bad rows
 _log = logging.getLogger(__name__)
