@@ -17,6 +17,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -145,7 +146,22 @@ def measure_rate(cell: Cell, folder: Path, *, minutes: int = 1, may_stop: bool =
                 break
             batch.ended()
             time.sleep(0.2)
-        return _per_minute(posts, wanted)
+        rate = _per_minute(posts, wanted)
+        if rate < SLOW_SHARE * cell.requests_per_minute:
+            print(f"\n{rate:.0f} of {cell.requests_per_minute} a minute, answers after {cell.answer_seconds:g} s: {pauses(posts)}")
+        return rate
+
+
+def pauses(posts: list[float]) -> str:
+    """What a rate below the limit was like. One pause of 30 s: the API could not be reached. Even pauses of the time of one row: rows
+    went one at a time.
+    """
+    between = sorted(later - earlier for earlier, later in pairwise(posts))
+    if not between:
+        return f"POSTs: {len(posts)}"
+    return (
+        f"POSTs: {len(posts)}, between two of them: {statistics.median(between):.2f} s in the median, at most {between[-1]:.1f} s"
+    )
 
 
 def run_batch(cell: Cell, folder: Path, *, rows: int) -> Done:
