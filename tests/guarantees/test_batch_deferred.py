@@ -228,7 +228,7 @@ class TestWhatIsLostMeanwhile:
 
     @pytest.mark.slow
     def test_execution_timeout_holds_while_nobody_runs_and_lands_what_is_ready(self, batch: Batch, folder: Path) -> None:
-        outcome = Runner().run(batch(execution_timeout=timedelta(seconds=25)))
+        outcome = Runner().run(batch(execution_timeout=timedelta(seconds=14)))  # before the first poll, 20 s after the POST
         assert (outcome.state, type(outcome.error).__name__) == ("failed", "AirflowTaskTimeout")
         assert len(outcome.deferrals) == 1
         assert len(images(folder)) == 4
