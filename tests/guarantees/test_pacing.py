@@ -76,7 +76,7 @@ class TestA429OnASubmission:
         runner = Runner()
         runner.run(task, until="deferred")
         kwargs = runner.deferral(task).kwargs
-        assert kwargs["deadline_epoch"] - kwargs["asked_epoch"] == pytest.approx(60, abs=10)
+        assert kwargs["deadline_epoch"] - kwargs["asked_epoch"] == pytest.approx(60, abs=40)
 
     def test_a_429_longer_than_what_is_left_of_either_limit_is_left_to_a_retry(
         self, emulator: Emulator, build: Build, deferrable: bool

