@@ -153,8 +153,8 @@ def measure_rate(cell: Cell, folder: Path, *, minutes: int = 1, may_stop: bool =
 
 
 def pauses(posts: list[float]) -> str:
-    """What a rate below the limit was like. One pause of 30 s: the API could not be reached. Even pauses of the time of one row: rows
-    went one at a time.
+    """What a rate below the limit was like. One pause of 30 s: the API could not be reached. Even pauses of the time of one row:
+    rows went one at a time.
     """
     between = sorted(later - earlier for earlier, later in pairwise(posts))
     if not between:
