@@ -12,6 +12,7 @@ from airflow_provider_seedream.batch.stops import read_stops
 from airflow_provider_seedream.batch.tries import Tries
 from airflow_provider_seedream.bounds import StopWhen
 from airflow_provider_seedream.exceptions import SeedreamError
+from airflow_provider_seedream.model.commands import command
 from airflow_provider_seedream.model.task_ref import TaskRef
 from airflow_provider_seedream.storage.folder import Folder
 
@@ -73,7 +74,7 @@ class Brakes:
         if mine:
             who = f" by {mine[0].by}" if mine[0].by else ""
             detail = f"Not sent: stopped on request{who} at {mine[0].at}."
-            message = f"Stopped on request{who} at {mine[0].at} (`airflow seedream stop`), so no more rows were sent."
+            message = f"Stopped on request{who} at {mine[0].at} (`{command('stop')}`), so no more rows were sent."
             self._stop(Stop(by="request", message=message, detail=detail))
 
     def keep(self) -> None:

@@ -18,6 +18,7 @@ from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.ledger.records import Ledger, Record
 from airflow_provider_seedream.ledger.room import CapRoom
 from airflow_provider_seedream.model import clock
+from airflow_provider_seedream.model.commands import command
 from airflow_provider_seedream.model.counting import counted
 
 
@@ -61,9 +62,7 @@ def spending(options: argparse.Namespace) -> int:
         said += f" (of these in flight: {total['in_flight']}), refunded: {total['refunded']}, unknown: {total['unknown']}."
         print_lines(said)
         if total["unknown"]:
-            print_lines(
-                "Unknown: paid or not. `airflow seedream ledger` names the records, `airflow seedream reconcile` asks the wallet."
-            )
+            print_lines(f"Unknown: paid or not. `{command('ledger')}` names the records, `{command('reconcile')}` asks the wallet.")
         print_lines("Not readable, each may hide a payment:", unreadable)
         print_rows(f"Caps of {options.conn_id}", caps)
     return FAILED if unreadable else 0

@@ -17,6 +17,7 @@ from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.gallery.reading import CannotShowError, read_piece
 from airflow_provider_seedream.gallery.roots import is_bare
 from airflow_provider_seedream.ledger.records import NAMES, name_note
+from airflow_provider_seedream.model.commands import command
 from airflow_provider_seedream.model.markdown import cut
 from airflow_provider_seedream.model.task_ref import TaskRef
 from airflow_provider_seedream.tasks.installation import describe_installation
@@ -70,6 +71,11 @@ class Batch:
     def unknown(self) -> int:
         """The number of rows that may be paid: no answer to their request came."""
         return self.count.get("unknown", 0)
+
+    @property
+    def settling(self) -> str:
+        """The command that asks about each record of an unknown outcome."""
+        return command("resolve", "--all", self.folder)
 
     @property
     def folder(self) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from airflow_provider_seedream.exceptions import SeedreamError
 from airflow_provider_seedream.model import clock
-from airflow_provider_seedream.model.commands import folded
+from airflow_provider_seedream.model.commands import command, folded
 from airflow_provider_seedream.model.counting import counted
 from airflow_provider_seedream.model.verdicts import anchor
 
@@ -52,8 +52,8 @@ def error_lines(error: SeedreamError, where: Where, *, now_epoch: float) -> list
     if error.wallet:
         lines += _wrapped(f"Wallet: {error.wallet}")
     lines += _wrapped(f"Do: {error.on_retry}")
-    for command in error.commands:
-        lines += [f"  {part}" for part in folded(command, width=MAX_LINE_CHARACTERS - 2)]
+    for printed in error.commands:
+        lines += [f"  {part}" for part in folded(printed, width=MAX_LINE_CHARACTERS - 2)]
     if error.kept_until:
         lines += _wrapped(f"Until: {_until(error.kept_until, now_epoch)}; then the API deletes the images.")
     if error.record:
@@ -96,7 +96,7 @@ def _cost(error: SeedreamError) -> str:
     if quoted is not None and billed is not None and billed != quoted:
         many = f"{counted(billed, 'credit')} billed, {quoted} quoted"
     if quoted is None and error.paid == "unknown":
-        return "not known here: `airflow seedream ledger DESTINATION` lists what was paid."
+        return f"not known here: `{command('ledger', 'DESTINATION')}` lists what was paid."
     words = {"yes": f"{many}, paid once.", "refunded": f"nothing: {many}, refunded.", "unknown": f"up to {many}, not known yet."}
     return words[error.paid]
 

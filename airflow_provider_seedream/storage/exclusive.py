@@ -70,7 +70,7 @@ def not_exclusive(base: str, why: str) -> NotExclusiveError:
     return NotExclusiveError(
         f"{base} cannot keep the ledger: {why}, so two workers could both pay for one request. "
         "Known to hold: Amazon S3, Google Cloud Storage, Azure Blob Storage, Ceph, SeaweedFS, OpenStack Swift, local disks, NFS. "
-        "Test another destination with: airflow seedream check DESTINATION"
+        "Test another destination with: python -m airflow_provider_seedream check DESTINATION"
     )
 
 

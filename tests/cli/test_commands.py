@@ -15,6 +15,7 @@ from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.landing.finish import land_generation
 from airflow_provider_seedream.ledger.records import Ledger
+from airflow_provider_seedream.model.commands import program
 from airflow_provider_seedream.model.error_lines import short_record
 from airflow_provider_seedream.model.task_ref import TaskRef
 from tests.cli.conftest import Buy, Run
@@ -287,7 +288,7 @@ class TestLedger:
         paid, lost = buy(), lose()
         out = run("ledger", destination).out
         assert "Credits paid: 10, refunded: 0, unknown: 10." in out
-        assert f"To be resolved, each with --paid ID or --not-paid:\nairflow seedream resolve {lost}\n" in out
+        assert f"To be resolved, each with --paid ID or --not-paid:\n{program()} resolve {lost}\n" in out
         assert paid.seedream_task_id not in out
         assert paid.seedream_task_id in run("ledger", destination, "--records").out
 
@@ -501,10 +502,7 @@ class TestResolve:
         task_id = emulator.books.submissions[0].seedream_task_id
         ended = run("resolve", record, "--paid", task_id, "--yes")
         assert ended.code == 0
-        assert (
-            f"its task attaches to the later attempt; land this one with `airflow seedream land {task_id} {destination}`"
-            in ended.err
-        )
+        assert f"its task attaches to the later attempt; land this one with `{program()} land {task_id} {destination}`" in ended.err
 
     @pytest.mark.parametrize("said", [[], ["--paid", "0b8c1f0e", "--not-paid"]])
     def test_one_of_the_two_has_to_be_said(self, run: Run, lose: Callable[..., str], said: list[str]) -> None:

@@ -14,6 +14,7 @@ import pytest
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.ledger.records import LATE
+from airflow_provider_seedream.model.commands import program
 from airflow_provider_seedream.reconciliation import reconcile
 from tests.cli.conftest import Buy, Ended, Run
 from tests.unit.values import submission
@@ -105,9 +106,9 @@ class TestEachEnding:
         bought = buy("a watch", name="hero")
         aged(bought.record, minutes=20)
         [duty] = check(code=1)["duties"]
-        assert duty["command"] == f"airflow seedream land {bought.seedream_task_id} {destination}"
+        assert duty["command"] == f"{program()} land {bought.seedream_task_id} {destination}"
         assert duty["before"] > datetime.now().isoformat()
-        assert run(*duty["command"].split()[2:]).code == 0
+        assert run(*duty["command"].removeprefix(program()).split()).code == 0
         assert endings(check()) == {"landed": (1, 10, 0)}
 
     def test_a_command_to_copy_names_the_connection_that_was_asked(
@@ -159,7 +160,7 @@ class TestEachEnding:
         assert said["charged"] == emulator.books.credits_charged == 20
         [duty] = said["duties"]
         assert "a second payment" in duty["what"]
-        assert run(*duty["command"].split()[2:]).code == 0
+        assert run(*duty["command"].removeprefix(program()).split()).code == 0
         check()
 
     def test_an_id_that_the_account_does_not_know_is_said(self, buy: Buy, check: Check) -> None:

@@ -12,6 +12,7 @@ import pytest
 from airflow.sdk import DAG
 
 from airflow_provider_seedream.emulator import Emulator, Settings
+from airflow_provider_seedream.model.commands import program
 from airflow_provider_seedream.model.submissions import sha256_json
 from airflow_provider_seedream.model.task_ref import TaskRef
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
@@ -194,7 +195,7 @@ class TestATableOfItsOwn:
         words = " ".join(re.sub("<[^>]+>", " ", page).split())
         assert "480 credits 480 credits in this run" in words
         assert "Outcome unknown: 2 rows may be paid for" in words
-        assert f"airflow seedream resolve --all {roots.as_uri()}/night" in words
+        assert f"{program()} resolve --all {roots.as_uri()}/night" in words
         assert "2 may be paid for: outcome unknown" in " ".join(
             re.sub("<[^>]+>", " ", visitor("viewer").get("/seedream/").text).split()
         )

@@ -15,6 +15,7 @@ from airflow.sdk import DAG
 
 from airflow_provider_seedream.cli.definition import main
 from airflow_provider_seedream.emulator import Emulator
+from airflow_provider_seedream.model.commands import program
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from tests.airflow.runner import Outcome, Runner
 from tests.guarantees.conftest import POKE_SECONDS, Build, images, records
@@ -37,15 +38,16 @@ def night(emulator: Emulator, build: Build, monkeypatch: pytest.MonkeyPatch) -> 
 def commands_of(outcome: Outcome) -> list[str]:
     """The commands in the block of lines of the log, put together again as a shell does."""
     lines = "\n".join(block_of(outcome)).replace("\\\n", "")
-    return [line.strip() for line in lines.splitlines() if line.startswith("  airflow seedream ")]
+    return [line.strip() for line in lines.splitlines() if line.startswith(f"  {program()} ")]
 
 
 def run(command: str, capfd: pytest.CaptureFixture[str], **places: str) -> str:
     """Run a command as a person would who has filled in the places of ID or DESTINATION. Returns what it prints."""
     words = [places.get(word, word) for word in shlex.split(command)]
-    assert words[:2] == ["airflow", "seedream"]
+    begin = program().split()
+    assert words[: len(begin)] == begin
     with pytest.raises(SystemExit) as ended:
-        main(words[2:])
+        main(words[len(begin) :])
     printed = capfd.readouterr()
     assert not ended.value.code, printed.err
     return printed.out
@@ -80,7 +82,7 @@ def test_the_records_of_a_batch_are_listed_and_settled_by_the_commands_that_foll
             **night,
         )
     listed = run(find(commands_of(Runner().run(task)), "ledger"), capfd)
-    resolve = next(line for line in listed.splitlines() if line.startswith("airflow seedream resolve"))
+    resolve = next(line for line in listed.splitlines() if line.startswith(f"{program()} resolve"))
     run(f"{resolve} --paid ID --yes", capfd, ID=emulator.books.submissions[0].seedream_task_id)
     assert [record["outcome"] for record in records(folder)] == ["submitted"]
 

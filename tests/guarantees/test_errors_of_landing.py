@@ -26,6 +26,7 @@ from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.landing.finish import land_generation
 from airflow_provider_seedream.model.clock import to_epoch, to_iso
+from airflow_provider_seedream.model.commands import program
 from airflow_provider_seedream.model.task_ref import TaskRef
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from airflow_provider_seedream.polling.policy import PollPolicy
@@ -75,7 +76,7 @@ class TestADownloadThatFailsForGood:
         said = str(runner.run(chain.land).error)
         kept_until = to_iso(float(to_epoch(generation.created_at) or 0) + 24 * 3600)
         assert f"The API keeps the images until {kept_until}" in said
-        assert f"`airflow seedream land {generation.seedream_task_id} {generation.destination}`" in said
+        assert f"`{program()} land {generation.seedream_task_id} {generation.destination}`" in said
         assert ("answered 403 to a download, although the API gave a fresh link just now" in said) == (kind == "expired-link")
 
     def test_a_download_that_fails_for_good_says_so_in_the_row_of_a_batch(self, emulator: Emulator, build: Build) -> None:
@@ -99,7 +100,7 @@ class TestADownloadThatFailsForGood:
         assert error is not None
         row = ended_row(1, error, name=None, price=10, columns={})
         assert (row.status, row.paid) == ("failed", "yes")
-        assert f"`airflow seedream land {generation.seedream_task_id} " in str(row.detail)
+        assert f"`{program()} land {generation.seedream_task_id} " in str(row.detail)
 
 
 class TestAConnectionThatLostItsKey:

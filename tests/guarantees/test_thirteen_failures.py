@@ -21,6 +21,7 @@ from airflow.sdk import DAG
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.model.clock import to_iso
+from airflow_provider_seedream.model.commands import program
 from airflow_provider_seedream.operators.seedream import SeedreamBatchOperator, SeedreamGenerateOperator
 from airflow_provider_seedream.sensors.seedream import SeedreamCreditsSensor, SeedreamGenerationSensor
 from tests.airflow.runner import Outcome, Runner
@@ -116,7 +117,7 @@ class TestUnknownOutcome:
             says=("100000.00 before, 99990.00 now: 10 less, so it was probably paid", "seedream_default"),
         )
         [record] = folder.glob("_seedream/ledger/*.json")
-        assert f"  airflow seedream resolve file://{folder} {record.name[:8]} --not-paid" in lines
+        assert f"  {program()} resolve file://{folder} {record.name[:8]} --not-paid" in lines
         assert outcome.tries == 1
 
     def test_a_503_on_a_post_is_an_unknown_outcome_and_the_status_comes_last(self, emulator: Emulator, build: Build) -> None:
@@ -194,7 +195,7 @@ class TestFirstMistakes:
 
     def test_a_bucket_that_is_missing(self, emulator: Emulator, build: Build, no_bucket: str) -> None:
         outcome = Runner().run(build(retries=3, destination=no_bucket).submit)
-        says = ("Cost: nothing", f"  airflow seedream check {no_bucket}", "Cause: FileNotFoundError")
+        says = ("Cost: nothing", f"  {program()} check {no_bucket}", "Cause: FileNotFoundError")
         check_block("Bucket missing", outcome, "BUCKET MISSING: There is no bucket 'watchs'", says=says)
         assert (outcome.state, outcome.tries, emulator.books.posts_received) == ("failed", 1, 0)
 
@@ -350,7 +351,7 @@ class TestTables:
         shown("Unknown rows, on_error=continue", lines)
         assert lines[0] == "UNKNOWN OUTCOME, up to 30 credits at risk: The requests of 2 rows left, no answer came."
         assert lines[1] == "  Rows: 4, 5."
-        assert any(line.startswith("  airflow seedream ledger ") for line in lines)
+        assert any(line.startswith(f"  {program()} ledger ") for line in lines)
 
     def test_rows_that_did_not_land_say_what_was_paid(self, emulator: Emulator, table: Table) -> None:
         outcome = Runner().run(table([*rows_of(2), {"prompt": "x [fail]"}], on_unknown_submit="fail"))

@@ -17,6 +17,7 @@ from airflow_provider_seedream.exceptions import SeedreamLandingError, SeedreamL
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.ledger.records import Ledger
 from airflow_provider_seedream.ledger.submit import Request, Submitter
+from airflow_provider_seedream.model.commands import program
 from airflow_provider_seedream.model.task_ref import TaskRef
 from airflow_provider_seedream.sensors.seedream import SeedreamGenerationSensor
 from tests.airflow.runner import Runner
@@ -96,5 +97,5 @@ def test_what_is_paid_and_cannot_be_landed_there_says_at_once_how_to_land_it_els
         outcome = Runner().run(land)
     assert (outcome.state, outcome.tries) == ("failed", 1)
     assert isinstance(outcome.error, SeedreamLandingError)
-    assert f"`airflow seedream land {paid} DESTINATION`" in str(outcome.error)
+    assert f"`{program()} land {paid} DESTINATION`" in str(outcome.error)
     assert "Paid: yes. A retry would be refused again: land the images in another destination." in str(outcome.error)

@@ -14,6 +14,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_seedream.exceptions import SeedreamLedgerError
 from airflow_provider_seedream.ledger.records import Ledger, Record, file_stem, finished, record_file, record_key
+from airflow_provider_seedream.model.commands import program
 from tests.unit.stores import NoBucket, Versioned, answer_lost, attached_store, refused, repeated
 from tests.unit.values import TASK_ID, generation, record, submission
 
@@ -395,4 +396,4 @@ def test_a_bucket_that_does_not_exist_is_told_with_what_to_do() -> None:
     with pytest.raises(SeedreamLedgerError, match=rf"^BUCKET MISSING: .*{uri}.* Paid: no\. Create the bucket, or correct") as told:
         Ledger(uri).check_store()
     assert isinstance(told.value, AirflowFailException)
-    assert told.value.commands == [f"airflow seedream check {uri}"]
+    assert told.value.commands == [f"{program()} check {uri}"]

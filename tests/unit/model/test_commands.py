@@ -7,9 +7,10 @@ import shlex
 from pathlib import Path
 
 import pytest
+from airflow.providers_manager import ProvidersManager
 
 import airflow_provider_seedream
-from airflow_provider_seedream.model.commands import command, folded
+from airflow_provider_seedream.model.commands import command, folded, program, program_on
 
 PACKAGE = Path(airflow_provider_seedream.__file__).parent
 AWKWARD = "s3://aws@bucket/it's two words/$HOME;#1"
@@ -17,12 +18,31 @@ AWKWARD = "s3://aws@bucket/it's two words/$HOME;#1"
 
 class TestACommand:
     def test_it_names_the_connection_only_if_it_is_not_the_default(self) -> None:
-        assert command("land", "ID", "s3://b/x", conn_id="seedream_default") == "airflow seedream land ID s3://b/x"
-        assert command("land", "ID", "s3://b/x", conn_id="night") == "airflow seedream land ID s3://b/x --conn-id night"
+        begin = program()
+        assert command("land", "ID", "s3://b/x", conn_id="seedream_default") == f"{begin} land ID s3://b/x"
+        assert command("land", "ID", "s3://b/x", conn_id="night") == f"{begin} land ID s3://b/x --conn-id night"
+
+    @pytest.mark.parametrize(
+        ("airflow", "begin"),
+        [
+            ("3.1.0", "python -m airflow_provider_seedream"),
+            ("3.1.8", "python -m airflow_provider_seedream"),
+            ("3.2.0", "airflow seedream"),
+            ("3.4.0b2", "airflow seedream"),
+            ("3.10.1", "airflow seedream"),
+            ("4.0.0.dev0", "airflow seedream"),
+        ],
+    )
+    def test_it_begins_as_the_version_of_airflow_knows_it(self, airflow: str, begin: str) -> None:
+        assert program_on(airflow) == begin
+
+    def test_it_is_there_on_the_airflow_that_is_installed(self) -> None:
+        has_commands_of_providers = hasattr(ProvidersManager, "cli_command_functions")
+        assert (program() == "airflow seedream") == has_commands_of_providers
 
     @pytest.mark.parametrize("word", [AWKWARD, "a watch", "", "&", "~/images", "`x`"])
     def test_a_shell_reads_each_word_as_it_was_given(self, word: str) -> None:
-        assert shlex.split(command("resolve", word, "--paid", "ID"))[2:] == ["resolve", word, "--paid", "ID"]
+        assert shlex.split(command("resolve", word, "--paid", "ID"))[len(program().split()) :] == ["resolve", word, "--paid", "ID"]
 
     def test_no_other_place_puts_one_together(self) -> None:
         """A sentence may name a command; one with arguments of the moment is made by `command` alone."""
@@ -39,7 +59,7 @@ class TestACommand:
 
 
 class TestALongCommand:
-    @pytest.mark.parametrize("width", [20, 40, 98])
+    @pytest.mark.parametrize("width", [30, 40, 98])
     def test_it_goes_on_after_a_backslash_and_is_never_cut_inside_an_argument(self, width: int) -> None:
         text = command("resolve", AWKWARD, "3f2a9c1b", "--paid", "ID", conn_id="night")
         lines = folded(text, width=width)

@@ -250,7 +250,7 @@ class TestWhetherAStoreCanKeepTheLedger:
     def test_one_that_lets_two_creates_win_is_refused_every_time_and_kept_clean(self, kind: type[ObjectStore]) -> None:
         uri, store = attached_store(kind())
         for _ in range(2):
-            with pytest.raises(NotExclusiveError, match=r"two workers could both pay.*Amazon S3.*airflow seedream check"):
+            with pytest.raises(NotExclusiveError, match=r"two workers could both pay.*Amazon S3.*airflow_provider_seedream check"):
                 Folder(uri).check_exclusive()
         assert not list(store.store)
 
