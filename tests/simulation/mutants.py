@@ -88,6 +88,7 @@ MUTANTS = (
     ),
     Mutant(
         name="the books are written over without comparing",
+        night=147,
         file="storage/swap.py",
         edits=(
             ("self._fs.pipe_file(self._path, data, **condition(self._fs, version, form))", "self._fs.pipe_file(self._path, data)"),
@@ -102,6 +103,7 @@ MUTANTS = (
     ),
     Mutant(
         name="a 502 to a POST is taken for a refusal",
+        night=3,
         file="hooks/resending.py",
         edits=(("return 300 <= status_code < 500 and status_code not in (303, 408)", "return 300 <= status_code"),),
     ),
