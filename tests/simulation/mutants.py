@@ -83,6 +83,7 @@ MUTANTS = (
     ),
     Mutant(
         name="a cap does not count what is under way",
+        night=33,
         file="ledger/pages.py",
         edits=(("return ended + sum(one.credits for one in self._open_under(cap, day))", "return ended"),),
     ),
@@ -109,6 +110,7 @@ MUTANTS = (
     ),
     Mutant(
         name="an intent is given up at once",
+        night=57,
         file="ledger/submit.py",
         edits=(
             (
@@ -129,11 +131,13 @@ MUTANTS = (
     ),
     Mutant(
         name="an image is not checked for its end",
+        night=6,
         file="landing/images.py",
         edits=(("if not is_whole(data, facts):", "if False:"),),
     ),
     Mutant(
         name="the budget is counted before the note is written",
+        night=69,
         file="ledger/budgets.py",
         edits=(
             ("                self._journal.note_spending(spending)\n                others", "                others"),
@@ -151,11 +155,13 @@ MUTANTS = (
     ),
     Mutant(
         name="a budget forgets the price of the request itself",
+        night=6,
         file="ledger/budgets.py",
         edits=(("if spent_credits + spending.credits <= self.max_credits:", "if spent_credits < self.max_credits:"),),
     ),
     Mutant(
         name="a wallet that was read long before the claim is noted as that of its moment",
+        night=457,
         file="ledger/claims.py",
         edits=(("now - began_epoch) > LOOK_SECONDS:", "now - began_epoch) > 1e9:"),),
     ),
@@ -172,11 +178,13 @@ MUTANTS = (
     ),
     Mutant(
         name="a price is measured although another task pays at the same time",
+        night=19,
         file="ledger/prices.py",
         edits=(("if lost != quoted and self._others_may_have_paid(record, sight, is_less=lost < quoted):", "if False:"),),
     ),
     Mutant(
         name="an edit of a source that was replaced is taken for the same request",
+        night=8,
         file="model/submissions.py",
         edits=(
             (
@@ -187,6 +195,7 @@ MUTANTS = (
     ),
     Mutant(
         name="the limiter does not count the requests of the last minute",
+        night=43,
         file="rate_limit/limiter.py",
         edits=(("free_epoch = self._free_epoch(math.ceil(limit), limit) + MARGIN_SECONDS", "free_epoch = -math.inf"),),
     ),
@@ -198,6 +207,7 @@ MUTANTS = (
     ),
     Mutant(
         name="the wait that a 429 asks for is forgotten",
+        night=204,
         file="tasks/submitting.py",
         edits=(("return asked + random.random() * min(asked, share) / 2", "return 0.0"),),
     ),
