@@ -121,6 +121,7 @@ MUTANTS = (
     ),
     Mutant(
         name="an old claim is not looked at before the first byte",
+        night=3640,
         file="ledger/claims.py",
         edits=(("if claim.age_seconds(self._clock) <= READ_AGAIN_SECONDS:", "if True:"),),
     ),
@@ -150,6 +151,7 @@ MUTANTS = (
     ),
     Mutant(
         name="a budget believes a listing that does not show its own note",
+        night=1005,
         file="ledger/budgets.py",
         edits=(("        if spending.name not in names:", "        if False:"),),
     ),
