@@ -58,6 +58,7 @@ MUTANTS = (
     ),
     Mutant(
         name="a claim is deleted although another try holds it now",
+        night=6464,
         file="ledger/records.py",
         edits=(("if not has_next and self.read(record.file) == record:", "if True:"),),
     ),
