@@ -79,7 +79,7 @@ class _KnownDags:
     database: str
 
 
-_known_dags: dict[str, _KnownDags] = {}
+known_dags: dict[str, _KnownDags] = {}  # the last slow answer; whoever writes to the database past Airflow empties it
 
 
 def dag_ids() -> set[str]:
@@ -88,7 +88,7 @@ def dag_ids() -> set[str]:
     The question costs 0.2 s where 100,000 images lie behind it. A slow answer is remembered for 200 times as long as it took.
     """
     with create_session(scoped=False) as session:
-        known, database = _known_dags.get("ids"), str(session.get_bind())
+        known, database = known_dags.get("ids"), str(session.get_bind())
         if known and known.database == database and time.monotonic() < known.until:
             return set(known.ids)
         start = time.monotonic()
@@ -96,7 +96,7 @@ def dag_ids() -> set[str]:
         ids = {str(dag_id) for query in queries for dag_id in session.scalars(query)}
         took = time.monotonic() - start
         if took > _SLOW_SECONDS:
-            _known_dags["ids"] = _KnownDags(ids=frozenset(ids), until=start + 200 * took, database=database)
+            known_dags["ids"] = _KnownDags(ids=frozenset(ids), until=start + 200 * took, database=database)
         return ids
 
 

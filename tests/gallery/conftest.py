@@ -22,7 +22,9 @@ Visitor = Callable[[str | None], TestClient]
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     file = tmp_path_factory.mktemp("gallery") / "airflow.db"
     with airflow_tables(f"sqlite:///{file}", passwords=file.with_name("passwords.json")):
-        yield Database(file=file)
+        from airflow_provider_seedream.gallery.rows import known_dags
+
+        yield Database(file=file, is_written=known_dags.clear)
 
 
 @contextmanager

@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -157,9 +158,13 @@ def record(folder: Path, place: TaskRef, **fields: Any) -> str:
 
 @dataclass(slots=True, kw_only=True)
 class Database:
-    """Airflow's SQLite file, written to directly."""
+    """Airflow's SQLite file, written to directly.
+
+    :param is_written: called after each write: a gallery in this process remembers an answer that was slow, as on a busy machine.
+    """
 
     file: Path
+    is_written: Callable[[], None] = lambda: None
     _written: int = 0
 
     def returned(
@@ -174,18 +179,24 @@ class Database:
 
     def failed(self, places: list[TaskRef]) -> None:
         """Tasks of ours that returned nothing; each newer than all others."""
-        with closing(sqlite3.connect(self.file, timeout=30)) as connection, connection:
+        with self._writing() as connection:
             for number, place in enumerate(places):
                 _put(connection, place, LINK_KEY, place.address("task"), NOON + timedelta(days=1, seconds=number))
 
     def forget(self) -> None:
-        with closing(sqlite3.connect(self.file, timeout=30)) as connection, connection:
+        with self._writing() as connection:
             for table in reversed(TABLES):
                 connection.execute(f"DELETE FROM {table}")
 
     def _put(self, place: TaskRef, key: str, value: Any, at: datetime) -> None:
-        with closing(sqlite3.connect(self.file, timeout=30)) as connection, connection:
+        with self._writing() as connection:
             _put(connection, place, key, value, at)
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with closing(sqlite3.connect(self.file, timeout=30)) as connection, connection:
+            yield connection
+        self.is_written()
 
 
 def _put(connection: sqlite3.Connection, place: TaskRef, key: str, value: Any, at: datetime) -> None:
