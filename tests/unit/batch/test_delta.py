@@ -10,6 +10,7 @@ import uuid
 import zlib
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pytest
@@ -54,6 +55,12 @@ def commit(table: Path, version: int, *actions: dict[str, Any]) -> None:
     (table / "_delta_log" / f"{version:020}.json").write_text("\n".join(map(json.dumps, actions)) + "\n")
 
 
+def added(table: Path) -> list[dict[str, Any]]:
+    """The files that the first commit of a table has added."""
+    actions = map(json.loads, (table / "_delta_log" / f"{0:020}.json").read_text().splitlines())
+    return [action["add"] for action in actions if "add" in action]
+
+
 def protocol(feature: str) -> dict[str, Any]:
     return {"protocol": {"minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": [feature], "writerFeatures": [feature]}}
 
@@ -68,19 +75,22 @@ def mark_deleted(table: Path, version: int, path: str, numbers: list[int]) -> No
     )
     spelled = base64.b85encode(name.bytes).decode().translate(str.maketrans(_OF_PYTHON, _OF_DELTA))
     vector = {"storageType": "u", "pathOrInlineDv": spelled, "offset": 1, "sizeInBytes": len(bitmap), "cardinality": len(numbers)}
-    [add] = [
-        action["add"]
-        for line in (table / "_delta_log" / f"{0:020}.json").read_text().splitlines()
-        if (action := json.loads(line)).get("add", {}).get("path") == path
-    ]
+    [add] = [add for add in added(table) if add["path"] == path]
     remove = {"path": path, "deletionTimestamp": 1, "dataChange": True}
     commit(table, version, protocol("deletionVectors"), {"remove": remove}, {"add": {**add, "deletionVector": vector}})
 
 
 def rewrite(table: Path) -> None:
-    """The same rows in other files, and the old files are deleted, as a nightly job does."""
-    deltalake.write_deltalake(table, deltalake.DeltaTable(table).to_pyarrow_table(), mode="overwrite")
-    deltalake.DeltaTable(table).vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
+    """The same rows in other files, and the old files are deleted, as a nightly job does. Written by hand: deltalake 1.5 cannot
+    overwrite a table of which a partition is null.
+    """
+    changes = []
+    for add in added(table):
+        folder, _, name = add["path"].rpartition("/")
+        path = f"{folder}/rewritten-{name}".lstrip("/")
+        (table / unquote(add["path"])).rename(table / unquote(path))
+        changes += [{"remove": {"path": add["path"], "deletionTimestamp": 1, "dataChange": True}}, {"add": {**add, "path": path}}]
+    commit(table, 1, *changes)
 
 
 class RewrittenOnce(LocalFileSystem):
