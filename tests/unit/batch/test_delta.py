@@ -81,8 +81,8 @@ def mark_deleted(table: Path, version: int, path: str, numbers: list[int]) -> No
 
 
 def rewrite(table: Path) -> None:
-    """The same rows in other files, and the old files are deleted, as a nightly job does. Written by hand: deltalake 1.5 cannot
-    overwrite a table of which a partition is null.
+    """The same rows in other files, and the old files are deleted, as a nightly job does. Written by hand: the vacuum of
+    deltalake 1.5 fails where a partition is null.
     """
     changes = []
     for add in added(table):
