@@ -9,10 +9,10 @@ import heapq
 import math
 import threading
 from collections import deque
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 from airflow_provider_seedream.batch.attending import Attendant, Attended
 from airflow_provider_seedream.batch.pace import Pace
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 LANDING_THREADS = 24  # for landings that take 2 s each at 600 a minute; memory is bounded by bytes, not by threads
 MAX_COUNTED_POLLS = 8  # unanswered where polls count toward the rate limit: a 429 of one of them holds the others back
 MAX_UNDER_WAY = 200  # polls, and the landings that wait for a thread: 200 answers of 1 s are 12,000 polls a minute
-
-T = TypeVar("T")
 
 
 class Flights:
@@ -65,17 +63,24 @@ class Flights:
 
     def __enter__(self) -> Self:
         self._pool = threads.pool(LANDING_THREADS, "seedream-batch")
+        self._stack = AsyncExitStack()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Drop polls that wait for an answer, and let landings that have begun come to their end."""
+        """Drop polls that wait for an answer, and let landings that have begun come to their end.
+
+        A timeout of the task may have struck at any line, also while the loop was being opened.
+        """
         self._pool.shutdown(wait=True, cancel_futures=True)
-        if self._loop:
-            self._run(self._close())
+        if self._loop is None:
+            return
+        if self._thread and self._thread.is_alive():
+            _run(self._loop, self._close)
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
-            self._loop.close()
+        self._loop.close()
 
     @property
     def is_busy(self) -> bool:
@@ -149,7 +154,8 @@ class Flights:
         else:
             self._unanswered.add(entry.number)
             if self._attendant.hook.is_reached_by_aiohttp:
-                future = asyncio.run_coroutine_threadsafe(self._attend(entry), self._opened())
+                loop = self._opened()
+                future = asyncio.run_coroutine_threadsafe(self._attend(entry), loop)
             else:
                 future = self._pool.submit(self._attend_in_thread, entry)
         future.add_done_callback(self._end)
@@ -185,13 +191,12 @@ class Flights:
             self._loop = asyncio.new_event_loop()
             self._thread = threading.Thread(target=self._loop.run_forever, name="seedream-polls", daemon=True)
             self._thread.start()
-            self._run(self._open())
+            _run(self._loop, self._open)
         return self._loop
 
     async def _open(self) -> None:
         from airflow_provider_seedream.hooks.async_status import shared_client
 
-        self._stack = AsyncExitStack()
         client = shared_client(self._attendant.hook.settings, user_agent=USER_AGENT)
         self._client: StatusClient = await self._stack.enter_async_context(client)
 
@@ -203,8 +208,7 @@ class Flights:
         await self._stack.aclose()
         await asyncio.get_running_loop().shutdown_default_executor()
 
-    def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run it on the loop, and wait for its end."""
-        if self._loop is None:
-            raise RuntimeError("The loop of the polls has not begun.")
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+def _run(loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run it on the loop, and wait for its end."""
+    asyncio.run_coroutine_threadsafe(work(), loop).result()

@@ -38,8 +38,9 @@ class Alarms:
         with self._changed:
             self._alarms[alarm] = (due_seconds, act)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._ring, name="seedream-alarms", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._ring, name="seedream-alarms", daemon=True)
+                thread.start()
+                self._thread = thread  # last: a timeout of the task may strike at any line
             elif due_seconds < self._wakes_seconds:
                 self._changed.notify()
         return alarm

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -11,9 +13,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
+from airflow_provider_seedream.batch import flights as flights_module
 from airflow_provider_seedream.batch.attending import Attendant
 from airflow_provider_seedream.batch.flights import LANDING_THREADS, MAX_COUNTED_POLLS, Flights
 from airflow_provider_seedream.batch.pace import Pace
@@ -124,6 +129,56 @@ def test_polls_whose_answers_do_not_come_are_dropped_at_the_end(monkeypatch: pyt
                 flights.start_due(time.time(), post_epoch=None)
                 assert flights.is_busy
     assert not [thread for thread in threading.enumerate() if thread.name == "seedream-polls"]
+
+
+class Timeout(Exception):
+    """As Airflow's timeout of a task: a signal raises it between any two lines of the main thread."""
+
+
+@contextmanager
+def striking(at: int) -> Iterator[list[str]]:
+    """Raise it before the line of this number that `flights.py` runs in this thread; the lines so far."""
+    lines: list[str] = []
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        if frame.f_code.co_filename != flights_module.__file__ or frame.f_code.co_name == "__exit__":
+            return None
+        if event == "line":
+            lines.append(f"{frame.f_code.co_name}:{frame.f_lineno}")
+            if len(lines) == at:
+                raise Timeout(lines[-1])
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield lines
+    finally:
+        sys.settrace(before)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_timeout_at_any_line_of_the_first_poll_ends_as_that_timeout_and_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = PollPolicy(deadline_epoch=math.inf, poke_interval_seconds=3600.0, num_images=None)
+    struck: list[str] = []
+    with answering_together(2) as (url, _):
+        monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", connection_json(url))
+        hook = SeedreamHook()
+        with hook.downloads(max_bytes=1000) as downloads:
+            attendant = Attendant(hook, downloads, policy, landed_by=TaskRef(), embed_metadata=False)
+            while True:
+                progress = Progress(started_epoch=0.0, rows=1, in_flight={1: flying(1)})
+                pace = Pace(limiter=RateLimiter(60), counts_polls=False, max_in_flight=1, timeout_seconds=3600)
+                flights = Flights(progress, attendant, pace, threading.Event())
+                try:
+                    with flights, striking(len(struck) + 1):
+                        flights.start_due(time.time(), post_epoch=None)
+                        break
+                except Timeout as timeout:
+                    struck.append(str(timeout))
+                gc.collect()  # a coroutine that was never awaited warns when it is collected
+                assert not [thread for thread in threading.enumerate() if thread.name == "seedream-polls"]
+    assert {line.split(":")[0] for line in struck} == {"start_due", "_is_next", "_has_room", "_start", "_opened", "_run"}
 
 
 def test_where_polls_count_slow_landings_hold_none_of_them_back_and_a_429_holds_all(
