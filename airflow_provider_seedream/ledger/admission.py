@@ -1,7 +1,8 @@
 """Admission under the caps of a connection: a request is written into the books before its claim, or refused.
 
-At most two calls of the storage, however much was spent before. A kill after it leaves an entry that counts too much; the next try
-of the same request takes it over, and before a refusal stands the ledger settles the others. Never sends anything to the API.
+At most two calls of the storage, however much was spent before. A kill right after the admission leaves an entry that counts too
+much: the next try of the same request takes it over, and before a request is refused such entries are settled from the ledger.
+Never sends anything to the API.
 """
 
 import logging
@@ -23,7 +24,7 @@ from airflow_provider_seedream.model.clock import CLOCK, Clock, minute_of, to_is
 from airflow_provider_seedream.model.counting import counted, verb_for
 from airflow_provider_seedream.observability import metrics
 
-AGAIN_SECONDS = 60.0  # an older refusal is looked at again, as a refund may have made room since
+AGAIN_SECONDS = 60.0  # an older refusal is not repeated but checked again, as a refund may have made room since
 MAX_OPEN = 1_000  # open attempts of a month; with more, the ones that have ended are settled from the ledger
 _log = logging.getLogger(__name__)
 Told = Callable[[Passed], None]
@@ -54,12 +55,12 @@ class Booking:
 
     @property
     def at(self) -> str:
-        """When it was admitted, for the record: the page that holds it is of this month."""
+        """The time of the admission, for the record. Its month names the page that holds the entry."""
         return to_iso(self.at_epoch)
 
 
 class Admission:
-    """Admits the requests of one task under the caps of its connection; without caps it asks no storage.
+    """Admits the requests of one task under the caps of its connection; without caps it reads no storage.
 
     ::
 
@@ -67,9 +68,9 @@ class Admission:
         with admission.admitted(spending) as booking:  # raises SeedreamCapError where a cap leaves no room
             claim_the_record()
 
-    :param destination: of the records of this task.
+    :param destination: the folder with the records of this task.
     :param labels: of the task, each as ``team=shop``.
-    :param told: called with each cap of which a share (``warn_at``) is spent, once a day for all who share the books.
+    :param told: called once a day for each cap of which the share ``warn_at`` is spent; once for all tasks that share the books.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class Admission:
         self._settled_epoch = 0.0
 
     def check(self) -> None:
-        """Whether the caps can hold for this task, see :func:`check_caps`. Asks no storage."""
+        """Check that the caps can hold for this task, see :func:`check_caps`. Reads no storage."""
         settings = self._hook.settings
         check_caps(self._caps, books=settings.books, labels=self._labels, conn_id=self._hook.seedream_conn_id)
 
@@ -119,7 +120,7 @@ class Admission:
         booking = Booking(
             books=books.uri, id=entry.id, claim=spending.claim, at_epoch=now, began_steady=self._clock.steady_seconds()
         )
-        with self._holding(booking):  # its write may have been done although its answer was lost, or a callback may not end
+        with self._holding(booking):  # the write may be done although its answer was lost, and `told` may be killed
             answer = books.change(booking.month, self._change(entry))
             if isinstance(answer, Refusal) and not answer.is_for_ever and self._settle(books, booking.month, now):
                 answer = books.change(booking.month, self._change(entry))
@@ -163,7 +164,7 @@ class Admission:
             raise
 
     def withdraw(self, booking: Booking | None) -> None:
-        """Take an entry back whose request was not sent by this try. Best effort."""
+        """Take back the entry of a request that this try did not send. Best effort."""
         if booking:
             give_back(booking.books, booking.month, lambda page: page.withdrawn(booking.id, booking.claim))
 
@@ -176,7 +177,7 @@ class Admission:
         return page is not None and page.holds(booking.id, booking.claim)
 
     def billed(self, record: Record) -> None:
-        """Count what the wallet has lost for a request, where that is more than was reckoned.
+        """Count the credits that the wallet has lost for a request, if they are more than its price.
 
         :raises SeedreamLedgerError: the storage does not answer.
         """
@@ -185,7 +186,7 @@ class Admission:
             books_at(record.books).change(record.booked_at[:7], lambda page: (change(page), None))
 
     def has_room(self, price: int) -> bool:
-        """True if so many credits certainly fit, by the page that was seen last; False near a cap and before the first page.
+        """True if the price certainly fits, by the page that was seen last. False near a cap, and before the first page.
 
         Then a batch sends its rows one after the other, so that their order decides which of them get the rest.
         """
@@ -206,7 +207,7 @@ class Admission:
 
     @property
     def _books(self) -> Books:
-        """:raises SeedreamInputError: their place is no storage URI."""
+        """The books of the connection. :raises SeedreamInputError: ``books`` of the connection is not a storage URI."""
         try:
             return books_at(str(self._hook.settings.books))
         except SeedreamInputError as error:
@@ -217,7 +218,7 @@ class Admission:
         return lambda page: admit(page, entry, caps, warn_at=warn_at)
 
     def _refuse_as_before(self, spending: Spending, now: float) -> None:
-        """Refuse without asking the storage what was refused just before: a batch may have thousands of rows beyond a cap."""
+        """Repeat the last refusal without reading the storage: a batch may have thousands of rows beyond a cap."""
         if self._full is None:
             return
         refusal, at_epoch = self._full
@@ -234,7 +235,7 @@ class Admission:
 
 
 def refusal_error(refusal: Refusal, *, conn_id: str, at_epoch: float) -> SeedreamCapError:
-    """The error of a cap without room: which one, who has spent it, and when there is room again."""
+    """The error of a cap without room: it names the cap, the tasks that have spent most, and when there is room again."""
     cap, ends = refusal.cap, refusal.cap.ends_epoch(at_epoch)
     who = ", ".join(f"{name} {spent}" for name, spent in refusal.spenders)
     if who and cap.label:  # the books add up the spending of a task over all labels

@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 class Attacher:
-    """Answers requests from what the ledger knows::
+    """Answers requests from the records of the ledger::
 
         attacher.attach(request, record)  # Submitted(generation=..., is_new=False)
         raise attacher.unknown_error("No answer came.", record, cause=None)
@@ -84,8 +84,8 @@ class Attacher:
     def attach_to_fact(self, request: Request, fact: Fact, *, quoted_credits: int) -> Submitted:
         """The generation of a paid request whose record cannot be read now, from the id that Airflow remembers.
 
-        :param fact: what the try that paid has left in XCom or in the task's state.
-        :param quoted_credits: the price by the connection, as the record that holds the real one cannot be read.
+        :param fact: the result that the paying try left in XCom or in the task's state.
+        :param quoted_credits: the price by the connection. The real one is in the record, which cannot be read.
         """
         submission, task_id = request.submission, fact.seedream_task_id or ""
         generation = Generation(
@@ -108,7 +108,7 @@ class Attacher:
         It names the record, the credits at risk and both commands that settle it. With ``on_unknown="fail"`` it is final, as a
         retry could only find the same record.
 
-        :param cause: the words of the library that lost the answer, if one did.
+        :param cause: the error text of the HTTP library, if it raised one.
         """
         error = SeedreamAmbiguousSubmissionError(f"{message} It was sent at {record.intent_at}.", cause=cause)
         error.record, error.credits = self._ledger.uri(record), record.cost_credits

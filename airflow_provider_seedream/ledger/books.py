@@ -109,7 +109,7 @@ class Books:
         return None if seen is None else self._understood(seen, month)
 
     def glance(self, month: str) -> Page | None:
-        """The page as this process has seen it last, without asking the storage; None before it has."""
+        """The page as this process has seen it last, without asking the storage; None before the first time."""
         known = self._months.get(month)
         return known.page if known else None
 
@@ -149,7 +149,7 @@ class Books:
             for one in group:
                 page, result = one.change(page)
                 results.append(result)
-            if page is at.page and is_remembered:  # e.g. refused: by a page that another process may have written over
+            if page is at.page and is_remembered:  # e.g. a refusal: another process may have written since
                 at.page = None
                 continue
             if page is at.page or self._is_swapped(at, page):
@@ -157,10 +157,10 @@ class Books:
                     one.result, one.is_done = result, True
                 return
             self._clock.sleep(random.uniform(0, min(LONGEST_PAUSE_SECONDS, 0.01 * 2**number)))
-        raise SeedreamLedgerError(f"The books in {self.uri} are written by others all the time: {MAX_WRITES} writes lost the race.")
+        raise SeedreamLedgerError(f"Cannot write the books in {self.uri}: other writers were faster {MAX_WRITES} times in a row.")
 
     def _is_swapped(self, at: _Month, page: Page) -> bool:
-        """Write the page over the one that was seen. False: another writer was faster, and its page is the one to change."""
+        """Write the page over the one that was seen. False: another writer was faster; then change its page."""
         seen, data, way = at.seen, page.to_json(), cast(Way, page.way)
         file = self._folder.swap_file(_file(at.name))
         is_done, at.seen = self._try(lambda: file.swap(cast(Seen, seen), data, way))
@@ -198,7 +198,7 @@ class Books:
     def _understood(self, seen: Seen, month: str) -> Page:
         """The page in these bytes.
 
-        :raises SeedreamLedgerError: they are no page of this month, or of a later version: what was spent is not known then.
+        :raises SeedreamLedgerError: they are not a page of this month, or have a later version, so the spending is not known.
         """
         try:
             page = Page.from_json(seen.data)
@@ -218,7 +218,7 @@ class Books:
                 f"{why.rstrip('.')}. Without that, two tasks could spend the same credits.", verdict="STORAGE UNSUITABLE"
             )
             refused.on_retry = (
-                "A retry would be refused again: name another place in `books` of the connection, or take its caps away."
+                "A retry would be refused again: name another place in `books` of the connection, or remove its caps."
             )
             raise final(refused) from error
         except SeedreamLedgerError:
@@ -255,9 +255,9 @@ def give_back(books: str, month: str, change: Callable[[Page], Page]) -> None:
 
 
 def flush_books() -> None:
-    """Write the changes that wait in all books of this process. Best effort: the ledger settles a change that is not written."""
+    """Write the changes that wait in all books of this process. Best effort: a lost change is settled from the ledger later."""
     for books in list(_books.values()):
         try:
             books.flush()
         except SeedreamError as error:
-            _log.warning("%s The ledger settles it later.", error.message)
+            _log.warning("%s The books are settled from the ledger later.", error.message)

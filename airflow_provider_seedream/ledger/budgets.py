@@ -221,7 +221,7 @@ class Budget:
         """
         names = set(limit.spent(self._made_by))
         if spending.name not in names:
-            raise SeedreamLedgerError("The storage does not list what was just written, so what was spent is not known.")
+            raise SeedreamLedgerError("The storage does not list the note that was just written, so the spending is not known.")
         return names
 
     def _admit_among_others(self, spending: Spending) -> Spending:

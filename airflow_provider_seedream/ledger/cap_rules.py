@@ -1,6 +1,6 @@
-"""Whether the caps of a connection have room for an attempt. Values only: takes a page of the books and gives the next one.
+"""Decides whether the caps of a connection have room for an attempt. Takes a page of the books and returns the next one.
 
-``books`` reads and writes the page; ``admission`` asks for a task. Does no I/O and reads no clock.
+``books`` reads and writes the page; ``admission`` acts for a task. Does no I/O and reads no clock.
 """
 
 from collections.abc import Iterable
@@ -61,7 +61,8 @@ def admit(page: Page, asked: Entry, caps: Iterable[Cap], *, warn_at: float) -> t
     others = page.without(asked.id)
     price = max(asked.credits, before.credits if before else 0)
     mine = [cap for cap in caps if cap.label is None or cap.label in asked.labels]
-    full = [(cap, spent) for cap in mine if (spent := others.spent(cap, day)) + price > cap.credits]
+    before_it = [(cap, others.spent(cap, day)) for cap in mine]
+    full = [(cap, spent) for cap, spent in before_it if spent + price > cap.credits]
     if full:
         cap, spent = max(full, key=lambda one: one[0].ends_epoch(asked.at))  # the one that has room last
         return page, Refusal(cap=cap, spent_credits=spent, price=price, spenders=tuple(others.spenders(cap, day)))
@@ -71,10 +72,7 @@ def admit(page: Page, asked: Entry, caps: Iterable[Cap], *, warn_at: float) -> t
     claims = tuple(dict.fromkeys((*(before.claims if before else ()), *asked.claims)))
     doubted = before.doubted if before else ()
     admitted = others.pruned(day).with_entry(replace(asked, credits=price, labels=labels, claims=claims, doubted=doubted))
-    passed = [
-        Passed(cap=cap, spent_credits=spent, at=asked.at)
-        for cap in mine
-        if (spent := admitted.spent(cap, day)) >= warn_at * cap.credits and page.warned.get(cap.key) != day
-    ]
+    unwarned = [(cap, admitted.spent(cap, day)) for cap in mine if page.warned.get(cap.key) != day]
+    passed = [Passed(cap=cap, spent_credits=spent, at=asked.at) for cap, spent in unwarned if spent >= warn_at * cap.credits]
     recent = (*(one for one in page.recent if one[1] != asked.id), (asked.at, asked.id))[-2:]
     return replace(admitted, recent=recent, warned={**admitted.warned, **{one.cap.key: day for one in passed}}), passed

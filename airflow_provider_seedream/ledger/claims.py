@@ -19,7 +19,7 @@ from airflow_provider_seedream.ledger.request import Request
 from airflow_provider_seedream.ledger.spending import Spending
 from airflow_provider_seedream.model.clock import Clock, to_iso
 
-LOOK_SECONDS = 10.0  # an older balance is not noted: the morning and `--by-wallet` take it for that of `intent_at`
+LOOK_SECONDS = 10.0  # an older balance is not written: `reconcile` and `--by-wallet` read it as the balance at `intent_at`
 READ_AGAIN_SECONDS = 1.0  # an older claim is read again before the first byte; the claim's PUT and a connection take less
 
 
@@ -115,15 +115,15 @@ class Claims:
         return None
 
     def check(self, claim: Claim) -> None:
-        """Called just before the first byte of the POST: is this still our claim?
+        """Check, just before the first byte of the POST, that the claim still stands.
 
         A process that was stopped after its claim may wake up when another try has already settled the record. Its POST would
         then be paid a second time. So a claim that is older than ``READ_AGAIN_SECONDS`` by either clock is read again.
 
-        A younger one is not: the store has vouched for it by the exclusive create, as it would by the answer to a read, and less
-        than a second ago. No other try settles a claim of that age, as it waits at least ``FIRST_BYTE_SECONDS`` by the store's
-        dates. One gap is left: a machine on which both clocks stand still in just this second. A read leaves such a gap as well,
-        from the store's answer to the first byte.
+        A younger claim is not read again: the exclusive create has proved it less than a second ago, as a read would. No other
+        try settles a claim of that age, as it waits at least ``FIRST_BYTE_SECONDS`` by the store's dates. One gap is left: a
+        machine on which both clocks stand still in just this second. A read leaves such a gap as well, from the store's answer to
+        the first byte.
 
         :raises PostWithheld: the record is no longer the claim as it was written, or the claim is so old that other tries may
             soon treat its POST as ended.
@@ -170,7 +170,7 @@ class Claims:
         """Create the record. True: this try holds the claim; False: another try does."""
         try:
             return self._ledger.claim(record)
-        except BaseException:  # it may have been written all the same, and the next try would take it for a POST
+        except BaseException:  # the claim may be written all the same, and the next try would take it for a sent POST
             self.free(record)
             raise
 
@@ -179,7 +179,7 @@ class Claims:
         began_steady, began_epoch = self._clock.steady_seconds(), self._clock.now_epoch()
         balance, now = self._prices.balance_before(spending.claim), self._clock.now_epoch()
         if max(self._clock.steady_seconds() - began_steady, now - began_epoch) > LOOK_SECONDS:
-            balance = None  # the process was stopped: nobody may take this balance for the wallet at `intent_at`
+            balance = None  # the process was stopped meanwhile: this is not the balance at `intent_at`
         return Record(
             key=spending.key,
             attempt=spending.attempt,

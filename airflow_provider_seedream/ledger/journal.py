@@ -71,7 +71,7 @@ class Journal:
     def _try(self, act: Callable[[], T], verb: str, file: str) -> T:
         """Call the storage, and turn every error into one that names the file.
 
-        :param verb: what was tried, for the error: "read", "write", "delete", "list", "date" or "test".
+        :param verb: names the call in the error: "read", "write", "delete", "list", "date" or "test".
         :raises SeedreamLedgerError: final if no retry can help, as the store cannot create files exclusively.
         """
         try:
@@ -85,7 +85,7 @@ class Journal:
                 f"Cannot {verb} the ledger in {self.folder.base}.", cause=f"{type(error).__name__}: {error} ({file})"[:400]
             )
             if isinstance(error, PermissionError):
-                failed.commands = [command("check", self.folder.base)]  # says what the connection may not do
+                failed.commands = [command("check", self.folder.base)]  # it names each permission that the connection lacks
             if mistake := mistake_of_store(error, self.folder.base):
                 mistake.named_in(failed)
             raise failed from error

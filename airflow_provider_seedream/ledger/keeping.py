@@ -147,7 +147,8 @@ class Keeper:
         After the first failure the memory keeps the fact, so that a kill during the pauses does not lose a paid id. After a
         success the memory forgets it. Pauses grow from 0.25 to 10 s.
         """
-        deadline, pause, is_kept = self._clock.steady_seconds() + patience_seconds, FIRST_PAUSE_SECONDS, False
+        deadline = self._clock.steady_seconds() + patience_seconds
+        pause, is_kept = FIRST_PAUSE_SECONDS, False
         while True:
             try:
                 written = write()

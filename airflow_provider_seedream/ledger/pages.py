@@ -1,7 +1,7 @@
-"""A page of the books: what was spent in one UTC month through the connections that share these books. Values only.
+"""A page of the books: the credits spent in one UTC month through the connections that share these books. Values only.
 
-Every decision takes a page and gives another one; ``books`` writes it. An attempt stands in ``open`` from its admission until its
-generation has ended, and leaves it once: into the sums, or back if it was refunded or never paid. So each act may be repeated, and
+Every change takes a page and returns another one; ``books`` writes it. An attempt is in ``open`` from its admission until its
+generation has ended. Then it is added to the sums, or dropped if it was refunded or not paid. So each change may be repeated, and
 an attempt counts once. Does no I/O and reads no clock.
 """
 
@@ -18,8 +18,8 @@ from airflow_provider_seedream.model.caps import Cap
 from airflow_provider_seedream.model.clock import to_iso
 
 SCHEMA_VERSION = 1
-MAX_SPENDERS = 30  # named for each period; the smallest give way, and count together under ""
-MAX_LABELS = 100  # counted in a month; those with a cap count always
+MAX_SPENDERS = 30  # named for each period; the smallest ones are counted together under ""
+MAX_LABELS = 100  # counted in a month; labels with a cap are always counted
 OTHERS = ""
 DAY_SECONDS = 86_400  # of UTC, as epoch seconds have no leap seconds
 
@@ -41,7 +41,7 @@ class Entry:
     :param doubted: claims that a settling process has not found in the ledger: their tries may not POST any more.
     :param at: when it was admitted, in epoch seconds.
     :param destination: of its record. :param by: the task that spends, ``dag/task``.
-    :param labels: that are counted, each as ``team=shop``.
+    :param labels: those that are counted, each as ``team=shop``.
     """
 
     key: str
@@ -66,14 +66,19 @@ class Entry:
 
     def is_under(self, cap: Cap, day: str) -> bool:
         """True if it counts under a cap on this day, or in its month."""
-        return (cap.label is None or cap.label in self.labels) and (
-            cap.period == "month" or self.at // DAY_SECONDS == _number_of(day)
-        )
+        has_label = cap.label is None or cap.label in self.labels
+        is_in_period = cap.period == "month" or self.at // DAY_SECONDS == _number_of(day)
+        return has_label and is_in_period
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sums:
-    """The credits of a day or a month: in all, by label, and by task."""
+    """The credits of a day or a month: in all, by label, and by task.
+
+    With one attempt::
+
+        Sums().plus(entry)  # Sums(credits=20, labels={"team=shop": 20}, spenders={"watches/submit": 20})
+    """
 
     credits: int = 0
     labels: Mapping[str, int] = field(default_factory=dict)
@@ -116,7 +121,7 @@ class Page:
     recent: tuple[tuple[int, str], ...] = ()
 
     def is_alone(self, id: str, since_epoch: float) -> bool:  # noqa: A002 - the field's word
-        """True if no other attempt was admitted since: then what the wallet has lost is the price of this one."""
+        """True if no other attempt was admitted since: then the wallet's loss is the price of this one."""
         return all(name == id or at < since_epoch for at, name in self.recent)
 
     def spent(self, cap: Cap, day: str) -> int:
@@ -137,7 +142,7 @@ class Page:
         return (one for one in self.open.values() if one.is_under(cap, day))
 
     def to_json(self) -> bytes:
-        """The file. Its token makes each version of it another text: a writer knows its own by the content."""
+        """The bytes of the file. A random token makes each version unique: a writer recognises its own by the content."""
         groups = []
         by_group = sorted(self.open.values(), key=_group)
         for (destination, by, labels), entries in groupby(by_group, key=_group):
@@ -158,7 +163,7 @@ class Page:
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:
-        """:raises ValueError: the bytes are no page: what was spent is not known then."""
+        """:raises ValueError: the bytes are not a page, so the spending is not known."""
         try:
             fields = json.loads(data)
             if fields["schema_version"] != SCHEMA_VERSION:
@@ -189,7 +194,7 @@ class Page:
         return self.with_entry(replace(entry, claims=claims)) if claims else self.without(id)
 
     def ended_with(self, id: str, credits: int) -> Self:  # noqa: A002
-        """The page after a paid attempt has ended, at the larger price of the two. One that is not open changes nothing."""
+        """The page after a paid attempt has ended, at the larger of the two prices. The same page if the attempt is not open."""
         entry = self.open.get(id)
         if entry is None:
             return self
@@ -198,7 +203,7 @@ class Page:
         return replace(self.without(id), ended=self.ended.plus(entry), days=days)
 
     def billed(self, id: str, credits: int) -> Self:  # noqa: A002
-        """The page after the wallet has lost more for an attempt than was reckoned."""
+        """The page with the credits that the wallet has lost for an open attempt, if they are more than its price."""
         entry = self.open.get(id)
         return self.with_entry(replace(entry, credits=credits)) if entry and credits > entry.credits else self
 
@@ -217,11 +222,11 @@ class Page:
         return entry is not None and claim in entry.claims and claim not in entry.doubted
 
     def with_entry(self, entry: Entry) -> Self:
-        """The page with an open attempt, in place of what it had of it."""
+        """The page with this open attempt, in place of an older entry of it."""
         return replace(self, open={**self.open, entry.id: entry})
 
     def pruned(self, day: str) -> Self:
-        """The page with the labels and spenders of the two newest days alone: nobody asks for those of older ones."""
+        """The page without the labels and spenders of older days: only those of this day and the two newest are ever read."""
         keep = {day, *sorted(self.days)[-2:]}
         if all(name in keep or not sums.spenders for name, sums in self.days.items()):
             return self

@@ -23,7 +23,7 @@ from airflow_provider_seedream.model.clock import CLOCK, Clock, to_epoch
 from airflow_provider_seedream.model.counting import counted
 
 WALLET_READ_SECONDS = 60.0  # each read is a call beside the POST, and may count against the rate limit
-SETTLED_SECONDS = 600.0  # an expected price is not measured again before
+SETTLED_SECONDS = 600.0  # between two measurements, once a measured price was the expected one
 MAX_SECONDS = 60.0  # between the two reads: later, others may have spent, or been refunded
 MAX_OTHERS = 32  # records of the DAG run that are read to explain a difference; with more, it stays unexplained
 _MARGIN_SECONDS = 15.0  # between an intent and its charge, and between the clocks of workers
@@ -91,9 +91,11 @@ class Prices:
         self._read_for: str | None = None  # the claim whose record notes that balance
         self._sights: dict[str, _Sight] = {}
         self._mine: set[str] = set()  # claims whose POSTs these prices saw
-        self._settled_epoch = -math.inf  # when the expected price was last seen
+        self._settled_epoch = -math.inf  # when a measured price was last the expected one
         self._has_warned = False
-        self.measured_per_image: int | None = None  # as last seen: the next measurement corrects what something else has spent
+        self.measured_per_image: int | None = (
+            None  # by the last measurement; the next one corrects it if something else was spending
+        )
 
     def quote(self, num_images: int) -> int:
         """The expected price of a request, in credits.
@@ -113,7 +115,8 @@ class Prices:
         now = self._time.now_epoch()
         if now - self._read_epoch < WALLET_READ_SECONDS:
             return None
-        self._read_epoch, self._read_for, begun, was_quiet = now, claim, self._traffic.begun, self._traffic.is_quiet
+        self._read_epoch, self._read_for = now, claim
+        begun, was_quiet = self._traffic.begun, self._traffic.is_quiet  # before the wallet is read
         balance = self._hook.peek_balance()
         if balance is not None and was_quiet and now - self._settled_epoch >= SETTLED_SECONDS:
             self._sights[claim] = _Sight(balance=balance, begun=begun, at_epoch=now)
@@ -128,17 +131,15 @@ class Prices:
                 yield
         except BaseException:
             self._sights.pop(claim, None)
-            if claim == self._read_for:  # its record may go, as after a 429: then the next one notes a balance
+            if claim == self._read_for:  # its record may be deleted, as after a 429: so the next POST reads the wallet again
                 self._read_epoch = 0.0
             raise
 
     def billed(self, record: Record) -> int | None:
-        """The credits that the wallet has lost for a POST that was accepted just now; None where that cannot
-        be told.
+        """The credits that the wallet has lost for a POST that was accepted just now; None if they are not known.
 
-        It cannot be told if the wallet was not read before, if more than 60 s have passed, if another POST
-        ran meanwhile, or if the balance did not fall. The measured price counts in later quotes if it is
-        larger than the connection's.
+        They are not known if the wallet was not read before, if more than 60 s have passed, if another POST ran meanwhile, or if
+        the balance did not fall. The measured price counts in later quotes if it is larger than the connection's.
 
         :param record: of the accepted POST.
         """
@@ -152,7 +153,9 @@ class Prices:
         quoted = num_images * self._hook.settings.credits_per_image
         if lost != quoted and self._others_may_have_paid(record, sight, is_less=lost < quoted):
             return None
-        if self._time.now_epoch() - sight.at_epoch > MAX_SECONDS:  # stopped meanwhile: notes of others may be gone by now
+        if (
+            self._time.now_epoch() - sight.at_epoch > MAX_SECONDS
+        ):  # this process was stopped meanwhile: the notes of other tasks may be deleted by now
             return None
         self.measured_per_image = math.ceil(lost / num_images)
         if lost == quoted:
@@ -166,9 +169,7 @@ class Prices:
         return self._traffic.is_quiet and self._traffic.begun == sight.begun + 1
 
     def _warn(self, record: Record, *, quoted: int, billed: int) -> None:
-        """Say once per task that the price is another than expected: a wrong credits_per_image makes every
-        budget wrong.
-        """
+        """Warn once per task that the price is not the expected one: a wrong credits_per_image makes every budget wrong."""
         if not self._has_warned:
             self._has_warned = True
             _log.warning(
@@ -184,8 +185,8 @@ class Prices:
             )
 
     def _others_may_have_paid(self, record: Record, sight: _Sight, *, is_less: bool) -> bool:
-        """True if other task instances may have sent something since the wallet was read: of this DAG run, or of all who share
-        the books of caps. Asked only about a difference.
+        """True if other task instances may have sent a request since the wallet was read: those of this DAG run, or all that share
+        the books of caps. Called only if the loss is not the expected price.
 
         :param is_less: the wallet lost less than was quoted, which the refund of another request explains as well.
         """
@@ -206,30 +207,31 @@ class Prices:
         return page is None or page.is_alone(record.id, sight.at_epoch - _MARGIN_SECONDS)
 
     def _others(self, record: Record, *, with_mine: bool) -> list[str]:
-        """The record files of what others have spent in this DAG run: another try of the same task may be alive, too.
+        """The record files of the other requests of this DAG run, also those of another try of this task, which may be alive.
 
         :param with_mine: the other requests of this process as well. None of them was sent meanwhile, but one may be refunded.
         """
         listed = self._ledger.spent_in_run(record.made_by)
         if record.spending.name not in listed:
-            raise SeedreamLedgerError("The storage does not list what was noted before this POST, so it may hide others.")
+            raise SeedreamLedgerError("The storage does not list the note of this POST, so it may hide others.")
         names = [name for name in listed if with_mine or name.rpartition(".")[2] not in self._mine]
-        attempts = {found for name in names if (found := attempt_of(name))} - {(record.key, record.attempt)}
+        found = [attempt_of(name) for name in names]
+        attempts = {attempt for attempt in found if attempt} - {(record.key, record.attempt)}
         return [record_file(*attempt) for attempt in sorted(attempts)]
 
     def _overlaps(self, file: str, since_epoch: float, *, is_less: bool) -> bool:
-        """True if another record's POST may have been charged since the wallet was read, or, for a loss that is less, refunded."""
+        """True if another record's POST may have been charged since the wallet was read, or refunded, if ``is_less``."""
         other = self._ledger.read(file)
         if other is None:  # noted, and about to be claimed
             return True
-        if is_less and (other.outcome == "submitted" or other.refunded):  # a refund comes before a record tells of it
+        if is_less and (other.outcome == "submitted" or other.refunded):  # the wallet gets a refund before the record says so
             return True
         last = to_epoch(other.settles_at if other.outcome == "intent" else other.intent_at)
         return last is None or last >= since_epoch - _MARGIN_SECONDS
 
 
 def _lost(before: str, after: str | None) -> int | None:
-    """Whole credits; None where the wallet says nothing, or holds no less than before: a refund or a top-up came between."""
+    """The whole credits that the wallet has lost; None if it was not read, or did not fall, as after a refund."""
     try:
         lost = Decimal(before) - Decimal(after or "")
     except InvalidOperation:

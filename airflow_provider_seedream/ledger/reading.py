@@ -20,7 +20,9 @@ _log = logging.getLogger(__name__)
 class RecordReader(Journal):
     """The reading part of a :class:`~airflow_provider_seedream.ledger.records.Ledger`.
 
-    It remembers what its ledger has read or written last, so that the usual change of a record is one call of the store.
+    It remembers the records that it has read or written last, so that the usual change of a record is one call of the store::
+
+        RecordReader("s3://my_conn@bucket/campaign").attempts(key)  # [Record(attempt=1, ...), Record(attempt=2, ...)]
     """
 
     def __init__(self, destination: str) -> None:
@@ -49,15 +51,14 @@ class RecordReader(Journal):
         )
 
     def latest(self, key: str) -> Record | None:
-        """The record of the last attempt at a request; None if the storage says clearly that there is no
-        record.
+        """The record of the last attempt at a request; None if the storage says clearly that there is no record.
 
         Reads one file for each attempt, and the first missing one.
         """
         return next(reversed(self.attempts(key)), None)
 
     def attempts(self, key: str) -> list[Record]:
-        """The records of all attempts at a request, in their order. A file that is only free hides no attempt behind it."""
+        """The records of all attempts at a request, in their order. A freed record is left out; the attempts after it are read."""
         found: list[Record] = []
         attempt = 1
         while there := self._look(record_file(key, attempt)):
@@ -67,16 +68,15 @@ class RecordReader(Journal):
         return found
 
     def read(self, file: str) -> Record | None:
-        """One record by its file name; None if the storage says clearly that the file does not exist, or is free.
+        """One record by its file name; None if the storage says clearly that the file does not exist, or if the record is freed.
 
-        :raises SeedreamLedgerError: the storage does not answer, or the file is not a record: it may hide a
-            payment.
+        :raises SeedreamLedgerError: the storage does not answer, or the file is not a record: it may hide a payment.
         """
         there = self._look(file)
         return None if there is None or there.is_free else there
 
     def _look(self, file: str) -> Record | None:
-        """As :meth:`read`, but a free one is returned, too."""
+        """As :meth:`read`, but a freed record is returned, too."""
         data = self._try(lambda: self.folder.read(file), "read", file)
         there = None if data is None else self._understand(data, file)
         if there:
@@ -92,7 +92,7 @@ class RecordReader(Journal):
         return self._known.get(file)
 
     def _keep(self, record: Record) -> None:
-        """Remember a record until its generation has ended: then nothing more is written over it.
+        """Remember a record until its generation has ended: after that it is not written again.
 
         The memory is bounded by ``MAX_KNOWN``. A record that has dropped out of it is read again, which costs one call.
         """
@@ -102,7 +102,7 @@ class RecordReader(Journal):
             self._known.drop(record.file)
 
     def _understand(self, data: bytes, file: str) -> Record:
-        """:raises SeedreamLedgerError: for bytes that are no record. They are not "no record": a payment may be behind them."""
+        """:raises SeedreamLedgerError: the bytes are not a record. The record does not count as missing: it may hide a payment."""
         try:
             return Record.from_json(data)
         except ValueError as error:

@@ -72,7 +72,7 @@ class Record:
     :param made_by: the try that submitted.
     :param embed_metadata: the task's option, for a landing by another process; None: False, the default.
     :param max_image_bytes: the task's option, as above; None: 64 MiB, the default.
-    :param labels: of the task, for people and for caps; no part of the key. None: none.
+    :param labels: of the task, for people and for caps; not part of the key. None if it has none.
     :param books: storage URI of the books in which a cap counts it; None without caps.
     :param booked_at: when it was admitted there, ISO 8601 UTC: the page of this month holds it.
     """
@@ -167,7 +167,7 @@ class Record:
 
     @property
     def is_free(self) -> bool:
-        """True if the attempt was certainly not paid: the file is left, and the next claim may take its place."""
+        """True if the attempt was certainly not paid: its file stays, and the next claim may take its place."""
         return self.outcome == "not_paid"
 
     def to_dict(self) -> dict[str, Any]:
@@ -249,9 +249,7 @@ def _check(record: Record) -> None:
         raise ValueError("its attempt, credits or refunded is invalid")
     if not isinstance(record.embed_metadata, bool | None) or not _is_count(record.max_image_bytes or 0):
         raise ValueError("its embed_metadata or max_image_bytes is invalid")
-    if not isinstance(record.labels, dict | None) or not all(
-        isinstance(one, str) for pair in (record.labels or {}).items() for one in pair
-    ):
+    if not _are_labels(record.labels):
         raise ValueError("its labels are not texts")
     if None in (clock.to_epoch(record.intent_at), clock.to_epoch(record.settles_at)):
         raise ValueError("its intent_at or settles_at is not an instant")
@@ -261,6 +259,12 @@ def _check(record: Record) -> None:
 
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _are_labels(value: Any) -> bool:
+    if not isinstance(value, dict):
+        return value is None
+    return all(isinstance(text, str) for pair in value.items() for text in pair)
 
 
 def file_stem(name: str | None, take: int) -> str | None:

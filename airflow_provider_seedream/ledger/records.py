@@ -65,7 +65,7 @@ class Ledger(RecordReader):
     def claim(self, record: Record) -> bool:
         """Create the record, exclusively. True: this try holds the claim and may POST. False: another try holds it.
 
-        It may take the place of a free one, by compare and swap, and only if no later attempt stands behind it: it may be paid.
+        It may take the place of a freed record, by compare and swap, if there is no later attempt: that one may be paid.
         """
         if self._create(record):
             return True
@@ -111,7 +111,8 @@ class Ledger(RecordReader):
             if there is None or there.is_free:
                 if new.seedream_task_id is None:
                     return self._leave(new)
-                if self._replace(data, new) if data else self._create(new):
+                is_written = self._replace(data, new) if data else self._create(new)
+                if is_written:
                     return True
             elif there == new:
                 return True
@@ -134,13 +135,13 @@ class Ledger(RecordReader):
 
     @property
     def swaps(self) -> bool:
-        """True if this store compares and swaps: then a record may be given back although a later attempt stands behind it."""
+        """True if this store compares and swaps: then a record may be freed although there is a later attempt."""
         with suppress(SeedreamLedgerError):  # a process that only settles has not asked the store yet
             self.check_store()
         return self.folder.swaps
 
     def free(self, record: Record, *, attempts: int = WRITE_ATTEMPTS) -> None:
-        """Give a claim back whose POST was certainly not paid, so that the next try may send the request.
+        """Free the claim of a POST that was certainly not paid, so that the next try may send the request.
 
         Release the name and the budget before the claim: a waiting try reserves both again when it gets the
         claim. If the record is no longer this claim (a person deleted it, and another try holds it now), only
@@ -178,9 +179,9 @@ class Ledger(RecordReader):
     def _vacate(self, record: Record) -> None:
         """Say in the record, by compare and swap, that it was not paid. Then its file counts as missing.
 
-        It is not simply deleted: a process that is stopped before its delete could take away a claim which another try has made
-        there meanwhile, or the way to a later attempt, and what they have paid would be paid again. On a disk the file can be
-        deleted after that, as the lock compares it and a try that opens the next attempt reads this one again before it POSTs.
+        A plain delete is not safe: a process that was stopped just before it could delete the claim of another try, or the record
+        that leads to a later attempt, and their payment would be made again. On a disk the file can be deleted after that, as the
+        lock compares it and a try that opens the next attempt reads this one again before it POSTs.
         """
         if not self.swaps:
             return self._delete_claim(record)
@@ -199,8 +200,8 @@ class Ledger(RecordReader):
     def _delete_claim(self, record: Record) -> None:
         """For stores that do not compare and swap: read again, then delete.
 
-        Read each time: if the first delete worked but its answer was lost, the file may be another try's claim. A record with a
-        later attempt behind it stays.
+        Read again before each delete: if the first delete worked but its answer was lost, the file may now be another try's claim.
+        A record with a later attempt stays.
         """
         has_next = self.read(record_file(record.key, record.attempt + 1)) is not None
         if not has_next and self.read(record.file) == record:
@@ -229,7 +230,7 @@ def name_note(key: str) -> bytes:
 
 
 def _retrying(attempts: int) -> tenacity.Retrying:
-    """Repeat a call of the storage, 1 to 10 s apart. Every call that is repeated is safe to repeat: the content decides."""
+    """Repeat a call of the storage, 1 to 10 s apart. Each of these calls is safe to repeat: the content of the file decides."""
     return tenacity.Retrying(
         sleep=clock.sleep,
         retry=tenacity.retry_if_exception_type(SeedreamLedgerError),

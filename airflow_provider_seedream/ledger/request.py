@@ -25,7 +25,7 @@ class Request:
     :param name_as_written: the name before its letters were composed, where that changed it.
     :param embed_metadata: the task's option for the landing, written into the record; None for the default. So is
         `max_image_bytes`.
-    :param labels: of the task, written into the record. No part of the key: another label is no other request.
+    :param labels: of the task, written into the record. Not part of the key: two requests that differ only in labels are one.
     :param is_new: True if no earlier try can have begun this request, as far as the task knows: then its record is claimed without
         being read first. If the task is wrong, the claim fails, and the record is read then.
     :param row: of a batch's table, for the log; not a part of the key.
@@ -69,9 +69,10 @@ class Request:
         names = [self.name, *([self.name_as_written] if self.name_as_written else [])]
         forms = [False] if is_composed(self.submission.prompt) else [False, True]
         makers = [self.made_by, *(unnamed(self.made_by) if self.reuse == "run" else [])]
-        return [
+        every = [
             replace(self, name=name, is_as_written=form, made_by=maker) for maker in makers for name in names for form in forms
-        ][1:]
+        ]
+        return every[1:]  # the first is this request under its own key
 
     @property
     def stem(self) -> str | None:
@@ -95,7 +96,7 @@ class Submitted:
 
 
 def unread(error: SeedreamLedgerError, made_by: TaskRef) -> SeedreamLedgerError:
-    """The error of a record that cannot be read. In a first try it says "not paid"; in a later one only the record knows."""
+    """The error of a record that cannot be read. A first try has not paid; of a later try only the record knows."""
     if (made_by.try_number or 1) > 1:
         error.paid = "unknown"
         remedy = f"{error.on_retry} " if isinstance(error, AirflowFailException) else ""  # a first mistake says what to do

@@ -37,7 +37,7 @@ class CapRoom:
     def read(
         cls, caps: Sequence[Cap], books: str | None, *, conn_id: str, now_epoch: float, labels: tuple[str, ...] | None = None
     ) -> "CapRoom":
-        """The room by the books as they are now. Costs one GET; none without caps.
+        """The room by the books as they are now. Costs one GET, or none without caps.
 
         :param labels: of the task, each as ``team=shop``: caps of other labels do not count for it; None: all caps count.
         :raises SeedreamInputError: the caps cannot hold, see :func:`check_caps`.
@@ -51,13 +51,14 @@ class CapRoom:
     def admits(self, id: str, price: int) -> bool:  # noqa: A002 - the field's word
         """True if each cap has room for a request, as an admission would find; then it counts.
 
-        A request that a killed try has left open is counted already, and once.
+        A request that a killed try has left open is counted already, so only a higher price counts.
 
         :param id: key and attempt, as in the books. :param price: in credits.
         """
         before = self.page.open.get(id) if self.page else None
         price = max(price, before.credits if before else 0)
-        costs = [price - (before.credits if before and before.is_under(cap, self._day) else 0) for cap in self.caps]
+        counted = [before.credits if before and before.is_under(cap, self._day) else 0 for cap in self.caps]
+        costs = [price - already for already in counted]
         if any(cost > left for cost, left in zip(costs, self._left, strict=True)):
             return False
         self._left = [left - cost for cost, left in zip(costs, self._left, strict=True)]

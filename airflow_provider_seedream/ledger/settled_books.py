@@ -1,4 +1,4 @@
-"""Settles open entries of the books from the ledger: what has ended goes into the sums, and what was never claimed goes back.
+"""Settles open entries of the books from the ledger: ended attempts go into the sums, attempts without a claim are dropped.
 
 An entry without a record may belong to a process that was stopped between its admission and its claim. It is first marked as
 doubted, so that this process notices it before its POST; then the record is read again, and only then the entry is taken out. No
@@ -17,8 +17,8 @@ from airflow_provider_seedream.model import threads
 from airflow_provider_seedream.model.clock import Clock
 from airflow_provider_seedream.storage.folder import Folder
 
-QUIET_SECONDS = 300.0  # younger entries are most likely at work: reading their records would tell nothing
-KEPT_SECONDS = 26 * 3600.0  # the API keeps results for 24 h [doc]: after that no refund can be heard of
+QUIET_SECONDS = 300.0  # younger entries are most likely at work: their records would tell nothing new
+KEPT_SECONDS = 26 * 3600.0  # the API keeps results for 24 h [doc]: after that a refund can no longer be seen
 DOUBT_SECONDS = 2.5  # longer than a claim may go unread before its POST, see ``claims.READ_AGAIN_SECONDS``
 MAX_READ = 200  # records in one settling
 THREADS = 16
@@ -32,7 +32,8 @@ def settle(books: Books, month: str, clock: Clock) -> bool:
     :raises SeedreamLedgerError: the storage of the books does not answer. A record that cannot be read leaves its entry open.
     """
     page, now = books.look(month), clock.now_epoch()
-    old = sorted((one for one in (page.open.values() if page else ()) if now - one.at >= QUIET_SECONDS), key=lambda one: one.at)
+    entries = sorted(page.open.values(), key=lambda one: one.at) if page else []
+    old = [one for one in entries if now - one.at >= QUIET_SECONDS]
     fates = _fates(old[:MAX_READ], now)
     unclaimed = [entry for entry, (fate, _) in fates.items() if fate == "unclaimed"]
     if not unclaimed:
@@ -42,7 +43,7 @@ def settle(books: Books, month: str, clock: Clock) -> bool:
     clock.sleep(DOUBT_SECONDS)
     again = _fates(unclaimed, now)
     claimed = {entry.id: entry.claims for entry, (fate, _) in again.items() if fate != "unclaimed"}
-    if claimed:  # it had gone on, and its POST may be on its way
+    if claimed:  # their processes have gone on, and their POSTs may be under way
         books.change(month, lambda page: (page.doubting(claimed, is_in_doubt=False), None))
     return _settled(books, month, {**fates, **again})
 
@@ -62,11 +63,13 @@ def _settled(books: Books, month: str, fates: dict[Entry, tuple[Fate, int]]) -> 
                     page = page.withdrawn(entry.id, claim)
         return page, page is not before
 
-    return any(fate != "open" for fate, _ in fates.values()) and books.change(month, change)
+    if all(fate == "open" for fate, _ in fates.values()):
+        return False
+    return books.change(month, change)
 
 
 def _fates(entries: Iterable[Entry], now: float) -> dict[Entry, tuple[Fate, int]]:
-    """What the ledger says of each entry, with the credits that its record counts."""
+    """The fate of each entry by the ledger, with the credits that its record counts."""
     by_folder: dict[str, list[Entry]] = defaultdict(list)
     for entry in entries:
         by_folder[entry.destination].append(entry)

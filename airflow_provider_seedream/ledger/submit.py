@@ -1,6 +1,7 @@
 """Paying once, seen from the request: read its record, then attach, pay, or wait for another try.
 
-A POST follows only if the record says that none is paid or may be paid. The claim is in ``claims``, the POST in ``paying``.
+A POST follows only if the record rules out an earlier payment, or ``on_unknown_submit="resubmit"`` accepts that risk. The claim is
+in ``claims``, the POST in ``paying``.
 """
 
 import logging
@@ -87,7 +88,9 @@ class Submitter:
 
     @property
     def sent_epoch(self) -> float | None:
-        """When the last of them was sent; None before the first. The claim comes before it, so that is later than its turn."""
+        """When the last of these requests was sent, in epoch seconds; None before the first. It is later than its turn: the claim
+        comes in between.
+        """
         return self._payer.sent_epoch
 
     def submit(self, request: Request) -> Generation:
@@ -106,20 +109,21 @@ class Submitter:
         request = request if is_unseen else self._as_recorded(request)
         while True:
             try:
-                if done := self._pay_unseen(request) if is_unseen else self._go_on(request):
-                    return done
+                submitted = self._pay_unseen(request) if is_unseen else self._go_on(request)
+                if submitted:
+                    return submitted
                 is_unseen = False
             except PostWithheld as error:
                 is_unseen = False
                 withheld += 1
-                _log.warning("The POST was not sent, so it is not paid: %s. Reading its record again.", error)
+                _log.warning("This try did not send the POST, so it has not paid: %s. Reading the record again.", error)
                 if withheld == MAX_WITHHELD:
                     raise SeedreamConnectionError(f"The POST was not sent: {error}, {withheld} times in a row.") from None
 
     def find(self, request: Request) -> Submitted | None:
         """The generation if it is already paid; None if it takes a POST, or if another try is sending it now.
 
-        The ledger is not searched for a new request: it has no record, and if it has, :meth:`submit_row` finds it. Sends
+        A new request has no record, so the ledger is not read; if it has one all the same, :meth:`submit_row` finds it. Sends
         nothing and writes nothing.
 
         :raises SeedreamLedgerError: the record cannot be read.
@@ -148,7 +152,7 @@ class Submitter:
         return request.is_new and self._ledger.folder.replaces_unread and not request.as_of_0_2()
 
     def _pay_unseen(self, request: Request) -> Submitted | None:
-        """Claim and pay. None: read the record, as there is one all the same, or as the budget refuses what may be paid already."""
+        """Claim and pay. None: read the record, as it exists, or as the budget refuses a request that may be paid already."""
         try:
             return self._pay(request, None)
         except SeedreamBudgetError:
@@ -189,7 +193,7 @@ class Submitter:
         if self._on_unknown == "fail":
             sent = "An earlier try sent this request, and no answer is recorded."
             raise self._attacher.unknown_error(sent, latest, latest.detail)
-        # An earlier attempt may have become known meanwhile: what is paid and known is not paid again.
+        # An earlier attempt may have got its id meanwhile: then it is paid, and this try attaches to it.
         if paid := next((one for one in self._ledger.attempts(request.key) if one.is_paid), None):
             return self._attacher.attach(request, paid)
         return self._pay(request, latest)

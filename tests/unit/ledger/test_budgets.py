@@ -107,7 +107,7 @@ class TestABudget:
     def test_a_listing_behind_the_times_is_refused(self) -> None:
         uri, store = attached_store()
         store.trouble("ls", lambda act: [])
-        with pytest.raises(SeedreamLedgerError, match="does not list what was just written"):
+        with pytest.raises(SeedreamLedgerError, match="does not list the note that was just written"):
             Budget(Ledger(uri), MAPPED, max_credits=100).admit(row(made_by=MAPPED))
         assert spent(Ledger(uri), MAPPED) == 0
 
