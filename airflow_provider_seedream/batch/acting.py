@@ -46,7 +46,7 @@ class Acts:
         acts = Acts(progress, queue, prices=prices, pace=pace, width=width, waits_until=None, fly=fly, note=note)
         acts.on(posting.ended())
 
-    :param progress: counts what is done, and keeps what holds or halts the batch.
+    :param progress: counts the rows that are done, and keeps the hold or the halt of the batch.
     :param queue: gets the rows back that wait for another try, and is told of those that are done.
     :param width: learns from each POST how many may be under way.
     :param pace: the rate limit, whose turns are settled here.
@@ -89,7 +89,7 @@ class Acts:
         for tried in ended:
             self._settle_turn(tried)
             if isinstance(tried.error, SeedreamAuthenticationError | SeedreamLedgerError):
-                dead = dead or tried.error  # when the others have been acted on: they may be paid
+                dead = dead or tried.error  # raised after the others were acted on, as they may be paid
                 self._queue.put_back(tried.upcoming)
             else:
                 self._act(tried)
@@ -97,7 +97,7 @@ class Acts:
             raise dead
 
     def _settle_turn(self, tried: Tried) -> None:
-        """Free the turn of a row that sent no POST, and count that of one that sent it late. A 429 gives its turn back itself."""
+        """Free the turn of a row that sent no POST, and count a late POST when it was sent. A 429 frees its turn itself."""
         granted_epoch = tried.upcoming.granted_epoch
         if granted_epoch is None:
             return
@@ -129,7 +129,7 @@ class Acts:
             self._fail(tried, error)
 
     def _leave_for_later(self, upcoming: Upcoming) -> None:
-        """The ledger does not know the row: it takes a POST. While rows are held, it waits without its sources, and is passed."""
+        """The ledger has no record of the row, so it needs a POST. While rows are held, it waits without its sources."""
         upcoming.must_pay = True
         self._queue.put_back(upcoming)
         if self._progress.is_held(clock.now_epoch()):
@@ -139,7 +139,7 @@ class Acts:
     def _wait_for_room(self, upcoming: Upcoming, error: SeedreamCapError, until: float) -> None:
         """A cap leaves no room: send nothing until its period ends, and some seconds more, as others wait for it, too.
 
-        Room that comes after the end of ``execution_timeout`` would be waited for in vain: then the batch ends now.
+        If the room comes only after the end of ``execution_timeout``, the batch ends now.
         """
         self._queue.put_back(upcoming)
         room_epoch = clock.to_epoch(error.room_at) or 0.0
@@ -147,10 +147,10 @@ class Acts:
             self._progress.halt = self._progress.halt or halt_by(too_late(error, room_epoch))
         elif room_epoch > self._progress.hold_epoch:
             self._progress.hold_epoch = room_epoch + random.random() * UNREACHABLE_SECONDS
-            _log.info("%s Rows that are not sent wait for it until %s.", error.message, error.room_at)
+            _log.info("%s The rows that are left wait for room until %s.", error.message, error.room_at)
 
     def _accept(self, tried: Tried, found: Submitted) -> None:
-        """The row is paid, by this try or an earlier one. Only a POST of this moment says that the API answers."""
+        """The row is paid, by this try or an earlier one. Only a POST of this try shows that the API answers."""
         if tried.has_posted:
             seconds = None if tried.upcoming.is_priced else tried.seconds
             self._width.accepted(seconds, sent_epoch=tried.upcoming.granted_epoch or 0.0)
@@ -176,7 +176,7 @@ class Acts:
         self._progress.unreachable_epoch = self._progress.unreachable_epoch or now
         if now - self._progress.unreachable_epoch > MAX_UNREACHABLE_SECONDS:
             self._progress.halt = self._progress.halt or halt_by(error)
-        elif now >= self._progress.hold_epoch:  # else another row has just said so
+        elif now >= self._progress.hold_epoch:  # else another row has just logged this
             _log.info("The API cannot be reached, so this row was not sent; trying again in %.0f s.", UNREACHABLE_SECONDS)
             self._progress.hold_epoch = now + UNREACHABLE_SECONDS
 

@@ -66,16 +66,17 @@ class AskedBatch:
 
     @property
     def wants_parquet(self) -> bool:
-        """True if the results are also written as ``.parquet``: as asked for, by default if the requests are one."""
+        """True if the results are also written as ``.parquet``: by the argument, else if the requests are a Parquet file."""
         return self.parquet if self.parquet is not None else str(self.requests).strip().lower().endswith(".parquet")
 
     def results_name(self, by: TaskRef) -> str:
         """The stem of the table of results, e.g. ``results_3`` of the fourth mapped instance, ``results_loop_0`` of a first round.
 
-        :raises SeedreamInputError: the given name is no name of a file.
+        :raises SeedreamInputError: the given name is not a valid file name.
         """
         in_loop = "" if by.loop_index is None else f"_loop_{by.loop_index}"
-        return check_name(self.results) or f"results{in_loop}" + ("" if by.map_index < 0 else f"_{by.map_index}")
+        in_mapping = "" if by.map_index < 0 else f"_{by.map_index}"
+        return check_name(self.results) or f"results{in_loop}{in_mapping}"
 
     @classmethod
     def of(cls, operator: Any) -> Self:

@@ -84,11 +84,11 @@ class Attendant:
 
         An error of this generation is in the result; only an error that hits all of them is raised.
 
-        A landing that fails is tried again after 30 s, three times in all: a store or an image host that is away for
+        A landing that fails is tried again after 30 s, three times in all: a store or an image host that fails for
         a moment must not end a paid row.
 
-        :param answer: to a poll that was sent for it just now; without one the hook sends it. An entry that may have landed already
-            needs none: its storage is asked first.
+        :param answer: to a poll that was sent just now; None: the hook polls. An entry that may have landed needs no poll yet: its
+            storage is read first.
         :returns: the entry to keep, and the manifest or the error if the row has ended.
         :raises SeedreamAuthenticationError: the key does not work, so no other poll would be answered.
         :raises SeedreamInputError: the connection is incomplete.

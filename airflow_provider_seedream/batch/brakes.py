@@ -17,7 +17,7 @@ from airflow_provider_seedream.model.task_ref import TaskRef
 from airflow_provider_seedream.storage.folder import Folder
 
 LOOK_SECONDS = 30.0  # between two looks for a request to stop: one GET each
-DEFERRED_LOOK_SECONDS = 300.0  # a deferred batch sends nothing; it wakes so often to say that it was stopped
+DEFERRED_LOOK_SECONDS = 300.0  # a deferred batch sends nothing; it wakes this often to look for a request to stop
 _log = logging.getLogger(__name__)
 
 
@@ -55,7 +55,7 @@ class Brakes:
             self._stop(stop)
 
     def look(self, now: float) -> None:
-        """Look for a request to stop, at most every 30 s. A batch that begins passes over those that it finds there.
+        """Look for a request to stop, at most every 30 s. A batch that begins ignores the requests that it finds there.
 
         :param now: in epoch seconds.
         """
@@ -64,7 +64,7 @@ class Brakes:
         self._look_epoch = now + LOOK_SECONDS
         try:
             requests = read_stops(self._folder)
-        except Exception as error:  # each store has its own error classes; if it is away, the next row ends the try
+        except Exception as error:  # each store has its own error classes; if the store is away, the next row ends the try
             _log.warning("Requests to stop cannot be read (%s: %s).", type(error).__name__, error)
             return
         if self._progress.stops is None:
@@ -78,7 +78,7 @@ class Brakes:
             self._stop(Stop(by="request", message=message, detail=detail))
 
     def keep(self) -> None:
-        """Write what a retry must know, before this process may end."""
+        """Write the state that a retry needs, before this process may end."""
         self._tries.keep(self._progress)
 
     def _stop(self, stop: Stop) -> None:

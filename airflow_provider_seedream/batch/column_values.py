@@ -1,6 +1,6 @@
-"""A value of the results as a column of a database holds it.
+"""Converts a value of the results to the type of a database column.
 
-Pure: no database. The same rule fits new and stored values, so that equal ones are equal and a row without news is not written.
+Pure: no database. New and stored values are converted by the same rule, so that an unchanged row is not written.
 """
 
 import json
@@ -19,7 +19,7 @@ def fitted(value: Any, column: TypeEngine[Any]) -> Any:
     """The value for a column of this type::
 
         fitted("7", Integer())  # 7
-        fitted(["a.png"], Text())  # '["a.png"]': the JSON of what is no text
+        fitted(["a.png"], Text())  # '["a.png"]': JSON, as the value is not text
 
     :param value: from the results, or as the database has returned it. None stays None.
     :param column: the type, as SQLAlchemy has read it from the table.
@@ -42,12 +42,12 @@ def fitted(value: Any, column: TypeEngine[Any]) -> Any:
 
 
 def check_bounds(value: Any, column: TypeEngine[Any], dialect: str) -> None:
-    """Refuse a fitted value that the database would refuse, or cut off, when the rows are paid::
+    """Refuse, before any row is paid, a fitted value that the database would refuse or cut off::
 
         check_bounds("landed", String(5), "postgresql")  # ValueError: it has 6 characters
 
     :param dialect: SQLAlchemy's name of the database. SQLite takes text of any length, whatever its columns say.
-    :raises ValueError: it is too long, too large, or has a character that PostgreSQL has not.
+    :raises ValueError: it is too long, too large, or has a character that PostgreSQL cannot store.
     """
     if isinstance(value, str) and isinstance(column, String):
         if column.length and len(value) > column.length and dialect != "sqlite":
@@ -83,13 +83,13 @@ def _integer(value: Any, _: Any) -> int:
 
 
 def _decimal(value: Any, column: Any) -> Decimal:
-    """As many digits as the column keeps: what it would cut off would differ from the results at each run."""
+    """A decimal with as many digits as the column keeps: with more it would differ from the stored one at each run."""
     number, scale = _number(value), getattr(column, "scale", None)
     return number if scale is None else round(number, scale)
 
 
 def _number(value: Any) -> Decimal:
-    """A number from a number or its text; True is 1. :raises ValueError: it is none, or it is NaN or infinite."""
+    """A number from a number or its text; True is 1. :raises ValueError: it is not a number, or is NaN or infinite."""
     try:
         number = Decimal(int(value)) if isinstance(value, bool) else Decimal(str(value))
     except ArithmeticError:

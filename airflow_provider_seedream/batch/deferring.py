@@ -21,7 +21,7 @@ from airflow_provider_seedream.triggers.batch import SeedreamBatchTrigger
 
 
 def ends_epoch(progress: Progress, execution_timeout: timedelta | None) -> float:
-    """When ``execution_timeout`` is over, counted from the begin of the try, in epoch seconds; infinite without one."""
+    """When ``execution_timeout`` is over, counted from the start of the try, in epoch seconds; infinite without one."""
     return math.inf if execution_timeout is None else progress.started_epoch + execution_timeout.total_seconds()
 
 
@@ -58,11 +58,11 @@ def defer_until(
     :param now: the time of the deferral, in epoch seconds.
     """
     wake_epoch = min(math.inf if post_epoch is None else post_epoch, ends_epoch)
-    polls_itself = pace.counts_polls and post_epoch is not None
+    worker_polls = pace.counts_polls and post_epoch is not None
     interval = interval_of(asked.poke_interval)
     trigger = SeedreamBatchTrigger(
         seedream_conn_id=asked.seedream_conn_id,
-        in_flight=[] if polls_itself else pace.for_trigger(progress.in_flight.values(), now),
+        in_flight=[] if worker_polls else pace.for_trigger(progress.in_flight.values(), now),
         # JSON has no infinity, and the trigger's arguments are stored as JSON.
         wake_epoch=None if math.isinf(wake_epoch) else wake_epoch,
         not_before_epoch=now + min(MIN_FIRST_POLL_SECONDS, interval or math.inf),

@@ -23,7 +23,12 @@ _OTHERWISE = "Give its rows as a query (SqlTable), or export them to a folder of
 
 
 class MissingFileError(SeedreamInputError):
-    """The log names a file that is not there: it was deleted, or the table was rewritten after its files were listed."""
+    """The log names a file that is not there: it was deleted, or the table was rewritten after its files were listed.
+
+    The table is listed once more after it::
+
+        raise MissingFileError("requests: the log of the Delta table ... names a file that is missing: part-0.parquet.")
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +39,7 @@ class DeltaFile:
 
     :param name: its path within the table's folder.
     :param partition: columns that stand in the log and not in the file, with the types of the table.
-    :param kept: for each row of the file whether it is still there; rows beyond its end are.
+    :param kept: True for each row that was not deleted. If it is shorter than the file, the rows beyond its end were not.
     """
 
     name: str
@@ -118,7 +123,7 @@ def _files(table: Any) -> list[DeltaFile]:
 
 
 def _rows(stream: Any, *columns: str) -> Iterator[dict[str, Any]]:
-    """Some columns of what deltalake returns, which any reader of Arrow takes. A column that is not there is left out."""
+    """Some columns of an Arrow stream of deltalake, as dicts. A column that is not there is left out."""
     import pyarrow as pa
 
     for batch in pa.RecordBatchReader.from_stream(stream):

@@ -25,7 +25,7 @@ def dry_run(
     request_of: Callable[[Row], Request],
     made_by: TaskRef,
 ) -> dict[str, Any]:
-    """The totals of the table, and as ``plan`` what a run would pay now; None if no destination is known.
+    """The totals of the table, and as ``plan`` the cost of a run now; None if no destination is known.
 
     :param on_error: the operator's argument: with ``fail`` one invalid row refuses the table.
     :param ledger: of the destination; called if the task or the connection names one.

@@ -86,7 +86,7 @@ def error_of_rows(
         return _stopped(progress, summary, verdict=_STOP_VERDICTS[stopped_by])
     if progress.unlanded:  # paid images that expire in 24 h: an error also with on_error="continue"
         what = f"{counted(progress.unlanded, 'row', 'are')} paid for and not landed"
-    elif stopped_by == "sample":  # the task skips, whatever became of the sample
+    elif stopped_by == "sample":  # the task is skipped, however the rows of the sample ended
         return None
     elif on_error == "fail" and fine < summary["rows"]:
         what = f"{summary['rows'] - fine} of {counted(summary['rows'], 'row')} did not land"
@@ -104,7 +104,7 @@ def error_of_rows(
 def _stopped(progress: Progress, summary: Mapping[str, Any], *, verdict: str) -> SeedreamBatchError:
     """The error of a batch that ``stop_when`` or a missing answer has stopped, for each ``on_error``.
 
-    It is final, as a retry would send the same rows, or ask, again; but a retry lands images that are paid and not landed.
+    It is final, as a retry sends nothing; but not while paid images have not landed, as a retry lands them.
     """
     paid: Paid = "yes" if summary["credits"] else "no"
     skipped = summary["count"]["skipped"]
@@ -143,13 +143,14 @@ def last_line(progress: Progress, summary: Mapping[str, Any], *, max_credits: in
         parts.append(f"Not sent: {count['skipped_budget']} (budget).")
     if count["skipped"]:
         parts.append(f"Not sent: {count['skipped']} ({_STOPPED[(progress.stop or {}).get('by')]}).")
-    if others := {status: number for status, number in count.items() if status not in ("landed", "skipped_budget", "skipped")}:
-        parts += [f"Not landed: {by_status(others)}."] if any(others.values()) else []
+    others = {status: number for status, number in count.items() if status not in ("landed", "skipped_budget", "skipped")}
+    if any(others.values()):
+        parts.append(f"Not landed: {by_status(others)}.")
     return " ".join([*parts, f"Took {clock.spell(now_epoch - progress.started_epoch)}.", f"Results: {summary['results']}"])
 
 
 def unknown_error(progress: Progress, summary: Mapping[str, Any], *, conn_id: str) -> SeedreamBatchError | None:
-    """What a person must settle after a batch that succeeds: rows with an unknown outcome. None without any.
+    """The rows with an unknown outcome, which a person must settle, as an error; None without such rows.
 
     The task logs it as a warning; with ``fail_on_unknown=True`` it is the error of the task.
     """

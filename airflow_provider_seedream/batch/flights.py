@@ -42,7 +42,7 @@ class Flights:
     The methods are for one thread, the batch's own; it alone changes the progress.
 
     :param progress: holds the generations in flight.
-    :param attendant: says what an answer means, and lands.
+    :param attendant: decides by an answer, and lands.
     :param pace: says when a poll may go.
     :param bell: is set when a poll or a landing has ended.
     """
@@ -88,7 +88,7 @@ class Flights:
         return bool(self._under_way)
 
     def add(self, entry: InFlight) -> None:
-        """Put a generation in flight, or take its next due time in."""
+        """Put a generation in flight, or update its next due time."""
         self._progress.in_flight[entry.number] = entry
         self._plan(entry)
 
@@ -119,7 +119,7 @@ class Flights:
             heapq.heappush(self._due, due)
 
     def throttled(self) -> Iterator[FailedPoll]:
-        """The polls that were answered with a 429 since the last call, also if what follows them waits behind landings."""
+        """The polls that were answered with a 429 since the last call, also if their handling waits behind landings."""
         while self._refused:
             yield self._refused.popleft()
 
@@ -210,5 +210,5 @@ class Flights:
 
 
 def _run(loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run it on the loop, and wait for its end."""
+    """Run a coroutine on the loop, and wait for its end."""
     asyncio.run_coroutine_threadsafe(work(), loop).result()

@@ -20,7 +20,7 @@ from airflow_provider_seedream.model.counting import counted, verb_for
 # error                             its cause, and the remedy
 # SeedreamInsufficientCreditsError  the wallet is empty: top it up
 # SeedreamConnectionError           the API cannot be reached for long: wait
-# SeedreamInputError                a template that gave something at first gives nothing now: look at its XCom
+# SeedreamInputError                a template that had a value at first has none now: look at its XCom
 # SeedreamBatchError                several POSTs in a row were not answered: look at the wallet. Or the table was changed, or the
 #                                   table of the results does not answer. Or a cap has room only after execution_timeout: clear
 #                                   the task then
@@ -58,7 +58,7 @@ def error_of(
     :param unlanded: rows that are paid and whose images are not in storage.
     :param landed: rows that have landed. :param credits_: that the rows with a result have cost.
     :param rows: of the whole table.
-    :param kept_until: when the API deletes the first images of those, ISO 8601; None if it is unknown.
+    :param kept_until: when the API deletes the first images of the unlanded rows, ISO 8601; None if it is unknown.
     """
     fields = halt["fields"]
     error = _HALTS[halt["error"]](fields["message"])
@@ -70,9 +70,7 @@ def error_of(
     if credits_ and error.paid == "no":
         error.paid, error.credits = "yes", credits_
     if unlanded:
-        error.message = (
-            f"{error.message} {counted(unlanded, 'row', 'are')} paid for and not landed: a retry lands what is left for free."
-        )
+        error.message = f"{error.message} {counted(unlanded, 'row', 'are')} paid for and not landed: a retry lands them for free."
         error.kept_until = kept_until
         error.paid = "yes"
     if landed:

@@ -50,7 +50,7 @@ class Limits:
         )
 
     def room(self, now_epoch: float) -> CapRoom:
-        """What the caps of the connection leave now; a dry run without a connection knows no caps.
+        """The room that the caps of the connection leave now; a dry run without a connection has no caps.
 
         :raises SeedreamInputError: the caps cannot hold for the task, so that a run would be refused.
         :raises SeedreamLedgerError: the books of the caps cannot be read.
@@ -60,7 +60,7 @@ class Limits:
         return CapRoom.read(caps, books, conn_id=conn_id, now_epoch=now_epoch, labels=labels)
 
     def _setting(self, name: str, without: Any) -> Any:
-        """A value of the connection. A dry run sends no request, so it works without a connection, and not with a wrong one.
+        """A value of the connection. A dry run sends no request, so it works without a connection, but not with a wrong one.
 
         :raises SeedreamInputError: a field of the connection is wrong: a run would be refused.
         """

@@ -35,7 +35,7 @@ def read_parquet(file: Any) -> tuple[list[str], Iterator[dict[str, Any]]]:
     :param file: an open binary file that can seek, as Parquet keeps its table of contents at the end.
     :returns: the names of the columns in the file's order, and an iterator of dicts that reads on as it is used.
     :raises SeedreamInputError: pyarrow is not installed.
-    :raises ValueError: it is no Parquet file; raised here, or by the iterator where damage stands further on.
+    :raises ValueError: the file is not Parquet; raised here, or by the iterator if the damage is further on.
     """
     require_pyarrow()
     from pyarrow.parquet import ParquetFile
@@ -81,7 +81,7 @@ def write_parquet(path: str, rows: Iterable[Mapping[str, Any]], columns: Mapping
 
 
 def column_type(value: Any, before: ColumnType | None) -> ColumnType | None:
-    """The type of a column that holds a value, after what it held before; None as long as it holds nothing.
+    """The type of a column after one more value; None as long as it holds only nulls.
 
     Integers beside floats make numbers. Any other mixture is kept as JSON text, so no value is lost::
 

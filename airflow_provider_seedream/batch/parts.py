@@ -66,7 +66,7 @@ class Parts:
         self.limits = Limits(asked, self.hook)
 
     def plan_of(self, table: Rows) -> Plan:
-        """What a run of these rows would pay now, after what the ledger holds."""
+        """The plan of a run of these rows now, by the records in the ledger."""
         limits, now = self.limits.of_plan(), clock.now_epoch()
         room = self.limits.room(now)
         return plan_table(
@@ -74,7 +74,7 @@ class Parts:
         )
 
     def waves(self, progress: Progress, downloads: Downloads) -> Waves:
-        """The loop over the rows that have not begun, with all that it needs."""
+        """The loop over the rows that have not begun, with all its parts."""
         self.repeats = progress.repeats  # their records exist once the first of them is sent
         asked, hook, ledger = self.asked, self.hook, self.ledger
         budget = Budget(ledger, self.by, **self.limits.budgets())

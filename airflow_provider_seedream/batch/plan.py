@@ -114,7 +114,7 @@ class _Found(NamedTuple):
 
 
 class Rows(Protocol):
-    """A table, or a part of one."""
+    """A table, or a part of one: ``[row for row, duplicate in rows.compared() if not duplicate.is_repeat]``."""
 
     def compared(self) -> Iterator[tuple[Row | RefusedRow, Duplicate]]: ...
 
@@ -206,8 +206,10 @@ class _Holdings:
         last = 0
         while record_file(key, last + 1).rpartition("/")[2] in self._records:
             last += 1
-        # A free file is no record, and hides none before it.
-        return next(filter(None, (self._ledger.read(record_file(key, attempt)) for attempt in range(last, 0, -1))), None)
+        for attempt in range(last, 0, -1):
+            if record := self._ledger.read(record_file(key, attempt)):
+                return record
+        return None  # without a record, or with freed ones only
 
     def _is_anothers(self, stem: str, key: str) -> bool:
         """True if another request has reserved this file stem. A kill before the claim may leave this request's own reservation."""

@@ -52,9 +52,9 @@ class Upcoming:
 
     @property
     def request_row(self) -> Row:
-        """The row, where it keeps the rules.
+        """The row, if it is valid.
 
-        :raises TypeError: it breaks one.
+        :raises TypeError: it breaks a rule.
         """
         if not isinstance(self.row, Row):
             raise TypeError(f"Row {self.number} was refused, and is not submitted.")
@@ -62,7 +62,7 @@ class Upcoming:
 
     @property
     def identity(self) -> int:
-        """Equal for rows that ask for the same."""
+        """A number that is equal for equal requests."""
         return identity(self.request_row)
 
     @property
@@ -132,7 +132,7 @@ class Posting:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
     def start(self, upcoming: Upcoming) -> None:
-        """Submit a row that has a turn; search the ledger for a row that has none.
+        """Submit a row that has a turn; only look up a row that has none in the ledger.
 
         :param upcoming: its ``granted_epoch`` says whether it has a turn of the rate limit.
         :raises RuntimeError: outside of the ``with`` block, where no thread would be waited for.

@@ -66,7 +66,7 @@ class Progress:
     :param waiting: numbers of rows before the cursor that still have to be sent: a 429 has put them back, and others went on. They
         leave it when the table has given them again.
     :param edits: record files of the edits whose price is in a row's result: edits whose sources have equal bytes share a record.
-    :param digest: sha256 of those rows, so that a table that is changed in the middle of a batch is noticed.
+    :param digest: sha256 of the rows up to the cursor: it shows a table that was changed in the middle of a batch.
     :param results: the state of the pages of results.
     :param repeats: rows that equal an earlier one, whose price they share.
     :param unlanded: rows that are paid and could not be landed.
@@ -78,18 +78,18 @@ class Progress:
     :param post_seconds: how long a submission takes, as measured, in seconds.
     :param measured_per_image: the credits that an image has cost, as measured in the wallet.
     :param unknown_rows: the first rows with an unknown outcome, at most 20.
-    :param unknown: how many there are in all.
+    :param unknown: the number of all rows with an unknown outcome.
     :param unknown_credits: the credits that they may have cost.
     :param over_budget: rows that were not sent, as the budget was reached.
     :param kept_until: when the API deletes the first of the paid images that could not be landed, ISO 8601; None without any.
     :param halt: the error that ended the sending, see ``halts``.
-    :param unsent: rows that were not sent because of it.
+    :param unsent: rows that were not sent because of the halt.
     :param endings: the last rows that ended, each as number, status and reason: the window of ``stop_when``.
     :param stops: ids of the requests to stop that lay in the destination when the batch began, which do not concern it; None before
         it has looked.
     :param sample: numbers of the rows that are sent first; empty without a sample.
-    :param is_sampled: True once those have ended and the rest of the table is worked on.
-    :param approved: who has said yes to the rest, and when; None before that.
+    :param is_sampled: True once the rows of the sample have ended and the rest of the table is worked on.
+    :param approved: the person who approved the rest, and the time; None before that.
     :param asked_epoch: when a person was asked; None before that.
     :param stop: why no more rows are sent, see ``brake``; the rest of the table ends as ``skipped``.
     """

@@ -18,7 +18,7 @@ ROWS_AT_A_TIME = 1000
 
 
 def query_rows(table: SqlTable) -> Iterator[dict[str, Any]]:
-    """The rows of a query in its order. Values that JSON does not have (dates, decimals) are text.
+    """The rows of a query in its order. Dates, decimals and other values that JSON lacks become text.
 
     ::
 

@@ -15,7 +15,7 @@ from airflow_provider_seedream.model.counting import counted
 from airflow_provider_seedream.model.task_ref import TaskRef
 from airflow_provider_seedream.tasks.asking import MAX_BODY_BYTES, Question
 
-PICTURES = 24  # beside them the gallery has all
+PICTURES = 24  # at most; the gallery shows all of them
 
 
 def sample_table(results: str) -> str:
@@ -36,7 +36,7 @@ def question_about(
     file: str,
     per_minute: float,
 ) -> Question:
-    """The question, with as many pictures as Airflow's database keeps of a text.
+    """The question, with as many pictures as fit into a text of Airflow's database.
 
     :param lines: of the sample's rows, as in the table of results.
     :param plan: of the rest of the table.

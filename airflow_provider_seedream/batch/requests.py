@@ -41,7 +41,7 @@ class RawRow(NamedTuple):
         RawRow(number=6, where="line 7 of requests.csv", columns={"prompt": "a watch"}, header=("prompt", "seed"))
 
     :param number: counts rows from 1; blank lines and the header do not count.
-    :param where: where it stands, for people: ``line 7 of requests.csv``, ``requests[6]``.
+    :param where: its place in the table, for people: ``line 7 of requests.csv``, ``requests[6]``.
     :param columns: the cells that hold something, by column.
     :param header: the columns of a CSV or a query, the empty cells among them, which ``columns`` of a CSV leaves out.
     """

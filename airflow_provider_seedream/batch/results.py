@@ -40,7 +40,7 @@ class RowResult:
     :param billed_credits: the credits that the wallet lost, if that was measured.
     :param images: URIs of the landed images.
     :param manifest: URI of the manifest.
-    :param detail: why, for people.
+    :param detail: the reason, for people.
     :param columns: of the row, see ``Row.columns`` and ``columns_of_refused``.
     """
 
@@ -73,7 +73,7 @@ class RowResult:
         return {**own, **{column: value for column, value in self.columns.items() if column not in own}}
 
 
-# Columns whose type is the same in every results.parquet; free columns get the type of what they hold.
+# Columns whose type is the same in every results.parquet; free columns get the type of their values.
 COLUMN_TYPES: dict[str, ColumnType] = {
     "row": "integer",
     "status": "text",
@@ -295,5 +295,5 @@ def _storage(verb: str, uri: str) -> Iterator[None]:
 
 def _error(message: str) -> SeedreamError:
     error = SeedreamError(message, paid="yes")
-    error.on_retry = "A retry finds in the ledger what was paid for and pays nothing again."
+    error.on_retry = "A retry finds the paid rows in the ledger and pays no row twice."
     return error

@@ -25,7 +25,7 @@ def reserve_results(ledger: Ledger, name: str, by: TaskRef) -> None:
 
 
 def owner_keys(by: TaskRef) -> tuple[str, str]:
-    """The keys under which a task instance reserves the name: with its installation, and as it is where that had no name yet.
+    """The keys under which a task instance reserves the name: with the name of its installation, and without, as before it had one.
 
     The gallery finds out by the reservation whose table it reads, as the lines do not say so.
     """

@@ -77,7 +77,7 @@ def with_table(asked: ResultsTable, folder: Folder, summary: dict[str, Any], err
     """Write the table of a batch that has published its results.
 
     :param summary: of the batch; it gets the counts as ``results_table``.
-    :param error: that the rows add up to; it goes first if a retry can help those rows, which then writes the table too.
+    :param error: of the rows. It goes first if a retry can help them, as the retry then writes the table, too.
     :returns: the error that the batch ends with; None if it succeeds.
     """
     results, paid = summary["results"], "yes" if summary["credits"] else "no"
@@ -105,7 +105,12 @@ def _lines(folder: Folder, file: str) -> Iterator[Mapping[str, Any]]:
 class TargetTable:
     """The table as it is in the database, with the columns of the key.
 
-    :raises NoSuchTableError: there is none.
+    For some rows of the results::
+
+        target = TargetTable(connection, asked)
+        target.write(connection, [target.values(line, "row 1 of the results")]).inserted  # 1
+
+    :raises NoSuchTableError: there is no such table.
     :raises SeedreamInputError: it lacks a column of the key.
     """
 
@@ -168,7 +173,7 @@ class TargetTable:
         }
 
     def _has_default(self, column: Column[Any]) -> bool:
-        """Whether the database gives a new row a value. True if that is not known: tests show it of these databases alone."""
+        """True if the database gives a new row a value, or if that is not known: it is tested for SQLite and PostgreSQL only."""
         is_counted = self._dialect == "sqlite" and column is self._table.autoincrement_column
         is_known = self._dialect in ("sqlite", "postgresql")
         return not is_known or is_counted or any((column.server_default, column.identity, column.computed))

@@ -56,8 +56,8 @@ class Room:
     def has_room(self, candidate: Upcoming, waiting: Iterable[Upcoming]) -> bool:
         """True if this row may begin beside the generations in flight and the submissions under way.
 
-        A row that no other is beside may always begin: so a bound that is too small for one row, as of its sources, never stops
-        the batch.
+        A row may always begin if no submission is under way. So a bound that is too small for one row (e.g. for its sources) never
+        stops the batch.
 
         :param waiting: rows that wait for another try, and keep the sources that they have read.
         """
@@ -95,8 +95,8 @@ class Room:
         return is_alone or not (self._budget.has_room(price) and self._admission.has_room(price))
 
     def _must_follow_one_of(self, candidate: Upcoming) -> bool:
-        """True if an equal row is under way: this one attaches to its generation when the id is known. Also if one with the same
-        name is: the order of the rows decides which of them gets it, as a plan says.
+        """True if an equal row is under way: this one attaches to its generation when the id is known. Also true if a row with
+        the same name is under way: the order of the rows decides which of them gets the name, as in a plan.
         """
         others = self._under_way.values()
         if candidate.stem and candidate.stem in [one.stem for one in others]:

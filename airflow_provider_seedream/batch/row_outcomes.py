@@ -67,7 +67,7 @@ def ended_row(
 
         ended_row(3, SeedreamBudgetError("..."), name=None, price=10, columns={}).status  # "skipped_budget"
 
-    An error of a class without a status of its own is ``failed``. An unknown outcome counts as spent, as it may be.
+    An error of a class without a status of its own is ``failed``. An unknown outcome counts as spent, as it may be paid.
 
     :param number: of the row, from 1.
     :param name: the file stem that the row asks for.
@@ -103,7 +103,7 @@ def price_of(row: Row, found: Submitted, progress: Progress) -> int:
         in_flight = (entry.generation.seedream_task_id for entry in progress.in_flight.values())
         if not found.is_mine or row.number in progress.repeats or generation.seedream_task_id in in_flight:
             return 0  # another row or task pays for it
-    # Of edits whose sources have equal bytes the one that attached may be taken in before the one that has paid.
+    # Of two edits with equal source bytes, the one that attached may be taken in before the one that paid.
     if row.images and not progress.bears_price(generation.record):
         return 0
     return max(generation.credits or 0, generation.billed_credits or 0)

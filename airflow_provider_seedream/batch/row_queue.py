@@ -15,7 +15,7 @@ from airflow_provider_seedream.exceptions import SeedreamBatchError
 from airflow_provider_seedream.ledger.prices import Prices
 from airflow_provider_seedream.model import clock
 
-MAX_AHEAD = 5_000  # rows that wait for room in memory while those behind them are searched in the ledger
+MAX_AHEAD = 5_000  # rows that wait for room in memory while those behind them are looked up in the ledger
 
 
 class RowQueue:
@@ -32,7 +32,7 @@ class RowQueue:
     :param progress: holds the cursor, and the numbers of waiting rows between two processes.
     :param rows: the rows that have not begun yet, each with the digest of the table up to this row.
     :param prices: tells what a row may cost.
-    :param looks_ahead: while rows wait for room, those behind them are searched in the ledger.
+    :param looks_ahead: while rows wait for room, those behind them are looked up in the ledger.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class RowQueue:
         return self.waiting[0] if self.waiting else self._next
 
     def is_ahead(self, candidate: Upcoming) -> bool:
-        """True for a row that is searched in the ledger while others wait for room."""
+        """True for a row that is looked up in the ledger while others wait for room."""
         return self._looks_ahead and candidate is self._next and len(self.waiting) < MAX_AHEAD
 
     def take(self, candidate: Upcoming) -> None:
@@ -77,7 +77,7 @@ class RowQueue:
     def done(self, number: int, digest: str) -> None:
         """The row is in flight or has ended. The cursor is the last of these rows; rows before it may still wait.
 
-        A kill loses this progress, and no payment: a retry searches the ledger for every row.
+        A kill loses this progress, and no payment: a retry looks up every row in the ledger.
         """
         if number > self._progress.cursor:
             self._progress.cursor, self._progress.digest = number, digest
@@ -89,9 +89,9 @@ class RowQueue:
     @property
     def behind(self) -> list[int]:
         """Numbers of the rows up to the cursor that still have to be sent; the cursor itself may be one."""
-        rows = [*self.waiting, *([self._next] if self._next else [])]  # the table may have given one again that has not begun
+        rows = [*self.waiting, *([self._next] if self._next else [])]  # `_next` may be a waiting row that the table has given again
         numbers = {one.number for one in rows if one.number <= self._progress.cursor}
-        return sorted(numbers.union(self._progress.waiting))  # and others not yet
+        return sorted(numbers.union(self._progress.waiting))  # these it has not given again yet
 
     def _read_next(self) -> Upcoming | None:
         """The next row; None at the end. If the table was changed since the batch began: halt, but still land what is in flight."""

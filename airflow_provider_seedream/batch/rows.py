@@ -149,7 +149,7 @@ def check_column(column: Any) -> None:
     A misspelt parameter would be taken for a free column, and the row paid for without it.
     """
     if not isinstance(column, str) or not column.strip():
-        raise SeedreamInputError(f"{column!r:.80} is no name of a column.")
+        raise SeedreamInputError(f"{column!r:.80} is not a column name.")
     if column in PARAMETERS:
         return
     if column.casefold() in RESULT_COLUMNS:
@@ -222,7 +222,7 @@ def _free_column(column: str, value: Any) -> Any:
     try:
         return _free(value)
     except (TypeError, ValueError, RecursionError) as error:
-        raise SeedreamInputError(f"column {column!r:.80} holds what no JSON can ({error}).") from None
+        raise SeedreamInputError(f"column {column!r:.80} has a value that JSON cannot hold ({error}).") from None
 
 
 def _free(value: Any) -> Any:
@@ -243,7 +243,7 @@ def _as_integer(value: Any) -> Any:
         return value
     if isinstance(value, str):
         return value.strip().partition(".")[0] if _WHOLE_TEXT.fullmatch(value) else value
-    if isinstance(value, float) and abs(value) >= _MAX_EXACT_FLOAT:  # it no longer holds which integer was meant
+    if isinstance(value, float) and abs(value) >= _MAX_EXACT_FLOAT:  # so large a float is not exact
         return value
     is_whole = isinstance(value, Integral | Decimal | float) and math.isfinite(value) and value == int(value)
     return int(value) if is_whole else value
@@ -263,7 +263,7 @@ def _attempt(check: Callable[[Any], Any], value: Any, otherwise: Any) -> Any:
         return otherwise
 
 
-# The columns that are the request, each with what it must be.
+# The columns that are the request, each with its check.
 PARAMETERS: dict[str, Callable[[Any], Any]] = {
     "prompt": check_prompt,
     "image_size": check_image_size,

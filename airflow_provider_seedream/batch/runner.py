@@ -1,7 +1,7 @@
-"""One try of a batch, from a table to its results: judged, worked off in waves, deferred in between, summed up.
+"""One try of a batch, from a table to its results: checked, worked through in waves, deferred in between, summed up.
 
-Loaded when a batch runs. What must survive a deferral is in ``Progress``, a file beside the results: rows of the table stay out of
-the metadata database.
+Loaded when a batch runs. The state that must survive a deferral is in ``Progress``, a file beside the results: rows of the
+table stay out of the metadata database.
 """
 
 import logging
@@ -49,7 +49,7 @@ SUMMARY_VERSION = 1
 _PAGES = "_seedream/batch"
 _log = logging.getLogger(__name__)
 
-Ended = dict[str, Any] | DeferUntil | Question  # a summary, or what the operator has to begin
+Ended = dict[str, Any] | DeferUntil | Question  # a summary, or the wait or the question that the operator has to begin
 
 
 class BatchTry:
@@ -159,14 +159,15 @@ class BatchTry:
         progress = read_progress(self._parts.ledger.folder, file)
         self._parts.tries.resume(progress)
         if progress.is_sampling:  # else the answer is known already
-            settle(progress, answer := Answer.from_event(event), now_epoch=clock.now_epoch())
+            answer = Answer.from_event(event)
+            settle(progress, answer, now_epoch=clock.now_epoch())
             _log.info("%s", progress.stop["message"] if progress.stop else f"Approved by {answer.by or 'a person'}: going on.")
             self._parts.tries.keep(progress)  # before the first POST: a retry does not ask again
         return self._work(progress)
 
     def _work(self, progress: Progress) -> Ended:
-        """Work until the batch ends or has to wait. Paid rows are safe in the ledger, however this is left."""
-        for entry in progress.in_flight.values():  # before anything else finds the connection incomplete: these are paid for
+        """Work until the batch ends or has to wait. Paid rows are safe in the ledger, however this ends."""
+        for entry in progress.in_flight.values():  # first, so that an incomplete connection is reported with a paid id
             self._parts.hook.check_connection(entry.generation.seedream_task_id)
         with self._parts.hook.downloads(max_bytes=self._asked.max_image_bytes, hold=MEMORY.hold) as downloads:
             try:
@@ -211,13 +212,12 @@ class BatchTry:
             if self._asked.deferrable:
                 return self._wait(waves)
             clock.sleep(idle_seconds)
-            limiter_for(
-                self._asked.seedream_conn_id, self._parts.hook.requests_per_minute
-            )  # takes over what the wallet says by now
+            # The limiter takes over the limit that the wallet reports by now.
+            limiter_for(self._asked.seedream_conn_id, self._parts.hook.requests_per_minute)
         return None
 
     def _amid_rows(self, error: SeedreamError, progress: Progress | None = None) -> SeedreamError:
-        """The error of a storage, a key or a table that failed when rows may be paid for, by an earlier try, too."""
+        """The error of a storage, a key or a table, with a note if this try or an earlier one may have paid for rows."""
         in_flight = progress and progress.in_flight
         if in_flight or (progress and progress.cursor) or (self._by.try_number or 1) > 1:
             error.paid = "yes" if in_flight else "unknown"
@@ -239,7 +239,7 @@ class BatchTry:
         """Write the progress, and return the name of its file."""
         file = f"{progress.results['prefix']}/progress.json"
         store_progress(self._parts.ledger.folder, file, progress)
-        with suppress(Exception):  # whatever Airflow raises: only a wait that no triggerer takes up needs it
+        with suppress(Exception):  # best effort: only a wait that no triggerer takes up needs it
             self._context["ti"].xcom_push("seedream_progress", file)
         return file
 
@@ -251,7 +251,7 @@ class BatchTry:
         table = sample_table(self._asked.results_name(self._by))
         made = waves.results.publish_lines(f"{table}.jsonl", lines)
         summary = {"results": made, "rows": len(lines), "count": dict(waves.results.count)}
-        # A dict, where the end of the batch pushes the URI alone: the gallery tells what is paid so far.
+        # A dict, for the credits so far in the gallery; at its end the batch pushes the URI alone.
         self._context["ti"].xcom_push("results", summary | {"credits": sum(line["credits"] for line in lines)})
         plan = self._parts.plan_of(RestOf(table=self._parts.table, sample=frozenset(progress.sample)))
         per_minute = self._parts.pace.limiter.requests_per_minute
@@ -268,7 +268,7 @@ class BatchTry:
             landed, credits_ = waves.results.landed(progress.rows)
             raise halted(progress, landed=landed, credits_=credits_, has_retry_policy=self._asked.retry_policy is not None)
         made = waves.results.finish(progress.rows, self._asked.results_name(self._by), parquet=self._asked.wants_parquet)
-        with suppress(Exception):  # whatever a store raises: it is never read again
+        with suppress(Exception):  # best effort: the file is not read again
             folder.delete(f"{progress.results['prefix']}/progress.json")
         summary = {"schema_version": SUMMARY_VERSION, "destination": folder.base, **made}
         self._context["ti"].xcom_push("results", made["results"])

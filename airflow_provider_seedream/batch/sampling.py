@@ -70,13 +70,13 @@ class RestOf:
 def settle(progress: Progress, answer: Answer, *, now_epoch: float) -> None:
     """Take in the answer of a person: the rest may be sent, or is stopped.
 
-    The time of the wait is no part of ``execution_timeout``: the begin of the try moves by it.
+    The wait does not count toward ``execution_timeout``: the start of the try moves by it.
     """
     if progress.asked_epoch is not None:
         progress.started_epoch += max(0.0, now_epoch - progress.asked_epoch)
     who = f" by {answer.by}" if answer.by else ""
     if answer.error:
-        message = f"Nobody said yes to the rest of the table: {answer.error} Only the sample was paid."
+        message = f"The rest of the table was not approved: {answer.error} Only the sample was paid."
         progress.stop = dict(Stop(by="no_answer", message=message, detail="Not sent: no answer about the sample."))
     elif answer.is_yes:
         progress.approved = {"by": answer.by, "at": clock.to_iso(now_epoch)}
@@ -92,7 +92,7 @@ def subject_of(task_id: str, progress: Progress) -> str:
 
 
 def outlook(plan: Plan, *, per_minute: float) -> str:
-    """What a yes costs: rows, images, credits and time, as markdown; and what else becomes of the rest.
+    """The cost of a yes as markdown: requests, images, credits and time; and how the other rows end.
 
     :param plan: of the rest of the table.
     :param per_minute: requests that the key allows.
@@ -111,7 +111,7 @@ def outlook(plan: Plan, *, per_minute: float) -> str:
 
 
 def elapsed(timeout: timedelta | None) -> str:
-    """What happens without an answer, for the person who is asked."""
+    """How the batch ends without a yes, for the person who is asked."""
     if timeout is None:
         return "A no ends the batch: only this sample is paid."
     return f"A no, or no answer within {clock.spell(timeout.total_seconds())}, ends the batch: only this sample is paid."

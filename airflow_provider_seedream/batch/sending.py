@@ -45,7 +45,7 @@ class Sender:
     :param admission: the same under the caps of the connection.
     :param waits_until: rows beyond a cap wait for room that comes before this, in epoch seconds; if it comes later, the batch is
         halted. None: they do not wait.
-    :param looks_ahead: while rows wait for room, those behind them are searched in the ledger: an earlier try may have paid them,
+    :param looks_ahead: while rows wait for room, those behind them are looked up in the ledger: an earlier try may have paid them,
         and their images would not outlast a wait of a day.
     :param fly: takes a row whose generation is paid.
     :param note: takes a row that has ended without one.
@@ -116,7 +116,7 @@ class Sender:
         if self.progress.is_held(now):
             if not self._queue.is_ahead(candidate):
                 return False
-            if candidate.must_pay:  # searched before the deferral
+            if candidate.must_pay:  # looked up before the deferral
                 self._queue.take(candidate)
                 self._queue.put_back(candidate)
                 return True
@@ -149,7 +149,7 @@ class Sender:
         return True
 
     def _start(self, upcoming: Upcoming, now: float) -> bool:
-        """Submit the row if a POST is allowed now; else only search the ledger for it, as an earlier try may have paid for it.
+        """Submit the row if a POST is allowed now; else only look it up in the ledger, as an earlier try may have paid for it.
 
         After a halt (e.g. an empty wallet) or a stop (e.g. ``stop_when``) rows that are already paid still land.
         """
@@ -167,7 +167,8 @@ class Sender:
 
     def _leave_unsent(self, upcoming: Upcoming) -> None:
         """The row is not paid and will not be sent in this try."""
-        if (stop := self.progress.stop) is None:
+        stop = self.progress.stop
+        if stop is None:
             self.progress.unsent += 1
         else:
             row, why = upcoming.request_row, stop["detail"]

@@ -27,8 +27,11 @@ Line = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """One picture of a sheet: its option, its cell, and the facts below it (prompt, own columns), each cut to
-    300 characters.
+    """One picture of a sheet: its option, its cell, and the facts below it::
+
+        Shown(option="4 · a leather watch · 3f2a9b", cell="![...](...)", facts=("a leather watch", "sku: A7"))
+
+    :param facts: the prompt and the user's own columns, each cut to 300 characters.
     """
 
     option: str
@@ -79,7 +82,7 @@ def _option(row: int, image: ManifestImage, words: str, *, is_one: bool) -> str:
 
 
 def tables(page: Sequence[Shown]) -> Iterator[str]:
-    """Three pictures side by side are one table: the options, the pictures, and what is known of each row."""
+    """Three pictures side by side are one table: the options, the pictures, and the facts of each row."""
     for first in range(0, len(page), _ACROSS):
         some = page[first : first + _ACROSS]
         facts = [as_text(" · ".join(one.facts)) for one in some]

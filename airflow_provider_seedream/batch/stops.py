@@ -1,6 +1,6 @@
-"""Requests of a person to stop the batches of a destination: one small file that running batches look at now and then.
+"""Requests of a person to stop the batches of a destination: one small file that running batches read every 30 s.
 
-A request concerns the batches that run when it is written. A batch that begins later finds it there and passes it over, so the
+A request concerns the batches that run when it is written. A batch that begins later finds it there and ignores it, so the
 clocks of two machines are never compared. Never imports the hook or Airflow.
 """
 
@@ -13,7 +13,7 @@ from airflow_provider_seedream.storage.folder import Folder
 
 FILE = "_seedream/stops.json"
 SCHEMA_VERSION = 1
-MAX_KEPT = 50  # the file is read every 30 s by each batch; a batch that runs longer than 50 requests are made may miss the first
+MAX_KEPT = 50  # a batch misses a request only if 50 more are made before it reads the file again
 _FILTERS = ("dag_id", "run_id", "task_id", "results")
 _ATTEMPTS = 5
 
@@ -52,7 +52,7 @@ class StopRequest:
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> Self:
-        """The request again. Fields of a later version are passed over."""
+        """The request again. Fields of a later version are ignored."""
         return cls(**{one.name: value[one.name] for one in fields(cls) if one.name in value})
 
 
@@ -73,7 +73,8 @@ def add_stop(folder: Folder, request: StopRequest) -> None:
         there = folder.read(FILE)
         requests = [*_parsed(there), request][-MAX_KEPT:]
         data = json.dumps({"schema_version": SCHEMA_VERSION, "stops": [one.to_dict() for one in requests]}).encode()
-        if folder.create(FILE, data) if there is None else folder.replace_if(FILE, there, data):
+        is_written = folder.create(FILE, data) if there is None else folder.replace_if(FILE, there, data)
+        if is_written:
             return
     raise OSError(f"{folder.uri(FILE)} was changed by others at the same time; try again")
 

@@ -30,7 +30,7 @@ class TableFile:
     :param path: in its file system.
     :param name: for people: the file's name, or its path within the folder.
     :param partition: columns that stand in the folders' names, or in Delta's log, and not in the file; None for a null.
-    :param kept: of a Delta table, for each row whether it is still there; rows beyond its end are.
+    :param kept: of a Delta table, as :class:`DeltaFile`.
     """
 
     path: str

@@ -41,7 +41,7 @@ class Tries:
         self._known: dict[str, Any] | None = None
 
     def recall(self, progress: Progress) -> None:
-        """Put the words of the earlier tries into the progress of this one.
+        """Put the state of the earlier tries into the progress of this one.
 
         :raises SeedreamLedgerError: the storage does not answer; nothing is sent then.
         """
@@ -60,23 +60,23 @@ class Tries:
         self._known = {name: there[name] for name in _KEPT if name in there}
         for name, value in self._known.items():
             setattr(progress, name, value)
-        progress.stops = progress.stops or []  # those that came later concern this try, too
+        progress.stops = progress.stops or []  # requests that came later concern this try, too
 
     def keep(self, progress: Progress) -> None:
         """Write the file if it has changed. Best effort: without it a retry begins with a fresh window."""
-        words = _words(progress)
-        if words == self._known:
+        state = _kept(progress)
+        if state == self._known:
             return
-        data = json.dumps({"schema_version": SCHEMA_VERSION, "max_tries": self._max_tries, **words}).encode()
+        data = json.dumps({"schema_version": SCHEMA_VERSION, "max_tries": self._max_tries, **state}).encode()
         try:
             self._folder.replace(self._file, data)
-            self._known = words
+            self._known = state
         except Exception as error:  # each store has its own error classes
             _log.warning("%s could not be written (%s: %s).", self._folder.uri(self._file), type(error).__name__, error)
 
     def resume(self, progress: Progress) -> None:
         """Go on after a deferral, before which the file was written."""
-        self._known = _words(progress)
+        self._known = _kept(progress)
 
     def forget(self) -> None:
         """Delete the file, best effort: the batch has succeeded. A file that stays is not read by the next clear."""
@@ -86,7 +86,8 @@ class Tries:
             _log.warning("%s could not be deleted (%s).", self._folder.uri(self._file), type(error).__name__)
 
 
-def _words(progress: Progress) -> dict[str, Any]:
+def _kept(progress: Progress) -> dict[str, Any]:
     """The fields of a progress that a retry needs, as plain JSON: a copy, as the progress goes on."""
-    words: dict[str, Any] = json.loads(json.dumps({name: value for name in _KEPT if (value := getattr(progress, name))}))
-    return words
+    given = {name: getattr(progress, name) for name in _KEPT if getattr(progress, name)}
+    copy: dict[str, Any] = json.loads(json.dumps(given))
+    return copy

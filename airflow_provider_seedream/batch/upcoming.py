@@ -1,4 +1,4 @@
-"""The rows of a table one after the other, judged, each with a digest of the table up to it.
+"""The rows of a table one after the other, checked, each with a digest of the table up to it.
 
 Reads, and sends nothing. The digest tells a later wave that the table is still the one that was begun: a row
 that moved would be paid under the number of another.
@@ -97,7 +97,7 @@ class RequestTable:
         except SeedreamBatchError:
             raise
         except SeedreamError as error:
-            changed.message = f"The table cannot be read on: {error.message}"
+            changed.message = f"The rest of the table cannot be read: {error.message}"
             raise changed from error
 
     def _unchanged(self, number: int, digest: str, *, of: int, changed: SeedreamBatchError) -> Iterator[tuple[RawRow, str]]:
@@ -140,7 +140,7 @@ class TableSummary:
 
     :param images: that it can make, at most.
     :param credits: that it can cost, at most.
-    :param credits_per_image: as reckoned.
+    :param credits_per_image: the price that the sum is made with.
     :param repeats: numbers of rows that equal an earlier one: they share its generation and its price.
     :param rows: of the table, invalid ones among them.
     :param invalid: rows that break a rule.
@@ -186,7 +186,7 @@ class TableSummary:
             self.errors.append(f"Row {number}: {message}")
 
     def check(self, on_error: str) -> None:
-        """Say the totals in the log.
+        """Log the totals.
 
         :param on_error: the operator's argument: with ``fail`` one invalid row refuses the table.
         :raises SeedreamInputError: rows are invalid; the first of them are named with their errors.
@@ -195,7 +195,8 @@ class TableSummary:
             more = f" and {self.invalid - len(self.errors)} more" if self.invalid > len(self.errors) else ""
             rows = f"{self.invalid} of {counted(self.rows, 'row')} {verb_for(self.invalid, 'are')} invalid"
             raise SeedreamInputError(f"{rows}. {' '.join(self.errors)}{more}")
-        _log.info("%s, %s, %s at most.", *map(counted, (self.rows, self.images, self.credits), ("row", "image", "credit")))
+        rows, images = counted(self.rows, "row"), counted(self.images, "image")
+        _log.info("%s, %s, %s at most.", rows, images, counted(self.credits, "credit"))
         if self.repeats:
             rows = f"{counted(len(self.repeats), 'row', 'repeat')} an earlier row (first: row {self.repeats[0]})"
             _log.warning(
@@ -204,7 +205,7 @@ class TableSummary:
 
 
 def judge(table: RequestTable, credits_per_image: int, *, on_error: str, results_table: ResultsTable | None = None) -> TableSummary:
-    """The totals of a table, said in the log before the first request.
+    """Check a table and log its totals, before the first request.
 
     :param on_error: the operator's argument: with ``fail`` one invalid row refuses the table.
     :param results_table: the database table that the results go to; it is checked in the same pass.

@@ -54,7 +54,7 @@ class Waves:
     :param budget: the one that the submitter spends from.
     :param admission: the one that admits its requests under caps.
     :param waits_until: rows beyond a cap wait for room that comes before this, in epoch seconds; None: they do not wait.
-    :param looks_ahead: meanwhile the rows behind them are searched in the ledger.
+    :param looks_ahead: meanwhile the rows behind them are looked up in the ledger.
     :param width: how many submissions may be under way.
     :param pace: the rate limit and ``max_in_flight``.
     :param attendant: polls and lands.
@@ -223,9 +223,9 @@ class Waves:
         self._useful_epoch = now
 
     def _note(self, result: RowResult, error: SeedreamError | None = None) -> None:
-        """Write down how a row has ended, and say it in the log if it landed nothing.
+        """Note how a row has ended, and log it if no image landed.
 
-        :param error: why; None for a row that landed, or that broke a rule before anything was sent.
+        :param error: the reason; None for a row that landed, or that broke a rule before anything was sent.
         """
         self.results.add(result)
         self._useful_epoch = clock.now_epoch()
@@ -239,11 +239,11 @@ class Waves:
                 _log.info("Further rows over the budget are counted, not logged. The results name them all.")
 
     def _collect(self) -> bool:
-        """Take in the results of what has ended. False: every row has ended.
+        """Take in the submissions, polls and landings that have ended. False: every row has ended.
 
         An error that a thread raises is one of the whole batch, and ends the loop: a dead key, or an incomplete connection.
         """
-        self._bell.clear()  # first: what ends from now on rings again
+        self._bell.clear()  # first: a thread that ends from now on sets it again
         self._sender.collect()
         for refused in self._flights.throttled():
             self._pace.throttled(refused)

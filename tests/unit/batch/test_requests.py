@@ -138,7 +138,7 @@ class TestALine:
             ),
             ("prompt,sku\na\n", "line 2 of r.csv has 1 cells; the header has 2."),
             ("prompt,sku, sku\n", "line 1 of r.csv: column 'sku' occurs twice."),
-            ("\nprompt,,sku\n", "line 2 of r.csv: '' is no name of a column."),
+            ("\nprompt,,sku\n", "line 2 of r.csv: '' is not a column name."),
             ("promt,sku\na,1\n", "line 1 of r.csv: unknown column 'promt'. Did you mean 'prompt'?"),
             ("prompt;sku\na;1\n", "line 1 of r.csv: columns must be separated by commas; got 'prompt;sku'."),
             ('prompt\na\n"b\nc\n', "line 3 of r.csv is no CSV: unexpected end of data."),

@@ -141,7 +141,7 @@ class TestFreeColumns:
 
     @pytest.mark.parametrize("value", [math.inf, {"a": math.nan}, "\ud800", {1: {(1, 2): 3}}], ids=repr)
     def test_what_no_json_can_hold_is_refused(self, value: Any) -> None:
-        with pytest.raises(SeedreamInputError, match="column 'x' holds what no JSON can"):
+        with pytest.raises(SeedreamInputError, match="column 'x' has a value that JSON cannot hold"):
             row(prompt="a fox", x=value)
 
     @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ class TestFreeColumns:
 
     @pytest.mark.parametrize("column", ["", " ", 7, None])
     def test_a_column_has_a_name(self, column: Any) -> None:
-        with pytest.raises(SeedreamInputError, match="is no name of a column"):
+        with pytest.raises(SeedreamInputError, match="is not a column name"):
             check_column(column)
 
 
