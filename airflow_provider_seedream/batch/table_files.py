@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from airflow_provider_seedream.batch.delta import LOG, MissingFileError, delta_files
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError
+from airflow_provider_seedream.hooks.first_mistakes import mistake_of_store
 from airflow_provider_seedream.storage.listing import files_below
 
 _BLOCK_BYTES = 4 * 1024 * 1024  # per request to a store; the clients' own defaults go up to 50 MiB
@@ -83,7 +84,7 @@ def store_errors(uri: str) -> Iterator[None]:
 
     :param uri: of the table, for the message.
     :raises SeedreamInputError: there is no such file or folder.
-    :raises SeedreamError: the storage does not answer.
+    :raises SeedreamError: the storage does not answer; final if its connection or its library is missing.
     """
     try:
         yield
@@ -92,7 +93,11 @@ def store_errors(uri: str) -> Iterator[None]:
     except FileNotFoundError:
         raise SeedreamInputError(f"requests: there is no file or folder {uri}.") from None
     except Exception as error:  # each store has its own error classes
-        raise SeedreamError(f"requests: {uri} cannot be read ({type(error).__name__}: {error}).") from error
+        failed = SeedreamError(f"requests: {uri} cannot be read ({type(error).__name__}: {error}).")
+        if mistake := mistake_of_store(error, uri):
+            mistake.named_in(failed)
+            failed.message = f"requests: {uri} cannot be read: {failed.message}"
+        raise failed from error
 
 
 def _parts(uri: str, fs: Any, root: str) -> list[TableFile]:

@@ -20,7 +20,8 @@ from airflow_provider_seedream.storage.uris import LOCAL, connection_of, split_u
 
 _ENVIRONMENT = "AIRFLOW_CONN_"
 _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "FilesystemNotFound")  # S3; Azure, blobs and data lake
-_NO_LIBRARY = "No filesystem registered for scheme"  # Airflow's words; its ValueError has no field that says it
+# The words of Airflow, and of universal_pathlib for a scheme that it does not know either: a ValueError has no field that says it.
+_NO_LIBRARY = ("No filesystem registered for scheme", "Unsupported filesystem: ")
 
 E = TypeVar("E", bound=SeedreamError)
 
@@ -63,7 +64,7 @@ def mistake_of_store(error: BaseException, uri: str) -> Mistake | None:
     scheme, place = split_uri(uri)
     bucket = place.partition("/")[0]
     for one in _chain(error):
-        if isinstance(one, ImportError) or (isinstance(one, ValueError) and _NO_LIBRARY in str(one)):
+        if isinstance(one, ImportError) or (isinstance(one, ValueError) and str(one).startswith(_NO_LIBRARY)):
             return _no_library(scheme)
         if isinstance(one, AirflowNotFoundException):
             return _no_connection(connection_of(uri) or f"{scheme}_default", scheme)

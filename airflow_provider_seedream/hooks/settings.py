@@ -254,8 +254,8 @@ def _positive(extra: Mapping[str, Any], name: str) -> float | None:
     if value in (None, ""):
         return None
     try:
-        number = float(value)
-    except (TypeError, ValueError):
+        number = math.nan if isinstance(value, bool) else float(value)  # of a form's checkbox: true is no price of 1 credit
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not (math.isfinite(number) and number > 0):
         raise SeedreamInputError(f"Connection extra {name} must be a number above 0; got {json.dumps(value)[:40]}.")

@@ -16,12 +16,13 @@ from functools import cached_property
 from typing import Any, Generic, TypeVar, cast
 
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamLedgerError, final
+from airflow_provider_seedream.hooks.first_mistakes import mistake_of_store
 from airflow_provider_seedream.ledger.pages import Page
 from airflow_provider_seedream.model import threads
 from airflow_provider_seedream.model.clock import CLOCK, Clock
 from airflow_provider_seedream.storage.exclusive import PROBES, NotExclusiveError
 from airflow_provider_seedream.storage.folder import Folder
-from airflow_provider_seedream.storage.swap import WAYS, NotConditionalError, Seen, Way
+from airflow_provider_seedream.storage.swap import WAYS, NotConditionalError, Seen, SwapFile, Way
 
 BOOKS = "_seedream/books"
 MAX_WRITES = 100  # of one change, as other writers may be faster each time
@@ -105,7 +106,7 @@ class Books:
 
         :raises SeedreamLedgerError: the storage does not answer, or the file is no page.
         """
-        seen = self._try(self._folder.swap_file(_file(month)).look)
+        seen = self._try(lambda: self._file(month).look())
         return None if seen is None else self._understood(seen, month)
 
     def glance(self, month: str) -> Page | None:
@@ -162,8 +163,7 @@ class Books:
     def _is_swapped(self, at: _Month, page: Page) -> bool:
         """Write the page over the one that was seen. False: another writer was faster; then change its page."""
         seen, data, way = at.seen, page.to_json(), cast(Way, page.way)
-        file = self._folder.swap_file(_file(at.name))
-        is_done, at.seen = self._try(lambda: file.swap(cast(Seen, seen), data, way))
+        is_done, at.seen = self._try(lambda: self._file(at.name).swap(cast(Seen, seen), data, way))
         if is_done:
             at.page = page
         else:
@@ -172,15 +172,18 @@ class Books:
 
     def _read(self, month: str) -> tuple[Seen, Page]:
         """The page in storage; the first writer of a month makes it."""
-        file = self._folder.swap_file(_file(month))
-        seen = self._try(file.look)
+        seen = self._try(lambda: self._file(month).look())
         if seen is None:
             empty = Page(month=month, way=self._try(self._way_that_holds))
             self._try(lambda: self._folder.create(_file(month), empty.to_json()))  # False: another process was faster
-            seen = self._try(file.look)
+            seen = self._try(lambda: self._file(month).look())
         if seen is None:
             raise SeedreamLedgerError(f"The books in {self.uri} do not show the page that was just written.")
         return seen, self._understood(seen, month)
+
+    def _file(self, month: str) -> SwapFile:
+        """The page in storage. Opens the storage, so it belongs into :meth:`_try`: its connection or its library may be missing."""
+        return self._folder.swap_file(_file(month))
 
     def _way_that_holds(self) -> Way:
         """The form of a condition that this store obeys when it replaces a file.
@@ -225,7 +228,11 @@ class Books:
             raise
         except Exception as error:  # each store has its own error classes
             cause = f"{type(error).__name__}: {error}"[:400]
-            raise SeedreamLedgerError(f"Cannot read or write the books of caps in {self.uri}.", cause=cause) from error
+            failed = SeedreamLedgerError(f"Cannot read or write the books of caps in {self.uri}.", cause=cause)
+            if mistake := mistake_of_store(error, self.uri):
+                mistake.named_in(failed)
+                failed.message = f"The books of caps in {self.uri} cannot be opened: {failed.message}"
+            raise failed from error
 
 
 def _file(month: str) -> str:

@@ -15,7 +15,8 @@ from airflow_provider_seedream.model.labels import check_labels, spelled
 Period = Literal["day", "month"]
 DEFAULT_WARN_AT = 0.8
 _FIELDS = ("max_credits_per_day", "max_credits_per_month", "label_caps", "warn_at", "books")
-_OTHER_FIELDS = ("destination", "requests_per_minute", "credits_per_image", "request_timeout_seconds", "verify")
+_MONEY = (*_FIELDS, "credits_per_image")  # a misspelt price would let a cap and a budget admit several times what they say
+_OTHER_FIELDS = ("destination", "requests_per_minute", "request_timeout_seconds", "verify")
 _CLOSE = 0.82  # of difflib: one or two letters more, less or elsewhere
 
 
@@ -84,20 +85,20 @@ def read_label_caps(extra: Mapping[str, Any]) -> dict[str, dict[Period, int]]:
 
 
 def check_spelling(extra: Mapping[str, Any]) -> None:
-    """Refuse an extra that is probably a misspelt cap: credits would be spent as if there was none.
+    """Refuse an extra that is probably a misspelt cap or price: credits would be spent as if there was none.
 
     :raises SeedreamInputError: naming the extra and the field that is probably meant.
     """
     for name in extra:
-        if name in _OTHER_FIELDS or name in _FIELDS:
+        if name in _OTHER_FIELDS or name in _MONEY:
             continue
         import difflib  # takes its time, and most connections need none of it
 
         word = str(name).strip().lower()
-        meant = difflib.get_close_matches(word, _FIELDS, n=1, cutoff=0.0 if word.startswith("max_credit") else _CLOSE)
+        meant = difflib.get_close_matches(word, _MONEY, n=1, cutoff=0.0 if word.startswith("max_credit") else _CLOSE)
         if meant:
             raise SeedreamInputError(
-                f"Connection extra {str(name)!r:.60} is none of this provider's, so it limits nothing. Did you mean {meant[0]!r}? "
+                f"Connection extra {str(name)!r:.60} is none of this provider's, so it has no effect. Did you mean {meant[0]!r}? "
                 "If it is your own, give it another name."
             )
 

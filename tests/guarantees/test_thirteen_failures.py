@@ -188,9 +188,11 @@ class TestFirstMistakes:
         check_block("Extra missing", outcome, "EXTRA MISSING: No installed provider opens s3:// on this worker.", says=says)
         assert (outcome.state, outcome.tries, emulator.books.posts_received) == ("failed", 1, 0)
 
-    def test_a_scheme_that_no_extra_of_ours_serves(self, emulator: Emulator, build: Build) -> None:
-        outcome = Runner().run(build(retries=3, destination="oss://bucket/watches").submit)
-        lines = check_block("Scheme unknown", outcome, "EXTRA MISSING: No installed provider opens oss://", says=("Cost: nothing",))
+    @pytest.mark.parametrize("scheme", ["oss", "s4"])  # s4: universal_pathlib does not know it either
+    def test_a_scheme_that_no_extra_of_ours_serves(self, emulator: Emulator, build: Build, scheme: str) -> None:
+        outcome = Runner().run(build(retries=3, destination=f"{scheme}://bucket/watches").submit)
+        opens = f"EXTRA MISSING: No installed provider opens {scheme}://"
+        lines = check_block("Scheme unknown", outcome, opens, says=("Cost: nothing",))
         assert not any("pip install" in line for line in lines)
 
     def test_a_bucket_that_is_missing(self, emulator: Emulator, build: Build, no_bucket: str) -> None:

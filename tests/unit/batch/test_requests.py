@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow.sdk.io.store import attach
 
 from airflow_provider_seedream.batch.requests import RawRow, check_table, read_table
@@ -411,3 +412,10 @@ class TestSources:
         with pytest.raises(SeedreamError, match="cannot be read \\(ConnectionError: no answer\\)") as failed:
             list(read_table("memory://silent@bucket/r.csv"))
         assert not isinstance(failed.value, SeedreamInputError)
+
+    @pytest.mark.parametrize("scheme", ["sftp", "s4"])
+    def test_a_store_that_nothing_installed_opens_is_named_and_no_retry_is_wasted(self, scheme: str) -> None:
+        with pytest.raises(SeedreamError, match=f"No installed provider opens {scheme}://") as failed:
+            list(read_table(f"{scheme}://host/r.csv"))
+        assert isinstance(failed.value, AirflowFailException)
+        assert failed.value.verdict == "EXTRA MISSING"

@@ -142,8 +142,8 @@ class TestExtras:
         extra = dict.fromkeys(FORM_FIELDS, empty)
         assert settings(extra_dejson=extra) == settings()
 
-    @pytest.mark.parametrize("field", ["requests_per_minute", "request_timeout_seconds"])
-    @pytest.mark.parametrize("value", [0, -1, "fast", "nan", "inf", [], {"a": 1}])
+    @pytest.mark.parametrize("field", ["requests_per_minute", "request_timeout_seconds", "credits_per_image"])
+    @pytest.mark.parametrize("value", [0, -1, "fast", "nan", "inf", [], {"a": 1}, True, 10**400], ids=lambda value: str(value)[:9])
     def test_a_number_that_is_none_is_refused_by_name(self, field: str, value: Any) -> None:
         with pytest.raises(SeedreamInputError, match=f"extra {field} must be a number above 0"):
             settings(extra_dejson={field: value})

@@ -239,6 +239,14 @@ class TestAStoreThatStumbles:
         with pytest.raises(SeedreamLedgerError, match="cannot keep the books of caps"):
             admission(uri).admit(spending())
 
+    @pytest.mark.parametrize("uri", ["sftp://host/books", "s4://bucket/books"])
+    def test_a_place_that_nothing_installed_opens_is_named_and_final(self, uri: str) -> None:
+        for ask in (lambda: admission(uri).admit(spending()), lambda: Books(uri).look(MONTH)):
+            with pytest.raises(SeedreamLedgerError, match=f"books of caps in {uri} cannot be opened: No installed") as failed:
+                ask()
+            assert isinstance(failed.value, AirflowFailException)
+            assert failed.value.verdict == "EXTRA MISSING"
+
 
 class TestSettling:
     """Five requests fill the cap; what has become of them is in the ledger. A sixth is asked for."""

@@ -42,9 +42,10 @@ class TestReading:
             ("Max_Credits_Per_Day", "max_credits_per_day"),
             ("label_cap", "label_caps"),
             ("book", "books"),
+            ("credit_per_image", "credits_per_image"),
         ],
     )
-    def test_a_misspelt_cap_is_refused_as_it_would_limit_nothing(self, extra: str, meant: str) -> None:
+    def test_a_misspelt_cap_or_price_is_refused_as_it_would_limit_nothing(self, extra: str, meant: str) -> None:
         with pytest.raises(SeedreamInputError, match=f"Did you mean '{meant}'"):
             settings(**{extra: 10})
 
