@@ -193,7 +193,7 @@ def _is_absent(value: Any) -> bool:
 
 
 def _images(value: Any) -> list[str]:
-    """The sources of an edit. Links are refused: nothing here downloads them, as they could lead into the own network."""
+    """The sources of an edit. Links are refused: nothing here downloads them, as they could lead into your own network."""
     return [check_no_link(image) for image in source_list(_parsed(value))]
 
 

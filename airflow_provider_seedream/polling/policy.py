@@ -25,7 +25,7 @@ class FailedPoll:
 
     :param trouble: ``transient`` (no answer, 5xx), ``throttled`` (429), ``refused`` (the key) or ``missing`` (404).
     :param detail: for people.
-    :param retry_after_seconds: what the API asked for, counted from its answer; None if it asked for nothing.
+    :param retry_after_seconds: the pause that the API asked for, counted from its answer; None if it asked for none.
     """
 
     trouble: Trouble
@@ -35,7 +35,7 @@ class FailedPoll:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PollPolicy:
-    """What is waited for, and for how long::
+    """The aim of a wait, and its limits::
 
         PollPolicy(deadline_epoch=now + 3600, poke_interval_seconds=None, num_images=2, created_epoch=now)
         PollPolicy(deadline_epoch=now + 86400, poke_interval_seconds=60, min_credits=Decimal(500))  # the wallet

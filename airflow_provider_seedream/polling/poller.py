@@ -22,7 +22,7 @@ class Poller:
         outcome = poller.heard(hook.poll(seedream_task_id), now_epoch=clock.now_epoch())
         outcome.verdict, poller.due_epoch, poller.state
 
-    :param policy: what is waited for, and for how long.
+    :param policy: the aim of the wait, and its limits.
     :param state: the state of an earlier process of this wait; empty by default.
     :param due_epoch: when to poll first, in epoch seconds; at once by default. ``heard`` moves it to the next poll.
     :param on_note: takes the lines for the log; they are dropped by default.

@@ -11,13 +11,13 @@ from itertools import accumulate, pairwise
 from airflow_provider_seedream.model import contract
 from airflow_provider_seedream.model.contract import Kind
 
-CALL_SECONDS = 1.0  # a call costs as much as noticing an image so much later
+CALL_SECONDS = 1.0  # one call costs as much as an image that is noticed so much later
 MIN_INTERVAL_SECONDS = 1.0
 MAX_INTERVAL_SECONDS = 60.0
 PRIOR_WEIGHT = 1.0  # the documented duration weighs as much as one observed job
 REMEMBERED = 0.96  # each job weighs this share of the next one, so that about the last 25 matter
 DOUBT = 0.05  # share of an observed job that is spread evenly over the interval in which it may have finished
-# A plan lasts until this share of what is remembered is new: the first ten jobs change it one by one, later every third does.
+# A plan is made anew when this share of the remembered jobs is new: after each of the first ten jobs, later after every third.
 # Making a plan costs as much CPU as a poll (0.4 ms), and a wait takes about three polls.
 REPLANNED = 0.1
 MAX_JOBS = 64
@@ -45,7 +45,8 @@ class Job:
         """The shortest and the longest usual time, as documented or reported."""
         if self.is_settling:
             return 1.0, contract.USUAL_SETTLING_SECONDS
-        images, slowness = self.num_images or 1, 1.5 if self.image_size == "auto_3K" else 1.0
+        images = self.num_images or 1
+        slowness = 1.5 if self.image_size == "auto_3K" else 1.0
         longest = images * contract.SLOW_SECONDS_PER_IMAGE * slowness + contract.USUAL_SETTLING_SECONDS
         return images * contract.SECONDS_PER_IMAGE, longest
 
@@ -171,7 +172,7 @@ def prior(job: Job) -> list[float]:
 def best_plan(weights: list[float], call_seconds: float) -> Plan:
     """The plan of the least cost for durations of these weights.
 
-    As the delay and the age at which a job is noticed differ by its duration alone, the age stands for it.
+    The delay is the age at which a job is noticed, less its duration, which no plan changes. So the age stands for the delay.
 
     :param weights: one number for each two neighbouring edges; only their proportions matter.
     :param call_seconds: how much later an image may be noticed to save one call.

@@ -20,7 +20,8 @@ def check_min_credits(value: Any) -> Decimal:
 
     :raises SeedreamInputError: unless it is a number of credits, at least 0.
     """
-    number = credits_in(str(value)) if isinstance(value, str | int | float | Decimal) and not isinstance(value, bool) else None
+    may_be_number = isinstance(value, str | int | float | Decimal) and not isinstance(value, bool)
+    number = credits_in(str(value)) if may_be_number else None
     if number is None or number < 0:
         raise SeedreamInputError(f"min_credits must be a number of credits, at least 0; got {value!r}.")
     return number

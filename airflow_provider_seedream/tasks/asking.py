@@ -21,7 +21,7 @@ class Answer:
 
         Answer.from_event({"chosen_options": ["Approve"], "responded_by_user": {"id": "1", "name": "anna"}}).is_yes  # True
 
-    :param is_yes: True for the yes alone: an answer that is not understood is no permission.
+    :param is_yes: True only for a yes: an answer of another form is not a permission.
     :param by: the name of the person, if Airflow tells it.
     :param error: why there is no answer, as a sentence; None if there is one.
     """
@@ -32,7 +32,7 @@ class Answer:
 
     @classmethod
     def from_event(cls, event: Any) -> "Answer":
-        """Read what Airflow resumes the task with: of its trigger, its server or its scheduler."""
+        """Read the event that resumes the task: from Airflow's trigger, its server or its scheduler."""
         told = event if isinstance(event, Mapping) else {}
         if "error" in told:
             return cls(is_yes=False, error=f"{told['error']}".rstrip(".") + ".")
@@ -50,7 +50,7 @@ class Question:
     :param subject: the headline. :param body: markdown, which stands above the buttons.
     :param progress: the file that the task goes on from.
     :param timeout: how long the person has; None for ever.
-    :param notifiers: are sent when the question is asked. :param assigned_users: who may answer; empty for all who may edit.
+    :param notifiers: called when the question is asked. :param assigned_users: may answer; empty for all users who may edit.
     """
 
     subject: str
@@ -73,7 +73,7 @@ def ask(task: BaseOperator, context: Context, question: Question, *, method: str
     upsert_hitl_detail(
         ti_id=ti.id, options=[YES, NO], subject=question.subject, body=question.body, params={}, assigned_users=users
     )
-    task.log.info("Asked a person: %s The answer is given in Airflow, under Browse, Required Actions.", question.subject)
+    task.log.info("Asked a person: %s Answer in Airflow, under Browse, Required Actions.", question.subject)
     for notifier in question.notifiers:
         notifier(context)
     try:

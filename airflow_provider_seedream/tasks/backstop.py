@@ -18,8 +18,8 @@ except ImportError:  # Airflow 3.1
 
 BACKSTOP_SECONDS = 600.0  # after a trigger's own deadline: a triggerer may be down for some minutes, and its event on its way
 UNHEARD = (
-    "No triggerer has spoken of this wait. Does one run (`airflow triggerer`), and does it serve the queue of this task "
-    "(Airflow 3.2: `[triggerer] queues_enabled` and `airflow triggerer --queues`)? `deferrable=False` needs none."
+    "No triggerer has sent an event for this wait. Check that one runs (`airflow triggerer`) and serves the queue of this task "
+    "(Airflow 3.2: `[triggerer] queues_enabled` and `airflow triggerer --queues`). `deferrable=False` needs no triggerer."
 )
 
 

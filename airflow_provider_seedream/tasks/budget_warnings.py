@@ -1,6 +1,6 @@
-"""Tells the callbacks that the user has named when a share of a cap is spent: Airflow's notifiers, or functions of a context.
+"""Calls the user's callbacks when a share of a cap is spent: Airflow's notifiers, or functions of a context.
 
-The page of the books keeps others who share it from telling the same on this day.
+The books remember the warning, so that another task that shares them does not repeat it on the same day.
 """
 
 import logging
@@ -16,10 +16,11 @@ _log = logging.getLogger(__name__)
 
 
 def teller(value: Any, context: Context, conn_id: str) -> Callable[[Passed], None]:
-    """The function that tells the callbacks of a task of a cap.
+    """The function that calls the callbacks of a task for a cap.
 
     Each gets the task's context with ``seedream_budget``, a dict of ``connection``, ``cap``, ``period``, ``label``, ``credits``,
-    ``spent_credits`` and ``ends_at``. One that fails is logged, and the task goes on: its images are worth more than the message.
+    ``spent_credits`` and ``ends_at``. A callback that fails is logged, and the task goes on: its
+    images are worth more than the message.
 
     :param value: as ``on_budget_warning`` was given.
     """

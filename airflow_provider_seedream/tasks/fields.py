@@ -53,7 +53,8 @@ class CheckedFields(ReportingTask):
         """
         wrong: list[str] = []
         for field, check in cls.checks.items():
-            if is_static(value := kwargs.get(field)) and value is not None and cls._is_our_argument(field):
+            value = kwargs.get(field)
+            if value is not None and is_static(value) and cls._is_our_argument(field):
                 try:
                     check(value)
                 except SeedreamInputError as error:
@@ -75,7 +76,7 @@ class CheckedFields(ReportingTask):
 
             self.timeout = self.checked(as_seconds, "timeout", timeout)
 
-        :returns: for a wrong value a stand-in that is of no use: :meth:`check_static_fields` raises at the end of the constructor.
+        :returns: a stand-in for a wrong value, which is not used: :meth:`check_static_fields` raises at the end of the constructor.
         """
         try:
             return check(*given)
@@ -89,8 +90,8 @@ class CheckedFields(ReportingTask):
         :raises SeedreamInputError: names the task, and each of its wrong arguments with its rule.
         """
         for field, check in self.checks.items():
-            if hasattr(self, field) and is_static(value := getattr(self, field)):
-                self.checked(check, value)
+            if hasattr(self, field) and is_static(getattr(self, field)):
+                self.checked(check, getattr(self, field))
         if wrong := list(dict.fromkeys(self._wrong)):
             error = _wrong_arguments(self.task_id, wrong)
             error.is_at_parse = not self._is_unmapped
@@ -211,7 +212,8 @@ def check_callbacks(value: Any) -> list[Callable[[Any], Any]]:
 
     :raises SeedreamInputError: something in it cannot be called.
     """
-    callbacks = [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
+    given = [] if value is None else value
+    callbacks = list(given) if isinstance(given, list | tuple) else [given]
     if not all(map(callable, callbacks)):
         raise SeedreamInputError(
             f"on_budget_warning must be a function of the context, a notifier of Airflow's, or a list of them; got {value!r:.80}."

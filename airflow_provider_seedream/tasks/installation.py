@@ -1,4 +1,4 @@
-"""Which Airflow this is: two installations may write into one bucket, with the same DAG, run and task ids."""
+"""Names this Airflow installation: two of them may write into one bucket, with the same DAG, run and task ids."""
 
 from urllib.parse import urlsplit
 
@@ -13,7 +13,8 @@ def describe_installation() -> dict[str, str]:
     """The fields about the installation for records and manifests.
 
     ``installation`` is the name that ``[seedream] installation`` gives it. It is part of the key of a request.
-    ``airflow`` is the address of its user interface (``[api] base_url``), unless that is this machine: it tells unnamed ones apart.
+    ``airflow`` is the address of its user interface (``[api] base_url``), unless that is this machine. It tells installations
+    without a name apart.
 
     :raises SeedreamInputError: when the name is not plain.
     :returns: only the fields that are known, so an installation without both gives an empty dict.

@@ -64,7 +64,7 @@ class LandingOperator(ReportingTask):
         from airflow_provider_seedream.landing.outcome import close_unlanded
         from airflow_provider_seedream.model import clock
 
-        if outcome.verdict in ("done", "lost"):  # for a trigger, an incomplete connection is one reason more to be lost
+        if outcome.verdict in ("done", "lost"):  # a trigger with an incomplete connection is "lost", too
             self._hook.check_connection(generation.seedream_task_id)
         if outcome.verdict == "done":
             if self._must_ask_again and (there := finish.already_landed(generation)):
@@ -117,7 +117,7 @@ class LandingOperator(ReportingTask):
     def _already_landed(self, context: Context, generation: Generation) -> dict[str, Any] | None:
         """The result if an earlier try has landed this generation completely; None if the task must wait or land.
 
-        A storage that gives no answer is no reason to fail now: the images may not be ready for minutes. It is asked again then.
+        If the storage does not answer, the wait goes on: the images may not be ready for minutes. Then it is read again.
 
         :raises SeedreamLandingError: the name belongs to another generation.
         :param generation: of this wait; its name and destination say where the images would lie.
@@ -130,7 +130,7 @@ class LandingOperator(ReportingTask):
         except SeedreamLandingError as error:
             if error.__cause__ is None:  # the name belongs to another generation
                 raise
-            self.log.warning("%s Whether its images are landed is asked again when they are ready.", error.message)
+            self.log.warning("%s The storage is read again when the images are ready.", error.message)
             self._must_ask_again = True
             return None
         if landed is None or more_may_come(landed, self._hook):
@@ -171,7 +171,7 @@ class LandingOperator(ReportingTask):
         The key is the one under which a batch that fails names its table. The task's own error must not be lost for it.
         """
         if self._landed:
-            with suppress(Exception):  # whatever Airflow raises
+            with suppress(Exception):  # best effort
                 context["ti"].xcom_push("results", self._landed[0].to_dict())
 
     @cached_property

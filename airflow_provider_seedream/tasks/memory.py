@@ -23,7 +23,7 @@ class TaskMemory:
         TaskMemory(context, pushes_id=True).recall(request.key)  # a Fact, or None
 
     :param context: of the task instance.
-    :param pushes_id: whether the id is pushed as XCom ``seedream_task_id``: of a task that makes one generation.
+    :param pushes_id: True for a task with one generation: its id is pushed as XCom ``seedream_task_id``.
     """
 
     def __init__(self, context: Context, *, pushes_id: bool) -> None:
@@ -71,5 +71,5 @@ def _trying(act: Callable[[], T]) -> T | None:
     try:
         return act()
     except Exception as error:  # any error of Airflow: the ledger is the record that counts
-        _log.warning("Airflow did not keep what is known of a POST (%s: %s).", type(error).__name__, error)
+        _log.warning("Airflow's memory of a POST failed (%s: %s).", type(error).__name__, error)
         return None

@@ -40,7 +40,7 @@ class Place:
     ) -> Self:
         """The place of a task that was woken; both limits in seconds from the start of the try.
 
-        :param started_epoch: and :param asked_epoch: as Airflow kept them; None where it did not: then the event knows them.
+        :param started_epoch: and :param asked_epoch: as Airflow kept them; None: they are read from the event.
 
         :raises SeedreamRateLimitError: the deadline came before its turn.
         :raises AirflowTaskTimeout: ``execution_timeout`` is over, whether a turn came or not.
@@ -57,7 +57,7 @@ class Place:
             raise AirflowTaskTimeout(f"RATE LIMIT: No turn came within {limit}, so nothing was bought; a retry asks anew.")
         if is_late:
             limit = f"{clock.spell(waited)} (`timeout={timeout:g}`)"
-            late = SeedreamRateLimitError(f"No turn came within {limit}: others were waiting before.")
+            late = SeedreamRateLimitError(f"No turn came within {limit}: other requests were ahead.")
             late.on_retry = QUEUE_AGAIN
             raise late
         return cls(started_epoch=started_epoch, asked_epoch=asked_epoch, granted_epoch=granted_epoch)
@@ -66,7 +66,7 @@ class Place:
     def unheard(*, waited_seconds: float, is_airflows: bool) -> AirflowTaskTimeout | SeedreamRateLimitError:
         """The error of a wait for a turn whose trigger sent no event until the time was over.
 
-        :param is_airflows: whether ``execution_timeout`` ended it.
+        :param is_airflows: True if ``execution_timeout`` ended it.
         :param waited_seconds: how long the task has waited for its turn, for people.
         :returns: Airflow's own error for its own limit, else the one that a late turn has.
         """

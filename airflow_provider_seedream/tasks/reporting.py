@@ -1,7 +1,7 @@
 """Before a task fails, its log gets the error as a block of short lines: what happened, what it cost, what to do.
 
 One place for every operator, sensor and decorated task: their ``execute`` and ``resume_execution`` are wrapped when the class is
-made. So it holds deferred or not, for mapped tasks and for subclasses of users. Loaded with every DAG, so the hook is imported
+made. So it works for deferred and mapped tasks, and for subclasses of users. Loaded with every DAG, so the hook is imported
 when a task fails.
 """
 

@@ -1,6 +1,6 @@
 """The input images of an edit, read from the user's storage and checked before anything is sent.
 
-Runs on the worker at POST time. Links are refused, not fetched: they could lead into the own network.
+Runs on the worker at POST time. Links are refused, not fetched: they could lead into your own network.
 """
 
 import base64

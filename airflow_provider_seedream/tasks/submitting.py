@@ -124,7 +124,7 @@ class SubmittingOperator(CheckedFields, WaitingOperator):
         return self.poll_once(context, generation) if self.wait else generation.to_dict()
 
     def _pushed(self, context: Context) -> "Generation | None":
-        """The generation by the id that this try has pushed, where its request cannot be made again or is another by now."""
+        """The generation of the id that this try has pushed, if its request cannot be made again or has changed since."""
         from airflow_provider_seedream.generations import Generation
         from airflow_provider_seedream.ledger.record import file_stem
 
@@ -204,7 +204,7 @@ class SubmittingOperator(CheckedFields, WaitingOperator):
             return False
         try:
             latest = ledger.latest(request.key)
-        except SeedreamLedgerError:  # the submission itself says more
+        except SeedreamLedgerError:  # the submission will meet this error, and report it
             return False
         if latest is not None and not latest.is_open_for_next:
             return False
@@ -231,7 +231,7 @@ class SubmittingOperator(CheckedFields, WaitingOperator):
                     raise error from None
             except SeedreamInsufficientCreditsError as error:
                 # Airflow asks a policy about every error but those that end a task, so a final 402 would never be timed by it.
-                if getattr(self, "retry_policy", None):  # it is never asked about errors that end a task
+                if getattr(self, "retry_policy", None):
                     raise
                 raise final(error) from None
             except SeedreamCapError as error:

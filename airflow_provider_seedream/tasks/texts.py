@@ -74,7 +74,7 @@ class TextRenderer:
         return self._environment.overlay(finalize=self._print)
 
     def _print(self, value: Any) -> str:
-        """Called by Jinja for each value that a template prints, not for the text around it. Counts values that are none."""
+        """Called by Jinja for each value that a template prints, not for the text around it. Counts the missing ones."""
         from jinja2 import Undefined  # a DAG with a lenient ``template_undefined`` prints it as blank text
 
         self._nothings += value is None or isinstance(value, Undefined) or (isinstance(value, float) and math.isnan(value))

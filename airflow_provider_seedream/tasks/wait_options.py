@@ -1,4 +1,4 @@
-"""How long a task waits and what it takes: values of users, checked when a DAG is parsed.
+"""The options of a wait and a landing: arguments of users, checked when a DAG is parsed.
 
 Loaded with every DAG, so it imports neither the hook nor the polling.
 """
@@ -90,7 +90,7 @@ def check_on_partial(value: Any) -> OnPartial:
 
 
 def check_embed_metadata(value: Any) -> bool:
-    """:raises SeedreamInputError: not a boolean, or True on a worker without exiv2. Asked before the request is sent."""
+    """:raises SeedreamInputError: not a boolean, or True on a worker without exiv2. Checked before the request is sent."""
     if check_flag("embed_metadata", value) and find_spec("exiv2") is None:
         from airflow_provider_seedream.model.extras import missing_extra
 

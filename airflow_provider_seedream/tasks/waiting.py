@@ -88,7 +88,7 @@ class WaitingOperator(LandingOperator):
     def poll_once(self, context: Context, generation: Generation) -> dict[str, Any]:
         """The time is over: land the generation if it is ready, else raise the error that ends the wait.
 
-        :raises SeedreamGenerationTimeoutError: it is not ready; the text says that no trigger was heard.
+        :raises SeedreamGenerationTimeoutError: it is not ready; the text says that no trigger has sent an event.
         """
         self._waits_for = generation
         if landed := self._already_landed(context, generation):
@@ -104,7 +104,7 @@ class WaitingOperator(LandingOperator):
     def find_again(self, event: Any) -> Generation:
         """The generation of this wait, from the ledger record that the event names.
 
-        :raises SeedreamLedgerError: a retry attaches to what was paid.
+        :raises SeedreamLedgerError: the record cannot be found; a retry attaches to the paid generation.
         """
         from airflow_provider_seedream.landing.finish import generation_of
 
@@ -121,7 +121,7 @@ class WaitingOperator(LandingOperator):
         report(self._hook, reads=uris)
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
-        """Asked by OpenLineage's listener, where there is one, when the task has ended, also by failing."""
+        """Called by OpenLineage's listener, if there is one, when the task has ended or failed."""
         from airflow_provider_seedream.observability.openlineage import lineage_of_files, lineage_of_landing
 
         return lineage_of_landing(*self._landed) if self._landed else lineage_of_files(self._read)
@@ -194,7 +194,9 @@ class WaitingOperator(LandingOperator):
 
         now, policy = clock.now_epoch(), poller.policy
         fixed = policy.poke_interval_seconds is not None
-        first = poller.first_poll_seconds(now_epoch=now) if fixed else MIN_FIRST_POLL_SECONDS  # the triggerer knows more
+        first = (
+            poller.first_poll_seconds(now_epoch=now) if fixed else MIN_FIRST_POLL_SECONDS
+        )  # the triggerer plans by its own schedule
         # A 429 of the last poll holds for the trigger, too; without a poll there was none.
         asked = poller.outcome.asked_seconds if poller.outcome else 0.0
         trigger = SeedreamGenerationTrigger(

@@ -63,7 +63,7 @@ class SeedreamBatchTrigger(SeedreamTrigger):
         self._turns: list[list[int]] = []
 
     async def wait(self) -> dict[str, Any]:
-        # Kept on the trigger: after an error, the event still says what they know.
+        # Kept on the trigger: after an error, the event still holds their state.
         self._pollers += map(self._poller, self.in_flight)
         if self._pollers:
             async with paced_client(self.seedream_conn_id) as client:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _CLIENT = "airflow_provider_seedream.hooks.async_status"
 _CONNECTION = "airflow.providers.common.compat.connection"
 LOOKUP_SECONDS = 1.0  # a lookup of a connection serves the triggers that ask within a second after it
-_imported = Event()  # sys.modules knows a module before it is usable: to import it then would block the loop until it is
+_imported = Event()  # not sys.modules: it lists modules that are still being imported, for which an import would block the loop
 
 _Lookup = asyncio.Task["SeedreamSettings"]
 _asked: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Lookup]] = WeakKeyDictionary()
@@ -46,9 +46,7 @@ def paced_client(seedream_conn_id: str) -> AbstractAsyncContextManager[PacedClie
 
 
 class _PacedClientOfWait:
-    """The context manager of :func:`paced_client`. A class for the same reason as that of the client which it opens: each wait
-    holds one, and it holds fewer objects than a generator.
-    """
+    """The context manager of :func:`paced_client`. A class, as each wait holds one, and a generator would hold more objects."""
 
     __slots__ = ("_opened", "_seedream_conn_id")
 
@@ -73,13 +71,13 @@ async def _settings(seedream_conn_id: str) -> "SeedreamSettings":
     """The settings of a connection. A lookup serves all triggers that ask while it is under way, or within a second after it.
 
     Airflow starts a thousand triggers at once, and 5,000 that wait ask 130 times a second: a lookup costs as much as several polls.
-    A rotated key is seen a second later. It makes no new case, as each wait goes on with the key with which it began to poll.
+    A rotated key is seen up to a second later; each wait keeps the key with which it began to poll.
     """
     asked = _asked.setdefault(asyncio.get_running_loop(), {})
     if (lookup := asked.get(seedream_conn_id)) is None:
         lookup = asked[seedream_conn_id] = asyncio.create_task(_looked_up(seedream_conn_id))
         lookup.add_done_callback(partial(_forget, asked, seedream_conn_id))
-    return await asyncio.shield(lookup)  # one that is cancelled does not take it from the others
+    return await asyncio.shield(lookup)  # a cancelled trigger must not cancel the lookup of the others
 
 
 def _forget(asked: dict[str, _Lookup], seedream_conn_id: str, lookup: _Lookup) -> None:

@@ -60,7 +60,7 @@ class SeedreamCreditsTrigger(SeedreamTrigger):
         await load_client()
         state = PollState(**(self.watch or {}))  # type: ignore[arg-type]  # instants() holds no statuses
         poller = Poller(self.policy, state, due_epoch=self.first_poll_epoch, on_note=partial(self.log.info, "%s"))
-        await asyncio.sleep(poller.due_epoch - clock.now_epoch())  # the connection is read after it: it may be rotated meanwhile
+        await asyncio.sleep(poller.due_epoch - clock.now_epoch())  # read the connection after it: its key may be rotated meanwhile
         async with paced_client(self.seedream_conn_id) as client:
             return event_from(await wait_async(poller, partial(client.poll_wallet, until_epoch=self.deadline_epoch)))
 

@@ -81,7 +81,7 @@ class SeedreamGenerationTrigger(SeedreamTrigger):
         poller = Poller(self.policy, self._state(), on_note=self._note)
         now = clock.now_epoch()
         poller.due_epoch = max(self.first_poll_epoch, now + poller.seconds_before_first_poll(now_epoch=now))
-        await asyncio.sleep(poller.due_epoch - now)  # the connection is read after it: it may be rotated meanwhile
+        await asyncio.sleep(poller.due_epoch - now)  # read the connection after it: its key may be rotated meanwhile
         async with paced_client(self.seedream_conn_id) as client:
             poll = partial(client.poll, self.seedream_task_id, until_epoch=self.deadline_epoch)
             return self._event(await wait_async(poller, poll))

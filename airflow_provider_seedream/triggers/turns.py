@@ -84,4 +84,5 @@ def asked_from(event: Any) -> tuple[float | None, float | None]:
 
 
 def _epoch(told: dict[str, Any], field: str) -> float | None:
-    return epoch if isinstance(epoch := told.get(field), int | float) else None
+    epoch = told.get(field)
+    return epoch if isinstance(epoch, int | float) else None
