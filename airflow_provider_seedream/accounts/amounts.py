@@ -58,7 +58,14 @@ def amounts_of(record: Record) -> Amounts:
 
 @dataclass(slots=True)
 class Sum:
-    """The requests, images and credits of one group of records, added one by one."""
+    """The requests, images and credits of one group of records, added one by one::
+
+        total = Sum()
+        total.add(amounts_of(record), images=2)
+        total.to_dict()  # {"requests": 1, "images": 2, "paid": 20, "refunded": 0, "unknown": 0, "in_flight": 0}
+
+    :param charged: taken from the wallet, refunds not subtracted.
+    """
 
     requests: int = 0
     images: int = 0

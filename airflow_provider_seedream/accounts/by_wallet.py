@@ -26,7 +26,12 @@ Place = Literal["in", "out", "unsure"]
 
 
 class Sight(NamedTuple):
-    """A balance of the wallet. :param by: the record whose POST it was read before; None: it was read now, after all records."""
+    """A balance of the wallet::
+
+        Sight(at_epoch=1795816800.0, balance=Decimal("149.50"), by=None)
+
+    :param by: the record whose POST it was read before; None: it was read now, after all records.
+    """
 
     at_epoch: float
     balance: Decimal
@@ -73,7 +78,7 @@ def judge(entry: Entry, others: Iterable[Entry], now: Sight | None) -> Proof:
     """Decide about one POST with an unknown outcome that has certainly ended.
 
     :param others: all other requests that the key pays for. A look of theirs counts if its clock leaves no doubt.
-    :param now: the wallet, read after all records; None if it moved meanwhile.
+    :param now: the wallet, read after all records; None if the balance changed meanwhile.
     """
     rest = [other for other in others if other.record != entry.record]
     prices = {Decimal(other.charged) / other.images for other in rest if other.is_measured and other.images}
@@ -103,7 +108,7 @@ def _windows(entry: Entry, rest: Sequence[Entry], now: Sight | None, price: Deci
 
 
 def _window(rest: Sequence[Entry], before: Sight, after: Sight, price: Decimal | None) -> _Window:
-    """Count the other requests between two looks, and what may have moved there without a record of it."""
+    """Count the other requests between two looks, and note refunds that may hide there."""
     charged = unknown = refunded = unsure = unmeasured = 0
     may_rise = may_hide = False
     for other in rest:
@@ -121,7 +126,7 @@ def _window(rest: Sequence[Entry], before: Sight, after: Sight, price: Decimal |
 
 
 def _expected(other: Entry, price: Decimal | None) -> int:
-    """The price of a request by the measured price of an image; without a measured one -1 for a charge, which is no price."""
+    """The price of a request by the measured price of an image. Without one: the credits at risk, or -1, which equals no charge."""
     if price is None:
         return other.at_risk or -1
     return int(price * other.images)
@@ -169,14 +174,14 @@ def _proof(entry: Entry, window: _Window, price: Decimal | None) -> Proof:
     moved = window.after.balance - window.before.balance
     between = f"between {clock.to_iso(window.before.at_epoch)} and {clock.to_iso(window.after.at_epoch)}"
     if moved == 0 and not window.may_rise and not window.charged:
-        # A charge lowers the balance, and nothing can have raised it: so none was charged, also none that lies on a look.
+        # A charge lowers the balance, and no refund can have raised it: so no request was charged, also none near a look.
         return Proof(verdict="not_charged", why=f"The wallet stood still {between}, and no refund can have come")
     if doubt := _doubt(window):
         return Proof(verdict="unclear", why=f"{doubt} {between}")
     rest = moved + window.charged - window.refunded
     said = f"The wallet changed by {moved:+f} {between}, other requests by {window.refunded - window.charged:+d}"
     if rest == 0:
-        return Proof(verdict="not_charged", why=f"{said}, which is all")
+        return Proof(verdict="not_charged", why=f"{said}: they explain all of it")
     mine = int(price * entry.images) if price is not None else entry.at_risk
     if -rest == mine + window.unknown:
         return Proof(verdict="charged", why=f"{said}, and the rest is the price of this request{_with(window.unknown)}")
@@ -191,7 +196,7 @@ def _with(unknown: int) -> str:
 
 
 def _doubt(window: _Window) -> str | None:
-    """The reason for which two looks prove nothing; None if every other request between them is known exactly."""
+    """The reason why two looks prove nothing; None if every other request between them is known exactly."""
     if window.unsure:
         return f"{_requests(window.unsure)} may lie on either side of a look at the wallet,"
     if window.may_hide or window.may_rise:

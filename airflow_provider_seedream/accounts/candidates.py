@@ -59,7 +59,7 @@ def candidates_for(
         return
     if is_moving:
         yield Candidate(
-            what="The wallet changed while the ledgers were read: requests are being sent, so look again when they rest"
+            what="The wallet changed while the ledgers were read: requests are being sent, so run this again when they have ended"
         )
     if number > 0 and stated:
         what = "A top-up that was stated came before the first balance of the period, or has not come"
@@ -156,7 +156,7 @@ def with_refunds(flow: Flow, mine: Sequence[Entry], before: Sequence[Entry]) -> 
 def _refunds_behind(rise: Change, mine: Sequence[Entry], before: Sequence[Entry]) -> str | None:
     """The refunds that make exactly this rise, in words; None if there are none.
 
-    A record says by when a refund had come, and not when. The API forgets a failure after 24 h, with the results.
+    A record says that a refund had come by a time, not when it came. The API forgets a failure after 24 h, with the results.
     """
     known = [one for one in before if one.refunded and _may_come_in(rise, one, until=one.ended_epoch)]
     unseen = [one for one in (*before, *mine) if one.ending == "expired" and _may_come_in(rise, one, until=one.expires_epoch)]

@@ -1,4 +1,4 @@
-"""One POST as an entry of a statement: its record, and the API's word on it, as an ending and its credits. No I/O and no clock.
+"""One POST as an entry of a statement: its ending and credits, by its record and the API's answer. No I/O and no clock.
 
 An entry is small: a statement holds one for each request of its period, and 100,000 of them need some 60 MB.
 """
@@ -102,7 +102,7 @@ def entry_of(
 ) -> Entry:
     """The entry of a record.
 
-    :param heard: the API's word on a generation that the record calls ``submitted``; None if it was not asked, or not heard.
+    :param heard: the API's answer about a generation that the record calls ``submitted``; None without an answer.
     :param landed: how many of its images are in the folder; None if that is not known.
     """
     ending = ending_of(record, heard, now_epoch=now_epoch, landed=landed)
@@ -111,6 +111,7 @@ def entry_of(
     first = clock.to_epoch(record.intent_at) or 0.0
     created, updated = clock.to_epoch(record.created_at), clock.to_epoch(record.updated_at)
     last = clock.to_epoch(record.settles_at) or first
+    came_back = now_epoch if heard else (updated or now_epoch)
     made = record.made_by
     return Entry(
         record=uri,
@@ -128,7 +129,7 @@ def entry_of(
         balance=_balance(record),
         first_epoch=first,
         last_epoch=last if amounts.at_risk or created is None else max(first, created),
-        ended_epoch=None if not gave_back else (now_epoch if heard else updated or now_epoch),
+        ended_epoch=came_back if gave_back else None,
         expires_epoch=expires_epoch(created),
         seedream_task_id=record.seedream_task_id,
         dag_id=intern(made.dag_id),
@@ -147,7 +148,7 @@ def _balance(record: Record) -> Decimal | None:
 
 
 def ending_of(record: Record, heard: PollOutcome | None, *, now_epoch: float, landed: int | None) -> Ending:
-    """The ending of a record's POST, by its outcome, by the API's word, and by the images in the folder."""
+    """The ending of a record's POST, by its outcome, by the API's answer, and by the images in the folder."""
     if record.outcome == "intent" or record.outcome == "unknown":
         settles = clock.to_epoch(record.settles_at) or 0.0
         return "sending" if record.outcome == "intent" and now_epoch <= settles + LATE_SECONDS else "unknown"

@@ -25,7 +25,9 @@ Tracked = Callable[[list[str]], Iterable[str]]
 
 
 class Found(NamedTuple):
-    """A file of a ledger, as it was read.
+    """A file of a ledger, as it was read::
+
+        Found("s3://my_conn@bucket/watches/_seedream/ledger/3f...9a.json", None)  # it cannot be read
 
     :param uri: of the file.
     :param record: None if the file cannot be read or understood: it may hide a payment.

@@ -43,7 +43,7 @@ class Statement:
     :param entries: the POSTs of the period, in their order.
     :param earlier: the number of POSTs before the start, which are not part of the sums.
     :param flow: the credits from outside; None without a start.
-    :param candidates: what may be behind the unexplained number, or behind a period that cannot be explained.
+    :param candidates: possible reasons for the unexplained number, or for a period that cannot be explained.
     :param duties: the things that a person has to do, or may do.
     :param unreadable: URIs of files that hide a request.
     :param is_moving: the wallet changed while the ledgers were read, so the lines may miss a request.
@@ -190,9 +190,9 @@ def make_statement(
 
 
 def _start(ordered: Sequence[Entry], since_epoch: float | None) -> Entry | None:
-    """The entry whose balance begins the period: the first one that no other POST was under way beside, else the first.
+    """The entry whose balance begins the period: the first one with a balance.
 
-    Of those in the same second the one with the highest balance: each was read before its own POST, so the highest is the first.
+    Of those in the same second the one with the highest balance: each was read before its own POST, so the highest was read first.
     """
     looks = [entry for entry in ordered if entry.balance is not None and entry.first_epoch >= (since_epoch or 0.0)]
     if not looks:
@@ -208,8 +208,8 @@ def _explained(
 ) -> tuple[Sequence[Entry], Flow | None]:
     """The entries and the flow.
 
-    Prices that were not measured count as the measured one, if the wallet confirms it: if with it nothing is unexplained but what
-    requests with an unknown outcome may have cost.
+    Prices that were not measured count as the measured one, if the wallet confirms it: if then only the possible cost of requests
+    with an unknown outcome is unexplained.
     """
     if start is None or start.balance is None:
         return mine, None

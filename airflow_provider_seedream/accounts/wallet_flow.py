@@ -20,7 +20,9 @@ _LOWEST = Decimal("-Infinity")
 
 
 class Move(NamedTuple):
-    """Credits that a request has moved, at some moment of a span: positive for a charge, negative for a refund.
+    """Credits that a request has moved, at some moment of a span: positive for a charge, negative for a refund::
+
+        Move(first_epoch=1795816800.0, last_epoch=1795816860.0, credits=Decimal(20))
 
     :param is_sure: False for the charge of a request with an unknown outcome: it may never have come.
     """
@@ -32,7 +34,9 @@ class Move(NamedTuple):
 
 
 class Look(NamedTuple):
-    """A balance that was read before a POST.
+    """A balance that was read before a POST::
+
+        Look(at_epoch=1795816800.0, balance=Decimal(500), mine=(move,))
 
     :param mine: the moves of that POST: they came after the look, however close the two are.
     """
@@ -145,13 +149,14 @@ def flow_of(looks: Sequence[Look], moves: Sequence[Move]) -> Flow:
         now = wanted[number + 1].nearest(outside)
         if now != outside:
             change = Change(after_epoch=look.at_epoch, before_epoch=then.at_epoch, credits=now - outside)
-            (top_ups if rises[number] and change.credits > 0 else drifts).append(change)
+            is_top_up = rises[number] and change.credits > 0
+            (top_ups if is_top_up else drifts).append(change)
         outside = now
     return Flow(top_ups=tuple(top_ups), drifts=tuple(drifts))
 
 
 def _rises(looks: Sequence[Look], moves: Sequence[Move]) -> list[bool]:
-    """For each pair of looks: whether the balance rose by more than the refunds between them can explain."""
+    """For each pair of looks: True if the balance rose by more than the refunds between them can explain."""
     refunds = [move for move in moves if move.credits < 0]
     possible, certain = _by_look(looks, refunds, possible=True), _by_look(looks, refunds, possible=False)
     return [
@@ -171,7 +176,8 @@ def _ranges(looks: Sequence[Look], moves: Sequence[Move]) -> list[_Range]:
         base = look.balance - start
         # A look before a POST cannot have seen that POST's own charge and refund, however close they are.
         own = [move.credits for move in look.mine if move.first_epoch - MARGIN_SECONDS <= look.at_epoch]
-        charge, refund = sum((one for one in own if one > 0), Decimal(0)), sum((one for one in own if one < 0), Decimal(0))
+        charge = sum((one for one in own if one > 0), Decimal(0))
+        refund = sum((one for one in own if one < 0), Decimal(0))
         ranges.append(_Range(base + least[number] + returning[number] - refund, base + most[number] - charge + returned[number]))
     total = sum((move.credits for move in moves if move.is_sure), Decimal(0))
     end = looks[-1].balance - start + total

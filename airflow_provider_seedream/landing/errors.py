@@ -37,13 +37,11 @@ E = TypeVar("E", bound=SeedreamError)
 def error_from(
     outcome: PollOutcome, generation: Generation, *, now_epoch: float, can_resubmit: bool, timeout_seconds: float | None = None
 ) -> SeedreamError:
-    """The error of every outcome but "wait" and "done". It says until when the images are kept, as far as any
-    may come.
+    """The error of every outcome but "wait" and "done". It says until when the images are kept, if any may still come.
 
     :param outcome: how the wait ended, by the decision core.
     :param now_epoch: the wall clock in epoch seconds; it is compared with the submission's time.
-    :param can_resubmit: whether a retry of this task can submit again (an operator) or only poll again (a
-        sensor).
+    :param can_resubmit: True if a retry of this task can submit again (an operator); False if it only polls (a sensor).
     :param timeout_seconds: the ``timeout`` of the task, for an error that says how long was waited; None if
         it has none.
     :returns: the error, to be raised by the caller.
@@ -52,11 +50,10 @@ def error_from(
 
 
 def complete(error: E, generation: Generation) -> E:
-    """The same error with what is known of its paid generation: price, ids, and until when its images can be
-    landed.
+    """The same error with the facts of its paid generation: price, ids, and until when its images can be landed.
 
-    An error that knows nothing of a payment may come from below, e.g. from a status call: the generation is
-    paid all the same. Fields that the error has already are kept.
+    An error from below, e.g. of a status call, may say "not paid" although the generation is paid. Fields that the error has
+    already are kept.
     """
     if error.paid == "no":
         error.paid = "yes"
@@ -112,7 +109,7 @@ def missing_error(detail: str, generation: Generation, *, now_epoch: float) -> S
 
 
 def expired_error(generation: Generation) -> SeedreamResultsExpiredError:
-    """For a generation whose results are gone by its age. Final, and paid: no retry brings them back, and none pays again."""
+    """The error of a paid generation whose results are gone by its age. Final: a retry neither brings them back nor pays again."""
     expires = expires_epoch(clock.to_epoch(generation.created_at))
     when = f" at {clock.to_iso(expires)}" if expires is not None else ""
     return complete(SeedreamResultsExpiredError(f"The results expired{when}, after 24 h."), generation)
@@ -121,7 +118,7 @@ def expired_error(generation: Generation) -> SeedreamResultsExpiredError:
 def _failed(outcome: PollOutcome, generation: Generation, can_resubmit: bool) -> SeedreamError:
     """A generation that ended without images. A refunded one may be submitted again, unless its text would be refused again.
 
-    Without a refund in the answer nothing is submitted by itself: the first one may have been paid.
+    Without a refund in the answer it is not submitted again automatically: the first one may be paid.
     """
     refunded: Paid = "refunded" if outcome.refunded else "unknown"
     cls = SeedreamModerationError if contract.is_moderation(outcome.detail) else SeedreamGenerationFailedError
@@ -136,7 +133,7 @@ def _failed(outcome: PollOutcome, generation: Generation, can_resubmit: bool) ->
         error.on_retry = "A retry submits it again."
         return error
     if not outcome.refunded:
-        error.on_retry = "Nothing is submitted again by itself, as the API does not say that it refunds this."
+        error.on_retry = "It is not submitted again automatically, as the API does not say that it refunds it."
     return final(error)
 
 

@@ -51,8 +51,7 @@ def generation_of(event: Any) -> Generation:
 
     The id comes from the event, as the record may lack it: the storage may have failed right after the POST.
 
-    :param event: what the trigger sent, ``{"record": uri, "seedream_task_id": id, ...}``; from a database, so
-        of any shape.
+    :param event: of the trigger, ``{"record": uri, "seedream_task_id": id, ...}``; from a database, so of any shape.
     :raises SeedreamLedgerError: the event names no record, or the record cannot be read.
     """
     fields = event if isinstance(event, dict) else {}
@@ -60,9 +59,9 @@ def generation_of(event: Any) -> Generation:
     task_id = fields.get("seedream_task_id")
     record = found[0].read(found[1]) if found else None
     if found is None or record is None:
-        what = "is gone" if found else f"is not named by the trigger's event {str(event)[:200]}"
-        error = SeedreamLedgerError(f"The record of what is waited for {what}.", paid="yes", seedream_task_id=task_id)
-        error.on_retry = "A retry attaches to what was paid."
+        problem = "is gone" if found else f"is not named by the trigger's event {str(event)[:200]}"
+        error = SeedreamLedgerError(f"The record of the awaited generation {problem}.", paid="yes", seedream_task_id=task_id)
+        error.on_retry = "A retry attaches to the paid generation."
         raise error
     return found[0].generation(replace(record, seedream_task_id=task_id))
 
@@ -116,7 +115,7 @@ def land_generation(
     is_old = has_expired(clock.to_epoch(generation.created_at), now_epoch=clock.now_epoch())
     known, links = KnownRecord(generation, ledger), Links(generation, hook, downloads, status)
     folder = Folder(generation.destination)
-    # An old link that is dead stays dead: after 24 h the API gives no other. Then the images that can be had are all that is left.
+    # An old link that is dead stays dead: after 24 h the API gives no other. Then images with a dead link are left out.
     try:
         with metrics.landing(generation.seedream_task_id, created_at=generation.created_at, by=landed_by):
             images = land_images(folder, generation, links, embed_metadata=embed_metadata, without_dead_links=is_old)
@@ -142,7 +141,7 @@ def land_generation(
             raise expired_error(generation) from None
         say_what_to_do(error, generation, conn_id=hook.seedream_conn_id)
         raise
-    except SeedreamError as error:  # an error of a status call or a store does not know what it is about
+    except SeedreamError as error:  # an error of a status call or a store does not name the generation
         error.paid = "yes"
         complete(error, generation)
         raise
@@ -167,8 +166,7 @@ def land_ready(
     raised.
 
     :param status: the last one that had links; without one the API is asked once.
-    :returns: the manifest, or None where no image is ready. Before FINISHED none is: links might lead to
-        previews.
+    :returns: the manifest, or None where no image is ready. Before FINISHED no image is: links might lead to previews.
     """
     try:
         answer = status or hook.poll(generation.seedream_task_id)

@@ -75,8 +75,9 @@ def publish_manifest(folder: Folder, generation: Generation, manifest: Manifest)
             data, there = _read_manifest(folder, generation)
             if there and (len(there.images), there.settled) >= (len(manifest.images), manifest.settled):
                 return there  # another landing's, as good as this one
-            # Another landing may write in between, and a manifest with fewer images must not win: so only over what was read.
-            if folder.replace_if(file, data, manifest.to_json()) if data else folder.create(file, manifest.to_json()):
+            # Another landing may write in between, and a manifest with fewer images must not win: replace only the bytes just read.
+            is_written = folder.replace_if(file, data, manifest.to_json()) if data else folder.create(file, manifest.to_json())
+            if is_written:
                 return manifest
 
 

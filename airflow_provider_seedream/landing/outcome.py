@@ -71,7 +71,9 @@ class KnownRecord:
         """
         record, generation = self.record, self._generation
         if record is not None and not self._is_of_it(record):
-            _log.warning("The record %s tells of another POST than %s; it is left.", generation.record, generation.seedream_task_id)
+            _log.warning(
+                "The record %s tells of another POST than %s; it stays as it is.", generation.record, generation.seedream_task_id
+            )
             return
         if record is None or record.outcome != outcome:
             # The larger sum, as in the record's own cost.
@@ -87,7 +89,7 @@ class KnownRecord:
     def _close(self, ended: Record) -> None:
         """Move the attempt into the sums of the books, where a cap counts it. A refunded one has left them before its outcome.
 
-        A batch has the change ride along with its next admission: it counts the same, as an open attempt is counted, too.
+        A batch writes the change with its next admission. The sum is the same until then, as an open attempt counts, too.
         """
         if ended.books and ended.booked_at and not ended.is_open_for_next:
             change = partial(Page.ended_with, id=ended.id, credits=ended.cost_credits)
@@ -104,7 +106,7 @@ class KnownRecord:
             self._write(self.record, replace(self.record, **options), "The options of the landing")
 
     def _write(self, seen: Record, new: Record, news: str) -> None:
-        """Write once, as the next poll of the generation repeats it. :param news: what is written, for the log."""
+        """Write once, as the next poll of the generation repeats it. :param news: the name of the change, for the log."""
         if self._at is None or new == seen:
             return
         ledger, _ = self._at

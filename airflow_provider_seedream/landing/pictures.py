@@ -21,7 +21,7 @@ def place_of(manifest: Manifest) -> TaskRef:
     """
     owner = TaskRef.of(manifest.belongs_to)
     if owner is None:
-        raise ValueError(f"{manifest.name}.json does not name the DAG of its images, so the gallery can show them to nobody.")
+        raise ValueError(f"{manifest.name}.json does not name the DAG of its images, so the gallery cannot show them.")
     here = _here()
     return owner if here is None or (here.dag_id, here.run_id) == (owner.dag_id, owner.run_id) else here
 

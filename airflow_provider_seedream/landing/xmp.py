@@ -30,7 +30,7 @@ def has_content_credentials(data: bytes) -> bool:
 
 
 def embed(data: bytes, *, seedream_task_id: str, model: str, digital_source_type: str | None) -> bytes:
-    """The same image with its origin said in XMP; what other XMP it holds stays.
+    """The same image with its origin in XMP; other XMP in the file stays.
 
     :param seedream_task_id: becomes ``dc:identifier``.
     :param model: becomes ``Iptc4xmpExt:AISystemUsed``.

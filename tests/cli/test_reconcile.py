@@ -320,7 +320,7 @@ class TestAWalletThatMoves:
 
         statement = reconcile(destination, tracked=meanwhile)
         assert (statement.is_moving, statement.adds_up, statement.unexplained) == (True, False, 30)
-        assert "look again when they rest" in statement.text
+        assert "run this again when they have ended" in statement.text
 
     def test_a_generation_about_which_the_api_does_not_answer_is_an_error_and_no_guess(
         self, run: Run, buy: Buy, destination: str, emulator: Emulator

@@ -148,5 +148,5 @@ class TestARecordThatIsGone:
         "event", [None, {}, {"record": "s3://b/x.json"}, {"record": f"file:///no/_seedream/ledger/{'0' * 64}.json"}]
     )
     def test_a_record_that_is_gone_is_an_error_that_is_retried_and_says_what_is_paid(self, event: Any) -> None:
-        with pytest.raises(SeedreamLedgerError, match=r"Paid: yes.*A retry attaches to what was paid"):
+        with pytest.raises(SeedreamLedgerError, match=r"Paid: yes.*A retry attaches to the paid generation"):
             generation_of(event)

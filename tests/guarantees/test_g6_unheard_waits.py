@@ -62,7 +62,7 @@ class TestAGeneration:
         if waits == "sensor":
             outcome = runner.run(chain.land)
         assert (outcome.state, len(images(folder)), slow.books.posts) == ("success", 1, 1)
-        assert "Does one run" in outcome.log_text
+        assert "Check that one runs" in outcome.log_text
         [deferral] = outcome.deferrals
         assert deferral.timeout is not None
         assert BACKSTOP_SECONDS + 50 < deferral.timeout.total_seconds() <= BACKSTOP_SECONDS + 60
@@ -97,7 +97,7 @@ class TestAGeneration:
         assert isinstance(outcome.error, SeedreamGenerationTimeoutError)
         [record] = records(folder)
         assert outcome.error.seedream_task_id == record["seedream_task_id"]
-        assert "Does one run" in str(outcome.error)
+        assert "Check that one runs" in str(outcome.error)
 
     @pytest.mark.parametrize("skips", ["soft_fail", "never_fail"])
     def test_a_generation_is_skipped_where_lateness_is(self, skips: str, slow: Emulator, build: Build) -> None:
@@ -123,7 +123,7 @@ class TestATurn:
         submit = build(submit={**NEVER, "execution_timeout": execution_timeout, "retries": 0, "wait": True}).submit
         outcome = WithoutTriggerer().run(submit)
         assert isinstance(outcome.error, AirflowTaskTimeout if execution_timeout else SeedreamRateLimitError)
-        assert "Does one run" in str(outcome.error)
+        assert "Check that one runs" in str(outcome.error)
         assert emulator.books.posts == 0
 
 
