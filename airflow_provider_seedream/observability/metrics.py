@@ -35,7 +35,7 @@ class Metric:
 METRICS: Final = (
     Metric(name="seedream.submissions", kind="counter", counts="requests that the API accepted"),
     Metric(name="seedream.credits_spent", kind="counter", counts="their price in credits"),
-    Metric(name="seedream.credits_quoted", kind="counter", counts="the reckoned price of requests whose charge was measured"),
+    Metric(name="seedream.credits_quoted", kind="counter", counts="the calculated price of requests whose charge was measured"),
     Metric(name="seedream.credits_billed", kind="counter", counts="what the wallet lost for those same requests"),
     Metric(name="seedream.credits_refunded", kind="counter", counts="credits of generations that failed and were refunded"),
     Metric(name="seedream.unknown_outcomes", kind="counter", counts="requests that may have been accepted, whose answer got lost"),
