@@ -162,7 +162,8 @@ class _Reader:
         manifest = manifest_of(ledger, record, bare=found.is_late) if is_wanted else None
         is_asked = record.outcome == "submitted" and not (manifest and manifest.images)
         heard = self._heard(record, now_epoch=now) if is_asked and not has_expired(_created(record), now_epoch=now) else None
-        landed = len(manifest.images) if manifest else (_requested(record) if record.outcome == "landed" else 0)
+        by_record = _requested(record) if record.outcome == "landed" else 0
+        landed = len(manifest.images) if manifest else by_record
         return entry_of(
             record,
             found.uri,

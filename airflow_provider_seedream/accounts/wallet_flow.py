@@ -149,8 +149,8 @@ def flow_of(looks: Sequence[Look], moves: Sequence[Move]) -> Flow:
         now = wanted[number + 1].nearest(outside)
         if now != outside:
             change = Change(after_epoch=look.at_epoch, before_epoch=then.at_epoch, credits=now - outside)
-            is_top_up = rises[number] and change.credits > 0
-            (top_ups if is_top_up else drifts).append(change)
+            changes = top_ups if rises[number] and change.credits > 0 else drifts
+            changes.append(change)
         outside = now
     return Flow(top_ups=tuple(top_ups), drifts=tuple(drifts))
 

@@ -53,7 +53,8 @@ def status(options: argparse.Namespace) -> int:
         "results": len(now.results),
         "images_ready": now.images_ready,
     }
-    (print_json if options.output == "json" else print_facts)(facts)
+    show = print_json if options.output == "json" else print_facts
+    show(facts)
     return 0
 
 

@@ -96,7 +96,8 @@ def resolve(options: argparse.Namespace) -> int:
     facts = describe(settled, ledger.uri(settled))
     if options.not_paid:
         facts |= {"outcome": "removed", "paid": "no"}
-    (print_json if options.output == "json" else print_facts)(facts)
+    show = print_json if options.output == "json" else print_facts
+    show(facts)
     return 0
 
 

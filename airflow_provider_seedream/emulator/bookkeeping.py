@@ -143,7 +143,9 @@ def area_of(origin: Origin, path: str) -> Area:
     """
     if origin == "storage":
         name = object_name(path)
-        return "other" if name is None else "thumbnail" if name.thumbnail else "download"
+        if name is None:
+            return "other"
+        return "thumbnail" if name.thumbnail else "download"
     if path.startswith("/v1/generation-request/") and path.endswith("/status/"):
         return "status"
     known: dict[str, Area] = {

@@ -56,7 +56,8 @@ def render_error(request: Request, status: int) -> HTMLResponse:
 
     :param status: the HTTP status of the answer, 400 to 599.
     """
-    shown = status if status in _TITLES else 500 if status > 499 else 404
+    nearest = 500 if status > 499 else 404
+    shown = status if status in _TITLES else nearest
     return render(request, "error.html", status=status, title=_TITLES[shown], words=_WORDS[shown])
 
 

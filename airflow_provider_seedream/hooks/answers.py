@@ -132,4 +132,5 @@ def _http_epoch(value: str) -> float | None:
         instant = parsedate_to_datetime(value)
     except ValueError:
         return None
-    return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp()
+    in_zone = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+    return in_zone.timestamp()

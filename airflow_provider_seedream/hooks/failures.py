@@ -46,8 +46,11 @@ def refused_by_proxy(error: BaseException) -> SeedreamConnectionError | None:
 
 def no_answer(base_url: str, error: BaseException) -> SeedreamConnectionError:
     """The error of a free call without an answer: the address, and the system's reason if there is one."""
-    why = f"{why} " if (why := _why(error)) else ""
-    return refused_by_proxy(error) or SeedreamConnectionError(f"No answer from {base_url}: {why}({type(error).__name__}).")
+    if refused := refused_by_proxy(error):
+        return refused
+    why = _why(error)
+    reason = f"{why} " if why else ""
+    return SeedreamConnectionError(f"No answer from {base_url}: {reason}({type(error).__name__}).")
 
 
 def unsent(base_url: str, error: BaseException, *, cause: str) -> SeedreamConnectionError:
@@ -55,8 +58,9 @@ def unsent(base_url: str, error: BaseException, *, cause: str) -> SeedreamConnec
 
     :param cause: the library's own words, without the key in them.
     """
-    why = f": {why}" if (why := _why(error)) else ""
-    return SeedreamConnectionError(f"The request could not be sent to {base_url}{why}.", cause=cause)
+    why = _why(error)
+    reason = f": {why}" if why else ""
+    return SeedreamConnectionError(f"The request could not be sent to {base_url}{reason}.", cause=cause)
 
 
 def _why(error: BaseException) -> str:

@@ -100,8 +100,9 @@ class Ledger(RecordReader):
 
     def _advance(self, seen: Record, new: Record) -> bool:
         """One try of :meth:`advance`. The usual case is one call: the record still is as this process knows it."""
-        as_seen = new.may_follow(seen, seen=seen) and self._replace(seen.to_json(), new)
-        return as_seen or self._advance_past(seen, new)
+        if new.may_follow(seen, seen=seen) and self._replace(seen.to_json(), new):
+            return True
+        return self._advance_past(seen, new)
 
     def _advance_past(self, seen: Record, new: Record) -> bool:
         """Another process has changed the record: read it again, and write only where `may_follow` permits it."""
@@ -117,7 +118,7 @@ class Ledger(RecordReader):
             elif there == new:
                 return True
             elif not new.may_follow(there, seen=seen):
-                return new.is_told_by(there) or self._leave(new)
+                return True if new.is_told_by(there) else self._leave(new)
             elif self._replace(data or b"", new):
                 return True
 

@@ -49,9 +49,10 @@ class Cap:
     def ends_epoch(self, at_epoch: float) -> float:
         """The end of the period that holds this instant: the next midnight of UTC, or that of the next month's first day."""
         day = datetime.fromtimestamp(at_epoch, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        return (
-            (day + timedelta(days=1)) if self.period == "day" else (day.replace(day=1) + timedelta(days=32)).replace(day=1)
-        ).timestamp()
+        if self.period == "day":
+            return (day + timedelta(days=1)).timestamp()
+        in_next_month = day.replace(day=1) + timedelta(days=32)
+        return in_next_month.replace(day=1).timestamp()
 
 
 def caps_of(*, day: int | None, month: int | None, labels: Mapping[str, Mapping[Period, int]]) -> tuple[Cap, ...]:

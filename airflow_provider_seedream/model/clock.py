@@ -102,4 +102,5 @@ def to_epoch(iso: str | None) -> float | None:
         instant = datetime.fromisoformat(iso or "")
     except ValueError:
         return None
-    return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp()
+    in_zone = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+    return in_zone.timestamp()

@@ -13,9 +13,10 @@ def counted(number: float, one: str, verb: str = "", *, grouped: bool = False) -
     :param verb: ``are``, ``were``, ``have`` or ``repeat``, as it follows the number.
     :param grouped: ``2,500 images``, for a person who decides.
     """
-    shown = f"{number:,}" if grouped else f"{number:g}" if isinstance(number, float) else str(number)
+    plain = f"{number:g}" if isinstance(number, float) else str(number)
+    shown = f"{number:,}" if grouped else plain
     thing = one if number == 1 else f"{one}s"
-    return " ".join(filter(None, (shown, thing, verb_for(number, verb) if verb else "")))
+    return f"{shown} {thing} {verb_for(number, verb)}" if verb else f"{shown} {thing}"
 
 
 def verb_for(number: float, verb: str) -> str:

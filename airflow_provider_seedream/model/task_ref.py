@@ -88,7 +88,7 @@ class TaskRef:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as files hold them: always the first five ids; the rest only where it is known."""
-        known = {name: value for name in _KNOWN if (value := getattr(self, name)) is not None}
+        known = {name: getattr(self, name) for name in _KNOWN if getattr(self, name) is not None}
         return {**self.ids(), **known, **self.more}
 
     def ids(self) -> dict[str, Any]:

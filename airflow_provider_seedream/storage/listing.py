@@ -27,7 +27,8 @@ def files_below(fs: Any, path: str) -> list[str]:
     folders = [path]
     while folders:
         for entry in _entries(fs, folders.pop()):
-            (folders if entry["type"] == "directory" else files).append(entry["name"])
+            found = folders if entry["type"] == "directory" else files
+            found.append(entry["name"])
     return files
 
 
