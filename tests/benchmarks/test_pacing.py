@@ -18,7 +18,7 @@ LATENCIES: dict[str, Latency] = {"tasks that deferred": deferred, "one process":
 
 @pytest.mark.parametrize("rate", HOURS)
 @pytest.mark.parametrize("way", LATENCIES)
-def test_a_night_at_the_limit(report: Report, rate: int, way: str) -> None:
+def test_one_limiter_uses_the_limit_and_is_seldom_refused(report: Report, rate: int, way: str) -> None:
     latency, hours = LATENCIES[way], HOURS[rate]
     paced = {
         limiters: paced_night(rate, [RateLimiter(rate) for _ in range(limiters)], latency, hours=hours) for limiters in (1, 2, 4)
@@ -41,7 +41,7 @@ def test_a_night_at_the_limit(report: Report, rate: int, way: str) -> None:
 
 
 @pytest.mark.parametrize("rate", [3, 60])
-def test_a_mapped_task_whose_late_instances_ask_first(report: Report, rate: int) -> None:
+def test_late_instances_that_ask_first_are_refused_five_times_less(report: Report, rate: int) -> None:
     section = f"429s of a mapped task of 300, {rate} requests a minute"
     found = {asks: mapped_refusals(rate, 300, deferred, asks_first=asks) for asks in (True, False)}
     for asks, refused in found.items():

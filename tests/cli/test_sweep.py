@@ -125,7 +125,7 @@ def test_without_a_key_that_is_taken_nothing_is_shown(name: str, run: Run, sound
 
 
 @pytest.mark.slow
-def test_the_table_of_all_answers(run: Run, sound: dict[str, str]) -> None:
+def test_every_call_of_every_command_gets_an_answer(run: Run, sound: dict[str, str]) -> None:
     lines = []
     for name in CALLS:
         for what, call in calls(name, sound):

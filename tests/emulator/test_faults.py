@@ -203,7 +203,7 @@ class TestCourses:
 
 class TestStatusAnswers:
     @check("unknown-status")
-    def test_an_unknown_word_for_a_while(self, client: Client, emulator: Emulator) -> None:
+    def test_a_status_word_can_be_unknown_for_a_while(self, client: Client, emulator: Emulator) -> None:
         task_id = client.submit("[unknown-status*2]")
         emulator.clock.advance(1000)
         assert [client.status(task_id).json()["status"] for _ in range(3)] == ["MODERATING", "MODERATING", "FINISHED"]

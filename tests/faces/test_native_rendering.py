@@ -65,7 +65,7 @@ class TestText:
         assert [runner.run(one).state for one in (draw, land)] == ["success", "success"]
         assert (folder / "2026_1.png").exists()
 
-    def test_the_rows_of_a_batch_too(self, emulator: Emulator, destination: str, folder: Path) -> None:
+    def test_the_rows_of_a_batch_are_text_too(self, emulator: Emulator, destination: str, folder: Path) -> None:
         rows = [{"prompt": prompt, "name": "1_000"} for prompt in PYTHONIC[:1]] + [
             {"prompt": "{{ params.said }}", "seed": "{{ 7 }}"}
         ]

@@ -38,7 +38,7 @@ def endings(statement: Statement) -> Counter[str]:
         pytest.param("a watch [drop]", {"retries": 1}, "unknown", marks=pytest.mark.slow),
     ],
 )
-def test_after_each_ending_of_a_task(
+def test_each_ending_of_a_task_is_explained(
     prompt: str, more: dict[str, Any], ending: str, build: Build, emulator: Emulator, destination: str
 ) -> None:
     """G2, G7, G10: a task that submits and lands, beside one that succeeds."""
@@ -51,7 +51,7 @@ def test_after_each_ending_of_a_task(
     assert statement.adds_up is (ending != "unknown" or prompt.endswith("[drop]"))
 
 
-def test_after_a_request_that_was_sent_again_although_its_first_outcome_is_unknown(
+def test_a_request_that_was_sent_again_leaves_its_first_outcome_unexplained(
     build: Build, emulator: Emulator, destination: str
 ) -> None:
     chain = build(prompt="a watch [drop-after-accept*1]", submit={"on_unknown_submit": "resubmit", "retries": 2, "wait": True})
@@ -71,7 +71,7 @@ def test_after_a_request_that_was_sent_again_although_its_first_outcome_is_unkno
         pytest.param(2, True, id="a price that the connection says", marks=pytest.mark.slow),
     ],
 )
-def test_after_nights_of_batches_in_two_folders(
+def test_nights_of_batches_in_two_folders_are_explained(
     seed: int, said: bool, emulator: Emulator, destination: str, connect: Connect
 ) -> None:
     """G16 to G18: tables with troubles, budgets and equal rows; what a later run finds paid is paid once."""

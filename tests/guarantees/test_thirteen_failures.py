@@ -166,13 +166,13 @@ class TestFirstMistakes:
         lines = check_block("Connection missing while waiting", outcome, "CONNECTION MISSING, 10 credits paid: ", says=("Until: ",))
         assert (outcome.state, outcome.tries) == ("failed", 1), lines
 
-    def test_a_connection_without_a_key(self, emulator: Emulator, build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_connection_without_a_key_is_named(self, emulator: Emulator, build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", '{"conn_type": "seedream"}')
         outcome = Runner().run(build(retries=3).submit)
         check_block("Key missing", outcome, "KEY MISSING: Connection 'seedream_default' has no password", says=("Cost: nothing",))
         assert (outcome.state, outcome.tries) == ("failed", 1)
 
-    def test_a_path_in_the_host(self, emulator: Emulator, build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_path_in_the_host_is_named(self, emulator: Emulator, build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
         host = f"{emulator.url}/v1/images"
         monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", json.dumps({"conn_type": "seedream", "password": "k", "host": host}))
         outcome = Runner().run(build(retries=3).submit)
@@ -189,13 +189,13 @@ class TestFirstMistakes:
         assert (outcome.state, outcome.tries, emulator.books.posts_received) == ("failed", 1, 0)
 
     @pytest.mark.parametrize("scheme", ["oss", "s4"])  # s4: universal_pathlib does not know it either
-    def test_a_scheme_that_no_extra_of_ours_serves(self, emulator: Emulator, build: Build, scheme: str) -> None:
+    def test_a_scheme_that_no_extra_of_ours_serves_gets_no_pip_command(self, emulator: Emulator, build: Build, scheme: str) -> None:
         outcome = Runner().run(build(retries=3, destination=f"{scheme}://bucket/watches").submit)
         opens = f"EXTRA MISSING: No installed provider opens {scheme}://"
         lines = check_block("Scheme unknown", outcome, opens, says=("Cost: nothing",))
         assert not any("pip install" in line for line in lines)
 
-    def test_a_bucket_that_is_missing(self, emulator: Emulator, build: Build, no_bucket: str) -> None:
+    def test_a_bucket_that_is_missing_is_named_with_a_check_of_it(self, emulator: Emulator, build: Build, no_bucket: str) -> None:
         outcome = Runner().run(build(retries=3, destination=no_bucket).submit)
         says = ("Cost: nothing", f"  {program()} check {no_bucket}", "Cause: FileNotFoundError")
         check_block("Bucket missing", outcome, "BUCKET MISSING: There is no bucket 'watchs'", says=says)
@@ -258,13 +258,15 @@ Table = Callable[..., SeedreamBatchOperator]
 class TestGenerations:
     """Failures of the API: what was paid, until when the images are kept, what to do."""
 
-    def test_an_api_that_cannot_be_reached(self, emulator: Emulator, build: Build, unreachable: str) -> None:
+    def test_an_api_that_cannot_be_reached_is_named_with_its_address(
+        self, emulator: Emulator, build: Build, unreachable: str
+    ) -> None:
         outcome = Runner().run(build(retries=0).submit)
         begins = f"API NOT REACHED: The request could not be sent to {unreachable}: connection refused."
         lines = check_block("API refused the connection", outcome, begins, says=("Cost: nothing", "Cause: ConnectionError"))
         assert [line.split(":")[0] for line in lines if re.match(r"\w", line)][-2:] == ["Cause", "Help"]
 
-    def test_moderation(self, emulator: Emulator, build: Build, deferrable: bool) -> None:
+    def test_moderation_says_that_the_credits_came_back(self, emulator: Emulator, build: Build, deferrable: bool) -> None:
         chain, runner = build(prompt="a watch [safety]", land={"deferrable": deferrable, "retries": 2}), Runner()
         runner.run(chain.submit)
         outcome = runner.run(chain.land)
@@ -272,7 +274,9 @@ class TestGenerations:
         check_block("Moderation", outcome, "REFUSED BY MODERATION, 10 credits refunded: ", says=says)
         assert outcome.tries == 1
 
-    def test_expired_results(self, emulator: Emulator, build: Build, folder: Path, deferrable: bool) -> None:
+    def test_expired_results_say_when_they_expired_and_how_to_buy_anew(
+        self, emulator: Emulator, build: Build, folder: Path, deferrable: bool
+    ) -> None:
         chain, runner = build(land={"deferrable": deferrable, "retries": 2}), Runner()
         generation = runner.run(chain.submit).value
         emulator.clock.advance(25 * 3600)
@@ -283,7 +287,7 @@ class TestGenerations:
         lines = check_block("Results expired", outcome, "RESULTS EXPIRED, 10 credits paid: The results expired at ", says=says)
         assert not any(line.startswith("Until") for line in lines)
 
-    def test_fewer_images_than_asked_for(self, emulator: Emulator, build: Build, deferrable: bool) -> None:
+    def test_fewer_images_than_asked_for_say_how_many_came(self, emulator: Emulator, build: Build, deferrable: bool) -> None:
         chain, runner = (
             build(prompt="a watch [partial:1]", num_images=2, land={"deferrable": deferrable, "settling_seconds": 1}),
             Runner(),
@@ -304,7 +308,7 @@ class TestGenerations:
         begins = "NOT READY IN TIME, 10 credits paid: Still not ready after 1 s (`timeout=1`), "
         check_block("Not ready in time", outcome, begins, says=says)
 
-    def test_ten_mapped_tasks_at_three_a_minute_that_run_out_of_time(
+    def test_a_mapped_task_that_runs_out_of_time_says_when_its_next_turn_is(
         self, emulator: Emulator, connect: Connect, destination: str
     ) -> None:
         connect(emulator, requests_per_minute=3)

@@ -55,7 +55,7 @@ class TestTheRule:
         assert StopWhen(share=0, of_last=1).is_exceeded([True])
         assert not StopWhen(share=0, of_last=1).is_exceeded([False])
 
-    def test_by_default_more_than_25_of_the_last_50(self) -> None:
+    def test_by_default_more_than_25_of_the_last_50_rows_stop_a_batch(self) -> None:
         assert not StopWhen().is_exceeded([True] * 49)
         assert not StopWhen().is_exceeded([True] * 25 + [False] * 25)
         assert StopWhen().is_exceeded([False] * 24 + [True] * 26)

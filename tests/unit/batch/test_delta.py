@@ -169,7 +169,7 @@ class TestADeltaTable:
 
 
 class TestWhatIsRefused:
-    def test_a_feature_that_changes_the_meaning_of_the_files(self, table: Path) -> None:
+    def test_a_feature_that_changes_the_meaning_of_the_files_is_refused(self, table: Path) -> None:
         for version, feature in enumerate(("columnMapping", "variantType"), 1):
             commit(table, version, protocol(feature))
             assert refusal(table).startswith(
@@ -177,17 +177,17 @@ class TestWhatIsRefused:
             )
         assert "Give its rows as a query (SqlTable)" in refusal(table)
 
-    def test_a_clone_whose_files_belong_to_another_table(self, table: Path) -> None:
+    def test_a_clone_whose_files_belong_to_another_table_is_refused(self, table: Path) -> None:
         add = {"path": "s3://other/part-0.parquet", "partitionValues": {"num_images": "1", "team": "a"}, "size": 1}
         commit(table, 1, {"add": {**add, "modificationTime": 1, "dataChange": True}})
         assert "is a shallow clone: its log names a file of another table, s3://other/part-0.parquet" in refusal(table)
 
-    def test_a_file_that_was_deleted_from_the_folder(self, table: Path) -> None:
+    def test_a_file_that_was_deleted_from_the_folder_is_named(self, table: Path) -> None:
         [file] = table.rglob("num_images=2/*/*.parquet")
         file.unlink()
         assert f"names a file that is missing: {file.relative_to(table)}" in refusal(table)
 
-    def test_a_log_that_is_broken(self, table: Path) -> None:
+    def test_a_log_that_is_broken_is_refused(self, table: Path) -> None:
         commit(table, 1, {"add": "nothing"})
         assert "Its log cannot be read (" in refusal(table)
 

@@ -136,7 +136,7 @@ class TestAdmission:
         with pytest.raises(SeedreamInputError, match="Connection extra books"):
             admission("relative/path").admit(spending())
 
-    def test_one_warning_for_all_who_share_the_books(self, place: str) -> None:
+    def test_all_who_share_the_books_get_one_warning(self, place: str) -> None:
         told: list[Passed] = []
         for number in range(5):
             admission(place, told=told.append).admit(spending(number))

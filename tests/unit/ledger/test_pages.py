@@ -114,7 +114,7 @@ class TestDoubt:
 
 
 class TestWarnings:
-    def test_one_warning_a_day_for_each_cap(self) -> None:
+    def test_each_cap_warns_once_a_day(self) -> None:
         told, page = [], EMPTY
         for number in range(7):
             at = NOON if number < 5 else NOON + 86_400
