@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, CHAR, JSON, NCHAR, BigInteger, Integer, SmallInteger, String
+from sqlalchemy import ARRAY, CHAR, JSON, NCHAR, BigInteger, Enum, Integer, SmallInteger, String
 from sqlalchemy.types import TypeEngine
 
 _BITS = ((SmallInteger, 16), (BigInteger, 64), (Integer, 32))  # of PostgreSQL; subclasses first
@@ -30,7 +30,7 @@ def fitted(value: Any, column: TypeEngine[Any]) -> Any:
     if isinstance(column, ARRAY):
         if not isinstance(value, list):
             raise ValueError("it is not a list")  # noqa: TRY004 - one class for all values that do not fit
-        return value
+        return [fitted(item, column if isinstance(item, list) else column.item_type) for item in value]  # or of lists
     kind = _kind(column)
     if kind in _FITS:
         return _FITS[kind](value, column)
@@ -46,18 +46,39 @@ def check_bounds(value: Any, column: TypeEngine[Any], dialect: str) -> None:
 
         check_bounds("landed", String(5), "postgresql")  # ValueError: it has 6 characters
 
-    :param dialect: SQLAlchemy's name of the database. SQLite takes text of any length, whatever its columns say.
-    :raises ValueError: it is too long, too large, or has a character that PostgreSQL cannot store.
+    :param dialect: SQLAlchemy's name of the database. SQLite takes text and numbers of any length, whatever its columns say.
+    :raises ValueError: it is too long, too large, not in the column's enumeration, or has a character that PostgreSQL cannot store.
     """
-    if isinstance(value, str) and isinstance(column, String):
-        if column.length and len(value) > column.length and dialect != "sqlite":
-            raise ValueError(f"it has {len(value)} characters")
-        if "\x00" in value and dialect == "postgresql":
-            raise ValueError("it has the character NUL")
-    if isinstance(value, int) and isinstance(column, Integer):
+    if isinstance(column, ARRAY):
+        for item in value or ():
+            check_bounds(item, column if isinstance(item, list) else column.item_type, dialect)
+    elif isinstance(value, str) and isinstance(column, String):
+        _check_text(value, column, dialect)
+    elif isinstance(value, int) and isinstance(column, Integer):
         bits = next(bits for kind, bits in _BITS if isinstance(column, kind)) if dialect == "postgresql" else 64
         if not -(2 ** (bits - 1)) <= value < 2 ** (bits - 1):
             raise ValueError(f"it has more than {bits} bits")
+    elif isinstance(value, Decimal) and dialect != "sqlite":
+        _check_digits(value, column)
+
+
+def _check_text(value: str, column: String, dialect: str) -> None:
+    """:raises ValueError: as :func:`check_bounds`."""
+    if isinstance(column, Enum):
+        if value not in column.enums:
+            raise ValueError(f"it is none of {', '.join(column.enums):.200}")
+    elif column.length and len(value) > column.length and dialect != "sqlite":
+        raise ValueError(f"it has {len(value)} characters")
+    if "\x00" in value and dialect == "postgresql":
+        raise ValueError("it has the character NUL")
+
+
+def _check_digits(value: Decimal, column: Any) -> None:
+    """:raises ValueError: more digits stand before its point than the column has."""
+    if (precision := getattr(column, "precision", None)) is not None:
+        most = precision - (getattr(column, "scale", None) or 0)
+        if abs(value) >= Decimal(10) ** most:
+            raise ValueError(f"more than {most} digits stand before its point")
 
 
 def _kind(column: TypeEngine[Any]) -> type | None:

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any, NamedTuple, cast
 
 from airflow.providers.common.compat.sdk import AirflowFailException
-from sqlalchemy import ARRAY, JSON, Column, MetaData, Table, bindparam, insert, select, tuple_, update
+from sqlalchemy import ARRAY, JSON, Column, MetaData, Table, bindparam, false, insert, select, tuple_, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import NoSuchTableError, SQLAlchemyError
 
@@ -142,6 +142,8 @@ class TargetTable:
         for name, value in line.items():
             if (column := self._columns.get(name.casefold())) is not None:
                 try:
+                    if column.computed is not None or (column.identity is not None and column.identity.always):
+                        raise ValueError("the database generates its values")
                     values[column.key] = fitted(value, column.type)
                     check_bounds(values[column.key], column.type, self._dialect)
                 except ValueError as error:
@@ -177,6 +179,19 @@ class TargetTable:
         is_counted = self._dialect == "sqlite" and column is self._table.autoincrement_column
         is_known = self._dialect in ("sqlite", "postgresql")
         return not is_known or is_counted or any((column.server_default, column.identity, column.computed))
+
+    def check_writable(self, connection: Connection, names: Iterable[str]) -> None:
+        """Insert no row and update none, in these columns: a role without the privilege, a view and a replica refuse even that.
+
+        :param names: of results. Those that the table has not are passed over.
+        :raises SQLAlchemyError: of the driver.
+        """
+        there = [column for name in names if (column := self._columns.get(name.casefold())) is not None]
+        columns = [*self._key, *(column for column in there if column not in self._key)]
+        nothing = select(*columns).where(false())
+        connection.execute(insert(self._table).from_select([column.key for column in columns], nothing, include_defaults=False))
+        if others := {column.key: column for column in columns[len(self._key) :]}:
+            connection.execute(update(self._table).where(false()).values(others))
 
     def check_new(self, connection: Connection, name: str, keys: Iterable[tuple[Any, ...]]) -> None:
         """Check that the rows of these keys are there already, as this column needs a value and gets none.

@@ -1,10 +1,10 @@
 """Checks before the first POST that a database table can take the results: after it, the rows are paid.
 
-Reads the table's columns, perhaps its keys, and writes no row. Loaded when a batch has such a table.
+Reads the table's columns, perhaps its keys, and writes: no row, to see that it may. Loaded when a batch has such a table.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, MetaData, String, Table, Text
 from sqlalchemy.exc import CompileError, NoSuchTableError
@@ -14,17 +14,20 @@ from airflow_provider_seedream.batch.parquet import ColumnType, column_type
 from airflow_provider_seedream.batch.results import COLUMN_TYPES, RowResult
 from airflow_provider_seedream.batch.results_table import TargetTable, connected, key_names, split_name
 from airflow_provider_seedream.batch.rows import Row
+from airflow_provider_seedream.batch.statuses import Status
 from airflow_provider_seedream.batch.upcoming import RefusedRow
-from airflow_provider_seedream.exceptions import SeedreamInputError
+from airflow_provider_seedream.exceptions import Paid, SeedreamInputError
 from airflow_provider_seedream.model.submissions import sha256_json
 from airflow_provider_seedream.model.task_ref import TaskRef
 from airflow_provider_seedream.tables import ResultsTable
 
 _KEY_CHARACTERS = 255  # MySQL indexes no text without a length
 _ID = "00000000-0000-4000-8000-000000000000"
-_SPECIMENS = (  # of the longest status; the other has no values where a result may have none
+_SPECIMENS = (  # of the longest status; all but the first have no values where a result may have none
     RowResult(row=1, status="landed", name="a", seedream_task_id=_ID, images=(f"{_ID}_1.png",), manifest=f"{_ID}.json", detail="a"),
     RowResult(row=1, status="skipped_budget", paid="refunded"),
+    *(RowResult(row=1, status=status) for status in get_args(Status)),  # for a column that is an enumeration, as the next
+    *(RowResult(row=1, status="landed", paid=paid) for paid in get_args(Paid)),
 )
 
 
@@ -62,9 +65,10 @@ class TargetCheck:
                 self._target = TargetTable(connection, asked)
             except NoSuchTableError:
                 return
-        for specimen in _SPECIMENS:
-            self._target.values(specimen.to_dict(), "The results")
-            self._target.check_nulls(specimen.to_dict(), "a row of the results")
+            for specimen in _SPECIMENS:
+                self._target.values(specimen.to_dict(), "The results")
+                self._target.check_nulls(specimen.to_dict(), "a row of the results")
+            self._target.check_writable(connection, _SPECIMENS[0].to_dict())
         self._needed = _NeededColumns(self._target)
 
     def add(self, row: Row | RefusedRow) -> None:

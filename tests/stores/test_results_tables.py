@@ -385,14 +385,36 @@ class TestBeforeAnythingIsPaid:
             ("note text", {"note": "a\x00"}, "it has the character NUL"),
             ("stock integer", {"stock": 2**31}, "it has more than 32 bits"),
             ("stock smallint", {"stock": 2**15}, "it has more than 16 bits"),
+            ("weight numeric(5, 2)", {"weight": 1000}, "more than 3 digits stand before its point"),
+            ("team public.team", {"team": "c"}, "does not take 'c' (it is none of a, b)"),
+            ("paid public.team", {}, "does not take 'no' (it is none of a, b)"),
+            ("sizes integer[]", {"sizes": [1, "L"]}, "does not take [1, 'L'] (it is not a number)"),
+            ("tags varchar(3)[]", {"tags": [["abc"], ["long"]]}, "(it has 4 characters)"),
+            ("id integer GENERATED ALWAYS AS IDENTITY", {"id": 7}, "does not take 7 (the database generates its values)"),
+            ("half integer GENERATED ALWAYS AS (4 / 2) STORED", {"half": 2}, "(the database generates its values)"),
         ],
     )
     def test_values_that_postgresql_would_refuse_at_the_end_are_refused_at_the_begin(
         self, column: str, row: dict[str, Any], says: str, database: Database, emulator: Emulator, run: Run
     ) -> None:
+        database.run("CREATE TYPE team AS ENUM ('a', 'b')")
         database.run(f"CREATE TABLE images (sku varchar(20) PRIMARY KEY, {column})")
         assert says in run([{**ROWS[0], **row}]).error.message
         assert emulator.books.posts_received == 0
+
+    def test_a_table_that_may_only_be_read_is_refused(
+        self, database: Database, emulator: Emulator, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        if database.kind == "sqlite":
+            database.run(TABLE.replace("TABLE images", "TABLE stored"), "CREATE VIEW images AS SELECT * FROM stored")
+        else:
+            database.run(TABLE, "DROP ROLE IF EXISTS reader", "CREATE ROLE reader LOGIN", "GRANT USAGE ON SCHEMA public TO reader")
+            database.run("GRANT SELECT ON images TO reader")
+            address = os.environ["AIRFLOW_CONN_WAREHOUSE"]
+            monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", address.replace("airflow@", "reader@"))
+        error = run().error
+        assert "'warehouse' failed (" in error.message
+        assert (error.paid, emulator.books.posts_received) == ("no", 0)
 
     def test_shards_with_the_number_of_the_row_as_the_key_are_refused(
         self, database: Database, emulator: Emulator, tmp_path: Path
