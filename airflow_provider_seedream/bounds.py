@@ -92,6 +92,13 @@ class Sample:
             raise SeedreamInputError(f"sample: seed must be an integer or None; got {self.seed!r}.")
         if self.response_timeout is not None and not isinstance(self.response_timeout, timedelta):
             raise SeedreamInputError(f"sample: response_timeout must be a timedelta or None; got {self.response_timeout!r}.")
+        # Both are used when the sample is paid: too late for a mistake.
+        if not isinstance(self.notifiers, list | tuple) or not all(map(callable, self.notifiers)):
+            raise SeedreamInputError(f"sample: notifiers must be a list of Airflow's notifiers; got {self.notifiers!r:.80}.")
+        if not isinstance(self.assigned_users, list | tuple) or not all(map(_is_user, self.assigned_users)):
+            raise SeedreamInputError(
+                f'sample: assigned_users must be a list such as [{{"id": "1", "name": "anna"}}]; got {self.assigned_users!r:.80}.'
+            )
 
     def pick(self, rows: Sequence[int]) -> list[int]:
         """The numbers of the sample's rows, in the order of the table; none if the sample would be the whole table.
@@ -101,6 +108,11 @@ class Sample:
         if len(rows) <= self.rows:
             return []
         return sorted(rows[: self.rows] if self.seed is None else Random(self.seed).sample(rows, self.rows))
+
+
+def _is_user(value: Any) -> bool:
+    """Whether Airflow can store this person beside a question."""
+    return isinstance(value, Mapping) and all(isinstance(value.get(name), str) for name in ("id", "name"))
 
 
 def as_sample(value: Any) -> Sample | None:

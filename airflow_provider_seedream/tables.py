@@ -69,7 +69,7 @@ class ResultsTable:
     template_fields: Sequence[str] = ("table", "conn_id", "key")
 
     def __init__(self, *, table: str, conn_id: str, key: str | Sequence[str]) -> None:
-        keys = [key] if isinstance(key, str) else key
+        keys = key if isinstance(key, list | tuple) else [key]
         fields = [("table", table), ("conn_id", conn_id), *(("key", one) for one in keys or [""])]
         for field, value in fields:
             if not isinstance(value, str) or not value.strip():

@@ -13,7 +13,7 @@ from airflow_provider_seedream.batch.plan import Plan, PlanLimits, plan_table
 from airflow_provider_seedream.batch.prompts import PromptTemplate
 from airflow_provider_seedream.batch.row_request import request_of_row
 from airflow_provider_seedream.batch.upcoming import RequestTable
-from airflow_provider_seedream.cli.pricing import absolute, check_rate, duration, template_context
+from airflow_provider_seedream.cli.pricing import absolute, check_terms, duration, template_context
 from airflow_provider_seedream.cli.printing import print_facts, print_json, print_lines, print_rows, working
 from airflow_provider_seedream.cli.running import WRONG
 from airflow_provider_seedream.exceptions import SeedreamInputError
@@ -26,6 +26,7 @@ from airflow_provider_seedream.model.counting import counted
 from airflow_provider_seedream.model.labels import check_labels, spelled
 from airflow_provider_seedream.model.submissions import check_image_size, check_num_images, check_take
 from airflow_provider_seedream.model.task_ref import TaskRef
+from airflow_provider_seedream.tasks.fields import check_budget
 from airflow_provider_seedream.tasks.installation import describe_installation
 
 _LABELS = {
@@ -60,7 +61,8 @@ def plan(options: argparse.Namespace) -> int:
     check_num_images(options.num_images)
     check_image_size(options.image_size)
     check_take(options.take)
-    check_rate(options.requests_per_minute)
+    check_terms(options)
+    check_budget("--max-credits", options.max_credits)
 
     request_of = partial(request_of_row, destination=ledger.folder.base, made_by=made_by, reuse=reuse)
     # As the operator reads the same arguments, so that the plan and the run agree.

@@ -5,6 +5,7 @@ It sends nothing and needs no key. It reads row by row, so its memory does not g
 
 import argparse
 import json
+import math
 import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -78,7 +79,7 @@ def price(options: argparse.Namespace) -> int:
     :raises SeedreamInputError: an argument is wrong, the table is not there, or a line of it cannot be read.
     """
     check_num_images(options.num_images)
-    check_rate(options.requests_per_minute)
+    check_terms(options)
     template = PromptTemplate(options.template, template_context(options)) if options.template else None
     sums = _Sums()
     with working("Reading the table"):
@@ -112,13 +113,15 @@ def duration(minutes: float) -> str:
     return f"about {minutes:.0f} min" if minutes < 120 else f"about {minutes / 60:.1f} hours"
 
 
-def check_rate(requests_per_minute: float) -> None:
-    """Check the rate before the table is read.
+def check_terms(options: argparse.Namespace) -> None:
+    """Check the rate and the price before the table is read.
 
-    :raises SeedreamInputError: the rate is not above 0.
+    :raises SeedreamInputError: the rate or the price is not above 0.
     """
-    if requests_per_minute <= 0:
-        raise SeedreamInputError(f"--requests-per-minute must be above 0; got {requests_per_minute:g}.")
+    if not (math.isfinite(options.requests_per_minute) and options.requests_per_minute > 0):
+        raise SeedreamInputError(f"--requests-per-minute must be above 0; got {options.requests_per_minute:g}.")
+    if options.credits_per_image <= 0:
+        raise SeedreamInputError(f"--credits-per-image must be above 0; got {options.credits_per_image}.")
 
 
 def _assumed(options: argparse.Namespace) -> dict[str, Any]:

@@ -75,7 +75,10 @@ def ask(task: BaseOperator, context: Context, question: Question, *, method: str
     )
     task.log.info("Asked a person: %s Answer in Airflow, under Browse, Required Actions.", question.subject)
     for notifier in question.notifiers:
-        notifier(context)
+        try:
+            notifier(context)
+        except Exception:  # e.g. of a mail server that is away: the question stands in Airflow all the same
+            task.log.exception("%s failed. The question waits for its answer in Airflow.", type(notifier).__name__)
     try:
         from airflow.sdk.exceptions import TaskAwaitingInput
     except ImportError:  # before Airflow 3.3

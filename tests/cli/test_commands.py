@@ -661,6 +661,9 @@ class TestPlan:
         [
             (["--dag-id", "watches"], "--dag-id, --run-id and --task-id belong together"),
             (["--requests-per-minute", "0"], "--requests-per-minute must be above 0"),
+            (["--requests-per-minute", "nan"], "--requests-per-minute must be above 0"),
+            (["--credits-per-image", "-5"], "--credits-per-image must be above 0"),
+            (["--max-credits", "-5"], "--max-credits must be an integer of credits, at least 0"),
             (["--num-images", "7"], "num_images must be an integer from 1 to 6"),
         ],
     )

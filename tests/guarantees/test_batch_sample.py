@@ -13,6 +13,7 @@ from airflow.sdk import DAG, BaseNotifier, task
 
 from airflow_provider_seedream.bounds import Sample
 from airflow_provider_seedream.emulator import Emulator
+from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from tests.airflow.runner import Runner
 from tests.guarantees.conftest import POKE_SECONDS, Batch, Connect, images, results
@@ -106,6 +107,31 @@ class TestTheQuestion:
         anna = {"id": "1", "name": "anna"}
         question = Runner().ask(batch(watches(9), Sample(rows=2, notifiers=[Told(notes)], assigned_users=[anna])))
         assert (notes, question["assigned_users"]) == (["batch"], [anna])
+
+    def test_a_notifier_that_fails_does_not_take_the_question_back(self, batch: Batch) -> None:
+        class Away(BaseNotifier):
+            def notify(self, context: Any) -> None:
+                raise OSError("the mail server is away")
+
+        notes: list[str] = []
+        runner, its = Runner(), batch(watches(4), Sample(rows=2, notifiers=[Away(), Told(notes)]))
+        runner.ask(its)
+        outcome = runner.answer(its, YES)
+        assert (notes, outcome.state, outcome.tries) == (["batch"], "success", 1)
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"notifiers": Told([])},
+            {"notifiers": ["mail"]},
+            {"assigned_users": ["anna"]},
+            {"assigned_users": [{"id": 1, "name": "a"}]},
+        ],
+        ids=["one notifier", "a text", "a name", "a number"],
+    )
+    def test_what_is_used_when_the_sample_is_paid_is_checked_in_the_dag(self, wrong: dict[str, Any]) -> None:
+        with pytest.raises(SeedreamInputError, match=f"sample: {next(iter(wrong))} must be a list"):
+            Sample(**wrong)
 
 
 class TestAYes:

@@ -11,7 +11,7 @@ from airflow.providers.common.sql.hooks.sql import DbApiHook
 
 from airflow_provider_seedream.batch.query import _through_cursor, _through_sqlalchemy
 from airflow_provider_seedream.exceptions import SeedreamInputError
-from airflow_provider_seedream.tables import SqlTable
+from airflow_provider_seedream.tables import ResultsTable, SqlTable
 
 
 class PlainHook(DbApiHook):
@@ -54,6 +54,12 @@ def test_parameters_go_to_the_driver(hook: PlainHook) -> None:
 def test_a_query_and_a_connection_are_text(wrong: dict[str, Any]) -> None:
     with pytest.raises(SeedreamInputError, match="must be text"):
         SqlTable(**{"sql": "SELECT 1", "conn_id": "warehouse", **wrong})
+
+
+@pytest.mark.parametrize("wrong", [{"table": " "}, {"conn_id": None}, {"key": []}, {"key": 5}, {"key": True}, {"key": {"sku": 1}}])
+def test_a_table_its_connection_and_its_key_are_text(wrong: dict[str, Any]) -> None:
+    with pytest.raises(SeedreamInputError, match=f"{next(iter(wrong))} must be text"):
+        ResultsTable(**{"table": "images", "conn_id": "warehouse", "key": "sku", **wrong})
 
 
 def test_its_text_is_the_same_in_every_parse() -> None:
