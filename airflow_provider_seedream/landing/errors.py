@@ -62,7 +62,8 @@ def complete(error: E, generation: Generation) -> E:
     if error.credits is None:
         error.credits, error.billed_credits = generation.credits, generation.billed_credits
     expires = expires_epoch(clock.to_epoch(generation.created_at))
-    may_land = error.paid in ("yes", "unknown") and not isinstance(error, SeedreamResultsExpiredError | SeedreamPartialResultError)
+    has_no_more = isinstance(error, SeedreamResultsExpiredError | SeedreamPartialResultError | SeedreamGenerationFailedError)
+    may_land = error.paid in ("yes", "unknown") and not has_no_more
     if may_land and expires is not None and error.kept_until is None:
         error.kept_until = clock.to_iso(expires)
     return error

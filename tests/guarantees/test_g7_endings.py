@@ -92,6 +92,7 @@ class TestAGenerationThatFails:
         [record] = records(folder)
         assert (record["outcome"], record["refunded"], record["seedream_task_id"]) == ("failed", refunded > 0, task_id)
         assert record["detail"] in str(outcome.error).replace("..", ".") + "."
+        assert "The API keeps the images" not in str(outcome.error), "there are none"
         assert (emulator.books.posts_received, emulator.books.credits_refunded, images(folder)) == (1, refunded, [])
 
     def test_a_refused_prompt_buys_nothing_and_leaves_no_record(self, emulator: Emulator, build: Build, folder: Path) -> None:
