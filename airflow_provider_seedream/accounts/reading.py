@@ -14,6 +14,7 @@ from airflow_provider_seedream.exceptions import SeedreamInputError, SeedreamLed
 from airflow_provider_seedream.ledger.records import LATE, RECORDS, Ledger, Record, record_file
 from airflow_provider_seedream.manifest import Manifest, manifest_file
 from airflow_provider_seedream.model import threads
+from airflow_provider_seedream.storage.uris import place_of
 
 PARALLEL_READS = 8
 FILES_AT_ONCE = 64
@@ -80,7 +81,7 @@ def _cannot_list(uri: str, error: Exception) -> SeedreamLedgerError:
 
 
 def ledgers_of(destinations: Iterable[str], *, recursive: bool) -> list[Ledger]:
-    """The ledgers of some folders, each once.
+    """The ledgers of some folders, each once, also if a folder is named in two ways: ``/data/watches`` and ``file:///data/watches``.
 
     :param recursive: also those in the folders below, to a depth of 4.
     :raises SeedreamInputError: a folder has no ledger. The answer "0 credits" to a mistyped folder would be wrong and believed.
@@ -89,8 +90,20 @@ def ledgers_of(destinations: Iterable[str], *, recursive: bool) -> list[Ledger]:
     ledgers: dict[str, Ledger] = {}
     for destination in destinations:
         for ledger in _ledgers_in(Ledger(destination), recursive=recursive):
-            ledgers.setdefault(ledger.folder.base, ledger)
+            if ledger.folder.base not in ledgers and not any(_is_same(ledger, other) for other in ledgers.values()):
+                ledgers[ledger.folder.base] = ledger
     return list(ledgers.values())
+
+
+def _is_same(one: Ledger, other: Ledger) -> bool:
+    """True if two URIs name one ledger. Two connections may reach two stores with one bucket name each, so a record decides."""
+    if place_of(one.folder.base) != place_of(other.folder.base):
+        return False
+    file = min(record_files(one), default=LATE)  # the name of no file: an empty ledger may be counted twice
+    with suppress(Exception):  # each store has error classes of its own, and what cannot be read is reported when it is added up
+        there = one.folder.read(file)
+        return there is not None and there == other.folder.read(file)
+    return False
 
 
 def _ledgers_in(ledger: Ledger, *, recursive: bool) -> list[Ledger]:

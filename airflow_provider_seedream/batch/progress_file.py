@@ -27,7 +27,9 @@ def read_progress(folder: Folder, file: str) -> Progress:
     :raises SeedreamLedgerError: the file cannot be read or is no progress file. A retry begins with the first row.
     """
     try:
-        return Progress.from_json(folder.read(file) or b"")
+        if (data := folder.read(file)) is None:
+            raise FileNotFoundError("it was deleted")
+        return Progress.from_json(data)
     except Exception as error:  # each store has its own error classes; or the file is not ours
         failed = SeedreamLedgerError(f"Cannot read {folder.uri(file)} ({type(error).__name__}: {error}).", paid="yes")
         failed.on_retry = FOUND_AGAIN

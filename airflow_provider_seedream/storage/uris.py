@@ -10,6 +10,7 @@ from typing import Any
 from airflow_provider_seedream.exceptions import SeedreamInputError
 
 LOCAL = ("", "file", "local")
+_KINDS = {**dict.fromkeys(LOCAL, ""), "s3a": "s3", "s3n": "s3", "gcs": "gs", "abfss": "abfs"}  # other names of one kind of store
 _REFUSED = ("http", "https", "data")
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _PARENT = re.compile(r"(^|[/\\])\.\.([/\\]|$)")
@@ -25,6 +26,15 @@ def split_uri(uri: str) -> tuple[str, str]:
         return "", uri
     head, slash, path = match[2].partition("/")
     return match[1].lower(), head.rpartition("@")[2] + slash + path
+
+
+def place_of(uri: str) -> tuple[str, str]:
+    """The kind of store, and the bucket with its path: equal for URIs that may name one folder.
+
+    ``file:///data/a`` and ``/data/a`` are ``("", "/data/a")``, ``s3a://my_conn@bucket/a`` is ``("s3", "bucket/a")``.
+    """
+    scheme, place = split_uri(uri.rstrip("/"))
+    return _KINDS.get(scheme, scheme), place
 
 
 def connection_of(uri: str) -> str | None:

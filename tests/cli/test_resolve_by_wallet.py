@@ -75,6 +75,17 @@ def test_the_requests_of_other_folders_are_counted_and_without_them_it_never_gue
     assert said["verdict"] == ("charged" if "accept" in trouble else "not_charged"), said["why"]
 
 
+def test_a_folder_that_is_named_in_two_ways_is_counted_once(
+    judged: Callable[..., Any], lose: Lose, buy: Buy, run: Run, destination: str
+) -> None:
+    record = ended(lose("[drop-after-accept]"), minutes=20)
+    ended(buy("a shoe").record or "", minutes=10)
+    path = destination.removeprefix("file://")
+    assert judged(record, "--also", path)["verdict"] == "charged", "counted twice, the shoe explains its charge as well"
+    spent = run("spending", destination, path, f"local://{path}", "-o", "json").json["total"]
+    assert (spent["requests"], spent["paid"]) == (2, 10)
+
+
 def test_other_users_and_top_ups_leave_it_open(judged: Callable[..., Any], lose: Lose, emulator: Emulator) -> None:
     record = ended(lose("[drop*1]"))
     SeedreamHook(max_attempts=1).submit(submission(prompt="a stranger's", num_images=2))

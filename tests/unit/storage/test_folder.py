@@ -17,7 +17,7 @@ from fsspec import AbstractFileSystem
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.storage.exclusive import NotExclusiveError
 from airflow_provider_seedream.storage.folder import Folder
-from airflow_provider_seedream.storage.uris import check_destination
+from airflow_provider_seedream.storage.uris import check_destination, place_of
 from tests.unit.stores import (
     Deaf,
     ObjectStore,
@@ -35,6 +35,13 @@ RACERS = 16
 
 
 class TestDestinations:
+    @pytest.mark.parametrize(
+        ("uri", "other"),
+        [("s3a://one@bucket/a/", "s3://bucket/a"), ("file:///data/a", "/data/a/"), ("gcs://bucket/a", "gs://two@bucket/a")],
+    )
+    def test_a_place_has_one_name_by_whatever_connection_it_is_reached(self, uri: str, other: str) -> None:
+        assert place_of(uri) == place_of(other) != place_of("ftp://bucket/a")
+
     @pytest.mark.parametrize(
         ("uri", "read_as"),
         [
