@@ -16,6 +16,8 @@ from pathlib import Path
 from threading import Barrier
 from typing import Literal
 
+from airflow.providers.common.compat.sdk import conf
+
 from airflow_provider_seedream.cli.printing import print_facts, print_json, print_lines, working
 from airflow_provider_seedream.cli.running import FAILED
 from airflow_provider_seedream.model import clock
@@ -24,6 +26,7 @@ from airflow_provider_seedream.storage.folder import Folder
 from airflow_provider_seedream.storage.uris import LOCAL, split_uri
 
 RACERS = 8
+XCOM_BACKEND = "airflow.providers.common.io.xcom.backend.XComObjectStorageBackend"
 MAX_CLOCK_SECONDS = 30.0  # servers kept by NTP differ by less than 1 s; object stores say whole seconds
 
 Result = Literal["ok", "warning", "failed"]
@@ -36,7 +39,7 @@ class Finding:
         Finding(check="exclusive", result="ok", detail="1 of 8 racing creates of one file won")
 
     :param check: ``write``, ``exclusive``, ``read``, ``missing``, ``list``, ``replace``, ``mount`` (disks
-        only), ``clock``, ``delete``.
+        only), ``clock``, ``xcoms`` (where Airflow keeps XComs in object storage), ``delete``.
     :param result: ``warning`` works, but a person should know something about it; ``failed`` must be mended
         first.
     :param detail: a sentence for people; it may change.
@@ -156,6 +159,20 @@ class _Destination:
         self._written.append(f"{self._mine}/link")
         return "files are published by a hard link"
 
+    def xcoms(self) -> str:
+        """Compare the destination with the folder of Airflow's XCom backend, which deletes each file below it
+        whose URI a cleared task has returned.
+
+        :raises _WarningError: the destination lies below that folder.
+        """
+        root = _xcom_folder()
+        if f"{self.folder.base}/".startswith(f"{root.rstrip('/')}/"):
+            raise _WarningError(
+                f"Airflow keeps large XComs in {root}, and treats each file below it as one of them: when a task that returned "
+                "its URI is retried or cleared, the file is deleted. Give [common.io] xcom_objectstorage_path a folder of its own"
+            )
+        return f"Airflow keeps large XComs elsewhere, in {root}"
+
     def _new(self, name: str) -> str:
         """A file name of this check; it is noted first, so that the clean-up deletes it even if the write is
         interrupted.
@@ -176,6 +193,13 @@ class _Destination:
     def is_local(self) -> bool:
         """True for a disk or a mount, where publishing works by links."""
         return split_uri(self.folder.base)[0] in LOCAL
+
+
+def _xcom_folder() -> str:
+    """The folder in which Airflow keeps large XComs; empty where it keeps them in its database."""
+    if conf.get("core", "xcom_backend", fallback="") != XCOM_BACKEND:
+        return ""
+    return str(conf.get("common.io", "xcom_objectstorage_path", fallback="") or "")
 
 
 # What a person may have to grant, by check. Without `missing` no first request is ever submitted.
@@ -216,7 +240,8 @@ def _findings(place: _Destination) -> list[Finding]:
     fail for the same reason.
     """
     # The order matters: `replace` changes the file that `read` compares, and `delete` takes the files away.
-    rest = ("exclusive", "read", "missing", "list", "replace", *(("mount",) if place.is_local else ()), "clock", "delete")
+    now_and_then = [name for name, asked in (("mount", place.is_local), ("xcoms", _xcom_folder())) if asked]
+    rest = ("exclusive", "read", "missing", "list", "replace", *now_and_then, "clock", "delete")
     try:
         first = _finding("write", place.write)
         return [first, *(_finding(name, getattr(place, name)) for name in (rest if first.result == "ok" else ()))]

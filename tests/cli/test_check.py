@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_seedream.cli.checking import XCOM_BACKEND
 from tests.cli.conftest import Run, run_process
 from tests.unit.stores import Act, Deaf, NoBucket, ObjectStore, attached_store
 
@@ -83,6 +84,36 @@ class TestADestinationThatHolds:
         assert ended.code == 0
         assert "1 of 8 racing creates of one file won" in ended.out
         assert ended.out.endswith("This destination holds what paying once needs.\n")
+
+
+class TestTheFolderOfAirflowsXComs:
+    """Airflow's XCom backend deletes each file below its folder whose URI a cleared task has returned."""
+
+    @pytest.mark.parametrize(
+        ("folder", "result", "said"),
+        [
+            ("{base}", "warning", "is retried or cleared, the file is deleted"),
+            ("{base}/", "warning", "is retried or cleared, the file is deleted"),
+            ("{base}/watches/", "warning", "is retried or cleared, the file is deleted"),
+            ("{base}/watches/xcoms", "ok", "elsewhere"),
+            ("{base}/watch", "ok", "elsewhere"),
+        ],
+    )
+    def test_a_destination_below_it_is_a_warning(
+        self, run: Run, destination: str, monkeypatch: pytest.MonkeyPatch, folder: str, result: str, said: str
+    ) -> None:
+        monkeypatch.setenv("AIRFLOW__CORE__XCOM_BACKEND", XCOM_BACKEND)
+        monkeypatch.setenv("AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH", folder.format(base=destination.removesuffix("/watches")))
+        ended = run("check", destination, "-o", "json")
+        assert ended.code == 0
+        assert results(ended)["xcoms"] == result
+        assert said in details(ended)["xcoms"]
+
+    def test_it_is_not_asked_for_where_airflow_keeps_xcoms_in_its_database(
+        self, run: Run, destination: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH", destination)
+        assert "xcoms" not in results(run("check", destination, "-o", "json"))
 
 
 class TestADestinationThatDoesNot:
