@@ -3,7 +3,6 @@
 Does no I/O, and never imports an HTTP library. Repeats the server's words only without the key in them.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from datetime import UTC
@@ -21,7 +20,7 @@ from airflow_provider_seedream.exceptions import (
     SeedreamResponseError,
     SeedreamServerError,
 )
-from airflow_provider_seedream.hooks.error_bodies import read_error_body
+from airflow_provider_seedream.hooks.error_bodies import parsed, read_error_body
 from airflow_provider_seedream.hooks.failures import PROXY_WANTS_CREDENTIALS, proxy_refusal
 from airflow_provider_seedream.polling.policy import FailedPoll, Trouble
 
@@ -53,7 +52,7 @@ def read_json(body: bytes, *, key: str) -> Any:
     :raises SeedreamResponseError: the body is no JSON.
     """
     try:
-        return json.loads(_without_key(body, key))  # a failure reason may repeat it, and is shown
+        return parsed(_without_key(body, key))  # a failure reason may repeat it, and is shown
     except (ValueError, RecursionError):
         raise SeedreamResponseError("The API answered with something that is no JSON.") from None
 

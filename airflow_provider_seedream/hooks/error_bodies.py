@@ -42,16 +42,35 @@ class ErrorWords:
     wait_seconds: float | None
 
 
+def parsed(body: bytes) -> Any:
+    """The JSON of an answer, its texts as :func:`storable`. :raises ValueError: it is no JSON. :raises RecursionError: likewise."""
+    return storable(json.loads(body))
+
+
+def storable(value: Any) -> Any:
+    """The same value with "?" for half of a surrogate pair, as a server that cuts an emoji in two sends it, and for NUL.
+
+    JSON can spell both. UTF-8 has no bytes for the one, and PostgreSQL none for the other: no record, no event of a trigger and no
+    table of results could hold them, so a refund would stay unknown.
+    """
+    if isinstance(value, str):
+        text = value if value.isascii() else value.encode(errors="replace").decode()
+        return text.replace("\0", "?")
+    if isinstance(value, list):
+        return [storable(item) for item in value]
+    return {storable(name): storable(item) for name, item in value.items()} if isinstance(value, dict) else value
+
+
 def read_error_body(body: bytes) -> ErrorWords:
     """Code, sentence and seconds of an error body of any shape: JSON or plain text. HTML gives no sentence.
 
     It never raises: an answer that cannot be read is still an answer, classified by its status.
     """
     try:
-        code, message = _code_and_message(json.loads(body))
+        code, message = _code_and_message(parsed(body))
     except (ValueError, RecursionError):
         text = body[:2000].decode("utf-8", "replace")
-        code, message = None, "" if "<html" in text.lower() else text
+        code, message = None, "" if "<html" in text.lower() else storable(text)
     message = " ".join(message.split())
     found = _WAIT.search(message)  # as in Django REST framework's "Expected available in 21 seconds."
     return ErrorWords(

@@ -114,6 +114,16 @@ class TestWhatIsSubmittedAgain:
         assert (emulator.books.posts, emulator.books.credits_charged, emulator.books.credits_refunded) == (2, 20, 10)
         assert sorted((record["attempt"], record["outcome"]) for record in records(folder)) == [(1, "failed"), (2, "landed")]
 
+    def test_a_reason_that_no_file_can_hold_hides_no_refund(
+        self, emulator: Emulator, build: Build, folder: Path, deferrable: bool
+    ) -> None:
+        emulator.inject("fail", times=1, message="An emoji that was cut in two: \ud83d, and a NUL: \0")
+        outcome = Runner().run(build(name="hero", wait=True, deferrable=deferrable, retries=1).submit)
+        assert (outcome.state, outcome.tries, images(folder)) == ("success", 2, ["hero_1.png"]), outcome.errors
+        assert (emulator.books.credits_charged, emulator.books.credits_refunded) == (20, 10)
+        [reason] = [record["detail"] for record in records(folder) if record["outcome"] == "failed"]
+        assert reason == "An emoji that was cut in two: ?, and a NUL: ?"
+
     @pytest.mark.parametrize("fault", ["safety", "finished-failed"])
     def test_what_would_fail_again_or_was_not_refunded_is_not_retried(
         self, fault: str, emulator: Emulator, build: Build, deferrable: bool

@@ -203,3 +203,18 @@ class TestJSON:
     def test_what_is_no_json_is_an_answer_outside_the_contract(self, body: bytes) -> None:
         with pytest.raises(errors.SeedreamResponseError):
             read_json(body, key="no-key")
+
+
+@pytest.mark.parametrize(
+    ("body", "read"),
+    [
+        (rb'{"a": ["\ud83d", {"\u0000": "\ud83d\ude00"}]}', {"a": ["?", {"?": "\U0001f600"}]}),
+        (b'"\xed\xa0\xbd"', "?"),  # half a pair as raw bytes, which json.loads takes
+        (b'["\xc3\xa9", 1.5, null, true]', ["\xe9", 1.5, None, True]),
+    ],
+    ids=["escaped", "raw", "nothing of the kind"],
+)
+def test_what_neither_utf_8_nor_a_database_holds_is_a_question_mark(body: bytes, read: Any) -> None:
+    assert read_json(body, key="no-key") == read
+    said = error_from_answer(500, {}, rb'{"error": "cut \ud83d\u0000", "error_code": "X"}', key="no-key", now_epoch=0.0)
+    assert "cut ??" in said.message
