@@ -13,6 +13,7 @@ from urllib.parse import unquote
 from airflow_provider_seedream.batch.delta import LOG, MissingFileError, delta_files
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError
 from airflow_provider_seedream.hooks.first_mistakes import mistake_of_store
+from airflow_provider_seedream.storage.airflow_paths import airflow_path
 from airflow_provider_seedream.storage.listing import files_below
 
 _BLOCK_BYTES = 4 * 1024 * 1024  # per request to a store; the clients' own defaults go up to 50 MiB
@@ -46,10 +47,8 @@ def table_files(uri: str) -> tuple[Any, list[TableFile]]:
     :raises SeedreamInputError: the file or folder does not exist, or the folder has no part files that can be read as they stand.
     :raises SeedreamError: the storage does not answer, or the folder is still being written; a retry reads again.
     """
-    from airflow.sdk import ObjectStoragePath
-
     with store_errors(uri):
-        path = ObjectStoragePath(uri)
+        path = airflow_path(uri)
         fs, root = path.fs, path.path
         if fs.info(root)["type"] != "directory":
             return fs, [TableFile(path=root, name=uri.rstrip("/").rpartition("/")[2], partition={})]

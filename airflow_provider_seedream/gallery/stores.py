@@ -13,6 +13,7 @@ from threading import BoundedSemaphore, Lock, Thread
 from typing import Any, TypeVar
 
 from airflow_provider_seedream.model import threads
+from airflow_provider_seedream.storage.airflow_paths import file_system
 from airflow_provider_seedream.storage.folder import Folder
 
 READ_SECONDS = 5.0  # one read of one file; an image of 64 MiB needs 13 MiB/s
@@ -153,11 +154,9 @@ class Store:
             return fs
 
     def _open(self) -> Any:
-        from airflow.sdk.io import get_fs
-
         if self._protocol in ("file", "local") and self._conn_id is None:
             return None  # the folder's own
-        return get_fs(self._protocol, self._conn_id, _OPTIONS.get(self._protocol))
+        return file_system(self._protocol, self._conn_id, _OPTIONS.get(self._protocol))
 
 
 _stores: dict[tuple[str, str | None], Store] = {}

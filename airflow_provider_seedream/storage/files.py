@@ -15,6 +15,7 @@ from functools import cache, cached_property
 from typing import Any
 
 from airflow_provider_seedream.storage import disk
+from airflow_provider_seedream.storage.airflow_paths import airflow_path
 from airflow_provider_seedream.storage.listing import folders_in
 from airflow_provider_seedream.storage.uris import LOCAL, check_destination
 
@@ -139,9 +140,7 @@ class Files:
 
     @cached_property
     def _root(self) -> Any:
-        from airflow.sdk import ObjectStoragePath
-
-        return ObjectStoragePath(self.base)
+        return airflow_path(self.base)
 
     @cached_property
     def _fs(self) -> Any:

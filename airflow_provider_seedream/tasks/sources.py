@@ -66,12 +66,11 @@ def _read(uri: str) -> bytes:
     :raises SeedreamError: the store failed; the text carries its error.
     """
     check_no_link(uri)
-    from airflow.sdk import ObjectStoragePath
-
     from airflow_provider_seedream.hooks.first_mistakes import mistake_of_store
+    from airflow_provider_seedream.storage.airflow_paths import airflow_path
 
     try:
-        path = ObjectStoragePath(uri)
+        path = airflow_path(uri)
         with path.fs.open(path.path, "rb") as file:
             data: bytes = file.read(contract.MAX_SOURCE_BYTES + 1)
     except (FileNotFoundError, IsADirectoryError):
