@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -151,6 +152,8 @@ class TestHookLineage:
     def collector(self, monkeypatch: pytest.MonkeyPatch) -> Any:
         found = HookLineageCollector()
         monkeypatch.setattr(compat_lineage, "get_hook_lineage_collector", lambda: found)
+        if find_spec("airflow.sdk.plugins_manager"):  # from Airflow 3.2 on
+            monkeypatch.setattr("airflow.sdk.plugins_manager.get_hook_lineage_readers_plugins", lambda: ["a reader"])
         return found
 
     def test_hook_lineage_has_the_sources_the_images_and_the_manifest(self, stage: Stage, folder: Path, collector: Any) -> None:
@@ -203,8 +206,36 @@ class TestTheWholeWay:
         assert [Path(dataset["name"]).name for dataset in complete["outputs"]] == ["red_1.png", "red.json"]
         assert complete["run"]["facets"]["seedream"]["credits"] == 10
 
+    def test_lineage_that_a_plugin_reads_is_collected(self, stage: Stage, tmp_path: Path) -> None:
+        (tmp_path / "a_plugin.py").write_text(READER_PLUGIN)
+        environment = {**os.environ, "AIRFLOW__CORE__PLUGINS_FOLDER": str(tmp_path)}
+        asked = [sys.executable, "-c", COLLECTED, str(stage.source)]
+        answer = subprocess.run(asked, env=environment, check=True, timeout=600, cwd=CHECKOUT, capture_output=True, text=True)
+        assert answer.stdout.splitlines()[-1] == f"['file://{stage.source}']"
+
 
 CHECKOUT = Path(__file__).parents[2]
+READER_PLUGIN = """
+from airflow.providers.common.compat.sdk import AirflowPlugin
+
+try:
+    from airflow.sdk.lineage import HookLineageReader
+except ImportError:  # below Airflow 3.2
+    from airflow.lineage.hook import HookLineageReader
+
+
+class Reading(AirflowPlugin):
+    name = "reading"
+    hook_lineage_readers = [HookLineageReader]
+"""
+COLLECTED = """
+import sys
+from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
+from airflow_provider_seedream.observability.lineage import report
+
+report(object(), reads=[sys.argv[1]])
+print([one.asset.uri for one in get_hook_lineage_collector().collected_assets.inputs])
+"""
 WHOLE_WAY = """
 from airflow.sdk import DAG
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
