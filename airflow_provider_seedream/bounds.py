@@ -1,4 +1,7 @@
-"""What stops a batch before all of its table is paid. Loaded with every DAG that uses one: values and decisions, no I/O."""
+"""The bounds that stop a batch before its whole table is paid: values and decisions, no I/O.
+
+Loaded with every DAG that uses one.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

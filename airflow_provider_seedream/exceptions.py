@@ -494,7 +494,7 @@ def _final_copy(cls: type[SeedreamError], state: dict[str, Any]) -> SeedreamErro
 
 
 def _bounded(message: str) -> str:
-    """A message without the middle of what it quotes: values and the errors of stores may be as long as an image."""
+    """A long message without its middle: quoted values and the errors of stores may be as long as an image."""
     if len(message) <= MAX_MESSAGE_CHARACTERS:
         return message
     # Both ends are kept: a message begins with our words, and ends with those of a store.

@@ -111,7 +111,7 @@ def get_provider_info() -> dict[str, Any]:
                     "max_credits_per_day": _field(
                         "Max credits per day",
                         ["integer"],
-                        "A cap for all that pays through this connection, by UTC day.",
+                        "A cap for all requests that are paid through this connection, by UTC day.",
                         minimum=0,
                     ),
                     "max_credits_per_month": _field("Max credits per month", ["integer"], "The same by UTC month.", minimum=0),

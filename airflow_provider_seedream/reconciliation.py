@@ -176,7 +176,7 @@ class _Reader:
         )
 
     def _heard(self, record: Record, *, now_epoch: float) -> PollOutcome:
-        """The API's word on a generation, as every wait decides it.
+        """The state of a generation, asked of the API and decided as in every wait.
 
         :raises SeedreamError: the API does not answer. To call the generation one in flight would be a guess: it may have been
             refunded.

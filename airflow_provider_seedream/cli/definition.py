@@ -15,7 +15,7 @@ from airflow_provider_seedream.cli.accounting import ACCOUNTING
 from airflow_provider_seedream.cli.parts import CONN_ID, OUTPUT, Command, argument
 from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
 
-HELP = "Seedream: the wallet, single generations, and what was paid for"
+HELP = "Seedream: the wallet, single generations, and the paid requests"
 OUTCOMES = ("intent", "unknown", "submitted", "landed", "partial", "failed", "expired")
 
 
@@ -38,7 +38,7 @@ _RATE = argument(
 )
 
 COMMANDS = (
-    Command(name="balance", act="account.balance", help="what the wallet holds", arguments=(CONN_ID, OUTPUT)),
+    Command(name="balance", act="account.balance", help="the credits in the wallet", arguments=(CONN_ID, OUTPUT)),
     Command(name="status", act="generation.status", help="how a generation stands", arguments=(_ID, CONN_ID, OUTPUT)),
     Command(
         name="land",
@@ -67,7 +67,7 @@ COMMANDS = (
     Command(
         name="ledger",
         act="books.ledger",
-        help="what was paid in a folder, per run, and what is unknown",
+        help="the payments and the unknown outcomes of a folder, per run",
         arguments=(
             _DESTINATION,
             argument("--outcome", action="append", choices=OUTCOMES, help="only these outcomes; may be repeated"),
@@ -91,7 +91,7 @@ COMMANDS = (
     Command(
         name="resolve",
         act="resolving.resolve",
-        help="say of a record with an unknown outcome whether it was paid",
+        help="settle a record with an unknown outcome: paid, or not paid",
         arguments=(
             argument(
                 "record", metavar="RECORD", nargs="?", help="URI of the record, as the error and `ledger` name it; or its folder"
@@ -114,7 +114,7 @@ COMMANDS = (
     Command(
         name="check",
         act="checking.check",
-        help="whether a destination holds what paying once needs",
+        help="test whether a destination can keep the ledger safely",
         arguments=(_DESTINATION, OUTPUT),
     ),
     Command(
@@ -130,7 +130,7 @@ COMMANDS = (
     Command(
         name="plan",
         act="planning.plan",
-        help="what a run of a table would pay now: the difference between the table and what the folder's ledger holds",
+        help="the cost of a run of a table now: the difference between the table and the folder's ledger",
         arguments=(
             _TABLE[0],
             _DESTINATION,

@@ -29,7 +29,7 @@ class Argument:
 class Command:
     """One command::
 
-        Command(name="balance", act="account.balance", help="what the wallet holds", arguments=(CONN_ID, OUTPUT))
+        Command(name="balance", act="account.balance", help="the credits in the wallet", arguments=(CONN_ID, OUTPUT))
 
     :param act: ``module.function`` below this package: takes the parsed arguments, returns the exit code.
     :param help: one line of ``airflow seedream --help``.

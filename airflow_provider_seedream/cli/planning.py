@@ -107,7 +107,7 @@ def _task(options: argparse.Namespace) -> TaskRef:
 
 
 def _room(options: argparse.Namespace, now_epoch: float) -> CapRoom | None:
-    """What the caps of the connection leave now; None if no connection is named.
+    """The credits that the caps of the connection leave now; None if no connection is named.
 
     :raises SeedreamInputError: a label has another form, or is given without a connection; or the connection is missing.
     """

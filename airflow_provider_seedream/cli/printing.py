@@ -30,7 +30,14 @@ T = TypeVar("T")
 
 
 class ResultsNotWrittenError(OSError):
-    """Standard output takes no results: its disk is full, or it was closed before the command began."""
+    """Standard output takes no results: its disk is full, or it was closed before the command began.
+
+    ::
+
+        except ResultsNotWrittenError as error:
+            say_error(f"The results cannot be written to standard output: {error.strerror}.")
+            sys.exit(1)
+    """
 
 
 class _Results(io.FileIO):

@@ -66,7 +66,7 @@ def resolve(options: argparse.Namespace) -> int:
     """`airflow seedream resolve`: write into a record what a person knows about its payment.
 
     ``--paid ID`` writes the id: the cleared task attaches to that generation and pays nothing. ``--not-paid``
-    deletes the record: the cleared task sends the request again. ``--by-wallet`` does the same if the wallet proves
+    gives the record back: the cleared task sends the request again. ``--by-wallet`` does the same if the wallet proves
     that it was not paid. The plan is shown first, and a person is asked to confirm it.
 
     :param options: ``record`` (its URI, or a folder with ``key``), ``paid``, ``not_paid`` or ``by_wallet`` with ``also``; or
@@ -102,11 +102,11 @@ def resolve(options: argparse.Namespace) -> int:
 
 
 def settle_one(ledger: Ledger, record: Record, say: Say) -> Record:
-    """Write what a person says into a record, or delete the record if it was not paid.
+    """Write what a person says into a record, or give the record back if the request was not paid.
 
     :param ledger: of the record's folder.
     :param record: as it was read; a record that has changed since is left alone.
-    :returns: the record as it is now; as it was, if it was deleted.
+    :returns: the record as it is now; as it was, if it was given back.
     :raises SeedreamInputError: the record may not be resolved so, or the person did not confirm. Nothing was
         changed.
     """
@@ -223,7 +223,7 @@ def _plan(record: Record, settled: Record | None, *, is_last: bool, conn_id: str
 
 
 def _settle(ledger: Ledger, record: Record, settled: Record | None) -> None:
-    """Write the record, or delete it with its name and its share of the budget.
+    """Write the record, or give it back with its name and its share of the budget.
 
     :raises SeedreamInputError: the record has changed since it was read, e.g. by a task that was cleared
         meanwhile.

@@ -1,4 +1,4 @@
-"""The command that settles unknown outcomes by the wallet: a record is taken away only if two looks prove that it was not charged.
+"""The command that settles unknown outcomes by the wallet: a record is given back only if two looks prove that it was not charged.
 
 It reads all folders that the key pays for. What the wallet does not prove stays as it is.
 """

@@ -33,7 +33,7 @@ class _FunctionOperator(DecoratedOperator, CheckedFields):
     """The common part of the decorated operators: call the function once, check its request, keep it through deferrals."""
 
     custom_operator_name: str
-    overwrite_rtif_after_execution = True  # show what was sent, not that it was to be set
+    overwrite_rtif_after_execution = True  # show the fields as they were sent, not as they stood before the function was called
 
     def __init__(self, *, python_callable: Callable[..., Any], **kwargs: Any) -> None:
         if inspect.iscoroutinefunction(python_callable):

@@ -112,7 +112,7 @@ class Downloads:
 
         :param text: the link as the API wrote it.
         :raises _Transient: another attempt may succeed.
-        :raises SeedreamLandingError: none can.
+        :raises SeedreamLandingError: no attempt can succeed.
         """
         link = Link.parse(text)
         for _ in range(MAX_REDIRECTS + 1):
@@ -132,7 +132,7 @@ class Downloads:
         raise SeedreamLandingError(f"Download from {_host(link.origin)} was redirected more than {MAX_REDIRECTS} times.")
 
     def _check_target(self, origin: str) -> None:
-        """Refuse addresses of the own network, before a connection is opened.
+        """Refuse addresses of your own network, before a connection is opened.
 
         :raises SeedreamLandingError: the address is not public.
         :raises _Transient: the name cannot be resolved now.

@@ -33,7 +33,7 @@ def proxy_refusal(status_code: int) -> SeedreamConnectionError:
 
 
 def refused_by_proxy(error: BaseException) -> SeedreamConnectionError | None:
-    """The same error, if a CONNECT to the proxy is what failed; None for any other failure.
+    """The error of the proxy, if a CONNECT through it failed; None for any other failure.
 
     :param error: of requests or of aiohttp.
     """

@@ -1,6 +1,6 @@
-"""What the answer to a POST says of the payment: accepted, surely bought nothing, or unknown.
+"""Decides from the answer to a POST whether it is paid: accepted, surely not paid, or unknown.
 
-Never sends anything, and never guesses: what may have been accepted is an unknown outcome.
+Sends no request and never guesses: a POST that may have been accepted is an unknown outcome.
 """
 
 import requests

@@ -79,8 +79,8 @@ class SeedreamSettings:
         the environment.
     :param download_networks: addresses that images may be downloaded from although they are not public.
     :param books: where the books of the caps lie: the extra of this name, else ``destination``.
-    :param max_credits_per_day: a cap for all that pays through this connection, by UTC day; None: no cap.
-    :param max_credits_per_month: the same by UTC month. :param label_caps: the same for what is paid under a label.
+    :param max_credits_per_day: a cap for all requests that are paid through this connection, by UTC day; None: no cap.
+    :param max_credits_per_month: the same by UTC month. :param label_caps: the same for requests with a label.
     :param warn_at: the share of a cap at which one warning a day is given; 0.8.
     """
 
@@ -225,7 +225,7 @@ def _scheme(connection: ConnectionLike) -> str:
     if scheme not in ("http", "https"):
         raise SeedreamInputError(
             f"Connection {connection.conn_id!r}: schema must be http, https or empty; got {scheme[:40]!r}. In a connection URI "
-            "it is what follows the host: a path does not belong there."
+            "the schema follows the host: a path does not belong there."
         )
     return scheme
 
@@ -278,5 +278,5 @@ def _verify(value: Any) -> bool | str:
     text = "true" if value is None else str(value).strip()
     if text.lower() not in ("", "true"):
         return False if text.lower() == "false" else text
-    # What requests does by itself, said here so that the trigger does the same.
+    # The library requests does the same by itself; the trigger, which uses aiohttp, needs it said.
     return next((os.environ[name] for name in BUNDLE_VARIABLES if os.environ.get(name)), True)

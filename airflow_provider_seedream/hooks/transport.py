@@ -29,8 +29,7 @@ MAX_INTERIM_ANSWERS = 100  # a server that sends more of them than this has no a
 
 @contextmanager
 def cut_after(seconds: float, shut: Callable[[], Any]) -> Iterator[None]:
-    """Context manager: end what is read in the block when it takes too long, however little of it arrives at
-    a time.
+    """Context manager: end a read in the block when all of it takes too long, even if bytes keep arriving.
 
     :param seconds: for the whole block.
     :param shut: shuts the socket for reading; the thread that reads from it finds it ended.

@@ -136,7 +136,7 @@ class Claims:
         except SeedreamLedgerError as error:
             raise PostWithheld(f"its claim cannot be read ({error.message})") from None
         if attempts[-1:] != [claim.record] or any(one.is_paid for one in attempts):
-            raise PostWithheld("its claim was settled, taken away or followed by another meanwhile")
+            raise PostWithheld("its claim was settled, given back or followed by another meanwhile")
         waited = claim.age_seconds(self._clock)  # again, as the read may have taken long
         if waited > FIRST_BYTE_SECONDS:
             raise PostWithheld(f"{waited:.0f} s have passed since its claim, which holds for {FIRST_BYTE_SECONDS:.0f} s")

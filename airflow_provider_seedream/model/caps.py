@@ -1,4 +1,4 @@
-"""Caps: the credits that everything which pays through one connection may cost in a UTC day or month, in all or under one label.
+"""Caps: the most credits that requests through one connection may cost in a UTC day or month, in all or under one label.
 
 Read from the extras of the connection, and checked before anything is sent. Does no I/O and reads no clock.
 """
@@ -99,13 +99,13 @@ def check_spelling(extra: Mapping[str, Any]) -> None:
         meant = difflib.get_close_matches(word, _MONEY, n=1, cutoff=0.0 if word.startswith("max_credit") else _CLOSE)
         if meant:
             raise SeedreamInputError(
-                f"Connection extra {str(name)!r:.60} is none of this provider's, so it has no effect. Did you mean {meant[0]!r}? "
-                "If it is your own, give it another name."
+                f"Connection extra {str(name)!r:.60} is not one of this provider's, so it has no effect. "
+                f"Did you mean {meant[0]!r}? If it is your own, give it another name."
             )
 
 
 def check_caps(caps: Iterable[Cap], *, books: str | None, labels: Iterable[str], conn_id: str) -> None:
-    """Whether the caps of a connection can hold for a task: each of its requests would be refused otherwise, or pass uncounted.
+    """Check that the caps of a connection can hold for a task. Otherwise its requests would be refused, or pass uncounted.
 
     :param books: the place for the books. :param labels: of the task, each as ``team=shop``. :param conn_id: for the error.
     :raises SeedreamInputError: no place is named, or a label misses the one of a cap by the case of letters alone.

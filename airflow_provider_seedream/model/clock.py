@@ -35,7 +35,7 @@ class Clock:
     sleep: Callable[[float], None] = time.sleep
 
 
-MACHINE = Clock()  # for threads that serve the whole process, whatever clock those that ask them go by
+MACHINE = Clock()  # for threads that serve the whole process, also callers with another clock
 _running: ContextVar[Clock] = ContextVar("seedream_clock", default=MACHINE)
 
 

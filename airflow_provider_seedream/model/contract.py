@@ -1,4 +1,4 @@
-"""The API as facts: paths, field rules, limits, prices and lifetimes, each with where it is known from.
+"""The API as facts: paths, field rules, limits, prices and lifetimes, each with its source.
 
 [doc] is the vendor's own page, [seen] is reported by authors of public clients. Holds no behaviour; imports nothing of ours.
 """

@@ -1,6 +1,6 @@
 """Labels: short plain words that say on whose behalf credits are spent, e.g. ``team=shop``.
 
-They stand in the ledger record, in the manifest and in the metrics. They are no part of what makes a request the same, so a changed
+They stand in the ledger record, in the manifest and in the metrics. They are no part of the identity of a request, so a changed
 label never pays again. Does no I/O.
 """
 

@@ -85,7 +85,7 @@ def is_data_uri(image: str) -> bool:
 
 def check_no_link(image: str) -> str:
     """The same text. :raises SeedreamInputError: it is an http(s) link, which nothing here downloads: it
-    could lead into the own network.
+    could lead into your own network.
     """
     if image[:8].lower().startswith(("http://", "https://")):
         raise SeedreamInputError("images: http(s) links are not read; put the image into storage and name it there.")

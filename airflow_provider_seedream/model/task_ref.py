@@ -29,7 +29,7 @@ class TaskRef:
     :param loop_index: the round of a task in a loop, from 0, as Airflow's ``loop.index``; None outside of loops, which Airflow has
         from 3.4 on. A clear gives a round another ``region_id`` and leaves it this number.
     :param try_number: counts from 1; None where no try is meant, as on the gallery's pages.
-    :param installation: the name that ``[seedream] installation`` gives to this Airflow, part of what makes a request the same one.
+    :param installation: the name that ``[seedream] installation`` gives to this Airflow; part of the identity of a request.
     :param airflow: the address of its user interface, unless that is this machine.
     :param command: the command line that landed the images, if a person did.
     :param more: fields of files that this version does not know; they are kept when the file is written again.

@@ -26,7 +26,7 @@ def announce(
     """Add the landed images to the events of these outlets.
 
     :param context: the task's context, whose ``outlet_events`` Airflow sends when the task succeeds.
-    :param outlets: the task's own; anything but assets and aliases is passed over.
+    :param outlets: the task's own; anything but assets and aliases is ignored.
     :param result: the landed images.
     :param manifest: tells kind and number of images asked for.
     :param one_for: ``image`` or ``generation``: how many events an alias gets. From Airflow 3.4 on each event starts a run of each

@@ -22,7 +22,7 @@ def report(hook: Any, *, reads: Iterable[str] = (), writes: Iterable[str] = ()) 
     """Report the files read and written to the collector of Airflow's hook lineage.
 
     :param hook: the operator or hook that did it, in Airflow's terms.
-    :param reads: storage URIs; data URIs are passed over.
+    :param reads: storage URIs; data URIs are ignored.
     :param writes: storage URIs.
     """
     if not _is_collected():

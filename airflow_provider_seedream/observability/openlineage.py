@@ -47,7 +47,7 @@ class SeedreamRunFacet(RunFacet):
 def lineage_of_files(reads: Iterable[str], writes: Iterable[str] = ()) -> "OperatorLineage[Any, Any]":
     """The files that an edit has read before its images land, or the tables of a batch.
 
-    :param reads: storage URIs; data URIs are passed over.
+    :param reads: storage URIs; data URIs are ignored.
     :param writes: storage URIs.
     """
     return OperatorLineage(inputs=_datasets(reads), outputs=_datasets(writes))

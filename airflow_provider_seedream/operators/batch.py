@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 def check_requests(value: Any) -> None:
-    """Check a table when the DAG is parsed, without reading it. Its rows are judged when the task runs."""
+    """Check a table when the DAG is parsed, without reading it. Its rows are checked when the task runs."""
     from airflow_provider_seedream.batch.requests import check_table
 
     check_table(value)
@@ -294,7 +294,7 @@ class SeedreamBatchOperator(CheckedFields):
         return ended
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
-        """Asked by OpenLineage's listener, where there is one, when the task has ended."""
+        """Called by OpenLineage's listener, if it is installed, when the task has ended."""
         from airflow_provider_seedream.observability.openlineage import lineage_of_files
 
         return lineage_of_files(*self._tables)

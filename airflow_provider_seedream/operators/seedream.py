@@ -198,7 +198,7 @@ class SeedreamEditOperator(SeedreamGenerateOperator):
     :param images: 1 to 10 images: storage URIs, local paths, data URIs or landed images, or a whole LandedGeneration
         (``images=land.output``). JPEG, PNG, WEBP, BMP, TIFF or GIF, whole, at most 10 MB and 36 megapixels each,
         sides above 14 pixels, aspect 1:16 to 16:1 [seen]. They are read, checked and encoded on the worker at POST time; their
-        bytes are part of what makes a request the same. A list may hold LandedGenerations, as ``images=mapped.output`` does.
+        bytes are part of the identity of a request. A list may hold LandedGenerations, as ``images=mapped.output`` does.
     :param pick: numbers of the images to edit, counted from 1 as in their file names: ``1`` or ``[1, 3]``; None (default): all.
         ``images=land.output, pick=1`` edits the first image that was landed.
     """

@@ -74,7 +74,7 @@ def _is_refused(fs: Any, path: str, given: dict[str, Any]) -> bool:
 def _is_accepted(fs: Any, path: str, given: dict[str, Any]) -> bool:
     try:
         fs.pipe_file(path, b"fourth\n", **given)
-    except Exception:  # whatever a store raises: then this process reads before it replaces
+    except Exception:  # stores raise many classes: then this process reads before it replaces
         return False
     return True
 

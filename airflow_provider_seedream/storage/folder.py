@@ -1,4 +1,4 @@
-"""One folder in the user's object storage: create exclusively, and replace only what nobody else has changed.
+"""One folder in the user's object storage: create exclusively, and replace a file only if nobody else has changed it.
 
 How a store compares is found out once per process and destination, see ``conditional`` and ``swap``. Knows nothing of images or
 records.

@@ -28,8 +28,8 @@ def read_sources(images: Any, pick: Any = None) -> tuple[Source, ...]:
 
         read_sources(["s3://bucket/watch.png", "data:image/png;base64,iVBORw0..."], pick=1)
 
-    :param images: storage URIs, local paths or data URIs; a list, or one of them alone.
-    :param pick: numbers of those that are wanted, counted from 1; None for all.
+    :param images: a list of storage URIs, local paths or data URIs; or the result of a task that landed images.
+    :param pick: numbers of the wanted images, counted from 1; None for all.
     :raises SeedreamInputError: an image is against the rules; the text names the image and the rule.
     :raises SeedreamError: a storage does not answer; a retry reads again.
     """

@@ -141,7 +141,7 @@ class TestUnderAirflows:
     def test_help_lists_the_commands(self, emulator: Emulator) -> None:
         ended = run_warm("airflow", "seedream", "--help")
         assert ended.code == 0
-        assert "what was paid in a folder" in ended.out
+        assert "the payments and the unknown outcomes" in ended.out
 
 
 class TestInATerminal:
