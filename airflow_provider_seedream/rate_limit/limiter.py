@@ -24,6 +24,7 @@ SLOWER = 0.85  # a counted 429 multiplies the share by this
 RECOVERY_SECONDS = 6 * 3600.0  # quiet time in which the share grows from 0 to 1
 EVEN_SECONDS = 6.0  # a reduced share sends at most so many seconds' worth at once, as others use an unknown part of the window
 TOLD_SECONDS = 5  # requests that another process is told of are counted by the end of so many seconds
+MAX_COUNTED = 1_000_000  # requests in memory; a wallet may spell "no limit" as 2**63, for which a deque has no room
 MAX_POLL_WAIT_SECONDS = 180.0  # after so long a poll goes before submissions: paid images are deleted after 24 h
 
 
@@ -54,7 +55,7 @@ class RateLimiter:
         if not (math.isfinite(requests_per_minute) and requests_per_minute > 0):
             raise ValueError(f"requests_per_minute must be above 0; got {requests_per_minute!r}.")
         self.requests_per_minute = requests_per_minute
-        self._gone = deque(self._gone, maxlen=math.ceil(requests_per_minute))
+        self._gone = deque(self._gone, maxlen=min(math.ceil(requests_per_minute), MAX_COUNTED))
 
     def memory(self) -> dict[str, Any]:
         """The state as plain JSON: with :meth:`recall` another process goes on at this pace."""

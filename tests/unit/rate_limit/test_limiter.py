@@ -38,6 +38,13 @@ class TestTheLimit:
         window = 60 * burst / rate
         assert all(later - earlier > window for earlier, later in zip(taken, taken[burst:], strict=False))
 
+    @pytest.mark.parametrize("rate", [2.0**63, 1e300])
+    def test_a_limit_that_means_none_holds_nothing_up(self, rate: float) -> None:
+        limiter = RateLimiter(rate)
+        for _ in range(1000):
+            assert limiter.turn_epoch(NOW) <= NOW
+            limiter.take(NOW)
+
     @pytest.mark.parametrize("rate", [0.5, 1, 2.5, 3, 60])
     def test_it_uses_all_of_the_limit_but_the_margin(self, rate: float) -> None:
         hours = 10
