@@ -76,12 +76,12 @@ def settle(progress: Progress, answer: Answer, *, now_epoch: float) -> None:
         progress.started_epoch += max(0.0, now_epoch - progress.asked_epoch)
     who = f" by {answer.by}" if answer.by else ""
     if answer.error:
-        message = f"The rest of the table was not approved: {answer.error} Only the sample was paid."
+        message = f"The rest of the table was not approved: {answer.error} Nothing but the sample was sent."
         progress.stop = dict(Stop(by="no_answer", message=message, detail="Not sent: no answer about the sample."))
     elif answer.is_yes:
         progress.approved = {"by": answer.by, "at": clock.to_iso(now_epoch)}
     else:
-        message = f"The sample was rejected{who}, so the rest of the table was not sent. Only the sample was paid."
+        message = f"The sample was rejected{who}, so the rest of the table was not sent. Nothing but the sample was sent."
         progress.stop = dict(Stop(by="sample", message=message, detail=f"Not sent: the sample was rejected{who}."))
     begin_rest(progress)
 

@@ -96,11 +96,11 @@ def spell(seconds: float) -> str:
 def to_epoch(iso: str | None) -> float | None:
     """ISO 8601 as epoch seconds; a missing zone is read as UTC.
 
-    :returns: None for anything else, as files and answers may hold any text.
+    :returns: None for anything else, as files, answers and XComs may hold anything.
     """
     try:
         instant = datetime.fromisoformat(iso or "")
-    except ValueError:
+    except (TypeError, ValueError):
         return None
     in_zone = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
     return in_zone.timestamp()

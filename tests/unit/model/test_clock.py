@@ -27,7 +27,7 @@ class TestInstants:
     def test_iso_text_is_read_in_its_own_zone_or_utc(self, text: str) -> None:
         assert to_epoch(text) == NOW
 
-    @pytest.mark.parametrize("text", [None, "", "yesterday", "2026-13-01T00:00:00Z"])
+    @pytest.mark.parametrize("text", [None, "", "yesterday", "2026-13-01T00:00:00Z", 1772020800, [], {}])
     def test_anything_else_is_none(self, text: Any) -> None:
         assert to_epoch(text) is None
 
