@@ -1,9 +1,13 @@
 """The name of a table of results, reserved for one task instance, so that no batch overwrites the results of another."""
 
+from typing import Any
+
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.ledger.records import Ledger
 from airflow_provider_seedream.model.submissions import sha256_json
 from airflow_provider_seedream.model.task_ref import TaskRef
+from airflow_provider_seedream.storage.folder import Folder
+from airflow_provider_seedream.storage.uris import place_of
 
 
 def reserve_results(ledger: Ledger, name: str, by: TaskRef) -> None:
@@ -22,6 +26,29 @@ def reserve_results(ledger: Ledger, name: str, by: TaskRef) -> None:
     raise SeedreamInputError(
         f"results {name!r} in {ledger.folder.base} belong to another batch. Make the name unique, e.g. with {unique}."
     )
+
+
+def check_apart(requests: Any, folder: Folder, name: str) -> None:
+    """Check that the batch does not write into its own table of requests.
+
+    :param requests: as the operator's; only a URI can be in the way.
+    :param folder: of the destination. :param name: the stem of the table of results.
+    :raises SeedreamInputError: the results would overwrite the table, or images and manifests would be read as rows of it.
+    """
+    if not isinstance(requests, str):
+        return
+    kind, table = place_of(requests.strip())
+    for uri in (folder.uri(f"{name}.jsonl"), folder.uri(f"{name}.parquet")):
+        its_kind, place = place_of(uri)
+        if (its_kind, place) == (kind, table):
+            raise SeedreamInputError(f"results {name!r} would overwrite the table of requests, {requests}: choose another name.")
+        below = place.removeprefix(f"{table}/")
+        is_read = below != place and not any(part.startswith(("_", ".")) for part in below.split("/"))
+        if its_kind == kind and is_read:
+            raise SeedreamInputError(
+                f"destination {folder.base} lies in the folder of the requests, {requests}, so images and manifests would be read "
+                "as its rows. Choose another folder, or one below it whose name begins with '_'."
+            )
 
 
 def owner_keys(by: TaskRef) -> tuple[str, str]:

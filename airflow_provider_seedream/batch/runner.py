@@ -24,7 +24,7 @@ from airflow_provider_seedream.batch.progress import Progress
 from airflow_provider_seedream.batch.progress_file import read_progress, store_progress
 from airflow_provider_seedream.batch.question import question_about, sample_table
 from airflow_provider_seedream.batch.results import Results
-from airflow_provider_seedream.batch.results_name import reserve_results
+from airflow_provider_seedream.batch.results_name import check_apart, reserve_results
 from airflow_provider_seedream.batch.sampling import RestOf, begin_rest, settle
 from airflow_provider_seedream.batch.upcoming import TableSummary, judge
 from airflow_provider_seedream.batch.worker import Waves
@@ -120,6 +120,7 @@ class BatchTry:
         asked, parts = self._asked, self._parts
         of_table = partial(judge, parts.table, parts.limits.credits_per_image, on_error=asked.on_error)
         try:
+            check_apart(asked.requests, parts.ledger.folder, asked.results_name(self._by))
             parts.admission.check()
             if asked.results_table:
                 from airflow_provider_seedream.batch.results_table_check import check_key

@@ -73,6 +73,26 @@ class TestATable:
             ("second", "blue", 1),
         ]
 
+    @pytest.mark.parametrize(
+        ("below", "more", "says"),
+        [
+            ("requests.jsonl", {"results": "requests"}, "results 'requests' would overwrite the table of requests"),
+            ("", {}, "lies in the folder of the requests"),
+            ("requests.jsonl", {}, None),
+        ],
+        ids=["its name", "its folder", "beside it"],
+    )
+    def test_a_batch_does_not_write_into_its_own_table(
+        self, below: str, more: dict[str, Any], says: str | None, batch: Batch, emulator: Emulator, folder: Path
+    ) -> None:
+        folder.mkdir()
+        table = folder / "requests.jsonl"
+        table.write_text('{"prompt": "a watch"}\n')
+        outcome = Runner().run(batch(f"{folder}/{below}", **more))
+        assert table.read_text() == '{"prompt": "a watch"}\n'
+        assert (outcome.state, emulator.books.posts_received) == (("failed", 0) if says else ("success", 1))
+        assert (says or "None") in str(outcome.error)
+
     def test_a_row_with_images_is_an_edit(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
         Runner().run(batch(prompts(1)))
         source = results(folder)[0]["images"][0]
