@@ -1,4 +1,4 @@
-"""What a module adds to parsing a DAG: CPU and modules beyond what ``airflow.sdk`` has loaded already, each in a fresh process."""
+"""CPU and modules that code adds beyond what ``airflow.sdk`` has loaded already, each time in a fresh process."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from importlib.util import find_spec
 from tests.benchmarks.measuring import CHECKOUT
 
 _CODE = """
-import importlib, json, sys, time
+import json, sys, time
 from airflow.sdk import DAG, BaseOperator, BaseSensorOperator, ObjectStoragePath
 before, start = set(sys.modules), time.process_time()
-for name in sys.argv[1:]:
-    importlib.import_module(name)
+exec(sys.argv[1])
 seconds = time.process_time() - start
 print(json.dumps([seconds, len(set(sys.modules) - before)]))
 """
@@ -31,11 +30,18 @@ class Import:
 
 def measure_imports(groups: dict[str, tuple[str, ...]], *, rounds: int) -> dict[str, Import]:
     """Each group of modules that is installed, in turns."""
-    installed = {name: modules for name, modules in groups.items() if all(map(_is_installed, modules))}
-    found: dict[str, list[tuple[float, int]]] = {name: [] for name in installed}
+    return measure_code(
+        {name: f"import {', '.join(modules)}" for name, modules in groups.items() if all(map(_is_installed, modules))},
+        rounds=rounds,
+    )
+
+
+def measure_code(codes: dict[str, str], *, rounds: int) -> dict[str, Import]:
+    """Each piece of code, in turns."""
+    found: dict[str, list[tuple[float, int]]] = {name: [] for name in codes}
     for _ in range(rounds):
-        for name, modules in installed.items():
-            found[name].append(_import(modules))
+        for name, code in codes.items():
+            found[name].append(_run(code))
     return {name: Import(cpu_seconds=min(times)[0], modules=min(times)[1]) for name, times in found.items()}
 
 
@@ -46,7 +52,7 @@ def _is_installed(module: str) -> bool:
         return False
 
 
-def _import(modules: tuple[str, ...]) -> tuple[float, int]:
-    done = subprocess.run([sys.executable, "-c", _CODE, *modules], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+def _run(code: str) -> tuple[float, int]:
+    done = subprocess.run([sys.executable, "-c", _CODE, code], cwd=CHECKOUT, capture_output=True, text=True, check=True)
     seconds, count = json.loads(done.stdout.splitlines()[-1])
     return seconds, count
