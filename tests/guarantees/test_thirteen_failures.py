@@ -399,9 +399,11 @@ class TestEveryKindOfTask:
         assert lines[0] == "UNEXPECTED ERROR: KeyError: 'city'"
 
     def test_an_error_after_a_deferral_is_told_the_same(self, emulator: Emulator, build: Build) -> None:
-        chain = build(prompt="a watch [fail]", land={"deferrable": True, "retries": 0})
+        chain = build(prompt="a watch [fail] [takes:3000]", land={"deferrable": True, "retries": 0})
         runner = Runner()
         runner.run(chain.submit)
+        assert runner.run(chain.land, until="deferred").state == "deferred"
+        emulator.clock.advance(3001)
         outcome = runner.run(chain.land)
-        assert [step.method for step in outcome.steps] == ["execute", "resume_landing"]
+        assert [step.method for step in outcome.steps] == ["resume_landing"]
         assert block_of(outcome)[0].startswith("GENERATION FAILED, 10 credits refunded: ")
