@@ -1,39 +1,40 @@
 """Every error of this provider: what happened, was it paid for, and what a retry does.
 
 SeedreamError
-  SeedreamInputError                 refused before anything was sent                       nothing paid   not retried
-  SeedreamBudgetError                the price exceeds the rest of a budget                 nothing paid   not retried
-    SeedreamCapError                 a cap of the connection leaves no room                 nothing paid   not retried
+  SeedreamInputError                 refused before anything was sent            nothing paid   not retried
+  SeedreamBudgetError                the price exceeds the rest of a budget      nothing paid   not retried
+    SeedreamCapError                 a cap of the connection leaves no room      nothing paid   not retried
   SeedreamAPIError                   the API answered with an error status
-    SeedreamBadRequestError          400, 413, 422 and other 4xx                            nothing paid   not retried
-    SeedreamAuthenticationError      401, 403                                               nothing paid   not retried
-    SeedreamInsufficientCreditsError 402                                                    nothing paid   see below
-    SeedreamNotFoundError            404, 410; on a POST: there is no such endpoint                        not retried
-    SeedreamRateLimitError           429                                                    nothing paid   retried
-    SeedreamServerError              5xx, 408                                                              retried
-  SeedreamConnectionError            the request surely did not leave                       nothing paid   retried
-  SeedreamAmbiguousSubmissionError   the POST may have been accepted                        unknown        see below
-  SeedreamResponseError              an answer outside the contract                                        retried
-  SeedreamGenerationFailedError      the generation failed                                  see ``paid``   see below
-    SeedreamModerationError          ... because the safety checker refused it              see ``paid``   not retried
-  SeedreamResultsExpiredError        results are kept for 24 h, and those have passed       paid           not retried
-  SeedreamGenerationTimeoutError     not ready within ``timeout``                           paid           not retried
-  SeedreamTopUpTimeoutError          the wallet was not topped up within ``timeout``        nothing paid   not retried
-  SeedreamPollingError               the API was unavailable for too long                   paid           retried, free
-  SeedreamLandingError               the images could not be landed                         paid           retried, free
-  SeedreamPartialResultError         fewer images came than were asked for                  paid           not retried
-  SeedreamBatchError                 rows of a batch did not land                           see ``paid``   see below
-  SeedreamLedgerError                the record cannot be read or written                   see ``paid``   retried
+    SeedreamBadRequestError          400, 413, 422 and other 4xx                 nothing paid   not retried
+    SeedreamAuthenticationError      401, 403                                    nothing paid   not retried
+    SeedreamInsufficientCreditsError 402                                         nothing paid   see below
+    SeedreamNotFoundError            404, 410; on a POST: no such endpoint                      not retried
+    SeedreamRateLimitError           429                                         nothing paid   retried
+    SeedreamServerError              5xx, 408                                                   retried
+  SeedreamConnectionError            the request surely did not leave            nothing paid   retried
+  SeedreamAmbiguousSubmissionError   the POST may have been accepted             unknown        see below
+  SeedreamResponseError              an answer outside the contract                             retried
+  SeedreamGenerationFailedError      the generation failed                       see ``paid``   see below
+    SeedreamModerationError          ... because the safety checker refused it   see ``paid``   not retried
+  SeedreamResultsExpiredError        the 24 h that results are kept are over     paid           not retried
+  SeedreamGenerationTimeoutError     not ready within ``timeout``                paid           not retried
+  SeedreamTopUpTimeoutError          no top-up came within ``timeout``           nothing paid   not retried
+  SeedreamPollingError               the API was unavailable for too long        paid           retried, free
+  SeedreamLandingError               the images could not be landed              paid           retried, free
+  SeedreamPartialResultError         fewer images came than were asked for       paid           not retried
+  SeedreamBatchError                 rows of a batch did not land                see ``paid``   see below
+  SeedreamLedgerError                the record cannot be read or written        see ``paid``   retried
 
-Not retried: the class derives from Airflow's ``AirflowFailException`` or ``AirflowSensorTimeout``. Three depend on who raises them
-and are made so by ``final()``: 402 unless the task has a ``retry_policy`` to time it, an ambiguous submission unless
-``on_unknown_submit="resubmit"``, a failed generation in a sensor (which cannot submit again).
+Not retried: the class derives from Airflow's ``AirflowFailException`` or ``AirflowSensorTimeout``. Three
+depend on who raises them and are made so by ``final()``: 402 unless the task has a ``retry_policy`` to time
+it, an ambiguous submission unless ``on_unknown_submit="resubmit"``, a failed generation in a sensor (which
+cannot submit again).
 
-It is one long page on purpose: the tree, and below it each class with what happened, what it cost and what to do, in the order of
-the tree. Users import all of them from here, and the documentation prints them from here.
+It is one long page on purpose: the tree, and below it each class with what happened, what it cost and what to
+do, in the order of the tree. Users import all of them from here, and the documentation prints them from here.
 
-The text of every error begins with its verdict, in capitals: two or three words that a person finds in the log, in the alert and
-as a heading of the troubleshooting page. ``model/verdicts.py`` lists them all.
+The text of every error begins with its verdict, in capitals: two or three words that a person finds in the
+log, in the alert and as a heading of the troubleshooting page. ``model/verdicts.py`` lists them all.
 """
 
 from collections.abc import Mapping, Sequence
@@ -55,24 +56,29 @@ class SeedreamError(AirflowException):
         except SeedreamError as error:
             print(error.headline, error.paid, error.seedream_task_id, error.record)
 
-    Its text has one order: verdict, what happened, what was paid, what to do, ids, and last the cause, which are the words of a
-    library or of a server. Tasks log the same as a block of short lines before they raise it (``model/error_lines.py``).
+    Its text has one order: verdict, what happened, what was paid, what to do, ids, and last the cause, which
+    are the words of a library or of a server. Tasks log the same as a block of short lines before they raise
+    it (``model/error_lines.py``).
 
     :param message: what happened, in one or two sentences.
     :param seedream_task_id: the API's id of the generation, once there is one.
     :param record: URI of the ledger record, once there is one.
-    :param paid: whether credits were spent: ``no``, ``yes``, ``refunded`` or ``unknown``; the class's own answer by default.
+    :param paid: whether credits were spent: ``no``, ``yes``, ``refunded`` or ``unknown``; the class's own
+        answer by default.
     :param verdict: other words than the class's own, where one class has several everyday causes.
-    :param cause: the words of a library or a server, e.g. ``ConnectionError: [Errno 111] Connection refused``.
+    :param cause: the words of a library or a server, e.g. ``ConnectionError: [Errno 111] Connection
+        refused``.
 
     Code that catches the error on its way sets more, where it is known:
 
     :cvar credits: the price of the request, in credits.
     :cvar billed_credits: the credits that the wallet lost, where that was measured.
-    :cvar kept_until: when the API deletes the images, ISO 8601 UTC; None without a paid generation that may have images.
+    :cvar kept_until: when the API deletes the images, ISO 8601 UTC; None without a paid generation that may
+        have images.
     :cvar commands: commands to copy, the first one first.
     :cvar wallet: a sentence about the balance before and after a POST with an unknown outcome.
-    :cvar is_at_parse: True for an error of a DAG file: nothing ran, so the text says nothing about payment or retries.
+    :cvar is_at_parse: True for an error of a DAG file: nothing ran, so the text says nothing about payment or
+        retries.
     """
 
     verdict: str = "FAILED"
@@ -110,16 +116,24 @@ class SeedreamError(AirflowException):
 
     @property
     def headline(self) -> str:
-        """The verdict, with the credits where some are concerned: ``UNKNOWN OUTCOME, up to 10 credits at risk``."""
+        """The verdict, with the credits where some are concerned: ``UNKNOWN OUTCOME, up to 10 credits at
+        risk``.
+        """
         many = None if self.credits is None else max(self.credits, self.billed_credits or 0)
         # "no" has no amount: the price of what was not bought would be read as its cost
         amounts = {"yes": "{} paid", "refunded": "{} refunded", "unknown": "up to {} at risk"}
         price = f"{many} credit" + ("" if many == 1 else "s")
-        return f"{self.verdict}, {amounts[self.paid].format(price)}" if many and self.paid in amounts else self.verdict
+        return (
+            f"{self.verdict}, {amounts[self.paid].format(price)}"
+            if many and self.paid in amounts
+            else self.verdict
+        )
 
     @property
     def detail(self) -> str:
-        """What happened, until when paid images are kept, what to type, and the cause: for a cell of a table or a line of a log."""
+        """What happened, until when paid images are kept, what to type, and the cause: for a cell of a
+        table or a line of a log.
+        """
         parts = [self.message]
         if self.kept_until:
             parts.append(f"The API keeps the images until {self.kept_until}.")
@@ -127,7 +141,9 @@ class SeedreamError(AirflowException):
         return " ".join(parts) + (f" Cause: {self.cause}" if self.cause else "")
 
     def __str__(self) -> str:
-        """One line: verdict, message, payment, retry, commands, and what is known of wallet, ids and cause, in this order."""
+        """One line: verdict, message, payment, retry, commands, and what is known of wallet, ids and
+        cause, in this order.
+        """
         parts = [f"{self.headline}: {self.message}"]
         if not self.is_at_parse:  # nothing ran: a sentence about payment would only frighten
             parts += [f"Paid: {self.paid}.", self.on_retry, *(f"`{command}`" for command in self.commands)]
@@ -171,8 +187,8 @@ class SeedreamCapError(SeedreamBudgetError):
 
     ::
 
-        max_credits_per_day=500 of connection 'seedream_default': 495 credits are spent this UTC day (watches/submit 400, shop/hero
-        95), and this request costs 10.
+        max_credits_per_day=500 of connection 'seedream_default': 495 credits are spent this UTC day
+        (watches/submit 400, shop/hero 95), and this request costs 10.
 
     :cvar cap: the cap as the connection has it, e.g. ``max_credits_per_day=500``.
     :cvar spenders: credits by ``dag/task`` of those that have spent most in its period.
@@ -180,7 +196,10 @@ class SeedreamCapError(SeedreamBudgetError):
     """
 
     verdict = "CAP REACHED"
-    on_retry = "A retry would be refused again until the UTC day or month ends: clear the task then, or raise the cap."
+    on_retry = (
+        "A retry would be refused again until the UTC day or month ends: clear the task then, or "
+        "raise the cap."
+    )
     cap: str = ""
     spenders: Mapping[str, int] = MappingProxyType({})
     room_at: str | None = None
@@ -196,8 +215,8 @@ class SeedreamAPIError(SeedreamError):
 
     :param status_code: the HTTP status; None where only the trigger saw the answer.
     :param code: the API's own error code, e.g. ``insufficient_credits``; None when the body has none.
-    :param retry_after_seconds: what the ``Retry-After`` header asks for, else the sentence of a 429: seconds from the answer, at
-        most a day; None without either.
+    :param retry_after_seconds: what the ``Retry-After`` header asks for, else the sentence of a 429: seconds
+        from the answer, at most a day; None without either.
     """
 
     verdict = "API FAILED"
@@ -266,7 +285,10 @@ class SeedreamNotFoundError(SeedreamAPIError, AirflowFailException):
     """
 
     verdict = "NOT FOUND"
-    on_retry = "The API keeps results for 24 h: check the id, its age, and that this key belongs to the account that paid."
+    on_retry = (
+        "The API keeps results for 24 h: check the id, its age, and that this key belongs to the "
+        "account that paid."
+    )
 
 
 class SeedreamRateLimitError(SeedreamAPIError):
@@ -293,7 +315,8 @@ class SeedreamServerError(SeedreamAPIError):
 
 
 class SeedreamConnectionError(SeedreamError):
-    """The request did not reach the API: the name, the connection or TLS failed before the first byte was sent.
+    """The request did not reach the API: the name, the connection or TLS failed before the first byte was
+    sent.
 
     ::
 
@@ -301,13 +324,17 @@ class SeedreamConnectionError(SeedreamError):
     """
 
     verdict = "API NOT REACHED"
-    on_retry = "A retry sends the request. Check the host of the connection, and the network and proxy of this worker."
+    on_retry = (
+        "A retry sends the request. Check the host of the connection, and the network and proxy of "
+        "this worker."
+    )
 
 
 class SeedreamAmbiguousSubmissionError(SeedreamError):
     """The POST was sent and its answer is missing: the API may have accepted and charged it.
 
-    The provider does not guess. Look for the generation at the vendor, then settle the record that the error names::
+    The provider does not guess. Look for the generation at the vendor, then settle the record that the error
+    names::
 
         airflow seedream resolve s3://bucket/campaign/_seedream/ledger/3f...9a.json --paid b1c2d3
         airflow seedream resolve s3://bucket/campaign/_seedream/ledger/3f...9a.json --not-paid
@@ -316,7 +343,8 @@ class SeedreamAmbiguousSubmissionError(SeedreamError):
     verdict = "UNKNOWN OUTCOME"
     paid = "unknown"
     on_retry = (
-        "This request will not be sent again automatically. Look for it at the vendor, settle its record, then clear the task."
+        "This request will not be sent again automatically. Look for it at the vendor, settle its "
+        "record, then clear the task."
     )
 
 
@@ -333,7 +361,8 @@ class SeedreamResponseError(SeedreamError):
 
 
 class SeedreamGenerationFailedError(SeedreamError):
-    """The API reports that the generation failed. FAILED is refunded; FINISHED without images may not be: read ``error.paid``.
+    """The API reports that the generation failed. FAILED is refunded; FINISHED without images may not be:
+    read ``error.paid``.
 
     ::
 
@@ -358,7 +387,8 @@ class SeedreamModerationError(SeedreamGenerationFailedError, AirflowFailExceptio
 
 
 class SeedreamResultsExpiredError(SeedreamError, AirflowFailException):
-    """The API has deleted the results, 24 h after the submission [doc]. Another set has its own price: ``take=2``.
+    """The API has deleted the results, 24 h after the submission [doc]. Another set has its own price:
+    ``take=2``.
 
     ::
 
@@ -384,7 +414,8 @@ class SeedreamGenerationTimeoutError(SeedreamError, AirflowSensorTimeout):
 
 
 class SeedreamTopUpTimeoutError(SeedreamError, AirflowSensorTimeout):
-    """The wallet did not hold enough within the ``timeout`` of a credits sensor. The sensor reads the wallet; it spends nothing.
+    """The wallet did not hold enough within the ``timeout`` of a credits sensor. The sensor reads the wallet;
+    it spends nothing.
 
     ::
 
@@ -396,7 +427,8 @@ class SeedreamTopUpTimeoutError(SeedreamError, AirflowSensorTimeout):
 
 
 class SeedreamPollingError(SeedreamError):
-    """The API did not answer for longer than the outage budget (30 min), or FINISHED came without links for too long (120 s).
+    """The API did not answer for longer than the outage budget (30 min), or FINISHED came without links for
+    too long (120 s).
 
     ::
 
@@ -422,13 +454,16 @@ class SeedreamLandingError(SeedreamError):
     paid = "yes"
     on_retry = "A retry lands again for free."
 
-    def __init__(self, message: str, *, stale_link: bool = False, seedream_task_id: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, stale_link: bool = False, seedream_task_id: str | None = None
+    ) -> None:
         super().__init__(message, seedream_task_id=seedream_task_id)
         self.stale_link = stale_link
 
 
 class SeedreamPartialResultError(SeedreamError, AirflowFailException):
-    """Fewer images came than were asked for. Those that came are landed; ``on_partial="accept"`` makes this a success.
+    """Fewer images came than were asked for. Those that came are landed; ``on_partial="accept"`` makes this a
+    success.
 
     ::
 
@@ -450,11 +485,14 @@ class SeedreamBatchError(SeedreamError):
 
     verdict = "ROWS NOT LANDED"
     paid = "yes"
-    on_retry = "A retry lands for free what is paid for, and pays only for rows that were refunded or never sent."
+    on_retry = (
+        "A retry lands for free what is paid for, and pays only for rows that were refunded or never sent."
+    )
 
 
 class SeedreamLedgerError(SeedreamError):
-    """A record cannot be read or written. An unreadable record is not a missing one, so the request is not sent.
+    """A record cannot be read or written. An unreadable record is not a missing one, so the request is not
+    sent.
 
     ::
 
@@ -468,7 +506,8 @@ class SeedreamLedgerError(SeedreamError):
 E = TypeVar("E", bound=SeedreamError)
 
 
-# Airflow asks `isinstance(error, AirflowFailException)` and nothing else, so the class has to change, not a field.
+# Airflow asks `isinstance(error, AirflowFailException)` and nothing else, so the class has to change, not a
+# field.
 
 
 def final(error: E) -> E:
@@ -480,8 +519,13 @@ def final(error: E) -> E:
 
 @cache
 def _final_class(cls: type[SeedreamError]) -> type[SeedreamError]:
-    # The name stays: people search the log for it, and a class of another name would not be in the table of the documentation.
-    body = {"__module__": cls.__module__, "__doc__": cls.__doc__, "__reduce__": lambda error: (_final_copy, (cls, vars(error)))}
+    # The name stays: people search the log for it, and a class of another name would not be in the table of
+    # the documentation.
+    body = {
+        "__module__": cls.__module__,
+        "__doc__": cls.__doc__,
+        "__reduce__": lambda error: (_final_copy, (cls, vars(error))),
+    }
     return type(cls.__name__, (cls, AirflowFailException), body)
 
 
@@ -494,7 +538,9 @@ def _final_copy(cls: type[SeedreamError], state: dict[str, Any]) -> SeedreamErro
 
 
 def _bounded(message: str) -> str:
-    """A long message without its middle: quoted values and the errors of stores may be as long as an image."""
+    """A long message without its middle: quoted values and the errors of stores may be as long as an
+    image.
+    """
     if len(message) <= MAX_MESSAGE_CHARACTERS:
         return message
     # Both ends are kept: a message begins with our words, and ends with those of a store.

@@ -1,7 +1,7 @@
 """The API's answers as values, and the two small dicts that travel through XCom.
 
-Answers of the API are read tolerantly (unknown keys, missing hints); dicts that this provider wrote are read strictly.
-Never imports Airflow's operators or the hook: values only.
+Answers of the API are read tolerantly (unknown keys, missing hints); dicts that this provider wrote are read
+strictly. Never imports Airflow's operators or the hook: values only.
 """
 
 import re
@@ -31,7 +31,9 @@ class Accepted:
 
     @classmethod
     def from_wire(cls, body: Any) -> Self:
-        """:raises SeedreamResponseError: the answer holds no usable id, so it is unknown whether the POST was paid."""
+        """:raises SeedreamResponseError: the answer holds no usable id, so it is unknown whether the POST
+        was paid.
+        """
         fields = body if isinstance(body, dict) else {}
         task_id, created_at = fields.get("task_id"), fields.get("created_at")
         if not contract.is_seedream_task_id(task_id):
@@ -41,11 +43,13 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultLinks:
-    """The pre-signed links of one result, http(s) or None. They are credentials, so they are never logged, stored or sent on.
+    """The pre-signed links of one result, http(s) or None. They are credentials, so they are never logged,
+    stored or sent on.
 
     Example::
 
-        repr(ResultLinks(image="https://host/a.png?sig=1", thumbnail=None))  # "ResultLinks(image=..., thumbnail=None)"
+        # "ResultLinks(image=..., thumbnail=None)"
+        repr(ResultLinks(image="https://host/a.png?sig=1", thumbnail=None))
     """
 
     image: str | None
@@ -53,7 +57,9 @@ class ResultLinks:
 
     @classmethod
     def from_wire(cls, result: Any) -> Self:
-        """The links of one item of ``results``; anything that is not a link counts as none, as the asset is not there yet."""
+        """The links of one item of ``results``; anything that is not a link counts as none, as the asset
+        is not there yet.
+        """
         fields = result if isinstance(result, dict) else {}
         return cls(
             # Live answers have the same link under both names, or only one of them [seen].
@@ -62,7 +68,10 @@ class ResultLinks:
         )
 
     def __repr__(self) -> str:
-        return f"ResultLinks(image={'...' if self.image else None}, thumbnail={'...' if self.thumbnail else None})"
+        return (
+            f"ResultLinks(image={'...' if self.image else None}, "
+            f"thumbnail={'...' if self.thumbnail else None})"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +81,8 @@ class GenerationStatus:
         status = hook.get_generation("b1c2d3")
         status.status, status.images_ready  # ("FINISHED", 2)
 
-    :param status: upper case: PENDING, IN_PROGRESS, FINISHED or FAILED [doc]; any other word means "still waiting".
+    :param status: upper case: PENDING, IN_PROGRESS, FINISHED or FAILED [doc]; any other word means "still
+        waiting".
     :param progress: percent; a hint for people only.
     :param failure_reason: as the API words it, without the query strings of links.
     """
@@ -140,7 +150,8 @@ class Generation:
     :param name: file stem of the images; the seedream task id unless the user chose one.
     :param record: URI of the ledger record; None if only the bare id is known.
     :param billed_credits: the credits that the wallet lost, if that was measured.
-    :param image_size: as submitted; it tells how long such a job takes. None if unknown, as in a Generation of version 0.1.
+    :param image_size: as submitted; it tells how long such a job takes. None if unknown, as in a Generation
+        of version 0.1.
     :param claim: the claim of its POST, as in the record; None if unknown, as in a Generation of version 0.2.
     """
 
@@ -185,7 +196,8 @@ class Generation:
         if not contract.is_seedream_task_id(fields["seedream_task_id"]):
             raise SeedreamInputError("generation: its seedream_task_id is no id of the API.")
         # A name with a slash would land the images in another folder.
-        if not isinstance(fields["name"], str) or _BARE.fullmatch(fields["name"]) is None:  # XComs can be edited
+        if not isinstance(fields["name"], str) or _BARE.fullmatch(fields["name"]) is None:
+            # XComs can be edited
             raise SeedreamInputError("generation: its name is no bare file name.")
         if fields["image_size"] not in get_args(contract.ImageSize):  # it only helps to wait well
             fields["image_size"] = None
@@ -215,7 +227,8 @@ class LandedImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LandedGeneration:
-    """A generation whose images lie in storage, as a sensor returns it. Plain JSON as ``to_dict()``, below 4 KB::
+    """A generation whose images lie in storage, as a sensor returns it. Plain JSON as ``to_dict()``, below 4
+    KB::
 
         @task
         def uris(landed: dict) -> list[str]:
@@ -236,7 +249,11 @@ class LandedGeneration:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON for XCom, with its ``schema_version``."""
-        return {"schema_version": SCHEMA_VERSION, **asdict(self), "images": [asdict(image) for image in self.images]}
+        return {
+            "schema_version": SCHEMA_VERSION,
+            **asdict(self),
+            "images": [asdict(image) for image in self.images],
+        }
 
     @classmethod
     def from_dict(cls, value: Any) -> Self:
@@ -245,7 +262,9 @@ class LandedGeneration:
         if not isinstance(fields["images"], list):
             raise SeedreamInputError("This LandedGeneration has no list of images.")
         # Each image by the same rule: a later version may have added fields there, too.
-        images = tuple(LandedImage(**_named(image, "landed image", LandedImage)) for image in fields["images"])
+        images = tuple(
+            LandedImage(**_named(image, "landed image", LandedImage)) for image in fields["images"]
+        )
         return cls(**{**fields, "images": images})
 
 
@@ -261,12 +280,16 @@ def _link(value: Any) -> str | None:
 
 def _checked(value: Any, what: str, cls: type[Any]) -> dict[str, Any]:
     if not isinstance(value, dict) or value.get("schema_version") != SCHEMA_VERSION:
-        raise SeedreamInputError(f"This is no {what} of schema version {SCHEMA_VERSION}: {str(value)[:80]!r}.")
+        raise SeedreamInputError(
+            f"This is no {what} of schema version {SCHEMA_VERSION}: {str(value)[:80]!r}."
+        )
     return _named(value, what, cls)
 
 
 def _named(value: Any, what: str, cls: type[Any]) -> dict[str, Any]:
-    """Only the fields of the class. A later version may have added fields; an earlier one lacks those that have a default."""
+    """Only the fields of the class. A later version may have added fields; an earlier one lacks those that
+    have a default.
+    """
     given = value if isinstance(value, dict) else {}
     fields = {field.name: given.get(field.name, field.default) for field in fields_of(cls)}
     if missing := [name for name, value in fields.items() if value is MISSING]:

@@ -1,7 +1,8 @@
-"""The manifest: one JSON file per generation that names the images beside it, the task that made them, the prompt and the price.
+"""The manifest: one JSON file per generation that names the images beside it, the task that made them, the
+prompt and the price.
 
-It is written last, so a manifest means that its images are complete. File names in it are relative, so a copied folder stays
-whole. Never imports the hook; it imports storage only to read a manifest.
+It is written last, so a manifest means that its images are complete. File names in it are relative, so a
+copied folder stays whole. Never imports the hook; it imports storage only to read a manifest.
 """
 
 import json
@@ -49,7 +50,8 @@ class ManifestImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """The facts about a landed generation. Instants are ISO 8601 UTC; None means "not known" (a rescued bare id)::
+    """The facts about a landed generation. Instants are ISO 8601 UTC; None means "not known" (a rescued bare
+    id)::
 
         manifest = read_manifest("s3://my_conn@bucket/campaign/hero.json")
         manifest.submission["prompt"], manifest.credits, manifest.missing_images  # ("a watch", 20, 0)
@@ -92,7 +94,9 @@ class Manifest:
 
     @property
     def belongs_to(self) -> dict[str, Any] | None:
-        """The ids of the task instance that landed the images; if a person landed them, of the one that paid."""
+        """The ids of the task instance that landed the images; if a person landed them, of the one that
+        paid.
+        """
         by = self.landed_by
         # A rescue with `airflow seedream land` names its command and has no DAG.
         by_a_person = isinstance(by, dict) and by.get("command") is not None and by.get("dag_id") is None
@@ -103,7 +107,8 @@ class Manifest:
         # The count is not needed, and repeated on purpose: `from_json` compares it with the list.
         fields = {**asdict(self), "images_landed": len(self.images)}
         if self.settled:
-            # Left out where it has its default: 0.2.0 reads the file strictly, and would refuse an unknown field.
+            # Left out where it has its default: 0.2.0 reads the file strictly, and would refuse an unknown
+            # field.
             del fields["settled"]
         for later in ("billed_credits", "labels"):
             if fields[later] is None:
@@ -112,7 +117,9 @@ class Manifest:
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:
-        """:raises ValueError: the bytes are not a manifest, have a newer schema, or their counts do not reconcile."""
+        """:raises ValueError: the bytes are not a manifest, have a newer schema, or their counts do not
+        reconcile.
+        """
         try:
             fields = json.loads(data)
         # A file in the user's folder may be anything: this one must be a ValueError as well.

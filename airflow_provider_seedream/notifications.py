@@ -1,6 +1,8 @@
-"""A landed generation as a message with its thumbnails, for any notifier of the deployment (mail, Slack, ...).
+"""A landed generation as a message with its thumbnails, for any notifier of the deployment (mail, Slack,
+...).
 
-The notifier sends it; this module only composes it. Thumbnails are copied to the worker's disk while the message is being sent.
+The notifier sends it; this module only composes it. Thumbnails are copied to the worker's disk while the
+message is being sent.
 """
 
 import html
@@ -15,14 +17,16 @@ from airflow_provider_seedream.generations import LandedGeneration
 from airflow_provider_seedream.manifest import Manifest, ManifestImage, read_manifest
 from airflow_provider_seedream.model.counting import counted
 
-MAX_MESSAGE_BYTES = 5 * 1024 * 1024  # of thumbnails together: mail servers commonly take 10 to 25 MB, and base64 adds a third
+# of thumbnails together: mail servers commonly take 10 to 25 MB, and base64 adds a third
+MAX_MESSAGE_BYTES = 5 * 1024 * 1024
 _MAX_PROMPT = 500
 _MAX_NAMES = 3  # in a subject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LandedMessage:
-    """The parts of a message, for a notifier. They are final text: a notifier must not render them, as a prompt may hold ``{{ }}``.
+    """The parts of a message, for a notifier. They are final text: a notifier must not render them, as a
+    prompt may hold ``{{ }}``.
 
     ::
 
@@ -32,7 +36,8 @@ class LandedMessage:
 
     :param text: plain, for a mail or a log.
     :param slack: the same for Slack, where ``<!channel>`` in a prompt would call everybody.
-    :param html: the body of a mail; shows ``files`` by ``cid:`` and their names, which Airflow's SMTP hook gives them.
+    :param html: the body of a mail; shows ``files`` by ``cid:`` and their names, which Airflow's SMTP hook
+        gives them.
     :param files: paths of the thumbnails on this machine, gone after the ``with`` block.
     """
 
@@ -45,16 +50,21 @@ class LandedMessage:
 
 @contextmanager
 def landed_message(
-    landed: LandedGeneration | Mapping[str, Any] | Iterable[Mapping[str, Any]], *, max_bytes: int = MAX_MESSAGE_BYTES
+    landed: LandedGeneration | Mapping[str, Any] | Iterable[Mapping[str, Any]],
+    *,
+    max_bytes: int = MAX_MESSAGE_BYTES,
 ) -> Iterator[LandedMessage]:
-    """The message about one or more landed generations, with its thumbnails as files for the length of the ``with`` block::
+    """The message about one or more landed generations, with its thumbnails as files for the length of the
+    ``with`` block::
 
         with landed_message(ti.xcom_pull("land")) as message:
             print(message.subject)  # Seedream: 2 images, hero
 
-    :param landed: a LandedGeneration, as a sensor or an operator with ``wait=True`` returns it; the list of a mapped task; or rows
-        of a batch, as ``chosen_rows`` returns them: of each the images that it names, which may be fewer than were landed.
-    :param max_bytes: of all thumbnails together; those that exceed it are left out, and their images are named in text.
+    :param landed: a LandedGeneration, as a sensor or an operator with ``wait=True`` returns it; the list of a
+        mapped task; or rows of a batch, as ``chosen_rows`` returns them: of each the images that it names,
+        which may be fewer than were landed.
+    :param max_bytes: of all thumbnails together; those that exceed it are left out, and their images are
+        named in text.
     :raises ValueError: a manifest is missing or invalid, or the list is empty.
     """
     several = [landed] if isinstance(landed, LandedGeneration | Mapping) else list(landed)
@@ -69,7 +79,9 @@ def landed_message(
             left -= sum(path.stat().st_size for path in section.shown.values())
             sections.append(section)
         count = sum(len(section.images) for section in sections)
-        names = ", ".join(section.manifest.name for section in sections[:_MAX_NAMES]) + (", ..." if sections[_MAX_NAMES:] else "")
+        names = ", ".join(section.manifest.name for section in sections[:_MAX_NAMES]) + (
+            ", ..." if sections[_MAX_NAMES:] else ""
+        )
         subject = f"Seedream: {count} {'image' if count == 1 else 'images'}, {names}"
         text = "\n\n".join(_text(section) for section in sections)
         yield LandedMessage(
@@ -109,13 +121,19 @@ class _Section:
     def facts(self) -> list[str]:
         """The sentences below the images: how many came, their price, and the manifest."""
         manifest = self.manifest
-        came = f"Only {len(manifest.images)} of {manifest.images_requested} images came." if manifest.missing_images else ""
+        came = (
+            f"Only {len(manifest.images)} of {manifest.images_requested} images came."
+            if manifest.missing_images
+            else ""
+        )
         cost = manifest.credits if manifest.billed_credits is None else manifest.billed_credits
         price = "" if cost is None else f"{counted(cost, 'credit')}."
         return [fact for fact in (came, price, f"Manifest: {self.uri}") if fact]
 
 
-def _read(landed: LandedGeneration | Mapping[str, Any], local: Path, *, prefix: str, max_bytes: int) -> _Section:
+def _read(
+    landed: LandedGeneration | Mapping[str, Any], local: Path, *, prefix: str, max_bytes: int
+) -> _Section:
     """One generation: its manifest read, and its thumbnails copied as far as they fit."""
     from airflow_provider_seedream.storage.folder import Folder
 
@@ -137,8 +155,14 @@ def _read(landed: LandedGeneration | Mapping[str, Any], local: Path, *, prefix: 
 
 
 def _named(landed: LandedGeneration | Mapping[str, Any]) -> tuple[str, frozenset[str] | None]:
-    """The URI of the manifest; of a batch's row also the file names of its images, of which a person may have chosen some."""
-    if not isinstance(landed, LandedGeneration) and isinstance(landed.get("row"), int) and isinstance(landed.get("manifest"), str):
+    """The URI of the manifest; of a batch's row also the file names of its images, of which a person may
+    have chosen some.
+    """
+    if (
+        not isinstance(landed, LandedGeneration)
+        and isinstance(landed.get("row"), int)
+        and isinstance(landed.get("manifest"), str)
+    ):
         return landed["manifest"], frozenset(str(uri).rpartition("/")[2] for uri in landed["images"])
     known = landed if isinstance(landed, LandedGeneration) else LandedGeneration.from_dict(dict(landed))
     return known.manifest, None

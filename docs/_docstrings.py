@@ -1,7 +1,8 @@
-"""Makes the API reference readable: the reST of the docstrings becomes markdown, and names of defaults become their values.
+"""Makes the API reference readable: the reST of the docstrings becomes markdown, and names of defaults become
+their values.
 
-Roles become code, ``::`` a colon, fields that share a line get their own. ``timeout=DEFAULT_TIMEOUT_SECONDS`` becomes
-``timeout=3600.0``. Used by mkdocs.yml only. Changes no source.
+Roles become code, ``::`` a colon, fields that share a line get their own. ``timeout=DEFAULT_TIMEOUT_SECONDS``
+becomes ``timeout=3600.0``. Used by mkdocs.yml only. Changes no source.
 """
 
 import re
@@ -33,7 +34,9 @@ def readable(text: str) -> str:
 
 
 class Defaults(griffe.Extension):
-    """Shows the value of a default where the signature names a constant, and the fallback where it asks Airflow's configuration."""
+    """Shows the value of a default where the signature names a constant, and the fallback where it asks
+    Airflow's configuration.
+    """
 
     def on_package(self, *, loader: griffe.GriffeLoader, **_: Any) -> None:
         _settle(loader.modules_collection[PACKAGE], loader.modules_collection)
@@ -52,11 +55,15 @@ def _settle(holder: griffe.Object, modules: griffe.ModulesCollection) -> None:
 
 
 def _value(default: Any, modules: griffe.ModulesCollection) -> Any:
-    """The text of a default: a constant of this package is followed to its own expression, any other stays as it is written."""
+    """The text of a default: a constant of this package is followed to its own expression, any other stays
+    as it is written.
+    """
     if isinstance(default, griffe.ExprCall):
         keywords = {one.name: one.value for one in default.arguments if isinstance(one, griffe.ExprKeyword)}
         return keywords.get("fallback", default)
-    is_constant = isinstance(default, griffe.ExprName | griffe.ExprAttribute) and _CONSTANT.fullmatch(str(default))
+    is_constant = isinstance(default, griffe.ExprName | griffe.ExprAttribute) and _CONSTANT.fullmatch(
+        str(default)
+    )
     if is_constant and default.canonical_path.startswith(PACKAGE):
         constant = modules[default.canonical_path]
         return _value(constant.value, modules) if isinstance(constant, griffe.Attribute) else default

@@ -1,7 +1,8 @@
-"""Gives each cell of a table the heading of its column, so that assets/extra.css can stack wide tables on a narrow screen.
+"""Gives each cell of a table the heading of its column, so that assets/extra.css can stack wide tables on a
+narrow screen.
 
-A hook of mkdocs.yml only. Changes no source. A cell of ``| `seed` | None |`` below ``| parameter | default |`` becomes
-``<td data-label="default">None</td>``.
+A hook of mkdocs.yml only. Changes no source. A cell of ``| `seed` | None |`` below ``| parameter | default
+|`` becomes ``<td data-label="default">None</td>``.
 """
 
 import re
@@ -21,7 +22,13 @@ def on_page_content(html: str, **_: Any) -> str:
 
 def labelled(table: str) -> str:
     """The table with ``data-label`` in each cell; the first column is the name of its row and gets none."""
-    headings = ["", *(_TAG.sub("", heading).strip().rstrip("?").replace('"', "&quot;") for heading in _HEADING.findall(table)[1:])]
+    headings = [
+        "",
+        *(
+            _TAG.sub("", heading).strip().rstrip("?").replace('"', "&quot;")
+            for heading in _HEADING.findall(table)[1:]
+        ),
+    ]
 
     def label(row: re.Match[str]) -> str:
         labels = iter(headings)

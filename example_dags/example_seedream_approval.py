@@ -1,4 +1,5 @@
-"""Nothing is published before a person has seen it: generate, land, show the images above an approval, copy what was approved.
+"""Nothing is published before a person has seen it: generate, land, show the images above an approval, copy
+what was approved.
 
 The pictures need `[seedream] gallery_roots` in the web server's configuration; `make ui` has it.
 """
@@ -26,7 +27,9 @@ with DAG(
         image_size="landscape_4_3",
         num_images=3,
     )
-    land = SeedreamGenerationSensor(task_id="land", generation=submit.output, deferrable=True, poke_interval=4)
+    land = SeedreamGenerationSensor(
+        task_id="land", generation=submit.output, deferrable=True, poke_interval=4
+    )
 
     @task
     def show(landed: Any) -> str:
@@ -40,7 +43,8 @@ with DAG(
             target = ObjectStoragePath(f"{folder}/public/{name}")  # here the bucket that your web site reads
             target.parent.mkdir(parents=True, exist_ok=True)
             with ObjectStoragePath(image.uri).open("rb") as file:
-                data = file.read()  # whole before anything is written: a file system keeps what a failed copy has written
+                # whole before anything is written: a file system keeps what a failed copy has written
+                data = file.read()
             with target.open("wb") as file:
                 file.write(data)
             published.append(str(target))

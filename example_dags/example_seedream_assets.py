@@ -1,6 +1,8 @@
-"""Landed images as assets: DAGs scheduled on "watches" or on "watch-images" run when this one has landed some.
+"""Landed images as assets: DAGs scheduled on "watches" or on "watch-images" run when this one has landed
+some.
 
-The alias gets an event for each image. Airflow 3.4 starts a run for each of them, and one in all with `announce="generation"`.
+The alias gets an event for each image. Airflow 3.4 starts a run for each of them, and one in all with
+`announce="generation"`.
 """
 
 from airflow.sdk import Asset, AssetAlias, dag
@@ -16,7 +18,9 @@ from airflow_provider_seedream.sensors.seedream import SeedreamGenerationSensor
     tags=["seedream"],
 )
 def example_seedream_assets() -> None:
-    submit = SeedreamGenerateOperator(task_id="submit", prompt="a leather watch on a mossy stone", num_images=2)
+    submit = SeedreamGenerateOperator(
+        task_id="submit", prompt="a leather watch on a mossy stone", num_images=2
+    )
     SeedreamGenerationSensor(
         task_id="land",
         generation=submit.output,

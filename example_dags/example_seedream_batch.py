@@ -1,6 +1,8 @@
-"""A campaign from a table: one task pays for each row once, within a budget, lands its images and writes a table of results.
+"""A campaign from a table: one task pays for each row once, within a budget, lands its images and writes a
+table of results.
 
-Start it with another table in `table`, a CSV, JSON lines or Parquet file in your bucket. What did not land is listed at the end.
+Start it with another table in `table`, a CSV, JSON lines or Parquet file in your bucket. What did not land is
+listed at the end.
 """
 
 import json
@@ -22,7 +24,8 @@ def list_unlanded(results: Any) -> list[dict[str, Any]]:
 
 with DAG(
     "example_seedream_batch",
-    description="A campaign from a table: each row is paid once, within a budget, and a table of results is written",
+    description="A campaign from a table: each row is paid once, within a budget, and a table of results is "
+    "written",
     schedule=None,
     default_args={"retries": 2},
     params={"table": TABLE.as_uri()},

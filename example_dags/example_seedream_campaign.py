@@ -1,6 +1,8 @@
-"""A campaign: one prompt per product, mapped over both tasks, so that each image succeeds, fails and is retried by itself.
+"""A campaign: one prompt per product, mapped over both tasks, so that each image succeeds, fails and is
+retried by itself.
 
-Equal prompts would share one generation. For variations of one prompt use `num_images`, or map over `seed` or `take` as well.
+Equal prompts would share one generation. For variations of one prompt use `num_images`, or map over `seed` or
+`take` as well.
 """
 
 from airflow.sdk import DAG
@@ -26,5 +28,6 @@ with DAG(
     SeedreamGenerationSensor.partial(
         task_id="land",
         deferrable=True,
-        trigger_rule="all_done",  # else one failed submission would keep the images of all others from landing
+        # else one failed submission would keep the images of all others from landing
+        trigger_rule="all_done",
     ).expand(generation=submit.output)

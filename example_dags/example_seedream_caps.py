@@ -1,6 +1,8 @@
-"""Caps of a connection: whose credits they are, a warning when most of them are spent, and a task that waits for the next day.
+"""Caps of a connection: whose credits they are, a warning when most of them are spent, and a task that waits
+for the next day.
 
-The caps stand in the connection, e.g. {"max_credits_per_day": 2000, "label_caps": {"team=shop": {"day": 500}}, "warn_at": 0.8}.
+The caps stand in the connection, e.g. {"max_credits_per_day": 2000, "label_caps": {"team=shop": {"day":
+500}}, "warn_at": 0.8}.
 """
 
 import logging
@@ -16,7 +18,9 @@ log = logging.getLogger(__name__)
 def tell_the_shop(context: Context) -> None:
     """In the place of a notifier: called once a day, by the first request that passes the share."""
     budget = context["seedream_budget"]  # type: ignore[typeddict-item]  # ours, beside Airflow's own
-    log.warning("%s: %s credits are spent, until %s.", budget["cap"], budget["spent_credits"], budget["ends_at"])
+    log.warning(
+        "%s: %s credits are spent, until %s.", budget["cap"], budget["spent_credits"], budget["ends_at"]
+    )
 
 
 @dag(
@@ -28,7 +32,10 @@ def tell_the_shop(context: Context) -> None:
 def example_seedream_caps() -> None:
     catalogue = SeedreamBatchOperator(
         task_id="catalogue",
-        requests=[{"prompt": f"a {metal} watch on a white table", "name": metal} for metal in ("steel", "gold", "silver")],
+        requests=[
+            {"prompt": f"a {metal} watch on a white table", "name": metal}
+            for metal in ("steel", "gold", "silver")
+        ],
         deferrable=True,
     )
     hero = SeedreamGenerateOperator(

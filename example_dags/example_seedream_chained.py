@@ -1,6 +1,8 @@
-"""A chain: generate, land, then edit the landed image, so that the second request works on what the first one made.
+"""A chain: generate, land, then edit the landed image, so that the second request works on what the first one
+made.
 
-`images=land.output` hands over every image that was landed; `pick=1` takes the first, `pick=[1, 3]` some of them.
+`images=land.output` hands over every image that was landed; `pick=1` takes the first, `pick=[1, 3]` some of
+them.
 """
 
 from airflow.sdk import DAG
@@ -15,7 +17,9 @@ with DAG(
     default_args={"retries": 2},
     tags=["seedream"],
 ):
-    draw = SeedreamGenerateOperator(task_id="draw", prompt="a leather watch on a wet stone", image_size="square_hd")
+    draw = SeedreamGenerateOperator(
+        task_id="draw", prompt="a leather watch on a wet stone", image_size="square_hd"
+    )
     land = SeedreamGenerationSensor(task_id="land", generation=draw.output, deferrable=True)
     edit = SeedreamEditOperator(
         task_id="edit",

@@ -1,4 +1,5 @@
-"""A night's work that begins when the wallet holds what it costs: a sensor waits for the top-up, a budget keeps the rest to it.
+"""A night's work that begins when the wallet holds what it costs: a sensor waits for the top-up, a budget
+keeps the rest to it.
 
 With an empty wallet it waits in the triggerer, for a day; if nobody has paid by then, the night is skipped.
 """

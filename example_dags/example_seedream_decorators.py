@@ -10,7 +10,12 @@ from airflow.sdk import dag, task
 PRODUCTS = ["leather watch", "canvas bag"]
 
 
-@dag(description="Prompts as functions, with @task.seedream", schedule=None, default_args={"retries": 2}, tags=["seedream"])
+@dag(
+    description="Prompts as functions, with @task.seedream",
+    schedule=None,
+    default_args={"retries": 2},
+    tags=["seedream"],
+)
 def example_seedream_decorators() -> None:
     @task.seedream(image_size="square", wait=True, deferrable=True)
     def draw(product: str) -> str:

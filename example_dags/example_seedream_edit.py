@@ -1,6 +1,7 @@
 """Images from a bucket are edited by an instruction, in one task: `wait=True` submits, waits and lands.
 
-They are read on the worker when the request is sent. Set SEEDREAM_EXAMPLE_BUCKET to read from a bucket of yours.
+They are read on the worker when the request is sent. Set SEEDREAM_EXAMPLE_BUCKET to read from a bucket of
+yours.
 """
 
 import os
@@ -10,7 +11,8 @@ from airflow.sdk import DAG
 
 from airflow_provider_seedream.operators.seedream import SeedreamEditOperator
 
-# For example s3://aws_default@my-bucket/products; without it the pictures beside this file, so that no cloud is needed.
+# For example s3://aws_default@my-bucket/products; without it the pictures beside this file, so that no cloud
+# is needed.
 BUCKET = os.environ.get("SEEDREAM_EXAMPLE_BUCKET") or (Path(__file__).parent / "sources").as_uri()
 
 with DAG(

@@ -1,4 +1,5 @@
-"""The first big night: a plan, a cap, a sample that a person looks at, a brake. A broken template costs the sample, not the table.
+"""The first big night: a plan, a cap, a sample that a person looks at, a brake. A broken template costs the
+sample, not the table.
 
 The question stands under Browse, Required Actions. Its pictures need `[seedream] gallery_roots`.
 """

@@ -1,4 +1,5 @@
-"""One prompt becomes images in your storage: submit and pay once, wait without a worker, land, write the manifest.
+"""One prompt becomes images in your storage: submit and pay once, wait without a worker, land, write the
+manifest.
 
 `make demo` runs this file. Without a `destination` here, the images go where the connection's extra says.
 """

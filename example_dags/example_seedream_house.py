@@ -1,6 +1,8 @@
-"""An operator of your own: a house style around every prompt, with a template field of its own and a budget that nobody forgets.
+"""An operator of your own: a house style around every prompt, with a template field of its own and a budget
+that nobody forgets.
 
-What a subclass adds is rendered by Airflow and checked by nobody but itself; Seedream's own fields are checked as ever.
+What a subclass adds is rendered by Airflow and checked by nobody but itself; Seedream's own fields are
+checked as ever.
 """
 
 from collections.abc import Sequence
@@ -24,7 +26,9 @@ class HouseStyleOperator(SeedreamGenerateOperator):
         self.brand = brand
 
     def pre_execute(self, context: Any) -> None:
-        """Airflow calls it before `execute` and before each resumption of a wait, so that the prompt is always the same."""
+        """Airflow calls it before `execute` and before each resumption of a wait, so that the prompt is
+        always the same.
+        """
         super().pre_execute(context)
         self.prompt = f"{self.prompt}, in the style of {self.brand}"
 
@@ -39,4 +43,6 @@ with DAG(
     params=PARAMS,
     tags=["seedream"],
 ):
-    HouseStyleOperator.partial(task_id="draw", brand="{{ params.brand }}").expand(prompt=["a leather watch", "a canvas bag"])
+    HouseStyleOperator.partial(task_id="draw", brand="{{ params.brand }}").expand(
+        prompt=["a leather watch", "a canvas bag"]
+    )

@@ -1,6 +1,8 @@
-"""A mail with the thumbnails for every landed generation, through Airflow's own SMTP notifier and its connection `smtp_default`.
+"""A mail with the thumbnails for every landed generation, through Airflow's own SMTP notifier and its
+connection `smtp_default`.
 
-A callback that fails only leaves a line in the task's log; where the mail matters, send it from a task of its own.
+A callback that fails only leaves a line in the task's log; where the mail matters, send it from a task of its
+own.
 """
 
 from airflow.providers.smtp.notifications.smtp import SmtpNotifier
@@ -32,4 +34,6 @@ with DAG(
     tags=["seedream"],
 ):
     submit = SeedreamGenerateOperator(task_id="submit", prompt="a leather watch on a wet stone", num_images=2)
-    SeedreamGenerationSensor(task_id="land", generation=submit.output, deferrable=True, poke_interval=4, on_success_callback=mail)
+    SeedreamGenerationSensor(
+        task_id="land", generation=submit.output, deferrable=True, poke_interval=4, on_success_callback=mail
+    )

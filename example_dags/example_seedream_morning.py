@@ -1,4 +1,5 @@
-"""Every morning the wallet of the night is explained by the ledgers; a mail goes out if it does not add up or a person is needed.
+"""Every morning the wallet of the night is explained by the ledgers; a mail goes out if it does not add up or
+a person is needed.
 
 It reads and pays nothing. Name all folders that the key pays for: the credits of the others are unexplained.
 """
@@ -24,7 +25,8 @@ def explain() -> dict[str, Any]:
         mail = SmtpNotifier(
             to="art@example.com",
             from_email="airflow@example.com",
-            subject=f"Seedream: {statement.unexplained} credits unexplained, {len(statement.duties)} things to do",
+            subject=f"Seedream: {statement.unexplained} credits unexplained, {len(statement.duties)} things "
+            "to do",
             html_content=f"<pre>{escape(statement.text)}</pre>",
         )
         mail.notify(context)  # and not mail(context), which would render prompts as templates

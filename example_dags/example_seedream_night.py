@@ -1,6 +1,8 @@
-"""A whole night: a table within a budget, its images on contact sheets, a person's choice, and only the chosen ones published.
+"""A whole night: a table within a budget, its images on contact sheets, a person's choice, and only the
+chosen ones published.
 
-Rows over the budget and rows that failed stop nobody. The pictures need `[seedream] gallery_roots`; the mail needs `smtp_default`.
+Rows over the budget and rows that failed stop nobody. The pictures need `[seedream] gallery_roots`; the mail
+needs `smtp_default`.
 """
 
 from pathlib import Path
@@ -47,7 +49,8 @@ def publish(results: Any, pages: Any, answers: Any) -> list[dict[str, Any]]:
             target = ObjectStoragePath(f"{folder}/public/{name}")  # here the bucket that your web site reads
             target.parent.mkdir(parents=True, exist_ok=True)
             with ObjectStoragePath(uri).open("rb") as file:
-                data = file.read()  # whole before anything is written: a file system keeps what a failed copy has written
+                # whole before anything is written: a file system keeps what a failed copy has written
+                data = file.read()
             with target.open("wb") as file:
                 file.write(data)
     return chosen

@@ -1,4 +1,5 @@
-"""A night's work that waits for a top-up: a retry policy (Airflow 3.3+) asks again every half hour after a 402.
+"""A night's work that waits for a top-up: a retry policy (Airflow 3.3+) asks again every half hour after a
+402.
 
 What is paid already stays paid for once, and errors that no retry can change still fail at once.
 """
@@ -13,7 +14,8 @@ from airflow_provider_seedream.sensors.seedream import SeedreamGenerationSensor
 try:
     from airflow_provider_seedream.retry_policy import SeedreamRetryPolicy
 
-    PATIENT: dict[str, Any] = {"retries": 20, "retry_policy": SeedreamRetryPolicy()}  # ten hours of half hours
+    # ten hours of half hours
+    PATIENT: dict[str, Any] = {"retries": 20, "retry_policy": SeedreamRetryPolicy()}
 except ImportError:  # below Airflow 3.3 a 402 ends the task, and other errors are retried as Airflow does it
     PATIENT = {"retries": 2}
 
@@ -26,7 +28,9 @@ except ImportError:  # below Airflow 3.3 a 402 ends the task, and other errors a
     tags=["seedream"],
 )
 def example_seedream_patient() -> None:
-    submit = SeedreamGenerateOperator(task_id="submit", prompt="a leather watch on a mossy stone", num_images=2)
+    submit = SeedreamGenerateOperator(
+        task_id="submit", prompt="a leather watch on a mossy stone", num_images=2
+    )
     SeedreamGenerationSensor(task_id="land", generation=submit.output, deferrable=True)
 
 

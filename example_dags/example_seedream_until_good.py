@@ -1,6 +1,8 @@
-"""Generate until good: each round of a loop draws another set, until one passes or three are drawn. Needs Airflow 3.4.
+"""Generate until good: each round of a loop draws another set, until one passes or three are drawn. Needs
+Airflow 3.4.
 
-`take="{{ loop.index + 1 }}"` buys a set in each round; without it each round would get the images of the first one again.
+`take="{{ loop.index + 1 }}"` buys a set in each round; without it each round would get the images of the
+first one again.
 """
 
 from typing import Any

@@ -1,6 +1,8 @@
-"""From the warehouse and back: a query gives the requests, each row is paid once ever, and the results go into a table by key.
+"""From the warehouse and back: a query gives the requests, each row is paid once ever, and the results go
+into a table by key.
 
-It needs a connection `warehouse` with the tables `catalogue` and `catalogue_images`; an error shows how to create the second.
+It needs a connection `warehouse` with the tables `catalogue` and `catalogue_images`; an error shows how to
+create the second.
 """
 
 from airflow.sdk import DAG

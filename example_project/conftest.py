@@ -1,4 +1,6 @@
-"""An Airflow for the tests: a scratch home with an empty database, and the DAGs of this project. Set before Airflow is imported."""
+"""An Airflow for the tests: a scratch home with an empty database, and the DAGs of this project. Set
+before Airflow is imported.
+"""
 
 import os
 import sys

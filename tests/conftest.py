@@ -1,4 +1,6 @@
-"""Settings every test runs under: an Airflow home of its own, and no database that could be used by accident."""
+"""Settings every test runs under: an Airflow home of its own, and no database that could be used by
+accident.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ if "AIRFLOW_HOME" not in os.environ or not os.environ.get("SEEDREAM_TEST_HOME"):
 
 @pytest.fixture(autouse=True)
 def a_process_that_has_sent_nothing_yet() -> Iterator[None]:
-    """A process remembers its requests for a minute and makes the next one wait: no test may wait for those of another."""
+    """A process remembers its requests for a minute and makes the next one wait: no test may wait for
+    those of another.
+    """
     yield
     limiter = sys.modules.get("airflow_provider_seedream.rate_limit.limiter")
     if limiter:

@@ -1,6 +1,8 @@
-"""How pytest-xdist shares the tests out to its workers: one by one, but all that use one slow thing to one worker.
+"""How pytest-xdist shares the tests out to its workers: one by one, but all that use one slow thing to one
+worker.
 
-By their ids, as the controller knows no more of them; marks would need ``--dist loadgroup``, which pytest 9.2 breaks.
+By their ids, as the controller knows no more of them; marks would need ``--dist loadgroup``, which pytest 9.2
+breaks.
 """
 
 from __future__ import annotations
@@ -10,8 +12,8 @@ from typing import Any
 
 import pytest
 
-# What takes seconds to start, and where it is used. Real Airflows share a line: two at once slow each other down until
-# deadlines pass.
+# What takes seconds to start, and where it is used. Real Airflows share a line: two at once slow each other
+# down until deadlines pass.
 STARTED_ONCE = {
     "Airflows of their own, in no hurry": r"tests/scheduler/test_(chaos|celery)\.py",
     "a real Airflow": r"tests/scheduler/|tests/airflow/test_cluster\.py|tests/gallery/test_browser\.py",

@@ -1,4 +1,6 @@
-"""The documentation against the code: every snippet runs, every table of fields, errors and parameters is complete."""
+"""The documentation against the code: every snippet runs, every table of fields, errors and parameters is
+complete.
+"""
 
 from __future__ import annotations
 
@@ -45,10 +47,12 @@ CHECKOUT = Path(__file__).parents[1]
 DOCS = CHECKOUT / "docs"
 PACKAGE = CHECKOUT / "airflow_provider_seedream"
 PAGES = [*sorted(DOCS.glob("*.md")), CHECKOUT / "README.md"]
-# Compiled, not run: snippets for a test module of the reader's, and what imports Airflow's retry policies before there were any.
+# Compiled, not run: snippets for a test module of the reader's, and what imports Airflow's retry policies
+# before there were any.
 FRAGMENTS = {"testing-your-dags.md", *([] if hasattr(airflow.sdk, "RetryPolicy") else ["retries.md"])}
 GUARANTEES = range(1, 21)
-UNPACED = {"requests_per_minute": 6000}  # else a batch waits for the turns that tests before it took in this process
+# else a batch waits for the turns that tests before it took in this process
+UNPACED = {"requests_per_minute": 6000}
 ERRORS = {
     name: cls
     for name, cls in vars(exceptions).items()
@@ -140,7 +144,10 @@ class TestSnippets:
 def emulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
     """Jobs are done at the first poll; images land below `tmp_path`."""
     with Emulator(Settings.fast(seconds_per_image=(0.0, 0.0), late_assets_seconds=(0.0, 0.0))) as emulator:
-        connection = {**json.loads(emulator.airflow_connection_json()), "extra": {"destination": tmp_path.as_uri(), **UNPACED}}
+        connection = {
+            **json.loads(emulator.airflow_connection_json()),
+            "extra": {"destination": tmp_path.as_uri(), **UNPACED},
+        }
         monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", json.dumps(connection))
         yield emulator
 
@@ -148,9 +155,17 @@ def emulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulat
 class TestDags:
     @pytest.mark.parametrize(
         "page",
-        ["README.md", *(f"docs/{name}.md" for name in ("index", "quickstart", "operators", "taskflow", "assets-and-lineage"))],
+        [
+            "README.md",
+            *(
+                f"docs/{name}.md"
+                for name in ("index", "quickstart", "operators", "taskflow", "assets-and-lineage")
+            ),
+        ],
     )
-    def test_the_first_dag_of_a_page_lands_what_it_promises(self, page: str, emulator: Emulator, tmp_path: Path) -> None:
+    def test_the_first_dag_of_a_page_lands_what_it_promises(
+        self, page: str, emulator: Emulator, tmp_path: Path
+    ) -> None:
         code = snippets(CHECKOUT / page, "python")[0].replace("s3://aws_default@my-bucket", tmp_path.as_uri())
         outcomes = Runner(logical_date=None).run_dag(dag_of(code))  # as `airflow dags trigger` starts it
         assert all(isinstance(one, Outcome) and one.state == "success" for one in outcomes.values())
@@ -159,10 +174,16 @@ class TestDags:
         assert emulator.books.violations == ()
 
     def test_the_batch_lands_what_it_promises(self, emulator: Emulator, tmp_path: Path) -> None:
-        code = snippets(DOCS / "batch.md", "python")[0].replace("s3://aws_default@my-bucket", tmp_path.as_uri())
+        code = snippets(DOCS / "batch.md", "python")[0].replace(
+            "s3://aws_default@my-bucket", tmp_path.as_uri()
+        )
         [task] = dag_of(code.replace("deferrable=True", "poke_interval=0.1")).tasks
         outcome = Runner().run(task)
-        assert (outcome.state, outcome.value["count"]["landed"], emulator.books.credits_charged) == ("success", 2, 20)
+        assert (outcome.state, outcome.value["count"]["landed"], emulator.books.credits_charged) == (
+            "success",
+            2,
+            20,
+        )
 
 
 CREDITS_OF_RECIPES = {
@@ -192,7 +213,9 @@ class TestRecipes:
         assert list(recipes) == list(CREDITS_OF_RECIPES)
 
     @pytest.mark.parametrize("name", CREDITS_OF_RECIPES)
-    def test_it_runs_as_it_stands_and_pays_what_it_should(self, name: str, recipes: dict[str, DAG], emulator: Emulator) -> None:
+    def test_it_runs_as_it_stands_and_pays_what_it_should(
+        self, name: str, recipes: dict[str, DAG], emulator: Emulator
+    ) -> None:
         runner = Runner()
         tasks = [task for task in recipes[name].topological_sort() if task.task_id != "approve"]
         for task in tasks:
@@ -215,7 +238,9 @@ class TestRecipes:
             runner.run_dag(recipes["catalogue_backfill"])
         assert emulator.books.posts == 2
 
-    def test_the_night_waits_for_what_its_table_costs(self, recipes: dict[str, DAG], emulator: Emulator) -> None:
+    def test_the_night_waits_for_what_its_table_costs(
+        self, recipes: dict[str, DAG], emulator: Emulator
+    ) -> None:
         emulator.configure(balance_credits=19)
         runner, dag = Runner(), recipes["paid_night"]
         assert runner.run(dag.get_task("price")).value["credits"] == 20
@@ -225,7 +250,9 @@ class TestRecipes:
 class TestAdvice:
     """What "Manifest and ledger" tells people to do does what it says."""
 
-    def test_an_unknown_record_that_was_given_its_id_is_attached_to(self, emulator: Emulator, tmp_path: Path) -> None:
+    def test_an_unknown_record_that_was_given_its_id_is_attached_to(
+        self, emulator: Emulator, tmp_path: Path
+    ) -> None:
         runner, submit, record = self.lost_answer("[drop-after-accept]", tmp_path)
         fields = json.loads(record.read_text())
         fields |= {"outcome": "submitted", "seedream_task_id": emulator.books.submissions[0].seedream_task_id}
@@ -234,7 +261,9 @@ class TestAdvice:
         assert runner.run(submit).value["seedream_task_id"] == fields["seedream_task_id"]
         assert emulator.books.posts_received == 1
 
-    def test_a_request_that_was_not_accepted_is_sent_once_its_record_is_deleted(self, emulator: Emulator, tmp_path: Path) -> None:
+    def test_a_request_that_was_not_accepted_is_sent_once_its_record_is_deleted(
+        self, emulator: Emulator, tmp_path: Path
+    ) -> None:
         runner, submit, record = self.lost_answer("[drop*1]", tmp_path)
         record.unlink()
         runner.clear(submit)
@@ -247,7 +276,9 @@ class TestAdvice:
             submit = SeedreamGenerateOperator(task_id="submit", prompt="a watch", name="hero")
             land = SeedreamGenerationSensor(task_id="land", generation=submit.output)
             copied = f"{tmp_path.as_uri()}/copy"
-            land_again = SeedreamGenerationSensor(task_id="land_again", generation=submit.output, destination=copied)
+            land_again = SeedreamGenerationSensor(
+                task_id="land_again", generation=submit.output, destination=copied
+            )
         runner.run(submit)
         runner.run(land)
         downloads = emulator.books.downloads
@@ -288,23 +319,33 @@ class TestReliability:
     @pytest.mark.parametrize("number", GUARANTEES)
     def test_each_guarantee_has_a_test_that_names_it(self, number: int) -> None:
         word = re.compile(rf"\bG{number}\b")
-        tests = [file for folder in ("guarantees", "scheduler") for file in (CHECKOUT / "tests" / folder).glob("test_*.py")]
+        tests = [
+            file
+            for folder in ("guarantees", "scheduler")
+            for file in (CHECKOUT / "tests" / folder).glob("test_*.py")
+        ]
         assert any(word.search(file.read_text()) for file in tests)
 
     def test_the_table_of_errors_has_exactly_the_classes_there_are_in_their_order(self) -> None:
         assert names(section("reliability-and-cost.md", "Every error")) == list(ERRORS)
 
     def test_the_api_reference_has_every_error(self) -> None:
-        assert re.findall(r"^::: airflow_provider_seedream\.exceptions\.(\w+)$", (DOCS / "api.md").read_text(), re.M) == list(
-            ERRORS
-        )
+        assert re.findall(
+            r"^::: airflow_provider_seedream\.exceptions\.(\w+)$", (DOCS / "api.md").read_text(), re.M
+        ) == list(ERRORS)
 
     @pytest.mark.parametrize("name", ERRORS)
     def test_it_says_which_errors_end_a_task_without_retries(self, name: str) -> None:
         """Three classes are made final by who raises them; the table says "no" and when that is otherwise."""
         final = issubclass(ERRORS[name], AirflowFailException | AirflowSensorTimeout)
-        raised_final = {"SeedreamInsufficientCreditsError", "SeedreamAmbiguousSubmissionError", "SeedreamGenerationFailedError"}
-        [verdict] = [row[3] for row in rows(section("reliability-and-cost.md", "Every error")) if row[0] == f"`{name}`"]
+        raised_final = {
+            "SeedreamInsufficientCreditsError",
+            "SeedreamAmbiguousSubmissionError",
+            "SeedreamGenerationFailedError",
+        }
+        [verdict] = [
+            row[3] for row in rows(section("reliability-and-cost.md", "Every error")) if row[0] == f"`{name}`"
+        ]
         if name in raised_final:
             assert "no" in re.split(r"\W+", verdict)
         elif name != "SeedreamAPIError":
@@ -312,7 +353,9 @@ class TestReliability:
 
     @pytest.mark.parametrize("name", ERRORS)
     def test_it_says_of_each_error_whether_it_was_paid_for(self, name: str) -> None:
-        [paid] = [row[2] for row in rows(section("reliability-and-cost.md", "Every error")) if row[0] == f"`{name}`"]
+        [paid] = [
+            row[2] for row in rows(section("reliability-and-cost.md", "Every error")) if row[0] == f"`{name}`"
+        ]
         said = paid.split()[0].rstrip(";:,")
         exceptions_to_the_class = {"SeedreamNotFoundError": "yes", "SeedreamModerationError": "no"}
         assert said == exceptions_to_the_class.get(name, ERRORS[name].paid)
@@ -328,10 +371,14 @@ class TestTroubleshooting:
         assert ERRORS[name].verdict in named or (name == "SeedreamError" and named)
 
     def test_the_section_of_a_verdict_names_each_class_that_is_raised_under_it(self) -> None:
-        """A class may be raised under another verdict than its own: a ledger error at a store that cannot hold the ledger."""
+        """A class may be raised under another verdict than its own: a ledger error at a store that cannot
+        hold the ledger.
+        """
         sections = dict(self.SECTIONS)
         for file in PACKAGE.rglob("*.py"):
-            raised = re.findall(r"\b(Seedream\w*Error)\((?:[^()]|\([^()]*\))*verdict=\"([A-Z -]+)\"", file.read_text())
+            raised = re.findall(
+                r"\b(Seedream\w*Error)\((?:[^()]|\([^()]*\))*verdict=\"([A-Z -]+)\"", file.read_text()
+            )
             for cls, verdict in raised:
                 assert f"`{cls}`" in sections[verdict], f"{cls} under {verdict} in {file.name}"
 
@@ -341,7 +388,11 @@ class TestTroubleshooting:
 
     @pytest.mark.parametrize(("verdict", "text"), SECTIONS, ids=[verdict for verdict, _ in SECTIONS])
     def test_a_section_says_what_it_means_what_it_cost_and_what_to_do(self, verdict: str, text: str) -> None:
-        assert re.findall(r"^\*\*(It means|It cost|Do)\*\*", text, re.MULTILINE) == ["It means", "It cost", "Do"]
+        assert re.findall(r"^\*\*(It means|It cost|Do)\*\*", text, re.MULTILINE) == [
+            "It means",
+            "It cost",
+            "Do",
+        ]
 
     def test_each_command_that_it_prints_is_one(self) -> None:
         from airflow_provider_seedream.cli.definition import build_parser
@@ -353,7 +404,9 @@ class TestTroubleshooting:
 
 class TestDocstrings:
     def test_each_example_is_indented_below_its_colons(self) -> None:
-        """A formatter takes the indentation of an example away where no line of prose stands beside it: then it is prose."""
+        """A formatter takes the indentation of an example away where no line of prose stands beside it:
+        then it is prose.
+        """
         package = Path(exceptions.__file__).parent
         for file in package.rglob("*.py"):
             for node in ast.walk(ast.parse(file.read_text())):
@@ -363,20 +416,30 @@ class TestDocstrings:
 
 
 class TestTheMap:
-    """The pages for those who change the code: their modules exist, and the drawing has the rooms in the order that is held."""
+    """The pages for those who change the code: their modules exist, and the drawing has the rooms in the
+    order that is held.
+    """
 
-    @pytest.mark.parametrize("page", [DOCS / "how-it-works.md", CHECKOUT / "CONTRIBUTING.md"], ids=lambda page: page.name)
+    @pytest.mark.parametrize(
+        "page", [DOCS / "how-it-works.md", CHECKOUT / "CONTRIBUTING.md"], ids=lambda page: page.name
+    )
     def test_each_module_that_it_names_exists(self, page: Path) -> None:
         named = re.findall(r"`([\w./]+/[\w.]*\w)`", page.read_text())
         assert len(named) > 10
         assert [one for one in named if not any((root / one).exists() for root in (CHECKOUT, PACKAGE))] == []
 
     def test_its_drawing_has_the_rooms_in_their_order(self) -> None:
-        [layers] = re.findall(r"^layers = \[\n(.*?)^\]", (CHECKOUT / "pyproject.toml").read_text(), re.DOTALL | re.MULTILINE)
+        [layers] = re.findall(
+            r"^layers = \[\n(.*?)^\]", (CHECKOUT / "pyproject.toml").read_text(), re.DOTALL | re.MULTILINE
+        )
         held = [line.split(" | ") for line in re.findall(r'"(.+)"', layers)]
-        drawn = [line.split(" · ") for line in re.findall(r"<text[^>]*>([^<]+)", (DOCS / "assets" / "rooms.svg").read_text())]
+        drawn = [
+            line.split(" · ")
+            for line in re.findall(r"<text[^>]*>([^<]+)", (DOCS / "assets" / "rooms.svg").read_text())
+        ]
         known = {room for layer in held for room in layer}
-        *rooms, _ = [[room for room in layer if room != "__main__"] for layer in held]  # the last layer stands apart: in words
+        # the last layer stands apart: in words
+        *rooms, _ = [[room for room in layer if room != "__main__"] for layer in held]
         assert [line for line in drawn if known.issuperset(line)] == rooms
 
 
@@ -389,22 +452,47 @@ class TestWhatTheApiDoes:
         assert set(re.findall(r"`POST (\S+)`", self.PAGE)) == set(contract.SUBMIT_PATHS.values())
         assert set(re.findall(r"`POST (\S+)`", self.PAGE)) == {facts.GENERATE_PATH, facts.EDIT_PATH}
         [sizes] = re.findall(r"^\| `image_size` \| (.+?);", self.PAGE, re.MULTILINE)
-        assert tuple(re.findall(r"`(\w+)`", sizes)) == get_args(contract.ImageSize) == tuple(facts.IMAGE_SIZES)
+        assert (
+            tuple(re.findall(r"`(\w+)`", sizes)) == get_args(contract.ImageSize) == tuple(facts.IMAGE_SIZES)
+        )
 
     def test_its_limits_are_those_of_client_and_emulator(self) -> None:
         for said, theirs, ours in [
-            (rf"each side above {contract.MIN_SOURCE_SIDE - 1} px", facts.MIN_SOURCE_SIDE, contract.MIN_SOURCE_SIDE),
-            (rf"at most {contract.MAX_SOURCE_PIXELS:,} px", facts.MAX_SOURCE_PIXELS, contract.MAX_SOURCE_PIXELS),
+            (
+                rf"each side above {contract.MIN_SOURCE_SIDE - 1} px",
+                facts.MIN_SOURCE_SIDE,
+                contract.MIN_SOURCE_SIDE,
+            ),
+            (
+                rf"at most {contract.MAX_SOURCE_PIXELS:,} px",
+                facts.MAX_SOURCE_PIXELS,
+                contract.MAX_SOURCE_PIXELS,
+            ),
             (rf"1:{contract.MAX_SOURCE_RATIO} to", facts.MAX_SOURCE_ASPECT, contract.MAX_SOURCE_RATIO),
-            (rf"{contract.MIN_IMAGES} to {contract.MAX_IMAGES} \| \[doc\]", facts.MAX_IMAGES, contract.MAX_IMAGES),
-            (rf"{contract.CREDITS_PER_IMAGE} credits per image", Settings().credits_per_image, contract.CREDITS_PER_IMAGE),
-            (rf"{contract.DEFAULT_REQUESTS_PER_MINUTE} requests per minute", Settings().rate_limit_per_minute, 3),
+            (
+                rf"{contract.MIN_IMAGES} to {contract.MAX_IMAGES} \| \[doc\]",
+                facts.MAX_IMAGES,
+                contract.MAX_IMAGES,
+            ),
+            (
+                rf"{contract.CREDITS_PER_IMAGE} credits per image",
+                Settings().credits_per_image,
+                contract.CREDITS_PER_IMAGE,
+            ),
+            (
+                rf"{contract.DEFAULT_REQUESTS_PER_MINUTE} requests per minute",
+                Settings().rate_limit_per_minute,
+                3,
+            ),
         ]:
             assert re.search(said, self.PAGE), said
             assert theirs == ours, said
 
     def test_the_emulators_images_have_the_pixels_it_says(self) -> None:
-        low, high = (int(number.replace(",", "")) for number in re.findall(r"([\d,]{9,}) to ([\d,]{9,}) px", self.PAGE)[0])
+        low, high = (
+            int(number.replace(",", ""))
+            for number in re.findall(r"([\d,]{9,}) to ([\d,]{9,}) px", self.PAGE)[0]
+        )
         assert all(low <= width * height <= high for width, height in facts.IMAGE_SIZES.values())
 
     def test_the_emulators_error_has_the_shape_it_says(self) -> None:
@@ -418,7 +506,8 @@ class TestFiles:
         listed = names(section("manifest-and-ledger.md", "The manifest"))
         [written] = [json.loads(code) for code in snippets(DOCS / "manifest-and-ledger.md", "json")]
         assert set(listed) == set(field_names(Manifest, ManifestImage)) | {"images_landed"}
-        assert set(written) == (set(field_names(Manifest)) - {"settled"}) | {"images_landed"}  # written only where it is false
+        # written only where it is false
+        assert set(written) == (set(field_names(Manifest)) - {"settled"}) | {"images_landed"}
         assert written["provider"] == f"airflow-provider-seedream/{__version__}"
 
     def test_the_manifest_that_is_shown_is_one(self) -> None:
@@ -442,7 +531,9 @@ class TestBatchTables:
         assert names(section("batch.md", "Results")) == [*RESULT_COLUMNS, *get_args(Status)]
 
     def test_every_column_of_a_request_is_explained(self) -> None:
-        listed = names("\n".join(line for line in section("batch.md", "Columns").splitlines() if line.startswith("| `")))
+        listed = names(
+            "\n".join(line for line in section("batch.md", "Columns").splitlines() if line.startswith("| `"))
+        )
         assert listed == list(PARAMETERS)
 
     @pytest.mark.parametrize("column", ["promt", "num_image", "imageSize", "image_urls", "status"])
@@ -463,7 +554,9 @@ class TestParameters:
         told = rows(section("operators.md", "Parameters"))
         self.check(SeedreamEditOperator, [told[0], *told[-2:], *told[1:-2]])
 
-    def test_the_edit_operator_spells_the_parameters_of_the_generate_operator_with_the_same_types_and_defaults(self) -> None:
+    def test_the_edit_operator_spells_the_parameters_of_the_generate_operator_with_the_same_types_and_defaults(
+        self,
+    ) -> None:
         """An editor completes what is spelled; what is spelled twice could drift."""
         generate = inspect.signature(vars(SeedreamGenerateOperator)["__init__"]).parameters
         edit = inspect.signature(vars(SeedreamEditOperator)["__init__"]).parameters
@@ -496,7 +589,9 @@ class TestParameters:
 class TestExamples:
     def test_each_is_in_the_table(self) -> None:
         files = {path.name for path in (CHECKOUT / "example_dags").glob("*.py")}
-        assert files == {f"{name}.py" for name in re.findall(r"`(\w+)\.py`", section("operators.md", "Examples"))}
+        assert files == {
+            f"{name}.py" for name in re.findall(r"`(\w+)\.py`", section("operators.md", "Examples"))
+        }
 
 
 class TestCompatibility:
@@ -530,4 +625,6 @@ class TestChangelog:
             known = ["Added", "Changed", "Fixed", "Not in this version"]
             assert kinds == [kind for kind in known if kind in kinds], version.splitlines()[0]
             bullets = re.findall(r"^- (.{30})", version, re.MULTILINE)
-            assert not [bullet for bullet in bullets if bullets.count(bullet) > 1], "a merge has put an entry back"
+            assert not [bullet for bullet in bullets if bullets.count(bullet) > 1], (
+                "a merge has put an entry back"
+            )

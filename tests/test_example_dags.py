@@ -1,4 +1,6 @@
-"""Every example DAG is imported without a warning and run to its end; the server's count says what that cost."""
+"""Every example DAG is imported without a warning and run to its end; the server's count says what that
+cost.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +31,11 @@ from tests.faces.mail_server import mail_server
 
 EXAMPLES = Path(__file__).parents[1] / "example_dags"
 HAS_LOOPS = hasattr(airflow.sdk, "LoopDecision")  # from Airflow 3.4 on
-FILES = sorted(path for path in EXAMPLES.glob("*.py") if HAS_LOOPS or path.stem != "example_seedream_until_good")
-UNPACED = {"requests_per_minute": 6000}  # else a batch waits for the turns that tests before it took in this process
+FILES = sorted(
+    path for path in EXAMPLES.glob("*.py") if HAS_LOOPS or path.stem != "example_seedream_until_good"
+)
+# else a batch waits for the turns that tests before it took in this process
+UNPACED = {"requests_per_minute": 6000}
 READING = {"example_seedream_morning"}  # pays nothing and waits for nothing
 WAITING = (
     SeedreamGenerateOperator,
@@ -61,7 +66,10 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """Jobs are done at the first poll, as the examples' own waits are as long as real jobs need them."""
     settings = Settings.fast(seconds_per_image=(0.0, 0.0), late_assets_seconds=(0.0, 0.0))
     with Emulator(settings) as emulator:
-        connection = {**json.loads(emulator.airflow_connection_json()), "extra": {"destination": tmp_path.as_uri(), **UNPACED}}
+        connection = {
+            **json.loads(emulator.airflow_connection_json()),
+            "extra": {"destination": tmp_path.as_uri(), **UNPACED},
+        }
         monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", json.dumps(connection))
         monkeypatch.delenv("SEEDREAM_EXAMPLE_BUCKET", raising=False)
         yield World(emulator=emulator, folder=tmp_path)
@@ -87,7 +95,9 @@ def load(name: str) -> DAG:
 
 
 def run(name: str, **options: Any) -> dict[str, Outcome | list[Outcome]]:
-    """Run an example from its first task to its last, each of which must succeed in its first try, without a logical date."""
+    """Run an example from its first task to its last, each of which must succeed in its first try, without
+    a logical date.
+    """
     dag = load(name)
     outcomes = Runner(**{"logical_date": None, **options}).run_dag(dag)
     assert set(outcomes) == set(dag.task_ids)
@@ -97,7 +107,9 @@ def run(name: str, **options: Any) -> dict[str, Outcome | list[Outcome]]:
 
 
 def flat(outcomes: dict[str, Outcome | list[Outcome]]) -> list[Outcome]:
-    return [one for outcome in outcomes.values() for one in (outcome if isinstance(outcome, list) else [outcome])]
+    return [
+        one for outcome in outcomes.values() for one in (outcome if isinstance(outcome, list) else [outcome])
+    ]
 
 
 def value(outcomes: dict[str, Outcome | list[Outcome]], task_id: str) -> Any:
@@ -107,10 +119,13 @@ def value(outcomes: dict[str, Outcome | list[Outcome]], task_id: str) -> Any:
 
 class TestEveryExample:
     @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-    def test_every_example_is_a_dag_of_its_files_name_with_a_docstring_of_two_sentences(self, file: Path) -> None:
+    def test_every_example_is_a_dag_of_its_files_name_with_a_docstring_of_two_sentences(
+        self, file: Path
+    ) -> None:
         dag = load(file.stem)
         assert dag.dag_id == file.stem
-        assert len(file.read_text().split('"""')[1].strip().splitlines()) == 3  # two lines and the blank one between
+        # two lines and the blank one between
+        assert len(file.read_text().split('"""')[1].strip().splitlines()) == 3
 
     @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
     def test_every_example_has_a_description_for_the_list_of_dags(self, file: Path) -> None:
@@ -121,7 +136,11 @@ class TestEveryExample:
     @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
     def test_every_example_gives_each_task_that_waits_two_retries(self, file: Path) -> None:
         """Airflow itself fails healthy deferred tasks now and then; a retry attaches for free."""
-        waiting = [task for task in load(file.stem).tasks if issubclass(getattr(task, "operator_class", type(task)), WAITING)]
+        waiting = [
+            task
+            for task in load(file.stem).tasks
+            if issubclass(getattr(task, "operator_class", type(task)), WAITING)
+        ]
         assert waiting or file.stem in READING
         assert all((task.retries or 0) >= 2 for task in waiting)
 
@@ -146,7 +165,9 @@ class TestEdit:
     def test_two_images_from_a_bucket_become_one_in_a_single_task(self, world: World) -> None:
         landed = value(run("example_seedream_edit"), "edit")
         assert (world.books.posts, world.books.credits_charged, world.books.violations) == (1, 10, ())
-        assert [(post.kind, len(post.payload["image_urls"])) for post in world.books.submissions] == [("edit", 2)]
+        assert [(post.kind, len(post.payload["image_urls"])) for post in world.books.submissions] == [
+            ("edit", 2)
+        ]
         manifest = json.loads(Path(landed["manifest"].removeprefix("file://")).read_text())
         sources = [Path(source["uri"]).name for source in manifest["submission"]["sources"]]
         assert sources == ["watch.jpg", "wet_stone.jpg"]
@@ -181,23 +202,42 @@ class TestBatch:
         outcome, listed = runner.run(campaign), runner.run(dag.get_task("list_unlanded"))
         assert (outcome.state, outcome.value["count"]["landed"], listed.value) == ("success", 3, [])
         assert (world.books.posts, world.books.credits_charged, world.books.violations) == (3, 40, ())
-        assert "a canvas rucksack on a plain table, morning light" in {post.prompt for post in world.books.submissions}
+        assert "a canvas rucksack on a plain table, morning light" in {
+            post.prompt for post in world.books.submissions
+        }
         assert len(world.names("campaign-*.jsonl")) == 1
 
 
 class TestWarehouse:
-    def test_a_query_gives_the_requests_and_the_results_go_back_by_key(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_query_gives_the_requests_and_the_results_go_back_by_key(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         if importlib.util.find_spec("airflow.providers.sqlite") is None:
-            (pytest.fail if os.environ.get("CI") else pytest.skip)("apache-airflow-providers-sqlite is not installed")
+            (pytest.fail if os.environ.get("CI") else pytest.skip)(
+                "apache-airflow-providers-sqlite is not installed"
+            )
         monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "server")
-        monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "sqlite", "host": f"{world.folder}/warehouse.db"}))
+        monkeypatch.setenv(
+            "AIRFLOW_CONN_WAREHOUSE",
+            json.dumps({"conn_type": "sqlite", "host": f"{world.folder}/warehouse.db"}),
+        )
         with sqlite3.connect(world.folder / "warehouse.db") as database:
             database.execute("CREATE TABLE catalogue (sku TEXT, product TEXT)")
             database.executemany("INSERT INTO catalogue VALUES (?, ?)", [("7", "watch"), ("8", "bag")])
-            database.execute("CREATE TABLE catalogue_images (sku TEXT PRIMARY KEY, status TEXT, images JSON, credits INTEGER)")
+            database.execute(
+                "CREATE TABLE catalogue_images (sku TEXT PRIMARY KEY, status TEXT, images JSON, credits "
+                "INTEGER)"
+            )
         summary = value(run("example_seedream_warehouse"), "catalogue")
-        assert summary["results_table"] == {"table": "catalogue_images", "inserted": 2, "updated": 0, "unchanged": 0}
-        rows = database.execute("SELECT sku, status, credits, json_array_length(images) FROM catalogue_images ORDER BY sku")
+        assert summary["results_table"] == {
+            "table": "catalogue_images",
+            "inserted": 2,
+            "updated": 0,
+            "unchanged": 0,
+        }
+        rows = database.execute(
+            "SELECT sku, status, credits, json_array_length(images) FROM catalogue_images ORDER BY sku"
+        )
         assert rows.fetchall() == [("7", "landed", 10, 1), ("8", "landed", 10, 1)]
         assert world.books.credits_charged == 20
         database.close()
@@ -208,7 +248,9 @@ class TestChained:
         outcomes = run("example_seedream_chained")
         assert [post.kind for post in world.books.submissions] == ["generate", "edit"]
         assert (world.books.credits_charged, world.books.violations) == (20, ())
-        manifest = json.loads(Path(value(outcomes, "land_edit")["manifest"].removeprefix("file://")).read_text())
+        manifest = json.loads(
+            Path(value(outcomes, "land_edit")["manifest"].removeprefix("file://")).read_text()
+        )
         [first] = value(outcomes, "land")["images"]
         [source] = manifest["submission"]["sources"]
         assert (source["uri"], source["sha256"]) == (first["uri"], first["sha256"])
@@ -223,7 +265,10 @@ class TestRescue:
         assert world.names("*_?.png") == [f"{task_id}_1.png"]
 
     def test_it_lands_where_the_run_says(self, world: World) -> None:
-        conf = {"seedream_task_id": paid_by_somebody_else(), "destination": f"{world.folder.as_uri()}/rescued"}
+        conf = {
+            "seedream_task_id": paid_by_somebody_else(),
+            "destination": f"{world.folder.as_uri()}/rescued",
+        }
         run("example_seedream_rescue", conf=conf)
         assert len(world.names("rescued/*_1.png")) == 1
 
@@ -232,7 +277,9 @@ class TestApproval:
     def test_a_person_is_shown_the_images_and_what_is_approved_is_copied(self, world: World) -> None:
         """The person is in tests/gallery/test_browser.py, which presses the button."""
         dag, runner = load("example_seedream_approval"), Runner(logical_date=None)
-        _, _, show, publish = (runner.run(dag.get_task(name)) for name in ("submit", "land", "show", "publish"))
+        _, _, show, publish = (
+            runner.run(dag.get_task(name)) for name in ("submit", "land", "show", "publish")
+        )
         assert (world.books.posts, world.books.credits_charged) == (1, 30)
         assert show.value.count("](seedream/thumb/example_seedream_approval/") == 3
         assert world.names("public/*") == [Path(uri).name for uri in publish.value] == world.names("*_?.png")
@@ -240,7 +287,9 @@ class TestApproval:
 
 
 class TestNight:
-    """Buttons and pictures are in tests/gallery/test_browser.py; here the person's answer comes as the server hands it on."""
+    """Buttons and pictures are in tests/gallery/test_browser.py; here the person's answer comes as the
+    server hands it on.
+    """
 
     def test_only_the_chosen_images_are_published_and_rows_over_the_budget_stop_nothing(
         self, world: World, monkeypatch: pytest.MonkeyPatch
@@ -256,7 +305,9 @@ class TestNight:
         assert (question["options"], question["body"]) == (page["options"], page["body"])
         assert page["body"].count("](seedream/thumb/example_seedream_night/") == 3
         assert "Row 3: skipped budget" in page["body"]
-        second_of_the_watches = next(option for option in page["options"] if option.startswith("1.2 · 1001 · "))
+        second_of_the_watches = next(
+            option for option in page["options"] if option.startswith("1.2 · 1001 · ")
+        )
         assert runner.answer(choose, [second_of_the_watches], map_index=0).state == "success"
         with mail_server() as server:
             smtp = {
@@ -279,7 +330,8 @@ class TestNight:
         assert isinstance(images, SeedreamBatchOperator)
         images.poke_interval, images.max_credits = 0.05, 5
         assert runner.run(images).value["count"]["skipped_budget"] == 3
-        assert runner.run(dag.get_task("sheets")).value == []  # Airflow skips a task that is mapped over nothing
+        # Airflow skips a task that is mapped over nothing
+        assert runner.run(dag.get_task("sheets")).value == []
 
 
 class TestFirstNight:
@@ -297,18 +349,31 @@ class TestFirstNight:
 
 
 class TestMorning:
-    @pytest.mark.parametrize("trouble", ["", " [drop-after-accept]"], ids=["a quiet night", "an unknown outcome"])
-    def test_a_mail_goes_out_only_if_a_person_is_needed(self, trouble: str, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize(
+        "trouble", ["", " [drop-after-accept]"], ids=["a quiet night", "an unknown outcome"]
+    )
+    def test_a_mail_goes_out_only_if_a_person_is_needed(
+        self, trouble: str, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         with DAG("night", schedule=None):
-            landed = SeedreamGenerateOperator(task_id="landed", prompt="a watch", wait=True, poke_interval=0.05)
-            other = SeedreamGenerateOperator(task_id="other", prompt=f"a strap{trouble}", wait=True, poke_interval=0.05)
+            landed = SeedreamGenerateOperator(
+                task_id="landed", prompt="a watch", wait=True, poke_interval=0.05
+            )
+            other = SeedreamGenerateOperator(
+                task_id="other", prompt=f"a strap{trouble}", wait=True, poke_interval=0.05
+            )
         for task in (landed, other):
             Runner().run(task)
-        for record in (world.folder / "_seedream" / "ledger").iterdir():  # as a POST of some minutes ago, which has ended
+        for record in (world.folder / "_seedream" / "ledger").iterdir():
+            # as a POST of some minutes ago, which has ended
             fields = json.loads(record.read_text())
             record.write_text(json.dumps(fields | {"settles_at": fields["intent_at"]}))
         with mail_server() as server:
-            smtp = {"host": "127.0.0.1", "port": server.port, "extra": {"disable_ssl": True, "disable_tls": True}}
+            smtp = {
+                "host": "127.0.0.1",
+                "port": server.port,
+                "extra": {"disable_ssl": True, "disable_tls": True},
+            }
             monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", json.dumps({"conn_type": "smtp", **smtp}))
             said = value(run("example_seedream_morning"), "explain")
             mails = list(server.mails)
@@ -337,7 +402,12 @@ class TestTaskFlow:
 class TestDecorators:
     def test_each_drawn_image_becomes_another_by_an_edit(self, world: World) -> None:
         outcomes = run("example_seedream_decorators")
-        assert sorted(post.kind for post in world.books.submissions) == ["edit", "edit", "generate", "generate"]
+        assert sorted(post.kind for post in world.books.submissions) == [
+            "edit",
+            "edit",
+            "generate",
+            "generate",
+        ]
         assert (world.books.credits_charged, world.books.violations) == (40, ())
         assert [len(landed["images"]) for landed in value(outcomes, "at_night")] == [1, 1]
 
@@ -371,7 +441,9 @@ class TestAssets:
         land = run("example_seedream_assets")["land"]
         assert isinstance(land, Outcome)
         events = land.steps[-1].report["outlet_events"]
-        assert [event["dest_asset_key"]["name"].endswith((".png", "watches")) for event in events] == [True] * 3
+        assert [event["dest_asset_key"]["name"].endswith((".png", "watches")) for event in events] == [
+            True
+        ] * 3
 
 
 class TestCredits:
@@ -409,11 +481,14 @@ class TestPatient:
         run("example_seedream_patient")
         assert (world.books.posts, world.books.credits_charged, world.books.violations) == (1, 20, ())
 
-    @pytest.mark.skipif(not hasattr(airflow.sdk, "RetryPolicy"), reason="retry policies came with Airflow 3.3")
+    @pytest.mark.skipif(
+        not hasattr(airflow.sdk, "RetryPolicy"), reason="retry policies came with Airflow 3.3"
+    )
     def test_an_empty_wallet_only_delays_it(self, world: World) -> None:
         world.emulator.configure(balance_credits=10)
         runner, submit = Runner(logical_date=None), load("example_seedream_patient").get_task("submit")
-        if hasattr(airflow.sdk.RetryDecision, "reschedule"):  # Airflow 3.4: the same try again, half an hour later
+        if hasattr(airflow.sdk.RetryDecision, "reschedule"):
+            # Airflow 3.4: the same try again, half an hour later
             assert (runner.run(submit, until="up_for_reschedule").tries, world.books.posts) == (1, 0)
             return
         assert runner.run(submit, until="up_for_retry").steps[-1].report["retry_delay_seconds"] >= 1800

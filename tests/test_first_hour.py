@@ -1,4 +1,6 @@
-"""The first hour of somebody who has only the docs: the quickstart's commands as printed, and the project with a test."""
+"""The first hour of somebody who has only the docs: the quickstart's commands as printed, and the project
+with a test.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ from tools.processes import HeldPort
 
 PROJECT = CHECKOUT / "example_project"
 LISTENS = "until [ -s /tmp/seedream-emulator.log ]; do sleep 0.1; done"  # a person has read on for longer
-SLOW_JOBS = "--set seconds_per_image=3600"  # else a slow machine finds the job ended when it begins to wait for it
+# else a slow machine finds the job ended when it begins to wait for it
+SLOW_JOBS = "--set seconds_per_image=3600"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,11 +33,18 @@ class Newcomer:
     home: Path
 
     def runs(self, script: str, *, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTEST"))}
+        kept = {
+            name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTEST"))
+        }
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         environment = {**kept, "HOME": str(self.home), "PATH": path}
         return subprocess.run(
-            ["bash", "-e", "-c", script], cwd=cwd or self.home, env=environment, capture_output=True, text=True, timeout=1200
+            ["bash", "-e", "-c", script],
+            cwd=cwd or self.home,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=1200,
         )
 
 
@@ -54,7 +64,9 @@ def ending_jobs_that_triggers_poll(admin: str) -> Iterator[None]:
             with suppress(requests.ConnectionError):  # it has not begun to listen
                 books = requests.get(f"{admin}/books", timeout=60).json()
                 polled = {
-                    one["path"] for one in books["requests"] if one["area"] == "status" and one["user_agent"].endswith("(trigger)")
+                    one["path"]
+                    for one in books["requests"]
+                    if one["area"] == "status" and one["user_agent"].endswith("(trigger)")
                 }
                 for task_id in [one["seedream_task_id"] for one in books["submissions"]]:
                     if task_id not in ended and any(task_id in path for path in polled):
@@ -88,13 +100,22 @@ class TestTheQuickstart:
         dag.write_text(snippets(page, "python")[0])
         landed = newcomer.home / "images-quickstart"
         first, *others = snippets(page, "bash")
-        commands = "\n".join(["trap 'kill %1' EXIT", first, LISTENS, *others]).replace("--fast", f"--fast {SLOW_JOBS}")
+        commands = "\n".join(["trap 'kill %1' EXIT", first, LISTENS, *others]).replace(
+            "--fast", f"--fast {SLOW_JOBS}"
+        )
         with ending_jobs_that_triggers_poll(f"http://127.0.0.1:{port}/__admin"):
-            ended = newcomer.runs(commands.replace("8123", str(port)).replace("/tmp/seedream", str(newcomer.home / "images")))
+            ended = newcomer.runs(
+                commands.replace("8123", str(port)).replace("/tmp/seedream", str(newcomer.home / "images"))
+            )
         assert ended.returncode == 0, ended.stdout + ended.stderr
         assert len(list(landed.glob("*_?.png"))) == 2
         assert "Credits paid: 20, refunded: 0, unknown: 0." in ended.stdout
-        for line in ("Submitted seedream task", "Waiting for seedream task", "Images landed: 2", "Dag run in success state"):
+        for line in (
+            "Submitted seedream task",
+            "Waiting for seedream task",
+            "Images landed: 2",
+            "Dag run in success state",
+        ):
             assert line in page.read_text()
             assert line in ended.stdout + ended.stderr
 
@@ -112,7 +133,9 @@ class TestTheProjectWithATest:
     @pytest.mark.slow
     @pytest.mark.timeout(1800)
     def test_it_passes_with_one_command(self, newcomer: Newcomer) -> None:
-        """With pytest alone: the plugins of this checkout are not the reader's, and its configuration asks for them."""
+        """With pytest alone: the plugins of this checkout are not the reader's, and its configuration asks
+        for them.
+        """
         command = "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 pytest -p no:cacheprovider example_project"
         ended = newcomer.runs(command, cwd=CHECKOUT)
         assert ended.returncode == 0, ended.stdout + ended.stderr

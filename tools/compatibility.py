@@ -1,4 +1,5 @@
-"""The table of docs/compatibility.md: made of docs/assets/compatibility.json, in which tools/matrix.py keeps what it ran.
+"""The table of docs/compatibility.md: made of docs/assets/compatibility.json, in which tools/matrix.py keeps
+what it ran.
 
 Holds no versions of its own: what was not run is not in the table's numbers.
 """
@@ -56,7 +57,9 @@ def keep(results: Iterable[Result]) -> None:
 def merge(older: Iterable[Result], newer: Iterable[Result]) -> list[Result]:
     """Newer ones take the place of older ones; from the oldest Airflow and Python to the newest."""
     merged = {result.name: result for result in (*older, *newer)}
-    return sorted(merged.values(), key=lambda one: [_numbers(version) for version in (one.airflow, one.python)])
+    return sorted(
+        merged.values(), key=lambda one: [_numbers(version) for version in (one.airflow, one.python)]
+    )
 
 
 def _numbers(version: str) -> list[int]:
@@ -65,7 +68,9 @@ def _numbers(version: str) -> list[int]:
 
 
 def table(results: Iterable[Result]) -> str:
-    return _HEADING + "".join(f"| {one.airflow} | {one.python} | {one.tests} | {one.summary} | {one.on} |\n" for one in results)
+    return _HEADING + "".join(
+        f"| {one.airflow} | {one.python} | {one.tests} | {one.summary} | {one.on} |\n" for one in results
+    )
 
 
 def table_of_the_page() -> str:

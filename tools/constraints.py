@@ -1,4 +1,6 @@
-"""Resolves the constraints files: `make constraints`. Change a version here, run it, commit what it writes."""
+"""Resolves the constraints files: `make constraints`. Change a version here, run it, commit what it
+writes.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,8 @@ import sys
 from pathlib import Path
 
 _NEWEST = "3.3.2"
-# The last releases of the older lines, and a date within days of each: stands in for Airflow's own constraints files.
+# The last releases of the older lines, and a date within days of each: stands in for Airflow's own
+# constraints files.
 _NEXT = "3.4.0b2"  # not released; a beta is resolved only because it is named
 _OLDER = (("3.1.8", "2026-03-14"), ("3.2.2", "2026-06-02"))
 _NEEDS = ["--all-extras", "--group", "test", "--group", "check", "--group", "docs"]
@@ -17,10 +20,20 @@ _NEWEST_NEEDS = ["--group", "browser", "--group", "stores", "--group", "bench"]
 
 
 def main() -> None:
-    _resolve("constraints.txt", _NEWEST, _NEWEST_NEEDS, "and everything the demo, the tests, the checks and the docs need")
+    _resolve(
+        "constraints.txt",
+        _NEWEST,
+        _NEWEST_NEEDS,
+        "and everything the demo, the tests, the checks and the docs need",
+    )
     for airflow, date in _OLDER:
         target = f"constraints-airflow-{airflow.rpartition('.')[0]}.txt"
-        _resolve(target, airflow, ["--exclude-newer", date, *_YOUNGER], "with what there was days after its release")
+        _resolve(
+            target,
+            airflow,
+            ["--exclude-newer", date, *_YOUNGER],
+            "with what there was days after its release",
+        )
     _resolve("constraints-airflow-3.4.txt", _NEXT, [], "the next release")
 
 
@@ -30,7 +43,10 @@ def _resolve(target: str, airflow: str, options: list[str], words: str) -> None:
     command = [*uv, *style, *_NEEDS, *options, "pyproject.toml", "-"]
     wanted = f"apache-airflow=={airflow}\nuv\n"
     done = subprocess.run(command, input=wanted, check=True, text=True, stdout=subprocess.PIPE)  # noqa: S603 - our own words
-    head = f"# Airflow {airflow} {words}, for Python 3.11 and newer.\n# Made by `make constraints`; plain pip reads it too.\n"
+    head = (
+        f"# Airflow {airflow} {words}, for Python 3.11 and newer.\n# Made by `make constraints`; plain "
+        "pip reads it too.\n"
+    )
     Path(target).write_text(head + done.stdout)
 
 

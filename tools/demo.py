@@ -1,7 +1,8 @@
 """`make demo`: the generate -> land example under a real Airflow, against the emulator, into ./demo-output/.
 
-A real scheduler, worker, triggerer and API server, as `airflow dags test` would leave out retries and the triggerer
-and is no faster. Everything it starts ends with it; logs stay in .airflow/demo/ and are shown when something fails.
+A real scheduler, worker, triggerer and API server, as `airflow dags test` would leave out retries and the
+triggerer and is no faster. Everything it starts ends with it; logs stay in .airflow/demo/ and are shown when
+something fails.
 """
 
 # ruff: noqa: T201 - it speaks to the person who ran it
@@ -30,7 +31,10 @@ def main(dags: Path = _CHECKOUT / "example_dags") -> int:
     _OUTPUT.mkdir(exist_ok=True)
     print("Starting a real Airflow and the Seedream emulator ...", flush=True)
     with ending_cleanly(), Emulator(Settings(speed=10)) as emulator:
-        connection = {**json.loads(emulator.airflow_connection_json()), "extra": {"destination": _OUTPUT.as_uri()}}
+        connection = {
+            **json.loads(emulator.airflow_connection_json()),
+            "extra": {"destination": _OUTPUT.as_uri()},
+        }
         settings = {
             "AIRFLOW_CONN_SEEDREAM_DEFAULT": json.dumps(connection),
             "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "2",  # nobody waits five minutes before a demo
@@ -39,7 +43,9 @@ def main(dags: Path = _CHECKOUT / "example_dags") -> int:
             print(f"Running {_DAG} ...", flush=True)
             landed = _run(airflow)
         counters = emulator.books.counters()
-        _report(landed, balance=emulator.balance_credits, counters=counters, seconds=time.monotonic() - started)
+        _report(
+            landed, balance=emulator.balance_credits, counters=counters, seconds=time.monotonic() - started
+        )
     return 0
 
 
@@ -47,7 +53,9 @@ def _run(airflow: LocalAirflow) -> dict[str, Any]:
     """Trigger the DAG, wait for its end, and give what its last task returned."""
     airflow.wait("the example DAG is there", lambda: airflow.has_dag(_DAG), timeout_seconds=300)
     run = airflow.trigger_dag(_DAG)
-    state = airflow.wait("the example has ended", lambda: airflow.dag_run_ended(_DAG, run), timeout_seconds=600)
+    state = airflow.wait(
+        "the example has ended", lambda: airflow.dag_run_ended(_DAG, run), timeout_seconds=600
+    )
     if state != "success":
         raise RuntimeError(f"{airflow.evidence()}\nthe DAG run is {state}")
     return dict(airflow.xcom(_DAG, run, "land"))
@@ -60,7 +68,10 @@ def _report(landed: dict[str, Any], *, balance: int, counters: dict[str, Any], s
             raise RuntimeError(f"{path} is missing")
     print("Images:", *(f"  {path.relative_to(_CHECKOUT)}" for path in images), sep="\n")
     print(f"Manifest:\n  {_path(landed['manifest']).relative_to(_CHECKOUT)}")
-    print(f"Cost: {landed['credits']} credits of the emulator's wallet, {balance} left; nothing was really paid.")
+    print(
+        f"Cost: {landed['credits']} credits of the emulator's wallet, {balance} left; nothing was really "
+        "paid."
+    )
     print(f"demo: ok, {len(images)} images landed in demo-output/ in {seconds:.0f} s")
 
 

@@ -55,7 +55,10 @@ def _compare(what: str, code: set[str], stray: set[str]) -> list[str]:
     command = ["git", "ls-files", _PACKAGE]
     listed = subprocess.run(command, cwd=_CHECKOUT, check=True, capture_output=True, text=True).stdout.split()  # noqa: S603
     missing, more = sorted(set(listed) - code), sorted(stray | (code - set(listed)))
-    return [*(f"{what}: {name} is missing" for name in missing), *(f"{what}: {name} is stray" for name in more)]
+    return [
+        *(f"{what}: {name} is missing" for name in missing),
+        *(f"{what}: {name} is stray" for name in more),
+    ]
 
 
 if __name__ == "__main__":

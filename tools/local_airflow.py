@@ -1,6 +1,8 @@
-"""A whole Airflow on this machine: database, API server, scheduler, triggerer, DAG processor, on 127.0.0.1 only.
+"""A whole Airflow on this machine: database, API server, scheduler, triggerer, DAG processor, on 127.0.0.1
+only.
 
-Used by `make demo`, `make ui` and the scheduler tests; everything it starts ends with `stop`. Never imports Airflow.
+Used by `make demo`, `make ui` and the scheduler tests; everything it starts ends with `stop`. Never imports
+Airflow.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ _READ_ATTEMPTS = 4
 _READ_SECONDS = 30
 _WRITE_SECONDS = 120
 
+_SIMPLE = "airflow.api_fastapi.auth.managers.simple"
 # The log servers of scheduler and triggerer listen on all addresses, hence never started.
 _COMPONENTS = {
     "scheduler": ["scheduler", "--skip-serve-logs"],
@@ -51,7 +54,8 @@ class LocalAirflow:
     ) -> None:
         """:param say: is called with each step of the start, for a person who waits."""
         self._say = say
-        self.home, self.dags, self._held = home, dags, port or HeldPort()  # seconds pass before the API server binds it
+        # seconds pass before the API server binds it
+        self.home, self.dags, self._held = home, dags, port or HeldPort()
         self.port = self._held.number
         self.url = f"http://127.0.0.1:{self.port}"
         self.database = database or f"sqlite:///{home}/airflow.db"
@@ -79,7 +83,9 @@ class LocalAirflow:
         self._say("making the database")
         self._migrate()
         self._say("starting the API server, the scheduler, the triggerer and the DAG processor")
-        self.spawn("api-server", ["api-server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"])
+        self.spawn(
+            "api-server", ["api-server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
+        )
         for name, arguments in _COMPONENTS.items():
             self.spawn(name, arguments)
         # The first call of the execution API builds it, seconds of work: better now than in the first task.
@@ -135,7 +141,9 @@ class LocalAirflow:
         instances = self.api("GET", f"dags/{dag_id}/dagRuns/{quote(run_id)}/taskInstances")["task_instances"]
         return [one["state"] for one in instances if one["task_id"] == task_id]
 
-    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", *, map_index: int = -1) -> Any:
+    def xcom(
+        self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", *, map_index: int = -1
+    ) -> Any:
         """One XCom as the API shows it to readers."""
         path = f"dags/{dag_id}/dagRuns/{quote(run_id)}/taskInstances/{task_id}/xcomEntries/{key}"
         return self.api("GET", f"{path}?deserialize=false&stringify=false&map_index={map_index}")["value"]
@@ -146,7 +154,9 @@ class LocalAirflow:
         return "\n".join(f"--- {path}\n{path.read_text(errors='replace')}" for path in files)
 
     def wait(self, what: str, condition: Callable[[], T], *, timeout_seconds: float) -> T:
-        """The first truthy answer; gives up at once when a component has died, and shows the logs either way."""
+        """The first truthy answer; gives up at once when a component has died, and shows the logs either
+        way.
+        """
 
         def checked() -> T:
             self.check()
@@ -170,7 +180,9 @@ class LocalAirflow:
 
     def _migrate(self) -> None:
         migration = self.spawn("migrate", ["db", "migrate"])
-        wait_until(lambda: not migration.running, what="database ready", timeout_seconds=300, evidence=migration.tail)
+        wait_until(
+            lambda: not migration.running, what="database ready", timeout_seconds=300, evidence=migration.tail
+        )
         if migration.exit_code:
             raise RuntimeError(migration.tail())
         del self.children["migrate"]
@@ -211,15 +223,18 @@ def _call(method: str, url: str, headers: dict[str, str], body: Any) -> Any:
 def _environment(airflow: LocalAirflow) -> dict[str, str]:
     """The environment of every component; nothing of the caller's own Airflow settings gets in."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
-    inherited.pop("PYTHONDONTWRITEBYTECODE", None)  # else every process compiles Airflow again: 6 s instead of 3
-    no_proxy = ",".join(filter(None, [os.environ.get("no_proxy", os.environ.get("NO_PROXY")), "127.0.0.1", "localhost"]))
+    # else every process compiles Airflow again: 6 s instead of 3
+    inherited.pop("PYTHONDONTWRITEBYTECODE", None)
+    no_proxy = ",".join(
+        filter(None, [os.environ.get("no_proxy", os.environ.get("NO_PROXY")), "127.0.0.1", "localhost"])
+    )
     on_sqlite = airflow.database.startswith("sqlite")
     return inherited | {
         "AIRFLOW_HOME": str(airflow.home),
         "AIRFLOW__API__BASE_URL": airflow.url,
         "AIRFLOW__API__SECRET_KEY": secrets.token_hex(16),
         "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
-        "AIRFLOW__CORE__AUTH_MANAGER": "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager",
+        "AIRFLOW__CORE__AUTH_MANAGER": f"{_SIMPLE}.simple_auth_manager.SimpleAuthManager",
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         "AIRFLOW__CORE__DAGS_FOLDER": str(airflow.dags),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{airflow.url}/execution/",
@@ -235,9 +250,11 @@ def _environment(airflow: LocalAirflow) -> dict[str, str]:
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": airflow.database,
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(airflow.home / "logs"),
         "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "2",
-        "AIRFLOW__SEEDREAM__POKE_INTERVAL": "4",  # the emulator is faster than the API, and nobody waits for a demo
+        # the emulator is faster than the API, and nobody waits for a demo
+        "AIRFLOW__SEEDREAM__POKE_INTERVAL": "4",
         "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
-        "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "30",  # seconds; a busy machine is no reason to fail a task
+        # seconds; a busy machine is no reason to fail a task
+        "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "30",
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",  # the end of a task is noticed that late
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         "NO_PROXY": no_proxy,

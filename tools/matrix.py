@@ -1,9 +1,11 @@
-"""Runs the corners of what is supported, each Airflow and Python in an environment of its own, and writes down what passed.
+"""Runs the corners of what is supported, each Airflow and Python in an environment of its own, and writes
+down what passed.
 
-`python -m tools.matrix [--build | --ran VENV] [AIRFLOW-PYTHON ...]`, as in `3.3-3.13`; without a name, all of them. Two
-corners run at a time, as their tests wait for much; what each prints is shown when it has ended. A corner without its
-interpreter on this machine is named and left out, which is no failure; what was found for it before is kept, with its date.
-`--build` makes the environments and runs nothing: any Python can do that while another one tests.
+`python -m tools.matrix [--build | --ran VENV] [AIRFLOW-PYTHON ...]`, as in `3.3-3.13`; without a name, all of
+them. Two corners run at a time, as their tests wait for much; what each prints is shown when it has ended. A
+corner without its interpreter on this machine is named and left out, which is no failure; what was found for
+it before is kept, with its date. `--build` makes the environments and runs nothing: any Python can do that
+while another one tests.
 """
 
 # ruff: noqa: T201, S603 - it speaks to the person who ran it; the commands are our own words
@@ -32,9 +34,15 @@ _WITHOUT_FAULTS = (
     *(f"tests/{folder}" for folder in ("unit", "faces", "cli", "gallery")),
     *(f"tests/{file}.py" for file in ("test_example_dags", "test_docs", "airflow/test_runner")),
 )
-# What meets a new Airflow first: whole tasks, deferred and not, our faces in a DAG, what a DAG file loads, the gallery's queries.
+# What meets a new Airflow first: whole tasks, deferred and not, our faces in a DAG, what a DAG file loads,
+# the gallery's queries.
 _TASKS = (
-    *("tests/faces", "tests/test_example_dags.py", "tests/unit/test_import_cost.py", "tests/airflow/test_runner.py"),
+    *(
+        "tests/faces",
+        "tests/test_example_dags.py",
+        "tests/unit/test_import_cost.py",
+        "tests/airflow/test_runner.py",
+    ),
     *(f"tests/gallery/test_{name}.py" for name in ("pages", "loops", "batches", "approval", "plugin")),
 )
 # What asks Airflow for nothing: proved once for each Python, as another Airflow cannot change it.
@@ -55,7 +63,8 @@ print(version("apache-airflow"), platform.python_version())
 class Corner:
     """One Airflow on one Python; `everyday` runs all everyday tests, else those that inject no faults.
 
-    `is_beta`: an Airflow that is not released. Its tests are those of whole tasks, and their failures are shown and are no failure.
+    `is_beta`: an Airflow that is not released. Its tests are those of whole tasks, and their failures are
+    shown and are no failure.
     """
 
     airflow: str
@@ -70,7 +79,9 @@ class Corner:
 
     @property
     def venv(self) -> Path:
-        return Path(".venvs") / (f"airflow-{self.airflow}" + ("" if self.python == _MAIN_PYTHON else f"-python-{self.python}"))
+        return Path(".venvs") / (
+            f"airflow-{self.airflow}" + ("" if self.python == _MAIN_PYTHON else f"-python-{self.python}")
+        )
 
     @property
     def is_another_airflow(self) -> bool:
@@ -130,7 +141,8 @@ def read(venv: Path, *, tests: str) -> Result:
     airflow, python = subprocess.check_output([venv / "bin" / "python", "-c", _ASK], text=True).split()
     suites = list(ET.parse(venv / "report.xml").getroot())  # noqa: S314 - pytest wrote it
     total, skipped, failures, errors = (
-        sum(int(suite.get(key, "0")) for suite in suites) for key in ("tests", "skipped", "failures", "errors")
+        sum(int(suite.get(key, "0")) for suite in suites)
+        for key in ("tests", "skipped", "failures", "errors")
     )
     failed = failures + errors
     return Result(
@@ -159,7 +171,10 @@ def _candidates(python: str) -> Iterator[str]:
 def answers(command: str, python: str) -> bool:
     """pyenv's shims are on PATH for versions that are not switched on; asking is the only way to know."""
     asked = subprocess.run(
-        [command, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], capture_output=True, text=True, check=False
+        [command, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return asked.stdout.strip() == python
 
@@ -171,7 +186,9 @@ def build(corner: Corner) -> tuple[bool, None]:
 
 
 def run(corner: Corner) -> tuple[bool, Result | None]:
-    """Whether the tests of a corner ran, or cannot as its Python is not on this machine; and what they found."""
+    """Whether the tests of a corner ran, or cannot as its Python is not on this machine; and what they
+    found.
+    """
     with tempfile.TemporaryFile("w+") as log:
         found = _named(corner)
         result = corner.run(found, log=log) if found else None
@@ -183,29 +200,44 @@ def run(corner: Corner) -> tuple[bool, Result | None]:
 def _named(corner: Corner) -> str | None:
     """The interpreter of a corner, which is printed."""
     found = interpreter(corner.python)
-    print(f"--- Airflow {corner.airflow}, Python {corner.python}: {found or 'not run, no such interpreter here'}", flush=True)
+    print(
+        f"--- Airflow {corner.airflow}, Python {corner.python}: "
+        f"{found or 'not run, no such interpreter here'}",
+        flush=True,
+    )
     return found
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--ran", metavar="VENV", type=Path, help="the everyday tests have run there; read their report.xml")
+    parser.add_argument(
+        "--ran", metavar="VENV", type=Path, help="the everyday tests have run there; read their report.xml"
+    )
     parser.add_argument("--build", action="store_true", help="make the environments and run nothing")
     parser.add_argument("corners", nargs="*", metavar="AIRFLOW-PYTHON")
     arguments = parser.parse_args()
     results = [read(arguments.ran, tests="everyday")] if arguments.ran else []
     betas = {corner.name for corner in CORNERS if corner.is_beta}
     known = {result.name for result in results}
-    wanted = [one for one in CORNERS if one.name not in known and (not arguments.corners or one.name in arguments.corners)]
+    wanted = [
+        one
+        for one in CORNERS
+        if one.name not in known and (not arguments.corners or one.name in arguments.corners)
+    ]
     unable = []
     with ThreadPoolExecutor(max_workers=1 if arguments.build else _AT_ONCE) as pool:
-        for corner, (there, result) in zip(wanted, pool.map(build if arguments.build else run, wanted), strict=True):
+        for corner, (there, result) in zip(
+            wanted, pool.map(build if arguments.build else run, wanted), strict=True
+        ):
             results += [result] if result else []
             unable += [] if there or corner.is_beta else [corner.name]
     if results:
         compatibility.keep(results)
     print(
-        *(f"{one.airflow} on {one.python}: {one.summary}{_BETA if one.name in betas else ''}" for one in results),
+        *(
+            f"{one.airflow} on {one.python}: {one.summary}{_BETA if one.name in betas else ''}"
+            for one in results
+        ),
         *(f"{name}: no tests ran" for name in unable),
         sep="\n",
     )

@@ -1,4 +1,5 @@
-"""Child processes that never outlive us: each in a session of its own, logging to a file, ended as a whole session.
+"""Child processes that never outlive us: each in a session of its own, logging to a file, ended as a whole
+session.
 
 Airflow's task processes leave the process group of their parents but not the session, so a session is what is
 reaped. Never imports Airflow.
@@ -23,7 +24,9 @@ T = TypeVar("T")
 
 
 def free_port() -> int:
-    """A port on 127.0.0.1 that was free a moment ago, below those that systems give to connections: none takes it meanwhile."""
+    """A port on 127.0.0.1 that was free a moment ago, below those that systems give to connections: none
+    takes it meanwhile.
+    """
     while True:
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", random.randint(15_000, 31_000)))
@@ -33,7 +36,8 @@ def free_port() -> int:
 class HeldPort:
     """A port of 127.0.0.1 that no other program gets before its server listens: bound, but not listening.
 
-    A server that binds with SO_REUSEADDR may take it, as asyncio's, PostgreSQL's and Redis's do; nobody is served until then.
+    A server that binds with SO_REUSEADDR may take it, as asyncio's, PostgreSQL's and Redis's do; nobody is
+    served until then.
 
     :raises OSError: when the port that is asked for is taken.
     """
@@ -45,7 +49,8 @@ class HeldPort:
         except OSError:
             self._socket.close()
             raise
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # after bind: two holders exclude each other
+        # after bind: two holders exclude each other
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.number = int(self._socket.getsockname()[1])
 
     @classmethod
@@ -73,7 +78,9 @@ def wait_until(
     every_seconds: float = 0.2,
     evidence: Callable[[], str] = lambda: "",
 ) -> T:
-    """The first truthy answer of `condition`; a TimeoutError that says what was waited for, with the evidence."""
+    """The first truthy answer of `condition`; a TimeoutError that says what was waited for, with the
+    evidence.
+    """
     deadline = time.monotonic() + timeout_seconds
     while True:
         answer = condition()
@@ -87,7 +94,9 @@ def wait_until(
 class Child:
     """One program and everything it starts."""
 
-    def __init__(self, name: str, command: Sequence[str], *, env: Mapping[str, str], log: Path, cwd: Path | None = None) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str], *, env: Mapping[str, str], log: Path, cwd: Path | None = None
+    ) -> None:
         self.name, self.log = name, log
         with log.open("ab") as output:
             self._popen = subprocess.Popen(  # noqa: S603 - what it runs is our own choice

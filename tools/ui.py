@@ -1,4 +1,5 @@
-"""`make ui`: Airflow's user interface on 127.0.0.1 with the example DAGs, the connection, the emulator, and images to look at.
+"""`make ui`: Airflow's user interface on 127.0.0.1 with the example DAGs, the connection, the emulator, and
+images to look at.
 
 Runs until Ctrl-C and ends everything it started. Its state lives in .airflow/ui/ and starts afresh each time.
 """
@@ -23,7 +24,8 @@ from tools.signals import ending_cleanly
 _CHECKOUT = Path(__file__).parents[1]
 _HOME, _OUTPUT = _CHECKOUT / ".airflow" / "ui", _CHECKOUT / "demo-output"
 _PORT = 8080
-_SHOWN = ("example_seedream_approval", "example_seedream_campaign", "example_seedream_generate")  # so that the gallery has images
+# so that the gallery has images
+_SHOWN = ("example_seedream_approval", "example_seedream_campaign", "example_seedream_generate")
 _SETTINGS = {
     "AIRFLOW__API__DEFAULT_WRAP": "True",  # of log lines, which the page cuts off otherwise
     "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
@@ -38,7 +40,9 @@ def main() -> int:
     try:
         port = HeldPort(int(asked)) if asked else HeldPort.preferring(_PORT)
     except OSError as error:
-        raise RuntimeError(f"ui: port {asked} is taken ({error}); name another one in PORT, or none") from None
+        raise RuntimeError(
+            f"ui: port {asked} is taken ({error}); name another one in PORT, or none"
+        ) from None
     began = time.monotonic()
 
     def say(step: str) -> None:
@@ -48,12 +52,20 @@ def main() -> int:
     with (
         ending_cleanly(),
         Emulator(Settings(speed=5, rate_limit_per_minute=60)) as emulator,
-        LocalAirflow(_HOME, dags=_CHECKOUT / "example_dags", settings=_SETTINGS, port=port, say=say) as airflow,
+        LocalAirflow(
+            _HOME, dags=_CHECKOUT / "example_dags", settings=_SETTINGS, port=port, say=say
+        ) as airflow,
     ):
         connection = json.loads(emulator.airflow_connection_json())
-        # The form shows the fields that have a value, and the list's test button of 3.3.2 takes a missing port for another one.
-        # `verify` is no text: Airflow would take that for a secret, too short to be masked, and warn in every log.
-        extra = {"destination": _OUTPUT.as_uri(), "requests_per_minute": 60, "request_timeout_seconds": 60, "verify": True}
+        # The form shows the fields that have a value, and the list's test button of 3.3.2 takes a missing
+        # port for another one. `verify` is no text: Airflow would take that for a secret, too short to be
+        # masked, and warn in every log.
+        extra = {
+            "destination": _OUTPUT.as_uri(),
+            "requests_per_minute": 60,
+            "request_timeout_seconds": 60,
+            "verify": True,
+        }
         airflow.add_connection("seedream_default", **connection, port=0, extra=json.dumps(extra))
         print(f"Airflow:  {airflow.url}   user {airflow.user}   password {airflow.password}")
         print(f"Images:   {airflow.url}/plugin/seedream   (the first in a minute)")
@@ -69,8 +81,8 @@ def main() -> int:
 def _run_some(airflow: LocalAirflow) -> None:
     """Runs of some examples, one of which waits for a person's approval.
 
-    One after the other: the price of a request is measured in the wallet, and two runs that spend at the same moment would each
-    warn of a wrong price.
+    One after the other: the price of a request is measured in the wallet, and two runs that spend at the same
+    moment would each warn of a wrong price.
     """
     for name in _SHOWN:
         airflow.wait(f"{name} parsed", partial(airflow.has_dag, name), timeout_seconds=120)

@@ -1,7 +1,8 @@
-"""The credits of records: charged, refunded, at risk; and their sums by day, DAG, run, task or label. No I/O and no clock.
+"""The credits of records: charged, refunded, at risk; and their sums by day, DAG, run, task or label. No I/O
+and no clock.
 
-A record's charge is the billed price if the wallet told it, else the calculated one. Budgets are more careful: they count the
-larger of the two.
+A record's charge is the billed price if the wallet told it, else the calculated one. Budgets are more
+careful: they count the larger of the two.
 """
 
 from collections import defaultdict
@@ -62,7 +63,8 @@ class Sum:
 
         total = Sum()
         total.add(amounts_of(record), images=2)
-        total.to_dict()  # {"requests": 1, "images": 2, "paid": 20, "refunded": 0, "unknown": 0, "in_flight": 0}
+        # {"requests": 1, "images": 2, "paid": 20, "refunded": 0, "unknown": 0, "in_flight": 0}
+        total.to_dict()
 
     :param charged: taken from the wallet, refunds not subtracted.
     """
@@ -117,7 +119,10 @@ class Spent:
     def rows(self) -> list[dict[str, Any]]:
         """One row for each group, in the order of its names: the group's facts, and its sums."""
         names = {"run": ("dag", "run"), "task": ("dag", "task")}.get(self.by, (self.by,))
-        return [dict(zip(names, group, strict=True)) | self._groups[group].to_dict() for group in sorted(self._groups)]
+        return [
+            dict(zip(names, group, strict=True)) | self._groups[group].to_dict()
+            for group in sorted(self._groups)
+        ]
 
     def _group(self, record: Record) -> tuple[str, ...]:
         """The names of a record's group; blank for a record without the fact, e.g. one that no DAG made."""
@@ -126,7 +131,11 @@ class Spent:
             return (clock.to_iso(clock.to_epoch(record.intent_at) or 0.0)[:10],)
         if self.by == "label":
             return (", ".join(spelled(labels_of(record))),)
-        return {"dag": (made.dag_id,), "run": (made.dag_id, made.run_id), "task": (made.dag_id, made.task_id)}[self.by]
+        return {
+            "dag": (made.dag_id,),
+            "run": (made.dag_id, made.run_id),
+            "task": (made.dag_id, made.task_id),
+        }[self.by]
 
 
 def labels_of(record: Record) -> dict[str, str]:

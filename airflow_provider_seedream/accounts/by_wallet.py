@@ -1,7 +1,8 @@
-"""Finds out from two looks at the wallet whether a POST with an unknown outcome was charged. No I/O and no clock.
+"""Finds out from two looks at the wallet whether a POST with an unknown outcome was charged. No I/O and no
+clock.
 
-It proves or says "unclear"; it never guesses. Every other request between the two looks is counted. If one of them may lie on
-either side of a look, or its price was never measured, these two looks prove nothing.
+It proves or says "unclear"; it never guesses. Every other request between the two looks is counted. If one of
+them may lie on either side of a look, or its price was never measured, these two looks prove nothing.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,14 +14,17 @@ from airflow_provider_seedream.accounts.entries import Entry
 from airflow_provider_seedream.model import clock
 from airflow_provider_seedream.model.counting import counted
 
-CLOCKS_SECONDS = 60.0  # between the clocks of two workers: `airflow seedream check` warns at 30 s from the store's
-REFUND_SECONDS = 24 * 3600.0  # the API keeps a generation for 24 h [doc]: it has failed by then, or not at all
+# between the clocks of two workers: `airflow seedream check` warns at 30 s from the store's
+CLOCKS_SECONDS = 60.0
+# the API keeps a generation for 24 h [doc]: it has failed by then, or not at all
+REFUND_SECONDS = 24 * 3600.0
 MAX_LOOKS = 5  # on either side of the POST, the nearest ones
 
 # not_charged  proved: the wallet lost nothing for it
 # charged      proved: the wallet lost its price, and nothing else was under way
 # unclear      neither
-# A place is that of a charge or a refund: between two looks, outside, or so near to one of them that clocks cannot tell.
+# A place is that of a charge or a refund: between two looks, outside, or so near to one of them that clocks
+# cannot tell.
 Verdict = Literal["not_charged", "charged", "unclear"]
 Place = Literal["in", "out", "unsure"]
 
@@ -42,7 +46,9 @@ class Sight(NamedTuple):
 class Proof:
     """The answer about one POST::
 
-        Proof(verdict="not_charged", why="No credit moved between 2026-11-29T01:10:07Z and 2026-11-29T01:14:31Z")
+        Proof(
+            verdict="not_charged", why="No credit moved between 2026-11-29T01:10:07Z and 2026-11-29T01:14:31Z"
+        )
 
     :param why: the facts, as a sentence for people without a full stop.
     """
@@ -57,7 +63,8 @@ class _Window(NamedTuple):
     :param charged: credits, of requests that were charged between the looks.
     :param unknown: credits, of other requests with an unknown outcome.
     :param refunded: credits that came back between the looks.
-    :param may_rise: the balance may have risen between the looks: by the refund of a request that was charged before them.
+    :param may_rise: the balance may have risen between the looks: by the refund of a request that was charged
+        before them.
     :param may_hide: a refund may have come between the looks that no record tells.
     :param unsure: requests that may lie on either side of a look.
     :param unmeasured: requests whose price is not known for certain.
@@ -77,7 +84,8 @@ class _Window(NamedTuple):
 def judge(entry: Entry, others: Iterable[Entry], now: Sight | None) -> Proof:
     """Decide about one POST with an unknown outcome that has certainly ended.
 
-    :param others: all other requests that the key pays for. A look of theirs counts if its clock leaves no doubt.
+    :param others: all other requests that the key pays for. A look of theirs counts if its clock leaves no
+        doubt.
     :param now: the wallet, read after all records; None if the balance changed meanwhile.
     """
     rest = [other for other in others if other.record != entry.record]
@@ -85,17 +93,25 @@ def judge(entry: Entry, others: Iterable[Entry], now: Sight | None) -> Proof:
     price = prices.pop() if len(prices) == 1 else None
     proofs = [_proof(entry, window, price) for window in _windows(entry, rest, now, price)]
     if not proofs:
-        return Proof(verdict="unclear", why="There are no two looks at the wallet, one before this request and one after it")
-    # The nearest looks that prove anything count: farther ones have more of other people's spending between them.
+        return Proof(
+            verdict="unclear",
+            why="There are no two looks at the wallet, one before this request and one after it",
+        )
+    # The nearest looks that prove anything count: farther ones have more of other people's spending between
+    # them.
     return next((proof for proof in proofs if proof.verdict != "unclear"), proofs[0])
 
 
 def without_charge(entry: Entry) -> Entry:
-    """A POST that was proved not to be charged, for the proofs of others: no credit of it has moved, and its look counts."""
+    """A POST that was proved not to be charged, for the proofs of others: no credit of it has moved, and
+    its look counts.
+    """
     return replace(entry, at_risk=0, ending="landed")
 
 
-def _windows(entry: Entry, rest: Sequence[Entry], now: Sight | None, price: Decimal | None) -> Iterator[_Window]:
+def _windows(
+    entry: Entry, rest: Sequence[Entry], now: Sight | None, price: Decimal | None
+) -> Iterator[_Window]:
     """Pairs of looks around a POST, the nearest first."""
     looks = sorted(Sight(one.first_epoch, one.balance, one.record) for one in rest if one.balance is not None)
     # A look of another process counts only if it lies farther from the POST than clocks may differ.
@@ -119,14 +135,18 @@ def _window(rest: Sequence[Entry], before: Sight, after: Sight, price: Decimal |
         if place == "in":
             charged += other.charged
             unknown += _expected(other, price) if other.at_risk else 0
-            unmeasured += other.is_charged and not other.is_measured and other.charged != _expected(other, price)
+            unmeasured += (
+                other.is_charged and not other.is_measured and other.charged != _expected(other, price)
+            )
         if other.refunded and back == "in":
             refunded += other.refunded
     return _Window(before, after, charged, unknown, refunded, may_rise, may_hide, unsure, unmeasured)
 
 
 def _expected(other: Entry, price: Decimal | None) -> int:
-    """The price of a request by the measured price of an image. Without one: the credits at risk, or -1, which equals no charge."""
+    """The price of a request by the measured price of an image. Without one: the credits at risk, or -1,
+    which equals no charge.
+    """
     if price is None:
         return other.at_risk or -1
     return int(price * other.images)
@@ -135,8 +155,9 @@ def _expected(other: Entry, price: Decimal | None) -> int:
 def _place_of_refund(other: Entry, before: Sight, after: Sight) -> Place:
     """The place of a request's refund, seen from two looks.
 
-    A refund comes when a generation fails, at most 24 h after the request. A generation that has landed, or may still land, has
-    none. One that ended in another way, or unseen, may have one although no record tells it.
+    A refund comes when a generation fails, at most 24 h after the request. A generation that has landed, or
+    may still land, has none. One that ended in another way, or unseen, may have one although no record tells
+    it.
     """
     if not other.refunded and other.ending in ("landed", "partial", "in_flight", "to_land", "sending"):
         return "out"
@@ -144,7 +165,9 @@ def _place_of_refund(other: Entry, before: Sight, after: Sight) -> Place:
 
 
 def _place_of_charge(other: Entry, before: Sight, after: Sight) -> Place:
-    """The place of a request's charge, seen from two looks. A look of this very request came before its charge, by any clock."""
+    """The place of a request's charge, seen from two looks. A look of this very request came before its
+    charge, by any clock.
+    """
     if other.record == after.by:
         return "out"
     if other.ending == "sending":
@@ -157,8 +180,8 @@ def _place_of_charge(other: Entry, before: Sight, after: Sight) -> Place:
 def _place(first_epoch: float, last_epoch: float, before: Sight, after: Sight) -> Place:
     """The place of an event that happened at some moment of a span.
 
-    Workers' clocks may differ by 60 s, so an event that near to a look is ``unsure``. The look of now (``by`` is None) came after
-    all records.
+    Workers' clocks may differ by 60 s, so an event that near to a look is ``unsure``. The look of now (``by``
+    is None) came after all records.
     """
     if last_epoch + CLOCKS_SECONDS < before.at_epoch:
         return "out"
@@ -170,23 +193,33 @@ def _place(first_epoch: float, last_epoch: float, before: Sight, after: Sight) -
 
 
 def _proof(entry: Entry, window: _Window, price: Decimal | None) -> Proof:
-    """The verdict of one pair of looks. Balance and other requests must explain each other to the credit, else it is unclear."""
+    """The verdict of one pair of looks. Balance and other requests must explain each other to the credit,
+    else it is unclear.
+    """
     moved = window.after.balance - window.before.balance
     between = f"between {clock.to_iso(window.before.at_epoch)} and {clock.to_iso(window.after.at_epoch)}"
     if moved == 0 and not window.may_rise and not window.charged:
-        # A charge lowers the balance, and no refund can have raised it: so no request was charged, also none near a look.
-        return Proof(verdict="not_charged", why=f"The wallet stood still {between}, and no refund can have come")
+        # A charge lowers the balance, and no refund can have raised it: so no request was charged, also none
+        # near a look.
+        return Proof(
+            verdict="not_charged", why=f"The wallet stood still {between}, and no refund can have come"
+        )
     if doubt := _doubt(window):
         return Proof(verdict="unclear", why=f"{doubt} {between}")
     rest = moved + window.charged - window.refunded
-    said = f"The wallet changed by {moved:+f} {between}, other requests by {window.refunded - window.charged:+d}"
+    said = (
+        f"The wallet changed by {moved:+f} {between}, other requests by {window.refunded - window.charged:+d}"
+    )
     if rest == 0:
         return Proof(verdict="not_charged", why=f"{said}: they explain all of it")
     mine = int(price * entry.images) if price is not None else entry.at_risk
     if -rest == mine + window.unknown:
-        return Proof(verdict="charged", why=f"{said}, and the rest is the price of this request{_with(window.unknown)}")
+        return Proof(
+            verdict="charged", why=f"{said}, and the rest is the price of this request{_with(window.unknown)}"
+        )
     return Proof(
-        verdict="unclear", why=f"{said}: the rest, {rest:+f}, is not the price of this request, {mine}{_with(window.unknown)}"
+        verdict="unclear",
+        why=f"{said}: the rest, {rest:+f}, is not the price of this request, {mine}{_with(window.unknown)}",
     )
 
 

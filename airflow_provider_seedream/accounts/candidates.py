@@ -1,6 +1,8 @@
-"""Possible reasons for credits that a statement cannot explain: unknown outcomes, another price, other users of the key, top-ups.
+"""Possible reasons for credits that a statement cannot explain: unknown outcomes, another price, other users
+of the key, top-ups.
 
-Each candidate has its credits, if they are known, and says whether they are exactly the unexplained number. No I/O and no clock.
+Each candidate has its credits, if they are known, and says whether they are exactly the unexplained number.
+No I/O and no clock.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -52,14 +54,18 @@ def candidates_for(
     """
     if flow is None:
         if mine or before:
-            yield Candidate(what="No request of the period has noted a balance: the wallet did not answer, or they begin before it")
+            yield Candidate(
+                what="No request of the period has noted a balance: the wallet did not answer, or they begin "
+                "before it"
+            )
         return
     number = flow.unexplained
     if number == 0 and not is_moving:
         return
     if is_moving:
         yield Candidate(
-            what="The wallet changed while the ledgers were read: requests are being sent, so run this again when they have ended"
+            what="The wallet changed while the ledgers were read: requests are being sent, so run this again "
+            "when they have ended"
         )
     if number > 0 and stated:
         what = "A top-up that was stated came before the first balance of the period, or has not come"
@@ -76,12 +82,19 @@ def _lost(number: Decimal, flow: Flow, mine: Sequence[Entry]) -> Iterator[Candid
     unknown = [entry for entry in mine if entry.at_risk]
     if unknown:
         at_risk = sum(entry.at_risk for entry in unknown)
-        what = f"{_requests(unknown)} with an unknown outcome {'was' if len(unknown) == 1 else 'were'} charged"
+        what = (
+            f"{_requests(unknown)} with an unknown outcome {'was' if len(unknown) == 1 else 'were'} charged"
+        )
         yield Candidate(what=what, credits=at_risk, fits=is_sum_of(number, [one.at_risk for one in unknown]))
     yield from _price(number, mine)
     if is_sum_of(number, [int(rise.credits) for rise in flow.top_ups]):
-        what = f"The clocks of the workers differ by more than {MARGIN_SECONDS:.0f} s: then charges look like a top-up and a loss"
-        yield Candidate(what=f"{what} of the same credits, and nothing is lost", credits=int(number), fits=True)
+        what = (
+            f"The clocks of the workers differ by more than {MARGIN_SECONDS:.0f} s: then charges look "
+            "like a top-up and a loss"
+        )
+        yield Candidate(
+            what=f"{what} of the same credits, and nothing is lost", credits=int(number), fits=True
+        )
     spans = [drift for drift in flow.drifts if drift.credits < 0]
     when = "; ".join(
         f"{-one.credits:f} between {clock.to_iso(one.after_epoch)} and {clock.to_iso(one.before_epoch)}"
@@ -96,9 +109,18 @@ def _gained(number: Decimal, flow: Flow, mine: Sequence[Entry]) -> Iterator[Cand
         return
     yield from _price(number, mine)
     reasons: tuple[tuple[str, Callable[[Entry], bool]], ...] = (
-        ("of a generation that failed, without a word about a refund, came back", lambda entry: entry.ending == "failed"),
-        ("of a generation that expired unseen came back: it had failed", lambda entry: entry.ending == "expired"),
-        ("of an id that this account does not know were paid by another account", lambda entry: entry.ending == "missing"),
+        (
+            "of a generation that failed, without a word about a refund, came back",
+            lambda entry: entry.ending == "failed",
+        ),
+        (
+            "of a generation that expired unseen came back: it had failed",
+            lambda entry: entry.ending == "expired",
+        ),
+        (
+            "of an id that this account does not know were paid by another account",
+            lambda entry: entry.ending == "missing",
+        ),
     )
     for words, is_one in reasons:
         if found := [entry for entry in mine if is_one(entry)]:
@@ -108,61 +130,102 @@ def _gained(number: Decimal, flow: Flow, mine: Sequence[Entry]) -> Iterator[Cand
                 credits=credits_,
                 fits=is_sum_of(-number, [one.charged for one in found]),
             )
-    yield Candidate(what="A top-up that does not show, as requests were charged meanwhile: state it with --topped-up CREDITS")
+    yield Candidate(
+        what="A top-up that does not show, as requests were charged meanwhile: state it with --topped-up "
+        "CREDITS"
+    )
 
 
 def _price(number: Decimal, mine: Sequence[Entry]) -> Iterator[Candidate]:
-    """Another price, for the images whose price was not measured: 30 credits too few for 3 images are 10 more for each."""
-    unmeasured = [entry for entry in mine if entry.is_charged and not entry.is_measured and not entry.refunded]
+    """Another price, for the images whose price was not measured: 30 credits too few for 3 images are 10
+    more for each.
+    """
+    unmeasured = [
+        entry for entry in mine if entry.is_charged and not entry.is_measured and not entry.refunded
+    ]
     images = sum(entry.images for entry in unmeasured)
     if not images:
         return
     reckoned = Decimal(sum(entry.charged for entry in unmeasured)) / images
-    price, fits = reckoned + number / images, number % images == 0 and reckoned == reckoned.to_integral_value()
+    price, fits = (
+        reckoned + number / images,
+        number % images == 0 and reckoned == reckoned.to_integral_value(),
+    )
     if fits and price > 0:
         many = counted(images, "image", "were")
-        what = f"The price: {many} counted at {counted(int(reckoned), 'credit')} each, and {price:f} each would explain it"
+        what = (
+            f"The price: {many} counted at {counted(int(reckoned), 'credit')} each, and {price:f} each "
+            "would explain it"
+        )
         yield Candidate(what=what, credits=int(abs(number)), fits=True)
     prices = {Decimal(entry.charged) / entry.images for entry in mine if entry.is_measured and entry.images}
     if other := sorted(one for one in prices if one != reckoned):
         yield Candidate(
-            what=f"The price: {', '.join(f'{one:f}' for one in other)} credits for an image were measured, {reckoned:f} counted"
+            what=f"The price: {', '.join(f'{one:f}' for one in other)} credits for an image were measured, "
+            f"{reckoned:f} counted"
         )
 
 
 def _at_the_start(number: Decimal, before: Sequence[Entry], start_at: float) -> Iterator[Candidate]:
     """Requests from before the period that were charged or refunded in it."""
     charged = [entry for entry in before if entry.last_epoch + MARGIN_SECONDS >= start_at]
-    refunded = [entry for entry in before if entry.refunded and (entry.ended_epoch or start_at) + MARGIN_SECONDS >= start_at]
+    refunded = [
+        entry
+        for entry in before
+        if entry.refunded and (entry.ended_epoch or start_at) + MARGIN_SECONDS >= start_at
+    ]
     if number > 0 and charged:
         credits_ = sum(entry.charged + entry.at_risk for entry in charged)
-        what = f"{_requests(charged)} under way at the start {'was' if len(charged) == 1 else 'were'} charged after it"
-        yield Candidate(what=what, credits=credits_, fits=is_sum_of(number, [one.charged + one.at_risk for one in charged]))
+        what = (
+            f"{_requests(charged)} under way at the start {'was' if len(charged) == 1 else 'were'} "
+            "charged after it"
+        )
+        yield Candidate(
+            what=what,
+            credits=credits_,
+            fits=is_sum_of(number, [one.charged + one.at_risk for one in charged]),
+        )
     if number < 0 and refunded:
         credits_ = sum(entry.refunded for entry in refunded)
         yield Candidate(
-            what=f"{_requests(refunded)} from before the start came back after it", credits=credits_, fits=credits_ == -number
+            what=f"{_requests(refunded)} from before the start came back after it",
+            credits=credits_,
+            fits=credits_ == -number,
         )
 
 
 def with_refunds(flow: Flow, mine: Sequence[Entry], before: Sequence[Entry]) -> Flow:
-    """The same flow, in which a rise that may be a refund says so: the wallet alone cannot tell it from a top-up.
+    """The same flow, in which a rise that may be a refund says so: the wallet alone cannot tell it from a
+    top-up.
 
-    :param mine: the period's entries; ``before``: those that were sent earlier. Their refunds are no part of the period's sums.
+    :param mine: the period's entries; ``before``: those that were sent earlier. Their refunds are no part of
+        the period's sums.
     """
-    return replace(flow, top_ups=tuple(replace(rise, may_be=_refunds_behind(rise, mine, before)) for rise in flow.top_ups))
+    return replace(
+        flow,
+        top_ups=tuple(replace(rise, may_be=_refunds_behind(rise, mine, before)) for rise in flow.top_ups),
+    )
 
 
 def _refunds_behind(rise: Change, mine: Sequence[Entry], before: Sequence[Entry]) -> str | None:
     """The refunds that make exactly this rise, in words; None if there are none.
 
-    A record says that a refund had come by a time, not when it came. The API forgets a failure after 24 h, with the results.
+    A record says that a refund had come by a time, not when it came. The API forgets a failure after 24 h,
+    with the results.
     """
     known = [one for one in before if one.refunded and _may_come_in(rise, one, until=one.ended_epoch)]
-    unseen = [one for one in (*before, *mine) if one.ending == "expired" and _may_come_in(rise, one, until=one.expires_epoch)]
+    unseen = [
+        one
+        for one in (*before, *mine)
+        if one.ending == "expired" and _may_come_in(rise, one, until=one.expires_epoch)
+    ]
     if not is_sum_of(rise.credits, [*(one.refunded for one in known), *(one.charged for one in unseen)]):
         return None
-    reasons = [f"{_requests(known)} from before the start {'was' if len(known) == 1 else 'were'} refunded"] if known else []
+    reasons = (
+        [f"{_requests(known)} from before the start {'was' if len(known) == 1 else 'were'} refunded"]
+        if known
+        else []
+    )
     reasons += [f"{_requests(unseen)} expired unseen and may have failed"] if unseen else []
     return ", and ".join(reasons)
 

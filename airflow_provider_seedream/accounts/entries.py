@@ -1,4 +1,5 @@
-"""One POST as an entry of a statement: its ending and credits, by its record and the API's answer. No I/O and no clock.
+"""One POST as an entry of a statement: its ending and credits, by its record and the API's answer. No I/O and
+no clock.
 
 An entry is small: a statement holds one for each request of its period, and 100,000 of them need some 60 MB.
 """
@@ -16,7 +17,8 @@ from airflow_provider_seedream.polling.policy import PollOutcome, expires_epoch,
 from airflow_provider_seedream.polling.wallet import credits_in
 
 IN_FLIGHT_SECONDS = 600.0  # 6 images at 40 s each [doc] are ready after 240 s; a queue may take as long again
-LATE_SECONDS = 15.0  # a POST has ended when so much time has passed after its last moment, by any worker's clock
+# a POST has ended when so much time has passed after its last moment, by any worker's clock
+LATE_SECONDS = 15.0
 PROMPT_CHARACTERS = 60
 
 # landed     charged, and its images are in the folder
@@ -31,7 +33,17 @@ PROMPT_CHARACTERS = 60
 # sending    the POST may still be under way
 # unknown    the POST has ended without an answer: charged, or not
 Ending = Literal[
-    "landed", "partial", "in_flight", "to_land", "expired", "refunded", "moderated", "failed", "missing", "sending", "unknown"
+    "landed",
+    "partial",
+    "in_flight",
+    "to_land",
+    "expired",
+    "refunded",
+    "moderated",
+    "failed",
+    "missing",
+    "sending",
+    "unknown",
 ]
 
 
@@ -102,12 +114,15 @@ def entry_of(
 ) -> Entry:
     """The entry of a record.
 
-    :param heard: the API's answer about a generation that the record calls ``submitted``; None without an answer.
+    :param heard: the API's answer about a generation that the record calls ``submitted``; None without an
+        answer.
     :param landed: how many of its images are in the folder; None if that is not known.
     """
     ending = ending_of(record, heard, now_epoch=now_epoch, landed=landed)
     amounts = amounts_of(record)
-    gave_back = amounts.charged if heard and heard.verdict == "failed" and heard.refunded else amounts.refunded
+    gave_back = (
+        amounts.charged if heard and heard.verdict == "failed" and heard.refunded else amounts.refunded
+    )
     first = clock.to_epoch(record.intent_at) or 0.0
     created, updated = clock.to_epoch(record.created_at), clock.to_epoch(record.updated_at)
     last = clock.to_epoch(record.settles_at) or first
@@ -162,7 +177,9 @@ def ending_of(record: Record, heard: PollOutcome | None, *, now_epoch: float, la
     return record.outcome
 
 
-def _of_submitted(record: Record, heard: PollOutcome | None, *, now_epoch: float, landed: int | None) -> Ending:
+def _of_submitted(
+    record: Record, heard: PollOutcome | None, *, now_epoch: float, landed: int | None
+) -> Ending:
     """The ending of a generation whose record does not tell it."""
     created = clock.to_epoch(record.created_at)
     if landed:  # its manifest is there: the try that landed it died before it could write the record
@@ -179,7 +196,9 @@ def _of_submitted(record: Record, heard: PollOutcome | None, *, now_epoch: float
 
 
 def _failed(detail: str | None, *, refunded: bool) -> Ending:
-    """The ending of a failed generation. Words about the safety checker count first: they say why it failed."""
+    """The ending of a failed generation. Words about the safety checker count first: they say why it
+    failed.
+    """
     if contract.is_moderation(detail):
         return "moderated"
     return "refunded" if refunded else "failed"

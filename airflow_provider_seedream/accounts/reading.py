@@ -1,7 +1,7 @@
 """All records of one or more ledgers, read a few at a time: for sums, exports and the statement of a night.
 
-It only reads. A file that cannot be read is named and never counted as "no payment". Memory holds some hundred records, however
-many the ledgers have.
+It only reads. A file that cannot be read is named and never counted as "no payment". Memory holds some
+hundred records, however many the ledgers have.
 """
 
 from collections.abc import Callable, Container, Iterable, Iterator
@@ -32,7 +32,8 @@ class Found(NamedTuple):
 
     :param uri: of the file.
     :param record: None if the file cannot be read or understood: it may hide a payment.
-    :param is_late: True for news that lies beside a record, as that record tells of another POST: a second payment.
+    :param is_late: True for news that lies beside a record, as that record tells of another POST: a second
+        payment.
     """
 
     uri: str
@@ -41,11 +42,16 @@ class Found(NamedTuple):
 
 
 def each_record(ledger: Ledger, *, tracked: Tracked = iter, skip: Container[str] = ()) -> Iterator[Found]:
-    """Read the records of a ledger, 8 files at a time, and the news in ``_seedream/late`` that no record tells.
+    """Read the records of a ledger, 8 files at a time, and the news in ``_seedream/late`` that no record
+    tells.
 
     ::
 
-        sum(found.record.cost_credits for found in each_record(Ledger("s3://my_conn@bucket/watches")) if found.record)
+        sum(
+            found.record.cost_credits
+            for found in each_record(Ledger("s3://my_conn@bucket/watches"))
+            if found.record
+        )
 
     A file that is deleted meanwhile was a claim that bought nothing, so it is left out.
 
@@ -53,7 +59,11 @@ def each_record(ledger: Ledger, *, tracked: Tracked = iter, skip: Container[str]
     :param skip: URIs of files that are not to be read.
     :raises SeedreamLedgerError: a folder cannot be listed.
     """
-    files = [file for file in (*record_files(ledger), *_files_in(ledger, LATE)) if ledger.folder.uri(file) not in skip]
+    files = [
+        file
+        for file in (*record_files(ledger), *_files_in(ledger, LATE))
+        if ledger.folder.uri(file) not in skip
+    ]
     with threads.pool(PARALLEL_READS, "seedream-ledger") as pool:
         for some in batched(tracked(files), FILES_AT_ONCE):
             yield from filter(None, pool.map(partial(_read, ledger), some))
@@ -81,26 +91,33 @@ def _cannot_list(uri: str, error: Exception) -> SeedreamLedgerError:
 
 
 def ledgers_of(destinations: Iterable[str], *, recursive: bool) -> list[Ledger]:
-    """The ledgers of some folders, each once, also if a folder is named in two ways: ``/data/watches`` and ``file:///data/watches``.
+    """The ledgers of some folders, each once, also if a folder is named in two ways: ``/data/watches`` and
+    ``file:///data/watches``.
 
     :param recursive: also those in the folders below, to a depth of 4.
-    :raises SeedreamInputError: a folder has no ledger. The answer "0 credits" to a mistyped folder would be wrong and believed.
+    :raises SeedreamInputError: a folder has no ledger. The answer "0 credits" to a mistyped folder would be
+        wrong and believed.
     :raises SeedreamLedgerError: a folder cannot be listed.
     """
     ledgers: dict[str, Ledger] = {}
     for destination in destinations:
         for ledger in _ledgers_in(Ledger(destination), recursive=recursive):
-            if ledger.folder.base not in ledgers and not any(_is_same(ledger, other) for other in ledgers.values()):
+            if ledger.folder.base not in ledgers and not any(
+                _is_same(ledger, other) for other in ledgers.values()
+            ):
                 ledgers[ledger.folder.base] = ledger
     return list(ledgers.values())
 
 
 def _is_same(one: Ledger, other: Ledger) -> bool:
-    """True if two URIs name one ledger. Two connections may reach two stores with one bucket name each, so a record decides."""
+    """True if two URIs name one ledger. Two connections may reach two stores with one bucket name each, so
+    a record decides.
+    """
     if place_of(one.folder.base) != place_of(other.folder.base):
         return False
     file = min(record_files(one), default=LATE)  # the name of no file: an empty ledger may be counted twice
-    with suppress(Exception):  # each store has error classes of its own, and what cannot be read is reported when it is added up
+    with suppress(Exception):
+        # each store has error classes of its own, and what cannot be read is reported when it is added up
         there = one.folder.read(file)
         return there is not None and there == other.folder.read(file)
     return False
@@ -116,7 +133,11 @@ def _ledgers_in(ledger: Ledger, *, recursive: bool) -> list[Ledger]:
     if "" in folders:
         return [ledger]
     below = [f"{ledger.folder.base}/{folder}" for folder in folders]
-    where = f" Ledgers below it: {', '.join(below[:MAX_NAMED])}{' and more' if below[MAX_NAMED:] else ''}." if below else ""
+    where = (
+        f" Ledgers below it: {', '.join(below[:MAX_NAMED])}{' and more' if below[MAX_NAMED:] else ''}."
+        if below
+        else ""
+    )
     hint = " Add --recursive to add them up." if below else " Is this the destination of the tasks?"
     raise SeedreamInputError(f"There is no ledger in {ledger.folder.base}.{where}{hint}")
 
@@ -134,9 +155,11 @@ def ledgers_below(ledger: Ledger) -> list[str]:
 
 
 def manifest_of(ledger: Ledger, record: Record, *, bare: bool = False) -> Manifest | None:
-    """The manifest of a record's images in its folder; None if it lies elsewhere, cannot be read, or is another generation's.
+    """The manifest of a record's images in its folder; None if it lies elsewhere, cannot be read, or is
+    another generation's.
 
-    :param bare: the images landed by the bare id, as those of a second payment do: its name belongs to the first one.
+    :param bare: the images landed by the bare id, as those of a second payment do: its name belongs to the
+        first one.
     """
     with suppress(Exception):  # each store has error classes of its own
         generation = ledger.generation(record)
@@ -147,7 +170,9 @@ def manifest_of(ledger: Ledger, record: Record, *, bare: bool = False) -> Manife
 
 
 def images_landed(ledger: Ledger, record: Record) -> int | None:
-    """How many images of a record have landed. A partial one says it in its manifest alone; None if that cannot be read."""
+    """How many images of a record have landed. A partial one says it in its manifest alone; None if that
+    cannot be read.
+    """
     if record.outcome == "partial":
         manifest = manifest_of(ledger, record)
         return len(manifest.images) if manifest else None

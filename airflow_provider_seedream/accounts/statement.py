@@ -1,7 +1,8 @@
-"""The statement of a wallet over a period: start, top-ups, every request's credits, end, and one number that is unexplained.
+"""The statement of a wallet over a period: start, top-ups, every request's credits, end, and one number that
+is unexplained.
 
-The lines add up: start + top-ups - charged + refunded - unexplained = end. A top-up is stated by a person, or it shows. No I/O; the
-time is an argument.
+The lines add up: start + top-ups - charged + refunded - unexplained = end. A top-up is stated by a person, or
+it shows. No I/O; the time is an argument.
 """
 
 from collections import defaultdict
@@ -14,7 +15,15 @@ from airflow_provider_seedream.accounts.candidates import Candidate, candidates_
 from airflow_provider_seedream.accounts.duties import Duty, duties_of
 from airflow_provider_seedream.accounts.entries import Ending, Entry
 from airflow_provider_seedream.accounts.statement_text import lines_of_duties, lines_of_wallet
-from airflow_provider_seedream.accounts.wallet_flow import Change, Flow, Look, Move, flow_of, is_sum_of, number
+from airflow_provider_seedream.accounts.wallet_flow import (
+    Change,
+    Flow,
+    Look,
+    Move,
+    flow_of,
+    is_sum_of,
+    number,
+)
 from airflow_provider_seedream.model import clock
 from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
 
@@ -37,7 +46,8 @@ class Statement:
         statement = reconcile(["s3://my_conn@bucket/watches"], since="2026-11-28T18:00:00Z")
         statement.adds_up, statement.unexplained  # (True, Decimal(0))
 
-    :param start_at: when the first balance of the period was read, before a POST (epoch seconds); None if none was.
+    :param start_at: when the first balance of the period was read, before a POST (epoch seconds); None if
+        none was.
     :param start: that balance in credits; None likewise.
     :param end_at: when the wallet was read last. :param end: that balance.
     :param entries: the POSTs of the period, in their order.
@@ -80,12 +90,16 @@ class Statement:
 
     @property
     def top_ups(self) -> tuple[Change, ...]:
-        """Top-ups that show: rises of the balance between two looks that neither refunds nor stated top-ups explain."""
+        """Top-ups that show: rises of the balance between two looks that neither refunds nor stated
+        top-ups explain.
+        """
         return self.flow.top_ups if self.flow else ()
 
     @property
     def unexplained(self) -> Decimal | None:
-        """Credits that the wallet has lost beyond all lines; negative if it holds more. None without a balance at the start."""
+        """Credits that the wallet has lost beyond all lines; negative if it holds more. None without a
+        balance at the start.
+        """
         return self.flow.unexplained if self.flow else None
 
     @property
@@ -101,17 +115,23 @@ class Statement:
 
     @property
     def text(self) -> str:
-        """The statement in plain lines, for a mail or a chat: what to do, the wallet, and the unexplained number at the bottom."""
+        """The statement in plain lines, for a mail or a chat: what to do, the wallet, and the unexplained
+        number at the bottom.
+        """
         return "\n".join([*lines_of_duties(self.duties), *lines_of_wallet(self)])
 
     def totals(self) -> list[dict[str, Any]]:
-        """One row for each ending that there is: ``ending``, ``requests``, ``images``, ``landed``, and the credits."""
+        """One row for each ending that there is: ``ending``, ``requests``, ``images``, ``landed``, and the
+        credits.
+        """
         rows = _summed([((entry.ending,), entry) for entry in self.entries], ("ending",))
         order = get_args(Ending)
         return sorted(rows, key=lambda row: order.index(row["ending"]))
 
     def rows(self, level: Level) -> list[dict[str, Any]]:
-        """Every credit, one row for each ending of a DAG, run or task; for each request (``row``); or for each image."""
+        """Every credit, one row for each ending of a DAG, run or task; for each request (``row``); or for
+        each image.
+        """
         if level == "image":
             return [row for entry in self.entries for row in _images(entry)]
         names = _NAMES[level]
@@ -168,7 +188,8 @@ def make_statement(
     ordered = sorted(entries, key=lambda entry: (entry.first_epoch, entry.record))
     start = _start(ordered, since_epoch)
     start_at = start.first_epoch if start else (since_epoch or 0.0)
-    # Records of the same second as the first look: the highest of their balances was read first, as each reads before it pays.
+    # Records of the same second as the first look: the highest of their balances was read first, as each
+    # reads before it pays.
     mine = [entry for entry in ordered if entry.first_epoch >= start_at]
     before = ordered[: len(ordered) - len(mine)]
     priced, flow = _explained(mine, start, end, end_at, stated)
@@ -181,7 +202,9 @@ def make_statement(
         entries=tuple(priced),
         earlier=len(before),
         flow=flow,
-        candidates=tuple(candidates_for(flow, priced, before, start_at=start_at, is_moving=is_moving, stated=stated)),
+        candidates=tuple(
+            candidates_for(flow, priced, before, start_at=start_at, is_moving=is_moving, stated=stated)
+        ),
         duties=tuple(duties_of(priced, unreadable, end_at, conn_id)),
         unreadable=tuple(unreadable),
         is_moving=is_moving,
@@ -192,9 +215,12 @@ def make_statement(
 def _start(ordered: Sequence[Entry], since_epoch: float | None) -> Entry | None:
     """The entry whose balance begins the period: the first one with a balance.
 
-    Of those in the same second the one with the highest balance: each was read before its own POST, so the highest was read first.
+    Of those in the same second the one with the highest balance: each was read before its own POST, so the
+    highest was read first.
     """
-    looks = [entry for entry in ordered if entry.balance is not None and entry.first_epoch >= (since_epoch or 0.0)]
+    looks = [
+        entry for entry in ordered if entry.balance is not None and entry.first_epoch >= (since_epoch or 0.0)
+    ]
     if not looks:
         return None
     first = looks[0]
@@ -208,8 +234,8 @@ def _explained(
 ) -> tuple[Sequence[Entry], Flow | None]:
     """The entries and the flow.
 
-    Prices that were not measured count as the measured one, if the wallet confirms it: if then only the possible cost of requests
-    with an unknown outcome is unexplained.
+    Prices that were not measured count as the measured one, if the wallet confirms it: if then only the
+    possible cost of requests with an unknown outcome is unexplained.
     """
     if start is None or start.balance is None:
         return mine, None
@@ -222,7 +248,9 @@ def _explained(
 
 
 def _at_measured_price(mine: Sequence[Entry]) -> list[Entry] | None:
-    """The entries at the one price per image that was measured; None if several prices or none were measured."""
+    """The entries at the one price per image that was measured; None if several prices or none were
+    measured.
+    """
     prices = {Decimal(entry.charged) / entry.images for entry in mine if entry.is_measured and entry.images}
     if len(prices) != 1:
         return None
@@ -242,7 +270,8 @@ def _at_measured_price(mine: Sequence[Entry]) -> list[Entry] | None:
 def _flow(mine: Sequence[Entry], first: Look, last: Look, stated: Sequence[int]) -> Flow:
     """The flow of the wallet between the first look and the last one.
 
-    A stated top-up has come at some moment of the period, as a refund would: so it explains a rise that shows, and counts once.
+    A stated top-up has come at some moment of the period, as a refund would: so it explains a rise that
+    shows, and counts once.
     """
     moves = [Move(first.at_epoch, last.at_epoch, -Decimal(one)) for one in stated]
     looks: list[Look] = []
@@ -279,16 +308,25 @@ def _sums(members: Sequence[Entry]) -> dict[str, int]:
 
 
 def _images(entry: Entry) -> list[dict[str, Any]]:
-    """One row for each image that was asked for, with its share of the credits: the shares add up to the entry's."""
+    """One row for each image that was asked for, with its share of the credits: the shares add up to the
+    entry's.
+    """
     names = {name: getattr(entry, name) for name in _NAMES["row"]}
     files = [*entry.files, *([None] * entry.images)][: max(entry.images, len(entry.files))]
     rows = []
     for place, file in enumerate(files):
-        shares = {name: _share(getattr(entry, name), place, len(files)) for name in ("charged", "refunded", "at_risk")}
-        rows.append({**names, "image": file, "ending": entry.ending, "landed": int(file is not None), **shares})
+        shares = {
+            name: _share(getattr(entry, name), place, len(files))
+            for name in ("charged", "refunded", "at_risk")
+        }
+        rows.append(
+            {**names, "image": file, "ending": entry.ending, "landed": int(file is not None), **shares}
+        )
     return rows
 
 
 def _share(whole: int, place: int, parts: int) -> int:
-    """The share of one of several parts. The first ones get the credits that cannot be divided: 10 among 3 are 4, 3 and 3."""
+    """The share of one of several parts. The first ones get the credits that cannot be divided: 10 among 3
+    are 4, 3 and 3.
+    """
     return whole // parts + (place < whole % parts)

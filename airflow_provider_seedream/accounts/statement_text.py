@@ -1,4 +1,6 @@
-"""A statement in plain lines: the wallet as a column that adds up, the unexplained number at its bottom, and what to do. No I/O."""
+"""A statement in plain lines: the wallet as a column that adds up, the unexplained number at its bottom,
+and what to do. No I/O.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ MAX_DUTIES = 30  # lines of one kind that people are shown; JSON has all
 
 
 def lines_of_wallet(statement: Statement) -> list[str]:
-    """The wallet from its start to its end, and below it the one number that no line explains, with its candidates."""
+    """The wallet from its start to its end, and below it the one number that no line explains, with its
+    candidates.
+    """
     rows: list[tuple[str, Decimal | int]]
     if statement.start is None or statement.start_at is None:
         rows = [
@@ -31,7 +35,9 @@ def lines_of_wallet(statement: Statement) -> list[str]:
         rows += [("topped up, as stated", one) for one in statement.stated]
         for change in statement.top_ups:
             came = "topped up or refunded" if change.may_be else "topped up"
-            rows.append((f"{came} between {_at(change.after_epoch)} and {_at(change.before_epoch)}", change.credits))
+            rows.append(
+                (f"{came} between {_at(change.after_epoch)} and {_at(change.before_epoch)}", change.credits)
+            )
         rows += [("charged", -statement.charged), ("refunded", statement.refunded)]
         rows += [("unexplained", -(statement.unexplained or Decimal(0)))]
         rows += [(f"wallet now, {_at(statement.end_at)}", statement.end)]
@@ -64,7 +70,9 @@ def _at_the_bottom(statement: Statement) -> list[str]:
 
 
 def lines_of_duties(duties: Sequence[Duty]) -> list[str]:
-    """The duties that are due, then those that a person may do. Of each kind at most 30 are named, and the rest is counted."""
+    """The duties that are due, then those that a person may do. Of each kind at most 30 are named, and the
+    rest is counted.
+    """
     due, others = [duty for duty in duties if duty.is_due], [duty for duty in duties if not duty.is_due]
     return [*_under("To do:", due), *_under("If you want:", others)]
 

@@ -1,10 +1,13 @@
-"""The wallet between several looks at it: what its own requests explain, top-ups that show, and the rest. No I/O and no clock.
+"""The wallet between several looks at it: what its own requests explain, top-ups that show, and the rest. No
+I/O and no clock.
 
-Workers have clocks of their own, so a request near a look may have been charged before or after it. Therefore the credits that had
-come from outside by the time of a look are known as a range only. The last look came after all requests, so its number is exact.
+Workers have clocks of their own, so a request near a look may have been charged before or after it. Therefore
+the credits that had come from outside by the time of a look are known as a range only. The last look came
+after all requests, so its number is exact.
 
-Example: the balance was 500 at the first look and is 480 at the second, and a request of 30 credits lies near the second. If it was
-charged by then, 10 credits have come from outside; if not, 20 have gone. The range is -20 to 10.
+Example: the balance was 500 at the first look and is 480 at the second, and a request of 30 credits lies near
+the second. If it was charged by then, 10 credits have come from outside; if not, 20 have gone. The range is
+-20 to 10.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,7 +23,8 @@ _LOWEST = Decimal("-Infinity")
 
 
 class Move(NamedTuple):
-    """Credits that a request has moved, at some moment of a span: positive for a charge, negative for a refund::
+    """Credits that a request has moved, at some moment of a span: positive for a charge, negative for a
+    refund::
 
         Move(first_epoch=1795816800.0, last_epoch=1795816860.0, credits=Decimal(20))
 
@@ -53,7 +57,8 @@ class Change:
         Change(after_epoch=1795816800.0, before_epoch=1795816920.0, credits=Decimal(500))  # a top-up
 
     :param credits: positive if they came into the wallet.
-    :param may_be: the refunds that it may be instead, as a sentence without a full stop; None if no record speaks of one.
+    :param may_be: the refunds that it may be instead, as a sentence without a full stop; None if no record
+        speaks of one.
     """
 
     after_epoch: float
@@ -131,12 +136,14 @@ def is_sum_of(credits_: Decimal, amounts: Iterable[int]) -> bool:
 def flow_of(looks: Sequence[Look], moves: Sequence[Move]) -> Flow:
     """Explain the balances by the moves, with as few credits from outside as possible.
 
-    :param looks: in the order of their times. All moves lie after the first and before the last: those two are exact.
+    :param looks: in the order of their times. All moves lie after the first and before the last: those two
+        are exact.
     """
     rises = _rises(looks, moves)
     ranges = _ranges(looks, moves)
-    # Go from the last look, whose number is exact, back to the first, and narrow each range: the fewest credits shall come later.
-    # Where the balance rose, credits may have come in between: there the earlier number may be any lower one.
+    # Go from the last look, whose number is exact, back to the first, and narrow each range: the fewest
+    # credits shall come later. Where the balance rose, credits may have come in between: there the earlier
+    # number may be any lower one.
     wanted = [ranges[-1]]
     for number in range(len(looks) - 2, -1, -1):
         after = wanted[-1]
@@ -167,7 +174,10 @@ def _rises(looks: Sequence[Look], moves: Sequence[Move]) -> list[bool]:
 
 def _ranges(looks: Sequence[Look], moves: Sequence[Move]) -> list[_Range]:
     """For each look, the credits that had come from outside since the first one: at least, and at most."""
-    charges, refunds = [move for move in moves if move.credits >= 0], [move for move in moves if move.credits < 0]
+    charges, refunds = (
+        [move for move in moves if move.credits >= 0],
+        [move for move in moves if move.credits < 0],
+    )
     least, most = _by_look(looks, charges, possible=False), _by_look(looks, charges, possible=True)
     returned, returning = _by_look(looks, refunds, possible=False), _by_look(looks, refunds, possible=True)
     start = looks[0].balance
@@ -178,7 +188,12 @@ def _ranges(looks: Sequence[Look], moves: Sequence[Move]) -> list[_Range]:
         own = [move.credits for move in look.mine if move.first_epoch - MARGIN_SECONDS <= look.at_epoch]
         charge = sum((one for one in own if one > 0), Decimal(0))
         refund = sum((one for one in own if one < 0), Decimal(0))
-        ranges.append(_Range(base + least[number] + returning[number] - refund, base + most[number] - charge + returned[number]))
+        ranges.append(
+            _Range(
+                base + least[number] + returning[number] - refund,
+                base + most[number] - charge + returned[number],
+            )
+        )
     total = sum((move.credits for move in moves if move.is_sure), Decimal(0))
     end = looks[-1].balance - start + total
     return [_Range(Decimal(0), Decimal(0)), *ranges[1:-1], _Range(end, end)]
@@ -187,8 +202,8 @@ def _ranges(looks: Sequence[Look], moves: Sequence[Move]) -> list[_Range]:
 def _by_look(looks: Sequence[Look], moves: Sequence[Move], *, possible: bool) -> list[Decimal]:
     """The sum of the moves before each look.
 
-    :param possible: True: moves that may have happened by then, each at its earliest. False: moves that must have happened, each at
-        its latest; an unknown outcome is not among them, as its charge may never come.
+    :param possible: True: moves that may have happened by then, each at its earliest. False: moves that must
+        have happened, each at its latest; an unknown outcome is not among them, as its charge may never come.
     """
     if possible:
         dated = sorted((move.first_epoch - MARGIN_SECONDS, move.credits) for move in moves)

@@ -1,6 +1,8 @@
-"""Acts on the tries to submit a row that have ended: the row is in flight, has ended, or waits for another try.
+"""Acts on the tries to submit a row that have ended: the row is in flight, has ended, or waits for another
+try.
 
-An error may concern all rows: then it holds or halts the batch. Runs in the batch's own thread, as ``sending``. Sends nothing.
+An error may concern all rows: then it holds or halts the batch. Runs in the batch's own thread, as
+``sending``. Sends nothing.
 """
 
 import logging
@@ -43,7 +45,9 @@ Fly = Callable[[Row, Submitted], None]
 class Acts:
     """Acts on tries that have ended, for a :class:`~airflow_provider_seedream.batch.sending.Sender`::
 
-        acts = Acts(progress, queue, prices=prices, pace=pace, width=width, waits_until=None, fly=fly, note=note)
+        acts = Acts(
+            progress, queue, prices=prices, pace=pace, width=width, waits_until=None, fly=fly, note=note
+        )
         acts.on(posting.ended())
 
     :param progress: counts the rows that are done, and keeps the hold or the halt of the batch.
@@ -51,8 +55,8 @@ class Acts:
     :param width: learns from each POST how many may be under way.
     :param pace: the rate limit, whose turns are settled here.
     :param prices: tells what a failed row may have cost.
-    :param waits_until: rows beyond a cap wait for room that comes before this, in epoch seconds; if it comes later, the batch is
-        halted. None: they do not wait.
+    :param waits_until: rows beyond a cap wait for room that comes before this, in epoch seconds; if it comes
+        later, the batch is halted. None: they do not wait.
     :param fly: takes a row whose generation is paid.
     :param note: takes a row that has ended without one.
     """
@@ -97,7 +101,9 @@ class Acts:
             raise dead
 
     def _settle_turn(self, tried: Tried) -> None:
-        """Free the turn of a row that sent no POST, and count a late POST when it was sent. A 429 frees its turn itself."""
+        """Free the turn of a row that sent no POST, and count a late POST when it was sent. A 429 frees
+        its turn itself.
+        """
         granted_epoch = tried.upcoming.granted_epoch
         if granted_epoch is None:
             return
@@ -107,7 +113,9 @@ class Acts:
             self._pace.limiter.sent(granted_epoch, tried.sent_epoch)
 
     def _act(self, tried: Tried) -> None:
-        """Act on the end of one try: the row has ended, or waits for another try. An error may concern the whole batch."""
+        """Act on the end of one try: the row has ended, or waits for another try. An error may concern the
+        whole batch.
+        """
         upcoming, error = tried.upcoming, tried.error
         if tried.found:
             self._accept(tried, tried.found)
@@ -129,7 +137,9 @@ class Acts:
             self._fail(tried, error)
 
     def _leave_for_later(self, upcoming: Upcoming) -> None:
-        """The ledger has no record of the row, so it needs a POST. While rows are held, it waits without its sources."""
+        """The ledger has no record of the row, so it needs a POST. While rows are held, it waits without
+        its sources.
+        """
         upcoming.must_pay = True
         self._queue.put_back(upcoming)
         if self._progress.is_held(clock.now_epoch()):
@@ -137,7 +147,8 @@ class Acts:
             self._queue.done(upcoming.number, upcoming.digest)
 
     def _wait_for_room(self, upcoming: Upcoming, error: SeedreamCapError, until: float) -> None:
-        """A cap leaves no room: send nothing until its period ends, and some seconds more, as others wait for it, too.
+        """A cap leaves no room: send nothing until its period ends, and some seconds more, as others wait for
+        it, too.
 
         If the room comes only after the end of ``execution_timeout``, the batch ends now.
         """
@@ -150,7 +161,9 @@ class Acts:
             _log.info("%s The rows that are left wait for room until %s.", error.message, error.room_at)
 
     def _accept(self, tried: Tried, found: Submitted) -> None:
-        """The row is paid, by this try or an earlier one. Only a POST of this try shows that the API answers."""
+        """The row is paid, by this try or an earlier one. Only a POST of this try shows that the API
+        answers.
+        """
         if tried.has_posted:
             seconds = None if tried.upcoming.is_priced else tried.seconds
             self._width.accepted(seconds, sent_epoch=tried.upcoming.granted_epoch or 0.0)
@@ -161,15 +174,24 @@ class Acts:
         self._queue.done(tried.upcoming.number, tried.upcoming.digest)
 
     def _slow_down(self, tried: Tried, error: SeedreamRateLimitError) -> None:
-        """A 429. Of several at once only the first slows the batch down: the others had their turns before it."""
-        _log.info("The API answered 429 (rate limit), which costs nothing; this row is sent again when the API permits it.")
+        """A 429. Of several at once only the first slows the batch down: the others had their turns before
+        it.
+        """
+        _log.info(
+            "The API answered 429 (rate limit), which costs nothing; this row is sent again when the API "
+            "permits it."
+        )
         granted_epoch, now = tried.upcoming.granted_epoch, clock.now_epoch()
-        self._pace.limiter.throttled(now, retry_after_seconds=error.retry_after_seconds, granted_epoch=granted_epoch)
+        self._pace.limiter.throttled(
+            now, retry_after_seconds=error.retry_after_seconds, granted_epoch=granted_epoch
+        )
         self._width.refused(now)
         self._queue.put_back(tried.upcoming)
 
     def _hold(self, tried: Tried, error: SeedreamConnectionError) -> None:
-        """The POST was not sent. Try again in 30 s; after 30 minutes stop sending, so that the batch ends instead of waiting on."""
+        """The POST was not sent. Try again in 30 s; after 30 minutes stop sending, so that the batch ends
+        instead of waiting on.
+        """
         now = clock.now_epoch()
         self._width.refused(now)
         self._queue.put_back(tried.upcoming)
@@ -177,11 +199,16 @@ class Acts:
         if now - self._progress.unreachable_epoch > MAX_UNREACHABLE_SECONDS:
             self._progress.halt = self._progress.halt or halt_by(error)
         elif now >= self._progress.hold_epoch:  # else another row has just logged this
-            _log.info("The API cannot be reached, so this row was not sent; trying again in %.0f s.", UNREACHABLE_SECONDS)
+            _log.info(
+                "The API cannot be reached, so this row was not sent; trying again in %.0f s.",
+                UNREACHABLE_SECONDS,
+            )
             self._progress.hold_epoch = now + UNREACHABLE_SECONDS
 
     def _fail(self, tried: Tried, error: SeedreamError) -> None:
-        """End a row whose submission failed. Three unknown outcomes in a row halt the batch: each of them may have been paid."""
+        """End a row whose submission failed. Three unknown outcomes in a row halt the batch: each of them
+        may have been paid.
+        """
         upcoming, row = tried.upcoming, tried.upcoming.request_row
         if isinstance(error, SeedreamAmbiguousSubmissionError):
             self._progress.unknown_in_a_row += tried.has_posted

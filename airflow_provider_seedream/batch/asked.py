@@ -1,6 +1,8 @@
-"""The values between a batch and its operator: the arguments go in, and the wait that the operator has to begin comes out.
+"""The values between a batch and its operator: the arguments go in, and the wait that the operator has to
+begin comes out.
 
-The batch does not import its operator and does not defer: values go in, a summary or a :class:`DeferUntil` comes out.
+The batch does not import its operator and does not defer: values go in, a summary or a :class:`DeferUntil`
+comes out.
 """
 
 from dataclasses import dataclass, fields
@@ -19,14 +21,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskedBatch:
-    """The rendered arguments of a batch operator, frozen for one part of a try. Durations are seconds, money is credits.
+    """The rendered arguments of a batch operator, frozen for one part of a try. Durations are seconds, money
+    is credits.
 
     ::
 
         AskedBatch.of(operator).max_in_flight  # 100
 
-    The fields have the names and the meanings of the arguments of ``SeedreamBatchOperator``. The object lives as
-    long as its process: after a deferral Airflow renders the templates again, and the operator makes another one.
+    The fields have the names and the meanings of the arguments of ``SeedreamBatchOperator``. The object lives
+    as long as its process: after a deferral Airflow renders the templates again, and the operator makes
+    another one.
     """
 
     seedream_conn_id: str
@@ -66,11 +70,18 @@ class AskedBatch:
 
     @property
     def wants_parquet(self) -> bool:
-        """True if the results are also written as ``.parquet``: by the argument, else if the requests are a Parquet file."""
-        return self.parquet if self.parquet is not None else str(self.requests).strip().lower().endswith(".parquet")
+        """True if the results are also written as ``.parquet``: by the argument, else if the requests are
+        a Parquet file.
+        """
+        return (
+            self.parquet
+            if self.parquet is not None
+            else str(self.requests).strip().lower().endswith(".parquet")
+        )
 
     def results_name(self, by: TaskRef) -> str:
-        """The stem of the table of results, e.g. ``results_3`` of the fourth mapped instance, ``results_loop_0`` of a first round.
+        """The stem of the table of results, e.g. ``results_3`` of the fourth mapped instance,
+        ``results_loop_0`` of a first round.
 
         :raises SeedreamInputError: the given name is not a valid file name.
         """
@@ -80,15 +91,19 @@ class AskedBatch:
 
     @classmethod
     def of(cls, operator: Any) -> Self:
-        """The attributes of an operator at this moment. Before Airflow 3.3 operators have no ``retry_policy``: then it is None."""
-        # Asked for by name: an attribute that the operator forgot to set is an error here, not a silent default.
+        """The attributes of an operator at this moment. Before Airflow 3.3 operators have no
+        ``retry_policy``: then it is None.
+        """
+        # Asked for by name: an attribute that the operator forgot to set is an error here, not a silent
+        # default.
         given = {one.name: getattr(operator, one.name) for one in fields(cls) if one.name != "retry_policy"}
         return cls(retry_policy=getattr(operator, "retry_policy", None), **given)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeferUntil:
-    """The wait that a batch asks its operator for: the operator defers, and a later process resumes the batch.
+    """The wait that a batch asks its operator for: the operator defers, and a later process resumes the
+    batch.
 
     ::
 

@@ -1,4 +1,5 @@
-"""Attending to one generation in flight: poll it, and land it when it is done. Runs in the threads of a batch.
+"""Attending to one generation in flight: poll it, and land it when it is done. Runs in the threads of a
+batch.
 
 The polling core decides what an answer means, and ``landing`` lands images as it does for the sensor; this
 module connects the two. It sends GETs only, so two tries that attend to one generation cost nothing.
@@ -26,7 +27,8 @@ from airflow_provider_seedream.model.task_ref import TaskRef
 from airflow_provider_seedream.polling.policy import FailedPoll, PollPolicy, PollState
 from airflow_provider_seedream.polling.poller import Poller
 
-MAX_LANDINGS = 3  # for a short failure of the storage or the image host; a longer one is left to a retry of the task
+# for a short failure of the storage or the image host; a longer one is left to a retry of the task
+MAX_LANDINGS = 3
 LAND_AGAIN_SECONDS = 30.0
 
 
@@ -34,12 +36,13 @@ LAND_AGAIN_SECONDS = 30.0
 class Attended:
     """The result of attending to an entry.
 
-    With a manifest the row has landed. With an error it has ended in this try; with both, the wait ended and the images that were
-    ready are landed. With neither, poll again when the entry is due::
+    With a manifest the row has landed. With an error it has ended in this try; with both, the wait ended and
+    the images that were ready are landed. With neither, poll again when the entry is due::
 
         Attended(entry=entry)  # still waiting
 
-    :param entry: with the next ``due_epoch`` and the memory of its polls; it replaces the entry that was given.
+    :param entry: with the next ``due_epoch`` and the memory of its polls; it replaces the entry that was
+        given.
     :param manifest: of the landed images; it may name fewer images than were asked for.
     :param error: of this generation alone. It carries the seedream task id.
     """
@@ -50,13 +53,15 @@ class Attended:
 
 
 class Attendant:
-    """Polls generations and lands them. Its methods may run in several threads, as a call keeps its state in the entry::
+    """Polls generations and lands them. Its methods may run in several threads, as a call keeps its state in
+    the entry::
 
         attended = attendant.attend(entry)
         attended.manifest, attended.error, attended.entry.due_epoch
 
     :param policy: how long to wait; the deadline and the number of images come from each entry.
-    :param downloads: one session for all downloads: a new one per generation would cost more time than small images take.
+    :param downloads: one session for all downloads: a new one per generation would cost more time than small
+        images take.
     :param landed_by: the task instance that lands.
     :param embed_metadata: say in the files that AI made them.
     :param ledger: of the batch's submitter: records that it wrote itself are not read back.
@@ -77,18 +82,23 @@ class Attendant:
         self._policy = policy
         self._downloads = downloads
         self._ledger = ledger
-        self._how: dict[str, Any] = {"landed_by": landed_by, "embed_metadata": embed_metadata, "ledger": ledger}  # of each landing
+        # of each landing
+        self._how: dict[str, Any] = {
+            "landed_by": landed_by,
+            "embed_metadata": embed_metadata,
+            "ledger": ledger,
+        }
 
     def attend(self, entry: InFlight, answer: GenerationStatus | FailedPoll | None = None) -> Attended:
         """Act on a poll of one entry: wait, land, or end.
 
         An error of this generation is in the result; only an error that hits all of them is raised.
 
-        A landing that fails is tried again after 30 s, three times in all: a store or an image host that fails for
-        a moment must not end a paid row.
+        A landing that fails is tried again after 30 s, three times in all: a store or an image host that
+        fails for a moment must not end a paid row.
 
-        :param answer: to a poll that was sent just now; None: the hook polls. An entry that may have landed needs no poll yet: its
-            storage is read first.
+        :param answer: to a poll that was sent just now; None: the hook polls. An entry that may have landed
+            needs no poll yet: its storage is read first.
         :returns: the entry to keep, and the manifest or the error if the row has ended.
         :raises SeedreamAuthenticationError: the key does not work, so no other poll would be answered.
         :raises SeedreamInputError: the connection is incomplete.
@@ -100,7 +110,9 @@ class Attendant:
         except (SeedreamAuthenticationError, SeedreamInputError):
             raise
         except SeedreamLandingError as error:
-            again = replace(entry, landings=entry.landings + 1, due_epoch=clock.now_epoch() + LAND_AGAIN_SECONDS)
+            again = replace(
+                entry, landings=entry.landings + 1, due_epoch=clock.now_epoch() + LAND_AGAIN_SECONDS
+            )
             return Attended(entry=again, error=error if again.landings >= MAX_LANDINGS else None)
         except SeedreamError as error:
             return Attended(entry=entry, error=error)
@@ -108,7 +120,8 @@ class Attendant:
     def first_poll_epoch(self, entry: InFlight, now: float) -> float:
         """When to poll a generation for the first time, in epoch seconds.
 
-        The polling schedule plans it by the number of images and their size, unless the user has set ``poke_interval``.
+        The polling schedule plans it by the number of images and their size, unless the user has set
+        ``poke_interval``.
 
         :param now: the time of its submission, in epoch seconds.
         """
@@ -127,7 +140,9 @@ class Attendant:
         )
 
     def _find_landed(self, entry: InFlight) -> Attended:
-        """The manifest if an earlier try has landed this generation. Calls the API only if images of it are missing."""
+        """The manifest if an earlier try has landed this generation. Calls the API only if images of it
+        are missing.
+        """
         manifest = finish.already_landed(entry.generation, self._ledger)
         if manifest and finish.more_may_come(manifest, self.hook):
             # Images that settled late: poll again, so that the landing downloads those that are missing.
@@ -144,7 +159,8 @@ class Attendant:
             return Attended(entry=replace(entry, watch=began, due_epoch=poller.due_epoch))
         if outcome.verdict != "done" or not isinstance(answer, GenerationStatus):
             error = close_unlanded(generation, outcome, can_resubmit=True, ledger=self._ledger)
-            # A dead key is not the fault of this generation: raised, it ends the batch, and the row stays in flight.
+            # A dead key is not the fault of this generation: raised, it ends the batch, and the row stays in
+            # flight.
             if isinstance(error, SeedreamAuthenticationError):
                 raise error
             return Attended(entry=entry, error=error, manifest=self._rest_of(generation, poller, answer))
@@ -154,15 +170,20 @@ class Attendant:
     def land_ready(self, entry: InFlight) -> Attended:
         """The last poll of an entry when the batch's time is over: land the images that are ready.
 
-        :returns: with a manifest if images are in storage now. Without one a retry polls the generation again.
+        :returns: with a manifest if images are in storage now. Without one a retry polls the generation
+            again.
         """
         try:
-            manifest = finish.already_landed(entry.generation, self._ledger) or self._land_ready(entry.generation)
+            manifest = finish.already_landed(entry.generation, self._ledger) or self._land_ready(
+                entry.generation
+            )
         except SeedreamError as error:
             return Attended(entry=entry, error=error)
         return Attended(entry=entry, manifest=manifest)
 
-    def _rest_of(self, generation: Generation, poller: Poller, answer: GenerationStatus | FailedPoll) -> Manifest | None:
+    def _rest_of(
+        self, generation: Generation, poller: Poller, answer: GenerationStatus | FailedPoll
+    ) -> Manifest | None:
         """Land the images that are ready although the wait ended with an error.
 
         :returns: None if no image can be ready: the generation failed, expired, or was never seen FINISHED.

@@ -1,4 +1,5 @@
-"""The brake of a batch (``stop_when``): it stops the sending if too many of the last rows did not land. Does no I/O.
+"""The brake of a batch (``stop_when``): it stops the sending if too many of the last rows did not land. Does
+no I/O.
 
 The window of endings is in the progress, so it survives a deferral; ``tries`` keeps it for a retry.
 """
@@ -24,9 +25,11 @@ class Stop(TypedDict):
 
         Stop(by="stop_when", message="Of the last 50 rows, 31 did not land.", detail="not sent: ...")
 
-    The rows that were not sent end as ``skipped``. An error that ends the batch without results is a halt instead, see ``halts``.
+    The rows that were not sent end as ``skipped``. An error that ends the batch without results is a halt
+    instead, see ``halts``.
 
-    :param by: the bound that was met. :param message: for the log and the error. :param detail: for the line of each skipped row.
+    :param by: the bound that was met. :param message: for the log and the error. :param detail: for the line
+        of each skipped row.
     """
 
     by: StoppedBy
@@ -34,8 +37,11 @@ class Stop(TypedDict):
     detail: str
 
 
-def count_ending(progress: Progress, result: RowResult, error: SeedreamError | None, rule: StopWhen | None) -> Stop | None:
-    """Add an ending to the window of the progress. Returns the stop if too many rows of the window did not land, else None.
+def count_ending(
+    progress: Progress, result: RowResult, error: SeedreamError | None, rule: StopWhen | None
+) -> Stop | None:
+    """Add an ending to the window of the progress. Returns the stop if too many rows of the window did not
+    land, else None.
 
     :param error: why this row did not land.
     :param rule: None for no brake.
@@ -51,9 +57,13 @@ def count_ending(progress: Progress, result: RowResult, error: SeedreamError | N
 
 
 def _stop(endings: list[list[Any]], rule: StopWhen) -> Stop:
-    """The stop, with the statuses, the most common reasons and the first rows: where a person begins to look."""
+    """The stop, with the statuses, the most common reasons and the first rows: where a person begins to
+    look.
+    """
     bad = [ending for ending in endings if ending[1] in BAD]
-    by_status = ", ".join(f"{number} {status}" for status, number in Counter(status for _, status, _ in bad).most_common())
+    by_status = ", ".join(
+        f"{number} {status}" for status, number in Counter(status for _, status, _ in bad).most_common()
+    )
     reasons = Counter(reason for _, _, reason in bad).most_common(_REASONS_NAMED)
     rows = sorted(row for row, _, _ in bad)
     many = f"{len(bad)} of the last {len(endings)} rows that ended did not land ({by_status})"
@@ -62,7 +72,8 @@ def _stop(endings: list[list[Any]], rule: StopWhen) -> Stop:
     return Stop(
         by="stop_when",
         message=(
-            f"{many}, more than {rule.share:.0%} (`stop_when`), so no more rows were sent. Most common: {why}. First rows: {first}."
+            f"{many}, more than {rule.share:.0%} (`stop_when`), so no more rows were sent. Most common: "
+            f"{why}. First rows: {first}."
         ),
         detail=f"Not sent: {many} (`stop_when`).",
     )

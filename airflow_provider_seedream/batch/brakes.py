@@ -1,6 +1,8 @@
-"""Stops the sending of a running batch: its loop reports each ending here, and every 30 s requests to stop are read.
+"""Stops the sending of a running batch: its loop reports each ending here, and every 30 s requests to stop
+are read.
 
-The decisions are in ``brake`` and ``stops``. A stop is logged at once, as the rows in flight may take an hour to land.
+The decisions are in ``brake`` and ``stops``. A stop is logged at once, as the rows in flight may take an hour
+to land.
 """
 
 import logging
@@ -17,7 +19,8 @@ from airflow_provider_seedream.model.task_ref import TaskRef
 from airflow_provider_seedream.storage.folder import Folder
 
 LOOK_SECONDS = 30.0  # between two looks for a request to stop: one GET each
-DEFERRED_LOOK_SECONDS = 300.0  # a deferred batch sends nothing; it wakes this often to look for a request to stop
+# a deferred batch sends nothing; it wakes this often to look for a request to stop
+DEFERRED_LOOK_SECONDS = 300.0
 _log = logging.getLogger(__name__)
 
 
@@ -36,7 +39,14 @@ class Brakes:
     """
 
     def __init__(
-        self, progress: Progress, tries: Tries, *, folder: Folder, by: TaskRef, results: str, rule: StopWhen | None
+        self,
+        progress: Progress,
+        tries: Tries,
+        *,
+        folder: Folder,
+        by: TaskRef,
+        results: str,
+        rule: StopWhen | None,
     ) -> None:
         self._progress = progress
         self._tries = tries
@@ -55,7 +65,8 @@ class Brakes:
             self._stop(stop)
 
     def look(self, now: float) -> None:
-        """Look for a request to stop, at most every 30 s. A batch that begins ignores the requests that it finds there.
+        """Look for a request to stop, at most every 30 s. A batch that begins ignores the requests that it
+        finds there.
 
         :param now: in epoch seconds.
         """
@@ -64,17 +75,25 @@ class Brakes:
         self._look_epoch = now + LOOK_SECONDS
         try:
             requests = read_stops(self._folder)
-        except Exception as error:  # each store has its own error classes; if the store is away, the next row ends the try
+        except Exception as error:
+            # each store has its own error classes; if the store is away, the next row ends the try
             _log.warning("Requests to stop cannot be read (%s: %s).", type(error).__name__, error)
             return
         if self._progress.stops is None:
             self._progress.stops = [one.id for one in requests]
-        self.keep()  # before the first POST: a retry of a batch that was killed tells old requests from new ones
-        mine = [one for one in requests if one.id not in self._progress.stops and one.concerns(self._by, self._results)]
+        # before the first POST: a retry of a batch that was killed tells old requests from new ones
+        self.keep()
+        mine = [
+            one
+            for one in requests
+            if one.id not in self._progress.stops and one.concerns(self._by, self._results)
+        ]
         if mine:
             who = f" by {mine[0].by}" if mine[0].by else ""
             detail = f"Not sent: stopped on request{who} at {mine[0].at}."
-            message = f"Stopped on request{who} at {mine[0].at} (`{command('stop')}`), so no more rows were sent."
+            message = (
+                f"Stopped on request{who} at {mine[0].at} (`{command('stop')}`), so no more rows were sent."
+            )
             self._stop(Stop(by="request", message=message, detail=detail))
 
     def keep(self) -> None:

@@ -1,6 +1,7 @@
 """Converts a value of the results to the type of a database column.
 
-Pure: no database. New and stored values are converted by the same rule, so that an unchanged row is not written.
+Pure: no database. New and stored values are converted by the same rule, so that an unchanged row is not
+written.
 """
 
 import json
@@ -30,7 +31,8 @@ def fitted(value: Any, column: TypeEngine[Any]) -> Any:
     if isinstance(column, ARRAY):
         if not isinstance(value, list):
             raise ValueError("it is not a list")  # noqa: TRY004 - one class for all values that do not fit
-        return [fitted(item, column if isinstance(item, list) else column.item_type) for item in value]  # or of lists
+        # or of lists
+        return [fitted(item, column if isinstance(item, list) else column.item_type) for item in value]
     kind = _kind(column)
     if kind in _FITS:
         return _FITS[kind](value, column)
@@ -46,8 +48,10 @@ def check_bounds(value: Any, column: TypeEngine[Any], dialect: str) -> None:
 
         check_bounds("landed", String(5), "postgresql")  # ValueError: it has 6 characters
 
-    :param dialect: SQLAlchemy's name of the database. SQLite takes text and numbers of any length, whatever its columns say.
-    :raises ValueError: it is too long, too large, not in the column's enumeration, or has a character that PostgreSQL cannot store.
+    :param dialect: SQLAlchemy's name of the database. SQLite takes text and numbers of any length, whatever
+        its columns say.
+    :raises ValueError: it is too long, too large, not in the column's enumeration, or has a character that
+        PostgreSQL cannot store.
     """
     if isinstance(column, ARRAY):
         for item in value or ():
@@ -55,7 +59,9 @@ def check_bounds(value: Any, column: TypeEngine[Any], dialect: str) -> None:
     elif isinstance(value, str) and isinstance(column, String):
         _check_text(value, column, dialect)
     elif isinstance(value, int) and isinstance(column, Integer):
-        bits = next(bits for kind, bits in _BITS if isinstance(column, kind)) if dialect == "postgresql" else 64
+        bits = (
+            next(bits for kind, bits in _BITS if isinstance(column, kind)) if dialect == "postgresql" else 64
+        )
         if not -(2 ** (bits - 1)) <= value < 2 ** (bits - 1):
             raise ValueError(f"it has more than {bits} bits")
     elif isinstance(value, Decimal) and dialect != "sqlite":
@@ -92,7 +98,8 @@ def _kind(column: TypeEngine[Any]) -> type | None:
 def _text(value: Any, column: Any = None) -> str:
     """Text as it is, any other value as its JSON."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return text.rstrip(" ") if isinstance(column, CHAR | NCHAR) else text  # the database fills such a column with blanks
+    # the database fills such a column with blanks
+    return text.rstrip(" ") if isinstance(column, CHAR | NCHAR) else text
 
 
 def _integer(value: Any, _: Any) -> int:
@@ -104,13 +111,17 @@ def _integer(value: Any, _: Any) -> int:
 
 
 def _decimal(value: Any, column: Any) -> Decimal:
-    """A decimal with as many digits as the column keeps: with more it would differ from the stored one at each run."""
+    """A decimal with as many digits as the column keeps: with more it would differ from the stored one at
+    each run.
+    """
     number, scale = _number(value), getattr(column, "scale", None)
     return number if scale is None else round(number, scale)
 
 
 def _number(value: Any) -> Decimal:
-    """A number from a number or its text; True is 1. :raises ValueError: it is not a number, or is NaN or infinite."""
+    """A number from a number or its text; True is 1. :raises ValueError: it is not a number, or is NaN or
+    infinite.
+    """
     try:
         number = Decimal(int(value)) if isinstance(value, bool) else Decimal(str(value))
     except ArithmeticError:

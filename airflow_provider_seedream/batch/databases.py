@@ -1,4 +1,6 @@
-"""The database of an Airflow connection: its hook, and what its errors mean. Never imports a driver: Airflow's hook does."""
+"""The database of an Airflow connection: its hook, and what its errors mean. Never imports a driver:
+Airflow's hook does.
+"""
 
 from typing import Any
 
@@ -7,7 +9,8 @@ from airflow.providers.common.compat.sdk import BaseHook
 from airflow_provider_seedream.exceptions import SeedreamInputError
 
 _MAX_MESSAGE = 300  # characters of a database's error: it may quote the whole statement
-# PEP 249: the statement is wrong, names a table that does not exist, or holds a value that the column does not take.
+# PEP 249: the statement is wrong, names a table that does not exist, or holds a value that the column does
+# not take.
 _REFUSALS = {"ProgrammingError", "NotSupportedError", "DataError"}
 
 
@@ -17,7 +20,8 @@ def sql_hook(conn_id: str, argument: str) -> Any:
         sql_hook("warehouse", "requests").get_sqlalchemy_engine()
 
     :param argument: of the operator, for the error.
-    :raises SeedreamInputError: there is no such connection, its provider is not installed, or it is not one for SQL.
+    :raises SeedreamInputError: there is no such connection, its provider is not installed, or it is not one
+        for SQL.
     """
     from airflow.providers.common.sql.hooks.sql import DbApiHook
 
@@ -25,11 +29,15 @@ def sql_hook(conn_id: str, argument: str) -> Any:
         hook = BaseHook.get_connection(conn_id).get_hook()
     except Exception as error:  # no such connection, or its provider is not installed
         raise SeedreamInputError(
-            f"{argument}: connection {conn_id!r} cannot be used ({error!s:.200}). Create the connection, or if its type is "
-            "unknown, install the provider of its database where the tasks run, e.g. `pip install apache-airflow-providers-sqlite`."
+            f"{argument}: connection {conn_id!r} cannot be used ({error!s:.200}). Create the connection, or "
+            "if its type is "
+            "unknown, install the provider of its database where the tasks run, e.g. `pip install "
+            "apache-airflow-providers-sqlite`."
         ) from error
     if not isinstance(hook, DbApiHook):
-        raise SeedreamInputError(f"{argument}: connection {conn_id!r} is not one for SQL: its hook is {type(hook).__name__}.")
+        raise SeedreamInputError(
+            f"{argument}: connection {conn_id!r} is not one for SQL: its hook is {type(hook).__name__}."
+        )
     return hook
 
 

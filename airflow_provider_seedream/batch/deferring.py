@@ -21,11 +21,17 @@ from airflow_provider_seedream.triggers.batch import SeedreamBatchTrigger
 
 
 def ends_epoch(progress: Progress, execution_timeout: timedelta | None) -> float:
-    """When ``execution_timeout`` is over, counted from the start of the try, in epoch seconds; infinite without one."""
-    return math.inf if execution_timeout is None else progress.started_epoch + execution_timeout.total_seconds()
+    """When ``execution_timeout`` is over, counted from the start of the try, in epoch seconds; infinite
+    without one.
+    """
+    return (
+        math.inf if execution_timeout is None else progress.started_epoch + execution_timeout.total_seconds()
+    )
 
 
-def seconds_left(progress: Progress, execution_timeout: timedelta | None, now_epoch: float, *, begun: int) -> float:
+def seconds_left(
+    progress: Progress, execution_timeout: timedelta | None, now_epoch: float, *, begun: int
+) -> float:
     """The rest of ``execution_timeout``, in seconds; infinite without one.
 
     :param begun: rows that are in flight or have ended, for the error.
@@ -36,25 +42,34 @@ def seconds_left(progress: Progress, execution_timeout: timedelta | None, now_ep
         limit = clock.spell(execution_timeout.total_seconds())
         raise AirflowTaskTimeout(
             f"ROWS NOT LANDED: The batch was not done within `execution_timeout` ({limit}): "
-            f"{begun} of {counted(progress.rows, 'row')} had begun. A retry goes on, and pays for no row twice."
+            f"{begun} of {counted(progress.rows, 'row')} had begun. A retry goes on, and pays for no row "
+            "twice."
         )
     return left
 
 
 def defer_until(
-    asked: AskedBatch, progress: Progress, pace: Pace, *, file: str, post_epoch: float | None, ends_epoch: float, now: float
+    asked: AskedBatch,
+    progress: Progress,
+    pace: Pace,
+    *,
+    file: str,
+    post_epoch: float | None,
+    ends_epoch: float,
+    now: float,
 ) -> DeferUntil:
     """The wait that the operator begins.
 
-    If polls count toward the rate limit and rows are left to send, the trigger polls nothing, as it would take the turns of those
-    rows. Then it only wakes the worker, which polls between its submissions.
+    If polls count toward the rate limit and rows are left to send, the trigger polls nothing, as it would
+    take the turns of those rows. Then it only wakes the worker, which polls between its submissions.
 
     :param asked: connection, poll interval and settling time of the trigger.
     :param progress: its generations in flight become the trigger's list.
     :param pace: the rate limit, by which the polls of the trigger are spread.
     :param file: with the progress, relative to the destination.
     :param post_epoch: when the next row may be sent; None if none is left to send.
-    :param ends_epoch: when to wake in any case: ``execution_timeout`` is over, or a request to stop is to be looked for.
+    :param ends_epoch: when to wake in any case: ``execution_timeout`` is over, or a request to stop is to be
+        looked for.
     :param now: the time of the deferral, in epoch seconds.
     """
     wake_epoch = min(math.inf if post_epoch is None else post_epoch, ends_epoch)
@@ -75,7 +90,9 @@ def defer_until(
 
 
 def _speaks_epoch(trigger: SeedreamBatchTrigger) -> float:
-    """When the trigger emits its event at the latest: at the wake-up that the worker asks for, else at the last deadline."""
+    """When the trigger emits its event at the latest: at the wake-up that the worker asks for, else at the
+    last deadline.
+    """
     if trigger.wake_epoch is not None:
         return trigger.wake_epoch
     deadlines: list[float] = [one[2] for one in trigger.in_flight]

@@ -1,6 +1,8 @@
-"""The last lines of a batch and the error that it ends with, from the rows that did not land. Does no I/O but the log.
+"""The last lines of a batch and the error that it ends with, from the rows that did not land. Does no I/O but
+the log.
 
-A batch that was halted ends with the error that halted it, see ``halts``. Any other batch ends with the sum of its rows.
+A batch that was halted ends with the error that halted it, see ``halts``. Any other batch ends with the sum
+of its rows.
 """
 
 import logging
@@ -40,7 +42,8 @@ _log = logging.getLogger(__name__)
 def summed_up(
     progress: Progress, summary: Mapping[str, Any], asked: AskedBatch, *, host: str | None, now_epoch: float
 ) -> SeedreamError | None:
-    """Say in the log how a finished batch has ended, and return the error that it ends with; None if the task succeeds.
+    """Say in the log how a finished batch has ended, and return the error that it ends with; None if the task
+    succeeds.
 
     Rows with an unknown outcome are a warning with the command that settles them, even if the task succeeds:
     each of them may have been paid.
@@ -67,7 +70,13 @@ def summed_up(
 
 
 def error_of_rows(
-    progress: Progress, summary: Mapping[str, Any], *, on_error: str, on_partial: str, fail_on_unknown: bool, conn_id: str
+    progress: Progress,
+    summary: Mapping[str, Any],
+    *,
+    on_error: str,
+    on_partial: str,
+    fail_on_unknown: bool,
+    conn_id: str,
 ) -> SeedreamError | None:
     """The error that the rows of a finished batch add up to; None if the task succeeds.
 
@@ -80,7 +89,12 @@ def error_of_rows(
     :param conn_id: of the batch, for the commands.
     """
     count = summary["count"]
-    fine = count["landed"] + count["skipped_budget"] + count["skipped"] + (count["partial"] if on_partial == "accept" else 0)
+    fine = (
+        count["landed"]
+        + count["skipped_budget"]
+        + count["skipped"]
+        + (count["partial"] if on_partial == "accept" else 0)
+    )
     stopped_by = progress.stop["by"] if progress.stop else None
     if stopped_by in _STOP_VERDICTS:
         return _stopped(progress, summary, verdict=_STOP_VERDICTS[stopped_by])
@@ -97,7 +111,8 @@ def error_of_rows(
     paid: Paid = "yes" if summary["credits"] else "no"
     error = SeedreamBatchError(f"{what} ({by_status(count)}). Results: {summary['results']}.", paid=paid)
     error.credits, error.kept_until = summary["credits"], progress.kept_until
-    # One row that a retry may bring further is enough: the ledger keeps the retry from paying the others again.
+    # One row that a retry may bring further is enough: the ledger keeps the retry from paying the others
+    # again.
     return error if progress.retryable else final(error)
 
 
@@ -111,19 +126,25 @@ def _stopped(progress: Progress, summary: Mapping[str, Any], *, verdict: str) ->
     parts = [(progress.stop or {})["message"]]
     if skipped:  # 0 if it stopped with the last rows of its table
         parts.append(f"{skipped} of {counted(summary['rows'], 'row')} {verb_for(skipped, 'are')} skipped.")
-    error = SeedreamBatchError(" ".join([*parts, f"Results: {summary['results']}."]), paid=paid, verdict=verdict)
+    error = SeedreamBatchError(
+        " ".join([*parts, f"Results: {summary['results']}."]), paid=paid, verdict=verdict
+    )
     error.credits, error.kept_until = summary["credits"], progress.kept_until
     error.on_retry = "A retry sends nothing. Clear the task to be asked again: the sample is not paid again."
     if verdict == "TOO MANY FAILURES":
         error.on_retry = (
-            "Look at these rows, correct the table, the template or the source of the trouble, then clear the task: it sends the "
-            "rows that were skipped or refunded, and pays for no row twice. A retry sends nothing. The records of the failed ones:"
+            "Look at these rows, correct the table, the template or the source of the trouble, then clear "
+            "the task: it sends the "
+            "rows that were skipped or refunded, and pays for no row twice. A retry sends nothing. The "
+            "records of the failed ones:"
         )
         error.commands = [command("ledger", summary["destination"], "--outcome", "failed", "--records")]
     return error if progress.unlanded else final(error)
 
 
-def last_line(progress: Progress, summary: Mapping[str, Any], *, max_credits: int | None, now_epoch: float) -> str:
+def last_line(
+    progress: Progress, summary: Mapping[str, Any], *, max_credits: int | None, now_epoch: float
+) -> str:
     """A finished batch in one line: rows, images, credits, time and where the results are.
 
     ::
@@ -138,18 +159,29 @@ def last_line(progress: Progress, summary: Mapping[str, Any], *, max_credits: in
         if max_credits is None
         else f"{summary['credits']} of {counted(max_credits, 'credit')}"
     )
-    parts = [f"{count['landed']} of {counted(summary['rows'], 'row')} landed: {counted(summary['images'], 'image')}, {spent}."]
+    parts = [
+        f"{count['landed']} of {counted(summary['rows'], 'row')} landed: "
+        f"{counted(summary['images'], 'image')}, {spent}."
+    ]
     if count["skipped_budget"]:
         parts.append(f"Not sent: {count['skipped_budget']} (budget).")
     if count["skipped"]:
         parts.append(f"Not sent: {count['skipped']} ({_STOPPED[(progress.stop or {}).get('by')]}).")
-    others = {status: number for status, number in count.items() if status not in ("landed", "skipped_budget", "skipped")}
+    others = {
+        status: number
+        for status, number in count.items()
+        if status not in ("landed", "skipped_budget", "skipped")
+    }
     if any(others.values()):
         parts.append(f"Not landed: {by_status(others)}.")
-    return " ".join([*parts, f"Took {clock.spell(now_epoch - progress.started_epoch)}.", f"Results: {summary['results']}"])
+    return " ".join(
+        [*parts, f"Took {clock.spell(now_epoch - progress.started_epoch)}.", f"Results: {summary['results']}"]
+    )
 
 
-def unknown_error(progress: Progress, summary: Mapping[str, Any], *, conn_id: str) -> SeedreamBatchError | None:
+def unknown_error(
+    progress: Progress, summary: Mapping[str, Any], *, conn_id: str
+) -> SeedreamBatchError | None:
     """The rows with an unknown outcome, which a person must settle, as an error; None without such rows.
 
     The task logs it as a warning; with ``fail_on_unknown=True`` it is the error of the task.
@@ -162,11 +194,13 @@ def _unknown(progress: Progress, summary: Mapping[str, Any], conn_id: str) -> Se
     more = ", ..." if progress.unknown > len(progress.unknown_rows) else ""
     rows = f"{', '.join(map(str, sorted(progress.unknown_rows)))}{more}"
     error = SeedreamBatchError(
-        f"The requests of {counted(progress.unknown, 'row')} left, no answer came. Rows: {rows}.", paid="unknown"
+        f"The requests of {counted(progress.unknown, 'row')} left, no answer came. Rows: {rows}.",
+        paid="unknown",
     )
     error.verdict, error.credits = "UNKNOWN OUTCOME", progress.unknown_credits
     error.on_retry = (
-        "They are not sent again automatically. This lists their records, each with the command that settles it; "
+        "They are not sent again automatically. This lists their records, each with the command that settles "
+        "it; "
         "clear the task after that:"
     )
     error.commands = [command("ledger", summary["destination"], "--outcome", "unknown", conn_id=conn_id)]
@@ -174,10 +208,11 @@ def _unknown(progress: Progress, summary: Mapping[str, Any], conn_id: str) -> Se
 
 
 def halted(progress: Progress, *, landed: int, credits_: int, has_retry_policy: bool) -> SeedreamError:
-    """The error that stopped the submissions, with the number of rows that were not sent. All paid rows have ended by now.
+    """The error that stopped the submissions, with the number of rows that were not sent. All paid rows have
+    ended by now.
 
-    An empty wallet and a full cap are final, as retries would meet them again, unless a retry can bring other rows further or the
-    task has a retry policy, which decides itself.
+    An empty wallet and a full cap are final, as retries would meet them again, unless a retry can bring other
+    rows further or the task has a retry policy, which decides itself.
 
     :param landed: rows that have landed. :param credits_: that the rows with a result have cost.
     """
@@ -191,7 +226,9 @@ def halted(progress: Progress, *, landed: int, credits_: int, has_retry_policy: 
         kept_until=progress.kept_until,
     )
     is_timed = progress.retryable or has_retry_policy
-    would_be_met_again = isinstance(error, SeedreamInsufficientCreditsError) or error.verdict == SeedreamCapError.verdict
+    would_be_met_again = (
+        isinstance(error, SeedreamInsufficientCreditsError) or error.verdict == SeedreamCapError.verdict
+    )
     return final(error) if would_be_met_again and not is_timed else error
 
 

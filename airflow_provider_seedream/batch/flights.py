@@ -1,7 +1,7 @@
 """The generations in flight: which is due, and the polls and landings that are under way.
 
-Polls wait on an event loop in a thread of its own, through the client of the triggerer: hundreds may wait for their answers at
-once, on connections that stay open. Landings run in a bounded number of threads.
+Polls wait on an event loop in a thread of its own, through the client of the triggerer: hundreds may wait for
+their answers at once, on connections that stay open. Landings run in a bounded number of threads.
 """
 
 import asyncio
@@ -25,9 +25,12 @@ from airflow_provider_seedream.polling.policy import FailedPoll
 if TYPE_CHECKING:
     from airflow_provider_seedream.hooks.async_status import StatusClient
 
-LANDING_THREADS = 24  # for landings that take 2 s each at 600 a minute; memory is bounded by bytes, not by threads
-MAX_COUNTED_POLLS = 8  # unanswered where polls count toward the rate limit: a 429 of one of them holds the others back
-MAX_UNDER_WAY = 200  # polls, and the landings that wait for a thread: 200 answers of 1 s are 12,000 polls a minute
+# for landings that take 2 s each at 600 a minute; memory is bounded by bytes, not by threads
+LANDING_THREADS = 24
+# unanswered where polls count toward the rate limit: a 429 of one of them holds the others back
+MAX_COUNTED_POLLS = 8
+# polls, and the landings that wait for a thread: 200 answers of 1 s are 12,000 polls a minute
+MAX_UNDER_WAY = 200
 
 
 class Flights:
@@ -53,7 +56,8 @@ class Flights:
         self._pace = pace
         self._bell = bell
         self._most_polls = MAX_COUNTED_POLLS if pace.counts_polls else MAX_UNDER_WAY
-        self._due: list[tuple[float, int]] = []  # a heap of due epochs and rows; an entry that has changed since has another epoch
+        # a heap of due epochs and rows; an entry that has changed since has another epoch
+        self._due: list[tuple[float, int]] = []
         self._under_way: set[int] = set()
         self._unanswered: set[int] = set()  # of them; their threads and the loop take them out
         self._refused: deque[FailedPoll] = deque()
@@ -119,14 +123,17 @@ class Flights:
             heapq.heappush(self._due, due)
 
     def throttled(self) -> Iterator[FailedPoll]:
-        """The polls that were answered with a 429 since the last call, also if their handling waits behind landings."""
+        """The polls that were answered with a 429 since the last call, also if their handling waits behind
+        landings.
+        """
         while self._refused:
             yield self._refused.popleft()
 
     def ended(self) -> Iterator[Attended]:
         """The results of the polls and landings that have ended since the last call.
 
-        :raises SeedreamAuthenticationError: the key does not work. :raises SeedreamInputError: the connection is incomplete.
+        :raises SeedreamAuthenticationError: the key does not work. :raises SeedreamInputError: the connection
+            is incomplete.
         """
         while self._ended:
             attended = self._ended.popleft().result()
@@ -135,7 +142,9 @@ class Flights:
 
     @property
     def _has_room(self) -> bool:
-        """True if one more poll may go. Landings need no turn of the rate limit, so slow ones hold no counted poll back."""
+        """True if one more poll may go. Landings need no turn of the rate limit, so slow ones hold no
+        counted poll back.
+        """
         return len(self._under_way) < MAX_UNDER_WAY and len(self._unanswered) < self._most_polls
 
     def _plan(self, entry: InFlight) -> None:
@@ -147,7 +156,9 @@ class Flights:
         return entry is not None and entry.due_epoch == due_epoch and number not in self._under_way
 
     def _start(self, entry: InFlight) -> None:
-        """Poll on the loop. In a thread: an entry whose images may lie in storage, and polls through a SOCKS proxy."""
+        """Poll on the loop. In a thread: an entry whose images may lie in storage, and polls through a
+        SOCKS proxy.
+        """
         self._under_way.add(entry.number)
         if entry.may_have_landed:
             future = self._pool.submit(self._attendant.attend, entry)
@@ -170,7 +181,9 @@ class Flights:
         """One poll on the loop; its answer is acted on in a thread, as a landing blocks."""
         answer = await self._client.poll(entry.generation.seedream_task_id)
         self._answered(entry, answer)
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._attendant.attend, entry, answer)
+        return await asyncio.get_running_loop().run_in_executor(
+            self._pool, self._attendant.attend, entry, answer
+        )
 
     def _attend_in_thread(self, entry: InFlight) -> Attended:
         answer = self._attendant.hook.poll(entry.generation.seedream_task_id)
@@ -178,7 +191,9 @@ class Flights:
         return self._attendant.attend(entry, answer)
 
     def _answered(self, entry: InFlight, answer: GenerationStatus | FailedPoll) -> None:
-        """Runs on the loop, or in the thread that has polled. Where polls count, the next may wait for this answer."""
+        """Runs on the loop, or in the thread that has polled. Where polls count, the next may wait for
+        this answer.
+        """
         if isinstance(answer, FailedPoll) and answer.trouble == "throttled":
             self._refused.append(answer)
         self._unanswered.discard(entry.number)
@@ -186,7 +201,9 @@ class Flights:
             self._bell.set()
 
     def _opened(self) -> asyncio.AbstractEventLoop:
-        """The loop, started for the first poll: a process that only submits needs neither it nor its HTTP library."""
+        """The loop, started for the first poll: a process that only submits needs neither it nor its HTTP
+        library.
+        """
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
             self._thread = threading.Thread(target=self._loop.run_forever, name="seedream-polls", daemon=True)

@@ -1,4 +1,6 @@
-"""The price, the rate and the budgets of a batch, from its connection and its arguments. A dry run needs no connection."""
+"""The price, the rate and the budgets of a batch, from its connection and its arguments. A dry run needs
+no connection.
+"""
 
 from typing import Any
 
@@ -44,7 +46,8 @@ class Limits:
         """The limits in the form of a plan."""
         return PlanLimits(
             credits_per_image=self.credits_per_image,
-            requests_per_minute=self._setting("requests_per_minute", None) or contract.DEFAULT_REQUESTS_PER_MINUTE,
+            requests_per_minute=self._setting("requests_per_minute", None)
+            or contract.DEFAULT_REQUESTS_PER_MINUTE,
             **self.budgets(),
             pays_unknown=self._asked.on_unknown_submit == "resubmit",
         )
@@ -55,12 +58,17 @@ class Limits:
         :raises SeedreamInputError: the caps cannot hold for the task, so that a run would be refused.
         :raises SeedreamLedgerError: the books of the caps cannot be read.
         """
-        caps, books, conn_id = self._setting("caps", ()), self._setting("books", None), self._asked.seedream_conn_id
+        caps, books, conn_id = (
+            self._setting("caps", ()),
+            self._setting("books", None),
+            self._asked.seedream_conn_id,
+        )
         labels = spelled(check_labels(self._asked.labels))
         return CapRoom.read(caps, books, conn_id=conn_id, now_epoch=now_epoch, labels=labels)
 
     def _setting(self, name: str, without: Any) -> Any:
-        """A value of the connection. A dry run sends no request, so it works without a connection, but not with a wrong one.
+        """A value of the connection. A dry run sends no request, so it works without a connection, but not
+        with a wrong one.
 
         :raises SeedreamInputError: a field of the connection is wrong: a run would be refused.
         """

@@ -33,7 +33,8 @@ def read_parquet(file: Any) -> tuple[list[str], Iterator[dict[str, Any]]]:
     """The columns of an open file, and its rows as Python values.
 
     :param file: an open binary file that can seek, as Parquet keeps its table of contents at the end.
-    :returns: the names of the columns in the file's order, and an iterator of dicts that reads on as it is used.
+    :returns: the names of the columns in the file's order, and an iterator of dicts that reads on as it is
+        used.
     :raises SeedreamInputError: pyarrow is not installed.
     :raises ValueError: the file is not Parquet; raised here, or by the iterator if the damage is further on.
     """
@@ -46,7 +47,8 @@ def read_parquet(file: Any) -> tuple[list[str], Iterator[dict[str, Any]]]:
 
 def _rows(table: Any) -> Iterator[dict[str, Any]]:
     """The rows of all row groups. Memory holds one group."""
-    for group in range(table.num_row_groups):  # one iteration over all groups would keep the pages of each in memory
+    for group in range(table.num_row_groups):
+        # one iteration over all groups would keep the pages of each in memory
         for batch in table.iter_batches(batch_size=ROWS_AT_A_TIME, row_groups=[group]):
             yield from batch.to_pylist()
 
@@ -56,8 +58,8 @@ def write_parquet(path: str, rows: Iterable[Mapping[str, Any]], columns: Mapping
 
     :param path: of the file; an existing one is replaced.
     :param rows: columns that a row lacks are null. Values are fitted to the type of their column.
-    :param columns: the names and types of all columns, in the order of the file. They are known before the first
-        row is written, because Parquet fixes the schema at the head of the file.
+    :param columns: the names and types of all columns, in the order of the file. They are known before the
+        first row is written, because Parquet fixes the schema at the head of the file.
     """
     pa = require_pyarrow()
     from pyarrow.parquet import ParquetWriter
@@ -76,7 +78,9 @@ def write_parquet(path: str, rows: Iterable[Mapping[str, Any]], columns: Mapping
     remaining = iter(rows)
     with ParquetWriter(path, schema) as writer:
         while some := list(islice(remaining, ROWS_AT_A_TIME)):
-            arrays = {column: [fitted(row.get(column), kind) for row in some] for column, kind in columns.items()}
+            arrays = {
+                column: [fitted(row.get(column), kind) for row in some] for column, kind in columns.items()
+            }
             writer.write_table(pa.table(arrays, schema=schema))
 
 

@@ -1,4 +1,5 @@
-"""The parts of one try of a batch: table, ledger, limits, and the loop over the rows, each made once from the operator's arguments.
+"""The parts of one try of a batch: table, ledger, limits, and the loop over the rows, each made once from the
+operator's arguments.
 
 Made when a batch runs, in each process of a try anew. Decides nothing.
 """
@@ -70,7 +71,13 @@ class Parts:
         limits, now = self.limits.of_plan(), clock.now_epoch()
         room = self.limits.room(now)
         return plan_table(
-            table, request_of=self.request, ledger=self.ledger, made_by=self.by, limits=limits, now_epoch=now, room=room
+            table,
+            request_of=self.request,
+            ledger=self.ledger,
+            made_by=self.by,
+            limits=limits,
+            now_epoch=now,
+            room=room,
         )
 
     def waves(self, progress: Progress, downloads: Downloads) -> Waves:
@@ -81,12 +88,19 @@ class Parts:
         return Waves(
             progress,
             rows_of_phase(
-                self.table.rows_after(progress.cursor, progress.digest, of=progress.rows, waiting=tuple(progress.waiting)),
+                self.table.rows_after(
+                    progress.cursor, progress.digest, of=progress.rows, waiting=tuple(progress.waiting)
+                ),
                 progress,
             ),
             request=self.request,
             submitter=Submitter(
-                hook, ledger, cast(OnUnknownSubmit, asked.on_unknown_submit), budget, admission=self.admission, memory=self.memory
+                hook,
+                ledger,
+                cast(OnUnknownSubmit, asked.on_unknown_submit),
+                budget,
+                admission=self.admission,
+                memory=self.memory,
             ),
             budget=budget,
             admission=self.admission,
@@ -94,12 +108,22 @@ class Parts:
             looks_ahead=asked.on_budget == "wait" and (asked.reuse == "content" or self.by.try_number != 1),
             width=PostWidth(asked.max_posts_at_once, progress.post_seconds),
             attendant=Attendant(
-                hook, downloads, self.policy, landed_by=self.by, embed_metadata=asked.embed_metadata, ledger=ledger
+                hook,
+                downloads,
+                self.policy,
+                landed_by=self.by,
+                embed_metadata=asked.embed_metadata,
+                ledger=ledger,
             ),
             results=Results.from_state(ledger.folder, progress.results),
             pace=self.pace,
             brakes=Brakes(
-                progress, self.tries, folder=ledger.folder, by=self.by, results=asked.results_name(self.by), rule=asked.stop_when
+                progress,
+                self.tries,
+                folder=ledger.folder,
+                by=self.by,
+                results=asked.results_name(self.by),
+                rule=asked.stop_when,
             ),
         )
 
@@ -107,7 +131,8 @@ class Parts:
         """The request of a row. Runs in the thread that submits it, as it reads the sources of an edit.
 
         :raises SeedreamInputError: a source is no image that the API takes; the row ends as ``invalid``.
-        :raises SeedreamError: a storage does not answer; the row ends as ``failed``, and a retry reads it again.
+        :raises SeedreamError: a storage does not answer; the row ends as ``failed``, and a retry reads it
+            again.
         """
         reuse = cast(Reuse, self.asked.reuse)
         return request_of_row(
@@ -118,14 +143,18 @@ class Parts:
             is_new=reuse == "run" and self.by.try_number == 1 and row.number not in self.repeats,
             row=row.number,
             labels=check_labels(self.asked.labels),
-            **beyond_defaults(embed_metadata=self.asked.embed_metadata, max_image_bytes=self.asked.max_image_bytes),
+            **beyond_defaults(
+                embed_metadata=self.asked.embed_metadata, max_image_bytes=self.asked.max_image_bytes
+            ),
         )
 
     @cached_property
     def admission(self) -> Admission:
         """Admits the rows under the caps of the connection."""
         told = teller(self.asked.on_budget_warning, self.context, self.hook.seedream_conn_id)
-        return Admission(self.hook, self.ledger.folder.base, labels=spelled(check_labels(self.asked.labels)), told=told)
+        return Admission(
+            self.hook, self.ledger.folder.base, labels=spelled(check_labels(self.asked.labels)), told=told
+        )
 
     @cached_property
     def tries(self) -> Tries:
@@ -146,7 +175,9 @@ class Parts:
     def table(self) -> RequestTable:
         """The table of requests, with the template and the defaults of its rows."""
         asked = self.asked
-        template = PromptTemplate(asked.template, cast(dict[str, Any], self.context)) if asked.template else None
+        template = (
+            PromptTemplate(asked.template, cast(dict[str, Any], self.context)) if asked.template else None
+        )
         defaults = {field: getattr(asked, field) for field in _DEFAULTS}
         return RequestTable(source=asked.requests, defaults=defaults, template=template)
 
@@ -165,4 +196,6 @@ class Parts:
     def ledger(self) -> Ledger:
         """The ledger of the destination."""
         destination = self.asked.destination
-        return Ledger(check_destination(self.hook.settings.destination if destination is None else destination))
+        return Ledger(
+            check_destination(self.hook.settings.destination if destination is None else destination)
+        )

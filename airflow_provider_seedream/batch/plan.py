@@ -1,6 +1,8 @@
-"""A plan: the difference between a table of requests and its destination. Which rows would be paid, and which are paid already.
+"""A plan: the difference between a table of requests and its destination. Which rows would be paid, and which
+are paid already.
 
-The ledger is listed once; a record is read only for a row that has one. A plan sends no request, writes no file and needs no key.
+The ledger is listed once; a record is read only for a row that has one. A plan sends no request, writes no
+file and needs no key.
 """
 
 from collections.abc import Callable, Iterator
@@ -38,7 +40,17 @@ IN_FLIGHT_SECONDS = 600.0  # 6 images at 40 s each [doc] are ready after 240 s; 
 # name_taken   its name belongs to another request in this destination: a run refuses it
 # invalid      the row is against the rules: a run refuses it
 Status = Literal[
-    "pay", "pay_again", "over_budget", "repeat", "landed", "in_flight", "not_landed", "lost", "unknown", "name_taken", "invalid"
+    "pay",
+    "pay_again",
+    "over_budget",
+    "repeat",
+    "landed",
+    "in_flight",
+    "not_landed",
+    "lost",
+    "unknown",
+    "name_taken",
+    "invalid",
 ]
 
 
@@ -54,11 +66,15 @@ class Plan:
     :param images: that they would make, at most.
     :param credits: that they would cost, at most.
     :param credits_at_risk: of the rows whose POST had an unknown outcome: perhaps paid.
-    :param within_caps: ``requests`` and ``credits`` for which the connection's ``caps`` leave room now; None without caps.
+    :param within_caps: ``requests`` and ``credits`` for which the connection's ``caps`` leave room now; None
+        without caps.
     :param minutes: that the POSTs take at the rate limit.
-    :param land_before: when the API deletes the first images of the rows ``not_landed`` (ISO 8601 UTC); None without such rows.
-    :param other_requests: records in this ledger that belong to no row: of an earlier table, or of other tasks.
-    :param notes: the first rows that a person has to look at, e.g. ``line 7 of requests.csv: unknown, record s3://...``.
+    :param land_before: when the API deletes the first images of the rows ``not_landed`` (ISO 8601 UTC); None
+        without such rows.
+    :param other_requests: records in this ledger that belong to no row: of an earlier table, or of other
+        tasks.
+    :param notes: the first rows that a person has to look at, e.g. ``line 7 of requests.csv: unknown, record
+        s3://...``.
     """
 
     rows: int = 0
@@ -74,7 +90,9 @@ class Plan:
     notes: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
-        """The plan as plain JSON, for the XCom of a dry run and for ``airflow seedream plan --output json``."""
+        """The plan as plain JSON, for the XCom of a dry run and for ``airflow seedream plan --output
+        json``.
+        """
         return asdict(self)
 
 
@@ -114,7 +132,9 @@ class _Found(NamedTuple):
 
 
 class Rows(Protocol):
-    """A table, or a part of one: ``[row for row, duplicate in rows.compared() if not duplicate.is_repeat]``."""
+    """A table, or a part of one: ``[row for row, duplicate in rows.compared() if not
+    duplicate.is_repeat]``.
+    """
 
     def compared(self) -> Iterator[tuple[Row | RefusedRow, Duplicate]]: ...
 
@@ -130,15 +150,18 @@ def plan_table(
     summary: TableSummary | None = None,
     room: CapRoom | None = None,
 ) -> Plan:
-    """Compare every row with the ledger. Memory holds the file names of the ledger and some 200 bytes for each row.
+    """Compare every row with the ledger. Memory holds the file names of the ledger and some 200 bytes for
+    each row.
 
     :param request_of: the request that the task would make of a row; it reads the sources of an edit.
-    :param made_by: the task that would pay: its earlier spendings count toward ``max_credits``, those of its DAG run toward
-        ``max_credits_per_run``.
+    :param made_by: the task that would pay: its earlier spendings count toward ``max_credits``, those of its
+        DAG run toward ``max_credits_per_run``.
     :param now_epoch: the time of the plan: it decides what is in flight, and what the API has deleted.
-    :param summary: counts the table in the same pass. :param room: under the caps of the connection; None for no caps.
+    :param summary: counts the table in the same pass. :param room: under the caps of the connection; None for
+        no caps.
     :raises SeedreamInputError: the table cannot be read.
-    :raises SeedreamLedgerError: the ledger cannot be listed, or a record cannot be read: it may tell of a payment.
+    :raises SeedreamLedgerError: the ledger cannot be listed, or a record cannot be read: it may tell of a
+        payment.
     """
     holdings = _Holdings(ledger, request_of)
     planner = _Planner(ledger, limits, made_by, now_epoch, room)
@@ -183,17 +206,19 @@ class _Holdings:
         except SeedreamInputError as error:
             return _Judged("invalid", f"{row.where}: {error.message}")
         request, record = self._recorded(request)
-        is_to_pay = record is None or record.is_open_for_next  # a refund releases the name: another request may have it by now
+        # a refund releases the name: another request may have it by now
+        is_to_pay = record is None or record.is_open_for_next
         if is_to_pay and request.stem and self._is_anothers(request.stem, request.key):
             note = f"{row.where}: name {request.stem!r} belongs to another request in {request.destination}."
             return _Judged("name_taken", note)
         return _Found(row, request, record)
 
     def _recorded(self, request: Request) -> tuple[Request, Record | None]:
-        """The request under the key that has a record, as the submitter searches for it, and its latest record.
+        """The request under the key that has a record, as the submitter searches for it, and its latest
+        record.
 
-        0.2.0 gave some requests another key. It named no installation in it, so a record under an old key counts only
-        if this Airflow has made it.
+        0.2.0 gave some requests another key. It named no installation in it, so a record under an old key
+        counts only if this Airflow has made it.
         """
         for old in request.as_of_0_2():
             record = self._latest(old.key)
@@ -202,7 +227,9 @@ class _Holdings:
         return request, self._latest(request.key)
 
     def _latest(self, key: str) -> Record | None:
-        """The record of the last attempt; None if the request was never begun. Attempts count from 1 without gaps."""
+        """The record of the last attempt; None if the request was never begun. Attempts count from 1
+        without gaps.
+        """
         last = 0
         while record_file(key, last + 1).rpartition("/")[2] in self._records:
             last += 1
@@ -212,14 +239,18 @@ class _Holdings:
         return None  # without a record, or with freed ones only
 
     def _is_anothers(self, stem: str, key: str) -> bool:
-        """True if another request has reserved this file stem. A kill before the claim may leave this request's own reservation."""
+        """True if another request has reserved this file stem. A kill before the claim may leave this
+        request's own reservation.
+        """
         return f"{stem}.json" in self._names and self._ledger.is_name_of_another(stem, key)
 
 
 class _Planner:
     """Adds up the rows in their order, as a run would pay them."""
 
-    def __init__(self, ledger: Ledger, limits: PlanLimits, made_by: TaskRef, now_epoch: float, room: CapRoom | None) -> None:
+    def __init__(
+        self, ledger: Ledger, limits: PlanLimits, made_by: TaskRef, now_epoch: float, room: CapRoom | None
+    ) -> None:
         self._ledger = ledger
         self._room = room if room and room.caps else None
         self._limits = limits
@@ -229,7 +260,10 @@ class _Planner:
         self._deleted_epochs: list[float] = []
         self._keys: set[str] = set()
         self._recorded = 0
-        budgets = ((limits.max_credits, ledger.spent_by_task), (limits.max_credits_per_run, ledger.spent_in_run))
+        budgets = (
+            (limits.max_credits, ledger.spent_by_task),
+            (limits.max_credits_per_run, ledger.spent_in_run),
+        )
         self._budgets = [(most, Tally(spent(made_by))) for most, spent in budgets if most is not None]
 
     def add(self, found: _Judged | _Found) -> None:
@@ -268,7 +302,10 @@ class _Planner:
             return self._pay(found)
         self._plan.credits_at_risk += record.cost_credits
         where, uri = found.row.where, self._ledger.uri(record)
-        return _Judged("unknown", f"{where}: unknown outcome, up to {counted(record.cost_credits, 'credit')}; record {uri}.")
+        return _Judged(
+            "unknown",
+            f"{where}: unknown outcome, up to {counted(record.cost_credits, 'credit')}; record {uri}.",
+        )
 
     def _paid_status(self, record: Record) -> Status:
         """The status of a paid row whose images have not landed."""
@@ -286,7 +323,9 @@ class _Planner:
         plan, row, before = self._plan, found.row, found.record
         price = row.num_images * self._limits.credits_per_image
         attempt = before.attempt + 1 if before else 1
-        spending = Spending(made_by=self._made_by, key=found.request.key, attempt=attempt, credits=price, claim="")
+        spending = Spending(
+            made_by=self._made_by, key=found.request.key, attempt=attempt, credits=price, claim=""
+        )
         if any(spent.without(spending) + price > most for most, spent in self._budgets):
             return _Judged("over_budget")
         for _, spent in self._budgets:

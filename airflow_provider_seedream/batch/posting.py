@@ -1,6 +1,7 @@
 """The threads that submit rows: each takes one row from its sources to the recorded id.
 
-The ledger keeps two threads from paying for one request. A thread decides nothing about the batch: the loop does, from the results.
+The ledger keeps two threads from paying for one request. A thread decides nothing about the batch: the loop
+does, from the results.
 """
 
 import threading
@@ -28,7 +29,8 @@ class Upcoming:
     :param digest: of the table up to this row.
     :param price: the credits that it can cost.
     :param request: made from the row, with the bytes of its sources; None before its first try.
-    :param must_pay: True once the ledger has said that the row is not paid yet: then it waits for a turn of the rate limit.
+    :param must_pay: True once the ledger has said that the row is not paid yet: then it waits for a turn of
+        the rate limit.
     :param is_alone: True if no other submission may be under way beside it.
     :param is_priced: True if the wallet is read before and after its POST, which takes longer than others.
     :param was_beside: True if another one was under way during its last try.
@@ -80,7 +82,8 @@ class Upcoming:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tried:
-    """The end of one try to submit a row. With neither a generation nor an error the row is not paid, and it had no turn to pay::
+    """The end of one try to submit a row. With neither a generation nor an error the row is not paid, and it
+    had no turn to pay::
 
         Tried(upcoming=upcoming, found=submitted, has_posted=True, seconds=1.2)
 
@@ -111,7 +114,9 @@ class Posting:
     :param bell: is set when a submission has ended.
     """
 
-    def __init__(self, submitter: Submitter, request: Callable[[Row], Request], bell: threading.Event | None = None) -> None:
+    def __init__(
+        self, submitter: Submitter, request: Callable[[Row], Request], bell: threading.Event | None = None
+    ) -> None:
         self._bell = bell or threading.Event()
         self._submitter = submitter
         self._request = request
@@ -126,7 +131,9 @@ class Posting:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Start nothing more, and wait for the answers that are on their way: a paid id must get into its record."""
+        """Start nothing more, and wait for the answers that are on their way: a paid id must get into its
+        record.
+        """
         self._stopped.set()
         if self._pool:
             self._pool.shutdown(wait=True, cancel_futures=True)
@@ -147,7 +154,9 @@ class Posting:
         future.add_done_callback(lambda _: self._bell.set())
 
     def ended(self) -> list[Tried]:
-        """The tries that have ended since the last call. New generations come first: rows that attach to them cost nothing."""
+        """The tries that have ended since the last call. New generations come first: rows that attach to
+        them cost nothing.
+        """
         done = [future for future in self.under_way if future.done()]
         tried = [future.result() for future in done if not future.cancelled()]
         for future in done:
@@ -155,7 +164,9 @@ class Posting:
         return sorted(tried, key=lambda one: (not (one.found and one.found.is_new), one.upcoming.number))
 
     def _try(self, upcoming: Upcoming) -> Tried:
-        """Runs in a thread. Errors of this library are results; any other error is raised where the result is read."""
+        """Runs in a thread. Errors of this library are results; any other error is raised where the result
+        is read.
+        """
         began, posts = clock.steady_seconds(), self._submitter.posts
         found, error = None, None
         try:

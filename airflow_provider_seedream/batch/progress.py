@@ -1,6 +1,8 @@
-"""The progress of a batch between two waves: the rows in flight and the last row begun. Plain JSON, so it survives a deferral.
+"""The progress of a batch between two waves: the rows in flight and the last row begun. Plain JSON, so it
+survives a deferral.
 
-Pure: no I/O. The ledger holds the payments and the pages of results hold the ended rows, so this file repeats neither.
+Pure: no I/O. The ledger holds the payments and the pages of results hold the ended rows, so this file repeats
+neither.
 """
 
 import json
@@ -19,11 +21,14 @@ class InFlight:
     """A row whose generation is paid and not landed yet::
 
         at = {"due_epoch": now + 20, "deadline_epoch": now + 3600}
-        InFlight(number=4, columns={"sku": "A7"}, generation=generation, credits=10, may_have_landed=False, **at)
+        InFlight(
+            number=4, columns={"sku": "A7"}, generation=generation, credits=10, may_have_landed=False, **at
+        )
 
     :param columns: the row as it was given, for the results.
     :param credits: the price that this row pays; 0 if it shares the generation of an equal row.
-    :param may_have_landed: True if an earlier try may have landed its images, and the storage was not checked yet.
+    :param may_have_landed: True if an earlier try may have landed its images, and the storage was not checked
+        yet.
     :param due_epoch: when to poll it.
     :param deadline_epoch: when it is too late.
     :param landings: how often landing it has failed.
@@ -40,10 +45,15 @@ class InFlight:
     watch: dict[str, float | None] = field(default_factory=dict)
 
     def for_trigger(self) -> list[Any]:
-        """The fields that a poll needs, as a short list: Airflow's database keeps one for each generation in flight."""
+        """The fields that a poll needs, as a short list: Airflow's database keeps one for each generation
+        in flight.
+        """
         known = self.generation
         created_epoch = clock.to_epoch(known.created_at)
-        epochs = [round(epoch, 1) if epoch else epoch for epoch in (self.due_epoch, self.deadline_epoch, created_epoch)]
+        epochs = [
+            round(epoch, 1) if epoch else epoch
+            for epoch in (self.due_epoch, self.deadline_epoch, created_epoch)
+        ]
         return [known.seedream_task_id, *epochs, known.num_images, known.image_size, known.kind]
 
     @classmethod
@@ -63,10 +73,12 @@ class Progress:
         Progress(started_epoch=clock.now_epoch(), rows=5000)
 
     :param cursor: rows 1 to ``cursor`` are in flight or have ended, except for those that wait.
-    :param waiting: numbers of rows before the cursor that still have to be sent: a 429 has put them back, and others went on. They
-        leave it when the table has given them again.
-    :param edits: record files of the edits whose price is in a row's result: edits whose sources have equal bytes share a record.
-    :param digest: sha256 of the rows up to the cursor: it shows a table that was changed in the middle of a batch.
+    :param waiting: numbers of rows before the cursor that still have to be sent: a 429 has put them back, and
+        others went on. They leave it when the table has given them again.
+    :param edits: record files of the edits whose price is in a row's result: edits whose sources have equal
+        bytes share a record.
+    :param digest: sha256 of the rows up to the cursor: it shows a table that was changed in the middle of a
+        batch.
     :param results: the state of the pages of results.
     :param repeats: rows that equal an earlier one, whose price they share.
     :param unlanded: rows that are paid and could not be landed.
@@ -81,12 +93,13 @@ class Progress:
     :param unknown: the number of all rows with an unknown outcome.
     :param unknown_credits: the credits that they may have cost.
     :param over_budget: rows that were not sent, as the budget was reached.
-    :param kept_until: when the API deletes the first of the paid images that could not be landed, ISO 8601; None without any.
+    :param kept_until: when the API deletes the first of the paid images that could not be landed, ISO 8601;
+        None without any.
     :param halt: the error that ended the sending, see ``halts``.
     :param unsent: rows that were not sent because of the halt.
     :param endings: the last rows that ended, each as number, status and reason: the window of ``stop_when``.
-    :param stops: ids of the requests to stop that lay in the destination when the batch began, which do not concern it; None before
-        it has looked.
+    :param stops: ids of the requests to stop that lay in the destination when the batch began, which do not
+        concern it; None before it has looked.
     :param sample: numbers of the rows that are sent first; empty without a sample.
     :param is_sampled: True once the rows of the sample have ended and the rest of the table is worked on.
     :param approved: the person who approved the rest, and the time; None before that.
@@ -137,14 +150,18 @@ class Progress:
         return self.halt is None and self.stop is None
 
     def is_held(self, now: float) -> bool:
-        """True while a cap has no room, or while the API cannot be reached. A batch that is stopped waits for neither."""
+        """True while a cap has no room, or while the API cannot be reached. A batch that is stopped waits
+        for neither.
+        """
         return self.may_send and now < self.hold_epoch
 
     @property
     def rows_unsent(self) -> int:
-        """Rows that a halt has kept from being sent: those that came to their turn after it, and the rest of the table.
+        """Rows that a halt has kept from being sent: those that came to their turn after it, and the rest of
+        the table.
 
-        Among them are rows that wait behind the cursor, where the table was changed and did not give them again.
+        Among them are rows that wait behind the cursor, where the table was changed and did not give them
+        again.
         """
         return self.rows - self.begun(len(self.waiting))
 
@@ -156,11 +173,13 @@ class Progress:
         if self.is_sampling:
             passed = sum(number <= self.cursor for number in self.sample)
         else:
-            passed = self.cursor + sum(number > self.cursor for number in self.sample)  # of a sample: they have ended already
+            # of a sample: they have ended already
+            passed = self.cursor + sum(number > self.cursor for number in self.sample)
         return passed - waiting - self.unsent
 
     def bears_price(self, record: str | None) -> bool:
-        """True for the first row of an edit, which bears the price of its record; False for each later one that shares it.
+        """True for the first row of an edit, which bears the price of its record; False for each later one
+        that shares it.
 
         :param record: the URI of the record; None if it is not known: then the row bears the price.
         """
@@ -171,17 +190,25 @@ class Progress:
         return True
 
     def hear(
-        self, seconds_to_poll: list[float], silent_seconds: list[float], now_epoch: float, *, turns: list[list[int]] | None = None
+        self,
+        seconds_to_poll: list[float],
+        silent_seconds: list[float],
+        now_epoch: float,
+        *,
+        turns: list[list[int]] | None = None,
     ) -> None:
         """Take in the trigger's polls, in the order of the generations in flight.
 
         :param seconds_to_poll: when to poll each again; 0: it has ended.
-        :param silent_seconds: for how long the API has not answered; 0: it has. Silence from before the deferral is dropped: the
-            API may not have been polled for hours.
-        :param turns: how many requests of the last minute the triggerer has sent, see :meth:`RateLimiter.turns`.
+        :param silent_seconds: for how long the API has not answered; 0: it has. Silence from before the
+            deferral is dropped: the API may not have been polled for hours.
+        :param turns: how many requests of the last minute the triggerer has sent, see
+            :meth:`RateLimiter.turns`.
         """
         self.pace["heard"] = turns or []
-        for entry, seconds, silent in zip_longest([*self.in_flight.values()], seconds_to_poll, silent_seconds):
+        for entry, seconds, silent in zip_longest(
+            [*self.in_flight.values()], seconds_to_poll, silent_seconds
+        ):
             if entry is None:
                 return
             # The event has durations, as whole seconds keep it below 1 KB; here they become instants again.

@@ -18,19 +18,24 @@ def store_progress(folder: Folder, file: str, progress: Progress) -> None:
     try:
         folder.replace(file, progress.to_json())
     except Exception as error:  # each store has its own error classes
-        raise SeedreamLedgerError(f"Cannot write {folder.uri(file)} ({type(error).__name__}: {error}).") from error
+        raise SeedreamLedgerError(
+            f"Cannot write {folder.uri(file)} ({type(error).__name__}: {error})."
+        ) from error
 
 
 def read_progress(folder: Folder, file: str) -> Progress:
     """The progress that the process before the deferral has written.
 
-    :raises SeedreamLedgerError: the file cannot be read or is no progress file. A retry begins with the first row.
+    :raises SeedreamLedgerError: the file cannot be read or is no progress file. A retry begins with the first
+        row.
     """
     try:
         if (data := folder.read(file)) is None:
             raise FileNotFoundError("it was deleted")
         return Progress.from_json(data)
     except Exception as error:  # each store has its own error classes; or the file is not ours
-        failed = SeedreamLedgerError(f"Cannot read {folder.uri(file)} ({type(error).__name__}: {error}).", paid="yes")
+        failed = SeedreamLedgerError(
+            f"Cannot read {folder.uri(file)} ({type(error).__name__}: {error}).", paid="yes"
+        )
         failed.on_retry = FOUND_AGAIN
         raise failed from error

@@ -1,7 +1,7 @@
 """A prompt for each row, from one Jinja template.
 
-Row values are data, so braces in them are not rendered. Pure; imports no Airflow, its context comes in as a mapping.
-Jinja is imported when a template is made, as a batch without one needs no Jinja.
+Row values are data, so braces in them are not rendered. Pure; imports no Airflow, its context comes in as a
+mapping. Jinja is imported when a template is made, as a batch without one needs no Jinja.
 """
 
 import math
@@ -21,11 +21,13 @@ _FILTERS: dict[str, Callable[[datetime], str]] = {
 
 
 class PromptTemplate:
-    """A compiled template. A variable that is missing in both the row and the context is an error, not an empty string::
+    """A compiled template. A variable that is missing in both the row and the context is an error, not an
+    empty string::
 
         PromptTemplate("a {{ colour }} watch").render({"colour": "red"})  # "a red watch"
 
-    Templates run in Jinja's sandbox. The filters ``ds``, ``ds_nodash``, ``ts`` and ``ts_nodash`` are there as in Airflow.
+    Templates run in Jinja's sandbox. The filters ``ds``, ``ds_nodash``, ``ts`` and ``ts_nodash`` are there as
+    in Airflow.
 
     :param text: the operator's ``template``.
     :param context: values for every row; a row's column of the same name takes precedence.
@@ -39,13 +41,17 @@ class PromptTemplate:
         if not isinstance(text, str) or not text.strip():
             raise SeedreamInputError(f"template must be a Jinja template for the prompt; got {text!r:.80}.")
         # The prompt goes to the API, not into a page: there is nothing to escape.
-        environment = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False, finalize=_given)
+        environment = SandboxedEnvironment(
+            undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False, finalize=_given
+        )
         environment.filters.update(_FILTERS)
         self._context = dict(context or {})
         try:
             self._template = environment.from_string(text)
         except TemplateSyntaxError as error:
-            raise SeedreamInputError(f"template is no Jinja template: {error.message} (line {error.lineno}).") from None
+            raise SeedreamInputError(
+                f"template is no Jinja template: {error.message} (line {error.lineno})."
+            ) from None
 
     def render(self, columns: Mapping[str, Any]) -> str:
         """The prompt of a row.
@@ -62,7 +68,9 @@ class PromptTemplate:
         except UndefinedError as error:
             raise SeedreamInputError(f"template: {error.message}.") from None
         except (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            raise SeedreamInputError(f"template cannot be applied ({type(error).__name__}: {error}).") from None
+            raise SeedreamInputError(
+                f"template cannot be applied ({type(error).__name__}: {error})."
+            ) from None
 
 
 def _given(value: Any) -> str:
@@ -71,5 +79,7 @@ def _given(value: Any) -> str:
     :raises SeedreamInputError: when it is missing: the prompt would say "None".
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
-        raise SeedreamInputError("template prints a value that is missing (None). Give it a default: {{ ... or 'a default' }}.")
+        raise SeedreamInputError(
+            "template prints a value that is missing (None). Give it a default: {{ ... or 'a default' }}."
+        )
     return str(value)

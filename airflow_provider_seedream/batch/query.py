@@ -1,7 +1,9 @@
-"""The rows of a query, copied to a local file: memory holds one row, and no connection stays open while requests are sent.
+"""The rows of a query, copied to a local file: memory holds one row, and no connection stays open while
+requests are sent.
 
 A batch may run for hours at the rate limit, and databases close a connection that is idle for so long. The
-copy is deleted when the rows were read, or when the process ends. Never imports a driver: Airflow's hook does.
+copy is deleted when the rows were read, or when the process ends. Never imports a driver: Airflow's hook
+does.
 """
 
 import json
@@ -26,7 +28,8 @@ def query_rows(table: SqlTable) -> Iterator[dict[str, Any]]:
 
     :param table: the connection, the query and its parameters.
     :returns: a dict for each row. The query runs when the first of them is asked for.
-    :raises SeedreamInputError: the connection has no SQL hook, the database refuses the query, or two columns have one name.
+    :raises SeedreamInputError: the connection has no SQL hook, the database refuses the query, or two columns
+        have one name.
     :raises SeedreamError: the database does not answer; a retry asks again.
     """
     with tempfile.TemporaryFile("w+", encoding="utf-8", prefix="seedream-query-") as file:
@@ -44,14 +47,17 @@ def query_rows(table: SqlTable) -> Iterator[dict[str, Any]]:
                     f"requests: the database of connection {table.conn_id!r} refuses the query ({text})."
                 ) from None
             raise SeedreamError(
-                f"requests: the query of connection {table.conn_id!r} failed ({type(cause).__name__}: {text})."
+                f"requests: the query of connection {table.conn_id!r} failed ({type(cause).__name__}: "
+                f"{text})."
             ) from None
         file.seek(0)
         yield from map(json.loads, file)
 
 
 def _through_sqlalchemy(hook: Any, table: SqlTable) -> Iterator[dict[str, Any]] | None:
-    """Rows through SQLAlchemy, which knows the server-side cursors of the drivers; None if this hook has no engine."""
+    """Rows through SQLAlchemy, which knows the server-side cursors of the drivers; None if this hook has
+    no engine.
+    """
     try:
         engine = hook.get_sqlalchemy_engine()
     except Exception:  # the hook has none, or its dialect is not installed
@@ -60,9 +66,15 @@ def _through_sqlalchemy(hook: Any, table: SqlTable) -> Iterator[dict[str, Any]] 
 
 
 def _streamed(engine: Any, table: SqlTable) -> Iterator[dict[str, Any]]:
-    """The rows through a server-side cursor where the driver has one, so that a large result stays on the server."""
+    """The rows through a server-side cursor where the driver has one, so that a large result stays on the
+    server.
+    """
     # Without parameters the driver must not search for placeholders: LIKE 'a%' would be one.
-    options = {"stream_results": True, "max_row_buffer": ROWS_AT_A_TIME, "no_parameters": table.parameters is None}
+    options = {
+        "stream_results": True,
+        "max_row_buffer": ROWS_AT_A_TIME,
+        "no_parameters": table.parameters is None,
+    }
     try:
         with engine.connect().execution_options(**options) as connection:
             result = connection.exec_driver_sql(table.sql, table.parameters)
@@ -89,5 +101,7 @@ def _columns(names: list[str]) -> list[str]:
     :raises SeedreamInputError: two columns have one name: a dict would keep only the last of their values.
     """
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise SeedreamInputError(f"requests: the query has two columns named {twice[0]!r:.80}. Give one another name with AS.")
+        raise SeedreamInputError(
+            f"requests: the query has two columns named {twice[0]!r:.80}. Give one another name with AS."
+        )
     return names

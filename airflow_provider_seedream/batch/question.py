@@ -1,4 +1,5 @@
-"""The question about the rest of a table: the sample's rows as pictures, how they ended, and what a yes would cost.
+"""The question about the rest of a table: the sample's rows as pictures, how they ended, and what a yes would
+cost.
 
 Reads the manifests of the sample, and publishes its rows as a table: the gallery shows a batch by its table.
 """
@@ -46,7 +47,11 @@ def question_about(
     """
     rows = [dict(line) for line in lines]
     shown, odd = shown_of(rows, None)
-    head = [f"A sample of {summary(rows)}", outlook(plan, per_minute=per_minute), elapsed(sample.response_timeout)]
+    head = [
+        f"A sample of {summary(rows)}",
+        outlook(plan, per_minute=per_minute),
+        elapsed(sample.response_timeout),
+    ]
     foot = without_pictures(rows, odd)
     for most in range(min(len(shown), PICTURES), -1, -1):
         more = f"[{counted(len(shown) - most, 'more picture', 'are')} in the gallery.]({by.address('task')})"

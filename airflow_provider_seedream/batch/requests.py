@@ -1,7 +1,8 @@
-"""A table of requests, read row by row: a list of dicts, a query, or JSON lines, CSV or Parquet in the user's storage.
+"""A table of requests, read row by row: a list of dicts, a query, or JSON lines, CSV or Parquet in the user's
+storage.
 
-A line that cannot be read ends the table with an error that names the file and the line; ``rows`` checks the values of a row.
-Memory holds one row (Parquet: one row group), however long the table.
+A line that cannot be read ends the table with an error that names the file and the line; ``rows`` checks the
+values of a row. Memory holds one row (Parquet: one row group), however long the table.
 """
 
 import csv
@@ -26,10 +27,14 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _PARQUET_MAGIC = b"PAR1"
 _LOCAL = ("", "file", "local")
 _REFUSED = ("http", "https")
-# csv's own limit, 131,072 characters, is less than one image as a data URI: a cell may hold all images of an edit
+# csv's own limit, 131,072 characters, is less than one image as a data URI: a cell may hold all images of an
+# edit
 _MAX_CELL = contract.MAX_SOURCES * (contract.MAX_SOURCE_BYTES * 4 // 3 + 1024)
-_MAX_LINE = 2 * _MAX_CELL  # bytes: a packed file of some kB may hold a line of many GB, which no worker's memory has room for
-_SPARK_HINT = " If Spark wrote it: write it again with .option('escape', '\"'), so that quotes in a cell are doubled."
+# bytes: a packed file of some kB may hold a line of many GB, which no worker's memory has room for
+_MAX_LINE = 2 * _MAX_CELL
+_SPARK_HINT = (
+    " If Spark wrote it: write it again with .option('escape', '\"'), so that quotes in a cell are doubled."
+)
 _Found = tuple[str, dict[str, Any], tuple[str, ...]]  # where, columns, header
 
 
@@ -38,12 +43,15 @@ class RawRow(NamedTuple):
 
     ::
 
-        RawRow(number=6, where="line 7 of requests.csv", columns={"prompt": "a watch"}, header=("prompt", "seed"))
+        RawRow(
+            number=6, where="line 7 of requests.csv", columns={"prompt": "a watch"}, header=("prompt", "seed")
+        )
 
     :param number: counts rows from 1; blank lines and the header do not count.
     :param where: its place in the table, for people: ``line 7 of requests.csv``, ``requests[6]``.
     :param columns: the cells that hold something, by column.
-    :param header: the columns of a CSV or a query, the empty cells among them, which ``columns`` of a CSV leaves out.
+    :param header: the columns of a CSV or a query, the empty cells among them, which ``columns`` of a CSV
+        leaves out.
     """
 
     number: int
@@ -64,17 +72,19 @@ def check_table(source: Any) -> None:
         return
     elif not isinstance(source, Sequence) or isinstance(source, bytes):
         raise SeedreamInputError(
-            f"requests must be a list of dicts, the URI of a table or a SqlTable, not {type(source).__name__}."
+            "requests must be a list of dicts, the URI of a table or a SqlTable, not "
+            f"{type(source).__name__}."
         )
 
 
 def read_table(source: Any) -> Iterator[RawRow]:
     """The rows of a table. An empty table has no rows; that is not an error.
 
-    Columns are compared without case, as Spark, Snowflake and DuckDB do: ``PROMPT`` is the parameter ``prompt``.
+    Columns are compared without case, as Spark, Snowflake and DuckDB do: ``PROMPT`` is the parameter
+    ``prompt``.
 
-    :param source: a list of dicts, a :class:`SqlTable`, or the storage URI or absolute path of a file or a folder of files. Files
-        end in .jsonl, .ndjson, .json, .csv (also in .gz after these) or .parquet.
+    :param source: a list of dicts, a :class:`SqlTable`, or the storage URI or absolute path of a file or a
+        folder of files. Files end in .jsonl, .ndjson, .json, .csv (also in .gz after these) or .parquet.
     :raises SeedreamInputError: naming the file and the line.
     :raises SeedreamError: the storage does not answer; a retry reads again.
     """
@@ -88,7 +98,12 @@ def _numbered(rows: Iterator[_Found]) -> Iterator[RawRow]:
     """The rows with their numbers, and with one spelling for each column."""
     spelling = Spelling()
     for number, (where, columns, header) in enumerate(rows, 1):
-        yield RawRow(number, where, spelling.unified(columns, where), tuple(spelling.unified(dict.fromkeys(header), where)))
+        yield RawRow(
+            number,
+            where,
+            spelling.unified(columns, where),
+            tuple(spelling.unified(dict.fromkeys(header), where)),
+        )
 
 
 def _list_rows(source: Sequence[Any]) -> Iterator[_Found]:
@@ -112,7 +127,9 @@ def _query_rows(table: SqlTable) -> Iterator[_Found]:
 
 
 def _table_rows(uri: str) -> Iterator[_Found]:
-    """The rows of all files of a table. CSV parts must share one header, or a first row would be lost as a header."""
+    """The rows of all files of a table. CSV parts must share one header, or a first row would be lost as a
+    header.
+    """
     fs, files = table_files(uri)
     first_header: tuple[str, ...] = ()
     for file in files:
@@ -122,7 +139,9 @@ def _table_rows(uri: str) -> Iterator[_Found]:
             for where, columns, header in kept:
                 first_header = first_header or header
                 if header != first_header:  # a part without a header: its first row was read as one
-                    raise SeedreamInputError(f"{file.name} has another header than the first part: {', '.join(header)!r:.80}.")
+                    raise SeedreamInputError(
+                        f"{file.name} has another header than the first part: {', '.join(header)!r:.80}."
+                    )
                 yield where, _with_partition(columns, file, where), header
 
 
@@ -133,20 +152,27 @@ def _with_partition(columns: dict[str, Any], file: TableFile, where: str) -> dic
     """
     for column, value in file.partition.items():
         if column in columns and str(columns[column]) != str(value):
-            raise SeedreamInputError(f"{where}: column {column!r:.80} has another value than the folder's name, {value!r:.80}.")
+            raise SeedreamInputError(
+                f"{where}: column {column!r:.80} has another value than the folder's name, {value!r:.80}."
+            )
     return {**columns, **file.partition}
 
 
 def _check_uri(uri: str) -> None:
-    """:raises SeedreamInputError: the URI can be no table: a link, a relative path, or a file of an unknown kind."""
+    """:raises SeedreamInputError: the URI can be no table: a link, a relative path, or a file of an
+    unknown kind.
+    """
     scheme, _, path = uri.rpartition("://")
     if scheme in _REFUSED or (scheme in _LOCAL and not path.startswith("/")):
-        raise SeedreamInputError(f"requests must be a list of dicts, a storage URI or an absolute path; got {uri!r:.200}.")
+        raise SeedreamInputError(
+            f"requests must be a list of dicts, a storage URI or an absolute path; got {uri!r:.200}."
+        )
     may_be_folder = "." not in path.rpartition("/")[2]
     if not may_be_folder and not _reader_of(uri):
         endings = ", ".join(_READERS)
         raise SeedreamInputError(
-            f"requests: the table's name must end in {endings} (text also in .gz), or be a folder; got {uri!r:.200}."
+            f"requests: the table's name must end in {endings} (text also in .gz), or be a folder; got "
+            f"{uri!r:.200}."
         )
 
 
@@ -162,7 +188,9 @@ def _reader_by_magic(stream: Any, name: str) -> Callable[[Any, str], Iterator[_F
     magic = stream.read(len(_PARQUET_MAGIC))
     stream.seek(0)
     if magic != _PARQUET_MAGIC:
-        raise SeedreamInputError(f"requests: {name} is not Parquet, and its name does not end in {', '.join(_READERS)}.")
+        raise SeedreamInputError(
+            f"requests: {name} is not Parquet, and its name does not end in {', '.join(_READERS)}."
+        )
     return _parquet_rows
 
 
@@ -173,7 +201,8 @@ def _lines(file: Any, name: str) -> Iterator[str]:
         for number, line in enumerate(iter(lambda: unzipped.readline(_MAX_LINE), b""), 1):
             if len(line) == _MAX_LINE:
                 raise SeedreamInputError(
-                    f"line {number} of {name} is longer than {_MAX_LINE // 1_000_000} MB, more than ten images take."
+                    f"line {number} of {name} is longer than {_MAX_LINE // 1_000_000} MB, more than ten "
+                    "images take."
                 )
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
@@ -183,7 +212,9 @@ def _lines(file: Any, name: str) -> Iterator[str]:
 
 
 def _unzipped(file: Any) -> io.BufferedReader:
-    """The bytes of a file, unpacked. Its first bytes tell: a store may already have unpacked a file whose name ends in .gz."""
+    """The bytes of a file, unpacked. Its first bytes tell: a store may already have unpacked a file whose
+    name ends in .gz.
+    """
     plain = io.BufferedReader(file, _BUFFER_BYTES)  # fsspec's own lines copy a block for each
     magic = plain.read(len(_GZIP_MAGIC))
     plain.seek(0)  # within the buffer
@@ -207,7 +238,9 @@ def _json_object(line: str, where: str) -> dict[str, Any]:
     try:
         row = json.loads(line, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
-        raise SeedreamInputError(f"{where} is no JSON: {getattr(error, 'msg', error)}.{_no_list(line)}") from None
+        raise SeedreamInputError(
+            f"{where} is no JSON: {getattr(error, 'msg', error)}.{_no_list(line)}"
+        ) from None
     if not isinstance(row, dict):
         raise SeedreamInputError(f"{where} must be a JSON object, not {type(row).__name__}.{_no_list(line)}")
     return row
@@ -220,7 +253,9 @@ def _no_list(line: str) -> str:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse a column that a JSON object names twice: Python would keep the last value, and drop the first in silence."""
+    """Refuse a column that a JSON object names twice: Python would keep the last value, and drop the first
+    in silence.
+    """
     row = dict(pairs)
     if len(row) < len(pairs):
         names = [name for name, _ in pairs]
@@ -229,8 +264,11 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _csv_rows(file: Any, name: str) -> Iterator[_Found]:
-    """The rows of a CSV as RFC 4180 has it: commas, and quotes doubled within a cell. The header comes first."""
-    csv.field_size_limit(max(_MAX_CELL, csv.field_size_limit()))  # of the whole process: never lowered, others may count on it
+    """The rows of a CSV as RFC 4180 has it: commas, and quotes doubled within a cell. The header comes
+    first.
+    """
+    # of the whole process: never lowered, others may count on it
+    csv.field_size_limit(max(_MAX_CELL, csv.field_size_limit()))
     reader = csv.reader(_lines(file, name), strict=True)
     header: tuple[str, ...] | None = None
     while True:
@@ -247,7 +285,8 @@ def _csv_rows(file: Any, name: str) -> Iterator[_Found]:
             continue
         if header is None:
             header = tuple(cell.strip() for cell in cells)
-            has_index = len(header) > 1 and not header[0]  # pandas writes its row index as a first column without a name
+            # pandas writes its row index as a first column without a name
+            has_index = len(header) > 1 and not header[0]
             header = tuple(_header(list(header[has_index:]), where))
         else:
             yield where, _csv_row(header, cells[has_index:], where), header

@@ -1,7 +1,8 @@
-"""The table of results: one line per request, written page by page while a batch runs and published as one file at its end.
+"""The table of results: one line per request, written page by page while a batch runs and published as one
+file at its end.
 
-A page holds 500 rows and memory holds a few pages, so the table may be long. The published file is complete: every row once and
-counts that reconcile, or an error.
+A page holds 500 rows and memory holds a few pages, so the table may be long. The published file is complete:
+every row once and counts that reconcile, or an error.
 """
 
 import json
@@ -36,7 +37,8 @@ class RowResult:
 
     :param row: its number, from 1.
     :param name: file stem of the images; None if the row was not sent and has no name.
-    :param credits: the credits charged: 0 if refunded or never sent; the possible charge if ``paid`` is ``unknown``.
+    :param credits: the credits charged: 0 if refunded or never sent; the possible charge if ``paid`` is
+        ``unknown``.
     :param billed_credits: the credits that the wallet lost, if that was measured.
     :param images: URIs of the landed images.
     :param manifest: URI of the manifest.
@@ -129,7 +131,8 @@ class Results:
         results.add(RowResult(row=4, status="landed", credits=10, paid="yes"))
         results.flush()
 
-    :param prefix: folder of the pages, relative to ``folder``. Each try has its own, so it cannot read the pages of another try.
+    :param prefix: folder of the pages, relative to ``folder``. Each try has its own, so it cannot read the
+        pages of another try.
     """
 
     def __init__(self, folder: Folder, prefix: str) -> None:
@@ -139,12 +142,16 @@ class Results:
         self.count = no_results()
 
     def state(self) -> dict[str, Any]:
-        """The state for :meth:`from_state` in another process, as small, plain JSON. Call :meth:`flush` before."""
+        """The state for :meth:`from_state` in another process, as small, plain JSON. Call :meth:`flush`
+        before.
+        """
         return {"schema_version": SCHEMA_VERSION, "prefix": self._prefix, "count": dict(self.count)}
 
     @classmethod
     def from_state(cls, folder: Folder, state: Mapping[str, Any]) -> Self:
-        """The results as another process has flushed them. A state of another version is a ``SeedreamError``."""
+        """The results as another process has flushed them. A state of another version is a
+        ``SeedreamError``.
+        """
         if state.get("schema_version") != SCHEMA_VERSION:
             raise _error("This batch was begun by another version of the provider.")
         results = cls(folder, state["prefix"])
@@ -164,11 +171,14 @@ class Results:
         for number, lines in self._pages.items():
             text = "".join(f"{lines[row]}\n" for row in sorted(lines))
             with _storage("written", self._uri(number)):
-                self._folder.replace(self._file(number), text.encode(errors="replace"))  # half a surrogate pair is no text
+                # half a surrogate pair is no text
+                self._folder.replace(self._file(number), text.encode(errors="replace"))
         self._pages.clear()
 
     def lines(self, rows: Iterable[int]) -> list[dict[str, Any]]:
-        """The lines of some rows that have ended, in the order of the table; a row without a result has none."""
+        """The lines of some rows that have ended, in the order of the table; a row without a result has
+        none.
+        """
         found = ((row, self._page(page_of(row)).get(row)) for row in sorted(rows))
         return [json.loads(line) for _, line in found if line]
 
@@ -176,7 +186,9 @@ class Results:
         """How many of the rows have landed by now, and the credits that those with a result have cost."""
         if not any(self.count.values()):
             return 0, 0
-        return self.count["landed"] + self.count["partial"], sum(line["credits"] for line in self.lines(range(1, rows + 1)))
+        return self.count["landed"] + self.count["partial"], sum(
+            line["credits"] for line in self.lines(range(1, rows + 1))
+        )
 
     def publish_lines(self, file: str, lines: Iterable[Mapping[str, Any]]) -> str:
         """Publish some lines as a table of their own, and return its URI. The pages stay."""
@@ -188,7 +200,8 @@ class Results:
     def finish(self, expected_rows: int, name: str, *, parquet: bool = False) -> dict[str, Any]:
         """Publish ``<name>.jsonl``, and ``<name>.parquet`` when asked; then delete the pages.
 
-        :returns: ``results`` (URI), ``results_parquet`` (URI or None), ``rows``, ``count`` by status, ``credits``, ``images``.
+        :returns: ``results`` (URI), ``results_parquet`` (URI or None), ``rows``, ``count`` by status,
+            ``credits``, ``images``.
         :raises SeedreamError: when a row is missing or counts do not reconcile; nothing is published then.
         """
         self.flush()
@@ -226,7 +239,8 @@ class Results:
         try:
             lines = (data or b"").decode().split("\n")[:-1]  # splitlines() would split at U+2028 too
             page = {json.loads(line)["row"]: line for line in lines}
-            is_whole = len(page) == len(lines) and all(page_of(row) == number for row in page)  # each row once, and in its page
+            # each row once, and in its page
+            is_whole = len(page) == len(lines) and all(page_of(row) == number for row in page)
         except (TypeError, LookupError, ValueError):
             is_whole = False
         if not is_whole:
@@ -249,9 +263,12 @@ class Results:
 
     def _reconcile(self, totals: _Totals, expected_rows: int) -> None:
         if totals.missing:
-            named = ", ".join(map(str, totals.first_missing)) + (", ..." if totals.missing > _MISSING_NAMED else "")
+            named = ", ".join(map(str, totals.first_missing)) + (
+                ", ..." if totals.missing > _MISSING_NAMED else ""
+            )
             raise _error(
-                f"{totals.missing} of {counted(expected_rows, 'row')} {verb_for(totals.missing, 'have')} no result: {named}."
+                f"{totals.missing} of {counted(expected_rows, 'row')} {verb_for(totals.missing, 'have')} no "
+                f"result: {named}."
             )
         if totals.count != self.count:
             raise _error(f"The results do not reconcile: {self.count} were noted, {totals.count} are there.")
@@ -266,7 +283,11 @@ class Results:
             for number in range(1, last_page + 1):
                 self._folder.delete(self._file(number))
         except Exception as error:  # each store has its own error classes
-            _log.warning("Pages below %s could not be deleted (%s).", self._folder.uri(self._prefix), type(error).__name__)
+            _log.warning(
+                "Pages below %s could not be deleted (%s).",
+                self._folder.uri(self._prefix),
+                type(error).__name__,
+            )
 
     def _file(self, number: int) -> str:
         return f"{self._prefix}/page-{number:06d}.jsonl"

@@ -1,4 +1,6 @@
-"""The name of a table of results, reserved for one task instance, so that no batch overwrites the results of another."""
+"""The name of a table of results, reserved for one task instance, so that no batch overwrites the results
+of another.
+"""
 
 from typing import Any
 
@@ -11,9 +13,11 @@ from airflow_provider_seedream.storage.uris import place_of
 
 
 def reserve_results(ledger: Ledger, name: str, by: TaskRef) -> None:
-    """Reserve the name of the table of results for this task instance, in a loop for this round. Its retries have it already.
+    """Reserve the name of the table of results for this task instance, in a loop for this round. Its retries
+    have it already.
 
-    Without the reservation two batches of one DAG run, or two rounds of one batch, could overwrite each other's table.
+    Without the reservation two batches of one DAG run, or two rounds of one batch, could overwrite each
+    other's table.
 
     :param ledger: of the destination; it keeps the reservation.
     :param name: the stem of the table, e.g. ``results``.
@@ -24,7 +28,8 @@ def reserve_results(ledger: Ledger, name: str, by: TaskRef) -> None:
         return
     unique = "{{ dag_run.run_after | ts_nodash }}" if by.loop_index is None else "{{ loop.index }}"
     raise SeedreamInputError(
-        f"results {name!r} in {ledger.folder.base} belong to another batch. Make the name unique, e.g. with {unique}."
+        f"results {name!r} in {ledger.folder.base} belong to another batch. Make the name unique, e.g. with "
+        f"{unique}."
     )
 
 
@@ -33,7 +38,8 @@ def check_apart(requests: Any, folder: Folder, name: str) -> None:
 
     :param requests: as the operator's; only a URI can be in the way.
     :param folder: of the destination. :param name: the stem of the table of results.
-    :raises SeedreamInputError: the results would overwrite the table, or images and manifests would be read as rows of it.
+    :raises SeedreamInputError: the results would overwrite the table, or images and manifests would be read
+        as rows of it.
     """
     if not isinstance(requests, str):
         return
@@ -41,18 +47,22 @@ def check_apart(requests: Any, folder: Folder, name: str) -> None:
     for uri in (folder.uri(f"{name}.jsonl"), folder.uri(f"{name}.parquet")):
         its_kind, place = place_of(uri)
         if (its_kind, place) == (kind, table):
-            raise SeedreamInputError(f"results {name!r} would overwrite the table of requests, {requests}: choose another name.")
+            raise SeedreamInputError(
+                f"results {name!r} would overwrite the table of requests, {requests}: choose another name."
+            )
         below = place.removeprefix(f"{table}/")
         is_read = below != place and not any(part.startswith(("_", ".")) for part in below.split("/"))
         if its_kind == kind and is_read:
             raise SeedreamInputError(
-                f"destination {folder.base} lies in the folder of the requests, {requests}, so images and manifests would be read "
+                f"destination {folder.base} lies in the folder of the requests, {requests}, so images and "
+                "manifests would be read "
                 "as its rows. Choose another folder, or one below it whose name begins with '_'."
             )
 
 
 def owner_keys(by: TaskRef) -> tuple[str, str]:
-    """The keys under which a task instance reserves the name: with the name of its installation, and without, as before it had one.
+    """The keys under which a task instance reserves the name: with the name of its installation, and without,
+    as before it had one.
 
     The gallery finds out by the reservation whose table it reads, as the lines do not say so.
     """

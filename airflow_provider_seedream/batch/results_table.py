@@ -1,7 +1,8 @@
 """The results of a batch in a table of a database: inserted or updated by key, and only where they differ.
 
-One transaction, so readers see the old rows or all of the new ones. SQLAlchemy writes the statements and quotes the names. Memory
-holds 500 rows. Loaded when a batch has such a table, and never imports a driver: Airflow's hook does.
+One transaction, so readers see the old rows or all of the new ones. SQLAlchemy writes the statements and
+quotes the names. Memory holds 500 rows. Loaded when a batch has such a table, and never imports a driver:
+Airflow's hook does.
 """
 
 import json
@@ -41,26 +42,37 @@ def write_results(
 ) -> Counts:
     """Insert the results that the table lacks, and update those that differ::
 
-        write_results(asked, lambda: iter(lines), results="s3://my_conn@bucket/results.jsonl").updated  # 0 at the second time
+        # 0 at the second time
+        write_results(asked, lambda: iter(lines), results="s3://my_conn@bucket/results.jsonl").updated
 
-    A row of the same generation keeps its price: a later run finds the generation paid, and its own results say 0 credits.
+    A row of the same generation keeps its price: a later run finds the generation paid, and its own results
+    say 0 credits.
 
-    :param lines: gives the lines of the results. It is called twice, as only the last line may have a column of its own.
+    :param lines: gives the lines of the results. It is called twice, as only the last line may have a column
+        of its own.
     :param results: URI of the published results, for the error.
     :param paid: whether rows of them were paid, for the error.
-    :raises SeedreamError: the table could not be written and is as it was. It is final if a retry would be refused again.
+    :raises SeedreamError: the table could not be written and is as it was. It is final if a retry would be
+        refused again.
     """
     counts = Counts()
     try:
         with connected(asked) as connection:
             target = TargetTable(connection, asked)
-            empty = {name: None for line in lines() for name in line}  # a line lacks free columns that others have
+            # a line lacks free columns that others have
+            empty = {name: None for line in lines() for name in line}
             remaining = lines()
             while some := list(islice(remaining, ROWS_AT_A_TIME)):
-                values = [target.values(empty | dict(line), f"row {line['row']} of the results") for line in some]
+                values = [
+                    target.values(empty | dict(line), f"row {line['row']} of the results") for line in some
+                ]
                 counts = Counts(*map(sum, zip(counts, target.write(connection, values), strict=True)))
     except Exception as error:  # of the driver, or of the store that has the results
-        message = error.message if isinstance(error, SeedreamError) else f"{type(error).__name__}: {short_text(error)}"
+        message = (
+            error.message
+            if isinstance(error, SeedreamError)
+            else f"{type(error).__name__}: {short_text(error)}"
+        )
         failed = SeedreamError(
             f"The table {asked.table} of connection {asked.conn_id!r} was not written, and is as it was. "
             f"Landed images are in the destination, the results in {results}.",
@@ -68,23 +80,34 @@ def write_results(
             verdict="TABLE NOT WRITTEN",
             cause=message.removeprefix("results_table: "),
         )
-        failed.on_retry = "A retry, or a clear when the cause is gone, writes the table again and pays for no row twice."
-        raise (final(failed) if isinstance(error, AirflowFailException | NoSuchTableError) else failed) from error
+        failed.on_retry = (
+            "A retry, or a clear when the cause is gone, writes the table again and pays for no row twice."
+        )
+        raise (
+            final(failed) if isinstance(error, AirflowFailException | NoSuchTableError) else failed
+        ) from error
     return counts
 
 
-def with_table(asked: ResultsTable, folder: Folder, summary: dict[str, Any], error: SeedreamError | None) -> SeedreamError | None:
+def with_table(
+    asked: ResultsTable, folder: Folder, summary: dict[str, Any], error: SeedreamError | None
+) -> SeedreamError | None:
     """Write the table of a batch that has published its results.
 
     :param summary: of the batch; it gets the counts as ``results_table``.
-    :param error: of the rows. It goes first if a retry can help them, as the retry then writes the table, too.
+    :param error: of the rows. It goes first if a retry can help them, as the retry then writes the table,
+        too.
     :returns: the error that the batch ends with; None if it succeeds.
     """
     results, paid = summary["results"], "yes" if summary["credits"] else "no"
     try:
-        counts = write_results(asked, lambda: _lines(folder, results.rpartition("/")[2]), results=results, paid=cast(Paid, paid))
+        counts = write_results(
+            asked, lambda: _lines(folder, results.rpartition("/")[2]), results=results, paid=cast(Paid, paid)
+        )
     except SeedreamError as failed:
-        told, other = (error, failed) if error and not isinstance(error, AirflowFailException) else (failed, error)
+        told, other = (
+            (error, failed) if error and not isinstance(error, AirflowFailException) else (failed, error)
+        )
         if other:
             _log.error("%s", other)  # a task ends with one error
         return told
@@ -130,7 +153,9 @@ class TargetTable:
         column = self._columns.get(name.casefold())
         if column is None or isinstance(column.type, JSON | ARRAY):
             has = ", ".join(f"{one.name} {one.type}" for one in self._table.columns)
-            raise SeedreamInputError(f"results_table: {self._name} has no column {name!r:.80} for a key. It has: {has:.300}.")
+            raise SeedreamInputError(
+                f"results_table: {self._name} has no column {name!r:.80} for a key. It has: {has:.300}."
+            )
         return column
 
     def values(self, line: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -142,46 +167,58 @@ class TargetTable:
         for name, value in line.items():
             if (column := self._columns.get(name.casefold())) is not None:
                 try:
-                    if column.computed is not None or (column.identity is not None and column.identity.always):
+                    if column.computed is not None or (
+                        column.identity is not None and column.identity.always
+                    ):
                         raise ValueError("the database generates its values")
                     values[column.key] = fitted(value, column.type)
                     check_bounds(values[column.key], column.type, self._dialect)
                 except ValueError as error:
                     raise SeedreamInputError(
-                        f"results_table: {where}: column {name!r:.80} of {self._name} is {column.type}, and does not take "
+                        f"results_table: {where}: column {name!r:.80} of {self._name} is {column.type}, and "
+                        "does not take "
                         f"{value!r:.80} ({error})."
                     ) from None
         return values
 
     def check_nulls(self, line: Mapping[str, Any], where: str) -> None:
-        """:raises SeedreamInputError: a column without a value here is NOT NULL: its row could be neither inserted nor updated."""
+        """:raises SeedreamInputError: a column without a value here is NOT NULL: its row could be neither
+        inserted nor updated.
+        """
         for name, value in line.items():
             column = self._columns.get(name.casefold())
             if value is None and column is not None and not column.nullable:
                 raise SeedreamInputError(
-                    f"results_table: column {name!r:.80} of {self._name} is NOT NULL, and {where} may have no value there. "
+                    f"results_table: column {name!r:.80} of {self._name} is NOT NULL, and {where} may have "
+                    "no value there. "
                     "Let it be NULL, or leave the column out."
                 )
 
     def needed(self, given: Iterable[str]) -> dict[str, bool]:
-        """The columns that are NOT NULL and that only the rows of the requests can fill, each with whether it has a default.
+        """The columns that are NOT NULL and that only the rows of the requests can fill, each with whether it
+        has a default.
 
         :param given: names that each row of the results has. The key is left out, as each row needs one.
         :returns: by their names without case, e.g. ``{"brand": False}``.
         """
         filled = {*map(str.casefold, given), *(column.name.casefold() for column in self._key)}
         return {
-            name: self._has_default(column) for name, column in self._columns.items() if not column.nullable and name not in filled
+            name: self._has_default(column)
+            for name, column in self._columns.items()
+            if not column.nullable and name not in filled
         }
 
     def _has_default(self, column: Column[Any]) -> bool:
-        """True if the database gives a new row a value, or if that is not known: it is tested for SQLite and PostgreSQL only."""
+        """True if the database gives a new row a value, or if that is not known: it is tested for SQLite
+        and PostgreSQL only.
+        """
         is_counted = self._dialect == "sqlite" and column is self._table.autoincrement_column
         is_known = self._dialect in ("sqlite", "postgresql")
         return not is_known or is_counted or any((column.server_default, column.identity, column.computed))
 
     def check_writable(self, connection: Connection, names: Iterable[str]) -> None:
-        """Insert no row and update none, in these columns: a role without the privilege, a view and a replica refuse even that.
+        """Insert no row and update none, in these columns: a role without the privilege, a view and a replica
+        refuse even that.
 
         :param names: of results. Those that the table has not are passed over.
         :raises SQLAlchemyError: of the driver.
@@ -189,7 +226,11 @@ class TargetTable:
         there = [column for name in names if (column := self._columns.get(name.casefold())) is not None]
         columns = [*self._key, *(column for column in there if column not in self._key)]
         nothing = select(*columns).where(false())
-        connection.execute(insert(self._table).from_select([column.key for column in columns], nothing, include_defaults=False))
+        connection.execute(
+            insert(self._table).from_select(
+                [column.key for column in columns], nothing, include_defaults=False
+            )
+        )
         if others := {column.key: column for column in columns[len(self._key) :]}:
             connection.execute(update(self._table).where(false()).values(others))
 
@@ -203,8 +244,10 @@ class TargetTable:
             stored = self._stored(connection, [dict(zip(names, key, strict=True)) for key in some])
             if any(key not in stored for key in some):
                 raise SeedreamInputError(
-                    f"results_table: column {name!r:.80} of {self._name} is NOT NULL without a DEFAULT, and the results have no "
-                    "such column, so no row can be inserted. Give it a DEFAULT, let it be NULL, or fill it by a column of "
+                    f"results_table: column {name!r:.80} of {self._name} is NOT NULL without a DEFAULT, and "
+                    "the results have no "
+                    "such column, so no row can be inserted. Give it a DEFAULT, let it be NULL, or fill it "
+                    "by a column of "
                     "the requests."
                 )
 
@@ -231,7 +274,9 @@ class TargetTable:
             connection.execute(update(self._table).where(*where).values(to), changed)
         return Counts(len(new), len(changed), len(rows) - len(new) - len(changed))
 
-    def _stored(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> dict[tuple[Any, ...], dict[str, Any]]:
+    def _stored(
+        self, connection: Connection, rows: Sequence[dict[str, Any]]
+    ) -> dict[tuple[Any, ...], dict[str, Any]]:
         """The rows of the table that have these keys, by key, each with the columns of the results."""
         is_wanted = (
             self._key[0].in_([row[self._key[0].key] for row in rows])
@@ -243,7 +288,8 @@ class TargetTable:
         for found in connection.execute(select(*columns).where(is_wanted)).mappings():
             row = dict(found)
             for column in columns:
-                with suppress(ValueError):  # SQLite keeps any value in any column: one that does not fit is another value
+                with suppress(ValueError):
+                    # SQLite keeps any value in any column: one that does not fit is another value
                     row[column.key] = fitted(row[column.key], column.type)
             stored[self.key_of(row)] = row
         return stored
@@ -271,16 +317,22 @@ def connected(asked: ResultsTable) -> Iterator[Connection]:
         raise
     except SQLAlchemyError as error:
         ours = driver_error(error)
-        failed = SeedreamError(f"results_table: connection {asked.conn_id!r} failed ({type(ours).__name__}: {short_text(ours)}).")
+        failed = SeedreamError(
+            f"results_table: connection {asked.conn_id!r} failed ({type(ours).__name__}: {short_text(ours)})."
+        )
         raise (final(failed) if is_refused(ours) else failed) from None
     finally:
         engine.dispose()
 
 
 def _with_price_of(before: Mapping[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    """The new values, with the stored price where both are of the same paid generation: a price is written once."""
+    """The new values, with the stored price where both are of the same paid generation: a price is written
+    once.
+    """
     task_id = after.get("seedream_task_id")
-    is_same = task_id is not None and all(before.get(name) == after.get(name) for name in ("seedream_task_id", "paid"))
+    is_same = task_id is not None and all(
+        before.get(name) == after.get(name) for name in ("seedream_task_id", "paid")
+    )
     return after | {name: before[name] for name in _PRICES if is_same and name in before}
 
 

@@ -1,6 +1,7 @@
 """Checks before the first POST that a database table can take the results: after it, the rows are paid.
 
-Reads the table's columns, perhaps its keys, and writes: no row, to see that it may. Loaded when a batch has such a table.
+Reads the table's columns, perhaps its keys, and writes: no row, to see that it may. Loaded when a batch has
+such a table.
 """
 
 from collections.abc import Mapping
@@ -24,18 +25,32 @@ from airflow_provider_seedream.tables import ResultsTable
 _KEY_CHARACTERS = 255  # MySQL indexes no text without a length
 _ID = "00000000-0000-4000-8000-000000000000"
 _SPECIMENS = (  # of the longest status; all but the first have no values where a result may have none
-    RowResult(row=1, status="landed", name="a", seedream_task_id=_ID, images=(f"{_ID}_1.png",), manifest=f"{_ID}.json", detail="a"),
+    RowResult(
+        row=1,
+        status="landed",
+        name="a",
+        seedream_task_id=_ID,
+        images=(f"{_ID}_1.png",),
+        manifest=f"{_ID}.json",
+        detail="a",
+    ),
     RowResult(row=1, status="skipped_budget", paid="refunded"),
-    *(RowResult(row=1, status=status) for status in get_args(Status)),  # for a column that is an enumeration, as the next
+    # for a column that is an enumeration, as the next
+    *(RowResult(row=1, status=status) for status in get_args(Status)),
     *(RowResult(row=1, status="landed", paid=paid) for paid in get_args(Paid)),
 )
 
 
 def check_key(asked: ResultsTable, by: TaskRef) -> None:
-    """:raises SeedreamInputError: each instance of a mapped task, and each round of a loop, has a row 1 of its own."""
-    if (by.map_index >= 0 or by.loop_index is not None) and [name.casefold() for name in key_names(asked.key)] == ["row"]:
+    """:raises SeedreamInputError: each instance of a mapped task, and each round of a loop, has a row 1 of
+    its own.
+    """
+    if (by.map_index >= 0 or by.loop_index is not None) and [
+        name.casefold() for name in key_names(asked.key)
+    ] == ["row"]:
         raise SeedreamInputError(
-            "results_table: the instances of a mapped task, and the rounds of a loop, would overwrite each other's rows: each has "
+            "results_table: the instances of a mapped task, and the rounds of a loop, would overwrite each "
+            "other's rows: each has "
             "a row 1. Take a column of the requests as the key instead of 'row'."
         )
 
@@ -48,7 +63,8 @@ class TargetCheck:
             check.add(row)
         check.finish()
 
-    :param asked: the table with its key. It is looked up now; without one in the database :meth:`finish` refuses it.
+    :param asked: the table with its key. It is looked up now; without one in the database :meth:`finish`
+        refuses it.
     :raises SeedreamInputError: the connection cannot be used, or the table cannot hold the results.
     :raises SeedreamError: the database does not answer; nothing was sent, and a retry asks again.
     """
@@ -86,20 +102,22 @@ class TargetCheck:
         names = ", ".join(key_names(self._asked.key))
         if None in key:
             raise SeedreamInputError(
-                f"results_table: {row.where} has no value in the key ({names:.80}): fill it, or name other columns."
+                f"results_table: {row.where} has no value in the key ({names:.80}): fill it, or name other "
+                "columns."
             )
         self._target.check_nulls(columns, row.where)
         first = self._rows.setdefault(sha256_json([str(value) for value in key])[:16], row.number)
         if first != row.number:
             raise SeedreamInputError(
-                f"results_table: {row.where} has the key of row {first} ({names:.80}: {', '.join(map(str, key)):.80}). "
+                f"results_table: {row.where} has the key of row {first} ({names:.80}: "
+                f"{', '.join(map(str, key)):.80}). "
                 "Each row needs its own: add a column to the key."
             )
         self._needed.add(columns, key, row.where)
 
     def finish(self) -> None:
-        """:raises SeedreamInputError: the table does not exist: with the statement that creates it. Or rows have no value for a
-        column that needs one.
+        """:raises SeedreamInputError: the table does not exist: with the statement that creates it. Or rows
+        have no value for a column that needs one.
         """
         if self._needed:
             self._needed.check(self._asked)
@@ -121,9 +139,13 @@ class TargetCheck:
             for name, kind in self._kinds.items():
                 is_key = name.casefold() in keys
                 text = String(_KEY_CHARACTERS) if is_key else Text()
-                columns.append(Column(name, types.get(kind or "text", text), primary_key=is_key, autoincrement=False))
+                columns.append(
+                    Column(name, types.get(kind or "text", text), primary_key=is_key, autoincrement=False)
+                )
             schema, table = split_name(self._asked.table)
-            statement = str(CreateTable(Table(table, MetaData(), *columns, schema=schema)).compile(dialect=self._dialect)).strip()
+            statement = str(
+                CreateTable(Table(table, MetaData(), *columns, schema=schema)).compile(dialect=self._dialect)
+            ).strip()
             raise SeedreamInputError(
                 f"results_table: connection {self._asked.conn_id!r} has no table {self._asked.table}. "
                 f"Create it and clear the task. Columns that you do not need may be left out:\n{statement};\n"
@@ -131,10 +153,11 @@ class TargetCheck:
 
 
 class _NeededColumns:
-    """The columns of the table that are NOT NULL and that are no result, so that only columns of the requests can fill them.
+    """The columns of the table that are NOT NULL and that are no result, so that only columns of the requests
+    can fill them.
 
-    While one without a default has no value in any row, the keys of all rows are held: rows that are there already are updated,
-    which needs no value.
+    While one without a default has no value in any row, the keys of all rows are held: rows that are there
+    already are updated, which needs no value.
     """
 
     def __init__(self, target: TargetTable) -> None:
@@ -146,7 +169,11 @@ class _NeededColumns:
 
     def _empty(self) -> list[str]:
         """The columns without a default that no row has filled yet."""
-        return [name for name, has_default in self._has_default.items() if not has_default and name not in self._filled]
+        return [
+            name
+            for name, has_default in self._has_default.items()
+            if not has_default and name not in self._filled
+        ]
 
     def add(self, columns: Mapping[str, Any], key: tuple[Any, ...], where: str) -> None:
         names = {name.casefold() for name in columns}

@@ -1,4 +1,5 @@
-"""Decides whether a row may begin beside those that are under way: by width, flight, budget, memory and equal rows.
+"""Decides whether a row may begin beside those that are under way: by width, flight, budget, memory and equal
+rows.
 
 Starts nothing and sends nothing. The width itself is decided in ``width``, whose arguments are gathered here.
 """
@@ -29,7 +30,8 @@ class Room:
     :param under_way: the submissions in the threads, as they change.
     :param prices: tells when a price is to be measured.
     :param progress: its generations in flight take room, and its equal rows must not run side by side.
-    :param budget: near its limit rows go one after the other. :param admission: likewise, under the caps of the connection.
+    :param budget: near its limit rows go one after the other. :param admission: likewise, under the caps of
+        the connection.
     :param pace: gives ``max_in_flight`` and the rate.
     :param width: says how many submissions the rate limit can use.
     """
@@ -56,8 +58,8 @@ class Room:
     def has_room(self, candidate: Upcoming, waiting: Iterable[Upcoming]) -> bool:
         """True if this row may begin beside the generations in flight and the submissions under way.
 
-        A row may always begin if no submission is under way. So a bound that is too small for one row (e.g. for its sources) never
-        stops the batch.
+        A row may always begin if no submission is under way. So a bound that is too small for one row (e.g.
+        for its sources) never stops the batch.
 
         :param waiting: rows that wait for another try, and keep the sources that they have read.
         """
@@ -79,15 +81,17 @@ class Room:
         )
 
     def _source_bytes(self, candidate: Upcoming, waiting: Iterable[Upcoming]) -> int:
-        """The memory that sources take once this row is under way, too. Rows that wait for a turn keep theirs."""
+        """The memory that sources take once this row is under way, too. Rows that wait for a turn keep
+        theirs.
+        """
         held = [one for one in waiting if one.request and one is not candidate]
         return sum(one.source_bytes for one in (*self._under_way.values(), *held, candidate))
 
     def must_be_alone(self, candidate: Upcoming) -> bool:
         """True for a row that may exceed the budget, and for one whose price is to be measured in the wallet.
 
-        The price of a submission under way counts twice where its note is written already. So rows go one after the other a little
-        earlier than they must, and never later.
+        The price of a submission under way counts twice where its note is written already. So rows go one
+        after the other a little earlier than they must, and never later.
         """
         price = sum(one.price for one in self._under_way.values()) + candidate.price
         # Another POST between two readings of the wallet would be counted as the price of this one.
@@ -95,10 +99,13 @@ class Room:
         return is_alone or not (self._budget.has_room(price) and self._admission.has_room(price))
 
     def _must_follow_one_of(self, candidate: Upcoming) -> bool:
-        """True if an equal row is under way: this one attaches to its generation when the id is known. Also true if a row with
-        the same name is under way: the order of the rows decides which of them gets the name, as in a plan.
+        """True if an equal row is under way: this one attaches to its generation when the id is known. Also
+        true if a row with the same name is under way: the order of the rows decides which of them gets the
+        name, as in a plan.
         """
         others = self._under_way.values()
         if candidate.stem and candidate.stem in [one.stem for one in others]:
             return True
-        return candidate.number in self._progress.repeats and candidate.identity in [one.identity for one in others]
+        return candidate.number in self._progress.repeats and candidate.identity in [
+            one.identity for one in others
+        ]

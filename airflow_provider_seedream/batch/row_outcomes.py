@@ -36,8 +36,8 @@ def landed_row(entry: InFlight, manifest: Manifest) -> RowResult:
 
         landed_row(entry, manifest).status  # "landed", or "partial" if images are missing
 
-    The row costs what its entry says: 0 credits if an equal row has paid for the generation. So the credits of
-    all rows add up to the price of the batch.
+    The row costs what its entry says: 0 credits if an equal row has paid for the generation. So the credits
+    of all rows add up to the price of the batch.
 
     :param entry: the row in flight.
     :param manifest: as it stands in the destination.
@@ -61,13 +61,21 @@ def landed_row(entry: InFlight, manifest: Manifest) -> RowResult:
 
 
 def ended_row(
-    number: int, error: SeedreamError, *, name: str | None, price: int, columns: dict[str, Any], billed: int | None = None
+    number: int,
+    error: SeedreamError,
+    *,
+    name: str | None,
+    price: int,
+    columns: dict[str, Any],
+    billed: int | None = None,
 ) -> RowResult:
-    """The result of a row that landed nothing. The class of the error gives the status, its ``paid`` the credits::
+    """The result of a row that landed nothing. The class of the error gives the status, its ``paid`` the
+    credits::
 
         ended_row(3, SeedreamBudgetError("..."), name=None, price=10, columns={}).status  # "skipped_budget"
 
-    An error of a class without a status of its own is ``failed``. An unknown outcome counts as spent, as it may be paid.
+    An error of a class without a status of its own is ``failed``. An unknown outcome counts as spent, as it
+    may be paid.
 
     :param number: of the row, from 1.
     :param name: the file stem that the row asks for.
@@ -93,10 +101,11 @@ def ended_row(
 def price_of(row: Row, found: Submitted, progress: Progress) -> int:
     """The credits that a row has cost; 0 if another row or another task has paid for its generation.
 
-    The sum over all rows is the price of the batch, so each generation counts in one row: the row whose POST it was, or in a
-    later try the first row that attaches to it.
+    The sum over all rows is the price of the batch, so each generation counts in one row: the row whose POST
+    it was, or in a later try the first row that attaches to it.
 
-    :param progress: knows the rows that equal another one, those in flight, and the edits whose price a row bears already.
+    :param progress: knows the rows that equal another one, those in flight, and the edits whose price a row
+        bears already.
     """
     generation = found.generation
     if not found.is_new:
@@ -110,7 +119,9 @@ def price_of(row: Row, found: Submitted, progress: Progress) -> int:
 
 
 def is_final(error: SeedreamError) -> bool:
-    """True if a retry would meet the same error: Airflow does not retry it, and neither does the batch for this row."""
+    """True if a retry would meet the same error: Airflow does not retry it, and neither does the batch for
+    this row.
+    """
     return isinstance(error, AirflowFailException | AirflowSensorTimeout)
 
 

@@ -1,4 +1,5 @@
-"""The rows of a table that still have to be sent, in the order of the table: which comes next, and which wait for another try.
+"""The rows of a table that still have to be sent, in the order of the table: which comes next, and which wait
+for another try.
 
 Sends nothing. The batch's own thread alone uses it, so it needs no lock.
 """
@@ -36,7 +37,12 @@ class RowQueue:
     """
 
     def __init__(
-        self, progress: Progress, rows: Iterator[tuple[Row | RefusedRow, str]], *, prices: Prices, looks_ahead: bool
+        self,
+        progress: Progress,
+        rows: Iterator[tuple[Row | RefusedRow, str]],
+        *,
+        prices: Prices,
+        looks_ahead: bool,
     ) -> None:
         self._progress = progress
         self._rows = rows
@@ -75,7 +81,8 @@ class RowQueue:
         insort(self.waiting, upcoming, key=lambda one: one.number)
 
     def done(self, number: int, digest: str) -> None:
-        """The row is in flight or has ended. The cursor is the last of these rows; rows before it may still wait.
+        """The row is in flight or has ended. The cursor is the last of these rows; rows before it may still
+        wait.
 
         A kill loses this progress, and no payment: a retry looks up every row in the ledger.
         """
@@ -83,18 +90,23 @@ class RowQueue:
             self._progress.cursor, self._progress.digest = number, digest
 
     def pause(self) -> None:
-        """Write into the progress which rows up to the cursor still have to be sent. No row may be under way."""
+        """Write into the progress which rows up to the cursor still have to be sent. No row may be under
+        way.
+        """
         self._progress.waiting = self.behind
 
     @property
     def behind(self) -> list[int]:
         """Numbers of the rows up to the cursor that still have to be sent; the cursor itself may be one."""
-        rows = [*self.waiting, *([self._next] if self._next else [])]  # `_next` may be a waiting row that the table has given again
+        # `_next` may be a waiting row that the table has given again
+        rows = [*self.waiting, *([self._next] if self._next else [])]
         numbers = {one.number for one in rows if one.number <= self._progress.cursor}
         return sorted(numbers.union(self._progress.waiting))  # these it has not given again yet
 
     def _read_next(self) -> Upcoming | None:
-        """The next row; None at the end. If the table was changed since the batch began: halt, but still land what is in flight."""
+        """The next row; None at the end. If the table was changed since the batch began: halt, but still
+        land what is in flight.
+        """
         try:
             following = next(self._rows, None)
         except SeedreamBatchError as error:

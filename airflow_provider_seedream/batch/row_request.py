@@ -1,4 +1,5 @@
-"""The request of a row, for the run that pays it and for the plan that says so: both must find the same record.
+"""The request of a row, for the run that pays it and for the plan that says so: both must find the same
+record.
 
 Reads the sources of an edit, and sends nothing.
 """
@@ -14,7 +15,8 @@ from airflow_provider_seedream.tasks.sources import read_sources
 
 
 def request_of_row(row: Row, /, *, destination: str, made_by: TaskRef, reuse: Reuse, **more: Any) -> Request:
-    """The request that a task makes of a row. Its key holds the hashes of the sources, so each source is read.
+    """The request that a task makes of a row. Its key holds the hashes of the sources, so each source is
+    read.
 
     :param destination: storage URI of the folder.
     :param made_by: the task that pays, or would pay.

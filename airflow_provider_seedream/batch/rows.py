@@ -31,10 +31,23 @@ from airflow_provider_seedream.model.submissions import (
 )
 
 RESULT_COLUMNS = (
-    *("row", "status", "name", "seedream_task_id", "credits", "billed_credits", "paid", "images", "manifest", "detail", "sources"),
+    *(
+        "row",
+        "status",
+        "name",
+        "seedream_task_id",
+        "credits",
+        "billed_credits",
+        "paid",
+        "images",
+        "manifest",
+        "detail",
+        "sources",
+    ),
 )
 _ALIASES = {"image_urls": "images", "image_url": "images", "safety_checker": "enable_safety_checker"}
-_CLOSE = 0.82  # of difflib: one letter more, less or elsewhere; "promt", "num_image", "imageSize", not "file_name"
+# of difflib: one letter more, less or elsewhere; "promt", "num_image", "imageSize", not "file_name"
+_CLOSE = 0.82
 _MAX_REFUSED = 1000  # characters of a refused value that the results show
 _MAX_EXACT_FLOAT = 2.0**53
 _WHOLE_TEXT = re.compile(r"\s*\d{1,15}\.0+\s*")
@@ -113,13 +126,26 @@ def build_row(
             check_column(column)
         merged = _DEFAULTS | _present(defaults) | given
         prompt = _prompt(merged, template)
-        extra = _empty_columns(raw) | {name: _free_column(name, value) for name, value in given.items() if name not in PARAMETERS}
-        values = {column: check(merged.get(column)) for column, check in PARAMETERS.items() if column not in ("prompt", "images")}
+        extra = _empty_columns(raw) | {
+            name: _free_column(name, value) for name, value in given.items() if name not in PARAMETERS
+        }
+        values = {
+            column: check(merged.get(column))
+            for column, check in PARAMETERS.items()
+            if column not in ("prompt", "images")
+        }
         images = tuple(_images(merged["images"])) if "images" in merged else ()
         kind: Kind = "edit" if images else "generate"
         written = uncomposed(merged.get("name"))
         return Row(
-            number=number, where=where, kind=kind, prompt=prompt, images=images, extra=extra, name_as_written=written, **values
+            number=number,
+            where=where,
+            kind=kind,
+            prompt=prompt,
+            images=images,
+            extra=extra,
+            name_as_written=written,
+            **values,
         )
     except SeedreamInputError as error:
         raise SeedreamInputError(f"{where}: {error.message}") from None
@@ -137,7 +163,9 @@ def columns_of_refused(raw: Mapping[str, Any]) -> dict[str, Any]:
         elif isinstance(column, str) and column not in RESULT_COLUMNS:
             text = str(value)
             # An image that stands in the wrong column would make a line of many megabytes.
-            shortened = text if len(text) <= _MAX_REFUSED else f"{text[:_MAX_REFUSED]}... ({len(text):,} characters)"
+            shortened = (
+                text if len(text) <= _MAX_REFUSED else f"{text[:_MAX_REFUSED]}... ({len(text):,} characters)"
+            )
             columns[column] = _attempt(PARAMETERS.get(column, _free), value, shortened)
     return columns
 
@@ -155,11 +183,14 @@ def check_column(column: Any) -> None:
     if column.casefold() in RESULT_COLUMNS:
         raise SeedreamInputError(f"column {column!r} is one of the results' own; give it another name.")
     words = "_".join(re.findall(r"[^\W\d_]+|\d+", column.lower()))
-    if any(words.startswith(f"{name}_") for name in PARAMETERS):  # prompt_de, image_size_cm: meant as they are
+    if any(words.startswith(f"{name}_") for name in PARAMETERS):
+        # prompt_de, image_size_cm: meant as they are
         return
     if close := difflib.get_close_matches(words, [*PARAMETERS, *_ALIASES], n=1, cutoff=_CLOSE):
         meant = _ALIASES.get(close[0], close[0])
-        raise SeedreamInputError(f"unknown column {column!r:.80}. Did you mean {meant!r}? If it is your own column, rename it.")
+        raise SeedreamInputError(
+            f"unknown column {column!r:.80}. Did you mean {meant!r}? If it is your own column, rename it."
+        )
 
 
 def _prompt(merged: Mapping[str, Any], template: PromptTemplate | None) -> str:
@@ -189,11 +220,17 @@ def _empty_columns(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_absent(value: Any) -> bool:
     """Null, empty text, and NaN, which is how pandas spells null: of floats, NumPy's numbers and decimals."""
-    return value is None or (isinstance(value, str) and not value) or (isinstance(value, Number) and value != value)
+    return (
+        value is None
+        or (isinstance(value, str) and not value)
+        or (isinstance(value, Number) and value != value)
+    )
 
 
 def _images(value: Any) -> list[str]:
-    """The sources of an edit. Links are refused: nothing here downloads them, as they could lead into your own network."""
+    """The sources of an edit. Links are refused: nothing here downloads them, as they could lead into your
+    own network.
+    """
     return [check_no_link(image) for image in source_list(_parsed(value))]
 
 
@@ -206,7 +243,9 @@ def _parsed(value: Any) -> Any:
     try:
         return json.loads(value)
     except (ValueError, RecursionError):
-        raise SeedreamInputError(f"images must be a list of images, its JSON, or a single URI; got {value!r:.80}.") from None
+        raise SeedreamInputError(
+            f"images must be a list of images, its JSON, or a single URI; got {value!r:.80}."
+        ) from None
 
 
 def _as_sources(images: Any) -> dict[str, Any]:
@@ -222,7 +261,9 @@ def _free_column(column: str, value: Any) -> Any:
     try:
         return _free(value)
     except (TypeError, ValueError, RecursionError) as error:
-        raise SeedreamInputError(f"column {column!r:.80} has a value that JSON cannot hold ({error}).") from None
+        raise SeedreamInputError(
+            f"column {column!r:.80} has a value that JSON cannot hold ({error})."
+        ) from None
 
 
 def _free(value: Any) -> Any:
@@ -238,7 +279,9 @@ def _whole(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _as_integer(value: Any) -> Any:
-    """2 for 2.0 and "2.0", which pandas makes of a column with gaps, for a decimal (Snowflake, Oracle), for a NumPy integer."""
+    """2 for 2.0 and "2.0", which pandas makes of a column with gaps, for a decimal (Snowflake, Oracle),
+    for a NumPy integer.
+    """
     if isinstance(value, bool):
         return value
     if isinstance(value, str):

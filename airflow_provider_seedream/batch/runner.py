@@ -1,7 +1,8 @@
-"""One try of a batch, from a table to its results: checked, worked through in waves, deferred in between, summed up.
+"""One try of a batch, from a table to its results: checked, worked through in waves, deferred in between,
+summed up.
 
-Loaded when a batch runs. The state that must survive a deferral is in ``Progress``, a file beside the results: rows of the
-table stay out of the metadata database.
+Loaded when a batch runs. The state that must survive a deferral is in ``Progress``, a file beside the
+results: rows of the table stay out of the metadata database.
 """
 
 import logging
@@ -10,7 +11,12 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, cast
 
-from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, AirflowTaskTimeout, Context
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+    Context,
+)
 
 from airflow_provider_seedream.batch.asked import AskedBatch, DeferUntil
 from airflow_provider_seedream.batch.brakes import DEFERRED_LOOK_SECONDS, LOOK_SECONDS
@@ -49,7 +55,8 @@ SUMMARY_VERSION = 1
 _PAGES = "_seedream/batch"
 _log = logging.getLogger(__name__)
 
-Ended = dict[str, Any] | DeferUntil | Question  # a summary, or the wait or the question that the operator has to begin
+# a summary, or the wait or the question that the operator has to begin
+Ended = dict[str, Any] | DeferUntil | Question
 
 
 class BatchTry:
@@ -60,8 +67,8 @@ class BatchTry:
         BatchTry(AskedBatch.of(operator), context).begin()  # a summary (dict), or a DeferUntil
         BatchTry(AskedBatch.of(operator), context).resume(event, file)  # after each deferral
 
-    A try may be several processes: each deferral ends one, and the next goes on from the progress file. A retry is another try. It
-    begins with the first row, and the ledger tells it which rows are paid.
+    A try may be several processes: each deferral ends one, and the next goes on from the progress file. A
+    retry is another try. It begins with the first row, and the ledger tells it which rows are paid.
 
     :param asked: the operator's arguments. :param context: of the task instance.
     :param hook: of the connection; a new one by default.
@@ -76,12 +83,13 @@ class BatchTry:
     def begin(self, *, started_epoch: float | None = None) -> Ended:
         """Check every row of the table, then submit and land them.
 
-        Returns the summary, or the wait that the operator has to begin. A dry run returns the totals and the plan, and sends
-        nothing.
+        Returns the summary, or the wait that the operator has to begin. A dry run returns the totals and the
+        plan, and sends nothing.
 
         :param started_epoch: when the try began; now by default.
         :raises SeedreamInputError: a row or an argument is invalid; no row was sent.
-        :raises SeedreamBatchError: rows did not land, or something has stopped the sending; all others have ended.
+        :raises SeedreamBatchError: rows did not land, or something has stopped the sending; all others have
+            ended.
         :raises SeedreamLedgerError: the storage does not answer; a retry finds the paid rows again.
         """
         check_embed_metadata(self._asked.embed_metadata)
@@ -100,20 +108,26 @@ class BatchTry:
             return {"schema_version": SUMMARY_VERSION, "dry_run": True, **totals}
         table, refused = self._judge()
         reserve_results(self._parts.ledger, self._asked.results_name(self._by), self._by)
-        results = Results(self._parts.ledger.folder, f"{_PAGES}/{uuid.uuid4().hex}")  # no two tries write the same pages
+        # no two tries write the same pages
+        results = Results(self._parts.ledger.folder, f"{_PAGES}/{uuid.uuid4().hex}")
         began = clock.now_epoch() if started_epoch is None else started_epoch
-        progress = Progress(started_epoch=began, rows=table.rows, repeats=frozenset(table.repeats), results=results.state())
+        progress = Progress(
+            started_epoch=began, rows=table.rows, repeats=frozenset(table.repeats), results=results.state()
+        )
         self._parts.tries.recall(progress)
         if refused:
             progress.halt = halt_by(refused)
         if self._asked.sample and progress.may_send and not progress.approved:
-            progress.sample = self._asked.sample.pick([row for row in range(1, table.rows + 1) if row not in progress.repeats])
+            progress.sample = self._asked.sample.pick(
+                [row for row in range(1, table.rows + 1) if row not in progress.repeats]
+            )
         if progress.sample:
             reserve_results(self._parts.ledger, sample_table(self._asked.results_name(self._by)), self._by)
         return self._work(progress)
 
     def _judge(self) -> tuple[TableSummary, SeedreamError | None]:
-        """The totals of the table, checked against caps and results table; and the error that lets a retry send no row.
+        """The totals of the table, checked against caps and results table; and the error that lets a retry
+        send no row.
 
         A retry goes on without the checks: rows that are paid must land while the API keeps their images.
         """
@@ -137,14 +151,18 @@ class BatchTry:
             raise self._amid_rows(error) from error.__cause__
 
     def resume(self, event: Any, file: str | None, *, invalid: SeedreamInputError | None = None) -> Ended:
-        """Continue after a deferral. If the event is not one of our trigger's, each generation is polled when it is due.
+        """Continue after a deferral. If the event is not one of our trigger's, each generation is polled when
+        it is due.
 
-        :param file: the progress file; None if Airflow did not keep it (``dag.test()``): then the event names it.
-        :param invalid: the error of an argument whose template gives nothing any more. A budget that is gone is no permission, so
-            no more rows are sent; paid rows land all the same.
+        :param file: the progress file; None if Airflow did not keep it (``dag.test()``): then the event names
+            it.
+        :param invalid: the error of an argument whose template gives nothing any more. A budget that is gone
+            is no permission, so no more rows are sent; paid rows land all the same.
         """
         heard = event if isinstance(event, dict) else {}
-        progress = read_progress(self._parts.ledger.folder, str(heard.get("progress") if file is None else file))
+        progress = read_progress(
+            self._parts.ledger.folder, str(heard.get("progress") if file is None else file)
+        )
         self._parts.tries.resume(progress)
         if invalid:
             progress.halt = progress.halt or halt_by(invalid)
@@ -162,13 +180,19 @@ class BatchTry:
         if progress.is_sampling:  # else the answer is known already
             answer = Answer.from_event(event)
             settle(progress, answer, now_epoch=clock.now_epoch())
-            _log.info("%s", progress.stop["message"] if progress.stop else f"Approved by {answer.by or 'a person'}: going on.")
+            _log.info(
+                "%s",
+                progress.stop["message"]
+                if progress.stop
+                else f"Approved by {answer.by or 'a person'}: going on.",
+            )
             self._parts.tries.keep(progress)  # before the first POST: a retry does not ask again
         return self._work(progress)
 
     def _work(self, progress: Progress) -> Ended:
         """Work until the batch ends or has to wait. Paid rows are safe in the ledger, however this ends."""
-        for entry in progress.in_flight.values():  # first, so that an incomplete connection is reported with a paid id
+        for entry in progress.in_flight.values():
+            # first, so that an incomplete connection is reported with a paid id
             self._parts.hook.check_connection(entry.generation.seedream_task_id)
         with self._parts.hook.downloads(max_bytes=self._asked.max_image_bytes, hold=MEMORY.hold) as downloads:
             try:
@@ -188,7 +212,9 @@ class BatchTry:
         return summary
 
     def _go_through(self, progress: Progress, downloads: Downloads) -> Waves | DeferUntil | Question:
-        """Go through the table: with a sample twice, with a question in between. Returns the waves when every row has ended."""
+        """Go through the table: with a sample twice, with a question in between. Returns the waves when
+        every row has ended.
+        """
         while True:
             waves = self._parts.waves(progress, downloads)
             try:
@@ -218,22 +244,37 @@ class BatchTry:
         return None
 
     def _amid_rows(self, error: SeedreamError, progress: Progress | None = None) -> SeedreamError:
-        """The error of a storage, a key or a table, with a note if this try or an earlier one may have paid for rows."""
+        """The error of a storage, a key or a table, with a note if this try or an earlier one may have
+        paid for rows.
+        """
         in_flight = progress and progress.in_flight
         if in_flight or (progress and progress.cursor) or (self._by.try_number or 1) > 1:
             error.paid = "yes" if in_flight else "unknown"
-            error.on_retry = f"{error.on_retry} {FOUND_AGAIN}" if isinstance(error, AirflowFailException) else FOUND_AGAIN
+            error.on_retry = (
+                f"{error.on_retry} {FOUND_AGAIN}" if isinstance(error, AirflowFailException) else FOUND_AGAIN
+            )
         return error
 
     def _wait(self, waves: Waves) -> DeferUntil:
         """Write down the progress, and wait in the triggerer."""
         progress, now = waves.pause(), clock.now_epoch()
         file = self._store(progress)
-        _log.info("%d of %s begun, %d in flight; waiting.", waves.begun, counted(progress.rows, "row"), len(progress.in_flight))
+        _log.info(
+            "%d of %s begun, %d in flight; waiting.",
+            waves.begun,
+            counted(progress.rows, "row"),
+            len(progress.in_flight),
+        )
         post_epoch = waves.next_post_epoch(now)
         ends_epoch = now + min(self._seconds_left(waves), waves.seconds_to_look(DEFERRED_LOOK_SECONDS))
         return defer_until(
-            self._asked, progress, self._parts.pace, file=file, post_epoch=post_epoch, ends_epoch=ends_epoch, now=now
+            self._asked,
+            progress,
+            self._parts.pace,
+            file=file,
+            post_epoch=post_epoch,
+            ends_epoch=ends_epoch,
+            now=now,
         )
 
     def _store(self, progress: Progress) -> str:
@@ -253,11 +294,15 @@ class BatchTry:
         made = waves.results.publish_lines(f"{table}.jsonl", lines)
         summary = {"results": made, "rows": len(lines), "count": dict(waves.results.count)}
         # A dict, for the credits so far in the gallery; at its end the batch pushes the URI alone.
-        self._context["ti"].xcom_push("results", summary | {"credits": sum(line["credits"] for line in lines)})
+        self._context["ti"].xcom_push(
+            "results", summary | {"credits": sum(line["credits"] for line in lines)}
+        )
         plan = self._parts.plan_of(RestOf(table=self._parts.table, sample=frozenset(progress.sample)))
         per_minute = self._parts.pace.limiter.requests_per_minute
         sample = cast(Sample, self._asked.sample)
-        return question_about(lines, progress, plan, by=self._by, sample=sample, file=file, per_minute=per_minute)
+        return question_about(
+            lines, progress, plan, by=self._by, sample=sample, file=file, per_minute=per_minute
+        )
 
     def _finish(self, waves: Waves) -> dict[str, Any]:
         """Publish the results and return the summary, or raise the error that the rows add up to.
@@ -267,13 +312,26 @@ class BatchTry:
         folder, progress = self._parts.ledger.folder, waves.progress
         if progress.halt:
             landed, credits_ = waves.results.landed(progress.rows)
-            raise halted(progress, landed=landed, credits_=credits_, has_retry_policy=self._asked.retry_policy is not None)
-        made = waves.results.finish(progress.rows, self._asked.results_name(self._by), parquet=self._asked.wants_parquet)
+            raise halted(
+                progress,
+                landed=landed,
+                credits_=credits_,
+                has_retry_policy=self._asked.retry_policy is not None,
+            )
+        made = waves.results.finish(
+            progress.rows, self._asked.results_name(self._by), parquet=self._asked.wants_parquet
+        )
         with suppress(Exception):  # best effort: the file is not read again
             folder.delete(f"{progress.results['prefix']}/progress.json")
         summary = {"schema_version": SUMMARY_VERSION, "destination": folder.base, **made}
         self._context["ti"].xcom_push("results", made["results"])
-        error = summed_up(progress, summary, self._asked, host=self._parts.hook.settings.base_url, now_epoch=clock.now_epoch())
+        error = summed_up(
+            progress,
+            summary,
+            self._asked,
+            host=self._parts.hook.settings.base_url,
+            now_epoch=clock.now_epoch(),
+        )
         if self._asked.results_table:
             from airflow_provider_seedream.batch.results_table import with_table
 
@@ -286,4 +344,6 @@ class BatchTry:
 
     def _seconds_left(self, waves: Waves) -> float:
         """The rest of ``execution_timeout``. :raises AirflowTaskTimeout: it is over."""
-        return seconds_left(waves.progress, self._asked.execution_timeout, clock.now_epoch(), begun=waves.begun)
+        return seconds_left(
+            waves.progress, self._asked.execution_timeout, clock.now_epoch(), begun=waves.begun
+        )

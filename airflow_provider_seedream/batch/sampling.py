@@ -1,7 +1,8 @@
-"""The sample of a batch: its rows go first, a person answers, then the rest of the table goes or is skipped. Pure: no I/O.
+"""The sample of a batch: its rows go first, a person answers, then the rest of the table goes or is skipped.
+Pure: no I/O.
 
-The table is gone through twice: first for the rows of the sample alone, then for all others. A row's number and the digest of the
-table mean the same in both.
+The table is gone through twice: first for the rows of the sample alone, then for all others. A row's number
+and the digest of the table mean the same in both.
 """
 
 from collections.abc import Iterator
@@ -60,7 +61,9 @@ class RestOf:
     sample: frozenset[int]
 
     def compared(self) -> Iterator[tuple[Row | RefusedRow, Duplicate]]:
-        """As :meth:`RequestTable.compared`, among these rows: one that repeats a row of the sample is looked up in the ledger."""
+        """As :meth:`RequestTable.compared`, among these rows: one that repeats a row of the sample is
+        looked up in the ledger.
+        """
         duplicates = Duplicates()
         for row, _ in self.table.rows():
             if row.number not in self.sample:
@@ -77,18 +80,27 @@ def settle(progress: Progress, answer: Answer, *, now_epoch: float) -> None:
     who = f" by {answer.by}" if answer.by else ""
     if answer.error:
         message = f"The rest of the table was not approved: {answer.error} Nothing but the sample was sent."
-        progress.stop = dict(Stop(by="no_answer", message=message, detail="Not sent: no answer about the sample."))
+        progress.stop = dict(
+            Stop(by="no_answer", message=message, detail="Not sent: no answer about the sample.")
+        )
     elif answer.is_yes:
         progress.approved = {"by": answer.by, "at": clock.to_iso(now_epoch)}
     else:
-        message = f"The sample was rejected{who}, so the rest of the table was not sent. Nothing but the sample was sent."
-        progress.stop = dict(Stop(by="sample", message=message, detail=f"Not sent: the sample was rejected{who}."))
+        message = (
+            f"The sample was rejected{who}, so the rest of the table was not sent. Nothing but the "
+            "sample was sent."
+        )
+        progress.stop = dict(
+            Stop(by="sample", message=message, detail=f"Not sent: the sample was rejected{who}.")
+        )
     begin_rest(progress)
 
 
 def subject_of(task_id: str, progress: Progress) -> str:
     """The headline of the question."""
-    return f"Send the other {counted(progress.rows - len(progress.sample), 'row', grouped=True)} of {task_id}?"
+    return (
+        f"Send the other {counted(progress.rows - len(progress.sample), 'row', grouped=True)} of {task_id}?"
+    )
 
 
 def outlook(plan: Plan, *, per_minute: float) -> str:
@@ -97,15 +109,29 @@ def outlook(plan: Plan, *, per_minute: float) -> str:
     :param plan: of the rest of the table.
     :param per_minute: requests that the key allows.
     """
-    requests, images = counted(plan.requests, "request", grouped=True), counted(plan.images, "image", grouped=True)
+    requests, images = (
+        counted(plan.requests, "request", grouped=True),
+        counted(plan.images, "image", grouped=True),
+    )
     lines = [
-        f"**A yes sends {requests} for {images}: up to {counted(plan.credits, 'credit', grouped=True)}, about "
-        f"{clock.spell(plan.requests / per_minute * 60)} at {counted(float(per_minute), 'request')} a minute.**"
+        f"**A yes sends {requests} for {images}: up to {counted(plan.credits, 'credit', grouped=True)}, "
+        "about "
+        f"{clock.spell(plan.requests / per_minute * 60)} at {counted(float(per_minute), 'request')} a "
+        "minute.**"
     ]
     if plan.within_caps and plan.within_caps["requests"] < plan.requests:
-        lines.append(f"The caps of the connection leave room for {plan.within_caps['requests']:,} of these requests now.")
-    if others := {status: number for status, number in plan.count.items() if number and status not in ("pay", "pay_again")}:
-        statuses = ", ".join(f"{number:,} {as_text(status.replace('_', ' '))}" for status, number in others.items())
+        lines.append(
+            f"The caps of the connection leave room for {plan.within_caps['requests']:,} of these requests "
+            "now."
+        )
+    if others := {
+        status: number
+        for status, number in plan.count.items()
+        if number and status not in ("pay", "pay_again")
+    }:
+        statuses = ", ".join(
+            f"{number:,} {as_text(status.replace('_', ' '))}" for status, number in others.items()
+        )
         lines.append(f"Of the other rows, these cost nothing: {statuses}.")
     return " ".join(lines)
 
@@ -114,4 +140,7 @@ def elapsed(timeout: timedelta | None) -> str:
     """How the batch ends without a yes, for the person who is asked."""
     if timeout is None:
         return "A no ends the batch: only this sample is paid."
-    return f"A no, or no answer within {clock.spell(timeout.total_seconds())}, ends the batch: only this sample is paid."
+    return (
+        f"A no, or no answer within {clock.spell(timeout.total_seconds())}, ends the batch: only this "
+        "sample is paid."
+    )

@@ -1,8 +1,8 @@
 """Sends the rows of a table: decides which row begins next and when.
 
-Threads submit (see ``posting``). Every decision, every change of the progress and every turn of the rate limit is made here and in
-``acting``, in the batch's own thread, so none of it needs a lock. Rows take their turns in the order of the table, and end in any
-order.
+Threads submit (see ``posting``). Every decision, every change of the progress and every turn of the rate
+limit is made here and in ``acting``, in the batch's own thread, so none of it needs a lock. Rows take their
+turns in the order of the table, and end in any order.
 """
 
 from collections.abc import Iterator
@@ -32,8 +32,9 @@ class Sender:
         wait(sender.under_way, return_when=FIRST_COMPLETED)
         sender.collect()
 
-    A row is in one of four places: not read yet, waiting here (a 429, a budget or the rate limit holds it back), under way in a
-    thread, or done: in flight, or ended. The cursor of the progress is the last row that is done.
+    A row is in one of four places: not read yet, waiting here (a 429, a budget or the rate limit holds it
+    back), under way in a thread, or done: in flight, or ended. The cursor of the progress is the last row
+    that is done.
 
     :param progress: of the try; counts what is done, and keeps what halts the batch.
     :param rows: the rows that have not begun yet, each with the digest of the table up to this row.
@@ -43,10 +44,10 @@ class Sender:
     :param prices: tells what a row may cost, and when a price is to be measured.
     :param budget: refuses rows beyond it; near its limit rows go one after the other.
     :param admission: the same under the caps of the connection.
-    :param waits_until: rows beyond a cap wait for room that comes before this, in epoch seconds; if it comes later, the batch is
-        halted. None: they do not wait.
-    :param looks_ahead: while rows wait for room, those behind them are looked up in the ledger: an earlier try may have paid them,
-        and their images would not outlast a wait of a day.
+    :param waits_until: rows beyond a cap wait for room that comes before this, in epoch seconds; if it comes
+        later, the batch is halted. None: they do not wait.
+    :param looks_ahead: while rows wait for room, those behind them are looked up in the ledger: an earlier
+        try may have paid them, and their images would not outlast a wait of a day.
     :param fly: takes a row whose generation is paid.
     :param note: takes a row that has ended without one.
     """
@@ -73,9 +74,26 @@ class Sender:
         self._pace = pace
         self._width = width
         self._note = note
-        self._room = Room(progress, posting.under_way, prices=prices, budget=budget, admission=admission, pace=pace, width=width)
+        self._room = Room(
+            progress,
+            posting.under_way,
+            prices=prices,
+            budget=budget,
+            admission=admission,
+            pace=pace,
+            width=width,
+        )
         self._queue = RowQueue(progress, rows, prices=prices, looks_ahead=looks_ahead)
-        self._acts = Acts(progress, self._queue, prices=prices, pace=pace, width=width, waits_until=waits_until, fly=fly, note=note)
+        self._acts = Acts(
+            progress,
+            self._queue,
+            prices=prices,
+            pace=pace,
+            width=width,
+            waits_until=waits_until,
+            fly=fly,
+            note=note,
+        )
 
     @property
     def under_way(self) -> dict[Future[Tried], Upcoming]:
@@ -88,7 +106,8 @@ class Sender:
         return bool(self._queue or self.under_way)
 
     def next_post_epoch(self, now: float) -> float | None:
-        """When the next row may be sent; None if no row waits, or if a thread or a landing must make room first.
+        """When the next row may be sent; None if no row waits, or if a thread or a landing must make room
+        first.
 
         :param now: in epoch seconds. The answer is ``now`` or earlier if the row may begin at once.
         """
@@ -98,7 +117,11 @@ class Sender:
         if candidate is None or not self._room.has_room(candidate, self._queue.waiting):
             return None
         if self.progress.is_held(now):
-            return now if self._queue.is_ahead(candidate) else max(self.progress.hold_epoch, self._pace.limiter.turn_epoch(now))
+            return (
+                now
+                if self._queue.is_ahead(candidate)
+                else max(self.progress.hold_epoch, self._pace.limiter.turn_epoch(now))
+            )
         return self._pace.limiter.turn_epoch(now)
 
     def begin(self, now: float) -> bool:
@@ -137,23 +160,33 @@ class Sender:
         return self._queue.behind
 
     def pause(self) -> None:
-        """Write into the progress which rows are behind the cursor and still have to be sent. No submission may be under way."""
+        """Write into the progress which rows are behind the cursor and still have to be sent. No
+        submission may be under way.
+        """
         self._queue.pause()
         self.progress.post_seconds = self._width.seconds
 
     def _refuse(self, upcoming: Upcoming, row: RefusedRow) -> bool:
         """End a row that breaks a rule: no request is sent."""
         self._queue.take(upcoming)
-        self._note(RowResult(row=row.number, status="invalid", detail=row.error.message, columns=row.columns), None)
+        self._note(
+            RowResult(row=row.number, status="invalid", detail=row.error.message, columns=row.columns), None
+        )
         self._queue.done(row.number, upcoming.digest)
         return True
 
     def _start(self, upcoming: Upcoming, now: float) -> bool:
-        """Submit the row if a POST is allowed now; else only look it up in the ledger, as an earlier try may have paid for it.
+        """Submit the row if a POST is allowed now; else only look it up in the ledger, as an earlier try may
+        have paid for it.
 
-        After a halt (e.g. an empty wallet) or a stop (e.g. ``stop_when``) rows that are already paid still land.
+        After a halt (e.g. an empty wallet) or a stop (e.g. ``stop_when``) rows that are already paid still
+        land.
         """
-        if self.progress.may_send and not self.progress.is_held(now) and self._pace.limiter.turn_epoch(now) <= now:
+        if (
+            self.progress.may_send
+            and not self.progress.is_held(now)
+            and self._pace.limiter.turn_epoch(now) <= now
+        ):
             self._pace.limiter.take(now)
             upcoming.granted_epoch = now
         elif upcoming.must_pay:
@@ -172,6 +205,9 @@ class Sender:
             self.progress.unsent += 1
         else:
             row, why = upcoming.request_row, stop["detail"]
-            self._note(RowResult(row=row.number, status="skipped", name=row.name, detail=why, columns=row.columns()), None)
+            self._note(
+                RowResult(row=row.number, status="skipped", name=row.name, detail=why, columns=row.columns()),
+                None,
+            )
         self._queue.take(upcoming)
         self._queue.done(upcoming.number, upcoming.digest)

@@ -1,6 +1,8 @@
-"""Rows of a table of results as markdown for a person: their pictures side by side, and the rows without a picture with the reason.
+"""Rows of a table of results as markdown for a person: their pictures side by side, and the rows without a
+picture with the reason.
 
-Reads manifests, never images. A row without a readable manifest is named, and does not keep the others from being shown.
+Reads manifests, never images. A row without a readable manifest is named, and does not keep the others from
+being shown.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +21,8 @@ _ACROSS = 3  # thumbnails of up to 300 pixels side by side
 _READERS = 8  # manifests that are read at once
 _HASH_LETTERS = 6
 _LABEL_CHARACTERS = 60
-_TEXT_CHARACTERS = 300  # of a prompt or a column: a page must stay below the 64 KiB that MySQL keeps of a text
+# of a prompt or a column: a page must stay below the 64 KiB that MySQL keeps of a text
+_TEXT_CHARACTERS = 300
 _LINES_NAMED = 20  # reasons for rows without a picture that the first page names
 _ROWS_NAMED = 20  # rows of one reason
 Line = dict[str, Any]
@@ -40,10 +43,13 @@ class Shown:
 
 
 def shown_of(lines: Sequence[Line], label: str | None) -> tuple[list[Shown], dict[int, str]]:
-    """The pictures of all rows in the order of the table, and the rows whose images cannot be shown, with the reason."""
+    """The pictures of all rows in the order of the table, and the rows whose images cannot be shown, with
+    the reason.
+    """
     with_images = [line for line in lines if line.get("images")]
     with ThreadPoolExecutor(max_workers=_READERS, thread_name_prefix="seedream-sheets") as pool:
-        # The task's context belongs to its thread, and the place of a picture asks for it: only the reading is shared out.
+        # The task's context belongs to its thread, and the place of a picture asks for it: only the reading
+        # is shared out.
         manifests = list(pool.map(lambda line: manifest_at(str(line.get("manifest"))), with_images))
     shown: list[Shown] = []
     odd: dict[int, str] = {}
@@ -62,7 +68,10 @@ def _pictures(line: Line, manifest: Manifest, label: str | None) -> list[Shown]:
     place, prompt = place_of(manifest), str(line.get("prompt") or manifest.name)
     words = cut(str(line.get(label) or prompt if label else prompt), _LABEL_CHARACTERS)
     ours = {*PARAMETERS, *RESULT_COLUMNS}
-    facts = [prompt, *(f"{name}: {value}" for name, value in line.items() if name not in ours and value not in (None, ""))]
+    facts = [
+        prompt,
+        *(f"{name}: {value}" for name, value in line.items() if name not in ours and value not in (None, "")),
+    ]
     if manifest.missing_images:
         facts.append(f"Only {len(manifest.images)} of {manifest.images_requested} images came.")
     return [
@@ -76,7 +85,9 @@ def _pictures(line: Line, manifest: Manifest, label: str | None) -> list[Shown]:
 
 
 def _option(row: int, image: ManifestImage, words: str, *, is_one: bool) -> str:
-    """``4 · a leather watch · 3f2a9b``: row, label, and the begin of the hash; of several images of a row ``4.2``."""
+    """``4 · a leather watch · 3f2a9b``: row, label, and the begin of the hash; of several images of a row
+    ``4.2``.
+    """
     which = str(row) if is_one else f"{row}.{image.number}"
     return f"{which} · {words} · {image.sha256[:_HASH_LETTERS]}"
 
@@ -113,7 +124,9 @@ def without_pictures(lines: Sequence[Line], odd: Mapping[int, str]) -> list[str]
         status = "cannot be shown" if line["row"] in odd else line["status"].replace("_", " ")
         alike.setdefault(f"{status}: {why}" if why else status, []).append(line["row"])
     named = [f"- {_numbered(rows)}: {as_text(cut(words, _TEXT_CHARACTERS))}" for words, rows in alike.items()]
-    more = [f"- and {counted(len(named) - _LINES_NAMED, 'other reason')}"] if len(named) > _LINES_NAMED else []
+    more = (
+        [f"- and {counted(len(named) - _LINES_NAMED, 'other reason')}"] if len(named) > _LINES_NAMED else []
+    )
     return ["**Rows without a picture**", "\n".join([*named[:_LINES_NAMED], *more])]
 
 

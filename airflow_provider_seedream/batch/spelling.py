@@ -1,4 +1,5 @@
-"""How the columns of a table are spelled: ``PROMPT`` is the parameter ``prompt``, and two columns must differ in more than case.
+"""How the columns of a table are spelled: ``PROMPT`` is the parameter ``prompt``, and two columns must differ
+in more than case.
 
 Compares names; never reads a value.
 """
@@ -12,10 +13,11 @@ from airflow_provider_seedream.exceptions import SeedreamInputError
 class Spelling:
     """One spelling for each column of a table, compared without case::
 
-        Spelling().unified({"PROMPT": "a watch", "SKU": "7"}, "requests[0]")  # {"prompt": "a watch", "SKU": "7"}
+        # {"prompt": "a watch", "SKU": "7"}
+        Spelling().unified({"PROMPT": "a watch", "SKU": "7"}, "requests[0]")
 
-    Snowflake writes column names in capitals. Spark and DuckDB read two names that differ only in case as one column, so the table
-    of results must not have both.
+    Snowflake writes column names in capitals. Spark and DuckDB read two names that differ only in case as one
+    column, so the table of results must not have both.
     """
 
     def __init__(self) -> None:
@@ -28,7 +30,8 @@ class Spelling:
 
         :param columns: of one row. The object is returned as it is where no name changes.
         :param where: the row for people, for the error.
-        :raises SeedreamInputError: a column differs from another one, in this row or an earlier one, only in case.
+        :raises SeedreamInputError: a column differs from another one, in this row or an earlier one, only in
+            case.
         """
         names = tuple(columns)
         if names in self._known:
@@ -36,7 +39,9 @@ class Spelling:
         unified = [self._unified(name, where) for name in names]
         for name in unified:
             if unified.count(name) > 1:
-                raise SeedreamInputError(f"{where}: column {name!r:.80} occurs twice; capital and small letters are the same.")
+                raise SeedreamInputError(
+                    f"{where}: column {name!r:.80} occurs twice; capital and small letters are the same."
+                )
         if tuple(unified) == names:
             self._known.add(names)
             return columns
@@ -49,5 +54,7 @@ class Spelling:
         """
         spelled = self._spelled.setdefault(name.casefold(), name)
         if spelled != name and spelled not in PARAMETERS:
-            raise SeedreamInputError(f"{where}: columns {spelled!r:.80} and {name!r:.80} differ only in case. Rename one.")
+            raise SeedreamInputError(
+                f"{where}: columns {spelled!r:.80} and {name!r:.80} differ only in case. Rename one."
+            )
         return spelled

@@ -11,7 +11,9 @@ from typing import Literal, get_args
 # skipped_budget not sent: max_credits was reached
 # skipped        not sent: the batch was stopped before its turn
 # invalid        not sent: the row is against the rules
-Status = Literal["landed", "partial", "failed", "moderated", "expired", "unknown", "skipped_budget", "skipped", "invalid"]
+Status = Literal[
+    "landed", "partial", "failed", "moderated", "expired", "unknown", "skipped_budget", "skipped", "invalid"
+]
 
 
 def no_results() -> dict[Status, int]:

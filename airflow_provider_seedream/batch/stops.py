@@ -1,7 +1,8 @@
-"""Requests of a person to stop the batches of a destination: one small file that running batches read every 30 s.
+"""Requests of a person to stop the batches of a destination: one small file that running batches read every
+30 s.
 
-A request concerns the batches that run when it is written. A batch that begins later finds it there and ignores it, so the
-clocks of two machines are never compared. Never imports the hook or Airflow.
+A request concerns the batches that run when it is written. A batch that begins later finds it there and
+ignores it, so the clocks of two machines are never compared. Never imports the hook or Airflow.
 """
 
 import json
@@ -67,12 +68,15 @@ def read_stops(folder: Folder) -> list[StopRequest]:
 def add_stop(folder: Folder, request: StopRequest) -> None:
     """Write a request beside the earlier ones.
 
-    :raises ValueError: the file is not one of ours. :raises OSError: other writers came in between, five times.
+    :raises ValueError: the file is not one of ours. :raises OSError: other writers came in between, five
+        times.
     """
     for _ in range(_ATTEMPTS):
         there = folder.read(FILE)
         requests = [*_parsed(there), request][-MAX_KEPT:]
-        data = json.dumps({"schema_version": SCHEMA_VERSION, "stops": [one.to_dict() for one in requests]}).encode()
+        data = json.dumps(
+            {"schema_version": SCHEMA_VERSION, "stops": [one.to_dict() for one in requests]}
+        ).encode()
         is_written = folder.create(FILE, data) if there is None else folder.replace_if(FILE, there, data)
         if is_written:
             return

@@ -1,7 +1,8 @@
-"""The files of a table of requests: one file, or a folder of part files as Spark, Athena, BigQuery, Snowflake and DuckDB write it.
+"""The files of a table of requests: one file, or a folder of part files as Spark, Athena, BigQuery, Snowflake
+and DuckDB write it.
 
-Finds and opens files; ``requests`` reads the rows in them. A folder whose files hold deleted rows, or are still being written, is
-refused: a row of it could be paid for by mistake, or be missed.
+Finds and opens files; ``requests`` reads the rows in them. A folder whose files hold deleted rows, or are
+still being written, is refused: a row of it could be paid for by mistake, or be missed.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,8 +19,10 @@ from airflow_provider_seedream.storage.listing import files_below
 
 _BLOCK_BYTES = 4 * 1024 * 1024  # per request to a store; the clients' own defaults go up to 50 MiB
 _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"  # Hive's and Spark's name for a partition column that is null
-_MARKER_ENDINGS = (".crc", "_$folder$", ".metadata")  # checksums and folder markers of Hadoop, Athena's notes on a query
-# Folders of these table formats also keep files of rows that were deleted or replaced since: only their own log tells.
+# checksums and folder markers of Hadoop, Athena's notes on a query
+_MARKER_ENDINGS = (".crc", "_$folder$", ".metadata")
+# Folders of these table formats also keep files of rows that were deleted or replaced since: only their own
+# log tells.
 _LOGGED_FORMATS = {"metadata": "Iceberg", ".hoodie": "Hudi"}
 
 
@@ -31,7 +34,8 @@ class TableFile:
 
     :param path: in its file system.
     :param name: for people: the file's name, or its path within the folder.
-    :param partition: columns that stand in the folders' names, or in Delta's log, and not in the file; None for a null.
+    :param partition: columns that stand in the folders' names, or in Delta's log, and not in the file; None
+        for a null.
     :param kept: of a Delta table, as :class:`DeltaFile`.
     """
 
@@ -44,8 +48,10 @@ class TableFile:
 def table_files(uri: str) -> tuple[Any, list[TableFile]]:
     """The file system of a table and its files, sorted by name: the order of the rows.
 
-    :raises SeedreamInputError: the file or folder does not exist, or the folder has no part files that can be read as they stand.
-    :raises SeedreamError: the storage does not answer, or the folder is still being written; a retry reads again.
+    :raises SeedreamInputError: the file or folder does not exist, or the folder has no part files that can be
+        read as they stand.
+    :raises SeedreamError: the storage does not answer, or the folder is still being written; a retry reads
+        again.
     """
     with store_errors(uri):
         path = airflow_path(uri)
@@ -54,7 +60,8 @@ def table_files(uri: str) -> tuple[Any, list[TableFile]]:
             return fs, [TableFile(path=root, name=uri.rstrip("/").rpartition("/")[2], partition={})]
         try:
             return fs, _parts(uri, fs, root)
-        except (MissingFileError, FileNotFoundError):  # a Delta table was rewritten while its files were listed: list them again
+        except (MissingFileError, FileNotFoundError):
+            # a Delta table was rewritten while its files were listed: list them again
             fs.invalidate_cache()
             return fs, _parts(uri, fs, root)
 
@@ -63,7 +70,8 @@ def table_files(uri: str) -> tuple[Any, list[TableFile]]:
 def opened(uri: str, fs: Any, file: TableFile) -> Iterator[Any]:
     """The open file, as bytes.
 
-    :raises SeedreamError: the storage does not answer, or the file was deleted after it was listed; a retry lists anew.
+    :raises SeedreamError: the storage does not answer, or the file was deleted after it was listed; a retry
+        lists anew.
     :param uri: of the table, for the message of an error.
     :param fs: the file system of fsspec, as :func:`table_files` returns it.
     """
@@ -73,7 +81,8 @@ def opened(uri: str, fs: Any, file: TableFile) -> Iterator[Any]:
                 yield stream
         except FileNotFoundError:
             raise SeedreamError(
-                f"requests: {uri} was changed while it was read: its file {file.name:.200} is gone. A retry reads it anew."
+                f"requests: {uri} was changed while it was read: its file {file.name:.200} is gone. A retry "
+                "reads it anew."
             ) from None
 
 
@@ -100,25 +109,40 @@ def store_errors(uri: str) -> Iterator[None]:
 
 
 def _parts(uri: str, fs: Any, root: str) -> list[TableFile]:
-    """The part files of a folder, sorted by name. Without hidden files and markers; of a Delta table those that its log names."""
+    """The part files of a folder, sorted by name. Without hidden files and markers; of a Delta table those
+    that its log names.
+    """
     named = {path.strip("/").removeprefix(root.strip("/")).strip("/"): path for path in files_below(fs, root)}
     tops = {name.partition("/")[0] for name in named}
     if LOG in tops:
         found = delta_files(uri, fs, named)
-        return [TableFile(path=named[one.name], name=one.name, partition=one.partition, kept=one.kept) for one in found]
+        return [
+            TableFile(path=named[one.name], name=one.name, partition=one.partition, kept=one.kept)
+            for one in found
+        ]
     _check_format(uri, named, tops)
     if "_temporary" in tops and "_SUCCESS" not in tops:
-        raise SeedreamError(f"requests: the folder {uri} is still being written: it has _temporary and no _SUCCESS.")
-    parts = [TableFile(path=named[name], name=name, partition=_partition(name)) for name in sorted(named) if _is_part(name)]
+        raise SeedreamError(
+            f"requests: the folder {uri} is still being written: it has _temporary and no _SUCCESS."
+        )
+    parts = [
+        TableFile(path=named[name], name=name, partition=_partition(name))
+        for name in sorted(named)
+        if _is_part(name)
+    ]
     if not parts and "_SUCCESS" not in tops:  # Spark writes _SUCCESS beside an empty table
         raise SeedreamInputError(f"requests: the folder {uri} has no part files.")
     return parts
 
 
 def _check_format(uri: str, names: Iterable[str], tops: set[str]) -> None:
-    """:raises SeedreamInputError: the folder is an Iceberg or Hudi table, whose files also hold deleted rows."""
+    """:raises SeedreamInputError: the folder is an Iceberg or Hudi table, whose files also hold deleted
+    rows.
+    """
     for folder, kind in _LOGGED_FORMATS.items():
-        if folder not in tops or (kind == "Iceberg" and not any(name.endswith(".metadata.json") for name in names)):
+        if folder not in tops or (
+            kind == "Iceberg" and not any(name.endswith(".metadata.json") for name in names)
+        ):
             continue
         raise SeedreamInputError(
             f"requests: {uri} is a table of the {kind} format: its files also hold rows that were deleted. "

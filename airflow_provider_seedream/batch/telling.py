@@ -1,4 +1,6 @@
-"""Announces a finished batch: asset events and lineage of its tables, not of each image, as there may be thousands."""
+"""Announces a finished batch: asset events and lineage of its tables, not of each image, as there may be
+thousands.
+"""
 
 from typing import Any
 

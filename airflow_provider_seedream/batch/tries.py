@@ -1,7 +1,9 @@
-"""The file that the tries of one batch share, beside its results: the window of its brake, the reason of its stop, a person's yes.
+"""The file that the tries of one batch share, beside its results: the window of its brake, the reason of its
+stop, a person's yes.
 
-A retry repeats the same request of a person, so it must not send the rows that an earlier try was stopped from sending. A clear
-is a new request of a person: it begins without this file. Never imports the hook or Airflow.
+A retry repeats the same request of a person, so it must not send the rows that an earlier try was stopped
+from sending. A clear is a new request of a person: it begins without this file. Never imports the hook or
+Airflow.
 """
 
 import json
@@ -29,8 +31,8 @@ class Tries:
 
     :param folder: of the destination.
     :param by: the task instance and its try. The first try recalls nothing.
-    :param max_tries: of the task instance. Airflow raises it when a person clears the task, and not for a retry: a file with
-        another number belongs to an earlier request of a person.
+    :param max_tries: of the task instance. Airflow raises it when a person clears the task, and not for a
+        retry: a file with another number belongs to an earlier request of a person.
     """
 
     def __init__(self, folder: Folder, by: TaskRef, *, max_tries: int) -> None:
@@ -52,8 +54,11 @@ class Tries:
         except ValueError:  # not as we wrote it
             return
         except Exception as error:  # each store has its own error classes
-            raise SeedreamLedgerError(f"Cannot read {self._folder.uri(self._file)} ({type(error).__name__}: {error}).") from error
-        if not isinstance(there, Mapping) or there.get("schema_version") != SCHEMA_VERSION:  # not as we wrote it
+            raise SeedreamLedgerError(
+                f"Cannot read {self._folder.uri(self._file)} ({type(error).__name__}: {error})."
+            ) from error
+        if not isinstance(there, Mapping) or there.get("schema_version") != SCHEMA_VERSION:
+            # not as we wrote it
             return
         if there.get("max_tries") != self._max_tries:  # this try belongs to another request
             return
@@ -72,14 +77,18 @@ class Tries:
             self._folder.replace(self._file, data)
             self._known = state
         except Exception as error:  # each store has its own error classes
-            _log.warning("%s could not be written (%s: %s).", self._folder.uri(self._file), type(error).__name__, error)
+            _log.warning(
+                "%s could not be written (%s: %s).", self._folder.uri(self._file), type(error).__name__, error
+            )
 
     def resume(self, progress: Progress) -> None:
         """Go on after a deferral, before which the file was written."""
         self._known = _kept(progress)
 
     def forget(self) -> None:
-        """Delete the file, best effort: the batch has succeeded. A file that stays is not read by the next clear."""
+        """Delete the file, best effort: the batch has succeeded. A file that stays is not read by the next
+        clear.
+        """
         try:
             self._folder.delete(self._file)
         except Exception as error:  # each store has its own error classes

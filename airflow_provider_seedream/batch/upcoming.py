@@ -30,12 +30,15 @@ _NOT_OF_THE_REQUEST = ("number", "where", "extra", "name_as_written")
 class RefusedRow:
     """A row that breaks a rule, with its error::
 
-        RefusedRow(number=2, error=SeedreamInputError("line 3: prompt must not be blank"), columns={"sku": "A7"})
+        RefusedRow(
+            number=2, error=SeedreamInputError("line 3: prompt must not be blank"), columns={"sku": "A7"}
+        )
 
     :param number: of the row in the table, from 1.
     :param where: the row for people, e.g. ``line 3 of requests.csv``.
     :param error: names the column and its rule.
-    :param columns: for its line in the results: right values as they would be sent, others as they stand in the table.
+    :param columns: for its line in the results: right values as they would be sent, others as they stand in
+        the table.
     """
 
     number: int
@@ -80,17 +83,22 @@ class RequestTable:
         :param number: the last row that is done; 0 for all rows.
         :param digest: of the table up to that row, as it was then.
         :param of: rows of the whole table.
-        :param waiting: numbers of rows up to that number which are wanted all the same. They come when the digest has been checked.
-        :raises SeedreamBatchError: rows have changed since, have come or gone, or the table cannot be read any more.
+        :param waiting: numbers of rows up to that number which are wanted all the same. They come when the
+            digest has been checked.
+        :raises SeedreamBatchError: rows have changed since, have come or gone, or the table cannot be read
+            any more.
         """
-        changed = SeedreamBatchError("The table was changed while it was worked on.", paid="yes" if number else "no")
+        changed = SeedreamBatchError(
+            "The table was changed while it was worked on.", paid="yes" if number else "no"
+        )
         held: list[tuple[RawRow, str]] = []
         try:
             for raw, upto in self._unchanged(number, digest, of=of, changed=changed):
                 if raw.number > number:
                     yield self._judged(raw), upto
                 elif raw.number in waiting:
-                    # The digest stands at a later row: until it was compared, this row may be another one than was begun.
+                    # The digest stands at a later row: until it was compared, this row may be another one
+                    # than was begun.
                     held.append((raw, upto))
                 if raw.number == number:
                     yield from ((self._judged(one), its) for one, its in held)
@@ -100,7 +108,9 @@ class RequestTable:
             changed.message = f"The rest of the table cannot be read: {error.message}"
             raise changed from error
 
-    def _unchanged(self, number: int, digest: str, *, of: int, changed: SeedreamBatchError) -> Iterator[tuple[RawRow, str]]:
+    def _unchanged(
+        self, number: int, digest: str, *, of: int, changed: SeedreamBatchError
+    ) -> Iterator[tuple[RawRow, str]]:
         """Every row, until the table turns out to differ from the one that was begun.
 
         :raises SeedreamBatchError: ``changed``, at the row that shows it; at the end if rows are missing.
@@ -128,7 +138,10 @@ class RequestTable:
         except SeedreamInputError as error:
             # The header comes first, so that an empty column of a CSV is a column of the results, too.
             return RefusedRow(
-                number=raw.number, where=raw.where, error=error, columns=columns_of_refused(dict.fromkeys(raw.header) | raw.columns)
+                number=raw.number,
+                where=raw.where,
+                error=error,
+                columns=columns_of_refused(dict.fromkeys(raw.header) | raw.columns),
             )
 
 
@@ -164,7 +177,9 @@ class TableSummary:
         self.images += row.num_images
         self.credits += row.num_images * self.credits_per_image
 
-    def counting(self, rows: "Iterator[tuple[Row | RefusedRow, Duplicate]]") -> "Iterator[tuple[Row | RefusedRow, Duplicate]]":
+    def counting(
+        self, rows: "Iterator[tuple[Row | RefusedRow, Duplicate]]"
+    ) -> "Iterator[tuple[Row | RefusedRow, Duplicate]]":
         """The same rows, each counted as it passes."""
         for row, duplicate in rows:
             self.rows += 1
@@ -180,7 +195,9 @@ class TableSummary:
             yield row, duplicate
 
     def refuse(self, number: int, message: str) -> None:
-        """Count an invalid row. Its message says where the row stands (a line of a file), its number is that of the results."""
+        """Count an invalid row. Its message says where the row stands (a line of a file), its number is
+        that of the results.
+        """
         self.invalid += 1
         if self.invalid <= NAMED_ERRORS:
             self.errors.append(f"Row {number}: {message}")
@@ -198,13 +215,19 @@ class TableSummary:
         rows, images = counted(self.rows, "row"), counted(self.images, "image")
         _log.info("%s, %s, %s at most.", rows, images, counted(self.credits, "credit"))
         if self.repeats:
-            rows = f"{counted(len(self.repeats), 'row', 'repeat')} an earlier row (first: row {self.repeats[0]})"
+            rows = (
+                f"{counted(len(self.repeats), 'row', 'repeat')} an earlier row (first: row {self.repeats[0]})"
+            )
             _log.warning(
-                "%s. Such a row gets the same images, at no extra cost. For variations use num_images, seed or take.", rows
+                "%s. Such a row gets the same images, at no extra cost. For variations use num_images, seed "
+                "or take.",
+                rows,
             )
 
 
-def judge(table: RequestTable, credits_per_image: int, *, on_error: str, results_table: ResultsTable | None = None) -> TableSummary:
+def judge(
+    table: RequestTable, credits_per_image: int, *, on_error: str, results_table: ResultsTable | None = None
+) -> TableSummary:
     """Check a table and log its totals, before the first request.
 
     :param on_error: the operator's argument: with ``fail`` one invalid row refuses the table.
@@ -229,7 +252,8 @@ def judge(table: RequestTable, credits_per_image: int, *, on_error: str, results
 
 
 def summarise(table: RequestTable, credits_per_image: int = contract.CREDITS_PER_IMAGE) -> TableSummary:
-    """Judge every row, and all of them together: two requests cannot have one name. Holds some 200 bytes per row for that.
+    """Judge every row, and all of them together: two requests cannot have one name. Holds some 200 bytes per
+    row for that.
 
     :param table: is read once, from begin to end; no request is sent.
     :raises SeedreamInputError: the table itself cannot be read.
@@ -245,7 +269,8 @@ class Duplicate(NamedTuple):
 
         Duplicate(is_repeat=True)  # asks for the same as an earlier row, and shares its generation
 
-    :param error: the sentence that refuses a row which has the name of another one; None if there is no such row.
+    :param error: the sentence that refuses a row which has the name of another one; None if there is no such
+        row.
     :param is_repeat: True if an earlier row asks for the same; its generation serves both.
     """
 
@@ -254,7 +279,8 @@ class Duplicate(NamedTuple):
 
 
 class Duplicates:
-    """Judges the rows of one table against each other, in their order. Memory holds two hashes per row, not the rows.
+    """Judges the rows of one table against each other, in their order. Memory holds two hashes per row, not
+    the rows.
 
     Example::
 

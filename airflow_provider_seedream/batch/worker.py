@@ -1,7 +1,9 @@
-"""The loop of a batch: submit rows as rate limit, ``max_in_flight`` and budget allow, land finished ones, say when to go on.
+"""The loop of a batch: submit rows as rate limit, ``max_in_flight`` and budget allow, land finished ones, say
+when to go on.
 
-Submissions, polls and landings run in threads beside the loop. A kill leaves at most as many rows with an unknown outcome as
-submissions were under way. The ledger, the progress file and the pages of results hold all state, so a kill loses no row.
+Submissions, polls and landings run in threads beside the loop. A kill leaves at most as many rows with an
+unknown outcome as submissions were under way. The ledger, the progress file and the pages of results hold all
+state, so a kill loses no row.
 """
 
 import logging
@@ -44,8 +46,9 @@ class Waves:
         if idle_seconds is not None:  # rows are still in flight
             task.defer(...)  # with waves.pause(), which another process continues
 
-    The loop runs in one thread. It alone changes the progress, adds results and takes turns of the rate limit; threads of two pools
-    submit rows, and poll and land generations. So the state needs no lock, and an answer counts when the loop has taken it in.
+    The loop runs in one thread. It alone changes the progress, adds results and takes turns of the rate
+    limit; threads of two pools submit rows, and poll and land generations. So the state needs no lock, and an
+    answer counts when the loop has taken it in.
 
     :param progress: of this try; changed as rows begin and end.
     :param rows: the rows that have not begun yet, each with the digest of the table up to this row.
@@ -53,7 +56,8 @@ class Waves:
     :param submitter: pays each request at most once.
     :param budget: the one that the submitter spends from.
     :param admission: the one that admits its requests under caps.
-    :param waits_until: rows beyond a cap wait for room that comes before this, in epoch seconds; None: they do not wait.
+    :param waits_until: rows beyond a cap wait for room that comes before this, in epoch seconds; None: they
+        do not wait.
     :param looks_ahead: meanwhile the rows behind them are looked up in the ledger.
     :param width: how many submissions may be under way.
     :param pace: the rate limit and ``max_in_flight``.
@@ -107,10 +111,11 @@ class Waves:
         )
 
     def run(self) -> float | None:
-        """Submit, poll and land. Returns the seconds until the next work; None if every row has ended or was held back by a halt.
+        """Submit, poll and land. Returns the seconds until the next work; None if every row has ended or was
+        held back by a halt.
 
-        When it returns, no thread is at work. When an error ends it, nothing more is sent, and the answers that are on their way
-        have been waited for: at most as long as one POST may take.
+        When it returns, no thread is at work. When an error ends it, nothing more is sent, and the answers
+        that are on their way have been waited for: at most as long as one POST may take.
 
         :raises SeedreamAuthenticationError: the key does not work.
         :raises SeedreamLedgerError: the storage does not answer.
@@ -119,14 +124,17 @@ class Waves:
         try:
             with self._flights, self._posting:
                 return self._work()
-        except BaseException:  # execution_timeout above all: generations whose id has come by now are landed with the others
+        except BaseException:
+            # execution_timeout above all: generations whose id has come by now are landed with the others
             with suppress(SeedreamError):
                 self._sender.collect()
             self._brakes.keep()
             raise
 
     def _work(self) -> float | None:
-        """The loop: take results in, start polls that are due, start the next row, rest until a thread ends or work is due."""
+        """The loop: take results in, start polls that are due, start the next row, rest until a thread
+        ends or work is due.
+        """
         while self._collect():
             now = clock.now_epoch()
             if self._sender.has_rows:
@@ -146,10 +154,12 @@ class Waves:
         return None
 
     def land_ready(self) -> None:
-        """``execution_timeout`` is over: poll each generation in flight once more, for at most a minute, and land finished ones.
+        """``execution_timeout`` is over: poll each generation in flight once more, for at most a minute, and
+        land finished ones.
 
-        The task fails all the same, but images that are ready now need not be downloaded by a retry within their 24 h.
-        A landing that has begun is finished; a poll that has not begun after the minute is left out.
+        The task fails all the same, but images that are ready now need not be downloaded by a retry within
+        their 24 h. A landing that has begun is finished; a poll that has not begun after the minute is left
+        out.
         """
         until = clock.now_epoch() + LAST_POLLS_SECONDS
 
@@ -159,7 +169,11 @@ class Waves:
         with threads.pool(LANDING_THREADS, "seedream-batch") as pool:
             attended = [*pool.map(attend, self.progress.in_flight.values())]
         landed = sum(one.manifest is not None for one in attended)
-        _log.info("execution_timeout is over. Landed: %d of %s in flight.", landed, counted(len(attended), "generation"))
+        _log.info(
+            "execution_timeout is over. Landed: %d of %s in flight.",
+            landed,
+            counted(len(attended), "generation"),
+        )
 
     def pause(self) -> Progress:
         """Write the results so far and return the progress: with it another process continues this batch."""
@@ -172,7 +186,8 @@ class Waves:
         return self.progress
 
     def next_post_epoch(self, now: float) -> float | None:
-        """When the next row may be submitted; None if all rows are submitted, or if a landing must make room first.
+        """When the next row may be submitted; None if all rows are submitted, or if a landing must make room
+        first.
 
         :param now: in epoch seconds.
         """
@@ -180,7 +195,9 @@ class Waves:
 
     @property
     def begun(self) -> int:
-        """Rows that are in flight or have ended; those that wait for room, for a turn or for the API are not among them."""
+        """Rows that are in flight or have ended; those that wait for room, for a turn or for the API are
+        not among them.
+        """
         return self.progress.begun(len(self._sender.behind))
 
     def seconds_to_look(self, seconds: float) -> float:
@@ -188,9 +205,11 @@ class Waves:
         return seconds if self._sender.has_rows and self.progress.may_send else math.inf
 
     def _can_leave(self, idle: float, now: float) -> bool:
-        """True if the batch may defer: the next work is more than 5 s away, or the last 5 s were only polling.
+        """True if the batch may defer: the next work is more than 5 s away, or the last 5 s were only
+        polling.
 
-        The triggerer polls as well, and without a worker slot. While a thread submits a row or lands an image, the batch stays.
+        The triggerer polls as well, and without a worker slot. While a thread submits a row or lands an
+        image, the batch stays.
         """
         if self._is_busy:
             return False
@@ -206,7 +225,9 @@ class Waves:
         return self._flights.is_busy or bool(self._sender.under_way)
 
     def _fly(self, row: Row, found: Submitted) -> None:
-        """Put a paid row in flight. One that an earlier try has paid may have landed too, so it is checked at once."""
+        """Put a paid row in flight. One that an earlier try has paid may have landed too, so it is checked
+        at once.
+        """
         now, generation = clock.now_epoch(), found.generation
         entry = InFlight(
             number=row.number,
@@ -241,7 +262,8 @@ class Waves:
     def _collect(self) -> bool:
         """Take in the submissions, polls and landings that have ended. False: every row has ended.
 
-        An error that a thread raises is one of the whole batch, and ends the loop: a dead key, or an incomplete connection.
+        An error that a thread raises is one of the whole batch, and ends the loop: a dead key, or an
+        incomplete connection.
         """
         self._bell.clear()  # first: a thread that ends from now on sets it again
         self._sender.collect()
@@ -264,5 +286,7 @@ def _result(attended: Attended) -> RowResult | None:
     if attended.error:
         name = entry.generation.name
         billed = entry.generation.billed_credits
-        return ended_row(entry.number, attended.error, name=name, price=entry.credits, billed=billed, columns=entry.columns)
+        return ended_row(
+            entry.number, attended.error, name=name, price=entry.credits, billed=billed, columns=entry.columns
+        )
     return None

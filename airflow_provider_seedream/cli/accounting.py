@@ -1,4 +1,5 @@
-"""The commands that explain a night, as data: the sums of its payments, their export, and the statement of the wallet.
+"""The commands that explain a night, as data: the sums of its payments, their export, and the statement of
+the wallet.
 
 Loaded by every ``airflow`` command, so it imports only the pieces of the table.
 """
@@ -11,7 +12,11 @@ _DESTINATIONS = argument(
     nargs="+",
     help="storage URIs of one or more folders, e.g. s3://aws_default@bucket/watches",
 )
-_SINCE = argument("--since", metavar="INSTANT", help="only requests from this instant on: ISO 8601, a date is its midnight UTC")
+_SINCE = argument(
+    "--since",
+    metavar="INSTANT",
+    help="only requests from this instant on: ISO 8601, a date is its midnight UTC",
+)
 _UNTIL = argument("--until", metavar="INSTANT", help="only requests before this instant")
 _RECURSIVE = argument("--recursive", action="store_true", help="the ledgers of all folders below as well")
 
@@ -31,7 +36,9 @@ ACCOUNTING = (
             _SINCE,
             _UNTIL,
             _RECURSIVE,
-            argument("--conn-id", metavar="CONN_ID", help="also say what is left of the caps of this connection"),
+            argument(
+                "--conn-id", metavar="CONN_ID", help="also say what is left of the caps of this connection"
+            ),
             OUTPUT,
         ),
     ),
@@ -42,7 +49,9 @@ ACCOUNTING = (
         arguments=(
             _DESTINATIONS,
             argument(
-                "file", metavar="FILE", help="the file to write, a path or storage URI ending in .parquet; replaced if it is there"
+                "file",
+                metavar="FILE",
+                help="the file to write, a path or storage URI ending in .parquet; replaced if it is there",
             ),
             _SINCE,
             _UNTIL,
@@ -53,7 +62,8 @@ ACCOUNTING = (
     Command(
         name="reconcile",
         act="reconciling.reconcile",
-        help="every credit of a wallet explained by its ledgers, what a person has to do, and one unexplained number",
+        help="every credit of a wallet explained by its ledgers, what a person has to do, and one "
+        "unexplained number",
         arguments=(
             argument(
                 "destinations",
@@ -62,17 +72,23 @@ ACCOUNTING = (
                 help="storage URIs of all folders that this key pays for; the connection's by default",
             ),
             argument(
-                "--by", choices=("dag", "run", "task", "row", "image"), default="task", help="what a line is for; task by default"
+                "--by",
+                choices=("dag", "run", "task", "row", "image"),
+                default="task",
+                help="what a line is for; task by default",
             ),
             argument(
-                "--since", metavar="INSTANT", help="begin with the first request from this instant on; the first of all by default"
+                "--since",
+                metavar="INSTANT",
+                help="begin with the first request from this instant on; the first of all by default",
             ),
             argument(
                 "--topped-up",
                 metavar="CREDITS",
                 type=int,
                 action="append",
-                help="a top-up of the period that you know of; may be repeated. One that shows as well counts once",
+                help="a top-up of the period that you know of; may be repeated. One that shows as well "
+                "counts once",
             ),
             _RECURSIVE,
             CONN_ID,

@@ -43,7 +43,9 @@ def ledger(options: argparse.Namespace) -> int:
     """
     wanted, fatal = _filter(options), _fatal(options)
     book = Ledger(options.destination)
-    found = [(each, read_books(each)) for each in ledgers_of([options.destination], recursive=options.recursive)]
+    found = [
+        (each, read_books(each)) for each in ledgers_of([options.destination], recursive=options.recursive)
+    ]
     # Keyed by URI: with --recursive two folders may hold records of the same file name.
     kept = {each.uri(record): record for each, read in found for record in read.records if wanted(record)}
     unreadable = [uri for _, read in found for uri in read.unreadable]
@@ -52,7 +54,10 @@ def ledger(options: argparse.Namespace) -> int:
     else:
         total = sum(len(read.records) for _, read in found)
         _print_tables(kept, unreadable, lists_all=options.records, total=total, conn_id=options.conn_id)
-    counts = {"unknown": sum(paid(record) == "unknown" for record in kept.values()), "unreadable": len(unreadable)}
+    counts = {
+        "unknown": sum(paid(record) == "unknown" for record in kept.values()),
+        "unreadable": len(unreadable),
+    }
     return FAILED if any(counts[what] for what in fatal) else 0
 
 
@@ -76,10 +81,14 @@ def _filter(options: argparse.Namespace) -> Any:
     """
     since = clock.to_epoch(options.since) if options.since else 0.0
     if since is None:
-        raise SeedreamInputError(f"--since must be an instant, e.g. 2026-11-22T18:00:00Z; got {options.since[:80]!r}.")
+        raise SeedreamInputError(
+            f"--since must be an instant, e.g. 2026-11-22T18:00:00Z; got {options.since[:80]!r}."
+        )
     ids = {name: getattr(options, name) for name in ("dag_id", "run_id", "task_id")}
     if blank := [name for name, value in ids.items() if value is not None and not value.strip()]:
-        raise SeedreamInputError(f"--{blank[0].replace('_', '-')} must not be blank: no request has such an id.")
+        raise SeedreamInputError(
+            f"--{blank[0].replace('_', '-')} must not be blank: no request has such an id."
+        )
 
     def wanted(record: Record) -> bool:
         # An option that is not given is None and fits every record.

@@ -90,7 +90,9 @@ class _Destination:
         with ThreadPoolExecutor(RACERS) as racers:
             won = sum(racers.map(create, range(RACERS)))
         if won != 1:
-            raise ValueError(f"{won} of {RACERS} racing creates of one file won: so many workers would pay for one request")
+            raise ValueError(
+                f"{won} of {RACERS} racing creates of one file won: so many workers would pay for one request"
+            )
         return f"1 of {RACERS} racing creates of one file won"
 
     def read(self) -> str:
@@ -110,7 +112,9 @@ class _Destination:
     def list(self) -> str:
         """List the folder right after a write, as a budget lists what others spent."""
         if "file" not in self.folder.list(self._mine):
-            raise ValueError("the file that was just written is not listed: budgets would miss what others spent")
+            raise ValueError(
+                "the file that was just written is not listed: budgets would miss what others spent"
+            )
         return "the file that was just written is listed"
 
     def replace(self) -> str:
@@ -144,7 +148,10 @@ class _Destination:
             raise ValueError("the file that was just written is not there")
         # The distance of the store's instant from the interval of the write.
         ahead_seconds = at - min(max(at, before), after)  # 0 if the store's instant lies within the write
-        told = f"the store's clock is {abs(ahead_seconds):.1f} s {'ahead of' if ahead_seconds > 0 else 'behind'} this machine's"
+        told = (
+            f"the store's clock is {abs(ahead_seconds):.1f} s "
+            f"{'ahead of' if ahead_seconds > 0 else 'behind'} this machine's"
+        )
         if abs(ahead_seconds) > MAX_CLOCK_SECONDS:
             raise _WarningError(f"{told}: set both by NTP")
         return told
@@ -168,8 +175,10 @@ class _Destination:
         root = _xcom_folder()
         if f"{self.folder.base}/".startswith(f"{root.rstrip('/')}/"):
             raise _WarningError(
-                f"Airflow keeps large XComs in {root}, and treats each file below it as one of them: when a task that returned "
-                "its URI is retried or cleared, the file is deleted. Give [common.io] xcom_objectstorage_path a folder of its own"
+                f"Airflow keeps large XComs in {root}, and treats each file below it as one of them: when a "
+                "task that returned "
+                "its URI is retried or cleared, the file is deleted. Give [common.io] "
+                "xcom_objectstorage_path a folder of its own"
             )
         return f"Airflow keeps large XComs elsewhere, in {root}"
 
@@ -206,10 +215,12 @@ def _xcom_folder() -> str:
 _GRANTS = {
     "write": "grant this connection s3:PutObject, or what your store calls it",
     "read": "grant this connection s3:GetObject, or what your store calls it",
-    "missing": "S3 answers 403 for a file that is not there unless the connection may list the bucket: grant s3:ListBucket",
+    "missing": "S3 answers 403 for a file that is not there unless the connection may list the bucket: grant "
+    "s3:ListBucket",
     "list": "grant this connection s3:ListBucket, or what your store calls it: budgets list what was spent",
     "replace": "grant this connection s3:PutObject for files that exist, or what your store calls it",
-    "delete": "grant this connection s3:DeleteObject, or what your store calls it: else a refused request keeps its claim",
+    "delete": "grant this connection s3:DeleteObject, or what your store calls it: else a refused request "
+    "keeps its claim",
 }
 
 
@@ -228,10 +239,16 @@ def check(options: argparse.Namespace) -> int:
         findings = _findings(place)
     failed = any(finding.result == "failed" for finding in findings)
     if options.output == "json":
-        print_json({"destination": place.folder.base, "holds": not failed, "checks": list(map(asdict, findings))})
+        print_json(
+            {"destination": place.folder.base, "holds": not failed, "checks": list(map(asdict, findings))}
+        )
     else:
         print_facts({finding.check: f"{finding.result}: {finding.detail}" for finding in findings})
-        print_lines("This destination cannot be used as it is." if failed else "This destination holds what paying once needs.")
+        print_lines(
+            "This destination cannot be used as it is."
+            if failed
+            else "This destination holds what paying once needs."
+        )
     return FAILED if failed else 0
 
 
@@ -244,7 +261,10 @@ def _findings(place: _Destination) -> list[Finding]:
     rest = ("exclusive", "read", "missing", "list", "replace", *now_and_then, "clock", "delete")
     try:
         first = _finding("write", place.write)
-        return [first, *(_finding(name, getattr(place, name)) for name in (rest if first.result == "ok" else ()))]
+        return [
+            first,
+            *(_finding(name, getattr(place, name)) for name in (rest if first.result == "ok" else ())),
+        ]
     finally:
         place.clean_up()
 
@@ -260,7 +280,9 @@ def _finding(name: str, act: Callable[[], str]) -> Finding:
     except (ValueError, NotExclusiveError) as error:
         return Finding(check=name, result="failed", detail=str(error))
     except Exception as error:  # each store has error classes of its own
-        return Finding(check=name, result="failed", detail=f"{type(error).__name__}: {error}"[:500] + _to_do(name, error))
+        return Finding(
+            check=name, result="failed", detail=f"{type(error).__name__}: {error}"[:500] + _to_do(name, error)
+        )
 
 
 def _to_do(name: str, error: Exception) -> str:
@@ -270,6 +292,10 @@ def _to_do(name: str, error: Exception) -> str:
     """
     if name == "write" and isinstance(error, FileNotFoundError):
         return ": create the bucket, or correct its name in DESTINATION"
-    # For lack of a permission stores raise PermissionError, or an error of their own that carries the HTTP status.
-    is_forbidden = isinstance(error, PermissionError) or 403 in (getattr(error, "status_code", None), getattr(error, "code", None))
+    # For lack of a permission stores raise PermissionError, or an error of their own that carries the HTTP
+    # status.
+    is_forbidden = isinstance(error, PermissionError) or 403 in (
+        getattr(error, "status_code", None),
+        getattr(error, "code", None),
+    )
     return f": {_GRANTS[name]}" if name in _GRANTS and is_forbidden else ""

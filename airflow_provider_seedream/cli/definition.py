@@ -1,6 +1,8 @@
-"""The commands as data: one table, read by Airflow's command line and by ``python -m airflow_provider_seedream``.
+"""The commands as data: one table, read by Airflow's command line and by ``python -m
+airflow_provider_seedream``.
 
-Loaded by every ``airflow`` command, so it imports nothing of ours and no Airflow; what a command does is imported when it runs.
+Loaded by every ``airflow`` command, so it imports nothing of ours and no Airflow; what a command does is
+imported when it runs.
 """
 
 import argparse
@@ -22,24 +24,51 @@ OUTCOMES = ("intent", "unknown", "submitted", "landed", "partial", "failed", "ex
 _ID = argument("seedream_task_id", metavar="ID", help="the API's id of the generation")
 _TABLE = (
     argument(
-        "table", metavar="TABLE", help="a table of JSON lines, CSV or Parquet, or a folder of part files: path or storage URI"
+        "table",
+        metavar="TABLE",
+        help="a table of JSON lines, CSV or Parquet, or a folder of part files: path or storage URI",
     ),
-    argument("--template", metavar="JINJA", help="makes the prompt of each row, as the operator's `template` does"),
-    argument("--num-images", type=int, default=1, help="the operator's num_images, for rows without; 1 by default"),
-    argument("--date", metavar="DATE", help="the run's date for {{ ds }} and its kind in the template; today by default"),
-    argument("--params", metavar="JSON", default="{}", help="the run's params for the template, as a JSON object"),
-    argument("--credits-per-image", type=int, default=10, metavar="N", help="what an image costs; 10 (default)"),
+    argument(
+        "--template", metavar="JINJA", help="makes the prompt of each row, as the operator's `template` does"
+    ),
+    argument(
+        "--num-images", type=int, default=1, help="the operator's num_images, for rows without; 1 by default"
+    ),
+    argument(
+        "--date",
+        metavar="DATE",
+        help="the run's date for {{ ds }} and its kind in the template; today by default",
+    ),
+    argument(
+        "--params", metavar="JSON", default="{}", help="the run's params for the template, as a JSON object"
+    ),
+    argument(
+        "--credits-per-image", type=int, default=10, metavar="N", help="what an image costs; 10 (default)"
+    ),
 )
 _DESTINATION = argument(
-    "destination", metavar="DESTINATION", help="storage URI of the folder, e.g. s3://aws_default@bucket/watches"
+    "destination",
+    metavar="DESTINATION",
+    help="storage URI of the folder, e.g. s3://aws_default@bucket/watches",
 )
 _RATE = argument(
-    "--requests-per-minute", type=float, default=3.0, metavar="N", help="the key's rate limit; 3 (default) without a raise"
+    "--requests-per-minute",
+    type=float,
+    default=3.0,
+    metavar="N",
+    help="the key's rate limit; 3 (default) without a raise",
 )
 
 COMMANDS = (
-    Command(name="balance", act="account.balance", help="the credits in the wallet", arguments=(CONN_ID, OUTPUT)),
-    Command(name="status", act="generation.status", help="how a generation stands", arguments=(_ID, CONN_ID, OUTPUT)),
+    Command(
+        name="balance", act="account.balance", help="the credits in the wallet", arguments=(CONN_ID, OUTPUT)
+    ),
+    Command(
+        name="status",
+        act="generation.status",
+        help="how a generation stands",
+        arguments=(_ID, CONN_ID, OUTPUT),
+    ),
     Command(
         name="land",
         act="generation.land",
@@ -48,11 +77,18 @@ COMMANDS = (
             _ID,
             _DESTINATION,
             argument("--name", help="file stem of the images; by default the ledger's, else the ID"),
-            argument("--timeout", type=float, default=300.0, metavar="SECONDS", help="how long to wait for it; 300 by default"),
+            argument(
+                "--timeout",
+                type=float,
+                default=300.0,
+                metavar="SECONDS",
+                help="how long to wait for it; 300 by default",
+            ),
             argument(
                 "--embed-metadata",
                 action=argparse.BooleanOptionalAction,
-                help="say inside the files that AI made them, or do not; by default as the task was told, by its record",
+                help="say inside the files that AI made them, or do not; by default as the task was told, by "
+                "its record",
             ),
             argument(
                 "--max-image-bytes",
@@ -70,20 +106,28 @@ COMMANDS = (
         help="the payments and the unknown outcomes of a folder, per run",
         arguments=(
             _DESTINATION,
-            argument("--outcome", action="append", choices=OUTCOMES, help="only these outcomes; may be repeated"),
+            argument(
+                "--outcome", action="append", choices=OUTCOMES, help="only these outcomes; may be repeated"
+            ),
             argument("--dag-id", help="only this DAG"),
             argument("--run-id", help="only this DAG run"),
             argument("--task-id", help="only this task"),
             argument("--since", metavar="INSTANT", help="only requests from this instant on, ISO 8601"),
             argument("--records", action="store_true", help="list every record, not only the unknown ones"),
-            argument("--recursive", action="store_true", help="add up the ledgers of all folders below as well"),
+            argument(
+                "--recursive", action="store_true", help="add up the ledgers of all folders below as well"
+            ),
             argument(
                 "--fail-on",
                 metavar="WHAT",
                 default="",
                 help="exit code 1 if there are any: unknown, unreadable, or both with a comma",
             ),
-            argument("--conn-id", default=DEFAULT_CONN_ID, help="the connection that the printed commands name; it is not used"),
+            argument(
+                "--conn-id",
+                default=DEFAULT_CONN_ID,
+                help="the connection that the printed commands name; it is not used",
+            ),
             OUTPUT,
         ),
     ),
@@ -94,17 +138,38 @@ COMMANDS = (
         help="settle a record with an unknown outcome: paid, or not paid",
         arguments=(
             argument(
-                "record", metavar="RECORD", nargs="?", help="URI of the record, as the error and `ledger` name it; or its folder"
-            ),
-            argument("key", metavar="KEY", nargs="?", help="after a folder: first letters of the record, as in a task's log"),
-            argument("--all", metavar="DESTINATION", help="ask about every unknown record of this folder, one after the other"),
-            argument("--paid", metavar="ID", help="it was accepted, and this is its id: the task attaches to it"),
-            argument("--not-paid", action="store_true", help="it was not accepted: the task may send it again"),
-            argument(
-                "--by-wallet", action="store_true", help="not paid, if the wallet proves it; else say what it tells, change nothing"
+                "record",
+                metavar="RECORD",
+                nargs="?",
+                help="URI of the record, as the error and `ledger` name it; or its folder",
             ),
             argument(
-                "--also", action="append", metavar="DESTINATION", help="with --by-wallet: another folder that this key pays for"
+                "key",
+                metavar="KEY",
+                nargs="?",
+                help="after a folder: first letters of the record, as in a task's log",
+            ),
+            argument(
+                "--all",
+                metavar="DESTINATION",
+                help="ask about every unknown record of this folder, one after the other",
+            ),
+            argument(
+                "--paid", metavar="ID", help="it was accepted, and this is its id: the task attaches to it"
+            ),
+            argument(
+                "--not-paid", action="store_true", help="it was not accepted: the task may send it again"
+            ),
+            argument(
+                "--by-wallet",
+                action="store_true",
+                help="not paid, if the wallet proves it; else say what it tells, change nothing",
+            ),
+            argument(
+                "--also",
+                action="append",
+                metavar="DESTINATION",
+                help="with --by-wallet: another folder that this key pays for",
             ),
             argument("-y", "--yes", action="store_true", help="do not ask"),
             CONN_ID,
@@ -135,12 +200,22 @@ COMMANDS = (
             _TABLE[0],
             _DESTINATION,
             *_TABLE[1:],
-            argument("--image-size", default="auto_2K", help="the operator's image_size, for rows without; auto_2K by default"),
-            argument("--take", type=int, default=1, help="the operator's take, for rows without; 1 by default"),
-            argument("--dag-id", help="of the run that would pay; give all three ids, or none for a new DAG run"),
+            argument(
+                "--image-size",
+                default="auto_2K",
+                help="the operator's image_size, for rows without; auto_2K by default",
+            ),
+            argument(
+                "--take", type=int, default=1, help="the operator's take, for rows without; 1 by default"
+            ),
+            argument(
+                "--dag-id", help="of the run that would pay; give all three ids, or none for a new DAG run"
+            ),
             argument("--run-id", help="of the same run"),
             argument("--task-id", help="of the batch in it"),
-            argument("--reuse", choices=("run", "content"), default="run", help="as the operator's; run by default"),
+            argument(
+                "--reuse", choices=("run", "content"), default="run", help="as the operator's; run by default"
+            ),
             argument(
                 "--on-unknown-submit",
                 choices=("fail", "resubmit"),
@@ -149,7 +224,9 @@ COMMANDS = (
             ),
             argument("--max-credits", type=int, metavar="N", help="as the operator's; no limit by default"),
             argument(
-                "--conn-id", metavar="CONN_ID", help="also say for how many requests the caps of this connection leave room now"
+                "--conn-id",
+                metavar="CONN_ID",
+                help="also say for how many requests the caps of this connection leave room now",
             ),
             argument(
                 "--label",
@@ -180,13 +257,26 @@ COMMANDS = (
         help="a local stand-in for the API, until Ctrl-C",
         arguments=(
             argument("--port", type=int, default=0, help="port of the API; 0 (default) takes a free one"),
-            argument("--storage-port", type=int, default=0, help="port of the image links; 0 (default) takes a free one"),
-            argument("--tls", action="store_true", help="https on both ports; prints the path of the CA file to trust"),
+            argument(
+                "--storage-port",
+                type=int,
+                default=0,
+                help="port of the image links; 0 (default) takes a free one",
+            ),
+            argument(
+                "--tls",
+                action="store_true",
+                help="https on both ports; prints the path of the CA file to trust",
+            ),
             argument("--key", help="the API key it accepts; seedream-emulator-key by default"),
-            argument("--rate-limit", type=int, metavar="N", help="requests per minute, 3 by default; 0: no limit"),
+            argument(
+                "--rate-limit", type=int, metavar="N", help="requests per minute, 3 by default; 0: no limit"
+            ),
             argument("--balance", type=int, metavar="CREDITS", help="credits in the wallet, 1000 by default"),
             argument("--speed", type=float, metavar="X", help="jobs take 1/X of the real time"),
-            argument("--fast", action="store_true", help="sub-second jobs, small images, no rate limit: for tests"),
+            argument(
+                "--fast", action="store_true", help="sub-second jobs, small images, no rate limit: for tests"
+            ),
             argument(
                 "--set",
                 action="append",
@@ -202,14 +292,18 @@ COMMANDS = (
 EXIT_CODES = {
     0: "done",
     1: "it could not be done: the API or the storage refused it or failed; or `ledger --fail-on` found some, "
-    "`resolve --all` left some, or `reconcile` does not add up or needs a person; or standard output is closed or full",
-    2: "the call is wrong: an argument, the connection, the table, a folder without a ledger, or a record that may not be resolved",
+    "`resolve --all` left some, or `reconcile` does not add up or needs a person; or standard output is "
+    "closed or full",
+    2: "the call is wrong: an argument, the connection, the table, a folder without a ledger, or a record "
+    "that may not be resolved",
     3: "the generation is not ready yet: try again",
     130: "interrupted by Ctrl-C",
 }
 
 
-EPILOG = "exit codes: " + "; ".join(f"{code}: {meaning}" for code, meaning in EXIT_CODES.items()).replace("`", "")
+EPILOG = "exit codes: " + "; ".join(f"{code}: {meaning}" for code, meaning in EXIT_CODES.items()).replace(
+    "`", ""
+)
 
 
 def get_seedream_commands() -> list[Any]:
@@ -230,7 +324,9 @@ def get_seedream_commands() -> list[Any]:
 
 def build_parser() -> argparse.ArgumentParser:
     """The same commands for ``python -m airflow_provider_seedream``, which needs no Airflow command line."""
-    parser = argparse.ArgumentParser(prog="python -m airflow_provider_seedream", description=f"{HELP}.", epilog=EPILOG)
+    parser = argparse.ArgumentParser(
+        prog="python -m airflow_provider_seedream", description=f"{HELP}.", epilog=EPILOG
+    )
     parser.add_argument("--version", action="version", version=f"airflow-provider-seedream {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND")
     for command in COMMANDS:
@@ -263,7 +359,8 @@ def _run(act: str, options: argparse.Namespace, *, ends_process: bool = True) ->
     from airflow_provider_seedream.cli.printing import ResultsNotWrittenError, results_on_stdout, say_error
 
     try:
-        # The emulator prints its greeting itself, and runs without Airflow. Everything else may log as soon as Airflow is imported.
+        # The emulator prints its greeting itself, and runs without Airflow. Everything else may log as soon
+        # as Airflow is imported.
         with nullcontext() if act == "emulating.emulator" else results_on_stdout(for_good=ends_process):
             from airflow_provider_seedream.cli.running import run
 

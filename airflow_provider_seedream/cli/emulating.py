@@ -13,7 +13,8 @@ def emulator(options: argparse.Namespace) -> int:
     """Serve until Ctrl-C or SIGTERM.
 
     :param options: the settings of the emulator; each left out has its default.
-    :returns: 0 after serving, 1 when standard output takes no greeting, 2 when a port is taken or a setting is unknown.
+    :returns: 0 after serving, 1 when standard output takes no greeting, 2 when a port is taken or a setting
+        is unknown.
     :raises SeedreamInputError: the extra ``emulator`` is not installed.
     """
     try:

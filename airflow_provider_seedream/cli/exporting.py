@@ -1,6 +1,7 @@
 """The command that writes the ledgers of folders as one Parquet file, for a warehouse or a data frame.
 
-It reads the folders and writes that one file; it does not call the API, so it needs no key. Memory holds a thousand rows.
+It reads the folders and writes that one file; it does not call the API, so it needs no key. Memory holds a
+thousand rows.
 """
 
 import argparse
@@ -61,7 +62,8 @@ COLUMNS: dict[str, ColumnType] = {
 
 
 def export(options: argparse.Namespace) -> int:
-    """`airflow seedream export`: one row for each record, with typed columns. The file gets its name when it is whole.
+    """`airflow seedream export`: one row for each record, with typed columns. The file gets its name when it
+    is whole.
 
     JSON: ``file``, ``rows``, the sums of the credits, and ``unreadable``.
 
@@ -108,10 +110,14 @@ def _publish(folder: Folder, name: str, local: str) -> None:
     try:
         folder.publish(name, local)
     except Exception as error:  # each store has error classes of its own
-        raise SeedreamLedgerError(f"Cannot write {folder.uri(name)} ({type(error).__name__}: {error}"[:400] + ").") from error
+        raise SeedreamLedgerError(
+            f"Cannot write {folder.uri(name)} ({type(error).__name__}: {error}"[:400] + ")."
+        ) from error
 
 
-def _rows(founds: Iterator[tuple[Ledger, Found]], total: Sum, unreadable: list[str]) -> Iterator[dict[str, Any]]:
+def _rows(
+    founds: Iterator[tuple[Ledger, Found]], total: Sum, unreadable: list[str]
+) -> Iterator[dict[str, Any]]:
     """The rows of the file. :param total: adds them up. :param unreadable: gets the URIs of the others."""
     for ledger, found in founds:
         if found.record is None:
@@ -123,10 +129,21 @@ def _rows(founds: Iterator[tuple[Ledger, Found]], total: Sum, unreadable: list[s
 
 
 def _row(record: Record, found: Found, destination: str, images: int | None) -> dict[str, Any]:
-    """One record under the names of the columns. Request and maker are columns of their own, as people ask by them."""
+    """One record under the names of the columns. Request and maker are columns of their own, as people ask
+    by them.
+    """
     amounts, request = amounts_of(record), record.submission
     instants = {name: _instant(getattr(record, name)) for name in ("intent_at", "created_at", "updated_at")}
-    own = ("key", "attempt", "outcome", "billed_credits", "seedream_task_id", "name", "wallet_balance", "detail")
+    own = (
+        "key",
+        "attempt",
+        "outcome",
+        "billed_credits",
+        "seedream_task_id",
+        "name",
+        "wallet_balance",
+        "detail",
+    )
     return {
         **{name: getattr(record, name) for name in own},
         **{name: request.get(name) for name in ("kind", "prompt", "image_size", "take")},

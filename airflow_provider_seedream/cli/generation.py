@@ -16,7 +16,12 @@ from airflow_provider_seedream.exceptions import (
 )
 from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
-from airflow_provider_seedream.landing.finish import already_landed, land_generation, land_ready, more_may_come
+from airflow_provider_seedream.landing.finish import (
+    already_landed,
+    land_generation,
+    land_ready,
+    more_may_come,
+)
 from airflow_provider_seedream.landing.outcome import close_unlanded
 from airflow_provider_seedream.ledger.records import Ledger, Record
 from airflow_provider_seedream.manifest import Manifest, landed_generation
@@ -89,11 +94,15 @@ def land(options: argparse.Namespace) -> int:
             error = close_unlanded(generation, outcome, can_resubmit=False)
             if landed:
                 _show(landed, generation.destination, options.output)
-                error.message += f" {len(landed.images)} of {landed.images_requested} images were ready; they are landed."
+                error.message += (
+                    f" {len(landed.images)} of {landed.images_requested} images were ready; they are landed."
+                )
             raise error
     _show(landed, generation.destination, options.output)
     if landed.missing_images:
-        raise SeedreamPartialResultError(f"{len(landed.images)} of {landed.images_requested} images came; they are landed.")
+        raise SeedreamPartialResultError(
+            f"{len(landed.images)} of {landed.images_requested} images came; they are landed."
+        )
     return 0
 
 
@@ -127,7 +136,9 @@ def _embeds_metadata(options: argparse.Namespace, record: Record | None) -> bool
 
     :raises SeedreamInputError: metadata is wanted, and its library is not installed here.
     """
-    wanted = bool(record and record.embed_metadata) if options.embed_metadata is None else options.embed_metadata
+    wanted = (
+        bool(record and record.embed_metadata) if options.embed_metadata is None else options.embed_metadata
+    )
     try:
         return check_embed_metadata(wanted)
     except SeedreamInputError as error:
@@ -158,7 +169,10 @@ def _show(manifest: Manifest, destination: str, output: str) -> None:
     if output == "json":
         print_json(landed.to_dict())
         return
-    rows = [{"pixels": f"{one.width} x {one.height}", "bytes": one.size_bytes, "type": one.media_type} for one in landed.images]
+    rows = [
+        {"pixels": f"{one.width} x {one.height}", "bytes": one.size_bytes, "type": one.media_type}
+        for one in landed.images
+    ]
     print_rows("Landed", rows)
     print_lines("Images:", [image.uri for image in landed.images])
     print_lines(f"Manifest: {landed.manifest}")

@@ -1,6 +1,7 @@
 """The pieces of the table of commands: an argument, a command, and the arguments that several commands share.
 
-Loaded by every ``airflow`` command, so it imports no Airflow and of ours only the name of the default connection.
+Loaded by every ``airflow`` command, so it imports no Airflow and of ours only the name of the default
+connection.
 """
 
 from dataclasses import dataclass, field
@@ -29,7 +30,12 @@ class Argument:
 class Command:
     """One command::
 
-        Command(name="balance", act="account.balance", help="the credits in the wallet", arguments=(CONN_ID, OUTPUT))
+        Command(
+            name="balance",
+            act="account.balance",
+            help="the credits in the wallet",
+            arguments=(CONN_ID, OUTPUT),
+        )
 
     :param act: ``module.function`` below this package: takes the parsed arguments, returns the exit code.
     :param help: one line of ``airflow seedream --help``.
@@ -48,4 +54,6 @@ def argument(*flags: str, **options: Any) -> Argument:
 
 
 CONN_ID = argument("--conn-id", default=DEFAULT_CONN_ID, help=f"the connection; {DEFAULT_CONN_ID} by default")
-OUTPUT = argument("-o", "--output", choices=("table", "json"), default="table", help="how to print; table by default")
+OUTPUT = argument(
+    "-o", "--output", choices=("table", "json"), default="table", help="how to print; table by default"
+)

@@ -1,7 +1,7 @@
 """The command that says what a table would cost now: which rows a run would pay, and which are paid already.
 
-It only reads: the table, the sources of edits, and the ledger. It calls no API, so it needs no key, unless the caps of a connection
-are asked for.
+It only reads: the table, the sources of edits, and the ledger. It calls no API, so it needs no key, unless
+the caps of a connection are asked for.
 """
 
 import argparse
@@ -51,10 +51,12 @@ def plan(options: argparse.Namespace) -> int:
     JSON: ``table``, ``destination`` and the fields of `batch.plan.Plan`.
 
     :param options: the table with the operator's arguments for it, ``destination``, the ids of the run,
-        ``requests_per_minute``, ``credits_per_image`` and ``max_credits``; ``conn_id`` and ``label`` for caps.
+        ``requests_per_minute``, ``credits_per_image`` and ``max_credits``; ``conn_id`` and ``label`` for
+        caps.
     :returns: 2 if a row is invalid or its name belongs to another request, else 0.
     :raises SeedreamInputError: an argument is wrong, the table is not there, or a line of it cannot be read.
-    :raises SeedreamLedgerError: the ledger cannot be read, so it may hide payments; or the books of caps cannot.
+    :raises SeedreamLedgerError: the ledger cannot be read, so it may hide payments; or the books of caps
+        cannot.
     """
     ledger = Ledger(options.destination)
     made_by, reuse = _task(options), options.reuse
@@ -76,7 +78,13 @@ def plan(options: argparse.Namespace) -> int:
     room = _room(options, now)
     with working("Comparing the table with the ledger"):
         made = plan_table(
-            _table(options), request_of=request_of, ledger=ledger, made_by=made_by, limits=limits, now_epoch=now, room=room
+            _table(options),
+            request_of=request_of,
+            ledger=ledger,
+            made_by=made_by,
+            limits=limits,
+            now_epoch=now,
+            room=room,
         )
     if options.output == "json":
         print_json({"table": options.table, "destination": ledger.folder.base, **made.to_dict()})
@@ -100,16 +108,21 @@ def _task(options: argparse.Namespace) -> TaskRef:
     """
     ids = (options.dag_id, options.run_id, options.task_id)
     if any(ids) and not all(ids):
-        raise SeedreamInputError("--dag-id, --run-id and --task-id belong together: the ledger knows a request by all three.")
+        raise SeedreamInputError(
+            "--dag-id, --run-id and --task-id belong together: the ledger knows a request by all three."
+        )
     # A random id: the ledger surely holds no request of a run that does not exist yet.
     dag_id, run_id, task_id = ids if all(ids) else (f"plan-{uuid.uuid4()}",) * 3
-    return TaskRef.from_dict({"dag_id": dag_id, "run_id": run_id, "task_id": task_id, **describe_installation()})
+    return TaskRef.from_dict(
+        {"dag_id": dag_id, "run_id": run_id, "task_id": task_id, **describe_installation()}
+    )
 
 
 def _room(options: argparse.Namespace, now_epoch: float) -> CapRoom | None:
     """The credits that the caps of the connection leave now; None if no connection is named.
 
-    :raises SeedreamInputError: a label has another form, or is given without a connection; or the connection is missing.
+    :raises SeedreamInputError: a label has another form, or is given without a connection; or the connection
+        is missing.
     """
     pairs = [label.partition("=")[::2] for label in options.label or ()]
     labels = spelled(check_labels(dict(pairs)))
@@ -118,7 +131,9 @@ def _room(options: argparse.Namespace, now_epoch: float) -> CapRoom | None:
             raise SeedreamInputError("--label needs --conn-id: it chooses among the caps of that connection.")
         return None
     settings = SeedreamHook(options.conn_id).settings
-    return CapRoom.read(settings.caps, settings.books, conn_id=options.conn_id, now_epoch=now_epoch, labels=labels)
+    return CapRoom.read(
+        settings.caps, settings.books, conn_id=options.conn_id, now_epoch=now_epoch, labels=labels
+    )
 
 
 def _print(made: Plan, options: argparse.Namespace) -> None:
@@ -128,14 +143,19 @@ def _print(made: Plan, options: argparse.Namespace) -> None:
     rate = f"at {counted(options.requests_per_minute, 'request')} a minute"
     # The plan counts the valid rows, but a batch with the default on_error="fail" refuses the whole table.
     if made.count["invalid"]:
-        print_lines('A run refuses a table with invalid rows and sends nothing, unless it has on_error="continue".')
+        print_lines(
+            'A run refuses a table with invalid rows and sends nothing, unless it has on_error="continue".'
+        )
     print_lines(
-        f"{'Such a run' if made.count['invalid'] else 'A run now'} sends {counted(made.requests, 'request')} for "
-        f"{counted(made.images, 'image')}: up to {counted(made.credits, 'credit')}, {duration(made.minutes)} {rate}."
+        f"{'Such a run' if made.count['invalid'] else 'A run now'} sends {counted(made.requests, 'request')} "
+        "for "
+        f"{counted(made.images, 'image')}: up to {counted(made.credits, 'credit')}, {duration(made.minutes)} "
+        f"{rate}."
     )
     if within := made.within_caps:
         print_lines(
-            f"The caps of {options.conn_id} now leave room for {within['requests']} of {counted(made.requests, 'request')}: "
+            f"The caps of {options.conn_id} now leave room for {within['requests']} of "
+            f"{counted(made.requests, 'request')}: "
             f"{within['credits']} of {counted(made.credits, 'credit')}."
         )
         print_rows(f"Caps of {options.conn_id}", within["caps"])
@@ -143,9 +163,13 @@ def _print(made: Plan, options: argparse.Namespace) -> None:
         print_lines(f"The API deletes the first images that are paid and not landed at {made.land_before}.")
     if made.credits_at_risk:
         listing = command("ledger", options.destination, "--outcome", "unknown", "--outcome", "intent")
-        print_lines(f"Perhaps paid: up to {counted(made.credits_at_risk, 'credit')}. To see the records: {listing}")
+        print_lines(
+            f"Perhaps paid: up to {counted(made.credits_at_risk, 'credit')}. To see the records: {listing}"
+        )
     if made.other_requests:
-        print_lines(f"Other requests in this ledger: {made.other_requests}, of an earlier table or of other tasks.")
+        print_lines(
+            f"Other requests in this ledger: {made.other_requests}, of an earlier table or of other tasks."
+        )
     print_lines("To look at:", made.notes)
     # Other values make other requests: rows that are paid then look unpaid, and their names look taken.
     assumed = f"num_images {options.num_images}, image_size {options.image_size}, take {options.take}"

@@ -90,17 +90,30 @@ def price(options: argparse.Namespace) -> int:
     # Each row is one request, however many images it asks for.
     minutes = (sums.generate + sums.edit) / options.requests_per_minute
     if options.output == "json":
-        print_json({**facts, "minutes": round(minutes, 1), "assumed": _assumed(options), "refused": sums.refused})
+        print_json(
+            {**facts, "minutes": round(minutes, 1), "assumed": _assumed(options), "refused": sums.refused}
+        )
     else:
         print_facts(facts)
-        print_rows("Invalid rows", [{"rows": many, "first": first, "why": why} for why, (many, first) in sums.faults.items()])
+        print_rows(
+            "Invalid rows",
+            [{"rows": many, "first": first, "why": why} for why, (many, first) in sums.faults.items()],
+        )
         # The likeliest mistake has one cause and a fault in each row, so it gets a sentence of its own.
         if sums.rows and "prompt" not in sums.columns and not options.template:
             has = ", ".join(sums.columns) or "none"
-            print_lines(f"The table has no column 'prompt'. Its columns: {has}. Add it, or make the prompts with --template.")
+            print_lines(
+                f"The table has no column 'prompt'. Its columns: {has}. Add it, or make the prompts with "
+                "--template."
+            )
         if minutes:
-            print_lines(f"The requests take {duration(minutes)} at {counted(options.requests_per_minute, 'request')} a minute.")
-        assumed = ", ".join(f"{name} {value}" for name, value in _assumed(options).items() if name != "requests_per_minute")
+            print_lines(
+                f"The requests take {duration(minutes)} at {counted(options.requests_per_minute, 'request')} "
+                "a minute."
+            )
+        assumed = ", ".join(
+            f"{name} {value}" for name, value in _assumed(options).items() if name != "requests_per_minute"
+        )
         print_lines(f"Assumed: {assumed}.")
     return WRONG if sums.invalid else 0
 
@@ -119,14 +132,19 @@ def check_terms(options: argparse.Namespace) -> None:
     :raises SeedreamInputError: the rate or the price is not above 0.
     """
     if not (math.isfinite(options.requests_per_minute) and options.requests_per_minute > 0):
-        raise SeedreamInputError(f"--requests-per-minute must be above 0; got {options.requests_per_minute:g}.")
+        raise SeedreamInputError(
+            f"--requests-per-minute must be above 0; got {options.requests_per_minute:g}."
+        )
     if options.credits_per_image <= 0:
         raise SeedreamInputError(f"--credits-per-image must be above 0; got {options.credits_per_image}.")
 
 
 def _assumed(options: argparse.Namespace) -> dict[str, Any]:
     """The values that the operator, the run or the key may have otherwise."""
-    assumed: dict[str, Any] = {"num_images": options.num_images, "requests_per_minute": options.requests_per_minute}
+    assumed: dict[str, Any] = {
+        "num_images": options.num_images,
+        "requests_per_minute": options.requests_per_minute,
+    }
     return {**assumed, "date": _date(options).date().isoformat()} if options.template else assumed
 
 
@@ -151,13 +169,17 @@ def template_context(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _date(options: argparse.Namespace) -> datetime:
-    """The date of the option, in UTC unless it names another zone; today at midnight UTC without the option."""
+    """The date of the option, in UTC unless it names another zone; today at midnight UTC without the
+    option.
+    """
     if options.date is None:
         return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     try:
         date = datetime.fromisoformat(options.date)
     except ValueError:
-        raise SeedreamInputError(f"--date must be a date, e.g. 2026-11-22; got {options.date[:80]!r}.") from None
+        raise SeedreamInputError(
+            f"--date must be a date, e.g. 2026-11-22; got {options.date[:80]!r}."
+        ) from None
     return date if date.tzinfo else date.replace(tzinfo=UTC)
 
 

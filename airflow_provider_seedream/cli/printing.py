@@ -23,7 +23,8 @@ from rich.table import Table
 PIPED_WIDTH = 240  # a table that goes into a file or a pipe is not folded to 80 columns
 UNBOUNDED = 10_000  # columns: what a table needs is not measured against the terminal
 WHOLE = ("seedream_task_id", "intent_at")  # columns that people copy from
-# Characters that a terminal obeys, or that turn letters around, are shown as escapes: prompts come from anywhere.
+# Characters that a terminal obeys, or that turn letters around, are shown as escapes: prompts come from
+# anywhere.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _results: list[TextIO] = []  # where results go while everything else goes to standard error
 T = TypeVar("T")
@@ -41,7 +42,9 @@ class ResultsNotWrittenError(OSError):
 
 
 class _Results(io.FileIO):
-    """The file of standard output. Its errors have a class of their own: other files of a command can fail in the same way."""
+    """The file of standard output. Its errors have a class of their own: other files of a command can fail
+    in the same way.
+    """
 
     def write(self, data: Any, /) -> int:
         try:
@@ -54,19 +57,25 @@ class _Results(io.FileIO):
 
 @contextmanager
 def results_on_stdout(*, for_good: bool) -> Iterator[None]:
-    """Standard output gets results and nothing else: log lines of Airflow and of libraries go to standard error meanwhile.
+    """Standard output gets results and nothing else: log lines of Airflow and of libraries go to standard
+    error meanwhile.
 
-    The file descriptor is moved, not ``sys.stdout`` alone: loggers keep the stream that they found when they were made.
+    The file descriptor is moved, not ``sys.stdout`` alone: loggers keep the stream that they found when they
+    were made.
 
     :param for_good: the process ends with this: what Airflow logs at its exit goes to standard error as well.
-    :raises ResultsNotWrittenError: standard output is closed and the command has not begun, or it took no more (its disk is full).
+    :raises ResultsNotWrittenError: standard output is closed and the command has not begun, or it took no
+        more (its disk is full).
     """
     if sys.stdout is None:  # as Python says it; descriptor 1 may be another file by now
         raise ResultsNotWrittenError(errno.EBADF, "it is closed")
     sys.stdout.flush()
     kept = os.dup(1)
     results = io.TextIOWrapper(
-        io.BufferedWriter(_Results(os.dup(1), "w")), encoding="utf-8", errors="backslashreplace", line_buffering=os.isatty(1)
+        io.BufferedWriter(_Results(os.dup(1), "w")),
+        encoding="utf-8",
+        errors="backslashreplace",
+        line_buffering=os.isatty(1),
     )
     # Also C libraries and child processes write to descriptor 1.
     if sys.stderr is None:  # closed: descriptor 2 may be another file by now
@@ -156,7 +165,9 @@ def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold")
     for name, value in rows[0].items():
         right = isinstance(value, int | float)
-        table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=right or name in WHOLE)
+        table.add_column(
+            name, justify="right" if right else "left", overflow="fold", no_wrap=right or name in WHOLE
+        )
     for row in rows:
         table.add_row(*map(_text, row.values()))
     return table

@@ -1,4 +1,5 @@
-"""The command that explains a wallet by its ledgers: every credit, what a person has to do, and one unexplained number.
+"""The command that explains a wallet by its ledgers: every credit, what a person has to do, and one
+unexplained number.
 
 It sends GETs and writes nothing.
 """
@@ -15,7 +16,8 @@ from airflow_provider_seedream.reconciliation import reconcile as explain
 def reconcile(options: argparse.Namespace) -> int:
     """`airflow seedream reconcile`: the statement of a wallet, as tables or as JSON.
 
-    :param options: ``destinations``, ``by``, ``since``, ``topped_up``, ``recursive``, ``conn_id`` and ``output``.
+    :param options: ``destinations``, ``by``, ``since``, ``topped_up``, ``recursive``, ``conn_id`` and
+        ``output``.
     :returns: 0 if all adds up and no person has to do anything, else 1.
     :raises SeedreamInputError: a folder has no ledger, or an option is wrong.
     :raises SeedreamError: the wallet does not answer, or a ledger cannot be listed.

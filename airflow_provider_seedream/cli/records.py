@@ -8,7 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_seedream.accounts.reading import FILES_AT_ONCE, PARALLEL_READS, batched, each_record, record_files
+from airflow_provider_seedream.accounts.reading import (
+    FILES_AT_ONCE,
+    PARALLEL_READS,
+    batched,
+    each_record,
+    record_files,
+)
 from airflow_provider_seedream.cli.printing import tracked
 from airflow_provider_seedream.exceptions import Paid, SeedreamLedgerError
 from airflow_provider_seedream.ledger.records import RECORDS, Ledger, Record
@@ -41,7 +47,9 @@ def read_books(ledger: Ledger) -> Books:
     :raises SeedreamLedgerError: the folder cannot be listed.
     """
     found = [each for each in each_record(ledger, tracked=with_bar) if not each.is_late]
-    records = sorted((each.record for each in found if each.record), key=lambda record: (record.intent_at, record.file))
+    records = sorted(
+        (each.record for each in found if each.record), key=lambda record: (record.intent_at, record.file)
+    )
     return Books(records=tuple(records), unreadable=tuple(each.uri for each in found if each.record is None))
 
 
@@ -69,11 +77,15 @@ def find_record(ledger: Ledger, seedream_task_id: str) -> Record | None:
                 if data is None:
                     unread.append(ledger.folder.uri(file))
                 # Only a file that holds the id is parsed: a ledger may have thousands.
-                elif seedream_task_id.encode() in data and _is_of(record := ledger.read(file), seedream_task_id):
+                elif seedream_task_id.encode() in data and _is_of(
+                    record := ledger.read(file), seedream_task_id
+                ):
                     return record
     # "No record" would let the id be used for a second request.
     if unread:
-        raise SeedreamLedgerError(f"Cannot read {', '.join(unread[:3])}{' and more' if unread[3:] else ''}: one may be the record.")
+        raise SeedreamLedgerError(
+            f"Cannot read {', '.join(unread[:3])}{' and more' if unread[3:] else ''}: one may be the record."
+        )
     return None
 
 
@@ -110,7 +122,11 @@ def summarize(records: Iterable[Record]) -> list[dict[str, Any]]:
         groups[(record.made_by.dag_id, record.made_by.run_id, record.outcome, paid(record))].append(record)
     names = ("dag_id", "run_id", "outcome", "paid")
     return [
-        {**dict(zip(names, group, strict=True)), "requests": len(members), "credits": sum(one.cost_credits for one in members)}
+        {
+            **dict(zip(names, group, strict=True)),
+            "requests": len(members),
+            "credits": sum(one.cost_credits for one in members),
+        }
         for group, members in groups.items()
     ]
 
@@ -145,7 +161,11 @@ def _by_manifest(ledger: Ledger, seedream_task_id: str) -> Record | None:
     """
     try:
         manifest = Manifest.from_json(ledger.folder.read(manifest_file(seedream_task_id)) or b"null")
-        record = ledger.read(manifest.record) if manifest.record and manifest.record.startswith(f"{RECORDS}/") else None
+        record = (
+            ledger.read(manifest.record)
+            if manifest.record and manifest.record.startswith(f"{RECORDS}/")
+            else None
+        )
     except Exception:  # then all records are searched
         return None
     return record if _is_of(record, seedream_task_id) else None

@@ -50,11 +50,13 @@ def ask(plan: str) -> None:
 class Say:
     """The answer of a person about one record::
 
-        Say(seedream_task_id="5cc8f0d8-b4da-4716-90b0-e71d0678beb4", hook=SeedreamHook("seedream_default"))  # it was paid
+        # it was paid
+        Say(seedream_task_id="5cc8f0d8-b4da-4716-90b0-e71d0678beb4", hook=SeedreamHook("seedream_default"))
 
     :param seedream_task_id: the API's id of the generation that the request became; None: it was not paid.
     :param hook: by which the API is asked about the id.
-    :param confirm: gets the plan before anything is written, and raises SeedreamInputError if the person declines.
+    :param confirm: gets the plan before anything is written, and raises SeedreamInputError if the person
+        declines.
     """
 
     seedream_task_id: str | None
@@ -66,11 +68,11 @@ def resolve(options: argparse.Namespace) -> int:
     """`airflow seedream resolve`: write into a record what a person knows about its payment.
 
     ``--paid ID`` writes the id: the cleared task attaches to that generation and pays nothing. ``--not-paid``
-    gives the record back: the cleared task sends the request again. ``--by-wallet`` does the same if the wallet proves
-    that it was not paid. The plan is shown first, and a person is asked to confirm it.
+    gives the record back: the cleared task sends the request again. ``--by-wallet`` does the same if the
+    wallet proves that it was not paid. The plan is shown first, and a person is asked to confirm it.
 
-    :param options: ``record`` (its URI, or a folder with ``key``), ``paid``, ``not_paid`` or ``by_wallet`` with ``also``; or
-        ``all``; ``yes``, ``conn_id``, ``output``.
+    :param options: ``record`` (its URI, or a folder with ``key``), ``paid``, ``not_paid`` or ``by_wallet``
+        with ``also``; or ``all``; ``yes``, ``conn_id``, ``output``.
     :returns: 0; with ``--all`` see `resolving_all.resolve_all`.
     :raises SeedreamInputError: the options contradict each other, there is no such record, or it may not be
         resolved so.
@@ -88,10 +90,20 @@ def resolve(options: argparse.Namespace) -> int:
         # Imported here, as both go through this module to settle a record.
         from airflow_provider_seedream.cli import resolving_all, resolving_by_wallet
 
-        return resolving_by_wallet.resolve_by_wallet(options) if options.by_wallet else resolving_all.resolve_all(options)
+        return (
+            resolving_by_wallet.resolve_by_wallet(options)
+            if options.by_wallet
+            else resolving_all.resolve_all(options)
+        )
     ledger, record = find_named(options.record, options.key)
     settled = settle_one(
-        ledger, record, Say(seedream_task_id=options.paid, hook=SeedreamHook(options.conn_id), confirm=tell if options.yes else ask)
+        ledger,
+        record,
+        Say(
+            seedream_task_id=options.paid,
+            hook=SeedreamHook(options.conn_id),
+            confirm=tell if options.yes else ask,
+        ),
     )
     facts = describe(settled, ledger.uri(settled))
     if options.not_paid:
@@ -111,14 +123,18 @@ def settle_one(ledger: Ledger, record: Record, say: Say) -> Record:
         changed.
     """
     if record.outcome not in ("intent", "unknown"):
-        raise SeedreamInputError(f"Its outcome is known: {record.outcome!r}. Only an unknown one can be resolved.")
-    # A POST under way could still be accepted after "not paid" was written, and its task would pay a second time.
+        raise SeedreamInputError(
+            f"Its outcome is known: {record.outcome!r}. Only an unknown one can be resolved."
+        )
+    # A POST under way could still be accepted after "not paid" was written, and its task would pay a second
+    # time.
     left = seconds_left(ledger, record) if record.outcome == "intent" else 0.0
     if left > 0:
         raise SeedreamInputError(f"Its request may still be on its way, for {left:.0f} s more.")
     settled = _paid(ledger, record, say.seedream_task_id, say.hook) if say.seedream_task_id else None
-    # Checked before the person is asked, and by `free` again: a task may begin another attempt meanwhile. Where a store cannot
-    # compare and swap, the record would be deleted, and leave a gap that hides the later attempt.
+    # Checked before the person is asked, and by `free` again: a task may begin another attempt meanwhile.
+    # Where a store cannot compare and swap, the record would be deleted, and leave a gap that hides the later
+    # attempt.
     is_last = ledger.read(record_file(record.key, record.attempt + 1)) is None
     if settled is None and not is_last and not ledger.swaps:
         raise SeedreamInputError(_LATER)
@@ -134,7 +150,9 @@ def find_named(uri: str, key: str | None) -> tuple[Ledger, Record]:
     """
     found = record_at(uri) if key is None else _in_folder(Ledger(uri), key)
     if found is None:
-        raise SeedreamInputError(f"RECORD must be the URI of a ledger record (.../_seedream/ledger/<key>.json); got {uri[:200]!r}.")
+        raise SeedreamInputError(
+            f"RECORD must be the URI of a ledger record (.../_seedream/ledger/<key>.json); got {uri[:200]!r}."
+        )
     ledger, file = found
     record = ledger.read(file)
     if record is None:
@@ -143,7 +161,8 @@ def find_named(uri: str, key: str | None) -> tuple[Ledger, Record]:
 
 
 def _in_folder(ledger: Ledger, key: str) -> tuple[Ledger, str]:
-    """A record by the first letters of its name, which is what a line of a task's log has room for: ``3f2a9c1b``, ``3f2a9c1b.2``.
+    """A record by the first letters of its name, which is what a line of a task's log has room for:
+    ``3f2a9c1b``, ``3f2a9c1b.2``.
 
     :raises SeedreamInputError: no record, or more than one, begins with them.
     """
@@ -191,7 +210,10 @@ def _paid(ledger: Ledger, record: Record, seedream_task_id: str, hook: SeedreamH
             raise
     # No deadline: only the age of the request and the API's answer count here.
     policy = PollPolicy(
-        deadline_epoch=math.inf, poke_interval_seconds=None, num_images=None, created_epoch=clock.to_epoch(record.intent_at)
+        deadline_epoch=math.inf,
+        poke_interval_seconds=None,
+        num_images=None,
+        created_epoch=clock.to_epoch(record.intent_at),
     )
     outcome = Poller(policy).heard(answer, now_epoch=clock.now_epoch())
     if outcome.verdict == "missing":
@@ -209,16 +231,23 @@ def _paid(ledger: Ledger, record: Record, seedream_task_id: str, hook: SeedreamH
 def _plan(record: Record, settled: Record | None, *, is_last: bool, conn_id: str) -> str:
     """The consequences of this for the task and for the money, in one or two sentences."""
     if settled is None:
-        return f"This removes the record; its task, cleared, sends the request again for {counted(record.credits, 'credit')}."
+        return (
+            "This removes the record; its task, cleared, sends the request again for "
+            f"{counted(record.credits, 'credit')}."
+        )
     then = "its task, cleared, attaches to it and pays nothing"
     if settled.outcome == "expired":
         then = "its results are gone"
     elif not is_last:
         land = command("land", settled.seedream_task_id or "ID", settled.destination, conn_id=conn_id)
         then = f"its task attaches to the later attempt; land this one with `{land}`"
-    known = "The API knows the id, not which request it was made for: only the records of this folder were compared."
+    known = (
+        "The API knows the id, not which request it was made for: only the records of this folder were "
+        "compared."
+    )
     return (
-        f"This writes that the request became {settled.seedream_task_id} for {counted(record.credits, 'credit')}; {then}.\n{known}"
+        f"This writes that the request became {settled.seedream_task_id} for "
+        f"{counted(record.credits, 'credit')}; {then}.\n{known}"
     )
 
 
@@ -236,9 +265,11 @@ def _settle(ledger: Ledger, record: Record, settled: Record | None) -> None:
             raise SeedreamInputError("The record has changed meanwhile; it was left as it is.")
         return
     ledger.free(record)
-    # It stays if it has changed in between, or, where the store cannot compare and swap, if a later attempt began: that one would
-    # be hidden. Another claim may stand there by now.
+    # It stays if it has changed in between, or, where the store cannot compare and swap, if a later attempt
+    # began: that one would be hidden. Another claim may stand there by now.
     there = ledger.read(record.file)
     if there is not None and there.claim == record.claim:
         why = _LATER if there == record else "The record has changed."
-        raise SeedreamInputError(f"{why} It was written while this ran. The name and the share of the budget were given back.")
+        raise SeedreamInputError(
+            f"{why} It was written while this ran. The name and the share of the budget were given back."
+        )

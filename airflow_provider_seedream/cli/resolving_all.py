@@ -1,7 +1,8 @@
-"""The command that goes through all unknown records of a folder, one after the other, and asks a person about each.
+"""The command that goes through all unknown records of a folder, one after the other, and asks a person about
+each.
 
-A terminal is asked; a script writes its answers to standard input, each with the record that it means. Each answer is settled at
-once, so an interrupted session has settled what it was told.
+A terminal is asked; a script writes its answers to standard input, each with the record that it means. Each
+answer is settled at once, so an interrupted session has settled what it was told.
 """
 
 import argparse
@@ -58,15 +59,18 @@ def resolve_all(options: argparse.Namespace) -> int:
     """
     ledger = Ledger(options.all)
     if not record_files(ledger):
-        raise SeedreamInputError(f"There is no ledger in {ledger.folder.base}. Is this the destination of the tasks?")
+        raise SeedreamInputError(
+            f"There is no ledger in {ledger.folder.base}. Is this the destination of the tasks?"
+        )
     books = read_books(ledger)
     unknown = {ledger.uri(record): record for record in books.records if paid(record) == "unknown"}
-    # A script's lines are all read and checked here, before the first record changes.
-    # A person answers at the terminal with a seedream task id, or one of the letters of the question; an empty line skips.
+    # A script's lines are all read and checked here, before the first record changes. A person answers at the
+    # terminal with a seedream task id, or one of the letters of the question; an empty line skips.
     ask = _reading(unknown) if not sys.stdin.isatty() else lambda uri: answer_to(_QUESTION)
     # The wallet is asked for only if there is something to compare it with.
     session = _Session(options=options, ledger=ledger, wallet=_wallet(options) if unknown else None)
-    session.left += books.unreadable  # each may hide a payment, so the exit code must not say that all is settled
+    # each may hide a payment, so the exit code must not say that all is settled
+    session.left += books.unreadable
     for number, (uri, record) in enumerate(unknown.items(), 1):
         _introduce(session, uri, record, f"{number} of {len(unknown)}")
         if not _resolve(session, uri, record, ask):
@@ -93,7 +97,9 @@ def _reading(unknown: Mapping[str, Record]) -> Ask:
         uri, _, answer = line.rpartition(" ")
         if uri.strip() not in unknown or uri.strip() in answers:
             form = "one line for each: RECORD and ID, not-paid or skip"
-            raise SeedreamInputError(f"Nothing was changed. Standard input takes {form}; {line[:300]!r} names no unknown record.")
+            raise SeedreamInputError(
+                f"Nothing was changed. Standard input takes {form}; {line[:300]!r} names no unknown record."
+            )
         answers[uri.strip()] = answer
     return lambda uri: answers.get(uri, SKIP)
 
@@ -121,7 +127,9 @@ def _resolve(session: _Session, uri: str, record: Record, ask: Ask) -> bool:
             err().print(f"{error.message}", markup=False, style="red")
             # Nothing was changed; a person may give another answer.
             continue
-        session.settled.append(describe(done, uri) | ({"outcome": "removed", "paid": "no"} if answer == NOT_PAID else {}))
+        session.settled.append(
+            describe(done, uri) | ({"outcome": "removed", "paid": "no"} if answer == NOT_PAID else {})
+        )
         return True
     session.left.append(uri)
     return True
@@ -137,7 +145,8 @@ def _answers(uri: str, ask: Ask) -> Iterator[str]:
 
 
 def _introduce(session: _Session, uri: str, record: Record, place: str) -> None:
-    """Say what is known of a record, on standard error: its task, prompt and price, and the wallet before and now.
+    """Say what is known of a record, on standard error: its task, prompt and price, and the wallet before and
+    now.
 
     :param place: of the record among the unknown ones, e.g. ``1 of 3``.
     """
@@ -175,7 +184,9 @@ def _wallet(options: argparse.Namespace) -> str | None:
 def _show(session: _Session) -> None:
     """Print what was settled and what is left to standard output, where nothing else of this command goes."""
     if session.options.output == "json":
-        print_json({"destination": session.ledger.folder.base, "resolved": session.settled, "left": session.left})
+        print_json(
+            {"destination": session.ledger.folder.base, "resolved": session.settled, "left": session.left}
+        )
         return
     print_rows("Resolved", [{name: facts[name] for name in COLUMNS} for facts in session.settled])
     print_lines("Left:", session.left)

@@ -1,4 +1,5 @@
-"""The command that settles unknown outcomes by the wallet: a record is given back only if two looks prove that it was not charged.
+"""The command that settles unknown outcomes by the wallet: a record is given back only if two looks prove
+that it was not charged.
 
 It reads all folders that the key pays for. What the wallet does not prove stays as it is.
 """
@@ -22,17 +23,23 @@ from airflow_provider_seedream.model.counting import counted
 from airflow_provider_seedream.reconciliation import Reading, read_all
 
 ASSUMED = (
-    "This holds if the folders named here are all that this key pays for, if nobody topped up just these credits in between, "
+    "This holds if the folders named here are all that this key pays for, if nobody topped up just these "
+    "credits in between, "
     "and if the clocks of the workers differ by less than a minute."
 )
 _FIND_OUT = "Find it in the account's history on the vendor's pages, then: {command}"
-_WHAT_NOW = {"charged": f"It was paid. {_FIND_OUT}", "unclear": f"The wallet does not tell. {_FIND_OUT}, or --not-paid"}
+_WHAT_NOW = {
+    "charged": f"It was paid. {_FIND_OUT}",
+    "unclear": f"The wallet does not tell. {_FIND_OUT}, or --not-paid",
+}
 
 
 def resolve_by_wallet(options: argparse.Namespace) -> int:
-    """`airflow seedream resolve --by-wallet`: take away the records of requests that were not charged, if the wallet proves it.
+    """`airflow seedream resolve --by-wallet`: take away the records of requests that were not charged, if the
+    wallet proves it.
 
-    :param options: ``record`` (its URI, or a folder with ``key``) or ``all``; ``also``, ``yes``, ``conn_id``, ``output``.
+    :param options: ``record`` (its URI, or a folder with ``key``) or ``all``; ``also``, ``yes``, ``conn_id``,
+        ``output``.
     :returns: 0 if each was settled, 1 if one is left.
     :raises SeedreamInputError: there is no such record, its outcome is known, or a folder has no ledger.
     :raises SeedreamError: the wallet does not answer, or a ledger cannot be listed.
@@ -51,14 +58,22 @@ def settle_all_by_wallet(
     :raises SeedreamError: as :func:`resolve_by_wallet`.
     """
     reading = read_all(hook, ledgers_of([folder, *(options.also or [])], recursive=False), tracked=with_bar)
-    unknown = [entry for entry in reading.entries if entry.at_risk and not entry.is_late and entry.destination == folder]
+    unknown = [
+        entry
+        for entry in reading.entries
+        if entry.at_risk and not entry.is_late and entry.destination == folder
+    ]
     if uri and not (unknown := [entry for entry in unknown if entry.record == uri]):
-        raise SeedreamInputError("Its outcome is known, or the record is gone. Only an unknown one can be resolved.")
+        raise SeedreamInputError(
+            "Its outcome is known, or the record is gone. Only an unknown one can be resolved."
+        )
     return _settle_all(sorted(unknown, key=lambda entry: entry.first_epoch), reading, options), reading
 
 
 def _settle_all(unknown: list[Entry], reading: Reading, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Settle what is proved, again and again: each request that is known not to be charged is one doubt less for the others."""
+    """Settle what is proved, again and again: each request that is known not to be charged is one doubt
+    less for the others.
+    """
     entries = {entry.record: entry for entry in reading.entries}
     done: dict[str, dict[str, Any]] = {}
     while True:
@@ -88,7 +103,13 @@ def _settled(entry: Entry, reading: Reading, options: argparse.Namespace) -> dic
     ledger, file = record_at(entry.record) or (Ledger(entry.destination), "")
     record = ledger.read(file)
     proof = _proof(ledger, record, entry, reading)
-    facts = {"record": entry.record, **asdict(proof), "credits": entry.at_risk, "settled": False, "what_now": None}
+    facts = {
+        "record": entry.record,
+        **asdict(proof),
+        "credits": entry.at_risk,
+        "settled": False,
+        "what_now": None,
+    }
     if record is None or proof.verdict != "not_charged":
         if record is not None and seconds_left(ledger, record) > 0:
             return facts | {"what_now": "Nothing was changed. Run this command again after that."}
@@ -97,7 +118,13 @@ def _settled(entry: Entry, reading: Reading, options: argparse.Namespace) -> dic
     err().print(f"\n{entry.record}\n{proof.why}. {ASSUMED}", markup=False)
     try:
         settle_one(
-            ledger, record, Say(seedream_task_id=None, hook=SeedreamHook(options.conn_id), confirm=tell if options.yes else ask)
+            ledger,
+            record,
+            Say(
+                seedream_task_id=None,
+                hook=SeedreamHook(options.conn_id),
+                confirm=tell if options.yes else ask,
+            ),
         )
     except SeedreamError as error:
         if not options.all:
@@ -107,7 +134,8 @@ def _settled(entry: Entry, reading: Reading, options: argparse.Namespace) -> dic
 
 
 def _proof(ledger: Ledger, record: Record | None, entry: Entry, reading: Reading) -> Proof:
-    """What the wallet proves. A POST that may still be under way, and a file that may hide another request, prove nothing.
+    """What the wallet proves. A POST that may still be under way, and a file that may hide another request,
+    prove nothing.
 
     :param record: as it is now.
     """
@@ -116,7 +144,9 @@ def _proof(ledger: Ledger, record: Record | None, entry: Entry, reading: Reading
     if (left := seconds_left(ledger, record)) > 0:
         return Proof(verdict="unclear", why=f"Its request may still be on its way, for {left:.0f} s more")
     if reading.unreadable:
-        return Proof(verdict="unclear", why=f"{reading.unreadable[0]} cannot be read, and may hide another request")
+        return Proof(
+            verdict="unclear", why=f"{reading.unreadable[0]} cannot be read, and may hide another request"
+        )
     now = None if reading.is_moving else Sight(reading.at_epoch, reading.balance, None)
     return judge(entry, reading.entries, now)
 
@@ -126,7 +156,10 @@ def _show(done: list[dict[str, Any]], options: argparse.Namespace) -> None:
     if options.output == "json":
         print_json({"requests": done, "assumed": ASSUMED})
         return
-    print_rows("By the wallet", [{name: one[name] for name in ("verdict", "credits", "settled", "record")} for one in done])
+    print_rows(
+        "By the wallet",
+        [{name: one[name] for name in ("verdict", "credits", "settled", "record")} for one in done],
+    )
     for one in done:
         print_lines(f"{one['record']}\n  {one['why']}.")
         if one["what_now"]:

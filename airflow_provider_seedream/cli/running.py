@@ -13,7 +13,11 @@ from typing import NoReturn
 from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException
 
 from airflow_provider_seedream.cli.printing import say_error
-from airflow_provider_seedream.exceptions import SeedreamError, SeedreamGenerationTimeoutError, SeedreamInputError
+from airflow_provider_seedream.exceptions import (
+    SeedreamError,
+    SeedreamGenerationTimeoutError,
+    SeedreamInputError,
+)
 
 FAILED, WRONG, NOT_READY, INTERRUPTED = 1, 2, 3, 130
 
@@ -26,7 +30,8 @@ def run(act: str, options: argparse.Namespace) -> NoReturn:
     :param options: the parsed arguments.
     :raises SystemExit: always.
     """
-    # As Airflow's own commands do: connections may come from its database, not only from the environment and secrets backends.
+    # As Airflow's own commands do: connections may come from its database, not only from the environment and
+    # secrets backends.
     os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
     module, _, name = act.rpartition(".")
     try:
@@ -36,7 +41,8 @@ def run(act: str, options: argparse.Namespace) -> NoReturn:
     except AirflowException as error:
         say_error(_message(error))
         code = _code(error)
-    except BrokenPipeError:  # the reader of the results has seen enough, as `head` has: tables end in the same way
+    except BrokenPipeError:
+        # the reader of the results has seen enough, as `head` has: tables end in the same way
         code = FAILED
     except KeyboardInterrupt:
         code = INTERRUPTED

@@ -1,7 +1,7 @@
 """The command that adds up the payments of folders by day, DAG, run, task or label.
 
-It only reads and does not call the API, so it needs no key, unless the caps of a connection are asked for. Memory grows with the
-lines of the answer, not with the records.
+It only reads and does not call the API, so it needs no key, unless the caps of a connection are asked for.
+Memory grows with the lines of the answer, not with the records.
 """
 
 import argparse
@@ -23,7 +23,9 @@ from airflow_provider_seedream.model.counting import counted
 
 
 class Period(NamedTuple):
-    """The requests that count: from ``since`` on, before ``until``; None for no bound. Both in epoch seconds."""
+    """The requests that count: from ``since`` on, before ``until``; None for no bound. Both in epoch
+    seconds.
+    """
 
     since: float | None
     until: float | None
@@ -35,7 +37,8 @@ class Period(NamedTuple):
 
 
 def spending(options: argparse.Namespace) -> int:
-    """`airflow seedream spending`: requests, landed images and credits of folders, one line for each day, DAG, run, task or label.
+    """`airflow seedream spending`: requests, landed images and credits of folders, one line for each day,
+    DAG, run, task or label.
 
     JSON: ``destinations``, ``by``, ``rows``, ``total``, ``caps`` and ``unreadable``.
 
@@ -54,22 +57,40 @@ def spending(options: argparse.Namespace) -> int:
             spent.add(found.record, images=images_landed(ledger, found.record) or 0)
     if options.output == "json":
         facts = {"destinations": [ledger.folder.base for ledger in ledgers], "by": options.by}
-        print_json({**facts, "rows": spent.rows(), "total": spent.total.to_dict(), "caps": caps, "unreadable": unreadable})
+        print_json(
+            {
+                **facts,
+                "rows": spent.rows(),
+                "total": spent.total.to_dict(),
+                "caps": caps,
+                "unreadable": unreadable,
+            }
+        )
     else:
         print_rows(f"Credits by {spent.by}", spent.rows())
         total = spent.total.to_dict()
-        said = f"{counted(total['requests'], 'request')}, {counted(total['images'], 'image')} landed. Credits paid: {total['paid']}"
-        said += f" (of these in flight: {total['in_flight']}), refunded: {total['refunded']}, unknown: {total['unknown']}."
+        said = (
+            f"{counted(total['requests'], 'request')}, {counted(total['images'], 'image')} landed. "
+            f"Credits paid: {total['paid']}"
+        )
+        said += (
+            f" (of these in flight: {total['in_flight']}), refunded: {total['refunded']}, unknown: "
+            f"{total['unknown']}."
+        )
         print_lines(said)
         if total["unknown"]:
-            print_lines(f"Unknown: paid or not. `{command('ledger')}` names the records, `{command('reconcile')}` asks the wallet.")
+            print_lines(
+                f"Unknown: paid or not. `{command('ledger')}` names the records, `{command('reconcile')}` "
+                "asks the wallet."
+            )
         print_lines("Not readable, each may hide a payment:", unreadable)
         print_rows(f"Caps of {options.conn_id}", caps)
     return FAILED if unreadable else 0
 
 
 def _caps(conn_id: str) -> list[dict[str, Any]]:
-    """What is left of each cap of a connection, by its books: other folders and connections that share them count as well.
+    """What is left of each cap of a connection, by its books: other folders and connections that share them
+    count as well.
 
     :raises SeedreamInputError: the connection is missing or incomplete.
     :raises SeedreamLedgerError: the books cannot be read.
@@ -100,12 +121,16 @@ def instant_of(options: argparse.Namespace, name: str) -> float | None:
         return None
     epoch = clock.to_epoch(text)
     if epoch is None:
-        raise SeedreamInputError(f"--{name} must be an instant, e.g. 2026-11-22T18:00:00Z or 2026-11-22; got {text[:80]!r}.")
+        raise SeedreamInputError(
+            f"--{name} must be an instant, e.g. 2026-11-22T18:00:00Z or 2026-11-22; got {text[:80]!r}."
+        )
     return epoch
 
 
 def found_in(ledgers: list[Ledger], period: Period) -> Iterator[tuple[Ledger, Found]]:
-    """The records of a period, each with its ledger, and every file that cannot be read: its time is not known."""
+    """The records of a period, each with its ledger, and every file that cannot be read: its time is not
+    known.
+    """
     for ledger in ledgers:
         for found in each_record(ledger, tracked=with_bar):
             if found.record is None or period.has(found.record):

@@ -1,4 +1,6 @@
-"""The command that stops the running batches of a folder: they send no more rows and land what is in flight."""
+"""The command that stops the running batches of a folder: they send no more rows and land what is in
+flight.
+"""
 
 import argparse
 import getpass
@@ -36,12 +38,16 @@ def stop(options: argparse.Namespace) -> int:
         if is_used:
             add_stop(folder, request)
     except Exception as error:  # each store has its own error classes
-        failed = SeedreamLedgerError(f"The request to stop could not be written into {folder.base}, so no batch stops.")
+        failed = SeedreamLedgerError(
+            f"The request to stop could not be written into {folder.base}, so no batch stops."
+        )
         failed.cause = f"{type(error).__name__}: {error}"
         failed.on_retry = "Nothing was changed: try again."
         raise failed from error
     if not is_used:
-        raise SeedreamInputError(f"There is no _seedream folder in {folder.base}. Is this the destination of the tasks?")
+        raise SeedreamInputError(
+            f"There is no _seedream folder in {folder.base}. Is this the destination of the tasks?"
+        )
     if options.output == "json":
         print_json(request.to_dict())
         return 0
@@ -49,8 +55,10 @@ def stop(options: argparse.Namespace) -> int:
     print_lines(
         f"Asked the batches that run in {folder.base} now{f' ({chosen})' if chosen else ''} to stop.",
         [
-            "Each sends no more rows within 30 s (a deferred one: when it wakes, within 5 min), lands what is in flight, and ends.",
-            "The other rows are `skipped` in its results: clear the task to send them. Batches that begin later go on.",
+            "Each sends no more rows within 30 s (a deferred one: when it wakes, within 5 min), lands what "
+            "is in flight, and ends.",
+            "The other rows are `skipped` in its results: clear the task to send them. Batches that begin "
+            "later go on.",
         ],
     )
     return 0

@@ -1,4 +1,5 @@
-"""A stand-in for the Seedream API on 127.0.0.1: for demos, for tests of your DAGs, for tests of this provider.
+"""A stand-in for the Seedream API on 127.0.0.1: for demos, for tests of your DAGs, for tests of this
+provider.
 
 Its books say what the server has received and charged, so a test does not have to believe the client::
 
@@ -34,7 +35,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """The server, when it is asked for: it takes longer to import than the rest, and the books alone need none."""
+    """The server, when it is asked for: it takes longer to import than the rest, and the books alone need
+    none.
+    """
     if name != "Emulator":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from airflow_provider_seedream.emulator.server import Emulator

@@ -3,8 +3,8 @@
     $ python -m airflow_provider_seedream.emulator --port 8123 --speed 10
     {"url": "http://127.0.0.1:8123", "storage_url": ..., "key": ..., "AIRFLOW_CONN_SEEDREAM_DEFAULT": ...}
 
-Prints one line of JSON once it listens; everything else is at ``/__admin/``. ``airflow seedream emulator`` takes the same arguments
-(``cli/definition.py``); a test compares the two.
+Prints one line of JSON once it listens; everything else is at ``/__admin/``. ``airflow seedream emulator``
+takes the same arguments (``cli/definition.py``); a test compares the two.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def serve(options: argparse.Namespace) -> int:
     """Start the emulator, print its greeting, and serve until SIGTERM or SIGINT.
 
     :param options: the arguments of :func:`parser`.
-    :returns: 0 after serving, 1 when standard output does not take the greeting, 2 when a port is taken or a setting is unknown or
-        has a wrong value.
+    :returns: 0 after serving, 1 when standard output does not take the greeting, 2 when a port is taken or a
+        setting is unknown or has a wrong value.
     """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -51,7 +51,10 @@ def serve(options: argparse.Namespace) -> int:
     except OSError as full:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python writes the line again when it ends
         emulator.stop()
-        print(f"seedream emulator: its address cannot be written to standard output: {full.strerror}", file=sys.stderr)
+        print(
+            f"seedream emulator: its address cannot be written to standard output: {full.strerror}",
+            file=sys.stderr,
+        )
         return 1
     stop.wait()
     emulator.stop()
@@ -95,13 +98,23 @@ def parser() -> argparse.ArgumentParser:
         description="A stand-in for the Seedream API on 127.0.0.1. Prints its address as one line of JSON.",
     )
     parser.add_argument("--port", type=int, default=0, help="port of the API; 0 (default) takes a free one")
-    parser.add_argument("--storage-port", type=int, default=0, help="port of the image links; 0 (default) takes a free one")
-    parser.add_argument("--tls", action="store_true", help="https on both ports; prints the path of the CA file to trust")
+    parser.add_argument(
+        "--storage-port", type=int, default=0, help="port of the image links; 0 (default) takes a free one"
+    )
+    parser.add_argument(
+        "--tls", action="store_true", help="https on both ports; prints the path of the CA file to trust"
+    )
     parser.add_argument("--key", help="the API key it accepts; seedream-emulator-key by default")
-    parser.add_argument("--rate-limit", type=int, metavar="N", help="requests per minute, 3 by default; 0: no limit")
-    parser.add_argument("--balance", type=int, metavar="CREDITS", help="credits in the wallet, 1000 by default")
+    parser.add_argument(
+        "--rate-limit", type=int, metavar="N", help="requests per minute, 3 by default; 0: no limit"
+    )
+    parser.add_argument(
+        "--balance", type=int, metavar="CREDITS", help="credits in the wallet, 1000 by default"
+    )
     parser.add_argument("--speed", type=float, metavar="X", help="jobs take 1/X of the real time")
-    parser.add_argument("--fast", action="store_true", help="sub-second jobs, small images, no rate limit: for tests")
+    parser.add_argument(
+        "--fast", action="store_true", help="sub-second jobs, small images, no rate limit: for tests"
+    )
     parser.add_argument(
         "--set",
         action="append",
@@ -113,7 +126,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _assignment(text: str) -> tuple[str, object]:
-    """``status_counts=true`` as a name and a value; a value that is no JSON is taken as text: ``error_shape=nested``."""
+    """``status_counts=true`` as a name and a value; a value that is no JSON is taken as text:
+    ``error_shape=nested``.
+    """
     name, _, value = text.partition("=")
     try:
         return name, json.loads(value)

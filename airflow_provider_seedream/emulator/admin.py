@@ -82,12 +82,17 @@ class Admin:
         return await self.faults(request)
 
     async def clock(self, request: web.Request) -> web.Response:
-        """``GET /__admin/clock``: the time, in epoch seconds and as text, and how far it is ahead of the real time."""
+        """``GET /__admin/clock``: the time, in epoch seconds and as text, and how far it is ahead of the
+        real time.
+        """
         now = self._world.clock.now()
-        return web.json_response({"now": now, "iso": iso(now), "ahead_seconds": self._world.clock.ahead_seconds})
+        return web.json_response(
+            {"now": now, "iso": iso(now), "ahead_seconds": self._world.clock.ahead_seconds}
+        )
 
     async def advance(self, request: web.Request) -> web.Response:
-        """``POST /__admin/clock/advance``: moves the clock forward by ``{"seconds": ...}``; answers the new time.
+        """``POST /__admin/clock/advance``: moves the clock forward by ``{"seconds": ...}``; answers the new
+        time.
 
         :raises HTTPBadRequest: ``seconds`` is missing, is not a number, or is negative.
         """

@@ -1,4 +1,5 @@
-"""The API origin: generate, edit, status, wallet. The endpoints that the vendor documents, and nothing beyond them.
+"""The API origin: generate, edit, status, wallet. The endpoints that the vendor documents, and nothing beyond
+them.
 
 Each handler passes the same gate (fault, key, rate limit) and then acts on the ``World``. Never imports the
 provider's hook, so that a mistake of the client is not repeated here.
@@ -19,7 +20,12 @@ from airflow_provider_seedream.emulator.clock import iso
 from airflow_provider_seedream.emulator.errors import RefusalError, throttled_text
 from airflow_provider_seedream.emulator.faults import Endpoint
 from airflow_provider_seedream.emulator.generations import Generation
-from airflow_provider_seedream.emulator.mischief import after_accept, early_refusal, instead_of_answer, status_answer
+from airflow_provider_seedream.emulator.mischief import (
+    after_accept,
+    early_refusal,
+    instead_of_answer,
+    status_answer,
+)
 from airflow_provider_seedream.emulator.validation import InvalidFieldError, Submission, validate
 from airflow_provider_seedream.emulator.world import World
 
@@ -68,8 +74,8 @@ class Api:
     async def _submit(self, request: web.Request, kind: facts.SubmissionKind) -> web.StreamResponse:
         """Judge a submission, charge it and answer with its id.
 
-        The rate limit is asked before the rules: a refused field uses up a turn. A fault may strike before the body
-        is read, instead of an answer, or after the charge.
+        The rate limit is asked before the rules: a refused field uses up a turn. A fault may strike before
+        the body is read, instead of an answer, or after the charge.
 
         :param kind: chooses the rules; price and answer are the same for both.
         :raises RefusalError: a gate refuses the request; nothing is charged.
@@ -151,7 +157,8 @@ class Api:
         return web.json_response(body)
 
     async def _enter(self, request: web.Request) -> None:
-        """Wait for the latency, then check the key. One that is missing or stands in the URL is noted as a violation.
+        """Wait for the latency, then check the key. One that is missing or stands in the URL is noted as a
+        violation.
 
         :raises RefusalError: 401, with a code of its own for an expired and a revoked key.
         """
@@ -238,7 +245,9 @@ class Api:
 
 
 async def _off_loop_if(size_bytes: int, work: Any, *arguments: Any) -> Any:
-    """Call a function, in a thread if it works on a large body: decoding ten images would hold up all other answers."""
+    """Call a function, in a thread if it works on a large body: decoding ten images would hold up all
+    other answers.
+    """
     if size_bytes < _LARGE_BODY_BYTES:
         return work(*arguments)
     return await asyncio.to_thread(work, *arguments)

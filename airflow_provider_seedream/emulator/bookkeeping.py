@@ -1,4 +1,5 @@
-"""The middleware around every handler: the request goes into the books, a refusal becomes a body, a hang-up a dead socket.
+"""The middleware around every handler: the request goes into the books, a refusal becomes a body, a hang-up a
+dead socket.
 
 A client that goes away in the middle is expected here and leaves no traceback. Knows no rule of the API.
 """
@@ -48,7 +49,8 @@ def bookkeeping(world: World, origin: Origin) -> Middleware:
                 header_names=tuple(sorted({name.lower() for name in request.headers})),
                 user_agent=request.headers.get("User-Agent", ""),
                 body_bytes=request.content_length or 0,
-                key_seen=key in request.query_string or any(key in value for value in request.headers.values()),
+                key_seen=key in request.query_string
+                or any(key in value for value in request.headers.values()),
             )
         )
         status: int | None = None
@@ -65,14 +67,17 @@ def bookkeeping(world: World, origin: Origin) -> Middleware:
     return keep
 
 
-async def _answered(world: World, origin: Origin, request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _answered(
+    world: World, origin: Origin, request: web.Request, handler: Handler
+) -> web.StreamResponse:
     """The handler's answer, with refusals and unknown routes turned into error bodies."""
     try:
         return await handler(request)
     except RefusalError as refusal:
         return refused(world, refusal)
     except web.HTTPException as unrouted:
-        # Note the violation behind a 404 or 405: a wrong method, a missing slash at the end, or an unknown path.
+        # Note the violation behind a 404 or 405: a wrong method, a missing slash at the end, or an unknown
+        # path.
         where = f"{request.method} {request.path}"
         if unrouted.status == 405:
             world.violated("method_not_allowed", where)
@@ -82,7 +87,10 @@ async def _answered(world: World, origin: Origin, request: web.Request, handler:
             world.violated("unknown_path", where)
         code = "not_found" if unrouted.status == 404 else "method_not_allowed"
         # A page, as web servers in front of an API answer paths that it does not have.
-        return refused(world, RefusalError(unrouted.status, code, unrouted.reason, shape="html" if origin == "api" else None))
+        return refused(
+            world,
+            RefusalError(unrouted.status, code, unrouted.reason, shape="html" if origin == "api" else None),
+        )
 
 
 def refused(world: World, refusal: RefusalError) -> web.Response:
@@ -105,7 +113,8 @@ def refused(world: World, refusal: RefusalError) -> web.Response:
 async def answer_and_close(request: web.Request, response: web.Response) -> web.Response:
     """Answer without reading the rest of the body and close at once, as servers do that judge by the headers.
 
-    The client is still sending by then. Over TLS it gets no close_notify, as with servers that close the bare socket.
+    The client is still sending by then. Over TLS it gets no close_notify, as with servers that close the bare
+    socket.
 
     :returns: the response that was sent already, as the middleware expects one.
     """

@@ -1,6 +1,7 @@
 """The books: requests, accepted submissions, charges, refunds, and violations of the contract.
 
-Written by the server's thread, read from any other; readers get immutable copies. It records, it decides nothing.
+Written by the server's thread, read from any other; readers get immutable copies. It records, it decides
+nothing.
 """
 
 from __future__ import annotations
@@ -80,7 +81,8 @@ class Violation:
 
         assert emulator.books.violations == ()
 
-    :param rule: a word such as ``no_trailing_slash`` or ``key_at_storage``; ``docs/testing-your-dags.md`` lists them all.
+    :param rule: a word such as ``no_trailing_slash`` or ``key_at_storage``; ``docs/testing-your-dags.md``
+        lists them all.
     :param detail: the request, for people; it may change.
     """
 
@@ -90,7 +92,8 @@ class Violation:
 
 
 class Books:
-    """The score of an account, kept by the server; every property is a snapshot and may be read from any thread.
+    """The score of an account, kept by the server; every property is a snapshot and may be read from any
+    thread.
 
     Example::
 
@@ -119,7 +122,9 @@ class Books:
             return len(self._requests) - 1
 
     def answered(self, number: int, status: int | None) -> None:
-        """Complete the record of a request. :param status: None where the connection ended without an answer."""
+        """Complete the record of a request. :param status: None where the connection ended without an
+        answer.
+        """
         with self._changed:
             if number < len(self._requests):  # a reset may have emptied the books meanwhile
                 self._requests[number] = replace(self._requests[number], status=status)
@@ -183,7 +188,9 @@ class Books:
 
     @property
     def refunds(self) -> tuple[Entry, ...]:
-        """One entry for each generation that turned FAILED. It is noted when the wallet or the books are read next."""
+        """One entry for each generation that turned FAILED. It is noted when the wallet or the books are
+        read next.
+        """
         with self._changed:
             return tuple(self._refunds)
 

@@ -1,4 +1,5 @@
-"""The certificate an emulator serves https with: made at the start, self-signed, for 127.0.0.1 and localhost alone.
+"""The certificate an emulator serves https with: made at the start, self-signed, for 127.0.0.1 and localhost
+alone.
 
 Knows no server. ``cryptography`` comes with Airflow, and is imported only where an emulator speaks https. The
 private key never leaves the temporary folder, and no system trusts the certificate unless it is told to.
@@ -58,12 +59,16 @@ class Certificate:
 
 
 def _made() -> tuple[bytes, bytes]:
-    """Private key and certificate, both as PEM. The certificate is valid for 30 days, and from an hour ago."""
+    """Private key and certificate, both as PEM. The certificate is valid for 30 days, and from an hour
+    ago.
+    """
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
     key = ec.generate_private_key(ec.SECP256R1())
-    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
     return private, _self_signed(key).public_bytes(serialization.Encoding.PEM)
 
 
@@ -89,7 +94,9 @@ def _self_signed(key: EllipticCurvePrivateKey) -> x509.Certificate:
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage(), critical=True)
         .add_extension(identifier, critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False
+        )
         .sign(key, hashes.SHA256())
     )
 

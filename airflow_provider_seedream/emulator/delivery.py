@@ -19,7 +19,9 @@ _DRIP_PIECES = 40
 _NOT_AN_IMAGE = b"This is not an image, whatever its Content-Type says.\n" * 20
 
 
-async def deliver(request: web.Request, fault: Fault | None, content: bytes, media_type: str) -> web.StreamResponse:
+async def deliver(
+    request: web.Request, fault: Fault | None, content: bytes, media_type: str
+) -> web.StreamResponse:
     """Answer with an image, or with the bytes that the fault makes of it.
 
     :param fault: of stage ``image``; None for a whole image.
@@ -41,7 +43,9 @@ async def deliver(request: web.Request, fault: Fault | None, content: bytes, med
     return await _deliver_oddly(request, fault, content, media_type) if fault else _whole(content, media_type)
 
 
-async def _deliver_oddly(request: web.Request, fault: Fault, content: bytes, media_type: str) -> web.StreamResponse:
+async def _deliver_oddly(
+    request: web.Request, fault: Fault, content: bytes, media_type: str
+) -> web.StreamResponse:
     """Answers that are whole by HTTP and odd by content: redirects, encodings, sizes, slowness."""
     match fault.kind:
         case "redirect":
@@ -49,7 +53,9 @@ async def _deliver_oddly(request: web.Request, fault: Fault, content: bytes, med
             return web.Response(status=302, headers={"Location": url})
         case "gzip":
             # Also for a client that does not accept gzip: some servers compress all the same.
-            return web.Response(body=gzip.compress(content), content_type=media_type, headers={"Content-Encoding": "gzip"})
+            return web.Response(
+                body=gzip.compress(content), content_type=media_type, headers={"Content-Encoding": "gzip"}
+            )
         case "trailing":
             return _whole(content + b"\x00" * int(fault.number("size_bytes")), media_type)
         case "huge":
@@ -59,7 +65,9 @@ async def _deliver_oddly(request: web.Request, fault: Fault, content: bytes, med
             return await _chunked(request, _padded(content, int(fault.number("size_bytes"))), media_type)
         case "drip":
             # Send an image in 40 pieces over so many seconds.
-            response = web.StreamResponse(headers={"Content-Type": media_type, "Content-Length": str(len(content))})
+            response = web.StreamResponse(
+                headers={"Content-Type": media_type, "Content-Length": str(len(content))}
+            )
             await response.prepare(request)
             async for piece in _slowly(content, fault.number("seconds")):
                 await response.write(piece)
@@ -79,7 +87,9 @@ async def _announce_and_send(
 
     :param announced_bytes: the value of the header; a client must notice that fewer bytes came.
     """
-    response = web.StreamResponse(headers={"Content-Type": media_type, "Content-Length": str(announced_bytes)})
+    response = web.StreamResponse(
+        headers={"Content-Type": media_type, "Content-Length": str(announced_bytes)}
+    )
     response.force_close()  # else a short body would leave the client waiting for the rest
     await response.prepare(request)
     for piece in pieces:
@@ -87,7 +97,9 @@ async def _announce_and_send(
     return response
 
 
-async def _chunked(request: web.Request, pieces: list[bytes] | Iterator[bytes], media_type: str) -> web.StreamResponse:
+async def _chunked(
+    request: web.Request, pieces: list[bytes] | Iterator[bytes], media_type: str
+) -> web.StreamResponse:
     """Send pieces in chunks, without a Content-Length: the client learns the size only at the end."""
     response = web.StreamResponse(headers={"Content-Type": media_type})
     response.enable_chunked_encoding()

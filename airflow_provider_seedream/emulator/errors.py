@@ -1,7 +1,7 @@
 """Refusals and the bodies they come in: every shape of the contract, chosen by name.
 
-Pure: no server in here. Handlers raise ``RefusalError`` or ``HangupError``; the bookkeeping around them turns these
-into bytes or a dead socket.
+Pure: no server in here. Handlers raise ``RefusalError`` or ``HangupError``; the bookkeeping around them turns
+these into bytes or a dead socket.
 """
 
 from __future__ import annotations
@@ -88,7 +88,9 @@ _JSON_SHAPES: dict[str, _Shape] = {
     "error_message": lambda code, message, field: {"error": code, "message": message},
     "nested": lambda code, message, field: {"error": {"code": code, "message": message}},
     "detail": lambda code, message, field: {"detail": message},
-    "detail_list": lambda code, message, field: {"detail": [{"loc": ["body", field], "msg": message, "type": code}]},
+    "detail_list": lambda code, message, field: {
+        "detail": [{"loc": ["body", field], "msg": message, "type": code}]
+    },
     "fields": lambda code, message, field: {field: [message]},
 }
 
@@ -96,11 +98,14 @@ _JSON_SHAPES: dict[str, _Shape] = {
 def error_body(shape: ErrorShape, code: str, message: str, field: str | None = None) -> ErrorBody:
     """The body of an error in one of the shapes that clients must understand::
 
-        error_body("sentence", "not_found", "No such task.").content == b'{"error": "No such task.", "error_code": "NOT_FOUND"}'
+        error_body(
+            "sentence", "not_found", "No such task."
+        ).content == b'{"error": "No such task.", "error_code": "NOT_FOUND"}'
 
     Only ``sentence`` is attested by live clients [seen]; the vendor publishes none.
 
-    :param field: the name of the broken field; ``non_field_errors`` where there is none, as Django REST framework has it.
+    :param field: the name of the broken field; ``non_field_errors`` where there is none, as Django REST
+        framework has it.
     """
     if shape in _JSON_SHAPES:
         value = _JSON_SHAPES[shape](code, message, field or "non_field_errors")
@@ -108,7 +113,9 @@ def error_body(shape: ErrorShape, code: str, message: str, field: str | None = N
     if shape == "text":
         return ErrorBody(content=f"{code}: {message}".encode(), content_type="text/plain")
     if shape == "html":
-        page = f"<!DOCTYPE html><html><head><title>{code}</title></head><body><h1>{message}</h1></body></html>"
+        page = (
+            f"<!DOCTYPE html><html><head><title>{code}</title></head><body><h1>{message}</h1></body></html>"
+        )
         return ErrorBody(content=page.encode(), content_type="text/html")
     return ErrorBody(content=b"", content_type="application/json")
 

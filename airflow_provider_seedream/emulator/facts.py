@@ -1,8 +1,8 @@
 """The vendor's API as this stand-in reads it: paths, sizes, limits, price.
 
-An independent reading on purpose: it never imports the provider's own ``contract`` module, so that a mistake there is
-noticed here. ``[seen]`` marks a number that users report, or that the model's owner publishes; the vendor's page
-does not have it.
+An independent reading on purpose: it never imports the provider's own ``contract`` module, so that a mistake
+there is noticed here. ``[seen]`` marks a number that users report, or that the model's owner publishes; the
+vendor's page does not have it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ EDIT_PATH: Final = "/v1/images/seedream/v5/lite/edit/"
 STATUS_PATH: Final = "/v1/generation-request/{seedream_task_id}/status/"
 WALLET_PATH: Final = "/account/user/wallet/"
 
-# Outputs hold 3,686,400 to 10,404,496 px, whatever the preset is called: the model owner's sizes at 2K and 3K [seen].
+# Outputs hold 3,686,400 to 10,404,496 px, whatever the preset is called: the model owner's sizes at 2K and 3K
+# [seen].
 IMAGE_SIZES: Final[dict[str, tuple[int, int]]] = {
     "square_hd": (2048, 2048),
     "square": (2048, 2048),

@@ -1,7 +1,7 @@
 """Faults that are waiting to happen, and the choice of which one strikes a request.
 
-A fault is injected by a test or spelled in a prompt (``magic.py``); both end up in the same list. Nothing in here
-touches a socket.
+A fault is injected by a test or spelled in a prompt (``magic.py``); both end up in the same list. Nothing in
+here touches a socket.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ _HOME: dict[Stage, Endpoint] = {
 class Fault:
     """One kind of trouble, with the requests that it strikes and how often::
 
-        emulator.inject("rate-limited", seconds=21, times=1)  # makes Fault("rate-limited", seconds=21, times=1)
+        # makes Fault("rate-limited", seconds=21, times=1)
+        emulator.inject("rate-limited", seconds=21, times=1)
 
     A field that is None does not restrict the requests, or leaves the argument at the default of the kind.
     ``docs/testing-your-dags.md`` lists the kinds.
@@ -75,7 +76,9 @@ class Fault:
         """
         unknown = sorted(set(value) - {field.name for field in fields(cls)})
         if unknown or "kind" not in value:
-            raise ValueError(f"a fault needs 'kind' and knows no {', '.join(unknown)}" if unknown else "'kind' is missing")
+            raise ValueError(
+                f"a fault needs 'kind' and knows no {', '.join(unknown)}" if unknown else "'kind' is missing"
+            )
         return cls(**value)
 
     def to_dict(self) -> dict[str, Any]:
@@ -97,7 +100,9 @@ class Fault:
 class Occasion:
     """A moment at which a fault may strike::
 
-        Occasion(stage="answer", endpoint="status", now=clock.now(), prompt="a watch", seedream_task_id="6f2c...")
+        Occasion(
+            stage="answer", endpoint="status", now=clock.now(), prompt="a watch", seedream_task_id="6f2c..."
+        )
 
     :param now: epoch seconds by the emulator's clock, for faults with ``until_epoch``.
     """
@@ -111,9 +116,11 @@ class Occasion:
 
 
 def strikes(fault: Fault, occasion: Occasion) -> bool:
-    """True if a fault is meant for this moment: stage, endpoint, count, time, prompt, generation and image all fit.
+    """True if a fault is meant for this moment: stage, endpoint, count, time, prompt, generation and image
+    all fit.
 
-    The image of a fault about the course of a generation is an argument (which asset stays null), so it does not restrict.
+    The image of a fault about the course of a generation is an argument (which asset stays null), so it does
+    not restrict.
     """
     return (
         fault.info.stage == occasion.stage
@@ -134,7 +141,8 @@ def _same_endpoint(fault: Fault, occasion: Occasion) -> bool:
 
 
 class Faults:
-    """The faults in force, in the order in which they were injected; of several that fit, the first strikes. Thread-safe.
+    """The faults in force, in the order in which they were injected; of several that fit, the first strikes.
+    Thread-safe.
 
     Example::
 
@@ -166,7 +174,9 @@ class Faults:
     def take(self, occasion: Occasion) -> Fault | None:
         """The first fault meant for this moment, counted as used."""
         with self._lock:
-            return next((self._use(at) for at, fault in enumerate(self._faults) if strikes(fault, occasion)), None)
+            return next(
+                (self._use(at) for at, fault in enumerate(self._faults) if strikes(fault, occasion)), None
+            )
 
     def take_all(self, occasion: Occasion) -> tuple[Fault, ...]:
         """Every fault meant for this moment, counted as used: a job can be slow and partial at once."""

@@ -27,7 +27,8 @@ FAILURE_TEXT = "The model could not process this request. Please try again."
 class Course:
     """The plan of one generation, fixed when it is submitted; seconds count from its creation::
 
-        Course(duration_seconds=30.0, late_seconds=5.0, results=2)  # FINISHED after 30 s, the last link 5 s later
+        # FINISHED after 30 s, the last link 5 s later
+        Course(duration_seconds=30.0, late_seconds=5.0, results=2)
 
     :param results: how many results it gives, which a fault may make fewer than were asked for.
     :param failure_reason: shown only if ``outcome`` is a failure.
@@ -56,7 +57,8 @@ class Generation:
         world.clock.advance(generation.course.duration_seconds)
         assert status_body(generation, world.clock.now(), links)["status"] == "FINISHED"
 
-    :param seed: the seed that draws its images: the submission's if the settings honour it, else a random one.
+    :param seed: the seed that draws its images: the submission's if the settings honour it, else a random
+        one.
     :param credits: the charge, which a FAILED generation gives back.
     """
 
@@ -73,7 +75,9 @@ class Generation:
         return self.created_at + self.course.duration_seconds
 
     def failed(self, now: float) -> bool:
-        """True if it has ended in FAILED by then, which earns a refund. FINISHED without images earns none."""
+        """True if it has ended in FAILED by then, which earns a refund. FINISHED without images earns
+        none.
+        """
         return self.course.outcome == "failed" and now >= self.finishes_at
 
 
@@ -99,8 +103,12 @@ def _null_index(course: Course, fault: Fault) -> int:
 
 
 _CHANGES: dict[str, Callable[[Course, Fault], Course]] = {
-    "fail": lambda course, fault: replace(course, outcome="failed", failure_reason=fault.message or FAILURE_TEXT),
-    "safety": lambda course, fault: replace(course, outcome="failed", failure_reason=fault.message or SAFETY_TEXT),
+    "fail": lambda course, fault: replace(
+        course, outcome="failed", failure_reason=fault.message or FAILURE_TEXT
+    ),
+    "safety": lambda course, fault: replace(
+        course, outcome="failed", failure_reason=fault.message or SAFETY_TEXT
+    ),
     "finished-failed": lambda course, fault: replace(
         course, outcome="finished-failed", failure_reason=fault.message or FAILURE_TEXT
     ),
@@ -126,7 +134,8 @@ def disturbed(course: Course, fault: Fault) -> Course:
 def status_body(generation: Generation, now: float, links: Links) -> dict[str, Any]:
     """The JSON of a status answer at this moment.
 
-    :param links: gives image link and thumbnail link of a result; called only for results whose asset is there.
+    :param links: gives image link and thumbnail link of a result; called only for results whose asset is
+        there.
     :param now: epoch seconds, the emulator's clock.
     """
     course = generation.course

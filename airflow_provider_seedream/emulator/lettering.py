@@ -1,7 +1,7 @@
 """Text on an image: a font that has the glyphs, words wrapped and sized so that they fit a box.
 
-Uses Pillow's own font for Latin text, and a font of the system for what that one lacks, if there is one; never fails
-for want of a glyph.
+Uses Pillow's own font for Latin text, and a font of the system for what that one lacks, if there is one;
+never fails for want of a glyph.
 """
 
 from __future__ import annotations
@@ -76,7 +76,9 @@ def fit(text: str, width: float, height: float, largest: float, smallest: float)
 
 def readable(text: str) -> str:
     """The text without control characters, and at most 1,500 characters of it."""
-    shown = "".join(" " if unicodedata.category(mark) in ("Cc", "Cf", "Cs") and mark != "\n" else mark for mark in text)
+    shown = "".join(
+        " " if unicodedata.category(mark) in ("Cc", "Cf", "Cs") and mark != "\n" else mark for mark in text
+    )
     return shown if len(shown) <= _MOST_CHARACTERS else shown[:_MOST_CHARACTERS] + "…"
 
 
@@ -91,7 +93,9 @@ def font_for(text: str, size: float) -> Font:
 
 @lru_cache(maxsize=64)
 def _candidates(size: float) -> tuple[Font, ...]:
-    """Pillow's own font first, then those of the system that are installed. Cached, as opening a font reads a file."""
+    """Pillow's own font first, then those of the system that are installed. Cached, as opening a font
+    reads a file.
+    """
     found: list[Font] = [ImageFont.load_default(size)]
     for name in _SYSTEM_FONTS:
         try:

@@ -1,7 +1,7 @@
 """Pre-signed links in the S3 style: the query alone allows reading the object until the link expires.
 
-Signing and checking only; knows no server and no generation. Every signing gives a different link, as a fresh status
-call does. The signature covers the exact text, so that a client which rewrites an escape is refused.
+Signing and checking only; knows no server and no generation. Every signing gives a different link, as a fresh
+status call does. The signature covers the exact text, so that a client which rewrites an escape is refused.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from urllib.parse import parse_qs, urlencode
 LinkProblem = Literal["unsigned", "forged", "expired"]
 _SIGNATURE = "&X-Amz-Signature="
 _FILE_NAME = re.compile(r".*?-(?P<index>\d+)(?P<thumbnail>_thumb)?-[0-9a-f]{12}\.[a-z]+")
-# As clients like to rewrite them: an unreserved letter and a tilde that are escaped, lower-case hexadecimal, an escaped
-# slash, UTF-8; and a parenthesis and a plus sign that are not escaped.
+# As clients like to rewrite them: an unreserved letter and a tilde that are escaped, lower-case hexadecimal,
+# an escaped slash, UTF-8; and a parenthesis and a plus sign that are not escaped.
 _ESCAPED, _PLAIN = "Im%61ge%20%7E%28a%2fb%2B(c+d)%c3%a9", "image"
 
 
@@ -44,7 +44,8 @@ class ObjectName:
         """
         unique = sha256(f"{self.seedream_task_id}/{self.index}/{self.thumbnail}".encode()).hexdigest()[:12]
         tail = "_thumb" if self.thumbnail else ""
-        return f"/seedream-results/{self.seedream_task_id}/{_ESCAPED if escaped else _PLAIN}-{self.index}{tail}-{unique}.{suffix}"
+        stem = _ESCAPED if escaped else _PLAIN
+        return f"/seedream-results/{self.seedream_task_id}/{stem}-{self.index}{tail}-{unique}.{suffix}"
 
 
 def object_name(path: str) -> ObjectName | None:
@@ -54,7 +55,9 @@ def object_name(path: str) -> ObjectName | None:
     found = _FILE_NAME.fullmatch(file_name)
     if bucket != "seedream-results" or found is None:
         return None
-    return ObjectName(seedream_task_id=task_id, index=int(found["index"]), thumbnail=found["thumbnail"] is not None)
+    return ObjectName(
+        seedream_task_id=task_id, index=int(found["index"]), thumbnail=found["thumbnail"] is not None
+    )
 
 
 class Signer:
@@ -73,7 +76,8 @@ class Signer:
         self._numbers = count(1)
 
     def sign(self, path: str, now: float, lifetime_seconds: float) -> str:
-        """The path with a query that allows reading it for ``lifetime_seconds``. A number in it makes each link another one.
+        """The path with a query that allows reading it for ``lifetime_seconds``. A number in it makes each
+        link another one.
 
         :param now: epoch seconds, the emulator's clock.
         """
@@ -92,7 +96,8 @@ class Signer:
     def check(self, target: str, now: float) -> LinkProblem | None:
         """The problem of a link, or None.
 
-        :param target: path and query exactly as they arrived: a client that has rewritten an escape holds a forged link.
+        :param target: path and query exactly as they arrived: a client that has rewritten an escape holds a
+            forged link.
         """
         signed, found, signature = target.partition(_SIGNATURE)
         if not found:

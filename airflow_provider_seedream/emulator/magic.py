@@ -1,7 +1,7 @@
 """Magic words: faults spelled in a prompt, as ``[endpoint/kind:argument*times]``; only the kind is required.
 
-``[fail]``, ``[late-assets:60]``, ``[status/refuse:503*3]``. Brackets that name no fault are left alone: they are just
-a prompt.
+``[fail]``, ``[late-assets:60]``, ``[status/refuse:503*3]``. Brackets that name no fault are left alone: they
+are just a prompt.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any
 from airflow_provider_seedream.emulator.faults import Fault
 from airflow_provider_seedream.emulator.kinds import KINDS
 
-_SPELLED = frozenset(kind for kind, info in KINDS.items() if info.stage != "early")  # no prompt was read by then
+# no prompt was read by then
+_SPELLED = frozenset(kind for kind, info in KINDS.items() if info.stage != "early")
 _WORD = re.compile(
     r"\[(?:(?P<endpoint>submit|generate|edit|status|wallet|download|thumbnail)/)?"
     r"(?P<kind>[a-z]+(?:-[a-z]+)*)(?::(?P<argument>[^\]\s]*?))?(?:\*(?P<times>\d+))?\]"

@@ -37,7 +37,8 @@ async def instead_of_answer(fault: Fault, request: web.Request) -> web.StreamRes
     :returns: the answer, or None to go on as normal after a delay or an informational answer.
     :raises HangupError: the connection ends without an answer.
     :raises RefusalError: the answer is an error.
-    :param request: its Authorization header is repeated by ``echo-key``: such an answer must not get into a log.
+    :param request: its Authorization header is repeated by ``echo-key``: such an answer must not get into a
+        log.
     """
     match fault.kind:
         case "stall":
@@ -46,7 +47,10 @@ async def instead_of_answer(fault: Fault, request: web.Request) -> web.StreamRes
         case "interim":
             # As 102 while a server works and 103 with links to load meanwhile: the real answer follows.
             status = int(fault.number("status"))
-            head = f"HTTP/1.1 {status} {_INTERIM.get(status, 'Interim')}\r\nLink: </style.css>; rel=preload\r\n\r\n"
+            head = (
+                f"HTTP/1.1 {status} {_INTERIM.get(status, 'Interim')}\r\nLink: </style.css>; "
+                "rel=preload\r\n\r\n"
+            )
             for _ in range(fault.count or 1):
                 # Below aiohttp's responses, which know no informational answers.
                 await request.writer.write(head.encode())
@@ -65,7 +69,9 @@ async def instead_of_answer(fault: Fault, request: web.Request) -> web.StreamRes
 def early_refusal(fault: Fault) -> RefusalError:
     """The refusal of a fault of stage ``early``: judged by the headers alone, before the body was read."""
     status = int(fault.number("status"))
-    return refusal(fault, status, _CODES.get(status, "server_error"), f"Refused with {status} before the body was read.")
+    return refusal(
+        fault, status, _CODES.get(status, "server_error"), f"Refused with {status} before the body was read."
+    )
 
 
 def _refusal(fault: Fault, request: web.Request) -> RefusalError:
@@ -78,7 +84,9 @@ def _refusal(fault: Fault, request: web.Request) -> RefusalError:
     if fault.kind == "rate-limited":
         return refusal(fault, 429, "rate_limited", throttled_text(fault.number("seconds")))
     status = int(fault.number("status"))
-    return refusal(fault, status, _CODES.get(status, "server_error"), f"Answered {status} because a fault said so.")
+    return refusal(
+        fault, status, _CODES.get(status, "server_error"), f"Answered {status} because a fault said so."
+    )
 
 
 def refusal(fault: Fault, status: int, code: str, message: str) -> RefusalError:
@@ -132,10 +140,14 @@ def status_answer(fault: Fault | None, body: dict[str, Any]) -> web.Response:
         return web.json_response(body)
     match fault.kind:
         case "long-header":
-            return web.json_response(body, headers={"Content-Security-Policy": "x" * int(fault.number("size_bytes"))})
+            return web.json_response(
+                body, headers={"Content-Security-Policy": "x" * int(fault.number("size_bytes"))}
+            )
         case "x-gzip":
             content = gzip.compress(json.dumps(body).encode())
-            return web.Response(body=content, headers={"Content-Type": "application/json", "Content-Encoding": "x-gzip"})
+            return web.Response(
+                body=content, headers={"Content-Type": "application/json", "Content-Encoding": "x-gzip"}
+            )
     return web.json_response(_changed(fault, body))
 
 
@@ -153,5 +165,8 @@ def html_page() -> web.Response:
 
     :returns: a success by its status, with a body that no client of the API can read.
     """
-    page = "<!DOCTYPE html><html><head><title>One moment</title></head><body><h1>One moment, please</h1></body></html>"
+    page = (
+        "<!DOCTYPE html><html><head><title>One moment</title></head><body><h1>One moment, "
+        "please</h1></body></html>"
+    )
     return web.Response(text=page, content_type="text/html")

@@ -1,4 +1,5 @@
-"""Drawn images by generation and index: drawn when first asked for, off the event loop, kept within a memory bound.
+"""Drawn images by generation and index: drawn when first asked for, off the event loop, kept within a memory
+bound.
 
 Two requests for one image draw it once. Lives on the server's event loop only.
 """
@@ -36,7 +37,11 @@ class Pictures:
         self._held_bytes = 0
 
     async def get(
-        self, settings: Settings, generation: Generation, name: ObjectName, image_format: ImageFormat | None = None
+        self,
+        settings: Settings,
+        generation: Generation,
+        name: ObjectName,
+        image_format: ImageFormat | None = None,
     ) -> bytes:
         """The encoded image or thumbnail of one result, drawn when it is first asked for.
 
@@ -111,7 +116,9 @@ def _pixels(settings: Settings, image_size: str, *, thumbnail: bool) -> tuple[in
 
 
 def _caption(generation: Generation, index: int) -> tuple[str, ...]:
-    """The parameters of the request as three lines, so that a person sees on the picture what was asked for."""
+    """The parameters of the request as three lines, so that a person sees on the picture what was asked
+    for.
+    """
     submission = generation.submission
     width, height = facts.IMAGE_SIZES[submission.image_size]
     seed = f"seed {generation.seed}" + ("" if generation.seed == submission.seed else " (drawn)")

@@ -1,8 +1,10 @@
-"""A pytest plugin for projects that use this provider: name it in ``pytest_plugins`` of the ``conftest.py`` at the root.
+"""A pytest plugin for projects that use this provider: name it in ``pytest_plugins`` of the ``conftest.py``
+at the root.
 
-The fixture ``seedream_emulator`` starts a fresh emulator with fast settings for each test, and the Airflow connection
-``seedream_default`` leads to it. The connection's destination is the test's ``tmp_path``, so images land there unless the task
-names a folder of its own. Tasks without a ``poke_interval`` poll as often as such fast jobs deserve::
+The fixture ``seedream_emulator`` starts a fresh emulator with fast settings for each test, and the Airflow
+connection ``seedream_default`` leads to it. The connection's destination is the test's ``tmp_path``, so
+images land there unless the task names a folder of its own. Tasks without a ``poke_interval`` poll as often
+as such fast jobs deserve::
 
     # conftest.py
     pytest_plugins = ["airflow_provider_seedream.emulator.pytest_plugin"]
@@ -25,7 +27,8 @@ import pytest
 from airflow_provider_seedream.emulator.server import Emulator
 from airflow_provider_seedream.emulator.settings import Settings
 
-# Else a batch paces itself to the API's 3 requests a minute, and waits for the turns of the tests before it in this process.
+# Else a batch paces itself to the API's 3 requests a minute, and waits for the turns of the tests before it
+# in this process.
 _UNPACED = 6000
 
 
@@ -43,7 +46,9 @@ def seedream_emulator_settings() -> Settings:
 
 
 @pytest.fixture
-def seedream_emulator(seedream_emulator_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+def seedream_emulator(
+    seedream_emulator_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Emulator]:
     """A running emulator with empty books, reachable through the connection ``seedream_default``."""
     with Emulator(seedream_emulator_settings) as emulator:
         connection = json.loads(emulator.airflow_connection_json())

@@ -1,4 +1,5 @@
-"""Draws what the emulator "generates": a pleasant pattern from prompt, seed and index, with the request readable on it.
+"""Draws what the emulator "generates": a pleasant pattern from prompt, seed and index, with the request
+readable on it.
 
 Equal subjects give equal bytes on one machine. Blocking: run it off the event loop.
 """
@@ -22,9 +23,12 @@ _MESH = 4  # colours per side of the gradient's mesh
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """The content of one picture. Equal subjects give equal bytes on one machine, so it is a key of the cache as well::
+    """The content of one picture. Equal subjects give equal bytes on one machine, so it is a key of the cache
+    as well::
 
-        content = draw(Subject(width=256, height=256, prompt="a watch", seed=7, caption=("generate · image 1 of 2",)))
+        content = draw(
+            Subject(width=256, height=256, prompt="a watch", seed=7, caption=("generate · image 1 of 2",))
+        )
 
     :param index: number of the result, from 0; it varies the background.
     :param sources: encoded thumbnails of an edit's source images.
@@ -57,7 +61,8 @@ def draw(subject: Subject) -> bytes:
 
     :returns: the bytes of a PNG, JPEG or WEBP file.
     """
-    # A soft gradient in neighbouring hues with translucent discs; the prompt sets the hue, seed and index the rest.
+    # A soft gradient in neighbouring hues with translucent discs; the prompt sets the hue, seed and index the
+    # rest.
     hue = Random(subject.prompt).random()
     random = Random(f"{subject.prompt}/{subject.seed}/{subject.index}")
     mesh = Image.new("RGB", (_MESH, _MESH))
@@ -68,7 +73,9 @@ def draw(subject: Subject) -> bytes:
         radius = round(min(canvas.size) * random.uniform(0.06, 0.34)) + 1
         x, y = (round(random.uniform(-0.1, 1.1) * side) - radius for side in canvas.size)
         mask = Image.new("L", (4 * radius, 4 * radius))
-        ImageDraw.Draw(mask).ellipse((0, 0, 4 * radius - 1, 4 * radius - 1), fill=round(255 * random.uniform(0.12, 0.34)))
+        ImageDraw.Draw(mask).ellipse(
+            (0, 0, 4 * radius - 1, 4 * radius - 1), fill=round(255 * random.uniform(0.12, 0.34))
+        )
         mask = mask.resize((2 * radius, 2 * radius), Image.Resampling.BOX)
         canvas.paste(_colour(hue + random.choice((0, 0.04, 0.5)), random), (x, y), mask)
     if min(subject.width, subject.height) >= _SMALLEST_WITH_TEXT:
@@ -76,7 +83,10 @@ def draw(subject: Subject) -> bytes:
         unit = subject.unit
         inner = subject.width - 20 * unit
         prompt = fit(subject.prompt, inner, subject.height * 0.42, largest=7 * unit, smallest=2.4 * unit)
-        captions = [fit(line, inner, 4 * unit, largest=max(9, 2.6 * unit), smallest=max(8, 1.6 * unit)) for line in subject.caption]
+        captions = [
+            fit(line, inner, 4 * unit, largest=max(9, 2.6 * unit), smallest=max(8, 1.6 * unit))
+            for line in subject.caption
+        ]
         height = prompt.height + 2.2 * unit + sum(caption.height for caption in captions) + 8 * unit
         top = subject.height - 5 * unit - height
         _darken(canvas, (5 * unit, top, subject.width - 5 * unit, top + height), radius=3 * unit)
@@ -87,13 +97,16 @@ def draw(subject: Subject) -> bytes:
         _draw_label(canvas, subject)
     _draw_sources(canvas, subject)
     target = io.BytesIO()
-    canvas.save(target, subject.image_format, compress_level=1)  # PNG only: saves a third of the time, costs a third of the bytes
+    # PNG only: saves a third of the time, costs a third of the bytes
+    canvas.save(target, subject.image_format, compress_level=1)
     return target.getvalue()
 
 
 def _colour(hue: float, random: Random) -> Colour:
     """A colour near the hue, neither dark nor pale."""
-    shade = colorsys.hls_to_rgb((hue + random.gauss(0, 0.05)) % 1, random.uniform(0.36, 0.7), random.uniform(0.32, 0.62))
+    shade = colorsys.hls_to_rgb(
+        (hue + random.gauss(0, 0.05)) % 1, random.uniform(0.36, 0.7), random.uniform(0.32, 0.62)
+    )
     red, green, blue = (round(255 * part) for part in shade)
     return red, green, blue
 

@@ -1,4 +1,5 @@
-"""The emulator as one object: two origins on 127.0.0.1, served from a background thread with its own event loop.
+"""The emulator as one object: two origins on 127.0.0.1, served from a background thread with its own event
+loop.
 
 Tests and the command line use this class alone; everything on it may be called from any thread.
 """
@@ -57,7 +58,9 @@ class Emulator:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self.stop()
 
     def start(self) -> Self:
@@ -185,7 +188,8 @@ class Emulator:
         tls = self._certificate.context() if self._certificate else None
         runners: list[web.AppRunner] = []
         try:
-            # No limit of aiohttp's own: the settings say how large a body may be, and the answer has the API's shape.
+            # No limit of aiohttp's own: the settings say how large a body may be, and the answer has the
+            # API's shape.
             api = web.Application(middlewares=[bookkeeping(self._world, "api")], client_max_size=0)
             api.add_routes([*Api(self._world).routes(), *Admin(self._world).routes()])
             storage = web.Application(middlewares=[bookkeeping(self._world, "storage")])

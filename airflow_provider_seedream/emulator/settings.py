@@ -1,6 +1,7 @@
 """Every knob of the emulator, with its unit; the defaults are the vendor's documented or reported behaviour.
 
-A ``Settings`` is a value: it is replaced as a whole, never changed in place, so a request sees one consistent set.
+A ``Settings`` is a value: it is replaced as a whole, never changed in place, so a request sees one consistent
+set.
 """
 
 from __future__ import annotations
@@ -10,7 +11,17 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 ErrorShape = Literal[
-    "sentence", "error_code", "code_detail", "error_message", "nested", "detail", "detail_list", "fields", "text", "html", "empty"
+    "sentence",
+    "error_code",
+    "code_detail",
+    "error_message",
+    "nested",
+    "detail",
+    "detail_list",
+    "fields",
+    "text",
+    "html",
+    "empty",
 ]
 RetryAfterForm = Literal["seconds", "date", "none"]
 UnknownFields = Literal["ignore", "refuse"]
@@ -20,7 +31,8 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The behaviour of the emulator while no fault is injected; by default that of the API, as far as it is known::
+    """The behaviour of the emulator while no fault is injected; by default that of the API, as far as it is
+    known::
 
         Emulator(Settings(balance_credits=20, rate_limit_per_minute=0))
 
@@ -33,7 +45,8 @@ class Settings:
     expired_key: str = "seedream-emulator-expired-key"  # answered with api_key_expired
     revoked_key: str = "seedream-emulator-revoked-key"  # answered with api_key_revoked
     balance_credits: int = 1000  # in the wallet at the start and after a reset
-    credits_per_image: int = 10  # [doc]; a user of a sister endpoint was billed about six times its page [seen]
+    # [doc]; a user of a sister endpoint was billed about six times its page [seen]
+    credits_per_image: int = 10
     rate_limit_per_minute: int = 3  # [doc]; 0 switches it off
     status_counts: bool = False  # whether status calls count against the rate limit: contested [seen]
     wallet_shows_rate_limit: bool = True
@@ -42,7 +55,8 @@ class Settings:
     validation_status: int = 400  # 400 or 422 [doc]
     unknown_fields: UnknownFields = "ignore"  # contested: a sister endpoint refused one [seen]
     submit_status: int = 200  # of an accepted submission: any 2xx
-    expired_status: int = 404  # answer to a status call once the results are gone: undocumented; 200: FINISHED with null assets
+    # answer to a status call once the results are gone: undocumented; 200: FINISHED with null assets
+    expired_status: int = 404
     max_body_bytes: int = 160_000_000  # above it: 413; ten allowed inputs make ~140 MB
     speed: float = 1.0  # divides the time a job and its late assets take
     seconds_per_image: Range = (20.0, 40.0)  # [doc]
@@ -50,8 +64,10 @@ class Settings:
     result_lifetime_seconds: float = 24 * 3600.0  # [doc]
     link_lifetime_seconds: float = 3600.0  # [seen]
     latency_seconds: Range = (0.3, 1.0)  # waited before every answer of the API
-    link_names: LinkNames = "escaped"  # of result files: with percent-escapes that a client must not rewrite, or without
-    honour_seed: bool = False  # whether a seed repeats an image: the model's owner says that this model has none [seen]
+    # of result files: with percent-escapes that a client must not rewrite, or without
+    link_names: LinkNames = "escaped"
+    # whether a seed repeats an image: the model's owner says that this model has none [seen]
+    honour_seed: bool = False
     quirks: bool = True  # unknown keys now and then, progress now and then missing
     image_scale: float = 1.0  # 0.125 draws a 2048 px image at 256 px
     flat_images: bool = False  # one tiny cached PNG for everything: for load tests
@@ -86,7 +102,9 @@ class Settings:
         unknown = sorted(set(changes) - known)
         if unknown:
             raise ValueError(f"no such setting: {', '.join(unknown)}; there are {', '.join(sorted(known))}")
-        return replace(self, **{name: _coerced(name, getattr(self, name), value) for name, value in changes.items()})
+        return replace(
+            self, **{name: _coerced(name, getattr(self, name), value) for name, value in changes.items()}
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Every setting, ready for JSON."""

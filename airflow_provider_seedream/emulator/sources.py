@@ -1,7 +1,7 @@
 """The source images of an edit: reads data URIs, and keeps their facts and small thumbnails, not their bytes.
 
-Reads at most what the contract allows; raises ``BadSourceError`` in words a person understands. Blocking: run it off
-the event loop.
+Reads at most what the contract allows; raises ``BadSourceError`` in words a person understands. Blocking: run
+it off the event loop.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ class Source:
 def read_source(url: object) -> Source:
     """Check a data URI by the rules that users report [seen].
 
-    :raises BadSourceError: no data URI in lower case, a wrong media type, damaged bytes, too large, too small or too narrow.
+    :raises BadSourceError: no data URI in lower case, a wrong media type, damaged bytes, too large, too small
+        or too narrow.
     :param url: an item of ``image_urls``, of any type, as it comes from a client.
     :returns: its facts and a thumbnail. The bytes are dropped: ten sources of 10 MB would fill the books.
     """
@@ -129,7 +130,8 @@ def _opened(media_type: str, content: bytes) -> Image.Image:
             picture = Image.open(io.BytesIO(content), formats=_READABLE)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as bad:
         raise BadSourceError("the bytes are not a readable image") from bad
-    seen = "JPEG" if picture.format == "MPO" else picture.format  # MPO: the JPEG of many phones, with a preview behind it
+    # MPO: the JPEG of many phones, with a preview behind it
+    seen = "JPEG" if picture.format == "MPO" else picture.format
     if seen != _FORMATS[media_type]:
         raise BadSourceError(f"the bytes are {seen}, the data URI says {media_type}")
     return picture

@@ -1,6 +1,7 @@
 """The storage origin: pre-signed links to images and thumbnails, on another port, knowing no API key.
 
-A link that carries an ``Authorization`` header is refused with 400, as S3-style stores do, and goes into the books.
+A link that carries an ``Authorization`` header is refused with 400, as S3-style stores do, and goes into the
+books.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ class Storage:
     async def get(self, request: web.Request) -> web.StreamResponse:
         """Serve an image or a thumbnail, or act out a fault instead.
 
-        :raises RefusalError: 400 for an ``Authorization`` header, 403 for a link that is not valid, 404 for an unknown object.
+        :raises RefusalError: 400 for an ``Authorization`` header, 403 for a link that is not valid, 404 for
+            an unknown object.
         :raises HangupError: a fault ends the connection without an answer, or in the middle of the body.
         """
         # As S3-style stores do beside a signed query.
@@ -70,7 +72,10 @@ class Storage:
         other: ImageFormat | None = "JPEG" if fault is not None and fault.kind == "other-type" else None
         content = await self._pictures.get(self._world.settings, generation, name, other)
         return await deliver(
-            request, fault, content, "image/png" if name.thumbnail else _MEDIA_TYPES[generation.course.image_format]
+            request,
+            fault,
+            content,
+            "image/png" if name.thumbnail else _MEDIA_TYPES[generation.course.image_format],
         )
 
     def _check_link(self, request: web.Request) -> None:

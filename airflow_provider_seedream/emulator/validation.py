@@ -1,7 +1,7 @@
 """The request fields, rule by rule, as the contract's table has them.
 
-Pure: raises ``InvalidFieldError`` naming the field. Unknown fields are not refused (the vendor probably ignores them)
-but reported back.
+Pure: raises ``InvalidFieldError`` naming the field. Unknown fields are not refused (the vendor probably
+ignores them) but reported back.
 """
 
 from __future__ import annotations
@@ -107,7 +107,9 @@ def _integer(body: Mapping[str, Any], field: str, low: int, high: int | None) ->
     if not isinstance(value, int) or isinstance(value, bool):
         raise InvalidFieldError(field, "must be an integer")
     if value < low or (high is not None and value > high):
-        raise InvalidFieldError(field, f"must be at least {low}" + ("" if high is None else f" and at most {high}"))
+        raise InvalidFieldError(
+            field, f"must be at least {low}" + ("" if high is None else f" and at most {high}")
+        )
     return value
 
 

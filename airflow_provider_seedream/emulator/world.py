@@ -1,7 +1,8 @@
-"""Everything the server knows: generations, wallet, faults, books, clock, settings; and the rules that move credits.
+"""Everything the server knows: generations, wallet, faults, books, clock, settings; and the rules that move
+credits.
 
-Changed by the server's thread alone; the parts that other threads may touch (clock, faults, books, settings) guard themselves. No
-HTTP in here.
+Changed by the server's thread alone; the parts that other threads may touch (clock, faults, books, settings)
+guard themselves. No HTTP in here.
 """
 
 from __future__ import annotations
@@ -58,7 +59,13 @@ class World:
         with self._credits_lock:
             for part in (self.clock, self.rate_limit):
                 part.reset()
-            for memory in (self.books, self.faults, self.dead_links, self._generations, self._awaiting_refund):
+            for memory in (
+                self.books,
+                self.faults,
+                self.dead_links,
+                self._generations,
+                self._awaiting_refund,
+            ):
                 memory.clear()
             self._known_prompts.clear()
             self._balance_credits = self.settings.balance_credits
@@ -66,7 +73,8 @@ class World:
     def configure(self, changes: dict[str, Any]) -> None:
         """Replace some settings; a new ``balance_credits`` fills (or empties) the wallet at once.
 
-        :raises ValueError: a setting is unknown, has a wrong value, or is ``tls``, which is chosen at the start.
+        :raises ValueError: a setting is unknown, has a wrong value, or is ``tls``, which is chosen at the
+            start.
         """
         changed = self.settings.changed(changes)
         if changed.tls != self.settings.tls:
@@ -92,13 +100,16 @@ class World:
         """Put faults in force; one about the course of a known generation changes it at once."""
         for fault in faults:
             known = self._generations.get(fault.seedream_task_id or "")
-            # The course was fixed at the submission, so a later fault has to change it instead of waiting for a strike.
+            # The course was fixed at the submission, so a later fault has to change it instead of waiting for
+            # a strike.
             if known is not None and fault.info.stage == "job":
                 self._keep(replace(known, course=disturbed(known.course, fault)))
             else:
                 self.faults.inject(fault)
 
-    def fault(self, stage: Stage, endpoint: Endpoint, about: Generation | None = None, **where: Any) -> Fault | None:
+    def fault(
+        self, stage: Stage, endpoint: Endpoint, about: Generation | None = None, **where: Any
+    ) -> Fault | None:
         """The fault that strikes at this moment, counted as used; None if there is none.
 
         :param about: the generation that the request names; its prompt and id then select the faults.
@@ -121,7 +132,9 @@ class World:
         """
         cost = self.settings.credits_per_image * submission.num_images
         if cost > self.balance_credits():
-            raise RefusalError(402, "insufficient_credits", f"{cost} credits needed, {self._balance_credits} left")
+            raise RefusalError(
+                402, "insufficient_credits", f"{cost} credits needed, {self._balance_credits} left"
+            )
         generation = self._started(submission, cost)
         with self._credits_lock:
             self._balance_credits -= cost
@@ -140,11 +153,15 @@ class World:
         return generation
 
     def _started(self, submission: Submission, cost: int) -> Generation:
-        """The generation with its course. Equal prompts in equal order take equal times: the random numbers have a fixed seed."""
+        """The generation with its course. Equal prompts in equal order take equal times: the random
+        numbers have a fixed seed.
+        """
         now = self.clock.now()
         random = Random(submission.prompt + str(len(self._generations)))
         course = planned_course(self.settings, submission, random)
-        for fault in self.faults.take_all(Occasion(stage="job", endpoint=submission.kind, now=now, prompt=submission.prompt)):
+        for fault in self.faults.take_all(
+            Occasion(stage="job", endpoint=submission.kind, now=now, prompt=submission.prompt)
+        ):
             course = disturbed(course, fault)
         honoured = submission.seed if self.settings.honour_seed else None
         return Generation(
@@ -172,7 +189,9 @@ class World:
                 task_id = generation.seedream_task_id
                 del self._awaiting_refund[task_id]
                 self._balance_credits += generation.credits
-                self.books.refunded(Entry(at=generation.finishes_at, seedream_task_id=task_id, credits=generation.credits))
+                self.books.refunded(
+                    Entry(at=generation.finishes_at, seedream_task_id=task_id, credits=generation.credits)
+                )
             return self._balance_credits
 
     def find(self, seedream_task_id: str) -> Generation | None:
@@ -195,7 +214,9 @@ class World:
         return status_body(generation, self.clock.now(), lambda index: self._links(generation, index))
 
     def status_without_links(self, generation: Generation) -> dict[str, Any]:
-        """The body of a status answer about a generation whose results are gone: FINISHED, and every asset null."""
+        """The body of a status answer about a generation whose results are gone: FINISHED, and every asset
+        null.
+        """
         return status_body(generation, self.clock.now(), lambda index: (None, None))
 
     def _links(self, generation: Generation, index: int) -> tuple[str, str]:
@@ -207,4 +228,6 @@ class World:
         name = ObjectName(seedream_task_id=generation.seedream_task_id, index=index, thumbnail=thumbnail)
         suffix = "png" if thumbnail else _SUFFIXES[generation.course.image_format]
         path = name.path(suffix, escaped=self.settings.link_names == "escaped")
-        return self.storage_url + self.signer.sign(path, self.clock.now(), self.settings.link_lifetime_seconds)
+        return self.storage_url + self.signer.sign(
+            path, self.clock.now(), self.settings.link_lifetime_seconds
+        )

@@ -1,4 +1,5 @@
-"""The parts of the gallery's addresses: which of them FastAPI reads, their bounds, and the task instance that they name.
+"""The parts of the gallery's addresses: which of them FastAPI reads, their bounds, and the task instance that
+they name.
 
 Asks neither the database nor the storage.
 """
@@ -24,7 +25,8 @@ def place_of(dag_id: str, run_id: str, task_id: str, map_index: str, loop: Loop 
 
     Without ``loop``, as in Airflow's own tab, the last round of a task in a loop is meant.
     """
-    index = int(map_index[:20]) if map_index.isascii() and map_index.isdecimal() else -1  # Python reads 4,300 digits at most
+    # Python reads 4,300 digits at most
+    index = int(map_index[:20]) if map_index.isascii() and map_index.isdecimal() else -1
     if index > MOST_INTEGER:  # no database has such a row, and some raise
         raise HTTPException(404)
     return TaskRef(dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=index, loop_index=loop)
@@ -39,7 +41,9 @@ def hash_of(request: Request) -> str | None:
 
 
 def asset_of(asset_id: str) -> int:
-    """Airflow's number of an asset. Checked before the guard, as Airflow's own reads numbers that no database has."""
+    """Airflow's number of an asset. Checked before the guard, as Airflow's own reads numbers that no
+    database has.
+    """
     number = int(asset_id[:20]) if asset_id.isascii() and asset_id.isdecimal() else 0
     if not 0 < number <= MOST_INTEGER:
         raise HTTPException(404)

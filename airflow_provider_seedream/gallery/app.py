@@ -19,7 +19,16 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.responses import FileResponse
 
 from airflow_provider_seedream.gallery import rows
-from airflow_provider_seedream.gallery.addresses import AssetDep, HashDep, Number, PlaceDep, Prompt, Start, Text, asset_of
+from airflow_provider_seedream.gallery.addresses import (
+    AssetDep,
+    HashDep,
+    Number,
+    PlaceDep,
+    Prompt,
+    Start,
+    Text,
+    asset_of,
+)
 from airflow_provider_seedream.gallery.assets import announced_of
 from airflow_provider_seedream.gallery.cards import Card, card_of, card_of_row, cards_of_rows, entry_of
 from airflow_provider_seedream.gallery.cursor import Cursor
@@ -37,7 +46,12 @@ PAGES_AT_ONCE = 8
 _log = logging.getLogger(__name__)
 _limiter: RunVar[CapacityLimiter] = RunVar("seedream_gallery_threads")
 _STATIC = FilePath(__file__).parent / "static"
-_FILES = {"gallery.css": "text/css", "gallery.js": "text/javascript", "icon.svg": "image/svg+xml", "icon-dark.svg": "image/svg+xml"}
+_FILES = {
+    "gallery.css": "text/css",
+    "gallery.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+    "icon-dark.svg": "image/svg+xml",
+}
 _OF_TASK = "/{dag_id}/{run_id}/{task_id}/{map_index}"
 _PAGE = [Depends(into_the_shell)]
 _PAGE_OF_DAG = [*_PAGE, IMAGES_OF_THE_DAG]
@@ -57,7 +71,8 @@ def create_gallery() -> FastAPI:
     app.get("/asset/{asset_id}", dependencies=[*_PAGE, Depends(asset_of), THE_ASSET])(_threaded(show_asset))
     app.get("/task" + _OF_TASK, dependencies=_PAGE_OF_DAG)(_threaded(show_task))
     app.get("/image" + _OF_TASK, dependencies=_PAGE_OF_DAG)(_threaded(show_first_image))
-    for which in ("/{number}", "/{number}/{sha256}"):  # approvals that 0.2 has pushed have no hash in their addresses
+    for which in ("/{number}", "/{number}/{sha256}"):
+        # approvals that 0.2 has pushed have no hash in their addresses
         app.get("/image" + _OF_TASK + which, dependencies=_PAGE_OF_DAG)(_threaded(show_image))
         app.get("/thumb" + _OF_TASK + which, dependencies=[IMAGES_OF_THE_DAG])(_threaded(send_thumbnail))
         app.get("/file" + _OF_TASK + which, dependencies=[IMAGES_OF_THE_DAG])(_threaded(send_file))
@@ -66,7 +81,9 @@ def create_gallery() -> FastAPI:
 
 
 def _threaded(route: Callable[..., Response]) -> Callable[..., Awaitable[Response]]:
-    """A route that waits for storage in one of the gallery's threads. Airflow's own routes share 40, which must stay free."""
+    """A route that waits for storage in one of the gallery's threads. Airflow's own routes share 40, which
+    must stay free.
+    """
 
     @functools.wraps(route)
     async def run(**values: Any) -> Response:
@@ -97,19 +114,32 @@ def show_newest(
 ) -> Response:
     """The newest generations, of all DAGs that the user may read or of one."""
     asked = dag_id or dag
-    readable = reader.dag_ids(rows.dag_ids() | {asked})  # one that is asked for by name may be too new for the list of all
-    run = run.strip().replace(" ", "+")  # Airflow 3.1 puts run ids into a tab's address as they are; none has a space
+    # one that is asked for by name may be too new for the list of all
+    readable = reader.dag_ids(rows.dag_ids() | {asked})
+    # Airflow 3.1 puts run ids into a tab's address as they are; none has a space
+    run = run.strip().replace(" ", "+")
     wanted = Filter(dag_ids=readable & {asked} if asked else readable, run=run, task=task.strip())
     roots = gallery_roots()
-    turned = turn_page(wanted, text.strip(), older_than=Cursor.parse(before), roots=roots, may_read=reader.may_read)
+    turned = turn_page(
+        wanted, text.strip(), older_than=Cursor.parse(before), roots=roots, may_read=reader.may_read
+    )
     asked_for = {"dag": "" if dag_id else dag, "run": run, "task": task.strip(), "text": text.strip()}
     return render(
-        request, "newest.html", turned=turned, dag_id=dag_id, dag_ids=sorted(readable), roots=roots, asked=asked_for, before=before
+        request,
+        "newest.html",
+        turned=turned,
+        dag_id=dag_id,
+        dag_ids=sorted(readable),
+        roots=roots,
+        asked=asked_for,
+        before=before,
     )
 
 
 def show_asset(request: Request, asset_id: AssetDep, reader: ReaderDep, before: Text = "") -> Response:
-    """The newest generations that were announced as an asset, of DAGs that the user may read; of an image's asset that image."""
+    """The newest generations that were announced as an asset, of DAGs that the user may read; of an
+    image's asset that image.
+    """
     asset, roots = announced_of(asset_id), gallery_roots()
     wanted = Filter(dag_ids=reader.dag_ids(set(asset.dag_ids)), asset_id=asset_id)
     turned = turn_page(wanted, "", older_than=Cursor.parse(before), roots=roots, may_read=reader.may_read)
@@ -124,15 +154,31 @@ def show_task(request: Request, place: PlaceDep, reader: ReaderDep, start: Start
     entry, region = (entry_of(row), row.region) if row else (None, {})
     if entry and entry.batch:
         cards, more, trouble = cards_of_rows(entry, roots, reader.may_read, start=start, limit=CARDS)
-        shown: dict[str, Any] = {"batch": entry.batch, "cards": cards, "more": more, "trouble": trouble, "start": start}
-        return render(request, "batch.html", **shown, place=place, region=region, roots=roots, run_credits=spent_in_run(place))
+        shown: dict[str, Any] = {
+            "batch": entry.batch,
+            "cards": cards,
+            "more": more,
+            "trouble": trouble,
+            "start": start,
+        }
+        return render(
+            request,
+            "batch.html",
+            **shown,
+            place=place,
+            region=region,
+            roots=roots,
+            run_credits=spent_in_run(place),
+        )
     card = card_of(entry, roots, reader.may_read) if entry else None
     landing = landing_of(entry) if entry else None
     known: dict[str, Any] = {"card": card, "landing": landing, "run_credits": spent_in_run(place)}
     return render(request, "task.html", **known, place=place, region=region, roots=roots)
 
 
-def show_first_image(request: Request, place: PlaceDep, reader: ReaderDep, last: bool = False, name: Text = "") -> Response:
+def show_first_image(
+    request: Request, place: PlaceDep, reader: ReaderDep, last: bool = False, name: Text = ""
+) -> Response:
     """The first image of a task instance, or the last; its own page where there are none."""
     row, card = _card(place, name, reader)
     if card.manifest is None:
@@ -140,8 +186,12 @@ def show_first_image(request: Request, place: PlaceDep, reader: ReaderDep, last:
     return _image_page(request, row, card, card.manifest.images[-1 if last else 0], reader)
 
 
-def show_image(request: Request, place: PlaceDep, number: Number, reader: ReaderDep, sha256: HashDep, name: Text = "") -> Response:
-    """One image, large, with all that is known about it; the task's own page where its manifest cannot be shown."""
+def show_image(
+    request: Request, place: PlaceDep, number: Number, reader: ReaderDep, sha256: HashDep, name: Text = ""
+) -> Response:
+    """One image, large, with all that is known about it; the task's own page where its manifest cannot be
+    shown.
+    """
     if sha256 is None and (card := _card(place, name, reader)[1]).manifest is None:
         return _without_images(request, card)
     row, card, image = _shown(place, number, name, sha256, reader)
@@ -152,7 +202,14 @@ def _without_images(request: Request, card: Card) -> Response:
     """The page of a task instance whose manifest cannot be shown."""
     of = card.entry.row
     return render(
-        request, "task.html", card=card, place=of.place, region=of.region, roots=gallery_roots(), landing=None, run_credits=None
+        request,
+        "task.html",
+        card=card,
+        place=of.place,
+        region=of.region,
+        roots=gallery_roots(),
+        landing=None,
+        run_credits=None,
     )
 
 
@@ -174,9 +231,11 @@ def _image_page(request: Request, row: Row, card: Card, image: ManifestImage, re
 def send_thumbnail(
     request: Request, place: PlaceDep, number: Number, reader: ReaderDep, sha256: HashDep, name: Text = ""
 ) -> Response:
-    """The API's own thumbnail, else the image itself. Where the hash is gone, a 404 that can be seen as a picture.
+    """The API's own thumbnail, else the image itself. Where the hash is gone, a 404 that can be seen as a
+    picture.
 
-    Airflow keeps the first text of an approval that is asked again after a clear, with the addresses of the first pictures.
+    Airflow keeps the first text of an approval that is asked again after a clear, with the addresses of the
+    first pictures.
     """
     if sha256 and has(request, etag_of(sha256, is_thumbnail=True)):
         return unchanged(sha256, is_thumbnail=True)
@@ -186,7 +245,9 @@ def send_thumbnail(
     except HTTPException:
         if sha256 is None:
             raise
-        return FileResponse(_STATIC / "gone.svg", 404, media_type="image/svg+xml", headers={"Cache-Control": "no-store"})
+        return FileResponse(
+            _STATIC / "gone.svg", 404, media_type="image/svg+xml", headers={"Cache-Control": "no-store"}
+        )
 
 
 def send_file(
@@ -209,7 +270,9 @@ def send_static(name: str, reader: ReaderDep) -> Response:
     """One of the four files of the gallery's own: its name is compared, never used as a path."""
     if name not in _FILES:
         raise HTTPException(404)
-    return FileResponse(_STATIC / name, media_type=_FILES[name], headers={"Cache-Control": "private, max-age=3600"})
+    return FileResponse(
+        _STATIC / name, media_type=_FILES[name], headers={"Cache-Control": "private, max-age=3600"}
+    )
 
 
 def _card(place: TaskRef, name: str, reader: ReaderDep) -> tuple[Row, Card]:
@@ -221,8 +284,12 @@ def _card(place: TaskRef, name: str, reader: ReaderDep) -> tuple[Row, Card]:
     return row, card
 
 
-def _shown(place: TaskRef, number: int, name: str, sha256: str | None, reader: ReaderDep) -> tuple[Row, Card, ManifestImage]:
-    """The image that an address means: by its hash, wherever the DAG run has it now; without a hash the one of that number."""
+def _shown(
+    place: TaskRef, number: int, name: str, sha256: str | None, reader: ReaderDep
+) -> tuple[Row, Card, ManifestImage]:
+    """The image that an address means: by its hash, wherever the DAG run has it now; without a hash the
+    one of that number.
+    """
     for found in _candidates(place, sha256, name):
         card = _card_of_row(found, name, reader)
         images = card.manifest.images if card and card.manifest else ()
@@ -233,9 +300,11 @@ def _shown(place: TaskRef, number: int, name: str, sha256: str | None, reader: R
 
 
 def _candidates(place: TaskRef, sha256: str | None, name: str) -> Iterator[Row]:
-    """The task instance of an address, and only if that has not the image, the others of its DAG run that may have it.
+    """The task instance of an address, and only if that has not the image, the others of its DAG run that may
+    have it.
 
-    A task's result names the hashes of its images; a batch's names only its table, and ``name`` says which row is meant.
+    A task's result names the hashes of its images; a batch's names only its table, and ``name`` says which
+    row is meant.
     """
     if row := rows.find(place):
         yield row

@@ -48,5 +48,9 @@ def _section(landed: LandedGeneration | Mapping[str, Any]) -> str:
     prompt = str((manifest.submission or {}).get("prompt") or manifest.name)
     place = place_of(manifest)
     pictures = " ".join(picture(place, image, prompt) for image in manifest.images)
-    missing = [f"Only {len(manifest.images)} of {manifest.images_requested} images came."] if manifest.missing_images else []
+    missing = (
+        [f"Only {len(manifest.images)} of {manifest.images_requested} images came."]
+        if manifest.missing_images
+        else []
+    )
     return "\n\n".join([as_code(prompt), *missing, pictures])

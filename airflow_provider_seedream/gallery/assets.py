@@ -13,18 +13,20 @@ from sqlalchemy import Text, cast, select
 
 from airflow_provider_seedream.gallery.xcoms import events_of
 
-_MOST_EXTRAS = 200  # of the newest events: an asset that stands for one image has one for each time that it was landed
+# of the newest events: an asset that stands for one image has one for each time that it was landed
+_MOST_EXTRAS = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Announced:
     """An asset, and what its events say::
 
-        announced_of(7)  # Announced(asset_id=7, name="watches", uri="s3://bucket/watches", dag_ids={"night"}, hashes=frozenset())
+        announced_of(7).uri  # "s3://bucket/watches"
 
     :param name: empty if there is no such asset, and so is ``uri``.
     :param dag_ids: of the tasks that have made its newest 2,000 events.
-    :param hashes: of the images that its newest 200 events name; empty for an asset that stands for whole generations or batches.
+    :param hashes: of the images that its newest 200 events name; empty for an asset that stands for whole
+        generations or batches.
     """
 
     asset_id: int
@@ -38,7 +40,9 @@ def announced_of(asset_id: int) -> Announced:
     """The asset of this number. One that does not exist has no events, and so nothing to show."""
     events = events_of(asset_id)
     with create_session(scoped=False) as session:
-        asset = session.execute(select(AssetModel.name, AssetModel.uri).where(AssetModel.id == asset_id)).first()
+        asset = session.execute(
+            select(AssetModel.name, AssetModel.uri).where(AssetModel.id == asset_id)
+        ).first()
         dag_ids = frozenset(session.scalars(select(events.c.dag_id).distinct()))
         extras = session.scalars(select(cast(events.c.extra, Text)).limit(_MOST_EXTRAS)).all()
     name, uri = asset or ("", "")

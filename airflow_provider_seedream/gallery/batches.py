@@ -1,8 +1,10 @@
-"""A batch in the gallery: its summary from XCom, and its table of results, read by pieces: a page costs the same at any length.
+"""A batch in the gallery: its summary from XCom, and its table of results, read by pieces: a page costs the
+same at any length.
 
-An XCom can be edited, so the URI in it may lead to the table of a DAG that the reader may not read. Prompts, reasons and columns of
-a table are shown only if the ledger beside it says that the name of this table is reserved for this very task instance. Of another
-table only row numbers and statuses are shown, and images whose own manifests say that the reader may see them.
+An XCom can be edited, so the URI in it may lead to the table of a DAG that the reader may not read. Prompts,
+reasons and columns of a table are shown only if the ledger beside it says that the name of this table is
+reserved for this very task instance. Of another table only row numbers and statuses are shown, and images
+whose own manifests say that the reader may see them.
 """
 
 import json
@@ -32,7 +34,14 @@ _STATUSES = frozenset(get_args(Status))
 class Batch:
     """The summary of a batch. A batch that failed has only ``results``, the URI of its table::
 
-        Batch.from_value({"results": "s3://my_conn@bucket/night/results.jsonl", "rows": 2, "count": {"landed": 2}, "credits": 20})
+        Batch.from_value(
+            {
+                "results": "s3://my_conn@bucket/night/results.jsonl",
+                "rows": 2,
+                "count": {"landed": 2},
+                "credits": 20,
+            }
+        )
 
     :param results: storage URI of the table of results, a ``.jsonl`` file in the batch's folder.
     :param rows: how many rows the table of requests had; None if the XCom does not say it.
@@ -58,7 +67,11 @@ class Batch:
             return None
         rows, count = value.get("rows"), value.get("count")
         known = count.items() if isinstance(count, dict) else ()
-        counted = {status: number for status, number in known if status in _STATUSES and isinstance(number, int) and number}
+        counted = {
+            status: number
+            for status, number in known
+            if status in _STATUSES and isinstance(number, int) and number
+        }
         spent = value.get("credits")
         return cls(
             results=value["results"],
@@ -94,7 +107,13 @@ class Batch:
 class Line:
     """One row of a table of results::
 
-        Line(row=7, status="moderated", name=None, detail="refused by the safety checker", columns={"sku": "W-100"})
+        Line(
+            row=7,
+            status="moderated",
+            name=None,
+            detail="refused by the safety checker",
+            columns={"sku": "W-100"},
+        )
 
     :param row: the row's number in the table of requests, from 1.
     :param status: one of ``batch.results.Status``.
@@ -130,7 +149,9 @@ def is_table_of(place: TaskRef, batch: Batch, roots: tuple[str, ...]) -> bool:
     """
     folder, _, file = batch.results.rpartition("/")
     try:
-        note = read_piece(f"{folder}/{NAMES}/{file.removesuffix('.jsonl')}.json", roots, start=0, max_bytes=_NOTE_BYTES)
+        note = read_piece(
+            f"{folder}/{NAMES}/{file.removesuffix('.jsonl')}.json", roots, start=0, max_bytes=_NOTE_BYTES
+        )
         installation = describe_installation().get("installation")
     except (CannotShowError, SeedreamInputError):
         return False
@@ -180,10 +201,17 @@ def _line(text: bytes, *, with_texts: bool) -> Line | None:
 
 def _with_texts(line: Line, fields: dict[str, Any]) -> Line:
     """The line with its reason, prompt and free columns, each cut to its bound."""
-    free = {name: value for name, value in fields.items() if name not in {*PARAMETERS, *RESULT_COLUMNS} and value not in (None, "")}
+    free = {
+        name: value
+        for name, value in fields.items()
+        if name not in {*PARAMETERS, *RESULT_COLUMNS} and value not in (None, "")
+    }
     return replace(
         line,
         detail=cut(str(fields.get("detail") or ""), _TEXT_CHARACTERS),
         prompt=cut(str(fields.get("prompt") or ""), _PROMPT_CHARACTERS),
-        columns={cut(name, _TEXT_CHARACTERS): cut(str(value), _TEXT_CHARACTERS) for name, value in list(free.items())[:_COLUMNS]},
+        columns={
+            cut(name, _TEXT_CHARACTERS): cut(str(value), _TEXT_CHARACTERS)
+            for name, value in list(free.items())[:_COLUMNS]
+        },
     )

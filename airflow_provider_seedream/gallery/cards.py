@@ -135,7 +135,11 @@ class Card:
         kept.
         """
         sources = self.submission.get("sources")
-        found = [source.get("uri") for source in sources if isinstance(source, dict)] if isinstance(sources, list) else []
+        found = (
+            [source.get("uri") for source in sources if isinstance(source, dict)]
+            if isinstance(sources, list)
+            else []
+        )
         return [uri for uri in found if isinstance(uri, str)]
 
     @property
@@ -149,7 +153,8 @@ class Card:
         first rows.
         """
         own = [(self, image) for image in self.manifest.images] if self.manifest else []
-        own = [one for one in own if one[1].sha256 in self.hashes] or own  # landed anew, the same image may have another hash
+        # landed anew, the same image may have another hash
+        own = [one for one in own if one[1].sha256 in self.hashes] or own
         return own + [(card, card.manifest.images[0]) for card in self.first if card.manifest]
 
 
@@ -165,7 +170,11 @@ def entry_of(row: Row) -> Entry | None:
         if isinstance(row.value, dict) and "manifest" in row.value:
             landed = LandedGeneration.from_dict(row.value)
             texts = (landed.seedream_task_id, landed.manifest)
-            return Entry(row=row, about=landed) if all(isinstance(text, str) and text for text in texts) else None
+            return (
+                Entry(row=row, about=landed)
+                if all(isinstance(text, str) and text for text in texts)
+                else None
+            )
         return Entry(row=row, about=Generation.from_dict(row.value))
     except SeedreamInputError:
         return None
@@ -198,12 +207,15 @@ def _card_of(entry: Entry, roots: tuple[str, ...], may_read: MayRead) -> Card:
                 _readable(record.made_by.ids(), may_read)
             except CannotShowError:
                 return Card(entry=entry, trouble=_NOT_LANDED)
-            ending = _ENDINGS.get(record.outcome, _NOT_LANDED) + (" Its credits were refunded." if record.refunded else "")
+            ending = _ENDINGS.get(record.outcome, _NOT_LANDED) + (
+                " Its credits were refunded." if record.refunded else ""
+            )
             card = Card(entry=entry, record=record, trouble=ending)
             if record.outcome not in ("landed", "partial"):
                 return card
             there = replace(card, uri=f"{submitted.destination}/{manifest_file(submitted.name)}")
-            # The manifest must name this generation: another task may have landed its own images under the same name.
+            # The manifest must name this generation: another task may have landed its own images under the
+            # same name.
             found = _with_manifest(there, roots, may_read, seedream_task_id=submitted.seedream_task_id)
             return found if found.manifest else card
         case Batch():
@@ -246,7 +258,9 @@ def cards_of_rows(
     return cards, more, None
 
 
-def _with_manifest(card: Card, roots: tuple[str, ...], may_read: MayRead, *, seedream_task_id: str | None = None) -> Card:
+def _with_manifest(
+    card: Card, roots: tuple[str, ...], may_read: MayRead, *, seedream_task_id: str | None = None
+) -> Card:
     """The card with its manifest, or with the reason why that cannot be shown."""
     try:
         manifest = read_manifest(card.uri, roots, seedream_task_id=seedream_task_id)
@@ -262,7 +276,9 @@ def _readable(made_by: Any, may_read: MayRead) -> TaskRef:
     """
     place = TaskRef.of(made_by)
     if place is None:
-        raise CannotShowError("Its files do not say which DAG they belong to, so nobody can be shown them here.")
+        raise CannotShowError(
+            "Its files do not say which DAG they belong to, so nobody can be shown them here."
+        )
     if not may_read(place.dag_id):
         raise CannotShowError("Its files belong to a DAG that you may not read.")
     return place

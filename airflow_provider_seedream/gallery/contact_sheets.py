@@ -1,7 +1,8 @@
 """The pictures of a batch as questions to a person, and the rows that the answers chose.
 
-A sheet is one page of pictures with the arguments of Airflow's ``HITLOperator``, so a batch of any length is asked about page by
-page. Loaded with every DAG that asks for it: the storage and the batch are imported when it runs.
+A sheet is one page of pictures with the arguments of Airflow's ``HITLOperator``, so a batch of any length is
+asked about page by page. Loaded with every DAG that asks for it: the storage and the batch are imported when
+it runs.
 """
 
 import json
@@ -16,7 +17,8 @@ ALL = "All on this page"
 NONE = "None on this page"
 PICTURES_PER_PAGE = 24
 SUBJECT = "Which of these images are to be published?"
-# As `batch/sheets.py` writes it. The words in the middle come from the table, so they may hold dots and numbers, too.
+# As `batch/sheets.py` writes it. The words in the middle come from the table, so they may hold dots and
+# numbers, too.
 _OPTION = re.compile(r"(?P<row>\d+)(?:\.(?P<number>\d+))? · .* · (?P<hash>[0-9a-f]+)", re.DOTALL)
 _AGAIN = "Nothing was published. Clear the task that makes the contact sheets: the person is asked again."
 Line = dict[str, Any]
@@ -38,20 +40,23 @@ def contact_sheets(
         pages = sheets(XComArg(images, "results"))  # images is a SeedreamBatchOperator
         choose = HITLOperator.partial(task_id="choose", multiple=True).expand_kwargs(pages)
 
-    Each dict has ``subject``, ``body`` and ``options``, so ``expand_kwargs`` asks one question for each page. An option is one
-    image: ``4 · W-100 · 9f86d0`` is row 4, ``7.2 · ...`` is the second image of row 7. The six letters begin the image's SHA-256,
-    so an image that was replaced after the question is never published by its answer. The first two options are
-    ``All on this page`` and ``None on this page``, as Airflow takes no empty answer.
+    Each dict has ``subject``, ``body`` and ``options``, so ``expand_kwargs`` asks one question for each page.
+    An option is one image: ``4 · W-100 · 9f86d0`` is row 4, ``7.2 · ...`` is the second image of row 7. The
+    six letters begin the image's SHA-256, so an image that was replaced after the question is never published
+    by its answer. The first two options are ``All on this page`` and ``None on this page``, as Airflow takes
+    no empty answer.
 
-    Rows that landed in part are shown, too. The first page counts all rows, and names those without a picture with the reason.
-    A batch without a single image has no page: Airflow then skips the question and what follows it.
+    Rows that landed in part are shown, too. The first page counts all rows, and names those without a picture
+    with the reason. A batch without a single image has no page: Airflow then skips the question and what
+    follows it.
 
-    Runs on the worker: reads the table of results and one manifest for each row with images, 8 at once. The pictures come from the
-    gallery, see :func:`approval_markdown`. A page of 24 pictures has some 20 KB.
+    Runs on the worker: reads the table of results and one manifest for each row with images, 8 at once. The
+    pictures come from the gallery, see :func:`approval_markdown`. A page of 24 pictures has some 20 KB.
 
     :param results: URI of the table of results, or the summary that the batch returned.
     :param subject: the headline; with several pages it ends with ``(page 2 of 9)``.
-    :param label: the column that names an image in the options, a column of your own or ``name``; by default its prompt.
+    :param label: the column that names an image in the options, a column of your own or ``name``; by default
+        its prompt.
     :param per_page: pictures on a page, 1 to 100; 24 by default.
     :raises ValueError: the table is missing, is no table of results, or ``per_page`` is out of range.
     """
@@ -67,7 +72,9 @@ def contact_sheets(
         {
             "subject": subject if len(pages) == 1 else f"{subject} (page {number} of {len(pages)})",
             # expand_kwargs renders mapped texts: a prompt of a table must not run as a template.
-            "body": unrendered("\n\n".join([counted, *tables(page), *(without_pictures(lines, odd) if number == 1 else [])])),
+            "body": unrendered(
+                "\n\n".join([counted, *tables(page), *(without_pictures(lines, odd) if number == 1 else [])])
+            ),
             "options": [ALL, NONE, *(one.option for one in page)],
         }
         for number, page in enumerate(pages, 1)
@@ -88,13 +95,16 @@ def chosen_rows(
                 copy_to_the_shop(row["sku"], row["images"])
             return chosen
 
-    A row is its line of the table of results, your own columns included; its ``images`` are only the chosen ones.
+    A row is its line of the table of results, your own columns included; its ``images`` are only the chosen
+    ones.
 
     :param results: as for :func:`contact_sheets`.
     :param sheets: what that returned.
-    :param answers: what ``HITLOperator`` returned for each sheet, in the same order: the list of the mapped task.
-    :raises ValueError: the answers are not one for each sheet, an answer holds ``None on this page`` beside an image, or an image
-        is not the one that the person saw. Publish nothing then. Clear the task that makes the sheets: the person is asked again.
+    :param answers: what ``HITLOperator`` returned for each sheet, in the same order: the list of the mapped
+        task.
+    :raises ValueError: the answers are not one for each sheet, an answer holds ``None on this page`` beside
+        an image, or an image is not the one that the person saw. Publish nothing then. Clear the task that
+        makes the sheets: the person is asked again.
     """
     picks = _picks(_listed(sheets), _listed(answers))
     lines = {line["row"]: line for line in _table(results)}
@@ -102,9 +112,13 @@ def chosen_rows(
 
 
 def _picks(sheets: list[Mapping[str, Any]], answers: list[Mapping[str, Any]]) -> dict[int, dict[int, str]]:
-    """The chosen images by their row: the number of each, 0 for the only one of its row, and how its hash begins."""
+    """The chosen images by their row: the number of each, 0 for the only one of its row, and how its hash
+    begins.
+    """
     if len(sheets) != len(answers):
-        raise ValueError(f"There are {len(sheets)} contact sheets and {len(answers)} answers; expected one for each.")
+        raise ValueError(
+            f"There are {len(sheets)} contact sheets and {len(answers)} answers; expected one for each."
+        )
     picks: dict[int, dict[int, str]] = {}
     for sheet, answer in zip(sheets, answers, strict=True):
         for option in _chosen(sheet, answer):
@@ -123,7 +137,9 @@ def _chosen(sheet: Mapping[str, Any], answer: Mapping[str, Any]) -> list[str]:
     """
     chosen = list(answer.get("chosen_options") or [])
     if NONE in chosen and len(chosen) > 1:
-        raise ValueError(f"The answer holds {NONE!r} beside other options, so it is unclear: {', '.join(chosen):.200}.")
+        raise ValueError(
+            f"The answer holds {NONE!r} beside other options, so it is unclear: {', '.join(chosen):.200}."
+        )
     if ALL in chosen:
         return [option for option in sheet["options"] if option not in (ALL, NONE)]
     return [option for option in chosen if option != NONE]
@@ -138,23 +154,31 @@ def _only(line: Line | None, wanted: Mapping[int, str]) -> Line:
 
     manifest = manifest_at(str(line.get("manifest"))) if line else None
     if line is None or not isinstance(manifest, Manifest):
-        raise ValueError(f"A row that was chosen is no longer in the table of results, or has no images any more. {_AGAIN}")
+        raise ValueError(
+            f"A row that was chosen is no longer in the table of results, or has no images any more. {_AGAIN}"
+        )
     folder, images = str(line["manifest"]).rpartition("/")[0], []
     for number, begins in sorted(wanted.items()):
         same = [one for one in manifest.images if one.sha256.startswith(begins) and number in (0, one.number)]
         if not same:
-            raise ValueError(f"An image of row {line['row']} is not the one that was shown to the person. {_AGAIN}")
+            raise ValueError(
+                f"An image of row {line['row']} is not the one that was shown to the person. {_AGAIN}"
+            )
         images.append(f"{folder}/{same[0].file}")
     return {**line, "images": images}
 
 
 def _table(results: str | Mapping[str, Any]) -> list[Line]:
-    """The lines of a table of results. :raises ValueError: the file is missing, or is not a table of results."""
+    """The lines of a table of results. :raises ValueError: the file is missing, or is not a table of
+    results.
+    """
     from airflow_provider_seedream.storage.folder import Folder
 
     uri = results.get("results") if isinstance(results, Mapping) else results
     if not isinstance(uri, str) or "/" not in uri:
-        raise ValueError(f"Expected the URI of a table of results, or what a batch returned; got {str(results)[:80]!r}.")
+        raise ValueError(
+            f"Expected the URI of a table of results, or what a batch returned; got {str(results)[:80]!r}."
+        )
     folder, _, file = uri.rpartition("/")
     data = Folder(folder).read(file)
     if data is None:

@@ -1,4 +1,6 @@
-"""A point in the listing of generations, as the addresses of pages hold it. Reads neither the database nor the storage."""
+"""A point in the listing of generations, as the addresses of pages hold it. Reads neither the database nor
+the storage.
+"""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,8 +16,10 @@ class Cursor:
         str(row.cursor)  # "2026-03-01T12:00:00+00:00~17~-1~land"
         Cursor.parse("~~~")  # None: an address can be edited
 
-    :param at: when the row's XCom was written, in UTC. The other fields decide between rows of the same instant.
-    :param loop_index: the round of a task in a loop; -1 for others. A text has it behind the map index: ``~-1.2~``.
+    :param at: when the row's XCom was written, in UTC. The other fields decide between rows of the same
+        instant.
+    :param loop_index: the round of a task in a loop; -1 for others. A text has it behind the map index:
+        ``~-1.2~``.
     """
 
     at: datetime
@@ -38,7 +42,13 @@ class Cursor:
             if instant.tzinfo is None or any(abs(number) > MOST_INTEGER for number in numbers):
                 return None
             run_id, map_index, loop_index = numbers
-            return cls(at=instant.astimezone(UTC), dag_run_id=run_id, map_index=map_index, loop_index=loop_index, task_id=task)
+            return cls(
+                at=instant.astimezone(UTC),
+                dag_run_id=run_id,
+                map_index=map_index,
+                loop_index=loop_index,
+                task_id=task,
+            )
         except (ValueError, OverflowError):  # a year 10000 elsewhere
             return None
 

@@ -14,7 +14,8 @@ from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_as
 from fastapi import Depends, HTTPException, Request
 
 IMAGES_OF_THE_DAG = Depends(requires_access_dag("GET", DagAccessEntity.XCOM))  # of the dag_id in the path
-THE_ASSET = Depends(requires_access_asset("GET"))  # of the asset_id in the path; each image has the guard of its DAG besides
+# of the asset_id in the path; each image has the guard of its DAG besides
+THE_ASSET = Depends(requires_access_asset("GET"))
 
 
 class Reader:
@@ -45,8 +46,8 @@ class Reader:
     def may_read(self, dag_id: str) -> bool:
         """True if the user may read the DAG's XComs, and so see its images."""
         if dag_id not in self._known:
-            # Airflow's check for a path parameter is reused for any DAG id: the rules of every auth manager then
-            # apply unchanged. It answers by an exception.
+            # Airflow's check for a path parameter is reused for any DAG id: the rules of every auth manager
+            # then apply unchanged. It answers by an exception.
             guard: Callable[..., None] = requires_access_dag("GET", DagAccessEntity.XCOM, param_dag_id=dag_id)
             try:
                 guard(self._request, self._user)

@@ -49,7 +49,13 @@ class Turned:
 
 
 def turn_page(
-    wanted: Filter, text: str, *, older_than: Cursor | None, roots: tuple[str, ...], may_read: MayRead, size: int = CARDS
+    wanted: Filter,
+    text: str,
+    *,
+    older_than: Cursor | None,
+    roots: tuple[str, ...],
+    may_read: MayRead,
+    size: int = CARDS,
 ) -> Turned:
     """The next page from a point.
 
@@ -86,8 +92,12 @@ def _stop(turned: Turned) -> Turned:
     return turned
 
 
-def _search_further(turned: Turned, wanted: Filter, text: str, roots: tuple[str, ...], may_read: MayRead, size: int) -> Turned:
-    """The rest of a page from the prompts in memory, as far back as these go. Each match is read again before it is shown."""
+def _search_further(
+    turned: Turned, wanted: Filter, text: str, roots: tuple[str, ...], may_read: MayRead, size: int
+) -> Turned:
+    """The rest of a page from the prompts in memory, as far back as these go. Each match is read again
+    before it is shown.
+    """
     index, reach = index_of(roots), Reach()
     # The first search starts the thread: a gallery without searches keeps no prompts in memory.
     index.refresh()
@@ -113,8 +123,12 @@ def _search_further(turned: Turned, wanted: Filter, text: str, roots: tuple[str,
     return turned
 
 
-def _card_of_known(known: Known, index: PromptIndex, roots: tuple[str, ...], may_read: MayRead) -> Card | None:
-    """The card of a match, from the database and storage as they are now; None if its task has another result since."""
+def _card_of_known(
+    known: Known, index: PromptIndex, roots: tuple[str, ...], may_read: MayRead
+) -> Card | None:
+    """The card of a match, from the database and storage as they are now; None if its task has another
+    result since.
+    """
     row = rows.find(known.place)
     entry = entry_of(row) if row and row.cursor == known.cursor else None
     if entry is None:
@@ -133,8 +147,11 @@ def beside(card_row: Row, *, newer: bool, may_read: MayRead) -> Entry | None:
     if not may_read(card_row.place.dag_id):
         return None
     for _ in range(_MAX_ROWS // _ROWS_AT_ONCE):
-        found = rows.page(wanted, limit=_ROWS_AT_ONCE, newer_than=at if newer else None, older_than=None if newer else at)
-        entries = (entry_of(row) for row in found if row.place != card_row.place)  # the nearest first, either way
+        found = rows.page(
+            wanted, limit=_ROWS_AT_ONCE, newer_than=at if newer else None, older_than=None if newer else at
+        )
+        # the nearest first, either way
+        entries = (entry_of(row) for row in found if row.place != card_row.place)
         if landed := next((entry for entry in entries if entry and entry.landed), None):
             return landed
         if len(found) < _ROWS_AT_ONCE:
@@ -151,7 +168,9 @@ def landing_of(entry: Entry) -> Row | None:
         return None
     wanted = entry.submitted.seedream_task_id
     found = (entry_of(row) for row in rows.holding(entry.row.place, wanted))
-    return next((one.row for one in found if one and one.landed and one.landed.seedream_task_id == wanted), None)
+    return next(
+        (one.row for one in found if one and one.landed and one.landed.seedream_task_id == wanted), None
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,9 +202,15 @@ def spent_in_run(place: TaskRef) -> Spent | None:
         if entry.batch:
             prices[str(entry.row.place)] = entry.batch.credits or 0
         elif one := entry.landed or entry.submitted:
-            prices[one.seedream_task_id] = (one.credits if one.billed_credits is None else one.billed_credits) or 0
+            prices[one.seedream_task_id] = (
+                one.credits if one.billed_credits is None else one.billed_credits
+            ) or 0
     unsaid = any(entry.batch and entry.batch.credits is None for entry in entries if entry)
-    return Spent(credits=sum(prices.values()), is_complete=not unsaid and len(found) < _MAX_RUN_ROWS) if prices else None
+    return (
+        Spent(credits=sum(prices.values()), is_complete=not unsaid and len(found) < _MAX_RUN_ROWS)
+        if prices
+        else None
+    )
 
 
 class _Scan:
@@ -217,7 +242,9 @@ class _Scan:
         open_ones = [entry for entry in entries if self._is_open(entry)]
         if open_ones:
             runs = {entry.row.cursor.dag_run_id for entry in open_ones}
-            self._landed |= rows.landed_ids(runs, {entry.submitted.seedream_task_id for entry in open_ones if entry.submitted})
+            self._landed |= rows.landed_ids(
+                runs, {entry.submitted.seedream_task_id for entry in open_ones if entry.submitted}
+            )
         yield from (entry for entry in entries if not entry.submitted or self._is_open(entry))
 
     def _is_open(self, entry: Entry) -> bool:

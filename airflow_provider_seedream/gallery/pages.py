@@ -65,7 +65,9 @@ def render_error(request: Request, status: int) -> HTMLResponse:
 def _jinja() -> Environment:
     """The environment, made once per process; templates are compiled at their first use."""
     # A template that names a missing value fails here and in tests, and not as an empty place on a page.
-    environment = Environment(loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined)
+    environment = Environment(
+        loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined
+    )
     environment.filters.update(instant=_instant, filesize=_size, instance=_instance)
     return environment
 
@@ -83,11 +85,15 @@ def _address(base: str, place: TaskRef, page: Page, *image: Any, **query: Any) -
 def _instance(place: TaskRef) -> str:
     """A task instance for people: ``land[3]``, and in a loop ``land[3], round 2``."""
     mapped = "" if place.map_index < 0 else f"[{place.map_index}]"
-    return f"{place.task_id}{mapped}" + ("" if place.loop_index is None else f", round {place.loop_index + 1}")
+    return f"{place.task_id}{mapped}" + (
+        "" if place.loop_index is None else f", round {place.loop_index + 1}"
+    )
 
 
 def _task_page(place: TaskRef, region: Mapping[str, str]) -> str:
-    """Airflow's own page of a task instance. :param region: of a round of a loop, without which that page says error 400."""
+    """Airflow's own page of a task instance. :param region: of a round of a loop, without which that page
+    says error 400.
+    """
     mapped = "" if place.map_index < 0 else f"/mapped/{place.map_index}"
     ids = [quote(part, safe=":+") for part in (place.dag_id, place.run_id, place.task_id)]
     return f"dags/{ids[0]}/runs/{ids[1]}/tasks/{ids[2]}{mapped}" + (f"?{urlencode(region)}" if region else "")
@@ -104,4 +110,8 @@ def _instant(value: datetime | str) -> str:
 
 def _size(size_bytes: int) -> str:
     """A size for people: ``83 KiB``, ``1.4 MiB``."""
-    return f"{size_bytes / 1024:,.0f} KiB" if size_bytes < 1024 * 1024 else f"{size_bytes / 1024 / 1024:,.1f} MiB"
+    return (
+        f"{size_bytes / 1024:,.0f} KiB"
+        if size_bytes < 1024 * 1024
+        else f"{size_bytes / 1024 / 1024:,.1f} MiB"
+    )

@@ -1,7 +1,9 @@
-"""The prompts of landed generations, in memory, for searches that go further back than the manifests that one page may read.
+"""The prompts of landed generations, in memory, for searches that go further back than the manifests that one
+page may read.
 
-One index for each process, bounded, and filled from the newest generation on by a thread of its own; the first search starts it. It
-knows no users, so each search says who may read what. It is never shown: a match is read from the database and the storage again.
+One index for each process, bounded, and filled from the newest generation on by a thread of its own; the
+first search starts it. It knows no users, so each search says who may read what. It is never shown: a match
+is read from the database and the storage again.
 """
 
 import logging
@@ -23,7 +25,8 @@ from airflow_provider_seedream.model import threads
 from airflow_provider_seedream.model.task_ref import TaskRef
 
 MOST_PROMPTS = 200_000
-MOST_CHARACTERS = 100_000_000  # of all prompts together: 100 to 400 MB; 200,000 prompts of 200 letters take 150 MB in all
+# of all prompts together: 100 to 400 MB; 200,000 prompts of 200 letters take 150 MB in all
+MOST_CHARACTERS = 100_000_000
 FRESH_SECONDS = 20.0  # so long after a pass no search begins another
 OVERLAP = timedelta(minutes=1)  # an XCom is dated before it is committed
 _ROWS_AT_ONCE = 500
@@ -45,7 +48,8 @@ def words_of(text: str) -> str:
 class Known:
     r"""A landed generation that the index has seen::
 
-        Known(place=row.place, cursor=row.cursor, words=words_of("A leather\nwatch"))  # words: "a leather watch"
+        # words: "a leather watch"
+        Known(place=row.place, cursor=row.cursor, words=words_of("A leather\nwatch"))
 
     :param place: the task instance that landed it.
     :param cursor: its point in the listing; another one later means another result of that task.
@@ -90,14 +94,19 @@ class PromptIndex:
         index = PromptIndex(gallery_roots())
         index.refresh()  # returns at once; a thread reads on
         reach = Reach()
-        places = [known.place for known in index.search(wanted, "watch", older_than=None, may_read=reader.may_read, reach=reach)]
+        places = [
+            known.place
+            for known in index.search(wanted, "watch", older_than=None, may_read=reader.may_read, reach=reach)
+        ]
 
     :param roots: the folders that the gallery may read.
     :param most: generations kept; the oldest tenth is dropped beyond it.
     :param clock: seconds that only grow; passed in by tests.
     """
 
-    def __init__(self, roots: tuple[str, ...], *, most: int = MOST_PROMPTS, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, roots: tuple[str, ...], *, most: int = MOST_PROMPTS, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.roots = roots
         self._most = most
         self._clock = clock
@@ -105,14 +114,17 @@ class PromptIndex:
         self._known: dict[tuple[object, ...], Known] = {}  # by the primary key of its task instance
         self._sorted: list[Known] | None = None
         self._characters = 0
-        self._head: Cursor | None = None  # the newest row of the last pass that came to its end: all older ones are known
+        # the newest row of the last pass that came to its end: all older ones are known
+        self._head: Cursor | None = None
         self._front: Cursor | None = None  # how far a pass has come that is under way, or that had to stop
         self._floor: Cursor | None = None  # older ones were dropped, as the index was full
         self._thread: Thread | None = None
         self._ended_at = float("-inf")
 
     def refresh(self) -> None:
-        """Begin to read what has landed since, and what an earlier pass did not reach, unless that was done just now."""
+        """Begin to read what has landed since, and what an earlier pass did not reach, unless that was
+        done just now.
+        """
         with self._lock:
             if (self._thread and self._thread.is_alive()) or self._clock() - self._ended_at < FRESH_SECONDS:
                 return
@@ -124,7 +136,9 @@ class PromptIndex:
         if thread := self._thread:
             thread.join(seconds)
 
-    def search(self, wanted: Filter, text: str, *, older_than: Cursor | None, may_read: MayRead, reach: Reach) -> Iterator[Known]:
+    def search(
+        self, wanted: Filter, text: str, *, older_than: Cursor | None, may_read: MayRead, reach: Reach
+    ) -> Iterator[Known]:
         """The generations with a text in their prompts, newest first.
 
         :param wanted: DAGs, run and task.
@@ -134,12 +148,20 @@ class PromptIndex:
         :param reach: is filled while the matches are taken.
         """
         everything, reach.back_to, reach.is_complete = self._snapshot()
-        end = bisect_left(everything, order_of(older_than), key=lambda known: known.order) if older_than else len(everything)
+        end = (
+            bisect_left(everything, order_of(older_than), key=lambda known: known.order)
+            if older_than
+            else len(everything)
+        )
         allowed = {dag_id for dag_id in wanted.dag_ids if may_read(dag_id)}
         for at in range(end - 1, -1, -1):
             known = everything[at]
             place = known.place
-            if place.dag_id not in allowed or wanted.run not in place.run_id or wanted.task not in place.task_id:
+            if (
+                place.dag_id not in allowed
+                or wanted.run not in place.run_id
+                or wanted.task not in place.task_id
+            ):
                 continue
             reach.searched += 1
             reach.unreadable += known.words is None
@@ -176,7 +198,9 @@ class PromptIndex:
             self._ended_at = self._clock()
 
     def _read_all(self) -> None:
-        """From the newest row back to those that an earlier pass has read; half of the time, as others need the process too."""
+        """From the newest row back to those that an earlier pass has read; half of the time, as others
+        need the process too.
+        """
         dag_ids, newest, at = rows.dag_ids(), None, None
         with ThreadPoolExecutor(max_workers=_READERS, thread_name_prefix="seedream-gallery-prompts") as pool:
             while True:
@@ -210,7 +234,9 @@ class PromptIndex:
         return known is None or known.cursor != row.cursor or known.words is None
 
     def _read(self, row: Row) -> Known | None:
-        """A row with its prompt; None if it is about something else. :raises StorageHangsError: then the pass ends here."""
+        """A row with its prompt; None if it is about something else. :raises StorageHangsError: then the
+        pass ends here.
+        """
         entry = entry_of(row)
         match entry and entry.about:
             case LandedGeneration() as landed:

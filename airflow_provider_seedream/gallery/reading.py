@@ -27,7 +27,8 @@ _log = logging.getLogger(__name__)
 
 
 class CannotShowError(Exception):
-    """Why something cannot be shown, as a sentence for people; it stands on the card in the place of the pictures.
+    """Why something cannot be shown, as a sentence for people; it stands on the card in the place of the
+    pictures.
 
     ::
 
@@ -36,7 +37,8 @@ class CannotShowError(Exception):
 
 
 class StorageHangsError(CannotShowError):
-    """The storage did not answer in time: its other files would not be read either, so a caller with many of them stops.
+    """The storage did not answer in time: its other files would not be read either, so a caller with many of
+    them stops.
 
     ::
 
@@ -56,7 +58,9 @@ def read_manifest(uri: str, roots: tuple[str, ...], *, seedream_task_id: str | N
         manifest = Manifest.from_json(_read_below(uri, roots))
     except ValueError:
         raise CannotShowError("Its manifest is not one of ours.") from None
-    is_its = seedream_task_id in (None, manifest.seedream_task_id) and uri.endswith(f"/{manifest_file(str(manifest.name))}")
+    is_its = seedream_task_id in (None, manifest.seedream_task_id) and uri.endswith(
+        f"/{manifest_file(str(manifest.name))}"
+    )
     # Others may write into the folder: a manifest counts only if its name and its id fit the address.
     if not _is_sound(manifest) or not is_its:
         raise CannotShowError("Its manifest is not that of this generation.")
@@ -99,7 +103,8 @@ def read_image(folder: str, file: str) -> tuple[bytes, str]:
     """
     if _ask(folder, file, lambda store: store.size_bytes(file)) > MAX_IMAGE_BYTES:
         raise CannotShowError("The file is too large to be shown.")
-    data = _ask(folder, file, lambda store: store.read(file))  # whole: gcsfs asks for pieces beyond the end of a bounded one
+    # whole: gcsfs asks for pieces beyond the end of a bounded one
+    data = _ask(folder, file, lambda store: store.read(file))
     facts = inspect_image(data)
     if facts is None or facts.media_type not in RESULT_TYPES:
         raise CannotShowError("The file is no PNG, JPEG or WebP image.")
@@ -132,7 +137,9 @@ def _ask(folder: str, file: str, act: Callable[[Folder], T | None]) -> T:
     except SeedreamInputError:
         raise CannotShowError("Its folder is no storage folder.") from None
     except StoreHangsError:
-        raise StorageHangsError("The storage did not answer in time. The page asks it again in a moment.") from None
+        raise StorageHangsError(
+            "The storage did not answer in time. The page asks it again in a moment."
+        ) from None
     except Exception as error:  # each store has error classes of its own
         # Only the log has the cause: a store's error may name buckets and keys that the user should not see.
         _log.warning("The gallery cannot read %s/%s: %s: %s", folder, file, type(error).__name__, error)

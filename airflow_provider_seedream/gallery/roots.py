@@ -9,7 +9,8 @@ import re
 
 from airflow.providers.common.compat.sdk import conf
 
-_PLAIN = re.compile(r"[^/\\?\x00-\x1f\x7f]*[^/\\?#\x00-\x1f\x7f]")  # Airflow drops a # at the end of a path, and no other
+# Airflow drops a # at the end of a path, and no other
+_PLAIN = re.compile(r"[^/\\?\x00-\x1f\x7f]*[^/\\?#\x00-\x1f\x7f]")
 
 
 def gallery_roots() -> tuple[str, ...]:
@@ -30,7 +31,9 @@ def is_below(uri: str, roots: tuple[str, ...]) -> bool:
     ``file:///folder`` and ``/folder`` are the same root.
     """
     file, tops = _without_file(uri), [f"{_without_file(root)}/" for root in roots]
-    return any(file.startswith(top) and all(map(_is_plain, file.removeprefix(top).split("/"))) for top in tops)
+    return any(
+        file.startswith(top) and all(map(_is_plain, file.removeprefix(top).split("/"))) for top in tops
+    )
 
 
 def is_bare(name: object) -> bool:
@@ -41,8 +44,15 @@ def is_bare(name: object) -> bool:
 
 
 def _is_plain(segment: str) -> bool:
-    """One segment of a path that means nothing beyond its letters. ``::`` would chain file systems in fsspec."""
-    return _PLAIN.fullmatch(segment) is not None and segment not in (".", "..") and "::" not in segment and _is_text(segment)
+    """One segment of a path that means nothing beyond its letters. ``::`` would chain file systems in
+    fsspec.
+    """
+    return (
+        _PLAIN.fullmatch(segment) is not None
+        and segment not in (".", "..")
+        and "::" not in segment
+        and _is_text(segment)
+    )
 
 
 def _is_text(segment: str) -> bool:

@@ -1,8 +1,9 @@
 """Generations in the XCom table: with ``assets`` the only module that asks Airflow's database.
 
-A listing reads the XComs of our link (``links.py``), which only our tasks have, newest first, and those tasks' results by an index.
-Airflow's tables have no index over time, so a page looks into the DAG runs that ended last: their XComs are found by an index as
-well. Its cost grows with the page, not with all XComs, all images, or the bucket. ``xcoms`` knows the tables. Knows no permissions.
+A listing reads the XComs of our link (``links.py``), which only our tasks have, newest first, and those
+tasks' results by an index. Airflow's tables have no index over time, so a page looks into the DAG runs that
+ended last: their XComs are found by an index as well. Its cost grows with the page, not with all XComs, all
+images, or the bucket. ``xcoms`` knows the tables. Knows no permissions.
 """
 
 import json
@@ -25,12 +26,15 @@ from airflow_provider_seedream.links import SeedreamImagesLink
 from airflow_provider_seedream.model.task_ref import TaskRef
 
 _LINK_KEY = SeedreamImagesLink().xcom_key
-_TABLE_KEY = "results"  # a task that fails pushes it: a batch the URI of its table, others the images that landed
+# a task that fails pushes it: a batch the URI of its table, others the images that landed
+_TABLE_KEY = "results"
 _RESULTS = (XCOM_RETURN_KEY, _TABLE_KEY)
 _MOST_HOLDERS = 20
-_STEPS = (0, 4, 36, *range(292, 4200, 256))  # DAG runs that are looked into, step by step; behind these all tasks of ours at once
+# DAG runs that are looked into, step by step; behind these all tasks of ours at once
+_STEPS = (0, 4, 36, *range(292, 4200, 256))
 _SLOW_SECONDS = 0.05  # a small installation sees a new DAG at once
-_AFTER_THE_END = timedelta(minutes=10)  # an XCom may be written after its run was marked as ended by a person, while the task stops
+# an XCom may be written after its run was marked as ended by a person, while the task stops
+_AFTER_THE_END = timedelta(minutes=10)
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -38,13 +42,14 @@ _NEVER = datetime.max.replace(tzinfo=UTC)
 class Row:
     """The result of one task instance of ours::
 
-        rows.find(place).value  # {"schema_version": 1, "seedream_task_id": "b1c2d3", "manifest": "s3://...", ...}
+        # {"schema_version": 1, "seedream_task_id": "b1c2d3", "manifest": "s3://...", ...}
+        rows.find(place).value
 
     :param place: the task instance.
     :param cursor: its point in the listing.
     :param value: the XCom as plain JSON. It is user input, as XComs can be edited; None if it is not JSON.
-    :param region: of a round of a loop, the ``region_id`` and ``region_index`` that Airflow's own page of it needs; else empty.
-        A clear of the round may change it.
+    :param region: of a round of a loop, the ``region_id`` and ``region_index`` that Airflow's own page of it
+        needs; else empty. A clear of the round may change it.
     """
 
     place: TaskRef
@@ -61,7 +66,8 @@ class Filter:
 
     :param run: a part of the run id.
     :param task: a part of the task id. Both are letters, not patterns.
-    :param asset_id: Airflow's number of an asset: only tasks that are among the sources of its newest 2,000 events.
+    :param asset_id: Airflow's number of an asset: only tasks that are among the sources of its newest 2,000
+        events.
     """
 
     dag_ids: Collection[str]
@@ -79,20 +85,24 @@ class _KnownDags:
     database: str
 
 
-known_dags: dict[str, _KnownDags] = {}  # the last slow answer; whoever writes to the database past Airflow empties it
+# the last slow answer; whoever writes to the database past Airflow empties it
+known_dags: dict[str, _KnownDags] = {}
 
 
 def dag_ids() -> set[str]:
     """The DAGs that ever ran a task of ours.
 
-    The question costs 0.2 s where 100,000 images lie behind it. A slow answer is remembered for 200 times as long as it took.
+    The question costs 0.2 s where 100,000 images lie behind it. A slow answer is remembered for 200 times as
+    long as it took.
     """
     with create_session(scoped=False) as session:
         known, database = known_dags.get("ids"), str(session.get_bind())
         if known and known.database == database and time.monotonic() < known.until:
             return set(known.ids)
         start = time.monotonic()
-        queries = [table.dag_ids.where(table.key == _LINK_KEY).distinct() for table in tables(session, _LINK_KEY)]
+        queries = [
+            table.dag_ids.where(table.key == _LINK_KEY).distinct() for table in tables(session, _LINK_KEY)
+        ]
         ids = {str(dag_id) for query in queries for dag_id in session.scalars(query)}
         took = time.monotonic() - start
         if took > _SLOW_SECONDS:
@@ -100,7 +110,9 @@ def dag_ids() -> set[str]:
         return ids
 
 
-def page(wanted: Filter, *, limit: int, older_than: Cursor | None = None, newer_than: Cursor | None = None) -> list[Row]:
+def page(
+    wanted: Filter, *, limit: int, older_than: Cursor | None = None, newer_than: Cursor | None = None
+) -> list[Row]:
     """The next rows with a result from a point: newest first, or oldest first after ``newer_than``.
 
     :param limit: the most rows.
@@ -110,7 +122,9 @@ def page(wanted: Filter, *, limit: int, older_than: Cursor | None = None, newer_
     found = list[Row]()
     with create_session(scoped=False) as session:
         runs = _runs(session, wanted, older_than, newer_than)
-        queries = [(table, _tasks(table, wanted, older_than, newer_than)) for table in tables(session, _LINK_KEY)]
+        queries = [
+            (table, _tasks(table, wanted, older_than, newer_than)) for table in tables(session, _LINK_KEY)
+        ]
         for start, end in pairwise(_STEPS):
             some, rest = [run.id for run in runs[start:end]], runs[end : end + 1]
             for table, tasks in queries:
@@ -118,14 +132,17 @@ def page(wanted: Filter, *, limit: int, older_than: Cursor | None = None, newer_
             found.sort(key=_row_order, reverse=newer_than is None)
             if not rest or (len(found) >= limit and rest[0].is_beyond(found[limit - 1].cursor.at)):
                 return found[:limit]
-        # Thousands of runs without a result: all tasks of ours are sorted, which takes 0.5 s where there are 200,000.
+        # Thousands of runs without a result: all tasks of ours are sorted, which takes 0.5 s where there are
+        # 200,000.
         found = [row for table, tasks in queries for row in _rows(session, table, tasks, limit)]
         return sorted(found, key=_row_order, reverse=newer_than is None)[:limit]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Run:
-    """A DAG run, and the instant at which its XComs begin: the newest of them can be, or, going forward, the oldest."""
+    """A DAG run, and the instant at which its XComs begin: the newest of them can be, or, going forward,
+    the oldest.
+    """
 
     id: int
     at: datetime
@@ -136,22 +153,35 @@ class _Run:
         return self.at > instant if self.is_forward else self.at < instant
 
 
-def _runs(session: Session, wanted: Filter, older_than: Cursor | None, newer_than: Cursor | None) -> list[_Run]:
+def _runs(
+    session: Session, wanted: Filter, older_than: Cursor | None, newer_than: Cursor | None
+) -> list[_Run]:
     """The runs that ended last, or, going forward, that began first; running ones count as ending last."""
-    query = select(DagRun.id, DagRun.end_date, DagRun.run_after).where(DagRun.dag_id.in_(wanted.dag_ids)).limit(_STEPS[-1] + 1)
+    query = (
+        select(DagRun.id, DagRun.end_date, DagRun.run_after)
+        .where(DagRun.dag_id.in_(wanted.dag_ids))
+        .limit(_STEPS[-1] + 1)
+    )
     if wanted.run:
         query = query.where(DagRun.run_id.contains(wanted.run, autoescape=True))
     if wanted.asset_id is not None:
         events = events_of(wanted.asset_id)
-        query = query.where(tuple_(DagRun.dag_id, DagRun.run_id).in_(select(events.c.dag_id, events.c.run_id)))
+        query = query.where(
+            tuple_(DagRun.dag_id, DagRun.run_id).in_(select(events.c.dag_id, events.c.run_id))
+        )
     if newer_than:
         going_on = or_(DagRun.end_date.is_(None), DagRun.end_date >= newer_than.at - _AFTER_THE_END)
         found = session.execute(query.where(going_on).order_by(DagRun.run_after, DagRun.id))
         return [_Run(id=run.id, at=run.run_after, is_forward=True) for run in found]
     if older_than:
         query = query.where(DagRun.run_after <= older_than.at)
-    found = session.execute(query.order_by(DagRun.end_date.is_not(None), DagRun.end_date.desc(), DagRun.id.desc()))
-    return [_Run(id=run.id, at=run.end_date + _AFTER_THE_END if run.end_date else _NEVER, is_forward=False) for run in found]
+    found = session.execute(
+        query.order_by(DagRun.end_date.is_not(None), DagRun.end_date.desc(), DagRun.id.desc())
+    )
+    return [
+        _Run(id=run.id, at=run.end_date + _AFTER_THE_END if run.end_date else _NEVER, is_forward=False)
+        for run in found
+    ]
 
 
 def find(place: TaskRef) -> Row | None:
@@ -166,7 +196,9 @@ def find(place: TaskRef) -> Row | None:
             query = table.select(table.key, _text(table.model)).where(
                 *(table.columns[name] == getattr(place, name) for name in names)
             )
-            for row in session.execute(query.where(table.key.in_((*_RESULTS, _LINK_KEY))).order_by(table.model.timestamp)):
+            for row in session.execute(
+                query.where(table.key.in_((*_RESULTS, _LINK_KEY))).order_by(table.model.timestamp)
+            ):
                 rounds.setdefault(getattr(row, "loop_index", -1), {})[row.key] = row
     with_result = [xcoms for xcoms in rounds.values() if not xcoms.keys().isdisjoint(_RESULTS)]
     if not with_result:
@@ -231,7 +263,9 @@ def _tasks(table: Table, wanted: Filter, older_than: Cursor | None, newer_than: 
     """The tasks of ours with a result, in the order of the listing."""
     of = table.columns
     # A failed task has no result and nothing to show; thousands may lie before the next image.
-    query = table.select().where(table.key == _LINK_KEY, of["dag_id"].in_(wanted.dag_ids), table.has_any(_RESULTS))
+    query = table.select().where(
+        table.key == _LINK_KEY, of["dag_id"].in_(wanted.dag_ids), table.has_any(_RESULTS)
+    )
     for name, part in (("run_id", wanted.run), ("task_id", wanted.task)):
         if part:
             query = query.where(of[name].contains(part, autoescape=True))
@@ -258,10 +292,14 @@ def _row(row: Any, result: str | None, pushed: str | None) -> Row:
     ids = {name: getattr(row, name) for name in ("task_id", "map_index")}
     loop_index = getattr(row, "loop_index", -1)
     return Row(
-        place=TaskRef(dag_id=row.dag_id, run_id=row.run_id, loop_index=None if loop_index < 0 else loop_index, **ids),
+        place=TaskRef(
+            dag_id=row.dag_id, run_id=row.run_id, loop_index=None if loop_index < 0 else loop_index, **ids
+        ),
         cursor=Cursor(at=row.timestamp, dag_run_id=row.dag_run_id, loop_index=loop_index, **ids),
         value=_value(result, pushed),
-        region={} if loop_index < 0 else {"region_id": str(row.region_id), "region_index": str(row.region_index)},
+        region={}
+        if loop_index < 0
+        else {"region_id": str(row.region_id), "region_index": str(row.region_index)},
     )
 
 
@@ -281,7 +319,8 @@ def _plain(text: str | None) -> Any:
     """
     try:
         value = json.loads(text) if text else None
-        if isinstance(value, str) and value[:1] in ("{", "[", '"'):  # JSON in JSON: Airflow's own form of an edited XCom
+        if isinstance(value, str) and value[:1] in ("{", "[", '"'):
+            # JSON in JSON: Airflow's own form of an edited XCom
             return json.loads(value)
         return value
     except (ValueError, RecursionError):

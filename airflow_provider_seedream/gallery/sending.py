@@ -1,6 +1,7 @@
 """The bytes of an image or its thumbnail as an answer, and how long a browser may keep them.
 
-An address with the hash of an image leads to these bytes or to none. Never decides who may see them: the routes do.
+An address with the hash of an image leads to these bytes or to none. Never decides who may see them: the
+routes do.
 """
 
 import hashlib
@@ -15,11 +16,18 @@ from airflow_provider_seedream.manifest import ManifestImage
 
 
 def send(
-    request: Request, card: Card, image: ManifestImage, *, is_thumbnail: bool = False, forever: bool, attachment: bool = False
+    request: Request,
+    card: Card,
+    image: ManifestImage,
+    *,
+    is_thumbnail: bool = False,
+    forever: bool,
+    attachment: bool = False,
 ) -> Response:
     """The bytes of an image or its thumbnail.
 
-    :param forever: whether the address holds the hash: then it leads to these bytes or to none, and a browser may keep them.
+    :param forever: whether the address holds the hash: then it leads to these bytes or to none, and a browser
+        may keep them.
     """
     headers = _headers(image.sha256, is_thumbnail=is_thumbnail, forever=forever)
     if has(request, headers["ETag"]):

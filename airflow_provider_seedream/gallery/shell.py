@@ -14,9 +14,11 @@ from starlette.responses import RedirectResponse
 from airflow_provider_seedream.model.task_ref import PREFIX
 
 URL_ROUTE = "seedream"
-_HAS_DEEP_LINKS = Version(airflow.__version__) >= Version("3.3.2")  # the address bar then leads to a page within the frame
+# the address bar then leads to a page within the frame
+_HAS_DEEP_LINKS = Version(airflow.__version__) >= Version("3.3.2")
 SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; form-action 'self'; "
+    "Content-Security-Policy": "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; "
+    "form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'self'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",

@@ -1,7 +1,8 @@
-"""Storage as the gallery reads it: file systems of its own and a deadline for each read. A store that hangs holds up only itself.
+"""Storage as the gallery reads it: file systems of its own and a deadline for each read. A store that hangs
+holds up only itself.
 
-Each connection gets its own few threads. They are daemon threads, as a read that never returns may not keep the web server alive.
-Knows nothing of manifests, pages or rights.
+Each connection gets its own few threads. They are daemon threads, as a read that never returns may not keep
+the web server alive. Knows nothing of manifests, pages or rights.
 """
 
 import hashlib
@@ -20,7 +21,8 @@ READ_SECONDS = 5.0  # one read of one file; an image of 64 MiB needs 13 MiB/s
 DOWN_SECONDS = 15.0  # so long a store that did not answer is not asked again
 CONNECTION_SECONDS = 30.0  # so often a connection is read again: it may have been changed or rotated
 READS_AT_ONCE = 16
-_QUICK = {"connect_timeout": 3, "read_timeout": 5, "retries": {"max_attempts": 1}}  # botocore's; its own are 60 s, five times
+# botocore's; its own are 60 s, five times
+_QUICK = {"connect_timeout": 3, "read_timeout": 5, "retries": {"max_attempts": 1}}
 _OPTIONS: dict[str, dict[str, Any]] = {"s3": _QUICK, "s3a": _QUICK, "s3n": _QUICK}
 
 T = TypeVar("T")
@@ -109,14 +111,18 @@ class Store:
 
     ::
 
-        store_of("s3://my_conn@bucket/watches").ask("s3://my_conn@bucket/watches", lambda folder: folder.read("hero.json"))
+        store_of("s3://my_conn@bucket/watches").ask(
+            "s3://my_conn@bucket/watches", lambda folder: folder.read("hero.json")
+        )
 
     :param protocol: of its URIs: ``s3``, ``gs``, ``file``, ...
     :param conn_id: the Airflow connection; None for the store's own defaults.
     :param clock: seconds that only grow; passed in by tests.
     """
 
-    def __init__(self, protocol: str, conn_id: str | None, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, protocol: str, conn_id: str | None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.reads = Reads()
         self._clock = clock
         self._protocol = protocol

@@ -1,7 +1,7 @@
 """Calls functions at their time, in one thread per process.
 
-A ``threading.Timer`` is a thread of its own. A row of a batch needs seven alarms that almost never ring, and starting and ending
-their threads took a tenth of its CPU.
+A ``threading.Timer`` is a thread of its own. A row of a batch needs seven alarms that almost never ring, and
+starting and ending their threads took a tenth of its CPU.
 """
 
 import math
@@ -22,13 +22,15 @@ class Alarms:
         finally:
             ALARMS.cancel(alarm)
 
-    Setting and cancelling take a lock and a dict. The thread is started by the first alarm, and woken only by one that is due
-    before all others. A function must be short, as later alarms wait for it; its errors are dropped.
+    Setting and cancelling take a lock and a dict. The thread is started by the first alarm, and woken only by
+    one that is due before all others. A function must be short, as later alarms wait for it; its errors are
+    dropped.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._alarms: dict[object, tuple[float, Callable[[], Any]]] = {}  # when each is due, by the steady clock
+        # when each is due, by the steady clock
+        self._alarms: dict[object, tuple[float, Callable[[], Any]]] = {}
         self._thread: threading.Thread | None = None
         self._wakes_seconds = math.inf  # when the thread looks again
 
@@ -58,7 +60,9 @@ class Alarms:
                 due = [alarm for alarm, (due_seconds, _) in self._alarms.items() if due_seconds <= now]
                 acts = [self._alarms.pop(alarm)[1] for alarm in due]
                 if not acts:
-                    self._wakes_seconds = min((due_seconds for due_seconds, _ in self._alarms.values()), default=math.inf)
+                    self._wakes_seconds = min(
+                        (due_seconds for due_seconds, _ in self._alarms.values()), default=math.inf
+                    )
                     self._changed.wait(None if math.isinf(self._wakes_seconds) else self._wakes_seconds - now)
             for act in acts:
                 with suppress(Exception):

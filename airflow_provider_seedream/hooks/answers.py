@@ -33,7 +33,8 @@ _CLASSES: dict[int, type[SeedreamAPIError]] = {
     403: SeedreamAuthenticationError,
     404: SeedreamNotFoundError,
     410: SeedreamNotFoundError,
-    408: SeedreamServerError,  # the server gave up waiting: as transient on a GET, and as unclear on a POST, as a 5xx
+    # the server gave up waiting: as transient on a GET, and as unclear on a POST, as a 5xx
+    408: SeedreamServerError,
     429: SeedreamRateLimitError,
 }
 _TROUBLES: dict[type[SeedreamError], Trouble] = {
@@ -57,7 +58,9 @@ def read_json(body: bytes, *, key: str) -> Any:
         raise SeedreamResponseError("The API answered with something that is no JSON.") from None
 
 
-def error_from_answer(status_code: int, headers: Mapping[str, str], body: bytes, *, key: str, now_epoch: float) -> SeedreamError:
+def error_from_answer(
+    status_code: int, headers: Mapping[str, str], body: bytes, *, key: str, now_epoch: float
+) -> SeedreamError:
     """The error that an answer outside 2xx means.
 
     :param key: the API key, for its removal from the server's words.
@@ -69,9 +72,13 @@ def error_from_answer(status_code: int, headers: Mapping[str, str], body: bytes,
         # A redirect, which may come from a base URL that is almost right, or 101.
         location = (headers.get("Location") or "").replace(key, "***")
         if status_code < 300:
-            return SeedreamResponseError(f"The API answered {status_code}, which is no answer to this request.")
+            return SeedreamResponseError(
+                f"The API answered {status_code}, which is no answer to this request."
+            )
         where = f" to {' '.join(location.split()).partition('?')[0][:200]}" if location else ""
-        return SeedreamResponseError(f"The API answered with a redirect ({status_code}){where}; redirects are not followed.")
+        return SeedreamResponseError(
+            f"The API answered with a redirect ({status_code}){where}; redirects are not followed."
+        )
     if status_code == PROXY_WANTS_CREDENTIALS:
         return proxy_refusal(status_code)
     words = read_error_body(_without_key(body, key))  # before anything of it is cut or changed
@@ -95,7 +102,8 @@ def _without_key(body: bytes, key: str) -> bytes:
     """
     if len(key) < MIN_KEY_LENGTH:
         return body
-    return re.sub(re.escape(key.encode()), b"***", body, flags=re.IGNORECASE)  # codes come in upper case, and are made lower
+    # codes come in upper case, and are made lower
+    return re.sub(re.escape(key.encode()), b"***", body, flags=re.IGNORECASE)
 
 
 def failed_poll(error: SeedreamError) -> FailedPoll:
@@ -112,12 +120,18 @@ def failed_poll(error: SeedreamError) -> FailedPoll:
 
 
 def _retry_after_seconds(headers: Mapping[str, str], now_epoch: float) -> float | None:
-    """Seconds, or an HTTP date; None for anything else. A date is by the clock of the answer's ``Date``, which need not be ours."""
+    """Seconds, or an HTTP date; None for anything else. A date is by the clock of the answer's ``Date``,
+    which need not be ours.
+    """
     value = (headers.get("Retry-After") or "").strip()
     if _SECONDS.fullmatch(value):
         return _within_a_day(float(value))
     until_epoch, sent_epoch = _http_epoch(value), _http_epoch(headers.get("Date") or "")
-    return None if until_epoch is None else _within_a_day(until_epoch - (now_epoch if sent_epoch is None else sent_epoch))
+    return (
+        None
+        if until_epoch is None
+        else _within_a_day(until_epoch - (now_epoch if sent_epoch is None else sent_epoch))
+    )
 
 
 def _within_a_day(seconds: float) -> float:

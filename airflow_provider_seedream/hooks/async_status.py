@@ -49,8 +49,9 @@ def shared_client(
         async with shared_client(settings) as client:
             answer = await client.poll("b1c2d3")
 
-    Waits with equal settings share it: finding a proxy in the environment alone costs as much CPU as a poll, and a wait takes
-    about three polls. It is forgotten with the session, so a process that waits again reads the environment again.
+    Waits with equal settings share it: finding a proxy in the environment alone costs as much CPU as a poll,
+    and a wait takes about three polls. It is forgotten with the session, so a process that waits again reads
+    the environment again.
 
     :param user_agent: tells the triggerer's calls from a worker's.
     :raises SeedreamInputError: the CA bundle cannot be read.
@@ -61,8 +62,8 @@ def shared_client(
 class _SharedClient:
     """The context manager of :func:`shared_client`.
 
-    A class, as a generator is some eight objects, and each wait holds one: Python's garbage collection walks all objects of 5,000
-    waits again and again, while none of them can poll.
+    A class, as a generator is some eight objects, and each wait holds one: Python's garbage collection walks
+    all objects of 5,000 waits again and again, while none of them can poll.
     """
 
     __slots__ = ("_settings", "_shared", "_user_agent")
@@ -87,9 +88,12 @@ async def _client(shared: _Shared, settings: SeedreamSettings, user_agent: str) 
     """The client of these settings; the first wait that asks for it makes it."""
     if (settings, user_agent) not in shared.clients:
         await asyncio.to_thread(trusted, settings.verify)
-    client = shared.clients.get((settings, user_agent))  # again: of those that waited for the thread, one makes it
+    # again: of those that waited for the thread, one makes it
+    client = shared.clients.get((settings, user_agent))
     if client is None:
-        client = shared.clients[settings, user_agent] = StatusClient(shared.session, settings, user_agent=user_agent)
+        client = shared.clients[settings, user_agent] = StatusClient(
+            shared.session, settings, user_agent=user_agent
+        )
     return client
 
 
@@ -143,13 +147,16 @@ class StatusClient:
     Example::
 
         async with shared_session() as session:
-            answer = await StatusClient(session, settings).poll("b1c2d3")  # a GenerationStatus or a FailedPoll
+            # a GenerationStatus or a FailedPoll
+            answer = await StatusClient(session, settings).poll("b1c2d3")
 
     :param session: of the running loop.
     :param settings: of the connection; their CA bundle must be read already, see :func:`trusted`.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, settings: SeedreamSettings, *, user_agent: str = TRIGGER_AGENT) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, settings: SeedreamSettings, *, user_agent: str = TRIGGER_AGENT
+    ) -> None:
         self._session = session
         self.settings = settings
         self._options: dict[str, Any] = {
@@ -172,7 +179,9 @@ class StatusClient:
         """
         metrics.polled()
         try:
-            return GenerationStatus.from_wire(await self._get_json(self.settings.status_url(seedream_task_id)))
+            return GenerationStatus.from_wire(
+                await self._get_json(self.settings.status_url(seedream_task_id))
+            )
         except SeedreamError as error:
             return failed_poll(error)
 
@@ -210,7 +219,9 @@ def _decoded(body: bytes, headers: Mapping[str, str]) -> bytes:
     from urllib3 import HTTPResponse
     from urllib3.exceptions import HTTPError
 
-    encoded = HTTPResponse(io.BytesIO(body), headers={"Content-Encoding": headers["Content-Encoding"]}, preload_content=False)
+    encoded = HTTPResponse(
+        io.BytesIO(body), headers={"Content-Encoding": headers["Content-Encoding"]}, preload_content=False
+    )
     try:
         return encoded.read()
     except HTTPError as error:

@@ -23,15 +23,17 @@ def read_body(answer: requests.Response, max_bytes: int) -> bytes:
     :raises urllib3.exceptions.HTTPError: it was cut, on the way or inside its compression.
     """
     codings = [coding.strip().lower() for coding in answer.headers.get("Content-Encoding", "").split(",")]
-    # The raw bytes, in one piece where the length is declared: every other way copies them or costs page faults.
-    # Compressed, images may be larger than they are: gzip adds 5 bytes to each block of 16 kB, and its frame.
+    # The raw bytes, in one piece where the length is declared: every other way copies them or costs page
+    # faults. Compressed, images may be larger than they are: gzip adds 5 bytes to each block of 16 kB, and
+    # its frame.
     pieces, missing = [], max_bytes + (max_bytes // 1000 + 1000 if any(codings) else 0)
     while missing and (piece := answer.raw.read(missing, decode_content=False)):
         pieces.append(piece)
         missing -= len(piece)
     body = b"".join(pieces)
     for coding in reversed(codings[-_MAX_CODINGS:]):
-        if coding in _GZIP and body.startswith(_GZIP_MAGIC):  # some stores keep the header when they decompress
+        if coding in _GZIP and body.startswith(_GZIP_MAGIC):
+            # some stores keep the header when they decompress
             body = _gunzipped(body, max_bytes)
     return body[:max_bytes]
 

@@ -1,4 +1,6 @@
-"""CA bundles that a connection or the environment names: read, or refused with the name of the setting. Imports no HTTP library."""
+"""CA bundles that a connection or the environment names: read, or refused with the name of the setting.
+Imports no HTTP library.
+"""
 
 import os
 from collections.abc import Iterator
@@ -26,6 +28,7 @@ def reading(bundle: str) -> Iterator[tuple[str | None, str | None]]:
         others = "." if variable else "; true and false are the other values."
         why = error.strerror or type(error).__name__
         raise SeedreamInputError(
-            f"{setting} names the CA bundle {bundle[:200]!r}, which cannot be read ({why}). It must be a PEM file, or a folder of "
+            f"{setting} names the CA bundle {bundle[:200]!r}, which cannot be read ({why}). It must be a PEM "
+            "file, or a folder of "
             f"certificates, on every worker and triggerer{others}"
         ) from None

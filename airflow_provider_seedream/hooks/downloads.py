@@ -1,7 +1,7 @@
 """Result bytes from pre-signed links, on a session that carries no key.
 
-Only http(s) to public hosts is contacted, redirects included (loopback only beside a loopback API). A link is a credential: no
-error, log line or result names more of it than its host.
+Only http(s) to public hosts is contacted, redirects included (loopback only beside a loopback API). A link is
+a credential: no error, log line or result names more of it than its host.
 """
 
 import socket
@@ -29,7 +29,8 @@ from airflow_provider_seedream.model import clock
 MAX_REDIRECTS = 5
 MIN_BYTES_PER_SECOND = 100_000  # a body that drips slower than this is given up
 WHOLE_STATUS_CODES = (200, 203)  # 203: a proxy on the way changed something of it (RFC 9110, 15.3.4)
-STALE_STATUS_CODES = (400, 401, 403, 404, 410)  # what storage hosts answer to an expired link; a fresh one may help
+# what storage hosts answer to an expired link; a fresh one may help
+STALE_STATUS_CODES = (400, 401, 403, 404, 410)
 
 
 class _Transient(SeedreamLandingError):
@@ -77,7 +78,8 @@ class Downloads:
         self._session.auth = lambda request: request  # else requests takes one out of a user's .netrc
         self._session.trust_env = False  # requests would search the environment twice for each download
         self._proxies: dict[str, dict[str, str]] = {}  # of the environment, by origin
-        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))  # no download tells of another
+        # no download tells of another
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
 
     def __enter__(self) -> Self:
         return self
@@ -129,7 +131,9 @@ class Downloads:
                 refused = refused_by_proxy(error)
                 broke_off = f"Download from {_host(link.origin)} broke off ({type(error).__name__})."
                 raise _Transient(refused.message if refused else broke_off) from None
-        raise SeedreamLandingError(f"Download from {_host(link.origin)} was redirected more than {MAX_REDIRECTS} times.")
+        raise SeedreamLandingError(
+            f"Download from {_host(link.origin)} was redirected more than {MAX_REDIRECTS} times."
+        )
 
     def _check_target(self, origin: str) -> None:
         """Refuse addresses of your own network, before a connection is opened.
@@ -148,7 +152,9 @@ class Downloads:
             raise _Transient(f"The host {_host(origin)} of a result link cannot be resolved.") from None
 
     def _get(self, link: Link) -> requests.Response:
-        """The answer. requests gets the origin alone, so that neither its logs nor its errors can hold the link."""
+        """The answer. requests gets the origin alone, so that neither its logs nor its errors can hold the
+        link.
+        """
         with sending(link):
             return self._session.get(
                 link.origin,
@@ -163,14 +169,16 @@ class Downloads:
     def _body(self, answer: requests.Response) -> bytes:
         """The whole body of an answer, or the error that its status means.
 
-        A refusal of the store (403 and its kind) may be an expired link, so the error asks for a fresh one. The body ends at
-        ``max_bytes`` and one more: enough to know that it is too large.
+        A refusal of the store (403 and its kind) may be an expired link, so the error asks for a fresh one.
+        The body ends at ``max_bytes`` and one more: enough to know that it is too large.
         """
         host = _host(answer.url)
         if answer.status_code == PROXY_WANTS_CREDENTIALS:
             raise _Transient(proxy_refusal(answer.status_code).message)
         if answer.status_code in STALE_STATUS_CODES:
-            raise SeedreamLandingError(f"{host} answered {answer.status_code} to a download.", stale_link=True)
+            raise SeedreamLandingError(
+                f"{host} answered {answer.status_code} to a download.", stale_link=True
+            )
         if answer.status_code not in WHOLE_STATUS_CODES:
             raise _Transient(f"{host} answered {answer.status_code} to a download.")
         # A compressed body may grow, so it counts as the largest that is allowed.
@@ -183,7 +191,9 @@ class Downloads:
         except TimeoutError:
             raise _Transient(f"Download from {host} took longer than {self._max_seconds:.0f} s.") from None
         if len(body) > self._max_bytes:
-            raise SeedreamLandingError(f"The image from {host} is larger than max_image_bytes={self._max_bytes}.")
+            raise SeedreamLandingError(
+                f"The image from {host} is larger than max_image_bytes={self._max_bytes}."
+            )
         return body
 
 

@@ -29,7 +29,11 @@ _UNIT_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 class ErrorWords:
     """The parts of an error body::
 
-        ErrorWords(code="rate_limited", message="Request was throttled. Expected available in 21 seconds.", wait_seconds=21)
+        ErrorWords(
+            code="rate_limited",
+            message="Request was throttled. Expected available in 21 seconds.",
+            wait_seconds=21,
+        )
 
     :param code: in lower case, at most 60 characters; None without one.
     :param message: one line of at most 300 characters; empty without one. Links in it have lost their
@@ -43,22 +47,27 @@ class ErrorWords:
 
 
 def parsed(body: bytes) -> Any:
-    """The JSON of an answer, its texts as :func:`storable`. :raises ValueError: it is no JSON. :raises RecursionError: likewise."""
+    """The JSON of an answer, its texts as :func:`storable`. :raises ValueError: it is no JSON. :raises
+    RecursionError: likewise.
+    """
     return storable(json.loads(body))
 
 
 def storable(value: Any) -> Any:
-    """The same value with "?" for half of a surrogate pair, as a server that cuts an emoji in two sends it, and for NUL.
+    """The same value with "?" for half of a surrogate pair, as a server that cuts an emoji in two sends it,
+    and for NUL.
 
-    JSON can spell both. UTF-8 has no bytes for the one, and PostgreSQL none for the other: no record, no event of a trigger and no
-    table of results could hold them, so a refund would stay unknown.
+    JSON can spell both. UTF-8 has no bytes for the one, and PostgreSQL none for the other: no record, no
+    event of a trigger and no table of results could hold them, so a refund would stay unknown.
     """
     if isinstance(value, str):
         text = value if value.isascii() else value.encode(errors="replace").decode()
         return text.replace("\0", "?")
     if isinstance(value, list):
         return [storable(item) for item in value]
-    return {storable(name): storable(item) for name, item in value.items()} if isinstance(value, dict) else value
+    return (
+        {storable(name): storable(item) for name, item in value.items()} if isinstance(value, dict) else value
+    )
 
 
 def read_error_body(body: bytes) -> ErrorWords:
@@ -86,7 +95,9 @@ def _code_and_message(value: Any) -> tuple[str | None, str]:
         return None, "null" if value is None else _flat(value)
     fields = _unnested({str(name).lower(): item for name, item in value.items()})
     code = next((fields[name] for name in _CODES if _is_code(fields, name)), None)
-    sentences = [_flat(fields[name]) for name in _SENTENCES if isinstance(fields.get(name), str | list | dict)]
+    sentences = [
+        _flat(fields[name]) for name in _SENTENCES if isinstance(fields.get(name), str | list | dict)
+    ]
     sentences = [sentence for sentence in sentences if sentence and sentence != code]
     details = {name: item for name, item in fields.items() if _is_detail(name, item)}
     if code is None and not sentences:
@@ -96,11 +107,15 @@ def _code_and_message(value: Any) -> tuple[str | None, str]:
 
 
 def _unnested(fields: dict[str, Any]) -> dict[str, Any]:
-    """``{"error": {"code": .., "message": ..}}``, and the same in ``detail``, as if it stood one level higher."""
+    """``{"error": {"code": .., "message": ..}}``, and the same in ``detail``, as if it stood one level
+    higher.
+    """
     for name in ("error", "detail"):
         inner = fields.get(name)
         if isinstance(inner, dict):
-            return {other: item for other, item in fields.items() if other != name} | {str(k).lower(): v for k, v in inner.items()}
+            return {other: item for other, item in fields.items() if other != name} | {
+                str(k).lower(): v for k, v in inner.items()
+            }
     return fields
 
 

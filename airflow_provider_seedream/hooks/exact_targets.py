@@ -5,7 +5,8 @@ from airflow_provider_seedream.hooks.transport import Transport
 
 
 class ExactTargets(Transport):
-    """As :class:`Transport`, but it requests the link as its exact text, since a rewritten link no longer fits its signature.
+    """As :class:`Transport`, but it requests the link as its exact text, since a rewritten link no longer
+    fits its signature.
 
     ::
 

@@ -10,12 +10,18 @@ import socket
 import ssl
 from typing import Any
 
-from airflow_provider_seedream.exceptions import SeedreamAPIError, SeedreamConnectionError, SeedreamError, SeedreamNotFoundError
+from airflow_provider_seedream.exceptions import (
+    SeedreamAPIError,
+    SeedreamConnectionError,
+    SeedreamError,
+    SeedreamNotFoundError,
+)
 
 PROXY_WANTS_CREDENTIALS = 407
 MAX_CHAIN = 20  # errors that are searched for the reason
 NO_ENDPOINT_STATUS_CODES = (404, 405, 410)
-_TUNNEL = re.compile(r"Tunnel connection failed: (?P<status>\d{3})")  # urllib3 and http.client, for a CONNECT that was refused
+# urllib3 and http.client, for a CONNECT that was refused
+_TUNNEL = re.compile(r"Tunnel connection failed: (?P<status>\d{3})")
 
 
 def proxy_refusal(status_code: int) -> SeedreamConnectionError:
@@ -26,7 +32,8 @@ def proxy_refusal(status_code: int) -> SeedreamConnectionError:
     what = f"The proxy answered {status_code}, so the request did not reach its host."
     if status_code == PROXY_WANTS_CREDENTIALS:
         what += (
-            " It wants a user and a password: name them in HTTPS_PROXY (HTTP_PROXY for http hosts) in the environment of workers"
+            " It wants a user and a password: name them in HTTPS_PROXY (HTTP_PROXY for http hosts) in the "
+            "environment of workers"
             " and triggerers, as http://USER:PASSWORD@HOST:PORT."
         )
     return SeedreamConnectionError(what)
@@ -73,7 +80,11 @@ def _chain(error: BaseException) -> list[BaseException]:
     found = [error]
     for one in found:
         inner = (*one.args, getattr(one, "reason", None), one.__cause__, one.__context__)
-        found += [other for other in inner if isinstance(other, BaseException) and other not in found and len(found) < MAX_CHAIN]
+        found += [
+            other
+            for other in inner
+            if isinstance(other, BaseException) and other not in found and len(found) < MAX_CHAIN
+        ]
     return found
 
 
@@ -85,17 +96,23 @@ def _reason(error: BaseException) -> str | None:
 
 
 def no_endpoint(url: str, error: SeedreamError) -> SeedreamError:
-    """The answer to a POST that found no endpoint. It is no lost generation, as the same status is on a status call."""
+    """The answer to a POST that found no endpoint. It is no lost generation, as the same status is on a
+    status call.
+    """
     code = getattr(error, "code", None)
     found = SeedreamNotFoundError(
-        f"There is no such endpoint: POST {url}. Either the connection's host (base URL) is wrong, or the vendor "
+        f"There is no such endpoint: POST {url}. Either the connection's host (base URL) is wrong, or the "
+        "vendor "
         "no longer offers this model.",
         status_code=getattr(error, "status_code", None),
         code=code,
         paid="no",
     )
     found.verdict, found.cause = "WRONG HOST", error.message
-    found.on_retry = "A retry would find the same: correct the host, or look for the model at the vendor, then clear the task."
+    found.on_retry = (
+        "A retry would find the same: correct the host, or look for the model at the vendor, "
+        "then clear the task."
+    )
     return found
 
 

@@ -1,7 +1,7 @@
 """Sessions that are kept for a moment after a call, so that the next call of a task needs no new connection.
 
-For GETs alone: a server may close a connection just as the next request is on its way. A GET is repeated then, or the next poll
-repeats it; of a POST nobody would know whether it was accepted.
+For GETs alone: a server may close a connection just as the next request is on its way. A GET is repeated
+then, or the next poll repeats it; of a POST nobody would know whether it was accepted.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,7 +11,8 @@ import requests
 
 from airflow_provider_seedream.model import clock
 
-KEPT_SECONDS = 15.0  # as aiohttp keeps the triggers' connections; a connection that its server has closed is noticed before
+# as aiohttp keeps the triggers' connections; a connection that its server has closed is noticed before
+KEPT_SECONDS = 15.0
 
 
 class KeptSessions:
@@ -30,7 +31,9 @@ class KeptSessions:
 
     @contextmanager
     def session(self) -> Iterator[requests.Session]:
-        """Context manager: a session that was used less than 15 s ago, else a new one. It is kept unless the call fails."""
+        """Context manager: a session that was used less than 15 s ago, else a new one. It is kept unless
+        the call fails.
+        """
         session = self._pop() or self._make()
         try:
             yield session

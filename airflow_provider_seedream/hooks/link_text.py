@@ -1,8 +1,8 @@
 """Result links as text: they go out as the API wrote them.
 
-A pre-signed link may be signed over its exact text. requests and urllib3 rewrite it [requests 2.34, urllib3 2.8]: ``%7E`` becomes
-``~``, ``%2f`` becomes ``%2F``, ``/a/../b`` becomes ``/b``. The store then answers 403. So their parsers get scheme and host alone,
-and the connection sends the text.
+A pre-signed link may be signed over its exact text. requests and urllib3 rewrite it [requests 2.34, urllib3
+2.8]: ``%7E`` becomes ``~``, ``%2f`` becomes ``%2F``, ``/a/../b`` becomes ``/b``. The store then answers 403.
+So their parsers get scheme and host alone, and the connection sends the text.
 """
 
 import re
@@ -52,7 +52,10 @@ class Link:
         if _AUTHORITY.fullmatch(authority) is None:  # also one with a user name
             raise refusal(found["scheme"])
         target = _encoded(found["target"].encode("utf-8", "surrogatepass"))
-        return cls(origin=f"{found['scheme'].lower()}://{authority}", target=target if target.startswith("/") else f"/{target}")
+        return cls(
+            origin=f"{found['scheme'].lower()}://{authority}",
+            target=target if target.startswith("/") else f"/{target}",
+        )
 
     @property
     def scheme(self) -> str:
@@ -67,7 +70,9 @@ class Link:
         """
         target = Link.parse(self._absolute(_from_wire(location.strip())))
         if target.scheme not in (self.scheme, "https"):
-            raise SeedreamLandingError(f"A download was redirected from {self.scheme} to {target.scheme!r}: refused.")
+            raise SeedreamLandingError(
+                f"A download was redirected from {self.scheme} to {target.scheme!r}: refused."
+            )
         return target
 
     def _absolute(self, reference: str) -> str:
@@ -78,7 +83,9 @@ class Link:
         if named := _SCHEME.match(reference):
             if named["scheme"].lower() not in ("http", "https"):
                 scheme = named["scheme"][:20]
-                raise SeedreamLandingError(f"A download was redirected from {self.scheme} to {scheme!r}: refused.")
+                raise SeedreamLandingError(
+                    f"A download was redirected from {self.scheme} to {scheme!r}: refused."
+                )
             return reference
         if reference.startswith("//"):
             return f"{self.scheme}:{reference}"
@@ -101,7 +108,8 @@ class AsWritten:
     def putrequest(self, method: str, url: str, *args: Any, **options: Any) -> None:
         """Write the request line with the exact target of the link that is being sent."""
         if target := _target.get():
-            url = target if url.startswith("/") else f"{url.rstrip('/')}{target}"  # a proxy for http gets the origin before it
+            # a proxy for http gets the origin before it
+            url = target if url.startswith("/") else f"{url.rstrip('/')}{target}"
         super().putrequest(method, url, *args, **options)  # type: ignore[misc]  # of the connection class it is mixed into
 
 
@@ -116,7 +124,9 @@ def sending(link: Link) -> Iterator[None]:
 
 
 def refusal(scheme: str) -> SeedreamLandingError:
-    """The error of a link that is not plain http(s). It names the scheme alone, as the rest may be a credential."""
+    """The error of a link that is not plain http(s). It names the scheme alone, as the rest may be a
+    credential.
+    """
     return SeedreamLandingError(f"A result link is no plain http(s) link (scheme {scheme[:20]!r}): refused.")
 
 
@@ -135,7 +145,9 @@ def _encoded(raw: bytes) -> str:
 
 
 def _ascii(authority: str) -> str:
-    """The authority with its host in ASCII, as resolvers know it; unchanged where it is none (it is refused then)."""
+    """The authority with its host in ASCII, as resolvers know it; unchanged where it is none (it is
+    refused then).
+    """
     if authority.isascii():
         return authority
     host, colon, port = authority.partition(":")

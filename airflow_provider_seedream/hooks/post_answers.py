@@ -30,7 +30,9 @@ def accepted(content: bytes, *, key: str) -> Accepted:
     try:
         return Accepted.from_wire(read_json(content, key=key))
     except SeedreamResponseError as error:
-        raise SeedreamAmbiguousSubmissionError("The request left, the answer names no id.", cause=error.detail) from None
+        raise SeedreamAmbiguousSubmissionError(
+            "The request left, the answer names no id.", cause=error.detail
+        ) from None
 
 
 def refusal(error: SeedreamError, status_code: int, *, url: str) -> SeedreamError:
@@ -41,9 +43,13 @@ def refusal(error: SeedreamError, status_code: int, *, url: str) -> SeedreamErro
     :param error: of the answer, whatever it was asked.
     """
     if not post_bought_nothing(status_code):
-        return SeedreamAmbiguousSubmissionError(f"The request left, the API answered {status_code}.", cause=error.message)
+        return SeedreamAmbiguousSubmissionError(
+            f"The request left, the API answered {status_code}.", cause=error.message
+        )
     words, is_403 = f"{getattr(error, 'code', '')} {error.message}", status_code == 403
-    if (is_403 or isinstance(error, SeedreamBadRequestError)) and contract.is_moderation(words, of_a_key=is_403):
+    if (is_403 or isinstance(error, SeedreamBadRequestError)) and contract.is_moderation(
+        words, of_a_key=is_403
+    ):
         return SeedreamModerationError(error.message, paid="no")
     return no_endpoint(url, error) if is_no_endpoint(error) else error
 
@@ -64,7 +70,9 @@ def post_error(error: Exception, settings: SeedreamSettings, *, has_begun: bool)
 
 
 def content_of(answer: requests.Response, max_seconds: float) -> bytes:
-    """The body of an answer. A refusal is one by its status, even if its words do not arrive, or not in time."""
+    """The body of an answer. A refusal is one by its status, even if its words do not arrive, or not in
+    time.
+    """
     try:
         with cut_after(max_seconds, answer.raw.shutdown):
             return answer.content

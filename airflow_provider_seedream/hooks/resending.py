@@ -1,16 +1,17 @@
 """Decides whether a call may be sent again. The retry table of the contract, from the server's point of view:
 
-| what came back                                  | what the server may have done | sent again here |
-|-------------------------------------------------|-------------------------------|-----------------|
-| POST: no byte of the body had left              | nothing                       | yes             |
-| POST: 4xx but 408, or a 3xx but 303             | nothing                       | no              |
-| POST: 429                                       | nothing                       | no: the caller waits, for minutes perhaps |
-| POST: 408, 303, 5xx, 2xx without an id          | perhaps accepted and charged  | never           |
-| POST: anything else after the body began        | perhaps accepted and charged  | never           |
-| GET: no answer, timeout, 408, 5xx, no JSON      | nothing that costs            | yes             |
-| GET: 429                                        | nothing that costs            | yes, as late as it asks for, within an hour |
-| GET: any other 4xx                              | nothing that costs            | no              |
+| what came back                             | what the server may have done | sent again here             |
+|--------------------------------------------|-------------------------------|-----------------------------|
+| POST: no byte of the body had left         | nothing                       | yes                         |
+| POST: 4xx but 408, or a 3xx but 303        | nothing                       | no                          |
+| POST: 429                                  | nothing                       | no: the caller waits        |
+| POST: 408, 303, 5xx, 2xx without an id     | perhaps accepted and charged  | never                       |
+| POST: anything else after the body began   | perhaps accepted and charged  | never                       |
+| GET: no answer, timeout, 408, 5xx, no JSON | nothing that costs            | yes                         |
+| GET: 429                                   | nothing that costs            | yes, as late as it asks for |
+| GET: any other 4xx                         | nothing that costs            | no                          |
 
+A 429 of a POST is waited out for minutes perhaps, one of a GET for an hour at most.
 A retry repeats one failed call within seconds. Calling again later is polling: see the package ``polling``.
 """
 
@@ -33,14 +34,16 @@ from airflow_provider_seedream.model import clock
 from airflow_provider_seedream.model.submissions import Submission
 
 DEFAULT_MAX_ATTEMPTS = 4
-MAX_THROTTLED_SECONDS = 3600.0  # status calls may count against the rate limit, and a 429 on one must not fail a task
+# status calls may count against the rate limit, and a 429 on one must not fail a task
+MAX_THROTTLED_SECONDS = 3600.0
 _POST_SAFE = (SeedreamConnectionError,)
 _GET_SAFE = (SeedreamConnectionError, SeedreamServerError, SeedreamResponseError)
 _log = logging.getLogger(__name__)
 
 
 class PostWithheld(Exception):
-    """Raised by ``before_first_byte`` to stop a POST before its first byte, so the POST is not sent and not paid.
+    """Raised by ``before_first_byte`` to stop a POST before its first byte, so the POST is not sent and not
+    paid.
 
     Example::
 
@@ -81,7 +84,8 @@ class SubmissionBody:
         :raises PostWithheld: the POST must not be sent.
         :raises TimeoutError: the upload takes longer than ``max_seconds``.
         """
-        if self._before_first_byte:  # runs with the first piece taken: urllib3 asks for the iterator before it connects
+        if self._before_first_byte:
+            # runs with the first piece taken: urllib3 asks for the iterator before it connects
             self._before_first_byte()
         self.has_begun = True
         self.began_seconds = clock.steady_seconds()
@@ -92,7 +96,9 @@ class SubmissionBody:
 
 
 def post_bought_nothing(status_code: int) -> bool:
-    """True if an answer to a POST (other than 2xx) proves that the POST was not accepted, so it is not paid."""
+    """True if an answer to a POST (other than 2xx) proves that the POST was not accepted, so it is not
+    paid.
+    """
     return 300 <= status_code < 500 and status_code not in (303, 408)
 
 
@@ -125,7 +131,9 @@ def get_retrying(max_attempts: int) -> Callable[..., Any]:
 
 
 def _retrying(errors: tuple[type[SeedreamError], ...], max_attempts: int) -> tenacity.Retrying:
-    """Repeat on these errors, with random pauses of up to 10 s that grow: workers that failed together do not return together."""
+    """Repeat on these errors, with random pauses of up to 10 s that grow: workers that failed together do
+    not return together.
+    """
     return tenacity.Retrying(
         sleep=clock.sleep,
         retry=tenacity.retry_if_exception_type(errors),

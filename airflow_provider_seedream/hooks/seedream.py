@@ -1,6 +1,8 @@
-"""The hook: authentication, sessions, timeouts, error mapping. A call that costs credits is sent at most once.
+"""The hook: authentication, sessions, timeouts, error mapping. A call that costs credits is sent at most
+once.
 
-It does not wait for generations, and never imports storage or the ledger: a direct call of ``submit`` is not recorded.
+It does not wait for generations, and never imports storage or the ledger: a direct call of ``submit`` is not
+recorded.
 """
 
 import math
@@ -41,9 +43,11 @@ from airflow_provider_seedream.observability import metrics
 from airflow_provider_seedream.polling.policy import FailedPoll
 from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID, UI_FIELD_BEHAVIOUR
 
-FIRST_BYTE_SECONDS = 60.0  # from a claim to the first byte: a host of several addresses takes 10 s for each, and up to 4 tries
+# from a claim to the first byte: a host of several addresses takes 10 s for each, and up to 4 tries
+FIRST_BYTE_SECONDS = 60.0
 PEEK_SECONDS = 5.0
-PEEK_AGAIN_SECONDS = 60.0  # after a wallet that did not answer: it is asked for the limit, not for each request
+# after a wallet that did not answer: it is asked for the limit, not for each request
+PEEK_AGAIN_SECONDS = 60.0
 
 
 class _BearerAuth(AuthBase):
@@ -74,7 +78,13 @@ class SeedreamHook(BaseHook):
     conn_type = "seedream"
     hook_name = "Seedream"
 
-    def __init__(self, seedream_conn_id: str = DEFAULT_CONN_ID, *, max_attempts: int = DEFAULT_MAX_ATTEMPTS, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        seedream_conn_id: str = DEFAULT_CONN_ID,
+        *,
+        max_attempts: int = DEFAULT_MAX_ATTEMPTS,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.seedream_conn_id = seedream_conn_id
         self.max_attempts = max_attempts
@@ -89,7 +99,9 @@ class SeedreamHook(BaseHook):
 
     @cached_property
     def settings(self) -> SeedreamSettings:
-        """:raises SeedreamInputError: the connection does not exist or is incomplete, or names a CA bundle that cannot be read."""
+        """:raises SeedreamInputError: the connection does not exist or is incomplete, or names a CA bundle
+        that cannot be read.
+        """
         try:
             connection = self.get_connection(self.seedream_conn_id)
         except AirflowNotFoundException:
@@ -100,12 +112,16 @@ class SeedreamHook(BaseHook):
 
     @cached_property
     def _proxies(self) -> dict[str, str]:
-        """The proxies that the environment names for the API host, as requests reads them; empty without any."""
+        """The proxies that the environment names for the API host, as requests reads them; empty without
+        any.
+        """
         return get_environ_proxies(self.settings.base_url)
 
     @property
     def is_reached_by_aiohttp(self) -> bool:
-        """True if the triggerer's client goes the same way to the API: it knows no SOCKS proxy, and no range in NO_PROXY."""
+        """True if the triggerer's client goes the same way to the API: it knows no SOCKS proxy, and no
+        range in NO_PROXY.
+        """
         ours, theirs = select_proxy(self.settings.base_url, self._proxies), self.settings.proxy
         return (ours is None) == (theirs is None) and not (theirs or "").startswith("socks")
 
@@ -116,7 +132,8 @@ class SeedreamHook(BaseHook):
 
     @property
     def known_requests_per_minute(self) -> float | None:
-        """The rate limit in requests per minute, from the connection, else from the wallet; None if both are silent.
+        """The rate limit in requests per minute, from the connection, else from the wallet; None if both are
+        silent.
 
         The wallet is called until it has answered once, at most every 60 s; its errors are ignored here.
         """
@@ -132,15 +149,19 @@ class SeedreamHook(BaseHook):
         session = session_through()
         session.auth = _BearerAuth(self.settings)
         session.verify = self.settings.verify
-        # By hand: else requests searches the whole environment twice for each call, which takes a third of the call's CPU.
+        # By hand: else requests searches the whole environment twice for each call, which takes a third of
+        # the call's CPU.
         session.proxies, session.trust_env = self._proxies, False
         return session
 
-    def submit(self, submission: Submission, *, before_first_byte: Callable[[], None] | None = None) -> Accepted:
+    def submit(
+        self, submission: Submission, *, before_first_byte: Callable[[], None] | None = None
+    ) -> Accepted:
         """POST a submission. It is sent again only if the first one certainly did not leave.
 
         :param before_first_byte: called when the connection stands, just before the first byte. If it raises
-            :class:`~airflow_provider_seedream.hooks.resending.PostWithheld`, the POST is not sent, and the error is raised here.
+            :class:`~airflow_provider_seedream.hooks.resending.PostWithheld`, the POST is not sent, and the
+            error is raised here.
         :raises SeedreamAmbiguousSubmissionError: the POST may have been accepted and charged.
         :raises SeedreamAPIError: the API refused the POST, so it is not paid; the class says why.
         :raises SeedreamConnectionError: the POST was certainly not sent.
@@ -149,7 +170,9 @@ class SeedreamHook(BaseHook):
         return answer
 
     def submission_seconds(self, submission: Submission) -> float:
-        """The longest time that :meth:`submit` may take, in seconds: to the first byte, for the upload, and for the answer."""
+        """The longest time that :meth:`submit` may take, in seconds: to the first byte, for the upload,
+        and for the answer.
+        """
         size = submission.body_bytes
         return (
             FIRST_BYTE_SECONDS
@@ -169,7 +192,9 @@ class SeedreamHook(BaseHook):
         return GenerationStatus.from_wire(body)
 
     def poll(self, seedream_task_id: str) -> GenerationStatus | FailedPoll:
-        """One status call, sent once, for the polling core. It raises only if the connection is incomplete."""
+        """One status call, sent once, for the polling core. It raises only if the connection is
+        incomplete.
+        """
         self.check_connection(seedream_task_id)
         try:
             return self.get_generation(seedream_task_id, max_attempts=1)
@@ -177,7 +202,9 @@ class SeedreamHook(BaseHook):
             return failed_poll(error)
 
     def check_connection(self, seedream_task_id: str) -> None:
-        """Check the connection before a wait. :raises SeedreamInputError: it is incomplete; the generation stays paid."""
+        """Check the connection before a wait. :raises SeedreamInputError: it is incomplete; the generation
+        stays paid.
+        """
         try:
             self.settings.status_url(seedream_task_id)
         except SeedreamInputError as error:
@@ -216,7 +243,8 @@ class SeedreamHook(BaseHook):
     def downloads(self, *, max_bytes: int, hold: Callable[[int], None] | None = None) -> Downloads:
         """A source of result bytes on a session without the key; close it.
 
-        :param max_bytes: larger bodies are refused. :param hold: waits until a body of so many bytes fits into memory.
+        :param max_bytes: larger bodies are refused. :param hold: waits until a body of so many bytes fits
+            into memory.
         """
         settings = self.settings
         return Downloads(
@@ -251,7 +279,9 @@ class SeedreamHook(BaseHook):
             raise post_error(error, self.settings, has_begun=body.has_begun) from None
         if 200 <= status_code < 300:
             return accepted(content, key=self.settings.key)
-        raise refusal(self._error(status_code, headers, content), status_code, url=self._submit_url(submission))
+        raise refusal(
+            self._error(status_code, headers, content), status_code, url=self._submit_url(submission)
+        )
 
     def _submit_url(self, submission: Submission) -> str:
         """The endpoint: generate or edit."""
@@ -260,9 +290,13 @@ class SeedreamHook(BaseHook):
     def _send_post(self, submission: Submission, body: SubmissionBody) -> tuple[int, Any, bytes]:
         """The status, the headers and the body of the answer to a POST.
 
-        However slowly the body comes, it ends in the time that other tries give this POST: then they treat it as ended.
+        However slowly the body comes, it ends in the time that other tries give this POST: then they treat it
+        as ended.
         """
-        body.max_seconds, read_seconds = self.settings.upload_seconds(len(body)), self.settings.post_timeout_seconds(len(body))
+        body.max_seconds, read_seconds = (
+            self.settings.upload_seconds(len(body)),
+            self.settings.post_timeout_seconds(len(body)),
+        )
         with self.get_conn() as session:
             answer = session.post(
                 self._submit_url(submission),
@@ -274,7 +308,11 @@ class SeedreamHook(BaseHook):
                 stream=True,
             )
             ends_seconds = body.began_seconds + body.max_seconds + read_seconds  # however it drips
-            return answer.status_code, answer.headers, content_of(answer, ends_seconds - clock.steady_seconds())
+            return (
+                answer.status_code,
+                answer.headers,
+                content_of(answer, ends_seconds - clock.steady_seconds()),
+            )
 
     def _get_json(self, url: str, max_attempts: int) -> Any:
         """A GET, repeated while that is safe: see ``hooks/resending.py``."""
@@ -295,4 +333,6 @@ class SeedreamHook(BaseHook):
     def _error(self, status_code: int, headers: Any, content: bytes) -> SeedreamError:
         """The error of an answer outside 2xx, counted in the metrics."""
         metrics.answered(status_code)
-        return error_from_answer(status_code, headers, content, key=self.settings.key, now_epoch=clock.now_epoch())
+        return error_from_answer(
+            status_code, headers, content, key=self.settings.key, now_epoch=clock.now_epoch()
+        )

@@ -79,8 +79,10 @@ class SeedreamSettings:
         the environment.
     :param download_networks: addresses that images may be downloaded from although they are not public.
     :param books: where the books of the caps lie: the extra of this name, else ``destination``.
-    :param max_credits_per_day: a cap for all requests that are paid through this connection, by UTC day; None: no cap.
-    :param max_credits_per_month: the same by UTC month. :param label_caps: the same for requests with a label.
+    :param max_credits_per_day: a cap for all requests that are paid through this connection, by UTC day;
+        None: no cap.
+    :param max_credits_per_month: the same by UTC month. :param label_caps: the same for requests with a
+        label.
     :param warn_at: the share of a cap at which one warning a day is given; 0.8.
     """
 
@@ -112,13 +114,21 @@ class SeedreamSettings:
         if not key:
             raise _no_key(f"Connection {connection.conn_id!r} has no password: put the API key there.")
         if _KEY.fullmatch(key) is None:
-            raise _no_key(f"Connection {connection.conn_id!r}: the password holds characters that no API key has.")
+            raise _no_key(
+                f"Connection {connection.conn_id!r}: the password holds characters that no API key has."
+            )
         check_spelling(extra)
         networks = extra.get("download_networks")  # a list, or text with commas
-        items = networks if isinstance(networks, list | tuple) else re.split(r"[,\s]+", str(networks or "").strip())
+        items = (
+            networks
+            if isinstance(networks, list | tuple)
+            else re.split(r"[,\s]+", str(networks or "").strip())
+        )
         price = _positive(extra, "credits_per_image") or contract.CREDITS_PER_IMAGE
         if price != int(price):
-            raise SeedreamInputError(f"Connection extra credits_per_image must be a whole number; got {price}.")
+            raise SeedreamInputError(
+                f"Connection extra credits_per_image must be a whole number; got {price}."
+            )
         return cls(
             base_url=base_url,
             key=key,
@@ -126,7 +136,8 @@ class SeedreamSettings:
             requests_per_minute=_positive(extra, "requests_per_minute"),
             credits_per_image=int(price),
             status_counts_toward_limit=_flag(extra, "status_counts_toward_limit"),
-            request_timeout_seconds=_positive(extra, "request_timeout_seconds") or DEFAULT_REQUEST_TIMEOUT_SECONDS,
+            request_timeout_seconds=_positive(extra, "request_timeout_seconds")
+            or DEFAULT_REQUEST_TIMEOUT_SECONDS,
             verify=_verify(extra.get("verify")),
             download_networks=tuple(_network(str(item).strip()) for item in items if item not in (None, "")),
             books=extra.get("books") or extra.get("destination") or None,
@@ -148,12 +159,16 @@ class SeedreamSettings:
 
     @property
     def is_loopback(self) -> bool:
-        """True if the API itself is on this machine, as the emulator is: then downloads from loopback are allowed."""
+        """True if the API itself is on this machine, as the emulator is: then downloads from loopback are
+        allowed.
+        """
         return urlsplit(self.base_url).hostname in ("127.0.0.1", "::1", "localhost")
 
     @property
     def proxy(self) -> str | None:
-        """The proxy that the environment names for the API host, as a URL: often a bare host and port is named."""
+        """The proxy that the environment names for the API host, as a URL: often a bare host and port is
+        named.
+        """
         parts = urlsplit(self.base_url)
         if proxy_bypass(parts.netloc):
             return None
@@ -176,7 +191,9 @@ class SeedreamSettings:
         return self.request_timeout_seconds + body_bytes / UPLOAD_BYTES_PER_SECOND
 
     def upload_seconds(self, body_bytes: int) -> float:
-        """The time that a body of this size may be on its way, in seconds: the timeout, and 10 s for each MB."""
+        """The time that a body of this size may be on its way, in seconds: the timeout, and 10 s for each
+        MB.
+        """
         return self.request_timeout_seconds + body_bytes / MIN_UPLOAD_BYTES_PER_SECOND
 
 
@@ -192,7 +209,9 @@ def _wrong_host(conn_id: Any, rule: str) -> SeedreamInputError:
     stranger.
     """
     error = SeedreamInputError(f"Connection {conn_id!r}: host must be {rule}", verdict="WRONG HOST")
-    error.on_retry = f"Correct the host of the connection (empty means {contract.DEFAULT_BASE_URL}), then clear the task."
+    error.on_retry = (
+        f"Correct the host of the connection (empty means {contract.DEFAULT_BASE_URL}), then clear the task."
+    )
     return error
 
 
@@ -206,25 +225,36 @@ def _base_url(connection: ConnectionLike) -> str:
         has_port = parts.port is not None or not connection.port
     except ValueError:  # a port or an address that is none
         parts, has_port = urlsplit(""), True
-    is_plain = bool(parts.hostname) and not (parts.username or parts.query or parts.fragment or re.search(r"\s", host))
+    is_plain = bool(parts.hostname) and not (
+        parts.username or parts.query or parts.fragment or re.search(r"\s", host)
+    )
     if parts.scheme not in ("http", "https") or not is_plain:
-        raise _wrong_host(connection.conn_id, f"a plain http(s) base URL, such as {contract.DEFAULT_BASE_URL}.")
+        raise _wrong_host(
+            connection.conn_id, f"a plain http(s) base URL, such as {contract.DEFAULT_BASE_URL}."
+        )
     path = parts.path.removesuffix(contract.VERSION_PATH).rstrip("/")
     if f"{contract.VERSION_PATH}/" in path:
-        rule = f"the base URL alone, such as {contract.DEFAULT_BASE_URL}, without {contract.VERSION_PATH} and what follows it."
+        rule = (
+            f"the base URL alone, such as {contract.DEFAULT_BASE_URL}, without {contract.VERSION_PATH} "
+            "and what follows it."
+        )
         raise _wrong_host(connection.conn_id, rule)
-    return parts._replace(netloc=parts.netloc if has_port else f"{parts.netloc}:{connection.port}", path=path).geturl()
+    return parts._replace(
+        netloc=parts.netloc if has_port else f"{parts.netloc}:{connection.port}", path=path
+    ).geturl()
 
 
 def _scheme(connection: ConnectionLike) -> str:
     """``http`` or ``https`` of the connection's schema field; https if it is empty.
 
-    :raises SeedreamInputError: any other schema, e.g. the path of a connection URI, which Airflow reads as its schema.
+    :raises SeedreamInputError: any other schema, e.g. the path of a connection URI, which Airflow reads as
+        its schema.
     """
     scheme = str(connection.schema or "https").strip(" /").lower()
     if scheme not in ("http", "https"):
         raise SeedreamInputError(
-            f"Connection {connection.conn_id!r}: schema must be http, https or empty; got {scheme[:40]!r}. In a connection URI "
+            f"Connection {connection.conn_id!r}: schema must be http, https or empty; got {scheme[:40]!r}. "
+            "In a connection URI "
             "the schema follows the host: a path does not belong there."
         )
     return scheme
@@ -249,16 +279,21 @@ def _network(text: str) -> Network:
 
 
 def _positive(extra: Mapping[str, Any], name: str) -> float | None:
-    """A number above 0 from the extra, or None without it. :raises SeedreamInputError: it is none, NaN or infinite."""
+    """A number above 0 from the extra, or None without it. :raises SeedreamInputError: it is none, NaN or
+    infinite.
+    """
     value = extra.get(name)
     if value in (None, ""):
         return None
     try:
-        number = math.nan if isinstance(value, bool) else float(value)  # of a form's checkbox: true is no price of 1 credit
+        # of a form's checkbox: true is no price of 1 credit
+        number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not (math.isfinite(number) and number > 0):
-        raise SeedreamInputError(f"Connection extra {name} must be a number above 0; got {json.dumps(value)[:40]}.")
+        raise SeedreamInputError(
+            f"Connection extra {name} must be a number above 0; got {json.dumps(value)[:40]}."
+        )
     return number
 
 
@@ -269,12 +304,16 @@ def _flag(extra: Mapping[str, Any], name: str) -> bool:
     """
     text = str(extra.get(name) or "false").strip().lower()
     if text not in ("true", "false"):
-        raise SeedreamInputError(f"Connection extra {name} must be true or false; got {json.dumps(extra[name])[:40]}.")
+        raise SeedreamInputError(
+            f"Connection extra {name} must be true or false; got {json.dumps(extra[name])[:40]}."
+        )
     return text == "true"
 
 
 def _verify(value: Any) -> bool | str:
-    """True, False or the path of a CA bundle, as requests takes them; the environment counts where the extra is silent."""
+    """True, False or the path of a CA bundle, as requests takes them; the environment counts where the
+    extra is silent.
+    """
     text = "true" if value is None else str(value).strip()
     if text.lower() not in ("", "true"):
         return False if text.lower() == "false" else text

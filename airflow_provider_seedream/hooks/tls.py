@@ -1,4 +1,5 @@
-"""One SSL context per CA bundle and process. requests would read the bundle for every connection (~30 ms of CPU).
+"""One SSL context per CA bundle and process. requests would read the bundle for every connection (~30 ms of
+CPU).
 
 ``verify`` means the same as in requests, including ``REQUESTS_CA_BUNDLE`` of the environment.
 """
@@ -12,18 +13,22 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 from airflow_provider_seedream.hooks.bundles import reading
 
-_ALREADY_READ = ("ca_certs", "ca_cert_dir")  # the context holds them; as arguments urllib3 would read them again
+# the context holds them; as arguments urllib3 would read them again
+_ALREADY_READ = ("ca_certs", "ca_cert_dir")
 
 
 class SharedTrust(HTTPAdapter):
-    """A requests adapter with a shared SSL context. Threads may share it, as it is complete before the first connection.
+    """A requests adapter with a shared SSL context. Threads may share it, as it is complete before the first
+    connection.
 
     Example::
 
         session.mount("https://", SharedTrust())
     """
 
-    def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> tuple[Any, Any]:
+    def build_connection_pool_key_attributes(
+        self, request: Any, verify: Any, cert: Any = None
+    ) -> tuple[Any, Any]:
         """The key of a connection pool, with the shared context instead of the path of the bundle.
 
         A pool whose key has the path would read the bundle again for each new connection.
@@ -35,7 +40,9 @@ class SharedTrust(HTTPAdapter):
         return host, trusted | {"ssl_context": _context(DEFAULT_CA_BUNDLE_PATH if verify is True else verify)}
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        """Let requests check that the bundle exists, then take its path away: the context holds what was read."""
+        """Let requests check that the bundle exists, then take its path away: the context holds what was
+        read.
+        """
         super().cert_verify(conn, url, verify, cert)  # type: ignore[no-untyped-call]  # is there a bundle at all?
         conn.ca_certs = conn.ca_cert_dir = None
 

@@ -1,9 +1,13 @@
-"""The transport of requests to the API and its storage: it does the parts that urllib3 and http.client leave to the caller.
+"""The transport of requests to the API and its storage: it does the parts that urllib3 and http.client leave
+to the caller.
 
-- **An answer before the body is read.** A server may refuse an upload (401, 402, 413, 429) and close before it has read it. Over
-  plain http urllib3 then reads the answer; over TLS the failed write comes as ``ssl.SSLEOFError``, and it gives up [urllib3 2.8].
-- **An answer that drips.** A socket's timeout begins anew with each byte; here it is the time of the whole head.
-- **Interim answers.** http.client skips 100 alone [CPython 3.11 to 3.14]; 102 and 103 would be taken for the answer itself.
+- **An answer before the body is read.** A server may refuse an upload (401, 402, 413, 429) and close before
+  it has read it. Over plain http urllib3 then reads the answer; over TLS the failed write comes as
+  ``ssl.SSLEOFError``, and it gives up [urllib3 2.8].
+- **An answer that drips.** A socket's timeout begins anew with each byte; here it is the time of the whole
+  head.
+- **Interim answers.** http.client skips 100 alone [CPython 3.11 to 3.14]; 102 and 103 would be taken for the
+  answer itself.
 
 No answer that can be read: the error stays what it was, and a POST's outcome stays unknown.
 """
@@ -55,9 +59,11 @@ def cut_after(seconds: float, shut: Callable[[], Any]) -> Iterator[None]:
 
 
 class _FinalResponse(http.client.HTTPResponse):
-    """The answer itself: 1xx before it are skipped, but for 101, after which no HTTP follows (RFC 9110, 15.2).
+    """The answer itself: 1xx before it are skipped, but for 101, after which no HTTP follows (RFC 9110,
+    15.2).
 
-    Its head and all interim answers together get the time of one read: other tries take a POST for ended soon after that.
+    Its head and all interim answers together get the time of one read: other tries take a POST for ended soon
+    after that.
     """
 
     def __init__(self, sock: Any, *args: Any, **options: Any) -> None:
@@ -65,16 +71,19 @@ class _FinalResponse(http.client.HTTPResponse):
         self._socket = sock
 
     def begin(self) -> None:
-        """Read the head of the answer, within the time that one read may take. Interim answers (103 Early Hints) are skipped.
+        """Read the head of the answer, within the time that one read may take. Interim answers (103 Early
+        Hints) are skipped.
 
         :raises http.client.HTTPException: more than 100 of them, so there is no answer.
         """
         limit_seconds = self._socket.gettimeout()
-        end_read = partial(self._socket.shutdown, socket.SHUT_RD)  # called by another thread: a close would not wake the read
+        # called by another thread: a close would not wake the read
+        end_read = partial(self._socket.shutdown, socket.SHUT_RD)
         with nullcontext() if limit_seconds is None else cut_after(limit_seconds, end_read):
             super().begin()
             for _ in range(MAX_INTERIM_ANSWERS):
-                if not 100 <= self.status < 200 or self.status == http.HTTPStatus.SWITCHING_PROTOCOLS:  # no answer follows a 101
+                if not 100 <= self.status < 200 or self.status == http.HTTPStatus.SWITCHING_PROTOCOLS:
+                    # no answer follows a 101
                     return
                 self.headers = self.msg = None  # type: ignore[assignment]  # as in a response that has not begun
                 super().begin()
@@ -82,7 +91,9 @@ class _FinalResponse(http.client.HTTPResponse):
 
 
 class _Salvaging:
-    """A connection that reads the answer of a server that stopped reading: urllib3 does so after a BrokenPipeError."""
+    """A connection that reads the answer of a server that stopped reading: urllib3 does so after a
+    BrokenPipeError.
+    """
 
     response_class = _FinalResponse
     sock: Any
@@ -90,8 +101,8 @@ class _Salvaging:
     def send(self, data: Any) -> None:
         """Send a piece of the body. If the server has stopped reading, its answer is read all the same.
 
-        Over TLS a server that closes early is an SSL error or a timeout, which urllib3 would raise instead of reading the refusal.
-        A refusal proves that nothing was bought, so it must not be lost.
+        Over TLS a server that closes early is an SSL error or a timeout, which urllib3 would raise instead of
+        reading the refusal. A refusal proves that nothing was bought, so it must not be lost.
         """
         try:
             super().send(data)  # type: ignore[misc]  # of the connection class it is mixed into
@@ -106,7 +117,8 @@ class Transport(SharedTrust):
 
         session_through(Transport).get("https://api.3daistudio.com/account/user/wallet/")
 
-    :cvar mixins: classes that are mixed into the connection classes of urllib3, for every scheme and behind proxies.
+    :cvar mixins: classes that are mixed into the connection classes of urllib3, for every scheme and behind
+        proxies.
     """
 
     mixins: ClassVar[tuple[type[Any], ...]] = (_Salvaging,)
@@ -121,9 +133,13 @@ class Transport(SharedTrust):
         return self._equip(super().proxy_manager_for(proxy, **options))
 
     def _equip(self, manager: PoolManager) -> PoolManager:
-        """Replace the pool classes of one manager. urllib3 keeps them by scheme, so nothing global is changed."""
+        """Replace the pool classes of one manager. urllib3 keeps them by scheme, so nothing global is
+        changed.
+        """
         pools = manager.pool_classes_by_scheme
-        manager.pool_classes_by_scheme = {scheme: _equipped(pool, self.mixins) for scheme, pool in pools.items()}
+        manager.pool_classes_by_scheme = {
+            scheme: _equipped(pool, self.mixins) for scheme, pool in pools.items()
+        }
         return manager
 
 

@@ -35,13 +35,20 @@ E = TypeVar("E", bound=SeedreamError)
 
 
 def error_from(
-    outcome: PollOutcome, generation: Generation, *, now_epoch: float, can_resubmit: bool, timeout_seconds: float | None = None
+    outcome: PollOutcome,
+    generation: Generation,
+    *,
+    now_epoch: float,
+    can_resubmit: bool,
+    timeout_seconds: float | None = None,
 ) -> SeedreamError:
-    """The error of every outcome but "wait" and "done". It says until when the images are kept, if any may still come.
+    """The error of every outcome but "wait" and "done". It says until when the images are kept, if any may
+    still come.
 
     :param outcome: how the wait ended, by the decision core.
     :param now_epoch: the wall clock in epoch seconds; it is compared with the submission's time.
-    :param can_resubmit: True if a retry of this task can submit again (an operator); False if it only polls (a sensor).
+    :param can_resubmit: True if a retry of this task can submit again (an operator); False if it only polls
+        (a sensor).
     :param timeout_seconds: the ``timeout`` of the task, for an error that says how long was waited; None if
         it has none.
     :returns: the error, to be raised by the caller.
@@ -50,10 +57,11 @@ def error_from(
 
 
 def complete(error: E, generation: Generation) -> E:
-    """The same error with the facts of its paid generation: price, ids, and until when its images can be landed.
+    """The same error with the facts of its paid generation: price, ids, and until when its images can be
+    landed.
 
-    An error from below, e.g. of a status call, may say "not paid" although the generation is paid. Fields that the error has
-    already are kept.
+    An error from below, e.g. of a status call, may say "not paid" although the generation is paid. Fields
+    that the error has already are kept.
     """
     if error.paid == "no":
         error.paid = "yes"
@@ -62,7 +70,9 @@ def complete(error: E, generation: Generation) -> E:
     if error.credits is None:
         error.credits, error.billed_credits = generation.credits, generation.billed_credits
     expires = expires_epoch(clock.to_epoch(generation.created_at))
-    has_no_more = isinstance(error, SeedreamResultsExpiredError | SeedreamPartialResultError | SeedreamGenerationFailedError)
+    has_no_more = isinstance(
+        error, SeedreamResultsExpiredError | SeedreamPartialResultError | SeedreamGenerationFailedError
+    )
     may_land = error.paid in ("yes", "unknown") and not has_no_more
     if may_land and expires is not None and error.kept_until is None:
         error.kept_until = clock.to_iso(expires)
@@ -70,9 +80,15 @@ def complete(error: E, generation: Generation) -> E:
 
 
 def _error(
-    outcome: PollOutcome, generation: Generation, now_epoch: float, can_resubmit: bool, timeout_seconds: float | None
+    outcome: PollOutcome,
+    generation: Generation,
+    now_epoch: float,
+    can_resubmit: bool,
+    timeout_seconds: float | None,
 ) -> SeedreamError:
-    """The class and the sentence of an outcome: late, failed, expired, missing, refused (the key), else the polling gave up."""
+    """The class and the sentence of an outcome: late, failed, expired, missing, refused (the key), else
+    the polling gave up.
+    """
     task_id = generation.seedream_task_id
     if outcome.verdict == "late":
         late = outcome.detail if timeout_seconds is None else _late(generation, now_epoch, timeout_seconds)
@@ -106,18 +122,23 @@ def missing_error(detail: str, generation: Generation, *, now_epoch: float) -> S
     if has_expired(clock.to_epoch(generation.created_at), now_epoch=now_epoch):
         return expired_error(generation)
     paid: Paid = "yes" if generation.record else "unknown"
-    return SeedreamNotFoundError(detail, seedream_task_id=generation.seedream_task_id, record=generation.record, paid=paid)
+    return SeedreamNotFoundError(
+        detail, seedream_task_id=generation.seedream_task_id, record=generation.record, paid=paid
+    )
 
 
 def expired_error(generation: Generation) -> SeedreamResultsExpiredError:
-    """The error of a paid generation whose results are gone by its age. Final: a retry neither brings them back nor pays again."""
+    """The error of a paid generation whose results are gone by its age. Final: a retry neither brings them
+    back nor pays again.
+    """
     expires = expires_epoch(clock.to_epoch(generation.created_at))
     when = f" at {clock.to_iso(expires)}" if expires is not None else ""
     return complete(SeedreamResultsExpiredError(f"The results expired{when}, after 24 h."), generation)
 
 
 def _failed(outcome: PollOutcome, generation: Generation, can_resubmit: bool) -> SeedreamError:
-    """A generation that ended without images. A refunded one may be submitted again, unless its text would be refused again.
+    """A generation that ended without images. A refunded one may be submitted again, unless its text would be
+    refused again.
 
     Without a refund in the answer it is not submitted again automatically: the first one may be paid.
     """
@@ -134,7 +155,9 @@ def _failed(outcome: PollOutcome, generation: Generation, can_resubmit: bool) ->
         error.on_retry = "A retry submits it again."
         return error
     if not outcome.refunded:
-        error.on_retry = "It is not submitted again automatically, as the API does not say that it refunds it."
+        error.on_retry = (
+            "It is not submitted again automatically, as the API does not say that it refunds it."
+        )
     return final(error)
 
 
@@ -160,9 +183,11 @@ def say_what_to_do(error: SeedreamLandingError, generation: Generation, *, conn_
 
 @contextmanager
 def storing(problem: str, generation: Generation) -> Iterator[None]:
-    """Context manager: turn every error of a store into a SeedreamLandingError that names the paid generation.
+    """Context manager: turn every error of a store into a SeedreamLandingError that names the paid
+    generation.
 
-    Stores raise classes of their own, so any class is taken. Errors of ours pass, with the id of the generation.
+    Stores raise classes of their own, so any class is taken. Errors of ours pass, with the id of the
+    generation.
 
     :param problem: the sentence that says which act failed, without its full stop.
     :raises SeedreamLandingError: a retry lands again for free.

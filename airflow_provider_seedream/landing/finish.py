@@ -51,7 +51,8 @@ def generation_of(event: Any) -> Generation:
 
     The id comes from the event, as the record may lack it: the storage may have failed right after the POST.
 
-    :param event: of the trigger, ``{"record": uri, "seedream_task_id": id, ...}``; from a database, so of any shape.
+    :param event: of the trigger, ``{"record": uri, "seedream_task_id": id, ...}``; from a database, so of any
+        shape.
     :raises SeedreamLedgerError: the event names no record, or the record cannot be read.
     """
     fields = event if isinstance(event, dict) else {}
@@ -60,14 +61,17 @@ def generation_of(event: Any) -> Generation:
     record = found[0].read(found[1]) if found else None
     if found is None or record is None:
         problem = "is gone" if found else f"is not named by the trigger's event {str(event)[:200]}"
-        error = SeedreamLedgerError(f"The record of the awaited generation {problem}.", paid="yes", seedream_task_id=task_id)
+        error = SeedreamLedgerError(
+            f"The record of the awaited generation {problem}.", paid="yes", seedream_task_id=task_id
+        )
         error.on_retry = "A retry attaches to the paid generation."
         raise error
     return found[0].generation(replace(record, seedream_task_id=task_id))
 
 
 def more_may_come(landed: Manifest, hook: SeedreamHook) -> bool:
-    """True if images are missing and have become ready, or may still become ready: then the task waits or lands again.
+    """True if images are missing and have become ready, or may still become ready: then the task waits or
+    lands again.
 
     :param landed: the manifest of an earlier landing. Without missing images the API is not asked.
     :raises SeedreamInputError: the connection is incomplete.
@@ -115,10 +119,13 @@ def land_generation(
     is_old = has_expired(clock.to_epoch(generation.created_at), now_epoch=clock.now_epoch())
     known, links = KnownRecord(generation, ledger), Links(generation, hook, downloads, status)
     folder = Folder(generation.destination)
-    # An old link that is dead stays dead: after 24 h the API gives no other. Then images with a dead link are left out.
+    # An old link that is dead stays dead: after 24 h the API gives no other. Then images with a dead link are
+    # left out.
     try:
         with metrics.landing(generation.seedream_task_id, created_at=generation.created_at, by=landed_by):
-            images = land_images(folder, generation, links, embed_metadata=embed_metadata, without_dead_links=is_old)
+            images = land_images(
+                folder, generation, links, embed_metadata=embed_metadata, without_dead_links=is_old
+            )
             # A bare id does not say how many images were asked for; then the API's list of results counts.
             wanted = generation.num_images or links.most_results
             manifest = build_manifest(
@@ -166,7 +173,8 @@ def land_ready(
     raised.
 
     :param status: the last one that had links; without one the API is asked once.
-    :returns: the manifest, or None where no image is ready. Before FINISHED no image is: links might lead to previews.
+    :returns: the manifest, or None where no image is ready. Before FINISHED no image is: links might lead to
+        previews.
     """
     try:
         answer = status or hook.poll(generation.seedream_task_id)

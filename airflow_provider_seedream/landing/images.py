@@ -55,12 +55,15 @@ class ImageLander:
         :raises SeedreamLandingError: a retry completes it; what was published stays.
         """
         with storing(f"Image {number} could not be stored", self._generation):
-            with MEMORY.share():  # the thumbnail has a share of its own, as a thread holds one image at a time
+            with MEMORY.share():
+                # the thumbnail has a share of its own, as a thread holds one image at a time
                 image = self._store(number, links)
             return replace(image, thumbnail=self._land_thumbnail(number, links))
 
     def _store(self, number: int, links: ResultLinks) -> ManifestImage:
-        """Download, verify, hash and publish. The entry for the manifest holds both hashes, as embedding changes the bytes."""
+        """Download, verify, hash and publish. The entry for the manifest holds both hashes, as embedding
+        changes the bytes.
+        """
         downloaded = self._fetch(number, links)
         facts = self._verified(number, downloaded)
         data = self._marked(downloaded) if self._embed_metadata else downloaded
@@ -84,7 +87,8 @@ class ImageLander:
     def _fetch(self, number: int, links: ResultLinks) -> bytes:
         """The bytes of an image; if its link has expired, by a fresh one.
 
-        :raises SeedreamLandingError: with ``stale_link`` if the fresh link is dead as well, or if there is none.
+        :raises SeedreamLandingError: with ``stale_link`` if the fresh link is dead as well, or if there is
+            none.
         """
         try:
             return self._links.fetch(links.image or "")
@@ -99,11 +103,16 @@ class ImageLander:
             return self._links.fetch(fresh.image)
         except SeedreamLandingError as error:
             if error.stale_link:
-                error.message = f"Image {number}: {error.message.rstrip('.')}, although the API gave a fresh link just now."
+                error.message = (
+                    f"Image {number}: {error.message.rstrip('.')}, although the API gave a "
+                    "fresh "
+                    "link just now."
+                )
             raise
 
     def _verified(self, number: int, data: bytes) -> ImageFacts:
-        """The facts of a whole image of a type that the API makes: a download may be an error page, or be cut off.
+        """The facts of a whole image of a type that the API makes: a download may be an error page, or be cut
+        off.
 
         :raises SeedreamLandingError: nothing was stored; a retry downloads again.
         """
@@ -115,23 +124,33 @@ class ImageLander:
         return facts
 
     def _marked(self, data: bytes) -> bytes:
-        """The image with metadata in it; unchanged if that would break a signature or fails: it is paid, and must land."""
+        """The image with metadata in it; unchanged if that would break a signature or fails: it is paid,
+        and must land.
+        """
         kind = self._generation.kind
         source_type = DIGITAL_SOURCE_TYPES[kind] if kind else None
         task_id = self._generation.seedream_task_id
         try:
             if xmp.has_content_credentials(data):
                 _log.warning(
-                    "An image carries Content Credentials (C2PA) of its own; it is landed unchanged, without embedded metadata."
+                    "An image carries Content Credentials (C2PA) of its own; it is landed unchanged, without "
+                    "embedded metadata."
                 )
                 return data
-            return xmp.embed(data, seedream_task_id=task_id, model=contract.MODEL, digital_source_type=source_type)
+            return xmp.embed(
+                data, seedream_task_id=task_id, model=contract.MODEL, digital_source_type=source_type
+            )
         except Exception as error:  # any class: exiv2 has its own
-            _log.warning("Metadata could not be embedded (%s: %s); the image is landed unchanged.", type(error).__name__, error)
+            _log.warning(
+                "Metadata could not be embedded (%s: %s); the image is landed unchanged.",
+                type(error).__name__,
+                error,
+            )
             return data
 
     def _publish(self, file: str, data: bytes) -> None:
-        """Create the file; one that is there already must have the same bytes: another landing, or an earlier try, wrote it.
+        """Create the file; one that is there already must have the same bytes: another landing, or an earlier
+        try, wrote it.
 
         :raises SeedreamLandingError: the name belongs to another image.
         """
@@ -155,4 +174,6 @@ class ImageLander:
         return file
 
     def _error(self, message: str, *, stale_link: bool = False) -> SeedreamLandingError:
-        return SeedreamLandingError(message, stale_link=stale_link, seedream_task_id=self._generation.seedream_task_id)
+        return SeedreamLandingError(
+            message, stale_link=stale_link, seedream_task_id=self._generation.seedream_task_id
+        )

@@ -1,6 +1,7 @@
 """From links to files: every image in threads, the manifest last.
 
-Two landings of the same generation at once write the same files, so they do no harm. Never imports the ledger.
+Two landings of the same generation at once write the same files, so they do no harm. Never imports the
+ledger.
 """
 
 from airflow_provider_seedream.exceptions import SeedreamLandingError
@@ -43,7 +44,9 @@ def land_images(
     """
     found = [(number, result) for number, result in enumerate(links.ask(), 1) if result.image]
     if not found:
-        raise SeedreamLandingError("The generation has no image to land.", seedream_task_id=generation.seedream_task_id)
+        raise SeedreamLandingError(
+            "The generation has no image to land.", seedream_task_id=generation.seedream_task_id
+        )
     lander = ImageLander(folder, generation, links, embed_metadata=embed_metadata)
     with threads.pool(PARALLEL_IMAGES, "seedream-landing") as pool:
         futures = [pool.submit(lander.land, number, result) for number, result in found]
@@ -75,8 +78,13 @@ def publish_manifest(folder: Folder, generation: Generation, manifest: Manifest)
             data, there = _read_manifest(folder, generation)
             if there and (len(there.images), there.settled) >= (len(manifest.images), manifest.settled):
                 return there  # another landing's, as good as this one
-            # Another landing may write in between, and a manifest with fewer images must not win: replace only the bytes just read.
-            is_written = folder.replace_if(file, data, manifest.to_json()) if data else folder.create(file, manifest.to_json())
+            # Another landing may write in between, and a manifest with fewer images must not win: replace
+            # only the bytes just read.
+            is_written = (
+                folder.replace_if(file, data, manifest.to_json())
+                if data
+                else folder.create(file, manifest.to_json())
+            )
             if is_written:
                 return manifest
 

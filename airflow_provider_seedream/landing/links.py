@@ -22,13 +22,18 @@ class Links:
     """
 
     def __init__(
-        self, generation: Generation, hook: SeedreamHook, downloads: Downloads, status: GenerationStatus | None = None
+        self,
+        generation: Generation,
+        hook: SeedreamHook,
+        downloads: Downloads,
+        status: GenerationStatus | None = None,
     ) -> None:
         self._task_id = generation.seedream_task_id
         self._hook = hook
         self._downloads = downloads
         self._known = status
-        self.most_results = 0  # the largest number of results seen: a bare id does not know how many images were asked for
+        # the largest number of results seen: a bare id does not know how many images were asked for
+        self.most_results = 0
 
     def ask(self) -> tuple[ResultLinks, ...]:
         """The links of all results, in their order; a result that is not ready has none.

@@ -1,4 +1,5 @@
-"""The memory of images that are landing: bounded by their bytes, so that small images land many at a time and large ones few.
+"""The memory of images that are landing: bounded by their bytes, so that small images land many at a time and
+large ones few.
 
 Knows sizes, not images. No I/O; never imports HTTP, storage or Airflow.
 """
@@ -36,7 +37,9 @@ class BytesInFlight:
 
     @contextmanager
     def share(self) -> Iterator[None]:
-        """Context manager around the time in which this thread has an image: at its end the bytes are free for other threads."""
+        """Context manager around the time in which this thread has an image: at its end the bytes are free
+        for other threads.
+        """
         self._mine.size = 0
         try:
             yield
@@ -47,7 +50,8 @@ class BytesInFlight:
     def hold(self, size: int) -> None:
         """Wait until so many bytes fit, and hold them until the share ends. A second call replaces the first.
 
-        An image that is larger than the bound waits until no other thread holds one. Outside of a share nothing is counted.
+        An image that is larger than the bound waits until no other thread holds one. Outside of a share
+        nothing is counted.
         """
         if not hasattr(self._mine, "size"):
             return

@@ -1,6 +1,8 @@
-"""Landed images as markdown: thumbnails of the gallery, each with a link to its page there. For questions to a person.
+"""Landed images as markdown: thumbnails of the gallery, each with a link to its page there. For questions to
+a person.
 
-Reads no storage. The address of a picture names the task instance that landed it, so that the gallery can check who may see it.
+Reads no storage. The address of a picture names the task instance that landed it, so that the gallery can
+check who may see it.
 """
 
 from airflow_provider_seedream.manifest import Manifest, ManifestImage
@@ -21,7 +23,9 @@ def place_of(manifest: Manifest) -> TaskRef:
     """
     owner = TaskRef.of(manifest.belongs_to)
     if owner is None:
-        raise ValueError(f"{manifest.name}.json does not name the DAG of its images, so the gallery cannot show them.")
+        raise ValueError(
+            f"{manifest.name}.json does not name the DAG of its images, so the gallery cannot show them."
+        )
     here = _here()
     return owner if here is None or (here.dag_id, here.run_id) == (owner.dag_id, owner.run_id) else here
 

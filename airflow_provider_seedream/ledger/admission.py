@@ -1,8 +1,8 @@
 """Admission under the caps of a connection: a request is written into the books before its claim, or refused.
 
-At most two calls of the storage, however much was spent before. A kill right after the admission leaves an entry that counts too
-much: the next try of the same request takes it over, and before a request is refused such entries are settled from the ledger.
-Never sends anything to the API.
+At most two calls of the storage, however much was spent before. A kill right after the admission leaves an
+entry that counts too much: the next try of the same request takes it over, and before a request is refused
+such entries are settled from the ledger. Never sends anything to the API.
 """
 
 import logging
@@ -24,7 +24,8 @@ from airflow_provider_seedream.model.clock import CLOCK, Clock, minute_of, to_is
 from airflow_provider_seedream.model.counting import counted, verb_for
 from airflow_provider_seedream.observability import metrics
 
-AGAIN_SECONDS = 60.0  # an older refusal is not repeated but checked again, as a refund may have made room since
+# an older refusal is not repeated but checked again, as a refund may have made room since
+AGAIN_SECONDS = 60.0
 MAX_OPEN = 1_000  # open attempts of a month; with more, the ones that have ended are settled from the ledger
 _log = logging.getLogger(__name__)
 Told = Callable[[Passed], None]
@@ -34,7 +35,13 @@ Told = Callable[[Passed], None]
 class Booking:
     """An admitted try, and the moment just before its admission, by two clocks::
 
-        Booking(books="s3://my_conn@bucket/books", id="3f...9a.1", claim="7c...01", at_epoch=1795816800.0, began_steady=81.2)
+        Booking(
+            books="s3://my_conn@bucket/books",
+            id="3f...9a.1",
+            claim="7c...01",
+            at_epoch=1795816800.0,
+            began_steady=81.2,
+        )
 
     :param id: key and attempt of its record.
     """
@@ -70,7 +77,8 @@ class Admission:
 
     :param destination: the folder with the records of this task.
     :param labels: of the task, each as ``team=shop``.
-    :param told: called once a day for each cap of which the share ``warn_at`` is spent; once for all tasks that share the books.
+    :param told: called once a day for each cap of which the share ``warn_at`` is spent; once for all tasks
+        that share the books.
     """
 
     def __init__(
@@ -118,11 +126,20 @@ class Admission:
             labels=self._labels,
         )
         booking = Booking(
-            books=books.uri, id=entry.id, claim=spending.claim, at_epoch=now, began_steady=self._clock.steady_seconds()
+            books=books.uri,
+            id=entry.id,
+            claim=spending.claim,
+            at_epoch=now,
+            began_steady=self._clock.steady_seconds(),
         )
-        with self._holding(booking):  # the write may be done although its answer was lost, and `told` may be killed
+        with self._holding(booking):
+            # the write may be done although its answer was lost, and `told` may be killed
             answer = books.change(booking.month, self._change(entry))
-            if isinstance(answer, Refusal) and not answer.is_for_ever and self._settle(books, booking.month, now):
+            if (
+                isinstance(answer, Refusal)
+                and not answer.is_for_ever
+                and self._settle(books, booking.month, now)
+            ):
                 answer = books.change(booking.month, self._change(entry))
             if isinstance(answer, Refusal):
                 self._full = (answer, now)
@@ -136,19 +153,28 @@ class Admission:
         return booking
 
     def _warn(self, passed: Passed, spending: Spending) -> None:
-        """Say that a share of a cap is spent. The page keeps others who share the books from saying it again on this day."""
+        """Say that a share of a cap is spent. The page keeps others who share the books from saying it
+        again on this day.
+        """
         cap, conn_id = passed.cap, self._hook.seedream_conn_id
-        share = f"{passed.spent_credits} of {counted(cap.credits, 'credit')} {verb_for(passed.spent_credits, 'are')} spent this UTC"
-        _log.warning("A CAP IS NEARLY REACHED: %s of connection %r: %s %s.", cap.name, conn_id, share, cap.period)
+        share = (
+            f"{passed.spent_credits} of {counted(cap.credits, 'credit')} "
+            f"{verb_for(passed.spent_credits, 'are')} spent this UTC"
+        )
+        _log.warning(
+            "A CAP IS NEARLY REACHED: %s of connection %r: %s %s.", cap.name, conn_id, share, cap.period
+        )
         metrics.cap_nearly_reached(spending.made_by)
         if self._told:
             self._told(passed)
 
     @contextmanager
     def admitted(self, spending: Spending) -> Iterator[Booking | None]:
-        """Context manager: as :meth:`admit`, around the steps before the POST. If one fails, the entry is taken back.
+        """Context manager: as :meth:`admit`, around the steps before the POST. If one fails, the entry is
+        taken back.
 
-        If the storage refuses that, the entry stays until it is settled, and the cap counts too much: the safe side.
+        If the storage refuses that, the entry stays until it is settled, and the cap counts too much: the
+        safe side.
         """
         booking = self.admit(spending)
         with self._holding(booking):
@@ -186,9 +212,11 @@ class Admission:
             books_at(record.books).change(record.booked_at[:7], lambda page: (change(page), None))
 
     def has_room(self, price: int) -> bool:
-        """True if the price certainly fits, by the page that was seen last. False near a cap, and before the first page.
+        """True if the price certainly fits, by the page that was seen last. False near a cap, and before the
+        first page.
 
-        Then a batch sends its rows one after the other, so that their order decides which of them get the rest.
+        Then a batch sends its rows one after the other, so that their order decides which of them get the
+        rest.
         """
         if not self._caps:
             return True
@@ -207,7 +235,9 @@ class Admission:
 
     @property
     def _books(self) -> Books:
-        """The books of the connection. :raises SeedreamInputError: ``books`` of the connection is not a storage URI."""
+        """The books of the connection. :raises SeedreamInputError: ``books`` of the connection is not a
+        storage URI.
+        """
         try:
             return books_at(str(self._hook.settings.books))
         except SeedreamInputError as error:
@@ -218,7 +248,9 @@ class Admission:
         return lambda page: admit(page, entry, caps, warn_at=warn_at)
 
     def _refuse_as_before(self, spending: Spending, now: float) -> None:
-        """Repeat the last refusal without reading the storage: a batch may have thousands of rows beyond a cap."""
+        """Repeat the last refusal without reading the storage: a batch may have thousands of rows beyond a
+        cap.
+        """
         if self._full is None:
             return
         refusal, at_epoch = self._full
@@ -235,18 +267,26 @@ class Admission:
 
 
 def refusal_error(refusal: Refusal, *, conn_id: str, at_epoch: float) -> SeedreamCapError:
-    """The error of a cap without room: it names the cap, the tasks that have spent most, and when there is room again."""
+    """The error of a cap without room: it names the cap, the tasks that have spent most, and when there is
+    room again.
+    """
     cap, ends = refusal.cap, refusal.cap.ends_epoch(at_epoch)
     who = ", ".join(f"{name} {spent}" for name, spent in refusal.spenders)
     if who and cap.label:  # the books add up the spending of a task over all labels
         who = f"with any label or none: {who}"
-    spent = f"{counted(refusal.spent_credits, 'credit', 'are')} spent this UTC {cap.period}" + (f" ({who})" if who else "")
+    spent = f"{counted(refusal.spent_credits, 'credit', 'are')} spent this UTC {cap.period}" + (
+        f" ({who})" if who else ""
+    )
     error = SeedreamCapError(
-        f"{cap.name} of connection {conn_id!r}: {spent}, and this request costs {refusal.price}. It was not sent."
+        f"{cap.name} of connection {conn_id!r}: {spent}, and this request costs {refusal.price}. It was not "
+        "sent."
     )
     error.cap, error.spenders = cap.name, dict(refusal.spenders)
     if refusal.is_for_ever:
-        error.on_retry = "The price is larger than the cap itself: raise the cap in the connection, or ask for fewer images."
+        error.on_retry = (
+            "The price is larger than the cap itself: raise the cap in the connection, or ask "
+            "for fewer images."
+        )
         return error
     error.room_at = to_iso(ends)
     error.on_retry = (

@@ -1,4 +1,5 @@
-"""Attaches a request that was sent before to its paid generation, or reports that the outcome of its POST is unknown.
+"""Attaches a request that was sent before to its paid generation, or reports that the outcome of its POST is
+unknown.
 
 Sends no POST and makes no claim. Its only call to the API reads the wallet.
 """
@@ -20,7 +21,8 @@ from airflow_provider_seedream.model.error_lines import record_words
 
 OnUnknownSubmit = Literal["fail", "resubmit"]
 SETTLE = (
-    "This request will not be sent again automatically. Look for it at the vendor, settle it with one of these, "
+    "This request will not be sent again automatically. Look for it at the vendor, settle it with one of "
+    "these, "
     "then clear the task:"
 )
 _log = logging.getLogger(__name__)
@@ -38,20 +40,25 @@ class Attacher:
         pay again.
     """
 
-    def __init__(self, hook: SeedreamHook, ledger: Ledger, budget: Budget, on_unknown: OnUnknownSubmit) -> None:
+    def __init__(
+        self, hook: SeedreamHook, ledger: Ledger, budget: Budget, on_unknown: OnUnknownSubmit
+    ) -> None:
         self._hook = hook
         self._ledger = ledger
         self._budget = budget
         self._on_unknown = on_unknown
 
     def attach(self, request: Request, record: Record) -> Submitted:
-        """The generation of an already paid record, with a warning if another task or another Airflow has paid for it.
+        """The generation of an already paid record, with a warning if another task or another Airflow has
+        paid for it.
 
-        Nothing is sent and nothing is charged. The price counts in the budget if another try of this task has paid, as both
-        tries may be alive. ``is_mine`` of the result says whether this task instance, in any of its tries, has paid.
+        Nothing is sent and nothing is charged. The price counts in the budget if another try of this task has
+        paid, as both tries may be alive. ``is_mine`` of the result says whether this task instance, in any of
+        its tries, has paid.
         """
         made, mine = record.made_by, request.made_by
-        self._budget.learn(record.spending)  # first: two tries of one task can be alive, and must not spend the budget twice
+        # first: two tries of one task can be alive, and must not spend the budget twice
+        self._budget.learn(record.spending)
         _log.info(
             "%sAlready paid: reusing generation %s, no new charge. Record: %s.",
             request.label,
@@ -67,25 +74,32 @@ class Attacher:
             )
         if made.is_same_task(mine) and not made.is_same_round(mine):
             _log.warning(
-                "This request equals that of another round of the loop (loop.index %s), so this round gets the same images. "
-                'For others in each round write take="{{ loop.index + 1 }}", or put the round into the prompt.',
+                "This request equals that of another round of the loop (loop.index %s), so this round gets "
+                "the same images. "
+                'For others in each round write take="{{ loop.index + 1 }}", or put the round into the '
+                "prompt.",
                 made.loop_index,
             )
         if not made.is_same_airflow(mine):
             _log.warning(
-                "Another Airflow (%s) has paid for this request: it has the same DAG, run and task ids and writes into the same "
+                "Another Airflow (%s) has paid for this request: it has the same DAG, run and task ids and "
+                "writes into the same "
                 "folder, so both share one generation. [seedream] installation keeps the two apart.",
                 made.installation or made.airflow,
             )
-        is_instance = made.is_same_task(mine) and made.is_same_round(mine) and made.map_index == mine.map_index
+        is_instance = (
+            made.is_same_task(mine) and made.is_same_round(mine) and made.map_index == mine.map_index
+        )
         is_mine = made.is_same_airflow(mine) and is_instance
         return Submitted(generation=self._ledger.generation(record), is_new=False, is_mine=is_mine)
 
     def attach_to_fact(self, request: Request, fact: Fact, *, quoted_credits: int) -> Submitted:
-        """The generation of a paid request whose record cannot be read now, from the id that Airflow remembers.
+        """The generation of a paid request whose record cannot be read now, from the id that Airflow
+        remembers.
 
         :param fact: the result that the paying try left in XCom or in the task's state.
-        :param quoted_credits: the price by the connection. The real one is in the record, which cannot be read.
+        :param quoted_credits: the price by the connection. The real one is in the record, which cannot be
+            read.
         """
         submission, task_id = request.submission, fact.seedream_task_id or ""
         generation = Generation(
@@ -103,10 +117,11 @@ class Attacher:
         return Submitted(generation=generation, is_new=False)
 
     def unknown_error(self, message: str, record: Record, cause: str | None) -> SeedreamError:
-        """The error of an unknown outcome. It reads the wallet once more: a balance that fell by the price is a strong hint.
+        """The error of an unknown outcome. It reads the wallet once more: a balance that fell by the price is
+        a strong hint.
 
-        It names the record, the credits at risk and both commands that settle it. With ``on_unknown="fail"`` it is final, as a
-        retry could only find the same record.
+        It names the record, the credits at risk and both commands that settle it. With ``on_unknown="fail"``
+        it is final, as a retry could only find the same record.
 
         :param cause: the error text of the HTTP library, if it raised one.
         """
@@ -114,7 +129,9 @@ class Attacher:
         error.record, error.credits = self._ledger.uri(record), record.cost_credits
         if record.wallet_balance is not None:
             error.wallet = what_follows(record.wallet_balance, self._hook.peek_balance(), record.cost_credits)
-        resolve = partial(command, "resolve", *record_words(error.record), conn_id=self._hook.seedream_conn_id)
+        resolve = partial(
+            command, "resolve", *record_words(error.record), conn_id=self._hook.seedream_conn_id
+        )
         error.commands = [resolve("--paid", "ID"), resolve("--not-paid")]
         if self._on_unknown == "fail":
             error.on_retry = SETTLE

@@ -1,8 +1,8 @@
 """The books of a connection in storage: one small page for each UTC month, ``_seedream/books/2026-11.json``.
 
-A page is replaced only if it still is as it was read, so racing writers never overwrite each other. Threads of one process
-share a write: while one is on its way, the changes of the others are gathered for the next. The changes themselves are made in
-``pages`` and ``cap_rules``.
+A page is replaced only if it still is as it was read, so racing writers never overwrite each other. Threads
+of one process share a write: while one is on its way, the changes of the others are gathered for the next.
+The changes themselves are made in ``pages`` and ``cap_rules``.
 """
 
 import logging
@@ -46,7 +46,9 @@ class _Asked(Generic[R]):
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Month:
-    """A page in this process: as it was seen last, and the changes that wait. ``turn`` is held while it is read and written."""
+    """A page in this process: as it was seen last, and the changes that wait. ``turn`` is held while it is
+    read and written.
+    """
 
     name: str
     turn: threading.Lock = field(default_factory=threading.Lock)
@@ -62,9 +64,11 @@ class Books:
 
         books = books_at("s3://my_conn@bucket/books")
         refusal = books.change("2026-11", lambda page: admit(page, entry, caps, warn_at=0.8))
-        books.later("2026-11", lambda page: (page.ended_with(entry.id, 20), None))  # with the next write, or by flush()
+        # with the next write, or by flush()
+        books.later("2026-11", lambda page: (page.ended_with(entry.id, 20), None))
 
-    A change may be called several times, each time with a newer page, and must not do I/O. The methods may run in several threads.
+    A change may be called several times, each time with a newer page, and must not do I/O. The methods may
+    run in several threads.
 
     :param uri: storage URI of the folder that holds the pages.
     """
@@ -80,9 +84,11 @@ class Books:
         return self._folder.base
 
     def change(self, month: str, change: Change[R]) -> R:
-        """Apply a change to the page of a month, and return its result. One GET and one PUT; one PUT where this process wrote last.
+        """Apply a change to the page of a month, and return its result. One GET and one PUT; one PUT where
+        this process wrote last.
 
-        :raises SeedreamLedgerError: the storage does not answer, or cannot replace by condition: the change was not written.
+        :raises SeedreamLedgerError: the storage does not answer, or cannot replace by condition: the change
+            was not written.
         """
         asked = _Asked(change=change)
         self._ask(month, asked)
@@ -110,7 +116,9 @@ class Books:
         return None if seen is None else self._understood(seen, month)
 
     def glance(self, month: str) -> Page | None:
-        """The page as this process has seen it last, without asking the storage; None before the first time."""
+        """The page as this process has seen it last, without asking the storage; None before the first
+        time.
+        """
         known = self._months.get(month)
         return known.page if known else None
 
@@ -120,7 +128,9 @@ class Books:
             self._months.setdefault(month, _Month(name=month)).asked.append(asked)
 
     def _write_all(self, month: str, mine: _Asked[Any]) -> None:
-        """Write all changes that wait, in one PUT. If another thread has written this one with its own, do nothing."""
+        """Write all changes that wait, in one PUT. If another thread has written this one with its own, do
+        nothing.
+        """
         at = self._months[month]
         with at.turn:
             if mine.is_done:
@@ -137,8 +147,8 @@ class Books:
     def _write(self, at: _Month, group: list[_Asked[Any]]) -> None:
         """Apply a group of changes to the page and write it; begin anew if another writer was faster.
 
-        If the changes leave the page as it is, nothing is written. A page from memory is read again first, as another process may
-        have written since.
+        If the changes leave the page as it is, nothing is written. A page from memory is read again first, as
+        another process may have written since.
 
         :raises SeedreamLedgerError: other writers were faster 100 times in a row.
         """
@@ -158,10 +168,14 @@ class Books:
                     one.result, one.is_done = result, True
                 return
             self._clock.sleep(random.uniform(0, min(LONGEST_PAUSE_SECONDS, 0.01 * 2**number)))
-        raise SeedreamLedgerError(f"Cannot write the books in {self.uri}: other writers were faster {MAX_WRITES} times in a row.")
+        raise SeedreamLedgerError(
+            f"Cannot write the books in {self.uri}: other writers were faster {MAX_WRITES} times in a row."
+        )
 
     def _is_swapped(self, at: _Month, page: Page) -> bool:
-        """Write the page over the one that was seen. False: another writer was faster; then change its page."""
+        """Write the page over the one that was seen. False: another writer was faster; then change its
+        page.
+        """
         seen, data, way = at.seen, page.to_json(), cast(Way, page.way)
         is_done, at.seen = self._try(lambda: self._file(at.name).swap(cast(Seen, seen), data, way))
         if is_done:
@@ -175,14 +189,17 @@ class Books:
         seen = self._try(lambda: self._file(month).look())
         if seen is None:
             empty = Page(month=month, way=self._try(self._way_that_holds))
-            self._try(lambda: self._folder.create(_file(month), empty.to_json()))  # False: another process was faster
+            # False: another process was faster
+            self._try(lambda: self._folder.create(_file(month), empty.to_json()))
             seen = self._try(lambda: self._file(month).look())
         if seen is None:
             raise SeedreamLedgerError(f"The books in {self.uri} do not show the page that was just written.")
         return seen, self._understood(seen, month)
 
     def _file(self, month: str) -> SwapFile:
-        """The page in storage. Opens the storage, so it belongs into :meth:`_try`: its connection or its library may be missing."""
+        """The page in storage. Opens the storage, so it belongs into :meth:`_try`: its connection or its
+        library may be missing.
+        """
         return self._folder.swap_file(_file(month))
 
     def _way_that_holds(self) -> Way:
@@ -201,34 +218,49 @@ class Books:
     def _understood(self, seen: Seen, month: str) -> Page:
         """The page in these bytes.
 
-        :raises SeedreamLedgerError: they are not a page of this month, or have a later version, so the spending is not known.
+        :raises SeedreamLedgerError: they are not a page of this month, or have a later version, so the
+            spending is not known.
         """
         try:
             page = Page.from_json(seen.data)
         except ValueError as error:
-            raise SeedreamLedgerError(f"The books {self._folder.uri(_file(month))} cannot be understood ({error}).") from None
+            raise SeedreamLedgerError(
+                f"The books {self._folder.uri(_file(month))} cannot be understood ({error})."
+            ) from None
         if page.way not in WAYS or page.month != month:
-            raise SeedreamLedgerError(f"The books {self._folder.uri(_file(month))} are those of another month or a later version.")
+            raise SeedreamLedgerError(
+                f"The books {self._folder.uri(_file(month))} are those of another month or a later version."
+            )
         return page
 
     def _try(self, act: Callable[[], R]) -> R:
-        """Call the storage. :raises SeedreamLedgerError: final if no retry can help, as caps cannot hold at this store."""
+        """Call the storage. :raises SeedreamLedgerError: final if no retry can help, as caps cannot hold
+        at this store.
+        """
         try:
             return act()
         except NotExclusiveError as error:
-            why = f"{self.uri} cannot keep the books of caps: {error}" if isinstance(error, NotConditionalError) else str(error)
+            why = (
+                f"{self.uri} cannot keep the books of caps: {error}"
+                if isinstance(error, NotConditionalError)
+                else str(error)
+            )
             refused = SeedreamLedgerError(
-                f"{why.rstrip('.')}. Without that, two tasks could spend the same credits.", verdict="STORAGE UNSUITABLE"
+                f"{why.rstrip('.')}. Without that, two tasks could spend the same credits.",
+                verdict="STORAGE UNSUITABLE",
             )
             refused.on_retry = (
-                "A retry would be refused again: name another place in `books` of the connection, or remove its caps."
+                "A retry would be refused again: name another place in `books` of the "
+                "connection, or remove its caps."
             )
             raise final(refused) from error
         except SeedreamLedgerError:
             raise
         except Exception as error:  # each store has its own error classes
             cause = f"{type(error).__name__}: {error}"[:400]
-            failed = SeedreamLedgerError(f"Cannot read or write the books of caps in {self.uri}.", cause=cause)
+            failed = SeedreamLedgerError(
+                f"Cannot read or write the books of caps in {self.uri}.", cause=cause
+            )
             if mistake := mistake_of_store(error, self.uri):
                 mistake.named_in(failed)
                 failed.message = f"The books of caps in {self.uri} cannot be opened: {failed.message}"
@@ -241,28 +273,37 @@ def _file(month: str) -> str:
 
 _books: dict[str, Books] = {}
 _making = threads.lock()
-os.register_at_fork(after_in_child=_books.clear)  # their locks may be held by a thread of the parent, and their pages are old
+# their locks may be held by a thread of the parent, and their pages are old
+os.register_at_fork(after_in_child=_books.clear)
 
 
 def books_at(uri: str) -> Books:
-    """The books in a place, one object for each process: its threads share writes, and the page that was written last."""
+    """The books in a place, one object for each process: its threads share writes, and the page that was
+    written last.
+    """
     with _making:
         return _books.setdefault(uri, Books(uri))
 
 
 def give_back(books: str, month: str, change: Callable[[Page], Page]) -> None:
-    """Take an attempt out of the books. If the storage fails, the caps count it until it is settled from the ledger.
+    """Take an attempt out of the books. If the storage fails, the caps count it until it is settled from the
+    ledger.
 
     :param books: the place. :param month: of the page, e.g. ``2026-11``.
     """
     try:
         books_at(books).change(month, lambda page: (change(page), None))
     except SeedreamError as error:
-        _log.warning("%s A cap counts some credits too many until its books are settled from the ledger.", error.message)
+        _log.warning(
+            "%s A cap counts some credits too many until its books are settled from the ledger.",
+            error.message,
+        )
 
 
 def flush_books() -> None:
-    """Write the changes that wait in all books of this process. Best effort: a lost change is settled from the ledger later."""
+    """Write the changes that wait in all books of this process. Best effort: a lost change is settled from
+    the ledger later.
+    """
     for books in list(_books.values()):
         try:
             books.flush()

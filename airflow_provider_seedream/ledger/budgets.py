@@ -1,8 +1,9 @@
 """Budgets: a request whose price exceeds the rest of the budget is refused before it is sent.
 
-A task first writes its spending (a note) and then adds up all notes. So two tasks that race both see both notes: both may be
-refused, but they can never both be admitted. A note counts as spent even before its request is sent. Several threads may use one
-budget, as a batch has several submissions under way. Never imports HTTP or records.
+A task first writes its spending (a note) and then adds up all notes. So two tasks that race both see both
+notes: both may be refused, but they can never both be admitted. A note counts as spent even before its
+request is sent. Several threads may use one budget, as a batch has several submissions under way. Never
+imports HTTP or records.
 """
 
 import math
@@ -20,13 +21,17 @@ from airflow_provider_seedream.model import clock
 from airflow_provider_seedream.model.counting import counted
 from airflow_provider_seedream.model.task_ref import TaskRef
 
-PAUSES_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.0)  # between counts while racing tasks may withdraw; each is cut by up to half
-RECOUNT_SECONDS = 60.0  # an older count is repeated before it refuses a row, as a refund may have made room since
+# between counts while racing tasks may withdraw; each is cut by up to half
+PAUSES_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.0)
+# an older count is repeated before it refuses a row, as a refund may have made room since
+RECOUNT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Limit:
-    """One of the two limits of a task. :param spent: lists the spendings that count toward it, by file name."""
+    """One of the two limits of a task. :param spent: lists the spendings that count toward it, by file
+    name.
+    """
 
     field: str
     max_credits: int
@@ -38,7 +43,8 @@ class _Limit:
         if spent_credits + spending.credits <= self.max_credits:
             return None
         return SeedreamBudgetError(
-            f"{self.field}={self.max_credits}: {counted(spent_credits, 'credit', 'are')} spent by {self.whose}, and this request "
+            f"{self.field}={self.max_credits}: {counted(spent_credits, 'credit', 'are')} spent by "
+            f"{self.whose}, and this request "
             f"costs {spending.credits}. It was not sent."
         )
 
@@ -97,15 +103,20 @@ class Budget:
         self._journal = journal
         self._made_by = made_by
         self._is_alone = max_credits is not None and max_credits_per_run is None and made_by.map_index == -1
-        self._token = uuid.uuid4().hex  # other processes of this task read it and learn that this process spends too
-        self._count: _Count | None = None  # kept while this process is the only spender: then it need not list for every row
+        # other processes of this task read it and learn that this process spends too
+        self._token = uuid.uuid4().hex
+        # kept while this process is the only spender: then it need not list for every row
+        self._count: _Count | None = None
         self._full: _Count | None = None  # the count that refused the last row
-        self._pending: dict[str, Spending] = {}  # by claim: admitted by `_count`, and perhaps not written yet, so no list has them
-        self._spent: dict[str, int] = {}  # by limit: the credits that were spent when the notes were listed last
+        # by claim: admitted by `_count`, and perhaps not written yet, so no list has them
+        self._pending: dict[str, Spending] = {}
+        # by limit: the credits that were spent when the notes were listed last
+        self._spent: dict[str, int] = {}
         self._lock = threading.Lock()
 
     def admit(self, spending: Spending) -> Spending:
-        """Write the note of a spending that fits. Returns the spending as it was written, perhaps with a new claim token.
+        """Write the note of a spending that fits. Returns the spending as it was written, perhaps with a new
+        claim token.
 
         :raises SeedreamBudgetError: the price exceeds the rest of a budget; the note was withdrawn.
         :raises SeedreamLedgerError: the storage does not answer.
@@ -122,12 +133,14 @@ class Budget:
     def has_room(self, price: int) -> bool:
         """True if spendings of so many credits certainly fit, by the notes that were listed last.
 
-        False near a limit, and before the first count. Then a batch sends its rows one after the other, so that the order of the
-        rows decides which of them get the rest of the budget.
+        False near a limit, and before the first count. Then a batch sends its rows one after the other, so
+        that the order of the rows decides which of them get the rest of the budget.
         """
         if count := self._count:
             self._spent[count.limit.field] = count.tally.credits
-        return all(self._spent.get(limit.field, math.inf) + price <= limit.max_credits for limit in self._limits)
+        return all(
+            self._spent.get(limit.field, math.inf) + price <= limit.max_credits for limit in self._limits
+        )
 
     def learn(self, spending: Spending) -> None:
         """Count a spending of another try of this task: two tries can be alive at the same time."""
@@ -144,7 +157,8 @@ class Budget:
 
     @contextmanager
     def holding(self, spending: Spending) -> Iterator[None]:
-        """Context manager for the steps before the POST. If one fails, the request is not sent and its note is deleted.
+        """Context manager for the steps before the POST. If one fails, the request is not sent and its note
+        is deleted.
 
         If the storage refuses the delete, the note stays and the budget counts too much: the safe side.
         """
@@ -153,15 +167,17 @@ class Budget:
         except BaseException:
             with suppress(SeedreamLedgerError):
                 self._journal.withdraw_spending(spending)
-            self._count = self._full = None  # list again rather than subtract: another try may have noted the same attempt
+            # list again rather than subtract: another try may have noted the same attempt
+            self._count = self._full = None
             raise
 
     def _admit_alone(self, spending: Spending) -> Spending:
         """Admit with one write and one read per row, while no other process of this task spends.
 
-        Each process writes its token before it counts all notes, and writes its note before it reads the token. If the token is
-        still its own, no other process has counted since, so its own sum is complete. If it is not, the row is admitted the long
-        way (:meth:`_admit_among_others`). Of two processes that spend at once, the one that reads last has seen the other's note.
+        Each process writes its token before it counts all notes, and writes its note before it reads the
+        token. If the token is still its own, no other process has counted since, so its own sum is complete.
+        If it is not, the row is admitted the long way (:meth:`_admit_among_others`). Of two processes that
+        spend at once, the one that reads last has seen the other's note.
         """
         count, is_noted = self._reserve(spending)
         try:
@@ -173,16 +189,18 @@ class Budget:
             with self._lock:
                 del self._pending[spending.claim]
         with self._lock:
-            # Another thread of this process may have counted anew in between, and written the token again: then the token says
-            # nothing about the count that has admitted this spending.
+            # Another thread of this process may have counted anew in between, and written the token again:
+            # then the token says nothing about the count that has admitted this spending.
             if is_alone and self._count is count:
                 return spending
             self._count = self._full = None
-        self._journal.withdraw_spending(spending)  # as the long way needs a note that is younger than its token
+        # as the long way needs a note that is younger than its token
+        self._journal.withdraw_spending(spending)
         return self._admit_among_others(replace(spending, claim=uuid.uuid4().hex))
 
     def _reserve(self, spending: Spending) -> tuple[_Count, bool]:
-        """The count that has room for a spending, and counts it from now on. The storage calls that follow overlap.
+        """The count that has room for a spending, and counts it from now on. The storage calls that follow
+        overlap.
 
         :returns: also whether the note was written, as it is before the notes are counted.
         """
@@ -221,19 +239,24 @@ class Budget:
         """
         names = set(limit.spent(self._made_by))
         if spending.name not in names:
-            raise SeedreamLedgerError("The storage does not list the note that was just written, so the spending is not known.")
+            raise SeedreamLedgerError(
+                "The storage does not list the note that was just written, so the spending is not known."
+            )
         return names
 
     def _admit_among_others(self, spending: Spending) -> Spending:
-        """Admit while other tasks may spend too: write the note, list all notes, and withdraw it if the sum is too large.
+        """Admit while other tasks may spend too: write the note, list all notes, and withdraw it if the sum
+        is too large.
 
-        Two tasks may refuse each other although one would fit. So each withdraws, pauses for a random time and tries again, until
-        the other notes stay the same: then they are spent, not racing, and the refusal is final.
+        Two tasks may refuse each other although one would fit. So each withdraws, pauses for a random time
+        and tries again, until the other notes stay the same: then they are spent, not racing, and the refusal
+        is final.
         """
         pauses, before = iter(PAUSES_SECONDS), None
         while True:
             if self._is_alone:
-                with self._lock:  # a count of before cannot be trusted once the token is written again, see `_admit_alone`
+                with self._lock:
+                    # a count of before cannot be trusted once the token is written again, see `_admit_alone`
                     self._count = None
                     self._journal.take_over(self._made_by, self._token)
             with self.holding(spending):

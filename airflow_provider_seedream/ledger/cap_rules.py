@@ -1,4 +1,5 @@
-"""Decides whether the caps of a connection have room for an attempt. Takes a page of the books and returns the next one.
+"""Decides whether the caps of a connection have room for an attempt. Takes a page of the books and returns
+the next one.
 
 ``books`` reads and writes the page; ``admission`` acts for a task. Does no I/O and reads no clock.
 """
@@ -16,7 +17,8 @@ from airflow_provider_seedream.model.clock import to_iso
 class Passed:
     """A cap of which a share is spent.
 
-    :param spent_credits: with the attempt that was just admitted. :param at: of its admission, in epoch seconds.
+    :param spent_credits: with the attempt that was just admitted. :param at: of its admission, in epoch
+        seconds.
     """
 
     cap: Cap
@@ -34,7 +36,8 @@ class Passed:
 class Refusal:
     """A cap that leaves no room for an attempt.
 
-    :param spent_credits: without the attempt. :param price: of the attempt. :param spenders: who has spent most.
+    :param spent_credits: without the attempt. :param price: of the attempt. :param spenders: who has spent
+        most.
     """
 
     cap: Cap
@@ -48,7 +51,9 @@ class Refusal:
         return self.price > self.cap.credits
 
 
-def admit(page: Page, asked: Entry, caps: Iterable[Cap], *, warn_at: float) -> tuple[Page, Refusal | list[Passed]]:
+def admit(
+    page: Page, asked: Entry, caps: Iterable[Cap], *, warn_at: float
+) -> tuple[Page, Refusal | list[Passed]]:
     """Admit an attempt if every cap has room for it.
 
     Tries of one attempt count once: its record can be created by one of them only.
@@ -65,14 +70,26 @@ def admit(page: Page, asked: Entry, caps: Iterable[Cap], *, warn_at: float) -> t
     full = [(cap, spent) for cap, spent in before_it if spent + price > cap.credits]
     if full:
         cap, spent = max(full, key=lambda one: one[0].ends_epoch(asked.at))  # the one that has room last
-        return page, Refusal(cap=cap, spent_credits=spent, price=price, spenders=tuple(others.spenders(cap, day)))
+        return page, Refusal(
+            cap=cap, spent_credits=spent, price=price, spenders=tuple(others.spenders(cap, day))
+        )
     counted = others.ended.labels
     capped = {cap.label for cap in mine}
-    labels = tuple(one for one in asked.labels if one in capped or one in counted or len(counted) < MAX_LABELS)
+    labels = tuple(
+        one for one in asked.labels if one in capped or one in counted or len(counted) < MAX_LABELS
+    )
     claims = tuple(dict.fromkeys((*(before.claims if before else ()), *asked.claims)))
     doubted = before.doubted if before else ()
-    admitted = others.pruned(day).with_entry(replace(asked, credits=price, labels=labels, claims=claims, doubted=doubted))
+    admitted = others.pruned(day).with_entry(
+        replace(asked, credits=price, labels=labels, claims=claims, doubted=doubted)
+    )
     unwarned = [(cap, admitted.spent(cap, day)) for cap in mine if page.warned.get(cap.key) != day]
-    passed = [Passed(cap=cap, spent_credits=spent, at=asked.at) for cap, spent in unwarned if spent >= warn_at * cap.credits]
+    passed = [
+        Passed(cap=cap, spent_credits=spent, at=asked.at)
+        for cap, spent in unwarned
+        if spent >= warn_at * cap.credits
+    ]
     recent = (*(one for one in page.recent if one[1] != asked.id), (asked.at, asked.id))[-2:]
-    return replace(admitted, recent=recent, warned={**admitted.warned, **{one.cap.key: day for one in passed}}), passed
+    return replace(
+        admitted, recent=recent, warned={**admitted.warned, **{one.cap.key: day for one in passed}}
+    ), passed

@@ -1,7 +1,7 @@
 """The claim: the one record that a try creates, exclusively, before it may POST.
 
-Of several racing tries exactly one gets it. A claim that may be out of date stops its own POST before the first byte. Never sends
-anything to the API.
+Of several racing tries exactly one gets it. A claim that may be out of date stops its own POST before the
+first byte. Never sends anything to the API.
 """
 
 import uuid
@@ -19,8 +19,10 @@ from airflow_provider_seedream.ledger.request import Request
 from airflow_provider_seedream.ledger.spending import Spending
 from airflow_provider_seedream.model.clock import Clock, to_iso
 
-LOOK_SECONDS = 10.0  # an older balance is not written: `reconcile` and `--by-wallet` read it as the balance at `intent_at`
-READ_AGAIN_SECONDS = 1.0  # an older claim is read again before the first byte; the claim's PUT and a connection take less
+# an older balance is not written: `reconcile` and `--by-wallet` read it as the balance at `intent_at`
+LOOK_SECONDS = 10.0
+# an older claim is read again before the first byte; the claim's PUT and a connection take less
+READ_AGAIN_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +31,8 @@ class Claim:
 
         Claim(record=intent, began_steady=81.2, began_epoch=1795816800.0)
 
-    The steady clock may have stood still while the machine slept, and the wall clock may have been set: the larger age counts.
+    The steady clock may have stood still while the machine slept, and the wall clock may have been set: the
+    larger age counts.
 
     :param booking: its admission under caps; None without caps.
     """
@@ -80,15 +83,17 @@ class Claims:
     def make(self, request: Request, before: Record | None) -> Claim | None:
         """Claim the next attempt; None if another try was faster.
 
-        The order matters: the budget's note first, then the name, then the record. A kill in between leaves a budget that counts
-        too much, or a reserved name that the next try of this request finds again; it never leaves a payment without a record.
+        The order matters: the budget's note first, then the name, then the record. A kill in between leaves a
+        budget that counts too much, or a reserved name that the next try of this request finds again; it
+        never leaves a payment without a record.
 
         :param before: the last attempt, which was refunded or given up; None for the first one.
         :raises SeedreamBudgetError: the price exceeds a budget or a cap.
         :raises SeedreamInputError: the name belongs to another request.
         :raises SeedreamLedgerError: the storage does not answer, or cannot create a file exclusively.
         """
-        longest_seconds = self._hook.submission_seconds(request.submission)  # first, as it raises if the connection is wrong
+        # first, as it raises if the connection is wrong
+        longest_seconds = self._hook.submission_seconds(request.submission)
         self._ledger.check_store()
         spending = Spending(
             made_by=request.made_by,
@@ -117,16 +122,17 @@ class Claims:
     def check(self, claim: Claim) -> None:
         """Check, just before the first byte of the POST, that the claim still stands.
 
-        A process that was stopped after its claim may wake up when another try has already settled the record. Its POST would
-        then be paid a second time. So a claim that is older than ``READ_AGAIN_SECONDS`` by either clock is read again.
+        A process that was stopped after its claim may wake up when another try has already settled the
+        record. Its POST would then be paid a second time. So a claim that is older than
+        ``READ_AGAIN_SECONDS`` by either clock is read again.
 
-        A younger claim is not read again: the exclusive create has proved it less than a second ago, as a read would. No other
-        try settles a claim of that age, as it waits at least ``FIRST_BYTE_SECONDS`` by the store's dates. One gap is left: a
-        machine on which both clocks stand still in just this second. A read leaves such a gap as well, from the store's answer to
-        the first byte.
+        A younger claim is not read again: the exclusive create has proved it less than a second ago, as a
+        read would. No other try settles a claim of that age, as it waits at least ``FIRST_BYTE_SECONDS`` by
+        the store's dates. One gap is left: a machine on which both clocks stand still in just this second. A
+        read leaves such a gap as well, from the store's answer to the first byte.
 
-        :raises PostWithheld: the record is no longer the claim as it was written, or the claim is so old that other tries may
-            soon treat its POST as ended.
+        :raises PostWithheld: the record is no longer the claim as it was written, or the claim is so old that
+            other tries may soon treat its POST as ended.
         """
         self._check_booking(claim)
         if claim.age_seconds(self._clock) <= READ_AGAIN_SECONDS:
@@ -139,13 +145,16 @@ class Claims:
             raise PostWithheld("its claim was settled, given back or followed by another meanwhile")
         waited = claim.age_seconds(self._clock)  # again, as the read may have taken long
         if waited > FIRST_BYTE_SECONDS:
-            raise PostWithheld(f"{waited:.0f} s have passed since its claim, which holds for {FIRST_BYTE_SECONDS:.0f} s")
+            raise PostWithheld(
+                f"{waited:.0f} s have passed since its claim, which holds for {FIRST_BYTE_SECONDS:.0f} s"
+            )
 
     def _check_booking(self, claim: Claim) -> None:
-        """As for a claim: an admission that is older than ``READ_AGAIN_SECONDS`` may have been settled as that of a dead process.
+        """As for a claim: an admission that is older than ``READ_AGAIN_SECONDS`` may have been settled as
+        that of a dead process.
 
-        Its record exists by now, and a process that settles reads it after it has put the entry in doubt. So either that process
-        sees the record, or this one sees the doubt.
+        Its record exists by now, and a process that settles reads it after it has put the entry in doubt. So
+        either that process sees the record, or this one sees the doubt.
 
         :raises PostWithheld: the books do not count this request any more, or cannot be read.
         """
@@ -170,12 +179,17 @@ class Claims:
         """Create the record. True: this try holds the claim; False: another try does."""
         try:
             return self._ledger.claim(record)
-        except BaseException:  # the claim may be written all the same, and the next try would take it for a sent POST
+        except BaseException:
+            # the claim may be written all the same, and the next try would take it for a sent POST
             self.free(record)
             raise
 
-    def _intent(self, request: Request, spending: Spending, longest_seconds: float, booking: Booking | None) -> Record:
-        """The record of an attempt before its POST. The wallet is read before the claim, so that the claim is young at its POST."""
+    def _intent(
+        self, request: Request, spending: Spending, longest_seconds: float, booking: Booking | None
+    ) -> Record:
+        """The record of an attempt before its POST. The wallet is read before the claim, so that the claim
+        is young at its POST.
+        """
         began_steady, began_epoch = self._clock.steady_seconds(), self._clock.now_epoch()
         balance, now = self._prices.balance_before(spending.claim), self._clock.now_epoch()
         if max(self._clock.steady_seconds() - began_steady, now - began_epoch) > LOOK_SECONDS:

@@ -1,6 +1,8 @@
-"""The storage calls of the ledger, and the spendings: tiny files whose names hold the prices that a budget adds up.
+"""The storage calls of the ledger, and the spendings: tiny files whose names hold the prices that a budget
+adds up.
 
-Every call either gets a clear answer or raises: a caller never acts on a guess. Never imports an HTTP library.
+Every call either gets a clear answer or raises: a caller never acts on a guess. Never imports an HTTP
+library.
 """
 
 from collections.abc import Callable
@@ -34,11 +36,15 @@ class Journal:
         self.folder = Folder(destination)
 
     def note_spending(self, spending: Spending) -> None:
-        """Write a spending, before the claim: a kill in between leaves a budget that counts too much rather than too little."""
+        """Write a spending, before the claim: a kill in between leaves a budget that counts too much
+        rather than too little.
+        """
         self._try(lambda: self.folder.create(spending.file, spending.to_json()), "write", spending.file)
 
     def withdraw_spending(self, spending: Spending) -> None:
-        """Delete a spending that was not paid. One that is gone already is no error: a try may repeat this after a lost answer."""
+        """Delete a spending that was not paid. One that is gone already is no error: a try may repeat this
+        after a lost answer.
+        """
         self._try(lambda: self.folder.delete(spending.file), "delete", spending.file)
 
     def spent_by_task(self, made_by: TaskRef) -> list[str]:
@@ -48,7 +54,9 @@ class Journal:
     def spent_in_run(self, made_by: TaskRef) -> list[str]:
         """The file names of the spendings of all tasks of a DAG run, in this destination."""
         runs = [run_folder(maker) for maker in (made_by, *unnamed(made_by))]
-        return [name for run in runs for task in self.names_in(run) for name in self.names_in(f"{run}/{task}")]
+        return [
+            name for run in runs for task in self.names_in(run) for name in self.names_in(f"{run}/{task}")
+        ]
 
     def spender(self, made_by: TaskRef) -> str | None:
         """The token of the process that counted this task's spendings last; None if no process has."""
@@ -57,12 +65,15 @@ class Journal:
         return None if token is None else token.decode(errors="replace")
 
     def take_over(self, made_by: TaskRef, token: str) -> None:
-        """Write this process's token. Another live process of the task reads it at its next request and counts anew."""
+        """Write this process's token. Another live process of the task reads it at its next request and
+        counts anew.
+        """
         file = spender_file(made_by)
         self._try(lambda: self.folder.replace(file, token.encode()), "write", file)
 
     def names_in(self, folder: str) -> list[str]:
-        """File names; empty only if the store says clearly that the folder does not exist: a budget must not count too little.
+        """File names; empty only if the store says clearly that the folder does not exist: a budget must not
+        count too little.
 
         :param folder: relative to the destination, e.g. ``_seedream/ledger``.
         """
@@ -80,12 +91,15 @@ class Journal:
             refused = SeedreamLedgerError(f"{error}.", verdict="STORAGE UNSUITABLE")
             refused.on_retry = "A retry would be refused again: choose another destination."
             raise final(refused) from error
-        except Exception as error:  # each store has its own error classes, and none of them says whether the file exists
+        except Exception as error:
+            # each store has its own error classes, and none of them says whether the file exists
             failed = SeedreamLedgerError(
-                f"Cannot {verb} the ledger in {self.folder.base}.", cause=f"{type(error).__name__}: {error} ({file})"[:400]
+                f"Cannot {verb} the ledger in {self.folder.base}.",
+                cause=f"{type(error).__name__}: {error} ({file})"[:400],
             )
             if isinstance(error, PermissionError):
-                failed.commands = [command("check", self.folder.base)]  # it names each permission that the connection lacks
+                # it names each permission that the connection lacks
+                failed.commands = [command("check", self.folder.base)]
             if mistake := mistake_of_store(error, self.folder.base):
                 mistake.named_in(failed)
             raise failed from error

@@ -1,7 +1,7 @@
 """Writes the result of a POST into its record, also when the storage fails at that moment.
 
-The POST is paid and only this process knows its id. So the write is repeated for up to 5 minutes, and until it succeeds Airflow's
-database keeps the id as well (see :class:`Memory`), where the next try finds it.
+The POST is paid and only this process knows its id. So the write is repeated for up to 5 minutes, and until
+it succeeds Airflow's database keeps the id as well (see :class:`Memory`), where the next try finds it.
 """
 
 import logging
@@ -13,9 +13,11 @@ from airflow_provider_seedream.exceptions import SeedreamLedgerError
 from airflow_provider_seedream.ledger.records import Ledger, Record
 from airflow_provider_seedream.model.clock import Clock
 
-# A paid id is worth minutes of trying (full disk, lost permission, store outage): the job runs at the API in the meantime.
+# A paid id is worth minutes of trying (full disk, lost permission, store outage): the job runs at the API in
+# the meantime.
 KEEP_SECONDS = 300.0
-# Without these writes the next try calls the outcome unknown and a person settles it: annoying, but it costs no credits.
+# Without these writes the next try calls the outcome unknown and a person settles it: annoying, but it costs
+# no credits.
 CLEAR_SECONDS = 10.0
 FIRST_PAUSE_SECONDS = 0.25
 LONGEST_PAUSE_SECONDS = 10.0
@@ -103,19 +105,29 @@ class Keeper:
     def keep(self, seen: Record, new: Record, *, patience_seconds: float) -> bool:
         """Write the result of a POST over its claim.
 
-        False: the record belongs to another POST by now, and stays as it is. If the storage fails until ``patience_seconds`` are
-        over, this returns True and logs an error: the task knows the id and can continue with it.
+        False: the record belongs to another POST by now, and stays as it is. If the storage fails until
+        ``patience_seconds`` are over, this returns True and logs an error: the task knows the id and can
+        continue with it.
 
         :param seen: the claim as it was written.
         :param new: the same record with the result.
         """
-        fact = Fact(attempt=new.attempt, claim=new.claim, seedream_task_id=new.seedream_task_id, created_at=new.created_at)
+        fact = Fact(
+            attempt=new.attempt,
+            claim=new.claim,
+            seedream_task_id=new.seedream_task_id,
+            created_at=new.created_at,
+        )
         written = self._persist(
-            lambda: self._ledger.advance(seen, new, attempts=1), seen.key, fact if new.seedream_task_id else None, patience_seconds
+            lambda: self._ledger.advance(seen, new, attempts=1),
+            seen.key,
+            fact if new.seedream_task_id else None,
+            patience_seconds,
         )
         if written is None:
             _log.error(
-                "The POST was sent (outcome %s, seedream task id %s), but its record could not be written. This task goes on.",
+                "The POST was sent (outcome %s, seedream task id %s), but its record could not be written. "
+                "This task goes on.",
                 new.outcome,
                 new.seedream_task_id,
             )
@@ -131,21 +143,33 @@ class Keeper:
         fact = Fact(attempt=record.attempt, claim=record.claim, seedream_task_id=None)
         freed = self._persist(free, record.key, fact, CLEAR_SECONDS)
         if freed is None:
-            _log.error("This request was not paid, but its claim could not be deleted: the next try may call the outcome unknown.")
+            _log.error(
+                "This request was not paid, but its claim could not be deleted: the next try may call the "
+                "outcome unknown."
+            )
         return bool(freed)
 
     def late_news(self, record: Record) -> Fact | None:
-        """The id that a stopped process wrote beside this record (``late_file``), if it is of the same claim; else None."""
+        """The id that a stopped process wrote beside this record (``late_file``), if it is of the same
+        claim; else None.
+        """
         news = self._ledger.read(record.late_file)
         if news is None or news.seedream_task_id is None:
             return None
-        return Fact(attempt=news.attempt, claim=news.claim, seedream_task_id=news.seedream_task_id, created_at=news.created_at)
+        return Fact(
+            attempt=news.attempt,
+            claim=news.claim,
+            seedream_task_id=news.seedream_task_id,
+            created_at=news.created_at,
+        )
 
-    def _persist(self, write: Callable[[], bool], key: str, fact: Fact | None, patience_seconds: float) -> bool | None:
+    def _persist(
+        self, write: Callable[[], bool], key: str, fact: Fact | None, patience_seconds: float
+    ) -> bool | None:
         """Repeat a write until it succeeds; None if the storage failed for the whole time.
 
-        After the first failure the memory keeps the fact, so that a kill during the pauses does not lose a paid id. After a
-        success the memory forgets it. Pauses grow from 0.25 to 10 s.
+        After the first failure the memory keeps the fact, so that a kill during the pauses does not lose a
+        paid id. After a success the memory forgets it. Pauses grow from 0.25 to 10 s.
         """
         deadline = self._clock.steady_seconds() + patience_seconds
         pause, is_kept = FIRST_PAUSE_SECONDS, False
@@ -153,7 +177,11 @@ class Keeper:
             try:
                 written = write()
             except SeedreamLedgerError as error:
-                _log.warning("%s Trying again for %.0f s.", error.message, max(0.0, deadline - self._clock.steady_seconds()))
+                _log.warning(
+                    "%s Trying again for %.0f s.",
+                    error.message,
+                    max(0.0, deadline - self._clock.steady_seconds()),
+                )
             else:
                 if is_kept or patience_seconds == 0:
                     self._memory.forget(key)

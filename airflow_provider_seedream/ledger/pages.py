@@ -1,8 +1,9 @@
-"""A page of the books: the credits spent in one UTC month through the connections that share these books. Values only.
+"""A page of the books: the credits spent in one UTC month through the connections that share these books.
+Values only.
 
-Every change takes a page and returns another one; ``books`` writes it. An attempt is in ``open`` from its admission until its
-generation has ended. Then it is added to the sums, or dropped if it was refunded or not paid. So each change may be repeated, and
-an attempt counts once. Does no I/O and reads no clock.
+Every change takes a page and returns another one; ``books`` writes it. An attempt is in ``open`` from its
+admission until its generation has ended. Then it is added to the sums, or dropped if it was refunded or not
+paid. So each change may be repeated, and an attempt counts once. Does no I/O and reads no clock.
 """
 
 import json
@@ -35,10 +36,19 @@ class Entry:
 
     ::
 
-        Entry(key="3f...9a", attempt=1, claims=("7c...01",), credits=20, at=1795816800, destination="s3://...", by="watches/submit")
+        Entry(
+            key="3f...9a",
+            attempt=1,
+            claims=("7c...01",),
+            credits=20,
+            at=1795816800,
+            destination="s3://...",
+            by="watches/submit",
+        )
 
     :param claims: of the tries that were admitted for it; only one of them can have created the record.
-    :param doubted: claims that a settling process has not found in the ledger: their tries may not POST any more.
+    :param doubted: claims that a settling process has not found in the ledger: their tries may not POST any
+        more.
     :param at: when it was admitted, in epoch seconds.
     :param destination: of its record. :param by: the task that spends, ``dag/task``.
     :param labels: those that are counted, each as ``team=shop``.
@@ -85,7 +95,9 @@ class Sums:
     spenders: Mapping[str, int] = field(default_factory=dict)
 
     def plus(self, entry: Entry) -> Self:
-        """The sums with one more attempt. If more than 30 tasks are named, the smallest joins the others under ``""``."""
+        """The sums with one more attempt. If more than 30 tasks are named, the smallest joins the others
+        under ``""``.
+        """
         labels, spenders = dict(self.labels), dict(self.spenders)
         for label in entry.labels:
             labels[label] = labels.get(label, 0) + entry.credits
@@ -142,7 +154,9 @@ class Page:
         return (one for one in self.open.values() if one.is_under(cap, day))
 
     def to_json(self) -> bytes:
-        """The bytes of the file. A random token makes each version unique: a writer recognises its own by the content."""
+        """The bytes of the file. A random token makes each version unique: a writer recognises its own by
+        the content.
+        """
         groups = []
         by_group = sorted(self.open.values(), key=_group)
         for (destination, by, labels), entries in groupby(by_group, key=_group):
@@ -183,10 +197,16 @@ class Page:
 
     def without(self, id: str) -> Self:  # noqa: A002
         """The page without an open attempt: it was refunded."""
-        return replace(self, open={name: one for name, one in self.open.items() if name != id}) if id in self.open else self
+        return (
+            replace(self, open={name: one for name, one in self.open.items() if name != id})
+            if id in self.open
+            else self
+        )
 
     def withdrawn(self, id: str, claim: str) -> Self:  # noqa: A002
-        """The page without one try of an attempt: its POST was not paid, or not sent. Other tries of the attempt still count."""
+        """The page without one try of an attempt: its POST was not paid, or not sent. Other tries of the
+        attempt still count.
+        """
         entry = self.open.get(id)
         if entry is None or claim not in entry.claims:
             return self
@@ -194,7 +214,9 @@ class Page:
         return self.with_entry(replace(entry, claims=claims)) if claims else self.without(id)
 
     def ended_with(self, id: str, credits: int) -> Self:  # noqa: A002
-        """The page after a paid attempt has ended, at the larger of the two prices. The same page if the attempt is not open."""
+        """The page after a paid attempt has ended, at the larger of the two prices. The same page if the
+        attempt is not open.
+        """
         entry = self.open.get(id)
         if entry is None:
             return self
@@ -203,7 +225,9 @@ class Page:
         return replace(self.without(id), ended=self.ended.plus(entry), days=days)
 
     def billed(self, id: str, credits: int) -> Self:  # noqa: A002
-        """The page with the credits that the wallet has lost for an open attempt, if they are more than its price."""
+        """The page with the credits that the wallet has lost for an open attempt, if they are more than
+        its price.
+        """
         entry = self.open.get(id)
         return self.with_entry(replace(entry, credits=credits)) if entry and credits > entry.credits else self
 
@@ -212,7 +236,9 @@ class Page:
         page = self
         for name, doubted in claims.items():
             if entry := page.open.get(name):
-                known = set(entry.doubted) | set(doubted) if is_in_doubt else set(entry.doubted) - set(doubted)
+                known = (
+                    set(entry.doubted) | set(doubted) if is_in_doubt else set(entry.doubted) - set(doubted)
+                )
                 page = page.with_entry(replace(entry, doubted=tuple(sorted(known & set(entry.claims)))))
         return page
 
@@ -226,16 +252,25 @@ class Page:
         return replace(self, open={**self.open, entry.id: entry})
 
     def pruned(self, day: str) -> Self:
-        """The page without the labels and spenders of older days: only those of this day and the two newest are ever read."""
+        """The page without the labels and spenders of older days: only those of this day and the two
+        newest are ever read.
+        """
         keep = {day, *sorted(self.days)[-2:]}
         if all(name in keep or not sums.spenders for name, sums in self.days.items()):
             return self
-        return replace(self, days={name: sums if name in keep else Sums(credits=sums.credits) for name, sums in self.days.items()})
+        return replace(
+            self,
+            days={
+                name: sums if name in keep else Sums(credits=sums.credits) for name, sums in self.days.items()
+            },
+        )
 
 
 @lru_cache(maxsize=8)
 def _number_of(day: str) -> int:
-    """The days since 1970: a page may have a thousand open entries, and a comparison of numbers is a hundred times faster."""
+    """The days since 1970: a page may have a thousand open entries, and a comparison of numbers is a
+    hundred times faster.
+    """
     return (date.fromisoformat(day) - date(1970, 1, 1)).days
 
 

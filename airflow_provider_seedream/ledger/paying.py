@@ -1,6 +1,7 @@
 """One claim, one POST, and its id into the record. The only module where the ledger and the POST meet.
 
-The claim stands in the ledger before the POST, so a kill at any moment leaves a trace that keeps the next try from paying again.
+The claim stands in the ledger before the POST, so a kill at any moment leaves a trace that keeps the next try
+from paying again.
 """
 
 import logging
@@ -8,7 +9,11 @@ import threading
 from contextlib import suppress
 from dataclasses import replace
 
-from airflow_provider_seedream.exceptions import SeedreamAmbiguousSubmissionError, SeedreamError, SeedreamLedgerError
+from airflow_provider_seedream.exceptions import (
+    SeedreamAmbiguousSubmissionError,
+    SeedreamError,
+    SeedreamLedgerError,
+)
 from airflow_provider_seedream.generations import Generation
 from airflow_provider_seedream.hooks.resending import PostWithheld
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
@@ -66,7 +71,8 @@ class Payer:
         self._keeper = keeper
         self._attacher = attacher
         self._clock = clock
-        self._here = threading.local()  # a count of the whole process would mix the rows that several threads submit
+        # a count of the whole process would mix the rows that several threads submit
+        self._here = threading.local()
 
     @property
     def posts(self) -> int:
@@ -75,7 +81,9 @@ class Payer:
 
     @property
     def sent_epoch(self) -> float | None:
-        """When this thread last sent the first byte of a request, in epoch seconds; None if it has sent none."""
+        """When this thread last sent the first byte of a request, in epoch seconds; None if it has sent
+        none.
+        """
         return getattr(self._here, "sent_epoch", None)
 
     def pay(self, request: Request, claim: Claim) -> Submitted:
@@ -124,23 +132,29 @@ class Payer:
             updated_at=self._now(),
         )
         _log.info(
-            "%sSubmitted seedream task %s for %s.", request.label, submitted.seedream_task_id, counted(submitted.credits, "credit")
+            "%sSubmitted seedream task %s for %s.",
+            request.label,
+            submitted.seedream_task_id,
+            counted(submitted.credits, "credit"),
         )
         metrics.submitted(record.credits, record.made_by, record.labels)
         return Submitted(generation=self._kept(record, submitted), is_new=True)
 
     def _kept(self, claimed: Record, submitted: Record) -> Generation:
-        """Write the id into the record and return the generation. If the record belongs to another POST by now, log an error.
+        """Write the id into the record and return the generation. If the record belongs to another POST by
+        now, log an error.
 
-        Two POSTs were paid then. That takes two things: this process was stopped for minutes during its POST, and meanwhile a
-        person or ``on_unknown_submit="resubmit"`` opened its request for another one. The id of this POST is in ``_seedream/late``.
+        Two POSTs were paid then. That takes two things: this process was stopped for minutes during its POST,
+        and meanwhile a person or ``on_unknown_submit="resubmit"`` opened its request for another one. The id
+        of this POST is in ``_seedream/late``.
         """
         if self._keeper.keep(claimed, submitted, patience_seconds=KEEP_SECONDS):
             return self._ledger.generation(self._measured(submitted))
         generation = self._ledger.generation(submitted)
         uri = self._ledger.folder.uri(submitted.late_file)
         _log.error(
-            "This try was stopped during its POST for so long that its record now belongs to another POST, and stays as it is. "
+            "This try was stopped during its POST for so long that its record now belongs to another POST, "
+            "and stays as it is. "
             "This POST was paid too: seedream task id %s, written to %s.",
             submitted.seedream_task_id,
             uri,
@@ -171,17 +185,23 @@ class Payer:
         return measured
 
     def _lost(self, request: Request, record: Record, error: SeedreamAmbiguousSubmissionError) -> Submitted:
-        """A POST without an answer: write the outcome ``unknown``, unless a person has already settled the record.
+        """A POST without an answer: write the outcome ``unknown``, unless a person has already settled the
+        record.
 
-        :raises SeedreamAmbiguousSubmissionError: it names the record, the credits at risk, and how to settle it.
+        :raises SeedreamAmbiguousSubmissionError: it names the record, the credits at risk, and how to settle
+            it.
         """
-        # If this write fails as well, the record stays an intent: the next try takes it for unknown once its POST must have ended.
+        # If this write fails as well, the record stays an intent: the next try takes it for unknown once its
+        # POST must have ended.
         unknown = replace(record, outcome="unknown", detail=error.detail, updated_at=self._now())
         self._keeper.keep(record, unknown, patience_seconds=CLEAR_SECONDS)
         with suppress(SeedreamLedgerError):
             there = self._ledger.read(record.file)
             if there and there.claim == record.claim and there.seedream_task_id:
-                _log.warning("%s A person has settled its record in the meantime: this try attaches to it.", error.message)
+                _log.warning(
+                    "%s A person has settled its record in the meantime: this try attaches to it.",
+                    error.message,
+                )
                 return self._attacher.attach(request, there)
         raise self._attacher.unknown_error(error.message, record, error.cause) from None
 

@@ -1,8 +1,8 @@
 """The price of an image: the connection's, or the price measured in the wallet, if that is larger.
 
-The wallet is read before and after a POST, at most once a minute; once the expected price was measured, every ten minutes. The
-difference is the price of this POST only if no other POST was under way, in this process or in the same DAG run. If the wallet does
-not answer, the price stays as it is.
+The wallet is read before and after a POST, at most once a minute; once the expected price was measured, every
+ten minutes. The difference is the price of this POST only if no other POST was under way, in this process or
+in the same DAG run. If the wallet does not answer, the price stays as it is.
 """
 
 import logging
@@ -25,7 +25,8 @@ from airflow_provider_seedream.model.counting import counted
 WALLET_READ_SECONDS = 60.0  # each read is a call beside the POST, and may count against the rate limit
 SETTLED_SECONDS = 600.0  # between two measurements, once a measured price was the expected one
 MAX_SECONDS = 60.0  # between the two reads: later, others may have spent, or been refunded
-MAX_OTHERS = 32  # records of the DAG run that are read to explain a difference; with more, it stays unexplained
+# records of the DAG run that are read to explain a difference; with more, it stays unexplained
+MAX_OTHERS = 32
 _MARGIN_SECONDS = 15.0  # between an intent and its charge, and between the clocks of workers
 _log = logging.getLogger(__name__)
 
@@ -33,7 +34,8 @@ _log = logging.getLogger(__name__)
 class Traffic:
     """The POSTs of this process: the number that have begun, and the number under way.
 
-    The wallet's difference is the price of one POST only if no other POST ran between the two reads of the wallet::
+    The wallet's difference is the price of one POST only if no other POST ran between the two reads of the
+    wallet::
 
         with traffic.post():
             traffic.is_quiet  # False
@@ -82,7 +84,9 @@ class Prices:
     :param traffic: the POSTs that draw on the same wallet: those of this process.
     """
 
-    def __init__(self, hook: SeedreamHook, ledger: Ledger, time: Clock = CLOCK, traffic: Traffic = _TRAFFIC) -> None:
+    def __init__(
+        self, hook: SeedreamHook, ledger: Ledger, time: Clock = CLOCK, traffic: Traffic = _TRAFFIC
+    ) -> None:
         self._hook = hook
         self._ledger = ledger
         self._time = time
@@ -106,12 +110,16 @@ class Prices:
 
     @property
     def measures_next(self) -> bool:
-        """True if the wallet would be read before a POST now, and the POST be measured if no other is under way beside it."""
+        """True if the wallet would be read before a POST now, and the POST be measured if no other is
+        under way beside it.
+        """
         now = self._time.now_epoch()
         return now - self._read_epoch >= WALLET_READ_SECONDS and now - self._settled_epoch >= SETTLED_SECONDS
 
     def balance_before(self, claim: str) -> str | None:
-        """The balance before a POST, if it is time to read the wallet; None otherwise, as an older balance measures nothing."""
+        """The balance before a POST, if it is time to read the wallet; None otherwise, as an older balance
+        measures nothing.
+        """
         now = self._time.now_epoch()
         if now - self._read_epoch < WALLET_READ_SECONDS:
             return None
@@ -131,20 +139,27 @@ class Prices:
                 yield
         except BaseException:
             self._sights.pop(claim, None)
-            if claim == self._read_for:  # its record may be deleted, as after a 429: so the next POST reads the wallet again
+            if claim == self._read_for:
+                # its record may be deleted, as after a 429: so the next POST reads the wallet again
                 self._read_epoch = 0.0
             raise
 
     def billed(self, record: Record) -> int | None:
-        """The credits that the wallet has lost for a POST that was accepted just now; None if they are not known.
+        """The credits that the wallet has lost for a POST that was accepted just now; None if they are not
+        known.
 
-        They are not known if the wallet was not read before, if more than 60 s have passed, if another POST ran meanwhile, or if
-        the balance did not fall. The measured price counts in later quotes if it is larger than the connection's.
+        They are not known if the wallet was not read before, if more than 60 s have passed, if another POST
+        ran meanwhile, or if the balance did not fall. The measured price counts in later quotes if it is
+        larger than the connection's.
 
         :param record: of the accepted POST.
         """
         sight = self._sights.pop(record.claim, None)
-        if sight is None or not self._was_alone(sight) or self._time.now_epoch() - sight.at_epoch > MAX_SECONDS:
+        if (
+            sight is None
+            or not self._was_alone(sight)
+            or self._time.now_epoch() - sight.at_epoch > MAX_SECONDS
+        ):
             return None
         lost = _lost(sight.balance, self._hook.peek_balance())
         if lost is None or not self._was_alone(sight):
@@ -169,13 +184,18 @@ class Prices:
         return self._traffic.is_quiet and self._traffic.begun == sight.begun + 1
 
     def _warn(self, record: Record, *, quoted: int, billed: int) -> None:
-        """Warn once per task that the price is not the expected one: a wrong credits_per_image makes every budget wrong."""
+        """Warn once per task that the price is not the expected one: a wrong credits_per_image makes every
+        budget wrong.
+        """
         if not self._has_warned:
             self._has_warned = True
             _log.warning(
-                "THE PRICE IS NOT THE EXPECTED ONE: seedream task %s should cost %s (%s at %d, the connection's "
-                "credits_per_image), but the wallet lost %d. Budgets count the larger from here on. If the price has changed, set "
-                "credits_per_image in connection %s; if something else spends from this wallet at the same time, that may be it.",
+                "THE PRICE IS NOT THE EXPECTED ONE: seedream task %s should cost %s (%s at %d, the "
+                "connection's "
+                "credits_per_image), but the wallet lost %d. Budgets count the larger from here on. If the "
+                "price has changed, set "
+                "credits_per_image in connection %s; if something else spends from this wallet at the same "
+                "time, that may be it.",
                 record.seedream_task_id,
                 counted(quoted, "credit"),
                 counted(record.submission["num_images"], "image"),
@@ -185,16 +205,19 @@ class Prices:
             )
 
     def _others_may_have_paid(self, record: Record, sight: _Sight, *, is_less: bool) -> bool:
-        """True if other task instances may have sent a request since the wallet was read: those of this DAG run, or all that share
-        the books of caps. Called only if the loss is not the expected price.
+        """True if other task instances may have sent a request since the wallet was read: those of this DAG
+        run, or all that share the books of caps. Called only if the loss is not the expected price.
 
-        :param is_less: the wallet lost less than was quoted, which the refund of another request explains as well.
+        :param is_less: the wallet lost less than was quoted, which the refund of another request explains as
+            well.
         """
         try:
             if not self._is_alone_in_books(record, sight):
                 return True
             others = self._others(record, with_mine=is_less)
-            return len(others) > MAX_OTHERS or any(self._overlaps(file, sight.at_epoch, is_less=is_less) for file in others)
+            return len(others) > MAX_OTHERS or any(
+                self._overlaps(file, sight.at_epoch, is_less=is_less) for file in others
+            )
         except SeedreamLedgerError as error:
             _log.info("%s The credits that the wallet lost cannot be explained.", error.message)
             return True
@@ -207,31 +230,40 @@ class Prices:
         return page is None or page.is_alone(record.id, sight.at_epoch - _MARGIN_SECONDS)
 
     def _others(self, record: Record, *, with_mine: bool) -> list[str]:
-        """The record files of the other requests of this DAG run, also those of another try of this task, which may be alive.
+        """The record files of the other requests of this DAG run, also those of another try of this task,
+        which may be alive.
 
-        :param with_mine: the other requests of this process as well. None of them was sent meanwhile, but one may be refunded.
+        :param with_mine: the other requests of this process as well. None of them was sent meanwhile, but one
+            may be refunded.
         """
         listed = self._ledger.spent_in_run(record.made_by)
         if record.spending.name not in listed:
-            raise SeedreamLedgerError("The storage does not list the note of this POST, so it may hide others.")
+            raise SeedreamLedgerError(
+                "The storage does not list the note of this POST, so it may hide others."
+            )
         names = [name for name in listed if with_mine or name.rpartition(".")[2] not in self._mine]
         found = [attempt_of(name) for name in names]
         attempts = {attempt for attempt in found if attempt} - {(record.key, record.attempt)}
         return [record_file(*attempt) for attempt in sorted(attempts)]
 
     def _overlaps(self, file: str, since_epoch: float, *, is_less: bool) -> bool:
-        """True if another record's POST may have been charged since the wallet was read, or refunded, if ``is_less``."""
+        """True if another record's POST may have been charged since the wallet was read, or refunded, if
+        ``is_less``.
+        """
         other = self._ledger.read(file)
         if other is None:  # noted, and about to be claimed
             return True
-        if is_less and (other.outcome == "submitted" or other.refunded):  # the wallet gets a refund before the record says so
+        if is_less and (other.outcome == "submitted" or other.refunded):
+            # the wallet gets a refund before the record says so
             return True
         last = to_epoch(other.settles_at if other.outcome == "intent" else other.intent_at)
         return last is None or last >= since_epoch - _MARGIN_SECONDS
 
 
 def _lost(before: str, after: str | None) -> int | None:
-    """The whole credits that the wallet has lost; None if it was not read, or did not fall, as after a refund."""
+    """The whole credits that the wallet has lost; None if it was not read, or did not fall, as after a
+    refund.
+    """
     try:
         lost = Decimal(before) - Decimal(after or "")
     except InvalidOperation:

@@ -1,6 +1,8 @@
-"""Reads the records of one destination: a file that cannot be read or understood raises, as it may hide a payment.
+"""Reads the records of one destination: a file that cannot be read or understood raises, as it may hide a
+payment.
 
-"Does not exist" is the store's clear answer and nothing else. Writes no record. Never imports an HTTP library.
+"Does not exist" is the store's clear answer and nothing else. Writes no record. Never imports an HTTP
+library.
 """
 
 import logging
@@ -20,14 +22,17 @@ _log = logging.getLogger(__name__)
 class RecordReader(Journal):
     """The reading part of a :class:`~airflow_provider_seedream.ledger.records.Ledger`.
 
-    It remembers the records that it has read or written last, so that the usual change of a record is one call of the store::
+    It remembers the records that it has read or written last, so that the usual change of a record is one
+    call of the store::
 
-        RecordReader("s3://my_conn@bucket/campaign").attempts(key)  # [Record(attempt=1, ...), Record(attempt=2, ...)]
+        # [Record(attempt=1, ...), Record(attempt=2, ...)]
+        RecordReader("s3://my_conn@bucket/campaign").attempts(key)
     """
 
     def __init__(self, destination: str) -> None:
         super().__init__(destination)
-        self._known: Recent[Record] = Recent(MAX_KNOWN)  # by file: the records that this process has seen or written last
+        # by file: the records that this process has seen or written last
+        self._known: Recent[Record] = Recent(MAX_KNOWN)
 
     def uri(self, record: Record) -> str:
         """The record's full URI, as errors, XComs and ``airflow seedream resolve`` name it."""
@@ -51,14 +56,17 @@ class RecordReader(Journal):
         )
 
     def latest(self, key: str) -> Record | None:
-        """The record of the last attempt at a request; None if the storage says clearly that there is no record.
+        """The record of the last attempt at a request; None if the storage says clearly that there is no
+        record.
 
         Reads one file for each attempt, and the first missing one.
         """
         return next(reversed(self.attempts(key)), None)
 
     def attempts(self, key: str) -> list[Record]:
-        """The records of all attempts at a request, in their order. A freed record is left out; the attempts after it are read."""
+        """The records of all attempts at a request, in their order. A freed record is left out; the
+        attempts after it are read.
+        """
         found: list[Record] = []
         attempt = 1
         while there := self._look(record_file(key, attempt)):
@@ -68,9 +76,11 @@ class RecordReader(Journal):
         return found
 
     def read(self, file: str) -> Record | None:
-        """One record by its file name; None if the storage says clearly that the file does not exist, or if the record is freed.
+        """One record by its file name; None if the storage says clearly that the file does not exist, or if
+        the record is freed.
 
-        :raises SeedreamLedgerError: the storage does not answer, or the file is not a record: it may hide a payment.
+        :raises SeedreamLedgerError: the storage does not answer, or the file is not a record: it may hide a
+            payment.
         """
         there = self._look(file)
         return None if there is None or there.is_free else there
@@ -84,17 +94,19 @@ class RecordReader(Journal):
         return there
 
     def known(self, file: str) -> Record | None:
-        """A record as this process has written or read it last, without asking the storage; None if it has done neither.
+        """A record as this process has written or read it last, without asking the storage; None if it has
+        done neither.
 
-        Another process may have changed it since. So a caller may use the fields that no one changes (the request, who paid), and
-        must write the next outcome by :meth:`advance`, which notices such a change.
+        Another process may have changed it since. So a caller may use the fields that no one changes (the
+        request, who paid), and must write the next outcome by :meth:`advance`, which notices such a change.
         """
         return self._known.get(file)
 
     def _keep(self, record: Record) -> None:
         """Remember a record until its generation has ended: after that it is not written again.
 
-        The memory is bounded by ``MAX_KNOWN``. A record that has dropped out of it is read again, which costs one call.
+        The memory is bounded by ``MAX_KNOWN``. A record that has dropped out of it is read again, which costs
+        one call.
         """
         if record.outcome in ("intent", "submitted"):
             self._known.keep(record.file, record)
@@ -102,11 +114,15 @@ class RecordReader(Journal):
             self._known.drop(record.file)
 
     def _understand(self, data: bytes, file: str) -> Record:
-        """:raises SeedreamLedgerError: the bytes are not a record. The record does not count as missing: it may hide a payment."""
+        """:raises SeedreamLedgerError: the bytes are not a record. The record does not count as missing:
+        it may hide a payment.
+        """
         try:
             return Record.from_json(data)
         except ValueError as error:
-            raise SeedreamLedgerError(f"The record {self.folder.uri(file)} cannot be understood ({error}).") from None
+            raise SeedreamLedgerError(
+                f"The record {self.folder.uri(file)} cannot be understood ({error})."
+            ) from None
 
     def age_seconds(self, record: Record) -> float | None:
         """The age of a record by the store's own clock, in seconds; None if the store does not date files.

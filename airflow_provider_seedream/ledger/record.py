@@ -1,6 +1,7 @@
 """A record of one paid request: its fields, its file name, and which record may be written over which.
 
-The table below says what each outcome permits; the caller acts on it. This module does no I/O: the ledger reads and writes files.
+The table below says what each outcome permits; the caller acts on it. This module does no I/O: the ledger
+reads and writes files.
 """
 
 import dataclasses
@@ -16,12 +17,13 @@ from airflow_provider_seedream.model.task_ref import TaskRef
 
 SCHEMA_VERSION = 1
 RECORDS = "_seedream/ledger"
-# A process that was stopped in its POST may wake when its record already tells of another POST. It writes its own news here.
+# A process that was stopped in its POST may wake when its record already tells of another POST. It writes its
+# own news here.
 LATE = "_seedream/late"
 
 # outcome      paid for?            the same request submitted again ...
-# intent       unknown              waits as long as its POST may take, by the store's clock, then it is an unknown outcome
-# unknown      unknown              fails, naming the record; on_unknown_submit="resubmit" opens the next attempt
+# intent       unknown              waits as long as its POST may take, by the store's clock, then is unknown
+# unknown      unknown              fails, naming the record; on_unknown_submit="resubmit": the next attempt
 # submitted    yes                  attaches to the generation
 # landed       yes                  attaches
 # partial      yes                  attaches
@@ -116,7 +118,13 @@ class Record:
     @property
     def spending(self) -> Spending:
         """The note of this attempt in its budgets."""
-        return Spending(made_by=self.made_by, key=self.key, attempt=self.attempt, credits=self.cost_credits, claim=self.claim)
+        return Spending(
+            made_by=self.made_by,
+            key=self.key,
+            attempt=self.attempt,
+            credits=self.cost_credits,
+            claim=self.claim,
+        )
 
     @property
     def cost_credits(self) -> int:
@@ -139,18 +147,22 @@ class Record:
     def may_follow(self, there: "Record", *, seen: "Record") -> bool:
         """True if this record may be written over the one that is ``there`` now.
 
-        Outcomes only move forward. If another process has written since, its record stays, with one exception: a record of the
-        same POST (same claim) that lacks the id may be completed by the id.
+        Outcomes only move forward. If another process has written since, its record stays, with one
+        exception: a record of the same POST (same claim) that lacks the id may be completed by the id.
 
         :param seen: the record as this writer read it last.
         """
         if _ORDER[self.outcome] < _ORDER[there.outcome]:
             return False
-        completes = there.seedream_task_id is None and self.seedream_task_id is not None and there.claim == self.claim
+        completes = (
+            there.seedream_task_id is None and self.seedream_task_id is not None and there.claim == self.claim
+        )
         return there == seen or completes
 
     def is_told_by(self, there: "Record") -> bool:
-        """True if the record that is ``there`` already holds this news: the same id, or, without an id, the same POST."""
+        """True if the record that is ``there`` already holds this news: the same id, or, without an id,
+        the same POST.
+        """
         if self.seedream_task_id is None:
             return self.claim == there.claim
         return self.seedream_task_id == there.seedream_task_id
@@ -167,7 +179,9 @@ class Record:
 
     @property
     def is_free(self) -> bool:
-        """True if the attempt was certainly not paid: its file stays, and the next claim may take its place."""
+        """True if the attempt was certainly not paid: its file stays, and the next claim may take its
+        place.
+        """
         return self.outcome == "not_paid"
 
     def to_dict(self) -> dict[str, Any]:
@@ -195,7 +209,8 @@ class Record:
             raise ValueError(f"not a record of schema version {SCHEMA_VERSION}")
         try:
             record = cls(**{**fields, "made_by": TaskRef.from_dict(fields["made_by"])})
-        except (TypeError, KeyError, AttributeError) as error:  # a field is missing, is not known, or made_by is no object
+        except (TypeError, KeyError, AttributeError) as error:
+            # a field is missing, is not known, or made_by is no object
             raise ValueError(f"{type(error).__name__}: {error}") from None
         _check(record)
         return record
@@ -214,9 +229,11 @@ def record_key(
 ) -> str:
     """The identity of a request, as a SHA-256: two requests with the same key are paid once.
 
-    The try number and the map index are left out, so a retry, a clear or a reordered mapping finds the record again.
+    The try number and the map index are left out, so a retry, a clear or a reordered mapping finds the record
+    again.
 
-    :param reuse: ``run``: requests are equal within a task of one DAG run; ``content``: within this destination, for every task.
+    :param reuse: ``run``: requests are equal within a task of one DAG run; ``content``: within this
+        destination, for every task.
     :param installation: the name of the Airflow installation, where it has one.
     """
     named: list[Any] = [{"installation": installation}] if installation else []
@@ -231,9 +248,19 @@ def record_file(key: str, attempt: int) -> str:
 
 def _check(record: Record) -> None:
     """Reject a record that contradicts itself: an unknown outcome, or a paid outcome without a task id."""
-    if not isinstance(record.submission, dict) or record.outcome not in (*get_args(Outcome), *get_args(Freed)):
+    if not isinstance(record.submission, dict) or record.outcome not in (
+        *get_args(Outcome),
+        *get_args(Freed),
+    ):
         raise ValueError("its outcome or submission is invalid")
-    texts = (record.key, record.claim, record.destination, record.fingerprint, record.intent_at, record.settles_at)
+    texts = (
+        record.key,
+        record.claim,
+        record.destination,
+        record.fingerprint,
+        record.intent_at,
+        record.settles_at,
+    )
     optional = (
         record.name,
         record.wallet_balance,
@@ -243,9 +270,15 @@ def _check(record: Record) -> None:
         record.books,
         record.booked_at,
     )
-    if not all(isinstance(text, str) for text in texts) or not all(text is None or isinstance(text, str) for text in optional):
+    if not all(isinstance(text, str) for text in texts) or not all(
+        text is None or isinstance(text, str) for text in optional
+    ):
         raise ValueError("a field that must be text is not")
-    if not _is_count(record.attempt) or not _is_count(record.credits) or not isinstance(record.refunded, bool):
+    if (
+        not _is_count(record.attempt)
+        or not _is_count(record.credits)
+        or not isinstance(record.refunded, bool)
+    ):
         raise ValueError("its attempt, credits or refunded is invalid")
     if not isinstance(record.embed_metadata, bool | None) or not _is_count(record.max_image_bytes or 0):
         raise ValueError("its embed_metadata or max_image_bytes is invalid")
@@ -253,7 +286,9 @@ def _check(record: Record) -> None:
         raise ValueError("its labels are not texts")
     if None in (clock.to_epoch(record.intent_at), clock.to_epoch(record.settles_at)):
         raise ValueError("its intent_at or settles_at is not an instant")
-    if record.outcome not in ("intent", "unknown", "not_paid") and not contract.is_seedream_task_id(record.seedream_task_id):
+    if record.outcome not in ("intent", "unknown", "not_paid") and not contract.is_seedream_task_id(
+        record.seedream_task_id
+    ):
         raise ValueError(f"its outcome is {record.outcome!r}, and it names no task id")
 
 
@@ -273,7 +308,13 @@ def file_stem(name: str | None, take: int) -> str | None:
 
 
 def finished(
-    record: Record, generation: Generation, outcome: Outcome, *, at: str, refunded: bool = False, detail: str | None = None
+    record: Record,
+    generation: Generation,
+    outcome: Outcome,
+    *,
+    at: str,
+    refunded: bool = False,
+    detail: str | None = None,
 ) -> Record:
     """The record with the end of its generation, and with the id: the storage may have failed right after the
     POST.

@@ -1,7 +1,8 @@
-"""The ledger: one JSON file per paid request in the user's own storage, ``_seedream/ledger/<key>.json``, and how it is written.
+"""The ledger: one JSON file per paid request in the user's own storage, ``_seedream/ledger/<key>.json``, and
+how it is written.
 
-The record is created exclusively before the POST, so of several racing tries exactly one pays. A record that cannot be read raises
-an error: to treat it as missing would pay twice. Never imports an HTTP library.
+The record is created exclusively before the POST, so of several racing tries exactly one pays. A record that
+cannot be read raises an error: to treat it as missing would pay twice. Never imports an HTTP library.
 """
 
 import json
@@ -32,24 +33,29 @@ from airflow_provider_seedream.storage.exclusive import PROBES
 
 _URI = re.compile(r"(?P<folder>.+)/(?P<file>_seedream/ledger/[0-9a-f]{64}(\.\d+)?\.json)")
 NAMES = "_seedream/names"
-WRITE_ATTEMPTS = 4  # right after a POST only this process knows the result, so a failed write is repeated for some seconds
+# right after a POST only this process knows the result, so a failed write is repeated for some seconds
+WRITE_ATTEMPTS = 4
 
 
 def record_at(uri: object, ledger: "Ledger | None" = None) -> "tuple[Ledger, str] | None":
-    """The ledger and the file name of a record, from the URI that errors and XComs name; None if the URI has another form.
+    """The ledger and the file name of a record, from the URI that errors and XComs name; None if the URI has
+    another form.
 
     :param ledger: used if it is the one of the URI, so that its memory of what it wrote is of use.
     """
     match = _URI.fullmatch(uri) if isinstance(uri, str) else None
     if match is None:
         return None
-    return ledger if ledger and ledger.folder.base == match["folder"] else Ledger(match["folder"]), match["file"]
+    return ledger if ledger and ledger.folder.base == match["folder"] else Ledger(match["folder"]), match[
+        "file"
+    ]
 
 
 class Ledger(RecordReader):
     """The records of one destination.
 
-    Every method raises :class:`SeedreamLedgerError` when the storage does not answer clearly, so a caller never acts on a guess::
+    Every method raises :class:`SeedreamLedgerError` when the storage does not answer clearly, so a caller
+    never acts on a guess::
 
         ledger = Ledger("s3://my_conn@bucket/campaign")
         record = ledger.latest(key)  # None: this request was never sent
@@ -63,14 +69,21 @@ class Ledger(RecordReader):
         self._try(self.folder.check_exclusive, "test", PROBES)
 
     def claim(self, record: Record) -> bool:
-        """Create the record, exclusively. True: this try holds the claim and may POST. False: another try holds it.
+        """Create the record, exclusively. True: this try holds the claim and may POST. False: another try
+        holds it.
 
-        It may take the place of a freed record, by compare and swap, if there is no later attempt: that one may be paid.
+        It may take the place of a freed record, by compare and swap, if there is no later attempt: that one
+        may be paid.
         """
         if self._create(record):
             return True
         free = self._look(record.file)
-        if free is None or not free.is_free or not self.folder.swaps or not self._replace(free.to_json(), record):
+        if (
+            free is None
+            or not free.is_free
+            or not self.folder.swaps
+            or not self._replace(free.to_json(), record)
+        ):
             return False
         if self.latest(record.key) == record:
             return True
@@ -79,7 +92,9 @@ class Ledger(RecordReader):
 
     def _create(self, record: Record) -> bool:
         data = record.to_json()
-        is_created = self._try(lambda: self.folder.create(record.file, data, remember=True), "write", record.file)
+        is_created = self._try(
+            lambda: self.folder.create(record.file, data, remember=True), "write", record.file
+        )
         if is_created:
             self._keep(record)
         return is_created
@@ -99,13 +114,17 @@ class Ledger(RecordReader):
         return _retrying(attempts)(self._advance, seen, new)
 
     def _advance(self, seen: Record, new: Record) -> bool:
-        """One try of :meth:`advance`. The usual case is one call: the record still is as this process knows it."""
+        """One try of :meth:`advance`. The usual case is one call: the record still is as this process
+        knows it.
+        """
         if new.may_follow(seen, seen=seen) and self._replace(seen.to_json(), new):
             return True
         return self._advance_past(seen, new)
 
     def _advance_past(self, seen: Record, new: Record) -> bool:
-        """Another process has changed the record: read it again, and write only where `may_follow` permits it."""
+        """Another process has changed the record: read it again, and write only where `may_follow` permits
+        it.
+        """
         while True:
             data = self._try(lambda: self.folder.read(new.file), "read", new.file)
             there = None if data is None else self._understand(data, new.file)
@@ -124,19 +143,25 @@ class Ledger(RecordReader):
 
     def _replace(self, seen: bytes, new: Record) -> bool:
         """Write over the record if its file still holds these bytes. False: it holds others, and stays."""
-        is_replaced = self._try(lambda: self.folder.replace_if(new.file, seen, new.to_json()), "write", new.file)
+        is_replaced = self._try(
+            lambda: self.folder.replace_if(new.file, seen, new.to_json()), "write", new.file
+        )
         if is_replaced:
             self._keep(new)
         return is_replaced
 
     def _leave(self, new: Record) -> Literal[False]:
-        """Write the news of a POST beside a record that tells of another POST, so that the paid id is not lost."""
+        """Write the news of a POST beside a record that tells of another POST, so that the paid id is not
+        lost.
+        """
         self._try(lambda: self.folder.replace(new.late_file, new.to_json()), "write", new.late_file)
         return False
 
     @property
     def swaps(self) -> bool:
-        """True if this store compares and swaps: then a record may be freed although there is a later attempt."""
+        """True if this store compares and swaps: then a record may be freed although there is a later
+        attempt.
+        """
         with suppress(SeedreamLedgerError):  # a process that only settles has not asked the store yet
             self.check_store()
         return self.folder.swaps
@@ -171,23 +196,33 @@ class Ledger(RecordReader):
             retrying(self.release_name, record)
 
     def _give_back(self, record: Record) -> None:
-        """Take the attempt out of the books, where a cap counts it: the whole attempt after a refund, else this try of it."""
+        """Take the attempt out of the books, where a cap counts it: the whole attempt after a refund, else
+        this try of it.
+        """
         if record.books and record.booked_at:
             is_over = record.is_open_for_next
-            change = partial(Page.without, id=record.id) if is_over else partial(Page.withdrawn, id=record.id, claim=record.claim)
+            change = (
+                partial(Page.without, id=record.id)
+                if is_over
+                else partial(Page.withdrawn, id=record.id, claim=record.claim)
+            )
             give_back(record.books, record.booked_at[:7], change)
 
     def _vacate(self, record: Record) -> None:
         """Say in the record, by compare and swap, that it was not paid. Then its file counts as missing.
 
-        A plain delete is not safe: a process that was stopped just before it could delete the claim of another try, or the record
-        that leads to a later attempt, and their payment would be made again. On a disk the file can be deleted after that, as the
-        lock compares it and a try that opens the next attempt reads this one again before it POSTs.
+        A plain delete is not safe: a process that was stopped just before it could delete the claim of
+        another try, or the record that leads to a later attempt, and their payment would be made again. On a
+        disk the file can be deleted after that, as the lock compares it and a try that opens the next attempt
+        reads this one again before it POSTs.
         """
         if not self.swaps:
             return self._delete_claim(record)
         free = replace(record, outcome="not_paid", updated_at=clock.to_iso(clock.now_epoch()))
-        if self._replace_as_read(record, free) and self._look(record_file(record.key, record.attempt + 1)) is None:
+        if (
+            self._replace_as_read(record, free)
+            and self._look(record_file(record.key, record.attempt + 1)) is None
+        ):
             self._try(lambda: self.folder.delete_if(free.file, free.to_json()), "delete", free.file)
         return None
 
@@ -201,8 +236,8 @@ class Ledger(RecordReader):
     def _delete_claim(self, record: Record) -> None:
         """For stores that do not compare and swap: read again, then delete.
 
-        Read again before each delete: if the first delete worked but its answer was lost, the file may now be another try's claim.
-        A record with a later attempt stays.
+        Read again before each delete: if the first delete worked but its answer was lost, the file may now be
+        another try's claim. A record with a later attempt stays.
         """
         has_next = self.read(record_file(record.key, record.attempt + 1)) is not None
         if not has_next and self.read(record.file) == record:
@@ -231,7 +266,9 @@ def name_note(key: str) -> bytes:
 
 
 def _retrying(attempts: int) -> tenacity.Retrying:
-    """Repeat a call of the storage, 1 to 10 s apart. Each of these calls is safe to repeat: the content of the file decides."""
+    """Repeat a call of the storage, 1 to 10 s apart. Each of these calls is safe to repeat: the content of
+    the file decides.
+    """
     return tenacity.Retrying(
         sleep=clock.sleep,
         retry=tenacity.retry_if_exception_type(SeedreamLedgerError),

@@ -16,20 +16,30 @@ from airflow_provider_seedream.model.task_ref import TaskRef
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A submission, the task that makes it and the folder that it belongs to. Its ``key`` decides whether it is paid already::
+    """A submission, the task that makes it and the folder that it belongs to. Its ``key`` decides whether it
+    is paid already::
 
-        Request(submission=submission, destination="s3://my_conn@bucket/campaign", name="hero", made_by=describe_task(context)).key
+        Request(
+            submission=submission,
+            destination="s3://my_conn@bucket/campaign",
+            name="hero",
+            made_by=describe_task(context),
+        ).key
 
     :param made_by: the try that submits it.
-    :param reuse: ``run``: equal requests are paid once per task and DAG run; ``content``: once ever in this destination.
+    :param reuse: ``run``: equal requests are paid once per task and DAG run; ``content``: once ever in this
+        destination.
     :param name_as_written: the name before its letters were composed, where that changed it.
-    :param embed_metadata: the task's option for the landing, written into the record; None for the default. So is
-        `max_image_bytes`.
-    :param labels: of the task, written into the record. Not part of the key: two requests that differ only in labels are one.
-    :param is_new: True if no earlier try can have begun this request, as far as the task knows: then its record is claimed without
-        being read first. If the task is wrong, the claim fails, and the record is read then.
+    :param embed_metadata: the task's option for the landing, written into the record; None for the default.
+        So is `max_image_bytes`.
+    :param labels: of the task, written into the record. Not part of the key: two requests that differ only in
+        labels are one.
+    :param is_new: True if no earlier try can have begun this request, as far as the task knows: then its
+        record is claimed without being read first. If the task is wrong, the claim fails, and the record is
+        read then.
     :param row: of a batch's table, for the log; not a part of the key.
-    :param is_as_written: True for the key of 0.2.0, which hashed the prompt without Unicode composition (NFC).
+    :param is_as_written: True for the key of 0.2.0, which hashed the prompt without Unicode composition
+        (NFC).
     """
 
     submission: Submission
@@ -59,18 +69,25 @@ class Request:
             task_id=self.made_by.task_id,
             destination=self.destination,
             name=self.name,
-            fingerprint=self.submission.fingerprint_as_written if self.is_as_written else self.submission.fingerprint,
+            fingerprint=self.submission.fingerprint_as_written
+            if self.is_as_written
+            else self.submission.fingerprint,
             reuse=self.reuse,
             installation=self.made_by.installation,
         )
 
     def as_of_0_2(self) -> "list[Request]":
-        """This request under the keys of 0.2.0, which composed neither prompts nor names and named no installations."""
+        """This request under the keys of 0.2.0, which composed neither prompts nor names and named no
+        installations.
+        """
         names = [self.name, *([self.name_as_written] if self.name_as_written else [])]
         forms = [False] if is_composed(self.submission.prompt) else [False, True]
         makers = [self.made_by, *(unnamed(self.made_by) if self.reuse == "run" else [])]
         every = [
-            replace(self, name=name, is_as_written=form, made_by=maker) for maker in makers for name in names for form in forms
+            replace(self, name=name, is_as_written=form, made_by=maker)
+            for maker in makers
+            for name in names
+            for form in forms
         ]
         return every[1:]  # the first is this request under its own key
 
@@ -96,10 +113,16 @@ class Submitted:
 
 
 def unread(error: SeedreamLedgerError, made_by: TaskRef) -> SeedreamLedgerError:
-    """The error of a record that cannot be read. A first try has not paid; of a later try only the record knows."""
+    """The error of a record that cannot be read. A first try has not paid; of a later try only the record
+    knows.
+    """
     if (made_by.try_number or 1) > 1:
         error.paid = "unknown"
-        remedy = f"{error.on_retry} " if isinstance(error, AirflowFailException) else ""  # a first mistake says what to do
-        paid = "This try sent nothing. An earlier try may have paid: the record says so, and the next try reads it again."
+        # a first mistake says what to do
+        remedy = f"{error.on_retry} " if isinstance(error, AirflowFailException) else ""
+        paid = (
+            "This try sent nothing. An earlier try may have paid: the record says so, and the next try "
+            "reads it again."
+        )
         error.on_retry = f"{remedy}{paid}"
     return error

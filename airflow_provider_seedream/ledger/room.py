@@ -1,4 +1,6 @@
-"""The room that the caps of a connection leave now, by its books. For plans and dry runs: it writes nothing into the books."""
+"""The room that the caps of a connection leave now, by its books. For plans and dry runs: it writes
+nothing into the books.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,11 +16,15 @@ from airflow_provider_seedream.model.clock import to_iso
 class CapRoom:
     """The credits that caps leave for the requests of a plan. Each admitted request lowers them::
 
-        room = CapRoom.read(settings.caps, settings.books, conn_id=conn_id, now_epoch=clock.now_epoch(), labels=("team=shop",))
+        room = CapRoom.read(
+            settings.caps, settings.books, conn_id=conn_id, now_epoch=clock.now_epoch(), labels=("team=shop",)
+        )
         room.admits("3f...9a.1", 20)  # True: 20 credits less are left
-        room.to_dict()  # {"requests": 1, "credits": 20, "caps": [{"cap": "max_credits_per_day=500", "spent": 480, ...}]}
+        # {"requests": 1, "credits": 20, "caps": [{"cap": "max_credits_per_day=500", "spent": 480, ...}]}
+        room.to_dict()
 
-    :param caps: that count for these requests. :param page: of the month; None before the first request under caps.
+    :param caps: that count for these requests. :param page: of the month; None before the first request under
+        caps.
     :param now_epoch: the caps are those of its UTC day and month.
     :param requests: that were admitted, and their ``credits``.
     """
@@ -35,11 +41,18 @@ class CapRoom:
 
     @classmethod
     def read(
-        cls, caps: Sequence[Cap], books: str | None, *, conn_id: str, now_epoch: float, labels: tuple[str, ...] | None = None
+        cls,
+        caps: Sequence[Cap],
+        books: str | None,
+        *,
+        conn_id: str,
+        now_epoch: float,
+        labels: tuple[str, ...] | None = None,
     ) -> "CapRoom":
         """The room by the books as they are now. Costs one GET, or none without caps.
 
-        :param labels: of the task, each as ``team=shop``: caps of other labels do not count for it; None: all caps count.
+        :param labels: of the task, each as ``team=shop``: caps of other labels do not count for it; None: all
+            caps count.
         :raises SeedreamInputError: the caps cannot hold, see :func:`check_caps`.
         :raises SeedreamLedgerError: the books cannot be read.
         """

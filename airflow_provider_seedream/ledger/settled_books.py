@@ -1,8 +1,9 @@
-"""Settles open entries of the books from the ledger: ended attempts go into the sums, attempts without a claim are dropped.
+"""Settles open entries of the books from the ledger: ended attempts go into the sums, attempts without a
+claim are dropped.
 
-An entry without a record may belong to a process that was stopped between its admission and its claim. It is first marked as
-doubted, so that this process notices it before its POST; then the record is read again, and only then the entry is taken out. No
-clocks of two machines are compared.
+An entry without a record may belong to a process that was stopped between its admission and its claim. It is
+first marked as doubted, so that this process notices it before its POST; then the record is read again, and
+only then the entry is taken out. No clocks of two machines are compared.
 """
 
 import logging
@@ -29,7 +30,8 @@ Fate = Literal["open", "ended", "refunded", "unclaimed"]
 def settle(books: Books, month: str, clock: Clock) -> bool:
     """Settle the oldest open entries of a month. True if the page has changed.
 
-    :raises SeedreamLedgerError: the storage of the books does not answer. A record that cannot be read leaves its entry open.
+    :raises SeedreamLedgerError: the storage of the books does not answer. A record that cannot be read leaves
+        its entry open.
     """
     page, now = books.look(month), clock.now_epoch()
     entries = sorted(page.open.values(), key=lambda one: one.at) if page else []
@@ -58,7 +60,8 @@ def _settled(books: Books, month: str, fates: dict[Entry, tuple[Fate, int]]) -> 
                 page = page.ended_with(entry.id, cost)
             elif fate == "refunded":
                 page = page.without(entry.id)
-            elif fate == "unclaimed":  # only the tries that were looked for: another one may have been admitted since
+            elif fate == "unclaimed":
+                # only the tries that were looked for: another one may have been admitted since
                 for claim in entry.claims:
                     page = page.withdrawn(entry.id, claim)
         return page, page is not before
@@ -77,7 +80,9 @@ def _fates(entries: Iterable[Entry], now: float) -> dict[Entry, tuple[Fate, int]
     with threads.pool(THREADS, "seedream-books") as pool:
         for destination, some in by_folder.items():
             folder = Folder(destination)
-            fates.update(zip(some, pool.map(lambda one, folder=folder: _fate(folder, one, now), some), strict=True))
+            fates.update(
+                zip(some, pool.map(lambda one, folder=folder: _fate(folder, one, now), some), strict=True)
+            )
     return fates
 
 
@@ -90,7 +95,11 @@ def _fate(folder: Folder, entry: Entry, now: float) -> tuple[Fate, int]:
         data = folder.read(record_file(entry.key, entry.attempt))
         record = None if data is None else Record.from_json(data)
     except Exception as error:  # any error of any store: an unreadable record is not a missing one
-        _log.info("A record of the books cannot be read (%s: %s), so its credits stay counted.", type(error).__name__, error)
+        _log.info(
+            "A record of the books cannot be read (%s: %s), so its credits stay counted.",
+            type(error).__name__,
+            error,
+        )
         return "open", 0
     if record is None or record.is_free or record.claim not in entry.claims:
         return "unclaimed", 0

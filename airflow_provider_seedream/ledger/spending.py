@@ -24,7 +24,8 @@ class Spending:
 
     ::
 
-        Spending(made_by=made_by, key="3f...9a", attempt=1, credits=20, claim="7c...01").name  # "3f...9a.1.20.7c...01"
+        # "3f...9a.1.20.7c...01"
+        Spending(made_by=made_by, key="3f...9a", attempt=1, credits=20, claim="7c...01").name
 
     :param made_by: dag_id, run_id and task_id decide which budget it counts in; the other fields are for
         people.
@@ -52,7 +53,9 @@ class Spending:
         return f"{task_folder(self.made_by)}/{self.name}"
 
     def to_json(self) -> bytes:
-        """The content of the file: the task that spends, for people. The provider itself only reads file names."""
+        """The content of the file: the task that spends, for people. The provider itself only reads file
+        names.
+        """
         return (json.dumps(self.made_by.to_dict(), ensure_ascii=False) + "\n").encode()
 
 
@@ -72,7 +75,8 @@ class Tally:
 
     def __init__(self, names: Iterable[str] = ()) -> None:
         self.credits = 0
-        self._attempts: dict[tuple[str, int], dict[str, int]] = {}  # the price by claim: several tries may note one attempt
+        # the price by claim: several tries may note one attempt
+        self._attempts: dict[tuple[str, int], dict[str, int]] = {}
         for name in names:
             if found := _NAME.fullmatch(name):
                 self._add((found["key"], int(found["attempt"])), found["claim"], int(found["credits"]))
@@ -90,7 +94,9 @@ class Tally:
 
     def without(self, spending: Spending) -> int:
         """The credits of all other attempts."""
-        return self.credits - max(self._attempts.get((spending.key, spending.attempt), {}).values(), default=0)
+        return self.credits - max(
+            self._attempts.get((spending.key, spending.attempt), {}).values(), default=0
+        )
 
     def _add(self, attempt: tuple[str, int], claim: str, price: int) -> None:
         """Count a price for an attempt. Of several tries of one attempt the largest price counts."""
@@ -101,13 +107,17 @@ class Tally:
 
 
 def run_folder(made_by: TaskRef) -> str:
-    """The folder of a DAG run. A named installation is part of it: its runs differ from another installation's of the same id."""
+    """The folder of a DAG run. A named installation is part of it: its runs differ from another
+    installation's of the same id.
+    """
     named = [{"installation": made_by.installation}] if made_by.installation else []
     return f"{SPENT}/{sha256_json([*named, made_by.dag_id, made_by.run_id])[:16]}"
 
 
 def unnamed(made_by: TaskRef) -> list[TaskRef]:
-    """The task as 0.2.0 noted it (without an installation), if its installation has been named since; else an empty list."""
+    """The task as 0.2.0 noted it (without an installation), if its installation has been named since; else
+    an empty list.
+    """
     return [made_by.without_installation] if made_by.installation else []
 
 

@@ -1,4 +1,5 @@
-"""Caps: the most credits that requests through one connection may cost in a UTC day or month, in all or under one label.
+"""Caps: the most credits that requests through one connection may cost in a UTC day or month, in all or under
+one label.
 
 Read from the extras of the connection, and checked before anything is sent. Does no I/O and reads no clock.
 """
@@ -15,7 +16,8 @@ from airflow_provider_seedream.model.labels import check_labels, spelled
 Period = Literal["day", "month"]
 DEFAULT_WARN_AT = 0.8
 _FIELDS = ("max_credits_per_day", "max_credits_per_month", "label_caps", "warn_at", "books")
-_MONEY = (*_FIELDS, "credits_per_image")  # a misspelt price would let a cap and a budget admit several times what they say
+# a misspelt price would let a cap and a budget admit several times what they say
+_MONEY = (*_FIELDS, "credits_per_image")
 _OTHER_FIELDS = ("destination", "requests_per_minute", "request_timeout_seconds", "verify")
 _CLOSE = 0.82  # of difflib: one or two letters more, less or elsewhere
 
@@ -38,7 +40,11 @@ class Cap:
     @property
     def name(self) -> str:
         """As people find it in the connection: ``max_credits_per_day=500``."""
-        field = f"max_credits_per_{self.period}" if self.label is None else f"label_caps {self.label} {self.period}"
+        field = (
+            f"max_credits_per_{self.period}"
+            if self.label is None
+            else f"label_caps {self.label} {self.period}"
+        )
         return f"{field}={self.credits}"
 
     @property
@@ -47,7 +53,9 @@ class Cap:
         return self.period if self.label is None else f"{self.period} {self.label}"
 
     def ends_epoch(self, at_epoch: float) -> float:
-        """The end of the period that holds this instant: the next midnight of UTC, or that of the next month's first day."""
+        """The end of the period that holds this instant: the next midnight of UTC, or that of the next
+        month's first day.
+        """
         day = datetime.fromtimestamp(at_epoch, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         if self.period == "day":
             return (day + timedelta(days=1)).timestamp()
@@ -55,15 +63,28 @@ class Cap:
         return in_next_month.replace(day=1).timestamp()
 
 
-def caps_of(*, day: int | None, month: int | None, labels: Mapping[str, Mapping[Period, int]]) -> tuple[Cap, ...]:
-    """The caps of a connection: of everything in a ``day`` and a ``month``, and of ``labels``; empty without any."""
+def caps_of(
+    *, day: int | None, month: int | None, labels: Mapping[str, Mapping[Period, int]]
+) -> tuple[Cap, ...]:
+    """The caps of a connection: of everything in a ``day`` and a ``month``, and of ``labels``; empty
+    without any.
+    """
     whole: dict[Period, int | None] = {"day": day, "month": month}
     caps = [Cap(period=period, credits=most) for period, most in whole.items() if most is not None]
-    return (*caps, *(Cap(period=period, credits=most, label=label) for label, of in labels.items() for period, most in of.items()))
+    return (
+        *caps,
+        *(
+            Cap(period=period, credits=most, label=label)
+            for label, of in labels.items()
+            for period, most in of.items()
+        ),
+    )
 
 
 def read_max_credits(extra: Mapping[str, Any], field: str) -> int | None:
-    """A whole number of credits, at least 0; None without one. :raises SeedreamInputError: naming the field."""
+    """A whole number of credits, at least 0; None without one. :raises SeedreamInputError: naming the
+    field.
+    """
     value = extra.get(field)
     return None if value in (None, "") else _credits(field, value)
 
@@ -96,7 +117,9 @@ def check_spelling(extra: Mapping[str, Any]) -> None:
         import difflib  # takes its time, and most connections need none of it
 
         word = str(name).strip().lower()
-        meant = difflib.get_close_matches(word, _MONEY, n=1, cutoff=0.0 if word.startswith("max_credit") else _CLOSE)
+        meant = difflib.get_close_matches(
+            word, _MONEY, n=1, cutoff=0.0 if word.startswith("max_credit") else _CLOSE
+        )
         if meant:
             raise SeedreamInputError(
                 f"Connection extra {str(name)!r:.60} is not one of this provider's, so it has no effect. "
@@ -105,22 +128,27 @@ def check_spelling(extra: Mapping[str, Any]) -> None:
 
 
 def check_caps(caps: Iterable[Cap], *, books: str | None, labels: Iterable[str], conn_id: str) -> None:
-    """Check that the caps of a connection can hold for a task. Otherwise its requests would be refused, or pass uncounted.
+    """Check that the caps of a connection can hold for a task. Otherwise its requests would be refused, or
+    pass uncounted.
 
-    :param books: the place for the books. :param labels: of the task, each as ``team=shop``. :param conn_id: for the error.
-    :raises SeedreamInputError: no place is named, or a label misses the one of a cap by the case of letters alone.
+    :param books: the place for the books. :param labels: of the task, each as ``team=shop``. :param conn_id:
+        for the error.
+    :raises SeedreamInputError: no place is named, or a label misses the one of a cap by the case of letters
+        alone.
     """
     capped, mine = list(caps), list(labels)
     if capped and not books:
         raise SeedreamInputError(
-            f"Connection {conn_id!r} has caps, and no place for their books: name one storage URI in its extra `books` (its "
+            f"Connection {conn_id!r} has caps, and no place for their books: name one storage URI in its "
+            "extra `books` (its "
             "`destination` by default)."
         )
     known = {cap.label for cap in capped}
     missed = {label.casefold() for label in mine if label not in known}
     if cap := next((cap for cap in capped if cap.label and cap.label.casefold() in missed), None):
         raise SeedreamInputError(
-            f"labels: {', '.join(mine):.200}: connection {conn_id!r} has a cap of the label {cap.label!r}, and the case of letters "
+            f"labels: {', '.join(mine):.200}: connection {conn_id!r} has a cap of the label {cap.label!r}, "
+            "and the case of letters "
             "counts. Write both in the same way, or give that cap to both."
         )
 
@@ -135,7 +163,9 @@ def read_warn_at(extra: Mapping[str, Any]) -> float:
     except (TypeError, ValueError):
         share = 0.0
     if not 0 < share <= 1:
-        raise SeedreamInputError(f"Connection extra warn_at must be a share above 0 and at most 1, e.g. 0.8; got {value!r:.40}.")
+        raise SeedreamInputError(
+            f"Connection extra warn_at must be a share above 0 and at most 1, e.g. 0.8; got {value!r:.40}."
+        )
     return share
 
 
@@ -144,7 +174,9 @@ def _credits(field: str, value: Any) -> int:
     if isinstance(number, float) and number.is_integer():  # a form's JSON may give 500.0
         number = int(number)
     if isinstance(number, bool) or not isinstance(number, int) or number < 0:
-        raise SeedreamInputError(f"Connection extra {field} must be a whole number of credits, at least 0; got {value!r:.40}.")
+        raise SeedreamInputError(
+            f"Connection extra {field} must be a whole number of credits, at least 0; got {value!r:.40}."
+        )
     return number
 
 
@@ -156,11 +188,14 @@ def _label_cap(label: Any, limits: Any) -> tuple[str, dict[Period, int]]:
         [known] = spelled(check_labels({key: text}))
     except SeedreamInputError as error:
         raise SeedreamInputError(f"Connection extra label_caps: {error.message}") from None
-    return known, {period: _credits(f"label_caps {known!r} {period}", most) for period, most in limits.items()}
+    return known, {
+        period: _credits(f"label_caps {known!r} {period}", most) for period, most in limits.items()
+    }
 
 
 def _wrong_label_caps(value: Any) -> SeedreamInputError:
     return SeedreamInputError(
-        'Connection extra label_caps must be a JSON object such as {"team=shop": {"day": 500, "month": 9000}}; '
+        'Connection extra label_caps must be a JSON object such as {"team=shop": {"day": 500, "month": '
+        "9000}}; "
         f"got {value!r:.80}."
     )

@@ -1,7 +1,9 @@
-"""Instants as ISO 8601 UTC text and as epoch seconds; and the clock of this process, which is read here and nowhere else.
+"""Instants as ISO 8601 UTC text and as epoch seconds; and the clock of this process, which is read here and
+nowhere else.
 
-Decisions take the time as an argument. Acts ask :func:`now_epoch`, :func:`steady_seconds` and :func:`sleep`, which belong to the
-machine, or to another :class:`Clock` inside of :func:`running`: so hours pass in a moment in a simulation.
+Decisions take the time as an argument. Acts ask :func:`now_epoch`, :func:`steady_seconds` and :func:`sleep`,
+which belong to the machine, or to another :class:`Clock` inside of :func:`running`: so hours pass in a moment
+in a simulation.
 """
 
 import time
@@ -16,7 +18,8 @@ def _steady_seconds() -> float:
     return time.clock_gettime(_STEADY) if _STEADY is not None else time.monotonic()
 
 
-_STEADY: int | None = getattr(time, "CLOCK_BOOTTIME", None)  # Linux; monotonic time stands still while a machine is suspended
+# Linux; monotonic time stands still while a machine is suspended
+_STEADY: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """The commands of ``airflow seedream`` that errors, logs and statements print for a person to copy.
 
-One function makes them all: each is quoted for a shell, begins as this Airflow knows it, and names the connection if it is not the
-default one.
+One function makes them all: each is quoted for a shell, begins as this Airflow knows it, and names the
+connection if it is not the default one.
 """
 
 import shlex
@@ -19,7 +19,8 @@ def command(name: str, *words: str, conn_id: str = DEFAULT_CONN_ID) -> str:
 
     :param name: of the command, e.g. ``resolve``.
     :param words: its arguments, unquoted: URIs may hold blanks and signs that a shell reads.
-    :param conn_id: of the Seedream connection that the task used. Leave it out for a command that has no ``--conn-id``.
+    :param conn_id: of the Seedream connection that the task used. Leave it out for a command that has no
+        ``--conn-id``.
     """
     named = () if conn_id == DEFAULT_CONN_ID else ("--conn-id", conn_id)
     return f"{program()} {shlex.join((name, *words, *named))}"
@@ -27,15 +28,19 @@ def command(name: str, *words: str, conn_id: str = DEFAULT_CONN_ID) -> str:
 
 @cache
 def program() -> str:
-    """The begin of each command on the Airflow that is installed, see :func:`program_on`. Read once: the packages do not change."""
+    """The begin of each command on the Airflow that is installed, see :func:`program_on`. Read once: the
+    packages do not change.
+    """
     try:
         return program_on(version("apache-airflow-core"))
-    except PackageNotFoundError:  # a worker with the task SDK alone: a person types the command where all of Airflow is
+    except PackageNotFoundError:
+        # a worker with the task SDK alone: a person types the command where all of Airflow is
         return program_on("3.2")
 
 
 def program_on(airflow: str) -> str:
-    """The begin of each command: Airflow 3.2 was the first with commands of providers [apache-airflow-core 3.1.8 and 3.2.0]::
+    """The begin of each command: Airflow 3.2 was the first with commands of providers [apache-airflow-core
+    3.1.8 and 3.2.0]::
 
         program_on("3.1.8")  # python -m airflow_provider_seedream
         program_on("3.4.0b2")  # airflow seedream
@@ -48,7 +53,8 @@ def program_on(airflow: str) -> str:
 
 
 def folded(text: str, *, width: int) -> list[str]:
-    """A command in lines of at most ``width`` characters, each but the last with a backslash at its end, as a shell reads it.
+    """A command in lines of at most ``width`` characters, each but the last with a backslash at its end, as a
+    shell reads it.
 
     A quoted argument is never cut: a line is longer than ``width`` only if one argument is.
     """

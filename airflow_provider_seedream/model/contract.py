@@ -1,6 +1,7 @@
 """The API as facts: paths, field rules, limits, prices and lifetimes, each with its source.
 
-[doc] is the vendor's own page, [seen] is reported by authors of public clients. Holds no behaviour; imports nothing of ours.
+[doc] is the vendor's own page, [seen] is reported by authors of public clients. Holds no behaviour; imports
+nothing of ours.
 """
 
 import re
@@ -19,13 +20,23 @@ SUBMIT_PATHS: Final[dict[Kind, str]] = {
 STATUS_PATH: Final = "/v1/generation-request/{seedream_task_id}/status/"  # [doc]
 WALLET_PATH: Final = "/account/user/wallet/"  # [doc], not under /v1
 
-ImageSize = Literal["square_hd", "square", "portrait_4_3", "portrait_16_9", "landscape_4_3", "landscape_16_9", "auto_2K", "auto_3K"]
+ImageSize = Literal[
+    "square_hd",
+    "square",
+    "portrait_4_3",
+    "portrait_16_9",
+    "landscape_4_3",
+    "landscape_16_9",
+    "auto_2K",
+    "auto_3K",
+]
 DEFAULT_IMAGE_SIZE: Final[ImageSize] = "auto_2K"  # [doc]
 MIN_IMAGES: Final = 1  # [doc]
 MAX_IMAGES: Final = 6  # [doc]
 MIN_SOURCES: Final = 1  # [doc]
 MAX_SOURCES: Final = 10  # [doc]
-# Per source, from the model owner's reference for Seedream 5.0 lite (Volcengine Ark) [seen]; 1:3 was Seedream 3.0's rule.
+# Per source, from the model owner's reference for Seedream 5.0 lite (Volcengine Ark) [seen]; 1:3 was Seedream
+# 3.0's rule.
 MAX_SOURCE_BYTES: Final = 10 * 1024 * 1024
 MAX_SOURCE_RATIO: Final = 16  # 1:16 to 16:1
 MIN_SOURCE_SIDE: Final = 15  # pixels: "above 14"

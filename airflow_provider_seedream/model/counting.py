@@ -20,5 +20,7 @@ def counted(number: float, one: str, verb: str = "", *, grouped: bool = False) -
 
 
 def verb_for(number: float, verb: str) -> str:
-    """``is`` or ``was`` for one thing, else ``are`` or ``were`` as given: of ``1 of 4 rows``, the first number decides."""
+    """``is`` or ``was`` for one thing, else ``are`` or ``were`` as given: of ``1 of 4 rows``, the first
+    number decides.
+    """
     return {"are": "is", "were": "was", "have": "has", "repeat": "repeats"}[verb] if number == 1 else verb

@@ -20,7 +20,9 @@ MAX_MESSAGE_LINES = 9  # of what happened, which may be several wrong rows
 MAX_LINES_EACH = 5  # of one part, such as the message: the exception that follows has the whole text
 _MORE = "  ... (more in the error's text below)"
 _SENTENCES = re.compile(r"\n\s*|(?<=[.!?])\s+(?=[A-Z'\"`(])")
-_RECORD = re.compile(r"(?P<folder>.+)/_seedream/ledger/(?P<key>[0-9a-f]{8})[0-9a-f]{56}(?P<attempt>\.\d+)?\.json")
+_RECORD = re.compile(
+    r"(?P<folder>.+)/_seedream/ledger/(?P<key>[0-9a-f]{8})[0-9a-f]{56}(?P<attempt>\.\d+)?\.json"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,9 +69,14 @@ def error_lines(error: SeedreamError, where: Where, *, now_epoch: float) -> list
 
 
 def _happened(error: SeedreamError) -> list[str]:
-    """Verdict and message, each sentence on lines of its own: wrong rows and wrong arguments stand below each other."""
+    """Verdict and message, each sentence on lines of its own: wrong rows and wrong arguments stand below
+    each other.
+    """
     first, *rest = _SENTENCES.split(error.message)
-    lines = [*_wrapped(f"{error.headline}: {first}"), *(line for sentence in rest for line in _wrapped(f"  {sentence}"))]
+    lines = [
+        *_wrapped(f"{error.headline}: {first}"),
+        *(line for sentence in rest for line in _wrapped(f"  {sentence}")),
+    ]
     return lines if len(lines) <= MAX_MESSAGE_LINES else [*lines[: MAX_MESSAGE_LINES - 1], _MORE]
 
 
@@ -79,7 +86,8 @@ def short_record(uri: str) -> str:
 
 
 def record_words(uri: str) -> tuple[str, ...]:
-    """The same as the arguments of ``airflow seedream resolve``: folder and letters, or the URI alone if it is not a record's.
+    """The same as the arguments of ``airflow seedream resolve``: folder and letters, or the URI alone if it
+    is not a record's.
 
     A name has 64 letters, more than a line of the log has room for.
     """
@@ -88,7 +96,9 @@ def record_words(uri: str) -> tuple[str, ...]:
 
 
 def _cost(error: SeedreamError) -> str:
-    """The credits. Quoted and billed are named apart where the wallet lost another sum than was calculated."""
+    """The credits. Quoted and billed are named apart where the wallet lost another sum than was
+    calculated.
+    """
     if error.paid == "no":
         return "nothing, no credits were spent."
     quoted, billed = error.credits, error.billed_credits
@@ -97,7 +107,11 @@ def _cost(error: SeedreamError) -> str:
         many = f"{counted(billed, 'credit')} billed, {quoted} quoted"
     if quoted is None and error.paid == "unknown":
         return f"not known here: `{command('ledger', 'DESTINATION')}` lists what was paid."
-    words = {"yes": f"{many}, paid once.", "refunded": f"nothing: {many}, refunded.", "unknown": f"up to {many}, not known yet."}
+    words = {
+        "yes": f"{many}, paid once.",
+        "refunded": f"nothing: {many}, refunded.",
+        "unknown": f"up to {many}, not known yet.",
+    }
     return words[error.paid]
 
 

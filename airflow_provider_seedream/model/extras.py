@@ -22,7 +22,8 @@ def install_command(extra: str) -> str:
 def missing_extra(needs: str, extra: str) -> SeedreamInputError:
     """The error of a package that is not installed::
 
-        missing_extra("parquet=True needs pyarrow", "parquet")  # EXTRA MISSING: parquet=True needs pyarrow, which is not ...
+        # EXTRA MISSING: parquet=True needs pyarrow, which is not ...
+        missing_extra("parquet=True needs pyarrow", "parquet")
 
     :param needs: the argument and the package that it needs.
     :param extra: the extra that brings the package.

@@ -1,6 +1,7 @@
 """Inspects image bytes: the format by the magic bytes, the size by the header, completeness by the structure.
 
-It ignores file names and Content-Types, and decodes no pixels. Never imports an HTTP library, storage or Airflow.
+It ignores file names and Content-Types, and decodes no pixels. Never imports an HTTP library, storage or
+Airflow.
 """
 
 import io
@@ -29,7 +30,8 @@ EXTENSIONS = {
 }
 # Formats that people take for images of a known kind -> how their files begin.
 _FOREIGN: tuple[tuple[str, re.Pattern[bytes]], ...] = (
-    ("AVIF", re.compile(rb"....ftyp(....){0,16}?(avif|avis)", re.DOTALL)),  # the brand, then those it is compatible with
+    # the brand, then those it is compatible with
+    ("AVIF", re.compile(rb"....ftyp(....){0,16}?(avif|avis)", re.DOTALL)),
     ("HEIC", re.compile(rb"....ftyp(....){0,16}?(hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL)),
     ("JPEG XL", re.compile(rb"\xff\x0a|\x00\x00\x00\x0cJXL \r\n\x87\n")),
     ("JPEG 2000", re.compile(rb"\xff\x4f\xff\x51|\x00\x00\x00\x0cjP  \r\n\x87\n")),
@@ -38,7 +40,13 @@ _FOREIGN: tuple[tuple[str, re.Pattern[bytes]], ...] = (
     ("PostScript", re.compile(rb"%!PS|\xc5\xd0\xd3\xc6")),
     ("Photoshop", re.compile(rb"8BPS")),
     ("video", re.compile(rb"....ftyp|\x1a\x45\xdf\xa3", re.DOTALL)),
-    ("SVG", re.compile(rb"(\xef\xbb\xbf)?\s*(<\?xml.*?\?>\s*|<!--.*?-->\s*|<!DOCTYPE\s+svg.*?>\s*)*<svg[\s/>]", re.DOTALL | re.I)),
+    (
+        "SVG",
+        re.compile(
+            rb"(\xef\xbb\xbf)?\s*(<\?xml.*?\?>\s*|<!--.*?-->\s*|<!DOCTYPE\s+svg.*?>\s*)*<svg[\s/>]",
+            re.DOTALL | re.I,
+        ),
+    ),
     ("HTML", re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype html|html)", re.IGNORECASE)),
 )
 _HEAD_BYTES = 4096
@@ -50,7 +58,8 @@ class ImageFacts:
 
     Example::
 
-        inspect_image(data)  # ImageFacts(width=2048, height=2048, media_type="image/png"), or None for other bytes
+        # ImageFacts(width=2048, height=2048, media_type="image/png"), or None for other bytes
+        inspect_image(data)
     """
 
     media_type: str
@@ -98,7 +107,8 @@ def _size(data: bytes, media_type: str) -> tuple[int, int]:
         return bmp_size(data)  # imagesize reads the 12-byte header of OS/2 as if it were Microsoft's
     import imagesize
 
-    width, height = imagesize.get(io.BytesIO(data), exif_rotation=False)  # as stored: 2.x would swap them by the EXIF orientation
+    # as stored: 2.x would swap them by the EXIF orientation
+    width, height = imagesize.get(io.BytesIO(data), exif_rotation=False)
     return int(width), int(height)
 
 

@@ -1,7 +1,7 @@
 """Labels: short plain words that say on whose behalf credits are spent, e.g. ``team=shop``.
 
-They stand in the ledger record, in the manifest and in the metrics. They are no part of the identity of a request, so a changed
-label never pays again. Does no I/O.
+They stand in the ledger record, in the manifest and in the metrics. They are no part of the identity of a
+request, so a changed label never pays again. Does no I/O.
 """
 
 import re
@@ -23,8 +23,8 @@ def check_labels(value: Any) -> dict[str, str] | None:
 
         check_labels({"team": "shop", "product": "watch 7"})
 
-    :raises SeedreamInputError: more than 8, a key that is not plain (letters, digits, ``_``, ``-``, ``.``), or a value that is not
-        1 to 63 printable characters.
+    :raises SeedreamInputError: more than 8, a key that is not plain (letters, digits, ``_``, ``-``, ``.``),
+        or a value that is not 1 to 63 printable characters.
     """
     if value is None:
         return None
@@ -42,13 +42,20 @@ def _checked(item: tuple[Any, Any]) -> tuple[str, str]:
     key, value = item
     if not isinstance(key, str) or len(key) > MAX_CHARACTERS or _KEY.fullmatch(key) is None:
         raise SeedreamInputError(
-            f"labels: a key must be 1 to {MAX_CHARACTERS} letters, digits, '_', '-' or '.', with a letter or digit at both ends; "
+            f"labels: a key must be 1 to {MAX_CHARACTERS} letters, digits, '_', '-' or '.', with a letter or "
+            "digit at both ends; "
             f"got {key!r:.80}."
         )
     text = composed(str(value)) if isinstance(value, str | int) and not isinstance(value, bool) else ""
-    if not 0 < len(text) <= MAX_CHARACTERS or not text.isprintable() or text != text.strip() or text == "None":
+    if (
+        not 0 < len(text) <= MAX_CHARACTERS
+        or not text.isprintable()
+        or text != text.strip()
+        or text == "None"
+    ):
         raise SeedreamInputError(
-            f"labels: the value of {key!r} must be 1 to {MAX_CHARACTERS} printable characters without blanks at its ends; "
+            f"labels: the value of {key!r} must be 1 to {MAX_CHARACTERS} printable characters without blanks "
+            "at its ends; "
             f"got {value!r:.80}."
         )
     return key, text

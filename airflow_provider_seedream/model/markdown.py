@@ -1,4 +1,5 @@
-"""Prompts, names and reasons as markdown that shows them as they are: they come from tables and from the API, so from anybody.
+"""Prompts, names and reasons as markdown that shows them as they are: they come from tables and from the API,
+so from anybody.
 
 Does no I/O. Airflow renders markdown with GitHub's extensions and drops raw HTML.
 """
@@ -17,8 +18,8 @@ def as_text(text: str) -> str:
 
         as_text("a *red* watch | new")  # a \*red\* watch \| new
 
-    A backslash does not keep GitHub's markdown from making links of ``www.example.com``, ``https://...`` and mail addresses, so a
-    character without width breaks those.
+    A backslash does not keep GitHub's markdown from making links of ``www.example.com``, ``https://...`` and
+    mail addresses, so a character without width breaks those.
     """
     return _LINKS.sub(_JOINER, _MARKS.sub(r"\\\1", " ".join(text.split())))
 
@@ -32,7 +33,9 @@ def as_code(text: str) -> str:
     """
     line = " ".join(text.split())
     fence = "`" * (max((len(ticks) for ticks in _TICKS.findall(line)), default=0) + 1)
-    return f"{fence} {line} {fence}" if line.startswith("`") or line.endswith("`") else f"{fence}{line}{fence}"
+    return (
+        f"{fence} {line} {fence}" if line.startswith("`") or line.endswith("`") else f"{fence}{line}{fence}"
+    )
 
 
 def unrendered(text: str) -> str:

@@ -43,14 +43,17 @@ def check_name(value: Any) -> str | None:
     name = composed(value) if isinstance(value, str) else ""
     if name == "None" or not _is_name(name) or len(name.encode()) > _MAX_NAME_BYTES:
         raise SeedreamInputError(
-            f"name must be a bare file name of 1 to {_MAX_NAME_BYTES} bytes: letters, digits, '-', '_', '.' or spaces, "
+            f"name must be a bare file name of 1 to {_MAX_NAME_BYTES} bytes: letters, digits, '-', '_', '.' "
+            "or spaces, "
             f"beginning with a letter or digit; got {value!r:.80}."
         )
     return name
 
 
 def _is_name(text: str) -> bool:
-    """Letters with the marks that belong to them: vowel signs, accents and points are no letters of their own in Unicode."""
+    """Letters with the marks that belong to them: vowel signs, accents and points are no letters of their
+    own in Unicode.
+    """
     after = ""  # L: a letter or its mark, J: a joiner behind one, N: anything else that a name may hold
     for mark in text:
         after = _part_of_name(mark, after)

@@ -27,7 +27,8 @@ class Delays:
 
     :param top_up_seconds: after a 402: the time between two checks for a top-up of the wallet; 30 min.
     :param first_seconds: after the first failure of any other kind; doubled with each further one; 30 s.
-    :param longest_seconds: the limit of the doubling; 15 min. Results live 24 h [doc], so it must stay far below.
+    :param longest_seconds: the limit of the doubling; 15 min. Results live 24 h [doc], so it must stay far
+        below.
     """
 
     top_up_seconds: float = 1800.0
@@ -62,10 +63,13 @@ def decide(error: BaseException, try_number: int, delays: Delays, *, jitter: flo
     """
     if not isinstance(error, SeedreamError):
         return Decision(action="default")
-    is_unrefunded = isinstance(error, SeedreamGenerationFailedError) and error.paid != "refunded"  # it may be paid
+    # it may be paid
+    is_unrefunded = isinstance(error, SeedreamGenerationFailedError) and error.paid != "refunded"
     if is_unrefunded or isinstance(error, _FINAL):
         return Decision(action="fail")
-    return Decision(action="retry", delay_seconds=_pause_seconds(error, try_number, delays) * (1 + jitter / 4))
+    return Decision(
+        action="retry", delay_seconds=_pause_seconds(error, try_number, delays) * (1 + jitter / 4)
+    )
 
 
 def _pause_seconds(error: SeedreamError, try_number: int, delays: Delays) -> float:

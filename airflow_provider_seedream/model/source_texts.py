@@ -24,7 +24,9 @@ def check_source_count(sources: Any) -> None:
     """
     _check_is_list(sources)
     if not contract.MIN_SOURCES <= len(sources) <= contract.MAX_SOURCES:
-        raise SeedreamInputError(f"images must hold {contract.MIN_SOURCES} to {contract.MAX_SOURCES} images; got {len(sources)}.")
+        raise SeedreamInputError(
+            f"images must hold {contract.MIN_SOURCES} to {contract.MAX_SOURCES} images; got {len(sources)}."
+        )
 
 
 def source_list(images: Any, *, counted: bool = True) -> list[str]:
@@ -60,11 +62,15 @@ def check_pick(value: Any) -> tuple[int, ...] | None:
     if value is None:
         return None
     numbers = (
-        [int(digits) for digits in re.findall(r"\d+", value)] if isinstance(value, str) and _NUMBERS.fullmatch(value) else value
+        [int(digits) for digits in re.findall(r"\d+", value)]
+        if isinstance(value, str) and _NUMBERS.fullmatch(value)
+        else value
     )
     listed = numbers if isinstance(numbers, Sequence) and not isinstance(numbers, str) else [numbers]
     if not listed or any(type(number) is not int or number < 1 for number in listed):
-        raise SeedreamInputError(f"pick must be the number of an image, counted from 1, or a list of them; got {value!r:.80}.")
+        raise SeedreamInputError(
+            f"pick must be the number of an image, counted from 1, or a list of them; got {value!r:.80}."
+        )
     return tuple(listed)
 
 
@@ -88,13 +94,16 @@ def check_no_link(image: str) -> str:
     could lead into your own network.
     """
     if image[:8].lower().startswith(("http://", "https://")):
-        raise SeedreamInputError("images: http(s) links are not read; put the image into storage and name it there.")
+        raise SeedreamInputError(
+            "images: http(s) links are not read; put the image into storage and name it there."
+        )
     return image
 
 
 def _check_is_list(images: Any) -> None:
     """Refuse a single text: it would be read as a list of its letters."""
-    if isinstance(images, str | bytes) or not isinstance(images, Sequence):  # what a mapped task returned is no list
+    if isinstance(images, str | bytes) or not isinstance(images, Sequence):
+        # what a mapped task returned is no list
         raise SeedreamInputError(f"images must be a list of images, not {type(images).__name__}.")
 
 
@@ -122,14 +131,17 @@ def _address(number: int, text: str) -> str:
         return f"data:{media_type};base64,{text}"
     if len(text) > MAX_ADDRESS_CHARACTERS:  # a store would quote it whole in its error
         raise SeedreamInputError(
-            f"images: image {number} is a text of {len(text):,} characters, too long for a URI or a path, and no image in base64. "
+            f"images: image {number} is a text of {len(text):,} characters, too long for a URI or a path, "
+            "and no image in base64. "
             f"It begins with {text[:40]!r}."
         )
     return text
 
 
 def _type_in_base64(text: str) -> str | None:
-    """The media type of an image in plain base64, as it would stand behind ``data:...;base64,``; None for any other text."""
+    """The media type of an image in plain base64, as it would stand behind ``data:...;base64,``; None for
+    any other text.
+    """
     head = _BASE64_HEAD.match(text)
     if head is None:
         return None
@@ -138,6 +150,8 @@ def _type_in_base64(text: str) -> str | None:
         data = base64.b64decode(letters[: len(letters) // 4 * 4], validate=True)
     except binascii.Error:
         return None
-    from airflow_provider_seedream.model.images import foreign_format, media_type_of  # not while a DAG is parsed
+    # not while a DAG is parsed
+    from airflow_provider_seedream.model.images import foreign_format, media_type_of
 
-    return media_type_of(data) or ("image/unknown" if foreign_format(data) else None)  # the check of its bytes names it
+    # the check of its bytes names it
+    return media_type_of(data) or ("image/unknown" if foreign_format(data) else None)

@@ -15,11 +15,13 @@ from typing import Literal
 
 ByteOrder = Literal["little", "big"]
 
-# A JPEG marker: 0xFF, then neither a stuffed zero, nor a fill byte, nor a restart marker (D0 to D7), nor TEM (01).
+# A JPEG marker: 0xFF, then neither a stuffed zero, nor a fill byte, nor a restart marker (D0 to D7), nor TEM
+# (01).
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])")
 _SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
 _MAX_TIFF_PAGES = 1000
-_TIFF_SIZES = dict(enumerate((1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4), 1))  # bytes of a value by its type, BYTE to IFD
+# bytes of a value by its type, BYTE to IFD
+_TIFF_SIZES = dict(enumerate((1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4), 1))
 _STRIPS, _TILES = (273, 279), (324, 325)  # tags: where the pieces begin, and how long they are
 
 
@@ -36,13 +38,15 @@ def is_complete(data: bytes, media_type: str) -> bool:
 
 
 def bmp_size(data: bytes) -> tuple[int, int]:
-    """Width and height of a BMP in pixels, also of OS/2's, whose header has 12 bytes and holds them in two bytes each.
+    """Width and height of a BMP in pixels, also of OS/2's, whose header has 12 bytes and holds them in two
+    bytes each.
 
     :raises IndexError: the header is cut.
     """
     if _int(data, 14, 4, "little") == 12:
         return _int(data, 18, 2, "little"), _int(data, 20, 2, "little")
-    height = int.from_bytes(_piece(data, 22, 4), "little", signed=True)  # negative: the rows run from the top down
+    # negative: the rows run from the top down
+    height = int.from_bytes(_piece(data, 22, 4), "little", signed=True)
     return int.from_bytes(_piece(data, 18, 4), "little", signed=True), abs(height)
 
 
@@ -174,7 +178,13 @@ def _tiff_tags(data: bytes, at: int, order: ByteOrder) -> Iterator[tuple[int, li
         first = entry + 8 if count * size <= 4 else _int(data, entry + 8, 4, order)
         values = _piece(data, first, count * size)
         if tag in (*_STRIPS, *_TILES):
-            yield tag, [int.from_bytes(values[start : start + size], order) for start in range(0, len(values), size)]
+            yield (
+                tag,
+                [
+                    int.from_bytes(values[start : start + size], order)
+                    for start in range(0, len(values), size)
+                ],
+            )
 
 
 def _piece(data: bytes, at: int, count: int) -> bytes:

@@ -1,6 +1,7 @@
 """A validated request: its body, its fingerprint (equal requests are paid once) and its price.
 
-All fields are checked when the value is built, so a Submission that exists is valid. Never imports HTTP, storage or Airflow.
+All fields are checked when the value is built, so a Submission that exists is valid. Never imports HTTP,
+storage or Airflow.
 """
 
 import base64
@@ -21,7 +22,9 @@ from airflow_provider_seedream.model.source_texts import check_source_count
 _TEMPLATE = re.compile(r"\{\{|\{%|\{#")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 # How Python, pandas, NumPy, JavaScript, JSON and databases print a missing value: nobody wants that drawn.
-_MISSING = frozenset(("None", "none", "NONE", "nan", "NaN", "<NA>", "NaT", "null", "NULL", "undefined", "\\N"))
+_MISSING = frozenset(
+    ("None", "none", "NONE", "nan", "NaN", "<NA>", "NaT", "null", "NULL", "undefined", "\\N")
+)
 _B64_CHUNK = 3 * 256 * 1024  # a multiple of 3, so that the chunks' base64 can be joined
 
 
@@ -72,7 +75,13 @@ class Source:
 class Submission:
     """One paid request. Build it with :func:`build_submission`, which validates::
 
-        fields = {"image_size": "auto_2K", "num_images": 2, "seed": None, "enable_safety_checker": True, "take": 1}
+        fields = {
+            "image_size": "auto_2K",
+            "num_images": 2,
+            "seed": None,
+            "enable_safety_checker": True,
+            "take": 1,
+        }
         build_submission(kind="generate", prompt="a watch", **fields).fingerprint
 
     :param num_images: 1 to 6; the price is 10 credits for each [doc].
@@ -94,7 +103,8 @@ class Submission:
     def fingerprint(self) -> str:
         """sha256 over everything that makes it the same request: parameters, source bytes and ``take``.
 
-        The prompt counts in its composed form (NFC): "é" is the same as "e" and an accent. It is sent as written.
+        The prompt counts in its composed form (NFC): "é" is the same as "e" and an accent. It is sent as
+        written.
         """
         return self._fingerprint(composed(self.prompt))
 
@@ -104,7 +114,13 @@ class Submission:
         return self._fingerprint(self.prompt)
 
     def _fingerprint(self, prompt: str) -> str:
-        facts = {**self.parameters(), "prompt": prompt, "kind": self.kind, "model": contract.MODEL, "take": self.take}
+        facts = {
+            **self.parameters(),
+            "prompt": prompt,
+            "kind": self.kind,
+            "model": contract.MODEL,
+            "take": self.take,
+        }
         facts["sources"] = [source.sha256 for source in self.sources]
         return sha256_json(facts)
 
@@ -139,7 +155,9 @@ class Submission:
     @property
     def body_bytes(self) -> int:
         """The length of :meth:`body` in bytes, without encoding the sources: they may be 100 MB."""
-        return sum(part.data_uri_bytes if isinstance(part, Source) else len(part) for part in self._body_parts())
+        return sum(
+            part.data_uri_bytes if isinstance(part, Source) else len(part) for part in self._body_parts()
+        )
 
     def _body_parts(self) -> Iterator[bytes | Source]:
         """The JSON body, with each source where its data URI belongs."""
@@ -156,7 +174,9 @@ class Submission:
 
 
 def sha256_json(value: Any) -> str:
-    """sha256 of a value's canonical JSON, in hexadecimal. Records are named by it, so the form never changes."""
+    """sha256 of a value's canonical JSON, in hexadecimal. Records are named by it, so the form never
+    changes.
+    """
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -231,17 +251,24 @@ def check_prompt(value: Any) -> str:
     if not value.strip() or value.strip() in _MISSING:
         raise SeedreamInputError(f"prompt must not be blank; got {value!r:.80}.")
     if _SURROGATE.search(value):  # neither the ledger's UTF-8 nor the API can hold it
-        raise SeedreamInputError("prompt must be text; it holds half of a surrogate pair, which is no character.")
+        raise SeedreamInputError(
+            "prompt must be text; it holds half of a surrogate pair, which is no character."
+        )
     return value
 
 
 def check_image_size(value: Any) -> ImageSize:
-    """One of the API's names of sizes. :raises SeedreamInputError: another one; the error names a close one."""
+    """One of the API's names of sizes. :raises SeedreamInputError: another one; the error names a close
+    one.
+    """
     if value not in get_args(ImageSize):
-        from airflow_provider_seedream.model.close_matches import did_you_mean  # difflib is not for every DAG that is parsed
+        # difflib is not for every DAG that is parsed
+        from airflow_provider_seedream.model.close_matches import did_you_mean
 
         sizes = get_args(ImageSize)
-        raise SeedreamInputError(f"image_size must be one of {', '.join(sizes)}; got {_short(value)}.{did_you_mean(value, sizes)}")
+        raise SeedreamInputError(
+            f"image_size must be one of {', '.join(sizes)}; got {_short(value)}.{did_you_mean(value, sizes)}"
+        )
     return value  # type: ignore[no-any-return]  # narrowed by the membership test
 
 
@@ -275,10 +302,13 @@ def check_source(origin: str, data: bytes) -> Source:
 
     :raises SeedreamInputError: naming the source and the rule.
     """
-    from airflow_provider_seedream.model.source_rules import check_source_image  # image formats: not while a DAG is parsed
+    # image formats: not while a DAG is parsed
+    from airflow_provider_seedream.model.source_rules import check_source_image
 
     facts = check_source_image(origin, data)
-    return Source(origin=origin, data=data, sha256=hashlib.sha256(data).hexdigest(), media_type=facts.media_type)
+    return Source(
+        origin=origin, data=data, sha256=hashlib.sha256(data).hexdigest(), media_type=facts.media_type
+    )
 
 
 def _integer(field: str, value: Any, low: int, high: int | None) -> int:
@@ -287,7 +317,12 @@ def _integer(field: str, value: Any, low: int, high: int | None) -> int:
     """
     rule = f"an integer from {low} to {high}" if high is not None else f"an integer of at least {low}"
     number = int(value) if isinstance(value, str) and re.fullmatch(r"\s*\d{1,18}\s*", value) else value
-    if isinstance(number, bool) or not isinstance(number, int) or number < low or (high is not None and number > high):
+    if (
+        isinstance(number, bool)
+        or not isinstance(number, int)
+        or number < low
+        or (high is not None and number > high)
+    ):
         raise SeedreamInputError(f"{field} must be {rule}; got {_short(value)}.")
     return number
 

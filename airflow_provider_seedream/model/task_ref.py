@@ -1,6 +1,7 @@
 """The task instance that acts: that pays for a generation, lands its images, or owns them in the gallery.
 
-Does no I/O. It is the only module that spells these fields, which records, manifests, spendings and pages all hold.
+Does no I/O. It is the only module that spells these fields, which records, manifests, spendings and pages all
+hold.
 """
 
 from collections.abc import Mapping
@@ -20,19 +21,24 @@ class TaskRef:
     """A task instance, one try of it, and the Airflow installation that it belongs to::
 
         ref = TaskRef(dag_id="watches", run_id="manual__1", task_id="land", try_number=1)
-        ref.to_dict()  # {"dag_id": "watches", "run_id": "manual__1", "task_id": "land", "map_index": -1, "try_number": 1}
+        # {"dag_id": "watches", "run_id": "manual__1", "task_id": "land", "map_index": -1, "try_number": 1}
+        ref.to_dict()
         ref.address("task")  # "seedream/task/watches/manual__1/land/-1"
 
-    An empty id is one that is not known: a person who lands images on the command line belongs to no task. JSON has null for it.
+    An empty id is one that is not known: a person who lands images on the command line belongs to no task.
+    JSON has null for it.
 
     :param map_index: -1 if the task is not mapped.
-    :param loop_index: the round of a task in a loop, from 0, as Airflow's ``loop.index``; None outside of loops, which Airflow has
-        from 3.4 on. A clear gives a round another ``region_id`` and leaves it this number.
+    :param loop_index: the round of a task in a loop, from 0, as Airflow's ``loop.index``; None outside of
+        loops, which Airflow has from 3.4 on. A clear gives a round another ``region_id`` and leaves it this
+        number.
     :param try_number: counts from 1; None where no try is meant, as on the gallery's pages.
-    :param installation: the name that ``[seedream] installation`` gives to this Airflow; part of the identity of a request.
+    :param installation: the name that ``[seedream] installation`` gives to this Airflow; part of the identity
+        of a request.
     :param airflow: the address of its user interface, unless that is this machine.
     :param command: the command line that landed the images, if a person did.
-    :param more: fields of files that this version does not know; they are kept when the file is written again.
+    :param more: fields of files that this version does not know; they are kept when the file is written
+        again.
     """
 
     dag_id: str = ""
@@ -56,10 +62,18 @@ class TaskRef:
         :param value: of any type, as a file may hold anything.
         """
         match value:
-            case {"dag_id": str(dag_id), "run_id": str(run_id), "task_id": str(task_id), "map_index": int(map_index), **more}:
+            case {
+                "dag_id": str(dag_id),
+                "run_id": str(run_id),
+                "task_id": str(task_id),
+                "map_index": int(map_index),
+                **more,
+            }:
                 loop_index = more.get("loop_index")
                 known = loop_index if isinstance(loop_index, int) else None
-                return cls(dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index, loop_index=known)
+                return cls(
+                    dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index, loop_index=known
+                )
         return None
 
     @classmethod
@@ -81,9 +95,13 @@ class TaskRef:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
-        """Read the fields of a file. Missing ones, and those of another type, are not known; others are kept in ``more``."""
+        """Read the fields of a file. Missing ones, and those of another type, are not known; others are
+        kept in ``more``.
+        """
         types = {**dict.fromkeys((*_IDS, *_KNOWN), str), **dict.fromkeys(_NUMBERS, int)}
-        read: dict[str, Any] = {name: value for name, value in fields.items() if isinstance(value, types.get(name, ()))}
+        read: dict[str, Any] = {
+            name: value for name, value in fields.items() if isinstance(value, types.get(name, ()))
+        }
         return cls(**read, more={name: value for name, value in fields.items() if name not in types})
 
     def to_dict(self) -> dict[str, Any]:
@@ -92,10 +110,17 @@ class TaskRef:
         return {**self.ids(), **known, **self.more}
 
     def ids(self) -> dict[str, Any]:
-        """dag_id, run_id, task_id, map_index and try_number; None for each that is not known. In a loop also loop_index."""
+        """dag_id, run_id, task_id, map_index and try_number; None for each that is not known. In a loop
+        also loop_index.
+        """
         named = {name: getattr(self, name) or None for name in _IDS}
         in_loop = {} if self.loop_index is None else {"loop_index": self.loop_index}
-        return {**named, "map_index": self.map_index if self.task_id else None, "try_number": self.try_number, **in_loop}
+        return {
+            **named,
+            "map_index": self.map_index if self.task_id else None,
+            "try_number": self.try_number,
+            **in_loop,
+        }
 
     @property
     def without_installation(self) -> Self:
@@ -115,7 +140,9 @@ class TaskRef:
         pairs = ((self.installation, other.installation), (self.airflow, other.airflow))
         return all(mine is None or theirs is None or mine == theirs for mine, theirs in pairs)
 
-    def address(self, page: Page, number: int | None = None, name: str | None = None, sha256: str | None = None) -> str:
+    def address(
+        self, page: Page, number: int | None = None, name: str | None = None, sha256: str | None = None
+    ) -> str:
         """``seedream/<page>/<dag>/<run>/<task>/<map index>``, with the image's number for all but the task's
         own page, and ``?loop=<loop index>`` for a round of a loop.
 

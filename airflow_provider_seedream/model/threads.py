@@ -1,5 +1,5 @@
-"""The threads of this process: a pool is made here, so that a simulation can run the same work without them; and what is
-new in each forked process.
+"""The threads of this process: a pool is made here, so that a simulation can run the same work without them;
+and what is new in each forked process.
 
 Starts nothing by itself. Never imports HTTP, storage or Airflow.
 """

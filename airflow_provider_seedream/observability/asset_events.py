@@ -1,7 +1,8 @@
-"""Asset events for the DAGs that are scheduled on the outlets of a landing task. Airflow sends them when the task succeeds.
+"""Asset events for the DAGs that are scheduled on the outlets of a landing task. Airflow sends them when the
+task succeeds.
 
-An ``Asset`` gets a summary of the manifest, an ``AssetAlias`` one event for each landed image or one for the generation. An error
-here does not fail the task, as its images are already stored.
+An ``Asset`` gets a summary of the manifest, an ``AssetAlias`` one event for each landed image or one for the
+generation. An error here does not fail the task, as its images are already stored.
 """
 
 import logging
@@ -21,7 +22,12 @@ _log = logging.getLogger(__name__)
 
 
 def announce(
-    context: Context, outlets: Iterable[Any], result: "LandedGeneration", manifest: "Manifest", *, one_for: str = "image"
+    context: Context,
+    outlets: Iterable[Any],
+    result: "LandedGeneration",
+    manifest: "Manifest",
+    *,
+    one_for: str = "image",
 ) -> None:
     """Add the landed images to the events of these outlets.
 
@@ -29,8 +35,8 @@ def announce(
     :param outlets: the task's own; anything but assets and aliases is ignored.
     :param result: the landed images.
     :param manifest: tells kind and number of images asked for.
-    :param one_for: ``image`` or ``generation``: how many events an alias gets. From Airflow 3.4 on each event starts a run of each
-        DAG that is scheduled on the alias alone.
+    :param one_for: ``image`` or ``generation``: how many events an alias gets. From Airflow 3.4 on each event
+        starts a run of each DAG that is scheduled on the alias alone.
     """
     summary = {
         "seedream_task_id": result.seedream_task_id,

@@ -1,7 +1,8 @@
-"""Lineage: reports the files that a task read and wrote to Airflow's hook lineage. URIs only: no connection id, no link of the API.
+"""Lineage: reports the files that a task read and wrote to Airflow's hook lineage. URIs only: no connection
+id, no link of the API.
 
-A landing reports its sources too, from the manifest, as both ends are known there. An error of Airflow's lineage does not fail the
-task, as its images are already stored.
+A landing reports its sources too, from the manifest, as both ends are known there. An error of Airflow's
+lineage does not fail the task, as its images are already stored.
 """
 
 import logging
@@ -41,8 +42,9 @@ def report(hook: Any, *, reads: Iterable[str] = (), writes: Iterable[str] = ()) 
 def _is_collected() -> bool:
     """True if a plugin reads hook lineage, e.g. OpenLineage's.
 
-    Without one, Airflow's collector keeps nothing, and yet imports the asset modules of all installed providers when it is made:
-    with Google's 0.3 s of CPU in each task's process (Airflow 3.1 to 3.4). Airflow 3.1 has no such list, so there it is made.
+    Without one, Airflow's collector keeps nothing, and yet imports the asset modules of all installed
+    providers when it is made: with Google's 0.3 s of CPU in each task's process (Airflow 3.1 to 3.4). Airflow
+    3.1 has no such list, so there it is made.
     """
     try:
         from airflow.sdk.plugins_manager import get_hook_lineage_readers_plugins
@@ -53,7 +55,9 @@ def _is_collected() -> bool:
 
 def report_landed(hook: Any, result: "LandedGeneration", manifest: "Manifest") -> None:
     """Report the landed images with their manifest, and the sources they were made from."""
-    report(hook, reads=source_uris(manifest), writes=(*(image.uri for image in result.images), result.manifest))
+    report(
+        hook, reads=source_uris(manifest), writes=(*(image.uri for image in result.images), result.manifest)
+    )
 
 
 def source_uris(manifest: "Manifest") -> list[str]:

@@ -1,6 +1,7 @@
 """Metrics and spans, through Airflow's own Stats and OpenTelemetry, if the deployment has switched them on.
 
-They hold names and numbers; prompts, links and keys stay out. A metric that cannot be sent is dropped, and the task goes on.
+They hold names and numbers; prompts, links and keys stay out. A metric that cannot be sent is dropped, and
+the task goes on.
 """
 
 import logging
@@ -35,16 +36,44 @@ class Metric:
 METRICS: Final = (
     Metric(name="seedream.submissions", kind="counter", counts="requests that the API accepted"),
     Metric(name="seedream.credits_spent", kind="counter", counts="their price in credits"),
-    Metric(name="seedream.credits_quoted", kind="counter", counts="the calculated price of requests whose charge was measured"),
-    Metric(name="seedream.credits_billed", kind="counter", counts="what the wallet lost for those same requests"),
-    Metric(name="seedream.credits_refunded", kind="counter", counts="credits of generations that failed and were refunded"),
-    Metric(name="seedream.unknown_outcomes", kind="counter", counts="requests that may have been accepted, whose answer got lost"),
+    Metric(
+        name="seedream.credits_quoted",
+        kind="counter",
+        counts="the calculated price of requests whose charge was measured",
+    ),
+    Metric(
+        name="seedream.credits_billed", kind="counter", counts="what the wallet lost for those same requests"
+    ),
+    Metric(
+        name="seedream.credits_refunded",
+        kind="counter",
+        counts="credits of generations that failed and were refunded",
+    ),
+    Metric(
+        name="seedream.unknown_outcomes",
+        kind="counter",
+        counts="requests that may have been accepted, whose answer got lost",
+    ),
     Metric(name="seedream.credits_at_risk", kind="counter", counts="their price in credits"),
-    Metric(name="seedream.budget_warnings", kind="counter", counts="caps of a connection of which the share `warn_at` was spent"),
-    Metric(name="seedream.generations.landed", kind="counter", counts="generations whose images were all landed"),
-    Metric(name="seedream.generations.partial", kind="counter", counts="generations that were landed with fewer images than asked"),
+    Metric(
+        name="seedream.budget_warnings",
+        kind="counter",
+        counts="caps of a connection of which the share `warn_at` was spent",
+    ),
+    Metric(
+        name="seedream.generations.landed", kind="counter", counts="generations whose images were all landed"
+    ),
+    Metric(
+        name="seedream.generations.partial",
+        kind="counter",
+        counts="generations that were landed with fewer images than asked",
+    ),
     Metric(name="seedream.generations.failed", kind="counter", counts="generations that failed at the API"),
-    Metric(name="seedream.generations.expired", kind="counter", counts="generations that were not landed within their 24 h"),
+    Metric(
+        name="seedream.generations.expired",
+        kind="counter",
+        counts="generations that were not landed within their 24 h",
+    ),
     Metric(name="seedream.waiting", kind="timer", counts="from the submission until the landing begins"),
     Metric(name="seedream.landing", kind="timer", counts="downloading, verifying and storing one generation"),
     Metric(name="seedream.polls", kind="counter", counts="status calls, of workers and triggerers"),
@@ -141,7 +170,9 @@ def span(name: str, **attributes: str | int) -> Iterator[None]:
 
     named = {f"seedream.{key.removeprefix('seedream_')}": value for key, value in attributes.items()}
     tracer = trace.get_tracer("airflow_provider_seedream")
-    with tracer.start_as_current_span(name, attributes=named, record_exception=False, set_status_on_exception=False) as current:
+    with tracer.start_as_current_span(
+        name, attributes=named, record_exception=False, set_status_on_exception=False
+    ) as current:
         try:
             yield
         except BaseException as error:

@@ -1,15 +1,22 @@
 """Decides what the answer to one poll means: wait, done, failed, late or lost.
 
-Every kind of wait decides here. Pure: no I/O and no clock; the time, the jitter and the durations of earlier jobs are arguments,
-and the memory between polls is a value. :class:`~airflow_provider_seedream.polling.poller.Poller` holds that memory for a loop.
-Never imports an HTTP library or Airflow.
+Every kind of wait decides here. Pure: no I/O and no clock; the time, the jitter and the durations of earlier
+jobs are arguments, and the memory between polls is a value.
+:class:`~airflow_provider_seedream.polling.poller.Poller` holds that memory for a loop. Never imports an HTTP
+library or Airflow.
 """
 
 from dataclasses import dataclass, replace
 
 from airflow_provider_seedream.generations import GenerationStatus, Wallet
 from airflow_provider_seedream.model.counting import counted
-from airflow_provider_seedream.polling.policy import FailedPoll, PollOutcome, PollPolicy, PollState, has_expired
+from airflow_provider_seedream.polling.policy import (
+    FailedPoll,
+    PollOutcome,
+    PollPolicy,
+    PollState,
+    has_expired,
+)
 from airflow_provider_seedream.polling.schedule import SETTLING, PollSchedule
 from airflow_provider_seedream.polling.wallet import credits_in
 
@@ -46,13 +53,19 @@ def decide(
     if isinstance(answer, FailedPoll):
         return _after_failed_poll(answer, state, moment)
     state, note = _outage_over(state, now_epoch)
-    outcome, state = _after_wallet(answer, state, moment) if isinstance(answer, Wallet) else _after_status(answer, state, moment)
+    outcome, state = (
+        _after_wallet(answer, state, moment)
+        if isinstance(answer, Wallet)
+        else _after_status(answer, state, moment)
+    )
     if outcome.verdict == "wait":
         state = replace(state, not_ready_epoch=now_epoch)
     return (replace(outcome, note=note) if note else outcome), state
 
 
-def learn(outcome: PollOutcome, state: PollState, policy: PollPolicy, *, now_epoch: float, schedule: PollSchedule) -> None:
+def learn(
+    outcome: PollOutcome, state: PollState, policy: PollPolicy, *, now_epoch: float, schedule: PollSchedule
+) -> None:
     """If this poll found the job done, note in ``schedule`` how long it took.
 
     Other verdicts teach nothing, nor do incomplete results, whose outcome has a detail.
@@ -81,10 +94,14 @@ class _Moment:
 
     def expired(self, answer: str) -> PollOutcome:
         """:param answer: the API's answer for people, such as ``404`` or ``'DELETED'``."""
-        return PollOutcome(verdict="expired", detail=f"The API keeps results for 24 h; now it answers {answer}.")
+        return PollOutcome(
+            verdict="expired", detail=f"The API keeps results for 24 h; now it answers {answer}."
+        )
 
     def wait(self, state: PollState, *, at_least: float = 0.0, at_most: float = float("inf")) -> PollOutcome:
-        """Wait for the usual interval within these limits, in seconds, but not beyond the deadline; late when it has come."""
+        """Wait for the usual interval within these limits, in seconds, but not beyond the deadline; late
+        when it has come.
+        """
         left = self.policy.deadline_epoch - self.now_epoch
         if left <= 0:
             since = self.policy.created_epoch
@@ -102,7 +119,9 @@ class _Moment:
         return seconds + min(JITTER * seconds, MAX_JITTER_SECONDS) * (self.jitter - 0.5)
 
     def _planned(self, state: PollState) -> float:
-        """Seconds to the next poll by the schedule: of the links after FINISHED, else of the job; 10 s for a job of unknown age."""
+        """Seconds to the next poll by the schedule: of the links after FINISHED, else of the job; 10 s for
+        a job of unknown age.
+        """
         if state.finished_epoch is not None:
             return self.schedule.plan(SETTLING).interval(self.now_epoch - state.finished_epoch)
         if self.policy.created_epoch is None:
@@ -113,8 +132,8 @@ class _Moment:
 def _after_failed_poll(answer: FailedPoll, state: PollState, moment: _Moment) -> Step:
     """A poll without a status ends the wait only if no later poll can do better.
 
-    A refused key and an unknown id end it at once. A 429 never ends it. An outage ends it after ``outage_seconds`` without any
-    answer; the log tells its beginning and its end, once each.
+    A refused key and an unknown id end it at once. A 429 never ends it. An outage ends it after
+    ``outage_seconds`` without any answer; the log tells its beginning and its end, once each.
     """
     now_epoch, asked = moment.now_epoch, answer.retry_after_seconds or 0.0
     if answer.trouble == "missing" and moment.results_are_gone:
@@ -124,7 +143,8 @@ def _after_failed_poll(answer: FailedPoll, state: PollState, moment: _Moment) ->
     if answer.trouble == "throttled":  # a 429 is an answer, so the API is up: the wait goes on
         return moment.wait(state, at_least=asked), replace(state, silent_epoch=None)
     note = None if state.outage_epoch else f"The API is unavailable ({answer.detail}); waiting for it."
-    # The silence is counted apart from the outage: a 429 in between ends the first, only a status ends the second.
+    # The silence is counted apart from the outage: a 429 in between ends the first, only a status ends the
+    # second.
     since = state.silent_epoch or now_epoch
     state = replace(state, outage_epoch=state.outage_epoch or now_epoch, silent_epoch=since)
     if now_epoch - since >= moment.policy.outage_seconds:
@@ -150,7 +170,9 @@ def _after_wallet(answer: Wallet, state: PollState, moment: _Moment) -> Step:
 
 
 def _after_status(answer: GenerationStatus, state: PollState, moment: _Moment) -> Step:
-    """The four words of the API [doc]: FAILED ends the wait and is refunded, FINISHED leads on, PENDING and IN_PROGRESS wait."""
+    """The four words of the API [doc]: FAILED ends the wait and is refunded, FINISHED leads on, PENDING
+    and IN_PROGRESS wait.
+    """
     if answer.status == "FAILED":
         detail = answer.failure_reason or "no reason given"
         return PollOutcome(verdict="failed", detail=detail, refunded=True), state
@@ -158,7 +180,8 @@ def _after_status(answer: GenerationStatus, state: PollState, moment: _Moment) -
         return _after_finished(answer, state, moment)
     if answer.status in ("PENDING", "IN_PROGRESS"):
         return moment.wait(state), state
-    # A word outside the contract: at first a new step of the job; once the results are gone, DELETED or the like.
+    # A word outside the contract: at first a new step of the job; once the results are gone, DELETED or the
+    # like.
     status = answer.status[:40]
     if moment.results_are_gone:
         return moment.expired(repr(status)), state
@@ -171,8 +194,9 @@ def _after_status(answer: GenerationStatus, state: PollState, moment: _Moment) -
 def _after_finished(answer: GenerationStatus, state: PollState, moment: _Moment) -> Step:
     """FINISHED may come before its links [seen]: they have ``settling_seconds`` to follow.
 
-    Then the wait ends with the images that there are: ``done`` with a detail if some links came, ``unsettled`` without any. A
-    failure reason without images is a failure at once, and the API does not say whether it is refunded.
+    Then the wait ends with the images that there are: ``done`` with a detail if some links came,
+    ``unsettled`` without any. A failure reason without images is a failure at once, and the API does not say
+    whether it is refunded.
     """
     ready, now_epoch, policy = answer.images_ready, moment.now_epoch, moment.policy
     if answer.failure_reason and ready == 0:

@@ -1,4 +1,5 @@
-"""The two loops of a wait: one holds its thread while it pauses, one frees the event loop. Both feed a :class:`Poller`.
+"""The two loops of a wait: one holds its thread while it pauses, one frees the event loop. Both feed a
+:class:`Poller`.
 
 Only these read the clock. Polls are functions of the caller, so no HTTP library is imported here.
 """
@@ -18,7 +19,8 @@ def wait(poller: Poller, poll: Callable[[], Answer], pause: Callable[[float], No
         outcome = wait(poller, lambda: hook.poll(seedream_task_id), clock.sleep)
 
     :param poll: one call of the API; a failure is returned, not raised.
-    :param pause: takes the seconds until the next poll. It may also leave the loop by an exception, as a deferral does.
+    :param pause: takes the seconds until the next poll. It may also leave the loop by an exception, as a
+        deferral does.
     """
     while True:
         if (seconds := poller.due_epoch - clock.now_epoch()) > 0:
@@ -38,6 +40,7 @@ async def wait_async(poller: Poller, poll: Callable[[], Awaitable[Answer]]) -> P
     """
     while True:
         await asyncio.sleep(poller.due_epoch - clock.now_epoch())
-        outcome = poller.heard(await poll(), now_epoch=clock.now_epoch())  # the clock is read after the answer
+        # the clock is read after the answer
+        outcome = poller.heard(await poll(), now_epoch=clock.now_epoch())
         if outcome.verdict != "wait":
             return outcome

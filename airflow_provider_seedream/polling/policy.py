@@ -1,6 +1,8 @@
-"""The values of a wait: its policy, its state between two polls, and the outcome of a poll. Plain data; no clock, no I/O.
+"""The values of a wait: its policy, its state between two polls, and the outcome of a poll. Plain data; no
+clock, no I/O.
 
-The API is polled for a generation (is it done?) or for the wallet (does it hold enough?); both kinds of wait share these values.
+The API is polled for a generation (is it done?) or for the wallet (does it hold enough?); both kinds of wait
+share these values.
 """
 
 from dataclasses import dataclass, replace
@@ -23,9 +25,11 @@ class FailedPoll:
 
         FailedPoll(trouble="throttled", detail="429", retry_after_seconds=21)
 
-    :param trouble: ``transient`` (no answer, 5xx), ``throttled`` (429), ``refused`` (the key) or ``missing`` (404).
+    :param trouble: ``transient`` (no answer, 5xx), ``throttled`` (429), ``refused`` (the key) or ``missing``
+        (404).
     :param detail: for people.
-    :param retry_after_seconds: the pause that the API asked for, counted from its answer; None if it asked for none.
+    :param retry_after_seconds: the pause that the API asked for, counted from its answer; None if it asked
+        for none.
     """
 
     trouble: Trouble
@@ -38,7 +42,8 @@ class PollPolicy:
     """The aim of a wait, and its limits::
 
         PollPolicy(deadline_epoch=now + 3600, poke_interval_seconds=None, num_images=2, created_epoch=now)
-        PollPolicy(deadline_epoch=now + 86400, poke_interval_seconds=60, min_credits=Decimal(500))  # the wallet
+        # the wallet
+        PollPolicy(deadline_epoch=now + 86400, poke_interval_seconds=60, min_credits=Decimal(500))
 
     :param deadline_epoch: when the wait is late, in epoch seconds.
     :param poke_interval_seconds: between polls; None: chosen by how long such jobs usually take.
@@ -91,8 +96,8 @@ class PollState:
         return replace(self, not_ready_epoch=None) == PollState()
 
     def instants(self) -> dict[str, float | None]:
-        """The part that a trigger starts with. ``silent_epoch`` is left out: the trigger may start much later, without any poll
-        in between, so it counts the silence of the API anew.
+        """The part that a trigger starts with. ``silent_epoch`` is left out: the trigger may start much
+        later, without any poll in between, so it counts the silence of the API anew.
         """
         return {"finished_epoch": self.finished_epoch, "outage_epoch": self.outage_epoch}
 
@@ -109,8 +114,8 @@ class PollOutcome:
     :param asked_seconds: for ``wait``: the part of it that the API's Retry-After asks for, or 0.
     :param detail: for people; for ``done`` of a wallet: its balance.
     :param note: a line for the log, once; None for most polls.
-    :param refunded: for ``failed``: True if the API refunds it. For FAILED it does [doc]; for FINISHED with a reason that is
-        unknown, so False.
+    :param refunded: for ``failed``: True if the API refunds it. For FAILED it does [doc]; for FINISHED with a
+        reason that is unknown, so False.
     """
 
     verdict: Verdict
@@ -122,7 +127,9 @@ class PollOutcome:
 
 
 def expires_epoch(created_epoch: float | None) -> float | None:
-    """When the API deletes the results of a job: 24 h after its submission [doc]. None for a job of unknown age."""
+    """When the API deletes the results of a job: 24 h after its submission [doc]. None for a job of
+    unknown age.
+    """
     return None if created_epoch is None else created_epoch + contract.RESULTS_LIFETIME_SECONDS
 
 

@@ -1,6 +1,8 @@
-"""The poller of one wait: it turns each answer into an outcome, and says when to poll next. No I/O; the clock is an argument.
+"""The poller of one wait: it turns each answer into an outcome, and says when to poll next. No I/O; the clock
+is an argument.
 
-Triggers and workers feed the same class, so a deferred wait and a synchronous one end alike; ``loops`` holds their two loops.
+Triggers and workers feed the same class, so a deferred wait and a synchronous one end alike; ``loops`` holds
+their two loops.
 """
 
 from collections.abc import Callable
@@ -24,9 +26,11 @@ class Poller:
 
     :param policy: the aim of the wait, and its limits.
     :param state: the state of an earlier process of this wait; empty by default.
-    :param due_epoch: when to poll first, in epoch seconds; at once by default. ``heard`` moves it to the next poll.
+    :param due_epoch: when to poll first, in epoch seconds; at once by default. ``heard`` moves it to the next
+        poll.
     :param on_note: takes the lines for the log; they are dropped by default.
-    :param schedule: how long jobs take; this process's own by default, to which the wait adds its job when it is done.
+    :param schedule: how long jobs take; this process's own by default, to which the wait adds its job when it
+        is done.
     :param jitter: gives a random number in [0, 1) for each poll.
     """
 
@@ -56,7 +60,12 @@ class Poller:
     def heard(self, answer: Answer, *, now_epoch: float) -> PollOutcome:
         """The outcome of an answer that was heard at this time."""
         outcome, self.state = decide(
-            answer, self.state, self.policy, now_epoch=now_epoch, jitter=self._jitter(), schedule=self._schedule
+            answer,
+            self.state,
+            self.policy,
+            now_epoch=now_epoch,
+            jitter=self._jitter(),
+            schedule=self._schedule,
         )
         learn(outcome, self.state, self.policy, now_epoch=now_epoch, schedule=self._schedule)
         self.outcome, self.due_epoch = outcome, now_epoch + outcome.wait_seconds
@@ -75,7 +84,9 @@ class Poller:
         return seconds if seconds > MIN_WORTH_WAITING_SECONDS else 0.0
 
     def first_poll_seconds(self, *, now_epoch: float) -> float:
-        """Seconds until a trigger's first poll: when the job can be ready, but at least 5 s, unless the user polls faster."""
+        """Seconds until a trigger's first poll: when the job can be ready, but at least 5 s, unless the
+        user polls faster.
+        """
         interval = self.policy.poke_interval_seconds
         if interval is None:
             return max(MIN_FIRST_POLL_SECONDS, self.seconds_before_first_poll(now_epoch=now_epoch))

@@ -1,7 +1,8 @@
-"""The poll schedule: how long generations take, as this process has measured, and when to poll one. Pure: no I/O, no clock.
+"""The poll schedule: how long generations take, as this process has measured, and when to poll one. Pure: no
+I/O, no clock.
 
-A ``PollSchedule`` is a few numbers per sort of job, in memory only. If it is lost, plans follow the documentation again.
-Never imports Airflow.
+A ``PollSchedule`` is a few numbers per sort of job, in memory only. If it is lost, plans follow the
+documentation again. Never imports Airflow.
 """
 
 from bisect import bisect_left, bisect_right
@@ -17,8 +18,8 @@ MAX_INTERVAL_SECONDS = 60.0
 PRIOR_WEIGHT = 1.0  # the documented duration weighs as much as one observed job
 REMEMBERED = 0.96  # each job weighs this share of the next one, so that about the last 25 matter
 DOUBT = 0.05  # share of an observed job that is spread evenly over the interval in which it may have finished
-# A plan is made anew when this share of the remembered jobs is new: after each of the first ten jobs, later after every third.
-# Making a plan costs as much CPU as a poll (0.4 ms), and a wait takes about three polls.
+# A plan is made anew when this share of the remembered jobs is new: after each of the first ten jobs, later
+# after every third. Making a plan costs as much CPU as a poll (0.4 ms), and a wait takes about three polls.
 REPLANNED = 0.1
 MAX_JOBS = 64
 
@@ -60,9 +61,10 @@ class Plan:
 
         SCHEDULE.plan(job).first_seconds  # age of the job at the first poll
 
-    A poll costs ``call_seconds``, and an image that is ready costs its delay. With many polls the cheapest interval would be
-    sqrt(2 * call_seconds / hazard). A usual plan has two or three, so dynamic programming over the edges finds it, backwards. The
-    next poll moves forward when the last one does (Monge), which bounds the search.
+    A poll costs ``call_seconds``, and an image that is ready costs its delay. With many polls the cheapest
+    interval would be sqrt(2 * call_seconds / hazard). A usual plan has two or three, so dynamic programming
+    over the edges finds it, backwards. The next poll moves forward when the last one does (Monge), which
+    bounds the search.
     """
 
     following: tuple[int, ...]
@@ -76,12 +78,15 @@ class Plan:
         if age_seconds < self.first_seconds - MIN_INTERVAL_SECONDS:
             return self.first_seconds - max(0.0, age_seconds)
         at = bisect_right(_EDGES, age_seconds * 1.02) - 1
-        seconds = _EDGES[self.following[at]] - age_seconds if age_seconds < _EDGES[-1] else MAX_INTERVAL_SECONDS
+        seconds = (
+            _EDGES[self.following[at]] - age_seconds if age_seconds < _EDGES[-1] else MAX_INTERVAL_SECONDS
+        )
         return min(max(seconds, MIN_INTERVAL_SECONDS), MAX_INTERVAL_SECONDS)
 
 
 class PollSchedule:
-    """The durations of jobs that this process has waited for. It keeps ``MAX_JOBS`` sorts and drops the oldest one.
+    """The durations of jobs that this process has waited for. It keeps ``MAX_JOBS`` sorts and drops the
+    oldest one.
 
     Example::
 
@@ -102,7 +107,9 @@ class PollSchedule:
         return durations.plan
 
     def note(self, job: Job, *, after_seconds: float, by_seconds: float) -> None:
-        """Note that a job became ready between two ages: a poll at the first found it unfinished, a poll at the second ready."""
+        """Note that a job became ready between two ages: a poll at the first found it unfinished, a poll
+        at the second ready.
+        """
         if by_seconds > max(0.0, after_seconds):
             self._of(job).add(after_seconds, by_seconds)
 
@@ -111,7 +118,9 @@ class PollSchedule:
         self._jobs.clear()
 
     def _of(self, job: Job) -> "_Durations":
-        """The durations of a sort of job; a new sort takes the place of the oldest one if there are ``MAX_JOBS``."""
+        """The durations of a sort of job; a new sort takes the place of the oldest one if there are
+        ``MAX_JOBS``.
+        """
         if job not in self._jobs:
             while len(self._jobs) >= MAX_JOBS:
                 del self._jobs[next(iter(self._jobs))]
@@ -136,15 +145,18 @@ class _Durations:
         return [PRIOR_WEIGHT * prior + seen for prior, seen in zip(self.prior, self.seen, strict=True)]
 
     def add(self, after: float, by: float) -> None:
-        """Add one job, spread over the interval in which it may have finished: like the earlier jobs, and a small share evenly.
+        """Add one job, spread over the interval in which it may have finished: like the earlier jobs, and a
+        small share evenly.
 
-        The even share matters: without it a job that was ready at its first poll would teach nothing, so jobs that have become
-        faster would go unnoticed.
+        The even share matters: without it a job that was ready at its first poll would teach nothing, so jobs
+        that have become faster would go unnoticed.
         """
         bins = range(max(0, bisect_right(_EDGES, after) - 1), min(bisect_left(_EDGES, by), len(_WIDTHS)))
         spans = [min(_EDGES[one + 1], by) - max(_EDGES[one], after) for one in bins]
         weights = [PRIOR_WEIGHT * self.prior[one] + self.seen[one] for one in bins]
-        shares = [weight * span / _WIDTHS[one] for weight, one, span in zip(weights, bins, spans, strict=True)]
+        shares = [
+            weight * span / _WIDTHS[one] for weight, one, span in zip(weights, bins, spans, strict=True)
+        ]
         known, possible = sum(shares), sum(spans)
         if not possible:
             return
@@ -157,7 +169,9 @@ class _Durations:
 
 
 def prior(job: Job) -> list[float]:
-    """The documented duration as weights: every value in the usual range equally likely, rarely less, sometimes far more."""
+    """The documented duration as weights: every value in the usual range equally likely, rarely less,
+    sometimes far more.
+    """
     low, high = job.usual_seconds
     tail = high / 2
 
@@ -172,7 +186,8 @@ def prior(job: Job) -> list[float]:
 def best_plan(weights: list[float], call_seconds: float) -> Plan:
     """The plan of the least cost for durations of these weights.
 
-    The delay is the age at which a job is noticed, less its duration, which no plan changes. So the age stands for the delay.
+    The delay is the age at which a job is noticed, less its duration, which no plan changes. So the age
+    stands for the delay.
 
     :param weights: one number for each two neighbouring edges; only their proportions matter.
     :param call_seconds: how much later an image may be noticed to save one call.
@@ -181,7 +196,10 @@ def best_plan(weights: list[float], call_seconds: float) -> Plan:
     last = len(_EDGES) - 1
     costs, following = [0.0] * (last + 1), [last] * (last + 1)
     for at in range(last - 1, -1, -1):
-        choices = [(_EDGES[then] * (upto[then] - upto[at]) + costs[then], then) for then in range(at + 1, following[at + 1] + 1)]
+        choices = [
+            (_EDGES[then] * (upto[then] - upto[at]) + costs[then], then)
+            for then in range(at + 1, following[at + 1] + 1)
+        ]
         least, following[at] = min(choices)
         costs[at] = least + call_seconds * (upto[last] - upto[at])
     return Plan(tuple(following))

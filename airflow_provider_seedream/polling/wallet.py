@@ -1,4 +1,6 @@
-"""The credits of a wallet as numbers: the API and users write them as text or numbers. Pure: no I/O and no clock."""
+"""The credits of a wallet as numbers: the API and users write them as text or numbers. Pure: no I/O and no
+clock.
+"""
 
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -7,7 +9,9 @@ from airflow_provider_seedream.exceptions import SeedreamInputError
 
 
 def credits_in(text: str) -> Decimal | None:
-    """The number in a balance such as ``"149.50"``; None for text without one, and for ``NaN`` and ``Infinity``."""
+    """The number in a balance such as ``"149.50"``; None for text without one, and for ``NaN`` and
+    ``Infinity``.
+    """
     try:
         number = Decimal(text.strip())
     except InvalidOperation:

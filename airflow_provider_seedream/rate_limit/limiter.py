@@ -1,8 +1,8 @@
 """A share of the rate limit: decides when the next request may be sent.
 
-Pure: no I/O; the clock is an argument. It counts sent requests in a sliding window of 60 s, as the API most likely does, so bursts
-up to the limit pass. A 429 means that others use the key too, so it shrinks the share; quiet time restores it. Never imports HTTP
-or Airflow.
+Pure: no I/O; the clock is an argument. It counts sent requests in a sliding window of 60 s, as the API most
+likely does, so bursts up to the limit pass. A 429 means that others use the key too, so it shrinks the share;
+quiet time restores it. Never imports HTTP or Airflow.
 """
 
 import copy
@@ -16,16 +16,22 @@ from airflow_provider_seedream.model import threads
 Purpose = Literal["submit", "poll"]
 
 WINDOW_SECONDS = 60.0
-# The API counts a request when it arrives, this module when it is sent, and two may arrive closer together than they were sent.
+# The API counts a request when it arrives, this module when it is sent, and two may arrive closer together
+# than they were sent.
 MARGIN_SECONDS = 1.0
-MIN_REFUSED_SECONDS = 1.0  # the pause after a 429, even if it asks for 0 s or for a moment that is past by this clock
-# Measured in tests/benchmarks/test_pacing.py: gentler steps use more of the limit, slower recovery meets fewer 429s.
+# the pause after a 429, even if it asks for 0 s or for a moment that is past by this clock
+MIN_REFUSED_SECONDS = 1.0
+# Measured in tests/benchmarks/test_pacing.py: gentler steps use more of the limit, slower recovery meets
+# fewer 429s.
 SLOWER = 0.85  # a counted 429 multiplies the share by this
 RECOVERY_SECONDS = 6 * 3600.0  # quiet time in which the share grows from 0 to 1
-EVEN_SECONDS = 6.0  # a reduced share sends at most so many seconds' worth at once, as others use an unknown part of the window
+# a reduced share sends at most so many seconds' worth at once, as others use an unknown part of the window
+EVEN_SECONDS = 6.0
 TOLD_SECONDS = 5  # requests that another process is told of are counted by the end of so many seconds
-MAX_COUNTED = 1_000_000  # requests in memory; a wallet may spell "no limit" as 2**63, for which a deque has no room
-MAX_POLL_WAIT_SECONDS = 180.0  # after so long a poll goes before submissions: paid images are deleted after 24 h
+# requests in memory; a wallet may spell "no limit" as 2**63, for which a deque has no room
+MAX_COUNTED = 1_000_000
+# after so long a poll goes before submissions: paid images are deleted after 24 h
+MAX_POLL_WAIT_SECONDS = 180.0
 
 
 class RateLimiter:
@@ -68,13 +74,19 @@ class RateLimiter:
         return {"gone": list(self._gone), "share": self.share, "pause_seconds": self._pause_seconds, **known}
 
     def recall(self, memory: Mapping[str, Any]) -> None:
-        """Take in the memory of an earlier process of the same task. Memory written by 0.2.0 has no ``slowed_epoch``.
+        """Take in the memory of an earlier process of the same task. Memory written by 0.2.0 has no
+        ``slowed_epoch``.
 
-        :param memory: of :meth:`memory`; under ``heard`` it may have the turns of a trigger. They count once, however often heard.
+        :param memory: of :meth:`memory`; under ``heard`` it may have the turns of a trigger. They count once,
+            however often heard.
         """
         self._count(gone for gone in memory.get("gone", ()) if gone not in self._gone)
         known = Counter(self._gone)
-        self._count(float(epoch) for epoch, requests in memory.get("heard", ()) for _ in range(requests - known[epoch]))
+        self._count(
+            float(epoch)
+            for epoch, requests in memory.get("heard", ())
+            for _ in range(requests - known[epoch])
+        )
         self.share = min(self.share, memory.get("share", 1.0))
         self._pause_seconds = _later(self._pause_seconds, memory.get("pause_seconds"))
         self._not_before_epoch = _later(self._not_before_epoch, memory.get("not_before_epoch"))
@@ -82,9 +94,11 @@ class RateLimiter:
         self._share_epoch = _later(self._share_epoch, memory.get("share_epoch"))
 
     def turns(self, now_epoch: float) -> list[list[int]]:
-        """The requests of the last minute, as ``[[epoch, requests], ...]``: at most 13 pairs, small enough for an event.
+        """The requests of the last minute, as ``[[epoch, requests], ...]``: at most 13 pairs, small enough
+        for an event.
 
-        Each is counted at the end of its 5 s: another process that takes them in (:meth:`recall`) waits rather longer.
+        Each is counted at the end of its 5 s: another process that takes them in (:meth:`recall`) waits
+        rather longer.
         """
         recent = (gone for gone in self._gone if gone > now_epoch - WINDOW_SECONDS)
         ends = Counter(math.ceil(gone / TOLD_SECONDS) * TOLD_SECONDS for gone in recent)
@@ -97,11 +111,15 @@ class RateLimiter:
         free_epoch = self._free_epoch(math.ceil(limit), limit) + MARGIN_SECONDS
         if self.share < 1:
             rate = limit * self.share
-            free_epoch = max(free_epoch, self._free_epoch(max(1, int(rate * EVEN_SECONDS / WINDOW_SECONDS)), rate))
+            free_epoch = max(
+                free_epoch, self._free_epoch(max(1, int(rate * EVEN_SECONDS / WINDOW_SECONDS)), rate)
+            )
         return max(free_epoch, self._not_before_epoch)
 
     def turn_epochs(self, due_epochs: list[float]) -> list[float]:
-        """When requests that are due at these epochs may be sent, in their order. This only plans: it takes no turn."""
+        """When requests that are due at these epochs may be sent, in their order. This only plans: it
+        takes no turn.
+        """
         ahead, turns = copy.deepcopy(self), []
         for due_epoch in due_epochs:
             turns.append(max(due_epoch, ahead.turn_epoch(due_epoch)))
@@ -113,33 +131,46 @@ class RateLimiter:
 
         :param now_epoch: it stays in the window of the limit for the next minute.
         """
-        if self._gone and now_epoch < self._gone[-1]:  # a turn that was heard of, or a clock that was set back
+        if self._gone and now_epoch < self._gone[-1]:
+            # a turn that was heard of, or a clock that was set back
             self._count([now_epoch])
         else:
             self._gone.append(now_epoch)
 
     def give_back(self, granted_epoch: float) -> None:
-        """Uncount a turn that was not used, or whose request was refused: the API does not count it either."""
+        """Uncount a turn that was not used, or whose request was refused: the API does not count it
+        either.
+        """
         if granted_epoch in self._gone:
             self._gone.remove(granted_epoch)
 
     def sent(self, granted_epoch: float, sent_epoch: float) -> None:
-        """Count a turn when its request was sent: the API does so, too, and a slow storage may lie in between."""
-        if granted_epoch in self._gone and sent_epoch > granted_epoch + MARGIN_SECONDS / 2:  # the margin covers less than that
+        """Count a turn when its request was sent: the API does so, too, and a slow storage may lie in
+        between.
+        """
+        if granted_epoch in self._gone and sent_epoch > granted_epoch + MARGIN_SECONDS / 2:
+            # the margin covers less than that
             self._gone.remove(granted_epoch)
             self._count([sent_epoch])
 
-    def throttled(self, now_epoch: float, *, retry_after_seconds: float | None, granted_epoch: float | None) -> None:
-        """Take in a 429: pause for as long as the API asks, then send less often, but at least one request in two windows.
+    def throttled(
+        self, now_epoch: float, *, retry_after_seconds: float | None, granted_epoch: float | None
+    ) -> None:
+        """Take in a 429: pause for as long as the API asks, then send less often, but at least one request in
+        two windows.
 
-        If the API asks for too little (0 s above all), the pause grows: 1 s, then 2, 4 and so on up to 60 s, until another request
-        gets through. A fixed pause of 1 s would be 3,600 refused POSTs an hour, each with a claim in the ledger.
+        If the API asks for too little (0 s above all), the pause grows: 1 s, then 2, 4 and so on up to 60 s,
+        until another request gets through. A fixed pause of 1 s would be 3,600 refused POSTs an hour, each
+        with a claim in the ledger.
 
         :param retry_after_seconds: the API's Retry-After; None: one request's share of the minute.
-        :param granted_epoch: when the refused request had got its turn; None if it was sent without a turn. Only a turn that was
-            granted after the last slow-down slows down again, as a burst of 429s is one signal.
+        :param granted_epoch: when the refused request had got its turn; None if it was sent without a turn.
+            Only a turn that was granted after the last slow-down slows down again, as a burst of 429s is one
+            signal.
         """
-        asked = WINDOW_SECONDS / self.requests_per_minute if retry_after_seconds is None else retry_after_seconds
+        asked = (
+            WINDOW_SECONDS / self.requests_per_minute if retry_after_seconds is None else retry_after_seconds
+        )
         least = MIN_REFUSED_SECONDS
         if granted_epoch is not None:
             self.give_back(granted_epoch)
@@ -178,10 +209,11 @@ def _later(mine: float, told: float | None) -> float:
 
 
 def whose_turn(*, submit_epoch: float | None, poll_epoch: float | None, now_epoch: float) -> Purpose | None:
-    """The kind of request that goes next, given since when the first of each kind waits: submissions before polls.
+    """The kind of request that goes next, given since when the first of each kind waits: submissions before
+    polls.
 
-    If a poll has waited for more than 180 s, polls go first, as paid images expire. Every generation ends, so its polls end too,
-    and submissions follow.
+    If a poll has waited for more than 180 s, polls go first, as paid images expire. Every generation ends, so
+    its polls end too, and submissions follow.
 
     :returns: None if no request waits.
     """

@@ -1,7 +1,7 @@
 """The queue of a triggerer for the rate limit: turns are granted in the order of asking.
 
-There is one queue, with one timer, for each connection and event loop. It does not call the API: it uses the rate, the 429s that
-tasks report, and the clock.
+There is one queue, with one timer, for each connection and event loop. It does not call the API: it uses the
+rate, the 429s that tasks report, and the clock.
 """
 
 import asyncio
@@ -31,7 +31,10 @@ class TurnQueue:
         self.limiter = limiter
         self._clock = clock
         self._began_epoch = clock()
-        self._waiting: dict[Purpose, list[tuple[float, int, asyncio.Future[float]]]] = {"submit": [], "poll": []}
+        self._waiting: dict[Purpose, list[tuple[float, int, asyncio.Future[float]]]] = {
+            "submit": [],
+            "poll": [],
+        }
         self._arrival = count()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -41,7 +44,10 @@ class TurnQueue:
         :param asked_epoch: since when the request waits; it decides the place in the queue. Now by default.
         """
         turn = asyncio.get_running_loop().create_future()
-        heappush(self._waiting[purpose], (self._clock() if asked_epoch is None else asked_epoch, next(self._arrival), turn))
+        heappush(
+            self._waiting[purpose],
+            (self._clock() if asked_epoch is None else asked_epoch, next(self._arrival), turn),
+        )
         if self._timer is None:
             self._serve()
         try:
@@ -54,18 +60,30 @@ class TurnQueue:
         return granted_epoch
 
     def outlook(self, asked_epoch: float) -> tuple[int, float]:
-        """How many submissions are ahead of one that asked at this instant, and in about how many seconds its turn comes.
+        """How many submissions are ahead of one that asked at this instant, and in about how many seconds its
+        turn comes.
 
-        In a long queue all that wait count as ahead: 5,000 triggers that each count 5,000 would block the loop for seconds.
+        In a long queue all that wait count as ahead: 5,000 triggers that each count 5,000 would block the
+        loop for seconds.
         """
         waiting = self._waiting["submit"]
         is_short = len(waiting) <= MAX_COUNTED
-        ahead = sum(asked < asked_epoch and not turn.done() for asked, _, turn in waiting) if is_short else len(waiting)
+        ahead = (
+            sum(asked < asked_epoch and not turn.done() for asked, _, turn in waiting)
+            if is_short
+            else len(waiting)
+        )
         now = self._clock()
-        return ahead, self.limiter.turn_epoch(now) - now + ahead * WINDOW_SECONDS / self.limiter.requests_per_minute
+        return ahead, self.limiter.turn_epoch(
+            now
+        ) - now + ahead * WINDOW_SECONDS / self.limiter.requests_per_minute
 
-    def throttled(self, at_epoch: float, *, retry_after_seconds: float | None, granted_epoch: float | None) -> None:
-        """Take in a 429. If the turn was granted by an earlier process, it does not slow down this one, whose share is new."""
+    def throttled(
+        self, at_epoch: float, *, retry_after_seconds: float | None, granted_epoch: float | None
+    ) -> None:
+        """Take in a 429. If the turn was granted by an earlier process, it does not slow down this one,
+        whose share is new.
+        """
         if granted_epoch is not None and granted_epoch < self._began_epoch:
             granted_epoch = None
         self.limiter.throttled(at_epoch, retry_after_seconds=retry_after_seconds, granted_epoch=granted_epoch)
@@ -78,7 +96,9 @@ class TurnQueue:
         while purpose := self._next(now := self._clock()):
             wait_seconds = self.limiter.turn_epoch(now) - now
             if wait_seconds > 0:  # checked again each minute, as the clock may be set and the rate may change
-                self._timer = asyncio.get_running_loop().call_later(min(wait_seconds, WINDOW_SECONDS), self._serve)
+                self._timer = asyncio.get_running_loop().call_later(
+                    min(wait_seconds, WINDOW_SECONDS), self._serve
+                )
                 return
             _, _, turn = heappop(self._waiting[purpose])
             self.limiter.take(now)
@@ -103,12 +123,15 @@ _queues: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, TurnQueue]] = We
 def queue_for(seedream_conn_id: str, requests_per_minute: float | None) -> TurnQueue:
     """The running loop's queue of a connection.
 
-    :param requests_per_minute: the limit, taken over if it has changed; None: the limit of the existing queue, else 3 [doc].
+    :param requests_per_minute: the limit, taken over if it has changed; None: the limit of the existing
+        queue, else 3 [doc].
     """
     queues = _queues.setdefault(asyncio.get_running_loop(), {})
     queue = queues.get(seedream_conn_id)
     if queue is None:
-        queue = queues[seedream_conn_id] = TurnQueue(RateLimiter(requests_per_minute or contract.DEFAULT_REQUESTS_PER_MINUTE))
+        queue = queues[seedream_conn_id] = TurnQueue(
+            RateLimiter(requests_per_minute or contract.DEFAULT_REQUESTS_PER_MINUTE)
+        )
     elif requests_per_minute not in (None, queue.limiter.requests_per_minute):
         queue.limiter.adjust(requests_per_minute)
     return queue

@@ -1,4 +1,5 @@
-"""The common part of the sensors: which errors they skip, when a try began, and how they free the worker between polls.
+"""The common part of the sensors: which errors they skip, when a try began, and how they free the worker
+between polls.
 
 Loaded with every DAG; it polls nothing itself.
 """
@@ -29,14 +30,15 @@ except ImportError:  # Airflow 3.1
 
 
 class SeedreamSensor(CheckedFields, BaseSensorOperator):
-    """A sensor whose ``soft_fail`` skips the task if it is late, and whose ``never_fail`` skips it for every error, deferred or
-    not.
+    """A sensor whose ``soft_fail`` skips the task if it is late, and whose ``never_fail`` skips it for every
+    error, deferred or not.
 
     ::
 
         SeedreamGenerationSensor(task_id="land", generation=submit.output, timeout=600, soft_fail=True)
 
-    Airflow's own ``soft_fail`` of a deferred sensor would skip every error, also a refused key or a failed landing.
+    Airflow's own ``soft_fail`` of a deferred sensor would skip every error, also a refused key or a failed
+    landing.
     """
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -45,7 +47,9 @@ class SeedreamSensor(CheckedFields, BaseSensorOperator):
             return resumed(self, go_on, self.resume_unheard, context)
 
     def resume_unheard(self, context: Context) -> Any:
-        """Continue a wait whose trigger sent no event until the time was over. Each sensor polls once more in its own way."""
+        """Continue a wait whose trigger sent no event until the time was over. Each sensor polls once more
+        in its own way.
+        """
         raise NotImplementedError
 
     def started_epoch(self, context: Context) -> float:
@@ -69,7 +73,8 @@ class SeedreamSensor(CheckedFields, BaseSensorOperator):
     def skipping(self) -> Iterator[None]:
         """Around the work of a sensor: turns errors into skips where the task asks for it.
 
-        ``soft_fail`` skips a wait that was too late, ``never_fail`` skips every error. A reschedule and a skip pass unchanged.
+        ``soft_fail`` skips a wait that was too late, ``never_fail`` skips every error. A reschedule and a
+        skip pass unchanged.
 
         :raises AirflowSkipException: instead of such an error; it carries its message.
         """

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from airflow_provider_seedream.polling.policy import PollOutcome
     from airflow_provider_seedream.polling.poller import Poller
 
-DEFAULT_POKE_INTERVAL_SECONDS = 60.0  # each poll may count against the rate limit, and a top-up is a person's work
+# each poll may count against the rate limit, and a top-up is a person's work
+DEFAULT_POKE_INTERVAL_SECONDS = 60.0
 DEFAULT_TIMEOUT_SECONDS = 24 * 3600.0
 
 
@@ -49,7 +50,8 @@ def _check_min_credits(value: Any) -> Decimal:
 
 
 class SeedreamCreditsSensor(SeedreamSensor):
-    """Waits until the wallet holds enough, so that an empty wallet delays a night's work instead of failing it::
+    """Waits until the wallet holds enough, so that an empty wallet delays a night's work instead of failing
+    it::
 
         SeedreamCreditsSensor(task_id="top_up", min_credits=500, deferrable=True) >> catalogue
 
@@ -58,11 +60,12 @@ class SeedreamCreditsSensor(SeedreamSensor):
     :param min_credits: the credits that the wallet must hold; an image costs 10 [doc].
     :param seedream_conn_id: the connection.
     :param poke_interval: seconds between polls of the wallet, or a timedelta; 60.
-    :param timeout: seconds, or a timedelta, from the start of a try to "no top-up in time", deferred or not; one day.
+    :param timeout: seconds, or a timedelta, from the start of a try to "no top-up in time", deferred or not;
+        one day.
     :param deferrable: wait in the triggerer; Airflow's ``[operators] default_deferrable`` by default.
 
-    ``soft_fail`` skips the task if the top-up does not come in time; ``never_fail`` skips it for every error. Both mean the same
-    deferred or not.
+    ``soft_fail`` skips the task if the top-up does not come in time; ``never_fail`` skips it for every error.
+    Both mean the same deferred or not.
     """
 
     template_fields: Sequence[str] = ("min_credits", "seedream_conn_id")
@@ -90,9 +93,11 @@ class SeedreamCreditsSensor(SeedreamSensor):
         self.check_static_fields()
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Poll the wallet until it holds enough; return ``{"balance": "149.50"}``, with the API's own decimal text.
+        """Poll the wallet until it holds enough; return ``{"balance": "149.50"}``, with the API's own decimal
+        text.
 
-        :raises SeedreamTopUpTimeoutError: no top-up came within ``timeout``; AirflowTaskTimeout: within ``execution_timeout``.
+        :raises SeedreamTopUpTimeoutError: no top-up came within ``timeout``; AirflowTaskTimeout: within
+            ``execution_timeout``.
         :raises SeedreamAuthenticationError: the API refused the key.
         :raises SeedreamPollingError: the API was unreachable for half an hour; a retry waits on.
         """
@@ -104,7 +109,8 @@ class SeedreamCreditsSensor(SeedreamSensor):
             return self._finish(wait(poller, self._hook.poll_wallet, partial(self._pause, poller)))
 
     def resume_waiting(self, context: Context, event: Any) -> dict[str, Any]:
-        """Continue after a deferral: the trigger has polled the wallet, and its event says how the wait ended.
+        """Continue after a deferral: the trigger has polled the wallet, and its event says how the wait
+        ended.
 
         :param event: from Airflow's database; one of another form is an error that a retry may mend.
         :raises SeedreamTopUpTimeoutError: no top-up came within ``timeout``.
@@ -123,10 +129,13 @@ class SeedreamCreditsSensor(SeedreamSensor):
         return self._finish(poller.heard(self._hook.poll_wallet(), now_epoch=clock.now_epoch()))
 
     def _pause(self, poller: Poller, seconds: float) -> None:
-        """Between two polls: in the triggerer, in no process (``mode="reschedule"``), or on the worker, whose slot it holds."""
+        """Between two polls: in the triggerer, in no process (``mode="reschedule"``), or on the worker,
+        whose slot it holds.
+        """
         if self.deferrable:  # it polls once before: a wallet that holds enough needs no triggerer
             self._defer(poller)
-        if self.reschedule and poller.state.is_quiet:  # an outage under way would be forgotten between processes
+        if self.reschedule and poller.state.is_quiet:
+            # an outage under way would be forgotten between processes
             self.come_back(seconds)
         clock.sleep(seconds)
 
@@ -142,7 +151,8 @@ class SeedreamCreditsSensor(SeedreamSensor):
         first_poll_epoch = max(now + poller.first_poll_seconds(now_epoch=now), poller.due_epoch)
         trigger = SeedreamCreditsTrigger(
             seedream_conn_id=self.seedream_conn_id,
-            # As digits: a trigger's arguments are JSON, which has no decimals, and a float could round the limit.
+            # As digits: a trigger's arguments are JSON, which has no decimals, and a float could round the
+            # limit.
             min_credits=f"{policy.min_credits:f}",
             first_poll_epoch=min(first_poll_epoch, policy.deadline_epoch),
             deadline_epoch=policy.deadline_epoch,
@@ -172,7 +182,8 @@ class SeedreamCreditsSensor(SeedreamSensor):
     def _finish(self, outcome: PollOutcome) -> dict[str, Any]:
         """The result of a wait that is done; the error of every other one.
 
-        A wait that ends by ``execution_timeout``, if that is shorter than ``timeout``, fails with Airflow's own error of it.
+        A wait that ends by ``execution_timeout``, if that is shorter than ``timeout``, fails with Airflow's
+        own error of it.
         """
         if outcome.verdict == "done":
             self.log.info("The wallet holds %s credits.", outcome.detail)
@@ -181,8 +192,12 @@ class SeedreamCreditsSensor(SeedreamSensor):
             late = f"The wallet did not hold {self.min_credits} credits"
             if execution_seconds(self) < self.timeout:
                 limit = clock.spell(execution_seconds(self))
-                raise AirflowTaskTimeout(f"NO TOP-UP IN TIME: {late} within `execution_timeout` ({limit}); a retry waits on.")
-            raise SeedreamTopUpTimeoutError(f"{late} within {clock.spell(self.timeout)} (`timeout={self.timeout:g}`).")
+                raise AirflowTaskTimeout(
+                    f"NO TOP-UP IN TIME: {late} within `execution_timeout` ({limit}); a retry waits on."
+                )
+            raise SeedreamTopUpTimeoutError(
+                f"{late} within {clock.spell(self.timeout)} (`timeout={self.timeout:g}`)."
+            )
         raise self._error(outcome)
 
     def _error(self, outcome: PollOutcome) -> SeedreamError:

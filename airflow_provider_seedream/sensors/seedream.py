@@ -1,4 +1,5 @@
-"""The sensors. The one here waits for a generation and lands its images. It does not submit, so it costs no credits.
+"""The sensors. The one here waits for a generation and lands its images. It does not submit, so it costs no
+credits.
 
 The poll schedule and the hook are imported when a task runs: this module is loaded with every DAG.
 """
@@ -32,7 +33,8 @@ from airflow_provider_seedream.tasks.waiting import WaitingOperator
 if TYPE_CHECKING:
     from airflow_provider_seedream.polling.policy import PollState
 
-_BASE_INTERVAL_SECONDS = 10.0  # the base sensor wants a number; it decides nothing where the task sets no interval
+# the base sensor wants a number; it decides nothing where the task sets no interval
+_BASE_INTERVAL_SECONDS = 10.0
 
 
 def _check_generation(value: Any) -> Generation | str:
@@ -51,29 +53,34 @@ def _check_generation(value: Any) -> Generation | str:
 
 
 class SeedreamGenerationSensor(WaitingOperator, SeedreamSensor):
-    """Waits until a generation is done, then lands its images, thumbnails and manifest. Returns a LandedGeneration (dict)::
+    """Waits until a generation is done, then lands its images, thumbnails and manifest. Returns a
+    LandedGeneration (dict)::
 
         land = SeedreamGenerationSensor(task_id="land", generation=submit.output, deferrable=True)
 
-    The sensor costs no credits: a retry or a clear polls again, and lands only the images that are not landed yet.
+    The sensor costs no credits: a retry or a clear polls again, and lands only the images that are not landed
+    yet.
 
     :param generation: a Generation (what an operator returned), or a bare seedream task id of the last 24 h.
-    :param destination: storage URI to land in; the Generation's own by default, for a bare id the connection's.
+    :param destination: storage URI to land in; the Generation's own by default, for a bare id the
+        connection's.
     :param name: file stem; the Generation's own by default, for a bare id the id.
     :param seedream_conn_id: the connection.
-    :param on_partial: fewer images than asked for: ``fail`` (default; those that came are landed) or ``accept``.
+    :param on_partial: fewer images than asked for: ``fail`` (default; those that came are landed) or
+        ``accept``.
     :param max_image_bytes: larger images are refused; 64 MiB.
     :param settling_seconds: how long links may follow FINISHED before that is an error; 120 s [seen].
     :param embed_metadata: say inside the image files that AI made them; needs the extra ``metadata``.
-    :param announce: the events of an ``AssetAlias`` among the outlets: one for each ``image`` (default) or one for each
-        ``generation``.
-    :param poke_interval: seconds between polls, or a timedelta; None (default): rarely at first, more often around the time at
-        which such images are usually ready.
-    :param timeout: seconds, or a timedelta, from the start of a try to "not ready in time", deferred or not; one hour.
+    :param announce: the events of an ``AssetAlias`` among the outlets: one for each ``image`` (default) or
+        one for each ``generation``.
+    :param poke_interval: seconds between polls, or a timedelta; None (default): rarely at first, more often
+        around the time at which such images are usually ready.
+    :param timeout: seconds, or a timedelta, from the start of a try to "not ready in time", deferred or not;
+        one hour.
     :param deferrable: wait in the triggerer; Airflow's ``[operators] default_deferrable`` by default.
 
-    ``soft_fail`` skips the task if the images are not ready in time; ``never_fail`` skips it for every error. Both mean the same
-    deferred or not.
+    ``soft_fail`` skips the task if the images are not ready in time; ``never_fail`` skips it for every error.
+    Both mean the same deferred or not.
     """
 
     template_fields: Sequence[str] = ("generation", "destination", "name", "seedream_conn_id")
@@ -121,10 +128,13 @@ class SeedreamGenerationSensor(WaitingOperator, SeedreamSensor):
     def execute(self, context: Context) -> dict[str, Any]:
         """Wait, land, and return a LandedGeneration as a dict: ids, URIs, hashes and sizes, below 4 KB.
 
-        :raises SeedreamGenerationTimeoutError: not ready within ``timeout``; a retry waits on and pays nothing.
+        :raises SeedreamGenerationTimeoutError: not ready within ``timeout``; a retry waits on and pays
+            nothing.
         :raises SeedreamGenerationFailedError: the generation failed; the error says whether it was refunded.
-        :raises SeedreamResultsExpiredError: the generation is older than 24 h, so the API has deleted its images.
-        :raises SeedreamPartialResultError: fewer images came than were asked for, and ``on_partial`` is ``fail``.
+        :raises SeedreamResultsExpiredError: the generation is older than 24 h, so the API has deleted its
+            images.
+        :raises SeedreamPartialResultError: fewer images came than were asked for, and ``on_partial`` is
+            ``fail``.
         """
         with self.skipping():
             self.check_rendered_fields()
@@ -132,7 +142,8 @@ class SeedreamGenerationSensor(WaitingOperator, SeedreamSensor):
 
     def _pause(self, seconds: float, state: "PollState") -> None:
         """Between two polls, ``mode="reschedule"`` frees the worker slot, which the base class holds."""
-        if self.reschedule and state.is_quiet:  # a settling or an outage under way would be forgotten between processes
+        if self.reschedule and state.is_quiet:
+            # a settling or an outage under way would be forgotten between processes
             self.come_back(seconds)
         super()._pause(seconds, state)
 
@@ -144,12 +155,16 @@ class SeedreamGenerationSensor(WaitingOperator, SeedreamSensor):
         return self._generation()
 
     def _generation(self) -> Generation:
-        """The generation of this wait. Templates are not refused here, as a resumed wait is for a paid generation."""
+        """The generation of this wait. Templates are not refused here, as a resumed wait is for a paid
+        generation.
+        """
         rendered = self.generation
-        given = _check_generation(str(rendered) if type(rendered) is int else rendered)  # digits, where objects are native
+        # digits, where objects are native
+        given = _check_generation(str(rendered) if type(rendered) is int else rendered)
         if isinstance(given, Generation):
             return given.at(
-                destination=check_destination(self.destination or given.destination), name=check_name(self.name) or given.name
+                destination=check_destination(self.destination or given.destination),
+                name=check_name(self.name) or given.name,
             )
         destination = check_destination(self.destination or self._hook.settings.destination)
         return Generation.bare(given, destination=destination, name=check_name(self.name) or given)

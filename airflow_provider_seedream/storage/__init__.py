@@ -1,7 +1,8 @@
-"""The user's object storage: one folder in it (``folder``), its files (``files``), and how stores and disks compare and list.
+"""The user's object storage: one folder in it (``folder``), its files (``files``), and how stores and disks
+compare and list.
 
-"Cannot read" is never "does not exist". Knows nothing of images or records. A DAG file loads ``uris`` alone, so no other module is
-imported here.
+"Cannot read" is never "does not exist". Knows nothing of images or records. A DAG file loads ``uris`` alone,
+so no other module is imported here.
 """
 
 from importlib import import_module
@@ -13,7 +14,12 @@ if TYPE_CHECKING:
     from airflow_provider_seedream.storage.uris import check_destination as check_destination
     from airflow_provider_seedream.storage.uris import split_uri as split_uri
 
-_HOMES = {"Folder": "folder", "NotExclusiveError": "exclusive", "check_destination": "uris", "split_uri": "uris"}
+_HOMES = {
+    "Folder": "folder",
+    "NotExclusiveError": "exclusive",
+    "check_destination": "uris",
+    "split_uri": "uris",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,8 +1,8 @@
 """Airflow's object-storage paths, of which each loads the library of its own store only.
 
-Before Airflow opens the first path, it imports the storage modules of all installed providers: with those of Amazon, Google and
-Microsoft 830 modules, 0.4 s of CPU and 43 MB in each task's process, also for a path on a disk (Airflow 3.1 to 3.4,
-``airflow.sdk.io.fs``). Knows nothing of folders.
+Before Airflow opens the first path, it imports the storage modules of all installed providers: with those of
+Amazon, Google and Microsoft 830 modules, 0.4 s of CPU and 43 MB in each task's process, also for a path on a
+disk (Airflow 3.1 to 3.4, ``airflow.sdk.io.fs``). Knows nothing of folders.
 """
 
 from importlib import import_module
@@ -18,7 +18,8 @@ _MODULES = {  # of each scheme, as Airflow's providers declare them in `filesyst
 
 
 def airflow_path(uri: str) -> Any:
-    """The ``ObjectStoragePath`` of a URI. Its file system is the one that is attached to the connection, or is attached now::
+    """The ``ObjectStoragePath`` of a URI. Its file system is the one that is attached to the connection, or
+    is attached now::
 
         path = airflow_path("s3://my_conn@bucket/watches")
         path.fs.ls(path.path)

@@ -12,15 +12,18 @@ from airflow_provider_seedream.storage.exclusive import answered
 from airflow_provider_seedream.storage.recent import Recent
 
 MAX_VERSIONS = 2_000  # twice as many requests as a batch may have in flight; about 300 bytes each
-# How a store wants to see a version in If-Match. HTTP quotes it (RFC 9110, 8.8.3). Ceph's gateway compares it letter by letter with
-# what it stores, which has no quotes: seen with 16.2, where a quoted version is answered with 412 even if it is the right one.
+# How a store wants to see a version in If-Match. HTTP quotes it (RFC 9110, 8.8.3). Ceph's gateway compares it
+# letter by letter with what it stores, which has no quotes: seen with 16.2, where a quoted version is
+# answered with 412 even if it is the right one.
 Form = Literal["quoted", "bare"]
 FORMS: tuple[Form, ...] = ("quoted", "bare")
 _WRONG = '"00000000000000000000000000000000"'  # no store gives this version to an object
 
 
 def version_of(fs: Any, path: str) -> str | None:
-    """The version (ETag) of an object now; None if the object or the condition does not exist in this store."""
+    """The version (ETag) of an object now; None if the object or the condition does not exist in this
+    store.
+    """
     if not has_conditions(fs):
         return None
     fs.invalidate_cache()
@@ -31,7 +34,9 @@ def version_of(fs: Any, path: str) -> str | None:
 
 
 def told(fs: Any, answer: Any) -> str | None:
-    """The version that the answer to a PUT names; None if the store has no conditions, or the answer lacks it."""
+    """The version that the answer to a PUT names; None if the store has no conditions, or the answer lacks
+    it.
+    """
     return _version(answer) if has_conditions(fs) and isinstance(answer, dict) else None
 
 
@@ -50,10 +55,12 @@ def has_conditions(fs: Any) -> bool:
 
 
 def form_that_holds(fs: Any, path: str) -> Form | None:
-    """The form in which the store accepts the right version of this object and refuses a wrong one; None if there is none.
+    """The form in which the store accepts the right version of this object and refuses a wrong one; None if
+    there is none.
 
-    Asks the store: 2 PUTs and a HEAD, one PUT more for the second form. Some S3 look-alikes take the condition and ignore it, so
-    the version alone must not decide there. An error of the moment proves nothing: only 412 (Precondition Failed) is a refusal.
+    Asks the store: 2 PUTs and a HEAD, one PUT more for the second form. Some S3 look-alikes take the
+    condition and ignore it, so the version alone must not decide there. An error of the moment proves
+    nothing: only 412 (Precondition Failed) is a refusal.
     """
     if not has_conditions(fs) or not _is_refused(fs, path, condition(fs, _WRONG, "quoted")):
         return None
@@ -84,7 +91,9 @@ class Versions:
 
     ::
 
-        versions.keep("_seedream/ledger/3f...9a.json", data, told(fs, fs.pipe_file(path, data, mode="create")))
+        versions.keep(
+            "_seedream/ledger/3f...9a.json", data, told(fs, fs.pipe_file(path, data, mode="create"))
+        )
         versions.of("_seedream/ledger/3f...9a.json", data)  # '"5d41..."': no read is needed to replace it
 
     A file of another process is not here, so it is read before it is replaced.
@@ -104,7 +113,9 @@ class Versions:
             self._kept.drop(name)
 
     def of(self, name: str, data: bytes) -> str | None:
-        """The version that this content got when this process wrote it; None if another content or process was last."""
+        """The version that this content got when this process wrote it; None if another content or process
+        was last.
+        """
         digest, version = self._kept.get(name) or (b"", "")
         return version if digest == hashlib.sha256(data).digest() else None
 

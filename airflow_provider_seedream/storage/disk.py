@@ -1,6 +1,7 @@
 """Files on a disk or a mount: each gets its final name only when it is whole, and survives a power cut.
 
-Syncing a file is not enough: its name belongs to the folder, so a power cut may lose it. Therefore folders are synced as well.
+Syncing a file is not enough: its name belongs to the folder, so a power cut may lose it. Therefore folders
+are synced as well.
 """
 
 import ctypes
@@ -16,10 +17,12 @@ from typing import BinaryIO
 from airflow_provider_seedream.storage.exclusive import NotExclusiveError
 
 _AT_FDCWD, _RENAME_NOREPLACE = -100, 1  # linux/fcntl.h, linux/fs.h
-# EIO: Debian's rclone mount 1.60 for a link, as the library under it has no other answer for "not implemented".
+# EIO: Debian's rclone mount 1.60 for a link, as the library under it has no other answer for "not
+# implemented".
 _NO_LINKS = (errno.EPERM, errno.EIO, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK)
 _NO_RENAME = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
-_NO_SYNC = (errno.EINVAL, errno.EOPNOTSUPP, errno.EACCES, errno.EPERM)  # file systems without it; folders one may not read
+# file systems without it; folders one may not read
+_NO_SYNC = (errno.EINVAL, errno.EOPNOTSUPP, errno.EACCES, errno.EPERM)
 _LOCK_SECONDS = 5.0  # a lock is held for one write, so a process that holds it longer was stopped
 _synced: set[str] = set()  # folders whose own names this process has synced
 
@@ -51,8 +54,9 @@ def publish_new(aside: str, path: str) -> None:
     """Give a finished file its final name, unless another file has the name.
 
     :raises FileExistsError: another file has the name.
-    :raises NotExclusiveError: the file system can neither link nor rename exclusively, e.g. a mounted object store. ``O_EXCL`` does
-        not help there: each machine that mounts the bucket checks only its own cache, so several writers would win.
+    :raises NotExclusiveError: the file system can neither link nor rename exclusively, e.g. a mounted object
+        store. ``O_EXCL`` does not help there: each machine that mounts the bucket checks only its own cache,
+        so several writers would win.
     """
     try:
         os.link(aside, path)
@@ -64,7 +68,8 @@ def publish_new(aside: str, path: str) -> None:
 
 @contextmanager
 def locked(path: str, *, is_needed: bool = False) -> Iterator[None]:
-    """Hold the lock of a file, so that only one process at a time replaces it. Without the file, or without locks, continue.
+    """Hold the lock of a file, so that only one process at a time replaces it. Without the file, or without
+    locks, continue.
 
     :param is_needed: do not continue without it.
     :raises TimeoutError: a process that was stopped holds the lock.
@@ -83,8 +88,8 @@ def locked(path: str, *, is_needed: bool = False) -> Iterator[None]:
 def _lock(path: str) -> BinaryIO | None:
     """The open and locked file; None if it does not exist, or if the mount has no locks.
 
-    Another process may replace the file while this one waits for its lock. Then the lock is of a file without a name, so it is
-    taken again.
+    Another process may replace the file while this one waits for its lock. Then the lock is of a file without
+    a name, so it is taken again.
 
     :raises TimeoutError: after 5 s.
     """
@@ -114,14 +119,18 @@ def _rename_new(aside: str, path: str) -> None:
     :raises NotExclusiveError: the mount cannot do this in one step.
     """
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)  # Linux 3.15, glibc 2.28
-    if rename is None or not rename(_AT_FDCWD, os.fsencode(aside), _AT_FDCWD, os.fsencode(path), _RENAME_NOREPLACE):
+    if rename is None or not rename(
+        _AT_FDCWD, os.fsencode(aside), _AT_FDCWD, os.fsencode(path), _RENAME_NOREPLACE
+    ):
         number = errno.ENOSYS if rename is None else 0
     else:
         number = ctypes.get_errno()
     if number in _NO_RENAME:
         raise NotExclusiveError(
-            f"{os.path.dirname(path)} is a mount without hard links and without exclusive rename, as mounted object stores are: "
-            "two workers could both create the same record, and both would pay. Name the store itself, e.g. s3://my_conn@bucket/folder"
+            f"{os.path.dirname(path)} is a mount without hard links and without exclusive rename, as mounted "
+            "object stores are: "
+            "two workers could both create the same record, and both would pay. Name the store itself, e.g. "
+            "s3://my_conn@bucket/folder"
         )
     if number:
         raise OSError(number, os.strerror(number), path)
@@ -130,7 +139,8 @@ def _rename_new(aside: str, path: str) -> None:
 def _make_folders(folder: str) -> None:
     """Make a folder, and sync its name and the names of all folders above it, once per process.
 
-    The folders above are synced too, as another process may have made one of them without having synced it yet.
+    The folders above are synced too, as another process may have made one of them without having synced it
+    yet.
     """
     missing = folder
     while not os.path.isdir(missing):
@@ -147,7 +157,9 @@ def _make_folders(folder: str) -> None:
 
 @contextmanager
 def _syncing(folder: str) -> Iterator[None]:
-    """Sync a folder after the block. It is opened before the block, so that a failing ``open`` fails before the change."""
+    """Sync a folder after the block. It is opened before the block, so that a failing ``open`` fails
+    before the change.
+    """
     descriptor = None
     with _unless_impossible():
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -163,7 +175,9 @@ def _syncing(folder: str) -> Iterator[None]:
 
 @contextmanager
 def _unless_impossible() -> Iterator[None]:
-    """Context manager: go on where the file system cannot sync folders, or where the user may not open one."""
+    """Context manager: go on where the file system cannot sync folders, or where the user may not open
+    one.
+    """
     try:
         yield
     except OSError as error:

@@ -1,6 +1,7 @@
 """Tests whether a store creates a file only if it does not exist yet. Paying once depends on this property.
 
-Some stores accept the condition and ignore it: of sixteen racing creates, sixteen win. So the probe writes and sees what happens.
+Some stores accept the condition and ignore it: of sixteen racing creates, sixteen win. So the probe writes
+and sees what happens.
 """
 
 import errno
@@ -12,11 +13,13 @@ MAX_CREATES = 3  # of a store whose error is not FileExistsError: as many refusa
 
 
 class NotExclusiveError(OSError):
-    """The storage cannot create files exclusively, so two tries could create the same record and both would pay.
+    """The storage cannot create files exclusively, so two tries could create the same record and both would
+    pay.
 
     ::
 
-        s3://bucket/folder cannot keep the ledger: it accepted a second create of the same file, so two workers could both pay ...
+        s3://bucket/folder cannot keep the ledger: it accepted a second create of the same file, so two
+        workers could both pay ...
     """
 
 
@@ -32,14 +35,18 @@ class _Folder(Protocol):
 
 
 def probe(folder: _Folder, fs: Any) -> str:
-    """Create a file and create it again with other bytes: 2 PUTs, 1 GET. Returns its name; the caller deletes it (1 DELETE).
+    """Create a file and create it again with other bytes: 2 PUTs, 1 GET. Returns its name; the caller deletes
+    it (1 DELETE).
 
     :param fs: the file system; None for a disk, where links decide and not a library.
-    :raises NotExclusiveError: both creates were accepted, or the library checks first and then writes, so two may win.
+    :raises NotExclusiveError: both creates were accepted, or the library checks first and then writes, so two
+        may win.
     :raises Exception: of the store's own class, if it does not answer clearly.
     """
     if fs and _checks_then_writes(fs):
-        raise not_exclusive(folder.base, f"its library ({type(fs).__name__}) checks whether a file exists and then writes it")
+        raise not_exclusive(
+            folder.base, f"its library ({type(fs).__name__}) checks whether a file exists and then writes it"
+        )
     name = f"{PROBES}/{uuid.uuid4().hex}"
     folder.create(name, b"first\n")
     if not _refuses(folder, name):
@@ -69,13 +76,16 @@ def not_exclusive(base: str, why: str) -> NotExclusiveError:
     """
     return NotExclusiveError(
         f"{base} cannot keep the ledger: {why}, so two workers could both pay for one request. "
-        "Known to hold: Amazon S3, Google Cloud Storage, Azure Blob Storage, Ceph, SeaweedFS, OpenStack Swift, local disks, NFS. "
+        "Known to hold: Amazon S3, Google Cloud Storage, Azure Blob Storage, Ceph, SeaweedFS, OpenStack "
+        "Swift, local disks, NFS. "
         "Test another destination with: python -m airflow_provider_seedream check DESTINATION"
     )
 
 
 def is_unsupported(error: BaseException | None) -> bool:
-    """True if a store or its library says that it has no conditional writes: a 501, in the form of each library."""
+    """True if a store or its library says that it has no conditional writes: a 501, in the form of each
+    library.
+    """
     if answered(error, 501):
         return True
     while error is not None:
@@ -88,18 +98,25 @@ def is_unsupported(error: BaseException | None) -> bool:
 
 
 def answered(error: BaseException | None, status: int) -> bool:
-    """True if an error of a store's library, or one that caused it, stands for an answer with this HTTP status."""
+    """True if an error of a store's library, or one that caused it, stands for an answer with this HTTP
+    status.
+    """
     while error is not None:
         response = getattr(error, "response", None)  # botocore
-        said = response.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(response, dict) else None
-        if status in (said, getattr(error, "status_code", None), getattr(error, "code", None)):  # Azure; gcsfs
+        said = (
+            response.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(response, dict) else None
+        )
+        if status in (said, getattr(error, "status_code", None), getattr(error, "code", None)):
+            # Azure; gcsfs
             return True
         error = error.__cause__
     return False
 
 
 def _checks_then_writes(fs: Any) -> bool:
-    """True for SMB, WebHDFS, FTP and others that inherit fsspec's own ``pipe_file``: it checks first and then writes."""
+    """True for SMB, WebHDFS, FTP and others that inherit fsspec's own ``pipe_file``: it checks first and
+    then writes.
+    """
     from fsspec import AbstractFileSystem
 
     return getattr(fs.pipe_file, "__func__", None) is AbstractFileSystem.pipe_file

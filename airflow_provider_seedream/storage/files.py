@@ -1,4 +1,5 @@
-"""The files of one folder in the user's object storage: read, list, write, delete, each by one call of the store.
+"""The files of one folder in the user's object storage: read, list, write, delete, each by one call of the
+store.
 
 All calls go through the file system that Airflow attaches to the URI's connection. A file gets its final name
 only when it is whole: by one PUT on an object store, by a link or a rename of the finished file on
@@ -20,11 +21,13 @@ from airflow_provider_seedream.storage.listing import folders_in
 from airflow_provider_seedream.storage.uris import LOCAL, check_destination
 
 _COPY_BYTES = 1024 * 1024
-_MODIFIED = ("LastModified", "mtime", "last_modified")  # the field's name in s3fs; in gcsfs and local disks; in adlfs
+# the field's name in s3fs; in gcsfs and local disks; in adlfs
+_MODIFIED = ("LastModified", "mtime", "last_modified")
 
 
 class Files:
-    """The base of a :class:`~airflow_provider_seedream.storage.folder.Folder`. Names are relative to it and may contain ``/``.
+    """The base of a :class:`~airflow_provider_seedream.storage.folder.Folder`. Names are relative to it and
+    may contain ``/``.
 
     Errors of the store's library are raised unchanged, so callers must expect any class.
     """
@@ -55,7 +58,9 @@ class Files:
         try:
             end = None if max_bytes is None else (start or 0) + max_bytes
             # One GET: s3fs 2026 asks for the size first, to read large files in parallel.
-            at_once = {"max_concurrency": 1} if _takes(self._fs.__class__, "cat_file", "max_concurrency") else {}
+            at_once = (
+                {"max_concurrency": 1} if _takes(self._fs.__class__, "cat_file", "max_concurrency") else {}
+            )
             data: bytes = self._fs.cat_file(self._path(name), start=start, end=end, **at_once)
         except FileNotFoundError:
             return None
@@ -67,7 +72,8 @@ class Files:
         return None if info is None else int(info["size"])
 
     def modified_at(self, name: str) -> float | None:
-        """When a file was last written, by the store's own clock, in epoch seconds (object stores: whole seconds).
+        """When a file was last written, by the store's own clock, in epoch seconds (object stores: whole
+        seconds).
 
         None: the store says clearly that the file does not exist.
 
@@ -76,7 +82,9 @@ class Files:
         info = self._info(name)
         if info is None:
             return None
-        at = next((info[field] for field in _MODIFIED if field in info), None) or self._fs.modified(self._path(name))
+        at = next((info[field] for field in _MODIFIED if field in info), None) or self._fs.modified(
+            self._path(name)
+        )
         return at.timestamp() if isinstance(at, datetime) else float(at)
 
     def _info(self, name: str) -> dict[str, Any] | None:
@@ -87,10 +95,13 @@ class Files:
             return None
 
     def list(self, name: str) -> list[str]:
-        """The names of the files and folders directly in a folder; empty if the store says clearly that it does not exist."""
+        """The names of the files and folders directly in a folder; empty if the store says clearly that it
+        does not exist.
+        """
         self._fs.invalidate_cache()
         path = self._path(name)
-        # Another thread may have filled the cache again, so ask for a fresh listing too. adlfs has its own word for `refresh`.
+        # Another thread may have filled the cache again, so ask for a fresh listing too. adlfs has its own
+        # word for `refresh`.
         now = "invalidate_cache" if _takes(self._fs.__class__, "ls", "invalidate_cache") else "refresh"
         try:
             found = self._fs.ls(path, detail=False, **{now: True})
@@ -100,9 +111,11 @@ class Files:
         return [entry.rsplit("/", 1)[-1] for entry in paths if entry.strip("/") != path.strip("/")]
 
     def folders_holding(self, name: str, *, depth: int) -> Sequence[str]:
-        """The folders, up to ``depth`` levels down, that contain this subfolder; relative to this one, "" for itself.
+        """The folders, up to ``depth`` levels down, that contain this subfolder; relative to this one, "" for
+        itself.
 
-        :raises Exception: of the store's own class, if one of the folders cannot be listed: it might hold one.
+        :raises Exception: of the store's own class, if one of the folders cannot be listed: it might hold
+            one.
         """
         self._fs.invalidate_cache()
         found: list[str] = []
@@ -112,10 +125,14 @@ class Files:
             found += [path for path in below if path.endswith(f"/{name}")]
             paths = [path for path in below if not path.endswith(f"/{name}")]
         base = str(self._root.path).strip("/")
-        return sorted(path.strip("/").removesuffix(f"/{name}").removeprefix(base).strip("/") for path in found)
+        return sorted(
+            path.strip("/").removesuffix(f"/{name}").removeprefix(base).strip("/") for path in found
+        )
 
     def replace(self, name: str, data: bytes) -> None:
-        """Write a file in one step, replacing an existing one. A reader sees the old or the new content, not a mixture."""
+        """Write a file in one step, replacing an existing one. A reader sees the old or the new content,
+        not a mixture.
+        """
         if self._is_local:
             with disk.publishing(self._path(name), os.replace) as file:
                 file.write(data)
@@ -144,7 +161,8 @@ class Files:
 
     @cached_property
     def _fs(self) -> Any:
-        return self._given_fs or self._root.fs  # not the path's own methods: those may use ambient credentials
+        # not the path's own methods: those may use ambient credentials
+        return self._given_fs or self._root.fs
 
     @cached_property
     def _is_local(self) -> bool:
@@ -156,6 +174,9 @@ class Files:
 
 @cache
 def _takes(kind: Hashable, method: str, keyword: str) -> bool:
-    """True if a method of this class of file systems has the keyword. Asked once for each class: it is asked for every read."""
-    function = getattr(kind, f"_{method}", None) or getattr(kind, method)  # asynchronous ones have the real one under a `_`
+    """True if a method of this class of file systems has the keyword. Asked once for each class: it is
+    asked for every read.
+    """
+    # asynchronous ones have the real one under a `_`
+    function = getattr(kind, f"_{method}", None) or getattr(kind, method)
     return keyword in inspect.signature(function).parameters

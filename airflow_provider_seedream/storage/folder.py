@@ -1,7 +1,8 @@
-"""One folder in the user's object storage: create exclusively, and replace a file only if nobody else has changed it.
+"""One folder in the user's object storage: create exclusively, and replace a file only if nobody else has
+changed it.
 
-How a store compares is found out once per process and destination, see ``conditional`` and ``swap``. Knows nothing of images or
-records.
+How a store compares is found out once per process and destination, see ``conditional`` and ``swap``. Knows
+nothing of images or records.
 """
 
 import logging
@@ -21,11 +22,17 @@ from airflow_provider_seedream.storage.conditional import (
     told,
     version_of,
 )
-from airflow_provider_seedream.storage.exclusive import NotExclusiveError, is_unsupported, not_exclusive, probe
+from airflow_provider_seedream.storage.exclusive import (
+    NotExclusiveError,
+    is_unsupported,
+    not_exclusive,
+    probe,
+)
 from airflow_provider_seedream.storage.files import Files
 from airflow_provider_seedream.storage.swap import SwapFile, Way
 
-# Destinations that this process has probed, each with the form of a version with which it replaces by condition; None: it does not.
+# Destinations that this process has probed, each with the form of a version with which it replaces by
+# condition; None: it does not.
 _exclusive: dict[str, Way | None] = {}
 _probing = threading.Lock()
 os.register_at_fork(after_in_child=_probing._at_fork_reinit)  # type: ignore[attr-defined]  # a forked task must not wait for a thread of its parent
@@ -36,7 +43,8 @@ class Folder(Files):
     """A folder in storage. Names are relative to it and may contain ``/``::
 
         folder = Folder("s3://my_conn@bucket/campaign")
-        if folder.create("_seedream/ledger/3f...9a.json", data):  # of several racing writers exactly one gets True
+        # Of several racing writers exactly one gets True.
+        if folder.create("_seedream/ledger/3f...9a.json", data):
             ...
 
     Errors of the store's library are raised unchanged, so callers must expect any class.
@@ -49,10 +57,12 @@ class Folder(Files):
     def create(self, name: str, data: bytes, *, remember: bool = False) -> bool:
         """Write a file that must not exist yet. Of several racing writers exactly one wins.
 
-        True: the file holds this content. False: it exists with other content, and stays as it is. The content decides, because a
-        store's client repeats a PUT whose answer was lost and then meets its own object.
+        True: the file holds this content. False: it exists with other content, and stays as it is. The
+        content decides, because a store's client repeats a PUT whose answer was lost and then meets its own
+        object.
 
-        :param remember: keep the version in memory, so that :meth:`replace_if` need not read what this process wrote.
+        :param remember: keep the version in memory, so that :meth:`replace_if` need not read what this
+            process wrote.
         :raises NotExclusiveError: the store has no conditional writes, or the mount has no hard links.
         """
         error = self.try_create(name, data, remember=remember)
@@ -83,11 +93,12 @@ class Folder(Files):
         return None
 
     def check_exclusive(self) -> None:
-        """Test once per process and destination whether :meth:`create` is exclusive there: 2 PUTs, 1 GET, 1 DELETE.
+        """Test once per process and destination whether :meth:`create` is exclusive there: 2 PUTs, 1 GET, 1
+        DELETE.
 
-        On S3 and Azure 2 or 3 more PUTs and a HEAD test in which form the store takes a version, see ``conditional``; on Google
-        Cloud Storage a GET and 2 more PUTs test whether it compares generations. A disk is
-        not tested: a hard link is exclusive, and without links :meth:`create` raises.
+        On S3 and Azure 2 or 3 more PUTs and a HEAD test in which form the store takes a version, see
+        ``conditional``; on Google Cloud Storage a GET and 2 more PUTs test whether it compares generations. A
+        disk is not tested: a hard link is exclusive, and without links :meth:`create` raises.
 
         :raises NotExclusiveError: two tries could both create the same record, and both would pay.
         """
@@ -97,12 +108,16 @@ class Folder(Files):
             if self.base not in _exclusive:
                 name = self.probe()
                 _exclusive[self.base] = self._way_that_holds(name)
-                # A connection that may not delete gets a warning: claims that must be deleted later will fail as well.
+                # A connection that may not delete gets a warning: claims that must be deleted later will fail
+                # as well.
                 try:
                     self.delete(name)
                 except Exception as error:
                     _log.warning(
-                        "Cannot delete %s (%s: %s). May this connection delete files?", self.uri(name), type(error).__name__, error
+                        "Cannot delete %s (%s: %s). May this connection delete files?",
+                        self.uri(name),
+                        type(error).__name__,
+                        error,
                     )
 
     @property
@@ -115,8 +130,8 @@ class Folder(Files):
 
     @property
     def swaps(self) -> bool:
-        """True if :meth:`replace_if` compares and writes in one step: on disks, and on stores that were seen to refuse a wrong
-        version. False before :meth:`check_exclusive`.
+        """True if :meth:`replace_if` compares and writes in one step: on disks, and on stores that were seen
+        to refuse a wrong version. False before :meth:`check_exclusive`.
         """
         return self._is_local or _exclusive.get(self.base) is not None
 
@@ -140,9 +155,9 @@ class Folder(Files):
     def replace_if(self, name: str, seen: bytes, data: bytes) -> bool:
         """Like :meth:`replace`, but only if the file still holds ``seen``.
 
-        On disks with locks, and on stores that honour a condition (S3, Ceph, Azure, and Google Cloud Storage after
-        :meth:`check_exclusive`), this is one step. On other stores the file is read and then written, so a write of another process
-        in between (the time of one request) is lost.
+        On disks with locks, and on stores that honour a condition (S3, Ceph, Azure, and Google Cloud Storage
+        after :meth:`check_exclusive`), this is one step. On other stores the file is read and then written,
+        so a write of another process in between (the time of one request) is lost.
 
         :param seen: the whole content as it was read or written before.
         :returns: False if the file holds other content; then it stays as it is.
@@ -152,9 +167,9 @@ class Folder(Files):
                 return self._replace_after_read(name, seen, data)
         if _exclusive.get(self.base) == "generation":
             return self._swap(name, seen, data)
-        # A file that this process wrote itself is not read back: the store compares its version with the one that it gave to our
-        # PUT, in the same step as it writes. That guards against every other writer, as the read does. Only a store that was seen
-        # to refuse a wrong version is trusted so.
+        # A file that this process wrote itself is not read back: the store compares its version with the one
+        # that it gave to our PUT, in the same step as it writes. That guards against every other writer, as
+        # the read does. Only a store that was seen to refuse a wrong version is trusted so.
         known = self._form
         written = self._versions.of(name, seen) if known else None
         if known and written and self._put_if(name, data, written, known):
@@ -166,7 +181,8 @@ class Folder(Files):
             return written is not None and there == data  # our PUT was done, and its answer was lost
         if any(self._put_if(name, data, version, form) for form in ((known,) if known else FORMS)):
             return True
-        there = self.read(name)  # the class for "changed" and "no conditions" differs by store, so the content decides
+        # the class for "changed" and "no conditions" differs by store, so the content decides
+        there = self.read(name)
         return there == data or (there == seen and self._replace_after_read(name, seen, data))
 
     def _put_if(self, name: str, data: bytes, version: str, form: Form) -> bool:
@@ -194,13 +210,17 @@ class Folder(Files):
         return True
 
     def swap_file(self, name: str) -> "SwapFile":
-        """A file of this folder that several processes replace, each only if it still is as that process has read it."""
+        """A file of this folder that several processes replace, each only if it still is as that process
+        has read it.
+        """
         from airflow_provider_seedream.storage.swap import SwapFile  # storage is loaded with every DAG
 
         return SwapFile(None if self._is_local else self._fs, self._path(name))
 
     def delete_if(self, name: str, seen: bytes) -> None:
-        """Delete a file if it still holds ``seen``, where that is one step: on a disk. Elsewhere the file stays."""
+        """Delete a file if it still holds ``seen``, where that is one step: on a disk. Elsewhere the file
+        stays.
+        """
         if self._is_local:
             with disk.locked(self._path(name)):
                 if self.read(name) == seen:

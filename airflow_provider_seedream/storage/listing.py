@@ -1,8 +1,9 @@
-"""Lists what is in and below a folder of a store. A folder that cannot be listed is an error, never an empty folder.
+"""Lists what is in and below a folder of a store. A folder that cannot be listed is an error, never an empty
+folder.
 
-fsspec's ``walk`` does not pass ``on_error`` on to the folders below, so each of them that the store refuses counts as empty; so
-does each ``find`` that is made of ``walk`` [fsspec 2026.9, findings/fsspec-walk-hides-errors.sh]. A ledger or the rows of a table
-would be missed without a word.
+fsspec's ``walk`` does not pass ``on_error`` on to the folders below, so each of them that the store refuses
+counts as empty; so does each ``find`` that is made of ``walk`` [fsspec 2026.9,
+findings/fsspec-walk-hides-errors.sh]. A ledger or the rows of a table would be missed without a word.
 """
 
 from typing import Any
@@ -17,7 +18,8 @@ def folders_in(fs: Any, path: str) -> list[str]:
 
 
 def files_below(fs: Any, path: str) -> list[str]:
-    """The paths of all files below a folder; empty if it does not exist. An object store lists them in one go, 1,000 a request.
+    """The paths of all files below a folder; empty if it does not exist. An object store lists them in one
+    go, 1,000 a request.
 
     :raises Exception: of the store's own class, if a folder cannot be listed.
     """

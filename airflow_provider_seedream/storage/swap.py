@@ -1,7 +1,9 @@
-"""A small file that is replaced only if it still is as its writer read it: compare and swap, one GET and one PUT.
+"""A small file that is replaced only if it still is as its writer read it: compare and swap, one GET and one
+PUT.
 
-Of several racing writers exactly one wins, and the others read again. S3, Ceph and Azure compare the object's ETag, Google Cloud
-Storage its generation; on a disk the file's lock is held while its content is compared. Never imports Airflow.
+Of several racing writers exactly one wins, and the others read again. S3, Ceph and Azure compare the object's
+ETag, Google Cloud Storage its generation; on a disk the file's lock is held while its content is compared.
+Never imports Airflow.
 """
 
 import errno
@@ -12,17 +14,26 @@ from urllib.parse import quote
 from uuid import uuid4
 
 from airflow_provider_seedream.storage import disk
-from airflow_provider_seedream.storage.conditional import Form, condition, form_that_holds, has_conditions, told, version_of
+from airflow_provider_seedream.storage.conditional import (
+    Form,
+    condition,
+    form_that_holds,
+    has_conditions,
+    told,
+    version_of,
+)
 from airflow_provider_seedream.storage.exclusive import NotExclusiveError, answered
 
-# How a store compares: the form of an ETag (see ``conditional``), a generation, or the lock of a file on a disk.
+# How a store compares: the form of an ETag (see ``conditional``), a generation, or the lock of a file on a
+# disk.
 Way = Literal["quoted", "bare", "generation", "lock"]
 WAYS: tuple[Way, ...] = get_args(Way)
 _WRONG_GENERATION = "1"  # of microseconds since 1970: no object has it
 
 
 class NotConditionalError(NotExclusiveError):
-    """The storage cannot replace a file on the condition that it has not changed, so two writers would overwrite each other.
+    """The storage cannot replace a file on the condition that it has not changed, so two writers would
+    overwrite each other.
 
     Its text goes on after the name of the place: ``... cannot keep the books of caps: <text>``.
     """
@@ -57,9 +68,11 @@ class SwapFile:
         self._path = path
 
     def look(self) -> Seen | None:
-        """The content and its version, from one GET; None if the store says clearly that the file does not exist.
+        """The content and its version, from one GET; None if the store says clearly that the file does not
+        exist.
 
-        A library without such a call takes a HEAD more, and before the GET: content that is newer than its version is refused.
+        A library without such a call takes a HEAD more, and before the GET: content that is newer than its
+        version is refused.
         """
         try:
             if self._fs is None:
@@ -77,12 +90,12 @@ class SwapFile:
     def swap(self, seen: Seen, data: bytes, way: Way) -> tuple[bool, Seen | None]:
         """Replace the file if it still is as it was seen.
 
-        The content decides where an answer was lost, as a client repeats its PUT and meets its own object. So no two writers may
-        ever write the same bytes.
+        The content decides where an answer was lost, as a client repeats its PUT and meets its own object. So
+        no two writers may ever write the same bytes.
 
         :param way: as :meth:`way_that_holds` of this store has found.
-        :returns: True and the file as it was written; or False and the file as it is now, where another writer was faster. None
-            if it is gone.
+        :returns: True and the file as it was written; or False and the file as it is now, where another
+            writer was faster. None if it is gone.
         """
         if way == "lock":
             return self._swap_locked(seen, data)
@@ -91,7 +104,11 @@ class SwapFile:
         except Exception as error:
             now = self.look()
             is_done = now is not None and now.data == data
-            if not is_done and now == seen and not (answered(error, 412) or isinstance(error, FileExistsError)):
+            if (
+                not is_done
+                and now == seen
+                and not (answered(error, 412) or isinstance(error, FileExistsError))
+            ):
                 raise
             return is_done, now
         now = Seen(data=data, version=version) if version else self.look()
@@ -107,7 +124,8 @@ class SwapFile:
         return True, Seen(data=data, version="")
 
     def way_that_holds(self) -> Way:
-        """Ask the store how it replaces by condition: it must refuse a wrong version and take the right one. Writes this file.
+        """Ask the store how it replaces by condition: it must refuse a wrong version and take the right one.
+        Writes this file.
 
         :raises NotConditionalError: it cannot, or its library cannot say it.
         """
@@ -133,7 +151,9 @@ class SwapFile:
             is_refused = answered(error, 412) or isinstance(error, FileExistsError)  # gcsfs's word for a 412
             if seen and is_refused and self.swap(seen, uuid4().hex.encode(), "generation")[0]:
                 return "generation"
-        raise NotConditionalError("it does not replace a file on the condition that its generation has not changed")
+        raise NotConditionalError(
+            "it does not replace a file on the condition that its generation has not changed"
+        )
 
     def _put(self, data: bytes, version: str, way: Way) -> str | None:
         """One PUT with a condition; the version that its answer names.
@@ -191,7 +211,9 @@ def _is_gcs(fs: Any) -> bool:
 
 
 def _gcs_get(fs: Any, path: str) -> Seen:
-    """Google names the generation in a header of the download. Where a server does not, it is asked for, and then read again."""
+    """Google names the generation in a header of the download. Where a server does not, it is asked for,
+    and then read again.
+    """
     headers, data = fs.call("GET", fs.url(path))
     if generation := headers.get("x-goog-generation"):
         return Seen(data=data, version=str(generation))
@@ -200,9 +222,20 @@ def _gcs_get(fs: Any, path: str) -> Seen:
 
 
 def _gcs_put(fs: Any, path: str, data: bytes, generation: str) -> str:
-    """An upload with ``ifGenerationMatch``, as gcsfs itself sends it for an exclusive create: its own call knows no other value."""
+    """An upload with ``ifGenerationMatch``, as gcsfs itself sends it for an exclusive create: its own call
+    knows no other value.
+    """
     bucket, key, _ = fs.split_path(path)
     to = f"{fs._location}/upload/storage/v1/b/{quote(bucket)}/o"
     kind = {"Content-Type": "application/octet-stream"}
-    answer = fs.call("POST", to, uploadType="media", name=key, ifGenerationMatch=generation, headers=kind, data=data, json_out=True)
+    answer = fs.call(
+        "POST",
+        to,
+        uploadType="media",
+        name=key,
+        ifGenerationMatch=generation,
+        headers=kind,
+        data=data,
+        json_out=True,
+    )
     return str(answer["generation"])

@@ -10,7 +10,8 @@ from typing import Any
 from airflow_provider_seedream.exceptions import SeedreamInputError
 
 LOCAL = ("", "file", "local")
-_KINDS = {**dict.fromkeys(LOCAL, ""), "s3a": "s3", "s3n": "s3", "gcs": "gs", "abfss": "abfs"}  # other names of one kind of store
+# other names of one kind of store
+_KINDS = {**dict.fromkeys(LOCAL, ""), "s3a": "s3", "s3n": "s3", "gcs": "gs", "abfss": "abfs"}
 _REFUSED = ("http", "https", "data")
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _PARENT = re.compile(r"(^|[/\\])\.\.([/\\]|$)")
@@ -31,7 +32,8 @@ def split_uri(uri: str) -> tuple[str, str]:
 def place_of(uri: str) -> tuple[str, str]:
     """The kind of store, and the bucket with its path: equal for URIs that may name one folder.
 
-    ``file:///data/a`` and ``/data/a`` are ``("", "/data/a")``, ``s3a://my_conn@bucket/a`` is ``("s3", "bucket/a")``.
+    ``file:///data/a`` and ``/data/a`` are ``("", "/data/a")``, ``s3a://my_conn@bucket/a`` is ``("s3",
+    "bucket/a")``.
     """
     scheme, place = split_uri(uri.rstrip("/"))
     return _KINDS.get(scheme, scheme), place
@@ -56,13 +58,21 @@ def check_destination(uri: Any) -> str:
             "The provider records each payment there, so it cannot run without one."
         )
     if not isinstance(uri, str) or not uri.strip():
-        raise SeedreamInputError(f"destination must be a storage URI, e.g. s3://my_conn@bucket/folder; got {str(uri)[:80]!r}.")
+        raise SeedreamInputError(
+            f"destination must be a storage URI, e.g. s3://my_conn@bucket/folder; got {str(uri)[:80]!r}."
+        )
     base = uri.strip().rstrip("/")
     scheme, place = split_uri(base)
     if scheme in _REFUSED or "?" in base or _PARENT.search(place):
-        raise SeedreamInputError(f"destination must be a plain storage URI without '..' or a query; got {uri[:200]!r}.")
+        raise SeedreamInputError(
+            f"destination must be a plain storage URI without '..' or a query; got {uri[:200]!r}."
+        )
     if base.endswith("#"):
-        raise SeedreamInputError(f"destination must not end in '#': Airflow would open the folder without it; got {uri[:200]!r}.")
+        raise SeedreamInputError(
+            f"destination must not end in '#': Airflow would open the folder without it; got {uri[:200]!r}."
+        )
     if scheme in LOCAL and not place.startswith("/"):
-        raise SeedreamInputError(f"destination must be absolute: a worker's current folder is arbitrary; got {uri[:200]!r}.")
+        raise SeedreamInputError(
+            f"destination must be absolute: a worker's current folder is arbitrary; got {uri[:200]!r}."
+        )
     return base

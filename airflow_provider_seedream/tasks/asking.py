@@ -1,7 +1,9 @@
-"""A question to a person in the middle of a task, by Airflow's human-in-the-loop: any operator may ask, not only ``HITLOperator``.
+"""A question to a person in the middle of a task, by Airflow's human-in-the-loop: any operator may ask, not
+only ``HITLOperator``.
 
-Airflow keeps the question for the task instance, and its page Required Actions shows it. From 3.3 on the task waits in the state
-``awaiting_input``, which needs no triggerer; before that it is deferred to Airflow's own trigger.
+Airflow keeps the question for the task instance, and its page Required Actions shows it. From 3.3 on the task
+waits in the state ``awaiting_input``, which needs no triggerer; before that it is deferred to Airflow's own
+trigger.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +21,10 @@ MAX_BODY_BYTES = 60_000  # MySQL keeps 64 KiB of a text
 class Answer:
     """The answer to a question with a yes and a no::
 
-        Answer.from_event({"chosen_options": ["Approve"], "responded_by_user": {"id": "1", "name": "anna"}}).is_yes  # True
+        # True
+        Answer.from_event(
+            {"chosen_options": ["Approve"], "responded_by_user": {"id": "1", "name": "anna"}}
+        ).is_yes
 
     :param is_yes: True only for a yes: an answer of another form is not a permission.
     :param by: the name of the person, if Airflow tells it.
@@ -45,12 +50,15 @@ class Answer:
 class Question:
     """A question with a yes and a no::
 
-        Question(subject="Send the other 4,980 rows?", body="...", progress="_seedream/batch/5f/progress.json")
+        Question(
+            subject="Send the other 4,980 rows?", body="...", progress="_seedream/batch/5f/progress.json"
+        )
 
     :param subject: the headline. :param body: markdown, which stands above the buttons.
     :param progress: the file that the task goes on from.
     :param timeout: how long the person has; None for ever.
-    :param notifiers: called when the question is asked. :param assigned_users: may answer; empty for all users who may edit.
+    :param notifiers: called when the question is asked. :param assigned_users: may answer; empty for all
+        users who may edit.
     """
 
     subject: str
@@ -61,7 +69,9 @@ class Question:
     assigned_users: Sequence[Mapping[str, str]] = ()
 
 
-def ask(task: BaseOperator, context: Context, question: Question, *, method: str, kwargs: dict[str, Any]) -> NoReturn:
+def ask(
+    task: BaseOperator, context: Context, question: Question, *, method: str, kwargs: dict[str, Any]
+) -> NoReturn:
     """Ask, and leave the worker until the answer comes. Never returns: Airflow resumes the task.
 
     :param method: of the task, which gets the context, ``event`` and ``kwargs``.
@@ -71,14 +81,21 @@ def ask(task: BaseOperator, context: Context, question: Question, *, method: str
     ti: Any = context["ti"]
     users: Any = [dict(user) for user in question.assigned_users]
     upsert_hitl_detail(
-        ti_id=ti.id, options=[YES, NO], subject=question.subject, body=question.body, params={}, assigned_users=users
+        ti_id=ti.id,
+        options=[YES, NO],
+        subject=question.subject,
+        body=question.body,
+        params={},
+        assigned_users=users,
     )
     task.log.info("Asked a person: %s Answer in Airflow, under Browse, Required Actions.", question.subject)
     for notifier in question.notifiers:
         try:
             notifier(context)
         except Exception:  # e.g. of a mail server that is away: the question stands in Airflow all the same
-            task.log.exception("%s failed. The question waits for its answer in Airflow.", type(notifier).__name__)
+            task.log.exception(
+                "%s failed. The question waits for its answer in Airflow.", type(notifier).__name__
+            )
     try:
         from airflow.sdk.exceptions import TaskAwaitingInput
     except ImportError:  # before Airflow 3.3
@@ -86,7 +103,9 @@ def ask(task: BaseOperator, context: Context, question: Question, *, method: str
     raise TaskAwaitingInput(method_name=method, kwargs=kwargs, timeout=question.timeout)
 
 
-def _defer(task: BaseOperator, ti_id: Any, *, method: str, kwargs: dict[str, Any], timeout: timedelta | None) -> NoReturn:
+def _defer(
+    task: BaseOperator, ti_id: Any, *, method: str, kwargs: dict[str, Any], timeout: timedelta | None
+) -> NoReturn:
     """Wait in Airflow's own trigger, as ``HITLOperator`` does before 3.3."""
     from airflow.providers.standard.triggers.hitl import HITLTrigger
     from airflow.sdk.timezone import utcnow

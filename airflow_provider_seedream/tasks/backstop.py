@@ -1,7 +1,9 @@
-"""Ends a deferred wait whose trigger sends no event, because no triggerer runs or serves the queue of the task.
+"""Ends a deferred wait whose trigger sends no event, because no triggerer runs or serves the queue of the
+task.
 
-Each trigger has its own deadline and sends an event then. Airflow's ``defer(timeout=)`` is the backstop behind it: the scheduler
-wakes the task, without the trigger's event and without the arguments of the deferral.
+Each trigger has its own deadline and sends an event then. Airflow's ``defer(timeout=)`` is the backstop
+behind it: the scheduler wakes the task, without the trigger's event and without the arguments of the
+deferral.
 """
 
 from collections.abc import Callable
@@ -16,10 +18,13 @@ try:
 except ImportError:  # Airflow 3.1
     from airflow.exceptions import TaskDeferralTimeout  # type: ignore[no-redef]
 
-BACKSTOP_SECONDS = 600.0  # after a trigger's own deadline: a triggerer may be down for some minutes, and its event on its way
+# after a trigger's own deadline: a triggerer may be down for some minutes, and its event on its way
+BACKSTOP_SECONDS = 600.0
 UNHEARD = (
-    "No triggerer has sent an event for this wait. Check that one runs (`airflow triggerer`) and serves the queue of this task "
-    "(Airflow 3.2: `[triggerer] queues_enabled` and `airflow triggerer --queues`). `deferrable=False` needs no triggerer."
+    "No triggerer has sent an event for this wait. Check that one runs (`airflow triggerer`) and serves the "
+    "queue of this task "
+    "(Airflow 3.2: `[triggerer] queues_enabled` and `airflow triggerer --queues`). `deferrable=False` needs "
+    "no triggerer."
 )
 
 
@@ -33,12 +38,15 @@ def backstop(until_epoch: float, *, now_epoch: float) -> timedelta:
     return timedelta(seconds=max(0.0, until_epoch - now_epoch) + BACKSTOP_SECONDS)
 
 
-def resumed(task: BaseOperator, go_on: Callable[[], Any], unheard: Callable[[Context], Any], context: Context) -> Any:
+def resumed(
+    task: BaseOperator, go_on: Callable[[], Any], unheard: Callable[[Context], Any], context: Context
+) -> Any:
     """The result of a resumed task. If the backstop ended the wait, the result of ``unheard``.
 
     :param task: its log names the probable reason: no triggerer runs, or none serves the queue of the task.
     :param go_on: Airflow's own resumption; it raises if the deferral has timed out.
-    :param unheard: called instead with the context alone, as Airflow has dropped the arguments of the deferral.
+    :param unheard: called instead with the context alone, as Airflow has dropped the arguments of the
+        deferral.
     """
     with suppress(TaskDeferralTimeout):
         return go_on()

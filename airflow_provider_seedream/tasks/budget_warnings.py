@@ -18,9 +18,9 @@ _log = logging.getLogger(__name__)
 def teller(value: Any, context: Context, conn_id: str) -> Callable[[Passed], None]:
     """The function that calls the callbacks of a task for a cap.
 
-    Each gets the task's context with ``seedream_budget``, a dict of ``connection``, ``cap``, ``period``, ``label``, ``credits``,
-    ``spent_credits`` and ``ends_at``. A callback that fails is logged, and the task goes on: its
-    images are worth more than the message.
+    Each gets the task's context with ``seedream_budget``, a dict of ``connection``, ``cap``, ``period``,
+    ``label``, ``credits``, ``spent_credits`` and ``ends_at``. A callback that fails is logged, and the task
+    goes on: its images are worth more than the message.
 
     :param value: as ``on_budget_warning`` was given.
     """

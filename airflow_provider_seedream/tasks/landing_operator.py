@@ -1,4 +1,5 @@
-"""How a task ends a wait: it lands the images that are ready, and returns them or raises the error of the wait's end.
+"""How a task ends a wait: it lands the images that are ready, and returns them or raises the error of the
+wait's end.
 
 Imports the hook and the storage only when it runs: this module is loaded with every DAG.
 """
@@ -11,7 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, Context
 
-from airflow_provider_seedream.exceptions import SeedreamInputError, SeedreamLandingError, SeedreamPartialResultError
+from airflow_provider_seedream.exceptions import (
+    SeedreamInputError,
+    SeedreamLandingError,
+    SeedreamPartialResultError,
+)
 from airflow_provider_seedream.tasks.reporting import ReportingTask
 from airflow_provider_seedream.tasks.wait_options import OnPartial, execution_seconds
 
@@ -22,7 +27,8 @@ if TYPE_CHECKING:
     from airflow_provider_seedream.model.task_ref import TaskRef
     from airflow_provider_seedream.polling.policy import PollOutcome
 
-_MAY_HAVE_IMAGES = ("late", "lost", "refused", "missing", "unsettled")  # ends of a wait at which some images may be ready
+# ends of a wait at which some images may be ready
+_MAY_HAVE_IMAGES = ("late", "lost", "refused", "missing", "unsettled")
 
 
 class LandingOperator(ReportingTask):
@@ -32,7 +38,8 @@ class LandingOperator(ReportingTask):
             can_resubmit = False  # a sensor never pays
 
     :param timeout: seconds from the start of a try until "not ready in time".
-    :param on_partial: ``fail`` or ``accept`` fewer images than were asked for; those that came are landed in both cases.
+    :param on_partial: ``fail`` or ``accept`` fewer images than were asked for; those that came are landed in
+        both cases.
     :param max_image_bytes: a larger image is refused.
     :param embed_metadata: write into the files that AI made them (XMP); needs the extra ``metadata``.
     :param announce: one event of an ``AssetAlias`` for each ``image``, or one for each ``generation``.
@@ -47,18 +54,21 @@ class LandingOperator(ReportingTask):
     can_resubmit: bool = False
     _landed: tuple[LandedGeneration, Manifest] | None = None
     _must_ask_again = False  # the storage did not say whether the images are landed
-    _ready: GenerationStatus | None = None  # the last one in which images were ready; its links live for an hour
+    # the last one in which images were ready; its links live for an hour
+    _ready: GenerationStatus | None = None
 
     def _finish(
         self, context: Context, generation: Generation, outcome: PollOutcome, *, poll_again: bool = False
     ) -> dict[str, Any]:
-        """Land the images at the end of a wait and return them as a LandedGeneration, or raise the error of its end.
+        """Land the images at the end of a wait and return them as a LandedGeneration, or raise the error of
+        its end.
 
-        Images that are ready are landed although the wait failed: they are paid for, and a retry may come after the API has
-        deleted them. If all of them were ready, the task succeeds.
+        Images that are ready are landed although the wait failed: they are paid for, and a retry may come
+        after the API has deleted them. If all of them were ready, the task succeeds.
 
         :param outcome: of the last poll, the worker's or the trigger's.
-        :param poll_again: True after a deferral: the trigger cannot hand on links, and its last poll may be minutes old.
+        :param poll_again: True after a deferral: the trigger cannot hand on links, and its last poll may be
+            minutes old.
         """
         from airflow_provider_seedream.landing import finish
         from airflow_provider_seedream.landing.outcome import close_unlanded
@@ -71,10 +81,17 @@ class LandingOperator(ReportingTask):
                 return self._result(context, generation, there)
             by, mark = describe_task(context), self.embed_metadata
             with self._hook.downloads(max_bytes=self.max_image_bytes) as downloads:
-                landed = finish.land_generation(generation, self._hook, downloads, landed_by=by, embed_metadata=mark)
+                landed = finish.land_generation(
+                    generation, self._hook, downloads, landed_by=by, embed_metadata=mark
+                )
             return self._result(context, generation, landed)
-        # Airflow's own `execution_timeout` keeps its error class, so that retries and callbacks treat it as everywhere.
-        some = self._land_ready(context, generation, poll_again=poll_again) if outcome.verdict in _MAY_HAVE_IMAGES else None
+        # Airflow's own `execution_timeout` keeps its error class, so that retries and callbacks treat it as
+        # everywhere.
+        some = (
+            self._land_ready(context, generation, poll_again=poll_again)
+            if outcome.verdict in _MAY_HAVE_IMAGES
+            else None
+        )
         is_airflows = outcome.verdict == "late" and execution_seconds(self) < self.timeout
         is_enough = self.on_partial == "accept" and outcome.verdict == "late" and not is_airflows
         if some and (is_enough or not some.missing_images):
@@ -82,17 +99,23 @@ class LandingOperator(ReportingTask):
         self._tell_landed(context)
         if is_airflows:
             raise AirflowTaskTimeout(
-                f"NOT READY IN TIME: Still not ready after `execution_timeout` ({clock.spell(execution_seconds(self))}); "
-                f"a retry waits on for free.{_told(some, generation)} Seedream task id: {generation.seedream_task_id}."
+                "NOT READY IN TIME: Still not ready after `execution_timeout` "
+                f"({clock.spell(execution_seconds(self))}); "
+                f"a retry waits on for free.{_told(some, generation)} Seedream task id: "
+                f"{generation.seedream_task_id}."
             )
-        error = close_unlanded(generation, outcome, can_resubmit=self.can_resubmit, timeout_seconds=self.timeout)
+        error = close_unlanded(
+            generation, outcome, can_resubmit=self.can_resubmit, timeout_seconds=self.timeout
+        )
         error.message += _told(some, generation)
         raise error
 
     def _land_ready(self, context: Context, generation: Generation, *, poll_again: bool) -> Manifest | None:
-        """Land the images that are ready although the wait has ended: they are paid for, and the API deletes them after 24 h.
+        """Land the images that are ready although the wait has ended: they are paid for, and the API deletes
+        them after 24 h.
 
-        Returns their manifest; None if no image is ready. It raises no error of landing, as the wait has an error of its own.
+        Returns their manifest; None if no image is ready. It raises no error of landing, as the wait has an
+        error of its own.
 
         :param poll_again: True after a deferral: then the API is asked for fresh links.
         """
@@ -105,7 +128,9 @@ class LandingOperator(ReportingTask):
         by, mark = describe_task(context), self.embed_metadata
         try:
             with self._hook.downloads(max_bytes=self.max_image_bytes) as downloads:
-                some = land_ready(generation, self._hook, downloads, landed_by=by, status=self._ready, embed_metadata=mark)
+                some = land_ready(
+                    generation, self._hook, downloads, landed_by=by, status=self._ready, embed_metadata=mark
+                )
         except SeedreamInputError:  # an incomplete connection: the wait has an error of its own
             return None
         if some:
@@ -115,9 +140,11 @@ class LandingOperator(ReportingTask):
         return some
 
     def _already_landed(self, context: Context, generation: Generation) -> dict[str, Any] | None:
-        """The result if an earlier try has landed this generation completely; None if the task must wait or land.
+        """The result if an earlier try has landed this generation completely; None if the task must wait or
+        land.
 
-        If the storage does not answer, the wait goes on: the images may not be ready for minutes. Then it is read again.
+        If the storage does not answer, the wait goes on: the images may not be ready for minutes. Then it is
+        read again.
 
         :raises SeedreamLandingError: the name belongs to another generation.
         :param generation: of this wait; its name and destination say where the images would lie.
@@ -166,9 +193,11 @@ class LandingOperator(ReportingTask):
         return result.to_dict()
 
     def _tell_landed(self, context: Context) -> None:
-        """Name the images that have landed, if any, in an XCom of a task that fails now: the gallery shows them.
+        """Name the images that have landed, if any, in an XCom of a task that fails now: the gallery shows
+        them.
 
-        The key is the one under which a batch that fails names its table. The task's own error must not be lost for it.
+        The key is the one under which a batch that fails names its table. The task's own error must not be
+        lost for it.
         """
         if self._landed:
             with suppress(Exception):  # best effort
@@ -209,7 +238,10 @@ def _told(some: Manifest | None, generation: Generation) -> str:
     if some is None:
         return ""
     there = f"{generation.destination}/{some.name}.json"
-    return f" {len(some.images)} of {some.images_requested} images were ready; they are landed. Manifest: {there}."
+    return (
+        f" {len(some.images)} of {some.images_requested} images were ready; they are landed. Manifest: "
+        f"{there}."
+    )
 
 
 def describe_task(context: Context) -> TaskRef:

@@ -1,7 +1,9 @@
-"""Keeps the result of a POST in Airflow while the storage refuses its record: the id as XCom, the facts in the task's state.
+"""Keeps the result of a POST in Airflow while the storage refuses its record: the id as XCom, the facts in
+the task's state.
 
-The state of a task (Airflow 3.3) survives retries, deferrals and, in 3.3, a clear; earlier versions of Airflow have none. XComs are
-deleted before every try: they are for the tasks downstream. Never imports the hook.
+The state of a task (Airflow 3.3) survives retries, deferrals and, in 3.3, a clear; earlier versions of
+Airflow have none. XComs are deleted before every try: they are for the tasks downstream. Never imports the
+hook.
 """
 
 import logging
@@ -18,7 +20,8 @@ _log = logging.getLogger(__name__)
 
 
 class TaskMemory:
-    """The memory of a task in Airflow. Best effort: it does not raise, as a failing memory must not fail a task that has paid::
+    """The memory of a task in Airflow. Best effort: it does not raise, as a failing memory must not fail a
+    task that has paid::
 
         TaskMemory(context, pushes_id=True).recall(request.key)  # a Fact, or None
 

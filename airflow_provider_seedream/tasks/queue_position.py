@@ -1,4 +1,5 @@
-"""A task's place in the queue for the rate limit: the trigger that it defers to, and the event that comes back.
+"""A task's place in the queue for the rate limit: the trigger that it defers to, and the event that comes
+back.
 
 Loaded with every DAG, so the trigger is imported when one is asked for.
 """
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
     from airflow_provider_seedream.hooks.seedream import SeedreamHook
     from airflow_provider_seedream.triggers.turns import SeedreamTurnTrigger
 
-QUEUE_AGAIN = "A retry asks for a turn again. A longer `timeout` and `deferrable=True` let it wait for its turn, for free."
+QUEUE_AGAIN = (
+    "A retry asks for a turn again. A longer `timeout` and `deferrable=True` let it wait for its "
+    "turn, for free."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +30,8 @@ class Place:
         Place(started_epoch=clock.now_epoch())  # has not asked for a turn yet
 
     :param started_epoch: when the try began.
-    :param asked_epoch: when it first asked for a turn. The task keeps this place if it asks again; None before the first time.
+    :param asked_epoch: when it first asked for a turn. The task keeps this place if it asks again; None
+        before the first time.
     :param granted_epoch: when it got the turn that it is using; None without one.
     """
 
@@ -36,11 +41,18 @@ class Place:
 
     @classmethod
     def from_event(
-        cls, event: Any, *, started_epoch: float | None, asked_epoch: float | None, timeout: float, execution_timeout: float
+        cls,
+        event: Any,
+        *,
+        started_epoch: float | None,
+        asked_epoch: float | None,
+        timeout: float,
+        execution_timeout: float,
     ) -> Self:
         """The place of a task that was woken; both limits in seconds from the start of the try.
 
-        :param started_epoch: and :param asked_epoch: as Airflow kept them; None: they are read from the event.
+        :param started_epoch: and :param asked_epoch: as Airflow kept them; None: they are read from the
+            event.
 
         :raises SeedreamRateLimitError: the deadline came before its turn.
         :raises AirflowTaskTimeout: ``execution_timeout`` is over, whether a turn came or not.
@@ -54,7 +66,9 @@ class Place:
         waited = clock.now_epoch() - started_epoch
         if waited >= execution_timeout or (is_late and execution_timeout < timeout):
             limit = f"`execution_timeout` ({clock.spell(execution_timeout)})"
-            raise AirflowTaskTimeout(f"RATE LIMIT: No turn came within {limit}, so nothing was bought; a retry asks anew.")
+            raise AirflowTaskTimeout(
+                f"RATE LIMIT: No turn came within {limit}, so nothing was bought; a retry asks anew."
+            )
         if is_late:
             limit = f"{clock.spell(waited)} (`timeout={timeout:g}`)"
             late = SeedreamRateLimitError(f"No turn came within {limit}: other requests were ahead.")
@@ -71,10 +85,19 @@ class Place:
         :returns: Airflow's own error for its own limit, else the one that a late turn has.
         """
         waited = f"No turn came within {clock.spell(waited_seconds)}, so nothing was bought."
-        return AirflowTaskTimeout(f"{waited} {UNHEARD}") if is_airflows else SeedreamRateLimitError(f"{waited} {UNHEARD}")
+        return (
+            AirflowTaskTimeout(f"{waited} {UNHEARD}")
+            if is_airflows
+            else SeedreamRateLimitError(f"{waited} {UNHEARD}")
+        )
 
     def ask(
-        self, hook: "SeedreamHook", error: SeedreamRateLimitError | None, *, timeout: float, not_before_epoch: float = 0.0
+        self,
+        hook: "SeedreamHook",
+        error: SeedreamRateLimitError | None,
+        *,
+        timeout: float,
+        not_before_epoch: float = 0.0,
     ) -> "tuple[SeedreamTurnTrigger, dict[str, Any]]":
         """The trigger that waits for a turn, and the arguments that the task gets back beside its event.
 

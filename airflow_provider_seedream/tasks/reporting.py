@@ -1,8 +1,9 @@
-"""Before a task fails, its log gets the error as a block of short lines: what happened, what it cost, what to do.
+"""Before a task fails, its log gets the error as a block of short lines: what happened, what it cost, what to
+do.
 
-One place for every operator, sensor and decorated task: their ``execute`` and ``resume_execution`` are wrapped when the class is
-made. So it works for deferred and mapped tasks, and for subclasses of users. Loaded with every DAG, so the hook is imported
-when a task fails.
+One place for every operator, sensor and decorated task: their ``execute`` and ``resume_execution`` are
+wrapped when the class is made. So it works for deferred and mapped tasks, and for subclasses of users. Loaded
+with every DAG, so the hook is imported when a task fails.
 """
 
 from __future__ import annotations
@@ -27,9 +28,13 @@ if TYPE_CHECKING:
     from airflow_provider_seedream.generations import Generation
     from airflow_provider_seedream.model.error_lines import Where
 
-_NO_FAILURES = (AirflowSkipException, AirflowRescheduleException)  # Airflow's own signals for a skip and for a later poke
-_ENTRIES = ("execute", "resume_execution")  # Airflow's task runner calls one of them, and nothing else of ours
-_LEDGER_KNOWS = "Read the traceback below. A retry or a clear does not pay twice: the ledger knows what is paid."
+# Airflow's own signals for a skip and for a later poke
+_NO_FAILURES = (AirflowSkipException, AirflowRescheduleException)
+# Airflow's task runner calls one of them, and nothing else of ours
+_ENTRIES = ("execute", "resume_execution")
+_LEDGER_KNOWS = (
+    "Read the traceback below. A retry or a clear does not pay twice: the ledger knows what is paid."
+)
 
 
 class ReportingTask(BaseOperator):
@@ -46,7 +51,8 @@ class ReportingTask(BaseOperator):
 
     seedream_conn_id: str
     _waits_for: Generation | None = None  # the paid generation whose images this task is to land
-    _is_reporting = False  # while an outer one of our methods runs: only the outermost knows whether the task fails
+    # while an outer one of our methods runs: only the outermost knows whether the task fails
+    _is_reporting = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Wrap the entries of each class as it is made, so that users' subclasses are wrapped too."""
@@ -58,7 +64,8 @@ class ReportingTask(BaseOperator):
     def report_failure(self, error: BaseException) -> None:
         """Log the block of an error. Best effort: it must never hide the error itself.
 
-        :param error: of this provider or any other; the one of another library gets the same form, and is raised as it is.
+        :param error: of this provider or any other; the one of another library gets the same form, and is
+            raised as it is.
         """
         from airflow_provider_seedream.landing.errors import complete
         from airflow_provider_seedream.model import clock
@@ -73,7 +80,9 @@ class ReportingTask(BaseOperator):
             self.log.exception("The failure could not be explained in short lines.")
 
     def _where(self) -> Where:
-        """The connection, with its host if it can be read: the task may have failed because the connection is incomplete."""
+        """The connection, with its host if it can be read: the task may have failed because the connection
+        is incomplete.
+        """
         from airflow_provider_seedream.hooks.seedream import SeedreamHook
         from airflow_provider_seedream.model.error_lines import Where
 
@@ -85,7 +94,9 @@ class ReportingTask(BaseOperator):
 
 
 def _reporting(method: Callable[..., Any]) -> Callable[..., Any]:
-    """The method, but a failure is explained in the log before it is raised. Calls of ``super()`` inside it are left alone."""
+    """The method, but a failure is explained in the log before it is raised. Calls of ``super()`` inside
+    it are left alone.
+    """
 
     @wraps(method)
     def reporting(self: ReportingTask, *args: Any, **kwargs: Any) -> Any:
@@ -96,7 +107,8 @@ def _reporting(method: Callable[..., Any]) -> Callable[..., Any]:
             return method(self, *args, **kwargs)
         except _NO_FAILURES:
             raise
-        except (Exception, AirflowTaskTimeout) as error:  # Airflow's timeout is no Exception; a deferral is neither
+        except (Exception, AirflowTaskTimeout) as error:
+            # Airflow's timeout is no Exception; a deferral is neither
             self.report_failure(error)
             raise
         finally:
@@ -117,12 +129,17 @@ def log_lines(log: Callable[..., None], lines: Iterable[str]) -> None:
 def _foreign(error: BaseException, generation: Generation | None) -> SeedreamError:
     """An error that is not of this provider, in the same form, for the log alone: it is raised as it is.
 
-    :param generation: the paid generation of the task, if there is one: then the block says that credits were paid.
+    :param generation: the paid generation of the task, if there is one: then the block says that credits were
+        paid.
     """
     paid: Paid = "yes" if generation else "unknown"
     if isinstance(error, AirflowTaskTimeout):
         begins, _, rest = str(error).partition(": ")
-        verdict, said = (begins, rest) if begins.isupper() else ("NOT READY IN TIME", str(error) or "`execution_timeout` is over.")
+        verdict, said = (
+            (begins, rest)
+            if begins.isupper()
+            else ("NOT READY IN TIME", str(error) or "`execution_timeout` is over.")
+        )
         ours = SeedreamError(said, verdict=verdict, paid=paid)
         ours.on_retry = "A retry or a clear goes on, and does not pay twice."
         return ours

@@ -28,7 +28,8 @@ def read_sources(images: Any, pick: Any = None) -> tuple[Source, ...]:
 
         read_sources(["s3://bucket/watch.png", "data:image/png;base64,iVBORw0..."], pick=1)
 
-    :param images: a list of storage URIs, local paths or data URIs; or the result of a task that landed images.
+    :param images: a list of storage URIs, local paths or data URIs; or the result of a task that landed
+        images.
     :param pick: numbers of the wanted images, counted from 1; None for all.
     :raises SeedreamInputError: an image is against the rules; the text names the image and the rule.
     :raises SeedreamError: a storage does not answer; a retry reads again.
@@ -52,11 +53,16 @@ def _decode(number: int, image: str) -> bytes:
     """
     head = _DATA_URI.match(image)
     if head is None:
-        raise SeedreamInputError(f"images: image {number} is no data URI of the form data:image/...;base64,...")
+        raise SeedreamInputError(
+            f"images: image {number} is no data URI of the form data:image/...;base64,..."
+        )
     try:
-        return base64.b64decode("".join(image[head.end() :].split()), validate=True)  # many encoders break lines
+        # many encoders break lines
+        return base64.b64decode("".join(image[head.end() :].split()), validate=True)
     except binascii.Error as error:
-        raise SeedreamInputError(f"images: image {number} is a data URI with broken base64 ({error}).") from None
+        raise SeedreamInputError(
+            f"images: image {number} is a data URI with broken base64 ({error})."
+        ) from None
 
 
 def _read(uri: str) -> bytes:
@@ -76,7 +82,11 @@ def _read(uri: str) -> bytes:
     except (FileNotFoundError, IsADirectoryError):
         raise SeedreamInputError(f"images: there is no file {uri}.") from None
     except Exception as error:  # each store has its own error classes
-        failed = SeedreamError(f"images: {uri} cannot be read.", verdict="STORAGE FAILED", cause=f"{type(error).__name__}: {error}")
+        failed = SeedreamError(
+            f"images: {uri} cannot be read.",
+            verdict="STORAGE FAILED",
+            cause=f"{type(error).__name__}: {error}",
+        )
         failed.on_retry = "A retry reads it again."
         if mistake := mistake_of_store(error, uri):
             mistake.named_in(failed)

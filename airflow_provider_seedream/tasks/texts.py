@@ -1,7 +1,8 @@
 """Renders text fields to text, also in a DAG that renders native objects.
 
-Jinja's native rendering reads every result as Python, even text without a template: ``'a fox' 'in snow'`` becomes one word. Both
-ways of rendering print a missing value as "None", which would be paid as a prompt. Airflow is not imported when a DAG is parsed.
+Jinja's native rendering reads every result as Python, even text without a template: ``'a fox' 'in snow'``
+becomes one word. Both ways of rendering print a missing value as "None", which would be paid as a prompt.
+Airflow is not imported when a DAG is parsed.
 """
 
 import math
@@ -18,7 +19,8 @@ TEXT_COLUMNS = frozenset(("prompt", "name"))  # of requests that are given as di
 class Rendered:
     """A rendered text::
 
-        Rendered(text="a fox in None", prints_nothing=True, was_template=True).value  # None: a prompt with a hole is not paid
+        # None: a prompt with a hole is not paid
+        Rendered(text="a fox in None", prints_nothing=True, was_template=True).value
 
     :param prints_nothing: a part of the text came from None, NaN or a name without a value.
     :param was_template: the text was rendered from a template, so that a blank one counts as no value.
@@ -39,7 +41,9 @@ class Rendered:
 
     @property
     def column(self) -> str:
-        """The text as a column of a request: "None" where its template gave nothing, which the check of the row refuses."""
+        """The text as a column of a request: "None" where its template gave nothing, which the check of
+        the row refuses.
+        """
         return "None" if self.value is None else self.value
 
 
@@ -67,17 +71,23 @@ class TextRenderer:
         names_file = template.endswith(self._endings) if self._endings else False
         found = self._printing.get_template(template) if names_file else self._printing.from_string(template)
         text = render_template_to_string(found, self._context)
-        return Rendered(text=text, prints_nothing=self._nothings > 0, was_template=names_file or is_template(template))
+        return Rendered(
+            text=text, prints_nothing=self._nothings > 0, was_template=names_file or is_template(template)
+        )
 
     @cached_property
     def _printing(self) -> Any:
         return self._environment.overlay(finalize=self._print)
 
     def _print(self, value: Any) -> str:
-        """Called by Jinja for each value that a template prints, not for the text around it. Counts the missing ones."""
+        """Called by Jinja for each value that a template prints, not for the text around it. Counts the
+        missing ones.
+        """
         from jinja2 import Undefined  # a DAG with a lenient ``template_undefined`` prints it as blank text
 
-        self._nothings += value is None or isinstance(value, Undefined) or (isinstance(value, float) and math.isnan(value))
+        self._nothings += (
+            value is None or isinstance(value, Undefined) or (isinstance(value, float) and math.isnan(value))
+        )
         return str(value)
 
 

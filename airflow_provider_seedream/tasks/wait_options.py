@@ -21,7 +21,9 @@ DEFAULT_MAX_IMAGE_BYTES = 64 * 1024 * 1024
 
 
 def execution_seconds(task: BaseOperator) -> float:
-    """Seconds of ``execution_timeout``, or infinity. Airflow does not see it while a task is deferred; it restarts on resume."""
+    """Seconds of ``execution_timeout``, or infinity. Airflow does not see it while a task is deferred; it
+    restarts on resume.
+    """
     return task.execution_timeout.total_seconds() if task.execution_timeout else math.inf
 
 
@@ -29,10 +31,15 @@ def as_seconds(field: str, value: timedelta | float) -> float:
     """A duration in seconds.
 
     :param field: the argument's name, for the error.
-    :raises SeedreamInputError: unless it is finite and not negative: a trigger's arguments are JSON, which has no infinity.
+    :raises SeedreamInputError: unless it is finite and not negative: a trigger's arguments are JSON, which
+        has no infinity.
     """
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not (math.isfinite(seconds) and seconds >= 0):
+    if (
+        isinstance(seconds, bool)
+        or not isinstance(seconds, int | float)
+        or not (math.isfinite(seconds) and seconds >= 0)
+    ):
         raise SeedreamInputError(f"{field} must be a timedelta or a number of seconds, 0 or more.")
     return float(seconds)
 
@@ -46,12 +53,16 @@ def as_interval(value: timedelta | float | None) -> float | None:
 
 
 def interval_of(own: float | None) -> float | None:
-    """The task's own interval, else Airflow's ``[seedream] poke_interval``, else None. Not for when a DAG is parsed."""
+    """The task's own interval, else Airflow's ``[seedream] poke_interval``, else None. Not for when a DAG
+    is parsed.
+    """
     configured = conf.get("seedream", "poke_interval", fallback="") if own is None else ""
     try:
         return as_interval(float(configured)) if configured else own
     except ValueError:
-        raise SeedreamInputError(f"[seedream] poke_interval must be a number of seconds; got {configured!r}.") from None
+        raise SeedreamInputError(
+            f"[seedream] poke_interval must be a number of seconds; got {configured!r}."
+        ) from None
 
 
 def check_max_image_bytes(value: Any) -> int:
@@ -67,12 +78,18 @@ def check_max_image_bytes(value: Any) -> int:
 def beyond_defaults(*, embed_metadata: bool, max_image_bytes: int) -> dict[str, Any]:
     """The options of a landing as a ledger record keeps them: only those that differ from the defaults.
 
-    ``airflow seedream land`` reads them there. Most records have none of these fields, so that 0.2 can read them::
+    ``airflow seedream land`` reads them there. Most records have none of these fields, so that 0.2 can read
+    them::
 
-        beyond_defaults(embed_metadata=True, max_image_bytes=DEFAULT_MAX_IMAGE_BYTES)  # {"embed_metadata": True}
+        # {"embed_metadata": True}
+        beyond_defaults(embed_metadata=True, max_image_bytes=DEFAULT_MAX_IMAGE_BYTES)
     """
     marked = {"embed_metadata": True} if embed_metadata else {}
-    return marked if max_image_bytes == DEFAULT_MAX_IMAGE_BYTES else {**marked, "max_image_bytes": max_image_bytes}
+    return (
+        marked
+        if max_image_bytes == DEFAULT_MAX_IMAGE_BYTES
+        else {**marked, "max_image_bytes": max_image_bytes}
+    )
 
 
 def check_flag(field: str, value: Any) -> bool:
@@ -90,7 +107,9 @@ def check_on_partial(value: Any) -> OnPartial:
 
 
 def check_embed_metadata(value: Any) -> bool:
-    """:raises SeedreamInputError: not a boolean, or True on a worker without exiv2. Checked before the request is sent."""
+    """:raises SeedreamInputError: not a boolean, or True on a worker without exiv2. Checked before the
+    request is sent.
+    """
     if check_flag("embed_metadata", value) and find_spec("exiv2") is None:
         from airflow_provider_seedream.model.extras import missing_extra
 
@@ -102,7 +121,9 @@ def check_max_in_flight(value: Any) -> int:
     """:raises SeedreamInputError: unless it is an integer from 1 to 1,000."""
     # Python's True is an integer, and would mean one generation in flight.
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_MAX_IN_FLIGHT:
-        raise SeedreamInputError(f"max_in_flight must be an integer from 1 to {MAX_MAX_IN_FLIGHT}; got {value!r}.")
+        raise SeedreamInputError(
+            f"max_in_flight must be an integer from 1 to {MAX_MAX_IN_FLIGHT}; got {value!r}."
+        )
     return value
 
 
@@ -115,6 +136,7 @@ def check_max_posts_at_once(value: Any) -> int | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_POSTS_AT_ONCE:
         raise SeedreamInputError(
-            f"max_posts_at_once must be an integer from 1 to {MAX_POSTS_AT_ONCE}, or None (automatic); got {value!r}."
+            f"max_posts_at_once must be an integer from 1 to {MAX_POSTS_AT_ONCE}, or None (automatic); got "
+            f"{value!r}."
         )
     return value

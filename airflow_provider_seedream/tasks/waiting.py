@@ -1,7 +1,7 @@
 """Waiting for a generation, for the sensor and for operators with ``wait=True``.
 
-The deferred and the synchronous wait differ only in the place where they sleep. The hook, the storage and the trigger are
-imported when a task runs, as this module is loaded with every DAG.
+The deferred and the synchronous wait differ only in the place where they sleep. The hook, the storage and the
+trigger are imported when a task runs, as this module is loaded with every DAG.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ class WaitingOperator(LandingOperator):
 
         class SeedreamGenerationSensor(WaitingOperator, SeedreamSensor):
             def execute(self, context):
-                return self.wait_and_land(context, self._generation(), started_epoch=self.started_epoch(context))
+                return self.wait_and_land(
+                    context, self._generation(), started_epoch=self.started_epoch(context)
+                )
 
     :param poll_interval: seconds between polls; None: by the poll schedule.
     :param deferrable: True: wait in the triggerer; False: hold the worker slot.
@@ -48,12 +50,15 @@ class WaitingOperator(LandingOperator):
     operator_extra_links = (SeedreamImagesLink(),)
     _read: Sequence[str] = ()
 
-    def wait_and_land(self, context: Context, generation: Generation, *, started_epoch: float) -> dict[str, Any]:
+    def wait_and_land(
+        self, context: Context, generation: Generation, *, started_epoch: float
+    ) -> dict[str, Any]:
         """Wait until the generation is ready and land it; return a LandedGeneration as a dict.
 
         :param started_epoch: when the try began, in epoch seconds: from there ``timeout`` counts.
         :raises TaskDeferred: a deferrable task goes on waiting in the triggerer.
-        :raises SeedreamError: the wait ended without images; its class says why, and its text what a retry does.
+        :raises SeedreamError: the wait ended without images; its class says why, and its text what a retry
+            does.
         """
         self._waits_for = generation
         check_embed_metadata(self.embed_metadata)
@@ -61,19 +66,28 @@ class WaitingOperator(LandingOperator):
             return landed
         from airflow_provider_seedream.landing.outcome import note_options
 
-        # Before the wait: a rescue by hand may come while it goes on, and `airflow seedream land` lands in the same way.
-        note_options(generation, beyond_defaults(embed_metadata=self.embed_metadata, max_image_bytes=self.max_image_bytes))
+        # Before the wait: a rescue by hand may come while it goes on, and `airflow seedream land` lands in
+        # the same way.
+        note_options(
+            generation,
+            beyond_defaults(embed_metadata=self.embed_metadata, max_image_bytes=self.max_image_bytes),
+        )
         return self._finish(context, generation, self._wait_in_time(context, generation, started_epoch))
 
-    def resume_landing(self, context: Context, event: Any, generation: dict[str, Any] | None = None) -> dict[str, Any]:
+    def resume_landing(
+        self, context: Context, event: Any, generation: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Continue after a deferral: the trigger has polled, the worker lands.
 
-        :param generation: as it was before the wait; None if Airflow did not keep it (``dag.test()``, ``airflow tasks test``).
+        :param generation: as it was before the wait; None if Airflow did not keep it (``dag.test()``,
+            ``airflow tasks test``).
         """
         from airflow_provider_seedream.generations import Generation
         from airflow_provider_seedream.triggers.seedream import outcome_from
 
-        self._waits_for = known = self.find_again(event) if generation is None else Generation.from_dict(generation)
+        self._waits_for = known = (
+            self.find_again(event) if generation is None else Generation.from_dict(generation)
+        )
         return self._finish(context, known, outcome_from(event, known.seedream_task_id), poll_again=True)
 
     # Airflow calls this when a deferred task goes on, with an event or after the timeout of its deferral.
@@ -82,13 +96,16 @@ class WaitingOperator(LandingOperator):
         return resumed(self, go_on, self.resume_unheard, context)
 
     def resume_unheard(self, context: Context) -> dict[str, Any]:
-        """Continue a wait whose trigger sent no event until the time was over: poll once, and land the images that are ready."""
+        """Continue a wait whose trigger sent no event until the time was over: poll once, and land the
+        images that are ready.
+        """
         return self.poll_once(context, self.find_again(None))
 
     def poll_once(self, context: Context, generation: Generation) -> dict[str, Any]:
         """The time is over: land the generation if it is ready, else raise the error that ends the wait.
 
-        :raises SeedreamGenerationTimeoutError: it is not ready; the text says that no trigger has sent an event.
+        :raises SeedreamGenerationTimeoutError: it is not ready; the text says that no trigger has sent an
+            event.
         """
         self._waits_for = generation
         if landed := self._already_landed(context, generation):
@@ -127,7 +144,8 @@ class WaitingOperator(LandingOperator):
         return lineage_of_landing(*self._landed) if self._landed else lineage_of_files(self._read)
 
     def _pause(self, seconds: float, state: PollState) -> None:
-        """The pause between two polls of a synchronous wait. It holds the worker slot, as ``deferrable=False`` asks for.
+        """The pause between two polls of a synchronous wait. It holds the worker slot, as
+        ``deferrable=False`` asks for.
 
         :param state: of the poller: a sensor leaves the process only if this state may be lost.
         """
@@ -142,7 +160,11 @@ class WaitingOperator(LandingOperator):
 
         poller = self._poller(generation, started_epoch)
         try:
-            return wait(poller, lambda: self._poll(generation), lambda seconds: self._pause_or_defer(seconds, generation, poller))
+            return wait(
+                poller,
+                lambda: self._poll(generation),
+                lambda seconds: self._pause_or_defer(seconds, generation, poller),
+            )
         except AirflowTaskTimeout:
             self._land_ready(context, generation, poll_again=False)
             raise
@@ -161,13 +183,17 @@ class WaitingOperator(LandingOperator):
             kind=generation.kind,
             created_epoch=clock.to_epoch(generation.created_at),
         )
-        poller = Poller(policy, on_note=partial(self.log.info, "Seedream task %s: %s", generation.seedream_task_id))
+        poller = Poller(
+            policy, on_note=partial(self.log.info, "Seedream task %s: %s", generation.seedream_task_id)
+        )
         if seconds := poller.seconds_before_first_poll(now_epoch=clock.now_epoch()):
             poller.due_epoch = clock.now_epoch() + seconds
         return poller
 
     def _poll(self, generation: Generation) -> GenerationStatus | FailedPoll:
-        """One status call. The last answer with ready images is kept: its links serve if the wait ends badly."""
+        """One status call. The last answer with ready images is kept: its links serve if the wait ends
+        badly.
+        """
         from airflow_provider_seedream.generations import GenerationStatus
 
         answer = self._hook.poll(generation.seedream_task_id)
@@ -184,8 +210,9 @@ class WaitingOperator(LandingOperator):
     def _defer(self, generation: Generation, poller: Poller) -> None:
         """Hand the wait over to the triggerer, with the state of this process's polls.
 
-        The trigger does not poll before a 429 allows it, nor within 5 s unless the user polls faster. Airflow's own timeout of the
-        deferral comes after the deadline: it wakes the task if no trigger runs (see ``backstop``).
+        The trigger does not poll before a 429 allows it, nor within 5 s unless the user polls faster.
+        Airflow's own timeout of the deferral comes after the deadline: it wakes the task if no trigger runs
+        (see ``backstop``).
 
         :raises TaskDeferred: always; Airflow's own way to defer.
         """

@@ -1,4 +1,6 @@
-"""The common part of our triggers: the arguments as Airflow stores them, the one event, and the rule that no trigger raises."""
+"""The common part of our triggers: the arguments as Airflow stores them, the one event, and the rule that
+no trigger raises.
+"""
 
 from abc import abstractmethod
 from collections.abc import AsyncIterator
@@ -25,8 +27,9 @@ class SeedreamTrigger(BaseTrigger):
             async def give_up(self, error: Exception) -> dict[str, Any]:
                 return {"outcome": "lost"}
 
-    Rows in Airflow's database hold the class path and the fields. So a path never changes, and a field is never renamed or removed;
-    a new one gets a default, as rows of earlier versions lack it. Fields are JSON values: ids and numbers, no key and no link.
+    Rows in Airflow's database hold the class path and the fields. So a path never changes, and a field is
+    never renamed or removed; a new one gets a default, as rows of earlier versions lack it. Fields are JSON
+    values: ids and numbers, no key and no link.
     """
 
     def __post_init__(self) -> None:
@@ -34,12 +37,15 @@ class SeedreamTrigger(BaseTrigger):
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """The class path and the arguments, for Airflow's database."""
-        # Derived from the fields: an argument that is added cannot be missing after a restart of the triggerer.
+        # Derived from the fields: an argument that is added cannot be missing after a restart of the
+        # triggerer.
         arguments = {field.name: getattr(self, field.name) for field in fields(self)}
         return f"{type(self).__module__}.{type(self).__qualname__}", arguments
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Send one event. An error becomes an event, too: if it were raised, the worker would learn only that a trigger failed."""
+        """Send one event. An error becomes an event, too: if it were raised, the worker would learn only
+        that a trigger failed.
+        """
         try:
             event = await self.wait()
         except Exception as error:
@@ -58,5 +64,7 @@ class SeedreamTrigger(BaseTrigger):
 
 
 def fields_of(event: Any) -> dict[str, Any]:
-    """The fields of an event; empty for an event of another version or form, e.g. one that a user's code has sent."""
+    """The fields of an event; empty for an event of another version or form, e.g. one that a user's code
+    has sent.
+    """
     return event if isinstance(event, dict) and event.get("schema_version") == EVENT_VERSION else {}

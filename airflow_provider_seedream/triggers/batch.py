@@ -1,6 +1,7 @@
 """The trigger of a batch: polls all generations in flight, and wakes the worker when there is enough to do.
 
-It only sends GETs, so a second copy does no harm. It holds ids and numbers. Never imports landing or the ledger.
+It only sends GETs, so a second copy does no harm. It holds ids and numbers. Never imports landing or the
+ledger.
 """
 
 import asyncio
@@ -17,7 +18,8 @@ from airflow_provider_seedream.polling.poller import Poller
 from airflow_provider_seedream.triggers.base import SeedreamTrigger
 from airflow_provider_seedream.triggers.client import paced_client
 
-PATIENCE_SECONDS = 30.0  # finished images wait up to 30 s so that several land in one wake-up: each costs a task process
+# finished images wait up to 30 s so that several land in one wake-up: each costs a task process
+PATIENCE_SECONDS = 30.0
 
 
 @dataclass(eq=False, kw_only=True)
@@ -34,17 +36,20 @@ class SeedreamBatchTrigger(SeedreamTrigger):
             outage_seconds=1800,
         )
 
-    Its event says of each generation, in their order, in how many seconds to poll it again (0: it has ended), and for how many
-    seconds the API has been silent (an empty list: it has answered all). Where polls count toward the rate limit, it says how many
-    were sent in the last minute: the worker goes on with the same key.
+    Its event says of each generation, in their order, in how many seconds to poll it again (0: it has ended),
+    and for how many seconds the API has been silent (an empty list: it has answered all). Where polls count
+    toward the rate limit, it says how many were sent in the last minute: the worker goes on with the same
+    key.
 
     :param seedream_conn_id: the connection.
-    :param in_flight: one list for each generation: seedream_task_id, due_epoch, deadline_epoch, created_epoch, num_images,
-        image_size, kind; at most ``max_in_flight``.
+    :param in_flight: one list for each generation: seedream_task_id, due_epoch, deadline_epoch,
+        created_epoch, num_images, image_size, kind; at most ``max_in_flight``.
     :param wake_epoch: when the worker wants to continue in any case; None: only when generations have ended.
     :param not_before_epoch: no event before that (apache/airflow#66374).
-    :param poke_interval: seconds between polls of one generation; None: more often while it is probably ready.
-    :param settling_seconds: how long links may follow FINISHED. :param outage_seconds: how long the API may be unreachable.
+    :param poke_interval: seconds between polls of one generation; None: more often while it is probably
+        ready.
+    :param settling_seconds: how long links may follow FINISHED. :param outage_seconds: how long the API may
+        be unreachable.
     :param progress: name of the batch's progress file; it comes back in the event. None in rows of 0.2.
     """
 
@@ -67,15 +72,23 @@ class SeedreamBatchTrigger(SeedreamTrigger):
         self._pollers += map(self._poller, self.in_flight)
         if self._pollers:
             async with paced_client(self.seedream_conn_id) as client:
-                # Each generation in a task of its own, so that a slow answer delays no other, until the worker should go on. Its id
-                # is the first item of its stored list, see ``in_flight`` above.
+                # Each generation in a task of its own, so that a slow answer delays no other, until the
+                # worker should go on. Its id is the first item of its stored list, see ``in_flight`` above.
                 polls = [
-                    asyncio.create_task(wait_async(poller, partial(client.poll, task_id, until_epoch=poller.policy.deadline_epoch)))
+                    asyncio.create_task(
+                        wait_async(
+                            poller, partial(client.poll, task_id, until_epoch=poller.policy.deadline_epoch)
+                        )
+                    )
                     for (task_id, *_), poller in zip(self.in_flight, self._pollers, strict=True)
                 ]
                 try:
                     await _raising(polls, seconds=self._seconds_to_wake(), until=asyncio.FIRST_COMPLETED)
-                    await _raising(polls, seconds=min(PATIENCE_SECONDS, self._seconds_to_wake()), until=asyncio.FIRST_EXCEPTION)
+                    await _raising(
+                        polls,
+                        seconds=min(PATIENCE_SECONDS, self._seconds_to_wake()),
+                        until=asyncio.FIRST_EXCEPTION,
+                    )
                 finally:
                     for poll in polls:
                         poll.cancel()
@@ -113,8 +126,11 @@ class SeedreamBatchTrigger(SeedreamTrigger):
         now = clock.now_epoch()
         silent_seconds = [_silent_seconds(one, now) for one in self._pollers]
         return {
-            # Whole seconds, as a hundred of them must fit into 1 KB: until the next poll at least 1; 0 if the wait has ended.
-            "seconds_to_look": [0 if one.has_ended else max(1, math.ceil(one.due_epoch - now)) for one in self._pollers],
+            # Whole seconds, as a hundred of them must fit into 1 KB: until the next poll at least 1; 0 if the
+            # wait has ended.
+            "seconds_to_look": [
+                0 if one.has_ended else max(1, math.ceil(one.due_epoch - now)) for one in self._pollers
+            ],
             "silent_seconds": silent_seconds if any(silent_seconds) else [],
             "turns": self._turns,
             "progress": self.progress,

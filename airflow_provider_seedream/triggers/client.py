@@ -17,14 +17,16 @@ if TYPE_CHECKING:
 _CLIENT = "airflow_provider_seedream.hooks.async_status"
 _CONNECTION = "airflow.providers.common.compat.connection"
 LOOKUP_SECONDS = 1.0  # a lookup of a connection serves the triggers that ask within a second after it
-_imported = Event()  # not sys.modules: it lists modules that are still being imported, for which an import would block the loop
+# not sys.modules: it lists modules that are still being imported, for which an import would block the loop
+_imported = Event()
 
 _Lookup = asyncio.Task["SeedreamSettings"]
 _asked: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Lookup]] = WeakKeyDictionary()
 
 
 async def load_client() -> None:
-    """Import the client's modules in a thread (about 0.15 s of CPU, once per process), so that the event loop goes on.
+    """Import the client's modules in a thread (about 0.15 s of CPU, once per process), so that the event loop
+    goes on.
 
     A trigger calls it before it begins to wait, so that no poll is late because of an import.
     """
@@ -46,7 +48,9 @@ def paced_client(seedream_conn_id: str) -> AbstractAsyncContextManager[PacedClie
 
 
 class _PacedClientOfWait:
-    """The context manager of :func:`paced_client`. A class, as each wait holds one, and a generator would hold more objects."""
+    """The context manager of :func:`paced_client`. A class, as each wait holds one, and a generator would
+    hold more objects.
+    """
 
     __slots__ = ("_opened", "_seedream_conn_id")
 
@@ -68,10 +72,12 @@ class _PacedClientOfWait:
 
 
 async def _settings(seedream_conn_id: str) -> "SeedreamSettings":
-    """The settings of a connection. A lookup serves all triggers that ask while it is under way, or within a second after it.
+    """The settings of a connection. A lookup serves all triggers that ask while it is under way, or within a
+    second after it.
 
-    Airflow starts a thousand triggers at once, and 5,000 that wait ask 130 times a second: a lookup costs as much as several polls.
-    A rotated key is seen up to a second later; each wait keeps the key with which it began to poll.
+    Airflow starts a thousand triggers at once, and 5,000 that wait ask 130 times a second: a lookup costs as
+    much as several polls. A rotated key is seen up to a second later; each wait keeps the key with which it
+    began to poll.
     """
     asked = _asked.setdefault(asyncio.get_running_loop(), {})
     if (lookup := asked.get(seedream_conn_id)) is None:
@@ -81,7 +87,9 @@ async def _settings(seedream_conn_id: str) -> "SeedreamSettings":
 
 
 def _forget(asked: dict[str, _Lookup], seedream_conn_id: str, lookup: _Lookup) -> None:
-    """Forget a failure at once, so that the next trigger that asks sees a connection that was mended; an answer after a second."""
+    """Forget a failure at once, so that the next trigger that asks sees a connection that was mended; an
+    answer after a second.
+    """
     if lookup.cancelled() or lookup.exception():
         del asked[seedream_conn_id]
     else:
@@ -95,8 +103,8 @@ async def _looked_up(seedream_conn_id: str) -> "SeedreamSettings":
 
 
 async def _connection(seedream_conn_id: str) -> Any:
-    """The connection, also in ``dag.test()``: its stand-in for the supervisor cannot be asked asynchronously (3.1 to 3.3.2), and
-    Airflow then says that a connection in its database "isn't defined".
+    """The connection, also in ``dag.test()``: its stand-in for the supervisor cannot be asked asynchronously
+    (3.1 to 3.3.2), and Airflow then says that a connection in its database "isn't defined".
 
     :raises AirflowNotFoundException: there is none.
     """

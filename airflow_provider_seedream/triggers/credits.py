@@ -1,4 +1,5 @@
-"""The trigger of the wallet: poll, decide, send one small event. It only sends GETs, so a second copy of it does no harm.
+"""The trigger of the wallet: poll, decide, send one small event. It only sends GETs, so a second copy of it
+does no harm.
 
 It holds numbers and a connection id. Never imports landing or the ledger.
 """
@@ -33,9 +34,11 @@ class SeedreamCreditsTrigger(SeedreamTrigger):
         )
 
     :param seedream_conn_id: the connection. :param min_credits: the credits to wait for, as decimal text.
-    :param first_poll_epoch: when to poll first. :param deadline_epoch: when to give up, both in epoch seconds.
+    :param first_poll_epoch: when to poll first. :param deadline_epoch: when to give up, both in epoch
+        seconds.
     :param poke_interval: seconds between polls. :param outage_seconds: how long the API may be unreachable.
-    :param watch: since when the API has been silent, in epoch seconds (``PollState.instants()``); None if it has not been.
+    :param watch: since when the API has been silent, in epoch seconds (``PollState.instants()``); None if it
+        has not been.
     """
 
     seedream_conn_id: str
@@ -59,18 +62,29 @@ class SeedreamCreditsTrigger(SeedreamTrigger):
     async def wait(self) -> dict[str, Any]:
         await load_client()
         state = PollState(**(self.watch or {}))  # type: ignore[arg-type]  # instants() holds no statuses
-        poller = Poller(self.policy, state, due_epoch=self.first_poll_epoch, on_note=partial(self.log.info, "%s"))
-        await asyncio.sleep(poller.due_epoch - clock.now_epoch())  # read the connection after it: its key may be rotated meanwhile
+        poller = Poller(
+            self.policy, state, due_epoch=self.first_poll_epoch, on_note=partial(self.log.info, "%s")
+        )
+        # read the connection after it: its key may be rotated meanwhile
+        await asyncio.sleep(poller.due_epoch - clock.now_epoch())
         async with paced_client(self.seedream_conn_id) as client:
-            return event_from(await wait_async(poller, partial(client.poll_wallet, until_epoch=self.deadline_epoch)))
+            return event_from(
+                await wait_async(poller, partial(client.poll_wallet, until_epoch=self.deadline_epoch))
+            )
 
     async def give_up(self, error: Exception) -> dict[str, Any]:
-        return event_from(PollOutcome(verdict="lost", detail=f"The trigger failed ({type(error).__name__}: {error})."))
+        return event_from(
+            PollOutcome(verdict="lost", detail=f"The trigger failed ({type(error).__name__}: {error}).")
+        )
 
 
 def event_from(outcome: PollOutcome) -> dict[str, Any]:
     """The trigger's event, smaller than 1 KB."""
-    return {"schema_version": EVENT_VERSION, "outcome": outcome.verdict, "detail": outcome.detail[:MAX_DETAIL_CHARACTERS]}
+    return {
+        "schema_version": EVENT_VERSION,
+        "outcome": outcome.verdict,
+        "detail": outcome.detail[:MAX_DETAIL_CHARACTERS],
+    }
 
 
 def outcome_from(event: Any) -> PollOutcome:
@@ -78,5 +92,7 @@ def outcome_from(event: Any) -> PollOutcome:
     known: tuple[Verdict, ...] = ("done", "late", "lost", "missing", "refused")
     told = fields_of(event)
     if told.get("outcome") not in known:
-        return PollOutcome(verdict="lost", detail=f"The trigger's event is not understood: {str(event)[:200]}.")
+        return PollOutcome(
+            verdict="lost", detail=f"The trigger's event is not understood: {str(event)[:200]}."
+        )
     return PollOutcome(verdict=told["outcome"], detail=str(told.get("detail", "")))

@@ -1,4 +1,6 @@
-"""Status and wallet calls of triggers. They wait for a turn if the connection says that such calls count toward the rate limit."""
+"""Status and wallet calls of triggers. They wait for a turn if the connection says that such calls count
+toward the rate limit.
+"""
 
 import asyncio
 import math
@@ -24,23 +26,33 @@ class PacedClient:
             answer = await client.poll("b1c2d3")  # a GenerationStatus or a FailedPoll
 
     :param client: sends the calls.
-    :param queue: the queue in which a poll waits for its turn; None if status calls do not count toward the rate limit.
+    :param queue: the queue in which a poll waits for its turn; None if status calls do not count toward the
+        rate limit.
     """
 
     def __init__(self, client: "StatusClient", queue: TurnQueue | None) -> None:
         self._client = client
         self._queue = queue
-        self._asked: dict[str, float] = {}  # since when each poll waits: its place in the queue, also if it has to ask again
+        # since when each poll waits: its place in the queue, also if it has to ask again
+        self._asked: dict[str, float] = {}
 
     def turns(self) -> list[list[int]]:
-        """The turns of the last minute, of all triggers of the connection here; empty where polls do not count. See the limiter."""
+        """The turns of the last minute, of all triggers of the connection here; empty where polls do not
+        count. See the limiter.
+        """
         return self._queue.limiter.turns(clock.now_epoch()) if self._queue else []
 
-    async def poll(self, seedream_task_id: str, *, until_epoch: float = math.inf) -> GenerationStatus | FailedPoll:
-        """One status call, sent once; an error is returned, not raised. No turn by ``until_epoch`` counts as throttled."""
+    async def poll(
+        self, seedream_task_id: str, *, until_epoch: float = math.inf
+    ) -> GenerationStatus | FailedPoll:
+        """One status call, sent once; an error is returned, not raised. No turn by ``until_epoch`` counts
+        as throttled.
+        """
         if self._queue is None:
             return await self._client.poll(seedream_task_id)
-        return await self._in_turn(self._queue, seedream_task_id, partial(self._client.poll, seedream_task_id), until_epoch)
+        return await self._in_turn(
+            self._queue, seedream_task_id, partial(self._client.poll, seedream_task_id), until_epoch
+        )
 
     async def poll_wallet(self, *, until_epoch: float = math.inf) -> Wallet | FailedPoll:
         """The same for the wallet: one wallet call, sent once."""
@@ -53,7 +65,8 @@ class PacedClient:
     ) -> T | FailedPoll:
         """Wait for a turn, send the call, and tell the queue of a 429.
 
-        :param who: the id of the generation, or ``wallet``. Its place in the queue is kept if no turn comes in time.
+        :param who: the id of the generation, or ``wallet``. Its place in the queue is kept if no turn comes
+            in time.
         :param until_epoch: no turn after this, in epoch seconds.
         """
         asked_epoch = self._asked.setdefault(who, clock.now_epoch())

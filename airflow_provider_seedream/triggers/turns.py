@@ -1,7 +1,8 @@
-"""The trigger that waits for a turn under the rate limit. It does not call the API, so a second copy of it does no harm.
+"""The trigger that waits for a turn under the rate limit. It does not call the API, so a second copy of it
+does no harm.
 
-It holds numbers and the connection's id, and does not read the connection. It does not raise: after an error the worker wakes
-without a turn and submits, which gets a (free) 429 at worst.
+It holds numbers and the connection's id, and does not read the connection. It does not raise: after an error
+the worker wakes without a turn and submits, which gets a (free) 429 at worst.
 """
 
 import asyncio
@@ -28,7 +29,8 @@ class SeedreamTurnTrigger(SeedreamTrigger):
         )
 
     :param seedream_conn_id: the connection. :param requests_per_minute: its rate limit.
-    :param asked_epoch: when the task first asked. It decides the place in the queue, and the task keeps it if it asks again.
+    :param asked_epoch: when the task first asked. It decides the place in the queue, and the task keeps it if
+        it asks again.
     :param not_before_epoch: the earliest turn (apache/airflow#66374). :param deadline_epoch: when to give up.
     :param throttled_epoch: when the API answered the 429 that led here; None without a 429.
     :param retry_after_seconds: the ``Retry-After`` of that 429; None without one.
@@ -52,13 +54,20 @@ class SeedreamTurnTrigger(SeedreamTrigger):
                 queue = queue_for(self.seedream_conn_id, self.requests_per_minute)
                 if self.throttled_epoch is not None:
                     queue.throttled(
-                        self.throttled_epoch, retry_after_seconds=self.retry_after_seconds, granted_epoch=self.granted_epoch
+                        self.throttled_epoch,
+                        retry_after_seconds=self.retry_after_seconds,
+                        granted_epoch=self.granted_epoch,
                     )
                 await asyncio.sleep(self.not_before_epoch - clock.now_epoch())
                 ahead, seconds = queue.outlook(self.asked_epoch)
                 if seconds >= WORTH_SAYING_SECONDS:
                     rate, wait = queue.limiter.requests_per_minute, clock.spell(seconds)
-                    self.log.info("Rate limit %g/min: requests ahead of this one: %d, about %s to go.", rate, ahead, wait)
+                    self.log.info(
+                        "Rate limit %g/min: requests ahead of this one: %d, about %s to go.",
+                        rate,
+                        ahead,
+                        wait,
+                    )
                 return self._event(granted_epoch=await queue.turn("submit", asked_epoch=self.asked_epoch))
         except TimeoutError:
             return self._event(is_late=True)
@@ -72,13 +81,17 @@ class SeedreamTurnTrigger(SeedreamTrigger):
 
 
 def turn_from(event: Any) -> tuple[float | None, bool]:
-    """When the turn was granted (else None), and whether the deadline came first. An event of another form holds no turn."""
+    """When the turn was granted (else None), and whether the deadline came first. An event of another form
+    holds no turn.
+    """
     told = fields_of(event)
     return _epoch(told, "granted_epoch"), told.get("is_late") is True
 
 
 def asked_from(event: Any) -> tuple[float | None, float | None]:
-    """When the try began and when it first asked, for a task that is resumed without its own arguments (``dag.test()``)."""
+    """When the try began and when it first asked, for a task that is resumed without its own arguments
+    (``dag.test()``).
+    """
     told = fields_of(event)
     return _epoch(told, "started_epoch"), _epoch(told, "asked_epoch")
 

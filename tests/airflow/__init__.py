@@ -1,1 +1,3 @@
-"""Running operators under Airflow's own machinery: `runner` in this process, `cluster` with a real scheduler."""
+"""Running operators under Airflow's own machinery: `runner` in this process, `cluster` with a real
+scheduler.
+"""

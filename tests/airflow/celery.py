@@ -53,7 +53,9 @@ class CeleryCluster(Cluster):
         return [row for row in run.tasks() if row.state == "running" and row.pid in members]
 
     def triggerers(self) -> dict[str, int]:
-        """The ids by which the database knows the living triggerers; each was started after those before it."""
+        """The ids by which the database knows the living triggerers; each was started after those before
+        it.
+        """
         names = [name for name in self.children if name.startswith("triggerer")]
         newest = "select id from job where job_type = 'TriggererJob' order by id desc limit :number"
         return dict(zip(names, sorted(row["id"] for row in self.sql(newest, number=len(names))), strict=True))
@@ -88,7 +90,9 @@ def start_celery_cluster(home: Path, *, settings: Mapping[str, str] | None = Non
     if binaries is None:
         raise RuntimeError("CeleryExecutor needs PostgreSQL: apt install postgresql")
     with postgres(binaries) as database, redis() as broker:
-        with CeleryCluster(home, database=database, settings=_settings(database, broker) | dict(settings or {})) as cluster:
+        with CeleryCluster(
+            home, database=database, settings=_settings(database, broker) | dict(settings or {})
+        ) as cluster:
             yield cluster
 
 
@@ -98,10 +102,24 @@ def redis() -> Iterator[str]:
     if not (binary := shutil.which("redis-server")):
         raise RuntimeError("CeleryExecutor needs Redis: apt install redis-server")
     folder, held = Path(tempfile.mkdtemp(prefix="seedream-redis-")), HeldPort()
-    command = [binary, "--bind", "127.0.0.1", "--port", str(held.number), "--save", "", "--appendonly", "no", "--dir", str(folder)]
+    command = [
+        binary,
+        "--bind",
+        "127.0.0.1",
+        "--port",
+        str(held.number),
+        "--save",
+        "",
+        "--appendonly",
+        "no",
+        "--dir",
+        str(folder),
+    ]
     server = Child("redis", command, env={"LC_ALL": "C.UTF-8"}, log=folder / "server.log", cwd=folder)
     try:
-        wait_until(lambda: not is_free(held.number), what="Redis ready", timeout_seconds=120, evidence=server.tail)
+        wait_until(
+            lambda: not is_free(held.number), what="Redis ready", timeout_seconds=120, evidence=server.tail
+        )
         yield f"redis://127.0.0.1:{held.number}/0"
     finally:
         server.stop()
@@ -116,9 +134,10 @@ def _settings(database: str, broker: str) -> dict[str, str]:
         "AIRFLOW__CELERY__BROKER_URL": broker,
         "AIRFLOW__CELERY__RESULT_BACKEND": f"db+{database}",
         "AIRFLOW__DAG_PROCESSOR__STALE_BUNDLE_CLEANUP_INTERVAL": "0",  # one process less for each worker
-        # Tasks that a lost worker had taken and not begun are sent again after this long, which is also how long a
-        # task may wait in Redis before its token is no longer taken.
-        "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "60",  # also what a worker may take to start, beside the suite
+        # Tasks that a lost worker had taken and not begun are sent again after this long, which is also how
+        # long a task may wait in Redis before its token is no longer taken. also what a worker may take to
+        # start, beside the suite
+        "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "60",
         "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL": "2",
     }
 

@@ -36,8 +36,8 @@ from tools.local_airflow import LocalAirflow
 
 ENDED = ("success", "failed", "skipped", "upstream_failed", "removed")
 
-# Airflow notices the end of a task's process up to this long after it; until then the task is not known to have
-# deferred. Where a race with triggers is what a test is about, run with this, as users do.
+# Airflow notices the end of a task's process up to this long after it; until then the task is not known to
+# have deferred. Where a race with triggers is what a test is about, run with this, as users do.
 AS_SHIPPED = {"AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "5"}
 
 # Tests wait for what Airflow notices; its defaults are for servers that run for months.
@@ -70,8 +70,12 @@ class TaskRow:
 class Cluster(LocalAirflow):
     """LocalAirflow with what tests ask for."""
 
-    def __init__(self, home: Path, *, database: str | None, settings: Mapping[str, str] | None = None) -> None:
-        super().__init__(home, dags=home / "dags", database=database, settings={**IMPATIENT, **(settings or {})})
+    def __init__(
+        self, home: Path, *, database: str | None, settings: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(
+            home, dags=home / "dags", database=database, settings={**IMPATIENT, **(settings or {})}
+        )
         self._engine = create_engine(self.database)
 
     def sql(self, statement: str, **values: Any) -> list[dict[str, Any]]:
@@ -88,7 +92,9 @@ class Cluster(LocalAirflow):
             self.sql(f"delete from {table}")
 
     def triggers(self) -> list[dict[str, Any]]:
-        """The rows triggerers work from: id, classpath, kwargs as JSON text (encrypted if so stored), triggerer_id."""
+        """The rows triggerers work from: id, classpath, kwargs as JSON text (encrypted if so stored),
+        triggerer_id.
+        """
         return self.sql("select * from trigger order by id")
 
     def add_dag(self, dag_id: str, source: str, *, timeout_seconds: float = 240) -> None:
@@ -142,7 +148,9 @@ class Cluster(LocalAirflow):
         for table in self.tables():
             if table != "connection":
                 rows = self.sql(f'select * from "{table}"')
-                places += sorted({f"{table}.{name}" for row in rows for name, cell in row.items() if needle in _str(cell)})
+                places += sorted(
+                    {f"{table}.{name}" for row in rows for name, cell in row.items() if needle in _str(cell)}
+                )
         return places
 
 
@@ -166,22 +174,34 @@ class Run:
         return str(self._rows("dag_run", "state")[0]["state"])
 
     def wait(self, *, state: str = "success", timeout_seconds: float = 600) -> None:
-        """Wait until the run has ended; ending otherwise than expected is an error that shows the task logs."""
+        """Wait until the run has ended; ending otherwise than expected is an error that shows the task
+        logs.
+        """
         ended = self.cluster.wait(
-            f"{self.dag_id} ended", lambda: self.cluster.dag_run_ended(self.dag_id, self.run_id), timeout_seconds=timeout_seconds
+            f"{self.dag_id} ended",
+            lambda: self.cluster.dag_run_ended(self.dag_id, self.run_id),
+            timeout_seconds=timeout_seconds,
         )
         if ended != state:
-            raise AssertionError(f"{self.dag_id} is {ended}, not {state}: {self.tasks()}\n{self.logs()[-6000:]}")
+            raise AssertionError(
+                f"{self.dag_id} is {ended}, not {state}: {self.tasks()}\n{self.logs()[-6000:]}"
+            )
 
     def tasks(self, task_id: str | None = None) -> list[TaskRow]:
-        columns = "cast(id as varchar) as id, task_id, map_index, state, try_number, max_tries, pid, trigger_id"
+        columns = (
+            "cast(id as varchar) as id, task_id, map_index, state, try_number, max_tries, pid, trigger_id"
+        )
         rows = [TaskRow(**row) for row in self._rows("task_instance", columns)]
-        return sorted((r for r in rows if task_id in (None, r.task_id)), key=lambda r: (r.task_id, r.map_index))
+        return sorted(
+            (r for r in rows if task_id in (None, r.task_id)), key=lambda r: (r.task_id, r.map_index)
+        )
 
     def task(self, task_id: str, *, map_index: int = -1) -> TaskRow:
         return next(row for row in self.tasks(task_id) if row.map_index == map_index)
 
-    def wait_for_task(self, task_id: str, *, state: str, map_index: int = -1, timeout_seconds: float = 240) -> TaskRow:
+    def wait_for_task(
+        self, task_id: str, *, state: str, map_index: int = -1, timeout_seconds: float = 240
+    ) -> TaskRow:
         """Wait until the task instance is in that state; any ended state other than it is an error."""
 
         def reached() -> TaskRow | None:

@@ -1,7 +1,7 @@
 """One wait of a deferred task, as a triggerer lives it: from the stored row to the first event.
 
-The trigger is built from the JSON of its row and its event goes back through JSON, so that what does not survive
-storage fails here too. Never imports the provider.
+The trigger is built from the JSON of its row and its event goes back through JSON, so that what does not
+survive storage fails here too. Never imports the provider.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from airflow.models.trigger import Trigger
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from pydantic import TypeAdapter
 
-_RESUME_AS_FAILED = "__fail__"  # what the triggerer stores for a trigger that raised, ended or ran out of time
+# what the triggerer stores for a trigger that raised, ended or ran out of time
+_RESUME_AS_FAILED = "__fail__"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +101,9 @@ def resume_with(deferral: Deferral, run: Callable[[], TriggerEvent]) -> tuple[De
         ended = dataclasses.replace(deferral, event=json.dumps(run().payload, default=_as_text))
     except TimeoutError:
         if deferral.timeout is None:
-            raise TimeoutError(f"no event from {deferral.classpath} within the patience of the test") from None
+            raise TimeoutError(
+                f"no event from {deferral.classpath} within the patience of the test"
+            ) from None
         return _failed(deferral, "Trigger timeout", None)
     except Exception as error:
         return _failed(deferral, "Trigger failure", traceback.format_exception(error))
@@ -108,7 +111,9 @@ def resume_with(deferral: Deferral, run: Callable[[], TriggerEvent]) -> tuple[De
 
 
 def _as_text(value: Any) -> str:
-    """Airflow's own triggers may send a moment, which its messages carry; anything else is an error here as there."""
+    """Airflow's own triggers may send a moment, which its messages carry; anything else is an error here
+    as there.
+    """
     if not isinstance(value, datetime):
         raise TypeError(f"an event cannot carry {value!r}")
     return value.isoformat()

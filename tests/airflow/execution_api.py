@@ -1,7 +1,7 @@
 """Airflow's execution API in memory: what the task runner tells and asks the server, kept as plain JSON.
 
-Serves the routes a task needs over `httpx.MockTransport` and behaves as the server does (which XComs a try clears,
-when a try may be repeated, what a deferral stores). Never imports the provider.
+Serves the routes a task needs over `httpx.MockTransport` and behaves as the server does (which XComs a try
+clears, when a try may be repeated, what a deferral stores). Never imports the provider.
 """
 
 from __future__ import annotations
@@ -121,7 +121,8 @@ class ExecutionAPI:
         return context
 
     def _dag_run(self, dag_id: str) -> dict[str, Any]:
-        date = self.logical_date and self.logical_date.isoformat()  # None: as REST, an asset or a person may start a run
+        # None: as REST, an asset or a person may start a run
+        date = self.logical_date and self.logical_date.isoformat()
         known = DagRun.model_fields  # they differ between versions, and unknown ones are refused
         run: dict[str, Any] = {
             "dag_id": dag_id,
@@ -218,7 +219,11 @@ class ExecutionAPI:
     def _asset(self, request: httpx.Request, field: str) -> httpx.Response:
         """An asset that some DAG defines, asked for by a reference to it."""
         wanted = request.url.params[field]
-        found = [{"name": name, "uri": uri} for name, uri in self.assets.items() if wanted == {"name": name, "uri": uri}[field]]
+        found = [
+            {"name": name, "uri": uri}
+            for name, uri in self.assets.items()
+            if wanted == {"name": name, "uri": uri}[field]
+        ]
         if not found:
             return httpx.Response(404, json={"detail": {"reason": "not_found", "message": "no such asset"}})
         return httpx.Response(200, json={**found[0], "group": "asset", "extra": {}})

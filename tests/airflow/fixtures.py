@@ -1,4 +1,6 @@
-"""The fixtures around a real Airflow, for every folder of tests; only tests that ask for `cluster` start one."""
+"""The fixtures around a real Airflow, for every folder of tests; only tests that ask for `cluster` start
+one.
+"""
 
 from __future__ import annotations
 

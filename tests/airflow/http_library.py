@@ -1,4 +1,6 @@
-"""The HTTP library that Airflow's client is built on: httpx until Airflow 3.3, httpx2 from 3.4 on. Both have the same names."""
+"""The HTTP library that Airflow's client is built on: httpx until Airflow 3.3, httpx2 from 3.4 on. Both
+have the same names.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Everything that is logged while a block runs, as text and before any masking.
 
-Stricter than the log file of a real task: what Airflow's masker would hide is seen here. Never imports the provider.
+Stricter than the log file of a real task: what Airflow's masker would hide is seen here. Never imports the
+provider.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ def captured() -> Iterator[list[str]]:
     def keep(logger: Any, level: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         text, trace = event.pop("event", ""), event.pop("exception", None)
         details = " ".join(f"{key}={value!r}" for key, value in event.items())
-        lines.append("\n".join(part for part in (f"{level.upper()} {text} {details}".rstrip(), trace) if part))
+        lines.append(
+            "\n".join(part for part in (f"{level.upper()} {text} {details}".rstrip(), trace) if part)
+        )
         raise structlog.DropEvent
 
     handler, root = _Handler(lines), logging.getLogger()

@@ -34,7 +34,10 @@ def postgres(binaries: Path) -> Iterator[str]:
     try:
         _own(folder)
         data = folder / "data"
-        _run([binaries / "initdb", "-D", data, "-U", "airflow", "-A", "trust", "-E", "UTF8", "--no-sync"], folder)
+        _run(
+            [binaries / "initdb", "-D", data, "-U", "airflow", "-A", "trust", "-E", "UTF8", "--no-sync"],
+            folder,
+        )
         settings = ["listen_addresses=127.0.0.1", "unix_socket_directories=", *_SPEED]
         options = [part for setting in settings for part in ("-c", setting)]
         command = [*_as_user(), str(binaries / "postgres"), "-D", str(data), "-p", str(held.number), *options]
@@ -57,7 +60,12 @@ def postgres(binaries: Path) -> Iterator[str]:
 
 def _run(command: list[str | Path], folder: Path) -> None:
     done = subprocess.run(
-        [*_as_user(), *map(str, command)], cwd=folder, env=_environment(), capture_output=True, text=True, check=False
+        [*_as_user(), *map(str, command)],
+        cwd=folder,
+        env=_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise RuntimeError(f"{command[0]} failed\n{done.stdout}{done.stderr}")

@@ -58,7 +58,8 @@ class Step:
     method: str  # "execute", or the method the deferral named
     state: str
     error: BaseException | None
-    report: dict[str, Any]  # what the task runner told the server, with e.g. `retry_delay_seconds`, `outlet_events`
+    # what the task runner told the server, with e.g. `retry_delay_seconds`, `outlet_events`
+    report: dict[str, Any]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -135,7 +136,9 @@ class Runner:
         )
 
     def run_mapped(self, task: Any, *, order: Sequence[int] | None = None) -> list[Outcome]:
-        """Run all instances of a mapped task, one after the other, by default in the order of their indexes."""
+        """Run all instances of a mapped task, one after the other, by default in the order of their
+        indexes.
+        """
         return [self.run(task, map_index=index) for index in order or range(self.map_length(task))]
 
     def run_dag(self, dag: DAG) -> dict[str, Outcome | list[Outcome]]:
@@ -161,14 +164,24 @@ class Runner:
 
     def answer(self, task: Any, chosen: list[str], *, map_index: int = -1) -> Outcome:
         """The person answers, as the server hands it on: the task goes on to its end."""
-        event = {"chosen_options": chosen, "params_input": {}, "responded_at": datetime.now(UTC), "responded_by_user": None}
+        event = {
+            "chosen_options": chosen,
+            "params_input": {},
+            "responded_at": datetime.now(UTC),
+            "responded_by_user": None,
+        }
         return self.resume_asked(task, event, map_index=map_index)
 
     def resume_asked(self, task: Any, event: dict[str, Any], *, map_index: int = -1) -> Outcome:
-        """A task that waits for its person is resumed with this event: an answer, or the error of one that did not come."""
+        """A task that waits for its person is resumed with this event: an answer, or the error of one that
+        did not come.
+        """
         instance = self.instance(task, map_index=map_index)
         kept = decoded(instance.report.get("next_kwargs") or {}) if self.keeps_kwargs else {}
-        instance.next_method, instance.next_kwargs = instance.report["next_method"], encoded({**kept, "event": event})
+        instance.next_method, instance.next_kwargs = (
+            instance.report["next_method"],
+            encoded({**kept, "event": event}),
+        )
         instance.state = "queued"
         return self.run(task, map_index=map_index)
 
@@ -193,7 +206,9 @@ class Runner:
         """Answer the next pushes of this key (of any, if None) with an error."""
         self.api.faults.append(Fault(key=key, times=times))
 
-    def push(self, task_id: str, value: Any, *, dag_id: str, key: str = "return_value", map_index: int = -1) -> None:
+    def push(
+        self, task_id: str, value: Any, *, dag_id: str, key: str = "return_value", map_index: int = -1
+    ) -> None:
         """Put an XCom there as if a task that is not part of the test had returned it."""
         self.api.xcoms[dag_id, self.api.run_id, task_id, map_index, key] = value
 
@@ -230,7 +245,10 @@ class Runner:
         if not self.keeps_kwargs:
             stored = dataclasses.replace(stored, next_kwargs={})
         ended, instance.next_method, instance.next_kwargs = resume_with(
-            stored, lambda: wait_for_event(stored, copies=self.trigger_copies, patience_seconds=self.patience_seconds)
+            stored,
+            lambda: wait_for_event(
+                stored, copies=self.trigger_copies, patience_seconds=self.patience_seconds
+            ),
         )
         return ended
 
@@ -245,7 +263,13 @@ class Runner:
             error = run_once(task, instance, self.api.transport)
         finally:
             signal.signal(signal.SIGTERM, handler)  # the task runner sets its own
-        return Step(try_number=instance.try_number, method=method, state=str(instance.state), error=error, report=instance.report)
+        return Step(
+            try_number=instance.try_number,
+            method=method,
+            state=str(instance.state),
+            error=error,
+            report=instance.report,
+        )
 
 
 def run_task(task: Any, **options: Any) -> Outcome:

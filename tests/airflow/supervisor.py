@@ -1,7 +1,7 @@
 """One process of a task, run in this one: Airflow's in-process supervisor, given our execution API.
 
-Differs from Airflow's own in two ways: no database, and a server error reaches the task as it does through a real
-supervisor. Never imports the provider.
+Differs from Airflow's own in two ways: no database, and a server error reaches the task as it does through a
+real supervisor. Never imports the provider.
 """
 
 from __future__ import annotations
@@ -39,14 +39,18 @@ def run_once(task: Any, instance: Instance, transport: httpx.BaseTransport) -> B
                 super()._handle_request(msg, log, req_id)
             except ServerResponseError as error:
                 details = {"status_code": error.response.status_code, "message": str(error)}
-                raise AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail=details)) from error
+                raise AirflowRuntimeError(
+                    ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail=details)
+                ) from error
 
     result = Supervisor.start(what=_workload(instance), task=task)
     return result.error
 
 
 def _workload(instance: Instance) -> TaskInstance:
-    in_loop = {} if instance.loop_index is None else {"region_id": UUID(int=7), "region_index": instance.loop_index}
+    in_loop = (
+        {} if instance.loop_index is None else {"region_id": UUID(int=7), "region_index": instance.loop_index}
+    )
     return TaskInstance(
         **in_loop,
         id=instance.id,

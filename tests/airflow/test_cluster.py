@@ -52,11 +52,15 @@ def dag(cluster: Cluster, request: pytest.FixtureRequest) -> Any:
         return dag_id
 
     if not cluster.sql("select 1 from connection where conn_id = 'harness'"):
-        cluster.add_connection("harness", conn_type="http", host="example.invalid", password="canary-password")
+        cluster.add_connection(
+            "harness", conn_type="http", host="example.invalid", password="canary-password"
+        )
     return make
 
 
-def test_a_deferred_task_survives_the_loss_of_its_triggerer(cluster: Cluster, dag: Any, tmp_path: Any) -> None:
+def test_a_deferred_task_survives_the_loss_of_its_triggerer(
+    cluster: Cluster, dag: Any, tmp_path: Any
+) -> None:
     run = cluster.trigger(dag("wait"), conf={"path": str(tmp_path / "go")})
     row = run.wait_for_task("one", state="deferred")
     cluster.wait("trigger taken", lambda: cluster.triggers()[0]["triggerer_id"], timeout_seconds=240)

@@ -1,7 +1,8 @@
-"""The documented ways to run one DAG without a scheduler, with jobs that end once a trigger has polled them, so that
-each wait really defers, however slow the machine.
+"""The documented ways to run one DAG without a scheduler, with jobs that end once a trigger has polled them,
+so that each wait really defers, however slow the machine.
 
-Slow, as each command is a process with a database. `tests/guarantees/test_g3_resumed_without_arguments.py` has the details.
+Slow, as each command is a process with a database. `tests/guarantees/test_g3_resumed_without_arguments.py`
+has the details.
 """
 
 from __future__ import annotations
@@ -68,15 +69,31 @@ class Airflow:
     def run(self, *command: str) -> str:
         """A command's output, both streams; it must end well."""
         ended = subprocess.run(
-            [sys.executable, *command], env=self.environment, cwd=self.home, capture_output=True, text=True, timeout=1200
+            [sys.executable, *command],
+            env=self.environment,
+            cwd=self.home,
+            capture_output=True,
+            text=True,
+            timeout=1200,
         )
         assert ended.returncode == 0, ended.stdout + ended.stderr
         return ended.stdout + ended.stderr
 
     def connect(self, emulator: Emulator) -> None:
-        """In the database, as people have it: an environment variable would not ask Airflow's API from within a trigger."""
+        """In the database, as people have it: an environment variable would not ask Airflow's API from
+        within a trigger.
+        """
         extra = json.dumps({"destination": (self.home / "landed").as_uri(), "requests_per_minute": 6000})
-        fields = ("--conn-type", "seedream", "--conn-host", emulator.url, "--conn-password", emulator.key, "--conn-extra", extra)
+        fields = (
+            "--conn-type",
+            "seedream",
+            "--conn-host",
+            emulator.url,
+            "--conn-password",
+            emulator.key,
+            "--conn-extra",
+            extra,
+        )
         self.run("-m", "airflow", "connections", "add", "seedream_default", *fields)
 
 
@@ -92,7 +109,11 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Airflow:
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
         "AIRFLOW__SEEDREAM__POKE_INTERVAL": "0.5",
     }
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTHONDONTWRITE"))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("AIRFLOW", "PYTHONDONTWRITE"))
+    }
     airflow = Airflow(home=home, environment={**kept, **settings})
     airflow.run("-m", "airflow", "db", "migrate")
     return airflow
@@ -121,7 +142,9 @@ def end_jobs_that_triggers_poll(emulator: Emulator, over: threading.Event) -> No
     ended: set[str] = set()
     while not over.wait(0.1):
         requests = emulator.books.requests
-        polled = {one.path for one in requests if one.area == "status" and one.user_agent.endswith("(trigger)")}
+        polled = {
+            one.path for one in requests if one.area == "status" and one.user_agent.endswith("(trigger)")
+        }
         for one in emulator.books.submissions:
             if one.seedream_task_id not in ended and any(one.seedream_task_id in path for path in polled):
                 emulator.inject("takes", seconds=0, seedream_task_id=one.seedream_task_id)
@@ -143,15 +166,26 @@ def top_up_later(emulator: Emulator) -> None:
 
 
 class TestAWholeDag:
-    def test_a_whole_dag_lands_everything_and_pays_once(self, airflow: Airflow, emulator: Emulator, landed: Path) -> None:
+    def test_a_whole_dag_lands_everything_and_pays_once(
+        self, airflow: Airflow, emulator: Emulator, landed: Path
+    ) -> None:
         emulator.configure(balance_credits=5)
         threading.Thread(target=top_up_later, args=[emulator], daemon=True).start()
         log = airflow.run("-m", "airflow", "dags", "test", "waits")
-        assert (emulator.books.posts, emulator.books.credits_charged, emulator.books.violations) == (6, 60, ())
+        assert (emulator.books.posts, emulator.books.credits_charged, emulator.books.violations) == (
+            6,
+            60,
+            (),
+        )
         assert len(list(landed.glob("*_1.png"))) == 6
         assert {"hero_1.png", "boot-0_1.png", "boot-1_1.png"} <= {path.name for path in landed.iterdir()}
         assert log.count("Trigger completed") >= 6
-        for waits in ("until the wallet holds", "until this request may be sent", "for seedream task", "in flight; waiting"):
+        for waits in (
+            "until the wallet holds",
+            "until this request may be sent",
+            "for seedream task",
+            "in flight; waiting",
+        ):
             assert waits in log
 
     def test_a_whole_dag_is_run_from_python_without_a_logical_date(
@@ -163,7 +197,9 @@ class TestAWholeDag:
 
 
 class TestOneTask:
-    def test_one_task_lands_its_images_and_pays_once(self, airflow: Airflow, emulator: Emulator, landed: Path) -> None:
+    def test_one_task_lands_its_images_and_pays_once(
+        self, airflow: Airflow, emulator: Emulator, landed: Path
+    ) -> None:
         log = airflow.run("-m", "airflow", "tasks", "test", "single", "draw")
         assert (emulator.books.posts, emulator.books.violations) == (1, ())
         assert (landed / "single_1.png").exists()

@@ -1,4 +1,6 @@
-"""Ports are chosen long before their servers bind them: a port that is held cannot go to another program meanwhile."""
+"""Ports are chosen long before their servers bind them: a port that is held cannot go to another program
+meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ class TestAHeldPort:
 
     def test_a_held_port_goes_to_the_server_it_is_held_for(self, held: HeldPort) -> None:
         async def serve() -> bool:
-            async with await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", held.number):
+            async with await asyncio.start_server(
+                lambda reader, writer: writer.close(), "127.0.0.1", held.number
+            ):
                 return await asyncio.to_thread(answers, held.number)
 
         assert asyncio.run(serve())

@@ -41,7 +41,9 @@ class DeferringOperator(BaseOperator):
 
     template_fields = ("word",)
 
-    def __init__(self, *, word: str, fail_tries: int = 0, delay_seconds: float = 0.0, limit: Any = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *, word: str, fail_tries: int = 0, delay_seconds: float = 0.0, limit: Any = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.word, self.fail_tries, self.delay_seconds, self.limit = (word, fail_tries, delay_seconds, limit)
 

@@ -1,10 +1,13 @@
-"""Processes that need not import Airflow again, which takes 2 s: a warm Python has imported it, and forks for each of them.
+"""Processes that need not import Airflow again, which takes 2 s: a warm Python has imported it, and forks for
+each of them.
 
-    child = start("tests.guarantees.child", json.dumps(options))      # as `python -m` would run it, with today's environment
-    child.pid; child.wait(timeout=60)                                 # -9 if it was killed, as subprocess has it
+    child = start("tests.guarantees.child", json.dumps(options))      # as `python -m` would run it, with
+    today's environment child.pid; child.wait(timeout=60)                                 # -9 if it was
+    killed, as subprocess has it
 
-Each child is a process of its own with standard streams of its own: it can be stopped, killed, and sit in a terminal. What holds
-while a process starts (what it imports, what is printed meanwhile) must be shown of `python -m` itself.
+Each child is a process of its own with standard streams of its own: it can be stopped, killed, and sit in a
+terminal. What holds while a process starts (what it imports, what is printed meanwhile) must be shown of
+`python -m` itself.
 """
 
 from __future__ import annotations
@@ -26,7 +29,8 @@ from importlib import import_module
 from types import TracebackType
 from typing import NoReturn
 
-# What the modules that run here import, also while they work. They themselves are not among it: they run as `__main__`.
+# What the modules that run here import, also while they work. They themselves are not among it: they run as
+# `__main__`.
 _IMPORTED = (
     "airflow_provider_seedream.cli.definition",
     "airflow_provider_seedream.cli.generation",
@@ -71,19 +75,25 @@ class Child:
     def __enter__(self) -> Child:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
         self.wait()
 
 
-def start(module: str, *arguments: str, env: dict[str, str] | None = None, streams: Sequence[int] | None = None) -> Child:
+def start(
+    module: str, *arguments: str, env: dict[str, str] | None = None, streams: Sequence[int] | None = None
+) -> Child:
     """Run a module in a process of its own.
 
-    :param env: its environment; without it, ours. :param streams: file descriptors of its standard input, output and error; without
-        them it reads nothing and its output is dropped.
+    :param env: its environment; without it, ours. :param streams: file descriptors of its standard input,
+        output and error; without them it reads nothing and its output is dropped.
     """
     connection = socket.socket(socket.AF_UNIX)
     connection.connect(_warm_python())
-    order = json.dumps({"module": module, "arguments": arguments, "env": dict(os.environ if env is None else env)})
+    order = json.dumps(
+        {"module": module, "arguments": arguments, "env": dict(os.environ if env is None else env)}
+    )
     null = os.open(os.devnull, os.O_RDWR)
     try:
         socket.send_fds(connection, [len(order).to_bytes(4, "big")], list(streams or (null, null, null)))

@@ -1,4 +1,6 @@
-"""An earlier release as a folder, so that it runs beside today's build: ``PYTHONPATH`` says which of the two a process imports."""
+"""An earlier release as a folder, so that it runs beside today's build: ``PYTHONPATH`` says which of the
+two a process imports.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +32,17 @@ def release_build(folder: Path, version: str = RELEASE) -> Path:
 
 def _commit(version: str) -> str:
     """The commit that was released: a tag of this name, else the one whose message says so."""
-    for command in (("rev-parse", "--verify", "--quiet", f"v{version}^{{commit}}"), ("log", "--format=%H %s")):
+    for command in (
+        ("rev-parse", "--verify", "--quiet", f"v{version}^{{commit}}"),
+        ("log", "--format=%H %s"),
+    ):
         lines = _git(*command).decode().splitlines()
         found = [line.split()[0] for line in lines if " " not in line or line.endswith(f" Version {version}")]
         if found:
             return found[0]
-    raise NoHistoryError(f"the history of this checkout lacks version {version}: git fetch --unshallow --tags")
+    raise NoHistoryError(
+        f"the history of this checkout lacks version {version}: git fetch --unshallow --tags"
+    )
 
 
 def _git(*arguments: str) -> bytes:

@@ -1,4 +1,6 @@
-"""A certificate for 127.0.0.1, and a bundle that trusts it beside everything else, as large as the real one."""
+"""A certificate for 127.0.0.1, and a bundle that trusts it beside everything else, as large as the real
+one.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ class Certificate:
 def make_certificate(folder: Path) -> Certificate:
     key = ec.generate_private_key(ec.SECP256R1())
     public = _self_signed(key).public_bytes(serialization.Encoding.PEM)
-    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
     made = Certificate(pem=folder / "server.pem", bundle=folder / "bundle.pem")
     made.pem.write_bytes(private + public)
     made.bundle.write_bytes(Path(certifi.where()).read_bytes() + public)

@@ -1,4 +1,6 @@
-"""One server, one report: ``make bench`` ends with its table, ``PYTEST_ARGS=--picture=docs/performance.svg`` draws it."""
+"""One server, one report: ``make bench`` ends with its table,
+``PYTEST_ARGS=--picture=docs/performance.svg`` draws it.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,14 @@ _rates: Rates = {}
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--picture", type=Path, help="write the benchmarks' ratios to this SVG file")
-    parser.addoption("--rate-picture", type=Path, help="write how much of its key's limit a batch uses to this SVG file")
-    parser.addoption("--full", action="store_true", help="land 200 images of 4 MB and 2,000 of 200 KB, once, instead of few twice")
+    parser.addoption(
+        "--rate-picture", type=Path, help="write how much of its key's limit a batch uses to this SVG file"
+    )
+    parser.addoption(
+        "--full",
+        action="store_true",
+        help="land 200 images of 4 MB and 2,000 of 200 KB, once, instead of few twice",
+    )
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

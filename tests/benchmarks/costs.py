@@ -1,6 +1,8 @@
-"""What images cost beside credits: calls, starts of tasks, rows that stay in Airflow's database, worker slots, CPU.
+"""What images cost beside credits: calls, starts of tasks, rows that stay in Airflow's database, worker
+slots, CPU.
 
-Counted at the server, in Airflow's tables and audit log, and in /proc. What the same Airflow takes while it idles is measured too.
+Counted at the server, in Airflow's tables and audit log, and in /proc. What the same Airflow takes while it
+idles is measured too.
 """
 
 from __future__ import annotations
@@ -48,7 +50,8 @@ class Cost:
     def cpu_without(self, idle: Cpu) -> Cpu:
         """What it took beyond what nothing takes."""
         return Cpu(
-            workers=self.cpu.workers - idle.workers * self.seconds, triggerers=self.cpu.triggerers - idle.triggerers * self.seconds
+            workers=self.cpu.workers - idle.workers * self.seconds,
+            triggerers=self.cpu.triggerers - idle.triggerers * self.seconds,
         )
 
 
@@ -57,10 +60,15 @@ def idle_cpu(cluster: CeleryCluster) -> Cpu:
     before, began = _cpu(cluster), time.monotonic()
     time.sleep(IDLE_SECONDS)
     after, seconds = _cpu(cluster), time.monotonic() - began
-    return Cpu(workers=(after.workers - before.workers) / seconds, triggerers=(after.triggerers - before.triggerers) / seconds)
+    return Cpu(
+        workers=(after.workers - before.workers) / seconds,
+        triggerers=(after.triggerers - before.triggerers) / seconds,
+    )
 
 
-def measure_cost(cluster: CeleryCluster, emulator: Emulator, folder: Path, name: str, dag_id: str, *, images: int) -> Cost:
+def measure_cost(
+    cluster: CeleryCluster, emulator: Emulator, folder: Path, name: str, dag_id: str, *, images: int
+) -> Cost:
     """Run one DAG of ``overhead_dags`` over so many prompts; `dag_id` names its connection as well."""
     prompts = [f"{dag_id} {number}" for number in range(images)]
     head = HEAD.format(prompts=prompts, url=emulator.url, key=emulator.key, folder=str(folder), dag_id=dag_id)
@@ -87,7 +95,11 @@ def measure_cost(cluster: CeleryCluster, emulator: Emulator, folder: Path, name:
 
 def _starts(cluster: CeleryCluster, run: Run) -> tuple[int, float]:
     """How often a task began to run, and for how many seconds all of them did, by the audit log."""
-    statement = "select dttm, event, task_id, map_index from log where dag_id = :dag_id and run_id = :run_id order by id"
+    statement = (
+        "select dttm, event, task_id, map_index from log where dag_id = :dag_id and run_id = "
+        ":run_id "
+        "order by id"
+    )
     starts, seconds = 0, 0.0
     since: dict[tuple[str, int], datetime] = {}
     for row in cluster.sql(statement, dag_id=run.dag_id, run_id=run.run_id):
@@ -115,7 +127,10 @@ def _settled_rows(cluster: CeleryCluster) -> Mapping[str, int]:
 
 
 def _rows(cluster: CeleryCluster) -> dict[str, int]:
-    return {table: cluster.sql(f'select count(*) as number from "{table}"')[0]["number"] for table in cluster.tables()}
+    return {
+        table: cluster.sql(f'select count(*) as number from "{table}"')[0]["number"]
+        for table in cluster.tables()
+    }
 
 
 def _cpu(cluster: CeleryCluster) -> Cpu:

@@ -1,4 +1,6 @@
-"""CPU and modules that code adds beyond what ``airflow.sdk`` has loaded already, each time in a fresh process."""
+"""CPU and modules that code adds beyond what ``airflow.sdk`` has loaded already, each time in a fresh
+process.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,11 @@ class Import:
 def measure_imports(groups: dict[str, tuple[str, ...]], *, rounds: int) -> dict[str, Import]:
     """Each group of modules that is installed, in turns."""
     return measure_code(
-        {name: f"import {', '.join(modules)}" for name, modules in groups.items() if all(map(_is_installed, modules))},
+        {
+            name: f"import {', '.join(modules)}"
+            for name, modules in groups.items()
+            if all(map(_is_installed, modules))
+        },
         rounds=rounds,
     )
 
@@ -53,6 +59,8 @@ def _is_installed(module: str) -> bool:
 
 
 def _run(code: str) -> tuple[float, int]:
-    done = subprocess.run([sys.executable, "-c", _CODE, code], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", _CODE, code], cwd=CHECKOUT, capture_output=True, text=True, check=True
+    )
     seconds, count = json.loads(done.stdout.splitlines()[-1])
     return seconds, count

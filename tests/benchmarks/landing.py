@@ -1,4 +1,6 @@
-"""Landing: images from links into storage, ours beside the usual ways, in turns so that a busy machine is unfair to all alike."""
+"""Landing: images from links into storage, ours beside the usual ways, in turns so that a busy machine is
+unfair to all alike.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,10 @@ def measure_landing(
                 "bundle": server.bundle,
             }
             found[way].append(run_subject("landing_subject", arguments, timeout_seconds=600))
-    return {way: Landing(images=images, size_bytes=size_bytes, **dict(_medians(rounds_of))) for way, rounds_of in found.items()}
+    return {
+        way: Landing(images=images, size_bytes=size_bytes, **dict(_medians(rounds_of)))
+        for way, rounds_of in found.items()
+    }
 
 
 def _medians(rounds: list[dict[str, float]]) -> Iterator[tuple[str, float]]:

@@ -21,7 +21,9 @@ from tests.benchmarks.server import png
 
 
 def by_landing(task: Task) -> Land:
-    """Verified, hashed, published once, and a manifest; each generation by a task, with connections of its own."""
+    """Verified, hashed, published once, and a manifest; each generation by a task, with connections of its
+    own.
+    """
     return partial(_land, task)
 
 
@@ -65,7 +67,9 @@ def _land_from(downloads: Downloads, task: Task, folder: type[Folder], links: li
 
     place, known = folder(task.destination), Links(generation, SeedreamHook(), downloads, status)
     images = land_images(place, generation, known, embed_metadata=False, without_dead_links=False)
-    manifest = build_manifest(generation, images, record=None, record_file=None, landed_by={}, landed_at="now")
+    manifest = build_manifest(
+        generation, images, record=None, record_file=None, landed_by={}, landed_at="now"
+    )
     publish_manifest(place, generation, manifest)
 
 

@@ -1,4 +1,5 @@
-"""Subject: images from https links into storage, by our landing, a part of it, or one of the usual ways, at the same concurrency.
+"""Subject: images from https links into storage, by our landing, a part of it, or one of the usual ways, at
+the same concurrency.
 
 Prints seconds, CPU (programs that were run included) and peak memory above what the process had before.
 """
@@ -22,7 +23,9 @@ def measure(task: Task) -> dict[str, Any]:
     """Generations of six images one after the other, each with connections of its own, as tasks have it."""
     land = (OURS | OTHERS)[task.way](task)
     links = task.links()
-    first, *rest = (links[at : at + IMAGES_PER_GENERATION] for at in range(0, len(links), IMAGES_PER_GENERATION))
+    first, *rest = (
+        links[at : at + IMAGES_PER_GENERATION] for at in range(0, len(links), IMAGES_PER_GENERATION)
+    )
     land(first)  # pays for the imports
     baseline = reset_peak_memory()
     seconds, cpu = time.perf_counter(), _cpu_seconds()

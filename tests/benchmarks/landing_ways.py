@@ -54,7 +54,9 @@ def file_name(link: str) -> str:
 
 
 def by_streaming(task: Task) -> Land:
-    """The obvious way in Airflow: ObjectStoragePath.open, and pieces of 8 KB as in requests' documentation."""
+    """The obvious way in Airflow: ObjectStoragePath.open, and pieces of 8 KB as in requests'
+    documentation.
+    """
     from airflow.sdk import ObjectStoragePath
 
     folder = ObjectStoragePath(task.destination)
@@ -69,12 +71,16 @@ def by_streaming(task: Task) -> Land:
 
 
 def by_boto3(task: Task) -> Land:
-    """Without Airflow's storage: one boto3 client for all, upload_fileobj straight from the socket; nothing is looked at."""
+    """Without Airflow's storage: one boto3 client for all, upload_fileobj straight from the socket;
+    nothing is looked at.
+    """
     return partial(_each, _upload(task))
 
 
 def by_boto3_with_one_session(task: Task) -> Land:
-    """The same with one requests session for all generations, which tasks, being processes of their own, cannot have."""
+    """The same with one requests session for all generations, which tasks, being processes of their own,
+    cannot have.
+    """
     upload, session = _upload(task), requests.Session()
 
     def land(links: list[str]) -> None:
@@ -111,7 +117,9 @@ def _boto3_client() -> Any:
     import boto3
 
     known = _connection()
-    return boto3.client("s3", aws_access_key_id=known["login"], aws_secret_access_key=known["password"], **known["extra"])
+    return boto3.client(
+        "s3", aws_access_key_id=known["login"], aws_secret_access_key=known["password"], **known["extra"]
+    )
 
 
 def by_obstore(task: Task) -> Land:
@@ -172,7 +180,16 @@ def by_aws_cli(task: Task) -> Land:
     def copy(link: str) -> None:
         target = f"s3://{task.bucket}/{task.key(link)}"
         with subprocess.Popen(["curl", "-sf", "--cacert", task.bundle, link], stdout=subprocess.PIPE) as curl:
-            argv = ["aws", "s3", "cp", "--quiet", "--endpoint-url", known["extra"]["endpoint_url"], "-", target]
+            argv = [
+                "aws",
+                "s3",
+                "cp",
+                "--quiet",
+                "--endpoint-url",
+                known["extra"]["endpoint_url"],
+                "-",
+                target,
+            ]
             subprocess.run(argv, env=environment, stdin=curl.stdout, check=True, capture_output=True)
 
     return partial(_programs, copy)

@@ -1,6 +1,8 @@
-"""One measurement is one Python process: its CPU time and its memory are its own, and nothing is warm from before.
+"""One measurement is one Python process: its CPU time and its memory are its own, and nothing is warm from
+before.
 
-A *subject* is a module run as ``python -m`` with one JSON argument; it prints one line of JSON. Linux only, for /proc.
+A *subject* is a module run as ``python -m`` with one JSON argument; it prints one line of JSON. Linux only,
+for /proc.
 """
 
 from __future__ import annotations
@@ -30,12 +32,23 @@ class Server:
 
 
 def run_subject(
-    module: str, arguments: Mapping[str, Any], timeout_seconds: float = 200, environment: Mapping[str, str] | None = None
+    module: str,
+    arguments: Mapping[str, Any],
+    timeout_seconds: float = 200,
+    environment: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """What a subject found out. :param environment: is added to this process's own."""
     environment = {**os.environ, **(environment or {})}
     argv = [sys.executable, "-m", f"tests.benchmarks.{module}", json.dumps(arguments)]
-    done = subprocess.run(argv, cwd=CHECKOUT, capture_output=True, text=True, timeout=timeout_seconds, check=False, env=environment)
+    done = subprocess.run(
+        argv,
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        timeout=timeout_seconds,
+        check=False,
+        env=environment,
+    )
     if done.returncode:
         raise RuntimeError(f"{module} {arguments} failed:\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -60,7 +73,8 @@ def held_up_seconds(who: int | str = "thread-self") -> float:
 
     :param who: the id of a process, for its first thread; the calling thread by default.
     """
-    _, waited, _ = Path(f"/proc/{who}/schedstat").read_text().split()  # nanoseconds: on a processor, waiting for one
+    # nanoseconds: on a processor, waiting for one
+    _, waited, _ = Path(f"/proc/{who}/schedstat").read_text().split()
     return int(waited) / 1e9
 
 

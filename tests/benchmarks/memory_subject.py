@@ -47,7 +47,12 @@ def measure(folder: Path, count: int, size_bytes: int) -> dict[str, Any]:
 
 def main() -> None:
     task = json.loads(sys.argv[1])
-    connection = {"conn_type": "seedream", "host": task["url"], "password": "benchmark", "extra": {"verify": task["bundle"]}}
+    connection = {
+        "conn_type": "seedream",
+        "host": task["url"],
+        "password": "benchmark",
+        "extra": {"verify": task["bundle"]},
+    }
     os.environ["AIRFLOW_CONN_SEEDREAM_DEFAULT"] = json.dumps(connection)
     print(json.dumps(measure(Path(task["folder"]), task["count"], task["size_bytes"])))
 

@@ -23,7 +23,9 @@ WHOLE_TABLE = -1  # the map index of a task that is not mapped
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overhead:
-    """Per image, from ready to landed: the median delay, the longest, and slot seconds; and all slot seconds of the run."""
+    """Per image, from ready to landed: the median delay, the longest, and slot seconds; and all slot
+    seconds of the run.
+    """
 
     delay_seconds: float
     longest_seconds: float
@@ -32,17 +34,23 @@ class Overhead:
     status_calls: float
 
 
-def measure_overhead(cluster: Cluster, emulator: Emulator, folder: Path, name: str, dag_id: str, *, images: int) -> Overhead:
+def measure_overhead(
+    cluster: Cluster, emulator: Emulator, folder: Path, name: str, dag_id: str, *, images: int
+) -> Overhead:
     emulator.books.clear()
     takes = [
-        round(SHORTEST_SECONDS + (LONGEST_SECONDS - SHORTEST_SECONDS) * (number + 0.5) / images, 1) for number in range(images)
+        round(SHORTEST_SECONDS + (LONGEST_SECONDS - SHORTEST_SECONDS) * (number + 0.5) / images, 1)
+        for number in range(images)
     ]
     prompts = [f"{dag_id} {number} [takes:{seconds:g}]" for number, seconds in enumerate(takes)]
     head = HEAD.format(prompts=prompts, url=emulator.url, key=emulator.key, folder=str(folder), dag_id=dag_id)
     cluster.add_dag(dag_id, head + DAGS[name], timeout_seconds=180)
     looks = list(_running(cluster, cluster.trigger(dag_id)))
     index = {s.seedream_task_id: int(s.prompt.split()[1]) for s in emulator.books.submissions}
-    ready = {s.seedream_task_id: s.at + takes[index[s.seedream_task_id]] + LATE_SECONDS for s in emulator.books.submissions}
+    ready = {
+        s.seedream_task_id: s.at + takes[index[s.seedream_task_id]] + LATE_SECONDS
+        for s in emulator.books.submissions
+    }
     landed = {seedream_task_id: _landed_epoch(folder, seedream_task_id) for seedream_task_id in ready}
     delays = [landed[one] - at for one, at in ready.items()]
     ready_at = {index[one]: at for one, at in ready.items()} | {WHOLE_TABLE: min(ready.values())}
@@ -58,7 +66,9 @@ def measure_overhead(cluster: Cluster, emulator: Emulator, folder: Path, name: s
 
 
 def _running(cluster: Cluster, run: Run) -> Iterator[tuple[float, int, float]]:
-    """When, which map index, and for how long: each task instance that holds a slot, until the run has ended."""
+    """When, which map index, and for how long: each task instance that holds a slot, until the run has
+    ended.
+    """
     before, give_up = time.time(), time.time() + 300
     while (state := run.state) not in ENDED:
         if time.time() > give_up:

@@ -1,7 +1,8 @@
 """The same images by five DAGs: three of ours, and two that one would write without the provider.
 
-Each is the body of a ``with DAG(...)``; it finds ``PROMPTS``, ``URL``, ``KEY``, ``FOLDER`` and ``POKE`` there. The last two write
-``<seedream task id>.png``, look at nothing, and remember nothing: they show what waiting and starting costs.
+Each is the body of a ``with DAG(...)``; it finds ``PROMPTS``, ``URL``, ``KEY``, ``FOLDER`` and ``POKE``
+there. The last two write ``<seedream task id>.png``, look at nothing, and remember nothing: they show what
+waiting and starting costs.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""A night at the rate limit, in simulated time: limiters against a sliding-window server that counts what it accepts. Seeded.
+"""A night at the rate limit, in simulated time: limiters against a sliding-window server that counts what it
+accepts. Seeded.
 
-No server, no clock. The wait of a turn on its way from the triggerer to the API is what makes it hard: see ``deferred``.
+No server, no clock. The wait of a turn on its way from the triggerer to the API is what makes it hard: see
+``deferred``.
 """
 
 from __future__ import annotations
@@ -65,8 +67,12 @@ class _Events:
             act(now)
 
 
-def paced_night(rate: int, limiters: Sequence[RateLimiter], latency: Latency, *, hours: float, seed: int = 1) -> Night:
-    """More work than the limit allows, spread over limiters; what is refused asks again, wherever its trigger lands."""
+def paced_night(
+    rate: int, limiters: Sequence[RateLimiter], latency: Latency, *, hours: float, seed: int = 1
+) -> Night:
+    """More work than the limit allows, spread over limiters; what is refused asks again, wherever its
+    trigger lands.
+    """
     random, server, events = Random(seed), RateLimit(), _Events()
     night = Night(limit=rate * (hours * 3600 - WARM_UP_SECONDS) / 60)
 

@@ -23,10 +23,11 @@ ON_TIME_SECONDS = 0.5  # a poll may reach the server so long after it was due
 class Polling:
     """How the waiting went. ``wanted_per_second`` is what the interval and the server's latency allow.
 
-    :param warnings: how often Airflow's triggerer would have warned. :param own_warnings: how often it would have warned if the
-        loop had had a processor whenever it was ready to run. :param idle_warnings: how often it would have warned of a
-        thread of another process that only sleeps: the machine's own doing. :param held_up_share: of the time, how long the loop
-        or the server (the larger of the two) was ready to run while other work had the processors.
+    :param warnings: how often Airflow's triggerer would have warned. :param own_warnings: how often it would
+        have warned if the loop had had a processor whenever it was ready to run. :param idle_warnings: how
+        often it would have warned of a thread of another process that only sleeps: the machine's own doing.
+        :param held_up_share: of the time, how long the loop or the server (the larger of the two) was ready
+        to run while other work had the processors.
         :param stolen_share: of the machine's time, what its host gave to others.
     """
 
@@ -77,12 +78,17 @@ def measure_polling(
     return Polling(
         on_time=sum(seconds <= ON_TIME_SECONDS for seconds in late) / len(late),
         polls_per_second=sum(one < float("inf") for one in late) / seconds,
-        wanted_per_second=waiting / (poke_interval + latency_seconds) if poke_interval else due_per_second(found, seconds),
+        wanted_per_second=waiting / (poke_interval + latency_seconds)
+        if poke_interval
+        else due_per_second(found, seconds),
         stolen_share=(stolen_seconds() - stolen) / passed / (os.cpu_count() or 1),
         held_up_share=max(found["held_up_share"], server_held_up / passed),
         idle_warnings=sum(gap > WARNING_SECONDS for gap in gaps),
         p99_late_seconds=sorted(late)[int(len(late) * 0.99)],
-        **{name: found[name] for name in ("cpu_share", "longest_block_seconds", "warnings", "own_warnings", "memory_bytes")},
+        **{
+            name: found[name]
+            for name in ("cpu_share", "longest_block_seconds", "warnings", "own_warnings", "memory_bytes")
+        },
     )
 
 

@@ -1,7 +1,8 @@
 """What the http provider offers for waiting: ``HttpSensor(deferrable=True)``, that is ``HttpSensorTrigger``.
 
-It fires at the first answer that is not 404. The API answers 200 while it works, so this trigger cannot wait for it (and with a
-``response_check`` the sensor does not defer at all); here it asks a route that answers 404, to see what its polls cost.
+It fires at the first answer that is not 404. The API answers 200 while it works, so this trigger cannot wait
+for it (and with a ``response_check`` the sensor does not defer at all); here it asks a route that answers
+404, to see what its polls cost.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ def by_http_sensor(task: Any, due: dict[str, list[float]]) -> Any:
 
     async def wait(task: Any, seedream_task_id: str, first_epoch: float, policy: PollPolicy) -> None:
         await asyncio.sleep(first_epoch - time.time())
-        trigger = http.HttpSensorTrigger(endpoint=f"missing/{seedream_task_id}", poke_interval=policy.poke_interval_seconds)
+        trigger = http.HttpSensorTrigger(
+            endpoint=f"missing/{seedream_task_id}", poke_interval=policy.poke_interval_seconds
+        )
         async for event in trigger.run():
             raise RuntimeError(f"nothing was to happen: {event}")
 

@@ -1,6 +1,8 @@
-"""Subject: waiting generations on one event loop, as in a triggerer, by our trigger or by one of the usual ways.
+"""Subject: waiting generations on one event loop, as in a triggerer, by our trigger or by one of the usual
+ways.
 
-Prints when each poll was due, the CPU it cost, and how long the loop was blocked. When polls arrived is the server's to say.
+Prints when each poll was due, the CPU it cost, and how long the loop was blocked. When polls arrived is the
+server's to say.
 """
 
 from __future__ import annotations
@@ -46,7 +48,8 @@ Due = dict[str, list[float]]
 class Task:
     """What is measured. The first polls are due evenly over ``spread_seconds``.
 
-    :param poke_interval: seconds; None: the default schedule, for jobs of the documented durations that are replaced as they end.
+    :param poke_interval: seconds; None: the default schedule, for jobs of the documented durations that are
+        replaced as they end.
     """
 
     way: str
@@ -95,7 +98,8 @@ def by_default_schedule(due: Due) -> Callable[[Task, str, float, PollPolicy], Aw
     numbers = count(1)
 
     async def one(created: float) -> None:
-        ready_at = created + random.uniform(20, 40) + random.uniform(3, 12)  # [doc], and links that follow [seen]
+        # [doc], and links that follow [seen]
+        ready_at = created + random.uniform(20, 40) + random.uniform(3, 12)
         trigger = seedream.SeedreamGenerationTrigger(
             seedream_task_id=job_id(next(numbers), ready_at),
             seedream_conn_id="seedream_default",
@@ -146,9 +150,13 @@ def by_threads(task: Task) -> Callable[[Task, str, float, PollPolicy], Awaitable
 
 
 def by_bare_session(task: Task, due: Due) -> Callable[[Task, str, float, PollPolicy], Awaitable[None]]:
-    """The least that such GETs can cost: one aiohttp session, the body read and parsed; no error is caught, nothing is decided."""
+    """The least that such GETs can cost: one aiohttp session, the body read and parsed; no error is
+    caught, nothing is decided.
+    """
     context = ssl.create_default_context(cafile=task.bundle)
-    session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=300, ssl=context), cookie_jar=aiohttp.DummyCookieJar())
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=300, ssl=context), cookie_jar=aiohttp.DummyCookieJar()
+    )
     headers = {"Authorization": "Bearer benchmark"}
 
     async def wait(task: Task, seedream_task_id: str, first_epoch: float, policy: PollPolicy) -> None:
@@ -178,8 +186,8 @@ def choose(task: Task, due: Due) -> Callable[[Task, str, float, PollPolicy], Awa
 
 
 async def watchdog(gaps: list[tuple[float, float]]) -> None:
-    """As Airflow's own: what is longer than the pause, the loop was busy. The second number is the part of it in which the loop was
-    ready to run, and other work had the processors.
+    """As Airflow's own: what is longer than the pause, the loop was busy. The second number is the part of it
+    in which the loop was ready to run, and other work had the processors.
     """
     while True:
         before, held_up = time.monotonic(), held_up_seconds()
@@ -231,7 +239,12 @@ async def measure(task: Task) -> dict[str, Any]:
 
 def main() -> None:
     task = Task(**json.loads(sys.argv[1]))
-    connection = {"conn_type": "seedream", "host": task.url, "password": "benchmark", "extra": {"verify": task.bundle}}
+    connection = {
+        "conn_type": "seedream",
+        "host": task.url,
+        "password": "benchmark",
+        "extra": {"verify": task.bundle},
+    }
     os.environ["AIRFLOW_CONN_SEEDREAM_DEFAULT"] = json.dumps(connection)
     print(json.dumps(asyncio.run(measure(task))), flush=True)
     os._exit(0)  # threads that still wait for an answer are not worth waiting for

@@ -1,4 +1,6 @@
-"""Draws what the simulation of schedules found: ``python -m tests.benchmarks.polls_picture docs/assets/when-to-poll.svg``."""
+"""Draws what the simulation of schedules found: ``python -m tests.benchmarks.polls_picture
+docs/assets/when-to-poll.svg``.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +25,11 @@ def draw(panels: dict[str, Found]) -> str:
     """One square per night, both axes logarithmic: to the left are fewer calls, below is less delay."""
     width, height = _LEFT + len(panels) * (_SIDE + _GAP), _TOP + _SIDE + 56
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" '
+        'font-size="12">',
         f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
-        f'<text transform="translate(16 {_TOP + _SIDE / 2}) rotate(-90)" text-anchor="middle">delay, seconds</text>',
+        f'<text transform="translate(16 {_TOP + _SIDE / 2}) rotate(-90)" text-anchor="middle">delay, '
+        "seconds</text>",
         _text(width / 2, height - 6, "status calls per generation", anchor="middle"),
     ]
     for number, (title, found) in enumerate(panels.items()):
@@ -51,7 +55,9 @@ def _fixed(found: Found) -> list[str]:
     parts = []
     for interval, waited in found.fixed.items():
         parts.append(_dot(waited, _OTHER, 4))
-        parts.append(_text(_x(waited.calls) + 7, _y(waited.delay_seconds) - 5, f"{interval:.0f} s", colour=_OTHER))
+        parts.append(
+            _text(_x(waited.calls) + 7, _y(waited.delay_seconds) - 5, f"{interval:.0f} s", colour=_OTHER)
+        )
     return parts
 
 
@@ -60,7 +66,9 @@ def _ours(found: Found) -> list[str]:
     return [
         f'<polyline points="{line}" fill="none" stroke="{_OURS}" stroke-width="1.5"/>',
         _dot(found.ours, _OURS, 6),
-        _text(_x(found.ours.calls) - 10, _y(found.ours.delay_seconds) + 18, "ours", colour=_OURS, anchor="end"),
+        _text(
+            _x(found.ours.calls) - 10, _y(found.ours.delay_seconds) + 18, "ours", colour=_OURS, anchor="end"
+        ),
     ]
 
 
@@ -81,4 +89,6 @@ def _y(delay: float) -> float:
 
 
 if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(draw({title: measure_schedules(name) for title, name in SHOWN.items()}), encoding="utf-8")
+    Path(sys.argv[1]).write_text(
+        draw({title: measure_schedules(name) for title, name in SHOWN.items()}), encoding="utf-8"
+    )

@@ -1,6 +1,8 @@
-"""A batch at the key's rate: how many rows a minute one task submits while it lands others, by build, answer time and storage.
+"""A batch at the key's rate: how many rows a minute one task submits while it lands others, by build, answer
+time and storage.
 
-Everything but the distance is real: the emulator answers after a while, Ceph's S3 gateway lies behind a line that adds a delay.
+Everything but the distance is real: the emulator answers after a while, Ceph's S3 gateway lies behind a line
+that adds a delay.
 """
 
 from __future__ import annotations
@@ -55,7 +57,9 @@ def running_build(folder: Path, scratch: Path) -> Iterator[Build]:
     """Ready to begin batches with the package in this folder, until the block ends."""
     environment = {**os.environ, "PYTHONPATH": f"{folder}:{CHECKOUT}"}
     argv = [sys.executable, "-m", "tests.benchmarks.rate_subject"]
-    with subprocess.Popen(argv, cwd=scratch, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        argv, cwd=scratch, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         try:
             yield Build(folder, process)
         finally:
@@ -127,8 +131,9 @@ class Done:
 def measure_rate(cell: Cell, folder: Path, *, minutes: int = 1, may_stop: bool = False) -> float:
     """Rows a minute that a batch submits, when a minute of sending is behind it and the first rows land.
 
-    What counts is the time of as many POSTs as the limit allows in a minute: any of them holds what the start has saved up, and the
-    gap that this leaves in the next minute. A batch that does not reach so many is measured by its slope.
+    What counts is the time of as many POSTs as the limit allows in a minute: any of them holds what the start
+    has saved up, and the gap that this leaves in the next minute. A batch that does not reach so many is
+    measured by its slope.
 
     :param minutes: of the limit; 5 are 300 rows at 60 a minute.
     :param may_stop: once it is clear that the batch does not keep up; others wait for their turn.
@@ -141,26 +146,37 @@ def measure_rate(cell: Cell, folder: Path, *, minutes: int = 1, may_stop: bool =
             batch.ended()
         begin = emulator.books.submissions[0].at + JOB_SECONDS + POKE_SECONDS + 2 * cell.answer_seconds
         enough = wanted + max(2, cell.requests_per_minute // 10)
-        while len(posts := _posts(emulator, begin)) < enough and (seconds := time.time() - begin) < minutes * LONGEST_SECONDS:
-            if may_stop and seconds > SLOW_SECONDS and _per_minute(posts) < SLOW_SHARE * cell.requests_per_minute:
+        while (
+            len(posts := _posts(emulator, begin)) < enough
+            and (seconds := time.time() - begin) < minutes * LONGEST_SECONDS
+        ):
+            if (
+                may_stop
+                and seconds > SLOW_SECONDS
+                and _per_minute(posts) < SLOW_SHARE * cell.requests_per_minute
+            ):
                 break
             batch.ended()
             time.sleep(0.2)
         rate = _per_minute(posts, wanted)
         if rate < SLOW_SHARE * cell.requests_per_minute:
-            print(f"\n{rate:.0f} of {cell.requests_per_minute} a minute, answers after {cell.answer_seconds:g} s: {pauses(posts)}")
+            print(
+                f"\n{rate:.0f} of {cell.requests_per_minute} a minute, answers after {cell.answer_seconds:g} "
+                f"s: {pauses(posts)}"
+            )
         return rate
 
 
 def pauses(posts: list[float]) -> str:
-    """What a rate below the limit was like. One pause of 30 s: the API could not be reached. Even pauses of the time of one row:
-    rows went one at a time.
+    """What a rate below the limit was like. One pause of 30 s: the API could not be reached. Even pauses of
+    the time of one row: rows went one at a time.
     """
     between = sorted(later - earlier for earlier, later in pairwise(posts))
     if not between:
         return f"POSTs: {len(posts)}"
     return (
-        f"POSTs: {len(posts)}, between two of them: {statistics.median(between):.2f} s in the median, at most {between[-1]:.1f} s"
+        f"POSTs: {len(posts)}, between two of them: {statistics.median(between):.2f} s in the median, at "
+        f"most {between[-1]:.1f} s"
     )
 
 
@@ -184,9 +200,15 @@ def _posts(emulator: Emulator, since: float) -> list[float]:
 
 
 def _per_minute(posts: list[float], lap: int | None = None) -> float:
-    """By the mean time of so many POSTs, whichever of them is the first; else the slope of the line through them all."""
+    """By the mean time of so many POSTs, whichever of them is the first; else the slope of the line
+    through them all.
+    """
     if lap and len(posts) > lap:
-        return 60 * lap / statistics.fmean(after - before for before, after in zip(posts, posts[lap:], strict=False))
+        return (
+            60
+            * lap
+            / statistics.fmean(after - before for before, after in zip(posts, posts[lap:], strict=False))
+        )
     return 60 * statistics.linear_regression(posts, range(len(posts))).slope if len(posts) > 1 else 0.0
 
 
@@ -211,9 +233,15 @@ def _batch(cell: Cell, emulator: Emulator, folder: Path, *, rows: int) -> Iterat
     """A batch under way, until the block ends."""
     table = folder / f"{uuid.uuid4().hex}.jsonl"
     images = {"images": list(cell.sources)} if cell.sources else {}
-    table.write_text("\n".join(json.dumps({"prompt": f"picture {number}", **images}) for number in range(rows)))
+    table.write_text(
+        "\n".join(json.dumps({"prompt": f"picture {number}", **images}) for number in range(rows))
+    )
     connection: dict[str, Any] = json.loads(emulator.airflow_connection_json())
-    connection["extra"] = {**connection.get("extra", {}), "requests_per_minute": cell.requests_per_minute, **cell.caps}
+    connection["extra"] = {
+        **connection.get("extra", {}),
+        "requests_per_minute": cell.requests_per_minute,
+        **cell.caps,
+    }
     task = {
         "build": str(cell.build.folder),
         "requests_per_minute": cell.requests_per_minute,

@@ -1,4 +1,6 @@
-"""Draws how much of its key's limit a batch uses: ``make bench PYTEST_ARGS="-k rate --rate-picture=docs/assets/rate.svg"``."""
+"""Draws how much of its key's limit a batch uses: ``make bench PYTEST_ARGS="-k rate
+--rate-picture=docs/assets/rate.svg"``.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +16,17 @@ _MARKS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def draw(rates: Rates, *, ours: str) -> str:
-    """One square for each limit: the share of it over the seconds of an answer; dashed where storage is far away."""
+    """One square for each limit: the share of it over the seconds of an answer; dashed where storage is
+    far away.
+    """
     limits = sorted({key[0] for key in rates})
     width, height = _LEFT + len(limits) * (_WIDE + _GAP), _TOP + _HIGH + 74
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" '
+        'font-size="12">',
         f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
-        f'<text transform="translate(14 {_TOP + _HIGH / 2}) rotate(-90)" text-anchor="middle">share of the limit</text>',
+        f'<text transform="translate(14 {_TOP + _HIGH / 2}) rotate(-90)" text-anchor="middle">share of the '
+        "limit</text>",
         _text(width / 2, height - 32, "seconds until the API answers", anchor="middle"),
         *_legend(rates, ours, height - 12),
     ]
@@ -34,11 +40,16 @@ def _panel(rates: Rates, limit: int, ours: str) -> list[str]:
     answers = sorted({key[1] for key in rates})
     parts = [f'<text x="0" y="-16" font-weight="bold" fill="{_TEXT}">{limit:,} requests a minute</text>']
     for share in _MARKS:
-        parts.append(f'<line x1="0" y1="{_y(share):.0f}" x2="{_WIDE}" y2="{_y(share):.0f}" stroke="{_GRID}"/>')
+        parts.append(
+            f'<line x1="0" y1="{_y(share):.0f}" x2="{_WIDE}" y2="{_y(share):.0f}" stroke="{_GRID}"/>'
+        )
         parts.append(_text(-6, _y(share) + 4, f"{share:.0%}", anchor="end"))
     parts += [_text(_x(answers, seconds), _HIGH + 18, f"{seconds:g}", anchor="middle") for seconds in answers]
     for _, _, far, name in sorted({(0, 0, key[2], key[3]) for key in rates}):
-        points = [(_x(answers, seconds), _y(min(1.0, rates[limit, seconds, far, name] / limit))) for seconds in answers]
+        points = [
+            (_x(answers, seconds), _y(min(1.0, rates[limit, seconds, far, name] / limit)))
+            for seconds in answers
+        ]
         parts += _line(points, far=far, is_ours=name == ours)
     return parts
 

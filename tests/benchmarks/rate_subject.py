@@ -1,7 +1,9 @@
-"""Subject: batches, each worked off by a process of its own with the build that ``PYTHONPATH`` names, today's or a released one.
+"""Subject: batches, each worked off by a process of its own with the build that ``PYTHONPATH`` names, today's
+or a released one.
 
-It reads one task a line as JSON, forks a process that has imported everything, and prints its id. That process writes what it found
-to a file, or is killed before. It imports nothing of the package but what both builds have.
+It reads one task a line as JSON, forks a process that has imported everything, and prints its id. That
+process writes what it found to a file, or is killed before. It imports nothing of the package but what both
+builds have.
 """
 
 from __future__ import annotations
@@ -49,7 +51,9 @@ def main() -> None:
 
 
 def work(task: dict[str, Any]) -> dict[str, Any]:
-    assert Path(airflow_provider_seedream.__file__).is_relative_to(task["build"]), airflow_provider_seedream.__file__
+    assert Path(airflow_provider_seedream.__file__).is_relative_to(task["build"]), (
+        airflow_provider_seedream.__file__
+    )
     os.environ.update(task["environment"])
     with DAG("rate", schedule=None):
         batch = SeedreamBatchOperator(task_id="batch", deferrable=False, **task["options"])
@@ -67,7 +71,9 @@ def work(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def fill_window(requests_per_minute: float) -> None:
-    """Go on as after a minute at the limit: the first minute allows a burst, and a burst says nothing about a rate."""
+    """Go on as after a minute at the limit: the first minute allows a burst, and a burst says nothing
+    about a rate.
+    """
     try:
         from airflow_provider_seedream.rate_limit.limiter import limiter_for as pacer_for
     except ModuleNotFoundError:  # 0.2.0

@@ -27,7 +27,9 @@ class Row:
 class Report:
     rows: list[Row] = field(default_factory=list)
 
-    def add(self, section: str, name: str, *, ratio: float | None = None, ours: bool = False, **values: str) -> None:
+    def add(
+        self, section: str, name: str, *, ratio: float | None = None, ours: bool = False, **values: str
+    ) -> None:
         self.rows.append(Row(section=section, name=name, values=values, ratio=ratio, is_ours=ours))
 
     def sections(self) -> dict[str, list[Row]]:
@@ -37,17 +39,25 @@ class Report:
         return found
 
     def table(self) -> str:
-        return "\n".join([machine(), *(line for name, rows in self.sections().items() for line in _table(name, rows))])
+        return "\n".join(
+            [machine(), *(line for name, rows in self.sections().items() for line in _table(name, rows))]
+        )
 
     def write_picture(self, path: Path) -> None:
         """The ratios as bars, an SVG that needs no library to draw and no script to show."""
-        drawn = {name: [row for row in rows if row.ratio is not None] for name, rows in self.sections().items()}
+        drawn = {
+            name: [row for row in rows if row.ratio is not None] for name, rows in self.sections().items()
+        }
         parts, y = [], 0
         for name, rows in drawn.items():
             if len(rows) > 1:
                 parts += _bars(name, rows, y)
                 y += _ROW * (len(rows) + 2)
-        head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {y}" font-family="sans-serif" font-size="13">'
+        head = (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {y}" '
+            'font-family="sans-serif" '
+            'font-size="13">'
+        )
         background = f'<rect width="{_WIDTH}" height="{y}" fill="#ffffff"/>'
         path.write_text("\n".join([head, background, *parts, "</svg>", ""]), encoding="utf-8")
 
@@ -68,7 +78,10 @@ def _table(section: str, rows: list[Row]) -> list[str]:
     lines = [columns, *([row.name, *row.values.values(), _ratio(row)] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(columns))]
     body = [
-        "  " + "  ".join(_padded(text, width, at) for at, (text, width) in enumerate(zip(line, widths, strict=True)))
+        "  "
+        + "  ".join(
+            _padded(text, width, at) for at, (text, width) in enumerate(zip(line, widths, strict=True))
+        )
         for line in lines
     ]
     return ["", section, *(line.rstrip() for line in body)]

@@ -1,6 +1,8 @@
-"""When to poll: generations that end at random moments, and the decision core that waits for them, in simulated time. Pure.
+"""When to poll: generations that end at random moments, and the decision core that waits for them, in
+simulated time. Pure.
 
-Counts the status calls and the delay between ready (all links are there) and noticed. No server, no clock, seeded.
+Counts the status calls and the delay between ready (all links are there) and noticed. No server, no clock,
+seeded.
 """
 
 from __future__ import annotations
@@ -42,7 +44,9 @@ class Generation:
         if age < self.finished_seconds:
             return _PENDING
         link = _LINK if age >= self.ready_seconds else _NO_LINK
-        return GenerationStatus(status="FINISHED", progress=None, failure_reason=None, results=(link,) * self.num_images)
+        return GenerationStatus(
+            status="FINISHED", progress=None, failure_reason=None, results=(link,) * self.num_images
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +62,20 @@ Policy = Callable[[Generation, Random], tuple[int, float]]
 
 
 def wait_for(
-    generation: Generation, policy: PollPolicy, first: float, random: Random, *, schedule: PollSchedule, noted_in: PollSchedule
+    generation: Generation,
+    policy: PollPolicy,
+    first: float,
+    random: Random,
+    *,
+    schedule: PollSchedule,
+    noted_in: PollSchedule,
 ) -> tuple[int, float]:
     """Calls and delay of one wait, whose first poll is at this age."""
     state, now, calls = PollState(), first, 1
     while True:
-        outcome, state = decide(generation.status(now), state, policy, now_epoch=now, jitter=random.random(), schedule=schedule)
+        outcome, state = decide(
+            generation.status(now), state, policy, now_epoch=now, jitter=random.random(), schedule=schedule
+        )
         learn(outcome, state, policy, now_epoch=now, schedule=noted_in)
         if outcome.verdict != "wait":
             assert outcome.verdict == "done"
@@ -78,23 +90,33 @@ def ours(*, learning: bool, call_seconds: float = CALL_SECONDS) -> Policy:
 
     def wait(generation: Generation, random: Random) -> tuple[int, float]:
         policy = rules_for(generation, None)
-        first = SUBMITTING_SECONDS + Poller(policy, schedule=schedule).first_poll_seconds(now_epoch=SUBMITTING_SECONDS)
+        first = SUBMITTING_SECONDS + Poller(policy, schedule=schedule).first_poll_seconds(
+            now_epoch=SUBMITTING_SECONDS
+        )
         return wait_for(generation, policy, first, random, schedule=schedule, noted_in=noted_in)
 
     return wait
 
 
 def fixed(interval: float, *, from_estimate: bool = False) -> Policy:
-    """A poll every so many seconds from the submission on, or from the documented 20 s per image on, as a number means to us.
+    """A poll every so many seconds from the submission on, or from the documented 20 s per image on, as a
+    number means to us.
 
     The poll that such a sensor takes at the very start is left out.
     """
 
     def wait(generation: Generation, random: Random) -> tuple[int, float]:
         policy = rules_for(generation, interval)
-        estimate = SUBMITTING_SECONDS + Poller(policy, schedule=DOCUMENTED).first_poll_seconds(now_epoch=SUBMITTING_SECONDS)
+        estimate = SUBMITTING_SECONDS + Poller(policy, schedule=DOCUMENTED).first_poll_seconds(
+            now_epoch=SUBMITTING_SECONDS
+        )
         return wait_for(
-            generation, policy, estimate if from_estimate else interval, random, schedule=PollSchedule(), noted_in=PollSchedule()
+            generation,
+            policy,
+            estimate if from_estimate else interval,
+            random,
+            schedule=PollSchedule(),
+            noted_in=PollSchedule(),
         )
 
     return wait
@@ -126,25 +148,37 @@ def jobs(draw: Callable[[Random, float], Generation]) -> Night:
 def documented(num_images: int) -> Callable[[Random, float], Generation]:
     """20 to 40 s per image, links 3 to 12 s later: each job has its own speed, which is the worst case."""
     return lambda random, _: Generation(
-        finished_seconds=num_images * random.uniform(20, 40), links_seconds=random.uniform(3, 12), num_images=num_images
+        finished_seconds=num_images * random.uniform(20, 40),
+        links_seconds=random.uniform(3, 12),
+        num_images=num_images,
     )
 
 
 def two_speeds(random: Random, _: float) -> Generation:
     is_slow = random.random() < 0.3
-    return Generation(finished_seconds=random.gauss(95, 8) if is_slow else random.gauss(38, 4), image_size="auto_3K")
+    return Generation(
+        finished_seconds=random.gauss(95, 8) if is_slow else random.gauss(38, 4), image_size="auto_3K"
+    )
 
 
 def slowing(random: Random, progress: float) -> Generation:
-    return Generation(finished_seconds=22 + 40 * progress + random.uniform(-2, 2), links_seconds=random.uniform(3, 12))
+    return Generation(
+        finished_seconds=22 + 40 * progress + random.uniform(-2, 2), links_seconds=random.uniform(3, 12)
+    )
 
 
 NIGHTS: dict[str, Night] = {
-    "1 image, 20 to 40 s, links at once": jobs(lambda random, _: Generation(finished_seconds=random.uniform(20, 40))),
+    "1 image, 20 to 40 s, links at once": jobs(
+        lambda random, _: Generation(finished_seconds=random.uniform(20, 40))
+    ),
     "1 image, 20 to 40 s, links 3 to 12 s later": jobs(documented(1)),
     "6 images, 120 to 240 s, links 3 to 12 s later": jobs(documented(6)),
-    "1, 2, 4 and 6 images mixed": jobs(lambda random, night: documented(random.choice((1, 2, 4, 6)))(random, night)),
-    "log-normal around 28 s": jobs(lambda random, _: Generation(finished_seconds=28 * random.lognormvariate(0, 0.25))),
+    "1, 2, 4 and 6 images mixed": jobs(
+        lambda random, night: documented(random.choice((1, 2, 4, 6)))(random, night)
+    ),
+    "log-normal around 28 s": jobs(
+        lambda random, _: Generation(finished_seconds=28 * random.lognormvariate(0, 0.25))
+    ),
     "auto_3K: 38 s, three in ten 95 s": jobs(two_speeds),
     "from 22 to 62 s during the night": jobs(slowing),
     "from 62 to 22 s during the night": jobs(lambda random, night: slowing(random, 1 - night)),
@@ -152,7 +186,8 @@ NIGHTS: dict[str, Night] = {
 
 INTERVALS = (2.0, 5.0, 10.0, 30.0, 60.0)
 WARM_UP = 30  # generations of a night that are not counted, once there is something to learn
-CALL_PRICES = (0.03, 0.1, 0.2, 0.4, 3.0, 10.0, 30.0, 100.0)  # seconds of delay that a call is worth; ours is 1
+# seconds of delay that a call is worth; ours is 1
+CALL_PRICES = (0.03, 0.1, 0.2, 0.4, 3.0, 10.0, 30.0, 100.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +213,9 @@ class Found:
     def reachable(self) -> list[Waited]:
         """Without those that another one beats."""
         found: list[Waited] = []
-        for waited in sorted((self.ours, *self.priced), key=lambda waited: (waited.calls, waited.delay_seconds)):
+        for waited in sorted(
+            (self.ours, *self.priced), key=lambda waited: (waited.calls, waited.delay_seconds)
+        ):
             if not found or waited.delay_seconds < found[-1].delay_seconds:
                 found.append(waited)
         return found
@@ -201,5 +238,7 @@ def measure_schedules(name: str) -> Found:
         first_of_their_kind=simulate(night, ours(learning=False)),
         from_estimate=simulate(night, fixed(10.0, from_estimate=True)),
         fixed={interval: simulate(night, fixed(interval)) for interval in INTERVALS},
-        priced=tuple(simulate(night, ours(learning=True, call_seconds=price), warm_up=WARM_UP) for price in CALL_PRICES),
+        priced=tuple(
+            simulate(night, ours(learning=True, call_seconds=price), warm_up=WARM_UP) for price in CALL_PRICES
+        ),
     )

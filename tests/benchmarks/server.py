@@ -1,7 +1,8 @@
-"""A server that costs next to nothing, so that a benchmark sees the client: status calls, submissions, image links, over https.
+"""A server that costs next to nothing, so that a benchmark sees the client: status calls, submissions, image
+links, over https.
 
-``python -m tests.benchmarks.server CERTIFICATE LATENCY_SECONDS`` runs it in a process of its own and prints its port. It notes when
-each status call arrived; ``GET /arrivals`` says it and forgets it.
+``python -m tests.benchmarks.server CERTIFICATE LATENCY_SECONDS`` runs it in a process of its own and prints
+its port. It notes when each status call arrived; ``GET /arrivals`` says it and forgets it.
 """
 
 from __future__ import annotations
@@ -21,9 +22,16 @@ from functools import cache
 from aiohttp import web
 
 _FINISHED = json.dumps(
-    {"status": "FINISHED", "progress": 100, "failure_reason": None, "results": [{"asset": "https://127.0.0.1/a.png"}]}
+    {
+        "status": "FINISHED",
+        "progress": 100,
+        "failure_reason": None,
+        "results": [{"asset": "https://127.0.0.1/a.png"}],
+    }
 ).encode()
-_PENDING = json.dumps({"status": "IN_PROGRESS", "progress": 10, "failure_reason": None, "results": []}).encode()
+_PENDING = json.dumps(
+    {"status": "IN_PROGRESS", "progress": 10, "failure_reason": None, "results": []}
+).encode()
 
 
 class NullServer:
@@ -58,7 +66,9 @@ class NullServer:
         received = 0
         async for chunk in request.content.iter_any():
             received += len(chunk)
-        return web.json_response({"task_id": str(uuid.uuid4()), "created_at": None, "received_bytes": received})
+        return web.json_response(
+            {"task_id": str(uuid.uuid4()), "created_at": None, "received_bytes": received}
+        )
 
     async def image(self, request: web.Request) -> web.Response:
         return web.Response(body=png(int(request.match_info["size_bytes"])), content_type="image/png")
@@ -82,7 +92,9 @@ def png(size_bytes: int) -> bytes:
     """A PNG of about this size: one pixel, and a private chunk of noise."""
     noise = _chunk(b"noIs", os.urandom(size_bytes - 80))
     header = _chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + noise + _chunk(b"IDAT", zlib.compress(b"\0\0")) + _chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + header + noise + _chunk(b"IDAT", zlib.compress(b"\0\0")) + _chunk(b"IEND", b"")
+    )
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

@@ -1,7 +1,8 @@
-"""A line as slow as the world's: a TCP proxy that delays the answers of a real server, or lets uploads pass at a given speed.
+"""A line as slow as the world's: a TCP proxy that delays the answers of a real server, or lets uploads pass
+at a given speed.
 
-``python -m tests.benchmarks.slow_line PORT DELAY_SECONDS UPLOAD_BYTES_PER_SECOND`` prints its own port. For each line on
-its standard input it prints how many HTTP requests have passed since the last one.
+``python -m tests.benchmarks.slow_line PORT DELAY_SECONDS UPLOAD_BYTES_PER_SECOND`` prints its own port. For
+each line on its standard input it prints how many HTTP requests have passed since the last one.
 """
 
 from __future__ import annotations
@@ -36,14 +37,25 @@ class Line:
 
 
 @contextmanager
-def slow_line(port: int, *, delay_seconds: float = 0.0, upload_bytes_per_second: float = inf) -> Iterator[Line]:
+def slow_line(
+    port: int, *, delay_seconds: float = 0.0, upload_bytes_per_second: float = inf
+) -> Iterator[Line]:
     """A proxy to this port of 127.0.0.1, in a process of its own, until the block ends.
 
     :param delay_seconds: each piece of an answer comes so much later; pieces do not wait for each other.
     :param upload_bytes_per_second: of each connection.
     """
-    argv = [sys.executable, "-m", "tests.benchmarks.slow_line", str(port), str(delay_seconds), str(upload_bytes_per_second)]
-    with subprocess.Popen(argv, cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    argv = [
+        sys.executable,
+        "-m",
+        "tests.benchmarks.slow_line",
+        str(port),
+        str(delay_seconds),
+        str(upload_bytes_per_second),
+    ]
+    with subprocess.Popen(
+        argv, cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         try:
             assert process.stdout is not None
             yield Line(int(process.stdout.readline()), process)
@@ -62,7 +74,9 @@ class _Proxy:
         server = await asyncio.start_server(self._connected, "127.0.0.1", 0, backlog=1024)
         print(server.sockets[0].getsockname()[1], flush=True)
         commands = asyncio.StreamReader()
-        await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
+        await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(commands), sys.stdin
+        )
         while await commands.readline():
             print(self._requests, flush=True)
             self._requests = 0

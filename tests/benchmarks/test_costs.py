@@ -1,4 +1,6 @@
-"""What do ten, a hundred and (with ``--full``) a thousand images cost beside credits, by each of our ways, on several machines?"""
+"""What do ten, a hundred and (with ``--full``) a thousand images cost beside credits, by each of our ways,
+on several machines?
+"""
 
 from __future__ import annotations
 
@@ -25,21 +27,34 @@ AS_USERS_HAVE_IT = {
 }
 
 
-@pytest.mark.skipif(not (find_binaries() and shutil.which("redis-server")), reason="needs Debian's postgresql and redis-server")
-def test_a_batch_costs_one_task_instance_and_a_fraction_of_the_rows(report: Report, tmp_path: Path, full: bool) -> None:
+@pytest.mark.skipif(
+    not (find_binaries() and shutil.which("redis-server")),
+    reason="needs Debian's postgresql and redis-server",
+)
+def test_a_batch_costs_one_task_instance_and_a_fraction_of_the_rows(
+    report: Report, tmp_path: Path, full: bool
+) -> None:
     found: dict[tuple[int, str], Cost] = {}
     with start_celery_cluster(tmp_path / "airflow", settings=AS_USERS_HAVE_IT) as cluster:
         for images in FULL if full else FEW:
             for name in (CHAIN, WAIT, BATCH):
                 dag_id = f"costs{len(found)}"
                 settings = Settings(
-                    balance_credits=10 * images, rate_limit_per_minute=REQUESTS_PER_MINUTE, flat_images=True, latency_seconds=(0, 0)
+                    balance_credits=10 * images,
+                    rate_limit_per_minute=REQUESTS_PER_MINUTE,
+                    flat_images=True,
+                    latency_seconds=(0, 0),
                 )
                 with Emulator(settings) as emulator:
-                    extra = {"destination": f"file://{tmp_path / dag_id}", "requests_per_minute": REQUESTS_PER_MINUTE}
+                    extra = {
+                        "destination": f"file://{tmp_path / dag_id}",
+                        "requests_per_minute": REQUESTS_PER_MINUTE,
+                    }
                     connection = {"host": emulator.url, "password": emulator.key, "extra": json.dumps(extra)}
                     cluster.add_connection(dag_id, conn_type="seedream", **connection)
-                    found[images, name] = measure_cost(cluster, emulator, tmp_path / dag_id, name, dag_id, images=images)
+                    found[images, name] = measure_cost(
+                        cluster, emulator, tmp_path / dag_id, name, dag_id, images=images
+                    )
         idle = idle_cpu(cluster)  # at the end: what has just started is not idle yet
     for (images, name), cost in found.items():
         _report(report, name, images, cost, idle, found[images, CHAIN])
@@ -54,7 +69,8 @@ def test_a_batch_costs_one_task_instance_and_a_fraction_of_the_rows(report: Repo
 def _report(report: Report, name: str, images: int, cost: Cost, idle: Cpu, of_chain: Cost) -> None:
     cpu = cost.cpu_without(idle)
     report.add(
-        f"What {images} images cost, CeleryExecutor, {REQUESTS_PER_MINUTE} requests a minute (ratio: slot seconds)",
+        f"What {images} images cost, CeleryExecutor, {REQUESTS_PER_MINUTE} requests a minute (ratio: slot "
+        "seconds)",
         name,
         ratio=cost.slot_seconds / of_chain.slot_seconds,
         ours=True,

@@ -1,4 +1,6 @@
-"""What do a verified landing and its manifest cost beside bare copies, where does it go, and is memory bounded?"""
+"""What do a verified landing and its manifest cost beside bare copies, where does it go, and is memory
+bounded?
+"""
 
 from __future__ import annotations
 
@@ -37,10 +39,14 @@ FULL = {"4 MB": (4_000_000, 200), "200 KB": (200_000, 2000)}
 
 
 @pytest.mark.parametrize("size", QUICK)
-def test_landing_costs_about_what_a_bare_copy_costs(folder: str, server: Server, report: Report, full: bool, size: str) -> None:
+def test_landing_costs_about_what_a_bare_copy_costs(
+    folder: str, server: Server, report: Report, full: bool, size: str
+) -> None:
     size_bytes, images = (FULL if full else QUICK)[size]
     ways = _available(folder) + [part for part in PARTS if part != "landing"]
-    found = measure_landing(tuple(ways), folder, server, size_bytes=size_bytes, images=images, rounds=1 if full else 2)
+    found = measure_landing(
+        tuple(ways), folder, server, size_bytes=size_bytes, images=images, rounds=1 if full else 2
+    )
     section = f"{images} images of {size} to {_kind(folder)}, {PARALLEL_IMAGES} at once"
     _report(report, f"{section} (ratio: CPU)", found, WAYS)
     _report(report, f"Where the CPU of landing goes, {section} (ratio: CPU)", found, PARTS)
@@ -60,8 +66,12 @@ def test_a_program_per_image_costs_a_multiple(folder: str, server: Server, repor
 
 def test_memory_is_bounded_by_the_images_in_flight(folder: str, server: Server, report: Report) -> None:
     size_bytes = 20_000_000
-    found = measure_landing(tuple(_available(folder)), folder, server, size_bytes=size_bytes, images=6, rounds=1)
-    _report(report, f"6 images of 20 MB to {_kind(folder)}, {PARALLEL_IMAGES} at once (ratio: CPU)", found, WAYS)
+    found = measure_landing(
+        tuple(_available(folder)), folder, server, size_bytes=size_bytes, images=6, rounds=1
+    )
+    _report(
+        report, f"6 images of 20 MB to {_kind(folder)}, {PARALLEL_IMAGES} at once (ratio: CPU)", found, WAYS
+    )
     copies = 1 if folder.startswith("file:") else 2  # an S3 client copies the body that it sends
     assert found["landing"].memory_bytes < 1.3 * copies * PARALLEL_IMAGES * size_bytes
 

@@ -1,4 +1,6 @@
-"""How long does a ready image wait, and what does it hold meanwhile? In a real Airflow, beside what one would write instead."""
+"""How long does a ready image wait, and what does it hold meanwhile? In a real Airflow, beside what one
+would write instead.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,13 @@ import pytest
 
 from airflow_provider_seedream.emulator import Emulator, Settings
 from tests.airflow.cluster import start_cluster
-from tests.benchmarks.overhead import LATE_SECONDS, LONGEST_SECONDS, SHORTEST_SECONDS, Overhead, measure_overhead
+from tests.benchmarks.overhead import (
+    LATE_SECONDS,
+    LONGEST_SECONDS,
+    SHORTEST_SECONDS,
+    Overhead,
+    measure_overhead,
+)
 from tests.benchmarks.overhead_dags import DAGS
 from tests.benchmarks.report import Report
 
@@ -18,17 +26,25 @@ pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1200)]
 IMAGES = 12
 OUR_WAYS = list(DAGS)[:4]
 OURS = OUR_WAYS[0]
-AS_USERS_HAVE_IT = {"AIRFLOW__SEEDREAM__POKE_INTERVAL": ""}  # by the poll schedule: the tests' own Airflow polls every 4 s
+# by the poll schedule: the tests' own Airflow polls every 4 s
+AS_USERS_HAVE_IT = {"AIRFLOW__SEEDREAM__POKE_INTERVAL": ""}
 
 
 def test_a_batch_holds_fewer_slots_than_a_polling_loop(report: Report, tmp_path: Path) -> None:
-    settings = Settings.fast(flat_images=True, late_assets_seconds=(LATE_SECONDS, LATE_SECONDS), link_names="plain")
-    with Emulator(settings) as emulator, start_cluster(tmp_path / "airflow", settings=AS_USERS_HAVE_IT) as cluster:
+    settings = Settings.fast(
+        flat_images=True, late_assets_seconds=(LATE_SECONDS, LATE_SECONDS), link_names="plain"
+    )
+    with (
+        Emulator(settings) as emulator,
+        start_cluster(tmp_path / "airflow", settings=AS_USERS_HAVE_IT) as cluster,
+    ):
         found: dict[str, Overhead] = {}
         for number, name in enumerate(DAGS):
             dag_id, folder = f"overhead{number}", tmp_path / f"images{number}"
             extra = json.dumps({"destination": f"file://{folder}", "requests_per_minute": 100_000})
-            cluster.add_connection(dag_id, conn_type="seedream", host=emulator.url, password=emulator.key, extra=extra)
+            cluster.add_connection(
+                dag_id, conn_type="seedream", host=emulator.url, password=emulator.key, extra=extra
+            )
             host, port = emulator.url.removeprefix("http://").split(":")
             cluster.add_connection(f"http_{dag_id}", conn_type="http", host=host, port=int(port))
             found[name] = measure_overhead(cluster, emulator, folder, name, dag_id, images=IMAGES)

@@ -1,4 +1,6 @@
-"""How much of the rate limit is used, and how much is refused: by one triggerer, by several, and without pacing."""
+"""How much of the rate limit is used, and how much is refused: by one triggerer, by several, and without
+pacing.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,15 @@ from typing import Any
 import pytest
 
 from airflow_provider_seedream.rate_limit.limiter import RateLimiter
-from tests.benchmarks.pacing import Latency, Night, deferred, direct, mapped_refusals, paced_night, unpaced_night
+from tests.benchmarks.pacing import (
+    Latency,
+    Night,
+    deferred,
+    direct,
+    mapped_refusals,
+    paced_night,
+    unpaced_night,
+)
 from tests.benchmarks.report import Report
 
 pytestmark = pytest.mark.benchmark
@@ -21,7 +31,8 @@ LATENCIES: dict[str, Latency] = {"tasks that deferred": deferred, "one process":
 def test_one_limiter_uses_the_limit_and_is_seldom_refused(report: Report, rate: int, way: str) -> None:
     latency, hours = LATENCIES[way], HOURS[rate]
     paced = {
-        limiters: paced_night(rate, [RateLimiter(rate) for _ in range(limiters)], latency, hours=hours) for limiters in (1, 2, 4)
+        limiters: paced_night(rate, [RateLimiter(rate) for _ in range(limiters)], latency, hours=hours)
+        for limiters in (1, 2, 4)
     }
     divided = paced_night(rate, [RateLimiter(rate / 4) for _ in range(4)], latency, hours=hours)
     unpaced = unpaced_night(rate, 10 * rate, latency, hours=2.0 if rate < 600 else 1.0)
@@ -36,7 +47,9 @@ def test_one_limiter_uses_the_limit_and_is_seldom_refused(report: Report, rate: 
     for name, night in nights.items():
         report.add(section, name, **columns(night))
     assert paced[1].refused_share < 0.01 and paced[1].used_share > 0.8
-    assert paced[2].refused_share < (0.08 if rate < 60 else 0.01) and paced[2].used_share > (0.6 if rate < 60 else 0.85)
+    assert paced[2].refused_share < (0.08 if rate < 60 else 0.01) and paced[2].used_share > (
+        0.6 if rate < 60 else 0.85
+    )
     assert unpaced.refused_share > 0.5
 
 

@@ -23,7 +23,8 @@ from tests.stores.servers import Store, missing, s3_store
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1800)]
 
 TODAY = "today"
-AT_ONCE = {60: 16, 600: 2, 2000: 1}  # requests a minute -> cells measured side by side: the slow ones mostly wait
+# requests a minute -> cells measured side by side: the slow ones mostly wait
+AT_ONCE = {60: 16, 600: 2, 2000: 1}
 ANSWER_SECONDS = (0.0, 0.3, 1.0, 3.0)
 STORAGE_SECONDS = (0.0, 0.04)
 CAPPED = (60, 600)  # requests a minute
@@ -38,7 +39,9 @@ class Storage:
     lines: Mapping[float, Line]
 
     def fresh(self, delay_seconds: float) -> tuple[str, dict[str, str]]:
-        """An empty folder, and the environment in which a process reaches it over the line with this delay."""
+        """An empty folder, and the environment in which a process reaches it over the line with this
+        delay.
+        """
         connection = json.loads(self.store.connection)
         connection["extra"]["endpoint_url"] = f"http://127.0.0.1:{self.lines[delay_seconds].port}"
         return self.store.fresh_place().uri, {"AIRFLOW_CONN_SEEDREAM_S3": json.dumps(connection)}
@@ -68,11 +71,16 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
     with ExitStack() as stack:
         store = stack.enter_context(s3_store(tmp_path_factory.mktemp("s3")))
         port = int(json.loads(store.connection)["extra"]["endpoint_url"].rpartition(":")[2])
-        lines = {seconds: stack.enter_context(slow_line(port, delay_seconds=seconds)) for seconds in STORAGE_SECONDS}
+        lines = {
+            seconds: stack.enter_context(slow_line(port, delay_seconds=seconds))
+            for seconds in STORAGE_SECONDS
+        }
         yield Storage(store, lines)
 
 
-def cell(build: Build, storage: Storage, per_minute: int, answer_seconds: float = 0.0, storage_seconds: float = 0.0) -> Cell:
+def cell(
+    build: Build, storage: Storage, per_minute: int, answer_seconds: float = 0.0, storage_seconds: float = 0.0
+) -> Cell:
     uri, environment = storage.fresh(storage_seconds)
     return Cell(
         build=build,
@@ -85,13 +93,21 @@ def cell(build: Build, storage: Storage, per_minute: int, answer_seconds: float 
 
 @pytest.mark.parametrize("per_minute", AT_ONCE)
 def test_a_batch_is_as_fast_as_its_key_however_slow_the_answers(
-    per_minute: int, builds: dict[str, Build], storage: Storage, report: Report, rates: Rates, tmp_path: Path, full: bool
+    per_minute: int,
+    builds: dict[str, Build],
+    storage: Storage,
+    report: Report,
+    rates: Rates,
+    tmp_path: Path,
+    full: bool,
 ) -> None:
     where = [(answers, far, name) for answers in ANSWER_SECONDS for far in STORAGE_SECONDS for name in builds]
     cells = [cell(builds[name], storage, per_minute, answers, far) for answers, far, name in where]
     minutes, take_turns = max(1, 300 // per_minute) if full else 1, AT_ONCE[per_minute] < len(cells)
     with ThreadPoolExecutor(max_workers=AT_ONCE[per_minute]) as pool:
-        found = list(pool.map(lambda one: measure_rate(one, tmp_path, minutes=minutes, may_stop=take_turns), cells))
+        found = list(
+            pool.map(lambda one: measure_rate(one, tmp_path, minutes=minutes, may_stop=take_turns), cells)
+        )
     for (answers, far, name), rate in zip(where, found, strict=True):
         rates[per_minute, answers, far, name] = rate
     for answers in ANSWER_SECONDS:
@@ -102,7 +118,9 @@ def test_a_batch_is_as_fast_as_its_key_however_slow_the_answers(
             assert rates[per_minute, answers, far, TODAY] > 0.9 * rates[per_minute, answers, far, RELEASE]
 
 
-def _report(report: Report, rates: Rates, builds: list[str], per_minute: int, answers: float, far: float) -> None:
+def _report(
+    report: Report, rates: Rates, builds: list[str], per_minute: int, answers: float, far: float
+) -> None:
     values = {}
     for name in builds:
         rate = rates[per_minute, answers, far, name]
@@ -117,8 +135,14 @@ def test_all_images_have_landed_soon_after_the_last_post(
     rows = 300 if full else 30
     cells = [cell(build, storage, 600, 1.0, 0.04) for build in builds.values()]
     with ThreadPoolExecutor() as pool:
-        found = dict(zip(builds, pool.map(lambda one: run_batch(one, tmp_path, rows=rows), cells), strict=True))
-    section = f"{rows} rows at 600 a minute, answers after 1 s, storage calls of 40 ms (ratio: seconds after the last job)"
+        found = dict(
+            zip(builds, pool.map(lambda one: run_batch(one, tmp_path, rows=rows), cells), strict=True)
+        )
+    section = (
+        f"{rows} rows at 600 a minute, answers after 1 s, storage calls of 40 ms (ratio: seconds "
+        "after "
+        "the last job)"
+    )
     for name, done in found.items():
         values = {"rows/min": f"{done.rows_per_minute:.0f}", "seconds": f"{done.seconds:.0f}"}
         values["after the last job"] = f"{done.behind_seconds:.1f} s"
@@ -128,10 +152,13 @@ def test_all_images_have_landed_soon_after_the_last_post(
         assert found[TODAY].seconds < found[RELEASE].seconds
 
 
-def test_edits_upload_while_others_wait(builds: dict[str, Build], storage: Storage, report: Report, tmp_path: Path) -> None:
+def test_edits_upload_while_others_wait(
+    builds: dict[str, Build], storage: Storage, report: Report, tmp_path: Path
+) -> None:
     sources = tuple(str(_source(tmp_path / f"source{number}.png")) for number in range(2))
     edits = [
-        replace(cell(build, storage, 60, 1.0), sources=sources, upload_bytes_per_second=5_000_000) for build in builds.values()
+        replace(cell(build, storage, 60, 1.0), sources=sources, upload_bytes_per_second=5_000_000)
+        for build in builds.values()
     ]
     with ThreadPoolExecutor() as pool:
         found = dict(zip(builds, pool.map(lambda one: measure_rate(one, tmp_path), edits), strict=True))
@@ -141,15 +168,22 @@ def test_edits_upload_while_others_wait(builds: dict[str, Build], storage: Stora
         report.add(section, name, ours=name == TODAY, **values)
 
 
-def test_caps_keep_the_rate(builds: dict[str, Build], storage: Storage, report: Report, tmp_path: Path) -> None:
+def test_caps_keep_the_rate(
+    builds: dict[str, Build], storage: Storage, report: Report, tmp_path: Path
+) -> None:
     free = [cell(builds[TODAY], storage, per_minute, 1.0, 0.04) for per_minute in CAPPED]
     capped = [replace(one, caps={"max_credits_per_day": 10**9, "books": one.destination}) for one in free]
     for per_minute, *both in zip(CAPPED, free, capped, strict=True):
         with ThreadPoolExecutor() as pool:
             without, with_caps = pool.map(lambda one: measure_rate(one, tmp_path), both)
-        values = {name: f"{rate:.1f}" for name, rate in {"no caps: rows/min": without, "a cap: rows/min": with_caps}.items()}
+        values = {
+            name: f"{rate:.1f}"
+            for name, rate in {"no caps: rows/min": without, "a cap: rows/min": with_caps}.items()
+        }
         section = "A cap in the connection, answers after 1 s, storage calls of 40 ms"
-        report.add(section, f"{per_minute} requests a minute", ours=True, **values, kept=f"{with_caps / without:.1%}")
+        report.add(
+            section, f"{per_minute} requests a minute", ours=True, **values, kept=f"{with_caps / without:.1%}"
+        )
         assert with_caps > 0.9 * without
 
 
@@ -164,7 +198,10 @@ def test_an_image_costs_no_more_than_in_the_release(
             storage.calls()
             costs.append((run_batch(cell(build, storage, UNPACED), tmp_path, rows=rows), storage.calls()))
         (less, less_calls), (more, more_calls) = costs
-        found[name] = (more_calls - less_calls) / (many - few), (more.cpu_seconds - less.cpu_seconds) / (many - few)
+        found[name] = (
+            (more_calls - less_calls) / (many - few),
+            (more.cpu_seconds - less.cpu_seconds) / (many - few),
+        )
     section = f"An image of a batch, with its thumbnail, to S3: between {few} and {many} rows (ratio: CPU)"
     for name, (calls, cpu) in found.items():
         values = {"storage calls": f"{calls:.1f}", "CPU": f"{cpu * 1000:.1f} ms"}
@@ -180,12 +217,19 @@ def test_the_memory_of_a_batch_does_not_grow_with_its_speed(
     rows = 5000 if full else 1000
     found = {}
     for name, build in builds.items():
-        folder = Cell(build=build, requests_per_minute=UNPACED, destination=f"file://{tmp_path}/{name}", environment={})
+        folder = Cell(
+            build=build, requests_per_minute=UNPACED, destination=f"file://{tmp_path}/{name}", environment={}
+        )
         found[name] = run_batch(folder, tmp_path, rows=rows)
     for name, done in found.items():
         ratio = done.peak_bytes / found[TODAY].peak_bytes
-        values = {"peak memory": f"{done.peak_bytes / 1e6:.0f} MB", "CPU": f"{done.cpu_seconds / rows * 1000:.1f} ms/row"}
-        report.add(f"{rows:,} rows to a folder (ratio: memory)", name, ratio=ratio, ours=name == TODAY, **values)
+        values = {
+            "peak memory": f"{done.peak_bytes / 1e6:.0f} MB",
+            "CPU": f"{done.cpu_seconds / rows * 1000:.1f} ms/row",
+        }
+        report.add(
+            f"{rows:,} rows to a folder (ratio: memory)", name, ratio=ratio, ours=name == TODAY, **values
+        )
     if RELEASE in found:
         assert found[TODAY].peak_bytes < 1.3 * found[RELEASE].peak_bytes
 

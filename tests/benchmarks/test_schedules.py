@@ -1,4 +1,6 @@
-"""When does polling pay? Our schedule beside fixed intervals, over nights of jobs; simulated, so it is exact and fast."""
+"""When does polling pay? Our schedule beside fixed intervals, over nights of jobs; simulated, so it is
+exact and fast.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,8 @@ from tests.benchmarks.schedules import NIGHTS, measure_schedules
 
 pytestmark = pytest.mark.benchmark
 
-# At these delays ours needs more calls: two seconds at 95 s are finer than its steps, and every 60 s suits two speeds by luck.
+# At these delays ours needs more calls: two seconds at 95 s are finer than its steps, and every 60 s suits
+# two speeds by luck.
 UNMATCHED = {("auto_3K: 38 s, three in ten 95 s", 2.0), ("auto_3K: 38 s, three in ten 95 s", 60.0)}
 
 
@@ -18,7 +21,11 @@ def test_no_fixed_interval_needs_fewer_calls_and_notices_sooner(report: Report, 
     found = measure_schedules(night)
     section = f"Calls and delay per generation: {night}"
     for name, waited in found.rows.items():
-        values = {"calls": f"{waited.calls:.2f}", "delay": f"{waited.delay_seconds:.2f} s", "ours, no later": found.no_later(name)}
+        values = {
+            "calls": f"{waited.calls:.2f}",
+            "delay": f"{waited.delay_seconds:.2f} s",
+            "ours, no later": found.no_later(name),
+        }
         report.add(section, name, **values)
     for waited in found.fixed.values():
         assert waited.calls > found.ours.calls or waited.delay_seconds > found.ours.delay_seconds

@@ -1,4 +1,6 @@
-"""An account at the emulator, a folder with records in it, and the command line driven in this process or as its own."""
+"""An account at the emulator, a folder with records in it, and the command line driven in this process or
+as its own.
+"""
 
 from __future__ import annotations
 
@@ -80,10 +82,19 @@ def run(emulator: Emulator, capfd: pytest.CaptureFixture[str]) -> Run:
 def buy(emulator: Emulator, destination: str) -> Buy:
     """Pays for a generation as a task would."""
 
-    def buy(prompt: str = "a leather watch", *, name: str | None = None, run_id: str = "monday", num_images: int = 1) -> Generation:
+    def buy(
+        prompt: str = "a leather watch",
+        *,
+        name: str | None = None,
+        run_id: str = "monday",
+        num_images: int = 1,
+    ) -> Generation:
         made_by = TaskRef(dag_id="watches", run_id=run_id, task_id="submit", try_number=1)
         request = Request(
-            submission=submission(prompt=prompt, num_images=num_images), destination=destination, name=name, made_by=made_by
+            submission=submission(prompt=prompt, num_images=num_images),
+            destination=destination,
+            name=name,
+            made_by=made_by,
         )
         return Submitter(SeedreamHook(max_attempts=1), Ledger(destination), "fail").submit(request)
 
@@ -121,6 +132,8 @@ def run_warm(*command: str, stdin: str = "", env: dict[str, str] | None = None) 
 
 def run_process(*command: str, **options: Any) -> Ended:
     """A command as a process of its own."""
-    ended = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, timeout=300, **options)
+    ended = subprocess.run(
+        [sys.executable, "-m", *command], capture_output=True, text=True, timeout=300, **options
+    )
     assert "Traceback" not in ended.stderr
     return Ended(code=ended.returncode, out=ended.stdout, err=ended.stderr)

@@ -1,4 +1,6 @@
-"""The command line as people start it: a process of its own, under Airflow's and without, and in a terminal."""
+"""The command line as people start it: a process of its own, under Airflow's and without, and in a
+terminal.
+"""
 
 from __future__ import annotations
 
@@ -47,9 +49,16 @@ class TestWithoutAirflows:
     def test_what_airflow_and_libraries_log_or_print_is_not_in_the_result(
         self, emulator: Emulator, buy: Buy, destination: str, tmp_path: Path
     ) -> None:
-        """A log level of DEBUG makes Airflow and urllib3 talk; where their lines went before, JSON was no JSON."""
-        settings = {"AIRFLOW__LOGGING__LOGGING_LEVEL": "DEBUG", "AIRFLOW__LOGGING__CELERY_STDOUT_STDERR_SEPARATION": "False"}
-        landed = run_process(OURS, "land", buy().seedream_task_id, destination, "-o", "json", env={**os.environ, **settings})
+        """A log level of DEBUG makes Airflow and urllib3 talk; where their lines went before, JSON was no
+        JSON.
+        """
+        settings = {
+            "AIRFLOW__LOGGING__LOGGING_LEVEL": "DEBUG",
+            "AIRFLOW__LOGGING__CELERY_STDOUT_STDERR_SEPARATION": "False",
+        }
+        landed = run_process(
+            OURS, "land", buy().seedream_task_id, destination, "-o", "json", env={**os.environ, **settings}
+        )
         assert (landed.code, len(landed.json["images"])) == (0, 1)
         assert KEY not in landed.out + landed.err
 
@@ -77,32 +86,53 @@ class TestWithoutAirflows:
         reader, writer = os.pipe()
         os.close(reader)
         with TemporaryFile() as err:
-            process = start(OURS, "ledger", destination, "--records", "-o", output, streams=[0, writer, err.fileno()])
+            process = start(
+                OURS, "ledger", destination, "--records", "-o", output, streams=[0, writer, err.fileno()]
+            )
             os.close(writer)
             assert process.wait(timeout=300) in (0, 1)
             err.seek(0)
             said = err.read()
-            assert b"Traceback" not in said and b"BrokenPipe" not in said, said  # Airflow itself may log there
+            # Airflow itself may log there
+            assert b"Traceback" not in said and b"BrokenPipe" not in said, said
 
     @pytest.mark.parametrize("output", ["json", "table"])
-    def test_a_full_disk_is_one_message(self, output: str, emulator: Emulator, buy: Buy, destination: str) -> None:
+    def test_a_full_disk_is_one_message(
+        self, output: str, emulator: Emulator, buy: Buy, destination: str
+    ) -> None:
         """Also before the command has ended: as JSON, three long prompts are more than a buffer."""
         for run_id in ("one", "two", "three"):
             buy("a watch " * 400, run_id=run_id)
         with open("/dev/full", "wb") as full, TemporaryFile() as err:
-            process = start(OURS, "ledger", destination, "--records", "-o", output, streams=[0, full.fileno(), err.fileno()])
+            process = start(
+                OURS,
+                "ledger",
+                destination,
+                "--records",
+                "-o",
+                output,
+                streams=[0, full.fileno(), err.fileno()],
+            )
             assert process.wait(timeout=60) == 1
             err.seek(0)
             said = err.read().decode()
-        assert said.endswith("Error: The results cannot be written to standard output: No space left on device.\n")
+        assert said.endswith(
+            "Error: The results cannot be written to standard output: No space left on device.\n"
+        )
         assert "Traceback" not in said
 
     @pytest.mark.parametrize("command", [("balance",), ("emulator", "--fast")])
-    def test_a_process_without_a_place_for_its_results_ends_with_one_message(self, command: tuple[str, ...]) -> None:
-        """A standard output that is closed when Python starts; the emulator has a full one, as it serves without one."""
+    def test_a_process_without_a_place_for_its_results_ends_with_one_message(
+        self, command: tuple[str, ...]
+    ) -> None:
+        """A standard output that is closed when Python starts; the emulator has a full one, as it serves
+        without one.
+        """
         ours = [sys.executable, "-m", OURS, *command]
         place = ">/dev/full" if command[0] == "emulator" else ">&-"
-        ended = subprocess.run(["sh", "-c", f'exec "$@" {place}', "sh", *ours], stderr=subprocess.PIPE, text=True, timeout=120)
+        ended = subprocess.run(
+            ["sh", "-c", f'exec "$@" {place}', "sh", *ours], stderr=subprocess.PIPE, text=True, timeout=120
+        )
         assert (ended.returncode, ended.stderr.count("standard output: ")) == (1, 1), ended.stderr
         assert "Traceback" not in ended.stderr
         assert "Exception ignored" not in ended.stderr
@@ -118,7 +148,10 @@ class TestWithoutAirflows:
         assert process.stdout is not None
         greeting = json.loads(process.stdout.readline())
         try:
-            environment = {**os.environ, "AIRFLOW_CONN_SEEDREAM_DEFAULT": greeting["AIRFLOW_CONN_SEEDREAM_DEFAULT"]}
+            environment = {
+                **os.environ,
+                "AIRFLOW_CONN_SEEDREAM_DEFAULT": greeting["AIRFLOW_CONN_SEEDREAM_DEFAULT"],
+            }
             assert run_warm(OURS, "balance", "-o", "json", env=environment).json["images"] == 7
         finally:
             process.send_signal(signal.SIGINT)
@@ -145,14 +178,18 @@ class TestUnderAirflows:
 
 
 class TestInATerminal:
-    def test_waiting_shows_a_clock_and_the_result_a_table(self, emulator: Emulator, buy: Buy, destination: str) -> None:
+    def test_waiting_shows_a_clock_and_the_result_a_table(
+        self, emulator: Emulator, buy: Buy, destination: str
+    ) -> None:
         code, shown = in_terminal(OURS, "land", buy(name="hero").seedream_task_id, destination)
         assert code == 0
         assert "Waiting for" in shown
         assert "Landing" in shown
         assert "hero_1.png" in shown
 
-    def test_nothing_is_resolved_until_a_person_says_yes(self, emulator: Emulator, buy: Buy, destination: str) -> None:
+    def test_nothing_is_resolved_until_a_person_says_yes(
+        self, emulator: Emulator, buy: Buy, destination: str
+    ) -> None:
         record = Path((buy().record or "").removeprefix("file://"))
         record.write_text(json.dumps(json.loads(record.read_text()) | {"outcome": "unknown"}))
         code, shown = in_terminal(OURS, "resolve", f"file://{record}", "--not-paid", answer="n\n")
@@ -163,7 +200,9 @@ class TestInATerminal:
         assert code == 0
         assert not record.exists()
 
-    def test_a_table_that_does_not_fit_breaks_no_word(self, emulator: Emulator, buy: Buy, destination: str) -> None:
+    def test_a_table_that_does_not_fit_breaks_no_word(
+        self, emulator: Emulator, buy: Buy, destination: str
+    ) -> None:
         task_id = buy("a watch of extraordinarily longwindedness").seedream_task_id
         code, shown = in_terminal(OURS, "ledger", destination, "--records", columns=60)
         assert code == 0

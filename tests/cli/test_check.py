@@ -67,8 +67,12 @@ class TestADestinationThatHolds:
         assert results(ended) == dict.fromkeys(NAMES, "ok")
         assert not list(store.store), "nothing of it stays"
 
-    def test_a_disk_says_how_files_are_published(self, run: Run, destination: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        assert details(run("check", destination, "-o", "json"))["mount"] == "files are published by a hard link"
+    def test_a_disk_says_how_files_are_published(
+        self, run: Run, destination: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert (
+            details(run("check", destination, "-o", "json"))["mount"] == "files are published by a hard link"
+        )
 
         def link(*_: Any, **__: Any) -> None:
             raise PermissionError(1, "Operation not permitted")
@@ -103,7 +107,10 @@ class TestTheFolderOfAirflowsXComs:
         self, run: Run, destination: str, monkeypatch: pytest.MonkeyPatch, folder: str, result: str, said: str
     ) -> None:
         monkeypatch.setenv("AIRFLOW__CORE__XCOM_BACKEND", XCOM_BACKEND)
-        monkeypatch.setenv("AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH", folder.format(base=destination.removesuffix("/watches")))
+        monkeypatch.setenv(
+            "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH",
+            folder.format(base=destination.removesuffix("/watches")),
+        )
         ended = run("check", destination, "-o", "json")
         assert ended.code == 0
         assert results(ended)["xcoms"] == result
@@ -155,7 +162,9 @@ class TestADestinationThatDoesNot:
 
 def test_what_airflow_logs_about_a_connection_is_not_in_the_json(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("s3fs")
-    endpoint = '{"conn_type": "aws", "login": "a", "password": "b", "extra": {"endpoint_url": "http://127.0.0.1:9"}}'
+    endpoint = (
+        '{"conn_type": "aws", "login": "a", "password": "b", "extra": {"endpoint_url": "http://127.0.0.1:9"}}'
+    )
     monkeypatch.setenv("AIRFLOW_CONN_CLOSED", endpoint)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")  # else botocore asks for 20 s
     ended = run_process("airflow_provider_seedream", "check", "s3://closed@bucket/x", "-o", "json")

@@ -59,7 +59,9 @@ class TestBalance:
         assert ended.code == 2
         assert "nowhere" in ended.err
 
-    def test_a_connection_without_a_key_is_a_wrong_call(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_connection_without_a_key_is_a_wrong_call(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setenv("AIRFLOW_CONN_KEYLESS", '{"conn_type": "seedream"}')
         ended = run("balance", "--conn-id", "keyless")
         assert ended.code == 2
@@ -105,9 +107,16 @@ class TestLand:
     def test_its_images_are_those_of_the_task_that_paid(self, run: Run, buy: Buy, destination: str) -> None:
         landed = run("land", buy(name="hero").seedream_task_id, destination, "-o", "json").json
         by = json.loads(path_of(landed["manifest"]).read_text())["landed_by"]
-        assert (by["dag_id"], by["run_id"], by["task_id"], by["command"]) == ("watches", "monday", "submit", "seedream land")
+        assert (by["dag_id"], by["run_id"], by["task_id"], by["command"]) == (
+            "watches",
+            "monday",
+            "submit",
+            "seedream land",
+        )
 
-    def test_it_reads_no_further_record_than_it_must(self, run: Run, buy: Buy, destination: str, tmp_path: Path) -> None:
+    def test_it_reads_no_further_record_than_it_must(
+        self, run: Run, buy: Buy, destination: str, tmp_path: Path
+    ) -> None:
         """The files that it has not to read are pipes: to open one would wait for ever."""
         bought = buy()
         run("land", bought.seedream_task_id, destination)
@@ -125,19 +134,27 @@ class TestLand:
         hidden.rename(hidden.with_suffix(".kept"))
         hidden.mkdir()  # reading it fails, as it does where a store answers 503
         task_id = bought.seedream_task_id
-        ended = run("land", task_id, destination) if command == "land" else run("resolve", lost, "--paid", task_id, "--yes")
+        ended = (
+            run("land", task_id, destination)
+            if command == "land"
+            else run("resolve", lost, "--paid", task_id, "--yes")
+        )
         assert ended.code == 1
         assert f"Cannot read {bought.record}" in ended.err
         assert not list(path_of(destination).glob("*.png"))
 
-    def test_a_sound_id_in_an_unsound_record_is_said_and_not_landed_without_it(self, run: Run, buy: Buy, destination: str) -> None:
+    def test_a_sound_id_in_an_unsound_record_is_said_and_not_landed_without_it(
+        self, run: Run, buy: Buy, destination: str
+    ) -> None:
         bought = buy()
         changed(bought.record or "", credits="10")
         ended = run("land", bought.seedream_task_id, destination)
         assert ended.code == 1
         assert "cannot be understood" in ended.err
 
-    def test_an_unsound_record_of_another_request_hinders_nobody(self, run: Run, buy: Buy, destination: str) -> None:
+    def test_an_unsound_record_of_another_request_hinders_nobody(
+        self, run: Run, buy: Buy, destination: str
+    ) -> None:
         changed(buy("another watch").record or "", credits="10")
         assert run("land", buy().seedream_task_id, destination).code == 0
 
@@ -146,7 +163,9 @@ class TestLand:
         assert ended.code == 1
         assert "larger than 10 bytes" in ended.err or "10" in ended.err
 
-    def test_it_lands_with_the_bound_that_the_task_was_given(self, run: Run, buy: Buy, destination: str) -> None:
+    def test_it_lands_with_the_bound_that_the_task_was_given(
+        self, run: Run, buy: Buy, destination: str
+    ) -> None:
         bought = buy()
         changed(bought.record or "", max_image_bytes=10)
         ended = run("land", bought.seedream_task_id, destination)
@@ -191,7 +210,9 @@ class TestLand:
         assert [Path(image["uri"]).name for image in landed["images"]] == ["found_1.png"]
         assert landed["credits"] is None
 
-    def test_a_second_landing_downloads_nothing(self, run: Run, buy: Buy, destination: str, emulator: Emulator) -> None:
+    def test_a_second_landing_downloads_nothing(
+        self, run: Run, buy: Buy, destination: str, emulator: Emulator
+    ) -> None:
         task_id = buy().seedream_task_id
         first = run("land", task_id, destination)
         downloads = emulator.books.downloads
@@ -199,7 +220,9 @@ class TestLand:
         assert (first.code, second.code, first.out) == (0, 0, second.out)
         assert emulator.books.downloads == downloads
 
-    def test_what_is_not_ready_in_time_can_be_tried_again(self, run: Run, buy: Buy, destination: str, emulator: Emulator) -> None:
+    def test_what_is_not_ready_in_time_can_be_tried_again(
+        self, run: Run, buy: Buy, destination: str, emulator: Emulator
+    ) -> None:
         emulator.configure(seconds_per_image=(60.0, 60.0))
         ended = run("land", buy().seedream_task_id, destination, "--timeout", "0")
         assert ended.code == 3
@@ -218,7 +241,11 @@ class TestLand:
         ended = run("land", buy("a watch [fail]").seedream_task_id, destination)
         assert ended.code == 1
         assert "Paid: refunded." in ended.err
-        assert run("ledger", destination, "-o", "json").json["credits"] == {"yes": 0, "refunded": 10, "unknown": 0}
+        assert run("ledger", destination, "-o", "json").json["credits"] == {
+            "yes": 0,
+            "refunded": 10,
+            "unknown": 0,
+        }
 
     @pytest.mark.parametrize("status", [404, 200], ids=["unknown to the API", "FINISHED without links"])
     def test_results_that_have_expired_are_said_to_be(
@@ -232,7 +259,9 @@ class TestLand:
         assert ended.code == 1
         assert "expired" in ended.err
 
-    def test_fewer_images_than_asked_for_are_shown_and_no_success(self, run: Run, buy: Buy, destination: str) -> None:
+    def test_fewer_images_than_asked_for_are_shown_and_no_success(
+        self, run: Run, buy: Buy, destination: str
+    ) -> None:
         bought = buy("a watch [partial:1]", num_images=2)
         hook = SeedreamHook()
         land_generation(bought, hook, hook.downloads(max_bytes=10_000_000), landed_by=TaskRef())
@@ -277,14 +306,19 @@ class TestLedger:
         lost = lose(run_id="tuesday")
         said = run("ledger", destination, "-o", "json").json
         assert said["credits"] == {"yes": 3 * price, "refunded": 0, "unknown": price}
-        assert sorted((row["run_id"], row["outcome"], row["paid"], row["requests"], row["credits"]) for row in said["runs"]) == [
+        assert sorted(
+            (row["run_id"], row["outcome"], row["paid"], row["requests"], row["credits"])
+            for row in said["runs"]
+        ) == [
             ("monday", "landed", "yes", 1, 2 * price),
             ("tuesday", "submitted", "yes", 1, price),
             ("tuesday", "unknown", "unknown", 1, price),
         ]
         assert [record["record"] for record in said["records"] if record["paid"] == "unknown"] == [lost]
 
-    def test_people_see_what_needs_them(self, run: Run, buy: Buy, lose: Callable[..., str], destination: str) -> None:
+    def test_people_see_what_needs_them(
+        self, run: Run, buy: Buy, lose: Callable[..., str], destination: str
+    ) -> None:
         paid, lost = buy(), lose()
         out = run("ledger", destination).out
         assert "Credits paid: 10, refunded: 0, unknown: 10." in out
@@ -304,19 +338,25 @@ class TestLedger:
             (["--since", "2999-01-01T00:00:00Z"], []),
         ],
     )
-    def test_filters_choose(self, run: Run, buy: Buy, destination: str, filters: list[str], names: list[str]) -> None:
+    def test_filters_choose(
+        self, run: Run, buy: Buy, destination: str, filters: list[str], names: list[str]
+    ) -> None:
         run("land", buy(name="one").seedream_task_id, destination)
         buy("another watch", name="two", run_id="tuesday")
         said = run("ledger", destination, "-o", "json", *filters).json
         assert sorted(record["name"] for record in said["records"]) == names
 
-    def test_a_record_that_cannot_be_read_is_never_no_record(self, run: Run, buy: Buy, destination: str) -> None:
+    def test_a_record_that_cannot_be_read_is_never_no_record(
+        self, run: Run, buy: Buy, destination: str
+    ) -> None:
         record = buy().record or ""
         path_of(record).write_text("{")
         assert run("ledger", destination, "-o", "json").json["unreadable"] == [record]
         assert "may hide a payment" in run("ledger", destination).out
 
-    def test_a_folder_without_a_ledger_is_no_folder_in_which_nothing_was_paid(self, run: Run, destination: str) -> None:
+    def test_a_folder_without_a_ledger_is_no_folder_in_which_nothing_was_paid(
+        self, run: Run, destination: str
+    ) -> None:
         ended = run("ledger", destination)
         assert (ended.code, ended.out) == (2, "")
         assert f"There is no ledger in {destination}" in ended.err
@@ -336,7 +376,8 @@ class TestLedger:
         assert all(path_of(record["record"]).exists() for record in said["records"])
 
     @pytest.mark.parametrize(
-        ("fail_on", "code"), [("", 0), ("unreadable", 0), ("unknown", 1), ("unknown,unreadable", 1), ("landed", 2)]
+        ("fail_on", "code"),
+        [("", 0), ("unreadable", 0), ("unknown", 1), ("unknown,unreadable", 1), ("landed", 2)],
     )
     def test_an_unknown_outcome_can_fail_a_script(
         self, fail_on: str, code: int, run: Run, lose: Callable[..., str], destination: str
@@ -344,13 +385,22 @@ class TestLedger:
         lose()
         assert run("ledger", destination, "--fail-on", fail_on).code == code
 
-    def test_a_record_that_cannot_be_read_can_fail_a_script(self, run: Run, buy: Buy, destination: str) -> None:
+    def test_a_record_that_cannot_be_read_can_fail_a_script(
+        self, run: Run, buy: Buy, destination: str
+    ) -> None:
         path_of(buy().record or "").write_text("{")
         assert run("ledger", destination, "--fail-on", "unreadable").code == 1
 
     @pytest.mark.parametrize(
         "fields",
-        [{"credits": "10"}, {"intent_at": None}, {"attempt": -1}, {"settles_at": "soon"}, {"refunded": "no"}, {"detail": 7}],
+        [
+            {"credits": "10"},
+            {"intent_at": None},
+            {"attempt": -1},
+            {"settles_at": "soon"},
+            {"refunded": "no"},
+            {"detail": 7},
+        ],
     )
     def test_a_record_that_a_person_has_edited_is_one_unreadable_record(
         self, fields: dict[str, object], run: Run, buy: Buy, destination: str
@@ -368,17 +418,26 @@ class TestLedger:
         assert (ended.code, ended.out) == (1, "")
         assert ended.err.startswith(f"Error: Cannot list {uri}")
 
-    def test_a_filter_that_leaves_out_requests_says_of_how_many(self, run: Run, buy: Buy, destination: str) -> None:
+    def test_a_filter_that_leaves_out_requests_says_of_how_many(
+        self, run: Run, buy: Buy, destination: str
+    ) -> None:
         """0 requests is what a typing error gives, too; it must not read as "nothing was paid"."""
         buy(name="one")
         buy(name="two", run_id="tuesday")
         assert (
-            run("ledger", destination, "--run-id", "tuesday").out.rstrip().splitlines()[-1].startswith("1 of 2 requests. Credits")
+            run("ledger", destination, "--run-id", "tuesday")
+            .out.rstrip()
+            .splitlines()[-1]
+            .startswith("1 of 2 requests. Credits")
         )
-        assert run("ledger", destination, "--run-id", "sunday").out.startswith("0 of 2 requests. Credits paid: 0")
+        assert run("ledger", destination, "--run-id", "sunday").out.startswith(
+            "0 of 2 requests. Credits paid: 0"
+        )
         assert run("ledger", destination).out.rstrip().splitlines()[-1].startswith("2 requests. Credits")
 
-    def test_a_blank_filter_as_an_unset_variable_gives_is_a_wrong_call(self, run: Run, buy: Buy, destination: str) -> None:
+    def test_a_blank_filter_as_an_unset_variable_gives_is_a_wrong_call(
+        self, run: Run, buy: Buy, destination: str
+    ) -> None:
         buy()
         ended = run("ledger", destination, "--dag-id", "")
         assert (ended.code, ended.out) == (2, "")
@@ -386,9 +445,13 @@ class TestLedger:
 
     def test_one_request_is_no_requests(self, run: Run, buy: Buy, destination: str) -> None:
         buy()
-        assert run("ledger", destination).out.endswith("1 request. Credits paid: 10, refunded: 0, unknown: 0.\n")
+        assert run("ledger", destination).out.endswith(
+            "1 request. Credits paid: 10, refunded: 0, unknown: 0.\n"
+        )
 
-    def test_escapes_for_a_terminal_are_shown_and_not_sent(self, run: Run, buy: Buy, destination: str) -> None:
+    def test_escapes_for_a_terminal_are_shown_and_not_sent(
+        self, run: Run, buy: Buy, destination: str
+    ) -> None:
         buy("\x1b]0;evil\x07\x1b[2J a watch \u202e")
         out = run("ledger", destination, "--records").out
         assert r"\x1b]0;evil\x07\x1b[2J a watch \u202e" in out
@@ -411,7 +474,11 @@ class TestResolve:
         record = lose()
         task_id = emulator.books.submissions[0].seedream_task_id
         ended = run("resolve", record, "--paid", task_id, "--yes", "-o", "json")
-        assert (ended.code, ended.json["outcome"], ended.json["seedream_task_id"]) == (0, "submitted", task_id)
+        assert (ended.code, ended.json["outcome"], ended.json["seedream_task_id"]) == (
+            0,
+            "submitted",
+            task_id,
+        )
         assert "attaches to it and pays nothing" in ended.err
         assert buy("a watch [drop-after-accept]").seedream_task_id == task_id
         assert emulator.books.posts_received == 1
@@ -435,13 +502,17 @@ class TestResolve:
         ended = run("resolve", *short_record(record).rsplit(" ", 1), "--not-paid", "--yes")
         assert (ended.code, path_of(record).exists()) == (0, False)
 
-    def test_an_intent_whose_request_has_ended_is_unknown_too(self, run: Run, lose: Callable[..., str], emulator: Emulator) -> None:
+    def test_an_intent_whose_request_has_ended_is_unknown_too(
+        self, run: Run, lose: Callable[..., str], emulator: Emulator
+    ) -> None:
         record = lose()
         changed(record, outcome="intent", settles_at="2026-01-01T00:00:00Z")
         task_id = emulator.books.submissions[0].seedream_task_id
         assert run("resolve", record, "--paid", task_id, "--yes").code == 0
 
-    def test_an_intent_whose_request_may_be_on_its_way_is_left_alone(self, run: Run, lose: Callable[..., str]) -> None:
+    def test_an_intent_whose_request_may_be_on_its_way_is_left_alone(
+        self, run: Run, lose: Callable[..., str]
+    ) -> None:
         record = lose()
         changed(record, outcome="intent", settles_at="2999-01-01T00:00:00Z")
         ended = run("resolve", record, "--not-paid", "--yes")
@@ -502,7 +573,10 @@ class TestResolve:
         task_id = emulator.books.submissions[0].seedream_task_id
         ended = run("resolve", record, "--paid", task_id, "--yes")
         assert ended.code == 0
-        assert f"its task attaches to the later attempt; land this one with `{program()} land {task_id} {destination}`" in ended.err
+        assert (
+            f"its task attaches to the later attempt; land this one with `{program()} land {task_id} "
+            f"{destination}`" in ended.err
+        )
 
     @pytest.mark.parametrize("said", [[], ["--paid", "0b8c1f0e", "--not-paid"]])
     def test_one_of_the_two_has_to_be_said(self, run: Run, lose: Callable[..., str], said: list[str]) -> None:
@@ -523,7 +597,10 @@ class TestResolve:
 
 
 class TestPrice:
-    TABLE = "prompt,num_images,image_size,images\na watch,2,square_hd,\na strap,,,s3://aws_default@bucket/strap.png\n"
+    TABLE = (
+        "prompt,num_images,image_size,images\na watch,2,square_hd,\na "
+        "strap,,,s3://aws_default@bucket/strap.png\n"
+    )
 
     def test_it_adds_up_a_table_and_asks_nobody(self, run: Run, emulator: Emulator, tmp_path: Path) -> None:
         (tmp_path / "table.csv").write_text(self.TABLE)
@@ -540,16 +617,23 @@ class TestPrice:
             "refused": [],
         }
         assert emulator.books.requests == ()
-        assert run("price", f"{tmp_path}/table.csv", "--credits-per-image", "30", "-o", "json").json["credits"] == 90
+        assert (
+            run("price", f"{tmp_path}/table.csv", "--credits-per-image", "30", "-o", "json").json["credits"]
+            == 90
+        )
 
-    def test_a_relative_path_is_the_persons_own(self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_relative_path_is_the_persons_own(
+        self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         (tmp_path / "table.jsonl").write_text('{"prompt": "a watch"}\n')
         monkeypatch.chdir(tmp_path)
         ended = run("price", "table.jsonl")
         assert (ended.code, "10" in ended.out) == (0, True)
 
     def test_rows_that_are_wrong_are_named_by_their_line(self, run: Run, tmp_path: Path) -> None:
-        (tmp_path / "table.jsonl").write_text('{"prompt": "a watch"}\n{"prompt": "a watch", "num_images": 7}\n')
+        (tmp_path / "table.jsonl").write_text(
+            '{"prompt": "a watch"}\n{"prompt": "a watch", "num_images": 7}\n'
+        )
         ended = run("price", f"{tmp_path}/table.jsonl", "-o", "json")
         assert (ended.code, ended.json["credits"], ended.json["invalid"]) == (2, 10, 1)
         [refused] = ended.json["refused"]
@@ -557,14 +641,21 @@ class TestPrice:
         assert refused["why"].startswith("num_images must be an integer from 1 to 6")
 
     def test_the_operators_own_number_of_images_is_priced(self, run: Run, tmp_path: Path) -> None:
-        (tmp_path / "table.jsonl").write_text('{"prompt": "a watch"}\n{"prompt": "a strap", "num_images": 1}\n')
+        (tmp_path / "table.jsonl").write_text(
+            '{"prompt": "a watch"}\n{"prompt": "a strap", "num_images": 1}\n'
+        )
         said = run("price", f"{tmp_path}/table.jsonl", "--num-images", "4", "-o", "json").json
         assert (said["credits"], said["assumed"]["num_images"]) == (50, 4)
         assert run("price", f"{tmp_path}/table.jsonl", "--num-images", "7").code == 2
 
-    def test_a_template_with_a_date_and_params_is_no_reason_to_refuse_a_row(self, run: Run, tmp_path: Path) -> None:
+    def test_a_template_with_a_date_and_params_is_no_reason_to_refuse_a_row(
+        self, run: Run, tmp_path: Path
+    ) -> None:
         (tmp_path / "table.csv").write_text("product\nwatch\n")
-        template = "a {{ product }} on {{ ds }} at {{ logical_date.hour }} of {{ dag_run.run_after | ds }} for {{ params.who }}"
+        template = (
+            "a {{ product }} on {{ ds }} at {{ logical_date.hour }} of {{ dag_run.run_after | ds }} "
+            "for {{ params.who }}"
+        )
         call = ("price", f"{tmp_path}/table.csv", "--template", template, "-o", "json")
         said = run(*call, "--date", "2026-11-22", "--params", '{"who": "Ada"}')
         assert (said.code, said.json["assumed"]["date"]) == (0, "2026-11-22")
@@ -586,7 +677,8 @@ class TestPrice:
         (tmp_path / "table.csv").write_text("prompt,num_images\na watch,7\na bag,1\na strap,7\n,1\n")
         ended = run("price", f"{tmp_path}/table.csv")
         faults = [line for line in ended.out.splitlines() if "of table.csv" in line]
-        assert [re.findall(r"\d+", line)[:2] for line in faults] == [["2", "2"], ["1", "5"]]  # how many, and the first
+        # how many, and the first
+        assert [re.findall(r"\d+", line)[:2] for line in faults] == [["2", "2"], ["1", "5"]]
 
     def test_it_says_how_long_the_table_takes_at_the_keys_rate(self, run: Run, tmp_path: Path) -> None:
         (tmp_path / "table.csv").write_text("prompt\n" + "a watch\n" * 120)
@@ -615,7 +707,11 @@ class TestPlan:
         buy("a watch", num_images=2)
         posts = emulator.books.posts_received
         new = run("plan", table, destination, "-o", "json").json
-        assert {status: number for status, number in new["count"].items() if number} == {"pay": 2, "repeat": 1, "invalid": 1}
+        assert {status: number for status, number in new["count"].items() if number} == {
+            "pay": 2,
+            "repeat": 1,
+            "invalid": 1,
+        }
         assert (new["requests"], new["images"], new["credits"], new["other_requests"]) == (2, 3, 30, 1)
         same = run("plan", table, destination, *IDS, "-o", "json")
         counted = {status: number for status, number in same.json["count"].items() if number}
@@ -628,13 +724,27 @@ class TestPlan:
         self, run: Run, lose: Callable[..., str], tmp_path: Path, destination: str
     ) -> None:
         lose()
-        (tmp_path / "table.jsonl").write_text('{"prompt": "a watch [drop-after-accept]"}\n{"prompt": "a strap"}\n')
+        (tmp_path / "table.jsonl").write_text(
+            '{"prompt": "a watch [drop-after-accept]"}\n{"prompt": "a strap"}\n'
+        )
         said = run("plan", f"{tmp_path}/table.jsonl", destination, *IDS, "--requests-per-minute", "60")
         assert said.code == 0
-        assert "A run now sends 1 request for 1 image: up to 10 credits, about 0 min at 60 requests a minute." in said.out
+        assert (
+            "A run now sends 1 request for 1 image: up to 10 credits, about 0 min at 60 requests a minute."
+            in said.out
+        )
         assert "Perhaps paid: up to 10 credits." in said.out
         assert "line 1 of table.jsonl: unknown outcome, up to 10 credits; record file://" in said.out
-        again = run("plan", f"{tmp_path}/table.jsonl", destination, *IDS, "--on-unknown-submit", "resubmit", "-o", "json").json
+        again = run(
+            "plan",
+            f"{tmp_path}/table.jsonl",
+            destination,
+            *IDS,
+            "--on-unknown-submit",
+            "resubmit",
+            "-o",
+            "json",
+        ).json
         assert (again["count"]["pay_again"], again["requests"]) == (1, 2)
 
     def test_people_read_that_an_invalid_row_stops_the_run_and_which_values_were_assumed(
@@ -642,19 +752,29 @@ class TestPlan:
     ) -> None:
         said = run("plan", table, destination, "--image-size", "square_hd")
         assert said.code == 2
-        assert 'sends nothing, unless it has on_error="continue".\nSuch a run sends 2 requests for 3 images' in said.out
-        assert "Assumed where a row has none, as the operator's own: num_images 1, image_size square_hd, take 1." in said.out
+        assert (
+            'sends nothing, unless it has on_error="continue".\nSuch a run sends 2 requests for 3 images'
+            in said.out
+        )
+        assert (
+            "Assumed where a row has none, as the operator's own: num_images 1, image_size square_hd, take 1."
+            in said.out
+        )
 
     def test_a_budget_bounds_it(self, run: Run, table: str, destination: str) -> None:
         said = run("plan", table, destination, "--max-credits", "20", "-o", "json").json
         assert (said["count"]["pay"], said["count"]["over_budget"], said["credits"]) == (1, 1, 20)
 
-    def test_a_name_of_another_request_is_refused(self, run: Run, buy: Buy, tmp_path: Path, destination: str) -> None:
+    def test_a_name_of_another_request_is_refused(
+        self, run: Run, buy: Buy, tmp_path: Path, destination: str
+    ) -> None:
         buy("a watch", name="hero")
         (tmp_path / "table.jsonl").write_text('{"prompt": "a strap", "name": "hero"}\n')
         said = run("plan", f"{tmp_path}/table.jsonl", destination, "-o", "json")
         assert (said.code, said.json["count"]["name_taken"]) == (2, 1)
-        assert said.json["notes"] == [f"line 1 of table.jsonl: name 'hero' belongs to another request in {destination}."]
+        assert said.json["notes"] == [
+            f"line 1 of table.jsonl: name 'hero' belongs to another request in {destination}."
+        ]
 
     @pytest.mark.parametrize(
         ("arguments", "says"),
@@ -667,6 +787,8 @@ class TestPlan:
             (["--num-images", "7"], "num_images must be an integer from 1 to 6"),
         ],
     )
-    def test_a_wrong_call_is_refused(self, arguments: list[str], says: str, run: Run, table: str, destination: str) -> None:
+    def test_a_wrong_call_is_refused(
+        self, arguments: list[str], says: str, run: Run, table: str, destination: str
+    ) -> None:
         ended = run("plan", table, destination, *arguments)
         assert (ended.code, says in ended.err) == (2, True)

@@ -12,7 +12,14 @@ from typing import get_args
 import pytest
 
 from airflow_provider_seedream.cli import running
-from airflow_provider_seedream.cli.definition import COMMANDS, EXIT_CODES, OUTCOMES, Command, build_parser, get_seedream_commands
+from airflow_provider_seedream.cli.definition import (
+    COMMANDS,
+    EXIT_CODES,
+    OUTCOMES,
+    Command,
+    build_parser,
+    get_seedream_commands,
+)
 from airflow_provider_seedream.emulator.__main__ import parser as emulator_parser
 from airflow_provider_seedream.ledger.records import Outcome
 from airflow_provider_seedream.provider_info import get_provider_info
@@ -22,7 +29,9 @@ PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
 
 
 def parser_of(command: str) -> argparse.ArgumentParser:
-    [commands] = [action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction)]
+    [commands] = [
+        action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction)
+    ]
     parser: argparse.ArgumentParser = commands.choices[command]
     return parser
 
@@ -37,7 +46,10 @@ def cells(heading: str) -> list[list[str]]:
 
 class TestTheTable:
     def test_it_loads_nothing_of_airflow(self) -> None:
-        added = imported_by("airflow_provider_seedream.cli.definition", before="import argparse, dataclasses, functools, typing")
+        added = imported_by(
+            "airflow_provider_seedream.cli.definition",
+            before="import argparse, dataclasses, functools, typing",
+        )
         assert within(added, (*HEAVY, "airflow", "rich")) == []
 
     @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
@@ -90,7 +102,10 @@ class TestTheDocs:
     @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
     def test_every_argument_is_told(self, command: Command) -> None:
         actions = [action for action in parser_of(command.name)._actions if action.dest != "help"]
-        names = [", ".join(f"`{flag}`" for flag in action.option_strings) or f"`{action.metavar}`" for action in actions]
+        names = [
+            ", ".join(f"`{flag}`" for flag in action.option_strings) or f"`{action.metavar}`"
+            for action in actions
+        ]
         assert [row[0] for row in cells(command.name)] == names
 
     def test_every_exit_code_is_told(self) -> None:

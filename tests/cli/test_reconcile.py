@@ -1,4 +1,6 @@
-"""The statement of a wallet, against the server's books: after each ending, with top-ups, other prices, other users of the key."""
+"""The statement of a wallet, against the server's books: after each ending, with top-ups, other prices,
+other users of the key.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,11 @@ def check(run: Run, destination: str, emulator: Emulator) -> Check:
         assert said["unexplained"] == unexplained, said
         assert said["adds_up"] == (unexplained == 0)
         for name in ("charged", "refunded", "at_risk"):
-            assert sum(row[name] for row in said["rows"]) == sum(row[name] for row in said["totals"]) == said[name]
+            assert (
+                sum(row[name] for row in said["rows"])
+                == sum(row[name] for row in said["totals"])
+                == said[name]
+            )
         return said
 
     return check
@@ -64,9 +70,18 @@ def endings(said: Any) -> dict[str, tuple[int, int, int]]:
 
 
 class TestEachEnding:
-    @pytest.mark.parametrize("price", [pytest.param(10, id="price 10", marks=pytest.mark.slow), pytest.param(30, id="price 30")])
+    @pytest.mark.parametrize(
+        "price", [pytest.param(10, id="price 10", marks=pytest.mark.slow), pytest.param(30, id="price 30")]
+    )
     def test_every_credit_has_its_line_and_the_books_agree(
-        self, price: int, run: Run, buy: Buy, check: Check, destination: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+        self,
+        price: int,
+        run: Run,
+        buy: Buy,
+        check: Check,
+        destination: str,
+        emulator: Emulator,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         """The price is not the one that the connection says: the wallet tells it."""
         emulator.configure(credits_per_image=price)
@@ -88,9 +103,14 @@ class TestEachEnding:
             "refunded": (1, price, price),
             "moderated": (1, price, price),
         }
-        assert (said["charged"], said["refunded"]) == (emulator.books.credits_charged, emulator.books.credits_refunded)
+        assert (said["charged"], said["refunded"]) == (
+            emulator.books.credits_charged,
+            emulator.books.credits_refunded,
+        )
         [duty] = said["duties"]
-        assert duty["what"].startswith("Clear task submit in run monday of DAG watches if its 1 failed and refunded request")
+        assert duty["what"].startswith(
+            "Clear task submit in run monday of DAG watches if its 1 failed and refunded request"
+        )
         assert duty["is_due"] is False
 
     def test_a_generation_that_failed_unseen_was_refunded_by_the_apis_word(
@@ -128,7 +148,9 @@ class TestEachEnding:
         aged(bought.record, minutes=20)
         assert endings(check()) == {"landed": (1, 10, 0)}
 
-    @pytest.mark.parametrize(("trouble", "unexplained"), [("[drop-after-accept]", 10), ("[drop*1]", 0)], ids=["paid", "not paid"])
+    @pytest.mark.parametrize(
+        ("trouble", "unexplained"), [("[drop-after-accept]", 10), ("[drop*1]", 0)], ids=["paid", "not paid"]
+    )
     def test_an_unknown_outcome_is_at_risk_and_the_wallet_tells_whether_it_may_be_the_rest(
         self, trouble: str, unexplained: int, buy: Buy, lose: Lose, check: Check
     ) -> None:
@@ -179,7 +201,10 @@ class TestCreditsFromOutside:
         self.spend(num_images=3)
         buy("another watch")
         said = check(code=1, unexplained=30)
-        assert any("Other users of this key" in one["what"] and "30 between" in one["what"] for one in said["candidates"])
+        assert any(
+            "Other users of this key" in one["what"] and "30 between" in one["what"]
+            for one in said["candidates"]
+        )
 
     def test_top_ups_show_where_the_balance_rises(self, buy: Buy, check: Check, emulator: Emulator) -> None:
         aged(buy("a watch").record, minutes=2)
@@ -203,7 +228,9 @@ class TestCreditsFromOutside:
         check("--topped-up", "10", "--topped-up", "20")
         assert reconcile(destination, topped_up=[30]).adds_up
 
-    @pytest.mark.parametrize("stated", [[500], [500, 30], [30]], ids=["the one that shows", "both", "the hidden one"])
+    @pytest.mark.parametrize(
+        "stated", [[500], [500, 30], [30]], ids=["the one that shows", "both", "the hidden one"]
+    )
     def test_a_stated_top_up_that_shows_as_well_counts_once(
         self, stated: list[int], buy: Buy, check: Check, emulator: Emulator
     ) -> None:
@@ -219,15 +246,21 @@ class TestCreditsFromOutside:
     def test_a_stated_top_up_that_has_not_come_is_unexplained_and_named(self, buy: Buy, check: Check) -> None:
         buy("a watch")
         said = check("--topped-up", "500", code=1, unexplained=500)
-        assert [one["what"][:27] for one in said["candidates"] if one["fits"]] == ["A top-up that was stated ca"]
+        assert [one["what"][:27] for one in said["candidates"] if one["fits"]] == [
+            "A top-up that was stated ca"
+        ]
 
     @pytest.mark.parametrize("wrong", ["0", "-5"])
-    def test_a_top_up_is_a_whole_number_above_0(self, wrong: str, run: Run, buy: Buy, destination: str) -> None:
+    def test_a_top_up_is_a_whole_number_above_0(
+        self, wrong: str, run: Run, buy: Buy, destination: str
+    ) -> None:
         buy("a watch")
         ended = run("reconcile", destination, f"--topped-up={wrong}")
         assert (ended.code, "whole credits above 0" in ended.err) == (2, True)
 
-    def test_a_top_up_and_another_user_are_told_apart(self, buy: Buy, check: Check, emulator: Emulator) -> None:
+    def test_a_top_up_and_another_user_are_told_apart(
+        self, buy: Buy, check: Check, emulator: Emulator
+    ) -> None:
         aged(buy("a watch").record, minutes=2)
         emulator.configure(balance_credits=emulator.balance_credits + 500)
         buy("another watch [fail]")
@@ -256,7 +289,9 @@ class TestCreditsFromOutside:
 
 
 class TestThePeriod:
-    def test_it_begins_with_the_first_request_since_then(self, buy: Buy, check: Check, emulator: Emulator) -> None:
+    def test_it_begins_with_the_first_request_since_then(
+        self, buy: Buy, check: Check, emulator: Emulator
+    ) -> None:
         aged(buy("of the day before").record, days=1)
         TestCreditsFromOutside().spend()  # between the two: before the statement begins
         buy("of the night")
@@ -264,7 +299,9 @@ class TestThePeriod:
         assert (said["earlier_requests"], said["charged"], said["wallet"]["start"]) == (1, 10, 99_980)
         check(code=1, unexplained=10)
 
-    def test_without_a_balance_at_the_start_nothing_can_be_explained(self, run: Run, buy: Buy, destination: str) -> None:
+    def test_without_a_balance_at_the_start_nothing_can_be_explained(
+        self, run: Run, buy: Buy, destination: str
+    ) -> None:
         changed(buy().record or "", wallet_balance=None)
         ended = run("reconcile", destination, "-o", "json")
         assert (ended.code, ended.json["unexplained"], ended.json["charged"]) == (1, None, 10)

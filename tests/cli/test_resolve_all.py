@@ -93,7 +93,10 @@ class TestAScript:
         changed(third, outcome="intent", settles_at="2999-01-01T00:00:00Z")
         nobodys = "0b8c1f0e-5a63-4b0e-9b0c-2f6f3a1d7c11"
         ended = piped(destination, f"{first} {known}", f"{second} {nobodys}", f"{third} not-paid")
-        assert (ended.code, ended.json) == (1, {"destination": destination, "resolved": [], "left": [first, second, third]})
+        assert (ended.code, ended.json) == (
+            1,
+            {"destination": destination, "resolved": [], "left": [first, second, third]},
+        )
         for reason in ("belongs to another request", "does not know this id", "on its way"):
             assert reason in ended.err
 
@@ -104,12 +107,16 @@ class TestAScript:
         assert piped(destination, output="table").out == "0 records resolved, 0 left.\n"
         assert piped(f"{destination}/elsewhere").code == 2
 
-    def test_a_record_that_cannot_be_read_is_left(self, piped: Piped, lose: Lose, buy: Buy, destination: str) -> None:
+    def test_a_record_that_cannot_be_read_is_left(
+        self, piped: Piped, lose: Lose, buy: Buy, destination: str
+    ) -> None:
         unreadable = buy().record or ""
         path_of(unreadable).write_text("{")
         assert (piped(destination).code, piped(destination).json["left"]) == (1, [unreadable])
 
-    def test_the_wallets_stand_side_by_side(self, piped: Piped, lose: Lose, destination: str, emulator: Emulator) -> None:
+    def test_the_wallets_stand_side_by_side(
+        self, piped: Piped, lose: Lose, destination: str, emulator: Emulator
+    ) -> None:
         record = lose()
         changed(record, wallet_balance="5000.00")
         emulator.configure(balance_credits=4990)
@@ -126,10 +133,14 @@ class TestAScript:
 
 
 class TestAPerson:
-    def test_is_asked_one_after_the_other_and_again_after_a_refusal(self, three: tuple[list[str], str], destination: str) -> None:
+    def test_is_asked_one_after_the_other_and_again_after_a_refusal(
+        self, three: tuple[list[str], str], destination: str
+    ) -> None:
         (paid, unpaid, other), task_id = three
         typed = ["nonsense", task_id, "y", "n", "n", "n", "y", "s"]  # the second no is to "Proceed?"
-        code, shown = in_terminal(OURS, "resolve", "--all", destination, answer="".join(f"{line}\n" for line in typed), columns=200)
+        code, shown = in_terminal(
+            OURS, "resolve", "--all", destination, answer="".join(f"{line}\n" for line in typed), columns=200
+        )
         assert code == 1
         assert ["1 of 3" in shown, "2 of 3" in shown, "3 of 3" in shown] == [True] * 3
         assert "does not know this id" in shown
@@ -138,9 +149,13 @@ class TestAPerson:
         assert "2 records resolved, 1 left." in shown
 
     @pytest.mark.parametrize("end", ["q\n", "\x04"])
-    def test_may_stop_and_what_was_answered_is_settled(self, end: str, three: tuple[list[str], str], destination: str) -> None:
+    def test_may_stop_and_what_was_answered_is_settled(
+        self, end: str, three: tuple[list[str], str], destination: str
+    ) -> None:
         (_, unpaid, other), task_id = three
-        code, shown = in_terminal(OURS, "resolve", "--all", destination, answer=f"{task_id}\ny\n{end}", columns=200)
+        code, shown = in_terminal(
+            OURS, "resolve", "--all", destination, answer=f"{task_id}\ny\n{end}", columns=200
+        )
         assert code == 1
         assert "1 record resolved, 2 left." in shown
         assert (path_of(unpaid).exists(), path_of(other).exists()) == (True, True)
@@ -149,9 +164,16 @@ class TestAPerson:
 class TestTheCall:
     @pytest.mark.parametrize(
         "arguments",
-        [[], ["{record}", "--all", "{folder}"], ["--all", "{folder}", "--not-paid"], ["--all", "{folder}", "--paid", "x"]],
+        [
+            [],
+            ["{record}", "--all", "{folder}"],
+            ["--all", "{folder}", "--not-paid"],
+            ["--all", "{folder}", "--paid", "x"],
+        ],
     )
-    def test_it_is_for_one_record_or_for_all(self, arguments: list[str], run: Run, lose: Lose, destination: str) -> None:
+    def test_it_is_for_one_record_or_for_all(
+        self, arguments: list[str], run: Run, lose: Lose, destination: str
+    ) -> None:
         record = lose()
         assert run("resolve", *(one.format(record=record, folder=destination) for one in arguments)).code == 2
         assert path_of(record).exists()

@@ -1,4 +1,6 @@
-"""``resolve --by-wallet``: a record goes only if the wallet proves that its request was not charged, counted at the server."""
+"""``resolve --by-wallet``: a record goes only if the wallet proves that its request was not charged,
+counted at the server.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,8 @@ def test_the_requests_of_other_folders_are_counted_and_without_them_it_never_gue
     path_of(destination).rename(tmp_path / "first")
     record = f"file://{tmp_path}/first{lost.removeprefix(destination)}"
     ended(buy("a shoe", num_images=3).record or "", minutes=10)
-    ended(buy("another shoe").record or "", minutes=1)  # its look is the last one before which all is quiet again
+    # its look is the last one before which all is quiet again
+    ended(buy("another shoe").record or "", minutes=1)
     assert judged(record)["verdict"] == "unclear"
     said = judged(record, "--also", destination)
     assert said["verdict"] == ("charged" if "accept" in trouble else "not_charged"), said["why"]
@@ -81,12 +84,16 @@ def test_a_folder_that_is_named_in_two_ways_is_counted_once(
     record = ended(lose("[drop-after-accept]"), minutes=20)
     ended(buy("a shoe").record or "", minutes=10)
     path = destination.removeprefix("file://")
-    assert judged(record, "--also", path)["verdict"] == "charged", "counted twice, the shoe explains its charge as well"
+    assert judged(record, "--also", path)["verdict"] == "charged", (
+        "counted twice, the shoe explains its charge as well"
+    )
     spent = run("spending", destination, path, f"local://{path}", "-o", "json").json["total"]
     assert (spent["requests"], spent["paid"]) == (2, 10)
 
 
-def test_other_users_and_top_ups_leave_it_open(judged: Callable[..., Any], lose: Lose, emulator: Emulator) -> None:
+def test_other_users_and_top_ups_leave_it_open(
+    judged: Callable[..., Any], lose: Lose, emulator: Emulator
+) -> None:
     record = ended(lose("[drop*1]"))
     SeedreamHook(max_attempts=1).submit(submission(prompt="a stranger's", num_images=2))
     assert judged(record)["verdict"] == "unclear"
@@ -107,7 +114,9 @@ def test_a_file_that_cannot_be_read_proves_nothing(judged: Callable[..., Any], l
     assert "may hide another request" in judged(record)["why"]
 
 
-def test_all_of_a_folder_are_judged_and_what_is_not_proved_is_left(run: Run, lose: Lose, buy: Buy, destination: str) -> None:
+def test_all_of_a_folder_are_judged_and_what_is_not_proved_is_left(
+    run: Run, lose: Lose, buy: Buy, destination: str
+) -> None:
     unpaid = ended(lose("[drop*1]"), minutes=30)
     ended(buy("a watch between").record or "", minutes=20)
     paid = ended(lose("[drop-after-accept]"), minutes=10)

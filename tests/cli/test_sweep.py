@@ -1,4 +1,5 @@
-"""Every command, and each of its arguments, with values that are odd. A command or an argument without a row here fails.
+"""Every command, and each of its arguments, with values that are odd. A command or an argument without a row
+here fails.
 
 A table of all answers: ``pytest -s -m slow tests/cli/test_sweep.py -k table``.
 """
@@ -37,8 +38,19 @@ ODD = {
     "json": '{"a": 1}',
     "another record": f"file://{{tmp}}/_seedream/ledger/{'0' * 64}.json",
 }
-OF_OPTIONS = ("empty", "long", "negative", "not a number", "beyond any integer", "infinite", "NUL", "half a surrogate", "markup")
-# What each command is called with where nothing is odd; {id}, {destination}, {record} and {table} are sound ones.
+OF_OPTIONS = (
+    "empty",
+    "long",
+    "negative",
+    "not a number",
+    "beyond any integer",
+    "infinite",
+    "NUL",
+    "half a surrogate",
+    "markup",
+)
+# What each command is called with where nothing is odd; {id}, {destination}, {record} and {table} are sound
+# ones.
 CALLS: dict[str, list[str]] = {
     "balance": [],
     "status": ["{id}"],
@@ -83,7 +95,10 @@ def calls(name: str, sound: dict[str, str]) -> Iterator[tuple[str, list[str]]]:
     for at, flags in enumerate(positional):
         for odd, value in ODD.items():
             value = value.replace("{tmp}", sound["tmp"])
-            yield f"{flags[0]}: {odd}", [*call[:at], *(["--"] if value.startswith("-") else []), value, *call[at + 1 :]]
+            yield (
+                f"{flags[0]}: {odd}",
+                [*call[:at], *(["--"] if value.startswith("-") else []), value, *call[at + 1 :]],
+            )
         yield f"{flags[0]}: missing", call[:at]
     for flags in arguments(name):
         if flags[0].startswith("-"):
@@ -100,7 +115,8 @@ def judge(name: str, what: str, ended: Ended) -> None:
     assert "Traceback" not in ended.err + ended.out, said
     assert "\x1b" not in ended.out + ended.err, said
     if ended.code:
-        assert ended.err.strip() or name in ("check", "price", "plan"), said  # these say in their tables what is wrong
+        # these say in their tables what is wrong
+        assert ended.err.strip() or name in ("check", "price", "plan"), said
     assert len(ended.err) < 12_000, said
 
 
@@ -117,7 +133,9 @@ def test_no_odd_call_is_a_traceback(name: str, run: Run, sound: dict[str, str], 
 
 
 @pytest.mark.parametrize("name", ["balance", "status", "land"])
-def test_without_a_key_that_is_taken_nothing_is_shown(name: str, run: Run, sound: dict[str, str], emulator: Emulator) -> None:
+def test_without_a_key_that_is_taken_nothing_is_shown(
+    name: str, run: Run, sound: dict[str, str], emulator: Emulator
+) -> None:
     emulator.configure(key="another")
     ended = run(name, *(word.format(**sound) for word in CALLS[name]))
     assert ended.code == 1
@@ -131,6 +149,8 @@ def test_every_call_of_every_command_gets_an_answer(run: Run, sound: dict[str, s
         for what, call in calls(name, sound):
             ended = run(name, *call)
             first = (ended.err or ended.out).strip().splitlines() or [""]
-            lines.append(f"{name} | {what} | {ended.code} | {first[-1 if 'usage' in first[0] else 0][:110]!r}")
+            lines.append(
+                f"{name} | {what} | {ended.code} | {first[-1 if 'usage' in first[0] else 0][:110]!r}"
+            )
     print("\n".join(lines))
     assert lines

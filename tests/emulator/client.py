@@ -1,4 +1,6 @@
-"""A plain client for the emulator's own tests: requests over real sockets, nothing of the provider in between."""
+"""A plain client for the emulator's own tests: requests over real sockets, nothing of the provider in
+between.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,11 @@ class Client:
     def __init__(self, emulator: Emulator) -> None:
         self.emulator = emulator
         self.headers = {"Authorization": f"Bearer {emulator.key}"}
-        self.options: dict[str, Any] = {"headers": self.headers, "timeout": 10, "verify": emulator.ca_file or True}
+        self.options: dict[str, Any] = {
+            "headers": self.headers,
+            "timeout": 10,
+            "verify": emulator.ca_file or True,
+        }
 
     def post(self, body: object, kind: str = "generate", **options: Any) -> requests.Response:
         url = f"{self.emulator.url}/v1/images/seedream/v5/lite/{kind}/"
@@ -65,7 +71,9 @@ def picture(content: bytes) -> Image.Image:
     return image
 
 
-def data_uri(width: int = 40, height: int = 30, image_format: str = "PNG", media_type: str | None = None) -> str:
+def data_uri(
+    width: int = 40, height: int = 30, image_format: str = "PNG", media_type: str | None = None
+) -> str:
     """A source image for an edit."""
     target = io.BytesIO()
     Image.new("RGB", (width, height), (200, 90, 40)).save(target, image_format)

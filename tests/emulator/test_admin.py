@@ -67,7 +67,9 @@ def test_the_index_lists_what_there_is(client: Client) -> None:
         ("PATCH", "settings", None),
     ],
 )
-def test_what_it_cannot_read_it_refuses_in_words(client: Client, method: str, path: str, body: object) -> None:
+def test_what_it_cannot_read_it_refuses_in_words(
+    client: Client, method: str, path: str, body: object
+) -> None:
     answer = client.admin(method, path, body)
     assert answer.status_code == 400
     assert answer.text.strip()

@@ -17,7 +17,9 @@ from tests.emulator.client import Client, data_uri, get, picture
 
 def exact_status(emulator: Emulator, target: str) -> int:
     """What a request for exactly this text at the storage is answered."""
-    with closing(http.client.HTTPConnection(emulator.storage_url.removeprefix("http://"), timeout=10)) as connection:
+    with closing(
+        http.client.HTTPConnection(emulator.storage_url.removeprefix("http://"), timeout=10)
+    ) as connection:
         connection.putrequest("GET", target)
         connection.endheaders()
         return connection.getresponse().status
@@ -40,13 +42,20 @@ class TestSubmitting:
         assert (Settings().latency_seconds, Settings.fast().latency_seconds) == ((0.3, 1.0), (0.0, 0.0))
 
     def test_an_edit_is_accepted_with_its_sources(self, client: Client, emulator: Emulator) -> None:
-        answer = client.post({"prompt": "darker", "image_urls": [data_uri(), data_uri(30, 30, "JPEG")]}, "edit")
+        answer = client.post(
+            {"prompt": "darker", "image_urls": [data_uri(), data_uri(30, 30, "JPEG")]}, "edit"
+        )
         assert answer.status_code == 200
         [submission] = emulator.books.submissions
-        assert [source["media_type"] for source in submission.payload["image_urls"]] == ["image/png", "image/jpeg"]
+        assert [source["media_type"] for source in submission.payload["image_urls"]] == [
+            "image/png",
+            "image/jpeg",
+        ]
 
     @pytest.mark.parametrize("kind", ["generate", "edit"])
-    def test_without_the_trailing_slash_there_is_nothing(self, client: Client, emulator: Emulator, kind: str) -> None:
+    def test_without_the_trailing_slash_there_is_nothing(
+        self, client: Client, emulator: Emulator, kind: str
+    ) -> None:
         url = f"{emulator.url}/v1/images/seedream/v5/lite/{kind}"
         assert requests.post(url, json={"prompt": "a"}, headers=client.headers, timeout=5).status_code == 404
         assert [violation.rule for violation in emulator.books.violations] == ["no_trailing_slash"]
@@ -62,7 +71,9 @@ class TestSubmitting:
         assert requests.head(url, headers=client.headers, timeout=5).status_code == 405
         assert {violation.rule for violation in emulator.books.violations} == {"method_not_allowed"}
 
-    def test_a_body_above_the_limit_is_refused_before_it_is_read(self, client: Client, emulator: Emulator) -> None:
+    def test_a_body_above_the_limit_is_refused_before_it_is_read(
+        self, client: Client, emulator: Emulator
+    ) -> None:
         emulator.configure(max_body_bytes=1000)
         assert client.post({"prompt": "a" * 2000}).status_code == 413
         assert emulator.books.posts == 0
@@ -98,7 +109,9 @@ class TestCredits:
         assert client.wallet().json() == {"balance": "970.00"}
         assert emulator.books.credits_charged == 30
 
-    def test_a_wallet_too_low_gets_402_and_keeps_what_it_has(self, client: Client, emulator: Emulator) -> None:
+    def test_a_wallet_too_low_gets_402_and_keeps_what_it_has(
+        self, client: Client, emulator: Emulator
+    ) -> None:
         emulator.configure(balance_credits=19)
         answer = client.post({"prompt": "a", "num_images": 2})
         assert (answer.status_code, answer.json()["error_code"]) == (402, "INSUFFICIENT_CREDITS")
@@ -117,7 +130,9 @@ class TestCredits:
         assert [client.wallet().json()["balance"] for _ in range(2)] == ["1000.00"] * 2
         assert emulator.books.credits_refunded == 20
 
-    def test_the_wallet_tells_the_rate_limit_unless_told_not_to(self, client: Client, emulator: Emulator) -> None:
+    def test_the_wallet_tells_the_rate_limit_unless_told_not_to(
+        self, client: Client, emulator: Emulator
+    ) -> None:
         emulator.configure(rate_limit_per_minute=60)
         assert client.wallet().json()["rate_limit"] == 60
         emulator.configure(wallet_shows_rate_limit=False)
@@ -181,7 +196,9 @@ class TestStatesOverTime:
         answer = client.status(task_id)
         assert (answer.status_code, answer.json()["error"]["code"]) == (410, "not_found")
 
-    def test_expired_results_can_stay_finished_without_links(self, client: Client, emulator: Emulator) -> None:
+    def test_expired_results_can_stay_finished_without_links(
+        self, client: Client, emulator: Emulator
+    ) -> None:
         emulator.configure(expired_status=200)
         task_id = client.submit(num_images=2)
         emulator.clock.advance(24 * 3600)
@@ -189,7 +206,9 @@ class TestStatesOverTime:
         assert (body["status"], [result["asset"] for result in body["results"]]) == ("FINISHED", [None, None])
         assert client.status(str(uuid.uuid4())).status_code == 404
 
-    def test_quirks_add_unknown_keys_and_drop_progress_now_and_then(self, client: Client, emulator: Emulator) -> None:
+    def test_quirks_add_unknown_keys_and_drop_progress_now_and_then(
+        self, client: Client, emulator: Emulator
+    ) -> None:
         emulator.configure(quirks=True)
         task_id = client.submit()
         bodies = [client.status(task_id).json() for _ in range(12)]
@@ -198,7 +217,9 @@ class TestStatesOverTime:
 
 
 class TestRateLimit:
-    def test_the_fourth_submission_of_a_minute_is_refused_and_not_charged(self, client: Client, emulator: Emulator) -> None:
+    def test_the_fourth_submission_of_a_minute_is_refused_and_not_charged(
+        self, client: Client, emulator: Emulator
+    ) -> None:
         emulator.configure(rate_limit_per_minute=3)
         statuses = [client.post({"prompt": "a"}).status_code for _ in range(4)]
         assert statuses == [200, 200, 200, 429]
@@ -219,7 +240,9 @@ class TestRateLimit:
         emulator.configure(retry_after="none")
         refused = client.post({"prompt": "a"})
         assert "Retry-After" not in refused.headers
-        assert re.fullmatch(r"Request was throttled\. Expected available in \d+ seconds?\.", refused.json()["error"])
+        assert re.fullmatch(
+            r"Request was throttled\. Expected available in \d+ seconds?\.", refused.json()["error"]
+        )
 
     @pytest.mark.parametrize(("counts", "expected"), [(False, [200, 200]), (True, [200, 429])])
     def test_status_calls_count_only_if_told_so(
@@ -256,7 +279,9 @@ class TestStorage:
         get(f"{client.link()}&key={emulator.key}")
         assert [violation.rule for violation in emulator.books.violations] == ["key_at_storage"]
 
-    def test_a_link_dies_after_an_hour_and_a_status_call_gives_a_fresh_one(self, client: Client, emulator: Emulator) -> None:
+    def test_a_link_dies_after_an_hour_and_a_status_call_gives_a_fresh_one(
+        self, client: Client, emulator: Emulator
+    ) -> None:
         task_id = client.submit()
         emulator.clock.advance(100)
         old = client.status(task_id).json()["results"][0]["asset"]

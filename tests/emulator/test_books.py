@@ -23,7 +23,12 @@ def test_a_request_is_noted_without_its_query_or_secrets(client: Client, emulato
 def test_a_request_is_noted_with_what_it_was_answered(client: Client, emulator: Emulator) -> None:
     client.post({"prompt": "a"}, headers={"Authorization": "Bearer wrong"})
     [request] = emulator.books.requests
-    assert (request.method, request.area, request.authorized, request.status) == ("POST", "generate", False, 401)
+    assert (request.method, request.area, request.authorized, request.status) == (
+        "POST",
+        "generate",
+        False,
+        401,
+    )
     assert request.body_bytes == len(b'{"prompt": "a"}')
     assert "content-type" in request.header_names
 

@@ -25,7 +25,9 @@ MESSAGE = "seed: must be at least 0"
         ("fields", {"seed": [MESSAGE]}),
     ],
 )
-def test_an_error_has_the_json_shape_that_was_chosen(client: Client, emulator: Emulator, shape: str, body: dict[str, Any]) -> None:
+def test_an_error_has_the_json_shape_that_was_chosen(
+    client: Client, emulator: Emulator, shape: str, body: dict[str, Any]
+) -> None:
     emulator.configure(error_shape=shape)
     assert client.post({"prompt": "a", "seed": -1}).json() == body
 
@@ -38,7 +40,9 @@ def test_an_error_has_the_json_shape_that_was_chosen(client: Client, emulator: E
         ("empty", "application/json", b""),
     ],
 )
-def test_a_shape_that_is_not_json(client: Client, emulator: Emulator, shape: str, media_type: str, start: bytes) -> None:
+def test_a_shape_that_is_not_json(
+    client: Client, emulator: Emulator, shape: str, media_type: str, start: bytes
+) -> None:
     emulator.configure(error_shape=shape)
     answer = client.post({"prompt": "a", "seed": -1})
     assert (answer.status_code, answer.headers["Content-Type"]) == (400, media_type)

@@ -39,7 +39,9 @@ class TestRefusedAtSubmit:
 
     @check("refuse")
     @pytest.mark.parametrize("status", [400, 401, 402, 404, 413, 429, 500, 503])
-    def test_any_status_can_refuse_and_costs_nothing(self, client: Client, emulator: Emulator, status: int) -> None:
+    def test_any_status_can_refuse_and_costs_nothing(
+        self, client: Client, emulator: Emulator, status: int
+    ) -> None:
         assert client.post({"prompt": f"[refuse:{status}]"}).status_code == status
         assert not self.charged(emulator)
 
@@ -65,14 +67,18 @@ class TestRefusedAtSubmit:
 
     @check("drop", "reset")
     @pytest.mark.parametrize("kind", ["drop", "reset"])
-    def test_a_connection_can_end_before_anything_was_accepted(self, client: Client, emulator: Emulator, kind: str) -> None:
+    def test_a_connection_can_end_before_anything_was_accepted(
+        self, client: Client, emulator: Emulator, kind: str
+    ) -> None:
         assert lost(lambda: client.post({"prompt": f"[{kind}]"}))
         assert not self.charged(emulator)
         assert emulator.books.posts_received == 1
 
     @check("early-answer")
     @pytest.mark.parametrize("status", [401, 402, 413, 429])
-    def test_an_answer_can_come_before_the_body_was_read(self, client: Client, emulator: Emulator, status: int) -> None:
+    def test_an_answer_can_come_before_the_body_was_read(
+        self, client: Client, emulator: Emulator, status: int
+    ) -> None:
         emulator.inject("early-answer", status=status, times=1)
         answer = client.post(None, json=None, data=bytes(3_000_000))
         assert (answer.status_code, answer.headers["Connection"]) == (status, "close")
@@ -95,26 +101,40 @@ class TestRefusedAtSubmit:
 
 def said_to(emulator: Emulator, request: str, body: str = "") -> str:
     """Everything the API says on one connection, 1xx answers included, which most clients hide."""
-    with socket.create_connection(("127.0.0.1", int(emulator.url.rpartition(":")[2])), timeout=10) as connection:
-        head = f"{request} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {emulator.key}\r\nConnection: close\r\n"
-        connection.sendall(f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+    with socket.create_connection(
+        ("127.0.0.1", int(emulator.url.rpartition(":")[2])), timeout=10
+    ) as connection:
+        head = (
+            f"{request} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {emulator.key}\r\nConnection: close\r\n"
+        )
+        connection.sendall(
+            f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+        )
         return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
 
 
 class TestInterimAnswers:
     @check("interim")
     def test_a_1xx_comes_before_the_real_answer(self, client: Client, emulator: Emulator) -> None:
-        submitted = said_to(emulator, "POST /v1/images/seedream/v5/lite/generate/", '{"prompt": "[interim:102]"}')
+        submitted = said_to(
+            emulator, "POST /v1/images/seedream/v5/lite/generate/", '{"prompt": "[interim:102]"}'
+        )
         assert re.findall(r"HTTP/1.1 (\d+)", submitted) == ["102", "200"]
         assert '"task_id"' in submitted
         emulator.inject("interim", endpoint="wallet", count=2)
-        assert re.findall(r"HTTP/1.1 (\d+)", said_to(emulator, "GET /account/user/wallet/")) == ["103", "103", "200"]
+        assert re.findall(r"HTTP/1.1 (\d+)", said_to(emulator, "GET /account/user/wallet/")) == [
+            "103",
+            "103",
+            "200",
+        ]
 
 
 class TestAcceptedAndThenTrouble:
     @check("drop-after-accept", "reset-after-accept")
     @pytest.mark.parametrize("kind", ["drop-after-accept", "reset-after-accept"])
-    def test_a_connection_lost_after_acceptance_was_paid_for(self, client: Client, emulator: Emulator, kind: str) -> None:
+    def test_a_connection_lost_after_acceptance_was_paid_for(
+        self, client: Client, emulator: Emulator, kind: str
+    ) -> None:
         assert lost(lambda: client.post({"prompt": f"[{kind}]"}))
         assert (emulator.books.posts, emulator.books.credits_charged) == (1, 10)
 
@@ -174,12 +194,24 @@ class TestCourses:
             emulator.clock.advance(seconds)
             body = client.status(task_id).json()
             seen.append((body["status"], [bool(result["asset"]) for result in body["results"]]))
-        assert seen == [("IN_PROGRESS", []), ("FINISHED", [False]), ("FINISHED", [False]), ("FINISHED", [True])]
+        assert seen == [
+            ("IN_PROGRESS", []),
+            ("FINISHED", [False]),
+            ("FINISHED", [False]),
+            ("FINISHED", [True]),
+        ]
 
     @check("null-assets", "one-null")
     def test_assets_can_stay_null_for_ever(self, client: Client) -> None:
-        assert [bool(r["asset"]) for r in client.finished("[null-assets]", num_images=2)["results"]] == [False, False]
-        assert [bool(r["asset"]) for r in client.finished("[one-null]", num_images=3)["results"]] == [True, True, False]
+        assert [bool(r["asset"]) for r in client.finished("[null-assets]", num_images=2)["results"]] == [
+            False,
+            False,
+        ]
+        assert [bool(r["asset"]) for r in client.finished("[one-null]", num_images=3)["results"]] == [
+            True,
+            True,
+            False,
+        ]
 
     @check("partial")
     def test_fewer_results_can_come_than_were_asked_for(self, client: Client) -> None:
@@ -206,11 +238,19 @@ class TestStatusAnswers:
     def test_a_status_word_can_be_unknown_for_a_while(self, client: Client, emulator: Emulator) -> None:
         task_id = client.submit("[unknown-status*2]")
         emulator.clock.advance(1000)
-        assert [client.status(task_id).json()["status"] for _ in range(3)] == ["MODERATING", "MODERATING", "FINISHED"]
+        assert [client.status(task_id).json()["status"] for _ in range(3)] == [
+            "MODERATING",
+            "MODERATING",
+            "FINISHED",
+        ]
 
     @check("long-header", "x-gzip")
     def test_an_unusual_answer_can_be_asked_for(self, client: Client) -> None:
-        assert client.finished("[long-header:9000]")["status"] == client.finished("[x-gzip]")["status"] == "FINISHED"
+        assert (
+            client.finished("[long-header:9000]")["status"]
+            == client.finished("[x-gzip]")["status"]
+            == "FINISHED"
+        )
 
     @check("no-progress", "zero-progress")
     def test_progress_can_be_missing_or_stay_0(self, client: Client) -> None:
@@ -222,7 +262,9 @@ class TestStatusAnswers:
         assert [client.status(task_id).status_code for _ in range(3)] == [503, 503, 200]
 
     def test_every_answer_fault_can_strike_a_status_call(self, client: Client) -> None:
-        task_id = client.submit("[status/html*1] [status/bad-json*1] [status/drop*1] [status/rate-limited:9*1]")
+        task_id = client.submit(
+            "[status/html*1] [status/bad-json*1] [status/drop*1] [status/rate-limited:9*1]"
+        )
         assert "<html>" in client.status(task_id).text
         assert client.status(task_id).text == '{"status": "FINI'
         assert lost(lambda: client.status(task_id))
@@ -278,7 +320,9 @@ class TestDownloads:
         assert [get(old).status_code, get(old).status_code, get(new).status_code] == [403, 403, 200]
 
     @check("redirect")
-    @pytest.mark.parametrize("target", ["file:///etc/hostname", "http://10.0.0.1/x.png", "gopher://example.com:70/"])
+    @pytest.mark.parametrize(
+        "target", ["file:///etc/hostname", "http://10.0.0.1/x.png", "gopher://example.com:70/"]
+    )
     def test_a_download_can_be_redirected_anywhere(self, client: Client, target: str) -> None:
         answer = get(client.link(f"[redirect:{target}]"))
         assert (answer.status_code, answer.headers["Location"]) == (302, target)

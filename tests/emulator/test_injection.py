@@ -38,7 +38,9 @@ class TestWhichRequests:
         assert client.wallet().status_code == 500
         client.submit()
 
-    def test_a_fault_strikes_only_one_task_even_an_unknown_one(self, client: Client, emulator: Emulator) -> None:
+    def test_a_fault_strikes_only_one_task_even_an_unknown_one(
+        self, client: Client, emulator: Emulator
+    ) -> None:
         task_id = client.submit()
         emulator.inject("refuse", endpoint="status", seedream_task_id="no-such-task")
         assert client.status("no-such-task").status_code == 503
@@ -53,7 +55,9 @@ class TestWhichRequests:
         emulator.inject("one-null", image_index=0)
         assert [bool(result["asset"]) for result in client.finished(num_images=2)["results"]] == [False, True]
 
-    def test_the_course_of_a_running_generation_can_be_changed(self, client: Client, emulator: Emulator) -> None:
+    def test_the_course_of_a_running_generation_can_be_changed(
+        self, client: Client, emulator: Emulator
+    ) -> None:
         task_id = client.submit()
         emulator.inject("fail", seedream_task_id=task_id, message="out of luck")
         emulator.clock.advance(1000)
@@ -72,7 +76,9 @@ class TestWhatTheySay:
         assert client.post({"prompt": "a"}).json() == {"code": "no_money", "detail": "broke"}
 
     @pytest.mark.parametrize(("form", "length"), [("seconds", 2), ("date", 29)])
-    def test_retry_after_can_be_given(self, client: Client, emulator: Emulator, form: str, length: int) -> None:
+    def test_retry_after_can_be_given(
+        self, client: Client, emulator: Emulator, form: str, length: int
+    ) -> None:
         emulator.inject("refuse", status=503, retry_after_seconds=30, retry_after_form=form)
         assert len(client.post({"prompt": "a"}).headers["Retry-After"]) == length
 
@@ -118,7 +124,9 @@ class TestMagicWords:
             "truncated",
         ]
 
-    @pytest.mark.parametrize("prompt", ["[a bracket] [bold] [1] []", "[FAIL]", "fail", "[nowhere/fail]", "[fail"])
+    @pytest.mark.parametrize(
+        "prompt", ["[a bracket] [bold] [1] []", "[FAIL]", "fail", "[nowhere/fail]", "[fail"]
+    )
     def test_other_brackets_are_just_a_prompt(self, prompt: str) -> None:
         assert magic_faults(prompt) == ()
 

@@ -41,7 +41,10 @@ def test_equal_subjects_look_alike_and_others_do_not() -> None:
     ],
 )
 def test_any_prompt_can_be_drawn(prompt: str) -> None:
-    assert picture(draw(Subject(width=256, height=160, prompt=prompt, caption=("one", prompt)))).size == (256, 160)
+    assert picture(draw(Subject(width=256, height=160, prompt=prompt, caption=("one", prompt)))).size == (
+        256,
+        160,
+    )
 
 
 @pytest.mark.parametrize("size", [(16, 16), (16, 400), (400, 16), (128, 128)])
@@ -62,7 +65,9 @@ def test_text_too_long_for_its_box_ends_in_an_ellipsis() -> None:
 
 def test_the_sources_of_an_edit_are_shown() -> None:
     red = draw(Subject(width=32, height=32, prompt="source"))
-    without, shown = (draw(Subject(width=256, height=256, prompt="a", sources=sources)) for sources in ((), (red,)))
+    without, shown = (
+        draw(Subject(width=256, height=256, prompt="a", sources=sources)) for sources in ((), (red,))
+    )
     assert without != shown
 
 
@@ -80,6 +85,9 @@ def test_flat_images_are_tiny_and_equal(client: Client, emulator: Emulator) -> N
 
 
 @pytest.mark.parametrize(("honoured", "different"), [(False, 2), (True, 1)])
-def test_a_seed_repeats_an_image_only_if_told_so(client: Client, emulator: Emulator, honoured: bool, different: int) -> None:
-    emulator.configure(honour_seed=honoured, image_scale=0.05)  # too small for letters, so no ids are written on it
+def test_a_seed_repeats_an_image_only_if_told_so(
+    client: Client, emulator: Emulator, honoured: bool, different: int
+) -> None:
+    # too small for letters, so no ids are written on it
+    emulator.configure(honour_seed=honoured, image_scale=0.05)
     assert len({get(client.link("a fox", seed=7)).content for _ in range(2)}) == different

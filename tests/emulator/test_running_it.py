@@ -56,7 +56,9 @@ class TestInProcess:
     def test_airflow_reads_both_forms_of_the_connection(self) -> None:
         models = pytest.importorskip("airflow.sdk")
         with Emulator() as emulator:
-            by_json = models.Connection.from_json(emulator.airflow_connection_json(), conn_id="seedream_default")
+            by_json = models.Connection.from_json(
+                emulator.airflow_connection_json(), conn_id="seedream_default"
+            )
             by_uri = models.Connection.from_uri(emulator.connection_uri(), conn_id="seedream_default")
             for connection in (by_json, by_uri):
                 assert connection.conn_type == "seedream"
@@ -67,7 +69,9 @@ class TestInProcess:
 class TestTheCommand:
     def test_it_says_where_it_is_and_stops_on_sigterm(self) -> None:
         arguments = ["--key", "k1", "--balance", "50", "--rate-limit", "0", "--set", "status_counts=true"]
-        with subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        with subprocess.Popen(
+            [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process:
             assert process.stdout
             greeting = json.loads(process.stdout.readline())
             headers = {"Authorization": "Bearer k1"}
@@ -81,7 +85,9 @@ class TestTheCommand:
         assert (process.returncode, output, errors) == (0, b"", b"")
 
     @pytest.mark.parametrize("arguments", [["--set", "colour=red"], ["--set", "error_shape=round"]])
-    def test_it_refuses_what_it_does_not_know(self, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    def test_it_refuses_what_it_does_not_know(
+        self, arguments: list[str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
         assert main(arguments) == 2
         assert capsys.readouterr().err.startswith("seedream emulator: ")
 
@@ -124,10 +130,16 @@ class TestIndependence:
             "print([name for name in sys.modules if name.split('.')[0] == 'airflow'"
             " or name.startswith('airflow_provider_seedream.') and '.emulator' not in name])"
         )
-        output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        output = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
         assert output.strip() == "[]"
 
     def test_without_pillow_it_names_the_extra(self) -> None:
-        code = "import sys; sys.modules['PIL'] = None; from airflow_provider_seedream.emulator import Emulator"
-        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=dict(os.environ))
+        code = (
+            "import sys; sys.modules['PIL'] = None; from airflow_provider_seedream.emulator import Emulator"
+        )
+        run = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=dict(os.environ)
+        )
         assert "pip install 'airflow-provider-seedream[emulator]'" in run.stderr

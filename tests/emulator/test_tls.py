@@ -1,4 +1,6 @@
-"""The emulator over https: who trusts it, what it prints, and an answer that comes before the body was read."""
+"""The emulator over https: who trusts it, what it prints, and an answer that comes before the body was
+read.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ from tests.emulator.client import Client, picture
 
 @pytest.fixture(scope="module")
 def secure() -> Iterator[Emulator]:
-    with Emulator(Settings.fast(tls=True, seconds_per_image=0, late_assets_seconds=0, link_names="plain")) as running:
+    with Emulator(
+        Settings.fast(tls=True, seconds_per_image=0, late_assets_seconds=0, link_names="plain")
+    ) as running:
         yield running
 
 
@@ -44,7 +48,10 @@ class TestTheCertificate:
         context = ssl.create_default_context(cafile=emulator.ca_file)
         context.verify_flags |= ssl.VERIFY_X509_STRICT  # the default of Python 3.13
         port = int(emulator.url.rpartition(":")[2])
-        with socket.create_connection(("127.0.0.1", port)) as plain, context.wrap_socket(plain, server_hostname=host) as tls:
+        with (
+            socket.create_connection(("127.0.0.1", port)) as plain,
+            context.wrap_socket(plain, server_hostname=host) as tls,
+        ):
             assert tls.getpeercert()
 
     def test_a_client_that_was_not_told_refuses_it(self, emulator: Emulator) -> None:
@@ -73,7 +80,12 @@ class TestTheCertificate:
             assert process.stdout
             greeting = json.loads(process.stdout.readline())
             headers = {"Authorization": f"Bearer {greeting['key']}"}
-            wallet = requests.get(f"{greeting['url']}/account/user/wallet/", headers=headers, timeout=5, verify=greeting["ca_file"])
+            wallet = requests.get(
+                f"{greeting['url']}/account/user/wallet/",
+                headers=headers,
+                timeout=5,
+                verify=greeting["ca_file"],
+            )
             process.send_signal(signal.SIGTERM)
         assert wallet.status_code == 200
         assert not Path(greeting["ca_file"]).exists()
@@ -83,7 +95,10 @@ def read_after_every_failure(emulator: Emulator, body: bytes) -> bytes:
     """Send a body over TLS and read on although sending failed: what the server had said by then."""
     context = ssl.create_default_context(cafile=emulator.ca_file)
     port = int(emulator.url.rpartition(":")[2])
-    head = f"POST /v1/images/seedream/v5/lite/edit/ HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {emulator.key}\r\n"
+    head = (
+        "POST /v1/images/seedream/v5/lite/edit/ HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "
+        f"{emulator.key}\r\n"
+    )
     with socket.create_connection(("127.0.0.1", port), timeout=10) as plain:
         with context.wrap_socket(plain, server_hostname="127.0.0.1", suppress_ragged_eofs=True) as tls:
             with pytest.raises(OSError):

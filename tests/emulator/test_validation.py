@@ -41,7 +41,9 @@ from tests.emulator.client import Client, as_data_uri, data_uri
         ("enable_safety_checker", None),
     ],
 )
-def test_a_broken_rule_is_refused_by_name_and_not_charged(client: Client, emulator: Emulator, field: str, value: object) -> None:
+def test_a_broken_rule_is_refused_by_name_and_not_charged(
+    client: Client, emulator: Emulator, field: str, value: object
+) -> None:
     answer = client.post({"prompt": "a fox", field: value})
     assert (answer.status_code, answer.json()["error_code"]) == (400, "VALIDATION_FAILED")
     assert answer.json()["error"].startswith(field)
@@ -58,7 +60,9 @@ def test_every_documented_size_is_accepted(client: Client, image_size: str) -> N
     client.submit(image_size=image_size)
 
 
-@pytest.mark.parametrize("fields", [{"num_images": 1}, {"num_images": 6}, {"seed": 0}, {"enable_safety_checker": False}])
+@pytest.mark.parametrize(
+    "fields", [{"num_images": 1}, {"num_images": 6}, {"seed": 0}, {"enable_safety_checker": False}]
+)
 def test_values_at_the_edges_are_accepted(client: Client, fields: dict[str, Any]) -> None:
     client.submit(**fields)
 
@@ -80,7 +84,10 @@ def test_an_unknown_field_is_refused_on_request(client: Client, emulator: Emulat
     emulator.configure(unknown_fields="refuse")
     answer = client.post({"prompt": "a fox", "imagesize": "square"})
     assert (answer.status_code, answer.json()["error"]) == (400, "imagesize: this field is not known")
-    assert ([violation.rule for violation in emulator.books.violations], emulator.books.posts) == (["unknown_field"], 0)
+    assert ([violation.rule for violation in emulator.books.violations], emulator.books.posts) == (
+        ["unknown_field"],
+        0,
+    )
 
 
 @pytest.mark.parametrize("body", [[], "a fox", None])

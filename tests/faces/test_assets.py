@@ -90,7 +90,9 @@ class TestAnAsset:
         [event] = events(Runner().run(build(submit={"wait": True, "outlets": [WATCHES]}).submit))
         assert event["extra"]["images_landed"] == 1
 
-    def test_an_asset_gets_it_again_when_all_is_landed_already(self, emulator: Emulator, build: Build) -> None:
+    def test_an_asset_gets_it_again_when_all_is_landed_already(
+        self, emulator: Emulator, build: Build
+    ) -> None:
         chain = build(land={"outlets": [WATCHES]})
         runner = Runner()
         runner.run(chain.submit)
@@ -126,14 +128,18 @@ class TestAnAsset:
 
 
 class TestAnAlias:
-    def test_an_alias_gets_one_event_for_each_image(self, emulator: Emulator, build: Build, folder: Path, deferrable: bool) -> None:
+    def test_an_alias_gets_one_event_for_each_image(
+        self, emulator: Emulator, build: Build, folder: Path, deferrable: bool
+    ) -> None:
         chain = build(num_images=2, name="hero", land={"deferrable": deferrable, "outlets": [IMAGES]})
         runner = Runner()
         runner.run(chain.submit)
         landing = runner.run(chain.land)
         landed, found = landing.value, events(landing)
         assert [event["source_alias_name"] for event in found] == ["watch-images"] * 2
-        assert [event["dest_asset_key"]["uri"] for event in found] == [f"file://{folder}/hero_{n}.png" for n in (1, 2)]
+        assert [event["dest_asset_key"]["uri"] for event in found] == [
+            f"file://{folder}/hero_{n}.png" for n in (1, 2)
+        ]
         for event, image in zip(found, landed["images"], strict=True):
             assert event["extra"] == {
                 "sha256": image["sha256"],
@@ -147,14 +153,21 @@ class TestAnAlias:
         self, emulator: Emulator, build: Build, folder: Path
     ) -> None:
         """Airflow 3.4 starts a run for each event."""
-        chain = build(num_images=2, name="hero", land={"announce": "generation", "outlets": [WATCHES, IMAGES]})
+        chain = build(
+            num_images=2, name="hero", land={"announce": "generation", "outlets": [WATCHES, IMAGES]}
+        )
         runner = Runner()
         runner.run(chain.submit)
         of_asset, of_alias = events(runner.run(chain.land))
         assert of_alias["dest_asset_key"]["uri"] == f"file://{folder}/hero.json"
-        assert of_alias["extra"] == {**of_asset["extra"], "images": [f"file://{folder}/hero_{n}.png" for n in (1, 2)]}
+        assert of_alias["extra"] == {
+            **of_asset["extra"],
+            "images": [f"file://{folder}/hero_{n}.png" for n in (1, 2)],
+        }
 
-    def test_an_alias_gets_one_event_from_an_operator_that_waits_too(self, emulator: Emulator, build: Build) -> None:
+    def test_an_alias_gets_one_event_from_an_operator_that_waits_too(
+        self, emulator: Emulator, build: Build
+    ) -> None:
         waits = {"wait": True, "num_images": 3, "announce": "generation", "outlets": [IMAGES]}
         assert len(events(Runner().run(build(submit=waits).submit))) == 1
 
@@ -175,29 +188,50 @@ class TestAnAlias:
         [event] = events(Runner().run(draw))
         assert event["dest_asset_key"]["uri"].startswith(f"file://{folder}/")
 
-    def test_an_image_no_asset_can_name_has_no_event_but_is_landed(self, emulator: Emulator, folder: Path) -> None:
+    def test_an_image_no_asset_can_name_has_no_event_but_is_landed(
+        self, emulator: Emulator, folder: Path
+    ) -> None:
         """An asset has at most 1,500 characters."""
         with DAG("assets", schedule=None):
             deep = f"file://{folder}/" + "/".join(["x" * 250] * 6)
             draw = SeedreamGenerateOperator(
-                task_id="draw", prompt="a fox", destination=deep, wait=True, poke_interval=0.05, outlets=[IMAGES]
+                task_id="draw",
+                prompt="a fox",
+                destination=deep,
+                wait=True,
+                poke_interval=0.05,
+                outlets=[IMAGES],
             )
         outcome = Runner().run(draw)
         assert (outcome.state, events(outcome)) == ("success", [])
         assert "No asset event for" in outcome.log_text
 
-    def test_an_alias_is_documented_like_the_asset_field_by_field(self, emulator: Emulator, build: Build) -> None:
+    def test_an_alias_is_documented_like_the_asset_field_by_field(
+        self, emulator: Emulator, build: Build
+    ) -> None:
         found = events(Runner().run(build(submit={"wait": True, "outlets": [WATCHES, IMAGES]}).submit))
-        assert names(section("assets-and-lineage.md", "Assets")) == [key for event in found for key in event["extra"]]
+        assert names(section("assets-and-lineage.md", "Assets")) == [
+            key for event in found for key in event["extra"]
+        ]
 
 
 class TestSchedules:
-    """Which schedule takes the events that wait together, as the page says: before Airflow 3.4 each of them does."""
+    """Which schedule takes the events that wait together, as the page says: before Airflow 3.4 each of
+    them does.
+    """
 
-    @pytest.mark.skipif(not hasattr(airflow.sdk, "AssetTriggeredTimetable"), reason="one run for each event came with Airflow 3.4")
+    @pytest.mark.skipif(
+        not hasattr(airflow.sdk, "AssetTriggeredTimetable"),
+        reason="one run for each event came with Airflow 3.4",
+    )
     def test_only_a_condition_of_several_takes_all_events_at_once(self) -> None:
         taken = {}
-        for name, schedule in {"alias": [IMAGES], "asset": [WATCHES], "both": IMAGES & WATCHES, "either": IMAGES | WATCHES}.items():
+        for name, schedule in {
+            "alias": [IMAGES],
+            "asset": [WATCHES],
+            "both": IMAGES & WATCHES,
+            "either": IMAGES | WATCHES,
+        }.items():
             taken[name] = DAG(name, schedule=schedule).timetable.batch_asset_events
         assert taken == {"alias": False, "asset": False, "both": True, "either": False}
         timetable = airflow.sdk.AssetTriggeredTimetable(IMAGES, batch_asset_events=True)
@@ -205,24 +239,37 @@ class TestSchedules:
 
 
 class TestABatch:
-    def test_a_batch_tells_both_of_its_table(self, emulator: Emulator, connect: Connect, destination: str) -> None:
+    def test_a_batch_tells_both_of_its_table(
+        self, emulator: Emulator, connect: Connect, destination: str
+    ) -> None:
         connect(emulator, requests_per_minute=100_000)
         with DAG("assets", schedule=None):
             rows = [{"prompt": "a fox", "num_images": 2}, {"prompt": "a hare"}]
             batch = SeedreamBatchOperator(
-                task_id="batch", requests=rows, destination=destination, poke_interval=0.05, outlets=[WATCHES, IMAGES]
+                task_id="batch",
+                requests=rows,
+                destination=destination,
+                poke_interval=0.05,
+                outlets=[WATCHES, IMAGES],
             )
         outcome = Runner().run(batch)
         summary = outcome.value
         extra = {field: summary[field] for field in ("results", "rows", "count", "credits", "images")}
         assert (extra["rows"], extra["images"], extra["credits"]) == (2, 3, 30)
         assert [event["extra"] for event in events(outcome)] == [extra, extra]
-        assert [event["dest_asset_key"]["uri"] for event in events(outcome)] == ["s3://bucket/watches", summary["results"]]
+        assert [event["dest_asset_key"]["uri"] for event in events(outcome)] == [
+            "s3://bucket/watches",
+            summary["results"],
+        ]
 
     def test_a_batch_tells_nothing_of_what_it_only_priced(self, emulator: Emulator, destination: str) -> None:
         with DAG("assets", schedule=None):
             batch = SeedreamBatchOperator(
-                task_id="batch", requests=[{"prompt": "a fox"}], destination=destination, dry_run=True, outlets=[IMAGES]
+                task_id="batch",
+                requests=[{"prompt": "a fox"}],
+                destination=destination,
+                dry_run=True,
+                outlets=[IMAGES],
             )
         assert events(Runner().run(batch)) == []
 
@@ -252,7 +299,9 @@ def test_a_file_is_named_without_connection_and_query(uri: str, expected: str) -
 class TestPartitions:
     """What the page says of keys; the run's own key is put on by Airflow's server."""
 
-    @pytest.mark.skipif(not hasattr(OutletEventAccessor, "add_partitions"), reason="keys at run time came with Airflow 3.3")
+    @pytest.mark.skipif(
+        not hasattr(OutletEventAccessor, "add_partitions"), reason="keys at run time came with Airflow 3.3"
+    )
     def test_keys_that_are_chosen_when_all_is_landed_travel_with_the_event(
         self, emulator: Emulator, destination: str, deferrable: bool
     ) -> None:

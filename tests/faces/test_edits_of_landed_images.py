@@ -22,7 +22,10 @@ def sources(outcome: Outcome) -> list[str]:
     """The names of the files that an edit was made from, as its manifest has them."""
     manifest = json.loads(Path(outcome.value["manifest"].removeprefix("file://")).read_text())
     for source in manifest["submission"]["sources"]:
-        assert source["sha256"] == hashlib.sha256(Path(source["uri"].removeprefix("file://")).read_bytes()).hexdigest()
+        assert (
+            source["sha256"]
+            == hashlib.sha256(Path(source["uri"].removeprefix("file://")).read_bytes()).hexdigest()
+        )
     return [Path(source["uri"]).name for source in manifest["submission"]["sources"]]
 
 
@@ -60,7 +63,9 @@ class TestOneGeneration:
         assert sources(edited(dag, dag.get_task("land").output, pick=pick)) == files
         assert emulator.books.violations == ()
 
-    def test_one_generation_has_its_images_in_an_xcom_of_their_own(self, dag: DAG, emulator: Emulator, folder: Path) -> None:
+    def test_one_generation_has_its_images_in_an_xcom_of_their_own(
+        self, dag: DAG, emulator: Emulator, folder: Path
+    ) -> None:
         outcome = edited(dag, [dag.get_task("land").output["images"], f"{folder}/hero_1.png"])
         assert sources(outcome) == ["hero_1.png", "hero_2.png", "hero_3.png", "hero_1.png"]
 
@@ -73,11 +78,13 @@ class TestOneGeneration:
         assert isinstance(outcome, Outcome)
         assert sources(outcome) == ["hero_2.png"]
 
-    def test_one_generation_is_edited_image_by_image_in_a_mapped_task(self, dag: DAG, emulator: Emulator) -> None:
+    def test_one_generation_is_edited_image_by_image_in_a_mapped_task(
+        self, dag: DAG, emulator: Emulator
+    ) -> None:
         with dag:
-            SeedreamEditOperator.partial(task_id="edit", prompt="at night", images=dag.get_task("land").output, wait=True).expand(
-                pick=[1, 2, 3]
-            )
+            SeedreamEditOperator.partial(
+                task_id="edit", prompt="at night", images=dag.get_task("land").output, wait=True
+            ).expand(pick=[1, 2, 3])
         outcomes: Any = Runner().run_dag(dag)["edit"]
         assert [sources(one) for one in outcomes] == [["hero_1.png"], ["hero_2.png"], ["hero_3.png"]]
 
@@ -90,7 +97,9 @@ class TestOneGeneration:
 
 
 class TestWhatAMappedTaskReturned:
-    def test_what_a_mapped_task_returned_is_a_list_of_landed_generations(self, destination: str, emulator: Emulator) -> None:
+    def test_what_a_mapped_task_returned_is_a_list_of_landed_generations(
+        self, destination: str, emulator: Emulator
+    ) -> None:
         given = {"destination": destination, "poke_interval": 0.05, "wait": True}
         with DAG("chain", schedule=None, default_args=given) as dag:
             draw = SeedreamGenerateOperator.partial(task_id="draw", num_images=2).expand_kwargs(
@@ -112,7 +121,9 @@ class TestMistakes:
         with pytest.raises(SeedreamInputError, match="pick names image 3, but images holds 1"):
             SeedreamEditOperator(task_id="edit", prompt="at night", images=["/x.png"], pick=[3])
 
-    def test_an_image_that_did_not_come_is_refused_before_anything_is_sent(self, dag: DAG, emulator: Emulator) -> None:
+    def test_an_image_that_did_not_come_is_refused_before_anything_is_sent(
+        self, dag: DAG, emulator: Emulator
+    ) -> None:
         outcome = edited(dag, dag.get_task("land").output, pick=4)
         assert (outcome.state, outcome.tries) == ("failed", 1)
         assert "pick names image 4, but images holds 3" in str(outcome.error)

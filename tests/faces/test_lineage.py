@@ -35,7 +35,9 @@ except ImportError:  # below Airflow 3.2
 
 
 class Stage:
-    """A folder with a source image, and the operators that ran: as they were when they ended, which is what a listener gets."""
+    """A folder with a source image, and the operators that ran: as they were when they ended, which is
+    what a listener gets.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.ended = folder, []  # type: tuple[Path, list[Any]]
@@ -44,7 +46,10 @@ class Stage:
         Image.new("RGB", (64, 64), "teal").save(self.source)
 
     def options(self, **more: Any) -> dict[str, Any]:
-        keep = {name: lambda context: self.ended.append(context["task"]) for name in ("on_success_callback", "on_failure_callback")}
+        keep = {
+            name: lambda context: self.ended.append(context["task"])
+            for name in ("on_success_callback", "on_failure_callback")
+        }
         return {"poke_interval": 0.05, **keep, **more}
 
     def run(self, operator: type[Any], *, runner: Runner | None = None, **options: Any) -> Outcome:
@@ -54,16 +59,25 @@ class Stage:
 
     def edit(self, **options: Any) -> Outcome:
         return self.run(
-            SeedreamEditOperator, prompt="make it red", images=[str(self.source)], destination=f"file://{self.folder}", **options
+            SeedreamEditOperator,
+            prompt="make it red",
+            images=[str(self.source)],
+            destination=f"file://{self.folder}",
+            **options,
         )
 
     def draw(self, **options: Any) -> Outcome:
-        return self.run(SeedreamGenerateOperator, **{"prompt": "a fox", "destination": f"file://{self.folder}", **options})
+        return self.run(
+            SeedreamGenerateOperator, **{"prompt": "a fox", "destination": f"file://{self.folder}", **options}
+        )
 
     def extracted(self, state: str = "success") -> Any:
         """What OpenLineage's extractor makes of the operator that ended last."""
         return ExtractorManager().extract_metadata(
-            dagrun=SimpleNamespace(run_id="a run"), task=self.ended[-1], task_instance_state=state, task_instance=None
+            dagrun=SimpleNamespace(run_id="a run"),
+            task=self.ended[-1],
+            task_instance_state=state,
+            task_instance=None,
         )
 
 
@@ -77,18 +91,28 @@ def named(datasets: Any) -> list[tuple[str, str]]:
 
 
 class TestOpenLineage:
-    def test_openlineage_sees_an_edit_made_from_its_sources(self, stage: Stage, folder: Path, deferrable: bool) -> None:
+    def test_openlineage_sees_an_edit_made_from_its_sources(
+        self, stage: Stage, folder: Path, deferrable: bool
+    ) -> None:
         landed = stage.edit(wait=True, deferrable=deferrable, num_images=2, name="red").value
         lineage = stage.extracted()
         assert named(lineage.inputs) == [("file", str(stage.source))]
-        assert named(lineage.outputs) == [("file", f"{folder}/{file}") for file in ("red_1.png", "red_2.png", "red.json")]
+        assert named(lineage.outputs) == [
+            ("file", f"{folder}/{file}") for file in ("red_1.png", "red_2.png", "red.json")
+        ]
         sizes = [dataset.outputFacets["outputStatistics"].size for dataset in lineage.outputs[:2]]
         assert sizes == [image["size_bytes"] for image in landed["images"]]
 
-    def test_openlineage_sees_which_generation_it_was_and_what_it_cost(self, stage: Stage, folder: Path) -> None:
+    def test_openlineage_sees_which_generation_it_was_and_what_it_cost(
+        self, stage: Stage, folder: Path
+    ) -> None:
         landed = stage.draw(wait=True, name="fox").value
         facet = stage.extracted().run_facets["seedream"]
-        assert (facet.seedreamTaskId, facet.kind, facet.credits) == (landed["seedream_task_id"], "generate", 10)
+        assert (facet.seedreamTaskId, facet.kind, facet.credits) == (
+            landed["seedream_task_id"],
+            "generate",
+            10,
+        )
         assert (facet.imagesRequested, facet.imagesLanded) == (1, 1)
         assert (facet.manifest, facet.model) == (
             f"file://{folder}/fox.json",
@@ -97,27 +121,49 @@ class TestOpenLineage:
 
     def test_openlineage_is_told_what_the_documentation_says(self, stage: Stage) -> None:
         stage.draw(wait=True)
-        told = [name for name in attrs.asdict(stage.extracted().run_facets["seedream"]) if not name.startswith("_")]
+        told = [
+            name
+            for name in attrs.asdict(stage.extracted().run_facets["seedream"])
+            if not name.startswith("_")
+        ]
         assert names(section("assets-and-lineage.md", "Lineage")) == told
 
     def test_openlineage_sees_what_a_sensor_landed_with_the_sources_of_the_task_that_submitted(
         self, stage: Stage, folder: Path
     ) -> None:
         submitted = stage.edit(name="red")
-        assert (named(stage.extracted().inputs), stage.extracted().outputs) == ([("file", str(stage.source))], [])
+        assert (named(stage.extracted().inputs), stage.extracted().outputs) == (
+            [("file", str(stage.source))],
+            [],
+        )
         stage.run(SeedreamGenerationSensor, generation=submitted.value)
         assert named(stage.extracted().inputs) == [("file", str(stage.source))]
-        assert named(stage.extracted().outputs) == [("file", f"{folder}/red_1.png"), ("file", f"{folder}/red.json")]
+        assert named(stage.extracted().outputs) == [
+            ("file", f"{folder}/red_1.png"),
+            ("file", f"{folder}/red.json"),
+        ]
 
-    def test_openlineage_sees_what_was_landed_by_a_task_that_failed_over_a_partial_result(self, stage: Stage, folder: Path) -> None:
-        assert stage.draw(prompt="a fox [partial:1]", num_images=2, wait=True, settling_seconds=0.5, name="fox").state == "failed"
-        assert named(stage.extracted("failed").outputs) == [("file", f"{folder}/fox_1.png"), ("file", f"{folder}/fox.json")]
+    def test_openlineage_sees_what_was_landed_by_a_task_that_failed_over_a_partial_result(
+        self, stage: Stage, folder: Path
+    ) -> None:
+        assert (
+            stage.draw(
+                prompt="a fox [partial:1]", num_images=2, wait=True, settling_seconds=0.5, name="fox"
+            ).state
+            == "failed"
+        )
+        assert named(stage.extracted("failed").outputs) == [
+            ("file", f"{folder}/fox_1.png"),
+            ("file", f"{folder}/fox.json"),
+        ]
 
     def test_openlineage_sees_nothing_of_a_task_that_only_submitted(self, stage: Stage) -> None:
         stage.draw()
         assert (stage.extracted().inputs, stage.extracted().outputs) == ([], [])
 
-    def test_openlineage_is_told_no_prompt_no_link_and_no_connection(self, stage: Stage, folder: Path, emulator: Emulator) -> None:
+    def test_openlineage_is_told_no_prompt_no_link_and_no_connection(
+        self, stage: Stage, folder: Path, emulator: Emulator
+    ) -> None:
         stage.run(
             SeedreamEditOperator,
             prompt="a secret prompt",
@@ -141,29 +187,42 @@ class TestOpenLineage:
         assert named(stage.extracted().outputs) == [("file", f"{stage.folder}/results.jsonl")]
 
     def test_openlineage_has_no_name_for_data_uris(self, stage: Stage) -> None:
-        stage.run(SeedreamEditOperator, prompt="make it red", images=[data_uri(stage.source)], destination=f"file://{stage.folder}")
+        stage.run(
+            SeedreamEditOperator,
+            prompt="make it red",
+            images=[data_uri(stage.source)],
+            destination=f"file://{stage.folder}",
+        )
         assert stage.extracted().inputs == []
 
 
 class TestHookLineage:
-    """Airflow collects it where a plugin reads it; this one is collected by hand, as a reader would find it."""
+    """Airflow collects it where a plugin reads it; this one is collected by hand, as a reader would find
+    it.
+    """
 
     @pytest.fixture
     def collector(self, monkeypatch: pytest.MonkeyPatch) -> Any:
         found = HookLineageCollector()
         monkeypatch.setattr(compat_lineage, "get_hook_lineage_collector", lambda: found)
         if find_spec("airflow.sdk.plugins_manager"):  # from Airflow 3.2 on
-            monkeypatch.setattr("airflow.sdk.plugins_manager.get_hook_lineage_readers_plugins", lambda: ["a reader"])
+            monkeypatch.setattr(
+                "airflow.sdk.plugins_manager.get_hook_lineage_readers_plugins", lambda: ["a reader"]
+            )
         return found
 
-    def test_hook_lineage_has_the_sources_the_images_and_the_manifest(self, stage: Stage, folder: Path, collector: Any) -> None:
+    def test_hook_lineage_has_the_sources_the_images_and_the_manifest(
+        self, stage: Stage, folder: Path, collector: Any
+    ) -> None:
         stage.edit(wait=True, num_images=2, name="red")
         assert uris(collector.collected_assets.inputs) == [f"file://{stage.source}"]
         assert uris(collector.collected_assets.outputs) == [
             f"file://{folder}/{file}" for file in ("red.json", "red_1.png", "red_2.png")
         ]
 
-    def test_hook_lineage_has_the_sources_of_a_task_that_only_submitted(self, stage: Stage, collector: Any) -> None:
+    def test_hook_lineage_has_the_sources_of_a_task_that_only_submitted(
+        self, stage: Stage, collector: Any
+    ) -> None:
         stage.edit()
         assert uris(collector.collected_assets.inputs) == [f"file://{stage.source}"]
         assert collector.collected_assets.outputs == []
@@ -187,7 +246,10 @@ class TestHookLineage:
         assert (outcome.state, outcome.tries) == ("success", 1)
         assert f"No lineage for file://{green}: " in outcome.log_text
         assert collector.collected_assets.inputs == []
-        assert uris(collector.collected_assets.outputs) == [f"file://{folder}/hut_take2.json", f"file://{folder}/hut_take2_1.png"]
+        assert uris(collector.collected_assets.outputs) == [
+            f"file://{folder}/hut_take2.json",
+            f"file://{folder}/hut_take2_1.png",
+        ]
         assert stage.draw(wait=True, name="grüner_hut", retries=2).tries == 1
         assert len(collector.collected_assets.outputs) == 2
 
@@ -197,7 +259,11 @@ class TestTheWholeWay:
         """OpenLineage's listener, in a process of its own, as its transport is read once."""
         events = tmp_path / "events.jsonl"
         transport = json.dumps({"type": "file", "log_file_path": str(events), "append": True})
-        environment = {**os.environ, "AIRFLOW__OPENLINEAGE__TRANSPORT": transport, "AIRFLOW__OPENLINEAGE__EXECUTION_TIMEOUT": "60"}
+        environment = {
+            **os.environ,
+            "AIRFLOW__OPENLINEAGE__TRANSPORT": transport,
+            "AIRFLOW__OPENLINEAGE__EXECUTION_TIMEOUT": "60",
+        }
         script = WHOLE_WAY.format(source=str(stage.source), destination=f"file://{stage.folder}")
         subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=600, cwd=CHECKOUT)
         told = [json.loads(line) for line in events.read_text().splitlines()]
@@ -210,7 +276,9 @@ class TestTheWholeWay:
         (tmp_path / "a_plugin.py").write_text(READER_PLUGIN)
         environment = {**os.environ, "AIRFLOW__CORE__PLUGINS_FOLDER": str(tmp_path)}
         asked = [sys.executable, "-c", COLLECTED, str(stage.source)]
-        answer = subprocess.run(asked, env=environment, check=True, timeout=600, cwd=CHECKOUT, capture_output=True, text=True)
+        answer = subprocess.run(
+            asked, env=environment, check=True, timeout=600, cwd=CHECKOUT, capture_output=True, text=True
+        )
         assert answer.stdout.splitlines()[-1] == f"['file://{stage.source}']"
 
 

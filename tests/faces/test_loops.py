@@ -1,4 +1,6 @@
-"""Tasks in a loop of Airflow 3.4: each round is another instance of the same task, with the same ids and the same map index."""
+"""Tasks in a loop of Airflow 3.4: each round is another instance of the same task, with the same ids and
+the same map index.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperato
 from tests.airflow.runner import Outcome, Runner
 from tests.guarantees.conftest import Connect
 
-pytestmark = pytest.mark.skipif(not hasattr(_generated, "LoopContext"), reason="Airflow has loops from 3.4 on")
+pytestmark = pytest.mark.skipif(
+    not hasattr(_generated, "LoopContext"), reason="Airflow has loops from 3.4 on"
+)
 PROMPTS = [{"prompt": "a leather watch"}, {"prompt": "a brass watch"}]
 
 
@@ -34,15 +38,31 @@ def rounds(operator: type, folder: Path, **arguments: Any) -> list[Outcome]:
 
 
 class TestOneRequest:
-    def test_the_round_as_take_draws_other_images_in_each_round(self, emulator: Emulator, tmp_path: Path) -> None:
-        found = rounds(SeedreamGenerateOperator, tmp_path, prompt="a watch", take="{{ loop.index + 1 }}", wait=True)
+    def test_the_round_as_take_draws_other_images_in_each_round(
+        self, emulator: Emulator, tmp_path: Path
+    ) -> None:
+        found = rounds(
+            SeedreamGenerateOperator, tmp_path, prompt="a watch", take="{{ loop.index + 1 }}", wait=True
+        )
         assert emulator.books.posts == 3
         assert len({outcome.value["images"][0]["uri"] for outcome in found}) == 3
 
     def test_manifests_and_records_say_the_round(self, emulator: Emulator, tmp_path: Path) -> None:
-        found = rounds(SeedreamGenerateOperator, tmp_path, prompt="a watch", take="{{ loop.index + 1 }}", wait=True)
-        manifests = [json.loads(Path(outcome.value["manifest"].removeprefix("file://")).read_text()) for outcome in found]
-        assert [manifest[by]["loop_index"] for manifest in manifests for by in ("made_by", "landed_by")] == [0, 0, 1, 1, 2, 2]
+        found = rounds(
+            SeedreamGenerateOperator, tmp_path, prompt="a watch", take="{{ loop.index + 1 }}", wait=True
+        )
+        manifests = [
+            json.loads(Path(outcome.value["manifest"].removeprefix("file://")).read_text())
+            for outcome in found
+        ]
+        assert [manifest[by]["loop_index"] for manifest in manifests for by in ("made_by", "landed_by")] == [
+            0,
+            0,
+            1,
+            1,
+            2,
+            2,
+        ]
         records = [json.loads(path.read_text()) for path in (tmp_path / "_seedream/ledger").glob("*.json")]
         assert sorted(record["made_by"]["loop_index"] for record in records) == [0, 1, 2]
 
@@ -64,12 +84,18 @@ class TestABatch:
     def test_each_round_has_a_table_of_results_of_its_own(self, emulator: Emulator, tmp_path: Path) -> None:
         found = rounds(SeedreamBatchOperator, tmp_path, requests=PROMPTS, take="{{ loop.index + 1 }}")
         assert emulator.books.posts == 6
-        assert [Path(outcome.value["results"]).name for outcome in found] == [f"results_loop_{index}.jsonl" for index in range(3)]
+        assert [Path(outcome.value["results"]).name for outcome in found] == [
+            f"results_loop_{index}.jsonl" for index in range(3)
+        ]
         lines = [line for path in tmp_path.glob("results_*.jsonl") for line in path.read_text().splitlines()]
         assert len({json.loads(line)["seedream_task_id"] for line in lines}) == 6
 
-    def test_one_name_for_all_rounds_is_refused_in_the_second_before_it_pays(self, emulator: Emulator, tmp_path: Path) -> None:
-        found = rounds(SeedreamBatchOperator, tmp_path, requests=PROMPTS, take="{{ loop.index + 1 }}", results="night")
+    def test_one_name_for_all_rounds_is_refused_in_the_second_before_it_pays(
+        self, emulator: Emulator, tmp_path: Path
+    ) -> None:
+        found = rounds(
+            SeedreamBatchOperator, tmp_path, requests=PROMPTS, take="{{ loop.index + 1 }}", results="night"
+        )
         assert [outcome.state for outcome in found] == ["success", "failed", "failed"]
         assert "{{ loop.index }}" in str(found[1].error)
         assert emulator.books.posts == 2
@@ -77,4 +103,6 @@ class TestABatch:
     def test_a_name_with_the_round_in_it_is_taken(self, emulator: Emulator, tmp_path: Path) -> None:
         named = {"results": "night_{{ loop.index }}", "take": "{{ loop.index + 1 }}"}
         found = rounds(SeedreamBatchOperator, tmp_path, requests=PROMPTS, **named)
-        assert [Path(outcome.value["results"]).name for outcome in found] == [f"night_{index}.jsonl" for index in range(3)]
+        assert [Path(outcome.value["results"]).name for outcome in found] == [
+            f"night_{index}.jsonl" for index in range(3)
+        ]

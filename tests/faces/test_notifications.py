@@ -1,4 +1,6 @@
-"""A landed generation as a message: through Airflow's SMTP notifier to a real mail server, and the message by itself."""
+"""A landed generation as a message: through Airflow's SMTP notifier to a real mail server, and the message
+by itself.
+"""
 
 from __future__ import annotations
 
@@ -31,14 +33,20 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[MailServer]:
         yield server
 
 
-def landed(folder: Path, *, prompt: str = "a watch", count: int = 2, thumbnail: bytes | None = png(32, 32)) -> LandedGeneration:
+def landed(
+    folder: Path, *, prompt: str = "a watch", count: int = 2, thumbnail: bytes | None = png(32, 32)
+) -> LandedGeneration:
     """A generation that lies in a folder, as landing leaves it."""
     images = []
     for number in range(1, count + 1):
         if thumbnail:
             (folder / f"hero_{number}.thumb.png").write_bytes(thumbnail)
         images.append(
-            {"number": number, "file": f"hero_{number}.png", "thumbnail": f"hero_{number}.thumb.png" if thumbnail else None}
+            {
+                "number": number,
+                "file": f"hero_{number}.png",
+                "thumbnail": f"hero_{number}.thumb.png" if thumbnail else None,
+            }
         )
     facts = {"sha256": "0" * 64, "size_bytes": 10, "width": 1024, "height": 576, "media_type": "image/png"}
     manifest = {
@@ -75,8 +83,13 @@ class TestTheExample:
     def test_the_mail_shows_every_thumbnail_in_its_text(
         self, server: MailServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        with Emulator(Settings.fast(seconds_per_image=(0.0, 0.0), late_assets_seconds=(0.0, 0.0))) as emulator:
-            connection = {**json.loads(emulator.airflow_connection_json()), "extra": {"destination": tmp_path.as_uri()}}
+        with Emulator(
+            Settings.fast(seconds_per_image=(0.0, 0.0), late_assets_seconds=(0.0, 0.0))
+        ) as emulator:
+            connection = {
+                **json.loads(emulator.airflow_connection_json()),
+                "extra": {"destination": tmp_path.as_uri()},
+            }
             monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", json.dumps(connection))
             outcomes = Runner().run_dag(dag())
         assert [one.state for one in outcomes.values() if isinstance(one, Outcome)] == ["success", "success"]
@@ -128,7 +141,9 @@ class TestTheMessage:
 
     def test_thumbnails_that_do_not_fit_are_left_out(self, tmp_path: Path) -> None:
         thumbnail = png(32, 32, padding_bytes=1000)
-        with landed_message(landed(tmp_path, count=3, thumbnail=thumbnail), max_bytes=2 * len(thumbnail)) as message:
+        with landed_message(
+            landed(tmp_path, count=3, thumbnail=thumbnail), max_bytes=2 * len(thumbnail)
+        ) as message:
             assert len(message.files) == 2
             assert message.html.count("<img") == 2
             assert "hero_3.png" in message.html
@@ -147,7 +162,9 @@ class TestTheMessage:
             image["thumbnail"] = renamed
         (tmp_path / "hero.json").write_text(json.dumps(fields))
         with landed_message(there) as message:
-            assert re.findall(r'src="cid:([^"]+)"', message.html) == [Path(file).name for file in message.files]
+            assert re.findall(r'src="cid:([^"]+)"', message.html) == [
+                Path(file).name for file in message.files
+            ]
             assert all(re.fullmatch(r"[\w.]+", Path(file).name, re.ASCII) for file in message.files)
 
     def test_images_that_came_after_the_xcom_was_written_are_told(self, tmp_path: Path) -> None:
@@ -173,8 +190,12 @@ class TestTheMessage:
         with landed_message(several) as message:
             assert message.subject == "Seedream: 10 images, hero, hero, hero, ..."
             assert len({Path(file).name for file in message.files}) == 10
-            assert re.findall(r'src="cid:([^"]+)"', message.html) == [Path(file).name for file in message.files]
-            assert [line for line in message.text.splitlines() if line.startswith("watch")] == [f"watch {n}" for n in range(5)]
+            assert re.findall(r'src="cid:([^"]+)"', message.html) == [
+                Path(file).name for file in message.files
+            ]
+            assert [line for line in message.text.splitlines() if line.startswith("watch")] == [
+                f"watch {n}" for n in range(5)
+            ]
 
     def test_an_empty_list_is_an_error(self) -> None:
         with pytest.raises(ValueError, match="list of landed generations is empty"), landed_message([]):
@@ -204,4 +225,6 @@ def dag() -> Any:
 class TestTheDocs:
     def test_every_field_is_told(self) -> None:
         page = (EXAMPLE.parents[1] / "docs" / "notifications.md").read_text()
-        assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == [field.name for field in dataclasses.fields(LandedMessage)]
+        assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == [
+            field.name for field in dataclasses.fields(LandedMessage)
+        ]

@@ -14,7 +14,12 @@ from airflow.sdk import DAG, BaseOperator
 
 from airflow_provider_seedream import exceptions
 from airflow_provider_seedream.emulator import Emulator
-from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError, SeedreamRateLimitError, final
+from airflow_provider_seedream.exceptions import (
+    SeedreamError,
+    SeedreamInputError,
+    SeedreamRateLimitError,
+    final,
+)
 from airflow_provider_seedream.model.retry_decision import Delays, decide
 from tests.airflow.runner import Outcome, Runner
 from tests.guarantees.conftest import Build
@@ -41,7 +46,8 @@ EXPECTED: dict[str, tuple[str, float | None]] = {
     "SeedreamRateLimitError": DOUBLING,
     "SeedreamServerError": DOUBLING,
     "SeedreamConnectionError": DOUBLING,
-    "SeedreamAmbiguousSubmissionError": DOUBLING,  # not final: somebody asked for it with on_unknown_submit="resubmit"
+    # not final: somebody asked for it with on_unknown_submit="resubmit"
+    "SeedreamAmbiguousSubmissionError": DOUBLING,
     "SeedreamResponseError": DOUBLING,
     "SeedreamGenerationFailedError": DOUBLING,
     "SeedreamModerationError": FAIL,
@@ -75,13 +81,20 @@ class TestTheDecision:
 
     @pytest.mark.parametrize("asked", [0.0, 3.5, 7200.0])
     def test_the_decision_after_a_429_is_what_the_api_asks_for(self, asked: float) -> None:
-        assert decided(SeedreamRateLimitError("Slow down.", retry_after_seconds=asked), try_number=9) == ("retry", asked)
+        assert decided(SeedreamRateLimitError("Slow down.", retry_after_seconds=asked), try_number=9) == (
+            "retry",
+            asked,
+        )
 
     def test_the_decision_is_to_fail_when_a_failed_generation_was_not_refunded(self) -> None:
         assert decided(exceptions.SeedreamGenerationFailedError("It failed.", paid="unknown")) == FAIL
 
-    @pytest.mark.parametrize(("try_number", "seconds"), [(1, 10), (2, 20), (3, 40), (4, 60), (5, 60), (9999, 60), (0, 10)])
-    def test_the_decision_doubles_with_each_try_up_to_the_longest_pause(self, try_number: int, seconds: float) -> None:
+    @pytest.mark.parametrize(
+        ("try_number", "seconds"), [(1, 10), (2, 20), (3, 40), (4, 60), (5, 60), (9999, 60), (0, 10)]
+    )
+    def test_the_decision_doubles_with_each_try_up_to_the_longest_pause(
+        self, try_number: int, seconds: float
+    ) -> None:
         assert decided(SeedreamError("It happened."), try_number) == ("retry", seconds)
 
     def test_the_decision_adds_at_most_a_quarter_at_random(self) -> None:
@@ -110,10 +123,15 @@ class TestTheDocumentation:
 
     @pytest.mark.parametrize("name", EXPECTED)
     def test_the_documentation_says_what_happens_without_one(self, name: str) -> None:
-        made_final_by_who_raises_it = {"SeedreamInsufficientCreditsError": "fail", "SeedreamAmbiguousSubmissionError": "fail; with"}
+        made_final_by_who_raises_it = {
+            "SeedreamInsufficientCreditsError": "fail",
+            "SeedreamAmbiguousSubmissionError": "fail; with",
+        }
         usual = "fail" if EXPECTED[name] == FAIL else "retry"
         said = TABLE[name][1]
-        assert said.startswith(made_final_by_who_raises_it.get(name, "the same" if "GenerationFailed" in name else usual))
+        assert said.startswith(
+            made_final_by_who_raises_it.get(name, "the same" if "GenerationFailed" in name else usual)
+        )
 
 
 def policy(**delays: timedelta) -> Any:
@@ -125,7 +143,9 @@ def policy(**delays: timedelta) -> Any:
 def rescheduled(outcome: Outcome) -> float:
     """Seconds until the task runs again in the same try."""
     report = outcome.steps[-1].report
-    return (datetime.fromisoformat(report["reschedule_date"]) - datetime.fromisoformat(report["end_date"])).total_seconds()
+    return (
+        datetime.fromisoformat(report["reschedule_date"]) - datetime.fromisoformat(report["end_date"])
+    ).total_seconds()
 
 
 def pause(outcome: Outcome) -> float:
@@ -137,7 +157,9 @@ def pause(outcome: Outcome) -> float:
 class TestWithoutRetries:
     """Airflow 3.4: the task runs again in its first try, after a pause."""
 
-    def test_a_task_without_retries_waits_for_a_top_up_and_goes_on(self, emulator: Emulator, build: Build) -> None:
+    def test_a_task_without_retries_waits_for_a_top_up_and_goes_on(
+        self, emulator: Emulator, build: Build
+    ) -> None:
         emulator.configure(balance_credits=5)
         task = build(submit={"retries": 0, "retry_policy": policy(top_up_delay=timedelta(seconds=2))}).submit
         runner = Runner()
@@ -146,7 +168,9 @@ class TestWithoutRetries:
         outcome = runner.run(task)
         assert (outcome.state, outcome.tries, emulator.books.posts) == ("success", 1, 1)
 
-    def test_a_task_without_retries_waits_as_long_as_the_api_asks(self, emulator: Emulator, build: Build) -> None:
+    def test_a_task_without_retries_waits_as_long_as_the_api_asks(
+        self, emulator: Emulator, build: Build
+    ) -> None:
         emulator.inject("rate-limited", seconds=100, times=1)
         task = build(submit={"retries": 0, "timeout": 5, "retry_policy": policy()}).submit
         assert 100 <= rescheduled(Runner().run(task, until="up_for_reschedule")) <= 125
@@ -154,21 +178,26 @@ class TestWithoutRetries:
     def test_it_ends_when_it_has_waited_long_enough(self, emulator: Emulator, build: Build) -> None:
         emulator.configure(balance_credits=5)
         second = timedelta(seconds=1)
-        task = build(submit={"retries": 0, "retry_policy": policy(top_up_delay=second, most_waiting=second)}).submit
+        task = build(
+            submit={"retries": 0, "retry_policy": policy(top_up_delay=second, most_waiting=second)}
+        ).submit
         assert (Runner().run(task).state, emulator.books.posts) == ("failed", 0)
 
 
 @needs_policies
 class TestAPolicyOnATask:
     @uses_retries
-    def test_a_policy_on_a_task_waits_for_a_top_up_and_goes_on(self, emulator: Emulator, build: Build) -> None:
+    def test_a_policy_on_a_task_waits_for_a_top_up_and_goes_on(
+        self, emulator: Emulator, build: Build
+    ) -> None:
         emulator.configure(balance_credits=5)
         task = build(submit={"retries": 3, "retry_policy": policy()}).submit
         runner = Runner()
         first = runner.run(task, until="up_for_retry")
         assert 1800 <= pause(first) <= 2250
         assert first.steps[-1].report["retry_reason"] == (
-            "SeedreamInsufficientCreditsError: Top up the wallet at the vendor, then clear this task or wait for its next retry."
+            "SeedreamInsufficientCreditsError: Top up the wallet at the vendor, then clear this task or wait "
+            "for its next retry."
         )
         emulator.configure(balance_credits=100)
         assert (runner.run(task).state, emulator.books.posts) == ("success", 1)
@@ -179,7 +208,9 @@ class TestAPolicyOnATask:
         task = build(submit={"retries": 3, "timeout": 5, "retry_policy": policy()}).submit
         assert 100 <= pause(Runner().run(task, until="up_for_retry")) <= 125
 
-    def test_a_policy_on_a_task_doubles_its_pause_while_landing_fails(self, emulator: Emulator, build: Build) -> None:
+    def test_a_policy_on_a_task_doubles_its_pause_while_landing_fails(
+        self, emulator: Emulator, build: Build
+    ) -> None:
         short = policy(first_delay=timedelta(seconds=4), longest_delay=timedelta(seconds=10))
         chain = build(land={"retries": 3, "retry_policy": short})
         runner = Runner()
@@ -214,7 +245,11 @@ class TestAPolicyOnATask:
 @needs_policies
 class TestThePolicy:
     def test_the_policy_survives_json(self) -> None:
-        one = policy(top_up_delay=timedelta(hours=1), first_delay=timedelta(seconds=1), longest_delay=timedelta(minutes=1))
+        one = policy(
+            top_up_delay=timedelta(hours=1),
+            first_delay=timedelta(seconds=1),
+            longest_delay=timedelta(minutes=1),
+        )
         assert type(one).deserialize(json.loads(json.dumps(one.serialize()))).delays == one.delays
 
     @pytest.mark.parametrize("wrong", [timedelta(), timedelta(seconds=-1), 30, None])

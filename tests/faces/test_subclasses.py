@@ -1,4 +1,6 @@
-"""House operators: a subclass with template fields of its own is parsed, rendered, mapped and checked like ours."""
+"""House operators: a subclass with template fields of its own is parsed, rendered, mapped and checked like
+ours.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,11 @@ from airflow.sdk import DAG
 from airflow_provider_seedream.decorators import seedream as decorators
 from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.exceptions import SeedreamInputError
-from airflow_provider_seedream.operators.seedream import SeedreamBatchOperator, SeedreamEditOperator, SeedreamGenerateOperator
+from airflow_provider_seedream.operators.seedream import (
+    SeedreamBatchOperator,
+    SeedreamEditOperator,
+    SeedreamGenerateOperator,
+)
 from airflow_provider_seedream.sensors.seedream import SeedreamCreditsSensor, SeedreamGenerationSensor
 from tests.airflow.runner import Runner
 from tests.guarantees.conftest import Connect
@@ -48,16 +54,21 @@ def test_a_field_that_is_set_after_our_constructor_is_the_subclasss_own(cls: Any
             self.brand = brand
 
     with DAG("house", schedule=None):
-        assert House(task_id="house", brand="{{ var.value.brand }}", **OURS[cls]).brand == "{{ var.value.brand }}"
+        assert (
+            House(task_id="house", brand="{{ var.value.brand }}", **OURS[cls]).brand
+            == "{{ var.value.brand }}"
+        )
 
 
-def test_it_is_rendered_and_sent_also_after_a_wait_for_a_turn(emulator: Emulator, destination: str, connect: Connect) -> None:
+def test_it_is_rendered_and_sent_also_after_a_wait_for_a_turn(
+    emulator: Emulator, destination: str, connect: Connect
+) -> None:
     connect(emulator, requests_per_minute=600)
     emulator.inject("rate-limited", times=1, retry_after_seconds=1)
     with DAG("house", schedule=None, params={"brand": "Acme"}):
-        draw = HouseOperator.partial(task_id="draw", destination=destination, brand="{{ params.brand }}", deferrable=True).expand(
-            prompt=["a watch"]
-        )
+        draw = HouseOperator.partial(
+            task_id="draw", destination=destination, brand="{{ params.brand }}", deferrable=True
+        ).expand(prompt=["a watch"])
     [outcome] = Runner().run_mapped(draw)
     assert (outcome.state, len(outcome.deferrals)) == ("success", 1)
     assert [post.prompt for post in emulator.books.submissions] == ["a watch, in the style of Acme"]

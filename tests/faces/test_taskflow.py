@@ -31,7 +31,11 @@ def drawn(destination: str) -> Decorated:
     """The task of a function: `drawn(lambda: "a fox", wait=True)`."""
 
     def drawn(
-        function: Callable[..., Any], *, decorator: Any = task.seedream, given: dict[str, Any] | None = None, **more: Any
+        function: Callable[..., Any],
+        *,
+        decorator: Any = task.seedream,
+        given: dict[str, Any] | None = None,
+        **more: Any,
     ) -> Any:
         with DAG("taskflow", schedule=None):
             options = {"task_id": "draw", "destination": destination, "poke_interval": 0.05, **more}
@@ -61,7 +65,11 @@ def refused(outcome: Outcome, emulator: Emulator) -> str:
 class TestWhatAFunctionReturns:
     def test_what_a_function_returns_is_the_prompt(self, emulator: Emulator, drawn: Decorated) -> None:
         outcome = Runner().run(drawn(lambda: "a fox", num_images=2))
-        assert (outcome.state, outcome.value["kind"], outcome.value["num_images"]) == ("success", "generate", 2)
+        assert (outcome.state, outcome.value["kind"], outcome.value["num_images"]) == (
+            "success",
+            "generate",
+            2,
+        )
         assert [payload["prompt"] for payload in sent(emulator)] == ["a fox"]
         assert outcome.xcoms["seedream_task_id"] == outcome.value["seedream_task_id"]
 
@@ -72,17 +80,27 @@ class TestWhatAFunctionReturns:
         outcome = Runner().run(drawn(lambda: request, num_images=1, enable_safety_checker=False))
         assert (outcome.value["name"], outcome.value["credits"]) == ("fox", 30)
         assert sent(emulator) == [
-            {"prompt": "a fox", "num_images": 3, "seed": 7, "image_size": "square", "enable_safety_checker": False}
+            {
+                "prompt": "a fox",
+                "num_images": 3,
+                "seed": 7,
+                "image_size": "square",
+                "enable_safety_checker": False,
+            }
         ]
 
     def test_what_a_function_returns_is_sent_as_it_stands_while_arguments_are_rendered(
         self, emulator: Emulator, drawn: Decorated
     ) -> None:
-        task = drawn(lambda sign: f"a sign that reads {{{{ ds }}}} {{% of %}} {sign}", given={"sign": "{{ ds }}"})
+        task = drawn(
+            lambda sign: f"a sign that reads {{{{ ds }}}} {{% of %}} {sign}", given={"sign": "{{ ds }}"}
+        )
         assert Runner().run(task).state == "success"
         assert sent(emulator)[0]["prompt"] == "a sign that reads {{ ds }} {% of %} 2026-03-01"
 
-    def test_what_a_function_returns_shows_in_the_rendered_fields(self, emulator: Emulator, drawn: Decorated) -> None:
+    def test_what_a_function_returns_shows_in_the_rendered_fields(
+        self, emulator: Emulator, drawn: Decorated
+    ) -> None:
         assert Runner().run(drawn(lambda: "a fox {{ ds }}")).rendered_fields["prompt"] == "a fox {{ ds }}"
 
     def test_what_a_function_returns_may_depend_on_the_context_and_on_other_tasks(
@@ -109,7 +127,10 @@ class TestWhatAFunctionReturns:
             return {"prompt": "a fox"}
 
         outcome = Runner().run(drawn(request))
-        assert {key for key in outcome.xcoms if not key.startswith("_link_")} == {"return_value", "seedream_task_id"}
+        assert {key for key in outcome.xcoms if not key.startswith("_link_")} == {
+            "return_value",
+            "seedream_task_id",
+        }
 
     @pytest.mark.parametrize(
         ("returned", "said"),
@@ -170,9 +191,12 @@ class TestWaiting:
     def test_waiting_lands_what_the_function_asked_for_without_asking_it_again(
         self, emulator: Emulator, drawn: Decorated, folder: Path, deferrable: bool
     ) -> None:
-        emulator.configure(seconds_per_image=(1.5, 1.5))  # still going at the first poll, however busy the machine is
+        # still going at the first poll, however busy the machine is
+        emulator.configure(seconds_per_image=(1.5, 1.5))
         calls = itertools.count()
-        outcome = Runner().run(drawn(lambda: f"fox {next(calls)}", wait=True, deferrable=deferrable, name="fox"))
+        outcome = Runner().run(
+            drawn(lambda: f"fox {next(calls)}", wait=True, deferrable=deferrable, name="fox")
+        )
         assert (outcome.state, len(outcome.deferrals)) == ("success", int(deferrable))
         assert next(calls) == 1
         assert [image["uri"] for image in outcome.value["images"]] == [f"file://{folder}/fox_1.png"]
@@ -189,7 +213,9 @@ class TestWaiting:
         assert (outcome.state, outcome.tries, len(outcome.deferrals)) == ("success", 1, 1)
         assert ([payload["prompt"] for payload in sent(emulator)], next(calls)) == (["fox {{ 0 }}"], 1)
 
-    def test_waiting_keeps_no_images_in_airflows_database(self, emulator: Emulator, connect: Connect, drawn: Decorated) -> None:
+    def test_waiting_keeps_no_images_in_airflows_database(
+        self, emulator: Emulator, connect: Connect, drawn: Decorated
+    ) -> None:
         """What is too large is asked for again, as nothing is paid before a turn."""
         connect(emulator, requests_per_minute=600)
         emulator.inject("rate-limited", seconds=6, times=1)
@@ -198,7 +224,11 @@ class TestWaiting:
         uri = f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}"
         runner = Woken()
         edit = drawn(
-            lambda: {"prompt": "make it red", "images": [uri]}, decorator=task.seedream_edit, deferrable=True, wait=True, retries=1
+            lambda: {"prompt": "make it red", "images": [uri]},
+            decorator=task.seedream_edit,
+            deferrable=True,
+            wait=True,
+            retries=1,
         )
         waiting = runner.run(edit, until="deferred")
         assert len(json.dumps(waiting.steps[-1].report)) < 4096 < len(uri)
@@ -234,7 +264,10 @@ class TestMapping:
             draw.partial(place="the snow").expand(animal=["fox", "hare"])
         outcomes = Runner().run_mapped(dag.get_task("draw"))
         assert [len(outcome.value["images"]) for outcome in outcomes] == [1, 1]
-        assert sorted(payload["prompt"] for payload in sent(emulator)) == ["a fox in the snow", "a hare in the snow"]
+        assert sorted(payload["prompt"] for payload in sent(emulator)) == [
+            "a fox in the snow",
+            "a hare in the snow",
+        ]
 
     def test_mapping_over_a_bare_string_is_refused_when_the_dag_is_parsed(self, destination: str) -> None:
         """Else each character would be a paid request."""
@@ -248,13 +281,17 @@ class TestMapping:
 
 
 class TestEditing:
-    def test_images_come_from_the_decorator(self, emulator: Emulator, drawn: Decorated, tmp_path: Path) -> None:
+    def test_images_come_from_the_decorator(
+        self, emulator: Emulator, drawn: Decorated, tmp_path: Path
+    ) -> None:
         images = [saved(tmp_path, "a.png"), saved(tmp_path, "b.png")]
         outcome = Runner().run(drawn(lambda: "make it red", decorator=task.seedream_edit, images=images))
         assert (outcome.state, outcome.value["kind"]) == ("success", "edit")
         assert len(sent(emulator)[0]["image_urls"]) == 2
 
-    def test_editing_takes_a_landed_generation_that_comes_with_the_prompt_too(self, emulator: Emulator, destination: str) -> None:
+    def test_editing_takes_a_landed_generation_that_comes_with_the_prompt_too(
+        self, emulator: Emulator, destination: str
+    ) -> None:
         with DAG("taskflow", schedule=None) as dag:
 
             @task.seedream(destination=destination, wait=True, poke_interval=0.05)
@@ -274,7 +311,9 @@ class TestEditing:
     def test_editing_takes_what_the_instances_of_a_mapped_task_returned(
         self, emulator: Emulator, connect: Connect, destination: str, tmp_path: Path, operator: str
     ) -> None:
-        """Airflow hands it over as a sequence that is no list, and cannot store it when the task defers: here for a turn."""
+        """Airflow hands it over as a sequence that is no list, and cannot store it when the task defers:
+        here for a turn.
+        """
         connect(emulator, requests_per_minute=600)
         emulator.inject("rate-limited", seconds=6, times=1)
         folder, usual = tmp_path / "sources", {"destination": destination, "deferrable": True}
@@ -290,14 +329,18 @@ class TestEditing:
             elif operator == "decorator":
                 task.seedream_edit(task_id="edit", images=pictures, **usual)(lambda: "make it red")()
             else:
-                task.seedream_edit(task_id="edit", **usual)(lambda images: {"prompt": "make it red", "images": images})(pictures)
+                task.seedream_edit(task_id="edit", **usual)(
+                    lambda images: {"prompt": "make it red", "images": images}
+                )(pictures)
         edited = Woken().run_dag(dag)["edit"]
         assert isinstance(edited, Outcome)
         assert (edited.state, edited.error, len(edited.deferrals)) == ("success", None, 1)
         assert len(sent(emulator)[0]["image_urls"]) == 2
 
     @pytest.mark.parametrize("images", ["s3://bucket/watch.png", "/data/watch.png"])
-    def test_a_bare_string_of_images_is_refused(self, emulator: Emulator, drawn: Decorated, images: str) -> None:
+    def test_a_bare_string_of_images_is_refused(
+        self, emulator: Emulator, drawn: Decorated, images: str
+    ) -> None:
         edit = drawn(lambda: {"prompt": "make it red", "images": images}, decorator=task.seedream_edit)
         assert refused(Runner().run(edit), emulator) == "images must be a list of images, not str."
         with pytest.raises(SeedreamInputError, match="images must be a list"):
@@ -319,7 +362,9 @@ class TestABatch:
         calls = itertools.count()
         rows = [{"prompt": f"a {animal}", "name": animal} for animal in ("fox", "hare")]
         outcome = Runner().run(
-            drawn(lambda: rows if next(calls) == 0 else [], decorator=task.seedream_batch, deferrable=deferrable)
+            drawn(
+                lambda: rows if next(calls) == 0 else [], decorator=task.seedream_batch, deferrable=deferrable
+            )
         )
         assert (outcome.state, outcome.error) == ("success", None)
         assert (outcome.value["rows"], outcome.value["count"]["landed"], next(calls)) == (2, 2, 1)
@@ -340,22 +385,35 @@ class TestABatch:
     ) -> None:
         table = tmp_path / "requests.csv"
         table.write_text("animal\nfox\nhare\n")
-        batch = drawn(lambda: str(table), decorator=task.seedream_batch, template="a {{ animal }}", deferrable=True)
+        batch = drawn(
+            lambda: str(table), decorator=task.seedream_batch, template="a {{ animal }}", deferrable=True
+        )
         outcome = Runner().run(batch)
         assert (outcome.state, outcome.value["count"]["landed"]) == ("success", 2)
 
     @pytest.mark.parametrize("large", [False, True], ids=["kept", "too large to keep"])
-    def test_a_batch_takes_the_same_requests_after_a_wait(self, emulator: Emulator, drawn: Decorated, large: bool) -> None:
+    def test_a_batch_takes_the_same_requests_after_a_wait(
+        self, emulator: Emulator, drawn: Decorated, large: bool
+    ) -> None:
         """What is too large for Airflow's database is asked for again."""
         emulator.configure(seconds_per_image=0.0, late_assets_seconds=0.0)
         calls = itertools.count(1)
         rows = [{"prompt": f"fox {n}", "note": "x" * (20_000 if large else 1)} for n in range(3)]
-        batch = drawn(lambda: rows if next(calls) else [], decorator=task.seedream_batch, deferrable=True, poke_interval=30)
+        batch = drawn(
+            lambda: rows if next(calls) else [],
+            decorator=task.seedream_batch,
+            deferrable=True,
+            poke_interval=30,
+        )
         runner = Woken()
         waiting = runner.run(batch, until="deferred")
         assert len(json.dumps(waiting.steps[-1].report)) < 4096
         outcome = runner.run(batch)
-        assert (outcome.state, outcome.value["count"]["landed"], emulator.books.posts_received) == ("success", 3, 3)
+        assert (outcome.state, outcome.value["count"]["landed"], emulator.books.posts_received) == (
+            "success",
+            3,
+            3,
+        )
         assert (next(calls) - 1 > 1) == large
 
     @pytest.mark.parametrize("returned", [None, {}, "", "a fox", 7, ["a fox"], ("a fox",)])
@@ -375,7 +433,10 @@ class TestRegistration:
         assert task.seedream_batch is decorators.seedream_batch_task
 
     def test_the_tasks_are_operators_of_ours(self, drawn: Decorated) -> None:
-        generate, edit = drawn(lambda: "a fox"), drawn(lambda: "a fox", decorator=task.seedream_edit, images=["/a.png"])
+        generate, edit = (
+            drawn(lambda: "a fox"),
+            drawn(lambda: "a fox", decorator=task.seedream_edit, images=["/a.png"]),
+        )
         assert isinstance(generate, SeedreamGenerateOperator)
         assert isinstance(edit, SeedreamEditOperator)
         assert (generate.operator_name, edit.operator_name) == ("@task.seedream", "@task.seedream_edit")

@@ -1,4 +1,5 @@
-"""An auth manager with rights per DAG, which Airflow's simple one has not: the user ``only-x`` may read the DAG x alone.
+"""An auth manager with rights per DAG, which Airflow's simple one has not: the user ``only-x`` may read the
+DAG x alone.
 
 ``no-assets`` may read no asset.
 """
@@ -11,7 +12,9 @@ from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleA
 
 
 class PerDag(SimpleAuthManager):
-    def is_authorized_dag(self, *, user: Any, details: Any = None, access_entity: Any = None, **kwargs: Any) -> bool:
+    def is_authorized_dag(
+        self, *, user: Any, details: Any = None, access_entity: Any = None, **kwargs: Any
+    ) -> bool:
         if user.username.startswith("only-") and (details is None or user.username != f"only-{details.id}"):
             return False
         if user.username == "no-xcoms" and getattr(access_entity, "name", "") == "XCOM":

@@ -35,7 +35,8 @@ NIGHTS_TABLE = (
     {"sku": "B-300", "product": "garden bench", "background": "gravel [fail]"},
     {"sku": "T-400", "product": "ceramic teapot", "background": "linen", "notes": "the spout to the left"},
     {"sku": "S-500", "product": "wool scarf", "background": "a red door"},
-    {"sku": "L-600", "product": "lighthouse", "background": "a stormy sea", "num_images": 3},  # over the budget
+    # over the budget
+    {"sku": "L-600", "product": "lighthouse", "background": "a stormy sea", "num_images": 3},
 )
 AGAIN = "again"  # its prompt comes from a Variable, so a person can change it between two tries
 SAMPLED = "sampled"  # a batch that asks a person about its sample
@@ -49,7 +50,15 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-THINGS = ("leather watch", "canvas rucksack", "pair of walking boots", "garden bench", "ceramic teapot", "wool scarf", "lighthouse")
+THINGS = (
+    "leather watch",
+    "canvas rucksack",
+    "pair of walking boots",
+    "garden bench",
+    "ceramic teapot",
+    "wool scarf",
+    "lighthouse",
+)
 SIZES = ((288, 162), (192, 256), (256, 256), (256, 192))
 
 
@@ -109,9 +118,16 @@ class Visit:
 
 @contextmanager
 def visiting(
-    browser: Browser, site: Site, *, user: str | None = "admin", size: tuple[int, int] = (1280, 800), **storage: str
+    browser: Browser,
+    site: Site,
+    *,
+    user: str | None = "admin",
+    size: tuple[int, int] = (1280, 800),
+    **storage: str,
 ) -> Iterator[Visit]:
-    """A fresh browser profile; `storage` is what Airflow keeps of a person's choices, e.g. ``theme="dark"``."""
+    """A fresh browser profile; `storage` is what Airflow keeps of a person's choices, e.g.
+    ``theme="dark"``.
+    """
     context = browser.new_context(viewport={"width": size[0], "height": size[1]})
     if user:
         context.add_cookies([{"name": "_token", "value": site.token, "url": site.base_url}])
@@ -153,7 +169,9 @@ def running_site(home: Path) -> Iterator[Site]:
         LocalAirflow(home, dags=dags, settings=settings) as airflow,
     ):
         connection = json.loads(emulator.airflow_connection_json())
-        airflow.add_connection("seedream_default", **connection, extra=json.dumps({"destination": output.as_uri()}))
+        airflow.add_connection(
+            "seedream_default", **connection, extra=json.dumps({"destination": output.as_uri()})
+        )
         site = Site(airflow=airflow, output=output, base_url=airflow.url, emulator=emulator)
         put_200_images(site)
         site.approval = start_runs(airflow)
@@ -166,20 +184,28 @@ def start_runs(airflow: LocalAirflow) -> str:
     generate, approval = (airflow.trigger_dag(name) for name in DAGS)
     airflow.wait("the images landed", lambda: airflow.dag_run_ended(DAGS[0], generate), timeout_seconds=600)
     details = f"dags/{DAGS[1]}/dagRuns/{quote(approval)}/hitlDetails"
-    airflow.wait("the approval waits", lambda: airflow.api("GET", details)["hitl_details"], timeout_seconds=600)
+    airflow.wait(
+        "the approval waits", lambda: airflow.api("GET", details)["hitl_details"], timeout_seconds=600
+    )
     wait_until_it_may_be_answered(airflow, DAGS[1], approval, "approve")
     return approval
 
 
 def start_night(site: Site) -> str:
-    """A night with a row of three images, a failed row and one over the budget, until it waits for a person; its run id."""
+    """A night with a row of three images, a failed row and one over the budget, until it waits for a
+    person; its run id.
+    """
     table = site.airflow.home / "night.jsonl"
     table.write_text("".join(f"{json.dumps(row)}\n" for row in NIGHTS_TABLE))
     (site.airflow.home / "dags" / "sources").mkdir(exist_ok=True)
     site.airflow.wait("the night parsed", lambda: site.airflow.has_dag(NIGHT), timeout_seconds=120)
     run = site.airflow.trigger_dag(NIGHT, conf={"table": table.as_uri(), "max_credits": 70})
     details = f"dags/{NIGHT}/dagRuns/{quote(run)}/hitlDetails"
-    site.airflow.wait("the contact sheet waits", lambda: site.airflow.api("GET", details)["hitl_details"], timeout_seconds=600)
+    site.airflow.wait(
+        "the contact sheet waits",
+        lambda: site.airflow.api("GET", details)["hitl_details"],
+        timeout_seconds=600,
+    )
     wait_until_it_may_be_answered(site.airflow, NIGHT, run, "choose")
     return run
 
@@ -190,7 +216,9 @@ def start_sampled(site: Site) -> str:
     run = site.airflow.trigger_dag(SAMPLED)
     details = f"dags/{SAMPLED}/dagRuns/{quote(run)}/hitlDetails"
     site.airflow.wait(
-        "the question about the sample", lambda: site.airflow.api("GET", details)["hitl_details"], timeout_seconds=600
+        "the question about the sample",
+        lambda: site.airflow.api("GET", details)["hitl_details"],
+        timeout_seconds=600,
     )
     wait_until_it_may_be_answered(site.airflow, SAMPLED, run, "images")
     return run
@@ -215,16 +243,32 @@ def wait_for_question(site: Site, run: str, *, words: str) -> None:
 
 def wait_until_it_may_be_answered(airflow: LocalAirflow, dag_id: str, run: str, task_id: str) -> None:
     """Until Airflow takes an answer for one, whoever is quick."""
-    airflow.wait("the end of the process that asked", lambda: asker_has_ended(airflow, dag_id, run, task_id), timeout_seconds=120)
+    airflow.wait(
+        "the end of the process that asked",
+        lambda: asker_has_ended(airflow, dag_id, run, task_id),
+        timeout_seconds=120,
+    )
 
 
 def put_200_images(site: Site) -> None:
-    """Rows and folders as 50 mapped tasks of four images each leave them, a day older than everything else."""
-    database, yesterday = Database(file=site.airflow.home / "airflow.db"), datetime.now(UTC) - timedelta(days=1)
+    """Rows and folders as 50 mapped tasks of four images each leave them, a day older than everything
+    else.
+    """
+    database, yesterday = (
+        Database(file=site.airflow.home / "airflow.db"),
+        datetime.now(UTC) - timedelta(days=1),
+    )
     for number in range(50):
         place = TaskRef(dag_id=DAGS[0], run_id="scheduled__night", task_id="land", map_index=number)
         words = f"a {THINGS[number % len(THINGS)]}, catalogue picture {number}"
-        landed = land(site.output / "night", place, name=f"night{number}", prompt=words, images=4, size=SIZES[number % len(SIZES)])
+        landed = land(
+            site.output / "night",
+            place,
+            name=f"night{number}",
+            prompt=words,
+            images=4,
+            size=SIZES[number % len(SIZES)],
+        )
         database.returned(place, landed, at=yesterday + timedelta(seconds=number))
 
 
@@ -233,13 +277,39 @@ def below_a_path(site: Site) -> Iterator[Site]:
     """A second web server of the same Airflow, whose base path is /deep/airflow."""
     port = free_port()
     url = f"http://127.0.0.1:{port}/deep/airflow"
-    command = [sys.executable, "-m", "airflow", "api-server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "airflow",
+        "api-server",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+    ]
     env = {**site.airflow.env, "AIRFLOW__API__BASE_URL": url}
-    server = Child("api-server-below", command, env=env, log=site.airflow.home / "api-server-below.log", cwd=site.airflow.home)
+    server = Child(
+        "api-server-below",
+        command,
+        env=env,
+        log=site.airflow.home / "api-server-below.log",
+        cwd=site.airflow.home,
+    )
     try:
-        below = Site(airflow=site.airflow, output=site.output, base_url=url, emulator=site.emulator, approval=site.approval)
+        below = Site(
+            airflow=site.airflow,
+            output=site.output,
+            base_url=url,
+            emulator=site.emulator,
+            approval=site.approval,
+        )
         wait_until(
-            lambda: _answers(f"{url}/api/v2/version"), what="the second web server", timeout_seconds=120, evidence=server.tail
+            lambda: _answers(f"{url}/api/v2/version"),
+            what="the second web server",
+            timeout_seconds=120,
+            evidence=server.tail,
         )
         yield below
     finally:

@@ -1,4 +1,6 @@
-"""Airflow's whole web server in this process, over a database of its own: requests go through the parent app to the gallery."""
+"""Airflow's whole web server in this process, over a database of its own: requests go through the parent
+app to the gallery.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ def web_server(database: Database) -> Any:
 def visitor(web_server: Any, database: Database, roots: Path) -> Visitor:
     """A browser of a user: ``admin``, ``viewer``, ``only-watches`` ...; None is nobody."""
     database.forget()
-    return lambda user: TestClient(web_server, cookies=cookies_of(user) if user else {}, follow_redirects=False)
+    return lambda user: TestClient(
+        web_server, cookies=cookies_of(user) if user else {}, follow_redirects=False
+    )
 
 
 @pytest.fixture

@@ -35,7 +35,9 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 @cache
 def picture(width: int, height: int, prompt: str, index: int = 0) -> bytes:
-    return draw(Subject(width=width, height=height, prompt=prompt, seed=index, index=index, image_format="PNG"))
+    return draw(
+        Subject(width=width, height=height, prompt=prompt, seed=index, index=index, image_format="PNG")
+    )
 
 
 def image_on_disk(
@@ -160,7 +162,8 @@ def record(folder: Path, place: TaskRef, **fields: Any) -> str:
 class Database:
     """Airflow's SQLite file, written to directly.
 
-    :param is_written: called after each write: a gallery in this process remembers an answer that was slow, as on a busy machine.
+    :param is_written: called after each write: a gallery in this process remembers an answer that was slow,
+        as on a busy machine.
     """
 
     file: Path
@@ -168,7 +171,13 @@ class Database:
     _written: int = 0
 
     def returned(
-        self, place: TaskRef, value: Any, *, at: datetime | None = None, linked: bool = True, key: str = "return_value"
+        self,
+        place: TaskRef,
+        value: Any,
+        *,
+        at: datetime | None = None,
+        linked: bool = True,
+        key: str = "return_value",
     ) -> None:
         """A task of ours that returned this; each a second newer than the one before."""
         self._written += 1
@@ -181,7 +190,13 @@ class Database:
         """Tasks of ours that returned nothing; each newer than all others."""
         with self._writing() as connection:
             for number, place in enumerate(places):
-                _put(connection, place, LINK_KEY, place.address("task"), NOON + timedelta(days=1, seconds=number))
+                _put(
+                    connection,
+                    place,
+                    LINK_KEY,
+                    place.address("task"),
+                    NOON + timedelta(days=1, seconds=number),
+                )
 
     def forget(self) -> None:
         with self._writing() as connection:
@@ -203,6 +218,8 @@ def _put(connection: sqlite3.Connection, place: TaskRef, key: str, value: Any, a
     """One XCom, and what it belongs to."""
     for table, row in rows_of(place, key, json.dumps(value), at):
         values = [as_sqlite(one) for one in row.values()]
-        connection.execute(f"INSERT OR REPLACE INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", values)
+        connection.execute(
+            f"INSERT OR REPLACE INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", values
+        )
     run = {"id": dag_run_id(place), "dag_id": place.dag_id, "run_id": place.run_id, "at": as_sqlite(at)}
     connection.execute(_RUN, run)

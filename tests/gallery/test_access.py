@@ -19,7 +19,8 @@ from tests.gallery.stage import Database, land, picture
 
 SHOES = TaskRef(dag_id="shoes", run_id="manual__1", task_id="land")
 OF_WATCHES = [
-    WATCHES.address(page, number) for page, number in (("task", None), ("image", None), ("image", 1), ("thumb", 1), ("file", 1))
+    WATCHES.address(page, number)
+    for page, number in (("task", None), ("image", None), ("image", 1), ("thumb", 1), ("file", 1))
 ]
 OPEN = ["seedream/", "seedream/static/gallery.css", "seedream/static/gallery.js", "seedream/static/icon.svg"]
 
@@ -41,12 +42,16 @@ def routes(web_server: Any) -> list[str]:
 
 
 class TestTheMatrix:
-    def test_nobody_gets_401_on_each_route(self, visitor: Visitor, landed: dict[str, Any], web_server: Any) -> None:
+    def test_nobody_gets_401_on_each_route(
+        self, visitor: Visitor, landed: dict[str, Any], web_server: Any
+    ) -> None:
         paths = routes(web_server)
         assert len(paths) == 12
         assert {path: visitor(None).get(path).status_code for path in paths} == dict.fromkeys(paths, 401)
 
-    def test_no_route_takes_anything_but_get(self, visitor: Visitor, landed: dict[str, Any], web_server: Any) -> None:
+    def test_no_route_takes_anything_but_get(
+        self, visitor: Visitor, landed: dict[str, Any], web_server: Any
+    ) -> None:
         for path in routes(web_server):
             for method in ("POST", "PUT", "PATCH", "DELETE"):
                 assert visitor("admin").request(method, path).status_code == 405, (method, path)
@@ -56,18 +61,26 @@ class TestTheMatrix:
             assert visitor("admin").get(f"/seedream/{name}").status_code == 404
 
     @pytest.mark.parametrize("user", ["viewer", "editor", "admin", "only-watches"])
-    def test_whoever_may_read_the_dag_gets_its_images(self, user: str, visitor: Visitor, landed: dict[str, Any]) -> None:
+    def test_whoever_may_read_the_dag_gets_its_images(
+        self, user: str, visitor: Visitor, landed: dict[str, Any]
+    ) -> None:
         for path in [*OPEN, "seedream/dag/watches", *OF_WATCHES]:
             assert visitor(user).get(f"/{path}").status_code == 200, path
         assert visitor(user).get("/seedream/").text.count('<article class="card') == 1
 
     @pytest.mark.parametrize("user", ["only-shoes", "no-xcoms"])
-    def test_whoever_may_not_gets_403_and_an_index_without_them(self, user: str, visitor: Visitor, landed: dict[str, Any]) -> None:
+    def test_whoever_may_not_gets_403_and_an_index_without_them(
+        self, user: str, visitor: Visitor, landed: dict[str, Any]
+    ) -> None:
         for path in ["seedream/dag/watches", *OF_WATCHES]:
             assert visitor(user).get(f"/{path}").status_code == 403, path
         for path in ("", "?dag=watches", "?dag_id=watches", "?text=leather"):
             page = visitor(user).get(f"/seedream/{path}")
-            assert (page.status_code, '<article class="card' in page.text, "leather watch" in page.text) == (200, False, False)
+            assert (page.status_code, '<article class="card' in page.text, "leather watch" in page.text) == (
+                200,
+                False,
+                False,
+            )
 
     def test_the_names_of_dags_that_one_may_not_read_are_not_offered(
         self, visitor: Visitor, landed: dict[str, Any], database: Database
@@ -80,7 +93,9 @@ class TestTheMatrix:
         assert '<article class="card' not in visitor("admin").get("/seedream/dag/~").text
 
     @pytest.mark.parametrize("run_id", ["manual__2026-03-01T00:00:00+00:00", "a b", "\u00e9?#"])
-    def test_an_address_opened_by_itself_goes_on_within_airflows_page(self, run_id: str, visitor: Visitor) -> None:
+    def test_an_address_opened_by_itself_goes_on_within_airflows_page(
+        self, run_id: str, visitor: Visitor
+    ) -> None:
         path = TaskRef(dag_id="watches", run_id=run_id, task_id="land").address("task")
         answer = visitor("viewer").get(f"/{path}", headers={"Sec-Fetch-Dest": "document"})
         if Version(airflow.__version__) >= Version("3.3.2"):
@@ -99,7 +114,11 @@ class TestTheMatrix:
         assert (answer.status_code, answer.headers["location"].startswith("/plugin/seedream")) == (307, True)
 
     def test_errors_are_pages(self, visitor: Visitor, landed: dict[str, Any]) -> None:
-        for user, path in ((None, "/seedream/"), ("only-shoes", "/seedream/dag/watches"), ("admin", "/seedream/nowhere")):
+        for user, path in (
+            (None, "/seedream/"),
+            ("only-shoes", "/seedream/dag/watches"),
+            ("admin", "/seedream/nowhere"),
+        ):
             answer = visitor(user).get(path)
             assert answer.status_code in (401, 403, 404)
             assert answer.headers["content-type"].startswith("text/html")
@@ -112,7 +131,9 @@ class TestHeaders:
                 headers = visitor(user).get(path).headers
                 assert {name: headers.get(name) for name in SECURITY_HEADERS} == SECURITY_HEADERS, path
 
-    def test_images_are_private_and_known_by_their_hash(self, visitor: Visitor, landed: dict[str, Any]) -> None:
+    def test_images_are_private_and_known_by_their_hash(
+        self, visitor: Visitor, landed: dict[str, Any]
+    ) -> None:
         path = f"/{WATCHES.address('file', 1)}"
         first = visitor("viewer").get(path)
         assert first.headers["etag"] == f'"{landed["images"][0]["sha256"]}"'
@@ -122,11 +143,16 @@ class TestHeaders:
 
     def test_nobody_gets_no_304_either(self, visitor: Visitor, landed: dict[str, Any]) -> None:
         etag = f'"{landed["images"][0]["sha256"]}"'
-        assert visitor(None).get(f"/{WATCHES.address('file', 1)}", headers={"If-None-Match": etag}).status_code == 401
+        assert (
+            visitor(None).get(f"/{WATCHES.address('file', 1)}", headers={"If-None-Match": etag}).status_code
+            == 401
+        )
 
 
 class TestConfusedDeputies:
-    """An XCom can be edited by whoever may edit its DAG's; the web server's credentials must not work for him."""
+    """An XCom can be edited by whoever may edit its DAG's; the web server's credentials must not work for
+    him.
+    """
 
     def refused(self, visitor: Visitor, user: str = "only-watches") -> str:
         """No bytes by any route; the text of the index."""
@@ -144,7 +170,9 @@ class TestConfusedDeputies:
         page = visitor("only-watches").get(f"/{WATCHES.address('image', 1)}")
         assert "next year" not in page.text
 
-    def test_another_dags_images_are_not_found_by_a_search_either(self, visitor: Visitor, database: Database, roots: Path) -> None:
+    def test_another_dags_images_are_not_found_by_a_search_either(
+        self, visitor: Visitor, database: Database, roots: Path
+    ) -> None:
         database.returned(WATCHES, land(roots / "secret", SHOES, prompt="next year's shoes"))
         assert '<article class="card' not in visitor("only-watches").get("/seedream/?text=shoes").text
 
@@ -194,7 +222,9 @@ class TestConfusedDeputies:
         self.refused(visitor)
 
     @pytest.mark.parametrize("field", ["file", "thumbnail"])
-    @pytest.mark.parametrize("name", ["../private.png", "/etc/hostname", "a/b.png", "..", "", "file:///etc/hostname", "b\\c.png"])
+    @pytest.mark.parametrize(
+        "name", ["../private.png", "/etc/hostname", "a/b.png", "..", "", "file:///etc/hostname", "b\\c.png"]
+    )
     def test_a_manifest_whose_file_names_are_paths_is_none(
         self, field: str, name: str, visitor: Visitor, database: Database, roots: Path
     ) -> None:
@@ -205,7 +235,9 @@ class TestConfusedDeputies:
         self.refused(visitor)
 
     @pytest.mark.parametrize("number", ["-1", "0", "3", "x", "99999999999999999999"])
-    def test_a_number_that_no_image_has_gets_nothing(self, number: str, visitor: Visitor, landed: dict[str, Any]) -> None:
+    def test_a_number_that_no_image_has_gets_nothing(
+        self, number: str, visitor: Visitor, landed: dict[str, Any]
+    ) -> None:
         for page in ("image", "thumb", "file"):
             path = WATCHES.address(page).rstrip("/")  # type: ignore[arg-type]
             assert visitor("admin").get(f"/{path}/{number}").status_code == 404
@@ -225,12 +257,20 @@ class TestConfusedDeputies:
             [],
             {},
             {"schema_version": 1, "manifest": None},
-            {"schema_version": 1, "seedream_task_id": ["x"], "manifest": {"a": 1}, "images": [], "credits": None},
+            {
+                "schema_version": 1,
+                "seedream_task_id": ["x"],
+                "manifest": {"a": 1},
+                "images": [],
+                "credits": None,
+            },
             {"schema_version": 99, "seedream_task_id": "x", "manifest": "y", "images": [], "credits": None},
             {"schema_version": 1, "results": "s3://bucket/results.jsonl"},
         ],
     )
-    def test_a_value_that_is_none_of_ours_breaks_nothing(self, value: Any, visitor: Visitor, database: Database) -> None:
+    def test_a_value_that_is_none_of_ours_breaks_nothing(
+        self, value: Any, visitor: Visitor, database: Database
+    ) -> None:
         database.returned(WATCHES, value)
         self.refused(visitor)
 
@@ -284,21 +324,31 @@ class TestBytes:
     def test_the_type_is_that_of_the_bytes_whatever_the_manifest_says(
         self, visitor: Visitor, landed: dict[str, Any], roots: Path
     ) -> None:
-        edit(roots / "watches" / "hero.json", lambda fields: fields["images"][0].update(media_type="text/html"))
+        edit(
+            roots / "watches" / "hero.json", lambda fields: fields["images"][0].update(media_type="text/html")
+        )
         assert visitor("admin").get(f"/{WATCHES.address('file', 1)}").headers["content-type"] == "image/png"
 
-    def test_a_download_has_the_files_name_and_its_very_bytes(self, visitor: Visitor, landed: dict[str, Any], roots: Path) -> None:
+    def test_a_download_has_the_files_name_and_its_very_bytes(
+        self, visitor: Visitor, landed: dict[str, Any], roots: Path
+    ) -> None:
         answer = visitor("viewer").get(f"/{WATCHES.address('file', 1)}?download=true")
         assert answer.headers["content-disposition"] == "attachment; filename*=UTF-8''hero_1.png"
         assert answer.content == (roots / "watches" / "hero_1.png").read_bytes()
 
-    def test_without_a_thumbnail_the_image_stands_in(self, visitor: Visitor, database: Database, roots: Path) -> None:
+    def test_without_a_thumbnail_the_image_stands_in(
+        self, visitor: Visitor, database: Database, roots: Path
+    ) -> None:
         database.returned(WATCHES, land(roots / "watches", WATCHES, thumbnails=False))
         answer = visitor("viewer").get(f"/{WATCHES.address('thumb', 2)}")
         assert answer.content == (roots / "watches" / "hero_2.png").read_bytes()
 
-    def test_a_manifest_larger_than_any_of_ours_is_not_read(self, visitor: Visitor, landed: dict[str, Any], roots: Path) -> None:
-        edit(roots / "watches" / "hero.json", lambda fields: fields["submission"].update(prompt="x" * 300_000))
+    def test_a_manifest_larger_than_any_of_ours_is_not_read(
+        self, visitor: Visitor, landed: dict[str, Any], roots: Path
+    ) -> None:
+        edit(
+            roots / "watches" / "hero.json", lambda fields: fields["submission"].update(prompt="x" * 300_000)
+        )
         assert "too large" in visitor("viewer").get("/seedream/").text
 
 

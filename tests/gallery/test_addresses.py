@@ -1,4 +1,6 @@
-"""The address of a picture holds its hash: it leads to these bytes or to none, whatever the task lands later."""
+"""The address of a picture holds its hash: it leads to these bytes or to none, whatever the task lands
+later.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +38,13 @@ def test_after_a_clear_with_another_prompt_the_old_address_is_gone_and_the_new_o
     assert visitor("viewer").get(f"/{WATCHES.address(page, 1, sha256=hash_of(new))}").status_code == 200
 
 
-def test_a_mapped_list_in_another_order_keeps_every_picture(visitor: Visitor, database: Database, roots: Path) -> None:
-    values = [land(roots / "watches", mapped(index), name=f"n{index}", prompt=f"watch {index}") for index in range(3)]
+def test_a_mapped_list_in_another_order_keeps_every_picture(
+    visitor: Visitor, database: Database, roots: Path
+) -> None:
+    values = [
+        land(roots / "watches", mapped(index), name=f"n{index}", prompt=f"watch {index}")
+        for index in range(3)
+    ]
     for index, value in enumerate(reversed(values)):
         database.returned(mapped(index), value)
     for index, value in enumerate(values):
@@ -45,7 +52,9 @@ def test_a_mapped_list_in_another_order_keeps_every_picture(visitor: Visitor, da
         assert answer.content == (roots / "watches" / f"n{index}_1.png").read_bytes()
 
 
-def test_a_picture_outlives_the_xcom_of_the_task_that_landed_it(visitor: Visitor, database: Database, roots: Path) -> None:
+def test_a_picture_outlives_the_xcom_of_the_task_that_landed_it(
+    visitor: Visitor, database: Database, roots: Path
+) -> None:
     first, second = mapped(-1, "manual__1"), mapped(-1, "manual__2")
     shared = land(roots / "watches", first)
     database.returned(second, shared)
@@ -56,19 +65,27 @@ def test_an_approval_of_a_second_run_does_not_show_what_the_first_run_landed_lat
     visitor: Visitor, database: Database, roots: Path
 ) -> None:
     first, second = mapped(-1, "manual__1"), mapped(-1, "manual__2")
-    shared, later = land(roots / "watches", first, name="one"), land(roots / "watches", first, name="two", prompt="a later watch")
+    shared, later = (
+        land(roots / "watches", first, name="one"),
+        land(roots / "watches", first, name="two", prompt="a later watch"),
+    )
     database.returned(second, shared)
     database.returned(first, later)
     answer = visitor("viewer").get(f"/{second.address('file', 1, sha256=hash_of(shared))}")
     assert answer.content == (roots / "watches" / "one_1.png").read_bytes()
 
 
-def test_the_hash_of_another_dags_image_leads_to_nothing(visitor: Visitor, database: Database, roots: Path) -> None:
+def test_the_hash_of_another_dags_image_leads_to_nothing(
+    visitor: Visitor, database: Database, roots: Path
+) -> None:
     shoes = TaskRef(dag_id="shoes", run_id="manual__1", task_id="land")
     secret = land(roots / "secret", shoes)
     database.returned(shoes, secret)
     database.returned(WATCHES, secret)
-    assert visitor("only-watches").get(f"/{WATCHES.address('file', 1, sha256=hash_of(secret))}").status_code == 404
+    assert (
+        visitor("only-watches").get(f"/{WATCHES.address('file', 1, sha256=hash_of(secret))}").status_code
+        == 404
+    )
 
 
 def test_a_file_that_was_replaced_is_not_sent_as_the_image_of_the_manifest(
@@ -80,11 +97,15 @@ def test_a_file_that_was_replaced_is_not_sent_as_the_image_of_the_manifest(
 
 
 @pytest.mark.parametrize("sha256", ["0" * 63, "0" * 65, "G" * 64, "..", "0" * 64])
-def test_a_hash_that_is_none_of_the_tasks_images_gets_nothing(sha256: str, visitor: Visitor, landed: dict[str, Any]) -> None:
+def test_a_hash_that_is_none_of_the_tasks_images_gets_nothing(
+    sha256: str, visitor: Visitor, landed: dict[str, Any]
+) -> None:
     assert visitor("admin").get(f"/{WATCHES.address('file', 1, sha256=sha256)}").status_code == 404
 
 
-def test_what_an_approval_of_0_2_points_to_is_shown_and_kept_by_no_browser(visitor: Visitor, landed: dict[str, Any]) -> None:
+def test_what_an_approval_of_0_2_points_to_is_shown_and_kept_by_no_browser(
+    visitor: Visitor, landed: dict[str, Any]
+) -> None:
     answer = visitor("viewer").get(f"/{WATCHES.address('thumb', 1)}")
     assert (answer.status_code, answer.headers["cache-control"]) == (200, "private, no-cache")
 
@@ -94,14 +115,19 @@ def test_what_a_person_landed_is_shown_as_the_images_of_the_task_that_paid(
 ) -> None:
     rescued = land(roots / "watches", WATCHES, landed_by={**NOBODY, "command": "seedream land"})
     database.returned(WATCHES, rescued)
-    assert visitor("only-watches").get(f"/{WATCHES.address('file', 1, sha256=hash_of(rescued))}").status_code == 200
+    assert (
+        visitor("only-watches").get(f"/{WATCHES.address('file', 1, sha256=hash_of(rescued))}").status_code
+        == 200
+    )
     assert "<img" in visitor("only-watches").get("/seedream/").text
 
 
 def test_a_thumbnail_that_was_replaced_is_a_404_that_says_so_as_a_picture(
     visitor: Visitor, landed: dict[str, Any], database: Database, roots: Path
 ) -> None:
-    """Airflow shows the first text of an approval again after a clear: findings/airflow-approval-keeps-its-text.sh."""
+    """Airflow shows the first text of an approval again after a clear:
+    findings/airflow-approval-keeps-its-text.sh.
+    """
     address = f"/{WATCHES.address('thumb', 1, sha256=hash_of(landed))}"
     database.returned(WATCHES, land(roots / "watches", WATCHES, name="other", prompt="another watch"))
     answer = visitor("viewer").get(address)
@@ -122,11 +148,16 @@ class TestWhatABrowserHas:
         first = visitor("viewer").get(path)
         assert first.headers["cache-control"] == "private, max-age=31536000, immutable"
         (roots / "watches").rename(roots / "gone")
-        again = visitor("viewer").get(path, headers={"If-None-Match": sent.format(etag=first.headers["etag"])})
+        again = visitor("viewer").get(
+            path, headers={"If-None-Match": sent.format(etag=first.headers["etag"])}
+        )
         assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", first.headers["etag"])
 
     @pytest.mark.parametrize("sent", ['"x"', "{hash}", '"{hash}x"', ""])
     def test_another_tag_is_no_match(self, sent: str, visitor: Visitor, landed: dict[str, Any]) -> None:
         sha256 = hash_of(landed)
         path = f"/{WATCHES.address('file', 1, sha256=sha256)}"
-        assert visitor("viewer").get(path, headers={"If-None-Match": sent.format(hash=sha256)}).status_code == 200
+        assert (
+            visitor("viewer").get(path, headers={"If-None-Match": sent.format(hash=sha256)}).status_code
+            == 200
+        )

@@ -13,7 +13,9 @@ from airflow_provider_seedream.model.task_ref import TaskRef
 from tests.gallery.stage import land
 from tests.unit.test_import_cost import HEAVY, imported_by, within
 
-PLACE = TaskRef(dag_id="watches", run_id="manual__2026-03-01T00:00:00+00:00", task_id="group.land", map_index=3)
+PLACE = TaskRef(
+    dag_id="watches", run_id="manual__2026-03-01T00:00:00+00:00", task_id="group.land", map_index=3
+)
 PATH = "watches/manual__2026-03-01T00:00:00+00:00/group.land/3"
 
 
@@ -40,12 +42,17 @@ class TestTheMarkdown:
         ("prompt", "shown"),
         [
             ("# [x](http://evil) ![y](z) <img>\n\n| *b*", "`# [x](http://evil) ![y](z) <img> | *b*`"),
-            ("- see https://evil.example and www.evil.example &lt;", "`- see https://evil.example and www.evil.example &lt;`"),
+            (
+                "- see https://evil.example and www.evil.example &lt;",
+                "`- see https://evil.example and www.evil.example &lt;`",
+            ),
             ("a `code` here", "``a `code` here``"),
             ("`", "`` ` ``"),
         ],
     )
-    def test_a_prompt_is_code_so_that_markdown_makes_nothing_of_it(self, prompt: str, shown: str, tmp_path: Path) -> None:
+    def test_a_prompt_is_code_so_that_markdown_makes_nothing_of_it(
+        self, prompt: str, shown: str, tmp_path: Path
+    ) -> None:
         assert approval_markdown(land(tmp_path, PLACE, prompt=prompt, images=1)).split("\n\n")[0] == shown
 
     def test_images_that_did_not_come_are_said(self, tmp_path: Path) -> None:
@@ -53,7 +60,10 @@ class TestTheMarkdown:
         assert text.split("\n\n")[1] == "Only 3 of 4 images came."
 
     def test_what_a_person_has_landed_is_shown_as_its_payers(self, tmp_path: Path) -> None:
-        by_nobody = {**dict.fromkeys(("dag_id", "run_id", "task_id", "map_index", "try_number")), "command": "seedream land"}
+        by_nobody = {
+            **dict.fromkeys(("dag_id", "run_id", "task_id", "map_index", "try_number")),
+            "command": "seedream land",
+        }
         landed = land(tmp_path, PLACE, landed_by=by_nobody)
         assert f"(seedream/thumb/{PATH}/1/{landed['images'][0]['sha256']})" in approval_markdown(landed)
 

@@ -1,4 +1,6 @@
-"""The page of an asset: the images whose tasks have announced it, and of these the ones that the user may see."""
+"""The page of an asset: the images whose tasks have announced it, and of these the ones that the user may
+see.
+"""
 
 from __future__ import annotations
 
@@ -33,18 +35,24 @@ def announce(visitor: Visitor) -> Iterator[Announce]:
         session.execute(delete(AssetEvent))
         session.execute(delete(AssetModel))
         session.add_all(
-            AssetModel(id=number, name=f"asset {number}", uri=f"s3://bucket/{number}", group="asset") for number in (1, 2)
+            AssetModel(id=number, name=f"asset {number}", uri=f"s3://bucket/{number}", group="asset")
+            for number in (1, 2)
         )
 
     def announce(place: TaskRef | None, asset_id: int = 1, **extra: Any) -> None:
         source: dict[str, Any] = {}
         if place:
-            source = {f"source_{name}": getattr(place, name) for name in ("dag_id", "run_id", "task_id", "map_index")}
+            source = {
+                f"source_{name}": getattr(place, name)
+                for name in ("dag_id", "run_id", "task_id", "map_index")
+            }
             if HAS_TRIES:
                 rows = dict(rows_of(place, "", "", NOON))
                 source["source_task_instance_id"] = rows["task_instance"]["id"]
         with create_session(scoped=False) as session:
-            session.add(AssetEvent(asset_id=asset_id, extra=extra, timestamp=NOON + timedelta(seconds=1), **source))
+            session.add(
+                AssetEvent(asset_id=asset_id, extra=extra, timestamp=NOON + timedelta(seconds=1), **source)
+            )
 
     yield announce
     with create_session(scoped=False) as session:
@@ -62,7 +70,12 @@ class TestThePage:
     def test_it_shows_the_tasks_that_have_announced_the_asset_newest_first(
         self, visitor: Visitor, database: Database, roots: Path, announce: Announce
     ) -> None:
-        places = [WATCHES, replace(WATCHES, task_id="other"), replace(WATCHES, map_index=2), replace(WATCHES, run_id="manual__2")]
+        places = [
+            WATCHES,
+            replace(WATCHES, task_id="other"),
+            replace(WATCHES, map_index=2),
+            replace(WATCHES, run_id="manual__2"),
+        ]
         for number, place in enumerate([*places, SHOES]):
             landed(database, roots, place, f"picture {number}")
         for place in (places[3], WATCHES, places[2], places[2], SHOES):
@@ -85,11 +98,17 @@ class TestThePage:
         announce(WATCHES, sha256=[1], more="odd")
         assert browser.get("/seedream/asset/1").text.count("/thumb/") == 1
 
-    def test_without_images_a_sentence_says_how_they_come(self, visitor: Visitor, announce: Announce, database: Database) -> None:
+    def test_without_images_a_sentence_says_how_they_come(
+        self, visitor: Visitor, announce: Announce, database: Database
+    ) -> None:
         announce(WATCHES)  # its task has no result any more
         for number in (1, 2, 77):
             page = visitor("viewer").get(f"/seedream/asset/{number}")
-            assert (page.status_code, "No images of this asset" in page.text, "in its outlets" in page.text) == (200, True, True)
+            assert (
+                page.status_code,
+                "No images of this asset" in page.text,
+                "in its outlets" in page.text,
+            ) == (200, True, True)
 
     def test_pages_go_on_where_the_last_one_ended(
         self, visitor: Visitor, database: Database, roots: Path, announce: Announce
@@ -103,10 +122,19 @@ class TestThePage:
         first = browser.get("/seedream/asset/1").text
         [older] = OLDER.findall(first)
         rest = browser.get(f"/seedream/asset/1{older.replace('&amp;', '&')}").text
-        assert (first.count('<article class="card'), rest.count('<article class="card'), OLDER.findall(rest)) == (24, 6, [])
+        assert (
+            first.count('<article class="card'),
+            rest.count('<article class="card'),
+            OLDER.findall(rest),
+        ) == (24, 6, [])
 
     def test_it_asks_for_the_newest_events_alone(
-        self, visitor: Visitor, database: Database, roots: Path, announce: Announce, monkeypatch: pytest.MonkeyPatch
+        self,
+        visitor: Visitor,
+        database: Database,
+        roots: Path,
+        announce: Announce,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setattr(xcoms, "_MOST_EVENTS", 2)
         for number in range(4):
@@ -138,12 +166,21 @@ class TestWhoMay:
             user: TITLE.findall(visitor(user).get("/seedream/asset/1").text)
             for user in ("viewer", "only-watches", "only-shoes", "no-xcoms")
         }
-        assert seen == {"viewer": ["a shoe", "a watch"], "only-watches": ["a watch"], "only-shoes": ["a shoe"], "no-xcoms": []}
+        assert seen == {
+            "viewer": ["a shoe", "a watch"],
+            "only-watches": ["a watch"],
+            "only-shoes": ["a shoe"],
+            "no-xcoms": [],
+        }
 
     @pytest.mark.parametrize(("user", "status"), [(None, 401), ("no-assets", 403), ("viewer", 200)])
-    def test_the_asset_has_airflows_own_guard(self, user: str | None, status: int, visitor: Visitor, announce: Announce) -> None:
+    def test_the_asset_has_airflows_own_guard(
+        self, user: str | None, status: int, visitor: Visitor, announce: Announce
+    ) -> None:
         assert visitor(user).get("/seedream/asset/1").status_code == status
 
     @pytest.mark.parametrize("number", ["0", "-1", "x", "4294967296", "9" * 5000, "%D9%A1"])
-    def test_a_number_that_no_asset_has_is_no_page(self, number: str, visitor: Visitor, announce: Announce) -> None:
+    def test_a_number_that_no_asset_has_is_no_page(
+        self, number: str, visitor: Visitor, announce: Announce
+    ) -> None:
         assert visitor("admin").get(f"/seedream/asset/{number}").status_code == 404

@@ -1,6 +1,8 @@
-"""The gallery before 100,000 landed generations on PostgreSQL, among 300,000 other XComs and behind 2,000 failed runs.
+"""The gallery before 100,000 landed generations on PostgreSQL, among 300,000 other XComs and behind 2,000
+failed runs.
 
-``pytest -s -m benchmark tests/gallery/test_at_scale.py`` prints what each page takes; `GENERATIONS=10000` makes it small.
+``pytest -s -m benchmark tests/gallery/test_at_scale.py`` prints what each page takes; `GENERATIONS=10000`
+makes it small.
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def fill(root: Path) -> None:
     with filling() as rows:
         for number in range(OTHERS):
-            other = TaskRef(dag_id=f"other{number % 40}", run_id=f"r{number // 100}", task_id=f"t{number % 100}")
+            other = TaskRef(
+                dag_id=f"other{number % 40}", run_id=f"r{number // 100}", task_id=f"t{number % 100}"
+            )
             rows.add(other, "return_value", {"n": number}, after(number))
         for number in range(GENERATIONS):
             generation(rows, root / f"{number // 1000:03d}", number)
@@ -62,12 +66,25 @@ def after(seconds: int) -> datetime:
 def generation(rows: Filling, folder: Path, number: int) -> None:
     """The six XComs of a mapped submission and its landing, and the manifest."""
     run, name = number // MAPPED, f"pic{number}"
-    own = {"dag_id": "watches" if run % 2 else "shoes", "run_id": f"scheduled__{run:05d}", "map_index": number % MAPPED}
+    own = {
+        "dag_id": "watches" if run % 2 else "shoes",
+        "run_id": f"scheduled__{run:05d}",
+        "map_index": number % MAPPED,
+    }
     submit, land = TaskRef(**own, task_id="submit"), TaskRef(**own, task_id="land")
-    prompt = f"a {THINGS[number % len(THINGS)]} on wet stone, catalogue picture number {number}, soft morning light"
+    prompt = (
+        f"a {THINGS[number % len(THINGS)]} on wet stone, catalogue picture number {number}, soft "
+        "morning light"
+    )
     fields = {"size_bytes": 1_000_000, "width": 2048, "height": 2048, "media_type": "image/png"}
     images = [
-        ManifestImage(number=n, file=f"{name}_{n}.png", sha256=f"{number * 10 + n:064x}", thumbnail=f"{name}_{n}.t.png", **fields)
+        ManifestImage(
+            number=n,
+            file=f"{name}_{n}.png",
+            sha256=f"{number * 10 + n:064x}",
+            thumbnail=f"{name}_{n}.t.png",
+            **fields,
+        )
         for n in (1, 2)
     ]
     manifest = Manifest(**{**manifest_fields(land, name, prompt, 2), "images": tuple(images)})
@@ -82,7 +99,10 @@ def generation(rows: Filling, folder: Path, number: int) -> None:
 
 
 def test_pages_and_searches_before_everything_that_was_ever_landed(client: Any) -> None:
-    took = {path: timed(client, path) for path in ("/seedream/", "/seedream/dag/watches", "/seedream/?run=scheduled__00001")}
+    took = {
+        path: timed(client, path)
+        for path in ("/seedream/", "/seedream/dag/watches", "/seedream/?run=scheduled__00001")
+    }
     timed(client, "/seedream/?text=number 50,")
     start = time.monotonic()
     index_of(gallery_roots()).wait(1500)

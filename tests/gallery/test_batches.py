@@ -1,4 +1,6 @@
-"""A batch is one card with its counts and first images, and pages of rows, whatever its length; and no way around the guards."""
+"""A batch is one card with its counts and first images, and pages of rows, whatever its length; and no way
+around the guards.
+"""
 
 from __future__ import annotations
 
@@ -34,10 +36,21 @@ def run_batch(folder: Path, place: TaskRef, *, rows: int = 60) -> dict[str, Any]
     lines = []
     for row in range(1, rows + 1):
         name = f"row{row}"
-        line = {"row": row, "status": "failed", "name": name, "images": [], "manifest": None, "prompt": f"secret words {row}"}
+        line = {
+            "row": row,
+            "status": "failed",
+            "name": name,
+            "images": [],
+            "manifest": None,
+            "prompt": f"secret words {row}",
+        }
         if row % 5:
             landed = land(folder, place, name=name, prompt=f"watch {row}", images=1, size=(8, 8))
-            line |= {"status": "landed", "images": [image["uri"] for image in landed["images"]], "manifest": landed["manifest"]}
+            line |= {
+                "status": "landed",
+                "images": [image["uri"] for image in landed["images"]],
+                "manifest": landed["manifest"],
+            }
         lines.append(json.dumps(line))
     folder.mkdir(exist_ok=True)
     (folder / "results.jsonl").write_text("".join(f"{line}\n" for line in lines))
@@ -65,7 +78,9 @@ def shown(page: str) -> list[int]:
 
 
 class TestABatch:
-    def test_it_is_one_card_with_its_counts_and_its_first_images(self, batch: dict[str, Any], visitor: Visitor) -> None:
+    def test_it_is_one_card_with_its_counts_and_its_first_images(
+        self, batch: dict[str, Any], visitor: Visitor
+    ) -> None:
         page = visitor("viewer").get("/seedream/").text
         words = " ".join(re.sub("<[^>]+>", " ", page).split())
         assert page.count('<article class="card') == 1
@@ -84,13 +99,17 @@ class TestABatch:
         assert path == "/"
         assert (found, failed) == ([row for row in range(1, 61) if row % 5], 12)
 
-    def test_each_image_has_its_page_its_thumbnail_and_its_file(self, batch: dict[str, Any], visitor: Visitor, roots: Path) -> None:
+    def test_each_image_has_its_page_its_thumbnail_and_its_file(
+        self, batch: dict[str, Any], visitor: Visitor, roots: Path
+    ) -> None:
         assert "watch 7" in visitor("viewer").get(f"/{BATCH.address('image', 1, 'row7')}").text
         answer = visitor("viewer").get(f"/{BATCH.address('file', 1, 'row7')}")
         assert answer.content == (roots / "night" / "row7_1.png").read_bytes()
         assert visitor("viewer").get(f"/{BATCH.address('thumb', 1, 'row7')}").status_code == 200
 
-    def test_one_that_failed_is_shown_by_the_table_it_has_pushed(self, visitor: Visitor, database: Database, roots: Path) -> None:
+    def test_one_that_failed_is_shown_by_the_table_it_has_pushed(
+        self, visitor: Visitor, database: Database, roots: Path
+    ) -> None:
         summary = run_batch(roots / "night", BATCH)
         database.returned(BATCH, summary["results"], key="results")
         assert visitor("viewer").get("/seedream/").text.count("<img") == 4
@@ -105,12 +124,16 @@ class TestABatch:
     def test_a_strange_start_is_no_page(self, start: str, batch: dict[str, Any], visitor: Visitor) -> None:
         assert visitor("viewer").get(f"/{BATCH.address('task')}?start={start}").status_code == 404
 
-    def test_a_start_within_a_line_loses_that_line_alone(self, batch: dict[str, Any], visitor: Visitor) -> None:
+    def test_a_start_within_a_line_loses_that_line_alone(
+        self, batch: dict[str, Any], visitor: Visitor
+    ) -> None:
         assert shown(visitor("viewer").get(f"/{BATCH.address('task')}?start=3").text)[0] == 2
 
 
 class TestConfusedDeputies:
-    def test_another_dags_table_shows_neither_images_nor_words(self, visitor: Visitor, database: Database, roots: Path) -> None:
+    def test_another_dags_table_shows_neither_images_nor_words(
+        self, visitor: Visitor, database: Database, roots: Path
+    ) -> None:
         database.returned(BATCH, run_batch(roots / "secret", SHOES))
         browser = visitor("only-watches")
         for path in ("seedream/", BATCH.address("task"), BATCH.address("image", 1, "row1")):
@@ -120,7 +143,8 @@ class TestConfusedDeputies:
             assert browser.get(f"/{BATCH.address(page, 1, 'row1')}").status_code == 404  # type: ignore[arg-type]
 
     @pytest.mark.parametrize(
-        "name", ["", "../private/hero", "/etc/hostname", "..", "night/row1", "row1%2F..%2Frow2", "row5", "nothing"]
+        "name",
+        ["", "../private/hero", "/etc/hostname", "..", "night/row1", "row1%2F..%2Frow2", "row5", "nothing"],
     )
     def test_a_name_that_is_no_row_of_it_gets_nothing(
         self, name: str, batch: dict[str, Any], visitor: Visitor, roots: Path
@@ -136,16 +160,25 @@ class TestConfusedDeputies:
         land(roots / "night", SHOES, name="other")
         assert visitor("only-watches").get(f"/{BATCH.address('file', 1, 'other')}").status_code == 404
 
-    def test_a_name_means_nothing_where_there_is_no_batch(self, visitor: Visitor, landed: dict[str, Any], roots: Path) -> None:
+    def test_a_name_means_nothing_where_there_is_no_batch(
+        self, visitor: Visitor, landed: dict[str, Any], roots: Path
+    ) -> None:
         land(roots / "watches", WATCHES, name="other", images=3)
         assert visitor("admin").get(f"/{WATCHES.address('file', 3, 'other')}").status_code == 404
 
-    @pytest.mark.parametrize("uri", ["{outside}/results.jsonl", "{root}/../private/results.jsonl", "/etc/passwd", "results.jsonl"])
-    def test_a_table_outside_the_roots_is_not_read(self, uri: str, visitor: Visitor, database: Database, roots: Path) -> None:
+    @pytest.mark.parametrize(
+        "uri", ["{outside}/results.jsonl", "{root}/../private/results.jsonl", "/etc/passwd", "results.jsonl"]
+    )
+    def test_a_table_outside_the_roots_is_not_read(
+        self, uri: str, visitor: Visitor, database: Database, roots: Path
+    ) -> None:
         summary = run_batch(roots.parent / "private", BATCH)
         words = {"outside": (roots.parent / "private").as_uri(), "root": roots.as_uri()}
         database.returned(BATCH, {**summary, "results": uri.format(**words)})
-        assert "none of those that the gallery may read" in visitor("admin").get(f"/{BATCH.address('task')}").text
+        assert (
+            "none of those that the gallery may read"
+            in visitor("admin").get(f"/{BATCH.address('task')}").text
+        )
 
     @pytest.mark.parametrize(
         "lines",
@@ -160,7 +193,9 @@ class TestConfusedDeputies:
             "x\n" * 200_000,
         ],
     )
-    def test_a_table_that_is_none_breaks_nothing(self, lines: str, batch: dict[str, Any], visitor: Visitor, roots: Path) -> None:
+    def test_a_table_that_is_none_breaks_nothing(
+        self, lines: str, batch: dict[str, Any], visitor: Visitor, roots: Path
+    ) -> None:
         (roots / "night" / "results.jsonl").write_text(lines)
         for path in ("seedream/", BATCH.address("task")):
             answer = visitor("admin").get(f"/{path}")
@@ -182,7 +217,9 @@ class TestATableOfItsOwn:
         reserve(roots / "night", BATCH)
         return summary
 
-    def test_a_failed_row_says_its_reason_its_prompt_and_its_own_columns(self, own: dict[str, Any], visitor: Visitor) -> None:
+    def test_a_failed_row_says_its_reason_its_prompt_and_its_own_columns(
+        self, own: dict[str, Any], visitor: Visitor
+    ) -> None:
         page = visitor("viewer").get(f"/{BATCH.address('task')}").text
         assert "Failed. out of &lt;paint&gt;" in page
         assert "secret words 5" in page
@@ -222,7 +259,9 @@ class TestWhatRealTasksLeave:
 
     @pytest.fixture
     def emulator(self, roots: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-        settings = Settings.fast(seconds_per_image=(0.0, 0.0), late_assets_seconds=(0.0, 0.0), flat_images=True)
+        settings = Settings.fast(
+            seconds_per_image=(0.0, 0.0), late_assets_seconds=(0.0, 0.0), flat_images=True
+        )
         with Emulator(settings) as emulator:
             extra = {"destination": f"{roots.as_uri()}/night", "requests_per_minute": 6000}
             connection = {**json.loads(emulator.airflow_connection_json()), "extra": extra}
@@ -263,7 +302,12 @@ class TestWhatRealTasksLeave:
     ) -> None:
         with DAG("watches", schedule=None):
             draw = SeedreamGenerateOperator(
-                task_id="land", prompt="a watch [partial:2]", num_images=3, wait=True, deferrable=deferrable, **QUICK
+                task_id="land",
+                prompt="a watch [partial:2]",
+                num_images=3,
+                wait=True,
+                deferrable=deferrable,
+                **QUICK,
             )
         outcome = Runner(run_id="manual__1").run(draw)
         assert (outcome.state, outcome.value) == ("failed", None), outcome.log_text

@@ -1,4 +1,6 @@
-"""One broken item is one broken card: the page goes on, whatever somebody has written into a manifest, a table or an XCom."""
+"""One broken item is one broken card: the page goes on, whatever somebody has written into a manifest, a
+table or an XCom.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ class TestAManifest:
             "\x00",
         ],
     )
-    def test_a_manifest_that_is_no_json_of_ours_says_so(self, text: str, visitor: Visitor, database: Database, roots: Path) -> None:
+    def test_a_manifest_that_is_no_json_of_ours_says_so(
+        self, text: str, visitor: Visitor, database: Database, roots: Path
+    ) -> None:
         database.returned(WATCHES, land(roots / "watches", WATCHES))
         (roots / "watches" / "hero.json").write_text(text)
         assert "Its manifest is not one of ours" in the_good_one_is_shown(visitor)
@@ -64,7 +68,9 @@ class TestAManifest:
         the_good_one_is_shown(visitor)
         assert visitor("viewer").get(f"/{WATCHES.address('image', 1)}").status_code == 200
 
-    @pytest.mark.parametrize("change", [{"width": 10**400}, {"size_bytes": 10**20}, {"sha256": None}, {"file": "\ud800.png"}])
+    @pytest.mark.parametrize(
+        "change", [{"width": 10**400}, {"size_bytes": 10**20}, {"sha256": None}, {"file": "\ud800.png"}]
+    )
     def test_a_manifest_with_an_impossible_image_is_none(
         self, change: dict[str, Any], visitor: Visitor, database: Database, roots: Path
     ) -> None:
@@ -80,13 +86,25 @@ class TestAnXCom:
     @pytest.mark.parametrize(
         "value",
         [
-            {"__classname__": "airflow.sdk.definitions.asset.Asset", "__version__": 1, "__data__": {"uri": "x"}},
-            {"schema_version": 1, "seedream_task_id": "\ud800", "manifest": "\ud800", "images": [], "credits": None},
+            {
+                "__classname__": "airflow.sdk.definitions.asset.Asset",
+                "__version__": 1,
+                "__data__": {"uri": "x"},
+            },
+            {
+                "schema_version": 1,
+                "seedream_task_id": "\ud800",
+                "manifest": "\ud800",
+                "images": [],
+                "credits": None,
+            },
             [[[[{"manifest": 1}]]]],
             '"' * 9,
         ],
     )
-    def test_an_xcom_that_is_odd_costs_nothing_but_itself(self, value: Any, visitor: Visitor, database: Database) -> None:
+    def test_an_xcom_that_is_odd_costs_nothing_but_itself(
+        self, value: Any, visitor: Visitor, database: Database
+    ) -> None:
         database.returned(WATCHES, value)
         the_good_one_is_shown(visitor)
 
@@ -99,7 +117,9 @@ class TestAnXCom:
 
 @pytest.mark.usefixtures("beside_a_good_one")
 class TestATable:
-    @pytest.mark.parametrize("line", ["[" * DEEP + "]" * DEEP, '{"row": 1, "status": ["landed"]}', '{"row": 1e999}', "null"])
+    @pytest.mark.parametrize(
+        "line", ["[" * DEEP + "]" * DEEP, '{"row": 1, "status": ["landed"]}', '{"row": 1e999}', "null"]
+    )
     def test_a_table_with_an_odd_line_shows_its_other_rows(
         self, line: str, visitor: Visitor, database: Database, roots: Path
     ) -> None:
@@ -107,7 +127,12 @@ class TestATable:
         land(roots / "night", batch, name="row2", prompt="the second row")
         fine = json.dumps({"row": 2, "status": "landed", "name": "row2", "images": [{"uri": "x"}]})
         (roots / "night" / "results.jsonl").write_text(f"{line}\n{fine}\n")
-        summary = {"schema_version": 1, "rows": 2, "count": {"landed": 1}, "results": (roots / "night" / "results.jsonl").as_uri()}
+        summary = {
+            "schema_version": 1,
+            "rows": 2,
+            "count": {"landed": 1},
+            "results": (roots / "night" / "results.jsonl").as_uri(),
+        }
         database.returned(batch, summary)
         the_good_one_is_shown(visitor)
         assert "the second row" in visitor("viewer").get(f"/{batch.address('task')}").text

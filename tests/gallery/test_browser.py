@@ -77,10 +77,13 @@ class TestTheFirstPage:
         assert visit.problems == []
 
     def test_images_below_the_fold_are_not_fetched_before_they_come_near(self, visit: Visit) -> None:
-        visit.page.set_viewport_size({"width": 640, "height": 400})  # a long page: the browser fetches 1,250 px ahead
+        # a long page: the browser fetches 1,250 px ahead
+        visit.page.set_viewport_size({"width": 640, "height": 400})
         frame = visit.open()
         visit.wait_for_images()
-        drawn = frame.locator("img").evaluate_all("all => all.filter(image => image.complete && image.naturalWidth > 0).length")
+        drawn = frame.locator("img").evaluate_all(
+            "all => all.filter(image => image.complete && image.naturalWidth > 0).length"
+        )
         assert drawn < frame.locator("img").count()
         last = frame.locator("img").last
         last.scroll_into_view_if_needed()
@@ -92,7 +95,11 @@ class TestTheFirstPage:
         frame = visit.open("plugin/seedream/seedream/?run=night")
         seen: set[str] = set()
         while True:
-            seen |= set(frame.locator(".pictures img").evaluate_all("all => all.map(image => image.getAttribute('src'))"))
+            seen |= set(
+                frame.locator(".pictures img").evaluate_all(
+                    "all => all.map(image => image.getAttribute('src'))"
+                )
+            )
             visit.wait_for_images()
             if not frame.locator("a[rel=next]").count():
                 break
@@ -119,10 +126,18 @@ class TestLooks:
         with visiting(browser, site, theme="dark") as visit:
             frame = visit.open()
             visit.wait_for_images()
-            wait_until(lambda: brightness(visit, ".prompt") > 200, what="letters for a dark page", timeout_seconds=120)
+            wait_until(
+                lambda: brightness(visit, ".prompt") > 200,
+                what="letters for a dark page",
+                timeout_seconds=120,
+            )
             visit.picture("dark")
             visit.page.evaluate("document.documentElement.style.colorScheme = 'light'")
-            wait_until(lambda: brightness(visit, ".prompt") < 60, what="letters for a light page", timeout_seconds=120)
+            wait_until(
+                lambda: brightness(visit, ".prompt") < 60,
+                what="letters for a light page",
+                timeout_seconds=120,
+            )
             frame.locator(".pictures a").first.click()
             frame.locator("figure").wait_for()
             assert visit.problems == []
@@ -158,7 +173,9 @@ class TestKeys:
     def test_arrows_turn_the_images_and_escape_leads_up(self, visit: Visit) -> None:
         frame = visit.open()
         frames: list[str] = []
-        visit.page.on("framenavigated", lambda moved: frames.append(moved.url) if moved.parent_frame else None)
+        visit.page.on(
+            "framenavigated", lambda moved: frames.append(moved.url) if moved.parent_frame else None
+        )
         frame.locator(".pictures a").first.click()
         frame.locator("figure").wait_for()
         visit.wait_for_images()
@@ -244,13 +261,17 @@ class TestMissingStorage:
 class TestTheApproval:
     """Runs last: it answers the one run that waits."""
 
-    def test_the_images_are_above_the_buttons_and_approving_publishes_them(self, visit: Visit, site: Site) -> None:
+    def test_the_images_are_above_the_buttons_and_approving_publishes_them(
+        self, visit: Visit, site: Site
+    ) -> None:
         visit.page.goto(f"{site.base_url}/{approval_page(site)}")
         assert visit.wait_for_images(pictures(visit)) == 3
         visit.picture("approval")
         assert not (site.output / "public").exists()
         visit.page.get_by_role("button", name="Approve").click()
-        site.airflow.wait("the run ends", lambda: site.airflow.dag_run_ended(DAGS[1], site.approval), timeout_seconds=600)
+        site.airflow.wait(
+            "the run ends", lambda: site.airflow.dag_run_ended(DAGS[1], site.approval), timeout_seconds=600
+        )
         assert site.airflow.dag_run_ended(DAGS[1], site.approval) == "success"
         assert len(list((site.output / "public").iterdir())) == 3
         assert visit.problems == []
@@ -271,21 +292,27 @@ class TestTheNight:
             visit.picture(name)
             assert visit.problems == []
 
-    def test_two_of_six_pictures_are_chosen_and_exactly_these_are_published(self, visit: Visit, site: Site, night: str) -> None:
+    def test_two_of_six_pictures_are_chosen_and_exactly_these_are_published(
+        self, visit: Visit, site: Site, night: str
+    ) -> None:
         visit.page.set_viewport_size({"width": 1280, "height": 1360})
         assert open_sheet(visit, night) == 6
         visit.picture("night")
         choose(visit, "1.2 · W-100", "4 · T-400")
         visit.picture("night-chosen")
         visit.page.get_by_role("button", name="Respond").click()
-        site.airflow.wait("the night ends", lambda: site.airflow.dag_run_ended(NIGHT, night), timeout_seconds=600)
+        site.airflow.wait(
+            "the night ends", lambda: site.airflow.dag_run_ended(NIGHT, night), timeout_seconds=600
+        )
         assert site.airflow.dag_run_ended(NIGHT, night) == "success"
         assert published(site, night) == [("W-100", 1), ("T-400", 1)]
         assert visit.problems == []
 
 
 class TestTheSample:
-    """A batch asks in the middle of its own task: its question looks and works like that of Airflow's ApprovalOperator."""
+    """A batch asks in the middle of its own task: its question looks and works like that of Airflow's
+    ApprovalOperator.
+    """
 
     @pytest.mark.parametrize(("name", "theme"), [("sample", "light"), ("sample-dark", "dark")])
     def test_the_pictures_and_the_price_of_a_yes_stand_above_the_buttons(
@@ -295,7 +322,10 @@ class TestTheSample:
             shown = open_sample(visit, sampled[0])
             assert visit.wait_for_images(shown) == 7
             text = visit.page.inner_text("body")
-            assert "A yes sends 32 requests for 32 images: up to 320 credits, about 3 s at 600 requests a minute." in text
+            assert (
+                "A yes sends 32 requests for 32 images: up to 320 credits, about 3 s at 600 requests a "
+                "minute." in text
+            )
             assert "Row 5: moderated" in text
             assert visit.page.get_by_role("button", name="Reject").is_enabled()
             visit.picture(name)
@@ -313,12 +343,16 @@ class TestTheSample:
         visit.picture("sample-gallery")
         assert visit.problems == []
 
-    def test_a_click_on_approve_sends_the_rest(self, visit: Visit, site: Site, sampled: tuple[str, int]) -> None:
+    def test_a_click_on_approve_sends_the_rest(
+        self, visit: Visit, site: Site, sampled: tuple[str, int]
+    ) -> None:
         run, before = sampled
         assert site.emulator.books.posts_received - before == 8
         open_sample(visit, run)
         visit.page.get_by_role("button", name="Approve").click()
-        site.airflow.wait("the batch ends", lambda: site.airflow.dag_run_ended(SAMPLED, run), timeout_seconds=600)
+        site.airflow.wait(
+            "the batch ends", lambda: site.airflow.dag_run_ended(SAMPLED, run), timeout_seconds=600
+        )
         assert site.airflow.dag_run_ended(SAMPLED, run) == "success"
         assert site.emulator.books.posts_received - before == 40
         count = site.airflow.xcom(SAMPLED, run, "images")["count"]
@@ -331,16 +365,22 @@ class TestTheSample:
         run = start_sampled(site)
         open_sample(visit, run)
         visit.page.get_by_role("button", name="Reject").click()
-        site.airflow.wait("the batch ends", lambda: site.airflow.dag_run_ended(SAMPLED, run), timeout_seconds=600)
+        site.airflow.wait(
+            "the batch ends", lambda: site.airflow.dag_run_ended(SAMPLED, run), timeout_seconds=600
+        )
         task = site.airflow.api("GET", f"dags/{SAMPLED}/dagRuns/{quote(run)}/taskInstances/images")
         assert task["state"] == "skipped"
         assert site.emulator.books.posts_received - before == 8
 
 
 class TestRejectedAndMadeAgain:
-    """A person rejects and changes the prompt: the first pictures are never seen again, wherever it is asked anew."""
+    """A person rejects and changes the prompt: the first pictures are never seen again, wherever it is
+    asked anew.
+    """
 
-    def test_no_old_picture_is_seen_and_a_new_run_asks_with_the_new_ones(self, visit: Visit, site: Site) -> None:
+    def test_no_old_picture_is_seen_and_a_new_run_asks_with_the_new_ones(
+        self, visit: Visit, site: Site
+    ) -> None:
         airflow, old, new = site.airflow, "a red teapot on a blue table", "a green bicycle in the rain"
         airflow.api("POST", "variables", {"key": "wanted", "value": old})
         run = start_again(site)
@@ -357,7 +397,8 @@ class TestRejectedAndMadeAgain:
         airflow.api("POST", f"dags/{AGAIN}/clearTaskInstances", clear)
         airflow.wait("the question comes again", lambda: tries(site, run, "approve") > 1, timeout_seconds=600)
         asked = waiting_text(site, run)
-        if old in asked:  # Airflow keeps the first text of a question: findings/airflow-approval-keeps-its-text.sh
+        if old in asked:
+            # Airflow keeps the first text of a question: findings/airflow-approval-keeps-its-text.sh
             assert see_question(visit, run, words=old) == first
             visit.picture("approval-cleared")
             assert all(gone(visit, address) for address in first)
@@ -373,7 +414,9 @@ class TestRejectedAndMadeAgain:
         assert len(first) == len(second) == 2
         assert not set(first) & set(second)
         visit.page.get_by_role("button", name="Approve").click()
-        airflow.wait("the approved run ends", lambda: airflow.dag_run_ended(AGAIN, again), timeout_seconds=600)
+        airflow.wait(
+            "the approved run ends", lambda: airflow.dag_run_ended(AGAIN, again), timeout_seconds=600
+        )
         assert [address.rpartition("/")[2] for address in second] == airflow.xcom(AGAIN, again, "publish")
 
         frame = visit.open(f"plugin/seedream/seedream/dag/{AGAIN}")
@@ -400,12 +443,16 @@ def see_question(visit: Visit, run: str, *, words: str) -> list[str]:
     shown = pictures(visit)
     visit.page.get_by_text(words).first.wait_for(timeout=120_000)
     visit.wait_for_images(shown)
-    return [str(address) for address in shown.locator("img").evaluate_all("all => all.map(image => image.src)")]
+    return [
+        str(address) for address in shown.locator("img").evaluate_all("all => all.map(image => image.src)")
+    ]
 
 
 def gone(visit: Visit, address: str) -> bool:
     """True if the server itself, not the browser's store, no longer has a picture."""
-    return bool(visit.page.evaluate("async at => (await fetch(at, {cache: 'no-store'})).status", address) == 404)
+    return bool(
+        visit.page.evaluate("async at => (await fetch(at, {cache: 'no-store'})).status", address) == 404
+    )
 
 
 def open_sample(visit: Visit, run: str) -> Any:
@@ -416,7 +463,9 @@ def open_sample(visit: Visit, run: str) -> Any:
 
 def open_sheet(visit: Visit, night: str) -> int:
     """The page of the question, until its pictures are drawn; how many there are."""
-    visit.page.goto(f"{visit.site.base_url}/dags/{NIGHT}/runs/{quote(night)}/tasks/choose/mapped/0/required_actions")
+    visit.page.goto(
+        f"{visit.site.base_url}/dags/{NIGHT}/runs/{quote(night)}/tasks/choose/mapped/0/required_actions"
+    )
     visit.page.locator("a[href*='seedream/image']").first.wait_for(timeout=120_000)
     return visit.wait_for_images(visit.page.locator("a[href*='seedream/image']"))
 

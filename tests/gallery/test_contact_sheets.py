@@ -31,19 +31,56 @@ class Table:
         self.lines: list[dict[str, Any]] = []
 
     def landed(
-        self, *, images: int = 1, place: TaskRef = BATCH, prompt: str = "", landed: dict[str, Any] | None = None, **columns: Any
+        self,
+        *,
+        images: int = 1,
+        place: TaskRef = BATCH,
+        prompt: str = "",
+        landed: dict[str, Any] | None = None,
+        **columns: Any,
     ) -> Table:
         name, words = f"row{len(self.lines) + 1}", prompt or f"watch {len(self.lines) + 1}"
-        fields = {"name": name, "prompt": words, "images": images, "size": TINY, "thumbnails": False, **(landed or {})}
+        fields = {
+            "name": name,
+            "prompt": words,
+            "images": images,
+            "size": TINY,
+            "thumbnails": False,
+            **(landed or {}),
+        }
         value = land(self.folder, place, **fields)
         uris = [image["uri"] for image in value["images"]]
-        return self._add("landed", name=name, prompt=words, images=uris, manifest=value["manifest"], credits=10 * images, **columns)
+        return self._add(
+            "landed",
+            name=name,
+            prompt=words,
+            images=uris,
+            manifest=value["manifest"],
+            credits=10 * images,
+            **columns,
+        )
 
     def without_images(self, status: str, detail: str | None = None, **columns: Any) -> Table:
-        return self._add(status, name=None, prompt="a walrus", images=[], manifest=None, credits=0, detail=detail, **columns)
+        return self._add(
+            status,
+            name=None,
+            prompt="a walrus",
+            images=[],
+            manifest=None,
+            credits=0,
+            detail=detail,
+            **columns,
+        )
 
     def _add(self, status: str, **fields: Any) -> Table:
-        line = {"row": len(self.lines) + 1, "status": status, "detail": None, "image_size": "square", "seed": None, **fields}
+        line = {
+            "row": len(self.lines) + 1,
+            "status": status,
+            "detail": None,
+            "image_size": "square",
+            "seed": None,
+            **fields,
+        }
         self.lines.append(line)
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "results.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in self.lines))
@@ -76,27 +113,39 @@ class TestTheSheets:
         assert sheet["options"][:2] == [ALL, NONE]
         assert re.fullmatch(r"1 · W-100 · [0-9a-f]{6}", sheet["options"][2])
         assert sheet["body"].startswith("1 row: 1 landed. 10 credits.\n\n| 1 · W\\-100 · ")
-        assert (pictures(sheet), "| a watch · sku: W\\-100 |" in sheet["body"], "colour" in sheet["body"]) == (1, True, False)
+        assert (
+            pictures(sheet),
+            "| a watch · sku: W\\-100 |" in sheet["body"],
+            "colour" in sheet["body"],
+        ) == (1, True, False)
         assert "Rows without a picture" not in sheet["body"]
 
-    def test_200_rows_are_pages_that_fit_the_smallest_text_column_of_airflows_databases(self, table: Table) -> None:
+    def test_200_rows_are_pages_that_fit_the_smallest_text_column_of_airflows_databases(
+        self, table: Table
+    ) -> None:
         for row in range(200):
-            table.landed(prompt=f"{row} {'an extraordinarily long prompt ' * 40}", sku=f"W-{row}", notes="n" * 1000)
+            table.landed(
+                prompt=f"{row} {'an extraordinarily long prompt ' * 40}", sku=f"W-{row}", notes="n" * 1000
+            )
         sheets = table.sheets(label="sku")
         assert [pictures(sheet) for sheet in sheets] == [24] * 8 + [8]
         assert sheets[1]["subject"].endswith("(page 2 of 9)")
         assert len({option for sheet in sheets for option in sheet["options"]}) == 202
         assert max(len(sheet["body"].encode()) for sheet in sheets) < 65_535 / 2
 
-    def test_a_row_of_three_images_has_three_options_and_two_rows_of_one_prompt_are_two(self, table: Table) -> None:
+    def test_a_row_of_three_images_has_three_options_and_two_rows_of_one_prompt_are_two(
+        self, table: Table
+    ) -> None:
         table.landed(images=3, prompt="a watch").landed(prompt="a watch")
         [sheet] = table.sheets()
         assert [option.split(" · ")[0] for option in sheet["options"][2:]] == ["1.1", "1.2", "1.3", "2"]
 
-    def test_rows_without_a_picture_are_named_with_the_reason_on_the_first_page_alone(self, table: Table) -> None:
-        table.landed().without_images("moderated", "refused by the [safety](http://evil) checker").without_images(
-            "skipped_budget"
-        ).landed()
+    def test_rows_without_a_picture_are_named_with_the_reason_on_the_first_page_alone(
+        self, table: Table
+    ) -> None:
+        table.landed().without_images(
+            "moderated", "refused by the [safety](http://evil) checker"
+        ).without_images("skipped_budget").landed()
         first, second = table.sheets(per_page=1)
         assert first["body"].startswith("4 rows: 2 landed, 1 moderated, 1 skipped budget. 20 credits.")
         reason = r"refused by the \[safety\](http://evil) checker"
@@ -105,7 +154,9 @@ class TestTheSheets:
 
     def test_a_thousand_rows_without_a_picture_are_named_in_part(self, table: Table) -> None:
         table.landed()
-        table.lines += [{"row": row, "status": "skipped_budget", "credits": 0, "images": []} for row in range(2, 1002)]
+        table.lines += [
+            {"row": row, "status": "skipped_budget", "credits": 0, "images": []} for row in range(2, 1002)
+        ]
         table.landed()
         assert "- Rows 2, 3, 4," in table.sheets()[0]["body"]
         assert ", 20, 21 and 980 more: skipped budget" in table.sheets()[0]["body"]
@@ -207,7 +258,9 @@ class TestThePictures:
         self, visitor: Visitor, database: Database, roots: Path
     ) -> None:
         table = Table(roots / "night").landed(images=2).landed()
-        database.returned(BATCH, {"schema_version": 1, "results": table.uri, "rows": 2, "count": {"landed": 2}})
+        database.returned(
+            BATCH, {"schema_version": 1, "results": table.uri, "rows": 2, "count": {"landed": 2}}
+        )
         addresses = re.findall(r"\((seedream/(?:thumb|image)/[^)]+)\)", table.sheets()[0]["body"])
         assert [visitor("viewer").get(f"/{address}").status_code for address in addresses] == [200] * 6
 
@@ -217,7 +270,9 @@ class TestThePictures:
         """With reuse="content" an earlier run has paid and landed; its own XComs may be gone by now."""
         earlier = TaskRef(dag_id="watches", run_id="manual__0", task_id="images")
         table = Table(roots / "night").landed(place=earlier)
-        database.returned(BATCH, {"schema_version": 1, "results": table.uri, "rows": 1, "count": {"landed": 1}})
+        database.returned(
+            BATCH, {"schema_version": 1, "results": table.uri, "rows": 1, "count": {"landed": 1}}
+        )
         with DAG("watches", schedule=None) as dag:
 
             @task

@@ -29,7 +29,9 @@ REQUESTS = 100
 
 @pytest.fixture
 def address(visitor: Visitor, web_server: Any) -> Iterator[str]:
-    """The web server on a socket of its own: one event loop and Airflow's 40 shared threads, as in production."""
+    """The web server on a socket of its own: one event loop and Airflow's 40 shared threads, as in
+    production.
+    """
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(web_server, log_level="warning", lifespan="off"))
@@ -81,7 +83,8 @@ def test_a_hundred_hanging_pictures_hold_up_no_page_of_airflow(address: str, han
 class TestReads:
     def test_one_that_takes_too_long_is_given_up_and_the_store_is_left_alone_for_a_while(self) -> None:
         now, release = [0.0], threading.Event()
-        reads = Reads(read_seconds=2.0, down_seconds=10.0, clock=lambda: now[0])  # a thread may start late on a busy machine
+        # a thread may start late on a busy machine
+        reads = Reads(read_seconds=2.0, down_seconds=10.0, clock=lambda: now[0])
         with pytest.raises(StoreHangsError):
             reads.ask(lambda: release.wait(60))
         with pytest.raises(StoreHangsError):

@@ -1,4 +1,6 @@
-"""The gallery on Airflow 3.4: rounds of a loop, which have one map index, and XComs from before the upgrade."""
+"""The gallery on Airflow 3.4: rounds of a loop, which have one map index, and XComs from before the
+upgrade.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from tests.gallery.conftest import WATCHES, Visitor
 from tests.gallery.stage import LINK_KEY, Database, land
 from tests.gallery.xcom_tables import HAS_TRIES, dag_run_id, rows_of
 
-pytestmark = pytest.mark.skipif(not HAS_TRIES, reason="Airflow has loops, and this table of XComs, from 3.4 on")
+pytestmark = pytest.mark.skipif(
+    not HAS_TRIES, reason="Airflow has loops, and this table of XComs, from 3.4 on"
+)
 APP_LINK = re.compile(r'class="quiet app" href="([^"]+)"')
 THUMB = re.compile(r'src="(/seedream/thumb/[^"]+)"')
 
@@ -42,8 +46,12 @@ class TestRounds:
         assert len({browser.get(thumb.replace("&amp;", "&")).content for thumb in thumbs}) == 6
         assert all(f"round {number}<" in page for number in (1, 2, 3))
 
-    def test_a_mapped_task_in_a_loop_shows_each_image_once(self, visitor: Visitor, database: Database, roots: Path) -> None:
-        places = [replace(WATCHES, loop_index=index, map_index=mapped) for index in range(2) for mapped in range(2)]
+    def test_a_mapped_task_in_a_loop_shows_each_image_once(
+        self, visitor: Visitor, database: Database, roots: Path
+    ) -> None:
+        places = [
+            replace(WATCHES, loop_index=index, map_index=mapped) for index in range(2) for mapped in range(2)
+        ]
         landed_in_rounds(database, roots / "watches", *places)
         page = visitor("viewer").get("/seedream/").text
         assert page.count('<article class="card') == 4
@@ -66,7 +74,10 @@ class TestRounds:
         landed_in_rounds(database, roots / "watches", *places, replace(WATCHES, task_id="outside"))
         browser = visitor("admin")
         links = [html.unescape(link) for link in APP_LINK.findall(browser.get("/seedream/").text)]
-        assert [("?" in link, "/mapped/3" in link) for link in links] == [(False, False), *[(True, map_index == 3)] * 2]
+        assert [("?" in link, "/mapped/3" in link) for link in links] == [
+            (False, False),
+            *[(True, map_index == 3)] * 2,
+        ]
         of_page = "/api/v2/dags/watches/dagRuns/manual__1/taskInstances/land/tries/1"
         answers = [browser.get(f"{of_page}?{link.partition('?')[2]}") for link in links[1:]]
         assert [answer.status_code for answer in answers] == [200, 200]
@@ -75,12 +86,18 @@ class TestRounds:
             for page in ("task", "image"):
                 assert link in html.unescape(browser.get(f"/{place.address(page)}").text)
 
-    def test_a_round_that_does_not_exist_has_no_image(self, visitor: Visitor, database: Database, roots: Path) -> None:
+    def test_a_round_that_does_not_exist_has_no_image(
+        self, visitor: Visitor, database: Database, roots: Path
+    ) -> None:
         landed_in_rounds(database, roots / "watches", replace(WATCHES, loop_index=0))
-        assert visitor("viewer").get(f"/{replace(WATCHES, loop_index=1).address('image', 1)}").status_code == 404
+        assert (
+            visitor("viewer").get(f"/{replace(WATCHES, loop_index=1).address('image', 1)}").status_code == 404
+        )
         assert visitor("viewer").get(f"/{WATCHES.address('image', 1)}?loop=x").status_code == 404
 
-    def test_pages_go_on_in_the_middle_of_a_loop(self, visitor: Visitor, database: Database, roots: Path) -> None:
+    def test_pages_go_on_in_the_middle_of_a_loop(
+        self, visitor: Visitor, database: Database, roots: Path
+    ) -> None:
         places = [replace(WATCHES, loop_index=index) for index in range(5)]
         landed_in_rounds(database, roots / "watches", *places)
         first = rows.page(rows.Filter(dag_ids=["watches"]), limit=2)
@@ -89,27 +106,48 @@ class TestRounds:
         assert [row.place for row in (*first, *rest)] == places[::-1]
 
 
-def test_a_task_that_ran_before_the_upgrade_is_shown_until_it_runs_again(visitor: Visitor, database: Database, roots: Path) -> None:
+def test_a_task_that_ran_before_the_upgrade_is_shown_until_it_runs_again(
+    visitor: Visitor, database: Database, roots: Path
+) -> None:
     browser, at = visitor("viewer"), "2026-03-01 12:00:00.000000"
     value = land(roots / "watches", WATCHES, prompt="from before")
-    database.returned(replace(WATCHES, task_id="other"), land(roots / "watches", WATCHES, name="new", prompt="from after"))
-    [instance] = [row for table, row in rows_of(WATCHES, "", "", rows.datetime.now()) if table == "task_instance"]
+    database.returned(
+        replace(WATCHES, task_id="other"), land(roots / "watches", WATCHES, name="new", prompt="from after")
+    )
+    [instance] = [
+        row for table, row in rows_of(WATCHES, "", "", rows.datetime.now()) if table == "task_instance"
+    ]
     ids = {name: instance[name] for name in ("dag_id", "run_id", "task_id")} | {"map_index": -1}
     with closing(sqlite3.connect(database.file)) as connection, connection:
-        _insert(connection, "task_instance", {**instance, "id": instance["id"].hex, "region_id": instance["region_id"].hex})
+        _insert(
+            connection,
+            "task_instance",
+            {**instance, "id": instance["id"].hex, "region_id": instance["region_id"].hex},
+        )
         _insert(connection, "legacy_task_data_owner", {**ids, "task_instance_id": instance["id"].hex})
         for key, text in (("return_value", value), (LINK_KEY, "x")):
             _insert(
                 connection,
                 "xcom_v1",
-                {**ids, "dag_run_id": dag_run_id(WATCHES), "key": key, "value": json.dumps(text), "timestamp": at},
+                {
+                    **ids,
+                    "dag_run_id": dag_run_id(WATCHES),
+                    "key": key,
+                    "value": json.dumps(text),
+                    "timestamp": at,
+                },
             )
     try:
         page = browser.get("/seedream/").text
         assert [prompt in page for prompt in ('title="from before"', 'title="from after"')] == [True, True]
-        assert browser.get(f"/{WATCHES.address('thumb', 1, sha256=value['images'][0]['sha256'])}").status_code == 200
+        assert (
+            browser.get(f"/{WATCHES.address('thumb', 1, sha256=value['images'][0]['sha256'])}").status_code
+            == 200
+        )
         with closing(sqlite3.connect(database.file)) as connection, connection:
-            connection.execute("UPDATE task_instance SET working_set = NULL WHERE id = ?", (instance["id"].hex,))
+            connection.execute(
+                "UPDATE task_instance SET working_set = NULL WHERE id = ?", (instance["id"].hex,)
+            )
         assert 'title="from before"' not in browser.get("/seedream/").text
     finally:
         with closing(sqlite3.connect(database.file)) as connection, connection:
@@ -118,4 +156,6 @@ def test_a_task_that_ran_before_the_upgrade_is_shown_until_it_runs_again(visitor
 
 
 def _insert(connection: sqlite3.Connection, table: str, row: dict[str, object]) -> None:
-    connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", list(row.values()))
+    connection.execute(
+        f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", list(row.values())
+    )

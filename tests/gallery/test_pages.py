@@ -20,7 +20,9 @@ SCRIPT = "<script>alert(1)</script>"
 
 
 def place(number: int = 0, **fields: Any) -> TaskRef:
-    return TaskRef(**{"dag_id": "watches", "run_id": "manual__1", "task_id": "land", "map_index": number, **fields})
+    return TaskRef(
+        **{"dag_id": "watches", "run_id": "manual__1", "task_id": "land", "map_index": number, **fields}
+    )
 
 
 def names(text: str) -> list[str]:
@@ -32,7 +34,14 @@ def names(text: str) -> list[str]:
 def many(visitor: Visitor, database: Database, roots: Path) -> list[str]:
     """Sixty generations, the newest first."""
     for number in range(60):
-        value = land(roots / "watches", place(number), name=f"n{number}", prompt=f"watch {number}", images=1, size=(8, 8))
+        value = land(
+            roots / "watches",
+            place(number),
+            name=f"n{number}",
+            prompt=f"watch {number}",
+            images=1,
+            size=(8, 8),
+        )
         database.returned(place(number), value)
     return [str(number) for number in reversed(range(60))]
 
@@ -45,7 +54,10 @@ class TestNewest:
         assert page.text.count("a leather watch on a wet stone</p>") == 1
         for number in (1, 2):
             sha256 = landed["images"][number - 1]["sha256"]
-            assert f'src="/{WATCHES.address("thumb", number, sha256=sha256)}" width="160" height="90" loading="lazy"' in page.text
+            assert (
+                f'src="/{WATCHES.address("thumb", number, sha256=sha256)}" width="160" height="90" '
+                'loading="lazy"' in page.text
+            )
             assert f'alt="Image {number} of 2: a leather watch on a wet stone"' in page.text
 
     def test_pages_go_on_where_the_last_one_ended_whatever_has_come_since(
@@ -53,24 +65,33 @@ class TestNewest:
     ) -> None:
         first = visitor("viewer").get("/seedream/").text
         newcomer = place(run_id="manual__2")
-        database.returned(newcomer, land(roots / "watches", newcomer, name="new", prompt="watch new", images=1, size=(8, 8)))
+        database.returned(
+            newcomer, land(roots / "watches", newcomer, name="new", prompt="watch new", images=1, size=(8, 8))
+        )
         second = visitor("viewer").get(f"/seedream/{older(first)}").text
         third = visitor("viewer").get(f"/seedream/{older(second)}").text
         assert names(first) + names(second) + names(third) == many
         assert "rel=next" not in third
 
-    def test_a_page_asks_the_database_three_times_whatever_there_is(self, many: list[str], visitor: Visitor) -> None:
+    def test_a_page_asks_the_database_three_times_whatever_there_is(
+        self, many: list[str], visitor: Visitor
+    ) -> None:
         browser = visitor("admin")
         with statements() as asked:
             browser.get("/seedream/")
-        # Which DAGs there are, and one page. Airflow 3.4 has two tables of XComs: is there anything of ours in the older one?
+        # Which DAGs there are, and one page. Airflow 3.4 has two tables of XComs: is there anything of ours
+        # in the older one?
         assert len([statement for statement in asked if "xcom" in statement]) == (4 if HAS_TRIES else 2)
 
     def test_a_broken_cursor_is_no_cursor(self, landed: dict[str, Any], visitor: Visitor) -> None:
         for cursor in ("x", "2026-03-01~1~1~land", "~~~", "9" * 400, "2026-03-01T00:00:00+00:00~x~-1~land"):
-            assert '<article class="card' in visitor("viewer").get("/seedream/", params={"before": cursor}).text
+            assert (
+                '<article class="card' in visitor("viewer").get("/seedream/", params={"before": cursor}).text
+            )
 
-    def test_other_tasks_results_are_none_of_ours(self, visitor: Visitor, database: Database, landed: dict[str, Any]) -> None:
+    def test_other_tasks_results_are_none_of_ours(
+        self, visitor: Visitor, database: Database, landed: dict[str, Any]
+    ) -> None:
         database.returned(place(task_id="other"), landed, linked=False)
         assert visitor("viewer").get("/seedream/").text.count('<article class="card') == 1
 
@@ -101,7 +122,9 @@ class TestFilters:
             ("dag/watches?run=tues", ["blue"]),
         ],
     )
-    def test_each_narrows_what_is_shown(self, query: str, found: list[str], three: None, visitor: Visitor) -> None:
+    def test_each_narrows_what_is_shown(
+        self, query: str, found: list[str], three: None, visitor: Visitor
+    ) -> None:
         assert names(visitor("viewer").get(f"/seedream/{query}").text) == found
 
     def test_a_run_id_that_an_old_airflow_did_not_quote_is_understood(
@@ -111,7 +134,9 @@ class TestFilters:
         database.returned(spot, land(roots / "plus", spot, prompt="watch plus"))
         assert names(visitor("viewer").get(f"/seedream/dag/watches?run={spot.run_id}").text) == ["plus"]
 
-    def test_a_prompt_copied_from_several_lines_is_found(self, visitor: Visitor, database: Database, roots: Path) -> None:
+    def test_a_prompt_copied_from_several_lines_is_found(
+        self, visitor: Visitor, database: Database, roots: Path
+    ) -> None:
         prompt = "a leather watch\n  on a wet stone, " + "very " * 300 + "wet"
         database.returned(WATCHES, land(roots / "watches", WATCHES, prompt=prompt))
         found = visitor("viewer").get("/seedream/", params={"text": prompt.replace("\n  ", "\r\n")}).text
@@ -129,7 +154,8 @@ class TestFilters:
     ) -> None:
         monkeypatch.setattr("airflow_provider_seedream.gallery.listing._MAX_MANIFESTS", 25)
         page, turned = visitor("viewer").get("/seedream/", params={"text": "watch 9"}).text, 0
-        while names(page) == []:  # at most 25 manifests further each time; further where the prompts are in memory by then
+        while names(page) == []:
+            # at most 25 manifests further each time; further where the prompts are in memory by then
             assert "There are older ones." in page
             page, turned = visitor("viewer").get(f"/seedream/{older(page)}").text, turned + 1
         assert (names(page), turned <= 2) == (["9"], True)
@@ -171,7 +197,10 @@ class TestOneImage:
         self, visitor: Visitor, database: Database, roots: Path
     ) -> None:
         for number in range(3):
-            database.returned(place(number), land(roots / "watches", place(number), name=f"n{number}", prompt=f"watch {number}"))
+            database.returned(
+                place(number),
+                land(roots / "watches", place(number), name=f"n{number}", prompt=f"watch {number}"),
+            )
         database.returned(place(dag_id="shoes"), land(roots / "shoes", place(dag_id="shoes")))
         start = f"/{place(2).address('image', 1)}"
         forward = [start, *walk(visitor, start, "next")]
@@ -182,20 +211,33 @@ class TestOneImage:
     def test_without_a_number_it_is_the_first(self, visitor: Visitor, landed: dict[str, Any]) -> None:
         assert "Image 1 of 2" in visitor("viewer").get(f"/{WATCHES.address('image')}").text
 
-    def test_fewer_images_than_asked_for_are_counted(self, visitor: Visitor, database: Database, roots: Path) -> None:
+    def test_fewer_images_than_asked_for_are_counted(
+        self, visitor: Visitor, database: Database, roots: Path
+    ) -> None:
         database.returned(WATCHES, land(roots / "watches", WATCHES, images_requested=4))
         text = re.sub("<[^>]+>|\\s+", " ", visitor("viewer").get(f"/{WATCHES.address('image', 1)}").text)
         assert re.search(r"Only +2 +of +4 +images came", text)
 
-    def test_a_rescued_id_has_no_prompt_and_is_shown_all_the_same(self, visitor: Visitor, database: Database, roots: Path) -> None:
-        unknown = {"submission": None, "credits": None, "kind": None, "endpoint": None, "images_requested": None, "made_by": None}
+    def test_a_rescued_id_has_no_prompt_and_is_shown_all_the_same(
+        self, visitor: Visitor, database: Database, roots: Path
+    ) -> None:
+        unknown = {
+            "submission": None,
+            "credits": None,
+            "kind": None,
+            "endpoint": None,
+            "images_requested": None,
+            "made_by": None,
+        }
         database.returned(WATCHES, land(roots / "watches", WATCHES, created_at=None, **unknown))
         assert visitor("viewer").get(f"/{WATCHES.address('image', 1)}").status_code == 200
         assert "id-of-hero" in visitor("viewer").get("/seedream/").text
 
 
 class TestATask:
-    def test_a_literal_map_index_means_a_task_that_is_not_mapped(self, visitor: Visitor, landed: dict[str, Any]) -> None:
+    def test_a_literal_map_index_means_a_task_that_is_not_mapped(
+        self, visitor: Visitor, landed: dict[str, Any]
+    ) -> None:
         """Airflow leaves the placeholder as it is."""
         path = f"/{WATCHES.address('task')}".replace("/-1", "/{MAP_INDEX}")
         assert "a leather watch" in visitor("viewer").get(path).text
@@ -205,7 +247,9 @@ class TestATask:
 
 
 class TestHonesty:
-    def test_a_submission_that_was_not_landed_has_a_card_with_its_record(self, visitor: Visitor, database: Database) -> None:
+    def test_a_submission_that_was_not_landed_has_a_card_with_its_record(
+        self, visitor: Visitor, database: Database
+    ) -> None:
         spot = place(-1, task_id="submit")
         database.returned(spot, submitted())
         assert "not landed in this run" in visitor("viewer").get("/seedream/").text
@@ -217,7 +261,10 @@ class TestHonesty:
         ("outcome", "said"),
         [
             ({"outcome": "submitted"}, "not landed in this run so far"),
-            ({"outcome": "failed", "refunded": True, "detail": "the safety checker"}, "failed. Its credits were refunded"),
+            (
+                {"outcome": "failed", "refunded": True, "detail": "the safety checker"},
+                "failed. Its credits were refunded",
+            ),
             ({"outcome": "expired"}, "have expired"),
             ({"outcome": "landed"}, "Landed by another task"),
         ],
@@ -226,44 +273,63 @@ class TestHonesty:
         self, outcome: dict[str, Any], said: str, visitor: Visitor, database: Database, roots: Path
     ) -> None:
         database.returned(WATCHES, submitted(record=record(roots, WATCHES, **outcome)))
-        index, page = (visitor("only-watches").get(f"/{path}").text for path in ("seedream/?text=walrus", WATCHES.address("task")))
+        index, page = (
+            visitor("only-watches").get(f"/{path}").text
+            for path in ("seedream/?text=walrus", WATCHES.address("task"))
+        )
         assert said in index
         assert "a walrus" in page
         assert outcome.get("detail", "") in page
 
-    def test_a_record_of_another_dag_is_not_shown(self, visitor: Visitor, database: Database, roots: Path) -> None:
+    def test_a_record_of_another_dag_is_not_shown(
+        self, visitor: Visitor, database: Database, roots: Path
+    ) -> None:
         database.returned(WATCHES, submitted(record=record(roots, place(dag_id="shoes"))))
         for path in ("seedream/", WATCHES.address("task")):
             text = visitor("only-watches").get(f"/{path}").text
             assert ("walrus" in text, "not landed in this run so far" in text) == (False, True)
 
     @pytest.mark.parametrize("uri", ["{root}/../x.json", "/etc/hostname", "", None, 7, "{root}/missing.json"])
-    def test_a_record_elsewhere_is_not_read(self, uri: Any, visitor: Visitor, database: Database, roots: Path) -> None:
+    def test_a_record_elsewhere_is_not_read(
+        self, uri: Any, visitor: Visitor, database: Database, roots: Path
+    ) -> None:
         record(roots, WATCHES)
         (roots.parent / "x.json").write_bytes(next((roots / "_seedream" / "ledger").iterdir()).read_bytes())
-        database.returned(WATCHES, submitted(record=uri.format(root=roots.as_uri()) if isinstance(uri, str) else uri))
+        database.returned(
+            WATCHES, submitted(record=uri.format(root=roots.as_uri()) if isinstance(uri, str) else uri)
+        )
         assert "walrus" not in visitor("viewer").get("/seedream/").text
 
     def test_a_submission_that_was_landed_is_seen_once_where_it_landed(
         self, visitor: Visitor, database: Database, landed: dict[str, Any]
     ) -> None:
         database.returned(place(-1, task_id="submit"), submitted(), at=NOON - timedelta(hours=1))
-        database.returned(place(-1, task_id="submit_again"), submitted(), at=NOON + timedelta(hours=1))  # newer than its landing
+        # newer than its landing
+        database.returned(place(-1, task_id="submit_again"), submitted(), at=NOON + timedelta(hours=1))
         assert visitor("viewer").get("/seedream/").text.count('<article class="card') == 1
 
     @pytest.mark.parametrize("gone", ["the image", "the manifest", "the folder"])
-    def test_what_is_not_there_any_more_is_said(self, gone: str, visitor: Visitor, landed: dict[str, Any], roots: Path) -> None:
+    def test_what_is_not_there_any_more_is_said(
+        self, gone: str, visitor: Visitor, landed: dict[str, Any], roots: Path
+    ) -> None:
         if gone == "the image":
             (roots / "watches" / "hero_1.png").unlink()
             assert visitor("viewer").get(f"/{WATCHES.address('file', 1)}").status_code == 404
             return
-        (roots / "watches" / "hero.json").unlink() if gone == "the manifest" else shutil.rmtree(roots / "watches")
+        (roots / "watches" / "hero.json").unlink() if gone == "the manifest" else shutil.rmtree(
+            roots / "watches"
+        )
         for page in ("seedream/", WATCHES.address("task"), WATCHES.address("image", 1)):
             answer = visitor("viewer").get(f"/{page}")
             assert (answer.status_code, "not in the storage any more" in answer.text) == (200, True), page
 
     def test_a_storage_that_does_not_answer_is_said_and_logged(
-        self, visitor: Visitor, landed: dict[str, Any], database: Database, monkeypatch: pytest.MonkeyPatch, roots: Path
+        self,
+        visitor: Visitor,
+        landed: dict[str, Any],
+        database: Database,
+        monkeypatch: pytest.MonkeyPatch,
+        roots: Path,
     ) -> None:
         monkeypatch.setenv("AIRFLOW__SEEDREAM__GALLERY_ROOTS", "nowhere://conn@bucket/watches")
         database.returned(WATCHES, {**landed, "manifest": "nowhere://conn@bucket/watches/hero.json"})
@@ -294,14 +360,29 @@ class TestUntrustedText:
     def test_a_prompt_is_text_everywhere(self, visitor: Visitor, database: Database, roots: Path) -> None:
         value = land(roots / "watches", WATCHES, prompt=f'"{SCRIPT}', images=1)
         database.returned(WATCHES, value)
-        for path in ("seedream/", f"seedream/?text={SCRIPT}", WATCHES.address("image", 1), WATCHES.address("task")):
+        for path in (
+            "seedream/",
+            f"seedream/?text={SCRIPT}",
+            WATCHES.address("image", 1),
+            WATCHES.address("task"),
+        ):
             text = visitor("viewer").get(f"/{path}").text
             assert "<script>alert" not in text, path
             assert "&lt;script&gt;alert" in text, path
 
-    def test_the_manifests_other_fields_are_escaped_as_well(self, visitor: Visitor, database: Database, roots: Path) -> None:
-        submission = {"prompt": 7, "seed": SCRIPT, "sources": [{"uri": SCRIPT}], "image_size": [SCRIPT], "kind": {"a": SCRIPT}}
-        database.returned(WATCHES, land(roots / "watches", WATCHES, submission=submission, model=SCRIPT, credits=SCRIPT))
+    def test_the_manifests_other_fields_are_escaped_as_well(
+        self, visitor: Visitor, database: Database, roots: Path
+    ) -> None:
+        submission = {
+            "prompt": 7,
+            "seed": SCRIPT,
+            "sources": [{"uri": SCRIPT}],
+            "image_size": [SCRIPT],
+            "kind": {"a": SCRIPT},
+        }
+        database.returned(
+            WATCHES, land(roots / "watches", WATCHES, submission=submission, model=SCRIPT, credits=SCRIPT)
+        )
         text = visitor("viewer").get(f"/{WATCHES.address('image', 1)}").text
         assert text.count("&lt;script&gt;") == 6
         assert "<script>alert" not in text
@@ -310,7 +391,9 @@ class TestUntrustedText:
     def test_sources_of_a_strange_shape_break_nothing(
         self, sources: Any, visitor: Visitor, database: Database, roots: Path
     ) -> None:
-        database.returned(WATCHES, land(roots / "watches", WATCHES, submission={"prompt": "x", "sources": sources}))
+        database.returned(
+            WATCHES, land(roots / "watches", WATCHES, submission={"prompt": "x", "sources": sources})
+        )
         assert visitor("viewer").get(f"/{WATCHES.address('image', 1)}").status_code == 200
 
 

@@ -1,4 +1,6 @@
-"""The plugin: found by Airflow, cheap to every process, and a page in the menu; tabs only for those who ask."""
+"""The plugin: found by Airflow, cheap to every process, and a page in the menu; tabs only for those who
+ask.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,10 @@ from tests.gallery.conftest import Visitor
 from tests.unit.test_import_cost import imported_by, within
 
 OF_ASSETS = ["asset"] if hasattr(plugins_manager, "BaseDestinationLiteral") else []  # from Airflow 3.4 on
-LOADING = "airflow_provider_seedream, airflow.providers.common.compat.sdk, airflow.configuration, airflow.plugins_manager"
+LOADING = (
+    "airflow_provider_seedream, airflow.providers.common.compat.sdk, airflow.configuration, "
+    "airflow.plugins_manager"
+)
 
 
 class TestLoading:
@@ -40,14 +45,21 @@ class TestLoading:
             "airflow_provider_seedream.plugins",
             "airflow_provider_seedream.plugins.seedream",
         ]
-        assert within(added, ("fastapi", "jinja2", "sqlalchemy", "airflow.api_fastapi", "airflow.models")) == []
+        assert (
+            within(added, ("fastapi", "jinja2", "sqlalchemy", "airflow.api_fastapi", "airflow.models")) == []
+        )
 
 
 class TestViews:
     def test_there_is_a_page_in_the_menu_and_no_tab(self) -> None:
         [view] = SeedreamPlugin().external_views
         shown = ExternalViewResponse.model_validate(view)
-        assert (shown.name, shown.href, shown.destination, shown.url_route) == ("Seedream", "seedream/", "nav", "seedream")
+        assert (shown.name, shown.href, shown.destination, shown.url_route) == (
+            "Seedream",
+            "seedream/",
+            "nav",
+            "seedream",
+        )
 
     def test_tabs_are_there_for_those_who_ask(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AIRFLOW__SEEDREAM__GALLERY_TABS", "True")
@@ -55,7 +67,9 @@ class TestViews:
         assert [view.destination for view in views] == ["nav", "dag", "dag_run", "task_instance", *OF_ASSETS]
         assert len({view.url_route for view in views}) == 4 + len(OF_ASSETS)
 
-    def test_an_asset_has_a_tab_where_airflow_takes_that_destination(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_asset_has_a_tab_where_airflow_takes_that_destination(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setenv("AIRFLOW__SEEDREAM__GALLERY_TABS", "True")
         views = {view["destination"]: view["href"] for view in SeedreamPlugin().external_views}
         try:
@@ -65,16 +79,36 @@ class TestViews:
         else:
             assert views["asset"] == "seedream/asset/{ASSET_ID}"
 
-    def test_the_tab_of_a_task_is_for_tasks_of_ours_where_airflow_can_tell(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """From Airflow 3.4 on; the other pages have no operator, so the same condition would hide their tabs."""
+    def test_the_tab_of_a_task_is_for_tasks_of_ours_where_airflow_can_tell(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """From Airflow 3.4 on; the other pages have no operator, so the same condition would hide their
+        tabs.
+        """
         monkeypatch.setenv("AIRFLOW__SEEDREAM__GALLERY_TABS", "True")
-        limited = {view["destination"]: view["applies_to"] for view in SeedreamPlugin().external_views if "applies_to" in view}
+        limited = {
+            view["destination"]: view["applies_to"]
+            for view in SeedreamPlugin().external_views
+            if "applies_to" in view
+        }
         assert limited == {"task_instance": {"operator": list(OPERATORS)}}
-        known = {one.__name__ for one in vars(decorators).values() if isinstance(one, type) and SeedreamImagesLink in _links(one)}
-        public = (SeedreamBatchOperator, SeedreamEditOperator, SeedreamGenerateOperator, SeedreamGenerationSensor)
+        known = {
+            one.__name__
+            for one in vars(decorators).values()
+            if isinstance(one, type) and SeedreamImagesLink in _links(one)
+        }
+        public = (
+            SeedreamBatchOperator,
+            SeedreamEditOperator,
+            SeedreamGenerateOperator,
+            SeedreamGenerationSensor,
+        )
         assert set(OPERATORS) == known | {one.__name__ for one in public}
 
-    @pytest.mark.skipif(not hasattr(plugins_manager, "_validate_applies_to"), reason="Airflow checks such conditions from 3.4 on")
+    @pytest.mark.skipif(
+        not hasattr(plugins_manager, "_validate_applies_to"),
+        reason="Airflow checks such conditions from 3.4 on",
+    )
     def test_airflow_takes_the_condition_without_a_word(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -83,7 +117,9 @@ class TestViews:
         assert all(plugins_manager._validate_applies_to("seedream", view, "external view") for view in views)
         assert caplog.text == ""
 
-    @pytest.mark.parametrize(("word", "tabs"), [("yes", 3), ("on", 3), ("1", 3), ("no", 0), ("", 0), ("maybe", 0)])
+    @pytest.mark.parametrize(
+        ("word", "tabs"), [("yes", 3), ("on", 3), ("1", 3), ("no", 0), ("", 0), ("maybe", 0)]
+    )
     def test_no_word_takes_the_menu_away(self, word: str, tabs: int, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AIRFLOW__SEEDREAM__GALLERY_TABS", word)
         assert [view["destination"] for view in SeedreamPlugin().external_views][:1] == ["nav"]

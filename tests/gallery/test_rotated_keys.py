@@ -1,6 +1,7 @@
 """A connection that was changed, or whose key was rotated, is noticed without a restart of the web server.
 
-The store is a server on a socket that speaks as much S3 as a read needs and takes only the keys of the moment.
+The store is a server on a socket that speaks as much S3 as a read needs and takes only the keys of the
+moment.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ REFUSED = b"<Error><Code>InvalidAccessKeyId</Code><Message>No such key.</Message
 
 
 class KeyedServer(ThreadingHTTPServer):
-    """One bucket: `files` by key. `taken`: the access keys that work now; `asked`: the key of each request."""
+    """One bucket: `files` by key. `taken`: the access keys that work now; `asked`: the key of each
+    request.
+    """
 
     daemon_threads = True
 
@@ -51,7 +54,9 @@ class _Answer(BaseHTTPRequestHandler):
         [key] = re.findall(r"Credential=(\w+)/", self.headers["Authorization"])
         self.server.asked.append(key)
         data = self.server.files.get(self.path.partition("?")[0].removeprefix("/bucket/"))
-        status, body = (403, REFUSED) if key not in self.server.taken else (404, b"") if data is None else (200, data)
+        status, body = (
+            (403, REFUSED) if key not in self.server.taken else (404, b"") if data is None else (200, data)
+        )
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("ETag", '"x"')

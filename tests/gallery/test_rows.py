@@ -1,4 +1,6 @@
-"""The gallery's queries on PostgreSQL: what they find, and that their cost does not grow with other people's XComs."""
+"""The gallery's queries on PostgreSQL: what they find, and that their cost does not grow with other
+people's XComs.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +27,23 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     binaries = find_binaries()
     if binaries is None:
         pytest.skip("PostgreSQL is not installed")
-    with postgres(binaries) as url, airflow_tables(url, passwords=tmp_path_factory.mktemp("auth") / "passwords.json"):
-        put([xcom(TaskRef(dag_id="other", run_id=f"r{n}", task_id="t"), "return_value", {"n": n}, n) for n in range(OTHERS)])
+    with (
+        postgres(binaries) as url,
+        airflow_tables(url, passwords=tmp_path_factory.mktemp("auth") / "passwords.json"),
+    ):
+        put(
+            [
+                xcom(TaskRef(dag_id="other", run_id=f"r{n}", task_id="t"), "return_value", {"n": n}, n)
+                for n in range(OTHERS)
+            ]
+        )
         put([row for n in range(0, OURS, 2) for row in generation(n)])
-        put([xcom(TaskRef(dag_id="watches", run_id=f"failed-{n}", task_id="land"), LINK_KEY, "x", OURS + n) for n in range(FAILED)])
+        put(
+            [
+                xcom(TaskRef(dag_id="watches", run_id=f"failed-{n}", task_id="land"), LINK_KEY, "x", OURS + n)
+                for n in range(FAILED)
+            ]
+        )
         yield
 
 
@@ -40,7 +55,9 @@ class TestOnPostgres:
         second = rows.page(rows.Filter(dag_ids=["watches"]), limit=300, older_than=first[-1].cursor)
         places = [row.place for row in (*first, *second)]
         assert len(set(places)) == 600
-        assert [row.cursor.at for row in (*first, *second)] == sorted((row.cursor.at for row in (*first, *second)), reverse=True)
+        assert [row.cursor.at for row in (*first, *second)] == sorted(
+            (row.cursor.at for row in (*first, *second)), reverse=True
+        )
         back = rows.page(rows.Filter(dag_ids=["watches"]), limit=300, newer_than=second[0].cursor)
         assert [row.place for row in back] == [row.place for row in reversed(first)]
 
@@ -59,12 +76,17 @@ class TestOnPostgres:
             older = rows.page(wanted, limit=90, older_than=everything[at].cursor)
             assert [row.place for row in older] == [row.place for row in everything[at + 1 : at + 91]]
             newer = rows.page(wanted, limit=90, newer_than=everything[at].cursor)
-            assert [row.place for row in reversed(newer)] == [row.place for row in everything[max(at - 90, 0) : at]]
+            assert [row.place for row in reversed(newer)] == [
+                row.place for row in everything[max(at - 90, 0) : at]
+            ]
 
     def test_filters_take_percent_signs_and_underscores_as_letters(self, filled: None) -> None:
         from airflow_provider_seedream.gallery import rows
 
-        found = {run: len(rows.page(rows.Filter(dag_ids=["watches"], run=run), limit=5)) for run in ("run-4", "run_4", "%")}
+        found = {
+            run: len(rows.page(rows.Filter(dag_ids=["watches"], run=run), limit=5))
+            for run in ("run-4", "run_4", "%")
+        }
         assert found == {"run-4": 5, "run_4": 0, "%": 0}
 
     def test_what_was_landed_is_found_within_its_runs(self, filled: None) -> None:
@@ -103,8 +125,12 @@ def place_of(number: int) -> tuple[TaskRef, TaskRef]:
 
 def generation(number: int) -> Iterator[tuple[TaskRef, str, Any, datetime]]:
     """The four XComs of a submission and its landing."""
-    for place, more in zip(place_of(number), ({"record": None}, {"manifest": "s3://bucket/x.json"}), strict=True):
-        yield xcom(place, "return_value", {"schema_version": 1, "seedream_task_id": f"id-{number}", **more}, number)
+    for place, more in zip(
+        place_of(number), ({"record": None}, {"manifest": "s3://bucket/x.json"}), strict=True
+    ):
+        yield xcom(
+            place, "return_value", {"schema_version": 1, "seedream_task_id": f"id-{number}", **more}, number
+        )
         yield xcom(place, LINK_KEY, "x", number)
 
 

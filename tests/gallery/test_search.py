@@ -1,4 +1,6 @@
-"""A search by prompt: it finds what lies behind the manifests that one page reads, and says how far it has looked."""
+"""A search by prompt: it finds what lies behind the manifests that one page reads, and says how far it has
+looked.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def fill(database: Database, roots: Path, *, number: int = MANY, dag_id: str = "
     first = land(roots / dag_id, place(0, dag_id), name="pic0", prompt="a Unicorn\nin the snow", images=1)
     database.returned(place(0, dag_id), first)
     for one in range(1, number):
-        value = land(roots / dag_id, place(one, dag_id), name=f"pic{one}", prompt=f"a watch, number {one}", images=1)
+        value = land(
+            roots / dag_id, place(one, dag_id), name=f"pic{one}", prompt=f"a watch, number {one}", images=1
+        )
         database.returned(place(one, dag_id), value)
     return first
 
@@ -56,7 +60,9 @@ class TestBehindThePage:
         assert "There are" in status(text)
         settled()
 
-    def test_an_old_prompt_is_found_as_soon_as_it_was_read(self, visitor: Visitor, database: Database, roots: Path) -> None:
+    def test_an_old_prompt_is_found_as_soon_as_it_was_read(
+        self, visitor: Visitor, database: Database, roots: Path
+    ) -> None:
         fill(database, roots)
         reader = visitor("viewer")
         reader.get("/seedream/?text=unicorn")
@@ -64,10 +70,13 @@ class TestBehindThePage:
         text = reader.get("/seedream/?text=UNICORN in  the snow").text
         assert found(text) == 1
         assert re.fullmatch(
-            rf"Searched the prompts of {MANY} generations, back to 2026-03-01 \S+ UTC\. There are none older\.", status(text)
+            rf"Searched the prompts of {MANY} generations, back to 2026-03-01 \S+ UTC\. There are none older\.",
+            status(text),
         )
 
-    def test_pages_of_matches_follow_each_other(self, visitor: Visitor, database: Database, roots: Path) -> None:
+    def test_pages_of_matches_follow_each_other(
+        self, visitor: Visitor, database: Database, roots: Path
+    ) -> None:
         fill(database, roots)
         reader, path, numbers = visitor("viewer"), "/seedream/?text=number", list[str]()
         reader.get(path)
@@ -81,7 +90,9 @@ class TestBehindThePage:
             path = "/seedream/" + older[1].replace("&amp;", "&")
         assert [int(number) for number in numbers] == list(range(MANY - 1, 0, -1))
 
-    def test_filters_hold_for_what_memory_found(self, visitor: Visitor, database: Database, roots: Path) -> None:
+    def test_filters_hold_for_what_memory_found(
+        self, visitor: Visitor, database: Database, roots: Path
+    ) -> None:
         fill(database, roots)
         reader = visitor("viewer")
         reader.get("/seedream/?text=unicorn")
@@ -105,13 +116,17 @@ class TestWhoMayFind:
         assert found(text) == 1
         assert f"prompts of {MANY} generations" in status(text)
 
-    def test_nobody_finds_by_a_prompt_that_was_replaced(self, visitor: Visitor, database: Database, roots: Path) -> None:
+    def test_nobody_finds_by_a_prompt_that_was_replaced(
+        self, visitor: Visitor, database: Database, roots: Path
+    ) -> None:
         """The index knows the prompt of yesterday; the task was cleared, and landed another picture since."""
         fill(database, roots)
         reader = visitor("viewer")
         reader.get("/seedream/?text=unicorn")
         settled()
-        database.returned(place(0), land(roots / "watches", place(0), name="again", prompt="a walrus", images=1))
+        database.returned(
+            place(0), land(roots / "watches", place(0), name="again", prompt="a walrus", images=1)
+        )
         assert found(reader.get("/seedream/?text=unicorn").text) == 0
         assert found(reader.get("/seedream/?text=walrus").text) == 1
 
@@ -122,7 +137,11 @@ class TestTheIndex:
 
         reach = Reach()
         matches = index.search(
-            Filter(dag_ids=["watches"]), words_of(text), older_than=None, may_read=lambda dag_id: True, reach=reach
+            Filter(dag_ids=["watches"]),
+            words_of(text),
+            older_than=None,
+            may_read=lambda dag_id: True,
+            reach=reach,
         )
         return [known.place.run_id for known in matches], reach
 
@@ -132,7 +151,9 @@ class TestTheIndex:
         index.wait(300)
         return index
 
-    def test_it_is_bounded_and_says_where_it_ends(self, visitor: Visitor, database: Database, roots: Path) -> None:
+    def test_it_is_bounded_and_says_where_it_ends(
+        self, visitor: Visitor, database: Database, roots: Path
+    ) -> None:
         fill(database, roots, number=40)
         runs, reach = self.search(self.filled(most=20))
         assert len(runs) <= 20
@@ -163,8 +184,12 @@ class TestTheIndex:
         _, reach = self.search(self.filled())
         assert (reach.searched, reach.unreadable, reach.is_complete) == (3, 1, True)
 
-    @pytest.mark.parametrize("value", [None, 7, "text", {"manifest": 1}, {"results": "x"}, {"schema_version": 99}])
-    def test_an_xcom_that_is_odd_is_passed_over(self, visitor: Visitor, database: Database, roots: Path, value: Any) -> None:
+    @pytest.mark.parametrize(
+        "value", [None, 7, "text", {"manifest": 1}, {"results": "x"}, {"schema_version": 99}]
+    )
+    def test_an_xcom_that_is_odd_is_passed_over(
+        self, visitor: Visitor, database: Database, roots: Path, value: Any
+    ) -> None:
         fill(database, roots, number=2)
         database.returned(WATCHES, value)
         _, reach = self.search(self.filled())

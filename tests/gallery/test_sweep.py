@@ -1,4 +1,6 @@
-"""Every route of the gallery against visitors who may not and values that are odd. A route without a row here fails."""
+"""Every route of the gallery against visitors who may not and values that are odd. A route without a row
+here fails.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,8 @@ ODD_PARTS = {
     "quoted slash": "..%2F..%2Fx",
     "quoted backslash": "..%5Cx",
     "quoted NUL": "a%00b",
-    "carriage return": "a%0db",  # a whole line break reaches no app that is mounted: Starlette's pattern ends there
+    # a whole line break reaches no app that is mounted: Starlette's pattern ends there
+    "carriage return": "a%0db",
     "not UTF-8": "%ff%fe",
     "half a surrogate": "%ed%a0%80",
     "another script": "%D0%B6%E2%80%AE",
@@ -80,7 +83,9 @@ ODD_TEXTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """What a route takes. :param of_dag: its address names a DAG, so that it is for those who may read that one."""
+    """What a route takes. :param of_dag: its address names a DAG, so that it is for those who may read
+    that one.
+    """
 
     query: tuple[str, ...] = ()
     of_dag: bool = True
@@ -126,13 +131,19 @@ def cases(template: str, route: Route) -> Iterator[tuple[str, str]]:
 
 
 def some_cases(template: str, route: Route) -> Iterator[tuple[str, str]]:
-    """Every fifth: of each part and parameter some, and each odd value somewhere. All of them are for `slow`."""
+    """Every fifth: of each part and parameter some, and each odd value somewhere. All of them are for
+    `slow`.
+    """
     yield from islice(cases(template, route), 0, None, 5)
 
 
 def answer(client: Any, path: str, **headers: str) -> Any:
     got = client.get(path, headers=headers)
-    assert got.status_code in (200, 206, 304, 307, 400, 403, 404, 416), (got.status_code, path[:200], got.text[:300])
+    assert got.status_code in (200, 206, 304, 307, 400, 403, 404, 416), (
+        got.status_code,
+        path[:200],
+        got.text[:300],
+    )
     assert {name: got.headers.get(name) for name in SECURITY_HEADERS} == SECURITY_HEADERS, path[:200]
     if got.headers.get("content-type", "").startswith("text/html"):
         assert "Traceback" not in got.text
@@ -144,7 +155,10 @@ def answer(client: Any, path: str, **headers: str) -> Any:
 @pytest.fixture
 def hashed(landed: dict[str, Any]) -> dict[str, Route]:
     sha256 = landed["images"][0]["sha256"]
-    return {template: Route(query=route.query, of_dag=route.of_dag, more={"sha256": sha256}) for template, route in ROUTES.items()}
+    return {
+        template: Route(query=route.query, of_dag=route.of_dag, more={"sha256": sha256})
+        for template, route in ROUTES.items()
+    }
 
 
 def test_every_route_of_the_app_has_a_row(web_server: Any) -> None:
@@ -174,7 +188,9 @@ class TestWhoMayNot:
         if not route.of_dag:
             assert client.get(route.path(template)).status_code == 200
             return
-        there, nowhere = (client.get(route.path(template, dag_id=dag_id)) for dag_id in ("watches", "nowhere"))
+        there, nowhere = (
+            client.get(route.path(template, dag_id=dag_id)) for dag_id in ("watches", "nowhere")
+        )
         assert (there.status_code, nowhere.status_code) == (403, 403)
         assert there.text.replace("watches", "nowhere") == nowhere.text
         for _, path in odd(template, route):
@@ -201,7 +217,9 @@ class TestOddValues:
         for _, path in odd(template, route):
             answer(client, path)
 
-    def test_odd_headers_are_no_error_either(self, template: str, visitor: Visitor, hashed: dict[str, Route]) -> None:
+    def test_odd_headers_are_no_error_either(
+        self, template: str, visitor: Visitor, hashed: dict[str, Route]
+    ) -> None:
         path, client = hashed[template].path(template), visitor("admin")
         for headers in (
             {"If-None-Match": '*, "x, W/' + "y" * 5000},
@@ -214,7 +232,9 @@ class TestOddValues:
 
 
 @pytest.mark.slow
-def test_postgresql_takes_none_of_them_for_an_error_either(tmp_path_factory: pytest.TempPathFactory, roots: Path) -> None:
+def test_postgresql_takes_none_of_them_for_an_error_either(
+    tmp_path_factory: pytest.TempPathFactory, roots: Path
+) -> None:
     """It refuses NUL in texts and numbers beyond its integers, which SQLite takes."""
     from airflow.api_fastapi.app import create_app
     from fastapi.testclient import TestClient
@@ -223,7 +243,10 @@ def test_postgresql_takes_none_of_them_for_an_error_either(tmp_path_factory: pyt
     if binaries is None:
         pytest.skip("PostgreSQL is not installed")
     value = land(roots / "watches", WATCHES)
-    with postgres(binaries) as url, airflow_tables(url, passwords=tmp_path_factory.mktemp("auth") / "passwords.json"):
+    with (
+        postgres(binaries) as url,
+        airflow_tables(url, passwords=tmp_path_factory.mktemp("auth") / "passwords.json"),
+    ):
         put([xcom(WATCHES, "return_value", value, 1), xcom(WATCHES, LINK_KEY, "x", 1)])
         client = TestClient(create_app(apps="core"), cookies=cookies_of("admin"), follow_redirects=False)
         sha256 = value["images"][0]["sha256"]

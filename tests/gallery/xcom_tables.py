@@ -1,4 +1,6 @@
-"""The rows of Airflow's tables for one XCom, in the installed version: from 3.4 on it belongs to a try of a task instance."""
+"""The rows of Airflow's tables for one XCom, in the installed version: from 3.4 on it belongs to a try of
+a task instance.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ from sqlalchemy import text
 from airflow_provider_seedream.model.task_ref import TaskRef
 
 HAS_TRIES = hasattr(xcom, "XComModelV2")
-TABLES = ("dag_run", *(("dynamic_region", "task_instance", "xcom_v2") if HAS_TRIES else ("xcom",)))  # in the order of their keys
+# in the order of their keys
+TABLES = ("dag_run", *(("dynamic_region", "task_instance", "xcom_v2") if HAS_TRIES else ("xcom",)))
 LOOP = "rounds"  # the task group that is a loop
 _NO_REGION = UUID(int=0)
 
@@ -28,9 +31,16 @@ def dag_run_id(place: TaskRef) -> int:
 
 
 def rows_of(place: TaskRef, key: str, value: Any, at: datetime) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each row with the table that it belongs to; all but the last are there already after another XCom of the task."""
+    """Each row with the table that it belongs to; all but the last are there already after another XCom of
+    the task.
+    """
     if not HAS_TRIES:
-        ids = {"dag_id": place.dag_id, "run_id": place.run_id, "task_id": place.task_id, "map_index": place.map_index}
+        ids = {
+            "dag_id": place.dag_id,
+            "run_id": place.run_id,
+            "task_id": place.task_id,
+            "map_index": place.map_index,
+        }
         yield "xcom", {"dag_run_id": dag_run_id(place), **ids, "key": key, "value": value, "timestamp": at}
         return
     region, index = _NO_REGION, -1
@@ -56,7 +66,16 @@ def rows_of(place: TaskRef, key: str, value: Any, at: datetime) -> Iterator[tupl
             "pool_slots": 1,
         },
     )
-    yield "xcom_v2", {"id": _id("xcom", instance, key), "task_instance_id": instance, "key": key, "value": value, "timestamp": at}
+    yield (
+        "xcom_v2",
+        {
+            "id": _id("xcom", instance, key),
+            "task_instance_id": instance,
+            "key": key,
+            "value": value,
+            "timestamp": at,
+        },
+    )
 
 
 def _region(place: TaskRef, node: str, parent: UUID, index: int) -> dict[str, Any]:
@@ -82,7 +101,9 @@ def _id(*parts: Any) -> UUID:
 
 
 class Filling:
-    """Writes many XComs into Airflow's database past Airflow, with the runs and task instances that they belong to."""
+    """Writes many XComs into Airflow's database past Airflow, with the runs and task instances that they
+    belong to.
+    """
 
     def __init__(self, connection: Any, *, is_sqlite: bool) -> None:
         self._cursor, self._is_sqlite = connection.cursor(), is_sqlite
@@ -91,7 +112,13 @@ class Filling:
 
     def add(self, place: TaskRef, key: str, value: Any, at: datetime) -> None:
         own = dag_run_id(place)
-        ids = {"id": own, "dag_id": place.dag_id, "run_id": place.run_id, "run_type": "scheduled", "state": "success"}
+        ids = {
+            "id": own,
+            "dag_id": place.dag_id,
+            "run_id": place.run_id,
+            "run_type": "scheduled",
+            "state": "success",
+        }
         run = self._rows["dag_run"].setdefault(own, {**ids, "run_after": at, "end_date": at})
         run |= {"run_after": min(run["run_after"], at), "end_date": max(run["end_date"], at)}
         for table, row in rows_of(place, key, json.dumps(value), at):
@@ -115,7 +142,8 @@ class Filling:
         if self._is_sqlite:
             marks = ", ".join("?" * len(rows[0]))
             self._cursor.executemany(
-                f"INSERT INTO {table} ({columns}) VALUES ({marks})", [tuple(map(as_sqlite, row.values())) for row in rows]
+                f"INSERT INTO {table} ({columns}) VALUES ({marks})",
+                [tuple(map(as_sqlite, row.values())) for row in rows],
             )
         else:
             lines = io.StringIO("".join("\t".join(map(_as_copied, row.values())) + "\n" for row in rows))
@@ -129,12 +157,16 @@ def filling() -> Iterator[Filling]:
     is_sqlite = settings.engine.dialect.name == "sqlite"
     with closing(settings.engine.raw_connection()) as connection:
         # Airflow 3.3 and earlier want a task instance for each XCom, too.
-        connection.cursor().execute("PRAGMA foreign_keys = OFF" if is_sqlite else "SET session_replication_role = replica")
+        connection.cursor().execute(
+            "PRAGMA foreign_keys = OFF" if is_sqlite else "SET session_replication_role = replica"
+        )
         rows = Filling(connection, is_sqlite=is_sqlite)
         yield rows
         rows.write()
         connection.commit()
-        connection.cursor().execute("PRAGMA foreign_keys = ON" if is_sqlite else "SET session_replication_role = DEFAULT")
+        connection.cursor().execute(
+            "PRAGMA foreign_keys = ON" if is_sqlite else "SET session_replication_role = DEFAULT"
+        )
         connection.commit()
     with settings.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as tidy:
         tidy.execute(text("ANALYZE" if is_sqlite else "VACUUM ANALYZE"))

@@ -1,4 +1,5 @@
-"""A batch in a worker of its own, so that it can be killed: works off a table through Airflow's real task runner.
+"""A batch in a worker of its own, so that it can be killed: works off a table through Airflow's real task
+runner.
 
 python -m tests.guarantees.batch_child ended.json '{"requests": "file:///...", "destination": "file:///..."}'
 """
@@ -41,7 +42,9 @@ def batch_task(**options: Any) -> SeedreamBatchOperator:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worker:
-    """The task in another process, which writes down how it ended: its output is a log, and a full pipe would stop it."""
+    """The task in another process, which writes down how it ended: its output is a log, and a full pipe
+    would stop it.
+    """
 
     process: Child
     notes: Path

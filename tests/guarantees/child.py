@@ -1,4 +1,5 @@
-"""A worker in a process of its own, so that it can be killed: submits one request through Airflow's real task runner.
+"""A worker in a process of its own, so that it can be killed: submits one request through Airflow's real task
+runner.
 
 python -m tests.guarantees.child '{"prompt": "a watch", "destination": "file:///..."}'
 """

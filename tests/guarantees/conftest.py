@@ -1,6 +1,8 @@
-"""What every guarantee test stands on: an emulator that keeps the books, a folder, and the usual pair of tasks.
+"""What every guarantee test stands on: an emulator that keeps the books, a folder, and the usual pair of
+tasks.
 
-Nothing here is patched: connections come from the environment, settings are short, faults happen at the server.
+Nothing here is patched: connections come from the environment, settings are short, faults happen at the
+server.
 """
 
 from __future__ import annotations
@@ -45,7 +47,8 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Connect:
 
     def connect(emulator: Emulator, **extra: Any) -> None:
         connection = json.loads(emulator.airflow_connection_json())
-        connection["extra"] = {**connection.get("extra", {}), **extra}  # over https its own says whom to trust
+        # over https its own says whom to trust
+        connection["extra"] = {**connection.get("extra", {}), **extra}
         monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", json.dumps(connection))
 
     return connect
@@ -53,7 +56,9 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Connect:
 
 @pytest.fixture
 def tls() -> bool:
-    """Whether the emulator speaks https. Modules that are about calls say that it does; the others are quicker without."""
+    """Whether the emulator speaks https. Modules that are about calls say that it does; the others are
+    quicker without.
+    """
     return False
 
 
@@ -75,9 +80,11 @@ def price(request: pytest.FixtureRequest, emulator: Emulator, connect: Connect) 
 
 @pytest.fixture
 def hasty(emulator: Emulator) -> Iterator[Emulator]:
-    """The same emulator, for which a minute passes in a second: rate limits recover, jobs end and links expire as fast.
+    """The same emulator, for which a minute passes in a second: rate limits recover, jobs end and links
+    expire as fast.
 
-    Its 429s have no sentence: the seconds in it would be the emulator's, and be waited for by the test's clock.
+    Its 429s have no sentence: the seconds in it would be the emulator's, and be waited for by the test's
+    clock.
     """
     emulator.configure(error_shape="empty")
     stop = threading.Event()
@@ -158,9 +165,19 @@ def build(destination: str) -> Build:
     """
 
     def build(
-        *, prompt: str = "a watch", submit: dict[str, Any] | None = None, land: dict[str, Any] | None = None, **more: Any
+        *,
+        prompt: str = "a watch",
+        submit: dict[str, Any] | None = None,
+        land: dict[str, Any] | None = None,
+        **more: Any,
     ) -> Chain:
-        submitting = {"prompt": prompt, "destination": destination, "poke_interval": POKE_SECONDS, **more, **(submit or {})}
+        submitting = {
+            "prompt": prompt,
+            "destination": destination,
+            "poke_interval": POKE_SECONDS,
+            **more,
+            **(submit or {}),
+        }
         landing = {"poke_interval": POKE_SECONDS, "timeout": 20, **(land or {})}
         with DAG("guarantees", schedule=None) as dag:
             first = SeedreamGenerateOperator(task_id="submit", **submitting)
@@ -175,7 +192,13 @@ def batch(destination: str, deferrable: bool) -> Batch:
     """Builds a batch of requests; keyword arguments go to the operator."""
 
     def batch(requests: Any, **more: Any) -> SeedreamBatchOperator:
-        given = {"destination": destination, "deferrable": deferrable, "poke_interval": POKE_SECONDS, "settling_seconds": 1, **more}
+        given = {
+            "destination": destination,
+            "deferrable": deferrable,
+            "poke_interval": POKE_SECONDS,
+            "settling_seconds": 1,
+            **more,
+        }
         with DAG("guarantees", schedule=None):
             return SeedreamBatchOperator(task_id="batch", requests=requests, **given)
 
@@ -200,4 +223,8 @@ def records(folder: Path) -> list[dict[str, Any]]:
 
 def images(folder: Path) -> list[str]:
     """The names of the landed images, thumbnails not counted."""
-    return sorted(file.name for file in folder.glob("*") if file.suffix in (".png", ".jpg", ".webp") and ".thumb." not in file.name)
+    return sorted(
+        file.name
+        for file in folder.glob("*")
+        if file.suffix in (".png", ".jpg", ".webp") and ".thumb." not in file.name
+    )

@@ -1,6 +1,8 @@
-"""A storage that fails on request: a real fsspec file system in memory, attached to Airflow as `memory://faulty@...`.
+"""A storage that fails on request: a real fsspec file system in memory, attached to Airflow as
+`memory://faulty@...`.
 
-It raises what real stores raise: `PermissionError` for 403, and for 500 something that is no `OSError`. Knows nothing of us.
+It raises what real stores raise: `PermissionError` for 403, and for 500 something that is no `OSError`. Knows
+nothing of us.
 """
 
 from __future__ import annotations
@@ -21,12 +23,16 @@ class StoreError(Exception):
     """A 500, as object stores raise it: outside the `OSError` tree."""
 
 
-ERRORS: dict[str, Exception] = {"403": PermissionError("Forbidden"), "500": StoreError("Internal Server Error")}
+ERRORS: dict[str, Exception] = {
+    "403": PermissionError("Forbidden"),
+    "500": StoreError("Internal Server Error"),
+}
 
 
 @dataclass(slots=True, kw_only=True)
 class Trouble:
-    """Operations on paths with `containing` in them fail `times` times (None: always), once `after` of them have passed.
+    """Operations on paths with `containing` in them fail `times` times (None: always), once `after` of them
+    have passed.
 
     `late` is an answer that was lost: the store does what it was asked, then raises.
     """
@@ -49,7 +55,9 @@ class Trouble:
 
 
 class FaultyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships no types
-    """Whole objects by path, created exclusively when asked to; every operation consults the troubles first."""
+    """Whole objects by path, created exclusively when asked to; every operation consults the troubles
+    first.
+    """
 
     protocol = "memory"
     cachable = False
@@ -122,7 +130,9 @@ class FaultyFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec ship
 
 
 def faulty_storage() -> FaultyFileSystem:
-    """The one file system behind `FOLDER`, empty and healthy. Airflow keeps the first one that it is given."""
+    """The one file system behind `FOLDER`, empty and healthy. Airflow keeps the first one that it is
+    given.
+    """
     fs: FaultyFileSystem = attach(protocol="memory", conn_id="faulty", fs=FaultyFileSystem()).fs
     fs.empty()
     return fs

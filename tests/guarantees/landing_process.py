@@ -1,7 +1,7 @@
 """One task run by Airflow's task runner in a process of its own: for two at once, and for measuring memory.
 
-Run as a module. It reads one line of JSON (`{"kind": "land" | "edit", "arguments": {...}, "warm_up": {...}}`), prints "ready",
-waits for a line, runs the task and prints what became of it as JSON.
+Run as a module. It reads one line of JSON (`{"kind": "land" | "edit", "arguments": {...}, "warm_up":
+{...}}`), prints "ready", waits for a line, runs the task and prints what became of it as JSON.
 """
 
 from __future__ import annotations
@@ -61,10 +61,16 @@ def main() -> None:
 class TaskProcess:
     """The other end: starts such a process; `go` lets it run its task, `report` waits for the end."""
 
-    def __init__(self, kind: str, arguments: dict[str, Any], *, warm_up: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, kind: str, arguments: dict[str, Any], *, warm_up: dict[str, Any] | None = None
+    ) -> None:
         command = [sys.executable, "-m", "tests.guarantees.landing_process"]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        self._say(json.dumps({"kind": kind, "arguments": arguments} | ({"warm_up": warm_up} if warm_up else {})))
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        self._say(
+            json.dumps({"kind": kind, "arguments": arguments} | ({"warm_up": warm_up} if warm_up else {}))
+        )
 
     def ready(self) -> None:
         self._line("ready")

@@ -49,7 +49,8 @@ class TestATable:
     def test_an_invalid_row_amid_posts_under_way_is_refused_and_holds_up_no_other(
         self, batch: Batch, emulator: Emulator, folder: Path
     ) -> None:
-        emulator.configure(latency_seconds=0.2)  # so that rows are under way when the next ones come to their turn
+        # so that rows are under way when the next ones come to their turn
+        emulator.configure(latency_seconds=0.2)
         rows = [{"prompt": "" if number % 3 == 2 else f"watch {number}"} for number in range(9)]
         outcome = Runner().run(batch(rows, on_error="continue", max_posts_at_once=4))
         assert outcome.state == "success", outcome.error
@@ -67,7 +68,10 @@ class TestATable:
         table.write_text("colour,num_images,name\nred,2,first\nblue,,second\n")
         outcome = Runner().run(batch(str(table), template="a {{ colour }} watch, {{ ds }}"))
         assert outcome.state == "success", outcome.error
-        assert {entry.prompt for entry in emulator.books.submissions} == {"a red watch, 2026-03-01", "a blue watch, 2026-03-01"}
+        assert {entry.prompt for entry in emulator.books.submissions} == {
+            "a red watch, 2026-03-01",
+            "a blue watch, 2026-03-01",
+        }
         assert [(line["name"], line["colour"], len(line["images"])) for line in results(folder)] == [
             ("first", "red", 2),
             ("second", "blue", 1),
@@ -76,14 +80,24 @@ class TestATable:
     @pytest.mark.parametrize(
         ("below", "more", "says"),
         [
-            ("requests.jsonl", {"results": "requests"}, "results 'requests' would overwrite the table of requests"),
+            (
+                "requests.jsonl",
+                {"results": "requests"},
+                "results 'requests' would overwrite the table of requests",
+            ),
             ("", {}, "lies in the folder of the requests"),
             ("requests.jsonl", {}, None),
         ],
         ids=["its name", "its folder", "beside it"],
     )
     def test_a_batch_does_not_write_into_its_own_table(
-        self, below: str, more: dict[str, Any], says: str | None, batch: Batch, emulator: Emulator, folder: Path
+        self,
+        below: str,
+        more: dict[str, Any],
+        says: str | None,
+        batch: Batch,
+        emulator: Emulator,
+        folder: Path,
     ) -> None:
         folder.mkdir()
         table = folder / "requests.jsonl"
@@ -96,7 +110,9 @@ class TestATable:
     def test_a_row_with_images_is_an_edit(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
         Runner().run(batch(prompts(1)))
         source = results(folder)[0]["images"][0]
-        outcome = Runner(run_id="second").run(batch([{"prompt": "make it blue", "images": [source]}], results="edits"))
+        outcome = Runner(run_id="second").run(
+            batch([{"prompt": "make it blue", "images": [source]}], results="edits")
+        )
         assert outcome.state == "success", outcome.error
         assert [entry.kind for entry in emulator.books.submissions] == ["generate", "edit"]
         assert results(folder, "edits")[0]["sources"] == [source]
@@ -115,7 +131,11 @@ class TestATable:
         self, batch: Batch, emulator: Emulator, folder: Path, price: int
     ) -> None:
         outcome = Runner().run(batch([{"prompt": "a fox", "page": page} for page in range(4)]))
-        assert (outcome.state, emulator.books.posts_received, outcome.value["credits"]) == ("success", 1, price)
+        assert (outcome.state, emulator.books.posts_received, outcome.value["credits"]) == (
+            "success",
+            1,
+            price,
+        )
         assert len({line["seedream_task_id"] for line in results(folder)}) == 1
         assert [line["page"] for line in results(folder)] == [0, 1, 2, 3]
 
@@ -126,7 +146,9 @@ class TestATable:
         sources = [tmp_path / f"{number}.jpg" for number in range(3)]
         for source in sources:
             source.write_bytes(WATCH.read_bytes())
-        edits = [{"prompt": "make it blue [drop-after-accept]", "images": [source.as_uri()]} for source in sources]
+        edits = [
+            {"prompt": "make it blue [drop-after-accept]", "images": [source.as_uri()]} for source in sources
+        ]
         outcome = Runner().run(batch([*prompts(3), *edits], on_error="continue", max_posts_at_once=4))
         assert (outcome.state, outcome.value["count"]["unknown"]) == ("success", 3), outcome.error
         assert outcome.value["credits"] == emulator.books.credits_charged == 40
@@ -142,18 +164,30 @@ class TestShards:
             uris = []
             for shard in range(2):
                 path = tmp_path / f"shard{shard}.jsonl"
-                path.write_text("".join(json.dumps({"prompt": f"watch {shard} {row}"}) + "\n" for row in range(3)))
+                path.write_text(
+                    "".join(json.dumps({"prompt": f"watch {shard} {row}"}) + "\n" for row in range(3))
+                )
                 uris.append(path.as_uri())
-            given = {"destination": destination, "deferrable": deferrable, "poke_interval": POKE_SECONDS, **more}
+            given = {
+                "destination": destination,
+                "deferrable": deferrable,
+                "poke_interval": POKE_SECONDS,
+                **more,
+            }
             with DAG("guarantees", schedule=None):
                 return SeedreamBatchOperator.partial(task_id="batch", **given).expand(requests=uris)
 
         return mapped
 
-    def test_each_has_a_table_of_results(self, mapped: Callable[..., Any], emulator: Emulator, folder: Path) -> None:
+    def test_each_has_a_table_of_results(
+        self, mapped: Callable[..., Any], emulator: Emulator, folder: Path
+    ) -> None:
         outcomes = Runner().run_mapped(mapped())
         assert {outcome.state for outcome in outcomes} == {"success"}
-        assert [outcome.value["results"].rpartition("/")[2] for outcome in outcomes] == ["results_0.jsonl", "results_1.jsonl"]
+        assert [outcome.value["results"].rpartition("/")[2] for outcome in outcomes] == [
+            "results_0.jsonl",
+            "results_1.jsonl",
+        ]
         assert [len(results(folder, f"results_{shard}")) for shard in range(2)] == [3, 3]
         assert emulator.books.posts_received == 6
 
@@ -165,9 +199,13 @@ class TestShards:
 
 
 class TestReuse:
-    def test_g18_ten_rows_in_three_runs_are_ten_posts_and_ten_prices(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
+    def test_g18_ten_rows_in_three_runs_are_ten_posts_and_ten_prices(
+        self, batch: Batch, emulator: Emulator, folder: Path
+    ) -> None:
         outcomes = [
-            Runner(run_id=f"run{run}").run(batch(prompts(10)[:: 1 if run < 2 else -1], reuse="content", results=f"results{run}"))
+            Runner(run_id=f"run{run}").run(
+                batch(prompts(10)[:: 1 if run < 2 else -1], reuse="content", results=f"results{run}")
+            )
             for run in range(3)
         ]
         assert {outcome.state for outcome in outcomes} == {"success"}
@@ -176,7 +214,9 @@ class TestReuse:
         assert [outcome.value["images"] for outcome in outcomes] == [10, 10, 10]
         assert results(folder, "results2")[0]["images"] == results(folder, "results0")[9]["images"]
 
-    def test_g18_takes_one_to_four_are_four_sets(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
+    def test_g18_takes_one_to_four_are_four_sets(
+        self, batch: Batch, emulator: Emulator, folder: Path
+    ) -> None:
         rows = [{"prompt": "a fox", "name": "fox", "take": take} for take in range(1, 5)]
         assert Runner().run(batch(rows)).state == "success"
         assert emulator.books.posts_received == 4
@@ -184,7 +224,9 @@ class TestReuse:
 
 
 class TestWhatARetryPaysFor:
-    def test_a_retry_pays_for_nothing_when_the_results_are_lost(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
+    def test_a_retry_pays_for_nothing_when_the_results_are_lost(
+        self, batch: Batch, emulator: Emulator, folder: Path
+    ) -> None:
         runner, task = Runner(), batch(prompts(5))
         runner.run(task)
         (folder / "results.jsonl").unlink()
@@ -194,7 +236,9 @@ class TestWhatARetryPaysFor:
         assert {line["status"] for line in results(folder)} == {"landed"}
         assert outcome.value["credits"] == 50
 
-    def test_equal_rows_have_one_price_in_every_try(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
+    def test_equal_rows_have_one_price_in_every_try(
+        self, batch: Batch, emulator: Emulator, folder: Path
+    ) -> None:
         runner, task = Runner(), batch([{"prompt": "a fox"}, {"prompt": "a dog"}, {"prompt": "a fox"}])
         for _ in range(2):
             outcome = runner.run(task)
@@ -222,7 +266,11 @@ class TestWhatARetryPaysFor:
         runner.run(task)
         runner.clear(task)
         outcome = runner.run(batch([*reversed(prompts(7))]))
-        assert (outcome.state, emulator.books.posts_received, outcome.value["count"]["landed"]) == ("success", 7, 7)
+        assert (outcome.state, emulator.books.posts_received, outcome.value["count"]["landed"]) == (
+            "success",
+            7,
+            7,
+        )
 
     def test_a_retry_pays_nothing_for_a_partial_row_which_stays_so_when_the_results_are_gone(
         self, batch: Batch, emulator: Emulator, folder: Path
@@ -237,11 +285,17 @@ class TestWhatARetryPaysFor:
             runner.clear(task)
         assert emulator.books.posts_received == 1
 
-    def test_a_retry_pays_only_for_what_was_refunded(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
+    def test_a_retry_pays_only_for_what_was_refunded(
+        self, batch: Batch, emulator: Emulator, folder: Path
+    ) -> None:
         rows = [*prompts(3), {"prompt": "a watch [fail*1]"}]
         outcome = Runner().run(batch(rows, retries=1))
         assert (outcome.state, outcome.tries) == ("success", 2)
-        assert (emulator.books.posts_received, emulator.books.credits_charged, emulator.books.credits_refunded) == (5, 50, 10)
+        assert (
+            emulator.books.posts_received,
+            emulator.books.credits_charged,
+            emulator.books.credits_refunded,
+        ) == (5, 50, 10)
         assert {line["status"] for line in results(folder)} == {"landed"}
 
 
@@ -263,14 +317,22 @@ class TestRowsThatDoNotLand:
         assert [line["credits"] for line in results(folder)] == [10, 0, 0, 20]
         assert "results.jsonl" in str(outcome.error)
 
-    def test_one_that_is_refused_at_submit_by_moderation_is_moderated_and_free(self, batch: Batch, folder: Path) -> None:
+    def test_one_that_is_refused_at_submit_by_moderation_is_moderated_and_free(
+        self, batch: Batch, folder: Path
+    ) -> None:
         Runner().run(batch([{"prompt": "a watch"}, {"prompt": "a gun [moderation]"}]))
         ends = [(line["status"], line["paid"], line["credits"]) for line in results(folder)]
         assert ends == [("landed", "yes", 10), ("moderated", "no", 0)]
 
-    def test_rows_that_do_not_land_only_show_in_the_table_on_request(self, batch: Batch, folder: Path) -> None:
+    def test_rows_that_do_not_land_only_show_in_the_table_on_request(
+        self, batch: Batch, folder: Path
+    ) -> None:
         outcome = Runner().run(batch(self.ROWS, on_error="continue", on_partial="accept"))
-        assert (outcome.state, outcome.value["count"]["landed"], outcome.value["count"]["failed"]) == ("success", 1, 1)
+        assert (outcome.state, outcome.value["count"]["landed"], outcome.value["count"]["failed"]) == (
+            "success",
+            1,
+            1,
+        )
 
     def test_retries_end_where_no_row_can_gain_by_one(self, batch: Batch, emulator: Emulator) -> None:
         outcome = Runner().run(batch([{"prompt": "a gun [safety]"}], retries=3))
@@ -285,14 +347,18 @@ class TestRowsThatDoNotLand:
         assert [line["status"] for line in results(folder)] == ["landed", "landed", "failed"]
         assert results(folder)[2]["paid"] == "yes"
 
-    def test_a_post_without_an_answer_is_unknown_and_the_others_go_on(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
+    def test_a_post_without_an_answer_is_unknown_and_the_others_go_on(
+        self, batch: Batch, emulator: Emulator, folder: Path
+    ) -> None:
         rows = [*prompts(2), {"prompt": "lost [drop-after-accept]"}, {"prompt": "a cat"}]
         outcome = Runner().run(batch(rows, on_error="continue", retries=2))
         assert (outcome.state, emulator.books.posts_received) == ("success", 4)
         assert [line["status"] for line in results(folder)] == ["landed", "landed", "unknown", "landed"]
         assert (results(folder)[2]["paid"], results(folder)[2]["credits"]) == ("unknown", 10)
 
-    def test_three_posts_in_a_row_without_an_answer_stop_the_sending(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
+    def test_three_posts_in_a_row_without_an_answer_stop_the_sending(
+        self, batch: Batch, emulator: Emulator, folder: Path
+    ) -> None:
         rows = [*prompts(2), *({"prompt": f"lost {index} [error-after-accept]"} for index in range(5))]
         outcome = Runner().run(batch(rows, on_error="continue", max_posts_at_once=1))
         assert (outcome.state, emulator.books.posts_received) == ("failed", 5)
@@ -303,18 +369,22 @@ class TestRowsThatDoNotLand:
     def test_posts_without_an_answer_stop_the_sending_when_several_are_under_way(
         self, at_once: int, batch: Batch, emulator: Emulator, folder: Path
     ) -> None:
-        """The count of unknown outcomes begins anew with each accepted POST, and answers come in any order: so one row is accepted
-        first, and alone, as its price is measured.
+        """The count of unknown outcomes begins anew with each accepted POST, and answers come in any order:
+        so one row is accepted first, and alone, as its price is measured.
         """
         emulator.configure(latency_seconds=0.1)
         rows = [*prompts(1), *({"prompt": f"lost {index} [error-after-accept]"} for index in range(40))]
         outcome = Runner().run(batch(rows, on_error="continue", max_posts_at_once=at_once))
         lost = emulator.books.posts_received - 1
         assert (outcome.state, len(images(folder))) == ("failed", 1)
-        assert 3 <= lost <= at_once, "those under way at the first; or one after the other, until three are unknown"
+        assert 3 <= lost <= at_once, (
+            "those under way at the first; or one after the other, until three are unknown"
+        )
         assert f"{40 - lost} of 41 rows were not sent" in str(outcome.error)
 
-    def test_accepted_posts_amid_lost_ones_let_two_more_be_lost_each(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
+    def test_accepted_posts_amid_lost_ones_let_two_more_be_lost_each(
+        self, batch: Batch, emulator: Emulator, folder: Path
+    ) -> None:
         """However late their answers come: each begins the count anew after two lost ones at most."""
         emulator.configure(latency_seconds=0.1)
         rows = [*prompts(3), *({"prompt": f"lost {index} [error-after-accept]"} for index in range(40))]
@@ -325,7 +395,8 @@ class TestRowsThatDoNotLand:
 
 
 ANSWER_SECONDS = 0.3
-LONG_ANSWER_SECONDS = 1.0  # where a test needs several POSTs under way: a busy machine begins them with pauses in between
+# where a test needs several POSTs under way: a busy machine begins them with pauses in between
+LONG_ANSWER_SECONDS = 1.0
 
 
 @pytest.fixture
@@ -349,13 +420,17 @@ def most_under_way(emulator: Emulator, area: str = "generate") -> int:
 
 
 class TestSeveralPostsAtOnce:
-    def test_as_many_generations_land_at_once_as_their_bytes_allow(self, batch: Batch, slower: Emulator) -> None:
+    def test_as_many_generations_land_at_once_as_their_bytes_allow(
+        self, batch: Batch, slower: Emulator
+    ) -> None:
         outcome = Runner().run(batch(prompts(20), deferrable=False))
         assert outcome.state == "success"
         assert most_under_way(slower, "status") > 4, "not four threads alone"
 
     @pytest.mark.parametrize(("at_once", "rows"), [(1, 3), (4, 10)])
-    def test_no_more_posts_are_under_way_than_allowed(self, at_once: int, rows: int, batch: Batch, slower: Emulator) -> None:
+    def test_no_more_posts_are_under_way_than_allowed(
+        self, at_once: int, rows: int, batch: Batch, slower: Emulator
+    ) -> None:
         outcome = Runner().run(batch(prompts(rows), max_posts_at_once=at_once))
         assert (outcome.state, slower.books.posts) == ("success", rows)
         assert most_under_way(slower) == at_once
@@ -365,7 +440,9 @@ class TestSeveralPostsAtOnce:
         outcome = Runner().run(batch(prompts(6)))
         assert (outcome.state, slow.books.posts, most_under_way(slow)) == ("success", 6, 1)
 
-    def test_equal_rows_in_flight_make_one_post_and_pay_once(self, batch: Batch, slow: Emulator, folder: Path) -> None:
+    def test_equal_rows_in_flight_make_one_post_and_pay_once(
+        self, batch: Batch, slow: Emulator, folder: Path
+    ) -> None:
         rows = [{"prompt": f"watch {index % 5}"} for index in range(20)]
         outcome = Runner().run(batch(rows))
         assert (outcome.state, slow.books.posts_received, outcome.value["credits"]) == ("success", 5, 50)
@@ -377,7 +454,9 @@ class TestSeveralPostsAtOnce:
         """Their rows differ, so only the ledger tells that they are one request."""
         for index in range(6):
             (tmp_path / f"{index}.jpg").write_bytes(WATCH.read_bytes())
-        edits = [{"prompt": "make it blue", "images": [(tmp_path / f"{index}.jpg").as_uri()]} for index in range(6)]
+        edits = [
+            {"prompt": "make it blue", "images": [(tmp_path / f"{index}.jpg").as_uri()]} for index in range(6)
+        ]
         outcome = Runner().run(batch([*prompts(2), *edits]))
         assert (outcome.state, slow.books.posts_received, outcome.value["credits"]) == ("success", 3, 30)
         assert sorted(line["credits"] for line in results(folder)) == [*[0] * 5, *[10] * 3]
@@ -391,8 +470,12 @@ class TestSeveralPostsAtOnce:
         assert [line["status"] for line in results(folder)] == [*["landed"] * 25, *["skipped_budget"] * 15]
         assert most_under_way(slow) > 4
 
-    def test_g16_a_row_that_fits_when_another_is_refused_is_not_skipped(self, batch: Batch, slow: Emulator, folder: Path) -> None:
-        """The wallet's budget has room for three. The API refuses two of the first, and their price is there again."""
+    def test_g16_a_row_that_fits_when_another_is_refused_is_not_skipped(
+        self, batch: Batch, slow: Emulator, folder: Path
+    ) -> None:
+        """The wallet's budget has room for three. The API refuses two of the first, and their price is
+        there again.
+        """
         rows = [{"prompt": "a"}, {"prompt": "b [moderation]"}, {"prompt": "c [moderation]"}, *prompts(3)]
         outcome = Runner().run(batch(rows, max_credits=30, on_error="continue"))
         statuses = [line["status"] for line in results(folder)]
@@ -406,7 +489,9 @@ class TestSeveralPostsAtOnce:
         assert (outcome.state, slower.books.posts, slower.books.posts_received) == ("success", 10, 16)
         assert 0.85**3 < used.share < 1, "each 429 alone would have left a share of 0.85 to the sixth"
 
-    def test_an_error_of_the_storage_loses_no_answer_that_was_on_its_way(self, batch: Batch, slow: Emulator) -> None:
+    def test_an_error_of_the_storage_loses_no_answer_that_was_on_its_way(
+        self, batch: Batch, slow: Emulator
+    ) -> None:
         storage = faulty_storage()
         task = batch(prompts(12), destination=FOLDER, retries=1, max_posts_at_once=8)
         storage.fail("write", "_seedream/names/bad", ERRORS["500"], times=1)
@@ -418,7 +503,10 @@ class TestSeveralPostsAtOnce:
         self, batch: Batch, emulator: Emulator, folder: Path
     ) -> None:
         emulator.configure(latency_seconds=1.0)
-        runner, task = Runner(), batch(prompts(40), max_posts_at_once=8, execution_timeout=timedelta(seconds=4))
+        runner, task = (
+            Runner(),
+            batch(prompts(40), max_posts_at_once=8, execution_timeout=timedelta(seconds=4)),
+        )
         assert type(runner.run(task).error).__name__ == "AirflowTaskTimeout"
         sent = emulator.books.posts_received
         assert {record["outcome"] for record in records(folder)} <= {"submitted", "landed"}
@@ -438,30 +526,50 @@ class TestBeforeAnythingIsSent:
         assert "line 2 of requests.jsonl" in str(outcome.error)
         assert "num_images" in str(outcome.error)
 
-    def test_a_name_of_two_requests_is_found_before_either_is_sent(self, batch: Batch, emulator: Emulator) -> None:
-        rows = [{"prompt": "a", "name": "hero"}, {"prompt": "a", "name": "hero"}, {"prompt": "b", "name": "hero"}]
+    def test_a_name_of_two_requests_is_found_before_either_is_sent(
+        self, batch: Batch, emulator: Emulator
+    ) -> None:
+        rows = [
+            {"prompt": "a", "name": "hero"},
+            {"prompt": "a", "name": "hero"},
+            {"prompt": "b", "name": "hero"},
+        ]
         outcome = Runner().run(batch(rows, retries=2))
         assert (outcome.state, outcome.tries, emulator.books.posts_received) == ("failed", 1, 0)
         assert "requests[2]: name 'hero' is that of another row" in str(outcome.error)
         outcome = Runner(run_id="second").run(batch(rows, on_error="continue"))
-        assert (outcome.state, emulator.books.posts_received, outcome.value["count"]["invalid"]) == ("success", 1, 1)
+        assert (outcome.state, emulator.books.posts_received, outcome.value["count"]["invalid"]) == (
+            "success",
+            1,
+            1,
+        )
 
     def test_a_parquet_that_nobody_can_write_is_found_before_anything_is_paid(
         self, batch: Batch, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setitem(sys.modules, "pyarrow", None)  # what Python holds for a module that cannot be imported
+        # what Python holds for a module that cannot be imported
+        monkeypatch.setitem(sys.modules, "pyarrow", None)
         outcome = Runner().run(batch(prompts(2), parquet=True, retries=2))
         assert (outcome.state, outcome.tries, emulator.books.posts_received) == ("failed", 1, 0)
         assert "airflow-provider-seedream[parquet]" in str(outcome.error)
 
-    def test_a_bad_row_costs_nothing_and_the_others_go_on_on_request(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
+    def test_a_bad_row_costs_nothing_and_the_others_go_on_on_request(
+        self, batch: Batch, emulator: Emulator, folder: Path
+    ) -> None:
         outcome = Runner().run(batch([{"prompt": "a"}, {"prompt": " ", "sku": 7}], on_error="continue"))
         assert (outcome.state, emulator.books.posts_received) == ("success", 1)
-        assert [(line["status"], line["paid"]) for line in results(folder)] == [("landed", "yes"), ("invalid", "no")]
+        assert [(line["status"], line["paid"]) for line in results(folder)] == [
+            ("landed", "yes"),
+            ("invalid", "no"),
+        ]
         assert results(folder)[1]["sku"] == 7
 
-    def test_a_dry_run_prices_the_table_and_sends_nothing(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
-        outcome = Runner().run(batch([*prompts(3, num_images=4), {"prompt": ""}], dry_run=True, on_error="continue"))
+    def test_a_dry_run_prices_the_table_and_sends_nothing(
+        self, batch: Batch, emulator: Emulator, folder: Path
+    ) -> None:
+        outcome = Runner().run(
+            batch([*prompts(3, num_images=4), {"prompt": ""}], dry_run=True, on_error="continue")
+        )
         assert outcome.state == "success"
         assert (outcome.value["rows"], outcome.value["invalid"], outcome.value["credits"]) == (4, 1, 120)
         assert (emulator.books.requests, folder.exists()) == ((), False)
@@ -473,7 +581,14 @@ class TestBeforeAnythingIsSent:
         assert "results 'results'" in str(outcome.error)
 
     @pytest.mark.parametrize(
-        "wrong", [{"requests": "rows.txt"}, {"requests": 7}, {"max_in_flight": 0}, {"on_error": "ignore"}, {"max_credits": -1}]
+        "wrong",
+        [
+            {"requests": "rows.txt"},
+            {"requests": 7},
+            {"max_in_flight": 0},
+            {"on_error": "ignore"},
+            {"max_credits": -1},
+        ],
     )
     def test_static_mistakes_fail_when_the_dag_is_parsed(self, batch: Batch, wrong: dict[str, Any]) -> None:
         with pytest.raises(SeedreamInputError, match=next(iter(wrong))):
@@ -487,15 +602,25 @@ class TestMoney:
         rows = prompts(10, num_images=2)
         rows[2]["prompt"] += " [drop-after-accept]"
         outcome = Runner().run(batch(rows, max_credits=10 * price, on_error="continue"))
-        assert (outcome.state, emulator.books.posts_received, emulator.books.credits_charged) == ("success", 5, 10 * price)
+        assert (outcome.state, emulator.books.posts_received, emulator.books.credits_charged) == (
+            "success",
+            5,
+            10 * price,
+        )
         statuses = [line["status"] for line in results(folder)]
         assert statuses == ["landed", "landed", "unknown", "landed", "landed", *["skipped_budget"] * 5]
 
-    def test_g16_the_budget_holds_over_retries_and_clears(self, batch: Batch, emulator: Emulator, price: int) -> None:
+    def test_g16_the_budget_holds_over_retries_and_clears(
+        self, batch: Batch, emulator: Emulator, price: int
+    ) -> None:
         runner, task = Runner(), batch(prompts(10, num_images=2), max_credits=10 * price)
         for _ in range(2):
             outcome = runner.run(task)
-            assert (outcome.state, outcome.value["count"]["skipped_budget"], outcome.value["credits"]) == ("success", 5, 10 * price)
+            assert (outcome.state, outcome.value["count"]["skipped_budget"], outcome.value["credits"]) == (
+                "success",
+                5,
+                10 * price,
+            )
             runner.clear(task)
         assert emulator.books.credits_charged == 10 * price
 
@@ -507,51 +632,78 @@ class TestMoney:
         assert "2 of 4 rows were not sent. 1 row is paid for and not landed" in str(outcome.error)
         assert "Paid: yes." in str(outcome.error)
 
-    def test_an_empty_wallet_is_no_end_while_a_retry_can_bring_a_row_further(self, batch: Batch, emulator: Emulator) -> None:
-        # The fox fails, and is refunded, when the wallet has been empty for a row: not before, also on a slow machine.
+    def test_an_empty_wallet_is_no_end_while_a_retry_can_bring_a_row_further(
+        self, batch: Batch, emulator: Emulator
+    ) -> None:
+        # The fox fails, and is refunded, when the wallet has been empty for a row: not before, also on a slow
+        # machine.
         emulator.configure(balance_credits=20, seconds_per_image=(3.0, 3.0))
-        outcome = Runner().run(batch([{"prompt": "a fox [fail*1]"}, *prompts(4)], retries=3, max_posts_at_once=1))
-        assert (outcome.state, outcome.tries) == ("failed", 2), "the second try pays for the fox again, and for no other"
+        outcome = Runner().run(
+            batch([{"prompt": "a fox [fail*1]"}, *prompts(4)], retries=3, max_posts_at_once=1)
+        )
+        assert (outcome.state, outcome.tries) == ("failed", 2), (
+            "the second try pays for the fox again, and for no other"
+        )
         assert [entry.prompt for entry in emulator.books.submissions].count("a fox [fail*1]") == 2
 
-    def test_an_empty_wallet_ends_the_sending_and_lands_what_is_paid(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
+    def test_an_empty_wallet_ends_the_sending_and_lands_what_is_paid(
+        self, batch: Batch, emulator: Emulator, folder: Path
+    ) -> None:
         emulator.configure(balance_credits=30)
         runner, task = Runner(), batch(prompts(5), retries=2)
         outcome = runner.run(task)
-        assert (outcome.state, outcome.tries, type(outcome.error).__name__) == ("failed", 1, "SeedreamInsufficientCreditsError")
+        assert (outcome.state, outcome.tries, type(outcome.error).__name__) == (
+            "failed",
+            1,
+            "SeedreamInsufficientCreditsError",
+        )
         assert "2 of 5 rows were not sent" in str(outcome.error)
         assert len(images(folder)) == 3
         emulator.configure(balance_credits=1000)
         runner.clear(task)
         outcome = runner.run(task)
-        assert (outcome.state, emulator.books.credits_charged, outcome.value["count"]["landed"]) == ("success", 50, 5)
+        assert (outcome.state, emulator.books.credits_charged, outcome.value["count"]["landed"]) == (
+            "success",
+            50,
+            5,
+        )
 
 
 def most_in_flight(emulator: Emulator) -> int:
-    """The most generations that were accepted and not yet downloaded, by the order of the server's requests."""
+    """The most generations that were accepted and not yet downloaded, by the order of the server's
+    requests.
+    """
     flying, most = 0, 0
     for request in emulator.books.requests:
-        flying += (request.method == "POST" and request.status == 200) - (request.area == "download" and request.status == 200)
+        flying += (request.method == "POST" and request.status == 200) - (
+            request.area == "download" and request.status == 200
+        )
         most = max(most, flying)
     return most
 
 
 class TestStorageThatFails:
     @pytest.mark.parametrize("what", ["_seedream/names", "_seedream/ledger"])
-    def test_a_ledger_that_does_not_answer_is_not_written_past(self, what: str, batch: Batch, emulator: Emulator) -> None:
+    def test_a_ledger_that_does_not_answer_is_not_written_past(
+        self, what: str, batch: Batch, emulator: Emulator
+    ) -> None:
         storage = faulty_storage()
         storage.fail("write", what, ERRORS["500"], times=1)
         outcome = Runner().run(batch(prompts(3), destination=FOLDER, retries=1))
         assert (outcome.state, outcome.tries, emulator.books.posts_received) == ("success", 2, 3)
         assert [type(error).__name__ for error in outcome.errors] == ["SeedreamLedgerError"]
 
-    def test_a_record_that_cannot_be_read_is_not_taken_for_none(self, batch: Batch, emulator: Emulator) -> None:
+    def test_a_record_that_cannot_be_read_is_not_taken_for_none(
+        self, batch: Batch, emulator: Emulator
+    ) -> None:
         storage = faulty_storage()
         storage.fail("read", "_seedream/ledger", ERRORS["403"])
         outcome = Runner().run(batch(prompts(3), destination=FOLDER, retries=1))
         assert (outcome.state, outcome.tries, emulator.books.posts_received) == ("failed", 2, 0)
 
-    def test_results_that_cannot_be_written_cost_a_try_and_nothing_else(self, batch: Batch, emulator: Emulator) -> None:
+    def test_results_that_cannot_be_written_cost_a_try_and_nothing_else(
+        self, batch: Batch, emulator: Emulator
+    ) -> None:
         storage = faulty_storage()
         storage.fail("write", "results.jsonl", ERRORS["500"], times=1)
         outcome = Runner().run(batch(prompts(3), destination=FOLDER, retries=1))

@@ -1,4 +1,6 @@
-"""A batch that waits in the triggerer: what travels through the database, what survives, what it costs to be woken."""
+"""A batch that waits in the triggerer: what travels through the database, what survives, what it costs to
+be woken.
+"""
 
 from __future__ import annotations
 
@@ -65,10 +67,18 @@ def change_progress(folder: Path, **fields: Any) -> None:
 
 
 def two_rows_put_back(emulator: Emulator) -> Runner:
-    """A DAG run in which the API answers 429 to the fourth and the fifth of eight rows, which have begun together."""
+    """A DAG run in which the API answers 429 to the fourth and the fifth of eight rows, which have begun
+    together.
+    """
     emulator.configure(latency_seconds=TOGETHER_SECONDS)
     for prompt in ("watch 3", "watch 4"):
-        refusing = {"status": 429, "endpoint": "generate", "retry_after_seconds": 20, "prompt_contains": prompt, "times": 1}
+        refusing = {
+            "status": 429,
+            "endpoint": "generate",
+            "retry_after_seconds": 20,
+            "prompt_contains": prompt,
+            "times": 1,
+        }
         emulator.inject("refuse", **refusing)
     return Woken()
 
@@ -86,7 +96,13 @@ class TestWhatSurvivesADeferral:
         self, batch: Batch, emulator: Emulator, folder: Path
     ) -> None:
         emulator.configure(latency_seconds=TOGETHER_SECONDS)
-        refusing = {"status": 429, "endpoint": "generate", "retry_after_seconds": 20, "prompt_contains": "watch 3", "times": 1}
+        refusing = {
+            "status": 429,
+            "endpoint": "generate",
+            "retry_after_seconds": 20,
+            "prompt_contains": "watch 3",
+            "times": 1,
+        }
         emulator.inject("refuse", **refusing)
         runner, task = Woken(), batch(8)
         assert runner.run(task, until="deferred").state == "deferred"
@@ -118,7 +134,9 @@ class TestWhatSurvivesADeferral:
         runner, task = two_rows_put_back(emulator), batch(8)
         runner.run(task, until="deferred")
         write(tmp_path, rows(7))
-        assert "The table was changed while it was worked on. 2 of 8 rows were not sent." in str(runner.run(task).error)
+        assert "The table was changed while it was worked on. 2 of 8 rows were not sent." in str(
+            runner.run(task).error
+        )
         assert emulator.books.posts == 6
 
     def test_edits_of_equal_bytes_have_one_price_over_all_deferrals(
@@ -130,7 +148,12 @@ class TestWhatSurvivesADeferral:
         table = [{"prompt": "make it blue", "images": [source.as_uri()]} for source in sources]
         with DAG("guarantees", schedule=None):
             task = SeedreamBatchOperator(
-                task_id="batch", requests=table, destination=destination, deferrable=True, poke_interval=30, max_in_flight=1
+                task_id="batch",
+                requests=table,
+                destination=destination,
+                deferrable=True,
+                poke_interval=30,
+                max_in_flight=1,
             )
         outcome = Woken().run(task)
         assert (outcome.state, outcome.value["count"]["landed"]) == ("success", 3)
@@ -141,7 +164,11 @@ class TestWhatSurvivesADeferral:
         runner.run(task, until="deferred")
         file = progress_file(folder)
         since = ("waiting", "post_seconds", "edits")
-        file.write_text(json.dumps({name: value for name, value in json.loads(file.read_text()).items() if name not in since}))
+        file.write_text(
+            json.dumps(
+                {name: value for name, value in json.loads(file.read_text()).items() if name not in since}
+            )
+        )
         assert (runner.run(task).state, emulator.books.posts_received) == ("success", 5)
 
     def test_the_pace_survives_a_deferral(self, batch: Batch, emulator: Emulator, connect: Connect) -> None:
@@ -153,11 +180,17 @@ class TestWhatSurvivesADeferral:
         assert runner.run(task, until="deferred").state == "deferred"
         assert emulator.books.posts_received == 4
 
-    def test_an_empty_wallet_survives_a_deferral(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
+    def test_an_empty_wallet_survives_a_deferral(
+        self, batch: Batch, emulator: Emulator, folder: Path
+    ) -> None:
         emulator.configure(balance_credits=30)
         runner, task = Woken(), batch(5, retries=2)
         outcome = runner.run(task)
-        assert (outcome.state, outcome.tries, type(outcome.error).__name__) == ("failed", 1, "SeedreamInsufficientCreditsError")
+        assert (outcome.state, outcome.tries, type(outcome.error).__name__) == (
+            "failed",
+            1,
+            "SeedreamInsufficientCreditsError",
+        )
         assert "2 of 5 rows were not sent" in str(outcome.error)
         assert (len(images(folder)), len(outcome.deferrals)) == (3, 1)
         emulator.configure(balance_credits=1000)
@@ -165,7 +198,13 @@ class TestWhatSurvivesADeferral:
         assert (runner.run(task).state, emulator.books.credits_charged) == ("success", 50)
 
     def test_how_long_the_api_has_been_away_survives_a_deferral(
-        self, batch: Batch, emulator: Emulator, connect: Connect, folder: Path, unused_port: int, monkeypatch: pytest.MonkeyPatch
+        self,
+        batch: Batch,
+        emulator: Emulator,
+        connect: Connect,
+        folder: Path,
+        unused_port: int,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         there = os.environ["AIRFLOW_CONN_SEEDREAM_DEFAULT"]
         away = json.loads(there) | {"host": f"http://127.0.0.1:{unused_port}"}
@@ -185,7 +224,9 @@ class TestWhatSurvivesADeferral:
 
 
 class TestWhatIsLostMeanwhile:
-    def test_progress_that_cannot_be_read_costs_a_try_and_no_post(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
+    def test_progress_that_cannot_be_read_costs_a_try_and_no_post(
+        self, batch: Batch, emulator: Emulator, folder: Path
+    ) -> None:
         runner, task = Woken(), batch(retries=1)
         runner.run(task, until="deferred")
         progress_file(folder).write_text("{")
@@ -195,7 +236,12 @@ class TestWhatIsLostMeanwhile:
 
     @pytest.mark.parametrize(
         ("changed", "posts"),
-        [([{"prompt": "another"}, *rows(4)[1:]], 5), (rows(6), 6), (rows(3), 3), ([*rows(4)[:2], *rows(6)[4:]], 4)],
+        [
+            ([{"prompt": "another"}, *rows(4)[1:]], 5),
+            (rows(6), 6),
+            (rows(3), 3),
+            ([*rows(4)[:2], *rows(6)[4:]], 4),
+        ],
         ids=["a row before", "rows more", "a row less", "rows that follow"],
     )
     def test_a_table_that_changes_costs_at_most_a_try(
@@ -227,8 +273,11 @@ class TestWhatIsLostMeanwhile:
         assert (runner.run(task).state, emulator.books.posts_received) == ("success", 4)
 
     @pytest.mark.slow
-    def test_execution_timeout_holds_while_nobody_runs_and_lands_what_is_ready(self, batch: Batch, folder: Path) -> None:
-        outcome = Runner().run(batch(execution_timeout=timedelta(seconds=14)))  # before the first poll, 20 s after the POST
+    def test_execution_timeout_holds_while_nobody_runs_and_lands_what_is_ready(
+        self, batch: Batch, folder: Path
+    ) -> None:
+        # before the first poll, 20 s after the POST
+        outcome = Runner().run(batch(execution_timeout=timedelta(seconds=14)))
         assert (outcome.state, type(outcome.error).__name__) == ("failed", "AirflowTaskTimeout")
         assert len(outcome.deferrals) == 1
         assert len(images(folder)) == 4
@@ -237,11 +286,19 @@ class TestWhatIsLostMeanwhile:
 @pytest.fixture(scope="module")
 def paced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Outcome, Books]]:
     """30 rows at 20 a minute, with real triggers, each of them twice, and nothing said about when to poll."""
-    settings = Settings.fast(rate_limit_per_minute=PER_MINUTE, seconds_per_image=(20.0, 30.0), flat_images=True)
+    settings = Settings.fast(
+        rate_limit_per_minute=PER_MINUTE, seconds_per_image=(20.0, 30.0), flat_images=True
+    )
     with Emulator(settings) as emulator, pytest.MonkeyPatch.context() as patched:
-        connection = json.loads(emulator.airflow_connection_json()) | {"extra": {"requests_per_minute": PER_MINUTE}}
+        connection = json.loads(emulator.airflow_connection_json()) | {
+            "extra": {"requests_per_minute": PER_MINUTE}
+        }
         patched.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", json.dumps(connection))
-        given: dict[str, Any] = {"destination": tmp_path_factory.mktemp("paced").as_uri(), "deferrable": True, "max_in_flight": 200}
+        given: dict[str, Any] = {
+            "destination": tmp_path_factory.mktemp("paced").as_uri(),
+            "deferrable": True,
+            "max_in_flight": 200,
+        }
         with DAG("guarantees", schedule=None):
             size = "portrait_16_9"  # of which no other test has taught this process how long it takes
             task = SeedreamBatchOperator(task_id="batch", requests=rows(PACED_ROWS), image_size=size, **given)
@@ -264,13 +321,16 @@ class TestAPacedTable:
         _, books = paced
         assert set(books.methods_by_user_agent[f"{USER_AGENT} (trigger)"]) == {"GET"}
 
-    def test_it_is_woken_a_few_times_with_rows_and_events_that_are_small(self, paced: tuple[Outcome, Books]) -> None:
+    def test_it_is_woken_a_few_times_with_rows_and_events_that_are_small(
+        self, paced: tuple[Outcome, Books]
+    ) -> None:
         outcome, _ = paced
         sizes = [(len(one.row), len(one.event or "")) for one in outcome.deferrals]
         print(f"{len(sizes)} deferrals, bytes of rows and events: {sizes}")
         assert 2 <= len(sizes) <= 6
         assert max(row for row, _ in sizes) > 2_000, "all that the rate allows was in flight"
-        assert all(row < 6_000 and event < 512 for row, event in sizes)  # an event names the file of the progress as well
+        # an event names the file of the progress as well
+        assert all(row < 6_000 and event < 512 for row, event in sizes)
 
 
 @pytest.mark.slow

@@ -1,6 +1,8 @@
-"""G2, G3, G17: the worker of a batch dies by SIGKILL before acts on disk or network from its first to its last; a retry follows.
+"""G2, G3, G17: the worker of a batch dies by SIGKILL before acts on disk or network from its first to its
+last; a retry follows.
 
-Threads land beside the one that submits, so an act's number is not always the same act: a sample over all of them it is.
+Threads land beside the one that submits, so an act's number is not always the same act: a sample over all of
+them it is.
 """
 
 from __future__ import annotations
@@ -18,7 +20,11 @@ from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 from tests.airflow.runner import Outcome, Runner
 from tests.guarantees.conftest import Connect, records
-from tests.guarantees.test_killed_anywhere import assert_nothing_is_half_written, let_claims_settle, run_in_child
+from tests.guarantees.test_killed_anywhere import (
+    assert_nothing_is_half_written,
+    let_claims_settle,
+    run_in_child,
+)
 from tests.guarantees.woken import Woken
 from tests.unit.stores import store_on_disk
 
@@ -41,8 +47,18 @@ def batch(emulator: Emulator, connect: Connect, destination: str) -> Callable[..
     connect(emulator, requests_per_minute=100_000)
 
     def batch(act: int, at_once: int = 1, **more: Any) -> SeedreamBatchOperator:
-        given = {"destination": destination, "max_in_flight": 2 * at_once, "poke_interval": 0.05, "on_error": "continue", **more}
-        table = {"requests": rows(act, ROWS[at_once]), "results": f"results{act}", "max_posts_at_once": at_once}
+        given = {
+            "destination": destination,
+            "max_in_flight": 2 * at_once,
+            "poke_interval": 0.05,
+            "on_error": "continue",
+            **more,
+        }
+        table = {
+            "requests": rows(act, ROWS[at_once]),
+            "results": f"results{act}",
+            "max_posts_at_once": at_once,
+        }
         with DAG("guarantees", schedule=None):
             return SeedreamBatchOperator(task_id="batch", **table, **given)
 
@@ -64,7 +80,9 @@ def assert_all_is_well(act: int, outcome: Outcome, emulator: Emulator, folder: P
     assert counted["landed"] + counted["unknown"] == number
     assert counted["unknown"] <= at_once, f"killed before act {act}: {counted['unknown']} rows unknown"
     assert all("It was sent at" in line["detail"] for line in table if line["status"] == "unknown")
-    prompts = Counter(entry.prompt for entry in emulator.books.submissions if entry.prompt.endswith(f" {act}"))
+    prompts = Counter(
+        entry.prompt for entry in emulator.books.submissions if entry.prompt.endswith(f" {act}")
+    )
     assert all(number == 1 for number in prompts.values()), f"killed before act {act}: paid twice"
     assert number - counted["unknown"] <= len(prompts) <= number
     charged = sum(entry.credits for entry in emulator.books.submissions if entry.prompt.endswith(f" {act}"))
@@ -89,7 +107,9 @@ class TestABatchKilledBeforeItsActs:
         batch: Callable[..., SeedreamBatchOperator],
         folder: Path,
     ) -> None:
-        """With a store that has versions, claims are made unread, and the retry is a first try that meets records all the same."""
+        """With a store that has versions, claims are made unread, and the retry is a first try that meets
+        records all the same.
+        """
         place = {"destination": store_on_disk(folder)} if is_bucket else {}
         emulator.configure(latency_seconds=0.05 * (at_once > 1))  # else no two POSTs would be under way
         # Each generation is polled once: else a slow run counts many more acts than those after it have.
@@ -113,7 +133,8 @@ class TestABatchKilledBeforeItsActs:
     def test_a_batch_killed_after_a_deferral_does_not_pay_twice_either(
         self, emulator: Emulator, batch: Callable[..., SeedreamBatchOperator], folder: Path
     ) -> None:
-        # What is woken at once finds its images ready: else it defers again and again, and a fast machine counts twice the acts.
+        # What is woken at once finds its images ready: else it defers again and again, and a fast machine
+        # counts twice the acts.
         emulator.configure(seconds_per_image=(0.0, 0.0), late_assets_seconds=(0.0, 0.0))
 
         def deferred(act: int) -> tuple[Runner, SeedreamBatchOperator]:

@@ -15,13 +15,18 @@ from tests.guarantees.conftest import POKE_SECONDS, Connect, images
 REFUSING_SECONDS = 2.5
 
 
-def test_a_429_that_asks_for_no_time_is_no_tight_loop(emulator: Emulator, connect: Connect, destination: str, folder: Path) -> None:
+def test_a_429_that_asks_for_no_time_is_no_tight_loop(
+    emulator: Emulator, connect: Connect, destination: str, folder: Path
+) -> None:
     connect(emulator, requests_per_minute=6000)
     until = time.time() + REFUSING_SECONDS
     emulator.inject("rate-limited", endpoint="submit", seconds=0.0, until_epoch=until)
     with DAG("guarantees", schedule=None):
         task = SeedreamBatchOperator(
-            task_id="batch", requests=[{"prompt": "a watch"}], destination=destination, poke_interval=POKE_SECONDS
+            task_id="batch",
+            requests=[{"prompt": "a watch"}],
+            destination=destination,
+            poke_interval=POKE_SECONDS,
         )
     assert Runner().run(task).state == "success"
     assert (emulator.books.posts, len(images(folder))) == (1, 1)

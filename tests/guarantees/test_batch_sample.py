@@ -1,4 +1,6 @@
-"""A sample of a batch: its rows are paid and landed, a person is asked, and what a yes, a no and no answer cost."""
+"""A sample of a batch: its rows are paid and landed, a person is asked, and what a yes, a no and no answer
+cost.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,10 @@ class TestTheQuestion:
         assert question["options"] == ["Approve", "Reject"]
         body = question["body"]
         assert "A sample of 3 rows: 2 landed, 1 moderated. 40 credits." in body
-        assert "**A yes sends 27 requests for 54 images: up to 540 credits, about 3 s at 600 requests a minute.**" in body
+        assert (
+            "**A yes sends 27 requests for 54 images: up to 540 credits, about 3 s at 600 requests a "
+            "minute.**" in body
+        )
         assert "A no ends the batch: only this sample is paid." in body
         assert body.count("[![Image") == 4
         assert "seedream/thumb/guarantees/" in body
@@ -74,26 +79,39 @@ class TestTheQuestion:
         assert not (folder / "results.jsonl").exists()
 
     @pytest.mark.slow
-    def test_the_rest_costs_what_the_ledger_and_the_budget_leave(self, batch: Batch, emulator: Emulator) -> None:
+    def test_the_rest_costs_what_the_ledger_and_the_budget_leave(
+        self, batch: Batch, emulator: Emulator
+    ) -> None:
         rows = [*watches(10), *watches(2), {"prompt": ""}]
         body = Runner().ask(batch(rows, max_credits=60, on_error="continue"))["body"]
         assert "**A yes sends 3 requests for 3 images: up to 30 credits" in body
         assert "Of the other rows, these cost nothing: 4 over budget, 2 landed, 1 invalid." in body
 
     @pytest.mark.slow
-    def test_many_pictures_stay_below_what_a_database_keeps_and_the_gallery_has_the_rest(self, batch: Batch) -> None:
+    def test_many_pictures_stay_below_what_a_database_keeps_and_the_gallery_has_the_rest(
+        self, batch: Batch
+    ) -> None:
         long = [{"prompt": f"watch {row} {'x' * 3000}", "note": "y" * 3000} for row in range(30)]
         body = Runner().ask(batch(long, 28))["body"]
         assert len(body.encode()) < 64 * 1024
         assert body.count("[![Image") == 24
         assert "[4 more pictures are in the gallery.](seedream/task/guarantees/" in body
 
-    def test_a_table_that_is_not_longer_than_the_sample_needs_no_question(self, batch: Batch, emulator: Emulator) -> None:
-        outcome = Runner().run(batch([*watches(3), *watches(2)]))  # two rows repeat earlier ones, so a yes would cost nothing
-        assert (outcome.state, outcome.value["count"]["landed"], emulator.books.posts_received) == ("success", 5, 3)
+    def test_a_table_that_is_not_longer_than_the_sample_needs_no_question(
+        self, batch: Batch, emulator: Emulator
+    ) -> None:
+        # two rows repeat earlier ones, so a yes would cost nothing
+        outcome = Runner().run(batch([*watches(3), *watches(2)]))
+        assert (outcome.state, outcome.value["count"]["landed"], emulator.books.posts_received) == (
+            "success",
+            5,
+            3,
+        )
 
     @pytest.mark.slow
-    def test_a_seed_picks_random_rows_and_the_same_ones_in_each_try(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
+    def test_a_seed_picks_random_rows_and_the_same_ones_in_each_try(
+        self, batch: Batch, emulator: Emulator, folder: Path
+    ) -> None:
         picked = []
         for name in ("first", "second"):
             Runner(run_id=name).ask(batch(watches(40), Sample(rows=4, seed=7), results=name))
@@ -105,7 +123,9 @@ class TestTheQuestion:
     def test_the_person_is_told_and_may_be_named(self, batch: Batch) -> None:
         notes: list[str] = []
         anna = {"id": "1", "name": "anna"}
-        question = Runner().ask(batch(watches(9), Sample(rows=2, notifiers=[Told(notes)], assigned_users=[anna])))
+        question = Runner().ask(
+            batch(watches(9), Sample(rows=2, notifiers=[Told(notes)], assigned_users=[anna]))
+        )
         assert (notes, question["assigned_users"]) == (["batch"], [anna])
 
     def test_a_notifier_that_fails_does_not_take_the_question_back(self, batch: Batch) -> None:
@@ -136,7 +156,9 @@ class TestTheQuestion:
 
 class TestAYes:
     @pytest.mark.parametrize(
-        ("sample", "deferrable"), [(3, True), (Sample(rows=3, seed=7), False)], ids=["the first rows, deferred", "random rows"]
+        ("sample", "deferrable"),
+        [(3, True), (Sample(rows=3, seed=7), False)],
+        ids=["the first rows, deferred", "random rows"],
     )
     def test_the_rest_is_sent_and_every_row_has_its_line_and_its_price_once(
         self, sample: Any, deferrable: bool, batch: Batch, emulator: Emulator, folder: Path
@@ -148,15 +170,25 @@ class TestAYes:
         assert (outcome.state, outcome.value["count"]["landed"]) == ("success", 16), outcome.error
         assert "Approved by a person: going on." in outcome.log_text
         assert emulator.books.posts_received == len(images(folder)) == 12
-        assert outcome.value["credits"] == sum(line["credits"] for line in results(folder)) == emulator.books.credits_charged == 120
+        assert (
+            outcome.value["credits"]
+            == sum(line["credits"] for line in results(folder))
+            == emulator.books.credits_charged
+            == 120
+        )
         assert [line["row"] for line in results(folder)] == list(range(1, 17))
         assert not list(folder.glob("_seedream/batch/**/*.json*"))
 
     def test_a_retry_after_it_does_not_ask_again(self, batch: Batch, emulator: Emulator) -> None:
-        rows = [*watches(3), *({"prompt": f"an owl {row} [drop-after-accept]"} for row in range(3)), *watches(9)[3:]]
+        rows = [
+            *watches(3),
+            *({"prompt": f"an owl {row} [drop-after-accept]"} for row in range(3)),
+            *watches(9)[3:],
+        ]
         runner, its = Runner(), batch(rows, retries=1, max_posts_at_once=1)
         runner.ask(its)
-        outcome = runner.answer(its, YES)  # three unknown outcomes in a row stop the try, and the next one goes on
+        # three unknown outcomes in a row stop the try, and the next one goes on
+        outcome = runner.answer(its, YES)
         assert outcome.tries == 2
         assert emulator.books.posts_received == 12
 
@@ -178,7 +210,9 @@ class TestAYes:
     def test_a_decorated_batch_asks_too(self, destination: str, emulator: Emulator) -> None:
         with DAG("guarantees", schedule=None) as dag:
 
-            @task.seedream_batch(task_id="batch", destination=destination, poke_interval=POKE_SECONDS, sample=2)
+            @task.seedream_batch(
+                task_id="batch", destination=destination, poke_interval=POKE_SECONDS, sample=2
+            )
             def batch() -> list[dict[str, Any]]:
                 return watches(5)
 
@@ -222,7 +256,9 @@ class TestANo:
         assert outcome.xcoms["results"].endswith("/results.jsonl")
 
     @pytest.mark.slow
-    def test_a_clear_asks_again_and_the_sample_is_not_paid_again(self, batch: Batch, emulator: Emulator) -> None:
+    def test_a_clear_asks_again_and_the_sample_is_not_paid_again(
+        self, batch: Batch, emulator: Emulator
+    ) -> None:
         runner, its = Runner(), batch(watches(9))
         runner.ask(its)
         runner.answer(its, NO)
@@ -240,7 +276,9 @@ class TestANo:
         assert (outcome.state, outcome.tries, emulator.books.posts_received) == ("skipped", 1, 3)
 
     @pytest.mark.parametrize("event", [{"chosen_options": ["Approve", "Reject"]}, "yes"])
-    def test_an_answer_that_is_not_understood_is_no_permission(self, event: Any, batch: Batch, emulator: Emulator) -> None:
+    def test_an_answer_that_is_not_understood_is_no_permission(
+        self, event: Any, batch: Batch, emulator: Emulator
+    ) -> None:
         runner, its = Runner(), batch(watches(5))
         runner.ask(its)
         assert runner.resume_asked(its, event).state == "skipped"
@@ -248,8 +286,13 @@ class TestANo:
 
 
 class TestNoAnswer:
-    def test_a_timeout_fails_without_retries_and_a_clear_asks_again(self, batch: Batch, emulator: Emulator, folder: Path) -> None:
-        runner, its = Runner(), batch(watches(9), Sample(rows=3, response_timeout=timedelta(hours=8)), retries=2)
+    def test_a_timeout_fails_without_retries_and_a_clear_asks_again(
+        self, batch: Batch, emulator: Emulator, folder: Path
+    ) -> None:
+        runner, its = (
+            Runner(),
+            batch(watches(9), Sample(rows=3, response_timeout=timedelta(hours=8)), retries=2),
+        )
         assert "A no, or no answer within 8 h, ends the batch" in runner.ask(its)["body"]
         outcome = runner.resume_asked(its, {"error": "The timeout has passed", "error_type": "timeout"})
         assert (outcome.state, outcome.tries, emulator.books.posts_received) == ("failed", 1, 3)
@@ -267,7 +310,8 @@ class TestNoAnswer:
         runner, its = Runner(), batch(watches(9), Sample(rows=3, seed=1), retries=1)
         runner.ask(its)
         before = results(folder, "results_sample")
-        runner.instance(its).state = "up_for_retry"  # as the scheduler does with a task whose process died before it waited
+        # as the scheduler does with a task whose process died before it waited
+        runner.instance(its).state = "up_for_retry"
         runner.ask(its)
         assert emulator.books.posts_received == 3
         assert [line["row"] for line in results(folder, "results_sample")] == [line["row"] for line in before]

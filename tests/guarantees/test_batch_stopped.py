@@ -1,4 +1,6 @@
-"""A batch that stops before its table is paid: counted at the server, with what is in flight landed and the rest skipped."""
+"""A batch that stops before its table is paid: counted at the server, with what is in flight landed and
+the rest skipped.
+"""
 
 from __future__ import annotations
 
@@ -40,14 +42,22 @@ def batch(batch: Batch) -> Batch:
 
 
 def three_of_five_fail(rows: int) -> list[dict[str, str]]:
-    return [{"prompt": f"watch {number} {'[fail]' if number % 5 < 3 else ''}", "sku": f"S{number}"} for number in range(rows)]
+    return [
+        {"prompt": f"watch {number} {'[fail]' if number % 5 < 3 else ''}", "sku": f"S{number}"}
+        for number in range(rows)
+    ]
 
 
 class TestTheBrake:
     def test_60_percent_of_failures_stop_the_sending_and_what_is_in_flight_lands(
         self, batch: Batch, emulator: Emulator, folder: Path
     ) -> None:
-        task = batch(three_of_five_fail(40), stop_when=StopWhen(share=0.5, of_last=OF_LAST), retries=2, on_error="continue")
+        task = batch(
+            three_of_five_fail(40),
+            stop_when=StopWhen(share=0.5, of_last=OF_LAST),
+            retries=2,
+            on_error="continue",
+        )
         outcome = Runner().run(task)
         assert (outcome.state, outcome.tries) == ("failed", 1), "a retry would pay for the same template"
         posts = emulator.books.posts_received
@@ -55,7 +65,9 @@ class TestTheBrake:
         count = Counter(line["status"] for line in results(folder))
         assert set(count) == {"landed", "failed", "skipped"}
         assert (count["skipped"], count["landed"]) == (40 - posts, len(images(folder)))
-        assert sum(line["credits"] for line in results(folder)) == 10 * count["landed"], "failed ones are refunded"
+        assert sum(line["credits"] for line in results(folder)) == 10 * count["landed"], (
+            "failed ones are refunded"
+        )
         [skipped] = {line["detail"] for line in results(folder) if line["status"] == "skipped"}
         assert skipped.startswith("Not sent: ")
         assert {line["sku"] for line in results(folder)} == {f"S{number}" for number in range(40)}
@@ -66,9 +78,14 @@ class TestTheBrake:
         assert "--outcome failed" in said
         assert f"Not sent: {count['skipped']} (`stop_when`)." in outcome.log_text
 
-    def test_one_that_comes_with_the_last_row_speaks_of_no_skipped_ones(self, batch: Batch, emulator: Emulator) -> None:
+    def test_one_that_comes_with_the_last_row_speaks_of_no_skipped_ones(
+        self, batch: Batch, emulator: Emulator
+    ) -> None:
         outcome = Runner().run(
-            batch([{"prompt": f"watch {row} [fail]"} for row in range(OF_LAST)], stop_when=StopWhen(of_last=OF_LAST))
+            batch(
+                [{"prompt": f"watch {row} [fail]"} for row in range(OF_LAST)],
+                stop_when=StopWhen(of_last=OF_LAST),
+            )
         )
         assert emulator.books.posts_received == OF_LAST
         assert "TOO MANY FAILURES" in str(outcome.error)
@@ -83,7 +100,9 @@ class TestTheBrake:
         runner, task = Runner(), batch(table.as_uri(), stop_when=StopWhen(of_last=OF_LAST))
         assert runner.run(task).state == "failed"
         before, landed = emulator.books.posts_received, len(images(folder))
-        table.write_text("".join(f"{json.dumps(row | {'prompt': row['prompt'].replace('[fail]', '')})}\n" for row in rows))
+        table.write_text(
+            "".join(f"{json.dumps(row | {'prompt': row['prompt'].replace('[fail]', '')})}\n" for row in rows)
+        )
         runner.clear(task)
         outcome = runner.run(task)
         assert (outcome.state, outcome.value["count"]["landed"]) == ("success", 20), outcome.error
@@ -91,11 +110,20 @@ class TestTheBrake:
         assert not list(folder.glob("_seedream/batch/**/*.json*"))
 
     @pytest.mark.slow
-    def test_mapped_instances_stop_each_for_itself(self, destination: str, emulator: Emulator, folder: Path) -> None:
+    def test_mapped_instances_stop_each_for_itself(
+        self, destination: str, emulator: Emulator, folder: Path
+    ) -> None:
         tables = [[{"prompt": f"watch {number} [moderation]"} for number in range(12)], [{"prompt": "a fox"}]]
-        given = {"destination": destination, "poke_interval": POKE_SECONDS, "max_posts_at_once": 1, "on_error": "continue"}
+        given = {
+            "destination": destination,
+            "poke_interval": POKE_SECONDS,
+            "max_posts_at_once": 1,
+            "on_error": "continue",
+        }
         with DAG("guarantees", schedule=None):
-            task = SeedreamBatchOperator.partial(task_id="batch", stop_when=StopWhen(of_last=4), **given).expand(requests=tables)
+            task = SeedreamBatchOperator.partial(
+                task_id="batch", stop_when=StopWhen(of_last=4), **given
+            ).expand(requests=tables)
         outcomes = Runner().run_mapped(task)
         assert [outcome.state for outcome in outcomes] == ["failed", "success"]
         assert emulator.books.posts_received == 4 + 1
@@ -104,16 +132,23 @@ class TestTheBrake:
 def test_a_small_table_is_not_stopped_by_default(destination: str, emulator: Emulator) -> None:
     rows = [{"prompt": f"watch {row} [moderation]"} for row in range(12)]
     with DAG("guarantees", schedule=None):
-        task = SeedreamBatchOperator(task_id="batch", requests=rows, destination=destination, on_error="continue")
+        task = SeedreamBatchOperator(
+            task_id="batch", requests=rows, destination=destination, on_error="continue"
+        )
     assert Runner().run(task).state == "success"
     assert emulator.books.posts_received == 12
 
 
-def test_a_retry_after_the_stop_lands_what_is_paid_and_sends_nothing(destination: str, emulator: Emulator, folder: Path) -> None:
+def test_a_retry_after_the_stop_lands_what_is_paid_and_sends_nothing(
+    destination: str, emulator: Emulator, folder: Path
+) -> None:
     with DAG("guarantees", schedule=None):
         task = SeedreamBatchOperator(
             task_id="batch",
-            requests=[{"prompt": "a slow fox [takes:100]"}, *[{"prompt": f"watch {number} [fail]"} for number in range(20)]],
+            requests=[
+                {"prompt": "a slow fox [takes:100]"},
+                *[{"prompt": f"watch {number} [fail]"} for number in range(20)],
+            ],
             destination=destination,
             stop_when=StopWhen(of_last=4),
             max_in_flight=5,
@@ -136,7 +171,8 @@ def test_a_retry_after_the_stop_lands_what_is_paid_and_sends_nothing(destination
     assert str(outcome.error).startswith("TOO MANY FAILURES, 10 credits paid")
     assert (emulator.books.posts_received, len(images(folder))) == (posts, 1)
     count = Counter(line["status"] for line in results(folder))
-    assert (count["landed"], count["skipped"]) == (1, 20 - count["failed"])  # the one that was in flight when the worker was killed
+    # the one that was in flight when the worker was killed
+    assert (count["landed"], count["skipped"]) == (1, 20 - count["failed"])
 
 
 def stop(destination: str, *more: str) -> None:
@@ -153,7 +189,13 @@ class TestARequestToStop:
         def waiting(*names: str, **more: Any) -> list[tuple[Woken, SeedreamBatchOperator]]:
             begun = []
             for name in names:
-                given = {"destination": destination, "max_in_flight": 2, "poke_interval": 30, "deferrable": True, **more}
+                given = {
+                    "destination": destination,
+                    "max_in_flight": 2,
+                    "poke_interval": 30,
+                    "deferrable": True,
+                    **more,
+                }
                 rows = [{"prompt": f"{name} {row}"} for row in range(6)]
                 with DAG("guarantees", schedule=None):
                     task = SeedreamBatchOperator(task_id=name, results=name, requests=rows, **given)
@@ -167,7 +209,12 @@ class TestARequestToStop:
 
     @pytest.mark.parametrize("chosen", [["--dag-id", "guarantees", "--task-id", "fox"], ["--results", "fox"]])
     def test_the_batch_that_it_names_lands_what_is_in_flight_and_the_other_goes_on(
-        self, chosen: list[str], waiting: Callable[..., Any], destination: str, emulator: Emulator, folder: Path
+        self,
+        chosen: list[str],
+        waiting: Callable[..., Any],
+        destination: str,
+        emulator: Emulator,
+        folder: Path,
     ) -> None:
         (fox, its), (owl, others) = waiting("fox", "owl")
         stop(destination, *chosen)
@@ -196,7 +243,9 @@ class TestARequestToStop:
         assert emulator.books.posts_received == 12
 
     @pytest.mark.slow
-    def test_a_batch_that_begins_later_passes_it_over(self, waiting: Callable[..., Any], destination: str) -> None:
+    def test_a_batch_that_begins_later_passes_it_over(
+        self, waiting: Callable[..., Any], destination: str
+    ) -> None:
         waiting("fox")
         stop(destination)
         [(owl, its)] = waiting("owl")
@@ -219,11 +268,16 @@ class TestARequestToStop:
         connect(emulator, requests_per_minute=0.05)  # the second turn comes in 20 minutes
         with DAG("guarantees", schedule=None):
             task = SeedreamBatchOperator(
-                task_id="fox", requests=[{"prompt": "a fox"}, {"prompt": "an owl"}], destination=destination, deferrable=True
+                task_id="fox",
+                requests=[{"prompt": "a fox"}, {"prompt": "an owl"}],
+                destination=destination,
+                deferrable=True,
             )
         runner, now = Runner(), time.time()
         runner.run(task, until="deferred")
-        assert runner.deferral(task).kwargs["wake_epoch"] == pytest.approx(now + DEFERRED_LOOK_SECONDS, abs=30)
+        assert runner.deferral(task).kwargs["wake_epoch"] == pytest.approx(
+            now + DEFERRED_LOOK_SECONDS, abs=30
+        )
 
     @pytest.mark.slow
     def test_a_batch_that_holds_its_worker_sees_it_within_half_a_minute(
@@ -232,7 +286,9 @@ class TestARequestToStop:
         connect(emulator, requests_per_minute=10)
         rows = [{"prompt": f"watch {row}"} for row in range(60)]
         with DAG("guarantees", schedule=None):
-            task = SeedreamBatchOperator(task_id="batch", requests=rows, destination=destination, poke_interval=POKE_SECONDS)
+            task = SeedreamBatchOperator(
+                task_id="batch", requests=rows, destination=destination, poke_interval=POKE_SECONDS
+            )
 
         def ask_for_it() -> None:
             while not emulator.books.posts_received:
@@ -244,7 +300,12 @@ class TestARequestToStop:
         outcome = Runner().run(task)
         person.join()
         assert outcome.state == "success"
-        assert outcome.value["count"]["landed"] == emulator.books.posts_received == 60 - outcome.value["count"]["skipped"] < 20
+        assert (
+            outcome.value["count"]["landed"]
+            == emulator.books.posts_received
+            == 60 - outcome.value["count"]["skipped"]
+            < 20
+        )
 
 
 class TestTheLook:
@@ -252,7 +313,9 @@ class TestTheLook:
     def brakes(self, destination: str) -> tuple[Brakes, Progress]:
         by = TaskRef(dag_id="d", run_id="r", task_id="t", try_number=1)
         folder, progress = Folder(destination), Progress(started_epoch=0.0, rows=9)
-        return Brakes(progress, Tries(folder, by, max_tries=0), folder=folder, by=by, results="results", rule=None), progress
+        return Brakes(
+            progress, Tries(folder, by, max_tries=0), folder=folder, by=by, results="results", rule=None
+        ), progress
 
     def test_it_costs_one_read_in_30_seconds(self, brakes: tuple[Brakes, Progress], destination: str) -> None:
         one, progress = brakes

@@ -11,7 +11,11 @@ from airflow.sdk import DAG
 
 from airflow_provider_seedream.cli.definition import main
 from airflow_provider_seedream.emulator import Emulator
-from airflow_provider_seedream.exceptions import SeedreamAmbiguousSubmissionError, SeedreamCapError, SeedreamInputError
+from airflow_provider_seedream.exceptions import (
+    SeedreamAmbiguousSubmissionError,
+    SeedreamCapError,
+    SeedreamInputError,
+)
 from airflow_provider_seedream.ledger.books import Books
 from airflow_provider_seedream.ledger.pages import Page, month_of
 from airflow_provider_seedream.ledger.settled_books import QUIET_SECONDS, settle
@@ -58,7 +62,11 @@ class TestSingleTasks:
         again = Runner(run_id="r0")
         again.clear(chains[0].submit)
         assert again.run(chains[0].submit).state == "success"
-        assert (emulator.books.posts_received, emulator.books.credits_charged, counted(destination)) == (2, 30, 30)
+        assert (emulator.books.posts_received, emulator.books.credits_charged, counted(destination)) == (
+            2,
+            30,
+            30,
+        )
 
     def test_a_cap_of_a_label_holds_for_its_label(self, caps: Any, build: Build, emulator: Emulator) -> None:
         caps(label_caps={"team=shop": {"month": 10}})
@@ -69,7 +77,9 @@ class TestSingleTasks:
         assert states == ["success", "success", "failed", "success"]
         assert emulator.books.credits_charged == 30
 
-    @pytest.mark.parametrize(("team", "says"), [("Shop", "the label 'team=shop', and the case of letters counts"), ("lab", "")])
+    @pytest.mark.parametrize(
+        ("team", "says"), [("Shop", "the label 'team=shop', and the case of letters counts"), ("lab", "")]
+    )
     def test_a_label_that_misses_its_cap_by_the_case_of_letters_is_refused(
         self, team: str, says: str, caps: Any, build: Build, emulator: Emulator
     ) -> None:
@@ -86,17 +96,25 @@ class TestSingleTasks:
         assert isinstance(outcome.error, SeedreamInputError)
         assert (outcome.error.paid, emulator.books.posts_received) == ("no", 0)
 
-    def test_a_page_moves_what_has_landed_into_its_sums(self, caps: Any, build: Build, destination: str) -> None:
+    def test_a_page_moves_what_has_landed_into_its_sums(
+        self, caps: Any, build: Build, destination: str
+    ) -> None:
         caps(max_credits_per_month=100)
         chain, runner = build(), Runner()
         runner.run(chain.submit)
         assert len(page_of(destination).open) == 1
         runner.run(chain.land)
         page = page_of(destination)
-        assert (page.open, page.ended.credits, dict(page.ended.spenders)) == ({}, 10, {"guarantees/submit": 10})
+        assert (page.open, page.ended.credits, dict(page.ended.spenders)) == (
+            {},
+            10,
+            {"guarantees/submit": 10},
+        )
 
     @pytest.mark.parametrize("prompt", ["a [refuse:402]", "a [refuse:400]", "a [refuse:429]"])
-    def test_a_refused_request_comes_back(self, prompt: str, caps: Any, build: Build, emulator: Emulator, destination: str) -> None:
+    def test_a_refused_request_comes_back(
+        self, prompt: str, caps: Any, build: Build, emulator: Emulator, destination: str
+    ) -> None:
         caps(max_credits_per_day=10)
         assert Runner().run(build(prompt=prompt, timeout=0, retries=0).submit).state == "failed"
         assert counted(destination) == 0
@@ -112,9 +130,13 @@ class TestSingleTasks:
         assert (outcome.state, outcome.tries) == ("success", 2), outcome.errors
         assert (emulator.books.posts, emulator.books.credits_refunded, counted(destination)) == (2, 10, 10)
 
-    def test_an_unknown_outcome_counts_as_spent(self, caps: Any, build: Build, emulator: Emulator, destination: str) -> None:
+    def test_an_unknown_outcome_counts_as_spent(
+        self, caps: Any, build: Build, emulator: Emulator, destination: str
+    ) -> None:
         caps(max_credits_per_day=10)
-        assert isinstance(Runner().run(build(prompt="a [drop-after-accept]").submit).error, SeedreamAmbiguousSubmissionError)
+        assert isinstance(
+            Runner().run(build(prompt="a [drop-after-accept]").submit).error, SeedreamAmbiguousSubmissionError
+        )
         assert isinstance(Runner().run(build(prompt="b").submit).error, SeedreamCapError)
         assert (emulator.books.posts_received, counted(destination)) == (1, 10)
 
@@ -136,7 +158,9 @@ class TestSingleTasks:
         assert isinstance(Runner().run(build(prompt="b", name="hero").submit).error, SeedreamInputError)
         assert counted(destination) == 10
 
-    def test_a_larger_bill_counts(self, caps: Any, build: Build, emulator: Emulator, destination: str) -> None:
+    def test_a_larger_bill_counts(
+        self, caps: Any, build: Build, emulator: Emulator, destination: str
+    ) -> None:
         emulator.configure(credits_per_image=30)
         caps(max_credits_per_day=50)
         assert Runner().run(build(prompt="a").submit).state == "success"
@@ -150,7 +174,9 @@ class TestSingleTasks:
         assert "max_credits_per_day" in str(outcome.error)
         assert emulator.books.posts_received == 0
 
-    def test_caps_without_a_place_for_their_books_send_nothing(self, emulator: Emulator, connect: Connect, build: Build) -> None:
+    def test_caps_without_a_place_for_their_books_send_nothing(
+        self, emulator: Emulator, connect: Connect, build: Build
+    ) -> None:
         connect(emulator, max_credits_per_day=100)
         outcome = Runner().run(build().submit)
         assert isinstance(outcome.error, SeedreamInputError)
@@ -165,7 +191,11 @@ class TestABatch:
         caps(max_credits_per_day=30)
         runner = Runner()
         first = runner.run(batch(destination, 8))
-        assert (first.state, first.value["count"]["landed"], first.value["count"]["skipped_budget"]) == ("success", 3, 5)
+        assert (first.state, first.value["count"]["landed"], first.value["count"]["skipped_budget"]) == (
+            "success",
+            3,
+            5,
+        )
         caps(max_credits_per_day=1000)
         task = batch(destination, 8)
         runner.clear(task)
@@ -174,16 +204,23 @@ class TestABatch:
         assert emulator.books.credits_charged == counted(destination) == 80
         assert page_of(destination).open == {}
 
-    def test_refunds_and_refusals_of_rows_come_back(self, caps: Any, emulator: Emulator, destination: str) -> None:
+    def test_refunds_and_refusals_of_rows_come_back(
+        self, caps: Any, emulator: Emulator, destination: str
+    ) -> None:
         caps(max_credits_per_day=1000, label_caps={"team=shop": {"day": 500}})
         emulator.configure(latency_seconds=0.02)
-        faults = [*("", "[fail]", "[moderation]", "[refuse:400]") * 4, *["[drop-after-accept]"] * 2]  # three would halt the batch
+        # three would halt the batch
+        faults = [*("", "[fail]", "[moderation]", "[refuse:400]") * 4, *["[drop-after-accept]"] * 2]
         rows = [{"prompt": f"watch {number} {fault}"} for number, fault in enumerate(faults)]
-        outcome = Runner().run(batch(destination, 0, requests=rows, on_error="continue", labels={"team": "shop"}))
+        outcome = Runner().run(
+            batch(destination, 0, requests=rows, on_error="continue", labels={"team": "shop"})
+        )
         assert outcome.state == "success"
         books = emulator.books
         assert counted(destination) == books.credits_charged - books.credits_refunded
-        assert page_of(destination).spent(Cap(period="month", credits=0, label="team=shop"), "2026-01-01") == counted(destination)
+        assert page_of(destination).spent(
+            Cap(period="month", credits=0, label="team=shop"), "2026-01-01"
+        ) == counted(destination)
         assert len(page_of(destination).open) == outcome.value["count"]["unknown"] == 2
 
 
@@ -196,7 +233,9 @@ class TestProcesses:
         children = []
         for number in range(8):
             monkeypatch.setenv("AIRFLOW__SEEDREAM__INSTALLATION", ("east", "west")[number % 2])
-            children.append(start_child(prompt=f"watch {number}", destination=f"file://{tmp_path}/{number % 3}"))
+            children.append(
+                start_child(prompt=f"watch {number}", destination=f"file://{tmp_path}/{number % 3}")
+            )
         assert sorted(child.wait() for child in children) == [0] * 5 + [1] * 3
         assert emulator.books.credits_charged == counted(books) == 50
 
@@ -212,15 +251,19 @@ def test_a_process_killed_before_any_of_its_acts_never_overspends_and_its_retry_
         run_id = f"r{act}"
         chain = build(submit={"retries": 2, "num_images": 2}, land={"deferrable": False})
         killed += run_in_child(partial(pair, run_id, chain), folder=folder, die_before_act=act) == -1
-        assert counted(destination) >= emulator.books.credits_charged, f"killed before act {act}: what was paid is not counted"
+        assert counted(destination) >= emulator.books.credits_charged, (
+            f"killed before act {act}: what was paid is not counted"
+        )
         let_claims_settle(folder)
         _, landed = pair(run_id, chain)
         unknown += landed is None
-        # Each run has one attempt, which is paid or has an unknown outcome: it counts once, and nothing else counts.
+        # Each run has one attempt, which is paid or has an unknown outcome: it counts once, and nothing else
+        # counts.
         assert counted(destination) == 20 * act >= emulator.books.credits_charged, f"killed before act {act}"
     assert killed > 20, "the audit hook sees the acts"
     assert emulator.books.credits_charged >= 20 * (act - unknown)
-    # A kill between the outcome in the record and the closing in the page leaves it open; the ledger settles it.
+    # A kill between the outcome in the record and the closing in the page leaves it open; the ledger settles
+    # it.
     later = Clock(now_epoch=lambda: clock.now_epoch() + QUIET_SECONDS + 1)
     settle(Books(destination), month_of(clock.now_epoch()), later)
     assert len(page_of(destination).open) == unknown

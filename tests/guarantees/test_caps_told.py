@@ -1,4 +1,6 @@
-"""A cap that is nearly reached is told of once a day; a task may wait for the end of a full cap's period, deferred or not."""
+"""A cap that is nearly reached is told of once a day; a task may wait for the end of a full cap's period,
+deferred or not.
+"""
 
 from __future__ import annotations
 
@@ -65,13 +67,22 @@ class TestWarnings:
         note = Note("{{ seedream_budget.cap }}: {{ seedream_budget.spent_credits }}")
         with caplog.at_level(logging.WARNING):
             for number in range(4):
-                assert Runner(run_id=f"r{number}").run(build(on_budget_warning=[fail, tell, note]).submit).state == "success"
+                assert (
+                    Runner(run_id=f"r{number}").run(build(on_budget_warning=[fail, tell, note]).submit).state
+                    == "success"
+                )
         assert [one.getMessage() for one in caplog.records if "NEARLY" in one.getMessage()] == [
             "A CAP IS NEARLY REACHED: max_credits_per_day=50 of connection 'seedream_default': "
             "30 of 50 credits are spent this UTC day."
         ]
         ends_at = datetime.fromtimestamp(midnight(), UTC).isoformat().replace("+00:00", "Z")
-        about = {"connection": "seedream_default", "cap": "max_credits_per_day=50", "period": "day", "label": None, "credits": 50}
+        about = {
+            "connection": "seedream_default",
+            "cap": "max_credits_per_day=50",
+            "period": "day",
+            "label": None,
+            "credits": 50,
+        }
         assert [
             {"task": "submit", **about, "spent_credits": 30, "ends_at": ends_at},
             {"text": "max_credits_per_day=50: 30"},
@@ -80,7 +91,10 @@ class TestWarnings:
     def test_a_batch_warns_once(self, caps: Any, destination: str) -> None:
         caps(max_credits_per_day=100, label_caps={"team=shop": {"month": 60}})
         task = batch(destination, 8, labels={"team": "shop"}, on_budget_warning=tell)
-        assert Runner().run(task).value["count"] | {"landed": 6, "skipped_budget": 2} == Runner().run(task).value["count"]
+        assert (
+            Runner().run(task).value["count"] | {"landed": 6, "skipped_budget": 2}
+            == Runner().run(task).value["count"]
+        )
         assert [(one["cap"], one["spent_credits"]) for one in TOLD] == [("label_caps team=shop month=60", 50)]
 
     def test_what_cannot_be_called_is_refused_when_the_dag_is_parsed(self) -> None:
@@ -145,26 +159,41 @@ class TestWaiting:
         caps(max_credits_per_day=1000)
         file.write_text(json.dumps(progress | {"hold_epoch": time.time()}))
         ended = runner.run(task)
-        assert (ended.state, ended.value["count"]["landed"], emulator.books.credits_charged) == ("success", 5, 50)
+        assert (ended.state, ended.value["count"]["landed"], emulator.books.credits_charged) == (
+            "success",
+            5,
+            50,
+        )
 
     def test_a_batch_without_room_before_its_execution_timeout_ends_at_once_and_says_what_is_paid(
         self, caps: Any, emulator: Emulator, destination: str, deferrable: bool
     ) -> None:
         caps(max_credits_per_month=30)
         limit = timedelta(hours=1)  # the last hour of a month has room behind it
-        task = batch(destination, 5, deferrable=deferrable, on_budget="wait", execution_timeout=limit, retries=2)
+        task = batch(
+            destination, 5, deferrable=deferrable, on_budget="wait", execution_timeout=limit, retries=2
+        )
         outcome = Runner().run(task)
         assert (outcome.state, outcome.tries, emulator.books.credits_charged) == ("failed", 1, 30)
         said = str(outcome.error)
         assert said.startswith(
-            "CAP REACHED, 30 credits paid: max_credits_per_month=30 of connection 'seedream_default': 30 credits"
+            "CAP REACHED, 30 credits paid: max_credits_per_month=30 of connection 'seedream_default': 30 "
+            "credits"
         )
         assert "2 of 5 rows were not sent. Landed: 3. Paid: yes. There is room again at " in said
         assert "after the end of `execution_timeout`" in said
 
-    @pytest.mark.parametrize("behind", [[{"prompt": "   "}], []], ids=["a wrong row is the last one", "a row that waits is"])
+    @pytest.mark.parametrize(
+        "behind", [[{"prompt": "   "}], []], ids=["a wrong row is the last one", "a row that waits is"]
+    )
     def test_rows_behind_those_that_wait_land_if_they_are_paid(
-        self, caps: Any, build: Build, emulator: Emulator, destination: str, folder: Path, behind: list[dict[str, str]]
+        self,
+        caps: Any,
+        build: Build,
+        emulator: Emulator,
+        destination: str,
+        folder: Path,
+        behind: list[dict[str, str]],
     ) -> None:
         caps(max_credits_per_day=20)
         paid = [{"prompt": "a"}, {"prompt": "b"}]
@@ -172,7 +201,10 @@ class TestWaiting:
             Runner(run_id="before").run(build(**one, reuse="content").submit)
         options = {"deferrable": True, "on_budget": "wait", "reuse": "content"}
         rows = [{"prompt": "new"}, *paid, {"prompt": "newer"}, *behind]
-        task, runner = batch(destination, 0, requests=rows, results="later", on_error="continue", **options), Woken()
+        task, runner = (
+            batch(destination, 0, requests=rows, results="later", on_error="continue", **options),
+            Woken(),
+        )
         assert runner.run(task, until="deferred").state == "deferred"
         [file] = folder.rglob("progress.json")
         progress = json.loads(file.read_text())
@@ -189,7 +221,12 @@ class TestWaiting:
     ) -> None:
         caps(max_credits_per_day=10)
         Runner(run_id="before").run(build(prompt="paid", reuse="content").submit)
-        options = {"deferrable": True, "on_budget": "wait", "reuse": "content", "execution_timeout": timedelta(hours=25)}
+        options = {
+            "deferrable": True,
+            "on_budget": "wait",
+            "reuse": "content",
+            "execution_timeout": timedelta(hours=25),
+        }
         rows = [{"prompt": "new"}, {"prompt": "paid"}, {"prompt": "newer"}, {"prompt": "newest"}]
         task, runner = batch(destination, 0, requests=rows, results="later", **options), Woken()
         waits = runner.run(task, until="deferred")
@@ -207,4 +244,9 @@ class TestWaiting:
         add_stop(Folder(destination), StopRequest(id="1", at="2026-11-29T23:10:00Z"))
         ended = runner.run(task)
         count = ended.value["count"]
-        assert (ended.state, count["landed"], count["skipped"], emulator.books.posts_received) == ("success", 1, 2, 1)
+        assert (ended.state, count["landed"], count["skipped"], emulator.books.posts_received) == (
+            "success",
+            1,
+            2,
+            1,
+        )

@@ -1,4 +1,6 @@
-"""G1, G2: workers whose clocks differ by minutes or by a day pay once, and none takes a healthy POST of another for lost."""
+"""G1, G2: workers whose clocks differ by minutes or by a day pay once, and none takes a healthy POST of
+another for lost.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ def clock(off: float) -> Clock:
 
 def submit(destination: str, prompt: str, at: Clock, on_unknown: OnUnknownSubmit = "fail") -> Submitted:
     """What a worker with this clock does."""
-    request = Request(submission=submission(prompt=prompt), destination=destination, name=None, made_by=MADE_BY)
+    request = Request(
+        submission=submission(prompt=prompt), destination=destination, name=None, made_by=MADE_BY
+    )
     return Submitter(SeedreamHook(), Ledger(destination), on_unknown, clock=at).submit_row(request)
 
 
@@ -49,7 +53,8 @@ class TestTwoWorkersWhoseClocksDiffer:
             first = other.submit(work, at=clock(0))
             assert emulator.books.wait_until(lambda books: books.posts == 1, timeout_seconds=60)
             second = work(at=clock(off))
-        # The first worker reads the wallet and adds the billed credits after the id: the second one may come in between.
+        # The first worker reads the wallet and adds the billed credits after the id: the second one may come
+        # in between.
         paid = [replace(one.generation, billed_credits=None) for one in (first.result(), second)]
         assert paid[0] == paid[1]
         assert (emulator.books.posts_received, first.result().is_new, second.is_new) == (1, True, False)
@@ -73,7 +78,9 @@ class TestTwoWorkersWhoseClocksDiffer:
 
 
 class TestAClockThatJumpsBetweenClaimAndPost:
-    """As after a pause of the machine: its steady clock may stand still and its wall clock jump, or the other way round."""
+    """As after a pause of the machine: its steady clock may stand still and its wall clock jump, or the
+    other way round.
+    """
 
     @pytest.mark.parametrize("which", ["wall", "steady"])
     def test_the_post_is_held_back_and_the_record_looked_at_again(
@@ -87,7 +94,10 @@ class TestAClockThatJumpsBetweenClaimAndPost:
                     jumped[which] = FIRST_BYTE_SECONDS + 1
                 return super().submit(*args, before_first_byte=before_first_byte, **kwargs)
 
-        at = Clock(now_epoch=lambda: time.time() + jumped["wall"], steady_seconds=lambda: time.monotonic() + jumped["steady"])
+        at = Clock(
+            now_epoch=lambda: time.time() + jumped["wall"],
+            steady_seconds=lambda: time.monotonic() + jumped["steady"],
+        )
         request = Request(submission=submission(), destination=destination, name=None, made_by=MADE_BY)
         submitter = Submitter(Hook(), Ledger(destination), "fail", clock=at)
         assert submitter.submit_row(request).is_new

@@ -1,5 +1,5 @@
-"""G14: the commands that errors and tables print work as they are copied: with a connection that is not the default one, and with
-a folder that a shell would take for two.
+"""G14: the commands that errors and tables print work as they are copied: with a connection that is not the
+default one, and with a folder that a shell would take for two.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ def commands_of(outcome: Outcome) -> list[str]:
 
 
 def run(command: str, capfd: pytest.CaptureFixture[str], **places: str) -> str:
-    """Run a command as a person would who has filled in the places of ID or DESTINATION. Returns what it prints."""
+    """Run a command as a person would who has filled in the places of ID or DESTINATION. Returns what it
+    prints.
+    """
     words = [places.get(word, word) for word in shlex.split(command)]
     begin = program().split()
     assert words[: len(begin)] == begin
@@ -69,7 +71,11 @@ def test_an_unknown_outcome_is_settled_by_the_command_of_its_error(
 
 
 def test_the_records_of_a_batch_are_listed_and_settled_by_the_commands_that_follow_one_another(
-    emulator: Emulator, destination: str, night: dict[str, Any], folder: Path, capfd: pytest.CaptureFixture[str]
+    emulator: Emulator,
+    destination: str,
+    night: dict[str, Any],
+    folder: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     with DAG("guarantees", schedule=None):
         task = SeedreamBatchOperator(

@@ -1,4 +1,6 @@
-"""G4, G5, G8 for the wallet: a wait for a top-up ends the same deferred or not, spends nothing, and skips only what came late."""
+"""G4, G5, G8 for the wallet: a wait for a top-up ends the same deferred or not, spends nothing, and skips
+only what came late.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,13 @@ def sensor(deferrable: bool) -> Sensor:
         with DAG("guarantees", schedule=None):
             return SeedreamCreditsSensor(
                 task_id="top_up",
-                **{"min_credits": 100, "poke_interval": POKE_SECONDS, "timeout": 120, "deferrable": deferrable, **options},
+                **{
+                    "min_credits": 100,
+                    "poke_interval": POKE_SECONDS,
+                    "timeout": 120,
+                    "deferrable": deferrable,
+                    **options,
+                },
             )
 
     return sensor
@@ -73,7 +81,9 @@ class TestAWallet:
         assert (outcome.state, outcome.value) == ("success", {"balance": "20.00"})
         assert (len(outcome.deferrals), polls(emulator)) == (0, 1)
 
-    def test_a_wallet_that_is_topped_up_ends_the_wait(self, emulator: Emulator, sensor: Sensor, deferrable: bool) -> None:
+    def test_a_wallet_that_is_topped_up_ends_the_wait(
+        self, emulator: Emulator, sensor: Sensor, deferrable: bool
+    ) -> None:
         with TopUp(emulator):
             outcome = Runner().run(sensor(min_credits="{{ 10 * 50 }}"))
         assert (outcome.state, outcome.tries, outcome.value) == ("success", 1, {"balance": "500.00"})
@@ -91,7 +101,9 @@ class TestAWallet:
         outcome = Runner().run(sensor(execution_timeout=timedelta(seconds=1)))
         assert (outcome.state, type(outcome.error)) == ("failed", AirflowTaskTimeout)
 
-    def test_rescheduled_it_leaves_the_worker_and_comes_back(self, emulator: Emulator, sensor: Sensor, deferrable: bool) -> None:
+    def test_rescheduled_it_leaves_the_worker_and_comes_back(
+        self, emulator: Emulator, sensor: Sensor, deferrable: bool
+    ) -> None:
         if deferrable:
             pytest.skip("a deferred wait has left already")
         with TopUp(emulator, after=2):
@@ -101,7 +113,9 @@ class TestAWallet:
 
 
 class TestTrouble:
-    @pytest.mark.parametrize(("status", "error"), [(401, SeedreamAuthenticationError), (404, SeedreamNotFoundError)])
+    @pytest.mark.parametrize(
+        ("status", "error"), [(401, SeedreamAuthenticationError), (404, SeedreamNotFoundError)]
+    )
     def test_an_answer_that_is_final_fails_at_once(
         self, status: int, error: type[Exception], emulator: Emulator, sensor: Sensor
     ) -> None:
@@ -111,7 +125,8 @@ class TestTrouble:
         assert "Paid: no." in str(outcome.error)
 
     @pytest.mark.parametrize(
-        ("kind", "details"), [("refuse", {"status": 503}), ("rate-limited", {"seconds": 0}), ("html", {}), ("drop", {})]
+        ("kind", "details"),
+        [("refuse", {"status": 503}), ("rate-limited", {"seconds": 0}), ("html", {}), ("drop", {})],
     )
     def test_an_outage_and_429s_are_waited_out(
         self, kind: str, details: dict[str, Any], emulator: Emulator, sensor: Sensor
@@ -121,7 +136,9 @@ class TestTrouble:
         outcome = Runner().run(sensor())
         assert (outcome.state, outcome.tries, polls(emulator)) == ("success", 1, 4)
 
-    def test_a_connection_without_a_key_fails_at_once(self, monkeypatch: pytest.MonkeyPatch, sensor: Sensor) -> None:
+    def test_a_connection_without_a_key_fails_at_once(
+        self, monkeypatch: pytest.MonkeyPatch, sensor: Sensor
+    ) -> None:
         monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", json.dumps({"conn_type": "seedream"}))
         outcome = Runner().run(sensor())
         assert (outcome.state, type(outcome.error)) == ("failed", SeedreamInputError)
@@ -137,7 +154,11 @@ class TestTrouble:
 class TestWhatIsSkipped:
     @pytest.mark.parametrize(
         ("flag", "late", "broken"),
-        [({}, "failed", "failed"), ({"soft_fail": True}, "skipped", "failed"), ({"never_fail": True}, "skipped", "skipped")],
+        [
+            ({}, "failed", "failed"),
+            ({"soft_fail": True}, "skipped", "failed"),
+            ({"never_fail": True}, "skipped", "skipped"),
+        ],
     )
     def test_soft_fail_skips_lateness_and_never_fail_everything(
         self, flag: dict[str, Any], late: str, broken: str, emulator: Emulator, sensor: Sensor
@@ -172,10 +193,21 @@ class TestTheTrigger:
         path, kwargs = original.serialize()
         assert path == "airflow_provider_seedream.triggers.credits.SeedreamCreditsTrigger"
         again = SeedreamCreditsTrigger(**json.loads(json.dumps(kwargs)))
-        assert (again.serialize(), again.policy, again.watch) == (original.serialize(), original.policy, original.watch)
+        assert (again.serialize(), again.policy, again.watch) == (
+            original.serialize(),
+            original.policy,
+            original.watch,
+        )
 
     @pytest.mark.parametrize(
-        "event", [None, "done", {}, {"schema_version": 1, "outcome": "free"}, {"schema_version": 2, "outcome": "done"}]
+        "event",
+        [
+            None,
+            "done",
+            {},
+            {"schema_version": 1, "outcome": "free"},
+            {"schema_version": 2, "outcome": "done"},
+        ],
     )
     def test_an_event_that_is_not_ours_is_lost_which_costs_a_free_retry(self, event: Any) -> None:
         assert outcome_from(event).verdict == "lost"

@@ -1,4 +1,6 @@
-"""G9, G14: an error while landing says that the generation is paid for, and which it is, whoever raised it."""
+"""G9, G14: an error while landing says that the generation is paid for, and which it is, whoever raised
+it.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ def keyless(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Callable[[],
 
 
 class TestAnErrorOfTheApiWhileLanding:
-    @pytest.mark.parametrize(("status", "error_class"), [(503, SeedreamServerError), (401, SeedreamAuthenticationError)])
+    @pytest.mark.parametrize(
+        ("status", "error_class"), [(503, SeedreamServerError), (401, SeedreamAuthenticationError)]
+    )
     def test_an_error_of_the_api_while_landing_says_that_it_is_paid_and_names_id_and_record(
         self, emulator: Emulator, build: Build, status: int, error_class: type[SeedreamError]
     ) -> None:
@@ -77,9 +81,13 @@ class TestADownloadThatFailsForGood:
         kept_until = to_iso(float(to_epoch(generation.created_at) or 0) + 24 * 3600)
         assert f"The API keeps the images until {kept_until}" in said
         assert f"`{program()} land {generation.seedream_task_id} {generation.destination}`" in said
-        assert ("answered 403 to a download, although the API gave a fresh link just now" in said) == (kind == "expired-link")
+        assert ("answered 403 to a download, although the API gave a fresh link just now" in said) == (
+            kind == "expired-link"
+        )
 
-    def test_a_download_that_fails_for_good_says_so_in_the_row_of_a_batch(self, emulator: Emulator, build: Build) -> None:
+    def test_a_download_that_fails_for_good_says_so_in_the_row_of_a_batch(
+        self, emulator: Emulator, build: Build
+    ) -> None:
         generation = Generation.from_dict(Runner().run(build().submit).value)
         emulator.clock.advance(60)
         emulator.inject("expired-link", endpoint="download")
@@ -96,7 +104,11 @@ class TestADownloadThatFailsForGood:
         rules = PollPolicy(deadline_epoch=math.inf, poke_interval_seconds=1.0, num_images=None)
         hook = SeedreamHook()
         with hook.downloads(max_bytes=1_000_000) as downloads:
-            error = Attendant(hook, downloads, rules, landed_by=LANDED_BY, embed_metadata=False).attend(entry).error
+            error = (
+                Attendant(hook, downloads, rules, landed_by=LANDED_BY, embed_metadata=False)
+                .attend(entry)
+                .error
+            )
         assert error is not None
         row = ended_row(1, error, name=None, price=10, columns={})
         assert (row.status, row.paid) == ("failed", "yes")
@@ -107,7 +119,11 @@ class TestAConnectionThatLostItsKey:
     """No outage that ends by itself: it is said at once, and that there is something paid."""
 
     def assert_said(self, outcome: Outcome, task_id: str) -> None:
-        assert (outcome.state, outcome.tries, type(outcome.error).__name__) == ("failed", 1, "SeedreamInputError")
+        assert (outcome.state, outcome.tries, type(outcome.error).__name__) == (
+            "failed",
+            1,
+            "SeedreamInputError",
+        )
         assert "has no password" in str(outcome.error)
         assert "Paid: yes." in str(outcome.error)
         assert task_id in str(outcome.error)
@@ -120,7 +136,9 @@ class TestAConnectionThatLostItsKey:
         keyless()
         self.assert_said(runner.run(chain.land), task_id)
 
-    @pytest.mark.parametrize("prompt", ["a watch [never-ends]", "a watch [takes:30]"], ids=["waiting", "ready"])
+    @pytest.mark.parametrize(
+        "prompt", ["a watch [never-ends]", "a watch [takes:30]"], ids=["waiting", "ready"]
+    )
     def test_a_connection_that_lost_its_key_fails_a_deferred_wait_that_is_under_way(
         self, emulator: Emulator, build: Build, keyless: Callable[[], None], prompt: str
     ) -> None:
@@ -147,9 +165,16 @@ class TestAConnectionThatLostItsKey:
         self, emulator: Emulator, connect: Connect, destination: str, keyless: Callable[[], None]
     ) -> None:
         connect(emulator, requests_per_minute=100_000)
-        options: dict[str, Any] = {"destination": destination, "deferrable": True, "poke_interval": 30, "retries": 3}
+        options: dict[str, Any] = {
+            "destination": destination,
+            "deferrable": True,
+            "poke_interval": 30,
+            "retries": 3,
+        }
         with DAG("guarantees", schedule=None):
-            batch = SeedreamBatchOperator(task_id="batch", requests=[{"prompt": "a watch [never-ends]"}], **options)
+            batch = SeedreamBatchOperator(
+                task_id="batch", requests=[{"prompt": "a watch [never-ends]"}], **options
+            )
         runner = Woken()
         assert runner.run(batch, until="deferred").state == "deferred"
         [paid] = emulator.books.submissions
@@ -162,7 +187,13 @@ class TestAConnectionThatLostItsKey:
         """It is not that row's error: it would be called invalid, and unpaid."""
         generation = Generation.from_dict(Runner().run(build().submit).value)
         entry = InFlight(
-            number=1, columns={}, generation=generation, credits=10, may_have_landed=False, due_epoch=0, deadline_epoch=math.inf
+            number=1,
+            columns={},
+            generation=generation,
+            credits=10,
+            may_have_landed=False,
+            due_epoch=0,
+            deadline_epoch=math.inf,
         )
         rules = PollPolicy(deadline_epoch=math.inf, poke_interval_seconds=None, num_images=None)
         with SeedreamHook().downloads(max_bytes=1_000_000) as downloads:
@@ -185,10 +216,19 @@ class TestAStoreThatStumblesAtAFileOfABatch:
         store = faulty_storage()
         generation = Generation.from_dict(Runner().run(build(destination=FOLDER, name="hero").submit).value)
         entry = InFlight(
-            number=1, columns={}, generation=generation, credits=10, may_have_landed=False, due_epoch=0, deadline_epoch=math.inf
+            number=1,
+            columns={},
+            generation=generation,
+            credits=10,
+            may_have_landed=False,
+            due_epoch=0,
+            deadline_epoch=math.inf,
         )
         store.fail("write", file, error, times=1)
-        hook, rules = SeedreamHook(), PollPolicy(deadline_epoch=math.inf, poke_interval_seconds=None, num_images=None)
+        hook, rules = (
+            SeedreamHook(),
+            PollPolicy(deadline_epoch=math.inf, poke_interval_seconds=None, num_images=None),
+        )
         with hook.downloads(max_bytes=1_000_000) as downloads:
             attendant = Attendant(hook, downloads, rules, landed_by=LANDED_BY, embed_metadata=False)
             stumbled = attendant.attend(entry)

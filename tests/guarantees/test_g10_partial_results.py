@@ -1,4 +1,6 @@
-"""G10: fewer images than asked for is said, never hidden; those that came are landed, and nothing is bought anew."""
+"""G10: fewer images than asked for is said, never hidden; those that came are landed, and nothing is
+bought anew.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +76,10 @@ class TestFewerImagesThanAsked:
     def test_fewer_images_than_asked_are_a_success_where_they_are_accepted(
         self, emulator: Emulator, build: Build, folder: Path, deferrable: bool, landing_task: str, words: str
     ) -> None:
-        runner, chain = Runner(), chain_of(build, words, landing_task, deferrable=deferrable, on_partial="accept")
+        runner, chain = (
+            Runner(),
+            chain_of(build, words, landing_task, deferrable=deferrable, on_partial="accept"),
+        )
         outcome = run(runner, chain, landing_task)
         assert (outcome.state, outcome.tries, len(outcome.value["images"])) == ("success", 1, 3)
         manifest = the_manifest(read_files(folder))

@@ -1,4 +1,6 @@
-"""G11: nothing leaks. The key goes to the API host alone, links nowhere, and a refused target is never contacted."""
+"""G11: nothing leaks. The key goes to the API host alone, links nowhere, and a refused target is never
+contacted.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def tls() -> bool:
 @pytest.fixture
 def emulator(connect: Connect, tls: bool) -> Iterator[Emulator]:
     """The usual one, with a key that is easy to recognise."""
-    with Emulator(Settings.fast(tls=tls, key=KEY, seconds_per_image=0.1, late_assets_seconds=0.05)) as running:
+    with Emulator(
+        Settings.fast(tls=tls, key=KEY, seconds_per_image=0.1, late_assets_seconds=0.05)
+    ) as running:
         connect(running)
         yield running
 
@@ -59,9 +63,13 @@ def traces(runner: Runner, outcomes: list[Outcome], folder: Path) -> dict[str, s
     found = {
         "XComs": json.dumps([[*map(str, key), value] for key, value in runner.api.xcoms.items()]),
         "task state": json.dumps([[str(key), value] for key, value in runner.api.task_store.items()]),
-        "reports to the server": json.dumps([step.report for outcome in outcomes for step in outcome.steps], default=str),
+        "reports to the server": json.dumps(
+            [step.report for outcome in outcomes for step in outcome.steps], default=str
+        ),
         "trigger rows": "\n".join(deferral.row for outcome in outcomes for deferral in outcome.deferrals),
-        "next_kwargs": json.dumps([deferral.next_kwargs for outcome in outcomes for deferral in outcome.deferrals], default=str),
+        "next_kwargs": json.dumps(
+            [deferral.next_kwargs for outcome in outcomes for deferral in outcome.deferrals], default=str
+        ),
         "events": "\n".join(deferral.event or "" for outcome in outcomes for deferral in outcome.deferrals),
         "logs": "\n".join(outcome.log_text for outcome in outcomes),
         "error texts": "\n".join(f"{error} {error!r} {vars(error)}" for error in errors),
@@ -70,12 +78,16 @@ def traces(runner: Runner, outcomes: list[Outcome], folder: Path) -> dict[str, s
     for path in folder.rglob("*.json"):
         found[str(path.relative_to(folder))] = path.read_text()
     for outcome in outcomes:
-        found[f"rendered fields {outcome.steps[0].method} {id(outcome)}"] = json.dumps(outcome.rendered_fields)
+        found[f"rendered fields {outcome.steps[0].method} {id(outcome)}"] = json.dumps(
+            outcome.rendered_fields
+        )
     return {place: text for place, text in found.items() if text}
 
 
 def places_with(found: dict[str, str], *needles: str) -> list[str]:
-    return sorted({place for place, text in found.items() for needle in needles if needle.lower() in text.lower()})
+    return sorted(
+        {place for place, text in found.items() for needle in needles if needle.lower() in text.lower()}
+    )
 
 
 def assert_no_key_and_no_link(found: dict[str, str], emulator: Emulator) -> None:
@@ -90,7 +102,9 @@ class TestNothingOfARunHoldsTheKeyOrALink:
     def test_nothing_of_a_run_that_went_well_holds_the_key_or_a_link(
         self, emulator: Emulator, build: Build, folder: Path, deferrable: bool, wait: bool
     ) -> None:
-        chain = build(prompt=PROMPT, submit={"wait": wait, "deferrable": deferrable}, land={"deferrable": deferrable})
+        chain = build(
+            prompt=PROMPT, submit={"wait": wait, "deferrable": deferrable}, land={"deferrable": deferrable}
+        )
         runner = Runner()
         outcomes = [runner.run(chain.submit)] + ([] if wait else [runner.run(chain.land)])
         assert outcomes[-1].state == "success"
@@ -131,7 +145,9 @@ class TestNothingOfARunHoldsTheKeyOrALink:
     def test_nothing_of_a_run_whose_failure_reason_holds_a_link_repeats_it(
         self, emulator: Emulator, build: Build, folder: Path, deferrable: bool
     ) -> None:
-        emulator.inject("fail", message=f"worker lost https://store.example/in.png?X-Amz-Signature={QUERY} while drawing")
+        emulator.inject(
+            "fail", message=f"worker lost https://store.example/in.png?X-Amz-Signature={QUERY} while drawing"
+        )
         chain = build(prompt=PROMPT, land={"deferrable": deferrable})
         runner = Runner()
         outcomes = [runner.run(chain.submit), runner.run(chain.land)]
@@ -185,7 +201,9 @@ class TestAServerThatEchoesTheKey:
         assert outcomes[1].state == "failed"
         assert_no_key_and_no_link(traces(runner, outcomes, folder), emulator)
 
-    def test_a_key_that_a_server_echoes_at_the_wallet_is_not_repeated(self, emulator: Emulator, build: Build, folder: Path) -> None:
+    def test_a_key_that_a_server_echoes_at_the_wallet_is_not_repeated(
+        self, emulator: Emulator, build: Build, folder: Path
+    ) -> None:
         emulator.inject("echo-key", endpoint="wallet")
         works, text = SeedreamHook().test_connection()
         assert not works
@@ -305,15 +323,26 @@ class TestLinksInAStatusAnswer:
             yield api
 
     def land(self, api: Witness, link: str, destination: str) -> Outcome:
-        status = {"status": "FINISHED", "results": [{"asset": link, "asset_url": None}], "failure_reason": None}
+        status = {
+            "status": "FINISHED",
+            "results": [{"asset": link, "asset_url": None}],
+            "failure_reason": None,
+        }
         api.bodies["/v1/generation-request/abc/status/"] = json.dumps(status).encode()
         with DAG("rescue", schedule=None):
             task = SeedreamGenerationSensor(
-                task_id="land", generation="abc", destination=destination, settling_seconds=0.1, poke_interval=0.05, timeout=5
+                task_id="land",
+                generation="abc",
+                destination=destination,
+                settling_seconds=0.1,
+                poke_interval=0.05,
+                timeout=5,
             )
         return Runner().run(task)
 
-    @pytest.mark.parametrize("link", ["http://10.0.0.1/a.png", "http://0.0.0.0:{port}/a.png", "http://u:p@127.0.0.1:{port}/a.png"])
+    @pytest.mark.parametrize(
+        "link", ["http://10.0.0.1/a.png", "http://0.0.0.0:{port}/a.png", "http://u:p@127.0.0.1:{port}/a.png"]
+    )
     def test_links_in_a_status_answer_to_what_is_not_public_are_refused_before_contact(
         self, api: Witness, folder: Path, destination: str, link: str
     ) -> None:
@@ -323,7 +352,9 @@ class TestLinksInAStatusAnswer:
         assert other.contacts == []
         assert not folder.exists()
 
-    @pytest.mark.parametrize("link", ["file:///etc/hostname", "ftp://127.0.0.1/a.png", "data:image/png;base64,AA==", "/a.png"])
+    @pytest.mark.parametrize(
+        "link", ["file:///etc/hostname", "ftp://127.0.0.1/a.png", "data:image/png;base64,AA==", "/a.png"]
+    )
     def test_links_in_a_status_answer_that_are_no_http_links_are_no_links(
         self, api: Witness, folder: Path, destination: str, link: str
     ) -> None:
@@ -347,7 +378,12 @@ class TestTheWorkersOwnNetwork:
             yield proxy
 
     def land(self, build: Build, monkeypatch: pytest.MonkeyPatch, deferrable: bool, **extra: Any) -> Outcome:
-        connection = {"conn_type": "seedream", "host": "http://api.seedream.example", "password": KEY, "extra": extra}
+        connection = {
+            "conn_type": "seedream",
+            "host": "http://api.seedream.example",
+            "password": KEY,
+            "extra": extra,
+        }
         monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", json.dumps(connection))
         chain = build(prompt=PROMPT, land={"deferrable": deferrable})
         runner = Runner()
@@ -373,13 +409,24 @@ class TestTheWorkersOwnNetwork:
 
     @pytest.mark.usefixtures("elsewhere")
     def test_the_workers_own_network_is_reached_where_the_connection_names_it(
-        self, emulator: Emulator, build: Build, folder: Path, monkeypatch: pytest.MonkeyPatch, deferrable: bool
+        self,
+        emulator: Emulator,
+        build: Build,
+        folder: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        deferrable: bool,
     ) -> None:
         outcome = self.land(build, monkeypatch, deferrable, download_networks="127.0.0.0/8")
         assert (outcome.state, len(images(folder)), emulator.books.posts) == ("success", 1, 1)
 
     def test_a_netrc_of_the_user_is_left_alone(
-        self, emulator: Emulator, build: Build, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deferrable: bool
+        self,
+        emulator: Emulator,
+        build: Build,
+        folder: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        deferrable: bool,
     ) -> None:
         netrc = tmp_path / "netrc"
         netrc.write_text("default login somebody password canary-netrc\n")
@@ -388,7 +435,9 @@ class TestTheWorkersOwnNetwork:
         runner = Runner()
         outcomes = [runner.run(chain.submit), runner.run(chain.land)]
         assert outcomes[1].state == "success"
-        assert {request.authorized for request in emulator.books.requests if request.origin == "api"} == {True}
+        assert {request.authorized for request in emulator.books.requests if request.origin == "api"} == {
+            True
+        }
         stored = [request for request in emulator.books.requests if request.origin == "storage"]
         assert not any("authorization" in request.header_names for request in stored)
         assert_no_key_and_no_link(traces(runner, outcomes, folder), emulator)
@@ -398,6 +447,8 @@ def test_no_object_shows_the_key_or_a_link_in_its_repr(emulator: Emulator, build
     hook = SeedreamHook()
     task_id = Runner().run(build().submit).value["seedream_task_id"]
     emulator.clock.advance(10)
-    shown = repr(hook.settings) + repr(hook) + repr(hook.get_generation(task_id)) + repr(hook.get_conn().headers)
+    shown = (
+        repr(hook.settings) + repr(hook) + repr(hook.get_generation(task_id)) + repr(hook.get_conn().headers)
+    )
     assert KEY not in shown
     assert "X-Amz-" not in shown

@@ -1,4 +1,6 @@
-"""G12: small footprint. What Airflow stores of a task is counted in hundreds of bytes; what a worker holds is bounded."""
+"""G12: small footprint. What Airflow stores of a task is counted in hundreds of bytes; what a worker holds
+is bounded.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,9 @@ class TestWhatAirflowStores:
         destination = f"file://{tmp_path}/{'a-rather-long-folder-name/' * 4}2026-03-01"
         long_name = "a-descriptive-name-" * 5
         prompt = "a long prompt " * 200 + "[takes:1]"
-        chain = build(prompt=prompt, num_images=6, name=long_name, destination=destination, land={"deferrable": True})
+        chain = build(
+            prompt=prompt, num_images=6, name=long_name, destination=destination, land={"deferrable": True}
+        )
         runner = Runner()
         submitted = runner.run(chain.submit)
         landed = runner.run(chain.land)
@@ -102,7 +106,9 @@ class TestWhatAirflowStores:
         assert outcome.state == "failed"
         assert_small(outcome.deferrals)
 
-    def test_what_airflow_stores_of_a_status_word_nobody_knows_stays_small(self, emulator: Emulator, build: Build) -> None:
+    def test_what_airflow_stores_of_a_status_word_nobody_knows_stays_small(
+        self, emulator: Emulator, build: Build
+    ) -> None:
         emulator.inject("unknown-status", message="未知" * 3000, times=3)
         chain = build(submit={"wait": True, "deferrable": True})
         outcome = Runner().run(chain.submit)
@@ -154,7 +160,9 @@ class TestWhatAWorkerHolds:
         generation = Runner().run(build(prompt=prompt, num_images=6, name="large").submit).value
         small = Runner().run(build(prompt="a watch", num_images=6, name="small").submit).value
         process = TaskProcess(
-            "land", {"generation": generation, "poke_interval": 0.1}, warm_up={"generation": small, "poke_interval": 0.1}
+            "land",
+            {"generation": generation, "poke_interval": 0.1},
+            warm_up={"generation": small, "poke_interval": 0.1},
         )
         process.ready()
         process.go()

@@ -1,4 +1,6 @@
-"""G13: invalid input costs nothing: no request leaves, the error names the field and the rule, retries are not wasted."""
+"""G13: invalid input costs nothing: no request leaves, the error names the field and the rule, retries are
+not wasted.
+"""
 
 from __future__ import annotations
 
@@ -39,10 +41,16 @@ STATIC: list[tuple[dict[str, Any], str]] = [
     ({"prompt": "half a pair: \ud83d"}, "prompt must be"),
     *[({"enable_safety_checker": value}, TRUE_OR_FALSE) for value in ("maybe", None, 1, 0)],
     *[({"take": value}, TAKE) for value in (0, -1, "x", None, True)],
-    *[({"name": value}, NAME) for value in ("../up", "a/b", "", ".hidden", " a", "a ", "x" * 151, "画" * 60, 5)],
+    *[
+        ({"name": value}, NAME)
+        for value in ("../up", "a/b", "", ".hidden", " a", "a ", "x" * 151, "画" * 60, 5)
+    ],
     ({"destination": "relative/folder"}, "destination must be absolute"),
     ({"destination": " "}, "destination must be a storage URI"),
-    *[({"destination": value}, PLAIN_URI) for value in ("https://host/x", "s3://b/../c", "s3://b/x?versionId=1")],
+    *[
+        ({"destination": value}, PLAIN_URI)
+        for value in ("https://host/x", "s3://b/../c", "s3://b/x?versionId=1")
+    ],
     ({"on_unknown_submit": "again"}, "on_unknown_submit must be 'fail' or 'resubmit'"),
     ({"on_partial": "shrug"}, "on_partial must be 'fail' or 'accept'"),
     *[({"timeout": value}, "timeout must be") for value in (-1, "1h", None, float("nan"), float("inf"))],
@@ -60,7 +68,10 @@ RENDERED: list[tuple[dict[str, str], str]] = [
     *[({"name": text}, NAME) for text in ("../up", "a/b")],
     ({"name": ""}, "name must not be blank: its template gave nothing"),
     ({"destination": "relative/folder"}, "destination must be absolute"),
-    *[({field: "a {{ ds }}"}, f"{field} still holds a template after rendering") for field in ("prompt", "name", "num_images")],
+    *[
+        ({field: "a {{ ds }}"}, f"{field} still holds a template after rendering")
+        for field in ("prompt", "name", "num_images")
+    ],
     ({"destination": "s3://bucket/{% if %}"}, "destination still holds a template after rendering"),
     ({"seedream_conn_id": "{{ conn }}"}, "seedream_conn_id still holds a template after rendering"),
 ]
@@ -81,7 +92,10 @@ BAD_SOURCES: dict[str, tuple[bytes, str]] = {
     "nothing": (b"", "is empty (0 bytes)"),
     "an SVG": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "is a file of type SVG"),
     "a PNG's first bytes": (picture(20, 20)[:12], "is not a JPEG, PNG, WEBP, BMP, TIFF or GIF image"),
-    "a cut JPEG": (picture(512, 512, "JPEG")[:3000], "is not whole: its 3000 bytes end before the image/jpeg image does"),
+    "a cut JPEG": (
+        picture(512, 512, "JPEG")[:3000],
+        "is not whole: its 3000 bytes end before the image/jpeg image does",
+    ),
     "too wide": (picture(321, 20), "is 321x20; aspect must be 1:16 to 16:1"),
     "too tall": (picture(20, 321), "is 20x321; aspect must be 1:16 to 16:1"),
     "too small": (picture(14, 20), "is 14x20; each side must have at least 15 pixels"),
@@ -91,7 +105,9 @@ BAD_SOURCES: dict[str, tuple[bytes, str]] = {
 
 def edit(images: Any, destination: str, **more: Any) -> Any:
     with DAG("edits", schedule=None):
-        return SeedreamEditOperator(task_id="edit", prompt="bluer", images=images, destination=destination, **more)
+        return SeedreamEditOperator(
+            task_id="edit", prompt="bluer", images=images, destination=destination, **more
+        )
 
 
 def assert_refused(outcome: Outcome, emulator: Emulator, folder: Path, says: str) -> None:
@@ -115,7 +131,9 @@ class TestStaticValuesFailWhenTheDagIsParsed:
         self, emulator: Emulator, destination: str, values: dict[str, Any], says: str
     ) -> None:
         with pytest.raises(SeedreamInputError, match=f"^WRONG INPUT: Task 'x': {says}"):
-            SeedreamGenerateOperator(task_id="x", **{"prompt": "a watch", "destination": destination, **values})
+            SeedreamGenerateOperator(
+                task_id="x", **{"prompt": "a watch", "destination": destination, **values}
+            )
         assert emulator.books.requests == ()
 
     @pytest.mark.parametrize(
@@ -125,13 +143,18 @@ class TestStaticValuesFailWhenTheDagIsParsed:
             (["a.png"] * 11, "images must hold 1 to 10 images; got 11"),
             ("s3://bucket/a.png", "images must be a list of images, not str"),
             (None, "images must be a list of images, not NoneType"),
-            (["a.png", ""], "images must hold storage URIs, paths, data URIs or what a Seedream sensor returned"),
+            (
+                ["a.png", ""],
+                "images must hold storage URIs, paths, data URIs or what a Seedream sensor returned",
+            ),
             ([5], "images must hold storage URIs, paths, data URIs or what a Seedream sensor returned"),
             ({"images": []}, "images must hold 1 to 10 images; got 0"),
         ],
         ids=str,
     )
-    def test_the_images_of_an_edit_are_counted(self, emulator: Emulator, destination: str, images: Any, says: str) -> None:
+    def test_the_images_of_an_edit_are_counted(
+        self, emulator: Emulator, destination: str, images: Any, says: str
+    ) -> None:
         with pytest.raises(SeedreamInputError, match=f"^WRONG INPUT: Task 'edit': {says}"):
             edit(images, destination)
         assert emulator.books.requests == ()
@@ -167,16 +190,26 @@ class TestTemplatedValuesFailBeforeAnythingIsSent:
         assert_refused(Runner(conf=values).run(chain.submit), emulator, folder, says)
 
     @pytest.mark.parametrize("count", [0, 11])
-    def test_the_images_of_an_edit_are_counted(self, emulator: Emulator, destination: str, folder: Path, count: int) -> None:
+    def test_the_images_of_an_edit_are_counted(
+        self, emulator: Emulator, destination: str, folder: Path, count: int
+    ) -> None:
         with DAG("edits", schedule=None, render_template_as_native_obj=True):
             task = SeedreamEditOperator(
-                task_id="edit", prompt="x", images="{{ dag_run.conf['images'] }}", destination=destination, retries=3
+                task_id="edit",
+                prompt="x",
+                images="{{ dag_run.conf['images'] }}",
+                destination=destination,
+                retries=3,
             )
         outcome = Runner(conf={"images": ["a.png"] * count}).run(task)
         assert_refused(outcome, emulator, folder, f"images must hold 1 to 10 images; got {count}")
 
-    def test_one_text_for_many_images_is_refused_not_taken_apart(self, emulator: Emulator, destination: str, folder: Path) -> None:
-        outcome = Runner(conf={"image": "s3://b/a.png"}).run(edit("{{ dag_run.conf['image'] }}", destination, retries=3))
+    def test_one_text_for_many_images_is_refused_not_taken_apart(
+        self, emulator: Emulator, destination: str, folder: Path
+    ) -> None:
+        outcome = Runner(conf={"image": "s3://b/a.png"}).run(
+            edit("{{ dag_run.conf['image'] }}", destination, retries=3)
+        )
         assert_refused(outcome, emulator, folder, "images must be a list of images, not str")
 
     def test_a_mapped_task_pays_for_its_valid_rows_alone(self, emulator: Emulator, destination: str) -> None:
@@ -221,7 +254,10 @@ class TestSourcesAreJudgedBeforeAnythingIsSent:
             ("/tmp", "there is no file /tmp"),
             ("https://host/a.png", "http(s) links are not read"),
             ("data:image/png;base64,not base64!", "image 1 is a data URI with broken base64"),
-            ("data:text/plain;base64,aGVsbG8=", "image 1 is no data URI of the form data:image/...;base64,..."),
+            (
+                "data:text/plain;base64,aGVsbG8=",
+                "image 1 is no data URI of the form data:image/...;base64,...",
+            ),
             ("data:image/png,plain", "image 1 is no data URI of the form data:image/...;base64,..."),
         ],
     )
@@ -232,7 +268,9 @@ class TestSourcesAreJudgedBeforeAnythingIsSent:
 
 
 class TestAnImageAsText:
-    """Given by mistake where a URI is meant, it was logged, quoted and written into the results whole: tens of megabytes."""
+    """Given by mistake where a URI is meant, it was logged, quoted and written into the results whole:
+    tens of megabytes.
+    """
 
     TEXT = base64.b64encode(bytes(range(1, 252)) * 2_000).decode()  # 0.7 MB that are no image
 
@@ -244,19 +282,27 @@ class TestAnImageAsText:
         image = base64.b64encode(picture(64, 48)).decode()
         outcome = Runner().run(edit([f"{before}{head}{image}"], destination))
         assert outcome.state == "success", outcome.error
-        [source] = json.loads(next(folder.glob("_seedream/ledger/*.json")).read_text())["submission"]["sources"]
+        [source] = json.loads(next(folder.glob("_seedream/ledger/*.json")).read_text())["submission"][
+            "sources"
+        ]
         assert source["sha256"] == hashlib.sha256(picture(64, 48)).hexdigest()
         assert emulator.books.posts == 1
 
     @pytest.mark.parametrize(
-        "given", [TEXT, f" {TEXT}", f"{TEXT}\n", f" data:image/png;base64,{TEXT}", f"data:,{TEXT}"], ids=range(5)
+        "given",
+        [TEXT, f" {TEXT}", f"{TEXT}\n", f" data:image/png;base64,{TEXT}", f"data:,{TEXT}"],
+        ids=range(5),
     )
     def test_an_image_as_text_is_refused_at_once_and_never_quoted(
         self, emulator: Emulator, destination: str, folder: Path, given: str
     ) -> None:
         with DAG("edits", schedule=None):
             task = SeedreamEditOperator(
-                task_id="edit", prompt="bluer", images="{{ params.images }}", destination=destination, retries=3
+                task_id="edit",
+                prompt="bluer",
+                images="{{ params.images }}",
+                destination=destination,
+                retries=3,
             )
         task.images = [given]  # as a template that rendered to it
         outcome = Runner().run(task)
@@ -274,7 +320,9 @@ class TestAnImageAsText:
             {"prompt": "bluer", "name": self.TEXT},
         ]
         with DAG("edits", schedule=None):
-            task = SeedreamBatchOperator(task_id="batch", requests=rows, destination=destination, on_error="continue", retries=3)
+            task = SeedreamBatchOperator(
+                task_id="batch", requests=rows, destination=destination, on_error="continue", retries=3
+            )
         outcome = Runner().run(task)
         assert outcome.tries == 1
         assert len((folder / "results.jsonl").read_bytes()) < 10_000
@@ -290,9 +338,15 @@ class TestAnIncompleteConnectionSendsNothing:
             ({"password": "key\nwith a line break"}, "the password holds characters that no API key has"),
             ({"password": "schlüssel"}, "the password holds characters that no API key has"),
             ({"host": "ftp://host"}, "host must be a plain http(s) base URL"),
-            ({"extra": {"request_timeout_seconds": "soon"}}, "request_timeout_seconds must be a number above 0"),
+            (
+                {"extra": {"request_timeout_seconds": "soon"}},
+                "request_timeout_seconds must be a number above 0",
+            ),
             ({"extra": {"requests_per_minute": 0}}, "requests_per_minute must be a number above 0"),
-            ({"extra": {"verify": "no"}}, "Connection extra verify names the CA bundle 'no', which cannot be read"),
+            (
+                {"extra": {"verify": "no"}},
+                "Connection extra verify names the CA bundle 'no', which cannot be read",
+            ),
             ({"extra": {"verify": "/no/such/ca.pem"}}, "names the CA bundle '/no/such/ca.pem'"),
             ({"extra": {"download_networks": "vpn"}}, "extra download_networks must hold networks"),
             ({"host": "api.example", "schema": "v1"}, "schema must be http, https or empty"),
@@ -312,7 +366,9 @@ class TestAnIncompleteConnectionSendsNothing:
         monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", json.dumps(connection))
         assert_refused(Runner().run(build(submit={"retries": 3}).submit), emulator, folder, says)
 
-    def test_no_destination_anywhere_is_an_error_before_paying(self, emulator: Emulator, build: Build, folder: Path) -> None:
+    def test_no_destination_anywhere_is_an_error_before_paying(
+        self, emulator: Emulator, build: Build, folder: Path
+    ) -> None:
         chain = build(submit={"destination": None, "retries": 3})
         assert_refused(Runner().run(chain.submit), emulator, folder, "destination is missing")
 
@@ -320,7 +376,16 @@ class TestAnIncompleteConnectionSendsNothing:
 class TestASensorAsksAboutNothingInvalid:
     @pytest.mark.parametrize(
         "given",
-        [None, "", "not an id!", "../../etc/passwd", "a" * 200, [], {"schema_version": 99}, {"schema_version": 1}],
+        [
+            None,
+            "",
+            "not an id!",
+            "../../etc/passwd",
+            "a" * 200,
+            [],
+            {"schema_version": 99},
+            {"schema_version": 1},
+        ],
         ids=str,
     )
     def test_what_is_no_generation_is_refused(

@@ -1,4 +1,6 @@
-"""G13: a missing XCom or an empty form field is refused before anything is sent; it is never paid for as the prompt "None"."""
+"""G13: a missing XCom or an empty form field is refused before anything is sent; it is never paid for as
+the prompt "None".
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,11 @@ import pytest
 from airflow.sdk import DAG, task
 
 from airflow_provider_seedream.emulator import Emulator
-from airflow_provider_seedream.operators.seedream import SeedreamBatchOperator, SeedreamEditOperator, SeedreamGenerateOperator
+from airflow_provider_seedream.operators.seedream import (
+    SeedreamBatchOperator,
+    SeedreamEditOperator,
+    SeedreamGenerateOperator,
+)
 from airflow_provider_seedream.sensors.seedream import SeedreamGenerationSensor
 from tests.airflow.runner import Outcome, Runner
 from tests.guarantees.woken import Woken
@@ -32,7 +38,9 @@ def assert_refused(outcome: Outcome, emulator: Emulator, *says: str) -> None:
 
 @NATIVE
 class TestATemplateThatGivesNothing:
-    @pytest.mark.parametrize("field", ["prompt", "name", "destination", "max_credits", "max_credits_per_run", "seedream_conn_id"])
+    @pytest.mark.parametrize(
+        "field", ["prompt", "name", "destination", "max_credits", "max_credits_per_run", "seedream_conn_id"]
+    )
     def test_a_template_that_gives_nothing_is_refused_by_its_field_and_named(
         self, emulator: Emulator, destination: str, native: bool, field: str
     ) -> None:
@@ -49,13 +57,16 @@ class TestATemplateThatGivesNothing:
         )
 
     @pytest.mark.parametrize(
-        "template", ["{{ params.empty }}", "{{ params.null }}", "{{ params.blank }}", "a {{ params.null }} watch"]
+        "template",
+        ["{{ params.empty }}", "{{ params.null }}", "{{ params.blank }}", "a {{ params.null }} watch"],
     )
     def test_a_template_that_gives_nothing_is_refused_however_it_is_empty(
         self, emulator: Emulator, destination: str, native: bool, template: str
     ) -> None:
         with dag(native):
-            draw = SeedreamGenerateOperator(task_id="draw", prompt=template, destination=destination, retries=3)
+            draw = SeedreamGenerateOperator(
+                task_id="draw", prompt=template, destination=destination, retries=3
+            )
         assert_refused(Runner().run(draw), emulator, "prompt must not be blank", template)
 
     @pytest.mark.parametrize("template", ["{{ nowhere }}", "a {{ nowhere }} watch"])
@@ -65,7 +76,9 @@ class TestATemplateThatGivesNothing:
         from jinja2 import Undefined
 
         with dag(native, template_undefined=Undefined):  # type: ignore[arg-type]  # documented, typed too narrowly
-            draw = SeedreamGenerateOperator(task_id="draw", prompt=template, destination=destination, retries=3)
+            draw = SeedreamGenerateOperator(
+                task_id="draw", prompt=template, destination=destination, retries=3
+            )
         assert_refused(Runner().run(draw), emulator, "prompt must not be blank", template)
 
     @pytest.mark.parametrize("field", ["prompt", "name"])
@@ -75,22 +88,31 @@ class TestATemplateThatGivesNothing:
         with dag(native):
             nothing = task(task_id="nothing")(lambda: None)()
             draw: Any = SeedreamEditOperator(
-                task_id="edit", images=["/x.png"], retries=3, **{"prompt": "a watch", "destination": destination, field: nothing}
+                task_id="edit",
+                images=["/x.png"],
+                retries=3,
+                **{"prompt": "a watch", "destination": destination, field: nothing},
             )
         runner = Runner()
         runner.run(nothing.operator)
         assert_refused(runner.run(draw), emulator, f"{field} must not be blank", "task_ids='nothing'")
 
-    def test_a_template_that_gives_nothing_is_no_id_to_wait_for(self, emulator: Emulator, destination: str, native: bool) -> None:
+    def test_a_template_that_gives_nothing_is_no_id_to_wait_for(
+        self, emulator: Emulator, destination: str, native: bool
+    ) -> None:
         with dag(native):
-            land = SeedreamGenerationSensor(task_id="land", generation=MISSING, destination=destination, retries=3)
+            land = SeedreamGenerationSensor(
+                task_id="land", generation=MISSING, destination=destination, retries=3
+            )
         assert_refused(Runner().run(land), emulator, "generation must not be blank", MISSING)
 
     def test_a_template_that_gives_nothing_lands_no_file_of_the_name_none(
         self, emulator: Emulator, destination: str, native: bool
     ) -> None:
         with dag(native):
-            land = SeedreamGenerationSensor(task_id="land", generation="1f0c3d0e-0001", destination=destination, name=MISSING)
+            land = SeedreamGenerationSensor(
+                task_id="land", generation="1f0c3d0e-0001", destination=destination, name=MISSING
+            )
         assert_refused(Runner().run(land), emulator, "name must not be blank", MISSING)
 
     @pytest.mark.parametrize("field", ["destination", "results", "max_credits"])
@@ -99,7 +121,10 @@ class TestATemplateThatGivesNothing:
     ) -> None:
         with dag(native):
             batch: Any = SeedreamBatchOperator(
-                task_id="batch", requests=[{"prompt": "a watch"}], retries=3, **{"destination": destination, field: MISSING}
+                task_id="batch",
+                requests=[{"prompt": "a watch"}],
+                retries=3,
+                **{"destination": destination, field: MISSING},
             )
         assert_refused(Runner().run(batch), emulator, f"{field} must not be blank", MISSING)
 
@@ -138,7 +163,9 @@ class TestATemplateThatGivesNothing:
         self, emulator: Emulator, destination: str, native: bool
     ) -> None:
         with dag(native):
-            draw = task.seedream(task_id="draw", destination=destination, name=MISSING, retries=3)(lambda: "a watch")()
+            draw = task.seedream(task_id="draw", destination=destination, name=MISSING, retries=3)(
+                lambda: "a watch"
+            )()
         assert_refused(Runner().run(draw.operator), emulator, "name must not be blank", MISSING)
 
 
@@ -146,17 +173,27 @@ class TestWhatIsNoMistake:
     def test_a_default_within_the_template_is_taken(self, emulator: Emulator, destination: str) -> None:
         with dag(False):
             draw = SeedreamGenerateOperator(
-                task_id="draw", prompt=f"{MISSING[:-3]} or 'a watch' }}}}", seed="{{ params.null }}", destination=destination
+                task_id="draw",
+                prompt=f"{MISSING[:-3]} or 'a watch' }}}}",
+                seed="{{ params.null }}",
+                destination=destination,
             )
         assert Runner().run(draw).state == "success"
         assert [post.prompt for post in emulator.books.submissions] == ["a watch"]
 
-    def test_what_is_paid_is_landed_though_the_prompts_xcom_is_gone(self, emulator: Emulator, destination: str) -> None:
+    def test_what_is_paid_is_landed_though_the_prompts_xcom_is_gone(
+        self, emulator: Emulator, destination: str
+    ) -> None:
         emulator.configure(seconds_per_image=(6.0, 6.0))
         with dag(False):
             prompt = task(task_id="prompt")(lambda: "a watch")()
             draw = SeedreamGenerateOperator(
-                task_id="draw", prompt=prompt, destination=destination, wait=True, deferrable=True, poke_interval=0.1
+                task_id="draw",
+                prompt=prompt,
+                destination=destination,
+                wait=True,
+                deferrable=True,
+                poke_interval=0.1,
             )
         runner = Runner()
         runner.run(prompt.operator)

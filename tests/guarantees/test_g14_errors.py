@@ -78,7 +78,12 @@ class TestARefusalBeforeTheBodyIsRead:
         source = f"data:image/png;base64,{base64.b64encode(target.getvalue()).decode()}"
         with DAG("edits", schedule=None):
             return SeedreamEditOperator(
-                task_id="edit", prompt="bluer", images=[source] * 2, destination=destination, retries=3, deferrable=False
+                task_id="edit",
+                prompt="bluer",
+                images=[source] * 2,
+                destination=destination,
+                retries=3,
+                deferrable=False,
             )
 
     @pytest.mark.parametrize("status", [401, 402, 413])
@@ -107,7 +112,10 @@ class TestAnUnusualStatusAnswer:
     def test_an_unusual_status_answer_is_read_by_the_triggerer_as_by_a_worker(
         self, emulator: Emulator, build: Build, deferrable: bool, word: str
     ) -> None:
-        runner, chain = Runner(), build(prompt=f"a watch [{word}]", name="hero", land={"deferrable": deferrable, "retries": 0})
+        runner, chain = (
+            Runner(),
+            build(prompt=f"a watch [{word}]", name="hero", land={"deferrable": deferrable, "retries": 0}),
+        )
         outcomes = [runner.run(task) for task in (chain.submit, chain.land)]
         assert [outcome.state for outcome in outcomes] == ["success", "success"]
         assert "The API is unavailable" not in outcomes[1].log_text
@@ -127,7 +135,8 @@ class TestAnAnswerBehindInterimOnes:
 class TestARefusedPostFailsInTheFirstTry:
     # Each status with each shape, without a socket: tests/unit/hooks/test_answers.py.
     @pytest.mark.parametrize(
-        ("status", "shape"), [*((400, shape) for shape in SHAPES), *((status, SHAPES[0]) for status in REFUSED if status != 400)]
+        ("status", "shape"),
+        [*((400, shape) for shape in SHAPES), *((status, SHAPES[0]) for status in REFUSED if status != 400)],
     )
     def test_a_refused_post_fails_in_the_first_try_whatever_shape_its_body_has(
         self, emulator: Emulator, build: Build, folder: Path, status: int, shape: ErrorShape
@@ -164,7 +173,11 @@ class TestARefusedPostFailsInTheFirstTry:
         monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", connection)
         outcome = Runner().run(build(submit={"retries": 3}).submit)
         assert end_of(outcome) == ("failed", 1, "SeedreamAuthenticationError")
-        code = {"expired_key": "api_key_expired", "revoked_key": "api_key_revoked", "nonsense": "invalid_api_key"}[key]
+        code = {
+            "expired_key": "api_key_expired",
+            "revoked_key": "api_key_revoked",
+            "nonsense": "invalid_api_key",
+        }[key]
         assert outcome.error.code == code  # type: ignore[union-attr]
         assert value not in outcome.log_text + str(outcome.error)
 
@@ -174,7 +187,9 @@ class TestARefusedPostFailsInTheFirstTry:
         assert end_of(outcome) == ("failed", 1, "SeedreamBadRequestError")
         assert (emulator.books.posts_received, emulator.books.posts) == (1, 0)
 
-    def test_moderation_at_submit_is_its_own_class(self, emulator: Emulator, build: Build, folder: Path) -> None:
+    def test_moderation_at_submit_is_its_own_class(
+        self, emulator: Emulator, build: Build, folder: Path
+    ) -> None:
         outcome = Runner().run(build(prompt="a watch [moderation]", submit={"retries": 3}).submit)
         assert end_of(outcome) == ("failed", 1, "SeedreamModerationError")
         assert "Paid: no." in str(outcome.error)
@@ -199,14 +214,20 @@ class TestAnEmptyWallet:
         assert end_of(outcome) == ("failed", 1, "SeedreamInsufficientCreditsError")
         assert (emulator.books.posts, records(folder)) == (0, [])
 
-    @pytest.mark.skipif(not hasattr(airflow.sdk, "ExceptionRetryPolicy"), reason="retry policies came with Airflow 3.3")
+    @pytest.mark.skipif(
+        not hasattr(airflow.sdk, "ExceptionRetryPolicy"), reason="retry policies came with Airflow 3.3"
+    )
     def test_an_empty_wallet_is_timed_by_a_retry_policy_where_there_is_one(
         self, emulator: Emulator, build: Build, folder: Path, deferrable: bool
     ) -> None:
         emulator.configure(balance_credits=5)
-        rule = airflow.sdk.RetryRule(exception=SeedreamInsufficientCreditsError, retry_delay=timedelta(minutes=30))
+        rule = airflow.sdk.RetryRule(
+            exception=SeedreamInsufficientCreditsError, retry_delay=timedelta(minutes=30)
+        )
         policy = airflow.sdk.ExceptionRetryPolicy(rules=[rule])
-        task = build(submit={"retries": 3, "retry_policy": policy, "wait": True, "deferrable": deferrable}).submit
+        task = build(
+            submit={"retries": 3, "retry_policy": policy, "wait": True, "deferrable": deferrable}
+        ).submit
         runner = Runner()
         first = runner.run(task, until="up_for_retry")
         assert end_of(first) == ("up_for_retry", 1, "SeedreamInsufficientCreditsError")
@@ -215,7 +236,12 @@ class TestAnEmptyWallet:
 
         emulator.configure(balance_credits=100)
         outcome = runner.run(task)
-        assert (outcome.state, outcome.tries, emulator.books.posts, emulator.balance_credits) == ("success", 2, 1, 90)
+        assert (outcome.state, outcome.tries, emulator.books.posts, emulator.balance_credits) == (
+            "success",
+            2,
+            1,
+            90,
+        )
 
 
 class TestA429OnAPostIsWaitedOut:
@@ -223,19 +249,23 @@ class TestA429OnAPostIsWaitedOut:
     def test_a_429_on_a_post_is_waited_out_for_at_least_what_was_asked_then_one_post_is_accepted(
         self, emulator: Emulator, build: Build, connect: Any, folder: Path, form: Any
     ) -> None:
-        connect(emulator, requests_per_minute=60)  # without a Retry-After one request's share of the minute: one second
+        # without a Retry-After one request's share of the minute: one second
+        connect(emulator, requests_per_minute=60)
         emulator.inject("rate-limited", seconds=1, retry_after_form=form, times=1)
         outcome = Runner().run(build(submit={"deferrable": False, "retries": 3}).submit)
         assert (outcome.state, outcome.tries, outcome.deferrals) == ("success", 1, [])
         assert 1.0 <= seconds_between_posts(emulator) < 30.0
         assert (emulator.books.posts_received, emulator.books.posts, len(records(folder))) == (2, 1, 1)
-        assert records(folder)[0]["wallet_balance"], "the balance of the refused POST is in no record: it is read again"
+        assert records(folder)[0]["wallet_balance"], (
+            "the balance of the refused POST is in no record: it is read again"
+        )
 
     def test_a_429_on_a_post_is_waited_out_in_the_triggerer_where_tasks_may_defer(
         self, emulator: Emulator, build: Build, connect: Any, folder: Path
     ) -> None:
         connect(emulator, requests_per_minute=600)
-        emulator.inject("rate-limited", seconds=12, times=1)  # a task waits 5 s in place: well above it on a busy machine too
+        # a task waits 5 s in place: well above it on a busy machine too
+        emulator.inject("rate-limited", seconds=12, times=1)
         task = build(submit={"deferrable": True, "retries": 3, "wait": True}).submit
         outcome = Runner().run(task)
         assert (outcome.state, outcome.tries, len(outcome.deferrals)) == ("success", 1, 2)
@@ -253,11 +283,14 @@ class TestA429OnAPostIsWaitedOut:
         task = build(submit={"deferrable": True, "timeout": 300}).submit
         assert runner.run(task, until="deferred").state == "deferred"
         kwargs = runner.deferral(task).kwargs
-        assert kwargs["retry_after_seconds"] == pytest.approx(asked, abs=20)  # without a header, from the text
+        # without a header, from the text
+        assert kwargs["retry_after_seconds"] == pytest.approx(asked, abs=20)
         assert kwargs["requests_per_minute"] == 0.5
         assert (emulator.books.posts_received, records(folder)) == (1, [])  # the claim is free while it waits
 
-    def test_a_429_longer_than_the_timeout_is_left_to_a_retry(self, emulator: Emulator, build: Build, deferrable: bool) -> None:
+    def test_a_429_longer_than_the_timeout_is_left_to_a_retry(
+        self, emulator: Emulator, build: Build, deferrable: bool
+    ) -> None:
         emulator.inject("rate-limited", seconds=100, times=1)
         task = build(submit={"deferrable": deferrable, "retries": 3, "timeout": 5}).submit
         runner = Runner()
@@ -266,7 +299,9 @@ class TestA429OnAPostIsWaitedOut:
         assert first.error.retry_after_seconds == 100  # type: ignore[union-attr]
         assert (runner.run(task).state, emulator.books.posts) == ("success", 1)
 
-    @pytest.mark.parametrize("status_counts", [True, False], ids=["status calls count", "status calls are free"])
+    @pytest.mark.parametrize(
+        "status_counts", [True, False], ids=["status calls count", "status calls are free"]
+    )
     def test_a_429_on_a_post_is_waited_out_by_the_limit_itself_too(
         self, emulator: Emulator, build: Build, connect: Any, deferrable: bool, status_counts: bool
     ) -> None:
@@ -275,14 +310,20 @@ class TestA429OnAPostIsWaitedOut:
         runner = Runner()
         assert runner.run(build(prompt="the first").submit).state == "success"
         emulator.clock.advance(59)  # the window of the first is over in a second
-        second = Runner(run_id="manual__second").run(build(prompt="the second", submit={"deferrable": deferrable}).submit)
+        second = Runner(run_id="manual__second").run(
+            build(prompt="the second", submit={"deferrable": deferrable}).submit
+        )
         assert (second.state, second.tries, emulator.books.posts) == ("success", 1, 2)
-        assert all(request.status in (200, 429) for request in emulator.books.requests if request.method == "POST")
+        assert all(
+            request.status in (200, 429) for request in emulator.books.requests if request.method == "POST"
+        )
 
 
 class TestStatusCalls:
     @pytest.mark.parametrize("status", ENDS_A_WAIT)
-    def test_a_refusal_fails_in_the_first_try(self, emulator: Emulator, build: Build, deferrable: bool, status: int) -> None:
+    def test_a_refusal_fails_in_the_first_try(
+        self, emulator: Emulator, build: Build, deferrable: bool, status: int
+    ) -> None:
         chain = build(land={"deferrable": deferrable, "retries": 3})
         runner = Runner()
         runner.run(chain.submit)
@@ -292,8 +333,12 @@ class TestStatusCalls:
         assert "Paid: yes." in str(outcome.error)
         assert emulator.books.status_calls == 1
 
-    @pytest.mark.parametrize(("status", "shape"), [*((404, shape) for shape in SHAPES), (503, SHAPES[0]), (503, "html")])
-    def test_the_shape_of_the_body_changes_nothing(self, emulator: Emulator, build: Build, status: int, shape: ErrorShape) -> None:
+    @pytest.mark.parametrize(
+        ("status", "shape"), [*((404, shape) for shape in SHAPES), (503, SHAPES[0]), (503, "html")]
+    )
+    def test_the_shape_of_the_body_changes_nothing(
+        self, emulator: Emulator, build: Build, status: int, shape: ErrorShape
+    ) -> None:
         chain = build(land={"deferrable": True, "retries": 3})
         runner = Runner()
         runner.run(chain.submit)
@@ -303,17 +348,23 @@ class TestStatusCalls:
         assert end_of(outcome) == ("success" if expected == "NoneType" else "failed", 1, expected)
 
     @pytest.mark.parametrize("status", IS_WAITED_OUT)
-    def test_trouble_that_passes_is_waited_out(self, emulator: Emulator, build: Build, deferrable: bool, status: int) -> None:
+    def test_trouble_that_passes_is_waited_out(
+        self, emulator: Emulator, build: Build, deferrable: bool, status: int
+    ) -> None:
         chain = build(land={"deferrable": deferrable, "retries": 3})
         runner = Runner()
         runner.run(chain.submit)
         emulator.inject("refuse", endpoint="status", status=status, times=4)
         outcome = runner.run(chain.land)
         assert (outcome.state, outcome.tries, emulator.books.posts) == ("success", 1, 1)
-        assert [request.status for request in emulator.books.requests if request.area == "status"][:4] == [status] * 4
+        assert [request.status for request in emulator.books.requests if request.area == "status"][:4] == [
+            status
+        ] * 4
 
     @pytest.mark.parametrize("kind", ["html", "bad-json", "empty", "drop", "reset"])
-    def test_an_answer_that_is_none_is_waited_out(self, emulator: Emulator, build: Build, deferrable: bool, kind: str) -> None:
+    def test_an_answer_that_is_none_is_waited_out(
+        self, emulator: Emulator, build: Build, deferrable: bool, kind: str
+    ) -> None:
         chain = build(land={"deferrable": deferrable, "retries": 3})
         runner = Runner()
         runner.run(chain.submit)

@@ -1,4 +1,6 @@
-"""G15: results that are 24 hours old are gone. That is an outcome of its own, final, and never a reason to pay again."""
+"""G15: results that are 24 hours old are gone. That is an outcome of its own, final, and never a reason to
+pay again.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +28,18 @@ YESTERDAY = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=25)
 
 
 def submit_yesterday(runner: Runner, chain: Chain, emulator: Emulator, folder: Path) -> str:
-    """A generation that was submitted 25 hours ago and never landed: dated back where we wrote it, gone at the server."""
+    """A generation that was submitted 25 hours ago and never landed: dated back where we wrote it, gone at
+    the server.
+    """
     submitted = runner.run(chain.submit).value
     created_at = YESTERDAY.isoformat().replace("+00:00", "Z")
     runner.push("submit", submitted | {"created_at": created_at}, dag_id="guarantees")
     [file] = folder.glob("_seedream/ledger/*.json")
-    file.write_text(json.dumps(records(folder)[0] | {"created_at": created_at, "intent_at": created_at, "settles_at": created_at}))
+    file.write_text(
+        json.dumps(
+            records(folder)[0] | {"created_at": created_at, "intent_at": created_at, "settles_at": created_at}
+        )
+    )
     emulator.clock.advance(25 * 3600)
     return str(submitted["seedream_task_id"])
 
@@ -55,10 +63,19 @@ class TestAGenerationOfYesterday:
         runner, chain = Runner(), build(land={"deferrable": deferrable, "retries": 3})
         task_id = submit_yesterday(runner, chain, emulator, folder)
         assert_expired(runner.run(chain.land), task_id)
-        assert (emulator.books.posts_received, records(folder)[0]["outcome"], images(folder)) == (1, "expired", [])
+        assert (emulator.books.posts_received, records(folder)[0]["outcome"], images(folder)) == (
+            1,
+            "expired",
+            [],
+        )
 
-    def test_a_sensor_that_was_deferred_when_it_expired_says_the_same(self, emulator: Emulator, build: Build, folder: Path) -> None:
-        runner, chain = Runner(), build(prompt="a watch [never-ends]", land={"deferrable": True, "retries": 3})
+    def test_a_sensor_that_was_deferred_when_it_expired_says_the_same(
+        self, emulator: Emulator, build: Build, folder: Path
+    ) -> None:
+        runner, chain = (
+            Runner(),
+            build(prompt="a watch [never-ends]", land={"deferrable": True, "retries": 3}),
+        )
         submitted = runner.run(chain.submit).value
         created_at = YESTERDAY.isoformat().replace("+00:00", "Z")
         runner.push("submit", submitted | {"created_at": created_at}, dag_id="guarantees")
@@ -96,7 +113,11 @@ class TestAGenerationOfYesterday:
         waiting = build(wait=True, deferrable=deferrable, retries=3).submit
         runner.clear(waiting)
         outcome = runner.run(waiting)
-        assert (outcome.state, outcome.tries, type(outcome.error)) == ("failed", 2, SeedreamResultsExpiredError)
+        assert (outcome.state, outcome.tries, type(outcome.error)) == (
+            "failed",
+            2,
+            SeedreamResultsExpiredError,
+        )
         assert (task_id in str(outcome.error), emulator.books.posts_received) == (True, 1)
 
     def test_another_take_buys_another_set(self, emulator: Emulator, build: Build, folder: Path) -> None:
@@ -108,7 +129,9 @@ class TestAGenerationOfYesterday:
         assert runner.run(again.land).state == "success"
         assert (emulator.books.posts, len(images(folder))) == (2, 1)
 
-    def test_what_was_landed_in_time_stays_a_success(self, emulator: Emulator, build: Build, deferrable: bool) -> None:
+    def test_what_was_landed_in_time_stays_a_success(
+        self, emulator: Emulator, build: Build, deferrable: bool
+    ) -> None:
         runner, chain = Runner(), build(land={"deferrable": deferrable})
         runner.run(chain.submit)
         landed = runner.run(chain.land).value
@@ -121,7 +144,11 @@ class TestAnIdOfUnknownAge:
     def test_a_bare_id_that_the_api_does_not_know_is_not_called_expired(
         self, emulator: Emulator, build: Build, destination: str, deferrable: bool
     ) -> None:
-        bare = {"generation": "00000000-0000-0000-0000-000000000000", "destination": destination, "retries": 3}
+        bare = {
+            "generation": "00000000-0000-0000-0000-000000000000",
+            "destination": destination,
+            "retries": 3,
+        }
         outcome = Runner().run(build(land={"deferrable": deferrable, **bare}).land)
         assert (outcome.state, outcome.tries, type(outcome.error)) == ("failed", 1, SeedreamNotFoundError)
         assert "Paid: unknown." in str(outcome.error)
@@ -129,7 +156,9 @@ class TestAnIdOfUnknownAge:
 
 class TestARowOfABatch:
     @pytest.mark.parametrize("status", [404, 200], ids=["unknown to the API", "FINISHED without links"])
-    def test_a_row_whose_results_are_gone_is_expired(self, emulator: Emulator, build: Build, folder: Path, status: int) -> None:
+    def test_a_row_whose_results_are_gone_is_expired(
+        self, emulator: Emulator, build: Build, folder: Path, status: int
+    ) -> None:
         emulator.configure(expired_status=status)
         runner, chain = Runner(), build()
         submit_yesterday(runner, chain, emulator, folder)
@@ -143,9 +172,16 @@ class TestARowOfABatch:
             due_epoch=0.0,
             deadline_epoch=math.inf,
         )
-        rules, hook = PollPolicy(deadline_epoch=math.inf, poke_interval_seconds=1.0, num_images=None), SeedreamHook()
+        rules, hook = (
+            PollPolicy(deadline_epoch=math.inf, poke_interval_seconds=1.0, num_images=None),
+            SeedreamHook(),
+        )
         with hook.downloads(max_bytes=1_000_000) as downloads:
-            error = Attendant(hook, downloads, rules, landed_by=TaskRef(), embed_metadata=False).attend(entry).error
+            error = (
+                Attendant(hook, downloads, rules, landed_by=TaskRef(), embed_metadata=False)
+                .attend(entry)
+                .error
+            )
         assert error is not None
         assert ended_row(1, error, name=None, price=10, columns={}).status == "expired"
         assert records(folder)[0]["outcome"] == "expired"

@@ -39,7 +39,9 @@ def mapped(destination: str) -> Mapped:
 
     def mapped(prompts: list[str], *, task_id: str = "submit", **options: Any) -> Any:
         with DAG("guarantees", schedule=None):
-            return SeedreamGenerateOperator.partial(task_id=task_id, destination=destination, **options).expand(prompt=prompts)
+            return SeedreamGenerateOperator.partial(
+                task_id=task_id, destination=destination, **options
+            ).expand(prompt=prompts)
 
     return mapped
 
@@ -61,16 +63,29 @@ class TestTenRowsOfTwoImagesWithinAHundredCredits:
         outcomes = Runner().run_mapped(mapped(list(PROMPTS), num_images=2, retries=2, **{limit: 10 * price}))
         books = emulator.books
         assert (books.posts, books.posts_received, books.credits_charged) == (5, 5, 10 * price)
-        assert [outcome.state for outcome in outcomes[:5]] == ["success", "success", "failed", "success", "success"]
+        assert [outcome.state for outcome in outcomes[:5]] == [
+            "success",
+            "success",
+            "failed",
+            "success",
+            "success",
+        ]
         assert isinstance(outcomes[2].error, SeedreamAmbiguousSubmissionError)
         assert len(refused(outcomes[5:])) == 5
         assert {(outcome.state, outcome.tries) for outcome in outcomes[5:]} == {("failed", 1)}
         assert (len(records(folder)), noted(folder)) == (5, 10 * price)
 
-    def test_the_error_says_the_budget_what_is_spent_and_the_price(self, mapped: Mapped, emulator: Emulator) -> None:
-        error = refused(Runner().run_mapped(mapped(["a", "b"], num_images=2, max_credits="{{ 30 }}")))[0].error
+    def test_the_error_says_the_budget_what_is_spent_and_the_price(
+        self, mapped: Mapped, emulator: Emulator
+    ) -> None:
+        error = refused(Runner().run_mapped(mapped(["a", "b"], num_images=2, max_credits="{{ 30 }}")))[
+            0
+        ].error
         assert isinstance(error, AirflowFailException)
-        assert "max_credits=30: 20 credits are spent by this task in this DAG run, and this request costs 20." in str(error)
+        assert (
+            "max_credits=30: 20 credits are spent by this task in this DAG run, and this request costs 20."
+            in str(error)
+        )
         assert "Paid: no." in str(error)
 
     def test_a_clear_of_all_pays_nothing_more(self, mapped: Mapped, emulator: Emulator, price: int) -> None:
@@ -83,12 +98,16 @@ class TestTenRowsOfTwoImagesWithinAHundredCredits:
         assert len(refused(again)) == 5
         assert emulator.books.posts_received == 5
 
-    def test_a_raised_budget_and_a_clear_send_the_rest(self, mapped: Mapped, emulator: Emulator, price: int) -> None:
+    def test_a_raised_budget_and_a_clear_send_the_rest(
+        self, mapped: Mapped, emulator: Emulator, price: int
+    ) -> None:
         runner, prompts = Runner(), ["a", "b", "c"]
         runner.run_mapped(mapped(prompts, max_credits=price))
         for index in range(3):
             runner.clear(mapped(prompts), map_index=index)
-        assert {outcome.state for outcome in runner.run_mapped(mapped(prompts, max_credits=3 * price))} == {"success"}
+        assert {outcome.state for outcome in runner.run_mapped(mapped(prompts, max_credits=3 * price))} == {
+            "success"
+        }
         assert emulator.books.posts_received == 3
 
     def test_another_run_has_a_budget_of_its_own(self, mapped: Mapped, emulator: Emulator) -> None:
@@ -107,9 +126,13 @@ class TestTheBudgetOfARun:
         assert [outcome.state for outcome in outcomes] == ["success", "failed"]
         assert emulator.books.posts_received == 3
 
-    def test_a_row_another_run_has_paid_for_costs_nothing(self, mapped: Mapped, emulator: Emulator, folder: Path) -> None:
+    def test_a_row_another_run_has_paid_for_costs_nothing(
+        self, mapped: Mapped, emulator: Emulator, folder: Path
+    ) -> None:
         for run_id in ("a", "b"):
-            outcomes = Runner(run_id=run_id).run_mapped(mapped(["one", "two"], reuse="content", max_credits_per_run=20))
+            outcomes = Runner(run_id=run_id).run_mapped(
+                mapped(["one", "two"], reuse="content", max_credits_per_run=20)
+            )
             assert {outcome.state for outcome in outcomes} == {"success"}
         assert (emulator.books.posts_received, noted(folder)) == (2, 20)
 
@@ -117,7 +140,12 @@ class TestTheBudgetOfARun:
 class TestWhatBoughtNothing:
     @pytest.mark.parametrize(
         ("prompt", "options"),
-        [("a [moderation]", {}), ("a [refuse:402]", {}), ("a [refuse:429]", {"timeout": 0}), ("a [refuse:400]", {})],
+        [
+            ("a [moderation]", {}),
+            ("a [refuse:402]", {}),
+            ("a [refuse:429]", {"timeout": 0}),
+            ("a [refuse:400]", {}),
+        ],
     )
     def test_what_bought_nothing_is_not_spent(
         self, prompt: str, options: dict[str, Any], mapped: Mapped, emulator: Emulator, folder: Path
@@ -126,13 +154,17 @@ class TestWhatBoughtNothing:
         assert [outcome.state for outcome in outcomes] == ["failed", "success", "success"]
         assert (emulator.books.posts, noted(folder)) == (2, 20)
 
-    def test_a_429_that_is_waited_out_is_spent_once(self, build: Build, hasty: Emulator, folder: Path) -> None:
+    def test_a_429_that_is_waited_out_is_spent_once(
+        self, build: Build, hasty: Emulator, folder: Path
+    ) -> None:
         hasty.inject("refuse", status=429, endpoint="generate", times=2, retry_after_seconds=1)
         outcome = Runner().run(build(max_credits=10, retries=0).submit)
         assert not any(isinstance(error, SeedreamRateLimitError) for error in outcome.errors)
         assert (outcome.state, hasty.books.posts, noted(folder)) == ("success", 1, 10)
 
-    def test_a_name_that_is_taken_is_not_spent(self, mapped: Mapped, emulator: Emulator, folder: Path, price: int) -> None:
+    def test_a_name_that_is_taken_is_not_spent(
+        self, mapped: Mapped, emulator: Emulator, folder: Path, price: int
+    ) -> None:
         outcomes = Runner().run_mapped(mapped(["a", "b"], name="hero", max_credits=2 * price))
         assert isinstance(outcomes[1].error, SeedreamInputError)
         assert noted(folder) == price
@@ -145,9 +177,15 @@ class TestWhatBoughtNothing:
         options = {"wait": True, "deferrable": deferrable, "poke_interval": POKE_SECONDS, "retries": 1}
         outcome = Runner().run(build(num_images=2, max_credits=2 * price, **options).submit)
         assert (outcome.state, outcome.tries) == ("success", 2)
-        assert (emulator.books.posts, emulator.books.credits_refunded, noted(folder)) == (2, 2 * price, 2 * price)
+        assert (emulator.books.posts, emulator.books.credits_refunded, noted(folder)) == (
+            2,
+            2 * price,
+            2 * price,
+        )
 
-    @pytest.mark.parametrize(("operation", "containing"), [("list", "spent"), ("write", "names"), ("write", "ledger")])
+    @pytest.mark.parametrize(
+        ("operation", "containing"), [("list", "spent"), ("write", "names"), ("write", "ledger")]
+    )
     def test_what_a_storage_that_stumbled_kept_from_being_sent_is_not_spent(
         self, operation: Any, containing: str, emulator: Emulator, build: Build
     ) -> None:
@@ -161,7 +199,9 @@ class TestWhatBoughtNothing:
         assert (emulator.books.posts, emulator.books.credits_refunded) == (2, 10)
         assert len(storage.files("_seedream/spent")) == 1
 
-    def test_a_resubmission_of_an_unknown_outcome_needs_room_for_both(self, emulator: Emulator, build: Build) -> None:
+    def test_a_resubmission_of_an_unknown_outcome_needs_room_for_both(
+        self, emulator: Emulator, build: Build
+    ) -> None:
         paying = {"on_unknown_submit": "resubmit", "retries": 1}
         outcome = Runner().run(build(prompt=f"{LOST[:-1]}*1]", max_credits=10, **paying).submit)
         assert (outcome.state, type(outcome.error)) == ("failed", SeedreamBudgetError)
@@ -188,7 +228,9 @@ class TestProcesses:
         assert sorted(child.wait() for child in children) == [0, 0, 1]
         assert (emulator.books.posts_received, emulator.books.credits_charged) == (2, 20)
 
-    def test_one_that_is_killed_in_its_post_has_spent(self, emulator: Emulator, destination: str, folder: Path) -> None:
+    def test_one_that_is_killed_in_its_post_has_spent(
+        self, emulator: Emulator, destination: str, folder: Path
+    ) -> None:
         options: dict[str, Any] = {"destination": destination, "max_credits": 10}
         child = start_child(prompt="a watch [stall-after-accept:30*1]", **options)
         try:
@@ -196,7 +238,9 @@ class TestProcesses:
         finally:
             os.kill(child.pid, signal.SIGKILL)
         assert child.wait() == -signal.SIGKILL
-        assert isinstance(Runner().run(submit_task(prompt="another watch", **options)).error, SeedreamBudgetError)
+        assert isinstance(
+            Runner().run(submit_task(prompt="another watch", **options)).error, SeedreamBudgetError
+        )
         assert (emulator.books.posts_received, noted(folder)) == (1, 10)
 
     @pytest.mark.adds_up_not("it deletes the record of a paid request")
@@ -215,17 +259,27 @@ class TestProcesses:
 
 
 class TestTwoLiveBatchesOfOneTask:
-    """A worker that Airflow gave up beside its retry, or two installations with one bucket: two processes, from opposite ends."""
+    """A worker that Airflow gave up beside its retry, or two installations with one bucket: two processes,
+    from opposite ends.
+    """
 
     def test_two_live_batches_of_one_task_never_overspend_together(
         self, emulator: Emulator, tmp_path: Path, destination: str
     ) -> None:
         rows = [{"prompt": f"watch {number}"} for number in range(12)]
-        connection = json.loads(emulator.airflow_connection_json()) | {"extra": {"requests_per_minute": 100_000}}
+        connection = json.loads(emulator.airflow_connection_json()) | {
+            "extra": {"requests_per_minute": 100_000}
+        }
         emulator.configure(latency_seconds=0.05)
-        options = {"destination": destination, "max_credits": 60, "on_error": "continue", "poke_interval": 0.05}
+        options = {
+            "destination": destination,
+            "max_credits": 60,
+            "on_error": "continue",
+            "poke_interval": 0.05,
+        }
         workers = [
-            start_batch(tmp_path, json.dumps(connection), requests=table, **options) for table in (rows, list(reversed(rows)))
+            start_batch(tmp_path, json.dumps(connection), requests=table, **options)
+            for table in (rows, list(reversed(rows)))
         ]
         ended = [worker.wait() for worker in workers]
         assert [worker.state for worker in ended] == ["success", "success"]

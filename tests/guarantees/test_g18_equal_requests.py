@@ -1,4 +1,6 @@
-"""G18: equal requests share one generation and say so, across runs where asked to; another set is bought by saying it."""
+"""G18: equal requests share one generation and say so, across runs where asked to; another set is bought
+by saying it.
+"""
 
 from __future__ import annotations
 
@@ -35,10 +37,12 @@ def mapped(destination: str) -> Mapped:
     def mapped(expand: dict[str, list[Any]], *, land: dict[str, Any] | None = None, **submit: Any) -> Chain:
         options: dict[str, Any] = {"prompt": "a watch"} if "prompt" not in expand else {}
         with DAG("guarantees", schedule=None) as dag:
-            first = SeedreamGenerateOperator.partial(task_id="submit", destination=destination, **options, **submit).expand(
-                **expand
+            first = SeedreamGenerateOperator.partial(
+                task_id="submit", destination=destination, **options, **submit
+            ).expand(**expand)
+            waiting = SeedreamGenerationSensor.partial(
+                task_id="land", poke_interval=POKE_SECONDS, timeout=20, **(land or {})
             )
-            waiting = SeedreamGenerationSensor.partial(task_id="land", poke_interval=POKE_SECONDS, timeout=20, **(land or {}))
             second = waiting.expand(generation=first.output)
         return Chain(dag=dag, submit=first, land=second)
 
@@ -60,11 +64,19 @@ class TestEqualRows:
         assert "num_images, seed, name or take" in submitted[1].log_text
         landed = runner.run_mapped(chain.land)
         assert {outcome.state for outcome in landed} == {"success"}
-        assert (emulator.books.posts_received, emulator.books.credits_charged, emulator.books.downloads) == (1, 10, 1)
+        assert (emulator.books.posts_received, emulator.books.credits_charged, emulator.books.downloads) == (
+            1,
+            10,
+            1,
+        )
         assert (len(images(folder)), len(records(folder))) == (1, 1)
 
-    def test_equal_rows_that_wait_themselves_land_once(self, mapped: Mapped, emulator: Emulator, deferrable: bool) -> None:
-        chain = mapped({"prompt": ["a fox"] * 3}, wait=True, deferrable=deferrable, poke_interval=POKE_SECONDS)
+    def test_equal_rows_that_wait_themselves_land_once(
+        self, mapped: Mapped, emulator: Emulator, deferrable: bool
+    ) -> None:
+        chain = mapped(
+            {"prompt": ["a fox"] * 3}, wait=True, deferrable=deferrable, poke_interval=POKE_SECONDS
+        )
         assert len(set(ids(Runner().run_mapped(chain.submit)))) == 1
         assert (emulator.books.posts_received, emulator.books.downloads) == (1, 1)
 
@@ -90,7 +102,9 @@ class TestEqualRows:
         prompts = ["a fox [drop-after-accept*1]"] * 3
         chain = mapped({"prompt": prompts}, on_unknown_submit=on_unknown_submit, retries=1)
         outcomes = Runner().run_mapped(chain.submit)
-        assert {outcome.state for outcome in outcomes} == {"failed" if on_unknown_submit == "fail" else "success"}
+        assert {outcome.state for outcome in outcomes} == {
+            "failed" if on_unknown_submit == "fail" else "success"
+        }
         assert emulator.books.posts == posts
 
 
@@ -116,9 +130,17 @@ class TestAnotherSet:
         assert (images(folder), emulator.books.posts) == (["hero_1.png", "hero_take2_1.png"], 2)
 
     @pytest.mark.parametrize(
-        "change", [{"num_images": [1, 2]}, {"seed": [1, 2]}, {"name": ["one", "two"]}, {"image_size": ["square", "square_hd"]}]
+        "change",
+        [
+            {"num_images": [1, 2]},
+            {"seed": [1, 2]},
+            {"name": ["one", "two"]},
+            {"image_size": ["square", "square_hd"]},
+        ],
     )
-    def test_what_differs_is_another_request(self, change: dict[str, list[Any]], mapped: Mapped, emulator: Emulator) -> None:
+    def test_what_differs_is_another_request(
+        self, change: dict[str, list[Any]], mapped: Mapped, emulator: Emulator
+    ) -> None:
         outcomes = Runner().run_mapped(mapped(change).submit)
         assert (len(set(ids(outcomes))), emulator.books.posts) == (2, 2)
         assert not any(WARNING in outcome.log_text for outcome in outcomes)
@@ -134,7 +156,9 @@ class TestReuseByContent:
 
     ROWS = tuple(f"watch {number}" for number in range(10))
 
-    def test_three_backfill_runs_pay_for_ten_rows_once(self, mapped: Mapped, emulator: Emulator, folder: Path) -> None:
+    def test_three_backfill_runs_pay_for_ten_rows_once(
+        self, mapped: Mapped, emulator: Emulator, folder: Path
+    ) -> None:
         first: list[str] = []
         for run_id in ("backfill__1", "backfill__2", "backfill__3"):
             runner, chain = Runner(run_id=run_id), mapped({"prompt": list(self.ROWS)}, reuse="content")
@@ -146,9 +170,15 @@ class TestReuseByContent:
         assert (books.posts_received, books.credits_charged, books.downloads) == (10, 100, 10)
         assert len(images(folder)) == 10
 
-    def test_a_reversed_list_in_another_run_pays_nothing_more(self, mapped: Mapped, emulator: Emulator) -> None:
-        found = ids(Runner(run_id="a").run_mapped(mapped({"prompt": list(self.ROWS)}, reuse="content").submit))
-        again = ids(Runner(run_id="b").run_mapped(mapped({"prompt": list(self.ROWS[::-1])}, reuse="content").submit))
+    def test_a_reversed_list_in_another_run_pays_nothing_more(
+        self, mapped: Mapped, emulator: Emulator
+    ) -> None:
+        found = ids(
+            Runner(run_id="a").run_mapped(mapped({"prompt": list(self.ROWS)}, reuse="content").submit)
+        )
+        again = ids(
+            Runner(run_id="b").run_mapped(mapped({"prompt": list(self.ROWS[::-1])}, reuse="content").submit)
+        )
         assert again == found[::-1]
         assert emulator.books.posts_received == 10
 
@@ -157,7 +187,9 @@ class TestReuseByContent:
         assert [WARNING in outcome.log_text for outcome in submitted] == [False, True, True, True]
         assert emulator.books.posts_received == 1
 
-    def test_take_one_to_four_are_four_posts_however_often_they_run(self, mapped: Mapped, emulator: Emulator) -> None:
+    def test_take_one_to_four_are_four_posts_however_often_they_run(
+        self, mapped: Mapped, emulator: Emulator
+    ) -> None:
         for run_id in ("a", "b"):
             Runner(run_id=run_id).run_mapped(mapped({"take": [1, 2, 3, 4]}, reuse="content").submit)
         assert emulator.books.posts_received == 4
@@ -185,7 +217,9 @@ class TestReuseByContent:
 
 
 class TestOneNameForTwoRequests:
-    def test_the_second_is_refused_before_it_is_paid(self, mapped: Mapped, emulator: Emulator, folder: Path) -> None:
+    def test_the_second_is_refused_before_it_is_paid(
+        self, mapped: Mapped, emulator: Emulator, folder: Path
+    ) -> None:
         runner, chain = Runner(), mapped({"prompt": ["a fox", "a dog"]}, name="hero", retries=3)
         first, second = runner.run_mapped(chain.submit)
         assert (first.state, second.state, second.tries) == ("success", "failed", 1)
@@ -201,10 +235,17 @@ class TestOneNameForTwoRequests:
 
 
 class TestTextInTwoForms:
-    """An accented letter is one character, or a letter and an accent: what people see as one request is one."""
+    """An accented letter is one character, or a letter and an accent: what people see as one request is
+    one.
+    """
 
-    def test_two_forms_of_a_prompt_and_a_name_are_one_request(self, mapped: Mapped, emulator: Emulator, folder: Path) -> None:
-        runner, chain = Runner(), mapped({"prompt": ["eine grüne Uhr", "eine gru\u0308ne Uhr"]}, name="Gru\u0308n")
+    def test_two_forms_of_a_prompt_and_a_name_are_one_request(
+        self, mapped: Mapped, emulator: Emulator, folder: Path
+    ) -> None:
+        runner, chain = (
+            Runner(),
+            mapped({"prompt": ["eine grüne Uhr", "eine gru\u0308ne Uhr"]}, name="Gru\u0308n"),
+        )
         assert len(set(ids(runner.run_mapped(chain.submit)))) == 1
         runner.run_mapped(chain.land)
         assert (emulator.books.posts_received, images(folder)) == (1, ["Gr\u00fcn_1.png"])
@@ -252,8 +293,12 @@ class TestTextInTwoForms:
         asked = {"prompt": of_0_2.submission.prompt, "name": name}
         with DAG("names", schedule=None):
             task = {
-                "submit": lambda: SeedreamGenerateOperator(task_id="submit", destination=destination, **asked),
-                "batch": lambda: SeedreamBatchOperator(task_id="batch", destination=destination, requests=[asked]),
+                "submit": lambda: SeedreamGenerateOperator(
+                    task_id="submit", destination=destination, **asked
+                ),
+                "batch": lambda: SeedreamBatchOperator(
+                    task_id="batch", destination=destination, requests=[asked]
+                ),
             }[task_id]()
         assert Runner().run(task).state == "success"
         assert emulator.books.posts_received == 1

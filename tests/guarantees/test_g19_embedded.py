@@ -1,4 +1,6 @@
-"""G19 with ``embed_metadata=True``: the file says that AI made it, the manifest keeps the hash of what was downloaded; G9 holds."""
+"""G19 with ``embed_metadata=True``: the file says that AI made it, the manifest keeps the hash of what was
+downloaded; G9 holds.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ class TestEmbedded:
             assert manifest(folder)["seedream_task_id"] in said
             assert "a watch" not in said
 
-    def test_the_manifest_has_both_hashes(self, emulator: Emulator, build: Build, folder: Path, kind: str) -> None:
+    def test_the_manifest_has_both_hashes(
+        self, emulator: Emulator, build: Build, folder: Path, kind: str
+    ) -> None:
         land(build, f"a watch {kind}", embed_metadata=True)
         for image in manifest(folder)["images"]:
             data = (folder / image["file"]).read_bytes()
@@ -74,16 +78,24 @@ class TestTheRecord:
         runner.run(chain.submit)
         assert runner.run(chain.land).state != "success"
         (told,) = records(folder)
-        assert (told["outcome"], told["embed_metadata"], told["max_image_bytes"]) == ("submitted", True, 10_000_000)
+        assert (told["outcome"], told["embed_metadata"], told["max_image_bytes"]) == (
+            "submitted",
+            True,
+            10_000_000,
+        )
 
-    def test_an_operator_that_waits_writes_it_with_the_request(self, emulator: Emulator, build: Build, folder: Path) -> None:
+    def test_an_operator_that_waits_writes_it_with_the_request(
+        self, emulator: Emulator, build: Build, folder: Path
+    ) -> None:
         chain = build(prompt="a watch [drop-after-accept]", submit={"wait": True, "embed_metadata": True})
         assert Runner().run(chain.submit).state == "failed"
         (told,) = records(folder)
         assert (told["outcome"], told["embed_metadata"]) == ("unknown", True)
         assert "max_image_bytes" not in told
 
-    def test_defaults_leave_a_record_that_0_2_can_read(self, emulator: Emulator, build: Build, folder: Path) -> None:
+    def test_defaults_leave_a_record_that_0_2_can_read(
+        self, emulator: Emulator, build: Build, folder: Path
+    ) -> None:
         land(build)
         (told,) = records(folder)
         assert told["outcome"] == "landed"
@@ -94,7 +106,9 @@ class TestByDefault:
     def test_the_file_is_what_was_downloaded(self, emulator: Emulator, build: Build, folder: Path) -> None:
         land(build)
         for image in manifest(folder)["images"]:
-            assert image["downloaded_sha256"] == image["sha256"] == sha256((folder / image["file"]).read_bytes())
+            assert (
+                image["downloaded_sha256"] == image["sha256"] == sha256((folder / image["file"]).read_bytes())
+            )
 
 
 class TestUnchanged:
@@ -103,7 +117,9 @@ class TestUnchanged:
     def test_an_image_that_is_signed_lands_as_it_came(
         self, emulator: Emulator, build: Build, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The emulator signs nothing, so what tells a signed file is replaced here; the unit test has a signed one."""
+        """The emulator signs nothing, so what tells a signed file is replaced here; the unit test has a
+        signed one.
+        """
         monkeypatch.setattr(xmp, "has_content_credentials", lambda data: True)
         land(build, embed_metadata=True)
         assert all(image["downloaded_sha256"] == image["sha256"] for image in manifest(folder)["images"])

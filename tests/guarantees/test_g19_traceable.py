@@ -1,4 +1,6 @@
-"""G19: every image is traceable: the manifest says from what, by whom, at what price, and the files are what was downloaded."""
+"""G19: every image is traceable: the manifest says from what, by whom, at what price, and the files are
+what was downloaded.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,13 @@ class TestAGeneratedImage:
     def test_a_generated_image_is_described_from_prompt_to_bytes(
         self, emulator: Emulator, build: Build, folder: Path, deferrable: bool, seed: int | None
     ) -> None:
-        request = {"image_size": "landscape_4_3", "num_images": 2, "seed": seed, "enable_safety_checker": False, "take": 2}
+        request = {
+            "image_size": "landscape_4_3",
+            "num_images": 2,
+            "seed": seed,
+            "enable_safety_checker": False,
+            "take": 2,
+        }
         chain = build(prompt=PROMPT, name="hero", submit=request, land={"deferrable": deferrable})
         runner = Runner()
         submitted = runner.run(chain.submit)
@@ -52,7 +60,15 @@ class TestAGeneratedImage:
         assert manifest["submission"] == {"prompt": PROMPT, "kind": "generate", "sources": [], **request}
         assert {
             field: manifest[field]
-            for field in ("schema_version", "kind", "model", "endpoint", "credits", "digital_source_type", "provider")
+            for field in (
+                "schema_version",
+                "kind",
+                "model",
+                "endpoint",
+                "credits",
+                "digital_source_type",
+                "provider",
+            )
         } == {
             "schema_version": 1,
             "kind": "generate",
@@ -130,7 +146,12 @@ class TestAnEditedImage:
         landed = runner.run(chain.land).value
         with DAG("second", schedule=None):
             task = SeedreamEditOperator(
-                task_id="edit", prompt="bluer", images=landed, destination=f"{destination}/second", wait=True, poke_interval=0.05
+                task_id="edit",
+                prompt="bluer",
+                images=landed,
+                destination=f"{destination}/second",
+                wait=True,
+                poke_interval=0.05,
             )
         Runner().run(task)
         (file,) = (folder / "second").glob("*.json")
@@ -152,7 +173,16 @@ class TestARescuedImage:
         assert Runner().run(task).state == "success"
         manifest = the_manifest(read_files(folder / "rescued"))
         assert manifest["seedream_task_id"] == task_id
-        unknown = ("kind", "endpoint", "submission", "credits", "images_requested", "digital_source_type", "made_by", "record")
+        unknown = (
+            "kind",
+            "endpoint",
+            "submission",
+            "credits",
+            "images_requested",
+            "digital_source_type",
+            "made_by",
+            "record",
+        )
         assert {manifest[field] for field in unknown} == {None}
         assert manifest["landed_by"]["task_id"] == "rescue"
         assert emulator.books.posts == 1

@@ -17,7 +17,10 @@ from tests.unit.stores import Deaf, attached_store
 
 @pytest.mark.parametrize(
     ("operator", "request_fields"),
-    [(SeedreamGenerateOperator, {"prompt": "a watch"}), (SeedreamBatchOperator, {"requests": [{"prompt": "a"}, {"prompt": "b"}]})],
+    [
+        (SeedreamGenerateOperator, {"prompt": "a watch"}),
+        (SeedreamBatchOperator, {"requests": [{"prompt": "a"}, {"prompt": "b"}]}),
+    ],
 )
 def test_a_store_that_lets_two_creates_win_is_sent_nothing_and_not_retried(
     emulator: Emulator, operator: Any, request_fields: dict[str, Any]

@@ -1,4 +1,6 @@
-"""G20: whatever a person does to a task that has paid, the record holds id and credits, and the images can be landed for free."""
+"""G20: whatever a person does to a task that has paid, the record holds id and credits, and the images can
+be landed for free.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def clear(runner: Runner, task: Any) -> None:
 
 
 def kill_while_deferred(runner: Runner, task: Any) -> None:
-    """Its trigger runs for a moment and is gone without a word; the DAG is deleted before anything resumes."""
+    """Its trigger runs for a moment and is gone without a word; the DAG is deleted before anything
+    resumes.
+    """
 
     async def run() -> None:
         with pytest.raises(TimeoutError):
@@ -59,7 +63,13 @@ class TestAnActionOnATaskThatWaits:
         [record] = records(folder)
         paid = emulator.books.submissions[0].seedream_task_id
         assert (record["outcome"], record["seedream_task_id"], record["credits"]) == ("submitted", paid, 20)
-        rescue = build(land={"generation": record["seedream_task_id"], "destination": destination, "deferrable": deferrable}).land
+        rescue = build(
+            land={
+                "generation": record["seedream_task_id"],
+                "destination": destination,
+                "deferrable": deferrable,
+            }
+        ).land
         outcome = Runner(run_id="manual__later").run(rescue)
         assert (outcome.state, images(folder)) == ("success", [f"{paid}_1.png", f"{paid}_2.png"])
         assert (emulator.books.posts_received, emulator.books.credits_charged) == (1, 20)
@@ -74,9 +84,15 @@ class TestAnActionOnATaskThatWaits:
         if action is not clear:
             runner.clear(task)
         assert runner.run(task).state == "success"
-        assert (emulator.books.posts_received, len(images(folder)), records(folder)[0]["outcome"]) == (1, 1, "landed")
+        assert (emulator.books.posts_received, len(images(folder)), records(folder)[0]["outcome"]) == (
+            1,
+            1,
+            "landed",
+        )
 
-    def test_a_sensor_of_the_same_run_does_too(self, action: Any, emulator: Emulator, build: Build, folder: Path) -> None:
+    def test_a_sensor_of_the_same_run_does_too(
+        self, action: Any, emulator: Emulator, build: Build, folder: Path
+    ) -> None:
         runner, chain = Runner(), build(prompt=self.PROMPT, land={"deferrable": True})
         runner.run(chain.submit)
         runner.run(chain.land, until="deferred")
@@ -92,13 +108,19 @@ class TestTwoTasksAtOnce:
     def test_a_try_that_was_given_up_and_its_successor_land_the_same_images_once(
         self, emulator: Emulator, build: Build, folder: Path
     ) -> None:
-        """Airflow may fail a healthy deferred task while its trigger runs on: two triggers, two resumptions."""
+        """Airflow may fail a healthy deferred task while its trigger runs on: two triggers, two
+        resumptions.
+        """
         land = {"deferrable": True, "retries": 2}
         runner, chain = Runner(trigger_copies=2), build(prompt="a watch [takes:2]", num_images=2, land=land)
         runner.run(chain.submit)
         runner.run(chain.land, until="deferred")
         orphan = Runner()
-        orphan.push("submit", runner.api.xcoms_of(runner.instance(chain.submit).key)["return_value"], dag_id="guarantees")
+        orphan.push(
+            "submit",
+            runner.api.xcoms_of(runner.instance(chain.submit).key)["return_value"],
+            dag_id="guarantees",
+        )
         orphan.run(chain.land, until="deferred")
         assert (runner.run(chain.land).state, orphan.run(chain.land).state) == ("success", "success")
         assert (emulator.books.posts_received, len(images(folder))) == (1, 2)
@@ -111,7 +133,12 @@ class TestARescueIntoAnotherFolder:
         runner, chain = Runner(), build(name="hero")
         task_id = runner.run(chain.submit).value["seedream_task_id"]
         elsewhere = tmp_path / "elsewhere"
-        bare = {"generation": task_id, "destination": f"file://{elsewhere}", "name": "rescued", "deferrable": deferrable}
+        bare = {
+            "generation": task_id,
+            "destination": f"file://{elsewhere}",
+            "name": "rescued",
+            "deferrable": deferrable,
+        }
         assert Runner().run(build(land=bare).land).state == "success"
         assert (images(elsewhere), images(folder), records(elsewhere)) == (["rescued_1.png"], [], [])
         assert runner.run(chain.land).state == "success"

@@ -1,4 +1,6 @@
-"""G3: a recorded POST is found again, whatever Airflow forgets; a ledger that does not answer is never taken for an empty one."""
+"""G3: a recorded POST is found again, whatever Airflow forgets; a ledger that does not answer is never
+taken for an empty one.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ LEDGER = "_seedream/ledger"
 
 class TestWhatAirflowForgets:
     @pytest.mark.parametrize("key", ["return_value", "seedream_task_id"])
-    def test_an_xcom_that_cannot_be_pushed_after_the_post_costs_nothing(self, key: str, emulator: Emulator, build: Build) -> None:
+    def test_an_xcom_that_cannot_be_pushed_after_the_post_costs_nothing(
+        self, key: str, emulator: Emulator, build: Build
+    ) -> None:
         runner, chain = Runner(), build(retries=2)
         runner.fail_xcom_pushes(key)
         outcome = runner.run(chain.submit)
@@ -30,7 +34,9 @@ class TestWhatAirflowForgets:
         assert emulator.books.posts_received == 1
         assert runner.run(chain.land).state == "success"
 
-    def test_wiped_tables_between_the_tries_cost_nothing(self, emulator: Emulator, build: Build, deferrable: bool) -> None:
+    def test_wiped_tables_between_the_tries_cost_nothing(
+        self, emulator: Emulator, build: Build, deferrable: bool
+    ) -> None:
         runner, task = Runner(), build(wait=True, deferrable=deferrable, retries=2).submit
         runner.fail_xcom_pushes("return_value")
         runner.run(task, until="up_for_retry")
@@ -39,16 +45,23 @@ class TestWhatAirflowForgets:
         assert (outcome.state, outcome.tries) == ("success", 2)
         assert (emulator.books.posts_received, emulator.books.downloads) == (1, 1)
 
-    def test_a_clear_while_it_is_deferred_attaches_again(self, emulator: Emulator, build: Build, folder: Path) -> None:
+    def test_a_clear_while_it_is_deferred_attaches_again(
+        self, emulator: Emulator, build: Build, folder: Path
+    ) -> None:
         runner, task = Runner(), build(wait=True, deferrable=True).submit
         assert runner.run(task, until="deferred").state == "deferred"
         runner.clear(task)
         runner.wipe()
         outcome = runner.run(task)
         assert (outcome.state, outcome.tries) == ("success", 2)
-        assert (emulator.books.posts_received, images(folder)) == (1, [f"{outcome.xcoms['seedream_task_id']}_1.png"])
+        assert (emulator.books.posts_received, images(folder)) == (
+            1,
+            [f"{outcome.xcoms['seedream_task_id']}_1.png"],
+        )
 
-    def test_a_clear_of_a_deferred_sensor_waits_again(self, emulator: Emulator, build: Build, folder: Path) -> None:
+    def test_a_clear_of_a_deferred_sensor_waits_again(
+        self, emulator: Emulator, build: Build, folder: Path
+    ) -> None:
         runner, chain = Runner(), build(land={"deferrable": True})
         runner.run(chain.submit)
         runner.run(chain.land, until="deferred")
@@ -78,7 +91,11 @@ class TestWhatAirflowForgets:
         landed = runner.run(task).value
         runner.clear(task)
         assert runner.run(task).value == landed
-        assert (emulator.books.posts_received, emulator.books.downloads, emulator.books.thumbnail_downloads) == (1, 1, 1)
+        assert (
+            emulator.books.posts_received,
+            emulator.books.downloads,
+            emulator.books.thumbnail_downloads,
+        ) == (1, 1, 1)
 
 
 class TestAReorderedMapping:
@@ -86,16 +103,26 @@ class TestAReorderedMapping:
     def mapped(self, destination: str) -> Any:
         def mapped(prompts: list[str]) -> Any:
             with DAG("guarantees", schedule=None):
-                return SeedreamGenerateOperator.partial(task_id="submit", destination=destination).expand(prompt=prompts)
+                return SeedreamGenerateOperator.partial(task_id="submit", destination=destination).expand(
+                    prompt=prompts
+                )
 
         return mapped
 
-    def test_each_prompt_finds_its_own_record_and_only_new_ones_are_paid(self, mapped: Any, emulator: Emulator) -> None:
+    def test_each_prompt_finds_its_own_record_and_only_new_ones_are_paid(
+        self, mapped: Any, emulator: Emulator
+    ) -> None:
         runner, before, after = Runner(), ["a cat", "a dog", "a fox"], ["a fox", "an owl", "a dog", "a cat"]
-        first = {prompt: outcome.value for prompt, outcome in zip(before, runner.run_mapped(mapped(before)), strict=True)}
+        first = {
+            prompt: outcome.value
+            for prompt, outcome in zip(before, runner.run_mapped(mapped(before)), strict=True)
+        }
         for index in range(3):
             runner.clear(mapped(before), map_index=index)
-        second = {prompt: outcome.value for prompt, outcome in zip(after, runner.run_mapped(mapped(after)), strict=True)}
+        second = {
+            prompt: outcome.value
+            for prompt, outcome in zip(after, runner.run_mapped(mapped(after)), strict=True)
+        }
         assert {prompt: second[prompt] for prompt in before} == first
         assert sorted(submission.prompt for submission in emulator.books.submissions) == sorted(after)
 
@@ -137,7 +164,9 @@ class TestALedgerThatDoesNotAnswer:
         assert emulator.books.posts_received == 1
 
     @pytest.mark.adds_up_not("its record cannot be read")
-    @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"schema_version": 99}', b'{"schema_version": 1}', b"\xff"])
+    @pytest.mark.parametrize(
+        "content", [b"", b"{", b"[]", b'{"schema_version": 99}', b'{"schema_version": 1}', b"\xff"]
+    )
     def test_a_record_that_cannot_be_understood_is_not_overwritten(
         self, content: bytes, emulator: Emulator, build: Build, folder: Path
     ) -> None:
@@ -150,7 +179,9 @@ class TestALedgerThatDoesNotAnswer:
         assert (outcome.state, type(outcome.error), outcome.tries) == ("failed", SeedreamLedgerError, 3)
         assert (emulator.books.posts_received, file.read_bytes()) == (1, content)
 
-    def test_a_claim_whose_answer_was_lost_is_still_ours(self, storage: FaultyFileSystem, emulator: Emulator, build: Build) -> None:
+    def test_a_claim_whose_answer_was_lost_is_still_ours(
+        self, storage: FaultyFileSystem, emulator: Emulator, build: Build
+    ) -> None:
         storage.fail("write", LEDGER, ERRORS["500"], times=1, late=True)
         outcome = Runner().run(build(destination=FOLDER).submit)
         assert (outcome.state, emulator.books.posts_received) == ("success", 1)
@@ -159,7 +190,8 @@ class TestALedgerThatDoesNotAnswer:
         self, storage: FaultyFileSystem, emulator: Emulator, build: Build
     ) -> None:
         storage.fail("write", LEDGER, ERRORS["500"], times=1, late=True)
-        storage.fail("read", LEDGER, ERRORS["500"], after=1)  # the first read finds no record, the next would say who won
+        # the first read finds no record, the next would say who won
+        storage.fail("read", LEDGER, ERRORS["500"], after=1)
         outcome = Runner().run(build(destination=FOLDER).submit)
         assert (outcome.state, type(outcome.error)) == ("failed", SeedreamLedgerError)
         assert emulator.books.posts_received == 0
@@ -169,13 +201,17 @@ class TestALedgerThatDoesNotAnswer:
     ) -> None:
         """The id still travels in XCom; once the storage answers again, landing completes the record."""
         runner, chain = Runner(), build(destination=FOLDER, retries=2)
-        storage.fail("write", LEDGER, ERRORS["500"], after=1, times=4)  # after the claim, and as often as it is tried
+        # after the claim, and as often as it is tried
+        storage.fail("write", LEDGER, ERRORS["500"], after=1, times=4)
         submitted = runner.run(chain.submit)
         assert (submitted.state, submitted.tries) == ("success", 1)
         assert submitted.value["seedream_task_id"] in submitted.log_text
         assert runner.run(chain.land).state == "success"
         [record] = map(json.loads, storage.files(LEDGER).values())
-        assert (record["outcome"], record["seedream_task_id"]) == ("landed", submitted.value["seedream_task_id"])
+        assert (record["outcome"], record["seedream_task_id"]) == (
+            "landed",
+            submitted.value["seedream_task_id"],
+        )
         runner.clear(chain.submit)
         assert runner.run(chain.submit).value["seedream_task_id"] == record["seedream_task_id"]
         assert emulator.books.posts_received == 1

@@ -1,7 +1,8 @@
-"""G3: `dag.test()` and `airflow tasks test` drop the arguments of a deferral; every wait of ours goes on and pays nothing twice.
+"""G3: `dag.test()` and `airflow tasks test` drop the arguments of a deferral; every wait of ours goes on and
+pays nothing twice.
 
-The jobs here end after the first poll, so that each wait really defers. `tests/airflow/test_dag_test.py` runs Airflow's own
-machinery.
+The jobs here end after the first poll, so that each wait really defers. `tests/airflow/test_dag_test.py` runs
+Airflow's own machinery.
 """
 
 from __future__ import annotations
@@ -18,7 +19,11 @@ from airflow_provider_seedream.emulator import Emulator
 from airflow_provider_seedream.exceptions import SeedreamLedgerError
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.landing.finish import generation_of
-from airflow_provider_seedream.operators.seedream import SeedreamBatchOperator, SeedreamEditOperator, SeedreamGenerateOperator
+from airflow_provider_seedream.operators.seedream import (
+    SeedreamBatchOperator,
+    SeedreamEditOperator,
+    SeedreamGenerateOperator,
+)
 from airflow_provider_seedream.sensors.seedream import SeedreamCreditsSensor, SeedreamGenerationSensor
 from tests.airflow.runner import Outcome, Runner
 from tests.faces.test_taskflow import saved
@@ -28,7 +33,8 @@ from tests.unit.values import submission
 
 SECRET = "a watch that nobody has seen"  # a prompt, which no event may hold
 WAITING: dict[str, Any] = {"deferrable": True, "poke_interval": 0.1}
-FAR: dict[str, Any] = {"deferrable": True, "poke_interval": 30}  # the next poll is so far away that a batch defers
+# the next poll is so far away that a batch defers
+FAR: dict[str, Any] = {"deferrable": True, "poke_interval": 30}
 
 
 @pytest.fixture(autouse=True)
@@ -55,11 +61,19 @@ class TestAWaitThatGoesOnWithoutItsArguments:
     ) -> None:
         with DAG("watches", schedule=None):
             draw = SeedreamGenerateOperator(
-                task_id="draw", prompt=SECRET, name=name, take=2, destination=destination, wait=True, **WAITING
+                task_id="draw",
+                prompt=SECRET,
+                name=name,
+                take=2,
+                destination=destination,
+                wait=True,
+                **WAITING,
             )
         landed = run(draw).value
         assert (emulator.books.posts, emulator.books.violations) == (1, ())
-        assert Path(landed["images"][0]["uri"]).name == ("hero_take2_1.png" if name else f"{landed['seedream_task_id']}_1.png")
+        assert Path(landed["images"][0]["uri"]).name == (
+            "hero_take2_1.png" if name else f"{landed['seedream_task_id']}_1.png"
+        )
         [record] = (folder / "_seedream" / "ledger").iterdir()
         assert json.loads(record.read_text())["outcome"] == "landed"
 
@@ -69,7 +83,12 @@ class TestAWaitThatGoesOnWithoutItsArguments:
         picture = Path(saved(folder.parent, "source.png"))
         with DAG("watches", schedule=None):
             edit = SeedreamEditOperator(
-                task_id="edit", prompt=SECRET, images=[str(picture)], destination=destination, wait=True, **WAITING
+                task_id="edit",
+                prompt=SECRET,
+                images=[str(picture)],
+                destination=destination,
+                wait=True,
+                **WAITING,
             )
         runner = Runner(keeps_kwargs=False)
         runner.run(edit, until="deferred")
@@ -84,7 +103,9 @@ class TestAWaitThatGoesOnWithoutItsArguments:
         with DAG("watches", schedule=None):
             draw = SeedreamGenerateOperator(task_id="draw", prompt=SECRET, destination=destination)
             given = SeedreamHook().submit(submission(prompt=SECRET)).seedream_task_id if bare else draw.output
-            land = SeedreamGenerationSensor(task_id="land", generation=given, destination=destination, **WAITING)
+            land = SeedreamGenerationSensor(
+                task_id="land", generation=given, destination=destination, **WAITING
+            )
         runner = Runner(keeps_kwargs=False)
         if not bare:
             runner.run(draw)
@@ -96,9 +117,15 @@ class TestAWaitThatGoesOnWithoutItsArguments:
     ) -> None:
         rows = [{"prompt": f"{SECRET} {number}", "name": f"w-{number}"} for number in range(3)]
         with DAG("watches", schedule=None):
-            batch = SeedreamBatchOperator(task_id="batch", requests=rows, max_in_flight=1, destination=destination, **FAR)
+            batch = SeedreamBatchOperator(
+                task_id="batch", requests=rows, max_in_flight=1, destination=destination, **FAR
+            )
         outcome = run(batch, Woken(keeps_kwargs=False))
-        assert (outcome.value["count"]["landed"], emulator.books.posts, emulator.books.credits_charged) == (3, 3, 30)
+        assert (outcome.value["count"]["landed"], emulator.books.posts, emulator.books.credits_charged) == (
+            3,
+            3,
+            30,
+        )
         assert len(outcome.deferrals) >= 2
 
     def test_a_wait_that_goes_on_without_its_arguments_has_its_turn_and_its_place_in_the_queue(
@@ -107,7 +134,9 @@ class TestAWaitThatGoesOnWithoutItsArguments:
         emulator.inject("rate-limited", times=1, retry_after_seconds=1)
         connect(emulator, requests_per_minute=600)
         with DAG("watches", schedule=None):
-            draw = SeedreamGenerateOperator(task_id="draw", prompt=SECRET, destination=destination, deferrable=True)
+            draw = SeedreamGenerateOperator(
+                task_id="draw", prompt=SECRET, destination=destination, deferrable=True
+            )
         outcome = run(draw)
         event = outcome.deferrals[0].payload
         assert event["started_epoch"] <= event["asked_epoch"] < event["granted_epoch"]
@@ -138,15 +167,20 @@ class TestAWaitThatGoesOnWithoutItsArguments:
     ) -> None:
         rows = [{"prompt": f"{SECRET} {number}"} for number in range(2)]
         with DAG("watches", schedule=None):
-            batch = task.seedream_batch(task_id="batch", destination=destination, max_in_flight=1, **FAR)(lambda: rows)()
+            batch = task.seedream_batch(task_id="batch", destination=destination, max_in_flight=1, **FAR)(
+                lambda: rows
+            )()
         outcome = run(batch, Woken(keeps_kwargs=False))
         assert (outcome.value["count"]["landed"], emulator.books.posts) == (2, 2)
 
 
 class TestARecordThatIsGone:
     @pytest.mark.parametrize(
-        "event", [None, {}, {"record": "s3://b/x.json"}, {"record": f"file:///no/_seedream/ledger/{'0' * 64}.json"}]
+        "event",
+        [None, {}, {"record": "s3://b/x.json"}, {"record": f"file:///no/_seedream/ledger/{'0' * 64}.json"}],
     )
-    def test_a_record_that_is_gone_is_an_error_that_is_retried_and_says_what_is_paid(self, event: Any) -> None:
+    def test_a_record_that_is_gone_is_an_error_that_is_retried_and_says_what_is_paid(
+        self, event: Any
+    ) -> None:
         with pytest.raises(SeedreamLedgerError, match=r"Paid: yes.*A retry attaches to the paid generation"):
             generation_of(event)

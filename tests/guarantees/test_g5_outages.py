@@ -1,4 +1,6 @@
-"""G5: an outage while polling does not lose a paid job: it is waited out, and logged once with its length. No 429 fails a task."""
+"""G5: an outage while polling does not lose a paid job: it is waited out, and logged once with its length.
+No 429 fails a task.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,10 @@ class TestAnOutageWhilePolling:
     def test_it_is_waited_out_in_the_first_try_and_logged_once_with_its_length(
         self, outage: dict[str, Any], emulator: Emulator, connect: Connect, build: Build, deferrable: bool
     ) -> None:
-        runner, chain = Runner(), build(prompt="a watch [takes:0.5]", land={"deferrable": deferrable, "retries": 0})
+        runner, chain = (
+            Runner(),
+            build(prompt="a watch [takes:0.5]", land={"deferrable": deferrable, "retries": 0}),
+        )
         runner.run(chain.submit)
         connect(emulator, request_timeout_seconds=2)
         inject(emulator, **{"times": 3, **outage})
@@ -52,19 +57,28 @@ class TestAnOutageWhilePolling:
     def test_troubles_of_every_kind_in_a_row_are_one_outage(
         self, emulator: Emulator, connect: Connect, build: Build, deferrable: bool
     ) -> None:
-        runner, chain = Runner(), build(prompt="a watch [takes:0.5]", land={"deferrable": deferrable, "retries": 0})
+        runner, chain = (
+            Runner(),
+            build(prompt="a watch [takes:0.5]", land={"deferrable": deferrable, "retries": 0}),
+        )
         runner.run(chain.submit)
         connect(emulator, request_timeout_seconds=2)
         for outage in OUTAGES.values():
             inject(emulator, **{"times": 2, **outage})
         outcome = runner.run(chain.land)
         assert outcome.state == "success"
-        assert outcome.log_text.count("The API is unavailable") == outcome.log_text.count("The API answers again") == 1
+        assert (
+            outcome.log_text.count("The API is unavailable")
+            == outcome.log_text.count("The API answers again")
+            == 1
+        )
 
     def test_one_that_begins_when_the_images_are_ready_costs_a_retry_at_most(
         self, emulator: Emulator, build: Build, folder: Path
     ) -> None:
-        """The worker's own status call, for links, is repeated within seconds; beyond that it is the retry's."""
+        """The worker's own status call, for links, is repeated within seconds; beyond that it is the
+        retry's.
+        """
         runner, chain = Runner(), build(land={"deferrable": True, "retries": 1})
         task_id = runner.run(chain.submit).value["seedream_task_id"]
         runner.run(chain.land, until="deferred")
@@ -82,7 +96,11 @@ class TestAnOutageWhilePolling:
         task_id = runner.run(chain.submit).value["seedream_task_id"]
         inject(emulator, times=1, kind="refuse", status=401)
         outcome = runner.run(chain.land)
-        assert (outcome.state, outcome.tries, type(outcome.error).__name__) == ("failed", 1, "SeedreamAuthenticationError")
+        assert (outcome.state, outcome.tries, type(outcome.error).__name__) == (
+            "failed",
+            1,
+            "SeedreamAuthenticationError",
+        )
         assert task_id in str(outcome.error)
         assert "Paid: yes." in str(outcome.error)
 
@@ -95,7 +113,10 @@ class TestARateLimitThatStatusCallsCountAgainst:
         self, status_counts: bool, hasty: Emulator, build: Build, deferrable: bool
     ) -> None:
         hasty.configure(rate_limit_per_minute=3, status_counts=status_counts, retry_after="none")
-        runner, chain = Runner(), build(prompt="a watch [takes:30]", land={"deferrable": deferrable, "retries": 0})
+        runner, chain = (
+            Runner(),
+            build(prompt="a watch [takes:30]", land={"deferrable": deferrable, "retries": 0}),
+        )
         runner.run(chain.submit)
         outcome = runner.run(chain.land)
         assert (outcome.state, outcome.tries) == ("success", 1)
@@ -104,23 +125,39 @@ class TestARateLimitThatStatusCallsCountAgainst:
 
     @pytest.mark.parametrize(
         ("form", "message", "asks"),
-        [("seconds", "Too many requests.", True), ("none", None, True), ("none", "Too many requests.", False)],
+        [
+            ("seconds", "Too many requests.", True),
+            ("none", None, True),
+            ("none", "Too many requests.", False),
+        ],
         ids=["by its header", "by its sentence", "not at all"],
     )
     def test_a_429_is_waited_out_as_long_as_it_asks(
         self, form: Any, message: str | None, asks: bool, emulator: Emulator, build: Build, deferrable: bool
     ) -> None:
-        runner, chain = Runner(), build(prompt="a watch [takes:0.5]", land={"deferrable": deferrable, "retries": 0})
+        runner, chain = (
+            Runner(),
+            build(prompt="a watch [takes:0.5]", land={"deferrable": deferrable, "retries": 0}),
+        )
         runner.run(chain.submit)
-        emulator.inject("rate-limited", endpoint="status", seconds=1, times=1, retry_after_form=form, message=message)
+        emulator.inject(
+            "rate-limited", endpoint="status", seconds=1, times=1, retry_after_form=form, message=message
+        )
         assert runner.run(chain.land).state == "success"
         first, second, *_ = (request.at for request in emulator.books.requests if request.area == "status")
         assert (second - first >= 1) == asks
 
-    def test_a_429_between_the_last_poll_and_the_links_is_waited_out(self, hasty: Emulator, build: Build, deferrable: bool) -> None:
-        """One call a minute: the poll that says FINISHED takes it, and the worker's call for links must wait for the next."""
+    def test_a_429_between_the_last_poll_and_the_links_is_waited_out(
+        self, hasty: Emulator, build: Build, deferrable: bool
+    ) -> None:
+        """One call a minute: the poll that says FINISHED takes it, and the worker's call for links must
+        wait for the next.
+        """
         hasty.configure(rate_limit_per_minute=1, status_counts=True, retry_after="none")
-        runner, chain = Runner(), build(prompt="a watch [takes:1]", land={"deferrable": deferrable, "retries": 0})
+        runner, chain = (
+            Runner(),
+            build(prompt="a watch [takes:1]", land={"deferrable": deferrable, "retries": 0}),
+        )
         runner.run(chain.submit)
         assert runner.run(chain.land).state == "success"
 
@@ -144,7 +181,10 @@ class TestTimeScale:
         assert {outcome.verdict for outcome in verdicts} == {"wait"}
         over, state = decide(self.RUNNING, state, self.RULES, now_epoch=1310, jitter=0.5)
         notes = [outcome.note for outcome in [*verdicts, over] if outcome.note]
-        assert notes == ["The API is unavailable (503); waiting for it.", "The API answers again after 310 s."]
+        assert notes == [
+            "The API is unavailable (503); waiting for it.",
+            "The API answers again after 310 s.",
+        ]
 
     def test_half_an_hour_without_an_answer_is_an_error_that_a_retry_gets_over_for_free(self) -> None:
         verdicts, _ = self.outage("transient", 1800)

@@ -1,4 +1,6 @@
-"""G6: deadlines hold, deferred or not and across a restart of the triggerer, and running out of time never submits again."""
+"""G6: deadlines hold, deferred or not and across a restart of the triggerer, and running out of time never
+submits again.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ from tests.airflow.runner import Runner
 from tests.guarantees.conftest import Build, Chain, records
 
 LIMIT_SECONDS = 0.5
-SLACK_SECONDS = 40.0  # one poll, and Airflow's processes on a machine that is busy otherwise; below any interval here
+# one poll, and Airflow's processes on a machine that is busy otherwise; below any interval here
+SLACK_SECONDS = 40.0
 ENDLESS = "a watch [never-ends]"
 
 
@@ -39,11 +42,16 @@ def taking(at_least: float) -> Iterator[None]:
 
 
 class TestTheTimeoutOfASensor:
-    @pytest.mark.parametrize("timeout", [LIMIT_SECONDS, timedelta(seconds=LIMIT_SECONDS)], ids=["seconds", "timedelta"])
+    @pytest.mark.parametrize(
+        "timeout", [LIMIT_SECONDS, timedelta(seconds=LIMIT_SECONDS)], ids=["seconds", "timedelta"]
+    )
     def test_it_fails_then_without_retries_and_keeps_the_id(
         self, timeout: Any, emulator: Emulator, build: Build, deferrable: bool
     ) -> None:
-        runner, chain = Runner(), build(prompt=ENDLESS, land={"deferrable": deferrable, "timeout": timeout, "retries": 3})
+        runner, chain = (
+            Runner(),
+            build(prompt=ENDLESS, land={"deferrable": deferrable, "timeout": timeout, "retries": 3}),
+        )
         task_id = runner.run(chain.submit).value["seedream_task_id"]
         with taking(LIMIT_SECONDS):
             outcome = runner.run(chain.land)
@@ -63,14 +71,18 @@ class TestTheTimeoutOfASensor:
         with taking(LIMIT_SECONDS):
             assert isinstance(runner.run(chain.land).error, SeedreamGenerationTimeoutError)
 
-    def test_a_job_that_ends_at_the_last_moment_is_landed(self, emulator: Emulator, build: Build, deferrable: bool) -> None:
+    def test_a_job_that_ends_at_the_last_moment_is_landed(
+        self, emulator: Emulator, build: Build, deferrable: bool
+    ) -> None:
         """At the deadline itself it polls once more."""
         land = {"deferrable": deferrable, "timeout": 1, "poke_interval": 60}
         runner, chain = Runner(), build(prompt="a watch [takes:0.3]", land=land)
         runner.run(chain.submit)
         assert runner.run(chain.land).state == "success"
 
-    def test_a_clear_waits_anew_and_submits_nothing(self, emulator: Emulator, build: Build, deferrable: bool) -> None:
+    def test_a_clear_waits_anew_and_submits_nothing(
+        self, emulator: Emulator, build: Build, deferrable: bool
+    ) -> None:
         runner, chain = Runner(), build(prompt=ENDLESS, land={"deferrable": deferrable, "timeout": 0.2})
         task_id = runner.run(chain.submit).value["seedream_task_id"]
         assert runner.run(chain.land).state == "failed"
@@ -79,7 +91,9 @@ class TestTheTimeoutOfASensor:
         assert runner.run(chain.land).state == "success"
         assert emulator.books.posts_received == 1
 
-    def test_a_restarted_triggerer_does_not_start_the_clock_anew(self, emulator: Emulator, build: Build) -> None:
+    def test_a_restarted_triggerer_does_not_start_the_clock_anew(
+        self, emulator: Emulator, build: Build
+    ) -> None:
         runner, chain = Runner(), build(prompt=ENDLESS, land={"deferrable": True, "timeout": 2})
         runner.run(chain.submit)
         with taking(2):
@@ -90,11 +104,20 @@ class TestTheTimeoutOfASensor:
 
 
 class TestTheTimeoutOfAnOperatorThatWaits:
-    def test_it_fails_then_without_retries_and_a_clear_attaches(self, emulator: Emulator, build: Build, deferrable: bool) -> None:
-        runner, task = Runner(), build(prompt=ENDLESS, wait=True, deferrable=deferrable, timeout=LIMIT_SECONDS, retries=3).submit
+    def test_it_fails_then_without_retries_and_a_clear_attaches(
+        self, emulator: Emulator, build: Build, deferrable: bool
+    ) -> None:
+        runner, task = (
+            Runner(),
+            build(prompt=ENDLESS, wait=True, deferrable=deferrable, timeout=LIMIT_SECONDS, retries=3).submit,
+        )
         with taking(LIMIT_SECONDS):
             outcome = runner.run(task)
-        assert (outcome.state, outcome.tries, type(outcome.error)) == ("failed", 1, SeedreamGenerationTimeoutError)
+        assert (outcome.state, outcome.tries, type(outcome.error)) == (
+            "failed",
+            1,
+            SeedreamGenerationTimeoutError,
+        )
         runner.clear(task)
         assert isinstance(runner.run(task).error, SeedreamGenerationTimeoutError)
         assert (emulator.books.posts_received, emulator.books.credits_charged) == (1, 10)
@@ -105,7 +128,9 @@ class TestTheExecutionTimeout:
 
     LIMIT = timedelta(seconds=2)  # in which a busy machine sends a POST, too
 
-    def test_a_sensor_honours_it_while_deferred(self, emulator: Emulator, build: Build, deferrable: bool) -> None:
+    def test_a_sensor_honours_it_while_deferred(
+        self, emulator: Emulator, build: Build, deferrable: bool
+    ) -> None:
         land = {"deferrable": deferrable, "execution_timeout": self.LIMIT, "retries": 1}
         runner, chain = Runner(), build(prompt=ENDLESS, land=land)
         runner.run(chain.submit)
@@ -115,14 +140,25 @@ class TestTheExecutionTimeout:
         assert [type(error) for error in outcome.errors] == [AirflowTaskTimeout, AirflowTaskTimeout]
         assert emulator.books.posts_received == 1
 
-    def test_an_operator_that_waits_attaches_in_its_retry(self, emulator: Emulator, build: Build, deferrable: bool) -> None:
-        task = build(prompt=ENDLESS, wait=True, deferrable=deferrable, execution_timeout=self.LIMIT, retries=1).submit
+    def test_an_operator_that_waits_attaches_in_its_retry(
+        self, emulator: Emulator, build: Build, deferrable: bool
+    ) -> None:
+        task = build(
+            prompt=ENDLESS, wait=True, deferrable=deferrable, execution_timeout=self.LIMIT, retries=1
+        ).submit
         outcome = Runner().run(task)
         assert (outcome.state, outcome.tries, type(outcome.error)) == ("failed", 2, AirflowTaskTimeout)
         assert (emulator.books.posts_received, emulator.books.credits_charged) == (1, 10)
 
-    def test_the_shorter_of_both_limits_decides(self, emulator: Emulator, build: Build, deferrable: bool) -> None:
-        land = {"deferrable": deferrable, "timeout": 0.3, "execution_timeout": timedelta(seconds=20), "retries": 3}
+    def test_the_shorter_of_both_limits_decides(
+        self, emulator: Emulator, build: Build, deferrable: bool
+    ) -> None:
+        land = {
+            "deferrable": deferrable,
+            "timeout": 0.3,
+            "execution_timeout": timedelta(seconds=20),
+            "retries": 3,
+        }
         runner, chain = Runner(), build(prompt=ENDLESS, land=land)
         runner.run(chain.submit)
         outcome = runner.run(chain.land)
@@ -131,7 +167,9 @@ class TestTheExecutionTimeout:
 
 class TestAnExecutionTimeoutThatStrikesThePost:
     def test_the_next_try_finds_the_intent_and_pays_nothing(self, emulator: Emulator, build: Build) -> None:
-        """A limit shorter than the POST: what was sent stays an unknown outcome, however often the task is tried."""
+        """A limit shorter than the POST: what was sent stays an unknown outcome, however often the task is
+        tried.
+        """
         limit = timedelta(seconds=3)
         task = build(prompt="a watch [stall-after-accept:60]", execution_timeout=limit, retries=2).submit
         outcome = Runner().run(task)
@@ -151,7 +189,9 @@ def lose_a_triggerer_after(seconds: float, runner: Runner, chain: Chain) -> None
 
 @contextmanager
 def gate(to_port: int, *, holds: int) -> Iterator[int]:
-    """A port that leads to another one, but for one connection, by its number, that is accepted and left without an answer."""
+    """A port that leads to another one, but for one connection, by its number, that is accepted and left
+    without an answer.
+    """
     held: list[socket.socket] = []
 
     def serve() -> None:
@@ -196,17 +236,27 @@ class TestBeforeTheFirstByte:
             monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", json.dumps(connection))
             runner, submit = (
                 Runner(),
-                build(submit={"execution_timeout": timedelta(seconds=8), "retries": 1, "name": "hero"}).submit,
+                build(
+                    submit={"execution_timeout": timedelta(seconds=8), "retries": 1, "name": "hero"}
+                ).submit,
             )
             first = runner.run(submit, until="up_for_retry")
             assert isinstance(first.error, AirflowTaskTimeout)
-            assert (records(folder), [*folder.glob("_seedream/names/*")], [*folder.glob("_seedream/spent/*/*/*")]) == ([], [], [])
+            assert (
+                records(folder),
+                [*folder.glob("_seedream/names/*")],
+                [*folder.glob("_seedream/spent/*/*/*")],
+            ) == ([], [], [])
             assert runner.run(submit).state == "success"
         assert emulator.books.posts_received == 1
 
-    def test_execution_timeout_after_it_keeps_the_claim(self, emulator: Emulator, build: Build, folder: Path) -> None:
+    def test_execution_timeout_after_it_keeps_the_claim(
+        self, emulator: Emulator, build: Build, folder: Path
+    ) -> None:
         emulator.inject("stall-after-accept", seconds=60, endpoint="generate")
-        submit = build(submit={"execution_timeout": timedelta(seconds=6), "retries": 1, "name": "hero"}).submit
+        submit = build(
+            submit={"execution_timeout": timedelta(seconds=6), "retries": 1, "name": "hero"}
+        ).submit
         assert isinstance(Runner().run(submit, until="up_for_retry").error, AirflowTaskTimeout)
         assert ([record["outcome"] for record in records(folder)], emulator.books.posts) == (["intent"], 1)
         assert len([*folder.glob("_seedream/spent/*/*/*")]) == 1

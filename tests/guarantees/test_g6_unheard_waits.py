@@ -1,4 +1,6 @@
-"""G6: a deferred wait that no triggerer speaks of (none runs, none serves the queue) ends all the same, and lands what is ready."""
+"""G6: a deferred wait that no triggerer speaks of (none runs, none serves the queue) ends all the same,
+and lands what is ready.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ NEVER = {"timeout": 60, "deferrable": True}
 
 
 class WithoutTriggerer(Runner):
-    """No trigger ever runs: Airflow wakes the task when the timeout of its deferral is over, as its scheduler does.
+    """No trigger ever runs: Airflow wakes the task when the timeout of its deferral is over, as its scheduler
+    does.
 
     :ivar meanwhile: what happens in that time.
     """
@@ -55,7 +58,9 @@ def slow(emulator: Emulator) -> Emulator:
 
 class TestAGeneration:
     @pytest.mark.parametrize("waits", ["sensor", "operator"])
-    def test_a_generation_that_got_ready_meanwhile_is_landed(self, waits: str, slow: Emulator, build: Build, folder: Path) -> None:
+    def test_a_generation_that_got_ready_meanwhile_is_landed(
+        self, waits: str, slow: Emulator, build: Build, folder: Path
+    ) -> None:
         runner, chain = WithoutTriggerer(), build(submit={"wait": waits == "operator", **NEVER}, land=NEVER)
         runner.meanwhile = lambda: slow.clock.advance(4000)
         outcome = runner.run(chain.submit)
@@ -89,7 +94,10 @@ class TestAGeneration:
     def test_a_generation_that_is_not_ready_fails_as_not_in_time_and_keeps_its_id(
         self, waits: str, slow: Emulator, build: Build, folder: Path
     ) -> None:
-        runner, chain = WithoutTriggerer(), build(submit={"wait": waits == "operator", "retries": 0, **NEVER}, land=NEVER)
+        runner, chain = (
+            WithoutTriggerer(),
+            build(submit={"wait": waits == "operator", "retries": 0, **NEVER}, land=NEVER),
+        )
         outcome = runner.run(chain.submit)
         if waits == "sensor":
             outcome = runner.run(chain.land)
@@ -100,13 +108,20 @@ class TestAGeneration:
         assert "Check that one runs" in str(outcome.error)
 
     @pytest.mark.parametrize("skips", ["soft_fail", "never_fail"])
-    def test_a_generation_is_skipped_where_lateness_is(self, skips: str, slow: Emulator, build: Build) -> None:
+    def test_a_generation_is_skipped_where_lateness_is(
+        self, skips: str, slow: Emulator, build: Build
+    ) -> None:
         runner, chain = WithoutTriggerer(), build(land={**NEVER, skips: True})
         runner.run(chain.submit)
         assert runner.run(chain.land).state == "skipped"
 
-    def test_a_generation_is_ended_by_execution_timeout_where_that_is_shorter(self, slow: Emulator, build: Build) -> None:
-        runner, chain = WithoutTriggerer(), build(land={**NEVER, "execution_timeout": timedelta(seconds=30), "retries": 0})
+    def test_a_generation_is_ended_by_execution_timeout_where_that_is_shorter(
+        self, slow: Emulator, build: Build
+    ) -> None:
+        runner, chain = (
+            WithoutTriggerer(),
+            build(land={**NEVER, "execution_timeout": timedelta(seconds=30), "retries": 0}),
+        )
         runner.run(chain.submit)
         outcome = runner.run(chain.land)
         assert isinstance(outcome.error, AirflowTaskTimeout)
@@ -120,7 +135,9 @@ class TestATurn:
         self, execution_timeout: timedelta | None, emulator: Emulator, build: Build
     ) -> None:
         emulator.inject("refuse", status=429, endpoint="generate")
-        submit = build(submit={**NEVER, "execution_timeout": execution_timeout, "retries": 0, "wait": True}).submit
+        submit = build(
+            submit={**NEVER, "execution_timeout": execution_timeout, "retries": 0, "wait": True}
+        ).submit
         outcome = WithoutTriggerer().run(submit)
         assert isinstance(outcome.error, AirflowTaskTimeout if execution_timeout else SeedreamRateLimitError)
         assert "Check that one runs" in str(outcome.error)
@@ -130,7 +147,9 @@ class TestATurn:
 class TestATopUp:
     def credits(self, **options: Any) -> Any:
         with DAG("guarantees", schedule=None):
-            return SeedreamCreditsSensor(task_id="credits", min_credits=500, **{**NEVER, "retries": 0, **options})
+            return SeedreamCreditsSensor(
+                task_id="credits", min_credits=500, **{**NEVER, "retries": 0, **options}
+            )
 
     def test_a_top_up_that_came_meanwhile_is_seen(self, emulator: Emulator) -> None:
         emulator.configure(balance_credits=10)
@@ -151,11 +170,17 @@ class TestABatch:
         connect(slow, requests_per_minute=100_000)
         with DAG("guarantees", schedule=None):
             rows = [{"prompt": f"watch {number}"} for number in range(3)]
-            batch = SeedreamBatchOperator(task_id="batch", requests=rows, destination=destination, timeout=7200, deferrable=True)
+            batch = SeedreamBatchOperator(
+                task_id="batch", requests=rows, destination=destination, timeout=7200, deferrable=True
+            )
         runner = WithoutTriggerer()
         runner.meanwhile = lambda: slow.clock.advance(4000)
         outcome = runner.run(batch)
-        assert (outcome.state, outcome.value["count"]["landed"], outcome.value["credits"]) == ("success", 3, 30)
+        assert (outcome.state, outcome.value["count"]["landed"], outcome.value["credits"]) == (
+            "success",
+            3,
+            30,
+        )
         assert (slow.books.posts, len(images(folder)), outcome.tries) == (3, 3, 1)
         assert all(deferral.timeout is not None for deferral in outcome.deferrals)
 

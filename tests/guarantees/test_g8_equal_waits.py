@@ -1,4 +1,6 @@
-"""G8: a wait is the same deferred or not: POSTs, state, error class, manifest, ledger; and only "not in time" may be skipped."""
+"""G8: a wait is the same deferred or not: POSTs, state, error class, manifest, ledger; and only "not in
+time" may be skipped.
+"""
 
 from __future__ import annotations
 
@@ -60,18 +62,24 @@ TABLE: dict[str, Row] = {
     "an unknown status": Row(prompt="a watch [unknown-status*2] [zero-progress]"),
     "an outage": Row(arrange=status_answers("refuse", status=503, times=3)),
     "429s": Row(arrange=status_answers("rate-limited", seconds=0, times=3)),
-    "never settled": Row(prompt="a watch [takes:0] [null-assets]", land={"settling_seconds": 0.2}, error="SeedreamPollingError"),
+    "never settled": Row(
+        prompt="a watch [takes:0] [null-assets]", land={"settling_seconds": 0.2}, error="SeedreamPollingError"
+    ),
     "failed": Row(prompt="a watch [fail]", error="SeedreamGenerationFailedError"),
     "failed though finished": Row(prompt="a watch [finished-failed]", error="SeedreamGenerationFailedError"),
     "moderated": Row(prompt="a watch [safety]", error="SeedreamModerationError"),
     "a key refused": Row(arrange=status_answers("refuse", status=401), error="SeedreamAuthenticationError"),
     "unknown to the API": Row(arrange=status_answers("refuse", status=404), error="SeedreamNotFoundError"),
     "gone from the API": Row(arrange=let_it_expire, error="SeedreamNotFoundError"),
-    "partial": Row(prompt="a watch [partial:1]", land={"settling_seconds": 0.2}, error="SeedreamPartialResultError"),
+    "partial": Row(
+        prompt="a watch [partial:1]", land={"settling_seconds": 0.2}, error="SeedreamPartialResultError"
+    ),
     "a broken image": Row(prompt="a watch [not-an-image]", error="SeedreamLandingError"),
     "late": Row(prompt="a watch [never-ends]", land={"timeout": 0.4}, error="SeedreamGenerationTimeoutError"),
     "past its execution_timeout": Row(
-        prompt="a watch [never-ends]", land={"execution_timeout": timedelta(seconds=0.6)}, error="AirflowTaskTimeout"
+        prompt="a watch [never-ends]",
+        land={"execution_timeout": timedelta(seconds=0.6)},
+        error="AirflowTaskTimeout",
     ),
 }
 
@@ -103,10 +111,15 @@ def run(row: Row, emulator: Emulator, chain: Chain, folder: Path) -> Seen:
         state=outcome.state,
         tries=outcome.tries,
         error=type(outcome.error).__name__ if outcome.error else None,
-        message="" if row.error == "AirflowTaskTimeout" else without_ids(str(outcome.error or ""), task_id, folder),
+        message=""
+        if row.error == "AirflowTaskTimeout"
+        else without_ids(str(outcome.error or ""), task_id, folder),
         posts=books.posts_received,
         credits=(books.credits_charged, books.credits_refunded),
-        ledger=[{name: record[name] for name in ("outcome", "refunded", "detail", "attempt")} for record in records(folder)],
+        ledger=[
+            {name: record[name] for name in ("outcome", "refunded", "detail", "attempt")}
+            for record in records(folder)
+        ],
         files=sorted(without_ids(path.name, task_id, folder) for path in folder.glob("*.*")),
         manifest=comparable_manifest(folder, task_id),
         value=comparable_value(outcome, task_id, folder),
@@ -116,7 +129,8 @@ def run(row: Row, emulator: Emulator, chain: Chain, folder: Path) -> Seen:
 def without_ids(text: str, task_id: str, folder: Path) -> str:
     text = text.replace(task_id, "ID").replace(str(folder), "FOLDER")
     text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME", text)
-    text = re.sub(r"submitted [^,.]+ ago", "submitted AGE ago", text)  # in whole seconds, which a busy machine moves
+    # in whole seconds, which a busy machine moves
+    text = re.sub(r"submitted [^,.]+ ago", "submitted AGE ago", text)
     return text.partition("Record:")[0]
 
 
@@ -126,7 +140,9 @@ def comparable_manifest(folder: Path, task_id: str) -> dict[str, Any] | None:
         return None
     fields = json.loads(file.read_text().replace(task_id, "ID"))
     varying = ("sha256", "downloaded_sha256", "size_bytes")
-    images = [{name: value for name, value in image.items() if name not in varying} for image in fields["images"]]
+    images = [
+        {name: value for name, value in image.items() if name not in varying} for image in fields["images"]
+    ]
     return {**fields, "images": images, "created_at": None, "landed_at": None, "record": None}
 
 
@@ -141,7 +157,9 @@ def comparable_value(outcome: Outcome, task_id: str, folder: Path) -> Any:
 class TestTheWholeTableTwice:
     @pytest.mark.adds_up_not("it has two worlds: the books of the first are emptied")
     @pytest.mark.parametrize("name", TABLE)
-    def test_both_waits_see_and_do_the_same(self, name: str, emulator: Emulator, build: Build, tmp_path: Path) -> None:
+    def test_both_waits_see_and_do_the_same(
+        self, name: str, emulator: Emulator, build: Build, tmp_path: Path
+    ) -> None:
         row, seen = TABLE[name], {}
         for deferrable in (True, False):
             emulator.reset()
@@ -164,14 +182,18 @@ class TestWhatMayBeSkipped:
         self, name: str, flag: str, emulator: Emulator, build: Build, deferrable: bool
     ) -> None:
         row, runner = TABLE[name], Runner()
-        chain = build(prompt=row.prompt, num_images=2, land={"deferrable": deferrable, flag: True, **row.land})
+        chain = build(
+            prompt=row.prompt, num_images=2, land={"deferrable": deferrable, flag: True, **row.land}
+        )
         row.arrange(emulator, runner.run(chain.submit).value["seedream_task_id"])
         outcome = runner.run(chain.land)
         assert (outcome.state, emulator.books.posts_received) == (row.state(flag), 1)
         assert outcome.value is None
 
     @pytest.mark.parametrize("flag", ["soft_fail", "never_fail"])
-    def test_neither_switch_skips_what_succeeds(self, flag: str, emulator: Emulator, build: Build, deferrable: bool) -> None:
+    def test_neither_switch_skips_what_succeeds(
+        self, flag: str, emulator: Emulator, build: Build, deferrable: bool
+    ) -> None:
         runner, chain = Runner(), build(land={"deferrable": deferrable, flag: True})
         runner.run(chain.submit)
         assert runner.run(chain.land).state == "success"
@@ -192,7 +214,10 @@ class TestWhatMayBeSkipped:
                 connect(emulator)
                 return ended
 
-        runner, chain = Apart(), build(prompt="a watch [takes:30]", land={"deferrable": True, "soft_fail": True, "retries": 1})
+        runner, chain = (
+            Apart(),
+            build(prompt="a watch [takes:30]", land={"deferrable": True, "soft_fail": True, "retries": 1}),
+        )
         runner.run(chain.submit)
         runner.run(chain.land, until="deferred")
         outcome = runner.run(chain.land, until="up_for_retry")
@@ -205,15 +230,24 @@ class TestRescheduling:
     """The third way to wait: a worker slot only while polling."""
 
     def test_a_rescheduled_wait_lands_the_same(self, emulator: Emulator, build: Build, folder: Path) -> None:
-        runner, chain = Runner(), build(prompt="a watch [takes:2]", land={"mode": "reschedule", "poke_interval": 0.1})
+        runner, chain = (
+            Runner(),
+            build(prompt="a watch [takes:2]", land={"mode": "reschedule", "poke_interval": 0.1}),
+        )
         runner.run(chain.submit)
         outcome = runner.run(chain.land)
         assert (outcome.state, outcome.tries, emulator.books.posts_received) == ("success", 1, 1)
         assert any(step.state == "up_for_reschedule" for step in outcome.steps)
 
-    @pytest.mark.parametrize(("flag", "state"), [("", "failed"), ("soft_fail", "skipped"), ("never_fail", "skipped")])
-    def test_its_timeout_counts_from_the_first_poke(self, flag: str, state: str, emulator: Emulator, build: Build) -> None:
-        land = {"mode": "reschedule", "poke_interval": 0.2, "timeout": 0.7, "retries": 2} | ({flag: True} if flag else {})
+    @pytest.mark.parametrize(
+        ("flag", "state"), [("", "failed"), ("soft_fail", "skipped"), ("never_fail", "skipped")]
+    )
+    def test_its_timeout_counts_from_the_first_poke(
+        self, flag: str, state: str, emulator: Emulator, build: Build
+    ) -> None:
+        land = {"mode": "reschedule", "poke_interval": 0.2, "timeout": 0.7, "retries": 2} | (
+            {flag: True} if flag else {}
+        )
         runner, chain = Runner(), build(prompt="a watch [never-ends]", land=land)
         runner.run(chain.submit)
         outcome = runner.run(chain.land)
@@ -230,8 +264,13 @@ class TestWaitingWithoutAnInterval:
         monkeypatch.delenv("AIRFLOW__SEEDREAM__POKE_INTERVAL", raising=False)
         SCHEDULE.forget()
 
-    def test_a_deferred_task_leaves_the_first_poll_to_its_trigger(self, emulator: Emulator, build: Build) -> None:
-        runner, chain = Runner(), build(image_size="square_hd", land={"deferrable": True, "poke_interval": None, "timeout": 4})
+    def test_a_deferred_task_leaves_the_first_poll_to_its_trigger(
+        self, emulator: Emulator, build: Build
+    ) -> None:
+        runner, chain = (
+            Runner(),
+            build(image_size="square_hd", land={"deferrable": True, "poke_interval": None, "timeout": 4}),
+        )
         generation = runner.run(chain.submit).value
         assert runner.run(chain.land, until="deferred").state == "deferred"
         assert (emulator.books.status_calls, generation["image_size"]) == (0, "square_hd")
@@ -239,8 +278,13 @@ class TestWaitingWithoutAnInterval:
         assert (outcome.state, outcome.deferrals[0].kwargs["kind"]) == ("success", "generate")
         assert emulator.books.status_calls == 2  # one by the trigger, at the deadline, and landing's own
 
-    def test_a_rescheduled_one_comes_back_when_the_job_can_be_ready(self, emulator: Emulator, build: Build) -> None:
-        runner, chain = Runner(), build(image_size="square", land={"mode": "reschedule", "poke_interval": None})
+    def test_a_rescheduled_one_comes_back_when_the_job_can_be_ready(
+        self, emulator: Emulator, build: Build
+    ) -> None:
+        runner, chain = (
+            Runner(),
+            build(image_size="square", land={"mode": "reschedule", "poke_interval": None}),
+        )
         created = clock.to_epoch(runner.run(chain.submit).value["created_at"])
         step = runner.run(chain.land, until="up_for_reschedule").steps[0]
         back = datetime.fromisoformat(str(step.report["reschedule_date"])).timestamp()
@@ -248,7 +292,9 @@ class TestWaitingWithoutAnInterval:
         assert created is not None
         assert 20 <= back - created <= 40
 
-    def test_a_job_that_can_be_ready_is_polled_at_once(self, emulator: Emulator, build: Build, deferrable: bool) -> None:
+    def test_a_job_that_can_be_ready_is_polled_at_once(
+        self, emulator: Emulator, build: Build, deferrable: bool
+    ) -> None:
         runner, chain = Runner(), build(prompt=READY, land={"deferrable": deferrable, "poke_interval": None})
         generation = runner.run(chain.submit).value
         chain.land.generation = {**generation, "created_at": "2026-02-25T12:00:00Z"}
@@ -259,19 +305,28 @@ class TestWaitingWithoutAnInterval:
         self, emulator: Emulator, build: Build, deferrable: bool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("AIRFLOW__SEEDREAM__POKE_INTERVAL", "0.1")
-        runner, chain = Runner(), build(image_size="portrait_4_3", land={"deferrable": deferrable, "poke_interval": None})
+        runner, chain = (
+            Runner(),
+            build(image_size="portrait_4_3", land={"deferrable": deferrable, "poke_interval": None}),
+        )
         runner.run(chain.submit)
         started = time.monotonic()
         assert runner.run(chain.land).state == "success"
         assert time.monotonic() - started < 15
 
-    def test_one_that_is_no_number_is_said(self, emulator: Emulator, build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_one_that_is_no_number_is_said(
+        self, emulator: Emulator, build: Build, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setenv("AIRFLOW__SEEDREAM__POKE_INTERVAL", "often")
         runner, chain = Runner(), build(land={"poke_interval": None})
         runner.run(chain.submit)
-        assert "[seedream] poke_interval must be a number of seconds; got 'often'" in str(runner.run(chain.land).error)
+        assert "[seedream] poke_interval must be a number of seconds; got 'often'" in str(
+            runner.run(chain.land).error
+        )
 
-    def test_a_bare_id_is_polled_at_once(self, emulator: Emulator, build: Build, destination: str, deferrable: bool) -> None:
+    def test_a_bare_id_is_polled_at_once(
+        self, emulator: Emulator, build: Build, destination: str, deferrable: bool
+    ) -> None:
         land = {"deferrable": deferrable, "poke_interval": None, "destination": destination}
         runner, chain = Runner(), build(prompt=READY, land=land)
         chain.land.generation = runner.run(chain.submit).value["seedream_task_id"]

@@ -79,7 +79,11 @@ class TestNothingPartialIsEverVisible:
         assert runner.run(chain.land).state == "success"
         assert images(folder) == [f"hero_{number}.png" for number in range(1, 7)]
         assert the_manifest(read_files(folder))["images_landed"] == 6
-        assert (emulator.books.posts, emulator.books.credits_charged, emulator.books.violations) == (1, 60, ())
+        assert (emulator.books.posts, emulator.books.credits_charged, emulator.books.violations) == (
+            1,
+            60,
+            (),
+        )
 
     @pytest.mark.parametrize("kind", ["jpeg", "webp"])
     def test_a_cut_image_of_another_kind_is_seen_although_its_length_agrees(
@@ -129,7 +133,9 @@ class TestAnExpiredLinkIsRefreshedByAStatusCall:
         outcome = runner.run(chain.land)
         assert (outcome.state, outcome.tries) == ("success", 1)
         books = emulator.books
-        refused = [request for request in books.requests if request.area == "download" and request.status == 403]
+        refused = [
+            request for request in books.requests if request.area == "download" and request.status == 403
+        ]
         assert (len(refused), books.downloads) == (3, 6)
         last_poll = max(at for at, request in enumerate(books.requests) if request.area == "status")
         assert last_poll > min(at for at, request in enumerate(books.requests) if request.status == 403)
@@ -146,7 +152,9 @@ class TestAnExpiredLinkIsRefreshedByAStatusCall:
         emulator.faults.clear()
         emulator.clock.advance(2 * 3600)  # a link lives for one hour
         assert runner.run(chain.land).state == "success"
-        assert [request.status for request in emulator.books.requests if request.area == "download"][-1] == 200
+        assert [request.status for request in emulator.books.requests if request.area == "download"][
+            -1
+        ] == 200
 
 
 class TestWhatTheResultsMayLackOrBe:
@@ -160,7 +168,9 @@ class TestWhatTheResultsMayLackOrBe:
         assert runner.run(chain.land).state == "success"
         assert the_manifest(read_files(folder))["images_landed"] == 3
 
-    @pytest.mark.parametrize(("word", "extension"), [("other-type", "jpg"), ("jpeg", "jpg"), ("webp", "webp")])
+    @pytest.mark.parametrize(
+        ("word", "extension"), [("other-type", "jpg"), ("jpeg", "jpg"), ("webp", "webp")]
+    )
     def test_the_extension_and_the_media_type_follow_the_bytes(
         self, emulator: Emulator, build: Build, folder: Path, word: str, extension: str
     ) -> None:
@@ -169,17 +179,25 @@ class TestWhatTheResultsMayLackOrBe:
         runner.run(chain.submit)
         outcome = runner.run(chain.land)
         assert images(folder) == [f"hero_1.{extension}"]
-        assert outcome.value["images"][0]["media_type"] == {"jpg": "image/jpeg", "webp": "image/webp"}[extension]
+        assert (
+            outcome.value["images"][0]["media_type"] == {"jpg": "image/jpeg", "webp": "image/webp"}[extension]
+        )
         the_manifest(read_files(folder))
 
-    @pytest.mark.parametrize("word", ["gzip", "trailing:5000", "jpeg] [trailing:5000", "webp] [trailing:5000"])
-    def test_a_whole_image_lands_however_it_is_sent(self, emulator: Emulator, build: Build, folder: Path, word: str) -> None:
+    @pytest.mark.parametrize(
+        "word", ["gzip", "trailing:5000", "jpeg] [trailing:5000", "webp] [trailing:5000"]
+    )
+    def test_a_whole_image_lands_however_it_is_sent(
+        self, emulator: Emulator, build: Build, folder: Path, word: str
+    ) -> None:
         """Viewers show all of these; refused, they would be paid for and lost."""
         outcome = Runner().run(build(prompt=f"a watch [{word}]", name="hero", wait=True).submit)
         assert (outcome.state, outcome.tries, len(images(folder))) == ("success", 1, 1)
         assert_whole(read_files(folder))
 
-    def test_a_result_without_a_thumbnail_is_whole(self, emulator: Emulator, build: Build, folder: Path) -> None:
+    def test_a_result_without_a_thumbnail_is_whole(
+        self, emulator: Emulator, build: Build, folder: Path
+    ) -> None:
         chain = build(prompt="a watch [no-thumbnail]", name="hero")
         runner = Runner()
         runner.run(chain.submit)
@@ -212,7 +230,9 @@ class TestLandingIsDoneOnce:
         again = runner.run(chain.land)
         assert (again.state, emulator.books.downloads, read_files(folder)) == ("success", before, files)
 
-    def test_the_bytes_in_the_folder_are_those_the_server_serves(self, emulator: Emulator, build: Build, folder: Path) -> None:
+    def test_the_bytes_in_the_folder_are_those_the_server_serves(
+        self, emulator: Emulator, build: Build, folder: Path
+    ) -> None:
         chain = build(submit=THREE)
         runner = Runner()
         task_id = runner.run(chain.submit).value["seedream_task_id"]

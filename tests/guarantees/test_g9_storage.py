@@ -1,4 +1,6 @@
-"""G9: images are whole and published once, the manifest last; whatever the storage does, and whoever else lands as well."""
+"""G9: images are whole and published once, the manifest last; whatever the storage does, and whoever else
+lands as well.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,11 @@ from tests.guarantees.landing_process import TaskProcess
 from tests.guarantees.whole import assert_whole, read_files, the_manifest
 
 FOUR = {"num_images": 4, "name": "hero"}
-ERRORS = [PermissionError(errno.EACCES, "403 Forbidden"), StoreError("500 Internal Error"), OSError(errno.ENOSPC, "no space left")]
+ERRORS = [
+    PermissionError(errno.EACCES, "403 Forbidden"),
+    StoreError("500 Internal Error"),
+    OSError(errno.ENOSPC, "no space left"),
+]
 
 
 @pytest.fixture
@@ -29,7 +35,9 @@ def store() -> Iterator[FaultyFileSystem]:
 
 def stored(store: FaultyFileSystem) -> dict[str, bytes]:
     """The files of the folder by name, the ledger's left out."""
-    files = {path.rpartition("/")[2]: data for path, data in store.files().items() if "/_seedream/" not in path}
+    files = {
+        path.rpartition("/")[2]: data for path, data in store.files().items() if "/_seedream/" not in path
+    }
     return dict(sorted(files.items()))
 
 
@@ -42,7 +50,13 @@ def tls() -> bool:
 class TestAStoreThatFails:
     @pytest.mark.parametrize(("k", "error"), list(enumerate(ERRORS, 1)), ids=["403", "500", "full"])
     def test_at_image_k_it_fails_the_try_and_the_retry_lands_exactly_n(
-        self, emulator: Emulator, build: Build, store: FaultyFileSystem, deferrable: bool, k: int, error: Exception
+        self,
+        emulator: Emulator,
+        build: Build,
+        store: FaultyFileSystem,
+        deferrable: bool,
+        k: int,
+        error: Exception,
     ) -> None:
         chain = build(destination=FOLDER, submit=FOUR, land={"deferrable": deferrable, "retries": 1})
         runner = Runner()
@@ -135,7 +149,9 @@ class TestWhatIsThereIsNeverOverwritten:
         assert (folder / "hero_2.png").read_bytes() == b"a holiday picture"
         assert not (folder / "hero.json").exists()
 
-    def test_a_damaged_image_is_not_taken_for_landed(self, emulator: Emulator, build: Build, folder: Path) -> None:
+    def test_a_damaged_image_is_not_taken_for_landed(
+        self, emulator: Emulator, build: Build, folder: Path
+    ) -> None:
         chain = build(submit=FOUR)
         runner = Runner()
         runner.run_dag(chain.dag)

@@ -1,4 +1,5 @@
-"""G1, G2, G3, G9, G16: the process dies by SIGKILL before its first, second, ... last act on disk or network, then a retry follows.
+"""G1, G2, G3, G9, G16: the process dies by SIGKILL before its first, second, ... last act on disk or network,
+then a retry follows.
 
 The acts are counted by Python's own audit events, so nothing is patched and no act is forgotten.
 """
@@ -29,7 +30,9 @@ LONG_AGO = "2026-01-01T00:00:00Z"
 
 
 def run_in_child(work: Callable[[], object], *, folder: Path, die_before_act: int | None) -> int:
-    """Run `work` in a forked process that kills itself before an act. Returns how many acts there were, -1 if it was killed."""
+    """Run `work` in a forked process that kills itself before an act. Returns how many acts there were, -1
+    if it was killed.
+    """
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -57,7 +60,8 @@ def count_acts(folder: Path, die_before_act: int | None) -> list[str]:
         writes_here = event == "open" and str(arguments[0]).startswith(str(folder))
         if event in ACTS or writes_here:
             acts.append(event)
-            if die_before_act is not None and len(acts) >= die_before_act:  # of several threads, two may have come to it
+            if die_before_act is not None and len(acts) >= die_before_act:
+                # of several threads, two may have come to it
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(hook)
@@ -116,7 +120,9 @@ class TestAProcessKilledBeforeAnyOfItsActs:
             submitted, landed = pair(run_id, chain)
             posts = emulator.books.posts - before
             assert posts <= 1, f"killed before act {act}: paid twice"
-            assert noted_as_spent(folder, run_id) == 20, f"killed before act {act}: counted twice, or forgotten"
+            assert noted_as_spent(folder, run_id) == 20, (
+                f"killed before act {act}: counted twice, or forgotten"
+            )
             if landed is None:
                 assert isinstance(submitted.error, SeedreamAmbiguousSubmissionError)
                 assert submitted.tries == 1
@@ -126,10 +132,14 @@ class TestAProcessKilledBeforeAnyOfItsActs:
                 assert landed.state == "success"
                 assert posts == 1
                 assert (folder / f"{name}.json").exists()
-                assert [record["outcome"] for record in records(folder) if record["name"] == name] == ["landed"]
+                assert [record["outcome"] for record in records(folder) if record["name"] == name] == [
+                    "landed"
+                ]
             assert_nothing_is_half_written(folder)
         assert killed > 20, "the audit hook sees the acts"
-        # The acts from the published claim to the published id: unlink, connect, send, two looks at the claim, send; the record's
-        # lock and a look at it, mkdir, the file aside, its folder, rename.
-        assert 0 < unknown <= 12, "only a kill between the claim and the id's record may leave the outcome unknown"
+        # The acts from the published claim to the published id: unlink, connect, send, two looks at the
+        # claim, send; the record's lock and a look at it, mkdir, the file aside, its folder, rename.
+        assert 0 < unknown <= 12, (
+            "only a kill between the claim and the id's record may leave the outcome unknown"
+        )
         assert not emulator.books.violations

@@ -1,4 +1,6 @@
-"""Labels stand in record and manifest, are rendered and checked before anything is sent, and never make another request."""
+"""Labels stand in record and manifest, are rendered and checked before anything is sent, and never make
+another request.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from tests.airflow.runner import Runner
 from tests.guarantees.conftest import POKE_SECONDS, Build, records
 
 
-def test_labels_stand_in_record_and_manifest_and_another_label_pays_nothing(emulator: Emulator, build: Build, folder: Path) -> None:
+def test_labels_stand_in_record_and_manifest_and_another_label_pays_nothing(
+    emulator: Emulator, build: Build, folder: Path
+) -> None:
     runner = Runner()
     first = build(name="hero", labels={"team": "{{ dag.dag_id }}", "product": "watch"})
     runner.run(first.submit)
@@ -25,11 +29,17 @@ def test_labels_stand_in_record_and_manifest_and_another_label_pays_nothing(emul
     runner.clear(first.submit)
     assert runner.run(build(name="hero", labels={"team": "another"}).submit).state == "success"
     manifest = json.loads((folder / "hero.json").read_text())
-    assert [one["labels"] for one in records(folder)] == [manifest["labels"]] == [{"product": "watch", "team": "guarantees"}]
+    assert (
+        [one["labels"] for one in records(folder)]
+        == [manifest["labels"]]
+        == [{"product": "watch", "team": "guarantees"}]
+    )
     assert emulator.books.posts_received == 1
 
 
-def test_labels_of_a_batch_stand_in_each_of_its_records(emulator: Emulator, destination: str, folder: Path) -> None:
+def test_labels_of_a_batch_stand_in_each_of_its_records(
+    emulator: Emulator, destination: str, folder: Path
+) -> None:
     with DAG("guarantees", schedule=None):
         batch = SeedreamBatchOperator(
             task_id="batch",
@@ -44,7 +54,9 @@ def test_labels_of_a_batch_stand_in_each_of_its_records(emulator: Emulator, dest
 
 
 @pytest.mark.parametrize("labels", [{"team": "{{ none }}"}, {"team": "{{ 'x' * 64 }}"}], ids=["none", "long"])
-def test_labels_that_are_wrong_after_rendering_send_nothing(labels: Any, emulator: Emulator, build: Build) -> None:
+def test_labels_that_are_wrong_after_rendering_send_nothing(
+    labels: Any, emulator: Emulator, build: Build
+) -> None:
     outcome = Runner().run(build(labels=labels).submit)
     assert isinstance(outcome.error, SeedreamInputError)
     assert (outcome.tries, emulator.books.posts_received) == (1, 0)

@@ -1,4 +1,6 @@
-"""Turns at the API: a 429 costs no retry and no worker slot, who asked first goes first, and nobody is starved by a limit."""
+"""Turns at the API: a 429 costs no retry and no worker slot, who asked first goes first, and nobody is
+starved by a limit.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +23,9 @@ from tests.guarantees.conftest import Build, Connect, records
 
 def mapped(destination: str, prompts: list[str], **fields: Any) -> Any:
     with DAG("paced", schedule=None):
-        return SeedreamGenerateOperator.partial(task_id="submit", destination=destination, deferrable=True, **fields).expand(
-            prompt=prompts
-        )
+        return SeedreamGenerateOperator.partial(
+            task_id="submit", destination=destination, deferrable=True, **fields
+        ).expand(prompt=prompts)
 
 
 class TestA429OnASubmission:
@@ -39,7 +41,8 @@ class TestA429OnASubmission:
         first, second = (deferral.kwargs for deferral in outcome.deferrals)
         assert second["asked_epoch"] == first["asked_epoch"] == first["throttled_epoch"]  # it keeps its place
         assert first["granted_epoch"] is None
-        assert second["granted_epoch"] == outcome.deferrals[0].payload["granted_epoch"]  # the turn did not hold
+        # the turn did not hold
+        assert second["granted_epoch"] == outcome.deferrals[0].payload["granted_epoch"]
 
     def test_a_429_on_a_submission_is_left_to_a_retry_when_no_turn_comes_in_time(
         self, emulator: Emulator, build: Build, connect: Connect
@@ -59,9 +62,15 @@ class TestA429OnASubmission:
         connect(emulator, requests_per_minute=600)
         emulator.inject("rate-limited", seconds=1, times=1)
         runner = Runner()
-        task = build(submit={"deferrable": True, "retries": 1, "execution_timeout": timedelta(seconds=4)}).submit
+        task = build(
+            submit={"deferrable": True, "retries": 1, "execution_timeout": timedelta(seconds=4)}
+        ).submit
         first = runner.run(task, until="up_for_retry")
-        assert (first.state, type(first.error), len(first.deferrals)) == ("up_for_retry", AirflowTaskTimeout, 1)
+        assert (first.state, type(first.error), len(first.deferrals)) == (
+            "up_for_retry",
+            AirflowTaskTimeout,
+            1,
+        )
         assert "No turn came within `execution_timeout`" in str(first.error)
         assert (emulator.books.posts_received, emulator.books.posts) == (1, 0)
         assert (runner.run(task).state, emulator.books.posts) == ("success", 1)
@@ -82,10 +91,16 @@ class TestA429OnASubmission:
         self, emulator: Emulator, build: Build, deferrable: bool
     ) -> None:
         emulator.inject("rate-limited", seconds=100, times=1)
-        task = build(submit={"deferrable": deferrable, "retries": 1, "execution_timeout": timedelta(seconds=60)}).submit
+        task = build(
+            submit={"deferrable": deferrable, "retries": 1, "execution_timeout": timedelta(seconds=60)}
+        ).submit
         runner = Runner()
         first = runner.run(task, until="up_for_retry")
-        assert (first.state, type(first.error).__name__, first.deferrals) == ("up_for_retry", "SeedreamRateLimitError", [])
+        assert (first.state, type(first.error).__name__, first.deferrals) == (
+            "up_for_retry",
+            "SeedreamRateLimitError",
+            [],
+        )
         assert (runner.run(task).state, emulator.books.posts) == ("success", 1)
 
 
@@ -126,7 +141,9 @@ class TestPolls:
             return await asyncio.gather(*map(first_event, triggers))
 
         events = asyncio.run(one_triggerer())
-        statuses = [request.status for request in emulator.books.requests if request.area == "status"][before:]
+        statuses = [request.status for request in emulator.books.requests if request.area == "status"][
+            before:
+        ]
         assert [event.payload["outcome"] for event in events] == ["late"] * 3
         assert set(statuses) == {200}
         assert len(statuses) == 4 if counts else len(statuses) > 20

@@ -1,4 +1,6 @@
-"""After the worlds of the other guarantees the morning adds up: the statement and the server's books agree, to the credit."""
+"""After the worlds of the other guarantees the morning adds up: the statement and the server's books
+agree, to the credit.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,10 @@ def test_each_ending_of_a_task_is_explained(
 def test_a_request_that_was_sent_again_leaves_its_first_outcome_unexplained(
     build: Build, emulator: Emulator, destination: str
 ) -> None:
-    chain = build(prompt="a watch [drop-after-accept*1]", submit={"on_unknown_submit": "resubmit", "retries": 2, "wait": True})
+    chain = build(
+        prompt="a watch [drop-after-accept*1]",
+        submit={"on_unknown_submit": "resubmit", "retries": 2, "wait": True},
+    )
     assert Runner().run(chain.submit).state == "success"
     statement = explained(emulator, destination)
     assert endings(statement) == {"unknown": 1, "landed": 1}
@@ -80,7 +85,10 @@ def test_nights_of_batches_in_two_folders_are_explained(
     chance = random.Random(seed)
     for number in range(3):
         folder = f"{destination}/{number % 2}"
-        how = {"max_credits": chance.choice([None, 300]), "on_unknown_submit": chance.choice(["fail", "resubmit"])}
+        how = {
+            "max_credits": chance.choice([None, 300]),
+            "on_unknown_submit": chance.choice(["fail", "resubmit"]),
+        }
         with DAG("guarantees", schedule=None):
             task = SeedreamBatchOperator(
                 task_id="batch",
@@ -96,4 +104,6 @@ def test_nights_of_batches_in_two_folders_are_explained(
         Runner(run_id=f"night {number % 2}").run(task)
     statement = explained(emulator, destination)
     assert emulator.books.posts >= 4
-    assert statement.needs_a_person is (statement.unexplained != 0 or any(duty.is_due for duty in statement.duties))
+    assert statement.needs_a_person is (
+        statement.unexplained != 0 or any(duty.is_due for duty in statement.duties)
+    )

@@ -1,5 +1,6 @@
-"""G1, G2: a worker that is stopped (a paused machine, SIGSTOP) and wakes when others have gone on: it never writes over what they
-found out, and never sends what is no longer its to send. Real processes, really stopped.
+"""G1, G2: a worker that is stopped (a paused machine, SIGSTOP) and wakes when others have gone on: it never
+writes over what they found out, and never sends what is no longer its to send. Real processes, really
+stopped.
 """
 
 from __future__ import annotations
@@ -27,8 +28,11 @@ from tests.guarantees.test_g2_unknown_posts import let_time_pass
 
 
 @contextmanager
-def stopped_before(event: str, folder: Path, work: Callable[[], Any], *, naming: str = "") -> Iterator[Callable[[], bool]]:
-    """A forked worker that stops itself at the first such act after its claim. Gives what wakes it: whether it then succeeded.
+def stopped_before(
+    event: str, folder: Path, work: Callable[[], Any], *, naming: str = ""
+) -> Iterator[Callable[[], bool]]:
+    """A forked worker that stops itself at the first such act after its claim. Gives what wakes it: whether
+    it then succeeded.
 
     :param naming: a text of the first argument of the act.
     """
@@ -44,7 +48,8 @@ def stopped_before(event: str, folder: Path, work: Callable[[], Any], *, naming:
     stopped: list[float] = []
 
     def wake() -> bool:
-        while time.monotonic() - stopped[0] <= READ_AGAIN_SECONDS:  # `let_time_pass` passes for the store, not for the worker
+        while time.monotonic() - stopped[0] <= READ_AGAIN_SECONDS:
+            # `let_time_pass` passes for the store, not for the worker
             time.sleep(0.05)
         os.kill(child, signal.SIGCONT)
         ended.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
@@ -81,7 +86,9 @@ def resolve(folder: Path, *how: str) -> None:
 
 
 class TestAPersonStoppedWhileTheySayNotPaid:
-    """Between the check and the delete, on a disk. On other stores: `tests/unit/ledger/test_records.py` and `tests/stores`."""
+    """Between the check and the delete, on a disk. On other stores: `tests/unit/ledger/test_records.py`
+    and `tests/stores`.
+    """
 
     @pytest.mark.parametrize(
         ("event", "naming"),

@@ -1,4 +1,6 @@
-"""How many calls of the storage an image costs: each is tens of milliseconds that a batch waits for, and on most stores money."""
+"""How many calls of the storage an image costs: each is tens of milliseconds that a batch waits for, and
+on most stores money.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ KINDS = {
 
 
 def calls_per_row(store: Versioned) -> dict[str, float]:
-    """The calls about files of rows, by method and kind of file; those of the batch as a whole are left out."""
+    """The calls about files of rows, by method and kind of file; those of the batch as a whole are left
+    out.
+    """
     counted: Counter[str] = Counter()
     for method, path in store.requests:
         name = path.split("/watches", 1)[1]
@@ -46,7 +50,8 @@ class Table:
         assert isinstance(attached, Versioned)
         self.store, self._runner = attached, Runner(run_id="r1")
         self._rows = [
-            {"prompt": f"a watch {number}"} | {name: f"{text}{number}" for name, text in columns.items()} for number in range(ROWS)
+            {"prompt": f"a watch {number}"} | {name: f"{text}{number}" for name, text in columns.items()}
+            for number in range(ROWS)
         ]
 
     def run(self, state: str = "success", **options: Any) -> dict[str, float]:
@@ -72,8 +77,8 @@ def fast(emulator: Emulator, connect: Connect) -> None:
 
 ONCE = 1 / ROWS  # once in a batch of so many rows
 LANDED = {"PUT image": 1, "PUT thumbnail": 1, "PUT manifest": 1}
-# The claim, the id, the outcome. The first record is read, as the store was not tested yet; and the first price is measured in the
-# wallet, and written into its record.
+# The claim, the id, the outcome. The first record is read, as the store was not tested yet; and the first
+# price is measured in the wallet, and written into its record.
 PAID = {"PUT spending": 1, "PUT record": 3 + ONCE, "GET record": ONCE}
 
 
@@ -87,7 +92,10 @@ class TestAFreshRow:
     def test_a_budget_costs_one_read(self) -> None:
         table = Table()
         assert table.run(max_credits=1000) == {**LANDED, **PAID}
-        assert sum("/_seedream/spenders/" in path for method, path in table.store.requests if method == "GET") == ROWS
+        assert (
+            sum("/_seedream/spenders/" in path for method, path in table.store.requests if method == "GET")
+            == ROWS
+        )
 
     def test_a_store_that_ignores_the_version_is_asked_before_each_replace(self) -> None:
         class Careless(Versioned):
@@ -108,8 +116,15 @@ class TestTheNextTry:
         emulator.configure(seconds_per_image=(100.0, 100.0))
         table.run("failed", timeout=1)
         emulator.clock.advance(200)
-        # The record and the gap behind it, then is it landed; for the outcome the record again, with its version.
-        assert table.run() == {**LANDED, "GET record": 3, "HEAD record": 1, "PUT record": 1, "GET manifest": 1}
+        # The record and the gap behind it, then is it landed; for the outcome the record again, with its
+        # version.
+        assert table.run() == {
+            **LANDED,
+            "GET record": 3,
+            "HEAD record": 1,
+            "PUT record": 1,
+            "GET manifest": 1,
+        }
         assert emulator.books.posts == ROWS
 
     def test_what_is_landed_is_looked_at_and_not_written(self, emulator: Emulator) -> None:

@@ -1,4 +1,6 @@
-"""G3: a storage that fails between the POST and its record loses no id: it is written for minutes, and kept elsewhere meanwhile."""
+"""G3: a storage that fails between the POST and its record loses no id: it is written for minutes, and
+kept elsewhere meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ class Remembering(dict[str, Fact]):
 
 @dataclass(slots=True)
 class Worker:
-    """One try after another, for which sleeps pass at once; when it has slept `heals_after` seconds, the storage works again."""
+    """One try after another, for which sleeps pass at once; when it has slept `heals_after` seconds, the
+    storage works again.
+    """
 
     storage: FaultyFileSystem
     memory: Remembering
@@ -75,9 +79,14 @@ class Worker:
         self.tries += 1
         at = Clock(steady_seconds=lambda: time.monotonic() + self.slept, sleep=self.sleep)
         request = Request(
-            submission=submission(prompt=prompt), destination=FOLDER, name=None, made_by=replace(MADE_BY, try_number=self.tries)
+            submission=submission(prompt=prompt),
+            destination=FOLDER,
+            name=None,
+            made_by=replace(MADE_BY, try_number=self.tries),
         )
-        return Submitter(SeedreamHook(), Ledger(FOLDER), on_unknown, memory=self.memory, clock=at).submit_row(request)
+        return Submitter(SeedreamHook(), Ledger(FOLDER), on_unknown, memory=self.memory, clock=at).submit_row(
+            request
+        )
 
 
 @pytest.fixture
@@ -93,14 +102,18 @@ class TestAStorageThatFailsForMinutes:
         storage.fail("write", LEDGER, error, after=1)  # after the claim
         worker.heals_after = 200
         paid = worker.submit().generation
-        assert (record(storage)["outcome"], record(storage)["seedream_task_id"]) == ("submitted", paid.seedream_task_id)
+        assert (record(storage)["outcome"], record(storage)["seedream_task_id"]) == (
+            "submitted",
+            paid.seedream_task_id,
+        )
         assert (worker.memory, emulator.books.posts_received) == ({}, 1)
 
     def test_a_storage_whose_answer_to_the_claim_was_lost_keeps_no_claim_of_which_nothing_was_sent(
         self, error: Exception, worker: Worker, storage: FaultyFileSystem, emulator: Emulator
     ) -> None:
         storage.fail("write", LEDGER, error, times=1, late=True)
-        storage.fail("read", LEDGER, error, times=1, after=1)  # nor can it be asked whether the claim is there
+        # nor can it be asked whether the claim is there
+        storage.fail("read", LEDGER, error, times=1, after=1)
         with pytest.raises(SeedreamLedgerError, match="Paid: no"):
             worker.submit()
         assert storage.files(LEDGER) == {}
@@ -120,7 +133,10 @@ class TestAStorageThatFailsForMinutes:
         storage.heal()
         and_again = worker.submit()
         assert again.generation == and_again.generation == paid.generation
-        assert (record(storage)["outcome"], record(storage)["seedream_task_id"]) == ("submitted", paid.generation.seedream_task_id)
+        assert (record(storage)["outcome"], record(storage)["seedream_task_id"]) == (
+            "submitted",
+            paid.generation.seedream_task_id,
+        )
         assert (worker.memory, emulator.books.posts_received, again.is_new) == ({}, 1, False)
 
     def test_a_storage_that_fails_for_everything_leaves_the_id_with_airflow_and_a_clear_waits_with_it(
@@ -174,7 +190,10 @@ class TestTheTasks:
         storage.fail("read", "", ERRORS["500"], after=5, times=1)
         outcome = Runner().run(build(destination=FOLDER, wait=True, deferrable=deferrable, retries=0).submit)
         assert (outcome.state, emulator.books.posts_received) == ("success", 1), outcome.error
-        assert (record(storage)["outcome"], record(storage)["seedream_task_id"]) == ("landed", outcome.value["seedream_task_id"])
+        assert (record(storage)["outcome"], record(storage)["seedream_task_id"]) == (
+            "landed",
+            outcome.value["seedream_task_id"],
+        )
 
     def test_a_task_that_lands_waits_for_a_storage_that_is_away(
         self, storage: FaultyFileSystem, emulator: Emulator, build: Build, deferrable: bool
@@ -188,15 +207,26 @@ class TestTheTasks:
     def test_a_task_that_was_killed_while_the_storage_was_away_is_found_again(
         self, storage: FaultyFileSystem, emulator: Emulator, build: Build
     ) -> None:
-        runner, task = Runner(), build(destination=FOLDER, execution_timeout=timedelta(seconds=8), retries=0).submit
+        runner, task = (
+            Runner(),
+            build(destination=FOLDER, execution_timeout=timedelta(seconds=8), retries=0).submit,
+        )
         storage.fail("write", LEDGER, ERRORS["500"], after=1)
         killed = runner.run(task)
         paid = emulator.books.submissions[0].seedream_task_id
-        assert (killed.state, killed.xcoms.get("seedream_task_id"), record(storage)["outcome"]) == ("failed", paid, "intent")
+        assert (killed.state, killed.xcoms.get("seedream_task_id"), record(storage)["outcome"]) == (
+            "failed",
+            paid,
+            "intent",
+        )
         storage.heal()
         runner.clear(task)
         cleared = runner.run(task)
-        assert (cleared.state, cleared.value["seedream_task_id"], record(storage)["seedream_task_id"]) == ("success", paid, paid)
+        assert (cleared.state, cleared.value["seedream_task_id"], record(storage)["seedream_task_id"]) == (
+            "success",
+            paid,
+            paid,
+        )
         assert emulator.books.posts_received == 1
 
     def test_the_task_of_a_batch_says_what_may_be_paid(

@@ -1,7 +1,9 @@
-"""Ten seconds at night: thirteen everyday failures, and the block of short lines that the log of each has before its traceback.
+"""Ten seconds at night: thirteen everyday failures, and the block of short lines that the log of each has
+before its traceback.
 
-Every failure is made over real sockets and run through Airflow's own task runner. A line is what the log page shows of it: the
-page cuts at about 100 characters. `SEEDREAM_THIRTEEN=FILE` writes the blocks that were seen as a page.
+Every failure is made over real sockets and run through Airflow's own task runner. A line is what the log page
+shows of it: the page cuts at about 100 characters. `SEEDREAM_THIRTEEN=FILE` writes the blocks that were seen
+as a page.
 """
 
 from __future__ import annotations
@@ -40,14 +42,19 @@ def credits_sensor() -> Any:
 
 
 def batch() -> Any:
-    return SeedreamBatchOperator(task_id="x", requests=[], max_in_flight=0, on_error="continu", destination="file:///tmp/x")
+    return SeedreamBatchOperator(
+        task_id="x", requests=[], max_in_flight=0, on_error="continu", destination="file:///tmp/x"
+    )
 
 
 @pytest.fixture
 def unreachable(unused_port: int, monkeypatch: pytest.MonkeyPatch) -> str:
     """The host of a connection where nobody listens."""
     host = f"http://127.0.0.1:{unused_port}"
-    monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", json.dumps({"conn_type": "seedream", "password": "k" * 20, "host": host}))
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_SEEDREAM_DEFAULT",
+        json.dumps({"conn_type": "seedream", "password": "k" * 20, "host": host}),
+    )
     return host
 
 
@@ -120,7 +127,9 @@ class TestUnknownOutcome:
         assert f"  {program()} resolve file://{folder} {record.name[:8]} --not-paid" in lines
         assert outcome.tries == 1
 
-    def test_a_503_on_a_post_is_an_unknown_outcome_and_the_status_comes_last(self, emulator: Emulator, build: Build) -> None:
+    def test_a_503_on_a_post_is_an_unknown_outcome_and_the_status_comes_last(
+        self, emulator: Emulator, build: Build
+    ) -> None:
         outcome = Runner().run(build(prompt="a watch [refuse:503]", retries=3).submit)
         lines = check_block(
             "503 on a POST",
@@ -136,7 +145,12 @@ class TestFirstMistakes:
 
     def test_a_wrong_key_names_the_connection(self, emulator: Emulator, build: Build) -> None:
         outcome = Runner().run(build(prompt="a watch [refuse:401]", retries=3).submit)
-        check_block("Wrong key", outcome, "KEY REFUSED: ", says=("Cost: nothing", "'seedream_default'", "put a valid key into"))
+        check_block(
+            "Wrong key",
+            outcome,
+            "KEY REFUSED: ",
+            says=("Cost: nothing", "'seedream_default'", "put a valid key into"),
+        )
         assert (outcome.state, outcome.tries) == ("failed", 1)
 
     def test_an_empty_wallet_says_what_to_top_up(self, emulator: Emulator, build: Build) -> None:
@@ -147,8 +161,16 @@ class TestFirstMistakes:
 
     def test_a_connection_that_is_not_there_has_a_close_match(self, emulator: Emulator, build: Build) -> None:
         outcome = Runner().run(build(retries=3, seedream_conn_id="seedream_defualt").submit)
-        says = ("Did you mean 'seedream_default'?", "  airflow connections add seedream_defualt --conn-type seedream")
-        check_block("Connection missing", outcome, "CONNECTION MISSING: Airflow has no connection 'seedream_defualt'.", says=says)
+        says = (
+            "Did you mean 'seedream_default'?",
+            "  airflow connections add seedream_defualt --conn-type seedream",
+        )
+        check_block(
+            "Connection missing",
+            outcome,
+            "CONNECTION MISSING: Airflow has no connection 'seedream_defualt'.",
+            says=says,
+        )
         assert (outcome.state, outcome.tries, emulator.books.posts_received) == ("failed", 1, 0)
 
     def test_a_connection_that_is_not_there_is_no_match_of_itself(self, build: Build) -> None:
@@ -163,18 +185,35 @@ class TestFirstMistakes:
         runner.run(chain.submit)
         monkeypatch.delenv("AIRFLOW_CONN_SEEDREAM_DEFAULT")
         outcome = runner.run(chain.land)
-        lines = check_block("Connection missing while waiting", outcome, "CONNECTION MISSING, 10 credits paid: ", says=("Until: ",))
+        lines = check_block(
+            "Connection missing while waiting",
+            outcome,
+            "CONNECTION MISSING, 10 credits paid: ",
+            says=("Until: ",),
+        )
         assert (outcome.state, outcome.tries) == ("failed", 1), lines
 
-    def test_a_connection_without_a_key_is_named(self, emulator: Emulator, build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_connection_without_a_key_is_named(
+        self, emulator: Emulator, build: Build, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", '{"conn_type": "seedream"}')
         outcome = Runner().run(build(retries=3).submit)
-        check_block("Key missing", outcome, "KEY MISSING: Connection 'seedream_default' has no password", says=("Cost: nothing",))
+        check_block(
+            "Key missing",
+            outcome,
+            "KEY MISSING: Connection 'seedream_default' has no password",
+            says=("Cost: nothing",),
+        )
         assert (outcome.state, outcome.tries) == ("failed", 1)
 
-    def test_a_path_in_the_host_is_named(self, emulator: Emulator, build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_path_in_the_host_is_named(
+        self, emulator: Emulator, build: Build, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         host = f"{emulator.url}/v1/images"
-        monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", json.dumps({"conn_type": "seedream", "password": "k", "host": host}))
+        monkeypatch.setenv(
+            "AIRFLOW_CONN_SEEDREAM_DEFAULT",
+            json.dumps({"conn_type": "seedream", "password": "k", "host": host}),
+        )
         outcome = Runner().run(build(retries=3).submit)
         check_block("Path in the host", outcome, "WRONG HOST: ", says=("without /v1",))
         assert (outcome.state, outcome.tries) == ("failed", 1)
@@ -182,20 +221,30 @@ class TestFirstMistakes:
     def test_a_store_whose_library_is_missing_names_the_command(
         self, emulator: Emulator, build: Build, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setitem(sys.modules, "s3fs", None)  # as on a worker that has Amazon's provider and not its extra
+        # as on a worker that has Amazon's provider and not its extra
+        monkeypatch.setitem(sys.modules, "s3fs", None)
         outcome = Runner().run(build(retries=3, destination="s3://aws_default@bucket/watches").submit)
         says = ("Cost: nothing", "  pip install 'airflow-provider-seedream[s3]'", "on this worker")
-        check_block("Extra missing", outcome, "EXTRA MISSING: No installed provider opens s3:// on this worker.", says=says)
+        check_block(
+            "Extra missing",
+            outcome,
+            "EXTRA MISSING: No installed provider opens s3:// on this worker.",
+            says=says,
+        )
         assert (outcome.state, outcome.tries, emulator.books.posts_received) == ("failed", 1, 0)
 
     @pytest.mark.parametrize("scheme", ["oss", "s4"])  # s4: universal_pathlib does not know it either
-    def test_a_scheme_that_no_extra_of_ours_serves_gets_no_pip_command(self, emulator: Emulator, build: Build, scheme: str) -> None:
+    def test_a_scheme_that_no_extra_of_ours_serves_gets_no_pip_command(
+        self, emulator: Emulator, build: Build, scheme: str
+    ) -> None:
         outcome = Runner().run(build(retries=3, destination=f"{scheme}://bucket/watches").submit)
         opens = f"EXTRA MISSING: No installed provider opens {scheme}://"
         lines = check_block("Scheme unknown", outcome, opens, says=("Cost: nothing",))
         assert not any("pip install" in line for line in lines)
 
-    def test_a_bucket_that_is_missing_is_named_with_a_check_of_it(self, emulator: Emulator, build: Build, no_bucket: str) -> None:
+    def test_a_bucket_that_is_missing_is_named_with_a_check_of_it(
+        self, emulator: Emulator, build: Build, no_bucket: str
+    ) -> None:
         outcome = Runner().run(build(retries=3, destination=no_bucket).submit)
         says = ("Cost: nothing", f"  {program()} check {no_bucket}", "Cause: FileNotFoundError")
         check_block("Bucket missing", outcome, "BUCKET MISSING: There is no bucket 'watchs'", says=says)
@@ -203,7 +252,9 @@ class TestFirstMistakes:
 
 
 class TestATypo:
-    def test_it_is_an_error_of_the_dag_with_all_wrong_arguments_and_a_close_match(self, destination: str) -> None:
+    def test_it_is_an_error_of_the_dag_with_all_wrong_arguments_and_a_close_match(
+        self, destination: str
+    ) -> None:
         with pytest.raises(SeedreamInputError) as refused, DAG("typo", schedule=None):
             SeedreamGenerateOperator(
                 task_id="hero",
@@ -217,10 +268,15 @@ class TestATypo:
         text = str(refused.value)
         shown("Typo (an import error of the DAG)", text.splitlines())
         assert text.startswith("WRONG INPUT: Task 'hero' has 4 wrong arguments.\n  ")
-        assert all(word in text for word in ("Did you mean 'landscape_16_9'?", "num_images", "Did you mean 'content'?", "timeout"))
+        assert all(
+            word in text
+            for word in ("Did you mean 'landscape_16_9'?", "num_images", "Did you mean 'content'?", "timeout")
+        )
         assert "aid" not in text and "retry" not in text.lower()
 
-    @pytest.mark.parametrize("make", [sensor, credits_sensor, batch], ids=["sensor", "credits sensor", "batch"])
+    @pytest.mark.parametrize(
+        "make", [sensor, credits_sensor, batch], ids=["sensor", "credits sensor", "batch"]
+    )
     def test_every_kind_of_task_names_itself(self, make: Callable[..., Any]) -> None:
         with (
             pytest.raises(SeedreamInputError, match=r"^WRONG INPUT: Task 'x' has 2 wrong arguments\.\n  "),
@@ -228,11 +284,17 @@ class TestATypo:
         ):
             make()
 
-    def test_a_mapped_task_is_made_on_a_worker_and_tells_its_log(self, emulator: Emulator, destination: str) -> None:
+    def test_a_mapped_task_is_made_on_a_worker_and_tells_its_log(
+        self, emulator: Emulator, destination: str
+    ) -> None:
         with DAG("typo", schedule=None):
-            mapped = SeedreamGenerateOperator.partial(task_id="hero", destination=destination, reuse="contents", retries=3)
+            mapped = SeedreamGenerateOperator.partial(
+                task_id="hero", destination=destination, reuse="contents", retries=3
+            )
         outcome = Runner().run(mapped.expand(prompt=["a", "b"]), map_index=1)
-        assert block_of(outcome)[0].startswith("WRONG INPUT: Task 'hero': reuse must be 'run' or 'content'; got 'contents'.")
+        assert block_of(outcome)[0].startswith(
+            "WRONG INPUT: Task 'hero': reuse must be 'run' or 'content'; got 'contents'."
+        )
         assert (outcome.state, outcome.tries) == ("failed", 1)
 
 
@@ -245,7 +307,13 @@ def table(emulator: Emulator, connect: Connect, destination: str) -> Callable[..
     connect(emulator, requests_per_minute=100_000)
 
     def build_batch(requests: Any, **more: Any) -> SeedreamBatchOperator:
-        given = {"destination": destination, "poke_interval": POKE_SECONDS, "settling_seconds": 1, "retries": 0, **more}
+        given = {
+            "destination": destination,
+            "poke_interval": POKE_SECONDS,
+            "settling_seconds": 1,
+            "retries": 0,
+            **more,
+        }
         with DAG("thirteen", schedule=None):
             return SeedreamBatchOperator(task_id="batch", requests=requests, **given)
 
@@ -263,11 +331,18 @@ class TestGenerations:
     ) -> None:
         outcome = Runner().run(build(retries=0).submit)
         begins = f"API NOT REACHED: The request could not be sent to {unreachable}: connection refused."
-        lines = check_block("API refused the connection", outcome, begins, says=("Cost: nothing", "Cause: ConnectionError"))
+        lines = check_block(
+            "API refused the connection", outcome, begins, says=("Cost: nothing", "Cause: ConnectionError")
+        )
         assert [line.split(":")[0] for line in lines if re.match(r"\w", line)][-2:] == ["Cause", "Help"]
 
-    def test_moderation_says_that_the_credits_came_back(self, emulator: Emulator, build: Build, deferrable: bool) -> None:
-        chain, runner = build(prompt="a watch [safety]", land={"deferrable": deferrable, "retries": 2}), Runner()
+    def test_moderation_says_that_the_credits_came_back(
+        self, emulator: Emulator, build: Build, deferrable: bool
+    ) -> None:
+        chain, runner = (
+            build(prompt="a watch [safety]", land={"deferrable": deferrable, "retries": 2}),
+            Runner(),
+        )
         runner.run(chain.submit)
         outcome = runner.run(chain.land)
         says = ("Cost: nothing: 10 credits, refunded.", "change the prompt", "Record: ", "Seedream task id: ")
@@ -284,12 +359,20 @@ class TestGenerations:
         runner.push("submit", {**generation, **yesterday}, dag_id="guarantees")
         outcome = runner.run(chain.land)
         says = ("Cost: 10 credits, paid once.", "`take`")
-        lines = check_block("Results expired", outcome, "RESULTS EXPIRED, 10 credits paid: The results expired at ", says=says)
+        lines = check_block(
+            "Results expired", outcome, "RESULTS EXPIRED, 10 credits paid: The results expired at ", says=says
+        )
         assert not any(line.startswith("Until") for line in lines)
 
-    def test_fewer_images_than_asked_for_say_how_many_came(self, emulator: Emulator, build: Build, deferrable: bool) -> None:
+    def test_fewer_images_than_asked_for_say_how_many_came(
+        self, emulator: Emulator, build: Build, deferrable: bool
+    ) -> None:
         chain, runner = (
-            build(prompt="a watch [partial:1]", num_images=2, land={"deferrable": deferrable, "settling_seconds": 1}),
+            build(
+                prompt="a watch [partial:1]",
+                num_images=2,
+                land={"deferrable": deferrable, "settling_seconds": 1},
+            ),
             Runner(),
         )
         runner.run(chain.submit)
@@ -321,18 +404,29 @@ class TestGenerations:
         outcomes = [runner.run(tasks, map_index=index) for index in range(4)]
         assert [outcome.state for outcome in outcomes] == ["success"] * 3 + ["failed"]
         says = ("Cost: nothing", "deferrable=True", "`timeout` (8 s)")
-        check_block("3 a minute with 10 mapped tasks", outcomes[3], "RATE LIMIT: 3 requests a minute: the next turn is ", says=says)
+        check_block(
+            "3 a minute with 10 mapped tasks",
+            outcomes[3],
+            "RATE LIMIT: 3 requests a minute: the next turn is ",
+            says=says,
+        )
 
 
 class TestTables:
     """A batch: rows that are wrong, rows that are over the budget, and rows whose outcome is unknown."""
 
     def test_three_bad_rows_stand_below_each_other(self, emulator: Emulator, table: Table) -> None:
-        bad = [{"prompt": " "}, {"prompt": "b", "num_images": 7}, {"prompt": "c", "image_size": "landscape_16:9"}]
+        bad = [
+            {"prompt": " "},
+            {"prompt": "b", "num_images": 7},
+            {"prompt": "c", "image_size": "landscape_16:9"},
+        ]
         outcome = Runner().run(table([*rows_of(2), *bad]))
         says = ("Did you mean 'landscape_16_9'?",)
         lines = check_block("3 bad rows", outcome, "WRONG INPUT: 3 of 5 rows are invalid.", says=says)
-        assert all(any(line.startswith(f"  Row {row}: requests[{row - 1}]: ") for line in lines) for row in (3, 4, 5)), lines
+        assert all(
+            any(line.startswith(f"  Row {row}: requests[{row - 1}]: ") for line in lines) for row in (3, 4, 5)
+        ), lines
         assert emulator.books.posts_received == 0
 
     def test_rows_over_the_budget_are_one_line_and_the_last_line_adds_up(
@@ -350,12 +444,21 @@ class TestTables:
     def test_unknown_rows_of_a_batch_that_goes_on_are_named_with_their_credits(
         self, emulator: Emulator, table: Table, fails: bool, deferrable: bool
     ) -> None:
-        requests = [*rows_of(3), {"prompt": "a [drop-after-accept]"}, {"prompt": "b [no-id]", "num_images": 2}]
-        outcome = Runner().run(table(requests, on_error="continue", fail_on_unknown=fails, deferrable=deferrable))
+        requests = [
+            *rows_of(3),
+            {"prompt": "a [drop-after-accept]"},
+            {"prompt": "b [no-id]", "num_images": 2},
+        ]
+        outcome = Runner().run(
+            table(requests, on_error="continue", fail_on_unknown=fails, deferrable=deferrable)
+        )
         assert outcome.state == ("failed" if fails else "success")
         lines = block_of(outcome, "ERROR" if fails else "WARNING")
         shown("Unknown rows, on_error=continue", lines)
-        assert lines[0] == "UNKNOWN OUTCOME, up to 30 credits at risk: The requests of 2 rows left, no answer came."
+        assert (
+            lines[0]
+            == "UNKNOWN OUTCOME, up to 30 credits at risk: The requests of 2 rows left, no answer came."
+        )
         assert lines[1] == "  Rows: 4, 5."
         assert any(line.startswith(f"  {program()} ledger ") for line in lines)
 
@@ -373,14 +476,20 @@ class House(SeedreamGenerateOperator):
 
 
 class TestEveryKindOfTask:
-    def test_a_subclass_and_a_mapped_task_log_the_block_once(self, emulator: Emulator, destination: str) -> None:
+    def test_a_subclass_and_a_mapped_task_log_the_block_once(
+        self, emulator: Emulator, destination: str
+    ) -> None:
         with DAG("kinds", schedule=None):
-            mapped = House.partial(task_id="house", destination=destination, retries=0).expand(prompt=["a [refuse:400]", "b"])
+            mapped = House.partial(task_id="house", destination=destination, retries=0).expand(
+                prompt=["a [refuse:400]", "b"]
+            )
         outcome = Runner().run(mapped, map_index=0)
         assert sum("REQUEST REFUSED" in line and "Traceback" not in line for line in outcome.log) == 1
         assert block_of(outcome)[0].startswith("REQUEST REFUSED: ")
 
-    def test_a_decorated_task_logs_it_and_an_error_of_its_function_too(self, emulator: Emulator, destination: str) -> None:
+    def test_a_decorated_task_logs_it_and_an_error_of_its_function_too(
+        self, emulator: Emulator, destination: str
+    ) -> None:
         from airflow.sdk import task as tasks
 
         with DAG("kinds", schedule=None):

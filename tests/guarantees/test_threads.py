@@ -1,4 +1,6 @@
-"""G1, G3, G16: sixteen threads of one process submit and land at once, through one submitter, one ledger and one budget."""
+"""G1, G3, G16: sixteen threads of one process submit and land at once, through one submitter, one ledger
+and one budget.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,13 @@ def shared(emulator: Emulator, connect: Connect, destination: str) -> Callable[.
 
 
 def request(number: int, destination: str, name: str | None = None) -> Request:
-    return Request(submission=submission(prompt=f"a watch {number}"), destination=destination, name=name, made_by=ME, is_new=True)
+    return Request(
+        submission=submission(prompt=f"a watch {number}"),
+        destination=destination,
+        name=name,
+        made_by=ME,
+        is_new=True,
+    )
 
 
 class TestSixteenThreads:
@@ -76,13 +84,22 @@ class TestSixteenThreads:
         emulator.clock.advance(60)
         with hook.downloads(max_bytes=10_000_000) as downloads:
             landed = at_once(
-                lambda number: land_generation(generations[number], hook, downloads, landed_by=ME, ledger=submitter.ledger)
+                lambda number: land_generation(
+                    generations[number], hook, downloads, landed_by=ME, ledger=submitter.ledger
+                )
             )
-        assert [manifest.submission["prompt"] for manifest in landed] == [f"a watch {number}" for number in range(THREADS)]
-        outcomes = [Ledger(destination).latest(request(number, destination, f"hero{number}").key) for number in range(THREADS)]
+        assert [manifest.submission["prompt"] for manifest in landed] == [
+            f"a watch {number}" for number in range(THREADS)
+        ]
+        outcomes = [
+            Ledger(destination).latest(request(number, destination, f"hero{number}").key)
+            for number in range(THREADS)
+        ]
         assert [record and record.outcome for record in outcomes] == ["landed"] * THREADS
 
-    def test_the_same_request_is_paid_once(self, shared: Callable[..., Submitter], emulator: Emulator, destination: str) -> None:
+    def test_the_same_request_is_paid_once(
+        self, shared: Callable[..., Submitter], emulator: Emulator, destination: str
+    ) -> None:
         submitter = shared()
         submitter.submit(request(99, destination))  # the store is known
         submitted = at_once(lambda _: submitter.submit_row(request(0, destination)))

@@ -35,7 +35,9 @@ def at(monkeypatch: pytest.MonkeyPatch) -> Any:
 def submit(emulator: Emulator, destination: str) -> Any:
     def submit(**options: Any) -> Any:
         with DAG("guarantees", schedule=None):
-            return SeedreamGenerateOperator(task_id="submit", **{"prompt": "a watch", "destination": destination, **options})
+            return SeedreamGenerateOperator(
+                task_id="submit", **{"prompt": "a watch", "destination": destination, **options}
+            )
 
     return submit
 
@@ -63,25 +65,40 @@ class TestTwoThatHaveNoNames:
         assert {record["made_by"]["airflow"] for record in records(folder)} == {"https://east.example.com"}
         assert "Another Airflow (https://east.example.com) has paid for this request" in west.log_text
 
-    def test_two_installations_without_names_hold_one_budget_between_them(self, at: Any, batch: Any, emulator: Emulator) -> None:
+    def test_two_installations_without_names_hold_one_budget_between_them(
+        self, at: Any, batch: Any, emulator: Emulator
+    ) -> None:
         at(batch(max_credits=20, on_error="continue"), address="https://east.example.com")
-        at(batch(max_credits=20, on_error="continue", take=2, results="more"), address="https://west.example.com")
+        at(
+            batch(max_credits=20, on_error="continue", take=2, results="more"),
+            address="https://west.example.com",
+        )
         assert emulator.books.credits_charged == 20
 
-    def test_a_retry_of_one_whose_address_is_its_own_machine_counts_as_before(self, at: Any, batch: Any) -> None:
+    def test_a_retry_of_one_whose_address_is_its_own_machine_counts_as_before(
+        self, at: Any, batch: Any
+    ) -> None:
         runner, task = Runner(), batch()
         paid = at(task, address="http://localhost:8080", runner=runner)
         runner.clear(task)
-        assert at(task, address="http://localhost:8080", runner=runner).value["credits"] == paid.value["credits"] == 30
+        assert (
+            at(task, address="http://localhost:8080", runner=runner).value["credits"]
+            == paid.value["credits"]
+            == 30
+        )
 
 
 class TestTwoThatHaveNames:
-    def test_two_installations_with_names_make_two_requests(self, at: Any, submit: Any, emulator: Emulator, folder: Path) -> None:
+    def test_two_installations_with_names_make_two_requests(
+        self, at: Any, submit: Any, emulator: Emulator, folder: Path
+    ) -> None:
         east, west = at(submit(), name="east"), at(submit(), name="west")
         assert east.value["seedream_task_id"] != west.value["seedream_task_id"]
         assert (emulator.books.posts, len(records(folder))) == (2, 2)
 
-    def test_two_installations_with_names_have_a_budget_each(self, at: Any, submit: Any, emulator: Emulator) -> None:
+    def test_two_installations_with_names_have_a_budget_each(
+        self, at: Any, submit: Any, emulator: Emulator
+    ) -> None:
         for name in ("east", "west"):
             assert at(submit(max_credits=10), name=name).state == "success"
             assert at(submit(max_credits=10, take=2), name=name).state == "failed"
@@ -123,7 +140,9 @@ class TestAnInstallationThatGetsAName:
         assert emulator.books.posts == 3
 
     @pytest.mark.parametrize("name", ["two\nlines", "x" * 101])
-    def test_an_installation_that_gets_a_name_has_a_plain_one(self, name: str, at: Any, submit: Any, emulator: Emulator) -> None:
+    def test_an_installation_that_gets_a_name_has_a_plain_one(
+        self, name: str, at: Any, submit: Any, emulator: Emulator
+    ) -> None:
         outcome = at(submit(), name=name)
         assert isinstance(outcome.error, SeedreamInputError)
         assert "[seedream] installation" in str(outcome.error)

@@ -1,4 +1,6 @@
-"""G6 and G10: whatever ends a wait lands the images that are ready: they are paid for, and the API deletes them after 24 h."""
+"""G6 and G10: whatever ends a wait lands the images that are ready: they are paid for, and the API deletes
+them after 24 h.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,9 @@ def run(runner: Runner, chain: Chain, landing_task: str) -> Outcome:
 
 def assert_two_of_three(folder: Path, emulator: Emulator) -> None:
     assert images(folder) == TWO
-    manifest = the_manifest({name: data for name, data in read_files(folder).items() if not name.endswith(".jsonl")})
+    manifest = the_manifest(
+        {name: data for name, data in read_files(folder).items() if not name.endswith(".jsonl")}
+    )
     assert (manifest["images_landed"], manifest["images_requested"]) == (2, 3)
     assert records(folder)[0]["outcome"] == "partial"
     assert (emulator.books.posts, emulator.books.credits_charged) == (1, 30)
@@ -93,8 +97,14 @@ class TestTheTimeout:
         runner = Runner()
         chain = chain_of(build, landing_task, deferrable=deferrable, timeout=LIMIT_SECONDS, retries=3)
         outcome = run(runner, chain, landing_task)
-        assert (outcome.state, outcome.tries, type(outcome.error)) == ("failed", 1, SeedreamGenerationTimeoutError)
-        assert f"2 of 3 images were ready; they are landed. Manifest: file://{folder}/hero.json" in str(outcome.error)
+        assert (outcome.state, outcome.tries, type(outcome.error)) == (
+            "failed",
+            1,
+            SeedreamGenerationTimeoutError,
+        )
+        assert f"2 of 3 images were ready; they are landed. Manifest: file://{folder}/hero.json" in str(
+            outcome.error
+        )
         assert_two_of_three(folder, emulator)
 
     def test_the_timeout_is_a_success_where_fewer_images_are_accepted(
@@ -105,7 +115,9 @@ class TestTheTimeout:
         assert (outcome.state, len(outcome.value["images"])) == ("success", 2)
         assert_two_of_three(folder, emulator)
 
-    def test_a_sensor_that_skips_lands_them_too(self, emulator: Emulator, build: Build, folder: Path, deferrable: bool) -> None:
+    def test_a_sensor_that_skips_lands_them_too(
+        self, emulator: Emulator, build: Build, folder: Path, deferrable: bool
+    ) -> None:
         chain = chain_of(build, "land", deferrable=deferrable, timeout=LIMIT_SECONDS, soft_fail=True)
         assert run(Runner(), chain, "land").state == "skipped"
         assert_two_of_three(folder, emulator)
@@ -121,7 +133,13 @@ class TestTheTimeout:
         assert runner.run(chain.land).state == "failed"
         chain.land.timeout = 60
         runner.clear(chain.land)
-        with once(polls_are(emulator, polls(emulator.books) + 3), emulator, "partial", seedream_task_id=task_id, count=3):
+        with once(
+            polls_are(emulator, polls(emulator.books) + 3),
+            emulator,
+            "partial",
+            seedream_task_id=task_id,
+            count=3,
+        ):
             assert runner.run(chain.land).state == "success"
         assert images(folder) == [*TWO, "hero_3.png"]
         assert "settled" not in json.loads((folder / "hero.json").read_text())
@@ -145,7 +163,9 @@ class TestTheExecutionTimeout:
     def test_the_execution_timeout_lands_what_is_ready_and_is_airflows_own(
         self, emulator: Emulator, build: Build, folder: Path, deferrable: bool
     ) -> None:
-        chain = chain_of(build, "land", deferrable=deferrable, execution_timeout=timedelta(seconds=5), retries=0)
+        chain = chain_of(
+            build, "land", deferrable=deferrable, execution_timeout=timedelta(seconds=5), retries=0
+        )
         outcome = run(Runner(), chain, "land")
         assert (outcome.state, type(outcome.error)) == ("failed", AirflowTaskTimeout)
         assert_two_of_three(folder, emulator)
@@ -170,7 +190,10 @@ class TestALostApi:
         runner, chain = Runner(), chain_of(build, "land", deferrable=True, timeout=20, retries=0)
         runner.run(chain.submit)
         runner.run(chain.land, until="deferred")
-        lost = event_from(records(folder)[0]["seedream_task_id"], PollOutcome(verdict="lost", detail="The API was unavailable."))
+        lost = event_from(
+            records(folder)[0]["seedream_task_id"],
+            PollOutcome(verdict="lost", detail="The API was unavailable."),
+        )
         stored, instance = runner.deferral(chain.land), runner.instance(chain.land)
         _, instance.next_method, instance.next_kwargs = resume_with(stored, lambda: TriggerEvent(lost))
         instance.state = "queued"
@@ -182,7 +205,13 @@ class TestALostApi:
 class TestABatch:
     def batch(self, destination: str, deferrable: bool, **options: Any) -> SeedreamBatchOperator:
         rows = [{"prompt": PROMPT, "name": "hero", "num_images": 3}]
-        given = {"destination": destination, "deferrable": deferrable, "poke_interval": POKE_SECONDS, **SETTLES_LATER, **options}
+        given = {
+            "destination": destination,
+            "deferrable": deferrable,
+            "poke_interval": POKE_SECONDS,
+            **SETTLES_LATER,
+            **options,
+        }
         with DAG("guarantees", schedule=None):
             return SeedreamBatchOperator(task_id="batch", requests=rows, **given)
 
@@ -192,7 +221,12 @@ class TestABatch:
         outcome = Runner().run(self.batch(destination, deferrable, timeout=LIMIT_SECONDS))
         assert isinstance(outcome.error, SeedreamBatchError)
         [line] = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
-        assert (line["status"], len(line["images"]), line["paid"], line["credits"]) == ("partial", 2, "yes", 30)
+        assert (line["status"], len(line["images"]), line["paid"], line["credits"]) == (
+            "partial",
+            2,
+            "yes",
+            30,
+        )
         assert_two_of_three(folder, emulator)
 
     def test_a_batch_lands_what_is_ready_when_its_execution_timeout_is_over(

@@ -1,4 +1,6 @@
-"""What a folder of landed images must look like: every file whole, nothing half-written, the manifest true to the bytes."""
+"""What a folder of landed images must look like: every file whole, nothing half-written, the manifest true
+to the bytes.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from airflow_provider_seedream.emulator import Emulator
 
 
 def read_files(folder: Path) -> dict[str, bytes]:
-    """Every file of a folder by its relative name, the ledger's left out; hidden and temporary ones included."""
+    """Every file of a folder by its relative name, the ledger's left out; hidden and temporary ones
+    included.
+    """
     found = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     return {name: data for name, data in sorted(found.items()) if not name.startswith("_seedream/")}
 
@@ -56,4 +60,5 @@ def served_bytes(emulator: Emulator, seedream_task_id: str) -> list[bytes]:
     ).json()
     links = [result["asset"] or result["asset_url"] for result in status["results"]]
     context = ssl.create_default_context(cafile=emulator.ca_file)
-    return [urlopen(link, timeout=10, context=context).read() for link in links]  # requests would rewrite them
+    # requests would rewrite them
+    return [urlopen(link, timeout=10, context=context).read() for link in links]

@@ -1,4 +1,6 @@
-"""A real HTTP server that notes who contacted it: the target of a redirect, a proxy, or an API that says odd things."""
+"""A real HTTP server that notes who contacted it: the target of a redirect, a proxy, or an API that says
+odd things.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ class Contact:
 
 @dataclass(slots=True)
 class Witness:
-    """Answers every request with `body` (or what `bodies` has for its path), or passes it on when it is a forwarding proxy."""
+    """Answers every request with `body` (or what `bodies` has for its path), or passes it on when it is a
+    forwarding proxy.
+    """
 
     body: bytes = b""
     bodies: dict[str, bytes] = field(default_factory=dict)
@@ -39,7 +43,9 @@ class Witness:
             def do_GET(self) -> None:
                 length = int(self.headers.get("Content-Length") or 0)
                 sent = self.rfile.read(length)
-                witness.contacts.append(Contact(method=self.command, target=self.path, headers=dict(self.headers)))
+                witness.contacts.append(
+                    Contact(method=self.command, target=self.path, headers=dict(self.headers))
+                )
                 status, headers, body = witness.answer(self.command, self.path, dict(self.headers), sent)
                 self.send_response(status)
                 for name, value in {**headers, "Content-Length": str(len(body))}.items():
@@ -71,11 +77,18 @@ class Witness:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def answer(self, method: str, target: str, headers: dict[str, str], sent: bytes) -> tuple[int, dict[str, str], bytes]:
+    def answer(
+        self, method: str, target: str, headers: dict[str, str], sent: bytes
+    ) -> tuple[int, dict[str, str], bytes]:
         parts = urlsplit(target)
         if self.forwards_to is None:
             return 200, {}, self.bodies.get(parts.path, self.body)
         connection = http.client.HTTPConnection(urlsplit(self.forwards_to).netloc, timeout=10)
-        connection.request(method, parts.path, sent, {name: value for name, value in headers.items() if name.lower() != "host"})
+        connection.request(
+            method,
+            parts.path,
+            sent,
+            {name: value for name, value in headers.items() if name.lower() != "host"},
+        )
         answer = connection.getresponse()
         return answer.status, {"Content-Type": answer.headers.get("Content-Type", "")}, answer.read()

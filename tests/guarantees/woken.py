@@ -12,7 +12,8 @@ from tests.airflow.runner import Runner
 
 
 class Woken(Runner):
-    """What is in flight of a batch is said to have ended, before anybody polled; a turn is granted as soon as it is asked for.
+    """What is in flight of a batch is said to have ended, before anybody polled; a turn is granted as soon as
+    it is asked for.
 
     Other triggers run as they are.
     """

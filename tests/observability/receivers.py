@@ -58,7 +58,9 @@ def _read(server: socket.socket, books: StatsD) -> None:
 
 @dataclass(slots=True)
 class Collector:
-    """What an OTLP collector got: the last value of every counter and tag set, the timers' sums and counts, the spans."""
+    """What an OTLP collector got: the last value of every counter and tag set, the timers' sums and
+    counts, the spans.
+    """
 
     port: int = 0
     counters: dict[tuple[str, frozenset[Any]], float] = field(default_factory=dict)
@@ -74,7 +76,12 @@ class Collector:
                 self._take_metric(metric)
         elif path == "/v1/traces":
             request = ExportTraceServiceRequest.FromString(body)
-            self.spans += [span for resource in request.resource_spans for scope in resource.scope_spans for span in scope.spans]
+            self.spans += [
+                span
+                for resource in request.resource_spans
+                for scope in resource.scope_spans
+                for span in scope.spans
+            ]
 
     def _take_metric(self, metric: Any) -> None:
         for point in metric.sum.data_points:
@@ -98,7 +105,9 @@ def collector() -> Iterator[Collector]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            books.take(self.path, gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body)
+            books.take(
+                self.path, gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
+            )
             self.send_response(200)
             self.send_header("Content-Type", "application/x-protobuf")
             self.end_headers()

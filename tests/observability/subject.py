@@ -1,4 +1,6 @@
-"""A process that does what Airflow's task runner does about metrics and traces, then runs four small DAGs against an emulator."""
+"""A process that does what Airflow's task runner does about metrics and traces, then runs four small DAGs
+against an emulator.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ WAITING = {"deferrable": True, "poke_interval": 0.05, "timeout": 30}
 
 
 def switch_on() -> None:
-    """What the task runner and Airflow's settings do at the start of a process; Airflow 3.1 does it by itself."""
+    """What the task runner and Airflow's settings do at the start of a process; Airflow 3.1 does it by
+    itself.
+    """
     with suppress(ImportError):
         from airflow.sdk._shared.observability.traces import configure_otel
         from airflow.sdk.configuration import conf
@@ -33,7 +37,9 @@ def switch_on() -> None:
 
 def submit_and_land(destination: str, prompt: str) -> None:
     with DAG("watches", schedule=None):
-        submit = SeedreamGenerateOperator(task_id="submit", prompt=prompt, num_images=2, destination=destination, retries=0)
+        submit = SeedreamGenerateOperator(
+            task_id="submit", prompt=prompt, num_images=2, destination=destination, retries=0
+        )
         land = SeedreamGenerationSensor(task_id="land", generation=submit.output, retries=0, **WAITING)
     runner = Runner()
     if runner.run(submit).state == "success":
@@ -44,7 +50,12 @@ def submit_and_land(destination: str, prompt: str) -> None:
 def main(destination: str) -> None:
     logging.disable()
     switch_on()
-    for prompt in ("a watch", "a watch [status/rate-limited:0*1]", "a watch [fail]", "a watch [drop-after-accept]"):
+    for prompt in (
+        "a watch",
+        "a watch [status/rate-limited:0*1]",
+        "a watch [fail]",
+        "a watch [drop-after-accept]",
+    ):
         submit_and_land(destination, prompt)
     for provider in (trace.get_tracer_provider(), metrics.get_meter_provider()):
         with suppress(AttributeError):  # where it is not switched on

@@ -22,14 +22,20 @@ SUFFIXES = {"counter": ("", "_total"), "timer": ("_sum", "_count")}
 def exported() -> dict[str, str]:
     """Every name that Prometheus may have, and the metric it is of."""
     return {
-        f"airflow_{metric.name.replace('.', '_')}{suffix}": metric.name for metric in METRICS for suffix in SUFFIXES[metric.kind]
+        f"airflow_{metric.name.replace('.', '_')}{suffix}": metric.name
+        for metric in METRICS
+        for suffix in SUFFIXES[metric.kind]
     }
 
 
 def named(expression: str) -> set[str]:
     """The names that an expression may match, optional endings spelled out."""
     found = re.findall(r'__name__=~?"([^"]+)"', expression)
-    return {name.replace("(_total)?", ending) for name in found for ending in (("", "_total") if "(" in name else ("",))}
+    return {
+        name.replace("(_total)?", ending)
+        for name in found
+        for ending in (("", "_total") if "(" in name else ("",))
+    }
 
 
 class TestThePage:
@@ -51,7 +57,11 @@ class TestTheDashboard:
         assert len({panel["id"] for panel in PANELS}) == len(PANELS)
         taken: set[tuple[int, int]] = set()
         for place in (panel["gridPos"] for panel in PANELS):
-            cells = {(x, y) for x in range(place["x"], place["x"] + place["w"]) for y in range(place["y"], place["y"] + place["h"])}
+            cells = {
+                (x, y)
+                for x in range(place["x"], place["x"] + place["w"])
+                for y in range(place["y"], place["y"] + place["h"])
+            }
             assert not cells & taken
             assert max(x for x, _ in cells) < 24
             taken |= cells
@@ -70,8 +80,13 @@ class TestTheDashboard:
         assert all(expression.count(left) == expression.count(right) for left, right in ("()", "{}", "[]"))
 
     def test_every_metric_is_shown(self) -> None:
-        assert {exported()[name] for expression in EXPRESSIONS for name in named(expression)} == {metric.name for metric in METRICS}
+        assert {exported()[name] for expression in EXPRESSIONS for name in named(expression)} == {
+            metric.name for metric in METRICS
+        }
 
     def test_every_variable_that_is_used_is_there(self) -> None:
-        used = set(re.findall(r"\$\{?(\w+)", json.dumps([EXPRESSIONS, PANELS]))) - {"__range", "__rate_interval"}
+        used = set(re.findall(r"\$\{?(\w+)", json.dumps([EXPRESSIONS, PANELS]))) - {
+            "__range",
+            "__rate_interval",
+        }
         assert used == {variable["name"] for variable in DASHBOARD["templating"]["list"]}

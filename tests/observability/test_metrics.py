@@ -1,4 +1,6 @@
-"""Metrics and spans as a StatsD server and an OTLP collector get them from a process that is set up as Airflow sets up tasks."""
+"""Metrics and spans as a StatsD server and an OTLP collector get them from a process that is set up as
+Airflow sets up tasks.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,9 @@ def books(emulator: Emulator) -> None:
 
 
 def run_subject(emulator: Emulator, folder: Path, **config: Any) -> None:
-    """Run four DAGs in a process with this Airflow configuration: two land, one fails, one answer gets lost."""
+    """Run four DAGs in a process with this Airflow configuration: two land, one fails, one answer gets
+    lost.
+    """
     environment = {
         **os.environ,
         "AIRFLOW_HOME": str(folder / "airflow"),
@@ -60,7 +64,9 @@ def run_subject(emulator: Emulator, folder: Path, **config: Any) -> None:
         **{name: str(value) for name, value in config.items()},
     }
     command = [sys.executable, "-m", "tests.observability.subject", f"file://{folder}/images"]
-    ended = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, timeout=600)
+    ended = subprocess.run(
+        command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, timeout=600
+    )
     assert ended.returncode == 0, ended.stderr
 
 
@@ -101,7 +107,8 @@ class TestStatsD:
         assert counted.counters[f"airflow.{name}"] == COUNTERS[name]
 
     def test_it_counts_every_poll(self, counted: StatsD) -> None:
-        assert counted.counters["airflow.seedream.polls"] >= 3 * 2  # at least one poll and one before each landing
+        # at least one poll and one before each landing
+        assert counted.counters["airflow.seedream.polls"] >= 3 * 2
 
     @pytest.mark.parametrize("name", ["seedream.waiting", "seedream.landing"])
     def test_it_times_each_landing_in_milliseconds(self, counted: StatsD, name: str) -> None:
@@ -122,7 +129,9 @@ class TestOpenTelemetry:
         tags = {tags for (name, tags) in collected.counters if name == "airflow.seedream.submissions"}
         assert tags == {frozenset({("dag_id", "watches"), ("task_id", "submit")})}
 
-    @pytest.mark.skipif(no_task_traces, reason="Airflow 3.1 gives OpenTelemetry the last duration alone, as a gauge")
+    @pytest.mark.skipif(
+        no_task_traces, reason="Airflow 3.1 gives OpenTelemetry the last duration alone, as a gauge"
+    )
     def test_it_times_each_landing(self, collected: Collector) -> None:
         assert collected.timers["airflow.seedream.landing"][0] == 2
 
@@ -137,7 +146,9 @@ class TestOpenTelemetry:
     @pytest.mark.skipif(no_task_traces, reason="Airflow 3.1 traces no tasks from within")
     def test_a_span_holds_neither_prompt_nor_link_nor_key(self, collected: Collector) -> None:
         for text in ("a watch", "http", KEY):
-            assert not [span for span in collected.spans if span.name.startswith("seedream.") and text in str(span)]
+            assert not [
+                span for span in collected.spans if span.name.startswith("seedream.") and text in str(span)
+            ]
 
     @pytest.mark.skipif(no_task_traces, reason="Airflow 3.1 traces no tasks from within")
     def test_an_error_is_told_by_its_class(self, collected: Collector) -> None:
@@ -172,9 +183,15 @@ class TestABareId:
 
         monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", emulator.airflow_connection_json())
         hook = SeedreamHook()
-        bare = Generation.bare(hook.submit(submission()).seedream_task_id, destination=tmp_path.as_uri(), name="found")
+        bare = Generation.bare(
+            hook.submit(submission()).seedream_task_id, destination=tmp_path.as_uri(), name="found"
+        )
         monkeypatch.setattr(sdk, "Stats", Counting(), raising=False)
-        wait_until(lambda: hook.get_generation(bare.seedream_task_id).images_ready, what="the images", timeout_seconds=30)
+        wait_until(
+            lambda: hook.get_generation(bare.seedream_task_id).images_ready,
+            what="the images",
+            timeout_seconds=30,
+        )
         with hook.downloads(max_bytes=10_000_000) as downloads:
             land_generation(bare, hook, downloads, landed_by=TaskRef())
         assert [already_landed(bare) is not None for _ in range(2)] == [True, True]

@@ -1,1 +1,3 @@
-"""The guarantees under a real scheduler, triggerer and LocalExecutor: what only living and dying processes can show."""
+"""The guarantees under a real scheduler, triggerer and LocalExecutor: what only living and dying processes
+can show.
+"""

@@ -18,7 +18,8 @@ from tests.airflow.cluster import Run, TaskRow
 class Killer:
     """Kills one running task process now and then.
 
-    :param mean_seconds: between two kills. :param kills_per_task: of one task instance at most, so that retries are left.
+    :param mean_seconds: between two kills. :param kills_per_task: of one task instance at most, so that
+        retries are left.
     """
 
     def __init__(self, run: Run, chance: random.Random, *, mean_seconds: float, kills_per_task: int) -> None:
@@ -45,7 +46,11 @@ class Killer:
             self._next_at = time.monotonic() + self._pause()
 
     def _may_die(self, row: TaskRow) -> bool:
-        return row.state == "running" and row.pid is not None and self._killed[row.map_index] < self._kills_per_task
+        return (
+            row.state == "running"
+            and row.pid is not None
+            and self._killed[row.map_index] < self._kills_per_task
+        )
 
     def _pause(self) -> float:
         return self._chance.expovariate(1 / self._mean_seconds)

@@ -41,10 +41,15 @@ def test_dags_on_an_asset_and_on_an_alias_run_once_images_have_landed(stage: Sta
     assert (summary["images_landed"], summary["credits"], summary["manifest"]) == (2, 20, manifest_uri(stage))
     [manifest] = stage.manifests()
     read = sorted(what_was_read(stage, "on_alias"))
-    assert [uri for uri, _ in read] == [f"file://{stage.folder}/{image['file']}" for image in manifest["images"]]
+    assert [uri for uri, _ in read] == [
+        f"file://{stage.folder}/{image['file']}" for image in manifest["images"]
+    ]
     for (_, extra), image in zip(read, manifest["images"], strict=True):
         assert (extra["sha256"], extra["size_bytes"]) == (image["sha256"], image["size_bytes"])
-        assert (extra["seedream_task_id"], extra["manifest"]) == (manifest["seedream_task_id"], manifest_uri(stage))
+        assert (extra["seedream_task_id"], extra["manifest"]) == (
+            manifest["seedream_task_id"],
+            manifest_uri(stage),
+        )
     stage.assert_landed_once(generations=1, num_images=2)
 
 
@@ -55,7 +60,9 @@ def add_reader(stage: Stage, dag_id: str, schedule: str) -> None:
 def what_was_read(stage: Stage, dag_id: str) -> list[Any]:
     """The events of the only run of a DAG that nobody has triggered."""
     query = "select run_id from dag_run where dag_id = :dag_id"
-    [row] = stage.cluster.wait(f"{dag_id} runs", lambda: stage.cluster.sql(query, dag_id=dag_id), timeout_seconds=WAIT_SECONDS)
+    [row] = stage.cluster.wait(
+        f"{dag_id} runs", lambda: stage.cluster.sql(query, dag_id=dag_id), timeout_seconds=WAIT_SECONDS
+    )
     run = Run(stage.cluster, dag_id, row["run_id"])
     run.wait(timeout_seconds=WAIT_SECONDS)
     return list(run.xcom("read"))

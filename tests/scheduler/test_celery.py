@@ -1,4 +1,6 @@
-"""G1 and G4 on more than one machine: CeleryExecutor, two workers and two triggerers, of which some are lost on the way."""
+"""G1 and G4 on more than one machine: CeleryExecutor, two workers and two triggerers, of which some are
+lost on the way.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +24,12 @@ pytestmark = [pytest.mark.scheduler, pytest.mark.timeout(2400)]
 MAPPED = 60
 WHOLE_MAPPED = 30
 ROWS, SHARDS = 400, 4
-AT_ONCE = ROWS // SHARDS * 3 // 5  # of a shard: its long half, and room for some of the others, so it lands and submits in turn
-DOWNLOAD_SECONDS = 1.0  # keeps the batches on their workers for seconds, mostly without a POST, however fast the machine
-POKE_SECONDS = 4  # of a batch: short enough to land on its worker what ends soon, long enough to leave it for what does not
+# of a shard: its long half, and room for some of the others, so it lands and submits in turn
+AT_ONCE = ROWS // SHARDS * 3 // 5
+# keeps the batches on their workers for seconds, mostly without a POST, however fast the machine
+DOWNLOAD_SECONDS = 1.0
+# of a batch: short enough to land on its worker what ends soon, long enough to leave it for what does not
+POKE_SECONDS = 4
 NUM_IMAGES = 2
 ANSWER_SECONDS = 0.5  # so that many POSTs of a shard are under way
 
@@ -92,19 +97,27 @@ def test_lost_workers_and_a_lost_triggerer_cost_nothing(cluster: CeleryCluster, 
     stage.assert_landed_once(generations=MAPPED, num_images=NUM_IMAGES)
 
 
-def test_a_worker_lost_with_posts_on_their_way_leaves_visible_unknowns(cluster: CeleryCluster, stage: Stage) -> None:
+def test_a_worker_lost_with_posts_on_their_way_leaves_visible_unknowns(
+    cluster: CeleryCluster, stage: Stage
+) -> None:
     stage.emulator.inject("stall-after-accept", seconds=1.0)
     run = stage.start(WHOLE, deferrable=True, retries=3)
     wait_for_posts(stage, WHOLE_MAPPED // 3)
-    victims = cluster.wait("worker-1 runs tasks", lambda: cluster.tasks_of("worker-1", run), timeout_seconds=WAIT_SECONDS)
+    victims = cluster.wait(
+        "worker-1 runs tasks", lambda: cluster.tasks_of("worker-1", run), timeout_seconds=WAIT_SECONDS
+    )
     cluster.kill_worker("worker-1")
-    cluster.wait("the run has ended", lambda: run.state in ("success", "failed"), timeout_seconds=WAIT_SECONDS)
+    cluster.wait(
+        "the run has ended", lambda: run.state in ("success", "failed"), timeout_seconds=WAIT_SECONDS
+    )
     unknown = stage.assert_paid_at_most_once(run, generations=WHOLE_MAPPED, num_images=NUM_IMAGES)
     print(f"{len(victims)} tasks lost, {len(unknown)} outcomes unknown")
     assert len(unknown) <= TASKS_PER_WORKER
 
 
-def test_a_batch_mapped_over_workers_goes_on_where_a_lost_worker_left_it(cluster: CeleryCluster, stage: Stage) -> None:
+def test_a_batch_mapped_over_workers_goes_on_where_a_lost_worker_left_it(
+    cluster: CeleryCluster, stage: Stage
+) -> None:
     stage.emulator.inject("stall", endpoint="download", seconds=DOWNLOAD_SECONDS)
     run = stage.start(BATCH, deferrable=True, retries=3, poke_interval=POKE_SECONDS)
     wait_for_posts(stage, SHARDS * AT_ONCE + ROWS // 20)
@@ -118,14 +131,22 @@ def test_a_batch_mapped_over_workers_goes_on_where_a_lost_worker_left_it(cluster
     lose_worker(stage, cluster, run)
     run.wait(timeout_seconds=WAIT_SECONDS)
     stage.assert_landed_once(generations=ROWS, num_images=NUM_IMAGES)
-    lines = [json.loads(line) for file in stage.folder.glob("results_*.jsonl") for line in file.read_text().splitlines()]
+    lines = [
+        json.loads(line)
+        for file in stage.folder.glob("results_*.jsonl")
+        for line in file.read_text().splitlines()
+    ]
     assert sorted(line["prompt"] for line in lines if line["status"] == "landed") == sorted(
         submission.prompt for submission in stage.emulator.books.submissions
     )
 
 
-def test_shards_that_lose_a_worker_amid_many_posts_at_once_name_each_unknown_row(cluster: CeleryCluster, stage: Stage) -> None:
-    """Four shards with as many POSTs under way as the rate takes; the worker is killed without regard to them."""
+def test_shards_that_lose_a_worker_amid_many_posts_at_once_name_each_unknown_row(
+    cluster: CeleryCluster, stage: Stage
+) -> None:
+    """Four shards with as many POSTs under way as the rate takes; the worker is killed without regard to
+    them.
+    """
     stage.emulator.inject("stall-after-accept", seconds=ANSWER_SECONDS)
     run = stage.start(WIDE_BATCH, deferrable=True, retries=3, poke_interval=POKE_SECONDS)
     wait_for_posts(stage, ROWS // 4)
@@ -135,7 +156,11 @@ def test_shards_that_lose_a_worker_amid_many_posts_at_once_name_each_unknown_row
         cluster.kill_worker(lost)
     cluster.start_worker("worker-3")
     run.wait(timeout_seconds=WAIT_SECONDS)
-    lines = [json.loads(line) for file in stage.folder.glob("results_*.jsonl") for line in file.read_text().splitlines()]
+    lines = [
+        json.loads(line)
+        for file in stage.folder.glob("results_*.jsonl")
+        for line in file.read_text().splitlines()
+    ]
     counted = Counter(line["status"] for line in lines)
     print(f"{len(victims)} shards lost, {counted['unknown']} rows unknown")
     assert counted["landed"] + counted["unknown"] == len(lines) == ROWS
@@ -182,16 +207,22 @@ def lose_triggerer(stage: Stage, cluster: CeleryCluster) -> None:
     name, lost = max(cluster.triggerers().items(), key=lambda item: held[item[1]])
     cluster.kill_triggerer(name)
     cluster.wait(
-        "taken over", lambda: not {row["triggerer_id"] for row in cluster.triggers()} & {lost, None}, timeout_seconds=WAIT_SECONDS
+        "taken over",
+        lambda: not {row["triggerer_id"] for row in cluster.triggers()} & {lost, None},
+        timeout_seconds=WAIT_SECONDS,
     )
 
 
 def wait_for_manifests(stage: Stage, number: int) -> None:
-    stage.cluster.wait(f"{number} landed", lambda: len(stage.manifests()) >= number, timeout_seconds=WAIT_SECONDS)
+    stage.cluster.wait(
+        f"{number} landed", lambda: len(stage.manifests()) >= number, timeout_seconds=WAIT_SECONDS
+    )
 
 
 def wait_for_posts(stage: Stage, number: int) -> None:
-    stage.cluster.wait(f"{number} POSTs", lambda: stage.emulator.books.posts >= number, timeout_seconds=WAIT_SECONDS)
+    stage.cluster.wait(
+        f"{number} POSTs", lambda: stage.emulator.books.posts >= number, timeout_seconds=WAIT_SECONDS
+    )
 
 
 def living(home: Path) -> list[list[str]]:

@@ -1,6 +1,8 @@
-"""G1 to G20 at once: a real Airflow, PostgreSQL, two triggerers and S3 in bad weather, and in the morning all credits add up.
+"""G1 to G20 at once: a real Airflow, PostgreSQL, two triggerers and S3 in bad weather, and in the morning all
+credits add up.
 
-``SEEDREAM_CHAOS_SECONDS=600`` makes it the whole storm: 200 mapped submissions and sensors, 60 with ``wait=True``, two batches.
+``SEEDREAM_CHAOS_SECONDS=600`` makes it the whole storm: 200 mapped submissions and sensors, 60 with
+``wait=True``, two batches.
 """
 
 from __future__ import annotations
@@ -74,7 +76,8 @@ class Night:
     began: float = field(default_factory=time.monotonic)
     next_at: float = 0.0
     struck: Counter[str] = field(default_factory=Counter)
-    due: list[tuple[float, Callable[[], None]]] = field(default_factory=list)  # what gets well again, and when
+    # what gets well again, and when
+    due: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
 
     def strike(self) -> None:
         """Do one kind of damage, if it is time; what was broken for a while gets well when it is due."""
@@ -164,14 +167,20 @@ class Files:
 
     def names(self) -> list[str]:
         """All files, relative to the destination."""
-        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=f"{self.folder}/")
-        return [one["Key"].removeprefix(f"{self.folder}/") for page in pages for one in page.get("Contents", ())]
+        pages = self.client.get_paginator("list_objects_v2").paginate(
+            Bucket=self.bucket, Prefix=f"{self.folder}/"
+        )
+        return [
+            one["Key"].removeprefix(f"{self.folder}/") for page in pages for one in page.get("Contents", ())
+        ]
 
     def json(self, *, below: str) -> dict[str, dict[str, Any]]:
         """The JSON files directly in a folder (``""``: the destination itself), by name."""
         found = [name for name in self.names() if name.endswith(".json") and name.rpartition("/")[0] == below]
         return {
-            name: json.loads(self.client.get_object(Bucket=self.bucket, Key=f"{self.folder}/{name}")["Body"].read())
+            name: json.loads(
+                self.client.get_object(Bucket=self.bucket, Key=f"{self.folder}/{name}")["Body"].read()
+            )
             for name in found
         }
 
@@ -200,7 +209,9 @@ def emulator() -> Iterator[Emulator]:
         yield running
 
 
-def test_a_night_of_chaos_adds_up_in_the_morning(cluster: Cluster, emulator: Emulator, store: Store, tmp_path: Path) -> None:
+def test_a_night_of_chaos_adds_up_in_the_morning(
+    cluster: Cluster, emulator: Emulator, store: Store, tmp_path: Path
+) -> None:
     seed = int(os.environ.get("SEEDREAM_KILL_SEED", time.time_ns() % 1_000_000))
     print(f"SEEDREAM_KILL_SEED={seed}")
     chance = random.Random(seed)
@@ -214,20 +225,34 @@ def test_a_night_of_chaos_adds_up_in_the_morning(cluster: Cluster, emulator: Emu
         stage = Stage(cluster=cluster, emulator=emulator, folder=tmp_path, name="chaos")
         extra = {"destination": destination, "request_timeout_seconds": 5, "requests_per_minute": UNLIMITED}
         cluster.add_connection(
-            "chaos", conn_type="seedream", host=f"http://127.0.0.1:{gate.port}", password=emulator.key, extra=json.dumps(extra)
+            "chaos",
+            conn_type="seedream",
+            host=f"http://127.0.0.1:{gate.port}",
+            password=emulator.key,
+            extra=json.dumps(extra),
         )
         balance = emulator.balance_credits
         run = stage.start(TASKS, deferrable=True, retries=30, poke_interval=2)
         night = Night(cluster=cluster, run=run, gate=gate, storm=storm, chance=chance)
         _storm(night, emulator)
-        cluster.wait("the run has ended", lambda: run.state in ("success", "failed"), timeout_seconds=SETTLE_SECONDS)
+        cluster.wait(
+            "the run has ended", lambda: run.state in ("success", "failed"), timeout_seconds=SETTLE_SECONDS
+        )
         print(f"{dict(night.struck)}, {storm.refused} storage requests refused")
         assert night.struck["tasks killed"] and night.struck["API away"] and storm.refused
         files = Files.of(store, destination)
         for _ in range(MORNINGS):
-            print(f"{_settle(cluster, emulator, destination, files)} unknown outcomes, settled by the server's books")
-            run.clear("submit", "land", "whole", "first", "second")  # what was not paid is paid now, and what is paid lands
-            cluster.wait("the run has ended again", lambda: run.state in ("success", "failed"), timeout_seconds=SETTLE_SECONDS)
+            print(
+                f"{_settle(cluster, emulator, destination, files)} unknown outcomes, settled by the server's "
+                "books"
+            )
+            # what was not paid is paid now, and what is paid lands
+            run.clear("submit", "land", "whole", "first", "second")
+            cluster.wait(
+                "the run has ended again",
+                lambda: run.state in ("success", "failed"),
+                timeout_seconds=SETTLE_SECONDS,
+            )
             if run.state == "success":
                 break
         assert run.state == "success", run.logs()[-6000:]
@@ -242,15 +267,17 @@ def test_a_night_of_chaos_adds_up_in_the_morning(cluster: Cluster, emulator: Emu
 def _storm(night: Night, emulator: Emulator) -> None:
     """From the first POST on: damage every few seconds, until the time is over, or the run has ended.
 
-    A busy machine takes long to the first POST, and a task that is killed at its start meets no store: so the time is not over
-    before a task was killed and the store has refused something.
+    A busy machine takes long to the first POST, and a task that is killed at its start meets no store: so the
+    time is not over before a task was killed and the store has refused something.
     """
     night.cluster.wait("the first POST", lambda: emulator.books.posts, timeout_seconds=WAIT_SECONDS)
     night.began, night.storm.share = time.monotonic(), REFUSED_SHARE
 
     def is_over() -> bool:
         night.strike()
-        has_struck = night.struck["tasks killed"] and night.storm.refused and time.monotonic() - night.began > SECONDS
+        has_struck = (
+            night.struck["tasks killed"] and night.storm.refused and time.monotonic() - night.began > SECONDS
+        )
         return bool(has_struck or night.run.state in ("success", "failed"))
 
     try:
@@ -260,7 +287,9 @@ def _storm(night: Night, emulator: Emulator) -> None:
 
 
 def _settle(cluster: Cluster, emulator: Emulator, destination: str, files: Files) -> int:
-    """Say of each unknown outcome what the server's books say, as a person with the vendor's page would; how many there were."""
+    """Say of each unknown outcome what the server's books say, as a person with the vendor's page would;
+    how many there were.
+    """
     ids = {one.prompt: one.seedream_task_id for one in emulator.books.submissions}
     unknown = [
         (name, record["submission"]["prompt"])
@@ -275,21 +304,34 @@ def _settle(cluster: Cluster, emulator: Emulator, destination: str, files: Files
 
 
 def _assert_each_was_paid_and_landed_once(emulator: Emulator, files: Files) -> None:
-    """Every request of the night: one charge, one record that says landed, one manifest, and all images, whole."""
+    """Every request of the night: one charge, one record that says landed, one manifest, and all images,
+    whole.
+    """
     books, generations = emulator.books, MAPPED + WHOLE + 2 * ROWS
-    assert {Counter(one.prompt for one in books.submissions)[prompt] for prompt in {one.prompt for one in books.submissions}} == {1}
+    assert {
+        Counter(one.prompt for one in books.submissions)[prompt]
+        for prompt in {one.prompt for one in books.submissions}
+    } == {1}
     assert books.posts == generations
     assert books.credits_charged == 10 * (generations + WHOLE)
     assert books.credits_refunded == 0
-    assert Counter(record["outcome"] for record in files.json(below="_seedream/ledger").values()) == {"landed": generations}
+    assert Counter(record["outcome"] for record in files.json(below="_seedream/ledger").values()) == {
+        "landed": generations
+    }
     manifests = {name: one for name, one in files.json(below="").items() if "images" in one}
-    assert {one["seedream_task_id"] for one in manifests.values()} == {one.seedream_task_id for one in books.submissions}
+    assert {one["seedream_task_id"] for one in manifests.values()} == {
+        one.seedream_task_id for one in books.submissions
+    }
     listed = {image["file"] for one in manifests.values() for image in one["images"]}
-    assert {name for name in files.names() if "/" not in name and name.endswith(".png") and ".thumb." not in name} == listed
+    assert {
+        name for name in files.names() if "/" not in name and name.endswith(".png") and ".thumb." not in name
+    } == listed
     assert len(listed) == generations + WHOLE
 
 
 def _airflow(cluster: Cluster, *arguments: str) -> subprocess.CompletedProcess[str]:
     """One command of ours, as a person on this Airflow would give it."""
     argv = [sys.executable, "-m", "airflow", "seedream", *arguments]
-    return subprocess.run(argv, env=cluster.env, cwd=cluster.home, capture_output=True, text=True, timeout=900, check=False)
+    return subprocess.run(
+        argv, env=cluster.env, cwd=cluster.home, capture_output=True, text=True, timeout=900, check=False
+    )

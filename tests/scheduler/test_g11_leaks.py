@@ -49,9 +49,15 @@ def test_key_and_links_are_nowhere(stage: Stage, deferrable: bool) -> None:
     others = [task_id for task_id in (*PROMPTS, "submit", "land") if task_id != "waits"]
     ended = ("success", "failed", "upstream_failed")
     stage.cluster.wait(
-        "all but one ended", lambda: all(run.task(task_id).state in ended for task_id in others), timeout_seconds=WAIT_SECONDS
+        "all but one ended",
+        lambda: all(run.task(task_id).state in ended for task_id in others),
+        timeout_seconds=WAIT_SECONDS,
     )
-    assert {task_id for task_id in others if run.task(task_id).state == "success"} == {"lands", "submit", "land"}
+    assert {task_id for task_id in others if run.task(task_id).state == "success"} == {
+        "lands",
+        "submit",
+        "land",
+    }
     state = "deferred" if deferrable else "running"
     stage.cluster.wait("one waits", lambda: run.task("waits").state == state, timeout_seconds=WAIT_SECONDS)
     search(stage.cluster)
@@ -73,7 +79,8 @@ def places_of(cluster: Cluster, *needles: str) -> list[str]:
     for table in cluster.tables():
         for row in cluster.sql(f'select * from "{table}"'):
             places |= {f"{table}.{name}" for name, cell in row.items() if _holds(_text(cell), needles)}
-    assert all(row["kwargs"].startswith("{") for row in cluster.triggers())  # else they are encrypted, and were not searched
+    # else they are encrypted, and were not searched
+    assert all(row["kwargs"].startswith("{") for row in cluster.triggers())
     return sorted(places)
 
 

@@ -16,7 +16,8 @@ from tests.scheduler.stage import WAIT_SECONDS, Stage, states
 pytestmark = [pytest.mark.scheduler, pytest.mark.timeout(2400)]
 
 MAPPED = 200
-KILLED = int(os.environ.get("SEEDREAM_KILLED_TASKS", "60"))  # retries and waits for intents to settle make them slower ones
+# retries and waits for intents to settle make them slower ones
+KILLED = int(os.environ.get("SEEDREAM_KILLED_TASKS", "60"))
 NUM_IMAGES = 2
 
 CHAIN = f"""
@@ -64,7 +65,8 @@ def test_with_all_done_a_failed_submission_keeps_no_other_from_landing(stage: St
 def test_workers_killed_at_random_pay_at_most_once_each(stage: Stage, deferrable: bool) -> None:
     seed = int(os.environ.get("SEEDREAM_KILL_SEED", time.time_ns() % 1_000_000))
     print(f"SEEDREAM_KILL_SEED={seed}")
-    stage.emulator.inject("stall-after-accept", seconds=1.0)  # some kills shall fall between a POST and its record
+    # some kills shall fall between a POST and its record
+    stage.emulator.inject("stall-after-accept", seconds=1.0)
     run = stage.start(WHOLE, deferrable=deferrable, retries=3)
     killer = Killer(run, random.Random(seed), mean_seconds=1.0, kills_per_task=1)
 

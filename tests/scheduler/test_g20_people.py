@@ -1,4 +1,6 @@
-"""G20: what people do to a waiting task loses nothing: the record keeps id and credits, and the bare id is enough to land."""
+"""G20: what people do to a waiting task loses nothing: the record keeps id and credits, and the bare id is
+enough to land.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ def test_what_people_do_to_a_waiting_task_loses_nothing(stage: Stage, deferrable
 
     stage.finish_jobs()
     ids = sorted(record["seedream_task_id"] for record in records)
-    stage.start(RESCUE, dag_id=f"{stage.name}_rescue", conf={"ids": ids}, deferrable=deferrable).wait(timeout_seconds=WAIT_SECONDS)
+    stage.start(RESCUE, dag_id=f"{stage.name}_rescue", conf={"ids": ids}, deferrable=deferrable).wait(
+        timeout_seconds=WAIT_SECONDS
+    )
     assert sorted(manifest["seedream_task_id"] for manifest in stage.manifests()) == ids
     assert len(stage.images()) == 8
     assert stage.emulator.books.posts_received == 4

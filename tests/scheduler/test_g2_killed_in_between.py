@@ -1,4 +1,6 @@
-"""G2: a worker killed between its POST and the record of it leaves an unknown outcome, which is never paid for again."""
+"""G2: a worker killed between its POST and the record of it leaves an unknown outcome, which is never paid
+for again.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,8 @@ from tests.scheduler.stage import WAIT_SECONDS, Stage
 
 pytestmark = [pytest.mark.scheduler, pytest.mark.timeout(2400)]
 
-# Each prompt begins with its task's id. The stage's timeouts let an intent settle 30 s after it was written: twice 10 s to
-# connect and twice 5 s for the answer.
+# Each prompt begins with its task's id. The stage's timeouts let an intent settle 30 s after it was written:
+# twice 10 s to connect and twice 5 s for the answer.
 TASKS = """
 def usual(task_id, times=""):
     return USUAL | {"task_id": task_id, "prompt": f"{task_id} [stall-after-accept:120{times}]", "num_images": 2}

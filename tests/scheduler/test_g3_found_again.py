@@ -83,6 +83,9 @@ def test_a_reordered_mapping_finds_its_generations(stage: Stage, tmp_path: Path)
     order.write_text(" ".join([*words[2:], *words[:2]]))
     run.clear("prompts", "submit", "land")
     run.wait(timeout_seconds=WAIT_SECONDS)
-    assert [run.xcom("land", map_index=index)["seedream_task_id"] for index in range(4)] == [*ids[2:], *ids[:2]]
+    assert [run.xcom("land", map_index=index)["seedream_task_id"] for index in range(4)] == [
+        *ids[2:],
+        *ids[:2],
+    ]
     assert stage.emulator.books.downloads == downloads
     stage.assert_landed_once(generations=4, num_images=1)

@@ -41,7 +41,8 @@ def test_a_wait_survives_the_loss_of_its_triggerer(stage: Stage, run: Run, how: 
 
 def test_two_triggerers_may_poll_the_same_generations(stage: Stage, run: Run) -> None:
     first = taken_over(stage)
-    stage.cluster.sql("update trigger set triggerer_id = :first", first=first)  # so that the first keeps them, too
+    # so that the first keeps them, too
+    stage.cluster.sql("update trigger set triggerer_id = :first", first=first)
     wake_first(stage)
     stage.finish_jobs()
     run.wait(timeout_seconds=WAIT_SECONDS)
@@ -53,7 +54,9 @@ def test_an_event_that_comes_twice_is_harmless(stage: Stage, run: Run) -> None:
     stage.finish_jobs()
     run.wait(timeout_seconds=WAIT_SECONDS)
     wake_first(stage)  # it polls, sees the end, and fires again
-    stage.cluster.wait("fired again", lambda: run.logs().count("Trigger fired event") == 4, timeout_seconds=WAIT_SECONDS)
+    stage.cluster.wait(
+        "fired again", lambda: run.logs().count("Trigger fired event") == 4, timeout_seconds=WAIT_SECONDS
+    )
     assert run.state == "success"
     assert stage.emulator.books.downloads == 4
     stage.assert_landed_once(generations=2, num_images=2)
@@ -72,7 +75,9 @@ def taken_over(stage: Stage) -> int:
 
 
 def wake_first(stage: Stage) -> None:
-    """Let the stopped triggerer go on. Its event loop polls before its main process can learn that it lost its triggers."""
+    """Let the stopped triggerer go on. Its event loop polls before its main process can learn that it lost
+    its triggers.
+    """
     triggerer, since = stage.cluster.children["triggerer"], len(stage.polls("(trigger)"))
     for pid in triggerer.members():
         if pid != triggerer.pid:
@@ -88,5 +93,7 @@ def owners(stage: Stage) -> set[int | None]:
 def wait_for_polls_at_both(stage: Stage, *, since: int) -> None:
     """Wait until a triggerer has polled both generations again."""
     stage.cluster.wait(
-        "both polled", lambda: len({poll.path for poll in stage.polls("(trigger)")[since:]}) == 2, timeout_seconds=WAIT_SECONDS
+        "both polled",
+        lambda: len({poll.path for poll in stage.polls("(trigger)")[since:]}) == 2,
+        timeout_seconds=WAIT_SECONDS,
     )

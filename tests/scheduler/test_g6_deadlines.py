@@ -14,8 +14,10 @@ pytestmark = [pytest.mark.scheduler, pytest.mark.timeout(2400)]
 
 LIMIT_SECONDS = 60  # long enough to be deferred before it is over, on a busy machine
 POLL_SECONDS = 4
-KILL_AFTER_SECONDS = 12  # the new triggerer is at work 10 to 15 s later, on a very busy machine only after the deadline
-SLACK_SECONDS = 30  # a busy machine polls late; a deadline that began anew with the triggerer would be later still
+# the new triggerer is at work 10 to 15 s later, on a very busy machine only after the deadline
+KILL_AFTER_SECONDS = 12
+# a busy machine polls late; a deadline that began anew with the triggerer would be later still
+SLACK_SECONDS = 30
 
 TASKS = f"""
 limit = datetime.timedelta(seconds={LIMIT_SECONDS})
@@ -38,12 +40,18 @@ def test_a_deadline_holds_across_a_restart_and_later_tries_pay_nothing(stage: St
     stage.wait_for_polls(run, *FINAL, *RETRIED, deferred=True, posts=4)
     deadlines = deadlines_by_path(stage)
     newest = max(polls_of_first_try(stage, path)[0].at for path in stage.polled())
-    cluster.wait("time to kill", lambda: clock.now() > newest + KILL_AFTER_SECONDS, timeout_seconds=WAIT_SECONDS)
+    cluster.wait(
+        "time to kill", lambda: clock.now() > newest + KILL_AFTER_SECONDS, timeout_seconds=WAIT_SECONDS
+    )
     cluster.kill_triggerer()
     killed_at = clock.now()
     cluster.start_triggerer("triggerer")
 
-    cluster.wait("retried", lambda: all(run.task(task_id).try_number == 2 for task_id in RETRIED), timeout_seconds=WAIT_SECONDS)
+    cluster.wait(
+        "retried",
+        lambda: all(run.task(task_id).try_number == 2 for task_id in RETRIED),
+        timeout_seconds=WAIT_SECONDS,
+    )
     for task_id in FINAL:
         assert run.wait_for_task(task_id, state="failed", timeout_seconds=WAIT_SECONDS).try_number == 1
     for path in stage.polled():
@@ -62,9 +70,16 @@ def test_a_deadline_holds_across_a_restart_and_later_tries_pay_nothing(stage: St
 
 
 def deadlines_by_path(stage: Stage) -> dict[str, float]:
-    """When the waits end, by the path of their polls; in epoch seconds, as the triggers of the first tries have it."""
+    """When the waits end, by the path of their polls; in epoch seconds, as the triggers of the first tries
+    have it.
+    """
     waits = [Trigger._decrypt_kwargs(row["kwargs"]) for row in stage.cluster.triggers()]
-    return {path: one["deadline_epoch"] for path in stage.polled() for one in waits if one["seedream_task_id"] in path}
+    return {
+        path: one["deadline_epoch"]
+        for path in stage.polled()
+        for one in waits
+        if one["seedream_task_id"] in path
+    }
 
 
 def polls_of_first_try(stage: Stage, path: str) -> list[Any]:

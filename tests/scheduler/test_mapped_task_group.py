@@ -1,4 +1,6 @@
-"""What the docs say of mapped task groups: each image stands for itself, and the run fails with the one that failed."""
+"""What the docs say of mapped task groups: each image stands for itself, and the run fails with the one
+that failed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A batch that asks a person about its sample, with a real scheduler and a real answer to Airflow's own question."""
+"""A batch that asks a person about its sample, with a real scheduler and a real answer to Airflow's own
+question.
+"""
 
 from __future__ import annotations
 
@@ -31,13 +33,21 @@ batch("forgotten", sample=Sample(rows=3, response_timeout=timedelta(seconds=15))
 
 def test_a_yes_a_no_and_no_answer_cost_what_they_say(stage: Stage) -> None:
     run = stage.start(TASKS, deferrable=True)
-    stage.cluster.wait("three questions", lambda: len(questions(stage, run)) == 3, timeout_seconds=WAIT_SECONDS)
+    stage.cluster.wait(
+        "three questions", lambda: len(questions(stage, run)) == 3, timeout_seconds=WAIT_SECONDS
+    )
     assert stage.emulator.books.posts_received == 9, "three rows of each"
-    stage.cluster.wait("two wait", lambda: is_waiting(stage, run, "approved", "rejected"), timeout_seconds=WAIT_SECONDS)
+    stage.cluster.wait(
+        "two wait", lambda: is_waiting(stage, run, "approved", "rejected"), timeout_seconds=WAIT_SECONDS
+    )
     answer(stage, run, "approved", "Approve")
     answer(stage, run, "rejected", "Reject")
     run.wait(state="failed", timeout_seconds=WAIT_SECONDS)
-    assert [run.task(task_id).state for task_id in ("approved", "rejected", "forgotten")] == ["success", "skipped", "failed"]
+    assert [run.task(task_id).state for task_id in ("approved", "rejected", "forgotten")] == [
+        "success",
+        "skipped",
+        "failed",
+    ]
     assert run.task("forgotten").try_number == 1
     assert "NO ANSWER IN TIME" in run.logs()
     assert run.xcom("approved")["count"]["landed"] == 9
@@ -46,9 +56,9 @@ def test_a_yes_a_no_and_no_answer_cost_what_they_say(stage: Stage) -> None:
 
 
 def questions(stage: Stage, run: Run) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = stage.cluster.api("GET", f"dags/{run.dag_id}/dagRuns/{quote(run.run_id)}/hitlDetails")[
-        "hitl_details"
-    ]
+    found: list[dict[str, Any]] = stage.cluster.api(
+        "GET", f"dags/{run.dag_id}/dagRuns/{quote(run.run_id)}/hitlDetails"
+    )["hitl_details"]
     return found
 
 

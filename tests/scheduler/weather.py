@@ -1,6 +1,8 @@
-"""Bad weather between Airflow and the servers: an API that cannot be reached for a while, a store that answers 503 now and then.
+"""Bad weather between Airflow and the servers: an API that cannot be reached for a while, a store that
+answers 503 now and then.
 
-Both are proxies on 127.0.0.1 in front of the real servers, each in a thread of its own; the test turns the weather.
+Both are proxies on 127.0.0.1 in front of the real servers, each in a thread of its own; the test turns the
+weather.
 """
 
 from __future__ import annotations
@@ -67,7 +69,10 @@ class Gate:
         self._open.add(writer)
         with suppress(OSError):
             await asyncio.wait(
-                [asyncio.ensure_future(_pump(reader, to_writer)), asyncio.ensure_future(_pump(to_reader, writer))],
+                [
+                    asyncio.ensure_future(_pump(reader, to_writer)),
+                    asyncio.ensure_future(_pump(to_reader, writer)),
+                ],
                 return_when=asyncio.FIRST_COMPLETED,
             )
         self._open.discard(writer)
@@ -83,7 +88,8 @@ async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> N
 
 
 class Storm:
-    """A line to a store over HTTP. A share of the requests is answered 503; of those, every other one has reached the store first.
+    """A line to a store over HTTP. A share of the requests is answered 503; of those, every other one has
+    reached the store first.
 
     :param share: 0 to 1; the test may change it at any time.
     """
@@ -96,7 +102,10 @@ class Storm:
 
     async def _serve(self) -> int:
         self._session = ClientSession(
-            auto_decompress=False, cookie_jar=DummyCookieJar(), timeout=ClientTimeout(total=60), skip_auto_headers=("User-Agent",)
+            auto_decompress=False,
+            cookie_jar=DummyCookieJar(),
+            timeout=ClientTimeout(total=60),
+            skip_auto_headers=("User-Agent",),
         )
         app = web.Application(client_max_size=0)
         app.router.add_route("*", "/{path:.*}", self._answer)
@@ -123,7 +132,9 @@ class Storm:
 
     async def _forwarded(self, request: web.Request, falls: bool) -> web.Response:
         url = URL(f"http://127.0.0.1:{self._to_port}{request.raw_path}", encoded=True)
-        headers = {name: value for name, value in request.headers.items() if name.lower() not in _NOT_FORWARDED}
+        headers = {
+            name: value for name, value in request.headers.items() if name.lower() not in _NOT_FORWARDED
+        }
         async with self._session.request(
             request.method, url, headers=headers, data=await request.read() or None, allow_redirects=False
         ) as answer:
@@ -133,11 +144,15 @@ class Storm:
         kept = {name: value for name, value in answer.headers.items() if name.lower() not in _NOT_FORWARDED}
         if request.method != "HEAD":
             kept.pop("Content-Length", None)
-        return web.Response(status=answer.status, headers=kept, body=body if request.method != "HEAD" else None)
+        return web.Response(
+            status=answer.status, headers=kept, body=body if request.method != "HEAD" else None
+        )
 
 
 def _slow_down() -> web.Response:
-    return web.Response(status=503, text="<Error><Code>SlowDown</Code></Error>", content_type="application/xml")
+    return web.Response(
+        status=503, text="<Error><Code>SlowDown</Code></Error>", content_type="application/xml"
+    )
 
 
 @contextmanager

@@ -1,1 +1,3 @@
-"""A deterministic simulation: the provider's real code in nights that one seed decides. How to read one: CONTRIBUTING.md."""
+"""A deterministic simulation: the provider's real code in nights that one seed decides. How to read one:
+CONTRIBUTING.md.
+"""

@@ -1,4 +1,5 @@
-"""Plays nights: ``python -m tests.simulation 10000``, or one of them with its story: ``python -m tests.simulation --seed 372``.
+"""Plays nights: ``python -m tests.simulation 10000``, or one of them with its story: ``python -m
+tests.simulation --seed 372``.
 
 Ends with 1 if an invariant broke; then it prints the seed, and the story of the shrunk night.
 """
@@ -19,7 +20,15 @@ from multiprocessing import get_context
 from resource import RUSAGE_CHILDREN, getrusage
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 from tests.simulation.plan import Told, play
@@ -62,12 +71,16 @@ def play_some(first: int, count: int) -> tuple[Sum, list[Told]]:
 
 
 def keep_imports() -> None:
-    """Python's search for garbage passes over Airflow's modules, and comes less often: a tenth of the time of a night."""
+    """Python's search for garbage passes over Airflow's modules, and comes less often: a tenth of the time
+    of a night.
+    """
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
 
 
-def play_all(first: int, nights: int, *, workers: int, progress: Progress | None = None) -> tuple[Sum, list[Told]]:
+def play_all(
+    first: int, nights: int, *, workers: int, progress: Progress | None = None
+) -> tuple[Sum, list[Told]]:
     """Many nights in several processes; ends early when enough of them broke an invariant."""
     chunks = ((at, min(CHUNK, first + nights - at)) for at in range(first, first + nights, CHUNK))
     bar = progress.add_task("nights", total=nights) if progress else None
@@ -90,7 +103,9 @@ def _in_processes(chunks: Iterator[tuple[int, int]], workers: int) -> Iterator[t
         return
     # fork: the provider and Airflow are imported once.
     with ProcessPoolExecutor(workers, mp_context=get_context("fork")) as pool:
-        under_way: set[Future[tuple[Sum, list[Told]]]] = {pool.submit(play_some, *chunk) for chunk in islice(chunks, 2 * workers)}
+        under_way: set[Future[tuple[Sum, list[Told]]]] = {
+            pool.submit(play_some, *chunk) for chunk in islice(chunks, 2 * workers)
+        }
         try:
             while under_way:
                 done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
@@ -112,7 +127,9 @@ def shrunk(told: Told) -> Told:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.simulation", description=__doc__.partition("\n")[0]
+    )
     parser.add_argument("nights", type=int, nargs="?", default=10_000)
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--seed", type=int, help="play this night alone, and tell its story")
@@ -123,7 +140,13 @@ def main() -> int:
     if asked.seed is not None:
         return _one(console, asked.seed, is_whole=asked.whole)
     began = time.monotonic()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(),
+    )
     # Chunks come seconds apart, so the rate is that of the last minutes.
     with Progress(*columns, console=Console(file=sys.stderr), speed_estimate_period=300.0) as progress:
         total, broken = play_all(asked.first, asked.nights, workers=asked.workers, progress=progress)
@@ -147,7 +170,9 @@ def _one(console: Console, seed: int, *, is_whole: bool) -> int:
     if told.violation and not is_whole:
         told = shrunk(told)
     _tell(console, told)
-    console.print(f"The night itself was played in {seconds:.2f} s of CPU, without the start of Python and Airflow.")
+    console.print(
+        f"The night itself was played in {seconds:.2f} s of CPU, without the start of Python and Airflow."
+    )
     return 1 if told.violation else 0
 
 
@@ -155,7 +180,9 @@ def _tell(console: Console, told: Told) -> None:
     console.print(f"--- night {told.seed}: make nights SEED={told.seed}", *told.story, sep="\n", markup=False)
     unusual = sum(map(bool, told.made))
     console.print(
-        f"--- {told.violation or 'all invariants hold'} ({unusual} of {len(told.made)} choices were not calm)\n", markup=False
+        f"--- {told.violation or 'all invariants hold'} ({unusual} of {len(told.made)} choices were not "
+        "calm)\n",
+        markup=False,
     )
 
 

@@ -1,7 +1,8 @@
 """Airflow in a night: tries, retries, deferrals, clears, and the ways in which it runs one task twice.
 
-The operators, sensors and triggers' decisions are the real ones. A trigger is decided here without an event loop: its stored
-arguments make the real policy, the real poller and the real limiter, and its event is built by the real code.
+The operators, sensors and triggers' decisions are the real ones. A trigger is decided here without an event
+loop: its stored arguments make the real policy, the real poller and the real limiter, and its event is built
+by the real code.
 """
 
 from __future__ import annotations
@@ -98,7 +99,9 @@ class Airflow:
         self._run(instance, "execute", None)
 
     def clear(self, instance: Instance) -> None:
-        """As a person clears a task, in whatever state it is. A process that still runs goes on until it has to report."""
+        """As a person clears a task, in whatever state it is. A process that still runs goes on until it
+        has to report.
+        """
         self.night.tell(f"A person CLEARS {instance.name}")
         if instance.state == "running":
             self.night.hurt.add("clear")
@@ -127,7 +130,10 @@ class Airflow:
                 self.night.hurt.add("twice")
                 self.night.tell(f"A second scheduler starts {instance.name} as well")
             process = self.night.start(
-                number, lambda owner=owner: self._work(instance, owner, method, kwargs), machine, delay=0.5 + 2.0 * copy
+                number,
+                lambda owner=owner: self._work(instance, owner, method, kwargs),
+                machine,
+                delay=0.5 + 2.0 * copy,
             )
             process.reports_to = (instance, owner)
 
@@ -223,7 +229,9 @@ class Airflow:
         if instance.deferral and instance.deferral[0] == number:
             _, path, stored, _, _ = instance.deferral
             body = lambda: self._trigger(instance, number, path, stored)  # noqa: E731
-            self.night.start(f"trigger of {instance.name}", body, self.night.choices.of(self._machines), delay=delay)
+            self.night.start(
+                f"trigger of {instance.name}", body, self.night.choices.of(self._machines), delay=delay
+            )
 
     def _trigger(self, instance: Instance, number: int, path: str, stored: dict[str, Any]) -> None:
         """The body of a trigger. One that dies is begun anew from its stored arguments, as Airflow does."""
@@ -235,7 +243,9 @@ class Airflow:
         except (KilledError, AirflowTaskTimeout):
             self.night.at(self.night.now + 40.0, lambda: self._watch(instance, number))
             raise KilledError from None
-        self.night.at(self.night.now + 0.5, lambda: self._heard(instance, number, json.loads(json.dumps(event))))
+        self.night.at(
+            self.night.now + 0.5, lambda: self._heard(instance, number, json.loads(json.dumps(event)))
+        )
 
     def _heard(self, instance: Instance, number: int, event: dict[str, Any] | None) -> None:
         """A trigger has sent its event, or the deferral has timed out (None)."""
@@ -252,7 +262,9 @@ class Airflow:
         """The decision of a turn's trigger: the limiter's, for the triggerer of this night."""
         if trigger.throttled_epoch is not None:
             self._limiter.throttled(
-                trigger.throttled_epoch, retry_after_seconds=trigger.retry_after_seconds, granted_epoch=trigger.granted_epoch
+                trigger.throttled_epoch,
+                retry_after_seconds=trigger.retry_after_seconds,
+                granted_epoch=trigger.granted_epoch,
             )
         clock.sleep(trigger.not_before_epoch - clock.now_epoch())
         while (seconds := self._limiter.turn_epoch(clock.now_epoch()) - clock.now_epoch()) > 0:
@@ -275,7 +287,9 @@ def _decide_generation(trigger: Any, airflow: Airflow) -> dict[str, Any]:
 
 
 def _decide_batch(trigger: Any, airflow: Airflow) -> dict[str, Any]:
-    """The decisions of a batch's trigger: its pollers, until the worker wants to go on, or 30 s after the first has ended."""
+    """The decisions of a batch's trigger: its pollers, until the worker wants to go on, or 30 s after the
+    first has ended.
+    """
     pollers = trigger._pollers = [trigger._poller(one) for one in trigger.in_flight]
     hook, until = SimHook("sim"), clock.now_epoch() + trigger._seconds_to_wake()
     waiting = list(zip(trigger.in_flight, pollers, strict=True))
@@ -288,7 +302,11 @@ def _decide_batch(trigger: Any, airflow: Airflow) -> dict[str, Any]:
         if poller.has_ended:
             waiting.remove((generation, poller))
             until = min(until, clock.now_epoch() + PATIENCE_SECONDS)
-    clock.sleep(min(max(until, trigger.not_before_epoch) - clock.now_epoch(), 86_400.0) if waiting or not pollers else 0.0)
+    clock.sleep(
+        min(max(until, trigger.not_before_epoch) - clock.now_epoch(), 86_400.0)
+        if waiting or not pollers
+        else 0.0
+    )
     clock.sleep(trigger.not_before_epoch - clock.now_epoch())
     return {"schema_version": 1, **_returned(trigger._event())}
 
@@ -322,7 +340,9 @@ class _TaskInstance:
         self.id = SimpleNamespace(hex="ti")
 
     def xcom_push(self, key: str, value: Any) -> None:
-        self._night.act(f"pushes XCom {key}", lambda: self._instance.xcoms.__setitem__(key, json.loads(json.dumps(value))))
+        self._night.act(
+            f"pushes XCom {key}", lambda: self._instance.xcoms.__setitem__(key, json.loads(json.dumps(value)))
+        )
 
     def xcom_pull(self, *, key: str = "return_value", **where: Any) -> Any:
         return self._night.act(f"pulls XCom {key}", lambda: self._instance.xcoms.get(key))
@@ -342,7 +362,9 @@ class _State:
         return self._night.act("reads the task's state", lambda: self._kept.get(name))
 
     def set(self, name: str, value: Any) -> None:
-        self._night.act("writes the task's state", lambda: self._kept.__setitem__(name, json.loads(json.dumps(value))))
+        self._night.act(
+            "writes the task's state", lambda: self._kept.__setitem__(name, json.loads(json.dumps(value)))
+        )
 
     def delete(self, name: str) -> None:
         self._night.act("deletes the task's state", lambda: self._kept.pop(name, None))

@@ -1,7 +1,7 @@
 """The API of a night: the emulator's world, with its books, behind a session of requests that has no sockets.
 
-The hook is the real one; its session gets a transport adapter that answers from here. Only the downloads are ours, as the real ones
-look up hosts.
+The hook is the real one; its session gets a transport adapter that answers from here. Only the downloads are
+ours, as the real ones look up hosts.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ SETTINGS = SeedreamSettings.from_connection(
 
 
 def picture(seedream_task_id: str, index: int, *, thumbnail: bool = False, side: int = 1) -> bytes:
-    """The bytes of an image: a whole PNG of one pixel, or of ``side`` x ``side``, that names its generation."""
+    """The bytes of an image: a whole PNG of one pixel, or of ``side`` x ``side``, that names its
+    generation.
+    """
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -67,7 +69,11 @@ class Api:
     """
 
     def __init__(
-        self, night: Night, settings: Settings, charged: Callable[[Generation], None], connection: SeedreamSettings = SETTINGS
+        self,
+        night: Night,
+        settings: Settings,
+        charged: Callable[[Generation], None],
+        connection: SeedreamSettings = SETTINGS,
     ) -> None:
         self.night = night
         self.connection = connection
@@ -77,11 +83,14 @@ class Api:
         self._charged = charged
         self.looks: list[tuple[float, str]] = []  # at the wallet: when, and what it held
         self.told: set[str] = set()  # the ids whose answer has left for the client
-        # Without a limit in the connection the wallet's counts, else 3 [doc]; a wallet of a night says 3, or nothing.
+        # Without a limit in the connection the wallet's counts, else 3 [doc]; a wallet of a night says 3, or
+        # nothing.
         self.pace = Pace(night, connection.requests_per_minute or 3)
 
     def post(self, request: requests.PreparedRequest, timeout: Any) -> requests.Response:
-        """One POST. From its first byte to its last the process is not stopped: the ledger looks just before."""
+        """One POST. From its first byte to its last the process is not stopped: the ledger looks just
+        before.
+        """
         night, weather, choices = self.night, self.night.weather, self.night.choices
         night.interlude("the connection to the API")
         if not night.is_calm and choices.happens(weather.unreachable):
@@ -128,7 +137,10 @@ class Api:
             night.tell(f"POST {prompt!r}: {refusal.status}, NOT charged")
             answer = error_body("sentence", refusal.code, refusal.message)
             return _response(refusal.status, answer.content, _waits(refusal))
-        night.tell(f"POST {prompt!r}: ACCEPTED AND CHARGED {generation.credits} credits, {generation.seedream_task_id[:8]}")
+        night.tell(
+            f"POST {prompt!r}: ACCEPTED AND CHARGED {generation.credits} credits, "
+            f"{generation.seedream_task_id[:8]}"
+        )
         night.charges += 1
         self._charged(generation)
         return generation
@@ -173,7 +185,9 @@ class Api:
                 return _json(self.world.status_without_links(expired))
             if found is None:
                 night.tell(f"GET status of {task_id[:8]}: 404")
-                return _response(404, error_body("sentence", "not_found", "Generation request not found.").content)
+                return _response(
+                    404, error_body("sentence", "not_found", "Generation request not found.").content
+                )
             body = self.world.status(found)
             night.tell(f"GET status of {task_id[:8]}: {body['status']}")
         answer = _json(body)
@@ -240,7 +254,9 @@ class _Downloads:
 class _Wire(BaseAdapter):
     """The transport adapter: a request goes to the API of the night."""
 
-    def send(self, request: requests.PreparedRequest, timeout: Any = None, **options: Any) -> requests.Response:  # type: ignore[override]
+    def send(
+        self, request: requests.PreparedRequest, timeout: Any = None, **options: Any
+    ) -> requests.Response:  # type: ignore[override]
         api = SimHook.api
         response = api.post(request, timeout) if request.method == "POST" else api.get(request)
         response.request, response.url = request, str(request.url)
@@ -274,4 +290,8 @@ def _json(body: dict[str, Any]) -> requests.Response:
 
 
 def _waits(refusal: RefusalError) -> dict[str, str]:
-    return {} if refusal.retry_after_seconds is None else {"Retry-After": str(int(refusal.retry_after_seconds + 1))}
+    return (
+        {}
+        if refusal.retry_after_seconds is None
+        else {"Retry-After": str(int(refusal.retry_after_seconds + 1))}
+    )

@@ -1,4 +1,6 @@
-"""What must hold in every night: looked at before each write to the store, at each charge, and in the morning."""
+"""What must hold in every night: looked at before each write to the store, at each charge, and in the
+morning.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +24,19 @@ from tests.simulation.night import Night, Violation
 from tests.simulation.sources import Sources
 from tests.simulation.store import Store, StoreError
 
-NEWS_SECONDS = FIRST_BYTE_SECONDS + 10.0  # a POST may be under way already when a record begins to tell of an earlier one
+# a POST may be under way already when a record begins to tell of an earlier one
+NEWS_SECONDS = FIRST_BYTE_SECONDS + 10.0
 LEDGER, LATE, NAMES = "_seedream/ledger/", "_seedream/late/", "_seedream/names/"
-_RANK = {"intent": 0, "unknown": 1, "not_paid": 1, "submitted": 2, "failed": 3, "expired": 3, "partial": 4, "landed": 5}
+_RANK = {
+    "intent": 0,
+    "unknown": 1,
+    "not_paid": 1,
+    "submitted": 2,
+    "failed": 3,
+    "expired": 3,
+    "partial": 4,
+    "landed": 5,
+}
 
 
 @dataclass(slots=True)
@@ -76,7 +88,9 @@ class Checks:
     # Along the way
 
     def charged(self, generation: Generation) -> None:
-        """A POST was accepted just now. Its claim must lie in the folder, and nothing else may be paid for this request."""
+        """A POST was accepted just now. Its claim must lie in the folder, and nothing else may be paid for
+        this request.
+        """
         prompt = generation.submission.prompt
         sources = [source.sha256 for source in generation.submission.sources]
         record = self._open_record_of(prompt, sources)
@@ -84,7 +98,10 @@ class Checks:
             raise Violation(f"trace: {prompt!r} was charged, and no claim of it lies in the folder")
         for before in self._charges_of(prompt, sources):
             if not self._is_over(before):
-                raise Violation(f"once: {prompt!r} was charged twice: {before.id[:8]} and {generation.seedream_task_id[:8]}")
+                raise Violation(
+                    f"once: {prompt!r} was charged twice: {before.id[:8]} and "
+                    f"{generation.seedream_task_id[:8]}"
+                )
         self.charges.append(Charge(generation, record["claim"], (record.get("booked_at") or "")[:10]))
         self._check_budgets(prompt)
         self._check_caps()
@@ -116,18 +133,27 @@ class Checks:
         if new["outcome"] == "not_paid":
             self._gives_up(old["claim"])
         if old["claim"] != new["claim"]:
-            raise Violation(f"trace: the record {name[len(LEDGER) :][:8]} of one POST is overwritten by that of another")
+            raise Violation(
+                f"trace: the record {name[len(LEDGER) :][:8]} of one POST is overwritten by that of another"
+            )
         if old["seedream_task_id"] not in (None, new["seedream_task_id"]):
             raise Violation(f"trace: the id in {name[len(LEDGER) :][:8]} is lost")
-        # A store without conditions reads and then writes: what another process writes in between is lost, as the docs say.
+        # A store without conditions reads and then writes: what another process writes in between is lost, as
+        # the docs say.
         if self.store.is_conditional and _RANK[new["outcome"]] < _RANK[old["outcome"]]:
-            raise Violation(f"forward: {name[len(LEDGER) :][:8]} goes from {old['outcome']} back to {new['outcome']}")
+            raise Violation(
+                f"forward: {name[len(LEDGER) :][:8]} goes from {old['outcome']} back to {new['outcome']}"
+            )
 
     def _writes_manifest(self, name: str, before: bytes | None, after: bytes) -> None:
         new = json.loads(after)
         for image in new["images"]:
             stored = self.store.objects.get(image["file"])
-            if stored is None or len(stored.data) != image["size_bytes"] or sha256(stored.data).hexdigest() != image["sha256"]:
+            if (
+                stored is None
+                or len(stored.data) != image["size_bytes"]
+                or sha256(stored.data).hexdigest() != image["sha256"]
+            ):
                 raise Violation(f"listed: {name} lists {image['file']}, which is not stored as it says")
         if before is not None:
             old = json.loads(before)
@@ -168,7 +194,9 @@ class Checks:
         """
         for error in errors:
             # KeyError: the XCom that the task before has left was wiped.
-            if not isinstance(error, (SeedreamError, AirflowException, AirflowTaskTimeout, StoreError, KeyError)):
+            if not isinstance(
+                error, (SeedreamError, AirflowException, AirflowTaskTimeout, StoreError, KeyError)
+            ):
                 raise Violation(f"unexpected: a task failed with {type(error).__name__}: {error}")
         for charge in self.charges:
             if not charge.generation.failed(self.night.now):
@@ -178,18 +206,24 @@ class Checks:
             self._check_rest()
             whole = Cap(period="month", credits=0)
             if self.caps and self._booked(whole, "") != self._live(whole, ""):
-                raise Violation(f"rest: the books count {self._booked(whole, '')} credits, and {self._live(whole, '')} are spent")
+                raise Violation(
+                    f"rest: the books count {self._booked(whole, '')} credits, and {self._live(whole, '')} "
+                    "are spent"
+                )
 
     def _check_trace(self, charge: Charge) -> None:
-        if not any(record.claim == charge.claim or record.seedream_task_id == charge.id for record in self._records()):
+        if not any(
+            record.claim == charge.claim or record.seedream_task_id == charge.id for record in self._records()
+        ):
             raise Violation(f"trace: nothing in the folder tells of the charged {charge.id[:8]}")
 
     def _check_landed(self, charge: Charge, errors: list[BaseException]) -> None:
         """Landed, or named with the right words."""
         known = [record for record in self._records() if record.seedream_task_id == charge.id]
-        # A process that was stopped for hours may pay when its task has ended, or write its id when the next attempt has paid: its
-        # record tells of it, and no task lands it (seeds 1903, 6540, 7252, 8094).
-        # So does a person who says that it was paid, when its task has ended, or has gone on with the next attempt.
+        # A process that was stopped for hours may pay when its task has ended, or write its id when the next
+        # attempt has paid: its record tells of it, and no task lands it (seeds 1903, 6540, 7252, 8094). So
+        # does a person who says that it was paid, when its task has ended, or has gone on with the next
+        # attempt.
         by_hand = any(record.detail == "resolved by hand: paid" for record in known)
         # And an edit whose source was replaced is another request, for which nobody has cleared the sensor.
         is_left = self.sources.was_replaced(charge.generation.submission.prompt)
@@ -199,16 +233,25 @@ class Checks:
         if not known:
             record = next(record for record in self._records() if record.claim == charge.claim)
             if record.outcome not in ("intent", "unknown"):
-                raise Violation(f"named: the record of the charged {charge.id[:8]} says {record.outcome} without its id")
-            by_word = self.asked[charge.generation.submission.prompt].may_pay_again  # then the next try pays, and names no error
-            is_told = any(record.key in str(error.record) for error in ours) or self._told_by_tables(record.key[:8])
+                raise Violation(
+                    f"named: the record of the charged {charge.id[:8]} says {record.outcome} without its id"
+                )
+            # then the next try pays, and names no error
+            by_word = self.asked[charge.generation.submission.prompt].may_pay_again
+            is_told = any(record.key in str(error.record) for error in ours) or self._told_by_tables(
+                record.key[:8]
+            )
             if not by_word and not is_told:
-                raise Violation(f"named: no error names the record of {charge.id[:8]}, whose outcome is unknown")
+                raise Violation(
+                    f"named: no error names the record of {charge.id[:8]}, whose outcome is unknown"
+                )
             return
         if self._told_by_tables(charge.id):
             return
         if not any(error.seedream_task_id == charge.id for error in ours):
-            raise Violation(f"landed: {charge.id[:8]} is paid and known, and it is neither landed nor named by an error")
+            raise Violation(
+                f"landed: {charge.id[:8]} is paid and known, and it is neither landed nor named by an error"
+            )
         if not any(error.seedream_task_id == charge.id and self._may_stay(charge, error) for error in ours):
             raise Violation(f"landed: {charge.id[:8]} is not landed although the API still has it")
 
@@ -219,12 +262,23 @@ class Checks:
         if isinstance(error, SeedreamResultsExpiredError) and not is_old:
             raise Violation(f"words: {charge.id[:8]} is said to have expired, and has not")
         if is_old and course.outcome == "finished" and not self._is_said_to_have_expired(charge):
-            raise Violation(f"words: the images of {charge.id[:8]} are deleted, and the last word on it is another")
-        return is_old or course.outcome != "finished" or course.late_seconds > 3600 or course.duration_seconds > 7200
+            raise Violation(
+                f"words: the images of {charge.id[:8]} are deleted, and the last word on it is another"
+            )
+        return (
+            is_old
+            or course.outcome != "finished"
+            or course.late_seconds > 3600
+            or course.duration_seconds > 7200
+        )
 
     def _is_said_to_have_expired(self, charge: Charge) -> bool:
         """By its record: every task that failed was cleared in the morning, and looked again."""
-        return any(record.outcome in ("expired", "partial") for record in self._records() if record.seedream_task_id == charge.id)
+        return any(
+            record.outcome in ("expired", "partial")
+            for record in self._records()
+            if record.seedream_task_id == charge.id
+        )
 
     def _is_landed(self, charge: Charge) -> bool:
         for name, stored in self.store.objects.items():
@@ -250,7 +304,9 @@ class Checks:
         for line in lines:
             found[line["status"]] = found.get(line["status"], 0) + 1
         if len(lines) != summary["rows"] or found != counted:
-            raise Violation(f"counts: the summary says {counted} of {summary['rows']} rows, the table holds {found}")
+            raise Violation(
+                f"counts: the summary says {counted} of {summary['rows']} rows, the table holds {found}"
+            )
         if [line["row"] for line in lines] != list(range(1, len(lines) + 1)):
             raise Violation(f"counts: the rows of {name} are {[line['row'] for line in lines]}")
 
@@ -260,10 +316,16 @@ class Checks:
 
     def _check_rest(self) -> None:
         """No claim, name or spending is left of what bought nothing."""
-        paid = {(record.key, record.attempt) for record in self._records() if record.seedream_task_id and not record.refunded}
+        paid = {
+            (record.key, record.attempt)
+            for record in self._records()
+            if record.seedream_task_id and not record.refunded
+        }
         for record in self._records():
             if record.seedream_task_id is None and not record.is_free:
-                raise Violation(f"rest: the claim {record.key[:8]} is left, and it bought nothing ({record.outcome})")
+                raise Violation(
+                    f"rest: the claim {record.key[:8]} is left, and it bought nothing ({record.outcome})"
+                )
         for name in self.store.objects:
             if name.startswith(f"{SPENT}/"):
                 attempt = attempt_of(name.rpartition("/")[2])
@@ -277,17 +339,23 @@ class Checks:
     # What lies there
 
     def _records(self, *folders: str) -> list[Record]:
-        stored = [one.data for name, one in self.store.objects.items() if name.startswith(folders or (LEDGER, LATE))]
+        stored = [
+            one.data for name, one in self.store.objects.items() if name.startswith(folders or (LEDGER, LATE))
+        ]
         return [Record.from_json(data) for data in stored]
 
     def _open_record_of(self, prompt: str, sources: list[str]) -> dict[str, Any] | None:
-        """The claim of the POST that is under way: the newest record of this prompt and these sources without an id."""
+        """The claim of the POST that is under way: the newest record of this prompt and these sources
+        without an id.
+        """
         newest: dict[str, Any] | None = None
         for name, stored in self.store.objects.items():
             if name.startswith(LEDGER):
                 record: dict[str, Any] = json.loads(stored.data)
                 asked = record["submission"]
-                is_same = asked["prompt"] == prompt and [source["sha256"] for source in asked["sources"]] == sources
+                is_same = (
+                    asked["prompt"] == prompt and [source["sha256"] for source in asked["sources"]] == sources
+                )
                 is_open = is_same and record["outcome"] in ("intent", "unknown")
                 if is_open and (newest is None or record["attempt"] > newest["attempt"]):
                     newest = record
@@ -295,7 +363,11 @@ class Checks:
 
     def _charges_of(self, prompt: str, sources: list[str]) -> list[Charge]:
         asked = [(charge, charge.generation.submission) for charge in self.charges]
-        return [charge for charge, one in asked if one.prompt == prompt and [source.sha256 for source in one.sources] == sources]
+        return [
+            charge
+            for charge, one in asked
+            if one.prompt == prompt and [source.sha256 for source in one.sources] == sources
+        ]
 
     def succeeded(self, result: Any, *, began: float) -> None:
         """A try has ended well, with this return value."""
@@ -320,13 +392,22 @@ class Checks:
                 whose = self.asked[charge.generation.submission.prompt].task
                 spent[whose] = spent.get(whose, 0) + charge.generation.submission.num_images * price
         limit = self.budgets.get(task)
-        # A task has one listing, which its own note proves to be new enough. Those of a run are a listing for each task,
-        # and a scattered one proves nothing: there a budget may be exceeded by what was not listed yet.
+        # A task has one listing, which its own note proves to be new enough. Those of a run are a listing for
+        # each task, and a scattered one proves nothing: there a budget may be exceeded by what was not listed
+        # yet.
         weather = self.night.weather
         if limit is not None and spent.get(task, 0) > limit and not weather.lag_scatters:
-            raise Violation(f"budget: {spent[task]} credits are spent by {task}, whose max_credits is {limit}")
-        if self.budget_of_run is not None and not weather.lag_seconds and sum(spent.values()) > self.budget_of_run:
-            raise Violation(f"budget: the run has spent {sum(spent.values())} of {self.budget_of_run} credits")
+            raise Violation(
+                f"budget: {spent[task]} credits are spent by {task}, whose max_credits is {limit}"
+            )
+        if (
+            self.budget_of_run is not None
+            and not weather.lag_seconds
+            and sum(spent.values()) > self.budget_of_run
+        ):
+            raise Violation(
+                f"budget: the run has spent {sum(spent.values())} of {self.budget_of_run} credits"
+            )
 
     def _check_caps(self) -> None:
         """Never more than a cap, and the books never count less than is spent."""
@@ -336,21 +417,36 @@ class Checks:
                 if live > cap.credits:
                     raise Violation(f"cap: {live} credits are spent on {day}, and {cap.name}")
                 if booked < live:
-                    raise Violation(f"cap: the books count {booked} credits on {day} for {cap.name}, and {live} are spent")
+                    raise Violation(
+                        f"cap: the books count {booked} credits on {day} for {cap.name}, and {live} are spent"
+                    )
 
     def _live(self, cap: Cap, day: str) -> int:
-        """The credits of all charges that count under a cap and were not refunded. :param day: of the admission."""
+        """The credits of all charges that count under a cap and were not refunded. :param day: of the
+        admission.
+        """
         counts = (charge.generation for charge in self.charges if cap.period == "month" or charge.day == day)
         live = (one for one in counts if not one.failed(self.night.now))
-        return sum(one.credits for one in live if cap.label in (None, self.asked[one.submission.prompt].label))
+        return sum(
+            one.credits for one in live if cap.label in (None, self.asked[one.submission.prompt].label)
+        )
 
     def _booked(self, cap: Cap, day: str) -> int:
         page = self._page()
         return page.spent(cap, day) if page else 0
 
     def _page(self) -> Page | None:
-        """The page of the books, for all nights are in one month; None before the first request under caps."""
-        return next((Page.from_json(one.data) for name, one in self.store.objects.items() if name.startswith(f"{BOOKS}/")), None)
+        """The page of the books, for all nights are in one month; None before the first request under
+        caps.
+        """
+        return next(
+            (
+                Page.from_json(one.data)
+                for name, one in self.store.objects.items()
+                if name.startswith(f"{BOOKS}/")
+            ),
+            None,
+        )
 
     def _pictures(self) -> set[bytes]:
         return {

@@ -1,7 +1,8 @@
-"""All chance of a night: one seeded random, whose every choice is written down, so that a night can be replayed and shrunk.
+"""All chance of a night: one seeded random, whose every choice is written down, so that a night can be
+replayed and shrunk.
 
-0 is always the calm choice: no fault, no delay, no second copy. So a night is shrunk by turning choices into 0, and a replay that
-has run out of choices goes on calmly.
+0 is always the calm choice: no fault, no delay, no second copy. So a night is shrunk by turning choices into
+0, and a replay that has run out of choices goes on calmly.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ class Choices:
 
     :param replay: choices of an earlier night in place of the random ones.
 
-    A choice that is made ``apart`` comes from a second random of the same seed: nights in which it is 0 stay as they were before
-    there was this choice, and a seed that has found something goes on showing it.
+    A choice that is made ``apart`` comes from a second random of the same seed: nights in which it is 0 stay
+    as they were before there was this choice, and a seed that has found something goes on showing it.
     """
 
     def __init__(self, seed: int, replay: Sequence[int] | None = None) -> None:
@@ -40,7 +41,13 @@ class Choices:
         else:
             drawn_from = self._apart if apart else self._random
             drawn = drawn_from.random()
-            chosen = 0 if drawn >= chance else drawn_from.randrange(count) if chance == 1.0 else 1 + drawn_from.randrange(count - 1)
+            chosen = (
+                0
+                if drawn >= chance
+                else drawn_from.randrange(count)
+                if chance == 1.0
+                else 1 + drawn_from.randrange(count - 1)
+            )
         self.made.append(chosen)
         return chosen
 

@@ -15,7 +15,9 @@ from tests.simulation.night import Night
 
 @contextmanager
 def logs_of(night: Night) -> Iterator[None]:
-    """Context manager: log lines go into the story of this night, and nowhere else. What commands say is dropped."""
+    """Context manager: log lines go into the story of this night, and nowhere else. What commands say is
+    dropped.
+    """
     before, level = structlog.get_config(), logging.root.manager.disable
     logging.disable(logging.CRITICAL if night.story is None else logging.DEBUG)
     handler, logger = _Handler(night), logging.getLogger("airflow_provider_seedream")

@@ -1,6 +1,8 @@
-"""The memory of a process: what the provider keeps for a whole process lies in its modules, and our processes share one Python.
+"""The memory of a process: what the provider keeps for a whole process lies in its modules, and our processes
+share one Python.
 
-So each simulated process has a copy of its own, which is put in place when the process goes on. No code is replaced.
+So each simulated process has a copy of its own, which is put in place when the process goes on. No code is
+replaced.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""Mistakes that would cost money or images, one at a time, in a copy of the package: the nights must find each of them.
+"""Mistakes that would cost money or images, one at a time, in a copy of the package: the nights must find
+each of them.
 
-Each is one text of our code that becomes another. Nothing is patched: the copy lies in a folder of its own, and is imported there.
+Each is one text of our code that becomes another. Nothing is patched: the copy lies in a folder of its own,
+and is imported there.
 """
 
 from __future__ import annotations
@@ -39,8 +41,8 @@ MUTANTS = (
         file="ledger/records.py",
         edits=(
             (
-                'is_created = self._try(lambda: self.folder.create(record.file, data, remember=True), "write", record.file)',
-                'is_created = self._try(lambda: self.folder.replace(record.file, data), "write", record.file) or True',
+                'lambda: self.folder.create(record.file, data, remember=True), "write", record.file\n        )',
+                'lambda: self.folder.replace(record.file, data), "write", record.file\n        ) or True',
             ),
         ),
     ),
@@ -68,8 +70,8 @@ MUTANTS = (
         file="ledger/records.py",
         edits=(
             (
-                "not self._replace(free.to_json(), record):",
-                "not (self.folder.replace(record.file, record.to_json()) or True):",
+                "or not self._replace(free.to_json(), record)",
+                "or not (self.folder.replace(record.file, record.to_json()) or True)",
             ),
         ),
     ),
@@ -79,7 +81,10 @@ MUTANTS = (
         file="ledger/records.py",
         edits=(
             ("if retrying(self.read, record.file) != record:", "if False:"),
-            ("if self._replace_as_read(record, free) and", "self.folder.replace(free.file, free.to_json())\n        if"),
+            (
+                "if (\n            self._replace_as_read(record, free)\n            and self._look(",
+                "self.folder.replace(free.file, free.to_json())\n        if (\n            self._look(",
+            ),
         ),
     ),
     Mutant(
@@ -93,21 +98,32 @@ MUTANTS = (
         night=147,
         file="storage/swap.py",
         edits=(
-            ("self._fs.pipe_file(self._path, data, **condition(self._fs, version, form))", "self._fs.pipe_file(self._path, data)"),
+            (
+                "self._fs.pipe_file(self._path, data, **condition(self._fs, version, form))",
+                "self._fs.pipe_file(self._path, data)",
+            ),
         ),
     ),
     Mutant(
         name="an unknown outcome is taken for a free one",
         file="ledger/paying.py",
         edits=(
-            ("            return self._lost(request, record, error)", "            self._claims.free(record)\n            raise"),
+            (
+                "            return self._lost(request, record, error)",
+                "            self._claims.free(record)\n            raise",
+            ),
         ),
     ),
     Mutant(
         name="a 502 to a POST is taken for a refusal",
         night=3,
         file="hooks/resending.py",
-        edits=(("return 300 <= status_code < 500 and status_code not in (303, 408)", "return 300 <= status_code"),),
+        edits=(
+            (
+                "return 300 <= status_code < 500 and status_code not in (303, 408)",
+                "return 300 <= status_code",
+            ),
+        ),
     ),
     Mutant(
         name="an intent is given up at once",
@@ -129,7 +145,12 @@ MUTANTS = (
     Mutant(
         name="the manifest is written before the images",
         file="landing/images.py",
-        edits=(("        self._publish(file, data)\n        return ManifestImage(", "        return ManifestImage("),),
+        edits=(
+            (
+                "        self._publish(file, data)\n        return ManifestImage(",
+                "        return ManifestImage(",
+            ),
+        ),
     ),
     Mutant(
         name="an image is not checked for its end",
@@ -142,7 +163,10 @@ MUTANTS = (
         night=69,
         file="ledger/budgets.py",
         edits=(
-            ("                self._journal.note_spending(spending)\n                others", "                others"),
+            (
+                "                self._journal.note_spending(spending)\n                others",
+                "                others",
+            ),
             (
                 "            if refusal is None:\n",
                 "            self._journal.note_spending(spending)\n            if refusal is None:\n",
@@ -160,7 +184,12 @@ MUTANTS = (
         name="a budget forgets the price of the request itself",
         night=6,
         file="ledger/budgets.py",
-        edits=(("if spent_credits + spending.credits <= self.max_credits:", "if spent_credits < self.max_credits:"),),
+        edits=(
+            (
+                "if spent_credits + spending.credits <= self.max_credits:",
+                "if spent_credits < self.max_credits:",
+            ),
+        ),
     ),
     Mutant(
         name="a wallet that was read long before the claim is noted as that of its moment",
@@ -183,7 +212,12 @@ MUTANTS = (
         name="a price is measured although another task pays at the same time",
         night=19,
         file="ledger/prices.py",
-        edits=(("if lost != quoted and self._others_may_have_paid(record, sight, is_less=lost < quoted):", "if False:"),),
+        edits=(
+            (
+                "if lost != quoted and self._others_may_have_paid(record, sight, is_less=lost < quoted):",
+                "if False:",
+            ),
+        ),
     ),
     Mutant(
         name="an edit of a source that was replaced is taken for the same request",
@@ -200,13 +234,23 @@ MUTANTS = (
         name="the limiter does not count the requests of the last minute",
         night=43,
         file="rate_limit/limiter.py",
-        edits=(("free_epoch = self._free_epoch(math.ceil(limit), limit) + MARGIN_SECONDS", "free_epoch = -math.inf"),),
+        edits=(
+            (
+                "free_epoch = self._free_epoch(math.ceil(limit), limit) + MARGIN_SECONDS",
+                "free_epoch = -math.inf",
+            ),
+        ),
     ),
     Mutant(
         name="a POST counts from its turn, however long its claim takes",
         night=674,
         file="rate_limit/limiter.py",
-        edits=(("if granted_epoch in self._gone and sent_epoch > granted_epoch + MARGIN_SECONDS / 2:", "if False:"),),
+        edits=(
+            (
+                "if granted_epoch in self._gone and sent_epoch > granted_epoch + MARGIN_SECONDS / 2:",
+                "if False:",
+            ),
+        ),
     ),
     Mutant(
         name="the wait that a 429 asks for is forgotten",
@@ -217,7 +261,12 @@ MUTANTS = (
     Mutant(
         name="a failed generation that was not refunded is bought anew",
         file="ledger/record.py",
-        edits=(('return self.outcome == "failed" and self.refunded', 'return self.outcome in ("failed", "submitted")'),),
+        edits=(
+            (
+                'return self.outcome == "failed" and self.refunded',
+                'return self.outcome in ("failed", "submitted")',
+            ),
+        ),
     ),
 )
 
@@ -234,19 +283,23 @@ def planted(mutant: Mutant, folder: Path) -> Path:
     text = file.read_text()
     for old, new in mutant.edits:
         if text.count(old) != 1:
-            raise ValueError(f"{mutant.file} holds a text of the mutant {mutant.name!r} {text.count(old)} times.")
+            raise ValueError(
+                f"{mutant.file} holds a text of the mutant {mutant.name!r} {text.count(old)} times."
+            )
         text = text.replace(old, new)
     file.write_text(text)
     return folder
 
 
 def nights_until_found(mutant: Mutant, folder: Path, *, most: int) -> tuple[int | None, str]:
-    """The number of the night that finds the mistake, counted from the first seed; None if these do not. And what was said.
+    """The number of the night that finds the mistake, counted from the first seed; None if these do not. And
+    what was said.
 
     :param most: so many nights are played, if the known one finds it no more, as our code has changed.
     """
     script = (
-        "import sys; from tests.simulation.plan import play; from tests.simulation.__main__ import keep_imports\n"
+        "import sys; from tests.simulation.plan import play; from tests.simulation.__main__ import "
+        "keep_imports\n"
         "keep_imports()\n"
         f"for seed in ({mutant.night}, *range({most})):\n"
         "    told = play(seed)\n"
@@ -257,7 +310,14 @@ def nights_until_found(mutant: Mutant, folder: Path, *, most: int) -> tuple[int 
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "PYTHONPATH": str(planted(mutant, folder)),
     }
-    ended = subprocess.run([sys.executable, "-c", script], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     found = re.search(r"FOUND (\d+) (.*)", ended.stdout)
     return (int(found[1]), found[2]) if found else (None, ended.stdout[-500:] + ended.stderr[-1500:])
 

@@ -1,8 +1,8 @@
 """One night: a virtual clock, and processes that run one at a time and hand control back at every act.
 
-An act is a call of the object store, of the API or of Airflow. Before and after each one a process may be delayed, stopped for
-hours, or killed; meanwhile the others go on. Processes are greenlets, so a night needs no threads and no locks, and equal choices
-give equal nights.
+An act is a call of the object store, of the API or of Airflow. Before and after each one a process may be
+delayed, stopped for hours, or killed; meanwhile the others go on. Processes are greenlets, so a night needs
+no threads and no locks, and equal choices give equal nights.
 """
 
 from __future__ import annotations
@@ -30,17 +30,22 @@ _RANDOM = re.compile(
     r"\b([0-9a-f]{64}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}|[0-9a-f]{16}|[0-9a-f]{8})(?![0-9a-f])"
 )
 LATENCIES = (0.02, 0.15, 0.7, 3.0)
-STOPS = (4.0, 40.0, 90.0, 240.0, 2_000.0, 6 * 3600.0)  # a machine that sleeps, a debugger, a swapped-out worker
+# a machine that sleeps, a debugger, a swapped-out worker
+STOPS = (4.0, 40.0, 90.0, 240.0, 2_000.0, 6 * 3600.0)
 
 
 class KilledError(BaseException):
-    """The process is gone: SIGKILL, a lost machine. Its ``finally`` blocks run in Python, but no act of them counts."""
+    """The process is gone: SIGKILL, a lost machine. Its ``finally`` blocks run in Python, but no act of
+    them counts.
+    """
 
 
 class Violation(BaseException):
-    """An invariant does not hold. Its first word is the invariant's name: a shrunk night must break the same one.
+    """An invariant does not hold. Its first word is the invariant's name: a shrunk night must break the same
+    one.
 
-    No Exception: it is raised in the middle of an act, and the provider takes any error of a store for the store's.
+    No Exception: it is raised in the middle of an act, and the provider takes any error of a store for the
+    store's.
     """
 
 
@@ -59,7 +64,8 @@ class Weather:
     lose: float = 0.0  # the store: done, and the answer lost
     repeat: float = 0.0  # the store's client sends the PUT again
     lag_seconds: float = 0.0  # of listings, at most
-    lag_scatters: bool = False  # each change shows in its own time, so that what a listing shows proves nothing
+    # each change shows in its own time, so that what a listing shows proves nothing
+    lag_scatters: bool = False
     unreachable: float = 0.0  # the API, before the first byte
     drop: float = 0.0  # the API: the connection breaks before or after the POST is accepted
     error: float = 0.0  # the API: 5xx before or after accepting; 500 to a GET
@@ -148,15 +154,19 @@ class Night:
             self.story.append(f"{at}  {who:<18} {_RANDOM.sub(self._alias, line)}")
 
     def _alias(self, found: re.Match[str]) -> str:
-        """The same name for the same random id in every play: keys, claims and generations are numbered as they appear."""
+        """The same name for the same random id in every play: keys, claims and generations are numbered as
+        they appear.
+        """
         kind = {64: "key", 36: "generation", 32: "claim", 16: "folder", 8: "generation"}[len(found[0])]
         names = self._aliases.setdefault(kind, {})
         return f"{kind}-{names.setdefault(found[0][:8], len(names) + 1)}"
 
     def act(self, what: str, do: Callable[[], T], *, stops: bool = True) -> T:
-        """One act of the running process: a pause before it, the act, a pause after it. In each pause the process may die.
+        """One act of the running process: a pause before it, the act, a pause after it. In each pause the
+        process may die.
 
-        :param stops: False where a stopped process would be a fault of its own, as between the first and the last byte of a POST.
+        :param stops: False where a stopped process would be a fault of its own, as between the first and the
+            last byte of a POST.
         """
         self.acts += 1
         self.interlude(what, stops=stops)
@@ -207,7 +217,9 @@ class Process:
         self._greenlet.gr_context = contextvars.Context()
         self._booted = night.now - 1000.0
         self.clock = Clock(
-            now_epoch=lambda: machine.epoch(night.now), steady_seconds=lambda: night.now - self._booted, sleep=self.sleep
+            now_epoch=lambda: machine.epoch(night.now),
+            steady_seconds=lambda: night.now - self._booted,
+            sleep=self.sleep,
         )
 
     def go_on(self) -> None:

@@ -1,7 +1,8 @@
 """The rate limit is kept: what a process may send at once, and what it may not send after a 429.
 
-A process that is alone with the key, and knows its limit, meets a 429 only where the way to the API has become shorter by seconds.
-Each process has a limiter of its own, so several of them may exceed the limit of the key together: the API then says 429.
+A process that is alone with the key, and knows its limit, meets a 429 only where the way to the API has
+become shorter by seconds. Each process has a limiter of its own, so several of them may exceed the limit of
+the key together: the API then says 429.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from collections import defaultdict
 
 from tests.simulation.night import LATENCIES, Night, Process, Violation
 
-# A POST counts from its first byte. The API counts it when it arrives: between two of them the way there may shrink by the longest
-# latency of a night, and the limiter's margin of 1 s covers a part of that only. So much closer they may arrive, and no more.
+# A POST counts from its first byte. The API counts it when it arrives: between two of them the way there may
+# shrink by the longest latency of a night, and the limiter's margin of 1 s covers a part of that only. So
+# much closer they may arrive, and no more.
 WINDOW_SECONDS = 60.0 - LATENCIES[-1]
 EARLY_SECONDS = 1.0  # a wait is whole seconds
 
@@ -29,17 +31,23 @@ class Pace:
         self._not_before: dict[Process, float] = {}
 
     def arrives(self) -> None:
-        """A POST of the running process has arrived. Whoever was stopped, or whose clock was set, cannot keep a pace."""
+        """A POST of the running process has arrived. Whoever was stopped, or whose clock was set, cannot
+        keep a pace.
+        """
         process, now = self._night.current, self._night.now
         if process is None or self._night.weather.stop or process.machine.jumps_at < float("inf"):
             return
         if now < self._not_before.get(process, 0.0) - EARLY_SECONDS:
-            raise Violation(f"pace: {process.name} posts {self._not_before[process] - now:.0f} s before the end of a 429's wait")
+            raise Violation(
+                f"pace: {process.name} posts {self._not_before[process] - now:.0f} s before the end of a "
+                "429's wait"
+            )
         recent = self._arrived[process] = [at for at in self._arrived[process] if at > now - WINDOW_SECONDS]
         recent.append(now)
         if len(recent) > max(1, self._limit):
             raise Violation(
-                f"pace: {process.name} sent {len(recent)} POSTs in {WINDOW_SECONDS:g} s, and its limit is {self._limit:g}"
+                f"pace: {process.name} sent {len(recent)} POSTs in {WINDOW_SECONDS:g} s, and its limit is "
+                f"{self._limit:g}"
             )
 
     def refused(self, wait_seconds: float) -> None:

@@ -1,6 +1,7 @@
 """A person of the night: settles records with an unknown outcome, by the real command's code.
 
-They find out the truth at the vendor, or let the wallet prove it. Their process may be stopped or killed like any other.
+They find out the truth at the vendor, or let the wallet prove it. Their process may be stopped or killed like
+any other.
 """
 
 from __future__ import annotations
@@ -65,4 +66,6 @@ class Person:
         options = argparse.Namespace(all=self._destination, also=[], yes=True, conn_id="sim")
         done, _ = settle_all_by_wallet(SimHook("sim"), self._destination, None, options)
         for one in done:
-            self._night.tell(f"RESOLVES {one['record'].removeprefix(self._destination)} by the wallet: {one['verdict']}")
+            self._night.tell(
+                f"RESOLVES {one['record'].removeprefix(self._destination)} by the wallet: {one['verdict']}"
+            )

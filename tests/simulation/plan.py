@@ -152,7 +152,9 @@ class _Play:
         known_price = choices.of((price, 10), apart=True)
         self._seconds = choices.of((NIGHT_SECONDS, LONG_SECONDS), chance=0.1, apart=True)
         gone = choices.of((404, 200), apart=True)  # the answer about results that the API has deleted
-        settings = Settings(rate_limit_per_minute=rate, credits_per_image=price, expired_status=gone, quirks=False)
+        settings = Settings(
+            rate_limit_per_minute=rate, credits_per_image=price, expired_status=gone, quirks=False
+        )
         # What the provider knows of the limit: nothing, the truth, or a number that is too large.
         known_rate = choices.of((None, 3.0, 1.0, 60.0), chance=0.3, apart=True)
         # Where the price is not the expected one, the first charge tells it, and may exceed a cap.
@@ -167,7 +169,11 @@ class _Play:
         self.sources = Sources(night, store)
         self.checks.store, self.checks.api, self.checks.sources = store, self.api, self.sources
         machines = [self._machine(choices) for _ in range(3)]
-        skew = max(abs(machine.epoch(now) - now) for machine in machines for now in (BEGINS_EPOCH, BEGINS_EPOCH + LONG_SECONDS))
+        skew = max(
+            abs(machine.epoch(now) - now)
+            for machine in machines
+            for now in (BEGINS_EPOCH, BEGINS_EPOCH + LONG_SECONDS)
+        )
         self.accounts = Accounts(self.checks, self.destination, skew_seconds=skew)
         twice = choices.of((0.0, 0.3), chance=0.4)
         self.checks.budget_of_run = self._budget((None, 20, 40), chance=0.15)
@@ -188,22 +194,31 @@ class _Play:
         self._machines = machines
         self._person = Person(night, self.checks, self.destination)
         for _ in range(choices.below(3, chance=0.3, apart=True)):
-            # A store that cannot compare and swap loses a write to a process that was stopped before its own, as the docs say.
+            # A store that cannot compare and swap loses a write to a process that was stopped before its own,
+            # as the docs say.
             if is_conditional or not night.weather.stop:
                 self._add_resolve()
 
     def _plan_caps(self, price: int, *, is_possible: bool) -> None:
-        """Caps of the connection, whose books need a store that compares and swaps. A night has two UTC days, of one month."""
+        """Caps of the connection, whose books need a store that compares and swaps. A night has two UTC
+        days, of one month.
+        """
         choices, self._caps = self.night.choices, {}
         if is_possible and choices.happens(0.2, apart=True):
             period: Period = choices.of(("day", "month"), apart=True)
-            whole, labelled = price * choices.of((4, 2, 1), apart=True), price * choices.of((2, 1), apart=True)
+            whole, labelled = (
+                price * choices.of((4, 2, 1), apart=True),
+                price * choices.of((2, 1), apart=True),
+            )
             self._caps = {
                 f"max_credits_per_{period}": whole,
                 "label_caps": {"team=a": {"day": labelled}},
                 "books": self.destination,
             }
-            self.checks.caps = [Cap(period=period, credits=whole), Cap(period="day", credits=labelled, label="team=a")]
+            self.checks.caps = [
+                Cap(period=period, credits=whole),
+                Cap(period="day", credits=labelled, label="team=a"),
+            ]
 
     def _capped(self) -> dict[str, Any]:
         """The arguments of a task under caps."""
@@ -238,7 +253,9 @@ class _Play:
         return {"images": [self.sources.add(prompt, destination=self.destination)]}
 
     def _add_task(self, task_id: str) -> None:
-        """A task of one or more mapped instances, and for each the one that lands it: its sensor, or itself with ``wait=True``."""
+        """A task of one or more mapped instances, and for each the one that lands it: its sensor, or
+        itself with ``wait=True``.
+        """
         choices = self.night.choices
         waits, is_deferrable = choices.below(2) == 1, choices.below(2) == 1
         may_pay_again = choices.happens(0.1)
@@ -299,18 +316,26 @@ class _Play:
             "max_credits_per_run": self.checks.budget_of_run,
             **capped,
         }
-        instance = Instance(task_id, lambda: Batch(task_id=task_id, **arguments), retries=choices.of((1, 0, 3)))
+        instance = Instance(
+            task_id, lambda: Batch(task_id=task_id, **arguments), retries=choices.of((1, 0, 3))
+        )
         self.airflow.add(instance, delay=0.0)
 
     def _add_pair(self, task_id: str, map_index: int, arguments: dict[str, Any], retries: int) -> None:
         choices, is_deferrable = self.night.choices, arguments["deferrable"]
         operator: type[SeedreamGenerateOperator] = Edit if "images" in arguments else Generate
-        submit = Instance(task_id, lambda: operator(task_id=task_id, **arguments), retries=retries, map_index=map_index)
+        submit = Instance(
+            task_id, lambda: operator(task_id=task_id, **arguments), retries=retries, map_index=map_index
+        )
         self.airflow.add(submit, delay=choices.of((0.0, 1.0, 30.0)))
         if not arguments["wait"]:
             land = Instance(
                 f"{task_id}.land",
-                lambda: Land(task_id=f"{task_id}_land", generation=submit.xcoms["return_value"], deferrable=is_deferrable),
+                lambda: Land(
+                    task_id=f"{task_id}_land",
+                    generation=submit.xcoms["return_value"],
+                    deferrable=is_deferrable,
+                ),
                 retries=retries,
                 map_index=map_index,
                 after=submit,
@@ -324,7 +349,11 @@ class _Play:
             world.inject(Fault("fail", prompt=prompt, times=1))
         if choices.happens(night.weather.odd):
             kind = choices.of(("late-assets", "partial", "takes"))
-            details = {"late-assets": {"seconds": 90.0}, "partial": {"count": 1}, "takes": {"seconds": 900.0}}[kind]
+            details = {
+                "late-assets": {"seconds": 90.0},
+                "partial": {"count": 1},
+                "takes": {"seconds": 900.0},
+            }[kind]
             world.inject(Fault(kind, prompt=prompt, times=1, **details))  # type: ignore[arg-type]
 
     def _add_clear(self) -> None:
@@ -336,7 +365,9 @@ class _Play:
     def _add_resolve(self) -> None:
         choices = self.night.choices
         # The wallet proves nothing where clocks differ by more than a minute, as the command says.
-        is_in_time = not any(machine.skew_seconds or machine.jumps_at < float("inf") for machine in self._machines)
+        is_in_time = not any(
+            machine.skew_seconds or machine.jumps_at < float("inf") for machine in self._machines
+        )
         how: How = "wallet" if choices.happens(0.3, apart=True) and is_in_time else "truth"
         machine = choices.of(self._machines, apart=True)
         at = BEGINS_EPOCH + choices.of((700.0, 1.5, 4.0, 60.0, 2_500.0, 8_000.0), apart=True)
@@ -352,7 +383,8 @@ class _Play:
         if is_resolved:
             self._person.begin("truth", self._machines[0])
             night.run(night.now + 600.0)
-        for is_first in (True, False):  # a person clears the failed tasks; the second time with the tasks before them
+        for is_first in (True, False):
+            # a person clears the failed tasks; the second time with the tasks before them
             for instance in airflow.instances:
                 if instance.state == "failed" or (instance.after is None and instance.state != "success"):
                     airflow.clear(instance if is_first else instance.after or instance)

@@ -1,7 +1,8 @@
 """Shrinks a night: as few choices as possible that are not calm, while the same invariant still breaks.
 
-Our own, over the written-down choices, instead of hypothesis: a night is already a list of numbers whose 0 is calm, so shrinking is
-turning blocks of it into 0. Nothing else has to know of it, a night costs 15 ms, and a million nights need no database of examples.
+Our own, over the written-down choices, instead of hypothesis: a night is already a list of numbers whose 0 is
+calm, so shrinking is turning blocks of it into 0. Nothing else has to know of it, a night costs 15 ms, and a
+million nights need no database of examples.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ from collections.abc import Callable, Sequence
 MAX_PLAYS = 400
 
 
-def shrink(made: Sequence[int], breaks: Callable[[Sequence[int]], Sequence[int] | None], *, plays: int = MAX_PLAYS) -> list[int]:
+def shrink(
+    made: Sequence[int], breaks: Callable[[Sequence[int]], Sequence[int] | None], *, plays: int = MAX_PLAYS
+) -> list[int]:
     """The calmest list of choices that was found within so many plays.
 
     :param made: the choices of the night that broke an invariant.
-    :param breaks: plays a list of choices; the choices that were then made if the same invariant breaks, else None.
+    :param breaks: plays a list of choices; the choices that were then made if the same invariant breaks, else
+        None.
     """
     best = list(made)
     size = max(1, len(best) // 2)

@@ -1,4 +1,6 @@
-"""The source images of a night's edits: files in the store, one for each prompt, which a person may replace in the night."""
+"""The source images of a night's edits: files in the store, one for each prompt, which a person may
+replace in the night.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ SIDE_PIXELS = 16  # 14 are too few for a source
 
 
 class Sources:
-    """The sources by prompt, with all that each has been. Another source makes another request: its bytes are part of it."""
+    """The sources by prompt, with all that each has been. Another source makes another request: its bytes
+    are part of it.
+    """
 
     def __init__(self, night: Night, store: Store) -> None:
         self._night = night
@@ -50,7 +54,8 @@ class Sources:
         since_then = {sha for (_, sha), until in zip(versions, ended, strict=True) if until >= began}
         if versions and not since_then.issuperset(source.sha256 for source in generation.submission.sources):
             raise Violation(
-                f"source: a try returned {generation.seedream_task_id[:8]}, an edit of a source replaced before it began"
+                f"source: a try returned {generation.seedream_task_id[:8]}, an edit of a source replaced "
+                "before it began"
             )
 
 

@@ -1,11 +1,12 @@
-"""The object store of a night: a file system of fsspec's, in memory, behind the URI of a destination. Each call is an act.
+"""The object store of a night: a file system of fsspec's, in memory, behind the URI of a destination. Each
+call is an act.
 
-It is strong at heart: every write is one step, and an exclusive create is exclusive. Its weaknesses are those of real stores and
-of their clients: a 503, an answer that is lost after the write, a PUT that the client repeats, an answer that comes late, listings
-that lag.
+It is strong at heart: every write is one step, and an exclusive create is exclusive. Its weaknesses are those
+of real stores and of their clients: a 503, an answer that is lost after the write, a PUT that the client
+repeats, an answer that comes late, listings that lag.
 
-Two kinds of listings lag. An old one shows the folder as it was some seconds ago: a file in it proves that all earlier changes are
-in it, too. In a scattered one each change shows in its own time: it proves nothing.
+Two kinds of listings lag. An old one shows the folder as it was some seconds ago: a file in it proves that
+all earlier changes are in it, too. In a scattered one each change shows in its own time: it proves nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ class StoreError(Exception):
 
 def _changed() -> OSError:
     """A 412, as s3fs raises it: an error of its own, caused by botocore's."""
-    error, cause = OSError(22, "At least one of the pre-conditions you specified did not hold"), Exception("PreconditionFailed")
+    error, cause = (
+        OSError(22, "At least one of the pre-conditions you specified did not hold"),
+        Exception("PreconditionFailed"),
+    )
     cause.response = {"ResponseMetadata": {"HTTPStatusCode": 412}}  # type: ignore[attr-defined]
     error.__cause__ = cause
     return error
@@ -46,7 +50,9 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A file appeared in listings, or left them. :param late_seconds: of its own, where listings are scattered."""
+    """A file appeared in listings, or left them. :param late_seconds: of its own, where listings are
+    scattered.
+    """
 
     at: float
     name: str
@@ -120,11 +126,17 @@ class Store:
     def _has_changed(self, name: str, *, is_there: bool) -> None:
         weather = self._night.weather
         if weather.lag_seconds:
-            self._changes.append(Change(self._night.now, name, is_there, self._lag() if weather.lag_scatters else 0.0))
+            self._changes.append(
+                Change(self._night.now, name, is_there, self._lag() if weather.lag_scatters else 0.0)
+            )
 
     def _lag(self) -> float:
         """Seconds until listings show a change."""
-        return 0.0 if self._night.is_calm else self._night.choices.of((0.0, 0.3, 1.0)) * self._night.weather.lag_seconds
+        return (
+            0.0
+            if self._night.is_calm
+            else self._night.choices.of((0.0, 0.3, 1.0)) * self._night.weather.lag_seconds
+        )
 
     def act(self, what: str, do: Callable[[], Any], *, repeats: bool = False) -> Any:
         """One request, with the troubles of the store."""
@@ -151,7 +163,9 @@ class Store:
 
 
 class _FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships no types
-    """The file system that Airflow attaches to a connection; it leads to the store of the night that is played."""
+    """The file system that Airflow attaches to a connection; it leads to the store of the night that is
+    played.
+    """
 
     protocol: Any = ("memory",)
     cachable = False
@@ -178,7 +192,13 @@ class _FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships no 
     def info(self, path: str, **options: Any) -> dict[str, Any]:
         name, store = self._name(path), self._now
         there: Stored = store.act(f"looks at {name}", lambda: store.get(name))
-        return {"name": path, "size": len(there.data), "type": "file", "mtime": there.modified, "ETag": there.etag}
+        return {
+            "name": path,
+            "size": len(there.data),
+            "type": "file",
+            "mtime": there.modified,
+            "ETag": there.etag,
+        }
 
     def ls(self, path: str, detail: bool = True, **options: Any) -> Any:
         name, store = self._name(path), self._now

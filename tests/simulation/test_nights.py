@@ -1,4 +1,6 @@
-"""Nights of the simulation: a few on every day, 10,000 in `.ci/run` (`make nights`), and the mistakes that they must find."""
+"""Nights of the simulation: a few on every day, 10,000 in `.ci/run` (`make nights`), and the mistakes that
+they must find.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,10 @@ from tests.simulation.plan import play
 from tests.simulation.shrink import shrink
 
 EVERY_DAY = 60
-# Nights that have found a fault: a claim deleted while another try opened the next attempt, and a process that opened one by what
-# it had read half an hour before. Both paid again for what was paid and known. A batch that counted by a listing which did not show
-# yet what its own earlier processes had spent. Batches whose claims took long: they counted a POST from its turn, and met a 429.
+# Nights that have found a fault: a claim deleted while another try opened the next attempt, and a process
+# that opened one by what it had read half an hour before. Both paid again for what was paid and known. A
+# batch that counted by a listing which did not show yet what its own earlier processes had spent. Batches
+# whose claims took long: they counted a POST from its turn, and met a 429.
 FOUND = (5424, 9495, 4392, 674, 7123)
 
 
@@ -37,9 +40,14 @@ class TestNights:
 
     @pytest.mark.parametrize(
         ("seed", "words"),
-        [(554, "1 request from before the start was refunded"), (4185, "2 requests expired unseen and may have failed")],
+        [
+            (554, "1 request from before the start was refunded"),
+            (4185, "2 requests expired unseen and may have failed"),
+        ],
     )
-    def test_a_refund_of_which_the_period_knows_nothing_is_not_called_a_top_up(self, seed: int, words: str) -> None:
+    def test_a_refund_of_which_the_period_knows_nothing_is_not_called_a_top_up(
+        self, seed: int, words: str
+    ) -> None:
         said = play(seed).statement
         assert "topped up or refunded between" in said
         assert f"may be no top-up: {words}." in said
@@ -71,6 +79,8 @@ class TestShrinking:
 class TestItCanFail:
     @pytest.mark.timeout(1200)
     @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))
-    def test_a_mistake_of_ours_is_found_within_ten_thousand_nights(self, mutant: Mutant, tmp_path: Path) -> None:
+    def test_a_mistake_of_ours_is_found_within_ten_thousand_nights(
+        self, mutant: Mutant, tmp_path: Path
+    ) -> None:
         nights, said = nights_until_found(mutant, tmp_path, most=10_000)
         assert nights is not None, said

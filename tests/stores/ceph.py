@@ -1,6 +1,8 @@
-"""A real S3: Debian's Ceph as one monitor, one storage daemon that keeps its data in memory, and the S3 gateway.
+"""A real S3: Debian's Ceph as one monitor, one storage daemon that keeps its data in memory, and the S3
+gateway.
 
-Up in about ten seconds with ~130 MB in all. No password guards the daemons: they listen on 127.0.0.1 and live for one test run.
+Up in about ten seconds with ~130 MB in all. No password guards the daemons: they listen on 127.0.0.1 and live
+for one test run.
 """
 
 from __future__ import annotations
@@ -69,11 +71,22 @@ def s3_server(root: Path, users: dict[str, str]) -> Iterator[str]:
     with ExitStack() as servers:
         servers.enter_context(_monitor(root, conf, fsid, mon))
         servers.enter_context(_storage(root, conf))
-        gateway = servers.enter_context(running(["radosgw", "-f", "-n", "client.rgw", "-c", conf], root / "rgw.log"))
+        gateway = servers.enter_context(
+            running(["radosgw", "-f", "-n", "client.rgw", "-c", conf], root / "rgw.log")
+        )
         wait_until(lambda: answers_http(endpoint), gateway, "the S3 gateway")
         for access_key, secret_key in users.items():
             keys = (f"--access-key={access_key}", f"--secret-key={secret_key}")
-            run("radosgw-admin", "-c", conf, "user", "create", f"--uid={access_key}", f"--display-name={access_key}", *keys)
+            run(
+                "radosgw-admin",
+                "-c",
+                conf,
+                "user",
+                "create",
+                f"--uid={access_key}",
+                f"--display-name={access_key}",
+                *keys,
+            )
         yield endpoint
 
 

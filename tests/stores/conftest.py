@@ -15,7 +15,8 @@ import pytest
 from tests.airflow.postgres import find_binaries, postgres
 from tests.stores.servers import STORES, Place, Store, file_place, missing
 
-# Before gcsfs is imported: against an emulator it asks over gRPC first, for a minute, what kind of bucket this is.
+# Before gcsfs is imported: against an emulator it asks over gRPC first, for a minute, what kind of bucket
+# this is.
 os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
 
 GetStore = Callable[[str], Store]

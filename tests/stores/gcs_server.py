@@ -1,9 +1,11 @@
-"""Start the GCS emulator of PyPI, taught the two answers it lacks. Usage: gcs_server.py PORT, with the emulator's own Python.
+"""Start the GCS emulator of PyPI, taught the two answers it lacks. Usage: gcs_server.py PORT, with the
+emulator's own Python.
 
-It ignores ``ifGenerationMatch``, so that every one of 16 racing creates would win, and it has no notion of access. Here a write
-whose precondition does not hold is 412, as Google documents it, and everything below ``/forbidden/`` is 403. It serves one request
-at a time, so a check and the write after it are one step. Its multipart parser loses a file's last byte if that is a carriage
-return. Runs in an environment of its own: imports nothing of the project.
+It ignores ``ifGenerationMatch``, so that every one of 16 racing creates would win, and it has no notion of
+access. Here a write whose precondition does not hold is 412, as Google documents it, and everything below
+``/forbidden/`` is 403. It serves one request at a time, so a check and the write after it are one step. Its
+multipart parser loses a file's last byte if that is a carriage return. Runs in an environment of its own:
+imports nothing of the project.
 """
 
 from __future__ import annotations
@@ -54,7 +56,13 @@ def taught(handler: Handler) -> Handler:
 
 if __name__ == "__main__":
     server.HANDLERS = (
-        (r"^/forbidden/.*$", dict.fromkeys((server.GET, server.POST, server.PUT, server.DELETE, server.PATCH), forbidden)),
-        *((pattern, {method: taught(handler) for method, handler in methods.items()}) for pattern, methods in server.HANDLERS),
+        (
+            r"^/forbidden/.*$",
+            dict.fromkeys((server.GET, server.POST, server.PUT, server.DELETE, server.PATCH), forbidden),
+        ),
+        *(
+            (pattern, {method: taught(handler) for method, handler in methods.items()})
+            for pattern, methods in server.HANDLERS
+        ),
     )
     server.create_server("127.0.0.1", int(sys.argv[1]), in_memory=True).run()

@@ -24,7 +24,9 @@ _GIVEN: set[int] = set()  # a server may want several at once, before it binds a
 
 
 def free_port() -> int:
-    """A port on 127.0.0.1 that was free a moment ago, below those that systems give to connections: none takes it meanwhile."""
+    """A port on 127.0.0.1 that was free a moment ago, below those that systems give to connections: none
+    takes it meanwhile.
+    """
     while True:
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", random.randint(15_000, 31_000)))
@@ -34,8 +36,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(argv: Sequence[str | Path], log: Path, env: Mapping[str, str] | None = None) -> Iterator[Callable[[], None]]:
-    """Run a server until the block ends. Yields a check that raises, with the end of the log, once the server has died."""
+def running(
+    argv: Sequence[str | Path], log: Path, env: Mapping[str, str] | None = None
+) -> Iterator[Callable[[], None]]:
+    """Run a server until the block ends. Yields a check that raises, with the end of the log, once the
+    server has died.
+    """
     with log.open("wb") as output:
         process = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", "--", *map(str, argv)],
@@ -56,7 +62,9 @@ def running(argv: Sequence[str | Path], log: Path, env: Mapping[str, str] | None
         process.wait()
 
 
-def wait_until(ready: Callable[[], bool], alive: Callable[[], None], what: str, timeout_seconds: float = 300) -> None:
+def wait_until(
+    ready: Callable[[], bool], alive: Callable[[], None], what: str, timeout_seconds: float = 300
+) -> None:
     """Poll a condition; fail at once when the server has died."""
     end = time.monotonic() + timeout_seconds
     while not ready():

@@ -1,6 +1,8 @@
-"""Destinations that cannot keep the ledger, as people meet them: each yields a URI whose connection is in the environment.
+"""Destinations that cannot keep the ledger, as people meet them: each yields a URI whose connection is in the
+environment.
 
-S3 look-alikes that ignore ``If-None-Match`` (s3rver) or do not know it (501), sftp through Airflow's library, and a mounted store.
+S3 look-alikes that ignore ``If-None-Match`` (s3rver) or do not know it (501), sftp through Airflow's library,
+and a mounted store.
 """
 
 from __future__ import annotations
@@ -70,7 +72,9 @@ class _NotImplemented(BaseHTTPRequestHandler):
         self._answer(404, "NoSuchKey")
 
     def _answer(self, status: int, code: str) -> None:
-        said = f"<Error><Code>{code}</Code><Message>A header you provided implies something.</Message></Error>"
+        said = (
+            f"<Error><Code>{code}</Code><Message>A header you provided implies something.</Message></Error>"
+        )
         body = said.encode() if status >= 400 and self.command != "HEAD" else b""
         self.send_response(status)
         self.send_header("Content-Type", "application/xml")
@@ -87,7 +91,9 @@ class _NotImplemented(BaseHTTPRequestHandler):
 class _DemandsEncryption(_NotImplemented):
     def do_PUT(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self._answer(200 if self.headers.get("x-amz-server-side-encryption") == "aws:kms" else 403, "AccessDenied")
+        self._answer(
+            200 if self.headers.get("x-amz-server-side-encryption") == "aws:kms" else 403, "AccessDenied"
+        )
 
 
 def s3_without_conditions(root: Path, environment: pytest.MonkeyPatch) -> Any:
@@ -141,7 +147,9 @@ def sftp(root: Path, environment: pytest.MonkeyPatch) -> Iterator[str]:
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     server = asyncio.run_coroutine_threadsafe(serve(), loop).result(30)
-    fs = SSHFileSystem("127.0.0.1", port=server.get_port(), username="anybody", known_hosts=None, skip_instance_cache=True)
+    fs = SSHFileSystem(
+        "127.0.0.1", port=server.get_port(), username="anybody", known_hosts=None, skip_instance_cache=True
+    )
     conn_id = f"refused{next(_numbers)}"
     attach(protocol="sftp", conn_id=conn_id, fs=fs)
     try:

@@ -1,6 +1,8 @@
-"""The object stores of the tests, and one value that says how to reach each: an Airflow connection and an address.
+"""The object stores of the tests, and one value that says how to reach each: an Airflow connection and an
+address.
 
-Each ``*_store`` runs a server until its block ends. ``.ci/stores.sh`` installs them all; what is missing says so by that name.
+Each ``*_store`` runs a server until its block ends. ``.ci/stores.sh`` installs them all; what is missing says
+so by that name.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZ
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """A fresh, empty destination, and the same place for someone who may not, or whose bucket does not exist."""
+    """A fresh, empty destination, and the same place for someone who may not, or whose bucket does not
+    exist.
+    """
 
     kind: str
     uri: str
@@ -40,7 +44,9 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Store:
-    """A running store: the connection ``seedream_<kind>`` may do everything, ``seedream_forbidden_<kind>`` nothing."""
+    """A running store: the connection ``seedream_<kind>`` may do everything, ``seedream_forbidden_<kind>``
+    nothing.
+    """
 
     kind: str
     scheme: str
@@ -69,18 +75,28 @@ class Store:
 
 def file_place(root: Path) -> Place:
     (root / "a file").touch()  # nobody, root included, may put anything below a file
-    return Place(kind="file", uri=f"file://{root}/watches", forbidden_uri=f"file://{root}/a file/watches", no_bucket_uri=None)
+    return Place(
+        kind="file",
+        uri=f"file://{root}/watches",
+        forbidden_uri=f"file://{root}/a file/watches",
+        no_bucket_uri=None,
+    )
 
 
 def missing(kind: str) -> str | None:
     """What this machine lacks for a store, as a sentence that names the cure; None when all is there."""
     needs: dict[str, tuple[str, list[object]]] = {
         "s3": ("s3fs", [shutil.which(program) for program in ceph.PROGRAMS]),
-        "gcs": ("gcsfs", [GCS_PYTHON.exists(), any(INSTALLED.glob("lib/python3*/site-packages/gcp_storage_emulator"))]),
+        "gcs": (
+            "gcsfs",
+            [GCS_PYTHON.exists(), any(INSTALLED.glob("lib/python3*/site-packages/gcp_storage_emulator"))],
+        ),
         "azure": ("adlfs", [AZURITE.exists(), shutil.which("node")]),
     }
     library, there = needs[kind]
-    lacking = [f"the Python library {library}"] * (find_spec(library) is None) + ["its server"] * (not all(there))
+    lacking = [f"the Python library {library}"] * (find_spec(library) is None) + ["its server"] * (
+        not all(there)
+    )
     return f"the {kind} store lacks {' and '.join(lacking)}; install with: {INSTALL}" if lacking else None
 
 
@@ -91,14 +107,18 @@ def s3_store(root: Path) -> Iterator[Store]:
 
         def connection(access_key: str) -> str:
             extra = {"endpoint_url": endpoint, "region_name": "us-east-1"}
-            return json.dumps({"conn_type": "aws", "login": access_key, "password": users[access_key], "extra": extra})
+            return json.dumps(
+                {"conn_type": "aws", "login": access_key, "password": users[access_key], "extra": extra}
+            )
 
         yield Store(
             kind="s3",
             scheme="s3",
             connection=connection("seedream"),
             forbidden_connection=connection("stranger"),
-            open_bucket=lambda bucket: s3_client(endpoint, "seedream", users["seedream"]).create_bucket(Bucket=bucket),
+            open_bucket=lambda bucket: s3_client(endpoint, "seedream", users["seedream"]).create_bucket(
+                Bucket=bucket
+            ),
         )
 
 
@@ -106,7 +126,11 @@ def s3_client(endpoint: str, access_key: str, secret_key: str) -> Any:
     import boto3
 
     return boto3.client(
-        "s3", endpoint_url=endpoint, aws_access_key_id=access_key, aws_secret_access_key=secret_key, region_name="us-east-1"
+        "s3",
+        endpoint_url=endpoint,
+        aws_access_key_id=access_key,
+        aws_secret_access_key=secret_key,
+        region_name="us-east-1",
     )
 
 
@@ -150,7 +174,9 @@ def azure_store(root: Path) -> Iterator[Store]:
 def gcs_store(root: Path) -> Iterator[Store]:
     port = free_port()
     endpoint = f"http://127.0.0.1:{port}"
-    with running([GCS_PYTHON, Path(__file__).with_name("gcs_server.py"), str(port)], root / "gcs.log") as alive:
+    with running(
+        [GCS_PYTHON, Path(__file__).with_name("gcs_server.py"), str(port)], root / "gcs.log"
+    ) as alive:
         wait_until(lambda: answers_http(endpoint), alive, "the GCS emulator")
 
         def open_bucket(name: str) -> None:

@@ -34,7 +34,9 @@ def test_folders_of_a_bucket_add_up_and_are_exported_into_it(store: Place, emula
         folder = folders[number % 2]
         made_by = TaskRef(dag_id="watches", run_id="night", task_id="submit", try_number=1)
         prompt = f"watch {number}{' [fail]' if number % 8 == 0 else ''}"
-        request = Request(submission=submission(prompt=prompt), destination=folder, name=None, made_by=made_by)
+        request = Request(
+            submission=submission(prompt=prompt), destination=folder, name=None, made_by=made_by
+        )
         Submitter(SeedreamHook(), Ledger(folder), "fail").submit(request)
     statement = reconcile(store.uri, recursive=True)
     assert (statement.unexplained, statement.charged, statement.refunded) == (0, 240, 30)

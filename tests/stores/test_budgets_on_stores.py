@@ -19,7 +19,9 @@ class TestRacingTasks:
     def test_racing_tasks_spend_the_budget_exactly(self, store: Place) -> None:
         def admits(racer: int) -> bool:
             by = replace(MADE_BY, map_index=racer)
-            spending = Spending(made_by=by, key=f"{racer:064x}", attempt=1, credits=20, claim=f"racer-{racer}")
+            spending = Spending(
+                made_by=by, key=f"{racer:064x}", attempt=1, credits=20, claim=f"racer-{racer}"
+            )
             try:
                 Budget(Ledger(store.uri), by, max_credits=200, max_credits_per_run=100).admit(spending)
             except SeedreamBudgetError:

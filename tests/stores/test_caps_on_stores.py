@@ -1,4 +1,6 @@
-"""The books of caps on every kind of store: of racing writers exactly as many are admitted as there is room for."""
+"""The books of caps on every kind of store: of racing writers exactly as many are admitted as there is
+room for.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ PROCESSES = 8
 
 
 def admits(books: Books, number: int, place: str) -> bool:
-    asked = Entry(key=f"{number:064x}", attempt=1, claims=("a",), credits=20, at=NOON, destination=place, by="d/t")
+    asked = Entry(
+        key=f"{number:064x}", attempt=1, claims=("a",), credits=20, at=NOON, destination=place, by="d/t"
+    )
     return not isinstance(books.change(MONTH, lambda page: admit(page, asked, (CAP,), warn_at=1.0)), Refusal)
 
 
@@ -65,7 +69,10 @@ class TestRacing:
 
     @pytest.mark.slow  # on a disk `tests/guarantees/test_caps.py` shows it every day
     def test_eight_processes_never_overspend_together(self, store: Place) -> None:
-        command = "import sys; from tests.stores.test_caps_on_stores import main; main(sys.argv[1], int(sys.argv[2]))"
+        command = (
+            "import sys; from tests.stores.test_caps_on_stores import main; main(sys.argv[1], "
+            "int(sys.argv[2]))"
+        )
         children = [
             subprocess.Popen(
                 [sys.executable, "-c", command, store.uri, str(4 * number)],

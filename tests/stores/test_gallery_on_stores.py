@@ -33,7 +33,10 @@ class TestReading:
 
     def test_a_table_is_read_by_pieces(self, store: Place) -> None:
         Folder(store.uri).create("results.jsonl", bytes(range(100)) * 10)
-        pieces = [read_piece(f"{store.uri}/results.jsonl", (store.uri,), start=start, max_bytes=600) for start in (0, 600)]
+        pieces = [
+            read_piece(f"{store.uri}/results.jsonl", (store.uri,), start=start, max_bytes=600)
+            for start in (0, 600)
+        ]
         assert b"".join(pieces) == bytes(range(100)) * 10
 
     def test_what_is_not_there_is_not_an_outage(self, store: Place, landed: str) -> None:

@@ -41,7 +41,12 @@ def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
 def submitting(store: Place, **more: Any) -> SeedreamGenerateOperator:
     with DAG("stores", schedule=None):
         return SeedreamGenerateOperator(
-            task_id="submit", prompt="a watch", num_images=NUM_IMAGES, destination=store.uri, name="hero", **more
+            task_id="submit",
+            prompt="a watch",
+            num_images=NUM_IMAGES,
+            destination=store.uri,
+            name="hero",
+            **more,
         )
 
 
@@ -57,7 +62,9 @@ def read(uri: str) -> bytes:
 
 
 class TestTheWholeJob:
-    def test_the_whole_job_lands_what_the_manifest_says_and_is_paid_once(self, emulator: Emulator, store: Place) -> None:
+    def test_the_whole_job_lands_what_the_manifest_says_and_is_paid_once(
+        self, emulator: Emulator, store: Place
+    ) -> None:
         runner = Runner()
         generation = runner.run(submitting(store)).value
         land = landing(generation)
@@ -87,16 +94,26 @@ class TestTheWholeJob:
         runner = Runner()
         landed = runner.run(landing(runner.run(submitting(store)).value)).value
         with DAG("stores", schedule=None):
-            edit = SeedreamEditOperator(task_id="edit", prompt="at night", images=landed, destination=store.uri, name="night")
+            edit = SeedreamEditOperator(
+                task_id="edit", prompt="at night", images=landed, destination=store.uri, name="night"
+            )
         record = json.loads(read(runner.run(edit).value["record"]))
-        assert [source["sha256"] for source in record["submission"]["sources"]] == [image["sha256"] for image in landed["images"]]
+        assert [source["sha256"] for source in record["submission"]["sources"]] == [
+            image["sha256"] for image in landed["images"]
+        ]
 
 
 class TestAtTheSameTime:
     def test_equal_requests_pay_once(self, emulator: Emulator, store: Place) -> None:
         """Two processes would be no different: what decides is the store's exclusive create."""
         submission = build_submission(
-            kind="generate", prompt="a watch", image_size="square", num_images=1, seed=None, enable_safety_checker=True, take=1
+            kind="generate",
+            prompt="a watch",
+            image_size="square",
+            num_images=1,
+            seed=None,
+            enable_safety_checker=True,
+            take=1,
         )
         request = Request(submission=submission, destination=store.uri, name="hero", made_by=LANDED_BY)
 
@@ -112,19 +129,27 @@ class TestAtTheSameTime:
 
         def land() -> str:
             hook = SeedreamHook()
-            return land_generation(generation, hook, hook.downloads(max_bytes=10_000_000), landed_by=LANDED_BY).to_json().decode()
+            return (
+                land_generation(generation, hook, hook.downloads(max_bytes=10_000_000), landed_by=LANDED_BY)
+                .to_json()
+                .decode()
+            )
 
         manifests = in_threads(2, land)
         assert manifests[0] == manifests[1]
         folder = ObjectStoragePath(store.uri)
-        images = [name for name in folder.fs.find(folder.path) if name.endswith(".png") and ".thumb." not in name]
+        images = [
+            name for name in folder.fs.find(folder.path) if name.endswith(".png") and ".thumb." not in name
+        ]
         assert len(images) == NUM_IMAGES
 
 
 class TestAStoreThatSaysNo:
     def test_a_store_that_says_no_pays_nothing(self, emulator: Emulator, store: Place) -> None:
         with DAG("stores", schedule=None):
-            submit = SeedreamGenerateOperator(task_id="submit", prompt="a watch", destination=store.forbidden_uri)
+            submit = SeedreamGenerateOperator(
+                task_id="submit", prompt="a watch", destination=store.forbidden_uri
+            )
         assert Runner().run(submit).state == "failed"
         assert emulator.books.posts_received == 0
 

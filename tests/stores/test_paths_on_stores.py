@@ -29,7 +29,9 @@ print(json.dumps(sorted(sys.modules)))
 
 def test_a_process_loads_the_library_of_its_store_and_no_other(store: Place) -> None:
     command = [sys.executable, "-c", ASK, store.uri]
-    asked = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    asked = subprocess.run(
+        command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False
+    )
     assert asked.returncode == 0, asked.stderr
     loaded = set(json.loads(asked.stdout.splitlines()[-1]))
     for kind, libraries in LIBRARIES.items():

@@ -29,9 +29,12 @@ def server(postgres_server: str) -> str:
     engine = create_engine(postgres_server)
     with engine.begin() as connection:
         for statement in (
-            "CREATE TABLE catalogue (id int PRIMARY KEY, prompt text, num_images numeric, day date, price numeric, note text)",
-            "INSERT INTO catalogue VALUES (1, 'a fox', 2, '2026-11-28', 9.50, 'a%b'), (2, 'a hare', NULL, NULL, NULL, NULL)",
-            f"CREATE TABLE large AS SELECT n AS id, 'a fox number ' || n AS prompt FROM generate_series(1, {ROWS}) AS n",
+            "CREATE TABLE catalogue (id int PRIMARY KEY, prompt text, num_images numeric, day date, price "
+            "numeric, note text)",
+            "INSERT INTO catalogue VALUES (1, 'a fox', 2, '2026-11-28', 9.50, 'a%b'), (2, 'a hare', NULL, "
+            "NULL, NULL, NULL)",
+            "CREATE TABLE large AS SELECT n AS id, 'a fox number ' || n AS prompt FROM generate_series(1, "
+            f"{ROWS}) AS n",
         ):
             connection.execute(text(statement))
     engine.dispose()
@@ -49,14 +52,24 @@ def query(server: str, monkeypatch: pytest.MonkeyPatch) -> Query:
 def test_rows_have_the_columns_and_values_of_the_query(query: Query) -> None:
     rows = list(read_table(query("SELECT * FROM catalogue ORDER BY id")))
     assert [(raw.number, raw.where) for raw in rows] == [(1, "row 1 of the query"), (2, "row 2 of the query")]
-    first = {"id": 1, "prompt": "a fox", "num_images": "2", "day": "2026-11-28", "price": "9.50", "note": "a%b"}
+    first = {
+        "id": 1,
+        "prompt": "a fox",
+        "num_images": "2",
+        "day": "2026-11-28",
+        "price": "9.50",
+        "note": "a%b",
+    }
     assert [raw.columns for raw in rows] == [first, {**dict.fromkeys(first), "id": 2, "prompt": "a hare"}]
 
 
 def test_a_percent_sign_is_no_placeholder_unless_there_are_parameters(query: Query) -> None:
     assert len(list(read_table(query("SELECT prompt FROM catalogue WHERE note LIKE 'a%'")))) == 1
     assert len(list(read_table(query("SELECT prompt FROM catalogue WHERE id = %s", parameters=(2,))))) == 1
-    assert len(list(read_table(query("SELECT prompt FROM catalogue WHERE id = %(id)s", parameters={"id": 2})))) == 1
+    assert (
+        len(list(read_table(query("SELECT prompt FROM catalogue WHERE id = %(id)s", parameters={"id": 2}))))
+        == 1
+    )
 
 
 @pytest.mark.parametrize(
@@ -66,8 +79,14 @@ def test_a_percent_sign_is_no_placeholder_unless_there_are_parameters(query: Que
             "SELECT prompt FROM nowhere",
             "the database of connection 'warehouse' refuses the query (relation \"nowhere\" does not exist",
         ),
-        ("SELECT prompt, prompt FROM catalogue", "the query has two columns named 'prompt'. Give one another name with AS."),
-        ("SELECT prompt AS promt FROM catalogue", "the query: unknown column 'promt'. Did you mean 'prompt'?"),
+        (
+            "SELECT prompt, prompt FROM catalogue",
+            "the query has two columns named 'prompt'. Give one another name with AS.",
+        ),
+        (
+            "SELECT prompt AS promt FROM catalogue",
+            "the query: unknown column 'promt'. Did you mean 'prompt'?",
+        ),
     ],
 )
 def test_a_wrong_query_is_refused_and_not_tried_again(sql: str, says: str, query: Query) -> None:
@@ -78,14 +97,18 @@ def test_a_wrong_query_is_refused_and_not_tried_again(sql: str, says: str, query
 
 def test_a_database_that_is_away_is_an_error_to_retry(query: Query, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", "postgres://airflow@127.0.0.1:1/postgres")
-    with pytest.raises(SeedreamError, match="the query of connection 'warehouse' failed \\(OperationalError: ") as away:
+    with pytest.raises(
+        SeedreamError, match="the query of connection 'warehouse' failed \\(OperationalError: "
+    ) as away:
         list(read_table(query("SELECT prompt FROM catalogue")))
     assert not isinstance(away.value, SeedreamInputError)
 
 
 def test_a_connection_that_is_not_for_sql_is_refused(query: Query, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", "seedream://:key@127.0.0.1:1")
-    with pytest.raises(SeedreamInputError, match="connection 'warehouse' is not one for SQL: its hook is SeedreamHook"):
+    with pytest.raises(
+        SeedreamInputError, match="connection 'warehouse' is not one for SQL: its hook is SeedreamHook"
+    ):
         list(read_table(query("SELECT 1")))
     with pytest.raises(SeedreamInputError, match="connection 'nowhere' cannot be used"):
         list(read_table(SqlTable(sql="SELECT 1", conn_id="nowhere")))
@@ -126,7 +149,10 @@ def test_a_batch_pays_each_row_of_a_query_once_and_the_next_run_nothing(
         with DAG("catalogue", schedule=None):
             batch = SeedreamBatchOperator(
                 task_id="batch",
-                requests=query("SELECT prompt, num_images, id AS sku FROM catalogue WHERE day <= '{{ ds }}' OR id = 2 ORDER BY id"),
+                requests=query(
+                    "SELECT prompt, num_images, id AS sku FROM catalogue WHERE day <= '{{ ds }}' OR id = 2 "
+                    "ORDER BY id"
+                ),
                 destination=f"file://{tmp_path}",
                 reuse="content",
                 results=f"results_{run_id}",

@@ -1,4 +1,6 @@
-"""A7, A8, E28: where several creates of one file win, or none can, nothing is paid and nothing is tried again."""
+"""A7, A8, E28: where several creates of one file win, or none can, nothing is paid and nothing is tried
+again.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +77,9 @@ def test_the_check_says_why_a_store_is_refused(
     assert any(said in finding["detail"] for finding in checks if finding["result"] == "failed")
 
 
-def test_a_bucket_that_demands_encryption_headers_gets_them_as_the_docs_say(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bucket_that_demands_encryption_headers_gets_them_as_the_docs_say(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     page = (Path(__file__).parents[2] / "docs" / "connection.md").read_text()
     [documented] = re.findall(r"^export FSSPEC_S3='(.*)'$", page, re.MULTILINE)
     with s3_that_demands_encryption(monkeypatch) as uri:
@@ -90,12 +94,18 @@ def test_a_bucket_that_demands_encryption_headers_gets_them_as_the_docs_say(monk
 def test_what_is_paid_and_cannot_be_landed_there_says_at_once_how_to_land_it_elsewhere(
     kind: str, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    request = Request(submission=submission(), destination=f"file://{tmp_path}/paid", name=None, made_by=MADE_BY)
+    request = Request(
+        submission=submission(), destination=f"file://{tmp_path}/paid", name=None, made_by=MADE_BY
+    )
     paid = Submitter(SeedreamHook(), Ledger(request.destination), "fail").submit(request).seedream_task_id
     with REFUSED[kind][0](tmp_path, monkeypatch) as uri, DAG("stores", schedule=None):
-        land = SeedreamGenerationSensor(task_id="land", generation=paid, destination=uri, poke_interval=0.1, timeout=60, retries=2)
+        land = SeedreamGenerationSensor(
+            task_id="land", generation=paid, destination=uri, poke_interval=0.1, timeout=60, retries=2
+        )
         outcome = Runner().run(land)
     assert (outcome.state, outcome.tries) == ("failed", 1)
     assert isinstance(outcome.error, SeedreamLandingError)
     assert f"`{program()} land {paid} DESTINATION`" in str(outcome.error)
-    assert "Paid: yes. A retry would be refused again: land the images in another destination." in str(outcome.error)
+    assert "Paid: yes. A retry would be refused again: land the images in another destination." in str(
+        outcome.error
+    )

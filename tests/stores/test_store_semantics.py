@@ -1,4 +1,6 @@
-"""What the ledger and the landing build on, asked of every kind of store: file://, a real S3, GCS and Azure."""
+"""What the ledger and the landing build on, asked of every kind of store: file://, a real S3, GCS and
+Azure.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def list_folder(folder: Folder) -> None:
 
 
 def somebody_else(folder: Folder) -> tuple[Any, str]:
-    """A file system of their own for the same store, as another process has it, and the folder's path in it."""
+    """A file system of their own for the same store, as another process has it, and the folder's path in
+    it.
+    """
     path = ObjectStoragePath(folder.base)
     theirs = type(path.fs)(*path.fs.storage_args, **path.fs.storage_options, skip_instance_cache=True)
     assert theirs is not path.fs
@@ -85,7 +89,9 @@ class TestCreate:
 
 
 class TestThePart:
-    def test_the_part_of_the_store_in_paying_once_is_asked_for(self, store: Place, capfd: pytest.CaptureFixture[str]) -> None:
+    def test_the_part_of_the_store_in_paying_once_is_asked_for(
+        self, store: Place, capfd: pytest.CaptureFixture[str]
+    ) -> None:
         Folder(store.uri).check_exclusive()
         with pytest.raises(SystemExit) as ended:
             main(["check", store.uri, "--output", "json"])
@@ -126,7 +132,9 @@ class TestReplaceIf:
         assert folder.replace_if("record.json", b"first", b"second")
         assert folder.read("record.json") == b"second"
 
-    def test_what_this_process_wrote_itself_is_replaced_unless_another_has_changed_it(self, store: Place) -> None:
+    def test_what_this_process_wrote_itself_is_replaced_unless_another_has_changed_it(
+        self, store: Place
+    ) -> None:
         folder = Folder(store.uri)
         folder.check_exclusive()
         assert folder.replaces_unread == store.uri.startswith(("s3://", "abfs://"))
@@ -151,7 +159,9 @@ class TestAClaimThatIsGivenBack:
         assert ledger.latest(record().key) == record(claim=f"racer {won.index(True)}")
 
     def test_a_try_that_opens_the_next_attempt_meanwhile_sees_it_or_is_found(self, store: Place) -> None:
-        """Half of the racers give it back, the others open the next attempt, and look again before they would POST."""
+        """Half of the racers give it back, the others open the next attempt, and look again before they
+        would POST.
+        """
         ledger = Ledger(store.uri)
         ledger.check_store()
         first, later = record(claim="first"), record(attempt=2, claim="later")
@@ -273,7 +283,9 @@ class TestRead:
         assert folder.list("spent") == ["run"]
         assert folder.list("spent/run/new") == []
 
-    def test_another_threads_listing_does_not_answer_for_the_store(self, store: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_another_threads_listing_does_not_answer_for_the_store(
+        self, store: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """It comes in right after the cache was emptied, and somebody spends right after it."""
         folder = Folder(store.uri)
         folder.create("spent/run/old", b"old")

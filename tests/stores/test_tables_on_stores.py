@@ -19,7 +19,9 @@ class TestTables:
     def test_a_table_is_read_as_it_was_written(self, store: Place) -> None:
         folder = Folder(store.uri)
         folder.replace("r.csv", b"prompt,sku\n" + "".join(f'"ü {n}",{n}\n' for n in range(5000)).encode())
-        assert [raw.columns["sku"] for raw in read_table(folder.uri("r.csv"))] == [str(n) for n in range(5000)]
+        assert [raw.columns["sku"] for raw in read_table(folder.uri("r.csv"))] == [
+            str(n) for n in range(5000)
+        ]
 
     def test_a_delta_table_is_read_by_its_log(self, store: Place, tmp_path: Path) -> None:
         deltalake = pytest.importorskip("deltalake", reason="the extra `delta` is not installed")
@@ -48,7 +50,9 @@ class TestTables:
 
 class TestPublish:
     @pytest.mark.parametrize("size_bytes", [0, 1, 7 * MEGABYTE, 120 * MEGABYTE])
-    def test_a_file_of_any_size_replaces_the_one_there(self, store: Place, tmp_path: Path, size_bytes: int) -> None:
+    def test_a_file_of_any_size_replaces_the_one_there(
+        self, store: Place, tmp_path: Path, size_bytes: int
+    ) -> None:
         folder, local = Folder(store.uri), tmp_path / "local"
         local.write_bytes(b"x" * size_bytes)
         folder.replace("a/b.jsonl", b"before")

@@ -18,7 +18,13 @@ from airflow_provider_seedream.exceptions import (
     SeedreamRateLimitError,
 )
 from airflow_provider_seedream.gallery import approval_markdown, chosen_rows, contact_sheets
-from airflow_provider_seedream.generations import Accepted, Generation, GenerationStatus, LandedGeneration, Wallet
+from airflow_provider_seedream.generations import (
+    Accepted,
+    Generation,
+    GenerationStatus,
+    LandedGeneration,
+    Wallet,
+)
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.manifest import Manifest
 from airflow_provider_seedream.model.contract import ImageSize, Kind
@@ -34,11 +40,15 @@ from airflow_provider_seedream.tables import ResultsTable, SqlTable
 
 version: str = __version__
 shown: str = approval_markdown({"schema_version": 1})
-pages: list[dict[str, Any]] = contact_sheets("s3://aws_default@bucket/results.jsonl", label="sku", per_page=12)
+pages: list[dict[str, Any]] = contact_sheets(
+    "s3://aws_default@bucket/results.jsonl", label="sku", per_page=12
+)
 chosen: list[dict[str, Any]] = chosen_rows(
     "s3://aws_default@bucket/results.jsonl", pages, [{"chosen_options": ["All on this page"]}]
 )
-statement: Statement = reconcile(["s3://aws_default@bucket/watches"], seedream_conn_id="seedream_default", since="2026-11-28")
+statement: Statement = reconcile(
+    ["s3://aws_default@bucket/watches"], seedream_conn_id="seedream_default", since="2026-11-28"
+)
 told: str = statement.text
 info: dict[str, Any] = get_provider_info()
 
@@ -69,10 +79,21 @@ def operators() -> None:
     )
     SeedreamEditOperator(task_id="edit", prompt="make it red", images=["s3://bucket/a.png"])
     land = SeedreamGenerationSensor(task_id="land", generation=submit.output, deferrable=True, soft_fail=True)
-    SeedreamGenerationSensor(task_id="rescue", generation="0b8c1f0e", destination="/data", poke_interval=timedelta(seconds=5))
-    SeedreamCreditsSensor(task_id="top_up", min_credits="{{ params.price }}", poke_interval=timedelta(minutes=5), deferrable=True)
+    SeedreamGenerationSensor(
+        task_id="rescue", generation="0b8c1f0e", destination="/data", poke_interval=timedelta(seconds=5)
+    )
+    SeedreamCreditsSensor(
+        task_id="top_up",
+        min_credits="{{ params.price }}",
+        poke_interval=timedelta(minutes=5),
+        deferrable=True,
+    )
     SeedreamGenerateOperator(
-        task_id="budget", prompt="a fox", max_credits=100, max_credits_per_run="{{ params.budget }}", labels={"team": "shop"}
+        task_id="budget",
+        prompt="a fox",
+        max_credits=100,
+        max_credits_per_run="{{ params.budget }}",
+        labels={"team": "shop"},
     )
     SeedreamEditOperator(task_id="chained", prompt="make it blue", images=land.output)
     SeedreamBatchOperator(
@@ -90,10 +111,14 @@ def operators() -> None:
         poke_interval=timedelta(seconds=10),
         timeout=timedelta(minutes=30),
     )
-    SeedreamBatchOperator(task_id="query", requests=SqlTable(sql="SELECT prompt FROM catalogue", conn_id="warehouse"))
+    SeedreamBatchOperator(
+        task_id="query", requests=SqlTable(sql="SELECT prompt FROM catalogue", conn_id="warehouse")
+    )
     rows = ResultsTable(table="a.b", conn_id="warehouse", key=["day", "sku"])
     SeedreamBatchOperator(task_id="rows", requests=[], results_table=rows)
-    SeedreamBatchOperator.partial(task_id="shards").expand(requests=["s3://bucket/a.csv", "s3://bucket/b.parquet"])
+    SeedreamBatchOperator.partial(task_id="shards").expand(
+        requests=["s3://bucket/a.csv", "s3://bucket/b.parquet"]
+    )
     SeedreamGenerateOperator.partial(task_id="mapped").expand(prompt=["a", "b"])
 
 
@@ -119,7 +144,13 @@ def hook() -> None:
     size: ImageSize = "auto_2K"
     kind: Kind = "generate"
     submission: Submission = build_submission(
-        kind=kind, prompt="a fox", image_size=size, num_images=1, seed=None, enable_safety_checker=True, take=1
+        kind=kind,
+        prompt="a fox",
+        image_size=size,
+        num_images=1,
+        seed=None,
+        enable_safety_checker=True,
+        take=1,
     )
     api = SeedreamHook("seedream_default", max_attempts=2)
     accepted: Accepted = api.submit(submission)

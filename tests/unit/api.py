@@ -1,4 +1,6 @@
-"""Both ways to poll a generation, the worker's and the triggerer's, so that what holds for one is shown of the other."""
+"""Both ways to poll a generation, the worker's and the triggerer's, so that what holds for one is shown of
+the other.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,14 @@ def connection_json(host: str, *, password: str = KEY, **extra: Any) -> str:
 
 
 def settings(**changes: Any) -> SeedreamSettings:
-    fields: dict[str, Any] = {"conn_id": "c", "host": None, "port": None, "schema": None, "password": KEY, "extra_dejson": {}}
+    fields: dict[str, Any] = {
+        "conn_id": "c",
+        "host": None,
+        "port": None,
+        "schema": None,
+        "password": KEY,
+        "extra_dejson": {},
+    }
     return SeedreamSettings.from_connection(SimpleNamespace(**{**fields, **changes}))
 
 

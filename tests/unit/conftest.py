@@ -1,4 +1,6 @@
-"""Fixtures of the unit layer: an emulator of the API, a connection to it, and folders in two kinds of storage."""
+"""Fixtures of the unit layer: an emulator of the API, a connection to it, and folders in two kinds of
+storage.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""What holds in a process that another one forks, as Airflow forks the processes of tasks: ``python -m tests.unit.forks NAME``.
+"""What holds in a process that another one forks, as Airflow forks the processes of tasks: ``python -m
+tests.unit.forks NAME``.
 
-Each check runs in a Python of its own: a worker of the tests has threads and objects of many libraries, and some of those hang in a
-child of it.
+Each check runs in a Python of its own: a worker of the tests has threads and objects of many libraries, and
+some of those hang in a child of it.
 """
 
 from __future__ import annotations
@@ -39,7 +40,11 @@ def holds_in_a_fork(check: Callable[[], bool]) -> bool:
 def modules() -> list[ModuleType]:
     """All of ours but those that run as programs, and the one that needs Airflow 3.3."""
     found = pkgutil.walk_packages(airflow_provider_seedream.__path__, "airflow_provider_seedream.")
-    return [importlib.import_module(one.name) for one in found if not one.name.endswith(("__main__", ".retry_policy"))]
+    return [
+        importlib.import_module(one.name)
+        for one in found
+        if not one.name.endswith(("__main__", ".retry_policy"))
+    ]
 
 
 def no_lock_of_a_module_is_held() -> bool:
@@ -54,7 +59,11 @@ def no_lock_of_a_module_is_held() -> bool:
     with ExitStack() as held:
         for lock in locks.values():
             held.enter_context(lock)
-        left = [name for name, lock in locks.items() if not holds_in_a_fork(lambda lock=lock: lock.acquire(blocking=False))]  # type: ignore[misc]
+        left = [
+            name
+            for name, lock in locks.items()
+            if not holds_in_a_fork(lambda lock=lock: lock.acquire(blocking=False))
+        ]  # type: ignore[misc]
     assert left == [], left
     return True
 

@@ -33,11 +33,12 @@ class Heard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What to say. ``hang_up`` says nothing and closes; it happens before the body is read. ``drip_seconds`` before each byte.
+    """What to say. ``hang_up`` says nothing and closes; it happens before the body is read. ``drip_seconds``
+    before each byte.
 
-    ``read_seconds`` before each 64 kB of the request's body. ``early``: answers and closes before the body is read; with
-    ``early_seconds`` it closes only so much later, and reads nothing. ``interim`` goes before the answer, as it stands, so
-    many times, after a pause each.
+    ``read_seconds`` before each 64 kB of the request's body. ``early``: answers and closes before the body is
+    read; with ``early_seconds`` it closes only so much later, and reads nothing. ``interim`` goes before the
+    answer, as it stands, so many times, after a pause each.
     """
 
     status: int = 200
@@ -54,7 +55,11 @@ class Answer:
 
 
 def json_answer(value: Any, status: int = 200, **headers: str) -> Answer:
-    return Answer(status=status, body=json.dumps(value).encode(), headers={"Content-Type": "application/json", **headers})
+    return Answer(
+        status=status,
+        body=json.dumps(value).encode(),
+        headers={"Content-Type": "application/json", **headers},
+    )
 
 
 @dataclass(slots=True)
@@ -106,11 +111,15 @@ def write_certificate(path: Path) -> Path:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(hours=1))
         .not_valid_after(now + dt.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+        )
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
     path.write_bytes(pem + certificate.public_bytes(serialization.Encoding.PEM))
     return path
 
@@ -122,7 +131,8 @@ class _HTTPServer(ThreadingHTTPServer):
 
     def get_request(self) -> tuple[Any, Any]:
         connection, address = super().get_request()
-        # Else an early answer may wait for the acknowledgement of a TLS ticket before it, and is lost when the server closes.
+        # Else an early answer may wait for the acknowledgement of a TLS ticket before it, and is lost when
+        # the server closes.
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.server_state.connections += 1
         return connection, address
@@ -150,12 +160,17 @@ class _Handler(BaseHTTPRequestHandler):
         answer, length = self.server_state.answer, int(self.headers.get("Content-Length") or 0)
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.server_state.heard.append(
-            Heard(method=self.command, target=self.requestline.split(" ")[1], headers=headers, body_bytes=length)
+            Heard(
+                method=self.command, target=self.requestline.split(" ")[1], headers=headers, body_bytes=length
+            )
         )
         self.close_connection = True
         if answer.hang_up:
             return
-        buffer, left = bytearray(64 * 1024 if answer.read_seconds else 1024 * 1024), 0 if answer.early else length
+        buffer, left = (
+            bytearray(64 * 1024 if answer.read_seconds else 1024 * 1024),
+            0 if answer.early else length,
+        )
         while left > 0 and (count := self.rfile.readinto(memoryview(buffer)[: min(left, len(buffer))])):
             left -= count
             time.sleep(answer.read_seconds)
@@ -166,7 +181,11 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():
             self.send_header(name, value)
         self.end_headers()
-        for drop in [answer.body[at : at + 1] for at in range(len(answer.body))] if answer.drip_seconds else [answer.body]:
+        for drop in (
+            [answer.body[at : at + 1] for at in range(len(answer.body))]
+            if answer.drip_seconds
+            else [answer.body]
+        ):
             time.sleep(answer.drip_seconds)
             self.wfile.write(drop)
         time.sleep(answer.early_seconds)

@@ -41,7 +41,9 @@ class ObjectStore(MemoryFileSystem):  # type: ignore[misc]  # fsspec ships no ty
         return self._do("pipe", lambda: super(ObjectStore, self).pipe_file(path, value, mode=mode, **options))
 
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **options: Any) -> Any:
-        return self._do("cat", lambda: super(ObjectStore, self).cat_file(path, start=start, end=end, **options))
+        return self._do(
+            "cat", lambda: super(ObjectStore, self).cat_file(path, start=start, end=end, **options)
+        )
 
     def rm_file(self, path: str) -> Any:
         return self._do("rm", lambda: super(ObjectStore, self)._rm(path))
@@ -108,7 +110,9 @@ def repeated(act: Act) -> Any:
 
 
 def attached_store(store: ObjectStore | None = None) -> tuple[str, ObjectStore]:
-    """A store, fresh by default, and the URI of a folder in it that goes through Airflow's connections as s3://conn@bucket does."""
+    """A store, fresh by default, and the URI of a folder in it that goes through Airflow's connections as
+    s3://conn@bucket does.
+    """
     store, conn_id = store or ObjectStore(), f"unit{next(_numbers)}"
     attach(protocol="memory", conn_id=conn_id, fs=store)
     return f"memory://{conn_id}@bucket/watches", store
@@ -116,14 +120,18 @@ def attached_store(store: ObjectStore | None = None) -> tuple[str, ObjectStore]:
 
 def precondition_failed() -> OSError:
     """As s3fs raises it: an error of its own, caused by botocore's."""
-    error, cause = OSError(22, "At least one of the pre-conditions you specified did not hold"), Exception("PreconditionFailed")
+    error, cause = (
+        OSError(22, "At least one of the pre-conditions you specified did not hold"),
+        Exception("PreconditionFailed"),
+    )
     cause.response = {"ResponseMetadata": {"HTTPStatusCode": 412}}  # type: ignore[attr-defined]
     error.__cause__ = cause
     return error
 
 
 class Versioned(ObjectStore):
-    """As Amazon S3: each object has an ETag, a PUT tells it, and one with ``IfMatch`` fails once the object has another.
+    """As Amazon S3: each object has an ETag, a PUT tells it, and one with ``IfMatch`` fails once the object
+    has another.
 
     ``requests`` lists what went over the wire, as method and path.
     """
@@ -136,7 +144,9 @@ class Versioned(ObjectStore):
         self.requests: list[tuple[str, str]] = []
         self._is_writing = False
 
-    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", IfMatch: str | None = None, **options: Any) -> Any:
+    def pipe_file(
+        self, path: str, value: bytes, mode: str = "overwrite", IfMatch: str | None = None, **options: Any
+    ) -> Any:
         with self._lock:
             self.requests.append(("PUT", path))
             if IfMatch and self.honours_if_match and IfMatch != self._etag(path):
@@ -172,7 +182,8 @@ class Versioned(ObjectStore):
 
 
 class VersionedOnDisk(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships no types
-    """As :class:`Versioned`, with its objects as files below a folder: they outlive the process that wrote them.
+    """As :class:`Versioned`, with its objects as files below a folder: they outlive the process that wrote
+    them.
 
     A write is one act, as a PUT is: a link or a rename, which Python's audit events tell.
     """
@@ -185,7 +196,9 @@ class VersionedOnDisk(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships
         self._root = root
         self._prefix = prefix
 
-    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", IfMatch: str | None = None, **options: Any) -> Any:
+    def pipe_file(
+        self, path: str, value: bytes, mode: str = "overwrite", IfMatch: str | None = None, **options: Any
+    ) -> Any:
         file = self._file(path)
         file.parent.mkdir(parents=True, exist_ok=True)
         aside = self._root.parent / f"{uuid.uuid4().hex}.aside"
@@ -209,7 +222,13 @@ class VersionedOnDisk(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships
     def info(self, path: str, **options: Any) -> dict[str, Any]:
         file = self._file(path)
         about = file.stat()
-        return {"name": path, "size": about.st_size, "type": "file", "mtime": about.st_mtime, "ETag": _etag(file.read_bytes())}
+        return {
+            "name": path,
+            "size": about.st_size,
+            "type": "file",
+            "mtime": about.st_mtime,
+            "ETag": _etag(file.read_bytes()),
+        }
 
     def ls(self, path: str, detail: bool = False, **options: Any) -> list[str]:
         return [f"{path}/{entry.name}" for entry in self._file(path).iterdir()]

@@ -1,4 +1,6 @@
-"""The error tree does what the page at its top says: what derives from what, what a retry does, what was paid."""
+"""The error tree does what the page at its top says: what derives from what, what a retry does, what was
+paid.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def read_page() -> list[Row]:
     for line in inspect.getdoc(exceptions).splitlines():  # type: ignore[union-attr]
         if found := line_of_tree.fullmatch(line):
             depth = len(found["indent"]) // 2
-            rows.append(Row(name=found["name"], base=above[depth], paid=found["paid"] or "", retried=found["retried"]))
+            rows.append(
+                Row(name=found["name"], base=above[depth], paid=found["paid"] or "", retried=found["retried"])
+            )
         elif line == "SeedreamError":
             depth, found = 0, re.match(r"(?P<name>\w+)", line)
         elif found := re.fullmatch(r"(?P<indent> +)(?P<name>SeedreamAPIError) .*", line):
@@ -53,12 +57,16 @@ def read_page() -> list[Row]:
 
 
 PAGE = read_page()
-CLASSES = [cls for _, cls in inspect.getmembers(exceptions, inspect.isclass) if issubclass(cls, SeedreamError)]
+CLASSES = [
+    cls for _, cls in inspect.getmembers(exceptions, inspect.isclass) if issubclass(cls, SeedreamError)
+]
 
 
 class TestThePage:
     def test_it_lists_every_class(self) -> None:
-        assert {row.name for row in PAGE} | {"SeedreamError", "SeedreamAPIError"} == {cls.__name__ for cls in CLASSES}
+        assert {row.name for row in PAGE} | {"SeedreamError", "SeedreamAPIError"} == {
+            cls.__name__ for cls in CLASSES
+        }
 
     @pytest.mark.parametrize("row", PAGE, ids=lambda row: row.name)
     def test_a_class_stands_under_its_base(self, row: Row) -> None:
@@ -70,7 +78,9 @@ class TestThePage:
         assert issubclass(row.cls, AirflowException)
 
     @pytest.mark.parametrize(
-        "row", [row for row in PAGE if row.paid in ("nothing paid", "paid", "unknown")], ids=lambda row: row.name
+        "row",
+        [row for row in PAGE if row.paid in ("nothing paid", "paid", "unknown")],
+        ids=lambda row: row.name,
     )
     def test_what_was_paid_is_the_classes_own_answer(self, row: Row) -> None:
         assert row.cls.paid == {"nothing paid": "no", "paid": "yes", "unknown": "unknown"}[row.paid]
@@ -78,13 +88,17 @@ class TestThePage:
 
 class TestAnErrorTellsAll:
     @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
-    def test_an_error_tells_what_happened_what_was_paid_and_what_a_retry_does(self, cls: type[SeedreamError]) -> None:
+    def test_an_error_tells_what_happened_what_was_paid_and_what_a_retry_does(
+        self, cls: type[SeedreamError]
+    ) -> None:
         text = str(cls("It rains."))
         assert text == f"{cls.verdict}: It rains. Paid: {cls.paid}. {cls.on_retry}"
         assert len(cls.on_retry) > 10
 
     @pytest.mark.parametrize(
-        "cls", [cls for cls in CLASSES if cls is not exceptions.SeedreamLandingError], ids=lambda cls: cls.__name__
+        "cls",
+        [cls for cls in CLASSES if cls is not exceptions.SeedreamLandingError],
+        ids=lambda cls: cls.__name__,
     )
     def test_the_id_and_the_record_once_there_are_some(self, cls: type[SeedreamError]) -> None:
         error = cls("It rains.", seedream_task_id=TASK_ID, record=RECORD, paid="refunded")
@@ -120,7 +134,9 @@ class TestFinal:
 class TestCopies:
     """An error may travel between processes, e.g. in Celery's result."""
 
-    @pytest.mark.parametrize("travel", [copy.copy, copy.deepcopy, lambda error: pickle.loads(pickle.dumps(error))])
+    @pytest.mark.parametrize(
+        "travel", [copy.copy, copy.deepcopy, lambda error: pickle.loads(pickle.dumps(error))]
+    )
     @pytest.mark.parametrize("is_final", [False, True])
     def test_a_copy_says_the_same(self, travel: object, is_final: bool) -> None:
         error: SeedreamError = exceptions.SeedreamRateLimitError(

@@ -48,7 +48,18 @@ class TestAnAcceptedPost:
         assert Accepted.from_wire({"task_id": TASK_ID, "created_at": created_at}).created_at is None
 
     @pytest.mark.parametrize(
-        "body", [None, [], "ok", {}, {"task_id": None}, {"task_id": ""}, {"task_id": 7}, {"task_id": "../x"}, {"id": "abc"}]
+        "body",
+        [
+            None,
+            [],
+            "ok",
+            {},
+            {"task_id": None},
+            {"task_id": ""},
+            {"task_id": 7},
+            {"task_id": "../x"},
+            {"id": "abc"},
+        ],
     )
     def test_without_a_usable_id_nobody_knows_whether_it_was_paid(self, body: Any) -> None:
         with pytest.raises(SeedreamResponseError) as unknown:
@@ -65,8 +76,15 @@ class TestAStatusAnswer:
             "thumbnail": "https://a/t",
             "metadata": None,
         }
-        read = GenerationStatus.from_wire({"status": "FINISHED", "progress": 100, "failure_reason": None, "results": [result]})
-        assert (read.status, read.progress, read.failure_reason, read.images_ready) == ("FINISHED", 100, None, 1)
+        read = GenerationStatus.from_wire(
+            {"status": "FINISHED", "progress": 100, "failure_reason": None, "results": [result]}
+        )
+        assert (read.status, read.progress, read.failure_reason, read.images_ready) == (
+            "FINISHED",
+            100,
+            None,
+            1,
+        )
         assert read.results == (ResultLinks(image="https://a/1", thumbnail="https://a/t"),)
 
     @pytest.mark.parametrize(
@@ -84,11 +102,23 @@ class TestAStatusAnswer:
             ("https://a/1", None),
         ],
     )
-    def test_an_image_is_an_http_link_in_asset_or_else_in_asset_url(self, result: Any, image: str | None) -> None:
-        assert GenerationStatus.from_wire({"status": "FINISHED", "results": [result]}).results[0].image == image
+    def test_an_image_is_an_http_link_in_asset_or_else_in_asset_url(
+        self, result: Any, image: str | None
+    ) -> None:
+        assert (
+            GenerationStatus.from_wire({"status": "FINISHED", "results": [result]}).results[0].image == image
+        )
 
     @pytest.mark.parametrize(
-        "extra", [{}, {"progress": "half"}, {"progress": None}, {"results": None}, {"results": {}}, {"failure_reason": 7}]
+        "extra",
+        [
+            {},
+            {"progress": "half"},
+            {"progress": None},
+            {"results": None},
+            {"results": {}},
+            {"failure_reason": 7},
+        ],
     )
     def test_hints_may_be_missing_or_strange(self, extra: dict[str, Any]) -> None:
         read = GenerationStatus.from_wire({"status": "pending", **extra})
@@ -96,9 +126,14 @@ class TestAStatusAnswer:
 
     @pytest.mark.parametrize("reason", ["", "  ", None])
     def test_an_empty_reason_is_none(self, reason: str | None) -> None:
-        assert GenerationStatus.from_wire({"status": "FINISHED", "failure_reason": reason}).failure_reason is None
+        assert (
+            GenerationStatus.from_wire({"status": "FINISHED", "failure_reason": reason}).failure_reason
+            is None
+        )
 
-    @pytest.mark.parametrize("body", [None, [], "FINISHED", {}, {"status": None}, {"status": 3}, {"detail": "x"}])
+    @pytest.mark.parametrize(
+        "body", [None, [], "FINISHED", {}, {"status": None}, {"status": 3}, {"detail": "x"}]
+    )
     def test_something_that_is_no_status_is_an_error(self, body: Any) -> None:
         with pytest.raises(SeedreamResponseError):
             GenerationStatus.from_wire(body)
@@ -108,7 +143,9 @@ class TestAStatusAnswer:
         assert "https" not in repr(GenerationStatus.from_wire({"status": "FINISHED", "results": [result]}))
 
     def test_links_in_a_reason_lose_their_query(self) -> None:
-        read = GenerationStatus.from_wire({"status": "FAILED", "failure_reason": "cannot write HTTPS://r2/x?sig=s3cret now"})
+        read = GenerationStatus.from_wire(
+            {"status": "FAILED", "failure_reason": "cannot write HTTPS://r2/x?sig=s3cret now"}
+        )
         assert read.failure_reason == "cannot write HTTPS://r2/x?... now"
 
     def test_text_without_links_stays_as_it_is(self) -> None:
@@ -116,7 +153,9 @@ class TestAStatusAnswer:
 
 
 class TestTheWallet:
-    @pytest.mark.parametrize(("balance", "text"), [("150.00", "150.00"), (150, "150"), (1.5, "1.5"), ("0", "0")])
+    @pytest.mark.parametrize(
+        ("balance", "text"), [("150.00", "150.00"), (150, "150"), (1.5, "1.5"), ("0", "0")]
+    )
     def test_the_balance_is_kept_as_the_api_writes_it(self, balance: Any, text: str) -> None:
         assert Wallet.from_wire({"balance": balance}) == Wallet(balance=text, rate_limit=None)
 
@@ -132,7 +171,8 @@ class TestTheWallet:
 
 class TestWhatTravelsThroughXCom:
     @pytest.mark.parametrize(
-        "value", [generation(), generation(kind=None, created_at=None, num_images=None, credits=None, record=None)]
+        "value",
+        [generation(), generation(kind=None, created_at=None, num_images=None, credits=None, record=None)],
     )
     def test_a_generation_survives_json(self, value: Generation) -> None:
         assert Generation.from_dict(json.loads(json.dumps(value.to_dict()))) == value
@@ -144,7 +184,10 @@ class TestWhatTravelsThroughXCom:
         assert len(json.dumps(LANDED.to_dict())) < 4096
 
     def test_the_fields_are_the_documented_ones(self) -> None:
-        documented = "schema_version seedream_task_id kind created_at num_images credits destination name record image_size claim"
+        documented = (
+            "schema_version seedream_task_id kind created_at num_images credits destination name "
+            "record image_size claim"
+        )
         documented += " billed_credits"
         assert list(generation().to_dict()) == documented.split()
         assert sorted(LANDED.to_dict()) == sorted(
@@ -156,7 +199,11 @@ class TestWhatTravelsThroughXCom:
 
     @pytest.mark.parametrize(
         "field",
-        [name for name in generation().to_dict() if name not in ("schema_version", "image_size", "claim", "billed_credits")],
+        [
+            name
+            for name in generation().to_dict()
+            if name not in ("schema_version", "image_size", "claim", "billed_credits")
+        ],
     )
     def test_a_missing_field_is_named(self, field: str) -> None:
         fields = {name: value for name, value in generation().to_dict().items() if name != field}
@@ -173,7 +220,14 @@ class TestWhatTravelsThroughXCom:
 
     @pytest.mark.parametrize(
         "value",
-        [None, "abc", [], {}, {**generation().to_dict(), "schema_version": 2}, {**generation().to_dict(), "schema_version": "1"}],
+        [
+            None,
+            "abc",
+            [],
+            {},
+            {**generation().to_dict(), "schema_version": 2},
+            {**generation().to_dict(), "schema_version": "1"},
+        ],
     )
     def test_another_schema_is_refused(self, value: Any) -> None:
         with pytest.raises(SeedreamInputError, match="no Generation of schema version 1"):

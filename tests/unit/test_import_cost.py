@@ -1,4 +1,6 @@
-"""A DAG file that imports our operators pays for them alone: what they need to act is imported when they act."""
+"""A DAG file that imports our operators pays for them alone: what they need to act is imported when they
+act.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,20 @@ from functools import cache
 import pytest
 
 DAG_FILE_NAMES = ("operators.seedream", "operators.batch", "sensors.seedream")
-HEAVY = ("requests", "aiohttp", "tenacity", "fsspec", "upath", "imagesize", "airflow.sdk.io", "airflow.models", "sqlalchemy")
-ENGINE = (  # rooms and modules that only a running task needs: each class and pattern of theirs is made anew in every parse
+HEAVY = (
+    "requests",
+    "aiohttp",
+    "tenacity",
+    "fsspec",
+    "upath",
+    "imagesize",
+    "airflow.sdk.io",
+    "airflow.models",
+    "sqlalchemy",
+)
+# rooms and modules that only a running task needs: each class and pattern of theirs is made anew in every
+# parse
+ENGINE = (
     "batch",
     "emulator",
     "hooks",
@@ -63,13 +77,21 @@ def imported_by(module: str, *, before: str = "import airflow.sdk") -> list[str]
 
 
 def within(names: list[str], packages: tuple[str, ...]) -> list[str]:
-    return [name for name in names if name.startswith(tuple(f"{package}." for package in packages)) or name in packages]
+    return [
+        name
+        for name in names
+        if name.startswith(tuple(f"{package}." for package in packages)) or name in packages
+    ]
 
 
 @pytest.fixture(scope="module")
 def added() -> list[str]:
-    """Beside what any operator of any provider loads: in Airflow 3.4 that is more than ``import airflow.sdk`` loads."""
-    base = "import airflow.sdk; from airflow.providers.common.compat.sdk import BaseOperator, BaseSensorOperator"
+    """Beside what any operator of any provider loads: in Airflow 3.4 that is more than ``import
+    airflow.sdk`` loads.
+    """
+    base = (
+        "import airflow.sdk; from airflow.providers.common.compat.sdk import BaseOperator, BaseSensorOperator"
+    )
     return imported_by(", ".join(f"airflow_provider_seedream.{name}" for name in DAG_FILE_NAMES), before=base)
 
 
@@ -86,7 +108,9 @@ class TestImportingWhatADagFileNames:
 
     def test_the_decorators_add_themselves_alone(self) -> None:
         before = ", ".join(f"airflow_provider_seedream.{name}" for name in DAG_FILE_NAMES)
-        added = imported_by("airflow_provider_seedream.decorators.seedream", before=f"import airflow.sdk, {before}")
+        added = imported_by(
+            "airflow_provider_seedream.decorators.seedream", before=f"import airflow.sdk, {before}"
+        )
         assert within(added, ("airflow_provider_seedream",)) == [
             "airflow_provider_seedream.decorators",
             "airflow_provider_seedream.decorators.seedream",

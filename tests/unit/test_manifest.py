@@ -43,18 +43,25 @@ class TestWhatItSays:
     def test_an_image_can_be_traced(self) -> None:
         said = json.loads(manifest().to_json())
         assert said["submission"]["prompt"] == "a leather watch"
-        assert (said["model"], said["endpoint"]) == ("seedream-v5-lite", "/v1/images/seedream/v5/lite/generate/")
+        assert (said["model"], said["endpoint"]) == (
+            "seedream-v5-lite",
+            "/v1/images/seedream/v5/lite/generate/",
+        )
         assert (said["made_by"]["task_id"], said["landed_by"]["task_id"]) == ("t", "land")
         assert said["digital_source_type"].endswith("/trainedAlgorithmicMedia")
         assert (said["seedream_task_id"], said["credits"], said["images_landed"]) == (TASK_ID, 10, 1)
 
     def test_an_edit_is_a_composite(self) -> None:
-        assert str(manifest(kind="edit").digital_source_type).endswith("/compositeWithTrainedAlgorithmicMedia")
+        assert str(manifest(kind="edit").digital_source_type).endswith(
+            "/compositeWithTrainedAlgorithmicMedia"
+        )
 
     def test_a_rescued_id_says_what_is_not_known(self) -> None:
         bare = generation(kind=None, created_at=None, num_images=None, credits=None, record=None)
         rescued = build_manifest(bare, (image(),), record=None, record_file=None, landed_by={}, landed_at="x")
-        assert (rescued.submission, rescued.made_by, rescued.endpoint, rescued.digital_source_type) == (None,) * 4
+        assert (rescued.submission, rescued.made_by, rescued.endpoint, rescued.digital_source_type) == (
+            None,
+        ) * 4
         assert rescued.missing_images == 0
 
     def test_missing_images_are_counted(self) -> None:

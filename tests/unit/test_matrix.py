@@ -12,7 +12,15 @@ HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 def result(airflow: str, python: str, passed: int = 1, failed: int = 0) -> Result:
-    return Result(airflow=airflow, python=python, tests="everyday", passed=passed, skipped=0, failed=failed, on="2026-11-22")
+    return Result(
+        airflow=airflow,
+        python=python,
+        tests="everyday",
+        passed=passed,
+        skipped=0,
+        failed=failed,
+        on="2026-11-22",
+    )
 
 
 class TestInterpreters:
@@ -31,8 +39,15 @@ class TestInterpreters:
 
 class TestResults:
     def test_a_later_result_takes_the_place_of_an_earlier_one_of_the_same_minor_versions(self) -> None:
-        rows = merge([result("3.3.1", "3.11.7"), result("3.1.8", "3.13.0")], [result("3.3.2", "3.11.9"), result("3.3.2", "3.12.1")])
-        assert [(row.airflow, row.python) for row in rows] == [("3.1.8", "3.13.0"), ("3.3.2", "3.11.9"), ("3.3.2", "3.12.1")]
+        rows = merge(
+            [result("3.3.1", "3.11.7"), result("3.1.8", "3.13.0")],
+            [result("3.3.2", "3.11.9"), result("3.3.2", "3.12.1")],
+        )
+        assert [(row.airflow, row.python) for row in rows] == [
+            ("3.1.8", "3.13.0"),
+            ("3.3.2", "3.11.9"),
+            ("3.3.2", "3.12.1"),
+        ]
 
     def test_a_beta_stands_behind_the_releases(self) -> None:
         rows = merge([result("3.4.0b2", "3.11.7")], [result("3.3.2", "3.13.0"), result("3.10.0", "3.11.7")])

@@ -37,7 +37,9 @@ def wheel(built: Path) -> zipfile.ZipFile:
 
 
 def known_to_git() -> set[str]:
-    listed = subprocess.run(["git", "ls-files", PACKAGE], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        ["git", "ls-files", PACKAGE], cwd=CHECKOUT, capture_output=True, text=True, check=True
+    )
     return set(listed.stdout.split())
 
 
@@ -45,7 +47,11 @@ class TestTheWheel:
     def test_it_holds_the_package_and_its_metadata_alone(self, wheel: zipfile.ZipFile) -> None:
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
         assert known_to_git() <= names
-        assert not [name for name in names if not name.startswith(f"{PACKAGE}/") or "__pycache__" in name or "/test_" in name]
+        assert not [
+            name
+            for name in names
+            if not name.startswith(f"{PACKAGE}/") or "__pycache__" in name or "/test_" in name
+        ]
 
     def test_it_is_typed_and_licensed(self, wheel: zipfile.ZipFile) -> None:
         names = wheel.namelist()
@@ -53,7 +59,9 @@ class TestTheWheel:
         assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
 
     def test_its_entry_points_are_the_provider_info_and_the_plugin(self, wheel: zipfile.ZipFile) -> None:
-        points = wheel.read(next(name for name in wheel.namelist() if name.endswith("entry_points.txt"))).decode()
+        points = wheel.read(
+            next(name for name in wheel.namelist() if name.endswith("entry_points.txt"))
+        ).decode()
         assert "".join(points.split()) == (
             f"[airflow.plugins]seedream={PACKAGE}.plugins.seedream:SeedreamPlugin"
             f"[apache_airflow_provider]provider_info={PACKAGE}.provider_info:get_provider_info"

@@ -1,4 +1,6 @@
-"""What Airflow reads about the provider: valid by its own schema, and a form that works in its own API server."""
+"""What Airflow reads about the provider: valid by its own schema, and a form that works in its own API
+server.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ class TestTheInfo:
         assert json.loads(json.dumps(INFO)) == INFO
 
     def test_it_is_found_by_its_entry_point(self) -> None:
-        found = [point for point in entry_points(group="apache_airflow_provider") if "seedream" in point.value]
+        found = [
+            point for point in entry_points(group="apache_airflow_provider") if "seedream" in point.value
+        ]
         assert [point.load()() for point in found] == [INFO]
 
     @pytest.mark.parametrize("kind", ["hooks", "operators", "sensors", "triggers"])
@@ -53,7 +57,10 @@ class TestTheInfo:
     def test_the_hook_class_is_the_hook(self) -> None:
         module, _, name = CONNECTION["hook-class-name"].rpartition(".")
         assert getattr(importlib.import_module(module), name) is SeedreamHook
-        assert (SeedreamHook.conn_type, SeedreamHook.hook_name) == (CONNECTION["connection-type"], CONNECTION["hook-name"])
+        assert (SeedreamHook.conn_type, SeedreamHook.hook_name) == (
+            CONNECTION["connection-type"],
+            CONNECTION["hook-name"],
+        )
         assert issubclass(SeedreamHook, BaseHook)
 
 
@@ -69,9 +76,13 @@ class TestTheForm:
 
     def test_the_hook_says_the_same_for_airflow_3_1(self) -> None:
         said = SeedreamHook.get_ui_field_behaviour()
-        schema = json.loads(files("airflow").joinpath("customized_form_field_behaviours.schema.json").read_text())
+        schema = json.loads(
+            files("airflow").joinpath("customized_form_field_behaviours.schema.json").read_text()
+        )
         jsonschema.Draft7Validator(schema).validate(said)
-        assert {re.sub("_", "-", name): value for name, value in said.items()} == CONNECTION["ui-field-behaviour"]
+        assert {re.sub("_", "-", name): value for name, value in said.items()} == CONNECTION[
+            "ui-field-behaviour"
+        ]
 
     def test_the_api_server_shows_key_and_base_url(self, form: Any) -> None:
         fields = form.standard_fields.model_dump()
@@ -80,7 +91,8 @@ class TestTheForm:
         assert [name for name in ("url_schema", "port", "login") if not fields[name]["hidden"]] == []
 
     @pytest.mark.skipif(
-        Version(airflow.__version__) < Version("3.2"), reason="conn-fields came with Airflow 3.2; below, extras are JSON"
+        Version(airflow.__version__) < Version("3.2"),
+        reason="conn-fields came with Airflow 3.2; below, extras are JSON",
     )
     def test_the_api_server_shows_the_extras(self, form: Any) -> None:
         assert list(form.extra_fields) == list(CONNECTION["conn-fields"])

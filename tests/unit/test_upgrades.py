@@ -1,4 +1,6 @@
-"""What version 0.1 left in storage, in XCom and in Airflow's database is understood, and makes nothing be paid again."""
+"""What version 0.1 left in storage, in XCom and in Airflow's database is understood, and makes nothing be
+paid again.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,13 @@ SUBMISSION: dict[str, Any] = {
     "kind": "generate",
     "take": 1,
 }
-TRY = {"dag_id": "watches", "run_id": "manual__2026-03-01", "task_id": "submit", "map_index": -1, "try_number": 1}
+TRY = {
+    "dag_id": "watches",
+    "run_id": "manual__2026-03-01",
+    "task_id": "submit",
+    "map_index": -1,
+    "try_number": 1,
+}
 
 GENERATION = {
     "seedream_task_id": TASK_ID,
@@ -42,7 +50,8 @@ GENERATION = {
     "settling_seconds": 120.0,
     "outage_seconds": 1800.0,
 }
-ROWS: dict[str, tuple[str, dict[str, Any]]] = {  # class path and arguments, as they stand in Airflow's database
+# class path and arguments, as they stand in Airflow's database
+ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "generation, 0.1": (
         "airflow_provider_seedream.triggers.seedream.SeedreamGenerationTrigger",
         {**GENERATION, "watch": None},
@@ -111,7 +120,9 @@ class TestTheSameRequest:
     def test_the_same_request_has_the_record_it_had(self, reuse: Reuse, key: str) -> None:
         who = {field: str(TRY[field]) for field in ("dag_id", "run_id", "task_id")}
         destination = "s3://aws_default@my-bucket/watches"
-        assert record_key(**who, destination=destination, name=None, fingerprint=FINGERPRINT, reuse=reuse) == key
+        assert (
+            record_key(**who, destination=destination, name=None, fingerprint=FINGERPRINT, reuse=reuse) == key
+        )
 
 
 class TestWhatLiesThere:
@@ -140,7 +151,14 @@ class TestWhatLiesThere:
         assert Record.from_json(json.dumps(record).encode()).seedream_task_id == TASK_ID
 
     def test_a_manifest_is_read(self) -> None:
-        image = {"number": 1, "file": "hero_1.png", "sha256": "a941", "size_bytes": 44917, "width": 256, "height": 256}
+        image = {
+            "number": 1,
+            "file": "hero_1.png",
+            "sha256": "a941",
+            "size_bytes": 44917,
+            "width": 256,
+            "height": 256,
+        }
         manifest = {
             "schema_version": 1,
             "seedream_task_id": TASK_ID,

@@ -1,4 +1,5 @@
-"""Makes ``tests/upgrades/0.2.0.json``: what a released build leaves behind in storage, in XComs and in rows of triggers.
+"""Makes ``tests/upgrades/0.2.0.json``: what a released build leaves behind in storage, in XComs and in rows
+of triggers.
 
 Run once per release, by that build, as the tests go on from the file::
 
@@ -28,7 +29,9 @@ DAY_SECONDS = 25 * 3600.0
 
 def main(version: str, target: Path) -> None:
     assert version == airflow_provider_seedream.__version__, airflow_provider_seedream.__file__
-    assert not Path(airflow_provider_seedream.__file__).is_relative_to(Path(__file__).parents[2]), "that is today's build"
+    assert not Path(airflow_provider_seedream.__file__).is_relative_to(Path(__file__).parents[2]), (
+        "that is today's build"
+    )
     files = attach_storage()
     with Emulator(Settings.fast(flat_images=True, quirks=False)) as emulator:
         connect(emulator)
@@ -42,7 +45,10 @@ def main(version: str, target: Path) -> None:
                 {"seedream_task_id": one.seedream_task_id, "kind": one.kind, "payload": one.payload}
                 for one in emulator.books.submissions
             ],
-            "files": {**{path.removeprefix(ROOT): data for path, data in _texts(files).items()}, **maker.intents},
+            "files": {
+                **{path.removeprefix(ROOT): data for path, data in _texts(files).items()},
+                **maker.intents,
+            },
             "xcoms": [[list(key), value] for key, value in maker.runner.api.xcoms.items()],
             "deferrals": maker.deferrals,
             "states": {one.task_id: one.state for one in maker.runner.api.instances.values()},
@@ -53,7 +59,12 @@ def main(version: str, target: Path) -> None:
 def connect(emulator: Emulator, conn_id: str = "SEEDREAM_DEFAULT", **extra: Any) -> None:
     """Point a connection of this process at the emulator."""
     connection = json.loads(emulator.airflow_connection_json())
-    connection["extra"] = {**connection.get("extra", {}), "requests_per_minute": 6000, "request_timeout_seconds": 1, **extra}
+    connection["extra"] = {
+        **connection.get("extra", {}),
+        "requests_per_minute": 6000,
+        "request_timeout_seconds": 1,
+        **extra,
+    }
     os.environ[f"AIRFLOW_CONN_{conn_id}"] = json.dumps(connection)
 
 
@@ -127,7 +138,11 @@ class Maker:
     def expired(self) -> None:
         """A day goes by at the API; for this process the generation was made a day ago."""
         self.run("expired", "success")
-        [generation] = [value for key, value in self.runner.api.xcoms.items() if key[2] == "expired" and key[4] == "return_value"]
+        [generation] = [
+            value
+            for key, value in self.runner.api.xcoms.items()
+            if key[2] == "expired" and key[4] == "return_value"
+        ]
         generation["created_at"] = datetime.fromtimestamp(time.time() - DAY_SECONDS, UTC).isoformat()
         self.emulator.clock.advance(DAY_SECONDS)
         self.run("land_expired", "failed")

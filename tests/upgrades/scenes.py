@@ -1,4 +1,6 @@
-"""The DAG of the upgrade test. Both builds make it: the released one leaves its tasks somewhere, today's goes on from there."""
+"""The DAG of the upgrade test. Both builds make it: the released one leaves its tasks somewhere, today's
+goes on from there.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 from airflow_provider_seedream.operators.seedream import SeedreamBatchOperator, SeedreamGenerateOperator
 from airflow_provider_seedream.sensors.seedream import SeedreamCreditsSensor, SeedreamGenerationSensor
 
-# The key of a record depends on the destination's URI, so the destination must be the same on every machine and in every run.
+# The key of a record depends on the destination's URI, so the destination must be the same on every machine
+# and in every run.
 DESTINATION = "memory://upgrade/images"
 ROOT = "/upgrade/images/"
 POKE_SECONDS = 0.1
@@ -39,7 +42,9 @@ def tasks() -> dict[str, Any]:
     with DAG("upgrade", schedule=None) as dag:
         for outcome in RECORDS:
             prompt = _PROMPTS.get(outcome, f"a watch that is {outcome}")
-            submit = SeedreamGenerateOperator(task_id=outcome, prompt=prompt, num_images=2, name=outcome, **common)
+            submit = SeedreamGenerateOperator(
+                task_id=outcome, prompt=prompt, num_images=2, name=outcome, **common
+            )
             SeedreamGenerationSensor(
                 task_id=f"land_{outcome}",
                 generation=submit.output,
@@ -48,9 +53,15 @@ def tasks() -> dict[str, Any]:
                 settling_seconds=0.5,
                 timeout=3600,
             )
-        SeedreamGenerateOperator(task_id="waits", prompt="a watch to wait for", wait=True, deferrable=True, **common)
-        SeedreamGenerateOperator(task_id="turn", prompt="a watch in turn", deferrable=True, name="turn", **common)
-        SeedreamCreditsSensor(task_id="top_up", min_credits=10**6, deferrable=True, poke_interval=1, timeout=3600)
+        SeedreamGenerateOperator(
+            task_id="waits", prompt="a watch to wait for", wait=True, deferrable=True, **common
+        )
+        SeedreamGenerateOperator(
+            task_id="turn", prompt="a watch in turn", deferrable=True, name="turn", **common
+        )
+        SeedreamCreditsSensor(
+            task_id="top_up", min_credits=10**6, deferrable=True, poke_interval=1, timeout=3600
+        )
         SeedreamBatchOperator(task_id="table", requests=TABLE[:2], results="table", **common)
         rows = [{**row, "name": f"half_{row['name']}"} for row in TABLE]
         paced = {**common, "seedream_conn_id": "seedream_paced"}

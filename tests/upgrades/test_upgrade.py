@@ -1,7 +1,7 @@
 """What 0.2.0 left goes on under today's build: nothing is paid again, and everything that was paid lands.
 
-``tests/upgrades/0.2.0.json`` was made by that release (``tests/upgrades/make.py``). Ids are replaced by those of the emulator that
-runs here, and all instants are moved to now, as the API keeps results for a day.
+``tests/upgrades/0.2.0.json`` was made by that release (``tests/upgrades/make.py``). Ids are replaced by those
+of the emulator that runs here, and all instants are moved to now, as the API keeps results for a day.
 """
 
 from __future__ import annotations
@@ -79,7 +79,11 @@ class Upgraded:
 def upgraded(monkeypatch: pytest.MonkeyPatch) -> Iterator[Upgraded]:
     with Emulator(Settings.fast(flat_images=True, quirks=False)) as emulator:
         connection = json.loads(emulator.airflow_connection_json())
-        connection["extra"] = {**connection.get("extra", {}), "requests_per_minute": 6000, "request_timeout_seconds": 1}
+        connection["extra"] = {
+            **connection.get("extra", {}),
+            "requests_per_minute": 6000,
+            "request_timeout_seconds": 1,
+        }
         for conn_id in ("SEEDREAM_DEFAULT", "SEEDREAM_PACED"):
             monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id}", json.dumps(connection))
         left = _left(emulator)
@@ -92,17 +96,28 @@ def upgraded(monkeypatch: pytest.MonkeyPatch) -> Iterator[Upgraded]:
         for task_id, state in left["states"].items():
             instance = runner.instance(made[task_id])
             instance.try_number, instance.state = 1, state if state in ("success", "failed") else None
-        yield Upgraded(runner=runner, tasks=made, left=left, emulator=emulator, files=files, posts_before=emulator.books.posts)
+        yield Upgraded(
+            runner=runner,
+            tasks=made,
+            left=left,
+            emulator=emulator,
+            files=files,
+            posts_before=emulator.books.posts,
+        )
 
 
 def _left(emulator: Emulator) -> dict[str, Any]:
-    """What the release left, as if it had been left a moment ago, with generations that this emulator knows."""
+    """What the release left, as if it had been left a moment ago, with generations that this emulator
+    knows.
+    """
     text = LEFT.read_text(encoding="utf-8")
     shift = time.time() - json.loads(text)["made_epoch"]
     for generation in json.loads(text)["generations"]:
         url = f"{emulator.url}/v1/images/seedream/v5/lite/{generation['kind']}/"
         body = {key: value for key, value in generation["payload"].items() if value is not None}
-        answer = requests.post(url, json=body, headers={"Authorization": f"Bearer {emulator.key}"}, timeout=10)
+        answer = requests.post(
+            url, json=body, headers={"Authorization": f"Bearer {emulator.key}"}, timeout=10
+        )
         text = text.replace(generation["seedream_task_id"], answer.json()["task_id"])
     text = _INSTANT.sub(lambda found: _later(found[0], shift), text)
     text = _EPOCH.sub(lambda found: str(float(found[0]) + shift), text)
@@ -137,7 +152,9 @@ class TestWhatLiesThere:
 class TestAClearAfterTheUpgrade:
     @pytest.mark.parametrize("outcome", ATTACHES)
     def test_what_is_paid_is_not_paid_again(self, upgraded: Upgraded, outcome: str) -> None:
-        before = upgraded.runner.api.xcoms[("upgrade", upgraded.runner.api.run_id, outcome, -1, "return_value")]
+        before = upgraded.runner.api.xcoms[
+            ("upgrade", upgraded.runner.api.run_id, outcome, -1, "return_value")
+        ]
         cleared = upgraded.clear(outcome)
         assert cleared.state == "success", cleared.log_text
         assert cleared.value["seedream_task_id"] == before["seedream_task_id"]

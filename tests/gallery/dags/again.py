@@ -11,7 +11,9 @@ from airflow_provider_seedream.sensors.seedream import SeedreamGenerationSensor
 
 with DAG("again", schedule=None, default_args={"retries": 2}):
     submit = SeedreamGenerateOperator(task_id="submit", prompt="{{ var.value.wanted }}", num_images=2)
-    land = SeedreamGenerationSensor(task_id="land", generation=submit.output, deferrable=True, poke_interval=4)
+    land = SeedreamGenerationSensor(
+        task_id="land", generation=submit.output, deferrable=True, poke_interval=4
+    )
 
     @task
     def show(landed: Any) -> str:

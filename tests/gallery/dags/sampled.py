@@ -7,7 +7,16 @@ from airflow.sdk import DAG
 from airflow_provider_seedream.bounds import Sample
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator
 
-THINGS = ("leather watch", "canvas rucksack", "garden bench", "ceramic teapot", "wool scarf", "lighthouse", "oak table", "red kite")
+THINGS = (
+    "leather watch",
+    "canvas rucksack",
+    "garden bench",
+    "ceramic teapot",
+    "wool scarf",
+    "lighthouse",
+    "oak table",
+    "red kite",
+)
 PLACES = ("a wet stone", "moss", "gravel", "linen", "a red door")
 ROWS = [
     {"product": thing, "background": place, "sku": f"{thing[0].upper()}-{100 * number + 1 + at}"}

@@ -18,10 +18,14 @@ DAY = 86_400
 _keys = count(1)
 
 
-def entry(at: float, outcome: str = "landed", *, balance: int | None = None, images: int = 1, **fields: Any) -> Entry:
+def entry(
+    at: float, outcome: str = "landed", *, balance: int | None = None, images: int = 1, **fields: Any
+) -> Entry:
     """A request that was sent `at` seconds after the beginning. Its POST may take 40 s."""
     sent = NOW + at
-    known: dict[str, Any] = {"seedream_task_id": TASK_ID, "created_at": clock.to_iso(sent + 2)} if outcome != "unknown" else {}
+    known: dict[str, Any] = (
+        {"seedream_task_id": TASK_ID, "created_at": clock.to_iso(sent + 2)} if outcome != "unknown" else {}
+    )
     return entry_of(
         record(
             key=f"{next(_keys):064x}",
@@ -75,15 +79,19 @@ OTHER = unknown(at=600, balance=None)
         ([entry(-600, "expired", **MEASURED)], 1000, "unclear"),  # and so may one that no record tells
         ([entry(-2 * DAY, "expired", **MEASURED)], 1000, "not_charged"),
         ([entry(600, "expired", **MEASURED)], 990, "unclear"),
-        ([entry(20, **MEASURED)], 990, "unclear"),  # the clocks do not tell on which side of the first look it lies
+        # the clocks do not tell on which side of the first look it lies
+        ([entry(20, **MEASURED)], 990, "unclear"),
         ([entry(20, **MEASURED)], 1000, "not_charged"),  # but nobody was charged at all
         ([OTHER], 1000, "not_charged"),
         ([OTHER], 980, "charged"),
         ([OTHER], 990, "unclear"),  # one of the two
-        ([unknown(at=-600, balance=None)], 1000, "unclear"),  # it may have been charged before, and refunded meanwhile
+        # it may have been charged before, and refunded meanwhile
+        ([unknown(at=-600, balance=None)], 1000, "unclear"),
     ],
 )
-def test_the_wallet_now_proves_it_if_all_other_requests_are_known_exactly(others: list[Entry], balance: int, verdict: str) -> None:
+def test_the_wallet_now_proves_it_if_all_other_requests_are_known_exactly(
+    others: list[Entry], balance: int, verdict: str
+) -> None:
     proof = judge(unknown(), others, now(balance))
     assert proof.verdict == verdict, proof.why
 
@@ -103,9 +111,14 @@ class TestNearerLooks:
         before = entry(-100, balance=1010, **MEASURED)
         assert judge(unknown(balance=None), [before], now(1000)).verdict == "not_charged"
         assert judge(unknown(balance=None), [before], now(990)).verdict == "charged"
-        assert judge(unknown(balance=None), [entry(-50, balance=1010, **MEASURED)], now(1000)).verdict == "unclear"
+        assert (
+            judge(unknown(balance=None), [entry(-50, balance=1010, **MEASURED)], now(1000)).verdict
+            == "unclear"
+        )
 
-    def test_several_lost_answers_in_one_minute_are_proved_by_a_wallet_that_stood_still_around_them(self) -> None:
+    def test_several_lost_answers_in_one_minute_are_proved_by_a_wallet_that_stood_still_around_them(
+        self,
+    ) -> None:
         bad = [unknown(at=1000 + second, balance=None) for second in range(0, 50, 10)]
         around = [entry(0, balance=1010, **MEASURED), entry(2000, balance=1000, **MEASURED)]
         before = entry(600, balance=1000, **MEASURED)
@@ -115,7 +128,9 @@ class TestNearerLooks:
 
 
 def test_no_night_proves_what_is_not_so() -> None:
-    """Random nights: charges, refunds, lost answers, a price that is another one, and clocks that differ by up to 30 s."""
+    """Random nights: charges, refunds, lost answers, a price that is another one, and clocks that differ
+    by up to 30 s.
+    """
     proved = 0
     for seed in range(1500):
         entries, truth, balance = _night(random.Random(seed))
@@ -127,13 +142,18 @@ def test_no_night_proves_what_is_not_so() -> None:
 
 
 def _night(chance: random.Random) -> tuple[list[Entry], dict[str, set[str]], int]:
-    """Entries as their workers note them, the true verdicts of those with an unknown outcome, and the balance at the end."""
+    """Entries as their workers note them, the true verdicts of those with an unknown outcome, and the
+    balance at the end.
+    """
     price, at = chance.choice([10, 10, 10, 5, 30]), 0.0
     events: list[tuple[float, int]] = []
     requests: list[tuple[float, float, str, set[str]]] = []
     for _ in range(chance.randint(1, 6)):
         at += chance.choice([3.0, 20.0, 130.0, 400.0])
-        ends, kind = at + chance.uniform(10, 200), chance.choice(["landed", "landed", "failed", "unknown", "unknown"])
+        ends, kind = (
+            at + chance.uniform(10, 200),
+            chance.choice(["landed", "landed", "failed", "unknown", "unknown"]),
+        )
         true = {"charged"} if kind != "unknown" or chance.random() < 0.5 else {"not_charged"}
         if "charged" in true:
             events.append((at + chance.uniform(0.1, 1.5), -price))

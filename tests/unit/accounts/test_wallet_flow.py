@@ -18,7 +18,9 @@ def told(flow: Flow) -> tuple[list[int], int]:
 
 
 def night(chance: random.Random) -> tuple[list[Look], list[Move], list[int], int]:
-    """Looks, moves, top-ups and the credits that others spent, of a night in which no two events are close together."""
+    """Looks, moves, top-ups and the credits that others spent, of a night in which no two events are close
+    together.
+    """
     balance, at, moves, looks, top_ups, spent = 1000, 0.0, [], [Look(0.0, Decimal(1000))], [], 0
     for _ in range(chance.randint(1, 30)):
         at += APART
@@ -52,7 +54,9 @@ def test_the_column_adds_up_however_close_the_looks_lie_to_the_moves(seed: int) 
         Move(at, at + chance.uniform(0, 40), Decimal(chance.choice([10, 20, -10])), chance.random() < 0.8)
         for at in sorted(chance.uniform(0, 100) for _ in range(20))
     ]
-    looks = [Look(at, Decimal(chance.randint(0, 1000))) for at in sorted(chance.uniform(0, 100) for _ in range(8))]
+    looks = [
+        Look(at, Decimal(chance.randint(0, 1000))) for at in sorted(chance.uniform(0, 100) for _ in range(8))
+    ]
     flow = flow_of(looks, moves)
     sure = sum(move.credits for move in moves if move.is_sure)
     came = sum(one.credits for one in flow.top_ups)
@@ -76,7 +80,9 @@ def test_an_unknown_outcome_is_neither_taken_for_charged_nor_for_a_change_from_o
     unknown = Move(10, 20, Decimal(10), is_sure=False)
     charged = flow_of([Look(0, Decimal(100)), Look(60, Decimal(90)), Look(120, Decimal(90))], [unknown])
     assert told(charged) == ([], 10)
-    assert told(flow_of([Look(0, Decimal(100)), Look(60, Decimal(100)), Look(120, Decimal(100))], [unknown])) == ([], 0)
+    assert told(
+        flow_of([Look(0, Decimal(100)), Look(60, Decimal(100)), Look(120, Decimal(100))], [unknown])
+    ) == ([], 0)
 
 
 def test_credits_are_written_as_people_write_them() -> None:
@@ -85,7 +91,9 @@ def test_credits_are_written_as_people_write_them() -> None:
 
 
 @pytest.mark.parametrize(("off", "is_said"), [(0.0, False), (14.0, False), (3600.0, True)])
-def test_clocks_that_differ_are_named_where_they_make_a_top_up_and_a_loss_of_the_same_credits(off: float, is_said: bool) -> None:
+def test_clocks_that_differ_are_named_where_they_make_a_top_up_and_a_loss_of_the_same_credits(
+    off: float, is_said: bool
+) -> None:
     looks, moves, balance = [], [], 1000
     for turn in range(240):  # two workers take turns, and each notes the balance once a minute
         at = turn * 2.5 + off * (turn % 2)
@@ -94,6 +102,8 @@ def test_clocks_that_differ_are_named_where_they_make_a_top_up_and_a_loss_of_the
             looks.append(Look(at, Decimal(balance), (moves[-1],)))
         balance -= 10
     flow = flow_of([*sorted(looks), Look(600 + off + 60, Decimal(balance))], moves)
-    said = [one for one in candidates_for(flow, [], [], start_at=0.0, is_moving=False) if "clocks" in one.what]
+    said = [
+        one for one in candidates_for(flow, [], [], start_at=0.0, is_moving=False) if "clocks" in one.what
+    ]
     assert [one.fits for one in said] == [True] * is_said
     assert bool(flow.unexplained) == is_said

@@ -33,8 +33,12 @@ def entry() -> InFlight:
     )
 
 
-def test_an_api_that_is_away_is_given_up_after_half_an_hour_in_one_piece(entry: InFlight, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", connection_json(f"http://127.0.0.1:{free_port()}", key=KEY))
+def test_an_api_that_is_away_is_given_up_after_half_an_hour_in_one_piece(
+    entry: InFlight, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_SEEDREAM_DEFAULT", connection_json(f"http://127.0.0.1:{free_port()}", key=KEY)
+    )
     hook = SeedreamHook()
     policy = PollPolicy(deadline_epoch=math.inf, poke_interval_seconds=1.0, num_images=None)
     with hook.downloads(max_bytes=1000) as downloads:
@@ -42,6 +46,8 @@ def test_an_api_that_is_away_is_given_up_after_half_an_hour_in_one_piece(entry: 
         first = attendant.attend(entry).entry
         again = attendant.attend(first).entry
         assert again.watch["silent_epoch"] == first.watch["silent_epoch"] is not None
-        error = attendant.attend(replace(again, watch=again.watch | {"silent_epoch": time.time() - 1800})).error
+        error = attendant.attend(
+            replace(again, watch=again.watch | {"silent_epoch": time.time() - 1800})
+        ).error
     assert isinstance(error, SeedreamPollingError)
     assert error.paid == "yes"

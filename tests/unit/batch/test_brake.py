@@ -33,7 +33,9 @@ class Endings:
         for status in statuses:
             self._row = row or self._row + 1
             error = None if status in ("landed", "partial") else SeedreamError(reason)
-            stop = stop or count_ending(self.progress, RowResult(row=self._row, status=status), error, self.rule)
+            stop = stop or count_ending(
+                self.progress, RowResult(row=self._row, status=status), error, self.rule
+            )
         return stop
 
 
@@ -83,7 +85,9 @@ class TestEndings:
 
     def test_rows_that_were_not_sent_or_may_have_landed_do_not_count(self) -> None:
         endings = Endings()
-        assert not endings.end("invalid", "skipped_budget", "unknown", "skipped", "failed", "failed", "failed")
+        assert not endings.end(
+            "invalid", "skipped_budget", "unknown", "skipped", "failed", "failed", "failed"
+        )
         assert endings.end("failed")
 
     def test_a_row_that_ends_again_counts_once(self) -> None:
@@ -111,10 +115,14 @@ class TestEndings:
         assert stop
         assert stop["by"] == "stop_when"
         assert stop["message"] == (
-            "3 of the last 4 rows that ended did not land (2 failed, 1 moderated), more than 50% (`stop_when`), so no more rows "
-            "were sent. Most common: 2 x 'internal error of the model'; 1 x 'unsafe content'. First rows: 1, 2, 4."
+            "3 of the last 4 rows that ended did not land (2 failed, 1 moderated), more than 50% "
+            "(`stop_when`), so no more rows "
+            "were sent. Most common: 2 x 'internal error of the model'; 1 x 'unsafe content'. First rows: 1, "
+            "2, 4."
         )
-        assert stop["detail"] == ("Not sent: 3 of the last 4 rows that ended did not land (2 failed, 1 moderated) (`stop_when`).")
+        assert stop["detail"] == (
+            "Not sent: 3 of the last 4 rows that ended did not land (2 failed, 1 moderated) (`stop_when`)."
+        )
 
 
 class TestTheTriesOfOneRequest:
@@ -146,7 +154,9 @@ class TestTheTriesOfOneRequest:
         [(2, {"max_tries": 3}), (1, {}), (2, {"map_index": 1})],
         ids=["a clear", "a first try", "another instance"],
     )
-    def test_another_request_of_a_person_begins_anew(self, try_number: int, task: dict[str, Any], folder: Folder) -> None:
+    def test_another_request_of_a_person_begins_anew(
+        self, try_number: int, task: dict[str, Any], folder: Folder
+    ) -> None:
         self.kept(folder, stop=self.STOP)
         assert self.recalled(folder, try_number, **task).stop is None
 
@@ -161,7 +171,9 @@ class TestTheTriesOfOneRequest:
         tries.keep(progress)
         assert file.exists()
 
-    def test_a_file_that_is_not_ours_is_no_word_of_an_earlier_try(self, folder: Folder, tmp_path: Path) -> None:
+    def test_a_file_that_is_not_ours_is_no_word_of_an_earlier_try(
+        self, folder: Folder, tmp_path: Path
+    ) -> None:
         self.kept(folder, stop=self.STOP)
         [file] = tmp_path.rglob("tries-*.json")
         for text in ("{", "[]", json.dumps({"schema_version": 99, "max_tries": 2, "stop": self.STOP})):

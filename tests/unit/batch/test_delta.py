@@ -41,7 +41,10 @@ def table(tmp_path: Path) -> Path:
 
 
 def rows(table: Path) -> list[tuple[Any, ...]]:
-    return sorted((raw.columns["prompt"], raw.columns["num_images"], raw.columns.get("team")) for raw in read_table(str(table)))
+    return sorted(
+        (raw.columns["prompt"], raw.columns["num_images"], raw.columns.get("team"))
+        for raw in read_table(str(table))
+    )
 
 
 def refusal(table: Path) -> str:
@@ -62,11 +65,20 @@ def added(table: Path) -> list[dict[str, Any]]:
 
 
 def protocol(feature: str) -> dict[str, Any]:
-    return {"protocol": {"minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": [feature], "writerFeatures": [feature]}}
+    return {
+        "protocol": {
+            "minReaderVersion": 3,
+            "minWriterVersion": 7,
+            "readerFeatures": [feature],
+            "writerFeatures": [feature],
+        }
+    }
 
 
 def mark_deleted(table: Path, version: int, path: str, numbers: list[int]) -> None:
-    """Mark rows of a file as deleted, by a bitmap in a file of its own: Delta's protocol, "Deletion Vector Format"."""
+    """Mark rows of a file as deleted, by a bitmap in a file of its own: Delta's protocol, "Deletion Vector
+    Format".
+    """
     container = struct.pack("<HHI", 0, len(numbers) - 1, 16) + struct.pack(f"<{len(numbers)}H", *numbers)
     bitmap = struct.pack("<IQIII", 1681511377, 1, 0, 12346, 1) + container
     name = uuid.uuid4()
@@ -74,22 +86,37 @@ def mark_deleted(table: Path, version: int, path: str, numbers: list[int]) -> No
         b"\x01" + struct.pack(">I", len(bitmap)) + bitmap + struct.pack(">I", zlib.crc32(bitmap))
     )
     spelled = base64.b85encode(name.bytes).decode().translate(str.maketrans(_OF_PYTHON, _OF_DELTA))
-    vector = {"storageType": "u", "pathOrInlineDv": spelled, "offset": 1, "sizeInBytes": len(bitmap), "cardinality": len(numbers)}
+    vector = {
+        "storageType": "u",
+        "pathOrInlineDv": spelled,
+        "offset": 1,
+        "sizeInBytes": len(bitmap),
+        "cardinality": len(numbers),
+    }
     [add] = [add for add in added(table) if add["path"] == path]
     remove = {"path": path, "deletionTimestamp": 1, "dataChange": True}
-    commit(table, version, protocol("deletionVectors"), {"remove": remove}, {"add": {**add, "deletionVector": vector}})
+    commit(
+        table,
+        version,
+        protocol("deletionVectors"),
+        {"remove": remove},
+        {"add": {**add, "deletionVector": vector}},
+    )
 
 
 def rewrite(table: Path) -> None:
-    """The same rows in other files, and the old files are deleted, as a nightly job does. Written by hand: the vacuum of
-    deltalake 1.5 fails where a partition is null.
+    """The same rows in other files, and the old files are deleted, as a nightly job does. Written by hand:
+    the vacuum of deltalake 1.5 fails where a partition is null.
     """
     changes = []
     for add in added(table):
         folder, _, name = add["path"].rpartition("/")
         path = f"{folder}/rewritten-{name}".lstrip("/")
         (table / unquote(add["path"])).rename(table / unquote(path))
-        changes += [{"remove": {"path": add["path"], "deletionTimestamp": 1, "dataChange": True}}, {"add": {**add, "path": path}}]
+        changes += [
+            {"remove": {"path": add["path"], "deletionTimestamp": 1, "dataChange": True}},
+            {"add": {**add, "path": path}},
+        ]
     commit(table, 1, *changes)
 
 
@@ -112,10 +139,14 @@ class RewrittenOnce(LocalFileSystem):
 
 class TestADeltaTable:
     def test_its_log_names_the_rows_and_partitions_have_the_types_of_the_table(self, table: Path) -> None:
-        assert rows(table) == [(f"fox {number}", 1 + number // 2, ("a/b c", "d", None)[number // 2]) for number in range(6)]
+        assert rows(table) == [
+            (f"fox {number}", 1 + number // 2, ("a/b c", "d", None)[number // 2]) for number in range(6)
+        ]
         assert {type(raw.columns["num_images"]) for raw in read_table(str(table))} == {int}
 
-    def test_deleted_and_replaced_rows_are_not_bought_although_their_files_are_there(self, table: Path) -> None:
+    def test_deleted_and_replaced_rows_are_not_bought_although_their_files_are_there(
+        self, table: Path
+    ) -> None:
         delta, before = deltalake.DeltaTable(table), len(list(table.rglob("*.parquet")))
         delta.delete("prompt = 'fox 1'")
         delta.update(predicate="prompt = 'fox 2'", new_values={"prompt": "hare"})
@@ -123,7 +154,9 @@ class TestADeltaTable:
         assert [prompt for prompt, *_ in rows(table)] == ["fox 0", "fox 3", "fox 4", "fox 5", "hare"]
 
     def test_rows_that_are_only_marked_as_deleted_are_not_bought(self, table: Path) -> None:
-        """So Databricks deletes, and no file is written anew. The folder's name has letters that are escaped twice."""
+        """So Databricks deletes, and no file is written anew. The folder's name has letters that are
+        escaped twice.
+        """
         [path] = [str(file.relative_to(table)) for file in table.rglob("num_images=1/*/*.parquet")]
         mark_deleted(table, 1, path.replace("%", "%25"), [1])
         assert [prompt for prompt, *_ in rows(table)] == ["fox 0", "fox 2", "fox 3", "fox 4", "fox 5"]
@@ -146,12 +179,15 @@ class TestADeltaTable:
         with pytest.raises(SeedreamBatchError, match="The table was changed"):
             list(requests.rows_after(3, digest, of=6))
 
-    def test_one_that_is_rewritten_and_vacuumed_while_it_is_read_is_an_error_to_retry(self, table: Path) -> None:
+    def test_one_that_is_rewritten_and_vacuumed_while_it_is_read_is_an_error_to_retry(
+        self, table: Path
+    ) -> None:
         reading = read_table(str(table))
         next(reading)
         rewrite(table)
         with pytest.raises(
-            SeedreamError, match=r"was changed while it was read: its file num_images=.* is gone. A retry reads"
+            SeedreamError,
+            match=r"was changed while it was read: its file num_images=.* is gone. A retry reads",
         ) as error:
             list(reading)
         assert not isinstance(error.value, AirflowFailException)
@@ -178,9 +214,16 @@ class TestWhatIsRefused:
         assert "Give its rows as a query (SqlTable)" in refusal(table)
 
     def test_a_clone_whose_files_belong_to_another_table_is_refused(self, table: Path) -> None:
-        add = {"path": "s3://other/part-0.parquet", "partitionValues": {"num_images": "1", "team": "a"}, "size": 1}
+        add = {
+            "path": "s3://other/part-0.parquet",
+            "partitionValues": {"num_images": "1", "team": "a"},
+            "size": 1,
+        }
         commit(table, 1, {"add": {**add, "modificationTime": 1, "dataChange": True}})
-        assert "is a shallow clone: its log names a file of another table, s3://other/part-0.parquet" in refusal(table)
+        assert (
+            "is a shallow clone: its log names a file of another table, s3://other/part-0.parquet"
+            in refusal(table)
+        )
 
     def test_a_file_that_was_deleted_from_the_folder_is_named(self, table: Path) -> None:
         [file] = table.rglob("num_images=2/*/*.parquet")
@@ -194,5 +237,7 @@ class TestWhatIsRefused:
     def test_without_deltalake_the_extra_is_named(self, table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "deltalake", None)
         said = refusal(table)
-        assert "rows that were deleted. Its log needs deltalake, which is not installed on this worker." in said
+        assert (
+            "rows that were deleted. Its log needs deltalake, which is not installed on this worker." in said
+        )
         assert "pip install 'airflow-provider-seedream[delta]'" in said

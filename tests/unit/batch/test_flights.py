@@ -1,4 +1,6 @@
-"""The generations in flight of a batch: polls wait for their answers side by side, and a landing keeps no poll from going."""
+"""The generations in flight of a batch: polls wait for their answers side by side, and a landing keeps no
+poll from going.
+"""
 
 from __future__ import annotations
 
@@ -92,9 +94,16 @@ def flying(number: int) -> InFlight:
     )
 
 
-def test_more_polls_than_there_are_threads_wait_for_their_answers_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    progress = Progress(started_epoch=0.0, rows=MANY, in_flight={number: flying(number) for number in range(1, MANY + 1)})
-    policy, bell = PollPolicy(deadline_epoch=math.inf, poke_interval_seconds=3600.0, num_images=None), threading.Event()
+def test_more_polls_than_there_are_threads_wait_for_their_answers_at_the_same_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    progress = Progress(
+        started_epoch=0.0, rows=MANY, in_flight={number: flying(number) for number in range(1, MANY + 1)}
+    )
+    policy, bell = (
+        PollPolicy(deadline_epoch=math.inf, poke_interval_seconds=3600.0, num_images=None),
+        threading.Event(),
+    )
     pace = Pace(limiter=RateLimiter(60), counts_polls=False, max_in_flight=MANY, timeout_seconds=3600)
     heard, until = [], time.monotonic() + PATIENCE_SECONDS
     with answering_together(MANY) as (url, agents):
@@ -121,7 +130,9 @@ def test_polls_whose_answers_do_not_come_are_dropped_at_the_end(monkeypatch: pyt
     policy = PollPolicy(deadline_epoch=math.inf, poke_interval_seconds=3600.0, num_images=None)
     pace = Pace(limiter=RateLimiter(60), counts_polls=False, max_in_flight=1, timeout_seconds=3600)
     with answering_together(2) as (url, _):
-        monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", connection_json(url, request_timeout_seconds=3600))
+        monkeypatch.setenv(
+            "AIRFLOW_CONN_SEEDREAM_DEFAULT", connection_json(url, request_timeout_seconds=3600)
+        )
         hook = SeedreamHook()
         with hook.downloads(max_bytes=1000) as downloads:
             attendant = Attendant(hook, downloads, policy, landed_by=TaskRef(), embed_metadata=False)
@@ -158,7 +169,9 @@ def striking(at: int) -> Iterator[list[str]]:
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_timeout_at_any_line_of_the_first_poll_ends_as_that_timeout_and_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_timeout_at_any_line_of_the_first_poll_ends_as_that_timeout_and_leaves_no_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     policy = PollPolicy(deadline_epoch=math.inf, poke_interval_seconds=3600.0, num_images=None)
     struck: list[str] = []
     with answering_together(2) as (url, _):
@@ -168,7 +181,9 @@ def test_a_timeout_at_any_line_of_the_first_poll_ends_as_that_timeout_and_leaves
             attendant = Attendant(hook, downloads, policy, landed_by=TaskRef(), embed_metadata=False)
             while True:
                 progress = Progress(started_epoch=0.0, rows=1, in_flight={1: flying(1)})
-                pace = Pace(limiter=RateLimiter(60), counts_polls=False, max_in_flight=1, timeout_seconds=3600)
+                pace = Pace(
+                    limiter=RateLimiter(60), counts_polls=False, max_in_flight=1, timeout_seconds=3600
+                )
                 flights = Flights(progress, attendant, pace, threading.Event())
                 try:
                     with flights, striking(len(struck) + 1):
@@ -178,7 +193,14 @@ def test_a_timeout_at_any_line_of_the_first_poll_ends_as_that_timeout_and_leaves
                     struck.append(str(timeout))
                 gc.collect()  # a coroutine that was never awaited warns when it is collected
                 assert not [thread for thread in threading.enumerate() if thread.name == "seedream-polls"]
-    assert {line.split(":")[0] for line in struck} == {"start_due", "_is_next", "_has_room", "_start", "_opened", "_run"}
+    assert {line.split(":")[0] for line in struck} == {
+        "start_due",
+        "_is_next",
+        "_has_room",
+        "_start",
+        "_opened",
+        "_run",
+    }
 
 
 def test_where_polls_count_slow_landings_hold_none_of_them_back_and_a_429_holds_all(
@@ -197,13 +219,20 @@ def test_where_polls_count_slow_landings_hold_none_of_them_back_and_a_429_holds_
             if f"{many + 1:012d}" in self.path:
                 return self.answer(b"{}", 429, **{"Retry-After": "600"})
             asset = f"http://{self.headers['Host']}/image.png"
-            return self.answer(json.dumps({**IN_PROGRESS, "status": "FINISHED", "results": [{"asset": asset}]}).encode())
+            return self.answer(
+                json.dumps({**IN_PROGRESS, "status": "FINISHED", "results": [{"asset": asset}]}).encode()
+            )
 
     entries = {number: replace(flying(number), due_epoch=float(number)) for number in range(1, many + 3)}
     for number, entry in entries.items():
-        entries[number] = replace(entry, generation=replace(entry.generation, destination=f"file://{tmp_path}", record=None))
+        entries[number] = replace(
+            entry, generation=replace(entry.generation, destination=f"file://{tmp_path}", record=None)
+        )
     progress = Progress(started_epoch=0.0, rows=len(entries), in_flight=entries)
-    policy, bell = PollPolicy(deadline_epoch=math.inf, poke_interval_seconds=3600.0, num_images=None), threading.Event()
+    policy, bell = (
+        PollPolicy(deadline_epoch=math.inf, poke_interval_seconds=3600.0, num_images=None),
+        threading.Event(),
+    )
     pace = Pace(limiter=RateLimiter(60), counts_polls=True, max_in_flight=MANY, timeout_seconds=3600)
     with serving(SlowImages) as url:
         monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", connection_json(url))

@@ -18,7 +18,12 @@ def pace(*, counts_polls: bool = True, rate: float = 3) -> Pace:
 
 
 def entry(due_epoch: float = NOW) -> InFlight:
-    fields: dict[str, Any] = {"columns": {}, "credits": 10, "may_have_landed": False, "deadline_epoch": NOW + 3600}
+    fields: dict[str, Any] = {
+        "columns": {},
+        "credits": 10,
+        "may_have_landed": False,
+        "deadline_epoch": NOW + 3600,
+    }
     return InFlight(number=1, generation=generation(), due_epoch=due_epoch, **fields)
 
 
@@ -31,9 +36,16 @@ class TestWherePollsCount:
             (NOW, NOW - MAX_POLL_WAIT_SECONDS - 1, True),
             (NOW + 30, NOW, True),
         ],
-        ids=["no row is left", "a row can go", "it has waited for long", "rows are held back, as the API cannot be reached"],
+        ids=[
+            "no row is left",
+            "a row can go",
+            "it has waited for long",
+            "rows are held back, as the API cannot be reached",
+        ],
     )
-    def test_submissions_come_first_where_one_can_go(self, post_epoch: float | None, due_epoch: float, goes: bool) -> None:
+    def test_submissions_come_first_where_one_can_go(
+        self, post_epoch: float | None, due_epoch: float, goes: bool
+    ) -> None:
         assert pace().takes_poll(entry(due_epoch), post_epoch=post_epoch, now=NOW) is goes
 
     def test_a_poll_takes_a_turn_and_none_goes_without(self) -> None:

@@ -34,7 +34,9 @@ class PlainHook(DbApiHook):
 def hook(tmp_path: Path) -> PlainHook:
     with sqlite3.connect(tmp_path / "catalogue.db") as connection:
         connection.execute("CREATE TABLE catalogue (id INTEGER, prompt TEXT)")
-        connection.executemany("INSERT INTO catalogue VALUES (?, ?)", [(number, f"fox {number}") for number in range(2_500)])
+        connection.executemany(
+            "INSERT INTO catalogue VALUES (?, ?)", [(number, f"fox {number}") for number in range(2_500)]
+        )
     return PlainHook(tmp_path / "catalogue.db")
 
 
@@ -56,7 +58,9 @@ def test_a_query_and_a_connection_are_text(wrong: dict[str, Any]) -> None:
         SqlTable(**{"sql": "SELECT 1", "conn_id": "warehouse", **wrong})
 
 
-@pytest.mark.parametrize("wrong", [{"table": " "}, {"conn_id": None}, {"key": []}, {"key": 5}, {"key": True}, {"key": {"sku": 1}}])
+@pytest.mark.parametrize(
+    "wrong", [{"table": " "}, {"conn_id": None}, {"key": []}, {"key": 5}, {"key": True}, {"key": {"sku": 1}}]
+)
 def test_a_table_its_connection_and_its_key_are_text(wrong: dict[str, Any]) -> None:
     with pytest.raises(SeedreamInputError, match=f"{next(iter(wrong))} must be text"):
         ResultsTable(**{"table": "images", "conn_id": "warehouse", "key": "sku", **wrong})

@@ -25,7 +25,11 @@ from airflow_provider_seedream.model import contract
 from airflow_provider_seedream.model.submissions import sha256_json
 from tests.unit.stores import ObjectStore, Walked, attached_store, done, forbidden
 
-ROWS: list[dict[str, Any]] = [{"prompt": "a fox", "num_images": 2}, {"prompt": "eine Büchse\nund Ölzeug"}, {"prompt": "a, b"}]
+ROWS: list[dict[str, Any]] = [
+    {"prompt": "a fox", "num_images": 2},
+    {"prompt": "eine Büchse\nund Ölzeug"},
+    {"prompt": "a, b"},
+]
 
 
 def write(path: Path, content: str | bytes) -> str:
@@ -44,7 +48,9 @@ def csv(path: Path, rows: Sequence[dict[str, Any]]) -> str:
 
 def parquet(path: Path, rows: Sequence[dict[str, Any]]) -> str:
     schema = pa.schema([("prompt", pa.string()), ("num_images", pa.int64())])
-    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), path.with_suffix(".parquet"), row_group_size=1000)
+    pq.write_table(
+        pa.Table.from_pylist(list(rows), schema=schema), path.with_suffix(".parquet"), row_group_size=1000
+    )
     return str(path.with_suffix(".parquet"))
 
 
@@ -74,11 +80,15 @@ class TestAnyFormat:
         assert list(read_table(write_table(tmp_path / "requests", []))) == []
 
     @pytest.mark.parametrize("write_table", WRITERS)
-    def test_it_is_read_from_a_store_through_airflows_connection(self, write_table: Writer, tmp_path: Path) -> None:
+    def test_it_is_read_from_a_store_through_airflows_connection(
+        self, write_table: Writer, tmp_path: Path
+    ) -> None:
         local, (uri, store) = Path(write_table(tmp_path / "requests", ROWS)), attached_store()
         store.pipe_file(f"/bucket/{local.name}", local.read_bytes())
         in_store = f"{uri.removesuffix('/watches')}/{local.name}"
-        assert [raw.columns for raw in read_table(in_store)] == [raw.columns for raw in read_table(str(local))]
+        assert [raw.columns for raw in read_table(in_store)] == [
+            raw.columns for raw in read_table(str(local))
+        ]
 
     @pytest.mark.slow
     @pytest.mark.parametrize("write_table", WRITERS)
@@ -107,14 +117,19 @@ class TestALine:
             ('{"prompt": "a"}\n\n{"prompt": \n', "line 3 of r.jsonl is no JSON: Expecting value."),
             (
                 '[{"prompt": "a"}]',
-                "line 1 of r.jsonl must be a JSON object, not list. A table has one JSON object per line, and no",
+                "line 1 of r.jsonl must be a JSON object, not list. A table has one JSON object per line, "
+                "and no",
             ),
             ('{"prompt": "a"}\n["b"]\n', "line 2 of r.jsonl must be a JSON object, not list."),
             ('{"prompt": "a", "prompt": "b"}', "line 1 of r.jsonl is no JSON: 'prompt' occurs twice."),
-            (b'{"prompt": "a"}\n{"prompt": "\xff"}\n', "line 2 of r.jsonl is not UTF-8 (invalid start byte)."),
+            (
+                b'{"prompt": "a"}\n{"prompt": "\xff"}\n',
+                "line 2 of r.jsonl is not UTF-8 (invalid start byte).",
+            ),
             (
                 '[{"prompt": "a"},',
-                "line 1 of r.jsonl is no JSON: Expecting value. A table has one JSON object per line, and no list",
+                "line 1 of r.jsonl is no JSON: Expecting value. A table has one JSON object per line, and no "
+                "list",
             ),
             (
                 '{"prompt": "a", "SKU": 1}\n{"sku": 2}',
@@ -130,9 +145,18 @@ class TestALine:
         ("content", "says"),
         [
             ('prompt,sku\n"a\nb",1\nc,2,3\n', "line 4 of r.csv has 3 cells; the header has 2."),
-            ("prompt,SKU, sku\n", "line 1 of r.csv: columns 'SKU' and 'sku' differ only in case. Rename one."),
-            ("prompt,PROMPT\n", "line 1 of r.csv: column 'prompt' occurs twice; capital and small letters are the same."),
-            ("prompt,Status\n", "line 1 of r.csv: column 'Status' is one of the results' own; give it another name."),
+            (
+                "prompt,SKU, sku\n",
+                "line 1 of r.csv: columns 'SKU' and 'sku' differ only in case. Rename one.",
+            ),
+            (
+                "prompt,PROMPT\n",
+                "line 1 of r.csv: column 'prompt' occurs twice; capital and small letters are the same.",
+            ),
+            (
+                "prompt,Status\n",
+                "line 1 of r.csv: column 'Status' is one of the results' own; give it another name.",
+            ),
             (
                 'prompt\n"a \\"big\\" fox"\n',
                 "line 2 of r.csv is no CSV: ',' expected after '\"'. If Spark wrote it: write it again",
@@ -151,9 +175,13 @@ class TestALine:
         assert refusal(write(tmp_path / "r.csv", content)).startswith(says)
 
     def test_a_wrong_row_of_parquet_is_named(self, tmp_path: Path) -> None:
-        assert refusal(write(tmp_path / "r.parquet", "prompt\na\n")).startswith("r.parquet cannot be read as Parquet (")
+        assert refusal(write(tmp_path / "r.parquet", "prompt\na\n")).startswith(
+            "r.parquet cannot be read as Parquet ("
+        )
         pq.write_table(pa.table({"prompt": ["a"], "num_image": [1]}), tmp_path / "s.parquet")
-        assert refusal(str(tmp_path / "s.parquet")).startswith("s.parquet: unknown column 'num_image'. Did you mean 'num_images'?")
+        assert refusal(str(tmp_path / "s.parquet")).startswith(
+            "s.parquet: unknown column 'num_image'. Did you mean 'num_images'?"
+        )
 
     def test_a_wrong_row_of_a_list_is_named(self) -> None:
         assert refusal([{"prompt": "a"}, "b"]) == "requests[1] must be a dict of columns, not str."
@@ -173,7 +201,10 @@ class TestALine:
 class TestFormats:
     def test_a_cell_of_a_csv_holds_the_images_of_an_edit(self, tmp_path: Path) -> None:
         image = "data:image/png;base64," + "A" * (contract.MAX_SOURCE_BYTES * 4 // 3)
-        table = write(tmp_path / "r.csv", f'prompt,images\na,"{json.dumps([image] * 2).replace(chr(34), chr(34) * 2)}"\n')
+        table = write(
+            tmp_path / "r.csv",
+            f'prompt,images\na,"{json.dumps([image] * 2).replace(chr(34), chr(34) * 2)}"\n',
+        )
         [raw] = read_table(table)
         assert json.loads(raw.columns["images"]) == [image] * 2
 
@@ -204,18 +235,32 @@ class TestFormats:
         assert (summary.repeats, summary.credits, summary.errors) == ([2], 10, [])
 
     def test_a_byte_order_mark_is_no_part_of_the_first_column(self, tmp_path: Path) -> None:
-        assert [raw.columns for raw in read_table(write(tmp_path / "r.jsonl", '\ufeff{"prompt": "a"}'))] == [{"prompt": "a"}]
+        assert [raw.columns for raw in read_table(write(tmp_path / "r.jsonl", '\ufeff{"prompt": "a"}'))] == [
+            {"prompt": "a"}
+        ]
 
     def test_ndjson_is_another_name_and_capitals_are_the_same(self, tmp_path: Path) -> None:
         assert len(list(read_table(write(tmp_path / "R.NDJSON", '{"prompt": "a"}')))) == 1
 
     def test_parquet_gives_python_values(self, tmp_path: Path) -> None:
-        rows = {"prompt": ["a"], "images": [["s3://b/a.png"]], "day": [date(2026, 11, 22)], "seed": pa.array([None], pa.int64())}
+        rows = {
+            "prompt": ["a"],
+            "images": [["s3://b/a.png"]],
+            "day": [date(2026, 11, 22)],
+            "seed": pa.array([None], pa.int64()),
+        }
         pq.write_table(pa.table(rows), tmp_path / "r.parquet")
         [raw] = read_table(str(tmp_path / "r.parquet"))
-        assert raw.columns == {"prompt": "a", "images": ["s3://b/a.png"], "day": date(2026, 11, 22), "seed": None}
+        assert raw.columns == {
+            "prompt": "a",
+            "images": ["s3://b/a.png"],
+            "day": date(2026, 11, 22),
+            "seed": None,
+        }
 
-    def test_without_pyarrow_the_extra_is_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_without_pyarrow_the_extra_is_named(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         table = parquet(tmp_path / "r", ROWS)
         monkeypatch.setitem(sys.modules, "pyarrow", None)
         assert "pip install 'airflow-provider-seedream[parquet]'" in refusal(table)
@@ -228,11 +273,16 @@ class TestColumnsAsWritersSpellThem:
             write(tmp_path / "r.csv", "PROMPT,Num_Images,SKU\na,2,7\n"),
             [{"PROMPT": "a", "Num_Images": "2", "SKU": "7"}],
         ):
-            assert [raw.columns for raw in read_table(table)] == [{"prompt": "a", "num_images": "2", "SKU": "7"}]
+            assert [raw.columns for raw in read_table(table)] == [
+                {"prompt": "a", "num_images": "2", "SKU": "7"}
+            ]
 
     def test_the_index_of_pandas_is_left_out(self, tmp_path: Path) -> None:
         table = write(tmp_path / "r.csv", ",prompt,num_images\n0,a,2.0\n1,b,\n")
-        assert [raw.columns for raw in read_table(table)] == [{"prompt": "a", "num_images": "2.0"}, {"prompt": "b"}]
+        assert [raw.columns for raw in read_table(table)] == [
+            {"prompt": "a", "num_images": "2.0"},
+            {"prompt": "b"},
+        ]
         assert next(read_table(table)).header == ("prompt", "num_images")
 
 
@@ -261,7 +311,9 @@ class TestGzip:
 
     def test_a_file_that_ends_too_early_is_an_error(self, tmp_path: Path) -> None:
         cut = gzip.compress(b"".join(b'{"prompt": "fox %d"}\n' % number for number in range(99)))[:-20]
-        assert refusal(write(tmp_path / "r.jsonl.gz", cut)).startswith("r.jsonl.gz is not a whole gzip file (")
+        assert refusal(write(tmp_path / "r.jsonl.gz", cut)).startswith(
+            "r.jsonl.gz is not a whole gzip file ("
+        )
 
 
 class TestFolders:
@@ -280,10 +332,20 @@ class TestFolders:
         folder.mkdir()
         for name in ("20261128_000_xyz", "part-0.snappy.parquet"):
             pq.write_table(pa.table({"prompt": [name]}), folder / name)
-        assert [raw.columns["prompt"] for raw in read_table(str(folder))] == ["20261128_000_xyz", "part-0.snappy.parquet"]
+        assert [raw.columns["prompt"] for raw in read_table(str(folder))] == [
+            "20261128_000_xyz",
+            "part-0.snappy.parquet",
+        ]
 
     def test_marks_and_hidden_files_are_passed_over(self, tmp_path: Path) -> None:
-        marks = ("_SUCCESS", ".part-0.csv.crc", "part-0.csv.crc", "part-0.csv.metadata", "_committed_1", "x_$folder$")
+        marks = (
+            "_SUCCESS",
+            ".part-0.csv.crc",
+            "part-0.csv.crc",
+            "part-0.csv.metadata",
+            "_committed_1",
+            "x_$folder$",
+        )
         for name in (*marks, ".hidden/part-9.csv"):
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).write_text("x,y\n")
@@ -295,17 +357,26 @@ class TestFolders:
             (tmp_path / folder).mkdir(parents=True)
             (tmp_path / folder / "part-0.csv").write_text("prompt\na\n")
         rows = [row for row, _ in RequestTable(source=str(tmp_path), defaults={}, template=None).rows()]
-        assert [(row.num_images, row.extra) for row in rows if isinstance(row, Row)] == [(1, {"sku": None}), (2, {"sku": "a/b"})]
+        assert [(row.num_images, row.extra) for row in rows if isinstance(row, Row)] == [
+            (1, {"sku": None}),
+            (2, {"sku": "a/b"}),
+        ]
 
     @pytest.mark.parametrize(
         ("files", "says"),
         [
-            ({"a.csv": "prompt\na\n", "b.csv": "a fox\nb\n"}, "b.csv has another header than the first part: 'a fox'."),
+            (
+                {"a.csv": "prompt\na\n", "b.csv": "a fox\nb\n"},
+                "b.csv has another header than the first part: 'a fox'.",
+            ),
             (
                 {"num_images=2/a.csv": "prompt,num_images\na,3\n"},
                 "line 2 of num_images=2/a.csv: column 'num_images' has another value",
             ),
-            ({"num_image=2/a.csv": "prompt\na\n"}, "line 2 of num_image=2/a.csv: unknown column 'num_image'."),
+            (
+                {"num_image=2/a.csv": "prompt\na\n"},
+                "line 2 of num_image=2/a.csv: unknown column 'num_image'.",
+            ),
             ({"notes.txt": "x"}, "requests: notes.txt is not Parquet, and its name does not end in .jsonl"),
             (
                 {"_delta_log/0.json": "{}", "part-0.parquet": ""},
@@ -314,7 +385,9 @@ class TestFolders:
             ({"metadata/v1.metadata.json": "{}", "data/a.parquet": ""}, "is a table of the Iceberg format: "),
         ],
     )
-    def test_what_is_no_table_of_parts_is_refused(self, files: dict[str, str], says: str, tmp_path: Path) -> None:
+    def test_what_is_no_table_of_parts_is_refused(
+        self, files: dict[str, str], says: str, tmp_path: Path
+    ) -> None:
         for name, text in files.items():
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_text(text)
@@ -360,23 +433,32 @@ class TestSources:
     @pytest.mark.parametrize(
         ("source", "says"),
         [
-            ({"prompt": "a"}, "requests must be a list of dicts, the URI of a table or a SqlTable, not dict."),
+            (
+                {"prompt": "a"},
+                "requests must be a list of dicts, the URI of a table or a SqlTable, not dict.",
+            ),
             (None, "requests must be a list of dicts, the URI of a table or a SqlTable, not NoneType."),
             (b"/a.csv", "requests must be a list of dicts, the URI of a table or a SqlTable, not bytes."),
             ("a fox", "requests must be a list of dicts, a storage URI or an absolute path; got 'a fox'."),
-            ("requests.csv", "requests must be a list of dicts, a storage URI or an absolute path; got 'requests.csv'."),
+            (
+                "requests.csv",
+                "requests must be a list of dicts, a storage URI or an absolute path; got 'requests.csv'.",
+            ),
             (
                 "https://host/r.csv",
-                "requests must be a list of dicts, a storage URI or an absolute path; got 'https://host/r.csv'.",
+                "requests must be a list of dicts, a storage URI or an absolute path; got "
+                "'https://host/r.csv'.",
             ),
             (
                 "/data/r.xlsx",
-                "requests: the table's name must end in .jsonl, .ndjson, .json, .csv, .parquet (text also in .gz), "
+                "requests: the table's name must end in .jsonl, .ndjson, .json, .csv, .parquet (text also in "
+                ".gz), "
                 "or be a folder; got '/data/r.xlsx'.",
             ),
             (
                 "/data/r.parquet.gz",
-                "requests: the table's name must end in .jsonl, .ndjson, .json, .csv, .parquet (text also in .gz), "
+                "requests: the table's name must end in .jsonl, .ndjson, .json, .csv, .parquet (text also in "
+                ".gz), "
                 "or be a folder; got '/data/r.parquet.gz'.",
             ),
         ],
@@ -387,13 +469,18 @@ class TestSources:
         assert refused.value.message == says
 
     @pytest.mark.parametrize(
-        "source", [[], ROWS, tuple(ROWS), "/data/r.csv", "s3://conn@b/r.jsonl.gz", "file:///r.parquet", "/data/r"], ids=repr
+        "source",
+        [[], ROWS, tuple(ROWS), "/data/r.csv", "s3://conn@b/r.jsonl.gz", "file:///r.parquet", "/data/r"],
+        ids=repr,
     )
     def test_what_can_be_one_is_not(self, source: Any) -> None:
         check_table(source)
 
     def test_a_file_that_is_not_there_is_named(self, tmp_path: Path) -> None:
-        assert refusal(f"file://{tmp_path}/r.csv") == f"requests: there is no file or folder file://{tmp_path}/r.csv."
+        assert (
+            refusal(f"file://{tmp_path}/r.csv")
+            == f"requests: there is no file or folder file://{tmp_path}/r.csv."
+        )
         (tmp_path / "d.csv").mkdir()
         assert refusal(f"{tmp_path}/d.csv") == f"requests: the folder {tmp_path}/d.csv has no part files."
 

@@ -1,4 +1,6 @@
-"""The table of results: whole or an error, read back as it was noted, and memory that does not know how long it is."""
+"""The table of results: whole or an error, read back as it was noted, and memory that does not know how
+long it is.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ OWN = {"name", "seedream_task_id", "manifest", "detail"}
 
 
 def result(row: int, status: Status = "landed", **changes: Any) -> RowResult:
-    return RowResult(row=row, status=status, columns=changes.pop("columns", {"prompt": f"fox {row}"}), **changes)
+    return RowResult(
+        row=row, status=status, columns=changes.pop("columns", {"prompt": f"fox {row}"}), **changes
+    )
 
 
 def filled(folder: Folder, rows: int) -> Results:
@@ -44,7 +48,12 @@ def folder(destination: str) -> Folder:
 
 class TestALine:
     def test_it_says_what_became_of_a_row_and_then_what_the_row_was(self) -> None:
-        row = build_row(3, "row 3", {"prompt": "at night", "sku": 7, "images": ["s3://b/in.png"], "name": "hero"}, defaults={})
+        row = build_row(
+            3,
+            "row 3",
+            {"prompt": "at night", "sku": 7, "images": ["s3://b/in.png"], "name": "hero"},
+            defaults={},
+        )
         landed = RowResult(
             row=3,
             status="landed",
@@ -95,7 +104,11 @@ class TestATable:
     def test_every_row_is_in_it_once_and_in_order(self, folder: Folder, rows: int) -> None:
         summary = filled(folder, rows).finish(rows, "results")
         assert [line["row"] for line in lines(folder)] == list(range(1, rows + 1))
-        assert (summary["rows"], summary["count"]["landed"], summary["results"]) == (rows, rows, folder.uri("results.jsonl"))
+        assert (summary["rows"], summary["count"]["landed"], summary["results"]) == (
+            rows,
+            rows,
+            folder.uri("results.jsonl"),
+        )
 
     def test_rows_may_end_in_any_order_and_in_several_processes(self, folder: Folder) -> None:
         results = Results(folder, PREFIX)
@@ -104,7 +117,11 @@ class TestATable:
                 results.add(result(row, "failed" if start else "landed"))
             results.flush()
             results = Results.from_state(folder, json.loads(json.dumps(results.state())))
-        assert results.finish(1202, "results")["count"] == {**dict.fromkeys(get_args(Status), 0), "landed": 241, "failed": 961}
+        assert results.finish(1202, "results")["count"] == {
+            **dict.fromkeys(get_args(Status), 0),
+            "landed": 241,
+            "failed": 961,
+        }
         assert [line["row"] for line in lines(folder)] == list(range(1, 1203))
 
     def test_a_later_word_on_a_row_replaces_the_earlier(self, folder: Folder) -> None:
@@ -132,7 +149,8 @@ class TestATable:
         results.finish(len(texts), "results", parquet=True)
         assert [line["prompt"] for line in lines(folder)] == texts
         published = (folder.read("results.jsonl") or b"").decode()
-        assert [json.loads(line)["prompt"] for line in published.splitlines()] == texts  # as pandas' and many others' line ends
+        # as pandas' and many others' line ends
+        assert [json.loads(line)["prompt"] for line in published.splitlines()] == texts
 
     def test_the_pages_are_gone_once_it_is_published(self, tmp_path: Path) -> None:
         folder = Folder(str(tmp_path))
@@ -140,7 +158,10 @@ class TestATable:
         results.flush()
         assert len(list((tmp_path / PREFIX).iterdir())) == 3
         results.finish(1203, "results", parquet=True)
-        assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["results.jsonl", "results.parquet"]
+        assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [
+            "results.jsonl",
+            "results.parquet",
+        ]
 
     def test_another_table_of_the_same_name_is_replaced(self, folder: Folder) -> None:
         filled(folder, 7).finish(7, "results")
@@ -166,7 +187,9 @@ class TestWhatDoesNotReconcile:
         results = Results(folder, PREFIX)
         for row in set(range(1, 1001)) - {7, 501, 502, 503, 504, 505, 999}:
             results.add(result(row))
-        with pytest.raises(SeedreamError, match="7 of 1000 rows have no result: 7, 501, 502, 503, 504, ") as missing:
+        with pytest.raises(
+            SeedreamError, match="7 of 1000 rows have no result: 7, 501, 502, 503, 504, "
+        ) as missing:
             results.finish(1000, "results")
         assert not isinstance(missing.value, SeedreamInputError)  # a retry goes on from the ledger
         assert folder.read("results.jsonl") is None
@@ -182,7 +205,9 @@ class TestWhatDoesNotReconcile:
         with pytest.raises(SeedreamError, match="200 of 700 rows"):
             results.finish(700, "results")
 
-    @pytest.mark.parametrize("page", [b'{"row": 1}\n{"row": 1}\n', b'{"row": 501}\n', b"[]\n", b"broken\n", b"\xff\n"])
+    @pytest.mark.parametrize(
+        "page", [b'{"row": 1}\n{"row": 1}\n', b'{"row": 501}\n', b"[]\n", b"broken\n", b"\xff\n"]
+    )
     def test_a_page_that_is_none_of_ours_is_an_error(self, folder: Folder, page: bytes) -> None:
         folder.replace(f"{PREFIX}/page-000001.jsonl", page)
         with pytest.raises(SeedreamError, match="is not as it was written"):
@@ -223,9 +248,10 @@ class TestParquet:
     def test_it_holds_what_the_json_lines_hold(self, tmp_path: Path) -> None:
         filled(Folder(str(tmp_path)), 2500).finish(2500, "results", parquet=True)
         read = pq.read_table(tmp_path / "results.parquet").to_pylist()
-        assert [{name: row[name] for name in line} for line, row in zip(lines(Folder(str(tmp_path))), read, strict=True)] == lines(
-            Folder(str(tmp_path))
-        )
+        assert [
+            {name: row[name] for name in line}
+            for line, row in zip(lines(Folder(str(tmp_path))), read, strict=True)
+        ] == lines(Folder(str(tmp_path)))
 
     @pytest.mark.parametrize(
         ("values", "kind", "read"),
@@ -249,7 +275,10 @@ class TestParquet:
         assert (str(table.schema.field("x").type), table["x"].to_pylist()) == (kind, read)
 
     def test_a_free_column_that_is_null_throughout_is_a_column_all_the_same(self, tmp_path: Path) -> None:
-        requests = [{"prompt": "a fox", "tags": None, "more": [None, None]}, {"prompt": "a hare", "tags": None, "more": [None]}]
+        requests = [
+            {"prompt": "a fox", "tags": None, "more": [None, None]},
+            {"prompt": "a hare", "tags": None, "more": [None]},
+        ]
         rows = [build_row(number, "row", raw, defaults={}) for number, raw in enumerate(requests, 1)]
         table = self.table(tmp_path, *(row.columns() for row in rows))
         assert (str(table.schema.field("tags").type), table["tags"].to_pylist()) == ("string", [None, None])
@@ -260,7 +289,9 @@ class TestParquet:
 
     def test_a_parameter_has_its_own_type_and_what_does_not_fit_is_null(self, tmp_path: Path) -> None:
         table = self.table(
-            tmp_path, {"num_images": "x", "seed": 2**70, "sources": "x"}, {"num_images": 2, "seed": 1, "sources": ["s"]}
+            tmp_path,
+            {"num_images": "x", "seed": 2**70, "sources": "x"},
+            {"num_images": 2, "seed": 1, "sources": ["s"]},
         )
         assert table["num_images"].to_pylist() == [None, 2]
         assert table["seed"].to_pylist() == [None, 1]
@@ -268,7 +299,10 @@ class TestParquet:
 
     def test_the_columns_of_our_own_are_there_in_an_empty_table_too(self, tmp_path: Path) -> None:
         table = self.table(tmp_path)
-        assert (table.num_rows, table.column_names[: len(RESULT_COLUMNS) - 1]) == (0, list(RESULT_COLUMNS[:-1]))
+        assert (table.num_rows, table.column_names[: len(RESULT_COLUMNS) - 1]) == (
+            0,
+            list(RESULT_COLUMNS[:-1]),
+        )
 
     def test_without_pyarrow_the_json_lines_are_there_and_the_extra_is_named(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -12,10 +12,23 @@ import numpy as np
 import pytest
 
 from airflow_provider_seedream.batch.prompts import PromptTemplate
-from airflow_provider_seedream.batch.rows import RESULT_COLUMNS, Row, build_row, check_column, columns_of_refused
+from airflow_provider_seedream.batch.rows import (
+    RESULT_COLUMNS,
+    Row,
+    build_row,
+    check_column,
+    columns_of_refused,
+)
 from airflow_provider_seedream.exceptions import SeedreamInputError
 
-DEFAULTS = {"prompt": "a watch", "image_size": "square", "num_images": 2, "seed": 7, "enable_safety_checker": False, "take": 3}
+DEFAULTS = {
+    "prompt": "a watch",
+    "image_size": "square",
+    "num_images": 2,
+    "seed": 7,
+    "enable_safety_checker": False,
+    "take": 3,
+}
 SOURCE = "s3://conn@bucket/in/fox.png"
 
 
@@ -59,12 +72,23 @@ class TestParameters:
         made = row(prompt="a fox", num_images=2.0, seed=42.0, take=1.0)
         assert [repr(value) for value in (made.num_images, made.seed, made.take)] == ["2", "42", "1"]
 
-    @pytest.mark.parametrize("two", ["2.0", " 2.00 ", Decimal(2), Decimal("2.00"), np.int64(2), np.float64(2)], ids=repr)
+    @pytest.mark.parametrize(
+        "two", ["2.0", " 2.00 ", Decimal(2), Decimal("2.00"), np.int64(2), np.float64(2)], ids=repr
+    )
     def test_whole_numbers_are_read_in_the_forms_that_writers_of_tables_give_them(self, two: Any) -> None:
-        made = row(prompt="a fox", num_images=two, seed=two, take=two, name=two if not isinstance(two, str) else "2")
-        assert [repr(value) for value in (made.num_images, made.seed, made.take, made.name)] == ["2", "2", "2", "'2'"]
+        made = row(
+            prompt="a fox", num_images=two, seed=two, take=two, name=two if not isinstance(two, str) else "2"
+        )
+        assert [repr(value) for value in (made.num_images, made.seed, made.take, made.name)] == [
+            "2",
+            "2",
+            "2",
+            "'2'",
+        ]
 
-    @pytest.mark.parametrize("value", ["2.5", "2.0.0", "1e0", Decimal("2.5"), np.float64("inf"), "-2.0"], ids=repr)
+    @pytest.mark.parametrize(
+        "value", ["2.5", "2.0.0", "1e0", Decimal("2.5"), np.float64("inf"), "-2.0"], ids=repr
+    )
     def test_what_is_no_whole_number_is_refused(self, value: Any) -> None:
         with pytest.raises(SeedreamInputError, match="num_images must be an integer from 1 to 6"):
             row(prompt="a fox", num_images=value)
@@ -74,12 +98,17 @@ class TestParameters:
         [
             ("prompt", "  ", "prompt must not be blank"),
             ("prompt", 7, "prompt must be a string"),
-            ("prompt", "a {{ colour }} fox", r"prompt contains {{ or {%, and table cells are not rendered. Use template="),
+            (
+                "prompt",
+                "a {{ colour }} fox",
+                r"prompt contains {{ or {%, and table cells are not rendered. Use template=",
+            ),
             ("image_size", "huge", "image_size must be one of"),
             ("num_images", "7", "num_images must be an integer from 1 to 6"),
             ("num_images", 1.5, "num_images must be an integer from 1 to 6"),
             ("seed", -1, "seed must be an integer of at least 0"),
-            ("seed", 2.0**60, "seed must be an integer of at least 0"),  # a float no longer holds which one was meant
+            # a float no longer holds which one was meant
+            ("seed", 2.0**60, "seed must be an integer of at least 0"),
             ("take", 0, "take must be an integer of at least 1"),
             ("enable_safety_checker", "yes", "enable_safety_checker must be true or false"),
             ("name", "a/b", "name must be a bare file name"),
@@ -91,7 +120,9 @@ class TestParameters:
             ("images", "https://host/a.png", "http(s) links are not read"),
         ],
     )
-    def test_a_value_against_the_rules_is_named_with_its_row_and_column(self, column: str, value: Any, rule: str) -> None:
+    def test_a_value_against_the_rules_is_named_with_its_row_and_column(
+        self, column: str, value: Any, rule: str
+    ) -> None:
         with pytest.raises(SeedreamInputError) as refused:
             row(**{"prompt": "a fox", column: value})
         assert refused.value.message.startswith("line 8 of requests.csv: ")
@@ -106,7 +137,13 @@ class TestParameters:
 class TestSources:
     @pytest.mark.parametrize(
         "images",
-        [[SOURCE], json.dumps([SOURCE]), f" {SOURCE} ", {"images": [{"uri": SOURCE}]}, json.dumps({"images": [{"uri": SOURCE}]})],
+        [
+            [SOURCE],
+            json.dumps([SOURCE]),
+            f" {SOURCE} ",
+            {"images": [{"uri": SOURCE}]},
+            json.dumps({"images": [{"uri": SOURCE}]}),
+        ],
         ids=["a list", "its JSON", "one URI", "a landed generation", "the JSON of one"],
     )
     def test_a_row_with_images_is_an_edit(self, images: Any) -> None:
@@ -137,7 +174,10 @@ class TestFreeColumns:
         assert row(prompt="a fox", tags=nothing, status=None).extra == {"tags": None}
 
     def test_what_json_does_not_know_becomes_text(self) -> None:
-        assert row(prompt="a fox", day=date(2026, 11, 22), price=Decimal("9.50")).extra == {"day": "2026-11-22", "price": "9.50"}
+        assert row(prompt="a fox", day=date(2026, 11, 22), price=Decimal("9.50")).extra == {
+            "day": "2026-11-22",
+            "price": "9.50",
+        }
 
     @pytest.mark.parametrize("value", [math.inf, {"a": math.nan}, "\ud800", {1: {(1, 2): 3}}], ids=repr)
     def test_what_no_json_can_hold_is_refused(self, value: Any) -> None:
@@ -161,11 +201,26 @@ class TestFreeColumns:
         ],
     )
     def test_a_misspelt_parameter_is_none_of_them(self, column: str, meant: str) -> None:
-        with pytest.raises(SeedreamInputError, match=rf"unknown column '{column}'\. Did you mean '{meant}'\?"):
+        with pytest.raises(
+            SeedreamInputError, match=rf"unknown column '{column}'\. Did you mean '{meant}'\?"
+        ):
             row(prompt="a fox", **{column: "x"})
 
     @pytest.mark.parametrize(
-        "column", ["sku", "title", "prompt_de", "prompt2", "prompt_id", "file_name", "size", "image_id", "kind", "größe", "game"]
+        "column",
+        [
+            "sku",
+            "title",
+            "prompt_de",
+            "prompt2",
+            "prompt_id",
+            "file_name",
+            "size",
+            "image_id",
+            "kind",
+            "größe",
+            "game",
+        ],
     )
     def test_a_word_of_its_own_is_one(self, column: str) -> None:
         assert row(prompt="a fox", **{column: "x"}).extra == {column: "x"}
@@ -188,7 +243,9 @@ class TestFreeColumns:
 
 class TestTemplates:
     def test_a_template_sees_the_row_its_defaults_and_the_context(self) -> None:
-        made = row("{{ prompt }}, {{ colour }}, {{ image_size }}, {{ ds }}", DEFAULTS, prompt="a fox", colour="red")
+        made = row(
+            "{{ prompt }}, {{ colour }}, {{ image_size }}, {{ ds }}", DEFAULTS, prompt="a fox", colour="red"
+        )
         assert made.prompt == "a fox, red, square, 2026-11-22"
 
     def test_airflows_filters_of_moments_are_there(self) -> None:
@@ -214,7 +271,9 @@ class TestTemplates:
             ("{{ '' }}", "prompt must not be blank"),
         ],
     )
-    def test_a_template_that_does_not_fit_a_row_is_an_error_of_that_row(self, template: str, says: str) -> None:
+    def test_a_template_that_does_not_fit_a_row_is_an_error_of_that_row(
+        self, template: str, says: str
+    ) -> None:
         with pytest.raises(SeedreamInputError) as refused:
             row(template, sku="x")
         assert refused.value.message.startswith(f"line 8 of requests.csv: {says}")
@@ -232,11 +291,25 @@ class TestTemplates:
 
 class TestARefusedRow:
     def test_what_is_right_travels_as_it_would_be_sent_and_the_rest_as_it_stands(self) -> None:
-        raw = {"prompt": "a fox", "num_images": "2", "seed": "x", "images": [SOURCE], "sku": 7, "row": 3, "colour": None}
-        assert columns_of_refused(raw) == {"prompt": "a fox", "num_images": 2, "seed": "x", "sources": [SOURCE], "sku": 7} | {
-            "colour": None
+        raw = {
+            "prompt": "a fox",
+            "num_images": "2",
+            "seed": "x",
+            "images": [SOURCE],
+            "sku": 7,
+            "row": 3,
+            "colour": None,
         }
+        assert columns_of_refused(raw) == {
+            "prompt": "a fox",
+            "num_images": 2,
+            "seed": "x",
+            "sources": [SOURCE],
+            "sku": 7,
+        } | {"colour": None}
 
-    @pytest.mark.parametrize("raw", [{"images": 7}, {7: "x"}, {"x": math.inf}, {"x": "\ud800"}, {"prompt": ["a"]}], ids=repr)
+    @pytest.mark.parametrize(
+        "raw", [{"images": 7}, {7: "x"}, {"x": math.inf}, {"x": "\ud800"}, {"prompt": ["a"]}], ids=repr
+    )
     def test_nothing_a_row_may_say_is_an_error_here(self, raw: Any) -> None:
         assert json.dumps(columns_of_refused(raw), allow_nan=False)

@@ -83,7 +83,13 @@ class Table:
     """A Sender over rows, with what has become of them."""
 
     def __init__(
-        self, rows: list[Row], folder: Path, *, most: int = 16, max_in_flight: int = 100, repeats: Sequence[int] = ()
+        self,
+        rows: list[Row],
+        folder: Path,
+        *,
+        most: int = 16,
+        max_in_flight: int = 100,
+        repeats: Sequence[int] = (),
     ) -> None:
         self.submissions: Any = Submissions()
         self.flown: list[int] = []
@@ -98,7 +104,9 @@ class Table:
             prices=self.submissions,
             budget=Budget(Ledger(folder.as_uri()), NOBODY),
             admission=Admission(WITHOUT_CAPS, folder.as_uri()),
-            pace=Pace(limiter=self.limiter, counts_polls=False, max_in_flight=max_in_flight, timeout_seconds=60),
+            pace=Pace(
+                limiter=self.limiter, counts_polls=False, max_in_flight=max_in_flight, timeout_seconds=60
+            ),
             width=PostWidth(most, seconds=10.0),
             fly=lambda row, _: self.flown.append(row.number),
             note=self._note,
@@ -194,7 +202,9 @@ class TestHowManyBegin:
         one.end(1)
         assert one.begin() == [2, 3, 4]
 
-    def test_a_row_with_the_name_of_one_under_way_waits_so_that_the_first_of_them_gets_it(self, table: Any) -> None:
+    def test_a_row_with_the_name_of_one_under_way_waits_so_that_the_first_of_them_gets_it(
+        self, table: Any
+    ) -> None:
         one = table(row(1, name="hero"), row(2), row(3, name="hero"), row(4))
         assert one.begin() == [1, 2]
         one.end(2)
@@ -232,7 +242,9 @@ class TestRowsThatComeBack:
 
 
 class TestErrorsOfTheWholeBatch:
-    def test_an_unreadable_ledger_ends_the_batch_when_the_other_answers_are_taken_in(self, table: Any) -> None:
+    def test_an_unreadable_ledger_ends_the_batch_when_the_other_answers_are_taken_in(
+        self, table: Any
+    ) -> None:
         one = table(*map(row, range(1, 4)))
         one.begin()
         futures = list(one.posting.under_way)
@@ -244,7 +256,9 @@ class TestErrorsOfTheWholeBatch:
             one.sender.collect()
         assert sorted(one.flown) == [2, 3]
 
-    def test_three_unknown_outcomes_halt_and_an_answer_in_between_starts_the_count_anew(self, table: Any) -> None:
+    def test_three_unknown_outcomes_halt_and_an_answer_in_between_starts_the_count_anew(
+        self, table: Any
+    ) -> None:
         one = table(*map(row, range(1, 12)), most=4)
         one.begin()
         lost = SeedreamAmbiguousSubmissionError("no answer")

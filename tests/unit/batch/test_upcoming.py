@@ -1,4 +1,6 @@
-"""The rows of a table that was begun: which come again after a deferral, and what is noticed when it has changed."""
+"""The rows of a table that was begun: which come again after a deferral, and what is noticed when it has
+changed.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from airflow_provider_seedream.exceptions import SeedreamBatchError
 
 def table(number: int, **changed: str) -> RequestTable:
     """Rows of which some are changed: `row_2="another prompt"`."""
-    rows: list[dict[str, Any]] = [{"prompt": changed.get(f"row_{row}", f"watch {row}")} for row in range(1, number + 1)]
+    rows: list[dict[str, Any]] = [
+        {"prompt": changed.get(f"row_{row}", f"watch {row}")} for row in range(1, number + 1)
+    ]
     return RequestTable(source=rows, defaults={}, template=None)
 
 

@@ -20,7 +20,16 @@ class TestTheAutomaticWidth:
 
     @pytest.mark.parametrize(
         ("requests_per_minute", "seconds", "posts"),
-        [(3, 1.0, 1), (60, 0.8, 1), (60, 3.0, 4), (600, 1.0, 11), (2000, 0.3, 11), (600, 0.01, 1), (2000, 3.0, 16), (0.5, 60, 1)],
+        [
+            (3, 1.0, 1),
+            (60, 0.8, 1),
+            (60, 3.0, 4),
+            (600, 1.0, 11),
+            (2000, 0.3, 11),
+            (600, 0.01, 1),
+            (2000, 3.0, 16),
+            (0.5, 60, 1),
+        ],
     )
     def test_so_many_are_under_way_as_the_rate_takes_in_the_time_of_one_and_a_tenth_more(
         self, requests_per_minute: float, seconds: float, posts: int
@@ -40,7 +49,9 @@ class TestTheAutomaticWidth:
         width.accepted(None, sent_epoch=0.0)
         assert width.seconds is None
 
-    def test_a_third_of_a_submission_whose_price_was_measured_counts_until_another_one_is_measured(self) -> None:
+    def test_a_third_of_a_submission_whose_price_was_measured_counts_until_another_one_is_measured(
+        self,
+    ) -> None:
         width = PostWidth(None)
         width.guess(3.0)
         assert width.at_once(requests_per_minute=600) == 11

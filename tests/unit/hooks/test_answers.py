@@ -1,4 +1,6 @@
-"""Answers are classified by status, whatever body they have; the server's words are repeated without the key."""
+"""Answers are classified by status, whatever body they have; the server's words are repeated without the
+key.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +16,44 @@ from tests.unit.values import ERROR_CLASSES, KEY, NOW
 
 DEEP = b"[" * 100_000
 SHAPES: list[tuple[str, Any, str | None, str]] = [
-    ("error_code", {"error_code": "validation_failed", "message": "bad size"}, "validation_failed", "bad size"),
+    (
+        "error_code",
+        {"error_code": "validation_failed", "message": "bad size"},
+        "validation_failed",
+        "bad size",
+    ),
     ("code_detail", {"code": "validation_failed", "detail": "bad size"}, "validation_failed", "bad size"),
     ("error_message", {"error": "validation_failed", "message": "bad size"}, "validation_failed", "bad size"),
-    ("nested", {"error": {"code": "validation_failed", "message": "bad size"}}, "validation_failed", "bad size"),
+    (
+        "nested",
+        {"error": {"code": "validation_failed", "message": "bad size"}},
+        "validation_failed",
+        "bad size",
+    ),
     ("detail", {"detail": "bad size"}, None, "bad size"),
-    ("upper case", {"Error": {"Code": "VALIDATION_FAILED", "Message": "bad size"}}, "validation_failed", "bad size"),
+    (
+        "upper case",
+        {"Error": {"Code": "VALIDATION_FAILED", "Message": "bad size"}},
+        "validation_failed",
+        "bad size",
+    ),
     (
         "list",
-        {"detail": [{"loc": ["body", "image_size"], "msg": "bad", "type": "x"}, {"loc": ["body"], "msg": "size", "type": "x"}]},
+        {
+            "detail": [
+                {"loc": ["body", "image_size"], "msg": "bad", "type": "x"},
+                {"loc": ["body"], "msg": "size", "type": "x"},
+            ]
+        },
         None,
         "body.image_size: bad; body: size",
     ),
-    ("list without a place", {"detail": [{"loc": None, "msg": "bad"}, {"msg": "size"}]}, None, "None: bad; None: size"),
+    (
+        "list without a place",
+        {"detail": [{"loc": None, "msg": "bad"}, {"msg": "size"}]},
+        None,
+        "None: bad; None: size",
+    ),
     ("list with a place as text", {"detail": [{"loc": "image_size", "msg": "bad"}]}, None, "image_size: bad"),
     ("fields", {"image_size": ["bad", "size"], "seed": ["x"]}, None, "image_size: bad; size; seed: x"),
     ("attested", {"error": "Bad size.", "error_code": "VALIDATION_FAILED"}, "validation_failed", "Bad size."),
@@ -42,12 +69,28 @@ SHAPES: list[tuple[str, Any, str | None, str]] = [
     ("a string", "bad size", None, "bad size"),
     (
         "field details beside",
-        {"error": "Bad.", "error_code": "X", "image_size": ["not a size"], "seed": "no number", "request_id": "r1"},
+        {
+            "error": "Bad.",
+            "error_code": "X",
+            "image_size": ["not a size"],
+            "seed": "no number",
+            "request_id": "r1",
+        },
         "x",
         "Bad; image_size: not a size; seed: no number",
     ),
-    ("details beside", {"error": "Bad.", "error_code": "X", "details": {"seed": ["x"]}}, "x", "Bad; details: seed: x"),
-    ("details of a code", {"error_code": "X", "prompt": ["may not be blank"]}, "x", "prompt: may not be blank"),
+    (
+        "details beside",
+        {"error": "Bad.", "error_code": "X", "details": {"seed": ["x"]}},
+        "x",
+        "Bad; details: seed: x",
+    ),
+    (
+        "details of a code",
+        {"error_code": "X", "prompt": ["may not be blank"]},
+        "x",
+        "prompt: may not be blank",
+    ),
     ("numbers as codes", {"code": 1001, "message": "bad size"}, None, "bad size"),
     ("nested strangely", {"error": {"code": ["x"], "message": {"en": "bad size"}}}, None, "en: bad size"),
     ("empty object", {}, None, ""),
@@ -63,7 +106,11 @@ SHAPES: list[tuple[str, Any, str | None, str]] = [
 def error(status: int, body: Any = b"", **headers: str) -> Any:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     return error_from_answer(
-        status, {name.replace("_", "-"): value for name, value in headers.items()}, data, key=KEY, now_epoch=NOW
+        status,
+        {name.replace("_", "-"): value for name, value in headers.items()},
+        data,
+        key=KEY,
+        now_epoch=NOW,
     )
 
 
@@ -81,7 +128,12 @@ class TestClasses:
             assert type(found) is cls
             if issubclass(cls, errors.SeedreamAPIError):
                 assert (found.status_code, found.code) == (status, code)
-                said = f"The API answered {status}" + (f" {code}" if code else "") + (f": {message}" if message else "") + "."
+                said = (
+                    f"The API answered {status}"
+                    + (f" {code}" if code else "")
+                    + (f": {message}" if message else "")
+                    + "."
+                )
                 assert found.message == said.replace("..", ".")
 
     def test_a_long_message_is_cut(self) -> None:
@@ -143,7 +195,9 @@ class TestRetryAfter:
         assert error(429, Retry_After=until, Date=sent).retry_after_seconds == 10
 
     def test_an_answer_whose_date_is_none_is_by_our_clock(self) -> None:
-        assert error(429, Retry_After=formatdate(NOW + 90, usegmt=True), Date="today").retry_after_seconds == 90
+        assert (
+            error(429, Retry_After=formatdate(NOW + 90, usegmt=True), Date="today").retry_after_seconds == 90
+        )
 
     def test_it_may_be_absent(self) -> None:
         assert error(429).retry_after_seconds is None
@@ -216,5 +270,7 @@ class TestJSON:
 )
 def test_what_neither_utf_8_nor_a_database_holds_is_a_question_mark(body: bytes, read: Any) -> None:
     assert read_json(body, key="no-key") == read
-    said = error_from_answer(500, {}, rb'{"error": "cut \ud83d\u0000", "error_code": "X"}', key="no-key", now_epoch=0.0)
+    said = error_from_answer(
+        500, {}, rb'{"error": "cut \ud83d\u0000", "error_code": "X"}', key="no-key", now_epoch=0.0
+    )
     assert "cut ??" in said.message

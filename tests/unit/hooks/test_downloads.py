@@ -17,7 +17,9 @@ from tests.unit.values import png
 
 
 def downloads(*, max_bytes: int = 10_000, max_attempts: int = 1) -> Downloads:
-    return Downloads(max_bytes=max_bytes, timeout_seconds=5, verify=True, allow_loopback=True, max_attempts=max_attempts)
+    return Downloads(
+        max_bytes=max_bytes, timeout_seconds=5, verify=True, allow_loopback=True, max_attempts=max_attempts
+    )
 
 
 class TestTargets:
@@ -47,13 +49,17 @@ class TestTargets:
             with pytest.raises(SeedreamLandingError, match="refused"):
                 refuse_target(link, allow_loopback=allow_loopback, proxied=False)
 
-    @pytest.mark.parametrize("link", ["http://127.0.0.1/x", "http://localhost/x", "http://[::1]/x", "http://127.9.9.9/x"])
+    @pytest.mark.parametrize(
+        "link", ["http://127.0.0.1/x", "http://localhost/x", "http://[::1]/x", "http://127.9.9.9/x"]
+    )
     def test_loopback_is_refused_unless_the_api_is_there_too(self, link: str) -> None:
         refuse_target(link, allow_loopback=True, proxied=False)
         with pytest.raises(SeedreamLandingError, match="no public address"):
             refuse_target(link, allow_loopback=False, proxied=False)
 
-    @pytest.mark.parametrize("link", ["https://8.8.8.8/x?sig=1", "HTTP://1.1.1.1", "https://[2606:4700::1]/x"])
+    @pytest.mark.parametrize(
+        "link", ["https://8.8.8.8/x?sig=1", "HTTP://1.1.1.1", "https://[2606:4700::1]/x"]
+    )
     def test_a_public_host_is_not(self, link: str) -> None:
         refuse_target(link, allow_loopback=False, proxied=False)
 
@@ -65,12 +71,16 @@ class TestTargets:
 
 class TestRedirects:
     def test_one_to_another_public_host_is_followed(self) -> None:
-        with serving(Answer(body=png())) as target, serving(Answer(status=302, headers={"Location": f"{target.url}/x"})) as first:
+        with (
+            serving(Answer(body=png())) as target,
+            serving(Answer(status=302, headers={"Location": f"{target.url}/x"})) as first,
+        ):
             assert downloads().fetch(first.url) == png()
         assert target.authorizations() == [None]
 
     @pytest.mark.parametrize(
-        "location", ["file:///etc/passwd", "ftp://host/x", "http://10.0.0.1/x", "//169.254.169.254/x", "gopher://x"]
+        "location",
+        ["file:///etc/passwd", "ftp://host/x", "http://10.0.0.1/x", "//169.254.169.254/x", "gopher://x"],
     )
     def test_one_to_anywhere_else_is_refused(self, location: str) -> None:
         with serving(Answer(status=302, headers={"Location": location})) as first:
@@ -149,12 +159,16 @@ class TestBodies:
             "none",
         ],
     )
-    def test_what_a_store_compressed_is_decoded_and_other_words_change_nothing(self, coding: str, sent: bytes) -> None:
+    def test_what_a_store_compressed_is_decoded_and_other_words_change_nothing(
+        self, coding: str, sent: bytes
+    ) -> None:
         with serving(Answer(body=sent, headers={"Content-Encoding": coding})) as storage:
             assert downloads().fetch(storage.url) == png()
 
     @pytest.mark.parametrize(
-        "sent", [gzip.compress(png(), mtime=0)[:-9], gzip.compress(png(), mtime=0)[:10] + b"\xff" * 40], ids=["cut", "broken"]
+        "sent",
+        [gzip.compress(png(), mtime=0)[:-9], gzip.compress(png(), mtime=0)[:10] + b"\xff" * 40],
+        ids=["cut", "broken"],
     )
     def test_broken_compression_is_a_broken_download(self, sent: bytes) -> None:
         with serving(Answer(body=sent, headers={"Content-Encoding": "gzip"})) as storage:
@@ -208,6 +222,8 @@ class TestBodies:
     def test_memory_is_asked_for_before_the_body_is_read(self, answer: Answer, size: int) -> None:
         asked: list[int] = []
         with serving(answer) as storage:
-            source = Downloads(max_bytes=10_000, timeout_seconds=5, verify=True, allow_loopback=True, hold=asked.append)
+            source = Downloads(
+                max_bytes=10_000, timeout_seconds=5, verify=True, allow_loopback=True, hold=asked.append
+            )
             source.fetch(storage.url)
         assert asked == [size]

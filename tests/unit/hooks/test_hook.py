@@ -36,7 +36,9 @@ def connect(monkeypatch: pytest.MonkeyPatch, url: str, **extra: Any) -> Seedream
 
 
 class TestSubmitting:
-    def test_a_submission_is_accepted_as_the_contract_says(self, hook: SeedreamHook, emulator: Emulator) -> None:
+    def test_a_submission_is_accepted_as_the_contract_says(
+        self, hook: SeedreamHook, emulator: Emulator
+    ) -> None:
         accepted = hook.submit(submission(prompt='Größe 🦊 "x"', seed=7, num_images=2))
         sent = emulator.books.submissions[0]
         assert accepted.seedream_task_id == sent.seedream_task_id
@@ -46,9 +48,15 @@ class TestSubmitting:
 
     def test_an_edit_carries_its_images(self, hook: SeedreamHook, emulator: Emulator) -> None:
         hook.submit(edit(png(40, 30), png(30, 40)))
-        assert [emulator.books.submissions[0].kind, emulator.books.posts, emulator.books.violations] == ["edit", 1, ()]
+        assert [emulator.books.submissions[0].kind, emulator.books.posts, emulator.books.violations] == [
+            "edit",
+            1,
+            (),
+        ]
 
-    def test_the_length_is_declared_and_the_body_is_not_chunked(self, hook: SeedreamHook, emulator: Emulator) -> None:
+    def test_the_length_is_declared_and_the_body_is_not_chunked(
+        self, hook: SeedreamHook, emulator: Emulator
+    ) -> None:
         hook.submit(edit(png(padding_bytes=3 * MiB)))
         request = emulator.books.requests[0]
         assert request.body_bytes == len(SubmissionBody(edit(png(padding_bytes=3 * MiB))))
@@ -59,7 +67,9 @@ class TestSubmitting:
         hook.get_wallet()
         assert emulator.books.methods_by_user_agent == {USER_AGENT: {"POST": 1, "GET": 1}}
 
-    def test_ten_inputs_of_ten_megabytes_pass_through_a_small_window(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_ten_inputs_of_ten_megabytes_pass_through_a_small_window(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         image = png(padding_bytes=10 * MiB - 1000)
         big = edit(*[image] * 10)
         with serving(json_answer(ACCEPTED)) as server:
@@ -79,7 +89,10 @@ class TestSubmitting:
         assert sum(encoded) == sum(len(source.data) for source in sent.sources)
 
     def test_a_slow_upload_gets_more_time_than_a_small_request(self, hook: SeedreamHook) -> None:
-        small, big = hook.submission_seconds(submission()), hook.submission_seconds(edit(png(padding_bytes=9 * MiB)))
+        small, big = (
+            hook.submission_seconds(submission()),
+            hook.submission_seconds(edit(png(padding_bytes=9 * MiB))),
+        )
         assert big - small == pytest.approx(12.58 + 125.8, abs=1)
 
 
@@ -112,7 +125,9 @@ REFUSED = [301, 302, 307, 308, 400, 401, 402, 403, 404, 413, 422, 429]
 
 class TestWhetherAPostIsSentAgain:
     @pytest.mark.parametrize("status", REFUSED)
-    def test_a_refusal_bought_nothing_and_is_not_repeated(self, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    def test_a_refusal_bought_nothing_and_is_not_repeated(
+        self, monkeypatch: pytest.MonkeyPatch, status: int
+    ) -> None:
         with serving(Answer(status=status, headers={"Location": "/elsewhere/"})) as server:
             with pytest.raises(errors.SeedreamError) as refused:
                 connect(monkeypatch, server.url).submit(submission())
@@ -140,7 +155,9 @@ class TestWhetherAPostIsSentAgain:
         ],
         ids=lambda answer: f"{answer.status} {answer.body[:20]!r}{' hang up' if answer.hang_up else ''}",
     )
-    def test_what_may_have_been_accepted_is_never_sent_again(self, monkeypatch: pytest.MonkeyPatch, answer: Answer) -> None:
+    def test_what_may_have_been_accepted_is_never_sent_again(
+        self, monkeypatch: pytest.MonkeyPatch, answer: Answer
+    ) -> None:
         with serving(answer) as server:
             with pytest.raises(AMBIGUOUS) as unknown:
                 connect(monkeypatch, server.url).submit(submission())
@@ -148,7 +165,16 @@ class TestWhetherAPostIsSentAgain:
         assert len(server.heard) == 1
 
     @pytest.mark.parametrize(
-        "word", ["drop", "reset", "drop-after-accept", "reset-after-accept", "no-id", "html-after-accept", "error-after-accept"]
+        "word",
+        [
+            "drop",
+            "reset",
+            "drop-after-accept",
+            "reset-after-accept",
+            "no-id",
+            "html-after-accept",
+            "error-after-accept",
+        ],
     )
     def test_a_broken_connection_after_the_body_began_is_never_sent_again(
         self, hook: SeedreamHook, emulator: Emulator, word: str
@@ -157,13 +183,17 @@ class TestWhetherAPostIsSentAgain:
             hook.submit(submission(prompt=f"a fox [{word}]"))
         assert emulator.books.posts_received == 1
 
-    def test_a_read_timeout_is_never_sent_again(self, monkeypatch: pytest.MonkeyPatch, emulator: Emulator) -> None:
+    def test_a_read_timeout_is_never_sent_again(
+        self, monkeypatch: pytest.MonkeyPatch, emulator: Emulator
+    ) -> None:
         hook = connect(monkeypatch, emulator.url, request_timeout_seconds=0.3)
         with pytest.raises(AMBIGUOUS, match="ReadTimeout"):
             hook.submit(submission(prompt="a fox [stall-after-accept:2]"))
         assert (emulator.books.posts_received, emulator.books.posts) == (1, 1)
 
-    def test_an_upload_that_takes_too_long_is_broken_off_and_never_sent_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_upload_that_takes_too_long_is_broken_off_and_never_sent_again(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """Every piece goes within its own timeout; only all together are too slow."""
         with serving(Answer(body=json.dumps(ACCEPTED).encode(), read_seconds=0.02)) as server:
             hook = connect(monkeypatch, server.url)
@@ -173,7 +203,9 @@ class TestWhetherAPostIsSentAgain:
         assert unknown.value.paid == "unknown"
         assert (server.connections, len(server.heard)) == (1, 1)
 
-    def test_a_refused_connection_is_tried_again_and_bought_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_refused_connection_is_tried_again_and_bought_nothing(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         with serving(Answer()) as gone:
             pass
         with pytest.raises(errors.SeedreamConnectionError, match="could not be sent") as unsent:
@@ -185,10 +217,17 @@ class TestWhetherAPostIsSentAgain:
     ) -> None:
         with serving(json_answer(ACCEPTED), certificate=certificate) as server:
             server.broken_handshakes = 1
-            assert connect(monkeypatch, server.url, verify=str(certificate)).submit(submission()).seedream_task_id == TASK_ID
+            assert (
+                connect(monkeypatch, server.url, verify=str(certificate))
+                .submit(submission())
+                .seedream_task_id
+                == TASK_ID
+            )
         assert (server.connections, len(server.heard)) == (2, 1)
 
-    def test_a_failed_handshake_is_tried_again_and_bought_nothing(self, monkeypatch: pytest.MonkeyPatch, certificate: Path) -> None:
+    def test_a_failed_handshake_is_tried_again_and_bought_nothing(
+        self, monkeypatch: pytest.MonkeyPatch, certificate: Path
+    ) -> None:
         with serving(json_answer(ACCEPTED), certificate=certificate) as server:
             with pytest.raises(errors.SeedreamConnectionError, match="SSLError"):
                 connect(monkeypatch, server.url).submit(submission())
@@ -197,20 +236,30 @@ class TestWhetherAPostIsSentAgain:
     @pytest.mark.parametrize(
         "answer",
         [
-            json_answer({"error": "The prompt was rejected by content moderation.", "error_code": "VALIDATION_FAILED"}, 400),
+            json_answer(
+                {
+                    "error": "The prompt was rejected by content moderation.",
+                    "error_code": "VALIDATION_FAILED",
+                },
+                400,
+            ),
             json_answer({"error": "Prompt rejected by the safety checker."}, 422),
             json_answer({"error": "Not allowed.", "error_code": "CONTENT_POLICY_VIOLATION"}, 403),
             json_answer({"error": "Bad request.", "prompt": ["Rejected by moderation."]}, 400),
         ],
     )
-    def test_moderation_is_known_in_the_bodies_that_clients_attest(self, monkeypatch: pytest.MonkeyPatch, answer: Answer) -> None:
+    def test_moderation_is_known_in_the_bodies_that_clients_attest(
+        self, monkeypatch: pytest.MonkeyPatch, answer: Answer
+    ) -> None:
         with serving(answer) as server:
             with pytest.raises(errors.SeedreamModerationError) as refused:
                 connect(monkeypatch, server.url).submit(submission())
         assert (refused.value.paid, len(server.heard)) == ("no", 1)
 
     def test_a_key_that_may_not_do_this_is_no_moderation(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        with serving(json_answer({"error": "Access to this resource is prohibited.", "error_code": "FORBIDDEN"}, 403)) as server:
+        with serving(
+            json_answer({"error": "Access to this resource is prohibited.", "error_code": "FORBIDDEN"}, 403)
+        ) as server:
             with pytest.raises(errors.SeedreamAuthenticationError, match="prohibited"):
                 connect(monkeypatch, server.url).submit(submission())
 
@@ -222,7 +271,9 @@ class TestWhetherAPostIsSentAgain:
 
 class TestAPostToNoEndpoint:
     @pytest.mark.parametrize("status", [404, 405, 410])
-    @pytest.mark.parametrize("body", [b'{"error": "Model retired.", "error_code": "GONE"}', b"<html>Not here</html>"])
+    @pytest.mark.parametrize(
+        "body", [b'{"error": "Model retired.", "error_code": "GONE"}', b"<html>Not here</html>"]
+    )
     def test_it_names_the_address_and_both_reasons_and_is_no_lost_generation(
         self, monkeypatch: pytest.MonkeyPatch, status: int, body: bytes
     ) -> None:
@@ -230,7 +281,10 @@ class TestAPostToNoEndpoint:
             with pytest.raises(errors.SeedreamNotFoundError) as refused:
                 connect(monkeypatch, f"{server.url}/seedream").submit(submission())
         text = str(refused.value)
-        assert f"There is no such endpoint: POST {server.url}/seedream/v1/images/seedream/v5/lite/generate/." in text
+        assert (
+            f"There is no such endpoint: POST {server.url}/seedream/v1/images/seedream/v5/lite/generate/."
+            in text
+        )
         assert "host (base URL) is wrong, or the vendor no longer offers this model" in text
         assert ("Model retired" in text) == (b"html" not in body)
         assert (refused.value.paid, refused.value.status_code, len(server.heard)) == ("no", status, 1)
@@ -238,38 +292,52 @@ class TestAPostToNoEndpoint:
     def test_a_redirect_says_where_to_without_a_query(self, monkeypatch: pytest.MonkeyPatch) -> None:
         elsewhere = "https://www.api.example/v1/?token=s3cret"
         with serving(Answer(status=301, headers={"Location": elsewhere})) as server:
-            with pytest.raises(errors.SeedreamResponseError, match=r"redirect \(301\) to https://www.api.example/v1/;") as refused:
+            with pytest.raises(
+                errors.SeedreamResponseError, match=r"redirect \(301\) to https://www.api.example/v1/;"
+            ) as refused:
                 connect(monkeypatch, server.url).submit(submission())
         assert "s3cret" not in str(refused.value)
 
 
 class TestAskingAgain:
     @pytest.mark.parametrize("status", [500, 502, 503, 504])
-    def test_a_get_is_repeated_after_a_server_error(self, hook: SeedreamHook, emulator: Emulator, status: int) -> None:
+    def test_a_get_is_repeated_after_a_server_error(
+        self, hook: SeedreamHook, emulator: Emulator, status: int
+    ) -> None:
         emulator.inject("refuse", endpoint="wallet", status=status, times=1)
         assert hook.get_wallet().balance
         assert emulator.books.wallet_calls == 2
 
     @pytest.mark.parametrize("kind", ["drop", "reset", "html", "bad-json", "empty"])
-    def test_a_get_is_repeated_when_there_was_no_usable_answer(self, hook: SeedreamHook, emulator: Emulator, kind: str) -> None:
+    def test_a_get_is_repeated_when_there_was_no_usable_answer(
+        self, hook: SeedreamHook, emulator: Emulator, kind: str
+    ) -> None:
         emulator.inject(kind, endpoint="wallet", times=1)
         assert hook.get_wallet().balance
 
     @pytest.mark.parametrize("status", [400, 401, 402, 403, 404])
-    def test_a_get_that_was_refused_is_not_repeated(self, hook: SeedreamHook, emulator: Emulator, status: int) -> None:
+    def test_a_get_that_was_refused_is_not_repeated(
+        self, hook: SeedreamHook, emulator: Emulator, status: int
+    ) -> None:
         emulator.inject("refuse", endpoint="wallet", status=status, times=1)
         with pytest.raises(errors.SeedreamAPIError) as refused:
             hook.get_wallet()
         assert (refused.value.status_code, emulator.books.wallet_calls) == (status, 1)
 
-    def test_a_429_on_a_get_is_waited_out_and_counts_as_no_attempt(self, hook: SeedreamHook, emulator: Emulator) -> None:
+    def test_a_429_on_a_get_is_waited_out_and_counts_as_no_attempt(
+        self, hook: SeedreamHook, emulator: Emulator
+    ) -> None:
         emulator.inject("refuse", endpoint="wallet", status=429, retry_after_seconds=0, times=3)
         assert hook.get_wallet().balance
         assert emulator.books.wallet_calls == 4
 
     @pytest.mark.timeout(600)
-    def test_a_429_that_asks_for_longer_than_an_hour_is_not_slept_through(self, hook: SeedreamHook, emulator: Emulator) -> None:
-        """The results live 24 h, and a worker's slot is held meanwhile: the task's retry comes back instead."""
+    def test_a_429_that_asks_for_longer_than_an_hour_is_not_slept_through(
+        self, hook: SeedreamHook, emulator: Emulator
+    ) -> None:
+        """The results live 24 h, and a worker's slot is held meanwhile: the task's retry comes back
+        instead.
+        """
         emulator.inject("refuse", endpoint="status", status=429, retry_after_seconds=86_400)
         with pytest.raises(errors.SeedreamRateLimitError) as refused:
             hook.get_generation(TASK_ID)
@@ -314,7 +382,12 @@ class TestEveryShapeOfError:
         ],
     )
     def test_the_class_follows_the_status(
-        self, hook: SeedreamHook, emulator: Emulator, shape: ErrorShape, status: int, cls: type[errors.SeedreamError]
+        self,
+        hook: SeedreamHook,
+        emulator: Emulator,
+        shape: ErrorShape,
+        status: int,
+        cls: type[errors.SeedreamError],
     ) -> None:
         emulator.inject("refuse", status=status, shape=shape)
         with pytest.raises(cls) as refused:
@@ -331,22 +404,32 @@ class TestTheRateLimit:
     def limit(self, monkeypatch: pytest.MonkeyPatch, emulator: Emulator, **extra: Any) -> float:
         return connect(monkeypatch, emulator.url, **extra).requests_per_minute
 
-    def test_the_rate_limit_of_the_connection_comes_first(self, monkeypatch: pytest.MonkeyPatch, emulator: Emulator) -> None:
+    def test_the_rate_limit_of_the_connection_comes_first(
+        self, monkeypatch: pytest.MonkeyPatch, emulator: Emulator
+    ) -> None:
         emulator.configure(rate_limit_per_minute=60)
         assert self.limit(monkeypatch, emulator, requests_per_minute=2.5) == 2.5
         assert emulator.books.wallet_calls == 0
 
-    def test_the_rate_limit_is_else_the_wallets(self, monkeypatch: pytest.MonkeyPatch, emulator: Emulator) -> None:
+    def test_the_rate_limit_is_else_the_wallets(
+        self, monkeypatch: pytest.MonkeyPatch, emulator: Emulator
+    ) -> None:
         emulator.configure(rate_limit_per_minute=60)
         assert self.limit(monkeypatch, emulator) == 60
 
     def test_a_wallet_that_was_read_is_not_asked_again(self, hook: SeedreamHook, emulator: Emulator) -> None:
         emulator.configure(rate_limit_per_minute=60)
         hook.peek_balance()
-        assert (hook.requests_per_minute, hook.requests_per_minute, emulator.books.wallet_calls) == (60, 60, 1)
+        assert (hook.requests_per_minute, hook.requests_per_minute, emulator.books.wallet_calls) == (
+            60,
+            60,
+            1,
+        )
 
     @pytest.mark.parametrize("fault", ["drop", "bad-json", "rate-limited"])
-    def test_the_rate_limit_is_else_the_documented_default(self, hook: SeedreamHook, emulator: Emulator, fault: str) -> None:
+    def test_the_rate_limit_is_else_the_documented_default(
+        self, hook: SeedreamHook, emulator: Emulator, fault: str
+    ) -> None:
         emulator.inject(fault, endpoint="wallet")
         assert hook.requests_per_minute == 3
         assert emulator.books.wallet_calls == 1
@@ -363,7 +446,9 @@ class TestTheRateLimit:
         assert [hook.requests_per_minute for _ in range(3)] == [60, 60, 60]
         assert emulator.books.wallet_calls == 2
 
-    def test_what_any_later_answer_of_the_wallet_says_holds_from_then_on(self, hook: SeedreamHook, emulator: Emulator) -> None:
+    def test_what_any_later_answer_of_the_wallet_says_holds_from_then_on(
+        self, hook: SeedreamHook, emulator: Emulator
+    ) -> None:
         emulator.configure(rate_limit_per_minute=60)
         emulator.inject("refuse", endpoint="wallet", status=503, times=1)
         assert hook.requests_per_minute == 3
@@ -377,7 +462,9 @@ class TestTheRateLimit:
         assert (hook.requests_per_minute, emulator.books.wallet_calls) == (90, 4)
 
     @pytest.mark.parametrize("limit", [None, 0, -1, "60"])
-    def test_a_limit_that_is_none_is_the_documented_default(self, monkeypatch: pytest.MonkeyPatch, limit: Any) -> None:
+    def test_a_limit_that_is_none_is_the_documented_default(
+        self, monkeypatch: pytest.MonkeyPatch, limit: Any
+    ) -> None:
         with serving(json_answer({"balance": "1", "rate_limit": limit})) as server:
             assert connect(monkeypatch, server.url).requests_per_minute == 3
 
@@ -397,7 +484,10 @@ class TestTheWallet:
         self, hook: SeedreamHook, emulator: Emulator
     ) -> None:
         emulator.configure(rate_limit_per_minute=60)
-        assert hook.test_connection() == (True, "The key works. Balance: 100000.00 credits; rate limit: 60 requests per minute.")
+        assert hook.test_connection() == (
+            True,
+            "The key works. Balance: 100000.00 credits; rate limit: 60 requests per minute.",
+        )
         assert [request.method for request in emulator.books.requests] == ["GET"]
 
     def test_a_rate_limit_may_be_absent(self, hook: SeedreamHook, emulator: Emulator) -> None:

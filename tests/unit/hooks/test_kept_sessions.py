@@ -1,4 +1,6 @@
-"""The GETs of a task share a connection for a moment; a POST has one of its own. Counted by the ports that the server sees."""
+"""The GETs of a task share a connection for a moment; a POST has one of its own. Counted by the ports that
+the server sees.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +69,9 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def hook(server: Server, monkeypatch: pytest.MonkeyPatch) -> SeedreamHook:
-    monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", connection_json(f"http://127.0.0.1:{server.server_port}"))
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_SEEDREAM_DEFAULT", connection_json(f"http://127.0.0.1:{server.server_port}")
+    )
     return SeedreamHook(max_attempts=1)
 
 

@@ -22,7 +22,8 @@ from airflow_provider_seedream.storage import Folder
 from tests.unit.servers import Answer, Server, serving
 from tests.unit.values import generation, png
 
-# What clients rewrite: escapes of letters that need none, their case, dots, slashes, empty parts, letters that need an escape.
+# What clients rewrite: escapes of letters that need none, their case, dots, slashes, empty parts, letters
+# that need an escape.
 AWKWARD = [
     "/a%7Eb.png?sig=x",
     "/%61%62c.png",
@@ -48,7 +49,14 @@ def as_sent(target: str) -> str:
 
 
 def downloads(**options: object) -> Downloads:
-    given = {"max_bytes": 10_000, "timeout_seconds": 5, "verify": True, "allow_loopback": True, "max_attempts": 1, **options}
+    given = {
+        "max_bytes": 10_000,
+        "timeout_seconds": 5,
+        "verify": True,
+        "allow_loopback": True,
+        "max_attempts": 1,
+        **options,
+    }
     return Downloads(**given)  # type: ignore[arg-type]
 
 
@@ -93,7 +101,10 @@ class TestTheRequest:
         assert targets(storage) == [as_sent(target) for target in AWKWARD]
 
     def test_a_link_goes_out_as_it_was_written_over_tls(self, certificate: Path) -> None:
-        with serving(Answer(body=png()), certificate=certificate) as storage, downloads(verify=str(certificate)) as source:
+        with (
+            serving(Answer(body=png()), certificate=certificate) as storage,
+            downloads(verify=str(certificate)) as source,
+        ):
             for target in AWKWARD:
                 assert source.fetch(f"{storage.url}{target}") == png()
         assert targets(storage) == [as_sent(target) for target in AWKWARD]
@@ -105,7 +116,9 @@ class TestTheRequest:
                 source.fetch(f"http://storage.example:9000{target}")
         assert targets(proxy) == [f"http://storage.example:9000{as_sent(target)}" for target in AWKWARD]
 
-    def test_a_link_goes_out_as_it_was_written_through_a_tunnel(self, monkeypatch: pytest.MonkeyPatch, certificate: Path) -> None:
+    def test_a_link_goes_out_as_it_was_written_through_a_tunnel(
+        self, monkeypatch: pytest.MonkeyPatch, certificate: Path
+    ) -> None:
         with serving(Answer(body=png()), certificate=certificate) as storage, tunnel() as proxy:
             monkeypatch.setenv("HTTPS_PROXY", proxy)
             with downloads(verify=str(certificate)) as source:
@@ -123,7 +136,9 @@ class TestTheRequest:
     def test_the_link_of_a_thumbnail_goes_out_as_it_was_written(self, tmp_path: Path) -> None:
         name = "/a%7Eb%2fc.png?sig=%7e"
         with serving(Answer(body=png())) as storage, downloads() as source:
-            links = ResultLinks(image=f"{storage.url}{name}&image", thumbnail=f"{storage.url}{name}&thumbnail")
+            links = ResultLinks(
+                image=f"{storage.url}{name}&image", thumbnail=f"{storage.url}{name}&thumbnail"
+            )
             status = GenerationStatus(status="FINISHED", progress=None, failure_reason=None, results=(links,))
             made = generation(destination=f"file://{tmp_path}", num_images=1)
 
@@ -144,7 +159,9 @@ class TestTheRequest:
             downloads().fetch(f"{storage.url}{written}")
         assert targets(storage) == [sent]
 
-    def test_no_log_and_no_error_of_the_http_libraries_has_seen_it(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_no_log_and_no_error_of_the_http_libraries_has_seen_it(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
         caplog.set_level("DEBUG")
         with serving(Answer(hang_up=True)) as storage:
             with pytest.raises(SeedreamLandingError, match="broke off"):
@@ -166,7 +183,8 @@ class TestRedirects:
             ("b%7e.png", "https://store.example", "/dir/b%7e.png"),
             ("?sig=2", "https://store.example", "/dir/a%7e.png?sig=2"),
             ("../b.png", "https://store.example", "/b.png"),
-            ("/gr\u00c3\u00bc\u00c3\u009f.png", "https://store.example", "/gr%C3%BC%C3%9F.png"),  # UTF-8, as http.client reads it
+            # UTF-8, as http.client reads it
+            ("/gr\u00c3\u00bc\u00c3\u009f.png", "https://store.example", "/gr%C3%BC%C3%9F.png"),
             ("/gr\u00fc.png", "https://store.example", "/gr%FC.png"),  # latin-1: the byte is what was sent
             ("https://b\u00c3\u00bccher.example/x", "https://xn--bcher-kva.example", "/x"),
             (" /x y ", "https://store.example", "/x%20y"),
@@ -175,7 +193,9 @@ class TestRedirects:
     def test_redirects_go_where_other_clients_go(self, location: str, origin: str, target: str) -> None:
         assert self.FROM.redirected(location) == Link(origin=origin, target=target)
 
-    @pytest.mark.parametrize("location", ["http://other.example/x", "file:///etc/passwd", "ftp://x/y", "javascript:x", "data:,x"])
+    @pytest.mark.parametrize(
+        "location", ["http://other.example/x", "file:///etc/passwd", "ftp://x/y", "javascript:x", "data:,x"]
+    )
     def test_redirects_never_leave_https(self, location: str) -> None:
         with pytest.raises(SeedreamLandingError, match="refused"):
             self.FROM.redirected(location)

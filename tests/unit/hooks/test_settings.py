@@ -63,7 +63,9 @@ class TestTheBaseURL:
             settings(host=host)
 
     def test_a_path_of_the_api_is_told_from_the_base_url(self) -> None:
-        with pytest.raises(SeedreamInputError, match="'c': host must be the base URL alone, such as https://"):
+        with pytest.raises(
+            SeedreamInputError, match="'c': host must be the base URL alone, such as https://"
+        ):
             settings(host="https://api.3daistudio.com/v1/images/seedream/v5/lite/generate/")
 
     def test_a_schema_that_is_none_is_refused_by_name(self) -> None:
@@ -78,7 +80,9 @@ class TestTheBaseURL:
             ("seedream://:k@api.example:8443/https", "https://api.example:8443"),
         ],
     )
-    def test_a_connection_uri_may_hold_all_of_them(self, monkeypatch: pytest.MonkeyPatch, uri: str, base_url: str) -> None:
+    def test_a_connection_uri_may_hold_all_of_them(
+        self, monkeypatch: pytest.MonkeyPatch, uri: str, base_url: str
+    ) -> None:
         monkeypatch.setenv("AIRFLOW_CONN_MINE", uri)
         assert SeedreamHook("mine").settings.base_url == base_url
 
@@ -88,7 +92,12 @@ class TestTheBaseURL:
 
     @pytest.mark.parametrize(
         ("host", "is_loopback"),
-        [("http://127.0.0.1:1", True), ("http://localhost", True), ("http://[::1]", True), ("https://x", False)],
+        [
+            ("http://127.0.0.1:1", True),
+            ("http://localhost", True),
+            ("http://[::1]", True),
+            ("https://x", False),
+        ],
     )
     def test_a_local_api_is_told_from_a_remote_one(self, host: str, is_loopback: bool) -> None:
         assert settings(host=host).is_loopback is is_loopback
@@ -130,12 +139,23 @@ FORM_FIELDS = (
 class TestExtras:
     def test_the_defaults_are_the_documented_ones(self) -> None:
         plain = settings()
-        assert (plain.destination, plain.requests_per_minute, plain.request_timeout_seconds, plain.verify) == (None, None, 60, True)
+        assert (
+            plain.destination,
+            plain.requests_per_minute,
+            plain.request_timeout_seconds,
+            plain.verify,
+        ) == (None, None, 60, True)
         assert plain.status_counts_toward_limit is False
 
     def test_fields_of_the_form_come_as_text_or_numbers(self) -> None:
-        filled = settings(extra_dejson={"destination": "s3://b", "requests_per_minute": "60", "request_timeout_seconds": 5})
-        assert (filled.destination, filled.requests_per_minute, filled.request_timeout_seconds) == ("s3://b", 60, 5)
+        filled = settings(
+            extra_dejson={"destination": "s3://b", "requests_per_minute": "60", "request_timeout_seconds": 5}
+        )
+        assert (filled.destination, filled.requests_per_minute, filled.request_timeout_seconds) == (
+            "s3://b",
+            60,
+            5,
+        )
 
     @pytest.mark.parametrize("empty", [None, ""])
     def test_an_empty_field_of_the_form_is_the_default(self, empty: Any) -> None:
@@ -143,20 +163,25 @@ class TestExtras:
         assert settings(extra_dejson=extra) == settings()
 
     @pytest.mark.parametrize("field", ["requests_per_minute", "request_timeout_seconds", "credits_per_image"])
-    @pytest.mark.parametrize("value", [0, -1, "fast", "nan", "inf", [], {"a": 1}, True, 10**400], ids=lambda value: str(value)[:9])
+    @pytest.mark.parametrize(
+        "value", [0, -1, "fast", "nan", "inf", [], {"a": 1}, True, 10**400], ids=lambda value: str(value)[:9]
+    )
     def test_a_number_that_is_none_is_refused_by_name(self, field: str, value: Any) -> None:
         with pytest.raises(SeedreamInputError, match=f"extra {field} must be a number above 0"):
             settings(extra_dejson={field: value})
 
     @pytest.mark.parametrize(
-        ("value", "flag"), [(True, True), ("true", True), ("True", True), (False, False), ("false", False), (" False ", False)]
+        ("value", "flag"),
+        [(True, True), ("true", True), ("True", True), (False, False), ("false", False), (" False ", False)],
     )
     def test_whether_status_calls_count_is_yes_or_no(self, value: Any, flag: bool) -> None:
         assert settings(extra_dejson={"status_counts_toward_limit": value}).status_counts_toward_limit is flag
 
     @pytest.mark.parametrize("value", [1, 60, "yes", "on", [True], {"a": 1}])
     def test_anything_else_is_refused_by_name(self, value: Any) -> None:
-        with pytest.raises(SeedreamInputError, match="extra status_counts_toward_limit must be true or false"):
+        with pytest.raises(
+            SeedreamInputError, match="extra status_counts_toward_limit must be true or false"
+        ):
             settings(extra_dejson={"status_counts_toward_limit": value})
 
     @pytest.mark.parametrize(
@@ -175,9 +200,13 @@ class TestExtras:
     def test_verify_is_yes_no_or_a_path(self, value: Any, verify: Any) -> None:
         assert settings(extra_dejson={"verify": value}).verify == verify
 
-    def test_a_bundle_in_the_environment_counts_unless_the_connection_says_otherwise(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_bundle_in_the_environment_counts_unless_the_connection_says_otherwise(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/env/ca.pem")
-        said = [settings(extra_dejson={"verify": value}).verify for value in (None, "true", "false", "/my/ca.pem")]
+        said = [
+            settings(extra_dejson={"verify": value}).verify for value in (None, "true", "false", "/my/ca.pem")
+        ]
         assert said == ["/env/ca.pem", "/env/ca.pem", False, "/my/ca.pem"]
 
     @pytest.mark.parametrize(
@@ -191,9 +220,13 @@ class TestExtras:
         ],
     )
     def test_download_networks_are_a_list_or_text_with_commas(self, value: Any, networks: list[str]) -> None:
-        assert [str(network) for network in settings(extra_dejson={"download_networks": value}).download_networks] == networks
+        assert [
+            str(network) for network in settings(extra_dejson={"download_networks": value}).download_networks
+        ] == networks
 
-    @pytest.mark.parametrize("value", ["vpn", "10.0.0.0/64", "10.0.0.0/8; 192.168.0.0/16", [7.5], {"a": 1}, True])
+    @pytest.mark.parametrize(
+        "value", ["vpn", "10.0.0.0/64", "10.0.0.0/8; 192.168.0.0/16", [7.5], {"a": 1}, True]
+    )
     def test_networks_that_are_none_are_refused_by_name(self, value: Any) -> None:
         with pytest.raises(SeedreamInputError, match="extra download_networks must hold networks such as "):
             settings(extra_dejson={"download_networks": value})
@@ -236,14 +269,20 @@ class TestAirflowConnections:
     @pytest.mark.parametrize(
         "written",
         [
-            '{"conn_type": "seedream", "host": "http://127.0.0.1:8123", "password": "k%/1", "extra": {"verify": false}}',
+            '{"conn_type": "seedream", "host": "http://127.0.0.1:8123", "password": "k%/1", "extra": '
+            '{"verify": false}}',
             "seedream://:k%25%2F1@http%3A%2F%2F127.0.0.1%3A8123/?verify=false",
         ],
     )
-    def test_both_forms_of_a_connection_variable_work(self, monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    def test_both_forms_of_a_connection_variable_work(
+        self, monkeypatch: pytest.MonkeyPatch, written: str
+    ) -> None:
         monkeypatch.setenv("AIRFLOW_CONN_MINE", written)
         read = SeedreamHook("mine").settings
         assert (read.base_url, read.key, read.verify) == ("http://127.0.0.1:8123", "k%/1", False)
 
     def test_an_airflow_connection_has_all_that_is_read(self) -> None:
-        assert settings(host=Connection(conn_id="c", conn_type="seedream", host="https://x").host).base_url == "https://x"
+        assert (
+            settings(host=Connection(conn_id="c", conn_type="seedream", host="https://x").host).base_url
+            == "https://x"
+        )

@@ -73,7 +73,9 @@ class TestPublicAddresses:
         with pytest.raises(SeedreamLandingError, match="no public address: refused"):
             refuse(f"https://[{address}]/x" if ":" in address else f"https://{address}/x")
 
-    @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "[::7f00:1]", "[64:ff9b::7f00:1]"])
+    @pytest.mark.parametrize(
+        "host", ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "[::7f00:1]", "[64:ff9b::7f00:1]"]
+    )
     def test_loopback_passes_beside_a_loopback_api_however_it_is_wrapped(self, host: str) -> None:
         refuse(f"http://{host}/x", allow_loopback=True)
         with pytest.raises(SeedreamLandingError, match="no public address"):
@@ -129,18 +131,27 @@ class TestNetworksOfTheConnection:
             port = storage.url.rpartition(":")[2]
             for link in (f"http://127.0.0.1:{port}/1.png", f"http://[::ffff:127.0.0.1]:{port}/1.png"):
                 assert downloads("127.0.0.0/8").fetch(link) == png()
-                with pytest.raises(SeedreamLandingError, match=r"127\.0\.0\.1\)?, which is no public address"):
+                with pytest.raises(
+                    SeedreamLandingError, match=r"127\.0\.0\.1\)?, which is no public address"
+                ):
                     downloads("10.0.0.0/8").fetch(link)
         assert len(storage.heard) == 2
 
 
 def downloads(named: str) -> Downloads:
     return Downloads(
-        max_bytes=10_000, timeout_seconds=5, verify=True, allow_loopback=False, networks=networks(named), max_attempts=1
+        max_bytes=10_000,
+        timeout_seconds=5,
+        verify=True,
+        allow_loopback=False,
+        networks=networks(named),
+        max_attempts=1,
     )
 
 
-@pytest.mark.parametrize("host", ["localhost", "localhost.", "LOCALHOST", "store.localhost", "127.0.0.1.", "10.0.0.1."])
+@pytest.mark.parametrize(
+    "host", ["localhost", "localhost.", "LOCALHOST", "store.localhost", "127.0.0.1.", "10.0.0.1."]
+)
 def test_a_name_that_is_no_public_address_by_itself_is_refused_behind_a_proxy_too(host: str) -> None:
     with pytest.raises(SeedreamLandingError, match="which is no public address"):
         refuse_target(f"http://{host}/1.png", allow_loopback=False, proxied=True)

@@ -16,7 +16,14 @@ from airflow_provider_seedream.hooks.downloads import Downloads
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.hooks.settings import SeedreamSettings
 from airflow_provider_seedream.polling.policy import FailedPoll
-from tests.unit.api import IN_PROGRESS, Poll, connection_json, poll_as_a_trigger, poll_as_a_trigger_with, poll_as_a_worker
+from tests.unit.api import (
+    IN_PROGRESS,
+    Poll,
+    connection_json,
+    poll_as_a_trigger,
+    poll_as_a_trigger_with,
+    poll_as_a_worker,
+)
 from tests.unit.servers import Answer, json_answer, serving
 from tests.unit.values import KEY, TASK_ID, png, submission
 
@@ -32,7 +39,9 @@ def poll(request: pytest.FixtureRequest) -> Poll:
 @pytest.fixture
 def point_to(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Sets the connection: ``point_to(url, verify=...)``."""
-    return lambda url, **extra: monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", connection_json(url, **extra))
+    return lambda url, **extra: monkeypatch.setenv(
+        "AIRFLOW_CONN_SEEDREAM_DEFAULT", connection_json(url, **extra)
+    )
 
 
 @pytest.fixture
@@ -40,7 +49,9 @@ def netrc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A .netrc in HOME that knows every host."""
     monkeypatch.setenv("HOME", str(tmp_path))
     file = tmp_path / ".netrc"
-    file.write_text("machine 127.0.0.1 login somebody password s3cret\ndefault login somebody password s3cret\n")
+    file.write_text(
+        "machine 127.0.0.1 login somebody password s3cret\ndefault login somebody password s3cret\n"
+    )
     file.chmod(0o600)
 
 
@@ -92,12 +103,16 @@ class TestTheKey:
 
 class TestProxies:
     @pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "ALL_PROXY"])
-    def test_the_environments_proxy_is_used(self, monkeypatch: pytest.MonkeyPatch, point_to: Any, poll: Poll, name: str) -> None:
+    def test_the_environments_proxy_is_used(
+        self, monkeypatch: pytest.MonkeyPatch, point_to: Any, poll: Poll, name: str
+    ) -> None:
         with serving(json_answer(IN_PROGRESS)) as proxy:
             monkeypatch.setenv(name, proxy.url)
             point_to(API)
             assert not isinstance(poll(), FailedPoll)
-        assert [request.target for request in proxy.heard] == [f"{API}/v1/generation-request/{TASK_ID}/status/"]
+        assert [request.target for request in proxy.heard] == [
+            f"{API}/v1/generation-request/{TASK_ID}/status/"
+        ]
         assert proxy.authorizations() == [BEARER]
 
     @pytest.mark.parametrize("name", ["HTTP_PROXY", "ALL_PROXY"])
@@ -108,9 +123,13 @@ class TestProxies:
             monkeypatch.setenv(name, proxy.url.removeprefix("http://"))
             point_to(API)
             assert not isinstance(poll(), FailedPoll)
-        assert [request.target for request in proxy.heard] == [f"{API}/v1/generation-request/{TASK_ID}/status/"]
+        assert [request.target for request in proxy.heard] == [
+            f"{API}/v1/generation-request/{TASK_ID}/status/"
+        ]
 
-    def test_its_credentials_go_to_the_proxy_alone(self, monkeypatch: pytest.MonkeyPatch, point_to: Any, poll: Poll) -> None:
+    def test_its_credentials_go_to_the_proxy_alone(
+        self, monkeypatch: pytest.MonkeyPatch, point_to: Any, poll: Poll
+    ) -> None:
         with serving(json_answer(IN_PROGRESS)) as proxy:
             monkeypatch.setenv("HTTP_PROXY", proxy.url.replace("//", "//me:pw@"))
             point_to(API)
@@ -118,7 +137,9 @@ class TestProxies:
         assert proxy.heard[0].headers["proxy-authorization"] == "Basic bWU6cHc="
         assert proxy.authorizations() == [BEARER]
 
-    def test_an_excepted_host_is_called_directly(self, monkeypatch: pytest.MonkeyPatch, point_to: Any, poll: Poll) -> None:
+    def test_an_excepted_host_is_called_directly(
+        self, monkeypatch: pytest.MonkeyPatch, point_to: Any, poll: Poll
+    ) -> None:
         with serving(json_answer(IN_PROGRESS)) as server, serving(Answer()) as proxy:
             monkeypatch.setenv("HTTP_PROXY", proxy.url)
             monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -133,22 +154,29 @@ class TestProxies:
             assert SeedreamHook().submit(submission()).seedream_task_id == TASK_ID
         assert proxy.heard[0].method == "POST"
 
-    def test_a_tunnel_that_is_refused_sent_nothing_and_is_tried_again(self, monkeypatch: pytest.MonkeyPatch, point_to: Any) -> None:
+    def test_a_tunnel_that_is_refused_sent_nothing_and_is_tried_again(
+        self, monkeypatch: pytest.MonkeyPatch, point_to: Any
+    ) -> None:
         with serving(Answer(status=403)) as proxy:
             monkeypatch.setenv("HTTPS_PROXY", proxy.url)
             point_to("https://api.seedream.example")
             with pytest.raises(
-                errors.SeedreamConnectionError, match="The proxy answered 403, so the request did not reach its host"
+                errors.SeedreamConnectionError,
+                match="The proxy answered 403, so the request did not reach its host",
             ) as unsent:
                 SeedreamHook(max_attempts=2).submit(submission())
         assert unsent.value.paid == "no"
-        assert [(request.method, request.target) for request in proxy.heard] == [("CONNECT", "api.seedream.example:443")] * 2
+        assert [(request.method, request.target) for request in proxy.heard] == [
+            ("CONNECT", "api.seedream.example:443")
+        ] * 2
         assert proxy.authorizations() == [None, None]
 
     def test_one_that_wants_credentials_is_told_as_the_proxy(
         self, monkeypatch: pytest.MonkeyPatch, point_to: Any, poll: Poll
     ) -> None:
-        """By any call, to an http host and through a tunnel; a status call takes it for an outage, as the API has not spoken."""
+        """By any call, to an http host and through a tunnel; a status call takes it for an outage, as the
+        API has not spoken.
+        """
         with serving(Answer(status=407, body=b"<html>Who are you?</html>")) as proxy:
             for scheme, name in (("http", "HTTP_PROXY"), ("https", "HTTPS_PROXY")):
                 monkeypatch.setenv(name, proxy.url)
@@ -156,13 +184,17 @@ class TestProxies:
                 found = poll()
                 assert isinstance(found, FailedPoll)
                 assert (found.trouble, found.detail[:32]) == ("transient", "The proxy answered 407, so the r")
-                with pytest.raises(errors.SeedreamConnectionError, match=r"The proxy answered 407.*HTTPS_PROXY") as unsent:
+                with pytest.raises(
+                    errors.SeedreamConnectionError, match=r"The proxy answered 407.*HTTPS_PROXY"
+                ) as unsent:
                     SeedreamHook(max_attempts=1).submit(submission())
                 assert unsent.value.paid == "no"
                 with pytest.raises(errors.SeedreamLandingError, match=r"The proxy answered 407.*HTTPS_PROXY"):
                     downloads().fetch(f"{scheme}://storage.example/1.png?sig=x")
 
-    def test_downloads_go_through_it_without_resolving_the_host_here(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_downloads_go_through_it_without_resolving_the_host_here(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         with serving(Answer(body=png())) as proxy:
             monkeypatch.setenv("HTTP_PROXY", proxy.url)
             assert downloads().fetch("http://storage.example/1.png?sig=x") == png()
@@ -192,7 +224,9 @@ class TestWhatIsReadOfAnAnswer:
         ],
         ids=lambda headers: " ".join(f"{name} {value[:12]}" for name, value in headers.items()),
     )
-    def test_long_headers_and_every_encoding_are_read(self, point_to: Any, poll: Poll, headers: dict[str, str]) -> None:
+    def test_long_headers_and_every_encoding_are_read(
+        self, point_to: Any, poll: Poll, headers: dict[str, str]
+    ) -> None:
         body = json_answer(IN_PROGRESS).body
         for _ in range(headers.get("Content-Encoding", "").lower().count("gzip")):
             body = gzip.compress(body)
@@ -218,7 +252,9 @@ class TestNoAnswer:
             assert isinstance(found, FailedPoll)
             assert re.match(rf"No answer from {url}: .*({why}).*\(\w+\)\.$", found.detail), found.detail
 
-    def test_a_certificate_that_is_not_trusted_is_told_as_that(self, point_to: Any, poll: Poll, certificate: Path) -> None:
+    def test_a_certificate_that_is_not_trusted_is_told_as_that(
+        self, point_to: Any, poll: Poll, certificate: Path
+    ) -> None:
         with serving(json_answer(IN_PROGRESS), certificate=certificate) as server:
             point_to(server.url)
             found = poll()
@@ -235,11 +271,18 @@ class TestTLS:
         assert found.trouble == "transient"
         assert server.heard == []
 
-    @pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")  # which is what verify=false means
+    # which is what verify=false means
+    @pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
     @pytest.mark.parametrize("elsewhere", [None, "/no/such/bundle.pem"])
     @pytest.mark.parametrize("verify", ["the certificate", False, "false"])
     def test_the_connection_says_what_to_trust_whatever_the_environment_says(
-        self, monkeypatch: pytest.MonkeyPatch, point_to: Any, poll: Poll, certificate: Path, verify: Any, elsewhere: str | None
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        point_to: Any,
+        poll: Poll,
+        certificate: Path,
+        verify: Any,
+        elsewhere: str | None,
     ) -> None:
         if elsewhere:
             monkeypatch.setenv("REQUESTS_CA_BUNDLE", elsewhere)
@@ -258,14 +301,21 @@ class TestTLS:
 
     def test_downloads_trust_the_same_certificates(self, certificate: Path) -> None:
         with serving(Answer(body=png()), certificate=certificate) as storage:
-            trusting = Downloads(max_bytes=10_000, timeout_seconds=5, verify=str(certificate), allow_loopback=True)
+            trusting = Downloads(
+                max_bytes=10_000, timeout_seconds=5, verify=str(certificate), allow_loopback=True
+            )
             assert trusting.fetch(f"{storage.url}/1.png") == png()
             with pytest.raises(errors.SeedreamLandingError, match="SSLError"):
                 downloads().fetch(f"{storage.url}/1.png")
 
     @pytest.mark.parametrize(
         ("verify", "why"),
-        [("no", "No such file"), ("/no/such/ca.pem", "No such file"), (0, "No such file"), (__file__, "PEM|X509")],
+        [
+            ("no", "No such file"),
+            ("/no/such/ca.pem", "No such file"),
+            (0, "No such file"),
+            (__file__, "PEM|X509"),
+        ],
     )
     def test_a_bundle_that_cannot_be_read_is_refused_by_name_before_anything_is_sent(
         self, point_to: Any, verify: Any, why: str
@@ -278,30 +328,46 @@ class TestTLS:
                 SeedreamHook().submission_seconds(submission())
             assert SeedreamHook().test_connection() == (False, str(unread.value))
             with pytest.raises(errors.SeedreamInputError, match="extra verify names"):
-                poll_as_a_trigger_with(SeedreamSettings.from_connection(SeedreamHook.get_connection("seedream_default")))
+                poll_as_a_trigger_with(
+                    SeedreamSettings.from_connection(SeedreamHook.get_connection("seedream_default"))
+                )
         assert server.connections == 0
 
-    def test_a_bundle_of_the_environment_is_named_as_one(self, monkeypatch: pytest.MonkeyPatch, point_to: Any) -> None:
+    def test_a_bundle_of_the_environment_is_named_as_one(
+        self, monkeypatch: pytest.MonkeyPatch, point_to: Any
+    ) -> None:
         monkeypatch.setenv("CURL_CA_BUNDLE", "/no/such/ca.pem")
         point_to("http://127.0.0.1:9")
-        with pytest.raises(errors.SeedreamInputError, match="CURL_CA_BUNDLE of the environment names the CA bundle"):
+        with pytest.raises(
+            errors.SeedreamInputError, match="CURL_CA_BUNDLE of the environment names the CA bundle"
+        ):
             SeedreamHook().submission_seconds(submission())
 
-    def test_the_bundle_is_read_once_for_all_connections_of_a_process(self, certificate: Path, tmp_path: Path) -> None:
+    def test_the_bundle_is_read_once_for_all_connections_of_a_process(
+        self, certificate: Path, tmp_path: Path
+    ) -> None:
         bundle = Path(shutil.copy(certificate, tmp_path / "bundle.pem"))
         with serving(Answer(body=png()), certificate=certificate) as storage:
             for _ in range(2):
-                trusting = Downloads(max_bytes=10_000, timeout_seconds=5, verify=str(bundle), allow_loopback=True)
+                trusting = Downloads(
+                    max_bytes=10_000, timeout_seconds=5, verify=str(bundle), allow_loopback=True
+                )
                 assert trusting.fetch(f"{storage.url}/1.png") == png()
                 bundle.write_text("")
         assert storage.connections == 2
 
     @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
-    def test_a_body_that_drips_is_given_up_however_little_comes_at_a_time(self, certificate: Path, tls: bool) -> None:
+    def test_a_body_that_drips_is_given_up_however_little_comes_at_a_time(
+        self, certificate: Path, tls: bool
+    ) -> None:
         dripping = Answer(body=b"x" * 10_000, drip_seconds=0.05)
         with serving(dripping, certificate=certificate if tls else None) as storage:
             trusting = Downloads(
-                max_bytes=10_000, timeout_seconds=0.3, verify=str(certificate), allow_loopback=True, max_attempts=1
+                max_bytes=10_000,
+                timeout_seconds=0.3,
+                verify=str(certificate),
+                allow_loopback=True,
+                max_attempts=1,
             )
             with pytest.raises(errors.SeedreamLandingError, match="took longer than"):
                 trusting.fetch(f"{storage.url}/1.png")

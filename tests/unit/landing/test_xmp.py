@@ -1,4 +1,6 @@
-"""What is written into an image file, read back by Pillow, which knows nothing of the library that wrote it."""
+"""What is written into an image file, read back by Pillow, which knows nothing of the library that wrote
+it.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +82,9 @@ class TestEmbedding:
         assert "DigitalSourceType" not in xmp(embed(data, **{**SAID, "digital_source_type": None}))
 
     def test_xmp_that_is_there_stays(self) -> None:
-        packet = xmp(embed(picture("JPEG"), **SAID)).replace(CREDIT, "somebody").replace("AISystemUsed", "Event")
+        packet = (
+            xmp(embed(picture("JPEG"), **SAID)).replace(CREDIT, "somebody").replace("AISystemUsed", "Event")
+        )
         again = xmp(embed(picture("JPEG", xmp=packet.encode()), **SAID))
         assert re.search(r"iptcExt:Event=\"seedream-v5-lite\"", again)
         assert CREDIT in again
@@ -94,7 +98,9 @@ class TestEmbedding:
 class TestContentCredentials:
     def test_a_file_with_a_manifest_store_is_known_by_its_box(self) -> None:
         whole = png(padding_bytes=64)
-        signed = whole.replace(bytes(40), b"\x00\x00\x00\x20jumb\x00\x00\x00\x10jumdc2pa".ljust(40, b"\x00"), 1)
+        signed = whole.replace(
+            bytes(40), b"\x00\x00\x00\x20jumb\x00\x00\x00\x10jumdc2pa".ljust(40, b"\x00"), 1
+        )
         assert has_content_credentials(signed)
         assert not has_content_credentials(whole)
 

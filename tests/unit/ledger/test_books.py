@@ -1,4 +1,6 @@
-"""The books on a disk and in an object store: racing writers never overspend together; the ledger settles what was left behind."""
+"""The books on a disk and in an object store: racing writers never overspend together; the ledger settles
+what was left behind.
+"""
 
 from __future__ import annotations
 
@@ -38,10 +40,14 @@ CAP = Cap(period="day", credits=50)
 def clock_at(epoch: float) -> Clock:
     """A clock that goes on by its sleeps."""
     slept: list[float] = []
-    return Clock(now_epoch=lambda: epoch + sum(slept), steady_seconds=lambda: 7.0 + sum(slept), sleep=slept.append)
+    return Clock(
+        now_epoch=lambda: epoch + sum(slept), steady_seconds=lambda: 7.0 + sum(slept), sleep=slept.append
+    )
 
 
-def admission(books: str | None, *, caps: tuple[Cap, ...] = (CAP,), at: float = NOON, told: Any = None, **more: Any) -> Admission:
+def admission(
+    books: str | None, *, caps: tuple[Cap, ...] = (CAP,), at: float = NOON, told: Any = None, **more: Any
+) -> Admission:
     settings = SimpleNamespace(caps=caps, books=books, warn_at=0.8)
     hook: Any = SimpleNamespace(settings=settings, seedream_conn_id="seedream_default")
     return Admission(hook, str(books), told=told, clock=clock_at(at), **more)
@@ -81,20 +87,30 @@ class TestAdmission:
             one.admit(spending(5))
         error = failed.value
         assert isinstance(error, AirflowFailException)
-        assert (error.paid, error.cap, error.room_at) == ("no", "max_credits_per_day=50", "2026-11-30T00:00:00Z")
+        assert (error.paid, error.cap, error.room_at) == (
+            "no",
+            "max_credits_per_day=50",
+            "2026-11-30T00:00:00Z",
+        )
         assert error.spenders == {"watches/submit": 50}
-        assert "50 credits are spent this UTC day (watches/submit 50), and this request costs 10" in error.message
+        assert (
+            "50 credits are spent this UTC day (watches/submit 50), and this request costs 10"
+            in error.message
+        )
         assert "2026-11-30 00:00 UTC" in error.on_retry
         assert spent(place) == 50
 
-    def test_at_the_cap_of_a_label_it_says_that_the_tasks_are_those_of_any_label(self, tmp_path: Path) -> None:
+    def test_at_the_cap_of_a_label_it_says_that_the_tasks_are_those_of_any_label(
+        self, tmp_path: Path
+    ) -> None:
         caps = (Cap(period="day", credits=10, label="team=shop"), CAP)
         place = f"file://{tmp_path}"
         assert isinstance(admission(place, caps=caps).admit(spending(0)), Booking)
         shop = admission(place, caps=caps, labels=("team=shop",))
         assert isinstance(shop.admit(spending(1)), Booking)
         with pytest.raises(
-            SeedreamCapError, match=r"10 credits are spent this UTC day \(with any label or none: watches/submit 20\)"
+            SeedreamCapError,
+            match=r"10 credits are spent this UTC day \(with any label or none: watches/submit 20\)",
         ):
             shop.admit(spending(2))
 
@@ -112,12 +128,22 @@ class TestAdmission:
         assert spent(place) == 0
 
     def test_racing_threads_and_processes_spend_the_cap_exactly(self, place: str) -> None:
-        """Half of the racers share books, as threads of a process do; the others have books of their own, as processes have."""
+        """Half of the racers share books, as threads of a process do; the others have books of their own,
+        as processes have.
+        """
         start, shared, told = Barrier(RACERS), Books(place), list[Passed]()
 
         def race(racer: int) -> bool:
             books = shared if racer % 2 else Books(place)
-            asked = Entry(key=f"{racer:064x}", attempt=1, claims=("a",), credits=10, at=int(NOON), destination=place, by="d/t")
+            asked = Entry(
+                key=f"{racer:064x}",
+                attempt=1,
+                claims=("a",),
+                credits=10,
+                at=int(NOON),
+                destination=place,
+                by="d/t",
+            )
             start.wait()
             answer = books.change(MONTH, lambda page: admit(page, asked, (CAP,), warn_at=0.6))
             if isinstance(answer, Refusal):
@@ -142,7 +168,9 @@ class TestAdmission:
             admission(place, told=told.append).admit(spending(number))
         assert [(one.cap, one.spent_credits) for one in told] == [(CAP, 40)]
 
-    def test_rows_beyond_the_cap_ask_the_storage_once_a_minute(self, versioned: tuple[str, Versioned]) -> None:
+    def test_rows_beyond_the_cap_ask_the_storage_once_a_minute(
+        self, versioned: tuple[str, Versioned]
+    ) -> None:
         uri, store = versioned
         one = admission(uri)
         one.admit(spending(1, price=50))
@@ -164,8 +192,12 @@ class TestCallsOfTheStorage:
         one.admit(spending(2))
         assert [method for method, _ in store.requests] == ["PUT"]
 
-    def test_an_admission_costs_the_same_however_much_was_spent_before(self, versioned: tuple[str, Versioned]) -> None:
-        """This library takes a HEAD more; those of S3, GCS and Azure have the version in the answer to the GET."""
+    def test_an_admission_costs_the_same_however_much_was_spent_before(
+        self, versioned: tuple[str, Versioned]
+    ) -> None:
+        """This library takes a HEAD more; those of S3, GCS and Azure have the version in the answer to the
+        GET.
+        """
         uri, store = versioned
         one, calls = admission(uri, caps=(Cap(period="day", credits=100_000),)), []
         for number in range(300):
@@ -225,7 +257,9 @@ class TestAStoreThatStumbles:
             Books(uri).change(MONTH, lambda page: (page, None))
 
     @pytest.mark.parametrize("store", [ObjectStore, Deaf], ids=["without conditions", "that ignores them"])
-    def test_a_store_that_cannot_replace_by_condition_is_refused_before_anything_is_sent(self, store: Any) -> None:
+    def test_a_store_that_cannot_replace_by_condition_is_refused_before_anything_is_sent(
+        self, store: Any
+    ) -> None:
         uri, _ = attached_store(store())
         with pytest.raises(SeedreamLedgerError) as failed:
             admission(uri).admit(spending())
@@ -242,7 +276,9 @@ class TestAStoreThatStumbles:
     @pytest.mark.parametrize("uri", ["sftp://host/books", "s4://bucket/books"])
     def test_a_place_that_nothing_installed_opens_is_named_and_final(self, uri: str) -> None:
         for ask in (lambda: admission(uri).admit(spending()), lambda: Books(uri).look(MONTH)):
-            with pytest.raises(SeedreamLedgerError, match=f"books of caps in {uri} cannot be opened: No installed") as failed:
+            with pytest.raises(
+                SeedreamLedgerError, match=f"books of caps in {uri} cannot be opened: No installed"
+            ) as failed:
                 ask()
             assert isinstance(failed.value, AirflowFailException)
             assert failed.value.verdict == "EXTRA MISSING"
@@ -282,7 +318,9 @@ class TestSettling:
         ],
         ids=["intent", "unknown", "submitted", "landed", "kept by the API", "refunded"],
     )
-    def test_a_record_says_whether_it_is_spent(self, place: str, outcome: Any, more: Any, has_room: bool) -> None:
+    def test_a_record_says_whether_it_is_spent(
+        self, place: str, outcome: Any, more: Any, has_room: bool
+    ) -> None:
         self.fill(place)
         for number in range(5):
             Ledger(place).claim(record(key=f"{number:064x}", claim="a", made_by=BY, outcome=outcome, **more))
@@ -304,7 +342,9 @@ class TestSettling:
         with pytest.raises(SeedreamCapError):
             admission(place, at=self.LATER).admit(spending(5))
 
-    def test_a_process_that_was_stopped_before_its_claim_notices_that_it_was_settled(self, place: str) -> None:
+    def test_a_process_that_was_stopped_before_its_claim_notices_that_it_was_settled(
+        self, place: str
+    ) -> None:
         sleeper = admission(place)
         bookings = [sleeper.admit(spending(number)) for number in range(5)]
         admission(place, at=self.LATER).admit(spending(5))

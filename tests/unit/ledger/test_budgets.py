@@ -1,4 +1,6 @@
-"""Budgets on a disk and in an object store: noted, then added up, so that racing tasks never overspend together."""
+"""Budgets on a disk and in an object store: noted, then added up, so that racing tasks never overspend
+together.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ Row = Callable[..., Spending]
 
 def row(number: int = 1, *, price: int = 20, made_by: TaskRef = ALONE, attempt: int = 1) -> Spending:
     """A request, told apart by its number."""
-    return Spending(made_by=made_by, key=f"{number:064x}", attempt=attempt, credits=price, claim=uuid.uuid4().hex)
+    return Spending(
+        made_by=made_by, key=f"{number:064x}", attempt=attempt, credits=price, claim=uuid.uuid4().hex
+    )
 
 
 def spent(ledger: Ledger, made_by: TaskRef = ALONE) -> int:
@@ -47,11 +51,15 @@ def made_by(request: pytest.FixtureRequest) -> TaskRef:
 
 
 class TestABudget:
-    def test_a_budget_is_spent_to_the_last_credit_and_no_further(self, ledger: Ledger, made_by: TaskRef) -> None:
+    def test_a_budget_is_spent_to_the_last_credit_and_no_further(
+        self, ledger: Ledger, made_by: TaskRef
+    ) -> None:
         budget = Budget(ledger, made_by, max_credits=40)
         for number in (1, 2):
             budget.admit(row(number, made_by=made_by))
-        with pytest.raises(SeedreamBudgetError, match=r"max_credits=40: 40 credits are spent .* costs 20") as failed:
+        with pytest.raises(
+            SeedreamBudgetError, match=r"max_credits=40: 40 credits are spent .* costs 20"
+        ) as failed:
             budget.admit(row(3, made_by=made_by))
         assert (failed.value.paid, spent(ledger)) == ("no", 40)
 
@@ -69,12 +77,16 @@ class TestABudget:
             Budget(Ledger(uri), ALONE, max_credits=0).admit(row())
         assert store.calls == []
 
-    def test_a_budget_counts_what_was_spent_before_it_was_made(self, ledger: Ledger, made_by: TaskRef) -> None:
+    def test_a_budget_counts_what_was_spent_before_it_was_made(
+        self, ledger: Ledger, made_by: TaskRef
+    ) -> None:
         Budget(ledger, made_by).admit(row(1, made_by=made_by))
         with pytest.raises(SeedreamBudgetError):
             Budget(ledger, made_by, max_credits=30).admit(row(2, made_by=made_by))
 
-    def test_another_try_of_the_same_attempt_costs_nothing_more(self, ledger: Ledger, made_by: TaskRef) -> None:
+    def test_another_try_of_the_same_attempt_costs_nothing_more(
+        self, ledger: Ledger, made_by: TaskRef
+    ) -> None:
         """The first was killed between its note and its claim."""
         for _ in range(3):
             Budget(ledger, made_by, max_credits=20).admit(row(made_by=made_by))
@@ -114,7 +126,8 @@ class TestABudget:
     @pytest.mark.parametrize("by", [ALONE, MAPPED], ids=["alone", "mapped"])
     def test_a_note_of_which_nobody_knows_whether_it_was_written_is_withdrawn(self, by: TaskRef) -> None:
         uri, store = attached_store()
-        store.trouble("pipe", *[lambda act: act()] * (by == ALONE), answer_lost)  # one that spends alone says so first
+        # one that spends alone says so first
+        store.trouble("pipe", *[lambda act: act()] * (by == ALONE), answer_lost)
         store.trouble("cat", refused)  # it would say who wrote it
         budget = Budget(Ledger(uri), by, max_credits=20)
         with pytest.raises(SeedreamLedgerError, match="Cannot write"):
@@ -135,7 +148,9 @@ class TestTheBudgetOfARun:
     def test_the_budget_of_a_run_counts_all_its_tasks(self, ledger: Ledger) -> None:
         other = replace(MAPPED, task_id="other")
         Budget(ledger, other).admit(row(1, made_by=other))
-        with pytest.raises(SeedreamBudgetError, match="max_credits_per_run=30: 20 credits are spent by this DAG run"):
+        with pytest.raises(
+            SeedreamBudgetError, match="max_credits_per_run=30: 20 credits are spent by this DAG run"
+        ):
             Budget(ledger, ALONE, max_credits_per_run=30).admit(row(2))
         Budget(ledger, ALONE, max_credits=30).admit(row(2))
 
@@ -173,7 +188,9 @@ class TestOneThatSpendsAlone:
         budget.forget(budget.admit(row(1)))
         budget.admit(row(2))
 
-    def test_what_failed_before_its_post_is_counted_where_another_try_has_noted_it(self, ledger: Ledger) -> None:
+    def test_what_failed_before_its_post_is_counted_where_another_try_has_noted_it(
+        self, ledger: Ledger
+    ) -> None:
         """Its own note goes; the other's stays, and may be paid."""
         ledger.note_spending(row(1))
         budget = Budget(ledger, ALONE, max_credits=20)
@@ -192,7 +209,9 @@ class TestOneThatSpendsAlone:
         budget.admit(row(2))
 
     def test_two_that_each_take_themselves_for_the_only_one_never_overspend(self, ledger: Ledger) -> None:
-        """A try that Airflow gave up and the next one, or a test beside the scheduler; each from its own end of the table."""
+        """A try that Airflow gave up and the next one, or a test beside the scheduler; each from its own
+        end of the table.
+        """
         first, second = (Budget(ledger, ALONE, max_credits=100) for _ in range(2))
         admitted = 0
         for number in range(10):
@@ -226,7 +245,9 @@ class TestOneThatSpendsAlone:
         assert spent(ledger) == 100
 
     def test_threads_of_two_live_tries_never_overspend_together(self, ledger: Ledger) -> None:
-        """Each counts for itself, and again when the other has written its token in the middle of an admission."""
+        """Each counts for itself, and again when the other has written its token in the middle of an
+        admission.
+        """
         tries = [Budget(ledger, ALONE, max_credits=200) for _ in range(2)]
 
         def admit_some(number: int) -> None:
@@ -238,7 +259,9 @@ class TestOneThatSpendsAlone:
         assert spent(ledger) <= 200
 
     def test_a_count_of_before_admits_nothing_when_another_thread_has_counted_anew(self) -> None:
-        """The note is written late. Meanwhile another try spends all, and a thread of this one writes its token again."""
+        """The note is written late. Meanwhile another try spends all, and a thread of this one writes its
+        token again.
+        """
         uri, store = attached_store()
         mine, other = (Budget(Ledger(uri), ALONE, max_credits=40) for _ in range(2))
         mine.admit(row(1))
@@ -254,7 +277,9 @@ class TestOneThatSpendsAlone:
             mine.admit(row(4))
         assert spent(Ledger(uri)) == 40
 
-    def test_an_equal_row_in_flight_that_was_refused_takes_nothing_from_what_the_other_has_spent(self, ledger: Ledger) -> None:
+    def test_an_equal_row_in_flight_that_was_refused_takes_nothing_from_what_the_other_has_spent(
+        self, ledger: Ledger
+    ) -> None:
         budget = Budget(ledger, ALONE, max_credits=20)
         first, second = row(1), row(1)
         budget.admit(first)
@@ -264,7 +289,9 @@ class TestOneThatSpendsAlone:
             budget.admit(row(2))
 
     @pytest.mark.parametrize("by", [ALONE, MAPPED], ids=["alone", "mapped"])
-    def test_room_is_certain_only_after_a_count_and_away_from_the_limit(self, ledger: Ledger, by: TaskRef) -> None:
+    def test_room_is_certain_only_after_a_count_and_away_from_the_limit(
+        self, ledger: Ledger, by: TaskRef
+    ) -> None:
         budget = Budget(ledger, by, max_credits=60)
         assert not budget.has_room(20), "nothing is counted yet"
         budget.admit(row(1, made_by=by))

@@ -1,4 +1,6 @@
-"""A record only moves forward, and only from what its writer last saw; late news lies beside it, never over it."""
+"""A record only moves forward, and only from what its writer last saw; late news lies beside it, never
+over it.
+"""
 
 from __future__ import annotations
 
@@ -42,10 +44,16 @@ class TestForward:
             pytest.param(INTENT, INTENT, SUBMITTED, SUBMITTED, id="an answer"),
             pytest.param(INTENT, INTENT, UNKNOWN, UNKNOWN, id="no answer"),
             pytest.param(SUBMITTED, SUBMITTED, LANDED, LANDED, id="landed"),
-            pytest.param(UNKNOWN, INTENT, SUBMITTED, SUBMITTED, id="an unknown outcome is completed by its own answer"),
-            pytest.param(LANDED, INTENT, SUBMITTED, LANDED, id="the answer comes when the images have landed"),
+            pytest.param(
+                UNKNOWN, INTENT, SUBMITTED, SUBMITTED, id="an unknown outcome is completed by its own answer"
+            ),
+            pytest.param(
+                LANDED, INTENT, SUBMITTED, LANDED, id="the answer comes when the images have landed"
+            ),
             pytest.param(LANDED, INTENT, UNKNOWN, LANDED, id="no answer comes, and the images have landed"),
-            pytest.param(LANDED, LANDED, replace(LANDED, outcome="expired"), LANDED, id="landed stays landed"),
+            pytest.param(
+                LANDED, LANDED, replace(LANDED, outcome="expired"), LANDED, id="landed stays landed"
+            ),
             pytest.param(None, INTENT, SUBMITTED, SUBMITTED, id="taken away and paid for: it comes back"),
         ],
     )
@@ -63,11 +71,15 @@ class TestForward:
             pytest.param(OTHERS, SUBMITTED, id="another POST has the record"),
             pytest.param(OTHERS, UNKNOWN, id="another POST has the record, and this one had no answer"),
             pytest.param(record(claim="c2"), SUBMITTED, id="another POST is under way"),
-            pytest.param(replace(LANDED, seedream_task_id=OTHER_ID), SUBMITTED, id="a person named another id"),
+            pytest.param(
+                replace(LANDED, seedream_task_id=OTHER_ID), SUBMITTED, id="a person named another id"
+            ),
             pytest.param(None, UNKNOWN, id="a person took it away as not paid, and no answer came"),
         ],
     )
-    def test_late_news_lies_beside_the_record(self, there: Record | None, new: Record, ledger: Ledger) -> None:
+    def test_late_news_lies_beside_the_record(
+        self, there: Record | None, new: Record, ledger: Ledger
+    ) -> None:
         if there:
             ledger.claim(there)
         assert not ledger.advance(INTENT, new)

@@ -1,4 +1,6 @@
-"""A page of the books: admits up to each cap, counts an attempt once, and gives back what was not paid. Values only."""
+"""A page of the books: admits up to each cap, counts an attempt once, and gives back what was not paid.
+Values only.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ PER_DAY, PER_MONTH = Cap(period="day", credits=50), Cap(period="month", credits=
 SHOP = Cap(period="day", credits=20, label="team=shop")
 
 
-def entry(number: int = 1, *, claim: str = "a", credits: int = 10, at: int = NOON, attempt: int = 1, **more: Any) -> Entry:
+def entry(
+    number: int = 1, *, claim: str = "a", credits: int = 10, at: int = NOON, attempt: int = 1, **more: Any
+) -> Entry:
     made = {"destination": "file:///out", "by": f"dag/{number % 3}", "labels": (), **more}
     return Entry(key=f"{number:064x}", attempt=attempt, claims=(claim,), credits=credits, at=at, **made)
 
@@ -47,7 +51,12 @@ class TestAdmission:
         for number in range(5):
             page = admitted(page, entry(number))
         refusal = refused(page, entry(5))
-        assert (refusal.cap, refusal.spent_credits, refusal.price, refusal.is_for_ever) == (PER_DAY, 50, 10, False)
+        assert (refusal.cap, refusal.spent_credits, refusal.price, refusal.is_for_ever) == (
+            PER_DAY,
+            50,
+            10,
+            False,
+        )
         assert refusal.spenders == (("dag/0", 20), ("dag/1", 20), ("dag/2", 10))
 
     def test_a_cap_of_a_label_counts_what_has_the_label(self) -> None:
@@ -60,7 +69,8 @@ class TestAdmission:
     def test_the_next_day_has_room_again_and_the_month_has_not(self) -> None:
         page = admitted(EMPTY, entry(1, credits=50), PER_DAY, PER_MONTH)
         assert refused(page, entry(2), PER_DAY, PER_MONTH).cap == PER_DAY
-        page = admitted(page, entry(2, credits=20, at=NOON + 43_200), PER_DAY, PER_MONTH)  # 00:00 of the next day
+        # 00:00 of the next day
+        page = admitted(page, entry(2, credits=20, at=NOON + 43_200), PER_DAY, PER_MONTH)
         assert refused(page, entry(3, at=NOON + 43_200), PER_DAY, PER_MONTH).cap == PER_MONTH
 
     def test_of_two_full_caps_the_one_is_named_that_has_room_last(self) -> None:
@@ -85,7 +95,12 @@ class TestTheEndOfAnAttempt:
         assert ended.ended_with(entry(1).id, 10) is ended
         assert ended.withdrawn(entry(1).id, "a") is ended
         assert ended.without(entry(1).id) is ended
-        assert (ended.spent(PER_DAY, DAY), ended.spent(PER_MONTH, DAY), ended.spent(SHOP, DAY), ended.open) == (10, 10, 10, {})
+        assert (
+            ended.spent(PER_DAY, DAY),
+            ended.spent(PER_MONTH, DAY),
+            ended.spent(SHOP, DAY),
+            ended.open,
+        ) == (10, 10, 10, {})
 
     def test_a_larger_bill_counts(self) -> None:
         page = admitted(EMPTY, entry(1))
@@ -96,7 +111,11 @@ class TestTheEndOfAnAttempt:
     def test_it_counts_in_the_day_of_its_admission(self) -> None:
         page = admitted(EMPTY, entry(1)).ended_with(entry(1).id, 10)
         page = admitted(page, entry(2, at=NOON + 86_400))
-        assert (page.spent(PER_DAY, DAY), page.spent(PER_DAY, "2026-11-30"), page.spent(PER_MONTH, DAY)) == (10, 10, 20)
+        assert (page.spent(PER_DAY, DAY), page.spent(PER_DAY, "2026-11-30"), page.spent(PER_MONTH, DAY)) == (
+            10,
+            10,
+            20,
+        )
 
 
 class TestDoubt:
@@ -143,7 +162,10 @@ class TestTheFile:
         for day in range(30):
             for number in range(40):
                 one = entry(
-                    day * 40 + number, at=NOON - 28 * 86_400 + day * 86_400, by=f"d/{number}", labels=(f"run={day}.{number}",)
+                    day * 40 + number,
+                    at=NOON - 28 * 86_400 + day * 86_400,
+                    by=f"d/{number}",
+                    labels=(f"run={day}.{number}",),
                 )
                 page = admitted(page, one, cap).ended_with(one.id, 10)
         assert page.spent(cap, DAY) == 12_000
@@ -155,7 +177,9 @@ class TestTheFile:
 
 
 class Told:
-    """What the acts on a page must come to: of each attempt its open claims and its price, or what it has cost."""
+    """What the acts on a page must come to: of each attempt its open claims and its price, or what it has
+    cost.
+    """
 
     CAP = Cap(period="month", credits=200)
 
@@ -205,7 +229,9 @@ class Told:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_after_any_acts_the_page_counts_what_the_attempts_cost(seed: int) -> None:
-    """Tries of some attempts are admitted, withdrawn, billed, refunded and ended in any order, and many acts are repeated."""
+    """Tries of some attempts are admitted, withdrawn, billed, refunded and ended in any order, and many
+    acts are repeated.
+    """
     chance, told = random.Random(seed), Told()
     for _ in range(300):
         asked = entry(chance.randrange(30), claim=chance.choice("abc"), credits=chance.choice((10, 20)))

@@ -94,7 +94,9 @@ def record(num_images: int = 2, **fields: Any) -> Record:
 
 @pytest.fixture
 def stage(tmp_path: Any) -> Callable[..., Stage]:
-    return lambda *balances, **how: Stage(Wallet(balances=list(balances), **how), Ledger(f"file://{tmp_path}"))
+    return lambda *balances, **how: Stage(
+        Wallet(balances=list(balances), **how), Ledger(f"file://{tmp_path}")
+    )
 
 
 Staged = Callable[..., Stage]
@@ -148,8 +150,12 @@ class TestTheQuote:
 
 
 class TestWhatTheWalletLost:
-    @pytest.mark.parametrize(("before", "after", "billed"), [("150.00", "130.00", 20), ("150", "90.00", 60), ("20.5", "0.25", 21)])
-    def test_what_the_wallet_lost_is_what_was_billed(self, stage: Staged, before: str, after: str, billed: int) -> None:
+    @pytest.mark.parametrize(
+        ("before", "after", "billed"), [("150.00", "130.00", 20), ("150", "90.00", 60), ("20.5", "0.25", 21)]
+    )
+    def test_what_the_wallet_lost_is_what_was_billed(
+        self, stage: Staged, before: str, after: str, billed: int
+    ) -> None:
         assert measure(stage(before, after)) == billed
 
     @pytest.mark.parametrize(("outcome", "refunded"), [("submitted", False), ("failed", True)])
@@ -160,13 +166,18 @@ class TestWhatTheWalletLost:
         here.spend("b", at=NOW - 300, outcome=outcome, refunded=refunded)
         assert measure(here) is None
 
-    def test_what_the_wallet_lost_says_nothing_where_the_storage_does_not_list_what_was_noted(self, stage: Staged) -> None:
+    def test_what_the_wallet_lost_says_nothing_where_the_storage_does_not_list_what_was_noted(
+        self, stage: Staged
+    ) -> None:
         assert measure(stage("100", "40"), is_listed=False) is None
 
     @pytest.mark.parametrize(
-        ("before", "after"), [(None, "10"), ("10", None), ("10", "10"), ("10", "30"), ("many", "10"), ("10", "NaN")]
+        ("before", "after"),
+        [(None, "10"), ("10", None), ("10", "10"), ("10", "30"), ("many", "10"), ("10", "NaN")],
     )
-    def test_what_the_wallet_lost_says_nothing_where_it_cannot(self, stage: Staged, before: str | None, after: str | None) -> None:
+    def test_what_the_wallet_lost_says_nothing_where_it_cannot(
+        self, stage: Staged, before: str | None, after: str | None
+    ) -> None:
         here = stage(before, after)
         prices = here.prices()
         assert (measure(here, prices), prices.quote(1)) == (None, 10)
@@ -179,8 +190,12 @@ class TestWhatTheWalletLost:
         here.now += 60
         assert measure(here, prices) == 60
 
-    def test_what_the_wallet_lost_is_asked_every_ten_minutes_once_the_expected_price_was_seen(self, stage: Staged) -> None:
-        """Between, a look a minute goes into the record of a POST, as before: it helps to judge an unknown outcome."""
+    def test_what_the_wallet_lost_is_asked_every_ten_minutes_once_the_expected_price_was_seen(
+        self, stage: Staged
+    ) -> None:
+        """Between, a look a minute goes into the record of a POST, as before: it helps to judge an unknown
+        outcome.
+        """
         here = stage("100", "80", *["80"] * 9, "80", "60")
         prices = here.prices()
         billed = []
@@ -194,7 +209,9 @@ class TestWhatTheWalletLost:
         here = stage("100", "40")
         assert measure(here, between=lambda: setattr(here, "now", NOW + 61)) is None
 
-    def test_what_the_wallet_lost_is_not_looked_at_again_after_a_post_that_failed(self, stage: Staged) -> None:
+    def test_what_the_wallet_lost_is_not_looked_at_again_after_a_post_that_failed(
+        self, stage: Staged
+    ) -> None:
         here = stage("100", "40")
         prices = here.prices()
         prices.balance_before("c")
@@ -204,7 +221,9 @@ class TestWhatTheWalletLost:
 
 
 class TestOtherPosts:
-    def test_other_posts_of_this_process_before_meanwhile_or_after_leave_no_price(self, stage: Staged) -> None:
+    def test_other_posts_of_this_process_before_meanwhile_or_after_leave_no_price(
+        self, stage: Staged
+    ) -> None:
         here = stage("100", "40", "100", "40", "100", "40")
         with here.traffic.post():
             assert measure(here) is None
@@ -223,10 +242,18 @@ class TestOtherPosts:
 
     @pytest.mark.parametrize(
         "other",
-        [{}, {"at": NOW - 10}, {"at": NOW - 100, "outcome": "intent"}, {"claimed": False}, {"task_id": "t", "map_index": 1}],
+        [
+            {},
+            {"at": NOW - 10},
+            {"at": NOW - 100, "outcome": "intent"},
+            {"claimed": False},
+            {"task_id": "t", "map_index": 1},
+        ],
         ids=["now", "just before", "in its post", "about to be claimed", "a sibling"],
     )
-    def test_other_posts_of_the_dag_run_leave_a_difference_unexplained(self, stage: Staged, other: dict[str, Any]) -> None:
+    def test_other_posts_of_the_dag_run_leave_a_difference_unexplained(
+        self, stage: Staged, other: dict[str, Any]
+    ) -> None:
         here = stage("100", "40", "100", "80")
         if other.get("outcome") == "intent":
             other = {**other, "at": NOW}
@@ -249,8 +276,12 @@ class TestOtherPosts:
             pass
         assert measure(here, prices) == 60
 
-    def test_other_posts_of_another_live_try_of_the_same_task_leave_a_difference_unexplained(self, stage: Staged) -> None:
-        """Two batches of one task took each other's rows for a price of 20, and spent half of their budget."""
+    def test_other_posts_of_another_live_try_of_the_same_task_leave_a_difference_unexplained(
+        self, stage: Staged
+    ) -> None:
+        """Two batches of one task took each other's rows for a price of 20, and spent half of their
+        budget.
+        """
         here = stage("100", "40", "100", "80")
         here.spend("b", task_id="t")
         assert measure(here) is None
@@ -259,13 +290,21 @@ class TestOtherPosts:
         here = stage("100", "40")
         for number in range(MAX_OTHERS + 1):
             here.ledger.note_spending(
-                Spending(made_by=replace(ME, task_id="other"), key=f"{number:064x}", attempt=1, credits=10, claim="x")
+                Spending(
+                    made_by=replace(ME, task_id="other"),
+                    key=f"{number:064x}",
+                    attempt=1,
+                    credits=10,
+                    claim="x",
+                )
             )
         assert measure(here) is None
 
 
 class TestTheWarning:
-    def test_the_warning_is_one_and_has_both_numbers(self, stage: Staged, caplog: pytest.LogCaptureFixture) -> None:
+    def test_the_warning_is_one_and_has_both_numbers(
+        self, stage: Staged, caplog: pytest.LogCaptureFixture
+    ) -> None:
         here = stage("1000", "940", "940", "880")
         prices = here.prices()
         with caplog.at_level(logging.WARNING):
@@ -277,7 +316,9 @@ class TestTheWarning:
         assert "the wallet lost 60" in told
         assert "credits_per_image in connection seedream_default" in told
 
-    def test_the_warning_does_not_come_for_the_expected_price(self, stage: Staged, caplog: pytest.LogCaptureFixture) -> None:
+    def test_the_warning_does_not_come_for_the_expected_price(
+        self, stage: Staged, caplog: pytest.LogCaptureFixture
+    ) -> None:
         with caplog.at_level(logging.WARNING):
             assert measure(stage("1000", "940", credits_per_image=30)) == 60
         assert not caplog.records

@@ -13,7 +13,14 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_seedream.exceptions import SeedreamLedgerError
-from airflow_provider_seedream.ledger.records import Ledger, Record, file_stem, finished, record_file, record_key
+from airflow_provider_seedream.ledger.records import (
+    Ledger,
+    Record,
+    file_stem,
+    finished,
+    record_file,
+    record_key,
+)
 from airflow_provider_seedream.model.commands import program
 from tests.unit.stores import NoBucket, Versioned, answer_lost, attached_store, refused, repeated
 from tests.unit.values import TASK_ID, generation, record, submission
@@ -34,7 +41,10 @@ class TestTheKey:
 
     def test_it_is_pinned(self) -> None:
         assert record_key(**KEY_FACTS) == "adf15f1f4fd485ceb73cfddb376c8f76693b9ef9be07ac53280f2eb573e044b2"
-        assert record_key(**{**KEY_FACTS, "name": "hero"}) == "5c696dd6aae1a259b979fec56d88dc22522dfb6bb8990d91621e95dcee904385"
+        assert (
+            record_key(**{**KEY_FACTS, "name": "hero"})
+            == "5c696dd6aae1a259b979fec56d88dc22522dfb6bb8990d91621e95dcee904385"
+        )
 
     @pytest.mark.parametrize("field", list(KEY_FACTS))
     def test_everything_in_it_makes_another_request(self, field: str) -> None:
@@ -50,7 +60,10 @@ class TestTheKey:
         assert record_key(**content, installation="prod-eu") == record_key(**content)
 
     def test_the_file_of_a_record_is_pinned(self) -> None:
-        assert [record_file("k", attempt) for attempt in (1, 2)] == ["_seedream/ledger/k.json", "_seedream/ledger/k.2.json"]
+        assert [record_file("k", attempt) for attempt in (1, 2)] == [
+            "_seedream/ledger/k.json",
+            "_seedream/ledger/k.2.json",
+        ]
 
 
 class TestClaims:
@@ -92,7 +105,9 @@ class TestClaims:
 
     @pytest.mark.parametrize("trouble", [refused, answer_lost])
     @pytest.mark.parametrize(("operation", "number"), [("cat", 0), ("rm", 0), ("rm", 1), ("rm", 2)])
-    def test_a_store_that_stumbles_once_frees_it_all_the_same(self, operation: str, number: int, trouble: Any) -> None:
+    def test_a_store_that_stumbles_once_frees_it_all_the_same(
+        self, operation: str, number: int, trouble: Any
+    ) -> None:
         uri, store = attached_store()
         ledger, mine = Ledger(uri), record(name="hero")
         ledger.check_store()
@@ -147,7 +162,9 @@ class TestAProcessThatIsStoppedWhileItGivesAClaimBack:
         ledger.free(mine)
         assert (ledger.latest(mine.key), ledger.read(mine.file)) == (paid, None)
 
-    def test_a_claim_that_another_try_has_made_there_meanwhile_stays(self, swapping: tuple[Ledger, Versioned]) -> None:
+    def test_a_claim_that_another_try_has_made_there_meanwhile_stays(
+        self, swapping: tuple[Ledger, Versioned]
+    ) -> None:
         ledger, store = swapping
         mine, theirs = record(claim="mine"), record(claim="theirs")
         paid = replace(theirs, outcome="submitted", seedream_task_id=TASK_ID)
@@ -179,7 +196,9 @@ class TestAProcessThatIsStoppedWhileItGivesAClaimBack:
         assert won.count(True) == 1
         assert latest == record(claim=f"racer {won.index(True)}")
 
-    def test_what_is_free_is_not_claimed_before_a_later_attempt(self, swapping: tuple[Ledger, Versioned]) -> None:
+    def test_what_is_free_is_not_claimed_before_a_later_attempt(
+        self, swapping: tuple[Ledger, Versioned]
+    ) -> None:
         ledger, _ = swapping
         mine, later = record(claim="mine"), record(attempt=2, claim="later")
         ledger.claim(mine)
@@ -188,7 +207,9 @@ class TestAProcessThatIsStoppedWhileItGivesAClaimBack:
         assert not ledger.claim(record(claim="another"))
         assert ledger.latest(mine.key) == later
 
-    def test_an_id_that_comes_after_all_takes_its_place_again(self, swapping: tuple[Ledger, Versioned]) -> None:
+    def test_an_id_that_comes_after_all_takes_its_place_again(
+        self, swapping: tuple[Ledger, Versioned]
+    ) -> None:
         ledger, _ = swapping
         mine = record(claim="mine")
         paid = replace(mine, outcome="submitted", seedream_task_id=TASK_ID)
@@ -231,18 +252,36 @@ class TestTheChainOfAttempts:
         ],
     )
     def test_only_a_refund_opens_the_next_attempt(self, outcome: str, refunded: bool, is_open: bool) -> None:
-        assert record(outcome=outcome, refunded=refunded, seedream_task_id=TASK_ID).is_open_for_next is is_open
+        assert (
+            record(outcome=outcome, refunded=refunded, seedream_task_id=TASK_ID).is_open_for_next is is_open
+        )
 
     def test_an_end_is_written_with_the_id(self) -> None:
-        ended = finished(record(), generation(), "failed", at="2026-02-25T12:05:00Z", refunded=True, detail="tired")
-        assert (ended.outcome, ended.refunded, ended.detail, ended.seedream_task_id) == ("failed", True, "tired", TASK_ID)
+        ended = finished(
+            record(), generation(), "failed", at="2026-02-25T12:05:00Z", refunded=True, detail="tired"
+        )
+        assert (ended.outcome, ended.refunded, ended.detail, ended.seedream_task_id) == (
+            "failed",
+            True,
+            "tired",
+            TASK_ID,
+        )
         assert (ended.claim, ended.credits) == (record().claim, 10)
 
 
 class TestReadingBack:
     @pytest.mark.parametrize(
         "value",
-        [record(), record(outcome="submitted", seedream_task_id=TASK_ID, wallet_balance="150.00", name="Größe", detail="🦊")],
+        [
+            record(),
+            record(
+                outcome="submitted",
+                seedream_task_id=TASK_ID,
+                wallet_balance="150.00",
+                name="Größe",
+                detail="🦊",
+            ),
+        ],
     )
     def test_a_record_survives_its_file(self, destination: str, value: Record) -> None:
         ledger = Ledger(destination)
@@ -256,8 +295,12 @@ class TestReadingBack:
         assert json.loads(text)["submission"]["prompt"] == "a leather watch"
         assert text.startswith('{\n  "schema_version": 1,\n') and text.endswith("}\n")
 
-    @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"{}", b'{"schema_version": 2}', b"<html>"])
-    def test_a_record_that_cannot_be_understood_is_an_error_and_not_nothing(self, destination: str, data: bytes) -> None:
+    @pytest.mark.parametrize(
+        "data", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"{}", b'{"schema_version": 2}', b"<html>"]
+    )
+    def test_a_record_that_cannot_be_understood_is_an_error_and_not_nothing(
+        self, destination: str, data: bytes
+    ) -> None:
         ledger = Ledger(destination)
         ledger.folder.replace(record().file, data)
         with pytest.raises(SeedreamLedgerError, match="cannot be understood"):
@@ -362,7 +405,8 @@ class TestNames:
         assert not ledger.reserve_name("hero", "key 2")
 
     @pytest.mark.parametrize(
-        ("name", "take", "stem"), [(None, 1, None), (None, 2, None), ("hero", 1, "hero"), ("hero", 2, "hero_take2")]
+        ("name", "take", "stem"),
+        [(None, 1, None), (None, 2, None), ("hero", 1, "hero"), ("hero", 2, "hero_take2")],
     )
     def test_a_further_take_is_told_by_its_name(self, name: str | None, take: int, stem: str | None) -> None:
         assert file_stem(name, take) == stem
@@ -393,7 +437,9 @@ class TestNames:
 
 def test_a_bucket_that_does_not_exist_is_told_with_what_to_do() -> None:
     uri, _ = attached_store(NoBucket())
-    with pytest.raises(SeedreamLedgerError, match=rf"^BUCKET MISSING: .*{uri}.* Paid: no\. Create the bucket, or correct") as told:
+    with pytest.raises(
+        SeedreamLedgerError, match=rf"^BUCKET MISSING: .*{uri}.* Paid: no\. Create the bucket, or correct"
+    ) as told:
         Ledger(uri).check_store()
     assert isinstance(told.value, AirflowFailException)
     assert told.value.commands == [f"{program()} check {uri}"]

@@ -12,16 +12,29 @@ from airflow_provider_seedream.model.clock import to_iso
 
 NOON = 1_795_953_600.0  # 2026-11-29 12:00 UTC
 YESTERDAY = NOON - 86_400
-CAPS = (Cap(period="day", credits=50), Cap(period="month", credits=80), Cap(period="month", credits=40, label="team=shop"))
+CAPS = (
+    Cap(period="day", credits=50),
+    Cap(period="month", credits=80),
+    Cap(period="month", credits=40, label="team=shop"),
+)
 
 
 def entry(number: int, credits: int, *, at: float = NOON, labels: tuple[str, ...] = ()) -> Entry:
     return Entry(
-        key=f"{number:064x}", attempt=1, claims=("a",), credits=credits, at=int(at), destination="d", by="w/s", labels=labels
+        key=f"{number:064x}",
+        attempt=1,
+        claims=("a",),
+        credits=credits,
+        at=int(at),
+        destination="d",
+        by="w/s",
+        labels=labels,
     )
 
 
-OPEN = {one.id: one for one in (entry(1, 20), entry(2, 10, at=YESTERDAY), entry(3, 10, labels=("team=shop",)))}
+OPEN = {
+    one.id: one for one in (entry(1, 20), entry(2, 10, at=YESTERDAY), entry(3, 10, labels=("team=shop",)))
+}
 
 
 @pytest.mark.parametrize("labels", [(), ("team=shop",)])

@@ -48,7 +48,8 @@ class TestTheTally:
         assert Tally([spending(attempt=attempt).name for attempt in (1, 2, 3)]).credits == 60
 
     @pytest.mark.parametrize(
-        "name", ["", ".3f2a.tmp", "README.md", f"{'a' * 64}.1.x.c1", f"{'a' * 63}.1.20.c1", f"{'a' * 64}.1.20"]
+        "name",
+        ["", ".3f2a.tmp", "README.md", f"{'a' * 64}.1.x.c1", f"{'a' * 63}.1.20.c1", f"{'a' * 64}.1.20"],
     )
     def test_other_files_are_none(self, name: str) -> None:
         assert Tally([name]).credits == 0

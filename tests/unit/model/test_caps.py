@@ -23,7 +23,9 @@ class TestReading:
 
     def test_caps_are_read_as_numbers_texts_and_json(self) -> None:
         label_caps = '{"team=shop": {"day": 5, "month": "90"}, "product=a=b": {"day": 0}}'
-        read = settings(max_credits_per_day="20", max_credits_per_month=300.0, label_caps=label_caps, warn_at="0.5")
+        read = settings(
+            max_credits_per_day="20", max_credits_per_month=300.0, label_caps=label_caps, warn_at="0.5"
+        )
         assert [cap.name for cap in read.caps] == [
             "max_credits_per_day=20",
             "max_credits_per_month=300",
@@ -45,7 +47,9 @@ class TestReading:
             ("credit_per_image", "credits_per_image"),
         ],
     )
-    def test_a_misspelt_cap_or_price_is_refused_as_it_would_limit_nothing(self, extra: str, meant: str) -> None:
+    def test_a_misspelt_cap_or_price_is_refused_as_it_would_limit_nothing(
+        self, extra: str, meant: str
+    ) -> None:
         with pytest.raises(SeedreamInputError, match=f"Did you mean '{meant}'"):
             settings(**{extra: 10})
 

@@ -1,4 +1,6 @@
-"""The commands that errors and tables print: one function makes them all, and a shell reads them as they were meant."""
+"""The commands that errors and tables print: one function makes them all, and a shell reads them as they
+were meant.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ class TestACommand:
     def test_it_names_the_connection_only_if_it_is_not_the_default(self) -> None:
         begin = program()
         assert command("land", "ID", "s3://b/x", conn_id="seedream_default") == f"{begin} land ID s3://b/x"
-        assert command("land", "ID", "s3://b/x", conn_id="night") == f"{begin} land ID s3://b/x --conn-id night"
+        assert (
+            command("land", "ID", "s3://b/x", conn_id="night") == f"{begin} land ID s3://b/x --conn-id night"
+        )
 
     @pytest.mark.parametrize(
         ("airflow", "begin"),
@@ -42,7 +46,12 @@ class TestACommand:
 
     @pytest.mark.parametrize("word", [AWKWARD, "a watch", "", "&", "~/images", "`x`"])
     def test_a_shell_reads_each_word_as_it_was_given(self, word: str) -> None:
-        assert shlex.split(command("resolve", word, "--paid", "ID"))[len(program().split()) :] == ["resolve", word, "--paid", "ID"]
+        assert shlex.split(command("resolve", word, "--paid", "ID"))[len(program().split()) :] == [
+            "resolve",
+            word,
+            "--paid",
+            "ID",
+        ]
 
     def test_no_other_place_puts_one_together(self) -> None:
         """A sentence may name a command; one with arguments of the moment is made by `command` alone."""
@@ -53,7 +62,8 @@ class TestACommand:
             if isinstance(node, ast.JoinedStr)
             for part, after in zip(node.values, node.values[1:], strict=False)
             if isinstance(part, ast.Constant) and isinstance(after, ast.FormattedValue)
-            if "airflow seedream " in str(part.value).rpartition("`" if str(part.value).endswith("`") else "\n")[2]
+            if "airflow seedream "
+            in str(part.value).rpartition("`" if str(part.value).endswith("`") else "\n")[2]
         ]
         assert made == []
 
@@ -64,8 +74,12 @@ class TestALongCommand:
         text = command("resolve", AWKWARD, "3f2a9c1b", "--paid", "ID", conn_id="night")
         lines = folded(text, width=width)
         assert shlex.split("".join(line.removesuffix("\\") for line in lines)) == shlex.split(text)
-        assert all(len(line) <= width for line in lines if AWKWARD not in shlex.split(line.removesuffix("\\")))
+        assert all(
+            len(line) <= width for line in lines if AWKWARD not in shlex.split(line.removesuffix("\\"))
+        )
         assert len(lines) > 1 or width == 98
 
     def test_a_short_one_stays_as_it_is(self) -> None:
-        assert folded("pip install 'airflow-provider-seedream[s3]'", width=98) == ["pip install 'airflow-provider-seedream[s3]'"]
+        assert folded("pip install 'airflow-provider-seedream[s3]'", width=98) == [
+            "pip install 'airflow-provider-seedream[s3]'"
+        ]

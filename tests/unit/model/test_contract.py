@@ -17,7 +17,24 @@ class TestTaskIds:
 
     @pytest.mark.parametrize(
         "value",
-        ["", None, 7, "../wallet", "a/b", "a b", "a?b", "a.json", "-x", "x" * 129, "a\n", "{{ x }}", ["a"], {"a": 1}, b"a", "ä"],
+        [
+            "",
+            None,
+            7,
+            "../wallet",
+            "a/b",
+            "a b",
+            "a?b",
+            "a.json",
+            "-x",
+            "x" * 129,
+            "a\n",
+            "{{ x }}",
+            ["a"],
+            {"a": 1},
+            b"a",
+            "ä",
+        ],
     )
     def test_anything_else_is_none(self, value: Any) -> None:
         assert not contract.is_seedream_task_id(value)
@@ -26,7 +43,13 @@ class TestTaskIds:
 class TestModeration:
     @pytest.mark.parametrize(
         "text",
-        ["Rejected by the safety checker", "NSFW content", "content_policy_violation", "Content policies", "moderation failed"],
+        [
+            "Rejected by the safety checker",
+            "NSFW content",
+            "content_policy_violation",
+            "Content policies",
+            "moderation failed",
+        ],
     )
     def test_the_words_of_the_safety_checker_are_known(self, text: str) -> None:
         assert contract.is_moderation(text)

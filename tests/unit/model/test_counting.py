@@ -25,7 +25,8 @@ ALWAYS_MANY = {
 
 
 @pytest.mark.parametrize(
-    ("number", "said"), [(0, "0 rows"), (1, "1 row"), (2, "2 rows"), (2500, "2500 rows"), (1.0, "1 row"), (0.5, "0.5 rows")]
+    ("number", "said"),
+    [(0, "0 rows"), (1, "1 row"), (2, "2 rows"), (2500, "2500 rows"), (1.0, "1 row"), (0.5, "0.5 rows")],
 )
 def test_a_number_and_its_things(number: float, said: str) -> None:
     assert counted(number, "row") == said

@@ -22,7 +22,9 @@ from airflow_provider_seedream.model.verdicts import VERDICTS, anchor
 WHERE = Where(conn_id="seedream_default", host="https://api.3daistudio.com")
 NOW = to_epoch("2026-11-28T17:30:00Z") or 0.0
 RECORD = f"s3://aws@bucket/campaign/_seedream/ledger/{'3f2a9c1b' * 8}.json"
-CLASSES = [cls for _, cls in inspect.getmembers(exceptions, inspect.isclass) if issubclass(cls, SeedreamError)]
+CLASSES = [
+    cls for _, cls in inspect.getmembers(exceptions, inspect.isclass) if issubclass(cls, SeedreamError)
+]
 
 
 def lines_of(error: SeedreamError) -> list[str]:
@@ -31,7 +33,9 @@ def lines_of(error: SeedreamError) -> list[str]:
 
 class TestTheBlock:
     def test_an_unknown_outcome_says_cost_remedy_record_and_connection_in_this_order(self) -> None:
-        error = SeedreamAmbiguousSubmissionError("The request left, no answer came.", record=RECORD, cause="ReadTimeout: slow")
+        error = SeedreamAmbiguousSubmissionError(
+            "The request left, no answer came.", record=RECORD, cause="ReadTimeout: slow"
+        )
         error.credits, error.wallet = 10, what_follows("5000.00", "4990.00", 10)
         error.commands = ["airflow seedream resolve s3://aws@bucket/campaign 3f2a9c1b --not-paid"]
         lines = lines_of(error)
@@ -52,7 +56,11 @@ class TestTheBlock:
     @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
     def test_no_line_of_any_error_is_longer_than_the_log_page_shows(self, cls: type[SeedreamError]) -> None:
         error = cls("The proxy let nothing through, for it wants a user and a password. " * 9)
-        error.cause, error.credits, error.kept_until = "urllib3.exceptions.MaxRetryError: words " * 30, 10, "2026-11-29T16:48:00Z"
+        error.cause, error.credits, error.kept_until = (
+            "urllib3.exceptions.MaxRetryError: words " * 30,
+            10,
+            "2026-11-29T16:48:00Z",
+        )
         error.record, error.seedream_task_id = RECORD, "b1c2d3"
         lines = lines_of(error)
         assert max(map(len, lines)) <= MAX_LINE_CHARACTERS
@@ -62,13 +70,19 @@ class TestTheBlock:
         error = SeedreamLandingError("Image 2 could not be stored.", seedream_task_id="b1c2d3")
         error.credits, error.kept_until = 20, "2026-11-29T16:48:00Z"
         lines = lines_of(error)
-        assert lines[:2] == ["IMAGES NOT LANDED, 20 credits paid: Image 2 could not be stored.", "Cost: 20 credits, paid once."]
+        assert lines[:2] == [
+            "IMAGES NOT LANDED, 20 credits paid: Image 2 could not be stored.",
+            "Cost: 20 credits, paid once.",
+        ]
         assert "Until: 2026-11-29 16:48 UTC (23 h left); then the API deletes the images." in lines
 
     def test_quoted_and_billed_are_named_where_they_differ(self) -> None:
         error = SeedreamLandingError("x")
         error.credits, error.billed_credits = 10, 30
-        assert lines_of(error)[:2] == ["IMAGES NOT LANDED, 30 credits paid: x", "Cost: 30 credits billed, 10 quoted, paid once."]
+        assert lines_of(error)[:2] == [
+            "IMAGES NOT LANDED, 30 credits paid: x",
+            "Cost: 30 credits billed, 10 quoted, paid once.",
+        ]
 
     def test_an_error_of_a_dag_file_says_nothing_about_payment(self) -> None:
         error = exceptions.SeedreamInputError("x")
@@ -108,7 +122,9 @@ class TestWords:
     def test_without_a_balance_of_before_nothing_is_said(self) -> None:
         assert what_follows(None, "4990.00", 10) is None
 
-    @pytest.mark.parametrize(("value", "meant"), [("landscape_16:9", "landscape_16_9"), ("AUTO_2k", "auto_2K")])
+    @pytest.mark.parametrize(
+        ("value", "meant"), [("landscape_16:9", "landscape_16_9"), ("AUTO_2k", "auto_2K")]
+    )
     def test_a_misspelt_value_finds_its_close_match(self, value: str, meant: str) -> None:
         assert did_you_mean(value, ("auto_2K", "landscape_16_9")) == f" Did you mean {meant!r}?"
 

@@ -29,7 +29,12 @@ def with_exif_thumbnail() -> bytes:
 def os2_bitmap() -> bytes:
     """A BMP with the 12-byte header of OS/2: 64 by 48 pixels of 24 bits."""
     pixels = bytes(64 * 3 * 48)
-    return b"BM" + struct.pack("<IHHI", 26 + len(pixels), 0, 0, 26) + struct.pack("<IHHHH", 12, 64, 48, 1, 24) + pixels
+    return (
+        b"BM"
+        + struct.pack("<IHHI", 26 + len(pixels), 0, 0, 26)
+        + struct.pack("<IHHHH", 12, 64, 48, 1, 24)
+        + pixels
+    )
 
 
 def top_down_bitmap() -> bytes:
@@ -58,9 +63,9 @@ WHOLE: dict[str, bytes] = {
     "OS/2 BMP": os2_bitmap(),
     "TIFF": drawn("TIFF"),
     "compressed TIFF": drawn("TIFF", compression="tiff_lzw"),
-    "TIFF of two pages": drawn("TIFF", save_all=True, append_images=[Image.new("RGB", (64, 48), "blue")]).rstrip(
-        b"\x00"
-    ),  # padding
+    "TIFF of two pages": drawn(
+        "TIFF", save_all=True, append_images=[Image.new("RGB", (64, 48), "blue")]
+    ).rstrip(b"\x00"),  # padding
 }
 
 
@@ -74,11 +79,26 @@ class TestFacts:
         facts = inspect_image(data)
         assert facts is not None
         with Image.open(io.BytesIO(data)) as image:
-            assert (facts.media_type, facts.width, facts.height) == (f"image/{str(image.format).lower()}", 64, 48)
+            assert (facts.media_type, facts.width, facts.height) == (
+                f"image/{str(image.format).lower()}",
+                64,
+                48,
+            )
         assert facts.media_type in EXTENSIONS
 
     @pytest.mark.parametrize(
-        "data", [b"", b"<html></html>", b"RIFF0000AVI ", png()[:12], png(0, 3), b"\xff\xd8\xff", b"BM", b"GIF8", b"II*\x00"]
+        "data",
+        [
+            b"",
+            b"<html></html>",
+            b"RIFF0000AVI ",
+            png()[:12],
+            png(0, 3),
+            b"\xff\xd8\xff",
+            b"BM",
+            b"GIF8",
+            b"II*\x00",
+        ],
     )
     def test_bytes_without_a_header_of_a_known_kind_are_no_image(self, data: bytes) -> None:
         assert inspect_image(data) is None
@@ -98,7 +118,10 @@ class TestFacts:
             (b"MM\x00+\x00\x08\x00\x00", "BigTIFF"),
             (b"%PDF-1.7", "PDF"),
             (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
-            (b'\xef\xbb\xbf<?xml version="1.0"?>\n<!-- drawn -->\n<!DOCTYPE svg PUBLIC "x" "y">\n<svg>', "SVG"),
+            (
+                b'\xef\xbb\xbf<?xml version="1.0"?>\n<!-- drawn -->\n<!DOCTYPE svg PUBLIC "x" "y">\n<svg>',
+                "SVG",
+            ),
             (b"<!DOCTYPE html><html>", "HTML"),
             (b"just text", None),
             (b"", None),
@@ -124,7 +147,9 @@ class TestWholeness:
     def test_an_image_of_a_real_encoder_is_whole(self, data: bytes) -> None:
         assert self.whole(data)
 
-    @pytest.mark.parametrize("extra", [b"\x00", b"tail" * 25_000, b"\x00" * 5000], ids=["a byte", "100 kB", "zeros"])
+    @pytest.mark.parametrize(
+        "extra", [b"\x00", b"tail" * 25_000, b"\x00" * 5000], ids=["a byte", "100 kB", "zeros"]
+    )
     def test_bytes_behind_its_end_do_not_matter(self, data: bytes, extra: bytes) -> None:
         assert self.whole(data + extra)
 

@@ -1,4 +1,6 @@
-"""How people write input images: each way is read or refused at once, and no error or result repeats an image."""
+"""How people write input images: each way is read or refused at once, and no error or result repeats an
+image.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,8 @@ class TestWaysToWriteAnImage:
         assert refused.value.__cause__ is None  # a log prints the cause as well
 
     @pytest.mark.parametrize(
-        "address", ["/data/" + "a" * 100, "s3://bucket/" + "a/" * 200 + "b.png", "/9j/in.jpg", "Qk/" + "b" * 20]
+        "address",
+        ["/data/" + "a" * 100, "s3://bucket/" + "a/" * 200 + "b.png", "/9j/in.jpg", "Qk/" + "b" * 20],
     )
     def test_a_path_or_a_key_stays_one(self, address: str) -> None:
         row = build_row(1, "row 1", {"prompt": "at night", "images": [f" {address} "]}, defaults={})
@@ -62,7 +65,10 @@ class TestWaysToWriteAnImage:
 class TestQuotedValues:
     @pytest.mark.parametrize("column", ["prompt", "num_images", "promt", "image"])
     def test_an_image_in_a_wrong_column_is_not_repeated_in_the_results(self, column: str) -> None:
-        raw: dict[str, Any] = {"prompt": "a fox", column: [PLAIN * 50_000] if column == "prompt" else PLAIN * 50_000}
+        raw: dict[str, Any] = {
+            "prompt": "a fox",
+            column: [PLAIN * 50_000] if column == "prompt" else PLAIN * 50_000,
+        }
         with pytest.raises(SeedreamInputError) as refused:
             build_row(1, "row 1", raw, defaults={})
         assert len(str(refused.value)) < 500

@@ -72,14 +72,18 @@ TAKEN: list[tuple[str, Any, Any]] = [
 
 class TestWhatIsTaken:
     @pytest.mark.parametrize(("field", "value", "rule"), REFUSED)
-    def test_a_value_against_the_rules_is_refused_naming_the_field_and_the_rule(self, field: str, value: Any, rule: str) -> None:
+    def test_a_value_against_the_rules_is_refused_naming_the_field_and_the_rule(
+        self, field: str, value: Any, rule: str
+    ) -> None:
         with pytest.raises(SeedreamInputError, match=rule) as refused:
             submission(**{field: value})
         assert refused.value.message.startswith(field)
         assert refused.value.paid == "no"
 
     @pytest.mark.parametrize(("field", "value", "read_as"), TAKEN)
-    def test_what_a_template_renders_to_is_read_as_the_api_wants_it(self, field: str, value: Any, read_as: Any) -> None:
+    def test_what_a_template_renders_to_is_read_as_the_api_wants_it(
+        self, field: str, value: Any, read_as: Any
+    ) -> None:
         assert getattr(submission(**{field: value}), field) == read_as
 
     @pytest.mark.parametrize("size", get_args(ImageSize))
@@ -103,12 +107,27 @@ class TestWhatIsTaken:
 
     @pytest.mark.parametrize(
         "name",
-        ["ป้ายที่หนึ่ง", "हिन्दी", "क्षत्रिय", "বাংলা", "தமிழ்", "ظَبْيٌ", "שָׁלוֹם", "ត្រី", "می\u200cشد", "র\u200d্যাব", "Ẹ̀kọ́", "q\u0323 2"],
+        [
+            "ป้ายที่หนึ่ง",
+            "हिन्दी",
+            "क्षत्रिय",
+            "বাংলা",
+            "தமிழ்",
+            "ظَبْيٌ",
+            "שָׁלוֹם",
+            "ត្រី",
+            "می\u200cشد",
+            "র\u200d্যাব",
+            "Ẹ̀kọ́",
+            "q\u0323 2",
+        ],
     )
     def test_marks_belong_to_the_letter_before_them(self, name: str) -> None:
         assert check_name(name) == name
 
-    @pytest.mark.parametrize("name", ["Gro\u0308ße", "Vie\u0302\u0323t", "\u1112\u1161\u11ab\u1100\u116e\u11a8", "\u212b"])
+    @pytest.mark.parametrize(
+        "name", ["Gro\u0308ße", "Vie\u0302\u0323t", "\u1112\u1161\u11ab\u1100\u116e\u11a8", "\u212b"]
+    )
     def test_a_name_in_decomposed_letters_is_the_composed_one(self, name: str) -> None:
         assert check_name(name) == unicodedata.normalize("NFC", name) != name
 
@@ -137,14 +156,30 @@ class TestWhatIsTaken:
         assert check_name(name) == name
 
     @pytest.mark.parametrize(
-        "name", ["", ".hidden", "_seedream", "a/b", "..", "a\\b", "x" * 151, "a\n", "a ", 7, "a\x00b", "-x", "{{ ds }}"]
+        "name",
+        [
+            "",
+            ".hidden",
+            "_seedream",
+            "a/b",
+            "..",
+            "a\\b",
+            "x" * 151,
+            "a\n",
+            "a ",
+            7,
+            "a\x00b",
+            "-x",
+            "{{ ds }}",
+        ],
     )
     def test_a_name_that_could_leave_the_folder_is_refused(self, name: Any) -> None:
         with pytest.raises(SeedreamInputError, match="name must be a bare file name"):
             check_name(name)
 
     @pytest.mark.parametrize(
-        ("value", "is_one"), [("a {{ ds }}", True), ("{% if x %}", True), ("{# x #}", True), ("a { b }", False), (3, False)]
+        ("value", "is_one"),
+        [("a {{ ds }}", True), ("{% if x %}", True), ("{# x #}", True), ("a { b }", False), (3, False)],
     )
     def test_a_template_is_told_from_plain_text(self, value: Any, is_one: bool) -> None:
         assert is_template(value) is is_one
@@ -155,7 +190,9 @@ class TestSources:
         source = check_source("s3://in/fox.jpg", png())
         assert (source.media_type, len(source.sha256)) == ("image/png", 64)
 
-    @pytest.mark.parametrize("data", [b"plain text", b"\x89PNG\r\n\x1a\n", b"RIFF\x00\x00\x00\x00WAVE", b"\xff\xd8\xff"])
+    @pytest.mark.parametrize(
+        "data", [b"plain text", b"\x89PNG\r\n\x1a\n", b"RIFF\x00\x00\x00\x00WAVE", b"\xff\xd8\xff"]
+    )
     def test_what_is_no_image_is_refused_by_name(self, data: bytes) -> None:
         with pytest.raises(SeedreamInputError, match=r"s3://in/fox.png is not a JPEG"):
             check_source("s3://in/fox.png", data)
@@ -180,7 +217,9 @@ class TestSources:
             (6001, 6000, "36,006,000 pixels; at most 36,000,000"),
         ],
     )
-    def test_its_size_must_be_as_the_models_owner_takes_it(self, width: int, height: int, says: str | None) -> None:
+    def test_its_size_must_be_as_the_models_owner_takes_it(
+        self, width: int, height: int, says: str | None
+    ) -> None:
         if says is None:
             check_source("x", png(width, height))
         else:
@@ -205,8 +244,12 @@ class TestSources:
             (b"II+\x00", "BigTIFF"),
         ],
     )
-    def test_a_format_that_is_not_taken_is_named_with_what_to_convert_it_to(self, data: bytes, name: str) -> None:
-        with pytest.raises(SeedreamInputError, match=f"s3://in/fox is a file of type {name}.*convert it to PNG or JPEG"):
+    def test_a_format_that_is_not_taken_is_named_with_what_to_convert_it_to(
+        self, data: bytes, name: str
+    ) -> None:
+        with pytest.raises(
+            SeedreamInputError, match=f"s3://in/fox is a file of type {name}.*convert it to PNG or JPEG"
+        ):
             check_source("s3://in/fox", data)
 
     def test_a_description_holds_no_bytes(self) -> None:
@@ -216,14 +259,21 @@ class TestSources:
 
 
 class TestTheSameRequest:
-    """A changed fingerprint would find no record of what was paid before, and pay again. These values must never change."""
+    """A changed fingerprint would find no record of what was paid before, and pay again. These values must
+    never change.
+    """
 
     def test_the_fingerprint_of_a_plain_request_is_pinned(self) -> None:
         assert submission().fingerprint == "1cda8e56576cf16b3079f59e6c059540249fbd555b7d60c36243b9f7fcd755bf"
 
     def test_one_prompt_in_two_unicode_forms_is_one_request_and_is_sent_as_written(self) -> None:
         written, typed = submission(prompt="Gru\u0308n"), submission(prompt="Gr\u00fcn")
-        assert written.fingerprint == typed.fingerprint == typed.fingerprint_as_written != written.fingerprint_as_written
+        assert (
+            written.fingerprint
+            == typed.fingerprint
+            == typed.fingerprint_as_written
+            != written.fingerprint_as_written
+        )
         assert json.loads(b"".join(written.body()))["prompt"] == written.describe()["prompt"] == "Gru\u0308n"
 
     def test_the_fingerprint_of_a_request_with_everything_is_pinned(self) -> None:
@@ -241,7 +291,10 @@ class TestTheSameRequest:
         assert full.fingerprint == "84e1788e3a8498617ecc5de1b73e207fe767d4c3d7b4e8179f13b729a0953c2d"
 
     def test_canonical_json_is_pinned(self) -> None:
-        assert sha256_json({"b": [1, None, True], "a": "ü"}) == "0bcbd63cdf25e003acb140d06eeb4780ca3731f6b3650da4ad3452e1846e2a62"
+        assert (
+            sha256_json({"b": [1, None, True], "a": "ü"})
+            == "0bcbd63cdf25e003acb140d06eeb4780ca3731f6b3650da4ad3452e1846e2a62"
+        )
 
     def test_text_that_renders_to_the_same_values_is_the_same_request(self) -> None:
         rendered = submission(num_images="1", seed="None", enable_safety_checker="True", take="1")
@@ -264,12 +317,16 @@ class TestTheSameRequest:
 
     def test_the_kind_the_bytes_and_the_order_of_sources_make_another_request(self) -> None:
         first, second = png(20, 15), png(15, 20)
-        prints = {edit(*images).fingerprint for images in [(first,), (second,), (first, second), (second, first)]}
+        prints = {
+            edit(*images).fingerprint for images in [(first,), (second,), (first, second), (second, first)]
+        }
         assert len(prints | {submission().fingerprint}) == 5
 
     def test_where_a_source_was_read_from_does_not_matter(self) -> None:
         one = edit(png())
-        moved = replace(one, sources=tuple(replace(source, origin="s3://elsewhere") for source in one.sources))
+        moved = replace(
+            one, sources=tuple(replace(source, origin="s3://elsewhere") for source in one.sources)
+        )
         assert moved.fingerprint == one.fingerprint
 
 
@@ -287,11 +344,14 @@ class TestTheBody:
     def test_it_is_exactly_the_json_of_the_fields(self, sent: Any) -> None:
         expected = sent.parameters()
         if sent.sources:
-            expected["image_urls"] = [f"data:image/png;base64,{base64.b64encode(source.data).decode()}" for source in sent.sources]
+            expected["image_urls"] = [
+                f"data:image/png;base64,{base64.b64encode(source.data).decode()}" for source in sent.sources
+            ]
         assert b"".join(sent.body()) == json.dumps(expected).encode()
 
     @pytest.mark.parametrize(
-        "sent", [submission(prompt="🦊"), *(edit(png(), png(padding_bytes=800_000 + rest)) for rest in range(3))]
+        "sent",
+        [submission(prompt="🦊"), *(edit(png(), png(padding_bytes=800_000 + rest)) for rest in range(3))],
     )
     def test_the_declared_length_of_a_body_is_its_length(self, sent: Any) -> None:
         assert len(SubmissionBody(sent)) == len(b"".join(sent.body()))

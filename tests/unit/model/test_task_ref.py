@@ -19,7 +19,9 @@ UNKNOWN = dict.fromkeys(FILE)
 
 
 class TestTheFormInFiles:
-    @pytest.mark.parametrize("fields", [FILE, NAMED, {**FILE, "team": {"name": "later"}}, UNKNOWN, {**UNKNOWN, "command": "x"}])
+    @pytest.mark.parametrize(
+        "fields", [FILE, NAMED, {**FILE, "team": {"name": "later"}}, UNKNOWN, {**UNKNOWN, "command": "x"}]
+    )
     def test_a_file_keeps_its_fields_and_their_order(self, fields: dict[str, Any]) -> None:
         assert list(TaskRef.from_dict(fields).to_dict().items()) == list(fields.items())
 
@@ -34,7 +36,9 @@ class TestTheFormInFiles:
         default = getattr(NOBODY, missing)
         assert TaskRef.from_dict(fields) == replace(REF, **{missing: default})
 
-    @pytest.mark.parametrize("wrong", [{"dag_id": 1}, {"map_index": "x"}, {"try_number": None}, {"installation": []}])
+    @pytest.mark.parametrize(
+        "wrong", [{"dag_id": 1}, {"map_index": "x"}, {"try_number": None}, {"installation": []}]
+    )
     def test_a_field_of_another_type_is_not_known(self, wrong: dict[str, Any]) -> None:
         [name] = wrong
         assert getattr(TaskRef.from_dict({**FILE, **wrong}), name) == getattr(NOBODY, name)
@@ -53,7 +57,9 @@ class TestWhoIsWho:
     def test_the_owner_of_a_file_is_the_same_for_every_try(self) -> None:
         assert TaskRef.of(FILE) == TaskRef.of({**NAMED, "try_number": 7}) == replace(REF, try_number=None)
 
-    @pytest.mark.parametrize("value", [None, UNKNOWN, {"dag_id": "watches"}, {**FILE, "map_index": "x"}, {**FILE, "run_id": 1}])
+    @pytest.mark.parametrize(
+        "value", [None, UNKNOWN, {"dag_id": "watches"}, {**FILE, "map_index": "x"}, {**FILE, "run_id": 1}]
+    )
     def test_a_file_that_does_not_name_the_task_in_full_has_no_owner(self, value: Any) -> None:
         assert TaskRef.of(value) is None
 

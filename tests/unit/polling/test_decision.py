@@ -1,4 +1,6 @@
-"""The decision core as a table, and what must hold over every combination of answer, memory, clock and jitter."""
+"""The decision core as a table, and what must hold over every combination of answer, memory, clock and
+jitter.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,12 @@ MISSING = FailedPoll(trouble="missing", detail="404")
 THROTTLED = FailedPoll(trouble="throttled", detail="429")
 JITTERS = (0.0, 0.25, 0.5, 0.999999)
 FRESH = PollState()
-LEARNING: dict[str, object] = {"poke_interval_seconds": None, "created_epoch": NOW, "image_size": "auto_2K", "kind": "generate"}
+LEARNING: dict[str, object] = {
+    "poke_interval_seconds": None,
+    "created_epoch": NOW,
+    "image_size": "auto_2K",
+    "kind": "generate",
+}
 JOB = Job(image_size="auto_2K", num_images=1, kind="generate")
 FIRST = PollSchedule().plan(JOB).first_seconds
 Answer = GenerationStatus | FailedPoll
@@ -54,7 +61,9 @@ EVERY_WATCH = tuple(
     )
 )
 EVERY_RULE = tuple(
-    policy_of(num_images=images, deadline_epoch=NOW + left, poke_interval_seconds=interval, created_epoch=NOW - 60)
+    policy_of(
+        num_images=images, deadline_epoch=NOW + left, poke_interval_seconds=interval, created_epoch=NOW - 60
+    )
     for images, left, interval in product((None, 1, 2), (-100.0, 0.0, 0.5, 3600.0), (None, 0.5, 300.0))
 )
 
@@ -96,12 +105,36 @@ TABLE: list[tuple[str, Answer, PollState, dict[str, object], Verdict]] = [
     ("results of a bare id not there yet", status("FINISHED"), PollState(), {"num_images": None}, "wait"),
     ("one link not there yet", status("FINISHED", LINK, None), PollState(), {"num_images": 2}, "wait"),
     ("one result not there yet", status("FINISHED", LINK), PollState(), {"num_images": 2}, "wait"),
-    ("an extra result without a link settles", status("FINISHED", LINK, None), PollState(), {"num_images": 1}, "wait"),
+    (
+        "an extra result without a link settles",
+        status("FINISHED", LINK, None),
+        PollState(),
+        {"num_images": 1},
+        "wait",
+    ),
     ("still settling", status("FINISHED", None), PollState(finished_epoch=NOW - 119.9), {}, "wait"),
-    ("settled without any link", status("FINISHED", None), PollState(finished_epoch=NOW - 120), {}, "unsettled"),
+    (
+        "settled without any link",
+        status("FINISHED", None),
+        PollState(finished_epoch=NOW - 120),
+        {},
+        "unsettled",
+    ),
     ("settled without results", status("FINISHED"), PollState(finished_epoch=NOW - 120), {}, "unsettled"),
-    ("settled with some", status("FINISHED", LINK, None), PollState(finished_epoch=NOW - 120), {"num_images": 2}, "done"),
-    ("settled with fewer", status("FINISHED", LINK), PollState(finished_epoch=NOW - 120), {"num_images": 2}, "done"),
+    (
+        "settled with some",
+        status("FINISHED", LINK, None),
+        PollState(finished_epoch=NOW - 120),
+        {"num_images": 2},
+        "done",
+    ),
+    (
+        "settled with fewer",
+        status("FINISHED", LINK),
+        PollState(finished_epoch=NOW - 120),
+        {"num_images": 2},
+        "done",
+    ),
     ("no settling allowed", status("FINISHED", None), PollState(), {"settling_seconds": 0.0}, "unsettled"),
     ("settling past the deadline", status("FINISHED", None), PollState(), {"deadline_epoch": NOW}, "late"),
     ("finished without images", status("FINISHED", None, reason="x"), PollState(), {}, "failed"),
@@ -125,7 +158,13 @@ TABLE: list[tuple[str, Answer, PollState, dict[str, object], Verdict]] = [
         {"created_epoch": DAY_AGO, "num_images": 2},
         "expired",
     ),
-    ("no link, a second before", status("FINISHED", None), PollState(), {"created_epoch": DAY_AGO + 1}, "wait"),
+    (
+        "no link, a second before",
+        status("FINISHED", None),
+        PollState(),
+        {"created_epoch": DAY_AGO + 1},
+        "wait",
+    ),
     ("a word like DELETED after 24 h", status("EXPIRED"), PollState(), {"created_epoch": DAY_AGO}, "expired"),
     (
         "unknown to the API after 24 h",
@@ -136,18 +175,44 @@ TABLE: list[tuple[str, Answer, PollState, dict[str, object], Verdict]] = [
     ),
     ("not even begun after 24 h", status("PENDING"), PollState(), {"created_epoch": DAY_AGO}, "wait"),
     ("failed, and old", status("FAILED"), PollState(), {"created_epoch": DAY_AGO}, "failed"),
-    ("finished without images, and old", status("FINISHED", None, reason="x"), PollState(), {"created_epoch": DAY_AGO}, "failed"),
+    (
+        "finished without images, and old",
+        status("FINISHED", None, reason="x"),
+        PollState(),
+        {"created_epoch": DAY_AGO},
+        "failed",
+    ),
     ("done, and old", status("FINISHED", LINK), PollState(), {"created_epoch": DAY_AGO}, "done"),
-    ("some left after 24 h", status("FINISHED", LINK, None), PollState(), {"created_epoch": DAY_AGO, "num_images": 2}, "done"),
-    ("gone and late", status("FINISHED", None), PollState(), {"created_epoch": DAY_AGO, "deadline_epoch": NOW}, "expired"),
-    ("of unknown age", status("FINISHED", None), PollState(finished_epoch=NOW - 120), {"created_epoch": None}, "unsettled"),
+    (
+        "some left after 24 h",
+        status("FINISHED", LINK, None),
+        PollState(),
+        {"created_epoch": DAY_AGO, "num_images": 2},
+        "done",
+    ),
+    (
+        "gone and late",
+        status("FINISHED", None),
+        PollState(),
+        {"created_epoch": DAY_AGO, "deadline_epoch": NOW},
+        "expired",
+    ),
+    (
+        "of unknown age",
+        status("FINISHED", None),
+        PollState(finished_epoch=NOW - 120),
+        {"created_epoch": None},
+        "unsettled",
+    ),
     ("the API does not know it", MISSING, PollState(), {}, "missing"),
     ("the key is refused", FailedPoll(trouble="refused", detail="401"), PollState(), {}, "refused"),
 ]
 
 
 class TestTheTable:
-    @pytest.mark.parametrize(("answer", "state", "changes", "expected"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
+    @pytest.mark.parametrize(
+        ("answer", "state", "changes", "expected"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE]
+    )
     def test_a_poll_means_what_the_table_says(
         self, answer: Answer, state: PollState, changes: dict[str, object], expected: Verdict
     ) -> None:
@@ -166,7 +231,10 @@ class TestWhatAlwaysHolds:
 
     def test_jitter_changes_how_long_to_wait_and_nothing_else(self) -> None:
         for answer, state, policy in every_case():
-            told = {(_told(outcome), remembered) for outcome, remembered in _with_every_jitter(answer, state, policy)}
+            told = {
+                (_told(outcome), remembered)
+                for outcome, remembered in _with_every_jitter(answer, state, policy)
+            }
             assert len(told) == 1, (answer, state, policy)
 
     def test_a_429_never_ends_a_wait_before_its_deadline(self) -> None:
@@ -178,7 +246,9 @@ class TestWhatAlwaysHolds:
     def test_only_waiting_can_be_late(self) -> None:
         for answer, state, policy in every_case():
             outcome, _ = decide(answer, state, policy, now_epoch=NOW, jitter=0.5)
-            in_time, _ = decide(answer, state, policy_of(num_images=policy.num_images), now_epoch=NOW, jitter=0.5)
+            in_time, _ = decide(
+                answer, state, policy_of(num_images=policy.num_images), now_epoch=NOW, jitter=0.5
+            )
             if outcome.verdict != in_time.verdict:
                 assert (outcome.verdict, in_time.verdict) == ("late", "wait")
 
@@ -201,7 +271,9 @@ class TestWhatAlwaysHolds:
 
 class TestHowLongToWait:
     def test_an_interval_varies_by_a_tenth_to_each_side(self) -> None:
-        assert [waits(status("PENDING"), jitter=jitter) for jitter in (0.0, 0.5, 1.0)] == pytest.approx([9.0, 10.0, 11.0])
+        assert [waits(status("PENDING"), jitter=jitter) for jitter in (0.0, 0.5, 1.0)] == pytest.approx(
+            [9.0, 10.0, 11.0]
+        )
 
     def test_the_last_wait_is_cut_to_the_deadline(self) -> None:
         assert waits(status("PENDING"), deadline_epoch=NOW + 3) == 3
@@ -236,7 +308,9 @@ class TestMemory:
 
     def test_an_outage_is_noted_once_and_its_end_with_its_length(self) -> None:
         notes, state = [], PollState()
-        for second, answer in enumerate([TRANSIENT, TRANSIENT, THROTTLED, TRANSIENT, status("IN_PROGRESS"), status("IN_PROGRESS")]):
+        for second, answer in enumerate(
+            [TRANSIENT, TRANSIENT, THROTTLED, TRANSIENT, status("IN_PROGRESS"), status("IN_PROGRESS")]
+        ):
             outcome, state = decide(answer, state, policy_of(), now_epoch=NOW + 60 * second, jitter=0.5)
             notes.append(outcome.note)
         assert [note for note in notes if note] == [
@@ -270,7 +344,9 @@ class TestMemory:
         self, created: float | None, says: bool
     ) -> None:
         finished = PollState(finished_epoch=NOW - 120)
-        outcome, _ = decide(status("FINISHED", None), finished, policy_of(created_epoch=created), now_epoch=NOW, jitter=0.5)
+        outcome, _ = decide(
+            status("FINISHED", None), finished, policy_of(created_epoch=created), now_epoch=NOW, jitter=0.5
+        )
         assert outcome.verdict == "unsettled"
         assert ("older than 24 h" in outcome.detail) == says
 
@@ -300,14 +376,20 @@ class TestTheFirstPollOfATrigger:
         policy = policy_of(num_images=images, created_epoch=NOW - elapsed, poke_interval_seconds=interval)
         assert poller(policy).first_poll_seconds(now_epoch=NOW) == expected
 
-    @pytest.mark.parametrize(("age", "expected"), [(0.0, FIRST), (10.0, FIRST - 10), (FIRST - 2, 5.0), (9999.0, 5.0)])
+    @pytest.mark.parametrize(
+        ("age", "expected"), [(0.0, FIRST), (10.0, FIRST - 10), (FIRST - 2, 5.0), (9999.0, 5.0)]
+    )
     def test_without_an_interval_it_is_when_polling_begins_to_pay(self, age: float, expected: float) -> None:
-        assert poller(learning(created_epoch=NOW - age)).first_poll_seconds(now_epoch=NOW) == pytest.approx(expected)
+        assert poller(learning(created_epoch=NOW - age)).first_poll_seconds(now_epoch=NOW) == pytest.approx(
+            expected
+        )
 
 
 class TestTheFirstPoll:
     def test_it_waits_until_the_job_can_be_ready(self) -> None:
-        assert poller(learning(created_epoch=NOW - 10)).seconds_before_first_poll(now_epoch=NOW) == pytest.approx(FIRST - 10)
+        assert poller(learning(created_epoch=NOW - 10)).seconds_before_first_poll(
+            now_epoch=NOW
+        ) == pytest.approx(FIRST - 10)
 
     def test_what_was_seen_counts(self) -> None:
         policy, schedule = learning(), PollSchedule()
@@ -323,7 +405,9 @@ class TestTheFirstPoll:
         assert poller(learning(poke_interval_seconds=10.0)).seconds_before_first_poll(now_epoch=NOW) == 0
 
     def test_a_clock_behind_the_apis_does_not_stretch_it(self) -> None:
-        assert poller(learning(created_epoch=NOW + 900)).seconds_before_first_poll(now_epoch=NOW) == pytest.approx(FIRST)
+        assert poller(learning(created_epoch=NOW + 900)).seconds_before_first_poll(
+            now_epoch=NOW
+        ) == pytest.approx(FIRST)
 
     def test_it_comes_at_the_deadline_at_the_latest(self) -> None:
         assert poller(learning(deadline_epoch=NOW + 7)).seconds_before_first_poll(now_epoch=NOW) == 7
@@ -337,7 +421,10 @@ class TestAScheduleOfItsOwn:
     def test_an_interval_varies_by_a_tenth_but_by_no_more_than_a_second(self) -> None:
         for created in (NOW - 40, NOW - 3000):
             middle = waits(status("PENDING"), **LEARNING | {"created_epoch": created})
-            spread = [waits(status("PENDING"), jitter=jitter, **LEARNING | {"created_epoch": created}) for jitter in (0.0, 1.0)]
+            spread = [
+                waits(status("PENDING"), jitter=jitter, **LEARNING | {"created_epoch": created})
+                for jitter in (0.0, 1.0)
+            ]
             assert spread == pytest.approx([middle - min(1.0, middle / 10), middle + min(1.0, middle / 10)])
 
     def test_a_job_that_never_ends_is_polled_once_a_minute_and_no_more_often_than_pays(self) -> None:
@@ -355,7 +442,9 @@ class TestAScheduleOfItsOwn:
         assert 2 < early < 6 < late
 
     def test_retry_after_is_waited_for_all_the_same(self) -> None:
-        assert waits(FailedPoll(trouble="throttled", detail="x", retry_after_seconds=300.0), **LEARNING) == 300
+        assert (
+            waits(FailedPoll(trouble="throttled", detail="x", retry_after_seconds=300.0), **LEARNING) == 300
+        )
 
     def test_what_was_seen_of_other_jobs_counts(self) -> None:
         policy, schedule = learning(created_epoch=NOW - 60), PollSchedule()
@@ -387,7 +476,9 @@ class TestWhatIsLearned:
         assert self.learned((26, status("FINISHED", LINK))).plan(JOB) == self.noted(JOB, 0, 26).plan(JOB)
 
     def test_links_that_followed_are_learned_as_well(self) -> None:
-        schedule = self.learned((26, status("PENDING")), (30, status("FINISHED", None)), (90, status("FINISHED", LINK)))
+        schedule = self.learned(
+            (26, status("PENDING")), (30, status("FINISHED", None)), (90, status("FINISHED", LINK))
+        )
         assert schedule.plan(JOB) == self.noted(JOB, 30, 90).plan(JOB)
         assert schedule.plan(SETTLING) == self.noted(SETTLING, 0, 60).plan(SETTLING)
 
@@ -402,7 +493,9 @@ class TestWhatIsLearned:
         assert schedule.plan(job) == PollSchedule().plan(job)
 
     def test_a_job_of_unknown_age_does_not(self) -> None:
-        assert self.learned((26, status("FINISHED", LINK)), created_epoch=None).plan(JOB) == PollSchedule().plan(JOB)
+        assert self.learned((26, status("FINISHED", LINK)), created_epoch=None).plan(
+            JOB
+        ) == PollSchedule().plan(JOB)
 
     def test_polling_alone_teaches_nothing_to_anybody(self) -> None:
         for answer, state, policy in every_case():
@@ -428,7 +521,9 @@ def learning(**changes: object) -> PollPolicy:
     return policy_of(**LEARNING | changes)
 
 
-def _with_every_jitter(answer: Answer, state: PollState, policy: PollPolicy) -> Iterator[tuple[PollOutcome, PollState]]:
+def _with_every_jitter(
+    answer: Answer, state: PollState, policy: PollPolicy
+) -> Iterator[tuple[PollOutcome, PollState]]:
     return (decide(answer, state, policy, now_epoch=NOW, jitter=jitter) for jitter in JITTERS)
 
 

@@ -38,7 +38,9 @@ def poller(**changes: object) -> Poller:
 def quick(now: float, *, patience_seconds: float) -> PollPolicy:
     """A wait that polls every few milliseconds."""
     deadline = now + patience_seconds
-    return policy_of(poke_interval_seconds=0.005, deadline_epoch=deadline, settling_seconds=0.006, created_epoch=None)
+    return policy_of(
+        poke_interval_seconds=0.005, deadline_epoch=deadline, settling_seconds=0.006, created_epoch=None
+    )
 
 
 class TestThePoller:
@@ -71,7 +73,9 @@ class TestThePoller:
         assert schedule.plan(policy.job) != before
 
     def test_the_wallet_is_waited_for_by_the_same_poller(self) -> None:
-        waiting = Poller(PollPolicy(deadline_epoch=NOW + 3600, poke_interval_seconds=60.0, min_credits=Decimal(100)))
+        waiting = Poller(
+            PollPolicy(deadline_epoch=NOW + 3600, poke_interval_seconds=60.0, min_credits=Decimal(100))
+        )
         assert waiting.heard(Wallet(balance="99", rate_limit=3), now_epoch=NOW).verdict == "wait"
         assert waiting.heard(Wallet(balance="100", rate_limit=3), now_epoch=NOW + 60).verdict == "done"
 

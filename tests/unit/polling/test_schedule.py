@@ -1,4 +1,6 @@
-"""How long jobs take: what is known at first, what is learned, and that the plan made of it is the cheapest."""
+"""How long jobs take: what is known at first, what is learned, and that the plan made of it is the
+cheapest.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,16 @@ from statistics import fmean
 
 import pytest
 
-from airflow_provider_seedream.polling.schedule import _EDGES, CALL_SECONDS, MAX_JOBS, SETTLING, Job, Plan, PollSchedule, best_plan
+from airflow_provider_seedream.polling.schedule import (
+    _EDGES,
+    CALL_SECONDS,
+    MAX_JOBS,
+    SETTLING,
+    Job,
+    Plan,
+    PollSchedule,
+    best_plan,
+)
 
 ONE = Job(image_size="auto_2K", num_images=1, kind="generate")
 HOUR = 3600.0
@@ -62,7 +73,9 @@ class TestWhatIsKnownAtFirst:
 
     def test_large_images_may_take_longer(self) -> None:
         large = Job(image_size="auto_3K", num_images=2)
-        assert PollSchedule().plan(large).first_seconds >= PollSchedule().plan(Job(num_images=2)).first_seconds
+        assert (
+            PollSchedule().plan(large).first_seconds >= PollSchedule().plan(Job(num_images=2)).first_seconds
+        )
 
     def test_links_are_asked_for_within_seconds(self) -> None:
         ages = polls(PollSchedule().plan(SETTLING), upto=120)
@@ -76,12 +89,17 @@ class TestWhatIsKnownAtFirst:
         intervals = {age: later - age for age, later in pairwise(ages)}
         assert max(intervals.values()) == pytest.approx(60)
         assert all(interval == pytest.approx(60) for age, interval in intervals.items() if age > HOUR + 120)
-        assert intervals[min(age for age in ages if age > 100)] < intervals[min(age for age in ages if age > 1000)]
+        assert (
+            intervals[min(age for age in ages if age > 100)]
+            < intervals[min(age for age in ages if age > 1000)]
+        )
 
 
 class TestWhatIsLearned:
     @pytest.mark.parametrize(("duration", "calls"), [(7.0, 1.6), (29.0, 1.6), (55.0, 2.4), (300.0, 8.0)])
-    def test_jobs_that_take_equally_long_are_soon_noticed_at_once(self, duration: float, calls: float) -> None:
+    def test_jobs_that_take_equally_long_are_soon_noticed_at_once(
+        self, duration: float, calls: float
+    ) -> None:
         memory = PollSchedule()
         waits = [wait_for(duration, memory) for _ in range(60)][-30:]
         assert fmean(polls for polls, _ in waits) <= calls
@@ -97,7 +115,11 @@ class TestWhatIsLearned:
 
     def test_each_sort_of_job_is_known_by_itself(self) -> None:
         memory = seen(*[(8.0, 9.0)] * 20)
-        for other in (replace(ONE, image_size="auto_3K"), replace(ONE, num_images=2), replace(ONE, kind="edit")):
+        for other in (
+            replace(ONE, image_size="auto_3K"),
+            replace(ONE, num_images=2),
+            replace(ONE, kind="edit"),
+        ):
             assert memory.plan(other) == PollSchedule().plan(other)
 
     @pytest.mark.parametrize(("after", "by"), [(0.0, 0.0), (-9.0, -5.0), (30.0, 20.0), (1e5, 2e5)])
@@ -134,9 +156,14 @@ class TestThePlan:
     def test_no_even_spacing_from_any_first_poll_costs_less(self, draw: Callable[[Random], float]) -> None:
         random = Random(7)
         durations = [draw(random) for _ in range(2000)]
-        plan = best_plan([sum(start < one <= end for one in durations) / 2000 for start, end in pairwise(_EDGES)], CALL_SECONDS)
+        plan = best_plan(
+            [sum(start < one <= end for one in durations) / 2000 for start, end in pairwise(_EDGES)],
+            CALL_SECONDS,
+        )
         ours = cost(lambda age: age + plan.interval(age), durations)
         for first in range(10, 60, 2):
             for interval in (1, 2, 3, 5, 7, 10, 15, 20, 30, 60):
-                even = cost(lambda age, first=first, interval=interval: age + interval if age else first, durations)  # type: ignore[misc]
+                even = cost(
+                    lambda age, first=first, interval=interval: age + interval if age else first, durations
+                )  # type: ignore[misc]
                 assert ours <= even, (first, interval)

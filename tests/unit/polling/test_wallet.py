@@ -26,7 +26,9 @@ def failed(trouble: Trouble, **more: Any) -> FailedPoll:
 
 
 def judged(answer: Wallet | FailedPoll, *, state: PollState | None = None, late: bool = False) -> Step:
-    limits = policy_of(min_credits=ENOUGH, poke_interval_seconds=60.0, deadline_epoch=NOW - 1 if late else NOW + 3600)
+    limits = policy_of(
+        min_credits=ENOUGH, poke_interval_seconds=60.0, deadline_epoch=NOW - 1 if late else NOW + 3600
+    )
     return decide(answer, state or PollState(), limits, now_epoch=NOW, jitter=0.5)
 
 
@@ -54,8 +56,12 @@ class TestABalance:
 
 
 class TestAPollThatFailed:
-    @pytest.mark.parametrize(("trouble", "verdict"), [("refused", "refused"), ("missing", "missing"), ("transient", "wait")])
-    def test_a_poll_that_failed_means_what_it_means_for_a_generation(self, trouble: Trouble, verdict: str) -> None:
+    @pytest.mark.parametrize(
+        ("trouble", "verdict"), [("refused", "refused"), ("missing", "missing"), ("transient", "wait")]
+    )
+    def test_a_poll_that_failed_means_what_it_means_for_a_generation(
+        self, trouble: Trouble, verdict: str
+    ) -> None:
         assert judged(failed(trouble))[0].verdict == verdict
 
     def test_a_429_is_waited_out(self) -> None:
@@ -70,11 +76,15 @@ class TestAPollThatFailed:
 
 
 class TestTheParameter:
-    @pytest.mark.parametrize(("value", "number"), [(100, "100"), ("150.50", "150.50"), (0, "0"), (10.5, "10.5"), (" 7 ", "7")])
+    @pytest.mark.parametrize(
+        ("value", "number"), [(100, "100"), ("150.50", "150.50"), (0, "0"), (10.5, "10.5"), (" 7 ", "7")]
+    )
     def test_a_number_is_taken(self, value: Any, number: str) -> None:
         assert check_min_credits(value) == Decimal(number)
 
-    @pytest.mark.parametrize("value", [-1, "-0.01", "many", "", None, True, "nan", "inf", float("inf"), [100]])
+    @pytest.mark.parametrize(
+        "value", [-1, "-0.01", "many", "", None, True, "nan", "inf", float("inf"), [100]]
+    )
     def test_anything_else_is_refused(self, value: Any) -> None:
         with pytest.raises(SeedreamInputError, match="min_credits must be a number"):
             check_min_credits(value)

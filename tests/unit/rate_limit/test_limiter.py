@@ -48,7 +48,9 @@ class TestTheLimit:
     @pytest.mark.parametrize("rate", [0.5, 1, 2.5, 3, 60])
     def test_it_uses_all_of_the_limit_but_the_margin(self, rate: float) -> None:
         hours = 10
-        assert len(grants(RateLimiter(rate), until=3600 * hours)) >= 60 * hours * rate * 60 / (60 + 2 * MARGIN_SECONDS)
+        assert len(grants(RateLimiter(rate), until=3600 * hours)) >= 60 * hours * rate * 60 / (
+            60 + 2 * MARGIN_SECONDS
+        )
 
     @pytest.mark.parametrize("seed", range(20))
     @pytest.mark.parametrize("rate", [0.7, 3, 10])
@@ -61,7 +63,9 @@ class TestTheLimit:
             if limiter.turn_epoch(now) <= now:
                 limiter.take(now)
                 gone.append(now)
-        assert all(later - earlier > 60 for earlier, later in zip(gone, gone[math.ceil(rate) :], strict=False))
+        assert all(
+            later - earlier > 60 for earlier, later in zip(gone, gone[math.ceil(rate) :], strict=False)
+        )
 
     @pytest.mark.parametrize("latency", [direct, deferred])
     @pytest.mark.parametrize(("rate", "hours"), [(3, 12), (60, 2)])
@@ -108,7 +112,18 @@ class TestA429ThatAsksForTooLittle:
         assert limiter.turn_epoch(100) == 100 + MIN_REFUSED_SECONDS == 101
 
     def test_each_further_refusal_doubles_the_wait_up_to_a_window(self) -> None:
-        assert refusals(RateLimiter(6000), 10) == [0, 1, 2, 4, 8, 16, 32, WINDOW_SECONDS, WINDOW_SECONDS, WINDOW_SECONDS]
+        assert refusals(RateLimiter(6000), 10) == [
+            0,
+            1,
+            2,
+            4,
+            8,
+            16,
+            32,
+            WINDOW_SECONDS,
+            WINDOW_SECONDS,
+            WINDOW_SECONDS,
+        ]
 
     def test_what_the_api_asks_for_is_waited_where_it_is_longer(self) -> None:
         assert refusals(RateLimiter(6000), 6, retry_after_seconds=5) == [0, 5, 5, 5, 8, 16]
@@ -199,7 +214,8 @@ class TestWhoGoesFirst:
         assert whose_turn(submit_epoch=None, poll_epoch=None, now_epoch=0) is None
 
     @pytest.mark.parametrize(
-        ("submit", "poll", "first"), [(0, None, "submit"), (None, 0, "poll"), (9, 0, "submit"), (0, 9, "submit")]
+        ("submit", "poll", "first"),
+        [(0, None, "submit"), (None, 0, "poll"), (9, 0, "submit"), (0, 9, "submit")],
     )
     def test_submissions_come_first(self, submit: float | None, poll: float | None, first: str) -> None:
         assert whose_turn(submit_epoch=submit, poll_epoch=poll, now_epoch=10) == first
@@ -224,7 +240,9 @@ class TestOnePerConnectionAndProcess:
 
 
 class TestAnotherProcess:
-    """A task that was deferred goes on in another process, and its requests of the last minute still count."""
+    """A task that was deferred goes on in another process, and its requests of the last minute still
+    count.
+    """
 
     def test_it_knows_what_went(self) -> None:
         before, after = RateLimiter(3), RateLimiter(3)

@@ -59,7 +59,9 @@ class TestTheQueue:
     def test_a_request_knows_how_many_are_ahead_and_about_how_long_it_takes(self) -> None:
         async def waiting(clock: Clock) -> list[tuple[int, float]]:
             queue = TurnQueue(RateLimiter(3.0), clock=clock)
-            tasks = [asyncio.create_task(queue.turn("submit", asked_epoch=float(number))) for number in range(7)]
+            tasks = [
+                asyncio.create_task(queue.turn("submit", asked_epoch=float(number))) for number in range(7)
+            ]
             await asyncio.sleep(0)
             told = [queue.outlook(asked_epoch=6.5), queue.outlook(asked_epoch=-1.0)]
             for task in tasks:
@@ -85,7 +87,9 @@ class TestTheQueue:
 
         granted, most_timers = run_in_virtual_time(night)
         assert [asked for _, asked in granted] == list(range(5000))
-        assert all(later - earlier > 60 for (earlier, _), (later, _) in zip(granted, granted[600:], strict=False))
+        assert all(
+            later - earlier > 60 for (earlier, _), (later, _) in zip(granted, granted[600:], strict=False)
+        )
         assert granted[-1][0] < 5000 / 600 * 61
         assert most_timers == 1
 
@@ -97,17 +101,23 @@ class TestTheQueue:
                 await queue.turn("submit", asked_epoch=asked_epoch)
                 order.append(name)
 
-            await asyncio.gather(waits("takes the first turn", 0), waits("asked at 9", 9), waits("asks again, first at 3", 3))
+            await asyncio.gather(
+                waits("takes the first turn", 0), waits("asked at 9", 9), waits("asks again, first at 3", 3)
+            )
             return order
 
         assert run_in_virtual_time(day) == ["takes the first turn", "asks again, first at 3", "asked at 9"]
 
-    @pytest.mark.parametrize("leaves_after", [1, 5 + 1e-10], ids=["while it waits", "after its turn was granted, before it knows"])
+    @pytest.mark.parametrize(
+        "leaves_after", [1, 5 + 1e-10], ids=["while it waits", "after its turn was granted, before it knows"]
+    )
     def test_who_leaves_leaves_no_hole(self, leaves_after: float) -> None:
         async def day(clock: Clock) -> list[float]:
             queue = TurnQueue(RateLimiter(1), clock=clock)
             queue.throttled(0, retry_after_seconds=5, granted_epoch=None)
-            leaving, *others = [asyncio.create_task(queue.turn("submit", asked_epoch=asked)) for asked in (0, 1, 2)]
+            leaving, *others = [
+                asyncio.create_task(queue.turn("submit", asked_epoch=asked)) for asked in (0, 1, 2)
+            ]
             asyncio.get_running_loop().call_later(leaves_after, leaving.cancel)
             turns = [await other for other in others]
             assert leaving.cancelled()
@@ -187,21 +197,29 @@ class TestPolls:
 
         async def eight(until_epoch: float) -> None:
             async with paced_client("seedream_default") as client:
-                await asyncio.gather(*(client.poll(f"job-{number}", until_epoch=until_epoch) for number in range(8)))
+                await asyncio.gather(
+                    *(client.poll(f"job-{number}", until_epoch=until_epoch) for number in range(8))
+                )
 
         def statuses(*, counts: bool, **extra: Any) -> list[int]:
             emulator.configure(rate_limit_per_minute=5, status_counts=counts)
-            monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", connection_json(emulator.url, requests_per_minute=5, **extra))
+            monkeypatch.setenv(
+                "AIRFLOW_CONN_SEEDREAM_DEFAULT", connection_json(emulator.url, requests_per_minute=5, **extra)
+            )
             asyncio.run(eight(time.time() + 10))
             # the emulator serves other tests too, whose last requests may still come in
             return [request.status or 0 for request in emulator.books.requests if "job-" in request.path]
 
         return statuses
 
-    def test_they_wait_for_their_turn_where_the_connection_says_that_they_count(self, statuses: Callable[..., list[int]]) -> None:
+    def test_they_wait_for_their_turn_where_the_connection_says_that_they_count(
+        self, statuses: Callable[..., list[int]]
+    ) -> None:
         assert statuses(counts=True, status_counts_toward_limit=True) == [404] * 5
 
-    def test_they_are_sent_when_they_are_due_where_it_does_not(self, statuses: Callable[..., list[int]]) -> None:
+    def test_they_are_sent_when_they_are_due_where_it_does_not(
+        self, statuses: Callable[..., list[int]]
+    ) -> None:
         assert statuses(counts=False) == [404] * 8
 
     def test_a_poll_without_a_turn_is_throttled_and_keeps_its_place(self) -> None:
@@ -246,7 +264,11 @@ class TestTheTrigger:
         assert set(trigger().serialize()[1]) == arguments
 
     def test_it_is_an_id_and_numbers_below_one_kilobyte(self) -> None:
-        row = json.dumps(trigger(throttled_epoch=time.time(), retry_after_seconds=20.0, granted_epoch=time.time()).serialize())
+        row = json.dumps(
+            trigger(
+                throttled_epoch=time.time(), retry_after_seconds=20.0, granted_epoch=time.time()
+            ).serialize()
+        )
         assert len(row) < 1024
 
     def test_it_says_when_its_turn_was_granted(self) -> None:
@@ -285,7 +307,9 @@ class TestTheTrigger:
 
         assert all(turn_from(event)[0] for event in asyncio.run(both()))
 
-    @pytest.mark.parametrize("event", [None, "turn", {}, {"schema_version": 2, "granted_epoch": 1.0}, {"schema_version": 1}])
+    @pytest.mark.parametrize(
+        "event", [None, "turn", {}, {"schema_version": 2, "granted_epoch": 1.0}, {"schema_version": 1}]
+    )
     def test_an_event_that_is_not_ours_is_no_turn(self, event: Any) -> None:
         assert turn_from(event) == (None, False)
 
@@ -298,19 +322,27 @@ class TestThePlaceOfATaskThatWasWoken:
         now = time.time()
         event = {"schema_version": 1, "granted_epoch": None if is_late else now, "is_late": is_late}
         return Place.from_event(
-            event, started_epoch=now - 100, asked_epoch=now - 99, timeout=timeout, execution_timeout=execution_timeout
+            event,
+            started_epoch=now - 100,
+            asked_epoch=now - 99,
+            timeout=timeout,
+            execution_timeout=execution_timeout,
         )
 
     def test_the_place_of_a_task_that_was_woken_has_the_turn_that_came_in_time(self) -> None:
         place = self.place(execution_timeout=200)
         assert place.granted_epoch == pytest.approx(place.started_epoch + 100)
 
-    def test_the_place_of_a_task_that_was_woken_is_lost_with_its_execution_timeout_though_a_turn_came(self) -> None:
+    def test_the_place_of_a_task_that_was_woken_is_lost_with_its_execution_timeout_though_a_turn_came(
+        self,
+    ) -> None:
         """The worker came late: Airflow's own clock begins anew with it."""
         with pytest.raises(AirflowTaskTimeout, match="nothing was bought"):
             self.place(execution_timeout=60)
 
-    @pytest.mark.parametrize(("execution_timeout", "error"), [(101, AirflowTaskTimeout), (7200, SeedreamRateLimitError)])
+    @pytest.mark.parametrize(
+        ("execution_timeout", "error"), [(101, AirflowTaskTimeout), (7200, SeedreamRateLimitError)]
+    )
     def test_the_place_of_a_task_that_was_woken_without_a_turn_ends_by_the_limit_that_was_the_earlier_one(
         self, execution_timeout: float, error: type[Exception]
     ) -> None:

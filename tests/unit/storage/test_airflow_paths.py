@@ -77,8 +77,16 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     (installed / "loud").mkdir()
     for name, source in (("__init__", INFO), ("fs", FILE_SYSTEM), ("assets", ASSETS)):
         (installed / "loud" / f"{name}.py").write_text(source)
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(installed), str(Path(__file__).parents[3])])}
-    child = subprocess.run([sys.executable, "-c", STEPS, str(images)], env=environment, capture_output=True, text=True, check=False)
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(installed), str(Path(__file__).parents[3])])
+    }
+    child = subprocess.run(
+        [sys.executable, "-c", STEPS, str(images)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert child.returncode == 0, child.stderr
     return dict(json.loads(child.stdout.splitlines()[-1]))
 

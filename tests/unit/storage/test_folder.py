@@ -37,7 +37,11 @@ RACERS = 16
 class TestDestinations:
     @pytest.mark.parametrize(
         ("uri", "other"),
-        [("s3a://one@bucket/a/", "s3://bucket/a"), ("file:///data/a", "/data/a/"), ("gcs://bucket/a", "gs://two@bucket/a")],
+        [
+            ("s3a://one@bucket/a/", "s3://bucket/a"),
+            ("file:///data/a", "/data/a/"),
+            ("gcs://bucket/a", "gs://two@bucket/a"),
+        ],
     )
     def test_a_place_has_one_name_by_whatever_connection_it_is_reached(self, uri: str, other: str) -> None:
         assert place_of(uri) == place_of(other) != place_of("ftp://bucket/a")
@@ -216,7 +220,9 @@ class TestADiskWithoutHardLinks:
         assert os.listdir(tmp_path) == ["claim.json"]
 
 
-def test_a_link_that_fails_for_another_reason_is_that_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_link_that_fails_for_another_reason_is_that_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def link(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -254,16 +260,25 @@ class TestWhetherAStoreCanKeepTheLedger:
         assert store.calls == ["pipe", "pipe", "cat", "rm"]
 
     @pytest.mark.parametrize("kind", [Deaf, Silent, ChecksThenWrites])
-    def test_one_that_lets_two_creates_win_is_refused_every_time_and_kept_clean(self, kind: type[ObjectStore]) -> None:
+    def test_one_that_lets_two_creates_win_is_refused_every_time_and_kept_clean(
+        self, kind: type[ObjectStore]
+    ) -> None:
         uri, store = attached_store(kind())
         for _ in range(2):
-            with pytest.raises(NotExclusiveError, match=r"two workers could both pay.*Amazon S3.*airflow_provider_seedream check"):
+            with pytest.raises(
+                NotExclusiveError,
+                match=r"two workers could both pay.*Amazon S3.*airflow_provider_seedream check",
+            ):
                 Folder(uri).check_exclusive()
         assert not list(store.store)
 
     @pytest.mark.parametrize(
         "error",
-        [OSError(errno.ENOSYS, "A header you provided"), NotImplementedError(), TypeError("unexpected keyword argument 'mode'")],
+        [
+            OSError(errno.ENOSYS, "A header you provided"),
+            NotImplementedError(),
+            TypeError("unexpected keyword argument 'mode'"),
+        ],
     )
     def test_one_without_conditional_writes_says_so(self, error: Exception) -> None:
         def unsupported(_: Any) -> None:
@@ -290,7 +305,9 @@ class TestWhetherAStoreCanKeepTheLedger:
             Folder(uri).check_exclusive()
         Folder(uri).check_exclusive()
 
-    def test_a_probe_that_may_not_be_deleted_is_said_and_stops_nobody(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_probe_that_may_not_be_deleted_is_said_and_stops_nobody(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
         uri, store = attached_store()
         store.trouble("rm", refused)
         Folder(uri).check_exclusive()
@@ -361,7 +378,9 @@ class TestTheFoldersThatHoldALedger:
         assert Folder(f"{tmp_path}/none").folders_holding("_seedream/ledger", depth=3) == []
 
     @pytest.mark.parametrize("listed_before", [0, 1, 2])
-    def test_a_folder_that_cannot_be_listed_is_an_error_as_it_might_hold_one(self, listed_before: int) -> None:
+    def test_a_folder_that_cannot_be_listed_is_an_error_as_it_might_hold_one(
+        self, listed_before: int
+    ) -> None:
         uri, store = attached_store()
         store.pipe_file("/bucket/watches/mon/_seedream/ledger/1.json", b"{}")
         store.trouble("ls", *[done] * listed_before, forbidden)

@@ -1,4 +1,5 @@
-"""F37: the machine loses its power right after the POST. What the disk holds at that moment is what a retry finds.
+"""F37: the machine loses its power right after the POST. What the disk holds at that moment is what a retry
+finds.
 
 A real ext4 in a file; the file is copied at that moment, and mounted as it would be after the cut.
 """
@@ -32,7 +33,9 @@ MADE_BY = TaskRef(dag_id="d", run_id="r", task_id="t", map_index=-1, try_number=
 def mounted(disk: Path, at: Path) -> Iterator[Path]:
     at.mkdir()
     # commit: ext4 writes everything after 5 s by itself
-    done = subprocess.run(["mount", "-o", "loop,commit=300", disk, at], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["mount", "-o", "loop,commit=300", disk, at], capture_output=True, text=True, check=False
+    )
     if done.returncode:
         pytest.skip(f"needs a loop mount: {done.stderr.strip()}")
     try:
@@ -84,8 +87,13 @@ def test_the_record_the_name_and_the_spending_are_on_the_disk_before_the_post(
 ) -> None:
     cut = tmp_path / "after the cut"
     with mounted(disk, tmp_path / "now") as now, api_that_hangs_up(lambda: shutil.copy(disk, cut)) as url:
-        monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", f'{{"conn_type": "seedream", "host": "{url}", "password": "{KEY}"}}')
-        request = Request(submission=submission(), destination=f"file://{now}/new/folder", name="hero", made_by=MADE_BY)
+        monkeypatch.setenv(
+            "AIRFLOW_CONN_SEEDREAM_DEFAULT",
+            f'{{"conn_type": "seedream", "host": "{url}", "password": "{KEY}"}}',
+        )
+        request = Request(
+            submission=submission(), destination=f"file://{now}/new/folder", name="hero", made_by=MADE_BY
+        )
         with suppress(SeedreamAmbiguousSubmissionError):
             Submitter(SeedreamHook(), Ledger(request.destination), "fail").submit(request)
     with mounted(cut, tmp_path / "later") as later:
@@ -98,7 +106,9 @@ def test_the_record_the_name_and_the_spending_are_on_the_disk_before_the_post(
 
 
 @pytest.mark.parametrize("write", [Folder.create, Folder.replace])
-def test_what_is_written_is_there_after_a_power_cut(disk: Path, tmp_path: Path, write: Callable[..., Any]) -> None:
+def test_what_is_written_is_there_after_a_power_cut(
+    disk: Path, tmp_path: Path, write: Callable[..., Any]
+) -> None:
     with mounted(disk, tmp_path / "now") as now:
         write(Folder(f"file://{now}"), "a/b/record.json", b"the id")
         shutil.copy(disk, tmp_path / "after the cut")

@@ -33,28 +33,48 @@ class House(SeedreamGenerateOperator):
 
 
 class TestPartial:
-    """Of a mapped task Airflow checks the names of arguments when the DAG is parsed; we check their values as well."""
+    """Of a mapped task Airflow checks the names of arguments when the DAG is parsed; we check their values
+    as well.
+    """
 
     @pytest.mark.parametrize(
         ("operator", "arguments", "says"),
         [
-            (SeedreamGenerateOperator, {"image_size": "landscap_16_9"}, "Task 'draw': .*Did you mean 'landscape_16_9'"),
-            (SeedreamGenerateOperator, {"num_images": 9, "take": 0}, "Task 'draw' has 2 wrong arguments.\n  num_images must be"),
-            (SeedreamBatchOperator, {"max_credits": "ten"}, "Task 'draw': max_credits must be an integer of credits"),
+            (
+                SeedreamGenerateOperator,
+                {"image_size": "landscap_16_9"},
+                "Task 'draw': .*Did you mean 'landscape_16_9'",
+            ),
+            (
+                SeedreamGenerateOperator,
+                {"num_images": 9, "take": 0},
+                "Task 'draw' has 2 wrong arguments.\n  num_images must be",
+            ),
+            (
+                SeedreamBatchOperator,
+                {"max_credits": "ten"},
+                "Task 'draw': max_credits must be an integer of credits",
+            ),
             (SeedreamGenerationSensor, {"destination": "no/uri"}, "Task 'draw': destination"),
             (House, {"num_images": 9}, "Task 'draw': num_images must be"),
         ],
     )
-    def test_a_wrong_value_fails_when_the_dag_is_parsed(self, operator: Any, arguments: dict[str, Any], says: str) -> None:
+    def test_a_wrong_value_fails_when_the_dag_is_parsed(
+        self, operator: Any, arguments: dict[str, Any], says: str
+    ) -> None:
         with DAG("mapped", schedule=None), pytest.raises(SeedreamInputError, match=says) as refused:
             operator.partial(task_id="draw", **arguments)
         assert "Paid" not in str(refused.value)
 
     def test_templates_and_arguments_of_other_constructors_are_left_to_the_worker(self) -> None:
         with DAG("mapped", schedule=None) as dag:
-            House.partial(task_id="house", num_images="{{ params.n }}", image_size=None).expand(prompt=[{"animal": "fox"}])
+            House.partial(task_id="house", num_images="{{ params.n }}", image_size=None).expand(
+                prompt=[{"animal": "fox"}]
+            )
             House.partial(task_id="other", prompt={"animal": "fox"}).expand(seed=[1, 2])
-            SeedreamGenerateOperator.partial(task_id="draw", retries=2, num_images=2).expand(prompt=["a", "b"])
+            SeedreamGenerateOperator.partial(task_id="draw", retries=2, num_images=2).expand(
+                prompt=["a", "b"]
+            )
         assert dag.get_task("draw").is_mapped
         with pytest.raises(TypeError, match="unexpected keyword argument 'promt'"):
             SeedreamGenerateOperator.partial(task_id="draw", promt="a")

@@ -20,7 +20,9 @@ class TestSayingInsideTheImagesThatAIMadeThem:
         with pytest.raises(SeedreamInputError, match="embed_metadata must be True or False"):
             check_embed_metadata(value)
 
-    def test_a_worker_without_the_library_says_so_before_anything_is_sent(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_worker_without_the_library_says_so_before_anything_is_sent(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr("airflow_provider_seedream.tasks.wait_options.find_spec", lambda name: None)
         with pytest.raises(SeedreamInputError, match=r"airflow-provider-seedream\[metadata\]"):
             check_embed_metadata(True)

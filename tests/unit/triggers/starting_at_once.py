@@ -1,4 +1,6 @@
-"""Twice a thousand triggers that start at once and one right after them, and how often they read their connection."""
+"""Twice a thousand triggers that start at once and one right after them, and how often they read their
+connection.
+"""
 
 from __future__ import annotations
 
@@ -28,5 +30,6 @@ if __name__ == "__main__":
     for _ in (1, 2):
         asked, began = CountingBackend.asked, time.monotonic()
         asyncio.run(at_once())
-        # Once; and once more for each second that a busy machine takes longer: a lookup serves those that ask within a second.
+        # Once; and once more for each second that a busy machine takes longer: a lookup serves those that ask
+        # within a second.
         assert 1 <= CountingBackend.asked - asked <= 1 + (time.monotonic() - began) // LOOKUP_SECONDS

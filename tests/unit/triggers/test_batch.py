@@ -40,7 +40,9 @@ def trigger(*in_flight: InFlight, **changes: Any) -> SeedreamBatchTrigger:
     return SeedreamBatchTrigger(**{**fields, **changes})
 
 
-def entry(number: int = 1, seedream_task_id: str = TASK_ID, *, due_in: float = 0.0, **changes: Any) -> InFlight:
+def entry(
+    number: int = 1, seedream_task_id: str = TASK_ID, *, due_in: float = 0.0, **changes: Any
+) -> InFlight:
     now = time.time()
     fields: dict[str, Any] = {
         "number": number,
@@ -88,7 +90,9 @@ class TestWhatIsStored:
 
 class TestWhatItSays:
     def test_it_says_what_has_ended_however_it_did(self, hook: SeedreamHook) -> None:
-        flying = [submitted(hook, prompt, number) for number, prompt in enumerate(("a fox", "a fox [fail]"), 1)]
+        flying = [
+            submitted(hook, prompt, number) for number, prompt in enumerate(("a fox", "a fox [fail]"), 1)
+        ]
         assert said(trigger(*flying, progress="progress.json")) == {
             "schema_version": 1,
             "seconds_to_look": [0, 0],
@@ -106,8 +110,12 @@ class TestWhatItSays:
         progress.hear(polls, silent, 1000.0)
         assert [one.due_epoch for one in progress.in_flight.values()] == [1000.0 + polls[0], 1000.0]
 
-    def test_it_says_since_when_the_api_is_silent_which_the_worker_goes_on_counting(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", connection_json(f"http://127.0.0.1:{free_port()}", key=KEY))
+    def test_it_says_since_when_the_api_is_silent_which_the_worker_goes_on_counting(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv(
+            "AIRFLOW_CONN_SEEDREAM_DEFAULT", connection_json(f"http://127.0.0.1:{free_port()}", key=KEY)
+        )
         event = said(trigger(entry(1), outage_seconds=0.3))
         assert event["seconds_to_look"] == [0]
         [silent] = event["silent_seconds"]
@@ -128,7 +136,9 @@ class TestWhatItSays:
         self, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         counts = {"requests_per_minute": 600, "status_counts_toward_limit": True}
-        monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", connection_json(emulator.url, key=emulator.key, **counts))
+        monkeypatch.setenv(
+            "AIRFLOW_CONN_SEEDREAM_DEFAULT", connection_json(emulator.url, key=emulator.key, **counts)
+        )
         flying = [submitted(SeedreamHook(), "a fox [never-ends]", number) for number in (1, 2)]
         event = said(trigger(*flying, wake_epoch=time.time() + 4))
         paths = [request.path for request in emulator.books.requests if request.area == "status"]
@@ -137,7 +147,9 @@ class TestWhatItSays:
         assert 2 < polls <= told <= polls + len(flying), "one of each may be on its way when the trigger ends"
         assert all(-60 < epoch - time.time() < 6 for epoch, _ in event["turns"])
 
-    def test_nothing_is_lost_when_the_api_cannot_be_asked_at_all(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_nothing_is_lost_when_the_api_cannot_be_asked_at_all(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", json.dumps({"conn_type": "seedream"}))
         began = time.monotonic()
         assert said(trigger(entry(1), wake_epoch=time.time() + 0.5))["seconds_to_look"] == [1]
@@ -178,5 +190,9 @@ class TestWhatItSends:
     def test_it_polls_only_what_is_due(self, hook: SeedreamHook, emulator: Emulator) -> None:
         said(trigger(submitted(hook, "a fox", 1), entry(2, due_in=50), wake_epoch=time.time() + 1))
         agent = f"{USER_AGENT} (trigger)"
-        sent = [(request.method, request.area) for request in emulator.books.requests if request.user_agent == agent]
+        sent = [
+            (request.method, request.area)
+            for request in emulator.books.requests
+            if request.user_agent == agent
+        ]
         assert set(sent) == {("GET", "status")}

@@ -1,4 +1,6 @@
-"""The triggers' client: its first import happens beside the event loop, and triggers of one connection share it."""
+"""The triggers' client: its first import happens beside the event loop, and triggers of one connection
+share it.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,9 @@ def test_triggers_of_one_connection_share_a_client_until_its_key_or_the_environm
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def connect(key: str) -> None:
-        monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", connection_json("http://127.0.0.1:1", password=key))
+        monkeypatch.setenv(
+            "AIRFLOW_CONN_SEEDREAM_DEFAULT", connection_json("http://127.0.0.1:1", password=key)
+        )
 
     async def client() -> object:
         async with paced_client("seedream_default") as paced:
@@ -67,9 +71,11 @@ def test_triggers_of_one_connection_share_a_client_until_its_key_or_the_environm
         async with paced_client("seedream_default") as first:
             second = await client()
             connect("rotated-key-4712")
-            while (third := await client()) is first._client:  # a lookup serves those that ask within a second
+            while (third := await client()) is first._client:
+                # a lookup serves those that ask within a second
                 await asyncio.sleep(0.05)
-        return [first._client, second, third, await client()]  # the last user before it has closed the session
+        # the last user before it has closed the session
+        return [first._client, second, third, await client()]
 
     connect("first-key-4711")
     first, second, third, later = asyncio.run(clients())
@@ -77,7 +83,9 @@ def test_triggers_of_one_connection_share_a_client_until_its_key_or_the_environm
     assert len({id(first), id(third), id(later)}) == 3
 
 
-def test_a_connection_that_was_mended_serves_the_next_trigger_that_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_that_was_mended_serves_the_next_trigger_that_asks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async def ask() -> None:
         async with paced_client("seedream_default"):
             pass
@@ -85,7 +93,9 @@ def test_a_connection_that_was_mended_serves_the_next_trigger_that_asks(monkeypa
     async def fail_and_ask_again() -> None:
         with pytest.raises(SeedreamInputError, match="no password"):
             await ask()
-        monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", connection_json("http://127.0.0.1:1", password="the-key-4711"))
+        monkeypatch.setenv(
+            "AIRFLOW_CONN_SEEDREAM_DEFAULT", connection_json("http://127.0.0.1:1", password="the-key-4711")
+        )
         await ask()
 
     monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", connection_json("http://127.0.0.1:1", password=""))

@@ -87,7 +87,12 @@ class TestWhatIsStored:
 
     def test_it_is_ids_and_numbers_below_one_kilobyte(self, hook: SeedreamHook) -> None:
         watch = {"finished_epoch": 1_772_020_805.254321, "outage_epoch": 1_772_020_805.254321}
-        longest = {**KNOWN, "seedream_conn_id": "c" * 128, "created_epoch": 1_772_020_800.123456, "watch": watch}
+        longest = {
+            **KNOWN,
+            "seedream_conn_id": "c" * 128,
+            "created_epoch": 1_772_020_800.123456,
+            "watch": watch,
+        }
         row = json.dumps(trigger("x" * 128, **longest).serialize())
         assert len(row) < 1024
         assert KEY not in row
@@ -124,18 +129,27 @@ class TestWhatItSays:
 
     def test_a_job_that_never_ends_is_late_at_its_deadline(self, hook: SeedreamHook) -> None:
         deadline = time.time() + 0.5
-        assert said(trigger(submitted(hook, "a fox [never-ends]"), deadline_epoch=deadline))["outcome"] == "late"
+        assert (
+            said(trigger(submitted(hook, "a fox [never-ends]"), deadline_epoch=deadline))["outcome"] == "late"
+        )
         assert 0 <= time.time() - deadline < 60
 
     def test_an_id_nobody_knows_is_missing(self, emulator: Emulator) -> None:
         assert said(trigger())["outcome"] == "missing"
 
-    def test_a_key_that_is_refused_ends_it_at_once(self, monkeypatch: pytest.MonkeyPatch, emulator: Emulator) -> None:
+    def test_a_key_that_is_refused_ends_it_at_once(
+        self, monkeypatch: pytest.MonkeyPatch, emulator: Emulator
+    ) -> None:
         monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", connection_json(emulator.url, password="wrong"))
         assert said(trigger())["outcome"] == "refused"
 
     @pytest.mark.parametrize(
-        "connection", ['{"conn_type": "seedream"}', connection_json("ftp://x"), connection_json("http://127.0.0.1:1", verify="/no")]
+        "connection",
+        [
+            '{"conn_type": "seedream"}',
+            connection_json("ftp://x"),
+            connection_json("http://127.0.0.1:1", verify="/no"),
+        ],
     )
     def test_it_never_raises(self, monkeypatch: pytest.MonkeyPatch, connection: str) -> None:
         monkeypatch.setenv("AIRFLOW_CONN_SEEDREAM_DEFAULT", connection)
@@ -166,11 +180,15 @@ class TestWhatItSends:
         assert first <= polls[0]
 
     def test_polls_are_an_interval_apart(self, hook: SeedreamHook, emulator: Emulator) -> None:
-        said(trigger(submitted(hook, "a fox [never-ends]"), poke_interval=0.2, deadline_epoch=time.time() + 1))
+        said(
+            trigger(submitted(hook, "a fox [never-ends]"), poke_interval=0.2, deadline_epoch=time.time() + 1)
+        )
         polls = [request.at for request in emulator.books.requests if request.area == "status"]
         assert all(later - earlier >= 0.17 for earlier, later in pairwise(polls[:-1]))
 
-    def test_without_an_interval_it_polls_first_when_the_job_can_be_ready(self, hook: SeedreamHook, emulator: Emulator) -> None:
+    def test_without_an_interval_it_polls_first_when_the_job_can_be_ready(
+        self, hook: SeedreamHook, emulator: Emulator
+    ) -> None:
         created = time.time() + 1.5 - SCHEDULE.plan(JOB).first_seconds
         said(trigger(submitted(hook), **KNOWN, created_epoch=created))
         [poll] = [request.at for request in emulator.books.requests if request.area == "status"]
@@ -196,7 +214,9 @@ class TestManyOnOneLoop:
         lag: list[float] = []
 
         async def run() -> list[Any]:
-            watching = [asyncio.create_task(first_event(trigger(task_id, poke_interval=0.1))) for _ in range(200)]
+            watching = [
+                asyncio.create_task(first_event(trigger(task_id, poke_interval=0.1))) for _ in range(200)
+            ]
             while not all(task.done() for task in watching):
                 before = time.monotonic()
                 await asyncio.sleep(0.02)
@@ -209,7 +229,9 @@ class TestManyOnOneLoop:
         assert sorted(lag)[len(lag) // 2] < 5  # the loop stays responsive, even on a busy machine
 
     def test_a_wait_holds_few_objects_between_its_polls(self, hook: SeedreamHook, emulator: Emulator) -> None:
-        """Python's garbage collection walks them all while no trigger polls: with 5,000 waits that takes half of the loop's CPU."""
+        """Python's garbage collection walks them all while no trigger polls: with 5,000 waits that takes
+        half of the loop's CPU.
+        """
         task_id, waits, most = submitted(hook, "a fox [never-ends]"), 100, 38
 
         def objects() -> int:
@@ -218,7 +240,9 @@ class TestManyOnOneLoop:
 
         async def begin(polls: int) -> asyncio.Task[Any]:
             """A wait that has polled once: the next begins after it, so that all use one connection."""
-            watching = asyncio.create_task(first_event(trigger(task_id, poke_interval=1000.0, deadline_epoch=time.time() + 5000)))
+            watching = asyncio.create_task(
+                first_event(trigger(task_id, poke_interval=1000.0, deadline_epoch=time.time() + 5000))
+            )
             while emulator.books.status_calls < polls:
                 await asyncio.sleep(0.001)
             return watching
@@ -272,7 +296,9 @@ class TestManyOnOneLoop:
 
 class TestTheEvent:
     @pytest.mark.parametrize("detail", ["", "x" * 5000, "🦊" * 5000, '"\\\n' * 2000])
-    @pytest.mark.parametrize("record", [None, "s3://bucket/_seedream/ledger/0.json", "s3://bucket/" + "x" * 1000, "🦊" * 200])
+    @pytest.mark.parametrize(
+        "record", [None, "s3://bucket/_seedream/ledger/0.json", "s3://bucket/" + "x" * 1000, "🦊" * 200]
+    )
     def test_it_stays_below_one_kilobyte(self, detail: str, record: str | None) -> None:
         event = event_from("x" * 128, PollOutcome(verdict="failed", detail=detail), record=record)
         assert len(json.dumps(event)) < 1024
@@ -280,7 +306,10 @@ class TestTheEvent:
 
     def test_it_names_the_record_rather_than_a_long_reason(self) -> None:
         record = "s3://bucket/" + "x" * 500
-        assert event_from("x" * 128, PollOutcome(verdict="failed", detail="x" * 5000), record=record)["record"] == record
+        assert (
+            event_from("x" * 128, PollOutcome(verdict="failed", detail="x" * 5000), record=record)["record"]
+            == record
+        )
 
     @pytest.mark.parametrize("outcome", ["done", "failed", "unsettled", "late", "lost", "missing", "refused"])
     def test_it_is_read_back(self, outcome: Any) -> None:
