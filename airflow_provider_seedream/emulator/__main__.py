@@ -4,7 +4,7 @@
     {"url": "http://127.0.0.1:8123", "storage_url": ..., "key": ..., "AIRFLOW_CONN_SEEDREAM_DEFAULT": ...}
 
 Prints one line of JSON once it listens; everything else is at ``/__admin/``. ``airflow seedream emulator``
-takes the same arguments (``cli/definition.py``); a test compares the two.
+takes the same arguments (``cli/commands.py``); a test compares the two.
 """
 
 from __future__ import annotations

@@ -12,14 +12,9 @@ from typing import get_args
 import pytest
 
 from airflow_provider_seedream.cli import running
-from airflow_provider_seedream.cli.definition import (
-    COMMANDS,
-    EXIT_CODES,
-    OUTCOMES,
-    Command,
-    build_parser,
-    get_seedream_commands,
-)
+from airflow_provider_seedream.cli.commands import COMMANDS, OUTCOMES
+from airflow_provider_seedream.cli.definition import EXIT_CODES, build_parser, get_seedream_commands
+from airflow_provider_seedream.cli.parts import Command
 from airflow_provider_seedream.emulator.__main__ import parser as emulator_parser
 from airflow_provider_seedream.ledger.records import Outcome
 from airflow_provider_seedream.provider_info import get_provider_info

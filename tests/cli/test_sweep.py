@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_seedream.cli.definition import COMMANDS, EXIT_CODES
+from airflow_provider_seedream.cli.commands import COMMANDS
+from airflow_provider_seedream.cli.definition import EXIT_CODES
 from airflow_provider_seedream.emulator import Emulator
 from tests.cli.conftest import Buy, Ended, Run
 
