@@ -3,16 +3,11 @@
 Storage and database block, so each route runs in one of the gallery's few threads, not in Airflow's.
 """
 
-import functools
-import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any
 
-from anyio import CapacityLimiter
-from anyio.lowlevel import RunVar
-from anyio.to_thread import run_sync
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException as AnyHTTPException
@@ -29,22 +24,20 @@ from airflow_provider_seedream.gallery.addresses import (
     Text,
     asset_of,
 )
+from airflow_provider_seedream.gallery.answering import misread, refused, secured, threaded
 from airflow_provider_seedream.gallery.assets import announced_of
 from airflow_provider_seedream.gallery.cards import Card, card_of, card_of_row, cards_of_rows, entry_of
 from airflow_provider_seedream.gallery.cursor import Cursor
 from airflow_provider_seedream.gallery.guards import IMAGES_OF_THE_DAG, THE_ASSET, ReaderDep
 from airflow_provider_seedream.gallery.listing import CARDS, beside, landing_of, spent_in_run, turn_page
-from airflow_provider_seedream.gallery.pages import render, render_error
+from airflow_provider_seedream.gallery.pages import render
 from airflow_provider_seedream.gallery.roots import gallery_roots, is_bare
 from airflow_provider_seedream.gallery.rows import Filter, Row
 from airflow_provider_seedream.gallery.sending import etag_of, has, send, unchanged
-from airflow_provider_seedream.gallery.shell import SECURITY_HEADERS, into_the_shell, is_document, login
+from airflow_provider_seedream.gallery.shell import into_the_shell
 from airflow_provider_seedream.manifest import ManifestImage
 from airflow_provider_seedream.model.task_ref import TaskRef
 
-PAGES_AT_ONCE = 8
-_log = logging.getLogger(__name__)
-_limiter: RunVar[CapacityLimiter] = RunVar("seedream_gallery_threads")
 _STATIC = FilePath(__file__).parent / "static"
 _FILES = {
     "gallery.css": "text/css",
@@ -63,43 +56,21 @@ def create_gallery() -> FastAPI:
     FastAPI's documentation and schema are off, as they would have no guard.
     """
     app = FastAPI(title="Seedream gallery", docs_url=None, redoc_url=None, openapi_url=None)
-    app.middleware("http")(_secured)
-    app.exception_handler(AnyHTTPException)(_refused)
-    app.exception_handler(RequestValidationError)(_misread)
-    app.get("/", dependencies=_PAGE)(_threaded(show_newest))
-    app.get("/dag/{dag_id}", dependencies=_PAGE_OF_DAG)(_threaded(show_newest))
-    app.get("/asset/{asset_id}", dependencies=[*_PAGE, Depends(asset_of), THE_ASSET])(_threaded(show_asset))
-    app.get("/task" + _OF_TASK, dependencies=_PAGE_OF_DAG)(_threaded(show_task))
-    app.get("/image" + _OF_TASK, dependencies=_PAGE_OF_DAG)(_threaded(show_first_image))
+    app.middleware("http")(secured)
+    app.exception_handler(AnyHTTPException)(refused)
+    app.exception_handler(RequestValidationError)(misread)
+    app.get("/", dependencies=_PAGE)(threaded(show_newest))
+    app.get("/dag/{dag_id}", dependencies=_PAGE_OF_DAG)(threaded(show_newest))
+    app.get("/asset/{asset_id}", dependencies=[*_PAGE, Depends(asset_of), THE_ASSET])(threaded(show_asset))
+    app.get("/task" + _OF_TASK, dependencies=_PAGE_OF_DAG)(threaded(show_task))
+    app.get("/image" + _OF_TASK, dependencies=_PAGE_OF_DAG)(threaded(show_first_image))
     for which in ("/{number}", "/{number}/{sha256}"):
         # approvals that 0.2 has pushed have no hash in their addresses
-        app.get("/image" + _OF_TASK + which, dependencies=_PAGE_OF_DAG)(_threaded(show_image))
-        app.get("/thumb" + _OF_TASK + which, dependencies=[IMAGES_OF_THE_DAG])(_threaded(send_thumbnail))
-        app.get("/file" + _OF_TASK + which, dependencies=[IMAGES_OF_THE_DAG])(_threaded(send_file))
+        app.get("/image" + _OF_TASK + which, dependencies=_PAGE_OF_DAG)(threaded(show_image))
+        app.get("/thumb" + _OF_TASK + which, dependencies=[IMAGES_OF_THE_DAG])(threaded(send_thumbnail))
+        app.get("/file" + _OF_TASK + which, dependencies=[IMAGES_OF_THE_DAG])(threaded(send_file))
     app.get("/static/{name}")(send_static)
     return app
-
-
-def _threaded(route: Callable[..., Response]) -> Callable[..., Awaitable[Response]]:
-    """A route that waits for storage in one of the gallery's threads. Airflow's own routes share 40, which
-    must stay free.
-    """
-
-    @functools.wraps(route)
-    async def run(**values: Any) -> Response:
-        return await run_sync(functools.partial(route, **values), limiter=_threads())
-
-    return run
-
-
-def _threads() -> CapacityLimiter:
-    """The bound of this event loop."""
-    try:
-        return _limiter.get()
-    except LookupError:
-        limiter = CapacityLimiter(PAGES_AT_ONCE)
-        _limiter.set(limiter)
-        return limiter
 
 
 def show_newest(
@@ -322,30 +293,3 @@ def _card_of_row(row: Row, name: str, reader: ReaderDep) -> Card | None:
     if entry.batch:
         return card_of_row(entry, entry.batch, name, gallery_roots(), reader.may_read)
     return card_of(entry, gallery_roots(), reader.may_read)
-
-
-async def _secured(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Every answer gets the security headers, and an error of ours a page and a line in the log."""
-    # No id and no prompt holds NUL, and PostgreSQL takes no text with it.
-    has_nul = "\0" in request.scope["path"] or b"%00" in request.scope["query_string"]
-    try:
-        response = render_error(request, 404) if has_nul else await call_next(request)
-    except Exception:
-        _log.exception("The gallery failed at %s.", request.url.path)
-        response = render_error(request, 500)
-    response.headers.update(SECURITY_HEADERS)
-    return response
-
-
-def _refused(request: Request, error: Any) -> Response:
-    """Errors as pages, or the frame would show JSON."""
-    if error.status_code < 400:
-        return Response(status_code=error.status_code, headers=error.headers)
-    if error.status_code == 401 and is_document(request):
-        return login(request)
-    return render_error(request, error.status_code)
-
-
-def _misread(request: Request, error: Any) -> Response:
-    """A parameter of a wrong type means a page that does not exist."""
-    return render_error(request, 404)
