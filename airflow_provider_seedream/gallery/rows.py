@@ -6,7 +6,6 @@ ended last: their XComs are found by an index as well. Its cost grows with the p
 images, or the bucket. ``xcoms`` knows the tables. Knows no permissions.
 """
 
-import json
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from sqlalchemy import Select, Text, and_, cast, or_, select, tuple_
 from sqlalchemy.orm import Session, aliased
 
 from airflow_provider_seedream.gallery.cursor import Cursor, order_of
+from airflow_provider_seedream.gallery.xcom_values import text_of, value_of
 from airflow_provider_seedream.gallery.xcoms import Table, events_of, has_announced, tables
 from airflow_provider_seedream.links import SeedreamImagesLink
 from airflow_provider_seedream.model.task_ref import TaskRef
@@ -193,7 +193,7 @@ def find(place: TaskRef) -> Row | None:
             names = ["dag_id", "run_id", "task_id", "map_index"]
             if place.loop_index is not None and "loop_index" in table.columns:
                 names.append("loop_index")
-            query = table.select(table.key, _text(table.model)).where(
+            query = table.select(table.key, text_of(table.model)).where(
                 *(table.columns[name] == getattr(place, name) for name in names)
             )
             for row in session.execute(
@@ -219,7 +219,7 @@ def holding(place: TaskRef, text: str) -> list[Row]:
     found: list[Any] = []
     with create_session(scoped=False) as session:
         for table in tables(session, _LINK_KEY):
-            query = table.select(_text(table.model)).where(
+            query = table.select(text_of(table.model)).where(
                 table.columns["dag_id"] == place.dag_id,
                 table.columns["run_id"] == place.run_id,
                 table.key == XCOM_RETURN_KEY,
@@ -253,7 +253,7 @@ def _rows(session: Session, table: Table, tasks: Select[Any], limit: int) -> lis
     """The first of these tasks with their results, which are read by an index."""
     chosen = tasks.limit(limit).subquery()
     result, pushed = aliased(table.model), aliased(table.model)
-    query = select(chosen, _text(result), cast(pushed.value, Text).label("pushed"))
+    query = select(chosen, text_of(result), cast(pushed.value, Text).label("pushed"))
     for one, key in ((result, XCOM_RETURN_KEY), (pushed, _TABLE_KEY)):
         query = query.outerjoin(one, and_(table.same(one, chosen.c), one.key == key))
     return [_row(row, row.value, row.pushed) for row in session.execute(query)]
@@ -278,11 +278,6 @@ def _tasks(table: Table, wanted: Filter, older_than: Cursor | None, newer_than: 
     return query.order_by(*(table.order if newer_than else (column.desc() for column in table.order)))
 
 
-def _text(model: Any) -> Any:
-    """The value as text: the database's own JSON reader would fail a whole page for one odd value."""
-    return cast(model.value, Text).label("value")
-
-
 def _row_order(row: Row) -> tuple[datetime, int, str, int, int]:
     return order_of(row.cursor)
 
@@ -296,32 +291,8 @@ def _row(row: Any, result: str | None, pushed: str | None) -> Row:
             dag_id=row.dag_id, run_id=row.run_id, loop_index=None if loop_index < 0 else loop_index, **ids
         ),
         cursor=Cursor(at=row.timestamp, dag_run_id=row.dag_run_id, loop_index=loop_index, **ids),
-        value=_value(result, pushed),
+        value=value_of(result, pushed),
         region={}
         if loop_index < 0
         else {"region_id": str(row.region_id), "region_index": str(row.region_index)},
     )
-
-
-def _value(result: str | None, table: str | None) -> Any:
-    """The return value of a task; for a batch that failed the URI of its table, which it has pushed."""
-    value, pushed = _plain(result), _plain(table)
-    if value is not None or not pushed:
-        return value
-    return pushed if isinstance(pushed, dict) else {"results": pushed}
-
-
-def _plain(text: str | None) -> Any:
-    """An XCom as plain JSON. Airflow's own way to read one builds objects of the classes that its text names;
-    ours are dicts.
-
-    Text that cannot be read becomes None: one odd XCom must not cost a page.
-    """
-    try:
-        value = json.loads(text) if text else None
-        if isinstance(value, str) and value[:1] in ("{", "[", '"'):
-            # JSON in JSON: Airflow's own form of an edited XCom
-            return json.loads(value)
-        return value
-    except (ValueError, RecursionError):
-        return None
