@@ -20,7 +20,7 @@ from airflow_provider_seedream.accounts.reading import (
     manifest_of,
 )
 from airflow_provider_seedream.accounts.statement import Statement as Statement
-from airflow_provider_seedream.accounts.statement import make_statement
+from airflow_provider_seedream.accounts.statement_making import make_statement
 from airflow_provider_seedream.accounts.wallet_flow import plain
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError, SeedreamResponseError
 from airflow_provider_seedream.hooks.answers import failed_poll

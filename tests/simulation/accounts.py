@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from airflow_provider_seedream.accounts.statement import SAME_SECONDS, Statement, make_statement
+from airflow_provider_seedream.accounts.statement import Statement
+from airflow_provider_seedream.accounts.statement_making import SAME_SECONDS, make_statement
 from airflow_provider_seedream.accounts.wallet_flow import MARGIN_SECONDS
 from airflow_provider_seedream.ledger.prices import MAX_SECONDS
 from airflow_provider_seedream.ledger.records import Ledger, Record

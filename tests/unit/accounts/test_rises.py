@@ -8,7 +8,8 @@ from decimal import Decimal
 from typing import Any
 
 from airflow_provider_seedream.accounts.entries import Entry
-from airflow_provider_seedream.accounts.statement import Statement, make_statement
+from airflow_provider_seedream.accounts.statement import Statement
+from airflow_provider_seedream.accounts.statement_making import make_statement
 from airflow_provider_seedream.model import clock
 from tests.unit.accounts.test_by_wallet import DAY, entry, refunded
 from tests.unit.values import NOW
