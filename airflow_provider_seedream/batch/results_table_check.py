@@ -13,9 +13,9 @@ from sqlalchemy.schema import CreateTable
 
 from airflow_provider_seedream.batch.parquet import ColumnType, column_type
 from airflow_provider_seedream.batch.results import COLUMN_TYPES, RowResult
-from airflow_provider_seedream.batch.results_table import TargetTable, connected, key_names, split_name
 from airflow_provider_seedream.batch.rows import Row
 from airflow_provider_seedream.batch.statuses import Status
+from airflow_provider_seedream.batch.target_table import TargetTable, connected, key_names, split_name
 from airflow_provider_seedream.batch.upcoming import RefusedRow
 from airflow_provider_seedream.exceptions import Paid, SeedreamInputError
 from airflow_provider_seedream.model.submissions import sha256_json

@@ -18,7 +18,8 @@ import pytest
 from airflow.sdk import DAG
 from sqlalchemy import Engine, create_engine, text
 
-from airflow_provider_seedream.batch.results_table import Counts, write_results
+from airflow_provider_seedream.batch.results_table import write_results
+from airflow_provider_seedream.batch.target_table import Counts
 from airflow_provider_seedream.bounds import StopWhen
 from airflow_provider_seedream.emulator import Emulator, Settings
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError
