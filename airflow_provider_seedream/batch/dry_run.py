@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from airflow_provider_seedream.batch.limits import Limits
-from airflow_provider_seedream.batch.plan import plan_table
+from airflow_provider_seedream.batch.planning import plan_table
 from airflow_provider_seedream.batch.rows import Row
 from airflow_provider_seedream.batch.upcoming import RequestTable, TableSummary, summarise
 from airflow_provider_seedream.ledger.records import Ledger

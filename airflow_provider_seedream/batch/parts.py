@@ -16,7 +16,8 @@ from airflow_provider_seedream.batch.brakes import Brakes
 from airflow_provider_seedream.batch.deferring import ends_epoch
 from airflow_provider_seedream.batch.limits import Limits
 from airflow_provider_seedream.batch.pace import Pace
-from airflow_provider_seedream.batch.plan import Plan, Rows, plan_table
+from airflow_provider_seedream.batch.plan import Plan
+from airflow_provider_seedream.batch.planning import Rows, plan_table
 from airflow_provider_seedream.batch.progress import Progress
 from airflow_provider_seedream.batch.prompts import PromptTemplate
 from airflow_provider_seedream.batch.results import Results

@@ -9,7 +9,8 @@ import uuid
 from functools import partial
 from typing import Any
 
-from airflow_provider_seedream.batch.plan import Plan, PlanLimits, plan_table
+from airflow_provider_seedream.batch.plan import Plan, PlanLimits
+from airflow_provider_seedream.batch.planning import plan_table
 from airflow_provider_seedream.batch.prompts import PromptTemplate
 from airflow_provider_seedream.batch.row_request import request_of_row
 from airflow_provider_seedream.batch.upcoming import RequestTable
