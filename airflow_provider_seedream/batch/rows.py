@@ -4,16 +4,13 @@ Pure: reads no file, not even the images of an edit. An empty cell, a null and a
 """
 
 import difflib
-import json
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from functools import lru_cache
-from numbers import Integral, Number
 from typing import Any
 
+from airflow_provider_seedream.batch.cells import as_integer, free, free_column, is_absent, parsed, whole
 from airflow_provider_seedream.batch.prompts import PromptTemplate
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.model import contract
@@ -49,8 +46,6 @@ _ALIASES = {"image_urls": "images", "image_url": "images", "safety_checker": "en
 # of difflib: one letter more, less or elsewhere; "promt", "num_image", "imageSize", not "file_name"
 _CLOSE = 0.82
 _MAX_REFUSED = 1000  # characters of a refused value that the results show
-_MAX_EXACT_FLOAT = 2.0**53
-_WHOLE_TEXT = re.compile(r"\s*\d{1,15}\.0+\s*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +122,7 @@ def build_row(
         merged = _DEFAULTS | _present(defaults) | given
         prompt = _prompt(merged, template)
         extra = _empty_columns(raw) | {
-            name: _free_column(name, value) for name, value in given.items() if name not in PARAMETERS
+            name: free_column(name, value) for name, value in given.items() if name not in PARAMETERS
         }
         values = {
             column: check(merged.get(column))
@@ -166,7 +161,7 @@ def columns_of_refused(raw: Mapping[str, Any]) -> dict[str, Any]:
             shortened = (
                 text if len(text) <= _MAX_REFUSED else f"{text[:_MAX_REFUSED]}... ({len(text):,} characters)"
             )
-            columns[column] = _attempt(PARAMETERS.get(column, _free), value, shortened)
+            columns[column] = _attempt(PARAMETERS.get(column, free), value, shortened)
     return columns
 
 
@@ -209,7 +204,7 @@ def _prompt(merged: Mapping[str, Any], template: PromptTemplate | None) -> str:
 
 def _present(raw: Mapping[str, Any]) -> dict[str, Any]:
     """The cells that hold a value."""
-    return {column: value for column, value in raw.items() if not _is_absent(value)}
+    return {column: value for column, value in raw.items() if not is_absent(value)}
 
 
 def _empty_columns(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -218,34 +213,11 @@ def _empty_columns(raw: Mapping[str, Any]) -> dict[str, Any]:
     return {column: None for column in named if column not in PARAMETERS and column not in RESULT_COLUMNS}
 
 
-def _is_absent(value: Any) -> bool:
-    """Null, empty text, and NaN, which is how pandas spells null: of floats, NumPy's numbers and decimals."""
-    return (
-        value is None
-        or (isinstance(value, str) and not value)
-        or (isinstance(value, Number) and value != value)
-    )
-
-
 def _images(value: Any) -> list[str]:
     """The sources of an edit. Links are refused: nothing here downloads them, as they could lead into your
     own network.
     """
-    return [check_no_link(image) for image in source_list(_parsed(value))]
-
-
-def _parsed(value: Any) -> Any:
-    """Text is the JSON of a list, or a single URI."""
-    if not isinstance(value, str):
-        return value
-    if not value.lstrip().startswith(("[", "{")):
-        return [value.strip()]
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
-        raise SeedreamInputError(
-            f"images must be a list of images, its JSON, or a single URI; got {value!r:.80}."
-        ) from None
+    return [check_no_link(image) for image in source_list(parsed(value))]
 
 
 def _as_sources(images: Any) -> dict[str, Any]:
@@ -253,48 +225,9 @@ def _as_sources(images: Any) -> dict[str, Any]:
     return {"sources": ["data:" if is_data_uri(uri) else uri for uri in images]} if images else {}
 
 
-def _free_column(column: str, value: Any) -> Any:
-    """The value of a free column as plain JSON.
-
-    :raises SeedreamInputError: JSON cannot hold it; the error names the column.
-    """
-    try:
-        return _free(value)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise SeedreamInputError(
-            f"column {column!r:.80} has a value that JSON cannot hold ({error})."
-        ) from None
-
-
-def _free(value: Any) -> Any:
-    """Plain JSON; dates and the like as text."""
-    text = json.dumps(value, allow_nan=False, ensure_ascii=False, default=str)
-    text.encode()  # half of a surrogate pair is no text
-    return value if isinstance(value, str | int) else json.loads(text)
-
-
-def _whole(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """A check that takes a whole number in any form that writers of tables give it."""
-    return lambda value: check(_as_integer(value))
-
-
-def _as_integer(value: Any) -> Any:
-    """2 for 2.0 and "2.0", which pandas makes of a column with gaps, for a decimal (Snowflake, Oracle),
-    for a NumPy integer.
-    """
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        return value.strip().partition(".")[0] if _WHOLE_TEXT.fullmatch(value) else value
-    if isinstance(value, float) and abs(value) >= _MAX_EXACT_FLOAT:  # so large a float is not exact
-        return value
-    is_whole = isinstance(value, Integral | Decimal | float) and math.isfinite(value) and value == int(value)
-    return int(value) if is_whole else value
-
-
 def _stem(value: Any) -> str | None:
     """A name; a whole number counts as its digits, as in a column of article numbers."""
-    number = _as_integer(value)
+    number = as_integer(value)
     return check_name(str(number) if isinstance(number, int) and not isinstance(number, bool) else value)
 
 
@@ -310,10 +243,10 @@ def _attempt(check: Callable[[Any], Any], value: Any, otherwise: Any) -> Any:
 PARAMETERS: dict[str, Callable[[Any], Any]] = {
     "prompt": check_prompt,
     "image_size": check_image_size,
-    "num_images": _whole(check_num_images),
-    "seed": _whole(check_seed),
+    "num_images": whole(check_num_images),
+    "seed": whole(check_seed),
     "enable_safety_checker": check_safety,
-    "take": _whole(check_take),
+    "take": whole(check_take),
     "name": _stem,
     "images": _images,
 }
