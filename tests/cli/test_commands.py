@@ -338,7 +338,7 @@ class TestLedger:
             (["--since", "2999-01-01T00:00:00Z"], []),
         ],
     )
-    def test_filters_choose(
+    def test_filters_choose_the_records_that_are_shown(
         self, run: Run, buy: Buy, destination: str, filters: list[str], names: list[str]
     ) -> None:
         run("land", buy(name="one").seedream_task_id, destination)
