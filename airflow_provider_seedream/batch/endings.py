@@ -108,12 +108,27 @@ def error_of_rows(
         return final(_unknown(progress, summary, conn_id))
     else:
         return None
-    paid: Paid = "yes" if summary["credits"] else "no"
-    error = SeedreamBatchError(f"{what} ({by_status(count)}). Results: {summary['results']}.", paid=paid)
-    error.credits, error.kept_until = summary["credits"], progress.kept_until
+    message = f"{what} ({by_status(count)}). Results: {summary['results']}."
+    error = _batch_error(message, progress, summary)
     # One row that a retry may bring further is enough: the ledger keeps the retry from paying the others
     # again.
     return error if progress.retryable else final(error)
+
+
+def _batch_error(
+    message: str, progress: Progress, summary: Mapping[str, Any], *, verdict: str | None = None
+) -> SeedreamBatchError:
+    """An error with the credits that were paid for certain, and apart from them those of rows with an
+    unknown outcome.
+    """
+    at_risk = progress.unknown_credits
+    credits_paid = max(0, summary["credits"] - at_risk)
+    if credits_paid and at_risk:
+        message += f" Up to {counted(at_risk, 'credit')} more are at risk."
+    paid: Paid = "yes" if credits_paid else "unknown" if at_risk else "no"
+    error = SeedreamBatchError(message, paid=paid, verdict=verdict)
+    error.credits, error.kept_until = credits_paid or at_risk, progress.kept_until
+    return error
 
 
 def _stopped(progress: Progress, summary: Mapping[str, Any], *, verdict: str) -> SeedreamBatchError:
@@ -121,15 +136,12 @@ def _stopped(progress: Progress, summary: Mapping[str, Any], *, verdict: str) ->
 
     It is final, as a retry sends nothing; but not while paid images have not landed, as a retry lands them.
     """
-    paid: Paid = "yes" if summary["credits"] else "no"
     skipped = summary["count"]["skipped"]
     parts = [(progress.stop or {})["message"]]
     if skipped:  # 0 if it stopped with the last rows of its table
         parts.append(f"{skipped} of {counted(summary['rows'], 'row')} {verb_for(skipped, 'are')} skipped.")
-    error = SeedreamBatchError(
-        " ".join([*parts, f"Results: {summary['results']}."]), paid=paid, verdict=verdict
-    )
-    error.credits, error.kept_until = summary["credits"], progress.kept_until
+    parts.append(f"Results: {summary['results']}.")
+    error = _batch_error(" ".join(parts), progress, summary, verdict=verdict)
     error.on_retry = "A retry sends nothing. Clear the task to be asked again: the sample is not paid again."
     if verdict == "TOO MANY FAILURES":
         error.on_retry = (

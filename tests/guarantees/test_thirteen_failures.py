@@ -467,6 +467,14 @@ class TestTables:
         says = ("1 of 3 rows did not land", "2 landed, 1 failed", "results.jsonl")
         check_block("Rows not landed", outcome, "ROWS NOT LANDED, 20 credits paid: ", says=says)
 
+    def test_rows_of_an_unknown_outcome_are_told_apart_from_what_was_paid(
+        self, emulator: Emulator, table: Table
+    ) -> None:
+        rows = [*rows_of(2), {"prompt": "x [drop]"}]
+        outcome = Runner().run(table(rows, on_error="fail", on_unknown_submit="fail"))
+        says = ("1 of 3 rows did not land", "2 landed, 1 unknown", "Up to 10 credits more are at risk.")
+        check_block("A row unknown", outcome, "ROWS NOT LANDED, 20 credits paid: ", says=says)
+
 
 class House(SeedreamGenerateOperator):
     """A user's subclass with an execute of its own."""
