@@ -18,10 +18,11 @@ from urllib3.exceptions import HTTPError
 from airflow_provider_seedream.exceptions import SeedreamLandingError
 from airflow_provider_seedream.hooks.bodies import read_body
 from airflow_provider_seedream.hooks.exact_targets import ExactTargets
+from airflow_provider_seedream.hooks.extra_values import Network
 from airflow_provider_seedream.hooks.failures import PROXY_WANTS_CREDENTIALS, proxy_refusal, refused_by_proxy
 from airflow_provider_seedream.hooks.link_text import Link, sending
 from airflow_provider_seedream.hooks.resending import say_again
-from airflow_provider_seedream.hooks.settings import CONNECT_TIMEOUT_SECONDS, USER_AGENT, Network
+from airflow_provider_seedream.hooks.settings import CONNECT_TIMEOUT_SECONDS, USER_AGENT
 from airflow_provider_seedream.hooks.targets import refuse_target
 from airflow_provider_seedream.hooks.transport import cut_after, session_through
 from airflow_provider_seedream.model import clock

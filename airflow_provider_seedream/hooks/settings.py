@@ -4,9 +4,6 @@ It reads a connection object that was already read, and does no I/O. The repr le
 """
 
 import ipaddress
-import json
-import math
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,7 +13,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from airflow_provider_seedream import __version__
 from airflow_provider_seedream.exceptions import SeedreamInputError
-from airflow_provider_seedream.hooks.bundles import BUNDLE_VARIABLES
+from airflow_provider_seedream.hooks.extra_values import Network, flag, network, positive, verify
 from airflow_provider_seedream.model import contract
 from airflow_provider_seedream.model.caps import (
     DEFAULT_WARN_AT,
@@ -34,7 +31,6 @@ CONNECT_TIMEOUT_SECONDS = 10.0
 DEFAULT_REQUEST_TIMEOUT_SECONDS = 60.0
 UPLOAD_BYTES_PER_SECOND = 1_000_000  # ten inputs are ~130 MB, so about two minutes more for their answer
 MIN_UPLOAD_BYTES_PER_SECOND = 100_000  # slower than this is broken off
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _HALF_SCHEME = re.compile(r"https?[:/]")  # "https//api.example", and "https://" without a host
 _KEY = re.compile(r"[\x21-\x7e]+")
 
@@ -124,7 +120,7 @@ class SeedreamSettings:
             if isinstance(networks, list | tuple)
             else re.split(r"[,\s]+", str(networks or "").strip())
         )
-        price = _positive(extra, "credits_per_image") or contract.CREDITS_PER_IMAGE
+        price = positive(extra, "credits_per_image") or contract.CREDITS_PER_IMAGE
         if price != int(price):
             raise SeedreamInputError(
                 f"Connection extra credits_per_image must be a whole number; got {price}."
@@ -133,13 +129,13 @@ class SeedreamSettings:
             base_url=base_url,
             key=key,
             destination=extra.get("destination") or None,
-            requests_per_minute=_positive(extra, "requests_per_minute"),
+            requests_per_minute=positive(extra, "requests_per_minute"),
             credits_per_image=int(price),
-            status_counts_toward_limit=_flag(extra, "status_counts_toward_limit"),
-            request_timeout_seconds=_positive(extra, "request_timeout_seconds")
+            status_counts_toward_limit=flag(extra, "status_counts_toward_limit"),
+            request_timeout_seconds=positive(extra, "request_timeout_seconds")
             or DEFAULT_REQUEST_TIMEOUT_SECONDS,
-            verify=_verify(extra.get("verify")),
-            download_networks=tuple(_network(str(item).strip()) for item in items if item not in (None, "")),
+            verify=verify(extra.get("verify")),
+            download_networks=tuple(network(str(item).strip()) for item in items if item not in (None, "")),
             books=extra.get("books") or extra.get("destination") or None,
             max_credits_per_day=read_max_credits(extra, "max_credits_per_day"),
             max_credits_per_month=read_max_credits(extra, "max_credits_per_month"),
@@ -266,56 +262,3 @@ def _bracketed(host: str) -> str:
         return f"[{ipaddress.IPv6Address(host)}]"
     except ValueError:
         return host
-
-
-def _network(text: str) -> Network:
-    """One network of ``download_networks``. :raises SeedreamInputError: it is none."""
-    try:
-        return ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        raise SeedreamInputError(
-            f"Connection extra download_networks must hold networks such as 198.18.0.0/15; got {text[:60]!r}."
-        ) from None
-
-
-def _positive(extra: Mapping[str, Any], name: str) -> float | None:
-    """A number above 0 from the extra, or None without it. :raises SeedreamInputError: it is none, NaN or
-    infinite.
-    """
-    value = extra.get(name)
-    if value in (None, ""):
-        return None
-    try:
-        # of a form's checkbox: true is no price of 1 credit
-        number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not (math.isfinite(number) and number > 0):
-        raise SeedreamInputError(
-            f"Connection extra {name} must be a number above 0; got {json.dumps(value)[:40]}."
-        )
-    return number
-
-
-def _flag(extra: Mapping[str, Any], name: str) -> bool:
-    """A boolean of the extra, also as text, which forms and URIs give; False without it.
-
-    :raises SeedreamInputError: any other text.
-    """
-    text = str(extra.get(name) or "false").strip().lower()
-    if text not in ("true", "false"):
-        raise SeedreamInputError(
-            f"Connection extra {name} must be true or false; got {json.dumps(extra[name])[:40]}."
-        )
-    return text == "true"
-
-
-def _verify(value: Any) -> bool | str:
-    """True, False or the path of a CA bundle, as requests takes them; the environment counts where the
-    extra is silent.
-    """
-    text = "true" if value is None else str(value).strip()
-    if text.lower() not in ("", "true"):
-        return False if text.lower() == "false" else text
-    # The library requests does the same by itself; the trigger, which uses aiohttp, needs it said.
-    return next((os.environ[name] for name in BUNDLE_VARIABLES if os.environ.get(name)), True)

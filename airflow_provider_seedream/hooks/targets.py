@@ -13,7 +13,7 @@ from contextlib import suppress
 from urllib.parse import urlsplit
 
 from airflow_provider_seedream.exceptions import SeedreamLandingError
-from airflow_provider_seedream.hooks.settings import Network
+from airflow_provider_seedream.hooks.extra_values import Network
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 

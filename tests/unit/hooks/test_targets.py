@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_seedream.exceptions import SeedreamLandingError
 from airflow_provider_seedream.hooks.downloads import Downloads
-from airflow_provider_seedream.hooks.settings import Network
+from airflow_provider_seedream.hooks.extra_values import Network
 from airflow_provider_seedream.hooks.targets import is_in, is_public, refuse_target
 from tests.unit.servers import Answer, serving
 from tests.unit.values import png
