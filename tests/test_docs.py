@@ -29,7 +29,7 @@ from airflow_provider_seedream.batch.rows import PARAMETERS, RESULT_COLUMNS, che
 from airflow_provider_seedream.emulator import Emulator, Settings, facts
 from airflow_provider_seedream.emulator.errors import error_body, throttled_text
 from airflow_provider_seedream.generations import Generation, LandedGeneration, LandedImage
-from airflow_provider_seedream.ledger.record import Freed
+from airflow_provider_seedream.ledger.outcomes import Freed
 from airflow_provider_seedream.ledger.records import Outcome as LedgerOutcome
 from airflow_provider_seedream.ledger.records import Record
 from airflow_provider_seedream.manifest import Manifest, ManifestImage

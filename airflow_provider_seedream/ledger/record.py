@@ -1,17 +1,19 @@
 """A record of one paid request: its fields, its file name, and which record may be written over which.
 
-The table below says what each outcome permits; the caller acts on it. This module does no I/O: the ledger
-reads and writes files.
+The table in ``outcomes`` says what each outcome permits; the caller acts on it. This module does no I/O: the
+ledger reads and writes files.
 """
 
 import dataclasses
 import json
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
 from airflow_provider_seedream.generations import Generation
+from airflow_provider_seedream.ledger.outcomes import ORDER, Freed, Outcome
+from airflow_provider_seedream.ledger.record_check import check
 from airflow_provider_seedream.ledger.spending import Spending
-from airflow_provider_seedream.model import clock, contract
+from airflow_provider_seedream.model import clock
 from airflow_provider_seedream.model.submissions import sha256_json
 from airflow_provider_seedream.model.task_ref import TaskRef
 
@@ -21,29 +23,8 @@ RECORDS = "_seedream/ledger"
 # own news here.
 LATE = "_seedream/late"
 
-# outcome      paid for?            the same request submitted again ...
-# intent       unknown              waits as long as its POST may take, by the store's clock, then is unknown
-# unknown      unknown              fails, naming the record; on_unknown_submit="resubmit": the next attempt
-# submitted    yes                  attaches to the generation
-# landed       yes                  attaches
-# partial      yes                  attaches
-# failed       refunded if refunded opens the next attempt when refunded, else attaches
-# expired      yes                  attaches
-# not_paid     no                   takes the place of the record: its file counts as missing
-Outcome = Literal["intent", "unknown", "submitted", "landed", "partial", "failed", "expired"]
-Freed = Literal["not_paid"]
 Reuse = Literal["run", "content"]
 _SINCE_0_3 = ("billed_credits", "embed_metadata", "max_image_bytes", "labels", "books", "booked_at")
-_ORDER: dict[Outcome | Freed, int] = {
-    "intent": 0,
-    "unknown": 1,
-    "not_paid": 1,
-    "submitted": 2,
-    "failed": 3,
-    "expired": 3,
-    "partial": 4,
-    "landed": 5,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +133,7 @@ class Record:
 
         :param seen: the record as this writer read it last.
         """
-        if _ORDER[self.outcome] < _ORDER[there.outcome]:
+        if ORDER[self.outcome] < ORDER[there.outcome]:
             return False
         completes = (
             there.seedream_task_id is None and self.seedream_task_id is not None and there.claim == self.claim
@@ -212,7 +193,7 @@ class Record:
         except (TypeError, KeyError, AttributeError) as error:
             # a field is missing, is not known, or made_by is no object
             raise ValueError(f"{type(error).__name__}: {error}") from None
-        _check(record)
+        check(record)
         return record
 
 
@@ -244,62 +225,6 @@ def record_key(
 def record_file(key: str, attempt: int) -> str:
     """The file of an attempt: ``_seedream/ledger/<key>.json``, or ``<key>.2.json`` from the second on."""
     return f"{RECORDS}/{key}.json" if attempt == 1 else f"{RECORDS}/{key}.{attempt}.json"
-
-
-def _check(record: Record) -> None:
-    """Reject a record that contradicts itself: an unknown outcome, or a paid outcome without a task id."""
-    if not isinstance(record.submission, dict) or record.outcome not in (
-        *get_args(Outcome),
-        *get_args(Freed),
-    ):
-        raise ValueError("its outcome or submission is invalid")
-    texts = (
-        record.key,
-        record.claim,
-        record.destination,
-        record.fingerprint,
-        record.intent_at,
-        record.settles_at,
-    )
-    optional = (
-        record.name,
-        record.wallet_balance,
-        record.created_at,
-        record.detail,
-        record.updated_at,
-        record.books,
-        record.booked_at,
-    )
-    if not all(isinstance(text, str) for text in texts) or not all(
-        text is None or isinstance(text, str) for text in optional
-    ):
-        raise ValueError("a field that must be text is not")
-    if (
-        not _is_count(record.attempt)
-        or not _is_count(record.credits)
-        or not isinstance(record.refunded, bool)
-    ):
-        raise ValueError("its attempt, credits or refunded is invalid")
-    if not isinstance(record.embed_metadata, bool | None) or not _is_count(record.max_image_bytes or 0):
-        raise ValueError("its embed_metadata or max_image_bytes is invalid")
-    if not _are_labels(record.labels):
-        raise ValueError("its labels are not texts")
-    if None in (clock.to_epoch(record.intent_at), clock.to_epoch(record.settles_at)):
-        raise ValueError("its intent_at or settles_at is not an instant")
-    if record.outcome not in ("intent", "unknown", "not_paid") and not contract.is_seedream_task_id(
-        record.seedream_task_id
-    ):
-        raise ValueError(f"its outcome is {record.outcome!r}, and it names no task id")
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _are_labels(value: Any) -> bool:
-    if not isinstance(value, dict):
-        return value is None
-    return all(isinstance(text, str) for pair in value.items() for text in pair)
 
 
 def file_stem(name: str | None, take: int) -> str | None:

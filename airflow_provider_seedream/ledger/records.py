@@ -16,12 +16,12 @@ import tenacity
 
 from airflow_provider_seedream.exceptions import SeedreamLedgerError
 from airflow_provider_seedream.ledger.books import give_back
+from airflow_provider_seedream.ledger.outcomes import Outcome as Outcome
 from airflow_provider_seedream.ledger.pages import Page
 from airflow_provider_seedream.ledger.reading import RecordReader
 from airflow_provider_seedream.ledger.record import LATE as LATE
 from airflow_provider_seedream.ledger.record import RECORDS as RECORDS
 from airflow_provider_seedream.ledger.record import SCHEMA_VERSION
-from airflow_provider_seedream.ledger.record import Outcome as Outcome
 from airflow_provider_seedream.ledger.record import Record as Record
 from airflow_provider_seedream.ledger.record import Reuse as Reuse
 from airflow_provider_seedream.ledger.record import file_stem as file_stem
