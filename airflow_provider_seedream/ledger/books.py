@@ -11,12 +11,12 @@ import random
 import threading
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, cast
 
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamLedgerError, final
 from airflow_provider_seedream.hooks.first_mistakes import mistake_of_store
+from airflow_provider_seedream.ledger.changes import Asked, Change, Month, R
 from airflow_provider_seedream.ledger.pages import Page
 from airflow_provider_seedream.model import threads
 from airflow_provider_seedream.model.clock import CLOCK, Clock
@@ -29,32 +29,6 @@ MAX_WRITES = 100  # of one change, as other writers may be faster each time
 LONGEST_PAUSE_SECONDS = 1.0
 
 _log = logging.getLogger(__name__)
-
-R = TypeVar("R")
-Change = Callable[[Page], tuple[Page, R]]
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class _Asked(Generic[R]):
-    """A change that waits for its write; afterwards its result, or the error of the write."""
-
-    change: Change[R]
-    result: R | None = None
-    error: BaseException | None = None
-    is_done: bool = False
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class _Month:
-    """A page in this process: as it was seen last, and the changes that wait. ``turn`` is held while it is
-    read and written.
-    """
-
-    name: str
-    turn: threading.Lock = field(default_factory=threading.Lock)
-    asked: list[_Asked[Any]] = field(default_factory=list)
-    seen: Seen | None = None
-    page: Page | None = None
 
 
 class Books:
@@ -76,7 +50,7 @@ class Books:
     def __init__(self, uri: str, clock: Clock = CLOCK) -> None:
         self._folder = Folder(uri)
         self._clock = clock
-        self._months: dict[str, _Month] = {}
+        self._months: dict[str, Month] = {}
         self._lock = threading.Lock()
 
     @cached_property
@@ -90,7 +64,7 @@ class Books:
         :raises SeedreamLedgerError: the storage does not answer, or cannot replace by condition: the change
             was not written.
         """
-        asked = _Asked(change=change)
+        asked = Asked(change=change)
         self._ask(month, asked)
         self._write_all(month, asked)
         if asked.error:
@@ -99,7 +73,7 @@ class Books:
 
     def later(self, month: str, change: Change[Any]) -> None:
         """Apply a change with the next write of this process, or by :meth:`flush`. A kill loses it."""
-        self._ask(month, _Asked(change=change))
+        self._ask(month, Asked(change=change))
 
     def flush(self) -> None:
         """Write the changes that wait. :raises SeedreamLedgerError: the storage does not answer."""
@@ -122,12 +96,12 @@ class Books:
         known = self._months.get(month)
         return known.page if known else None
 
-    def _ask(self, month: str, asked: _Asked[Any]) -> None:
+    def _ask(self, month: str, asked: Asked[Any]) -> None:
         """Put a change into the list that the next write of this month takes."""
         with self._lock:
-            self._months.setdefault(month, _Month(name=month)).asked.append(asked)
+            self._months.setdefault(month, Month(name=month)).asked.append(asked)
 
-    def _write_all(self, month: str, mine: _Asked[Any]) -> None:
+    def _write_all(self, month: str, mine: Asked[Any]) -> None:
         """Write all changes that wait, in one PUT. If another thread has written this one with its own, do
         nothing.
         """
@@ -144,7 +118,7 @@ class Books:
                 for one in group:
                     one.error, one.is_done = error, True
 
-    def _write(self, at: _Month, group: list[_Asked[Any]]) -> None:
+    def _write(self, at: Month, group: list[Asked[Any]]) -> None:
         """Apply a group of changes to the page and write it; begin anew if another writer was faster.
 
         If the changes leave the page as it is, nothing is written. A page from memory is read again first, as
@@ -172,7 +146,7 @@ class Books:
             f"Cannot write the books in {self.uri}: other writers were faster {MAX_WRITES} times in a row."
         )
 
-    def _is_swapped(self, at: _Month, page: Page) -> bool:
+    def _is_swapped(self, at: Month, page: Page) -> bool:
         """Write the page over the one that was seen. False: another writer was faster; then change its
         page.
         """
