@@ -5,37 +5,19 @@ A line that cannot be read ends the table with an error that names the file and 
 values of a row. Memory holds one row (Parquet: one row group), however long the table.
 """
 
-import csv
-import gzip
-import io
-import json
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, compress, repeat
 from typing import Any, NamedTuple
 
-from airflow_provider_seedream.batch.parquet import read_parquet
-from airflow_provider_seedream.batch.rows import check_column
+from airflow_provider_seedream.batch.formats import Found, check_header, csv_rows, json_rows, parquet_rows
 from airflow_provider_seedream.batch.spelling import Spelling
 from airflow_provider_seedream.batch.table_files import TableFile, opened, table_files
 from airflow_provider_seedream.exceptions import SeedreamInputError
-from airflow_provider_seedream.model import contract
 from airflow_provider_seedream.tables import SqlTable
 
-_BUFFER_BYTES = 4 * 1024 * 1024
-_GZIP_MAGIC = b"\x1f\x8b"
 _PARQUET_MAGIC = b"PAR1"
 _LOCAL = ("", "file", "local")
 _REFUSED = ("http", "https")
-# csv's own limit, 131,072 characters, is less than one image as a data URI: a cell may hold all images of an
-# edit
-_MAX_CELL = contract.MAX_SOURCES * (contract.MAX_SOURCE_BYTES * 4 // 3 + 1024)
-# bytes: a packed file of some kB may hold a line of many GB, which no worker's memory has room for
-_MAX_LINE = 2 * _MAX_CELL
-_SPARK_HINT = (
-    " If Spark wrote it: write it again with .option('escape', '\"'), so that quotes in a cell are doubled."
-)
-_Found = tuple[str, dict[str, Any], tuple[str, ...]]  # where, columns, header
 
 
 class RawRow(NamedTuple):
@@ -94,7 +76,7 @@ def read_table(source: Any) -> Iterator[RawRow]:
     return _numbered(_table_rows(source.strip()) if isinstance(source, str) else _list_rows(source))
 
 
-def _numbered(rows: Iterator[_Found]) -> Iterator[RawRow]:
+def _numbered(rows: Iterator[Found]) -> Iterator[RawRow]:
     """The rows with their numbers, and with one spelling for each column."""
     spelling = Spelling()
     for number, (where, columns, header) in enumerate(rows, 1):
@@ -106,7 +88,7 @@ def _numbered(rows: Iterator[_Found]) -> Iterator[RawRow]:
         )
 
 
-def _list_rows(source: Sequence[Any]) -> Iterator[_Found]:
+def _list_rows(source: Sequence[Any]) -> Iterator[Found]:
     """The rows of a list. Rows must be dicts whose keys are text."""
     for index, row in enumerate(source):
         where = f"requests[{index}]"
@@ -117,16 +99,16 @@ def _list_rows(source: Sequence[Any]) -> Iterator[_Found]:
         yield where, row, ()
 
 
-def _query_rows(table: SqlTable) -> Iterator[_Found]:
+def _query_rows(table: SqlTable) -> Iterator[Found]:
     from airflow_provider_seedream.batch.query import query_rows
 
     for number, row in enumerate(query_rows(table), 1):
         if number == 1:
-            _header(list(row), "the query")
+            check_header(list(row), "the query")
         yield f"row {number} of the query", row, tuple(row)
 
 
-def _table_rows(uri: str) -> Iterator[_Found]:
+def _table_rows(uri: str) -> Iterator[Found]:
     """The rows of all files of a table. CSV parts must share one header, or a first row would be lost as a
     header.
     """
@@ -176,14 +158,14 @@ def _check_uri(uri: str) -> None:
         )
 
 
-def _reader_of(name: str) -> Callable[[Any, str], Iterator[_Found]] | None:
+def _reader_of(name: str) -> Callable[[Any, str], Iterator[Found]] | None:
     """The reader that the end of a name asks for. Parquet is compressed inside, never as a whole."""
     plain = name.lower().removesuffix(".gz")
     read = next((read for ending, read in _READERS.items() if plain.endswith(ending)), None)
-    return None if read is _parquet_rows and plain != name.lower() else read
+    return None if read is parquet_rows and plain != name.lower() else read
 
 
-def _reader_by_magic(stream: Any, name: str) -> Callable[[Any, str], Iterator[_Found]]:
+def _reader_by_magic(stream: Any, name: str) -> Callable[[Any, str], Iterator[Found]]:
     """The reader of a part without a known end: Athena and BigQuery write Parquet like that."""
     magic = stream.read(len(_PARQUET_MAGIC))
     stream.seek(0)
@@ -191,145 +173,13 @@ def _reader_by_magic(stream: Any, name: str) -> Callable[[Any, str], Iterator[_F
         raise SeedreamInputError(
             f"requests: {name} is not Parquet, and its name does not end in {', '.join(_READERS)}."
         )
-    return _parquet_rows
-
-
-def _lines(file: Any, name: str) -> Iterator[str]:
-    """The lines of a file as text, without a byte order mark."""
-    unzipped = _unzipped(file)
-    try:
-        for number, line in enumerate(iter(lambda: unzipped.readline(_MAX_LINE), b""), 1):
-            if len(line) == _MAX_LINE:
-                raise SeedreamInputError(
-                    f"line {number} of {name} is longer than {_MAX_LINE // 1_000_000} MB, more than ten "
-                    "images take."
-                )
-            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-    except UnicodeDecodeError as error:
-        raise SeedreamInputError(f"line {number} of {name} is not UTF-8 ({error.reason}).") from None
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise SeedreamInputError(f"{name} is not a whole gzip file ({error}).") from None
-
-
-def _unzipped(file: Any) -> io.BufferedReader:
-    """The bytes of a file, unpacked. Its first bytes tell: a store may already have unpacked a file whose
-    name ends in .gz.
-    """
-    plain = io.BufferedReader(file, _BUFFER_BYTES)  # fsspec's own lines copy a block for each
-    magic = plain.read(len(_GZIP_MAGIC))
-    plain.seek(0)  # within the buffer
-    if magic != _GZIP_MAGIC:
-        return plain
-    return io.BufferedReader(gzip.GzipFile(fileobj=plain), _BUFFER_BYTES)
-
-
-def _json_rows(file: Any, name: str) -> Iterator[_Found]:
-    for number, line in enumerate(_lines(file, name), 1):
-        if line.strip():
-            where = f"line {number} of {name}"
-            yield where, _json_object(line, where), ()
-
-
-def _json_object(line: str, where: str) -> dict[str, Any]:
-    """One line as a dict.
-
-    :raises SeedreamInputError: it is not a JSON object, or names a column twice.
-    """
-    try:
-        row = json.loads(line, object_pairs_hook=_once)
-    except (ValueError, RecursionError) as error:
-        raise SeedreamInputError(
-            f"{where} is no JSON: {getattr(error, 'msg', error)}.{_no_list(line)}"
-        ) from None
-    if not isinstance(row, dict):
-        raise SeedreamInputError(f"{where} must be a JSON object, not {type(row).__name__}.{_no_list(line)}")
-    return row
-
-
-def _no_list(line: str) -> str:
-    """A hint, if the line begins a list of objects."""
-    is_list = "".join(line.split())[:2] in ("[", "[{")
-    return " A table has one JSON object per line, and no list around them." if is_list else ""
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse a column that a JSON object names twice: Python would keep the last value, and drop the first
-    in silence.
-    """
-    row = dict(pairs)
-    if len(row) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r:.80} occurs twice")
-    return row
-
-
-def _csv_rows(file: Any, name: str) -> Iterator[_Found]:
-    """The rows of a CSV as RFC 4180 has it: commas, and quotes doubled within a cell. The header comes
-    first.
-    """
-    # of the whole process: never lowered, others may count on it
-    csv.field_size_limit(max(_MAX_CELL, csv.field_size_limit()))
-    reader = csv.reader(_lines(file, name), strict=True)
-    header: tuple[str, ...] | None = None
-    while True:
-        where = f"line {reader.line_num + 1} of {name}"  # a quoted cell may span lines: the first of them
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            raise SeedreamInputError(
-                f"{where} is no CSV: {error}.{_SPARK_HINT if 'expected after' in str(error) else ''}"
-            ) from None
-        if cells is None:
-            return
-        if not any(cells):  # blank, or nothing but commas, as spreadsheets leave lines
-            continue
-        if header is None:
-            header = tuple(cell.strip() for cell in cells)
-            # pandas writes its row index as a first column without a name
-            has_index = len(header) > 1 and not header[0]
-            header = tuple(_header(list(header[has_index:]), where))
-        else:
-            yield where, _csv_row(header, cells[has_index:], where), header
-
-
-def _csv_row(header: Sequence[str], cells: list[str], where: str) -> dict[str, Any]:
-    if len(cells) != len(header):
-        raise SeedreamInputError(f"{where} has {len(cells)} cells; the header has {len(header)}.")
-    return {column: cell for column, cell in zip(header, cells, strict=True) if cell}
-
-
-def _parquet_rows(file: Any, name: str) -> Iterator[_Found]:
-    try:
-        columns, rows = read_parquet(file)
-        _header(columns, name)
-        for number, row in enumerate(rows, 1):
-            yield f"row {number} of {name}", row, ()
-    except SeedreamInputError:
-        raise
-    except ValueError as error:  # pyarrow's ArrowInvalid among them
-        raise SeedreamInputError(f"{name} cannot be read as Parquet ({error}).") from None
-
-
-def _header(columns: list[str], where: str) -> list[str]:
-    """Check the columns once for all rows: a row with a misspelt parameter must not be paid for."""
-    if len(columns) == 1 and any(mark in columns[0] for mark in ";\t|"):
-        raise SeedreamInputError(f"{where}: columns must be separated by commas; got {columns[0]!r:.80}.")
-    for column in columns:
-        if columns.count(column) > 1:
-            raise SeedreamInputError(f"{where}: column {column!r:.80} occurs twice.")
-    unified = list(Spelling().unified(dict.fromkeys(columns), where))
-    for column in unified:
-        try:
-            check_column(column)
-        except SeedreamInputError as error:
-            raise SeedreamInputError(f"{where}: {error.message}") from None
-    return unified
+    return parquet_rows
 
 
 _READERS = {
-    ".jsonl": _json_rows,
-    ".ndjson": _json_rows,
-    ".json": _json_rows,  # as Spark, BigQuery and Snowflake write JSON: one object per line
-    ".csv": _csv_rows,
-    ".parquet": _parquet_rows,
+    ".jsonl": json_rows,
+    ".ndjson": json_rows,
+    ".json": json_rows,  # as Spark, BigQuery and Snowflake write JSON: one object per line
+    ".csv": csv_rows,
+    ".parquet": parquet_rows,
 }
