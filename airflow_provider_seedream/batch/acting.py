@@ -13,9 +13,9 @@ from airflow_provider_seedream.batch.halts import halt_by, too_late
 from airflow_provider_seedream.batch.pace import Pace
 from airflow_provider_seedream.batch.posting import Tried, Upcoming
 from airflow_provider_seedream.batch.progress import Progress
-from airflow_provider_seedream.batch.results import RowResult
 from airflow_provider_seedream.batch.row_outcomes import ended_row
 from airflow_provider_seedream.batch.row_queue import RowQueue
+from airflow_provider_seedream.batch.row_result import RowResult
 from airflow_provider_seedream.batch.rows import Row
 from airflow_provider_seedream.batch.width import MAX_UNKNOWN_IN_A_ROW, PostWidth
 from airflow_provider_seedream.exceptions import (

@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Any, Literal, TypedDict
 
 from airflow_provider_seedream.batch.progress import Progress
-from airflow_provider_seedream.batch.results import RowResult
+from airflow_provider_seedream.batch.row_result import RowResult
 from airflow_provider_seedream.bounds import StopWhen
 from airflow_provider_seedream.exceptions import SeedreamError
 

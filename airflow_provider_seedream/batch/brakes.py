@@ -9,7 +9,7 @@ import logging
 
 from airflow_provider_seedream.batch.brake import Stop, count_ending
 from airflow_provider_seedream.batch.progress import Progress
-from airflow_provider_seedream.batch.results import RowResult
+from airflow_provider_seedream.batch.row_result import RowResult
 from airflow_provider_seedream.batch.stops import read_stops
 from airflow_provider_seedream.batch.tries import Tries
 from airflow_provider_seedream.bounds import StopWhen

@@ -12,7 +12,7 @@ from sqlalchemy.exc import CompileError, NoSuchTableError
 from sqlalchemy.schema import CreateTable
 
 from airflow_provider_seedream.batch.parquet import ColumnType, column_type
-from airflow_provider_seedream.batch.results import COLUMN_TYPES, RowResult
+from airflow_provider_seedream.batch.row_result import COLUMN_TYPES, RowResult
 from airflow_provider_seedream.batch.rows import Row
 from airflow_provider_seedream.batch.statuses import Status
 from airflow_provider_seedream.batch.target_table import TargetTable, connected, key_names, split_name

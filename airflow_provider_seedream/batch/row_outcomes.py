@@ -8,8 +8,9 @@ from typing import Any
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSensorTimeout
 
 from airflow_provider_seedream.batch.progress import InFlight, Progress
-from airflow_provider_seedream.batch.results import RowResult, Status
+from airflow_provider_seedream.batch.row_result import RowResult
 from airflow_provider_seedream.batch.rows import Row
+from airflow_provider_seedream.batch.statuses import Status
 from airflow_provider_seedream.exceptions import (
     SeedreamAmbiguousSubmissionError,
     SeedreamBudgetError,

@@ -12,9 +12,9 @@ from airflow_provider_seedream.batch.acting import Acts, Fly, Note
 from airflow_provider_seedream.batch.pace import Pace
 from airflow_provider_seedream.batch.posting import Posting, Tried, Upcoming
 from airflow_provider_seedream.batch.progress import Progress
-from airflow_provider_seedream.batch.results import RowResult
 from airflow_provider_seedream.batch.room import Room
 from airflow_provider_seedream.batch.row_queue import RowQueue
+from airflow_provider_seedream.batch.row_result import RowResult
 from airflow_provider_seedream.batch.rows import Row
 from airflow_provider_seedream.batch.upcoming import RefusedRow
 from airflow_provider_seedream.batch.width import PostWidth

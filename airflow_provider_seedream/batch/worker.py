@@ -19,8 +19,9 @@ from airflow_provider_seedream.batch.flights import LANDING_THREADS, Flights
 from airflow_provider_seedream.batch.pace import Pace
 from airflow_provider_seedream.batch.posting import Posting
 from airflow_provider_seedream.batch.progress import InFlight, Progress
-from airflow_provider_seedream.batch.results import Results, RowResult
+from airflow_provider_seedream.batch.results import Results
 from airflow_provider_seedream.batch.row_outcomes import count_end, ended_row, landed_row, price_of
+from airflow_provider_seedream.batch.row_result import RowResult
 from airflow_provider_seedream.batch.rows import Row
 from airflow_provider_seedream.batch.sending import Sender
 from airflow_provider_seedream.batch.upcoming import RefusedRow

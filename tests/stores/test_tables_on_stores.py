@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 
 from airflow_provider_seedream.batch.requests import read_table
-from airflow_provider_seedream.batch.results import Results, RowResult
+from airflow_provider_seedream.batch.results import Results
+from airflow_provider_seedream.batch.row_result import RowResult
 from airflow_provider_seedream.storage import Folder
 from tests.stores.servers import Place
 

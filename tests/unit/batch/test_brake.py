@@ -10,7 +10,8 @@ import pytest
 
 from airflow_provider_seedream.batch.brake import Stop, count_ending
 from airflow_provider_seedream.batch.progress import Progress
-from airflow_provider_seedream.batch.results import RowResult, Status
+from airflow_provider_seedream.batch.row_result import RowResult
+from airflow_provider_seedream.batch.statuses import Status
 from airflow_provider_seedream.batch.tries import Tries
 from airflow_provider_seedream.bounds import StopWhen, as_stop_when
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError

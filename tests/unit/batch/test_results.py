@@ -14,8 +14,10 @@ from typing import Any, get_args
 import pyarrow.parquet as pq
 import pytest
 
-from airflow_provider_seedream.batch.results import Results, RowResult, Status
+from airflow_provider_seedream.batch.results import Results
+from airflow_provider_seedream.batch.row_result import RowResult
 from airflow_provider_seedream.batch.rows import RESULT_COLUMNS, build_row
+from airflow_provider_seedream.batch.statuses import Status
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError
 from airflow_provider_seedream.storage import Folder
 from tests.unit.stores import attached_store, refused

@@ -16,7 +16,7 @@ import pytest
 from airflow_provider_seedream.batch.pace import Pace
 from airflow_provider_seedream.batch.posting import Posting
 from airflow_provider_seedream.batch.progress import Progress
-from airflow_provider_seedream.batch.results import RowResult
+from airflow_provider_seedream.batch.row_result import RowResult
 from airflow_provider_seedream.batch.rows import Row, build_row
 from airflow_provider_seedream.batch.sending import Sender
 from airflow_provider_seedream.batch.width import PostWidth
