@@ -9,7 +9,8 @@ from typing import Any
 from airflow_provider_seedream.batch.limits import Limits
 from airflow_provider_seedream.batch.planning import plan_table
 from airflow_provider_seedream.batch.rows import Row
-from airflow_provider_seedream.batch.upcoming import RequestTable, TableSummary, summarise
+from airflow_provider_seedream.batch.table_summary import TableSummary, summarise
+from airflow_provider_seedream.batch.upcoming import RequestTable
 from airflow_provider_seedream.ledger.records import Ledger
 from airflow_provider_seedream.ledger.request import Request
 from airflow_provider_seedream.model import clock

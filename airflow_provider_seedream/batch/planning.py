@@ -9,7 +9,8 @@ from typing import NamedTuple, Protocol
 
 from airflow_provider_seedream.batch.plan import Plan, PlanLimits, Status
 from airflow_provider_seedream.batch.rows import Row
-from airflow_provider_seedream.batch.upcoming import NAMED_ERRORS, Duplicate, RefusedRow, TableSummary
+from airflow_provider_seedream.batch.table_summary import NAMED_ERRORS, TableSummary
+from airflow_provider_seedream.batch.upcoming import Duplicate, RefusedRow
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.ledger.record import RECORDS, Record, record_file
 from airflow_provider_seedream.ledger.records import NAMES, Ledger

@@ -32,7 +32,7 @@ from airflow_provider_seedream.batch.question import question_about, sample_tabl
 from airflow_provider_seedream.batch.results import Results
 from airflow_provider_seedream.batch.results_name import check_apart, reserve_results
 from airflow_provider_seedream.batch.sampling import RestOf, begin_rest, settle
-from airflow_provider_seedream.batch.upcoming import TableSummary, judge
+from airflow_provider_seedream.batch.table_summary import TableSummary, judge
 from airflow_provider_seedream.batch.worker import Waves
 from airflow_provider_seedream.bounds import Sample
 from airflow_provider_seedream.exceptions import (

@@ -19,7 +19,8 @@ from airflow.sdk.io.store import attach
 
 from airflow_provider_seedream.batch.requests import RawRow, check_table, read_table
 from airflow_provider_seedream.batch.rows import Row
-from airflow_provider_seedream.batch.upcoming import RefusedRow, RequestTable, summarise
+from airflow_provider_seedream.batch.table_summary import summarise
+from airflow_provider_seedream.batch.upcoming import RefusedRow, RequestTable
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError
 from airflow_provider_seedream.model import contract
 from airflow_provider_seedream.model.submissions import sha256_json
