@@ -183,9 +183,7 @@ class _Destination:
         return f"Airflow keeps large XComs elsewhere, in {root}"
 
     def _new(self, name: str) -> str:
-        """A file name of this check; it is noted first, so that the clean-up deletes it even if the write is
-        interrupted.
-        """
+        """A file name of this check, noted before the write: the clean-up deletes it in any case."""
         self._written.append(f"{self._mine}/{name}")
         return self._written[-1]
 

@@ -100,9 +100,7 @@ class Submitter:
 
     @property
     def sent_epoch(self) -> float | None:
-        """When the last of these requests was sent, in epoch seconds; None before the first. It is later than
-        its turn: the claim comes in between.
-        """
+        """When the last of these was sent (epoch seconds), after turn and claim; None before the first."""
         return self._payer.sent_epoch
 
     def submit(self, request: Request) -> Generation:
