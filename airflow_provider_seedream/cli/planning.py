@@ -24,8 +24,8 @@ from airflow_provider_seedream.ledger.room import CapRoom
 from airflow_provider_seedream.model import clock
 from airflow_provider_seedream.model.commands import command
 from airflow_provider_seedream.model.counting import counted
+from airflow_provider_seedream.model.field_checks import check_image_size, check_num_images, check_take
 from airflow_provider_seedream.model.labels import check_labels, spelled
-from airflow_provider_seedream.model.submissions import check_image_size, check_num_images, check_take
 from airflow_provider_seedream.model.task_ref import TaskRef
 from airflow_provider_seedream.tasks.fields import check_budget
 from airflow_provider_seedream.tasks.installation import describe_installation

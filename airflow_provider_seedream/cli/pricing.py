@@ -18,7 +18,7 @@ from airflow_provider_seedream.cli.printing import print_facts, print_json, prin
 from airflow_provider_seedream.cli.running import WRONG
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.model.counting import counted
-from airflow_provider_seedream.model.submissions import check_num_images
+from airflow_provider_seedream.model.field_checks import check_num_images
 
 MAX_SHOWN = 100  # invalid rows in JSON, and different faults in the table
 

@@ -8,23 +8,23 @@ import base64
 import hashlib
 import json
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
-from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.model import contract
 from airflow_provider_seedream.model.contract import ImageSize, Kind
+from airflow_provider_seedream.model.field_checks import check_image_size as check_image_size
+from airflow_provider_seedream.model.field_checks import check_num_images as check_num_images
+from airflow_provider_seedream.model.field_checks import check_prompt as check_prompt
+from airflow_provider_seedream.model.field_checks import check_safety as check_safety
+from airflow_provider_seedream.model.field_checks import check_seed as check_seed
+from airflow_provider_seedream.model.field_checks import check_take as check_take
+from airflow_provider_seedream.model.field_checks import is_static as is_static
+from airflow_provider_seedream.model.field_checks import is_template as is_template
 from airflow_provider_seedream.model.names import composed
 from airflow_provider_seedream.model.source_texts import check_source_count
 
-_TEMPLATE = re.compile(r"\{\{|\{%|\{#")
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
-# How Python, pandas, NumPy, JavaScript, JSON and databases print a missing value: nobody wants that drawn.
-_MISSING = frozenset(
-    ("None", "none", "NONE", "nan", "NaN", "<NA>", "NaT", "null", "NULL", "undefined", "\\N")
-)
 _B64_CHUNK = 3 * 256 * 1024  # a multiple of 3, so that the chunks' base64 can be joined
 
 
@@ -181,20 +181,6 @@ def sha256_json(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def is_template(value: Any) -> bool:
-    """True if Jinja would still change this value, so that it cannot be checked yet."""
-    return isinstance(value, str) and _TEMPLATE.search(value) is not None
-
-
-def is_static(value: Any) -> bool:
-    """True if a value is final when the DAG is parsed: plain data without templates, nothing that resolves
-    later.
-    """
-    if isinstance(value, dict | list | tuple):
-        return all(is_static(item) for item in (value.values() if isinstance(value, dict) else value))
-    return value is None or (isinstance(value, str | int | float) and not is_template(value))
-
-
 def build_submission(
     *,
     kind: Kind,
@@ -242,61 +228,6 @@ def submission_of(asked: Any, sources: tuple[Source, ...]) -> Submission:
     )
 
 
-def check_prompt(value: Any) -> str:
-    """A prompt as it is sent. :raises SeedreamInputError: it is blank, is a printed missing value such as
-    "nan", or is no text.
-    """
-    if not isinstance(value, str):
-        raise SeedreamInputError(f"prompt must be a string, not {type(value).__name__}.")
-    if not value.strip() or value.strip() in _MISSING:
-        raise SeedreamInputError(f"prompt must not be blank; got {value!r:.80}.")
-    if _SURROGATE.search(value):  # neither the ledger's UTF-8 nor the API can hold it
-        raise SeedreamInputError(
-            "prompt must be text; it holds half of a surrogate pair, which is no character."
-        )
-    return value
-
-
-def check_image_size(value: Any) -> ImageSize:
-    """One of the API's names of sizes. :raises SeedreamInputError: another one; the error names a close
-    one.
-    """
-    if value not in get_args(ImageSize):
-        # difflib is not for every DAG that is parsed
-        from airflow_provider_seedream.model.close_matches import did_you_mean
-
-        sizes = get_args(ImageSize)
-        raise SeedreamInputError(
-            f"image_size must be one of {', '.join(sizes)}; got {_short(value)}.{did_you_mean(value, sizes)}"
-        )
-    return value  # type: ignore[no-any-return]  # narrowed by the membership test
-
-
-def check_num_images(value: Any) -> int:
-    """1 to 6, also as the text that a template renders."""
-    return _integer("num_images", value, contract.MIN_IMAGES, contract.MAX_IMAGES)
-
-
-def check_seed(value: Any) -> int | None:
-    """An integer from 0 on; None for none, also as the texts that a template renders."""
-    return None if value is None or value in ("", "None") else _integer("seed", value, 0, None)
-
-
-def check_take(value: Any) -> int:
-    """An integer from 1 on."""
-    return _integer("take", value, 1, None)
-
-
-def check_safety(value: Any) -> bool:
-    """True or False, also as the texts that a template renders. :raises SeedreamInputError: anything else, 0
-    and 1 too.
-    """
-    as_text = str(value).strip().lower()  # a template renders to text
-    if isinstance(value, bool | str) and as_text in ("true", "false"):
-        return as_text == "true"
-    raise SeedreamInputError(f"enable_safety_checker must be true or false; got {_short(value)}.")
-
-
 def check_source(origin: str, data: bytes) -> Source:
     """A :class:`Source` from bytes: type by magic bytes, whole, size and aspect ratio as the API takes them.
 
@@ -309,23 +240,3 @@ def check_source(origin: str, data: bytes) -> Source:
     return Source(
         origin=origin, data=data, sha256=hashlib.sha256(data).hexdigest(), media_type=facts.media_type
     )
-
-
-def _integer(field: str, value: Any, low: int, high: int | None) -> int:
-    """A number within its bounds, also as text. :raises SeedreamInputError: naming field and rule; True is no
-    number.
-    """
-    rule = f"an integer from {low} to {high}" if high is not None else f"an integer of at least {low}"
-    number = int(value) if isinstance(value, str) and re.fullmatch(r"\s*\d{1,18}\s*", value) else value
-    if (
-        isinstance(number, bool)
-        or not isinstance(number, int)
-        or number < low
-        or (high is not None and number > high)
-    ):
-        raise SeedreamInputError(f"{field} must be {rule}; got {_short(value)}.")
-    return number
-
-
-def _short(value: Any) -> str:
-    return repr(value)[:80]

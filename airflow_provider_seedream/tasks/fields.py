@@ -12,7 +12,7 @@ from typing import Any, ClassVar, TypeVar, cast
 from airflow.providers.common.compat.sdk import Context, literal
 
 from airflow_provider_seedream.exceptions import SeedreamInputError
-from airflow_provider_seedream.model.submissions import is_static, is_template
+from airflow_provider_seedream.model.field_checks import is_static, is_template
 from airflow_provider_seedream.tasks.reporting import ReportingTask
 from airflow_provider_seedream.tasks.texts import TEXT_COLUMNS, TextRenderer, is_nothing
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from airflow_provider_seedream.model.submissions import is_template
+from airflow_provider_seedream.model.field_checks import is_template
 
 TEXT_COLUMNS = frozenset(("prompt", "name"))  # of requests that are given as dicts
 

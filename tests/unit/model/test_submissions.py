@@ -13,9 +13,10 @@ import pytest
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.hooks.resending import SubmissionBody
 from airflow_provider_seedream.model.contract import ImageSize
+from airflow_provider_seedream.model.field_checks import is_template
 from airflow_provider_seedream.model.names import check_name
 from airflow_provider_seedream.model.source_texts import check_source_count
-from airflow_provider_seedream.model.submissions import check_source, is_template, sha256_json
+from airflow_provider_seedream.model.submissions import check_source, sha256_json
 from tests.unit.values import edit, png, submission
 
 REFUSED: list[tuple[str, Any, str]] = [
