@@ -9,6 +9,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from airflow.providers.common.compat.sdk import AirflowFailException
+
 from airflow_provider_seedream.batch.asked import AskedBatch
 from airflow_provider_seedream.batch.halts import error_of
 from airflow_provider_seedream.batch.progress import Progress
@@ -24,6 +26,7 @@ from airflow_provider_seedream.model import clock
 from airflow_provider_seedream.model.commands import command
 from airflow_provider_seedream.model.counting import counted, verb_for
 from airflow_provider_seedream.model.error_lines import Where, error_lines
+from airflow_provider_seedream.model.task_ref import TaskRef
 from airflow_provider_seedream.tasks.fields import check_budget
 from airflow_provider_seedream.tasks.reporting import log_lines
 
@@ -242,6 +245,19 @@ def halted(progress: Progress, *, landed: int, credits_: int, has_retry_policy: 
         isinstance(error, SeedreamInsufficientCreditsError) or error.verdict == SeedreamCapError.verdict
     )
     return final(error) if would_be_met_again and not is_timed else error
+
+
+def amid_rows(error: SeedreamError, by: TaskRef, progress: Progress | None = None) -> SeedreamError:
+    """The error of a storage, a key or a table, with a note if this try or an earlier one may have
+    paid for rows.
+    """
+    in_flight = progress and progress.in_flight
+    if in_flight or (progress and progress.cursor) or (by.try_number or 1) > 1:
+        error.paid = "yes" if in_flight else "unknown"
+        error.on_retry = (
+            f"{error.on_retry} {FOUND_AGAIN}" if isinstance(error, AirflowFailException) else FOUND_AGAIN
+        )
+    return error
 
 
 def by_status(count: Mapping[str, int]) -> str:

@@ -11,18 +11,14 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, cast
 
-from airflow.providers.common.compat.sdk import (
-    AirflowFailException,
-    AirflowSkipException,
-    AirflowTaskTimeout,
-    Context,
-)
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout, Context
 
 from airflow_provider_seedream.batch.asked import AskedBatch, DeferUntil
 from airflow_provider_seedream.batch.brakes import DEFERRED_LOOK_SECONDS, LOOK_SECONDS
 from airflow_provider_seedream.batch.deferring import defer_until, seconds_left
 from airflow_provider_seedream.batch.dry_run import dry_run
-from airflow_provider_seedream.batch.endings import FOUND_AGAIN, halted, summed_up
+from airflow_provider_seedream.batch.endings import amid_rows
+from airflow_provider_seedream.batch.finishing import SUMMARY_VERSION, finish
 from airflow_provider_seedream.batch.halts import halt_by
 from airflow_provider_seedream.batch.parquet import require_pyarrow
 from airflow_provider_seedream.batch.parts import Parts
@@ -51,7 +47,6 @@ from airflow_provider_seedream.rate_limit.limiter import limiter_for
 from airflow_provider_seedream.tasks.asking import Answer, Question
 from airflow_provider_seedream.tasks.wait_options import check_embed_metadata
 
-SUMMARY_VERSION = 1
 _PAGES = "_seedream/batch"
 _log = logging.getLogger(__name__)
 
@@ -142,13 +137,13 @@ class BatchTry:
                 check_key(asked.results_table, self._by)
             return of_table(results_table=asked.results_table), None
         except SeedreamError as error:
-            refused = self._amid_rows(error)
+            refused = amid_rows(error, self._by)
             if refused.paid == "no":
                 raise
         try:
             return of_table(), refused
         except SeedreamError as error:
-            raise self._amid_rows(error) from error.__cause__
+            raise amid_rows(error, self._by) from error.__cause__
 
     def resume(self, event: Any, file: str | None, *, invalid: SeedreamInputError | None = None) -> Ended:
         """Continue after a deferral. If the event is not one of our trigger's, each generation is polled when
@@ -198,13 +193,13 @@ class BatchTry:
             try:
                 ended = self._go_through(progress, downloads)
             except (SeedreamLedgerError, SeedreamAuthenticationError) as error:
-                raise self._amid_rows(error, progress) from error.__cause__
+                raise amid_rows(error, self._by, progress) from error.__cause__
             finally:
                 flush_books()
         if not isinstance(ended, Waves):
             return ended
         try:
-            summary = self._finish(ended)
+            summary = finish(self._parts, ended)
         except SeedreamError:
             self._parts.tries.keep(progress)
             raise
@@ -242,18 +237,6 @@ class BatchTry:
             # The limiter takes over the limit that the wallet reports by now.
             limiter_for(self._asked.seedream_conn_id, self._parts.hook.requests_per_minute)
         return None
-
-    def _amid_rows(self, error: SeedreamError, progress: Progress | None = None) -> SeedreamError:
-        """The error of a storage, a key or a table, with a note if this try or an earlier one may have
-        paid for rows.
-        """
-        in_flight = progress and progress.in_flight
-        if in_flight or (progress and progress.cursor) or (self._by.try_number or 1) > 1:
-            error.paid = "yes" if in_flight else "unknown"
-            error.on_retry = (
-                f"{error.on_retry} {FOUND_AGAIN}" if isinstance(error, AirflowFailException) else FOUND_AGAIN
-            )
-        return error
 
     def _wait(self, waves: Waves) -> DeferUntil:
         """Write down the progress, and wait in the triggerer."""
@@ -303,44 +286,6 @@ class BatchTry:
         return question_about(
             lines, progress, plan, by=self._by, sample=sample, file=file, per_minute=per_minute
         )
-
-    def _finish(self, waves: Waves) -> dict[str, Any]:
-        """Publish the results and return the summary, or raise the error that the rows add up to.
-
-        After a halt nothing is published: rows that were not sent have no result. A retry goes on.
-        """
-        folder, progress = self._parts.ledger.folder, waves.progress
-        if progress.halt:
-            landed, credits_ = waves.results.landed(progress.rows)
-            raise halted(
-                progress,
-                landed=landed,
-                credits_=credits_,
-                has_retry_policy=self._asked.retry_policy is not None,
-            )
-        made = waves.results.finish(
-            progress.rows, self._asked.results_name(self._by), parquet=self._asked.wants_parquet
-        )
-        with suppress(Exception):  # best effort: the file is not read again
-            folder.delete(f"{progress.results['prefix']}/progress.json")
-        summary = {"schema_version": SUMMARY_VERSION, "destination": folder.base, **made}
-        self._context["ti"].xcom_push("results", made["results"])
-        error = summed_up(
-            progress,
-            summary,
-            self._asked,
-            host=self._parts.hook.settings.base_url,
-            now_epoch=clock.now_epoch(),
-        )
-        if self._asked.results_table:
-            from airflow_provider_seedream.batch.results_table import with_table
-
-            error = with_table(self._asked.results_table, folder, summary, error)
-        if error:
-            raise error
-        if progress.stop and progress.stop["by"] == "sample":
-            raise AirflowSkipException(progress.stop["message"])
-        return summary
 
     def _seconds_left(self, waves: Waves) -> float:
         """The rest of ``execution_timeout``. :raises AirflowTaskTimeout: it is over."""
