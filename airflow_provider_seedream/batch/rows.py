@@ -15,9 +15,7 @@ from airflow_provider_seedream.batch.prompts import PromptTemplate
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.model import contract
 from airflow_provider_seedream.model.contract import ImageSize, Kind
-from airflow_provider_seedream.model.names import check_name, uncomposed
-from airflow_provider_seedream.model.source_texts import check_no_link, is_data_uri, source_list
-from airflow_provider_seedream.model.submissions import (
+from airflow_provider_seedream.model.field_checks import (
     check_image_size,
     check_num_images,
     check_prompt,
@@ -26,6 +24,8 @@ from airflow_provider_seedream.model.submissions import (
     check_take,
     is_template,
 )
+from airflow_provider_seedream.model.names import check_name, uncomposed
+from airflow_provider_seedream.model.source_texts import check_no_link, is_data_uri, source_list
 
 RESULT_COLUMNS = (
     *(

@@ -14,14 +14,14 @@ from typing import Any
 
 from airflow_provider_seedream.model import contract
 from airflow_provider_seedream.model.contract import ImageSize, Kind
-from airflow_provider_seedream.model.field_checks import check_image_size as check_image_size
-from airflow_provider_seedream.model.field_checks import check_num_images as check_num_images
-from airflow_provider_seedream.model.field_checks import check_prompt as check_prompt
-from airflow_provider_seedream.model.field_checks import check_safety as check_safety
-from airflow_provider_seedream.model.field_checks import check_seed as check_seed
-from airflow_provider_seedream.model.field_checks import check_take as check_take
-from airflow_provider_seedream.model.field_checks import is_static as is_static
-from airflow_provider_seedream.model.field_checks import is_template as is_template
+from airflow_provider_seedream.model.field_checks import (
+    check_image_size,
+    check_num_images,
+    check_prompt,
+    check_safety,
+    check_seed,
+    check_take,
+)
 from airflow_provider_seedream.model.names import composed
 from airflow_provider_seedream.model.source_texts import check_source_count
 

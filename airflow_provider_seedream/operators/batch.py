@@ -16,14 +16,14 @@ from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.links import SeedreamImagesLink
 from airflow_provider_seedream.model import contract
 from airflow_provider_seedream.model.contract import ImageSize
-from airflow_provider_seedream.model.labels import check_labels
-from airflow_provider_seedream.model.names import check_name
-from airflow_provider_seedream.model.submissions import (
+from airflow_provider_seedream.model.field_checks import (
     check_image_size,
     check_num_images,
     check_safety,
     check_take,
 )
+from airflow_provider_seedream.model.labels import check_labels
+from airflow_provider_seedream.model.names import check_name
 from airflow_provider_seedream.provider_info import DEFAULT_CONN_ID
 from airflow_provider_seedream.storage.uris import check_destination
 from airflow_provider_seedream.tables import ResultsTable, SqlTable, check_results_table

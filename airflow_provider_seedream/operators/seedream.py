@@ -11,12 +11,7 @@ from airflow.providers.common.compat.sdk import Context, conf
 
 from airflow_provider_seedream.model import contract
 from airflow_provider_seedream.model.contract import ImageSize, Kind
-from airflow_provider_seedream.model.labels import check_labels
-from airflow_provider_seedream.model.names import check_name
-from airflow_provider_seedream.model.source_texts import check_pick, check_source_count, picked, source_list
-from airflow_provider_seedream.model.submissions import (
-    Source,
-    Submission,
+from airflow_provider_seedream.model.field_checks import (
     check_image_size,
     check_num_images,
     check_prompt,
@@ -24,8 +19,11 @@ from airflow_provider_seedream.model.submissions import (
     check_seed,
     check_take,
     is_static,
-    submission_of,
 )
+from airflow_provider_seedream.model.labels import check_labels
+from airflow_provider_seedream.model.names import check_name
+from airflow_provider_seedream.model.source_texts import check_pick, check_source_count, picked, source_list
+from airflow_provider_seedream.model.submissions import Source, Submission, submission_of
 
 # where users look for it
 from airflow_provider_seedream.operators.batch import SeedreamBatchOperator as SeedreamBatchOperator

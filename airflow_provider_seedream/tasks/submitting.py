@@ -22,9 +22,10 @@ from airflow_provider_seedream.exceptions import (
 )
 from airflow_provider_seedream.model import clock, contract
 from airflow_provider_seedream.model.counting import counted
+from airflow_provider_seedream.model.field_checks import check_take
 from airflow_provider_seedream.model.labels import check_labels, spelled
 from airflow_provider_seedream.model.names import check_name, uncomposed
-from airflow_provider_seedream.model.submissions import Submission, check_take
+from airflow_provider_seedream.model.submissions import Submission
 from airflow_provider_seedream.storage.uris import check_destination
 from airflow_provider_seedream.tasks.backstop import backstop
 from airflow_provider_seedream.tasks.fields import CheckedFields, check_budget
