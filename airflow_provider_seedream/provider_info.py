@@ -85,9 +85,8 @@ def get_provider_info() -> dict[str, Any]:
                     ),
                     "installation": _option(
                         "A name for this Airflow, where another one writes into the same bucket with the "
-                        "same DAG ids. With it, "
-                        "equal requests of the two are two requests. Choose it once: another name later is "
-                        "another request.",
+                        "same DAG ids. With it, equal requests of the two are two requests. Choose it once: "
+                        "another name later is another request.",
                         type="string",
                         example="prod-eu",
                         default="",

@@ -30,9 +30,8 @@ def sql_hook(conn_id: str, argument: str) -> Any:
     except Exception as error:  # no such connection, or its provider is not installed
         raise SeedreamInputError(
             f"{argument}: connection {conn_id!r} cannot be used ({error!s:.200}). Create the connection, or "
-            "if its type is "
-            "unknown, install the provider of its database where the tasks run, e.g. `pip install "
-            "apache-airflow-providers-sqlite`."
+            "if its type is unknown, install the provider of its database where the tasks run, e.g. `pip "
+            "install apache-airflow-providers-sqlite`."
         ) from error
     if not isinstance(hook, DbApiHook):
         raise SeedreamInputError(

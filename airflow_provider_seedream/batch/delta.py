@@ -92,8 +92,7 @@ def delta_files(uri: str, fs: Any, paths: Mapping[str, str]) -> list[DeltaFile]:
         except Exception as error:  # of deltalake: the log is broken, or of a later version of the format
             raise SeedreamInputError(
                 f"requests: {uri} is a table of the Delta format: its files also hold rows that were "
-                "deleted. "
-                f"Its log cannot be read ({error!s:.300})."
+                f"deleted. Its log cannot be read ({error!s:.300})."
             ) from error
     for file in files:
         if file.name not in paths:

@@ -149,9 +149,8 @@ def _stopped(progress: Progress, summary: Mapping[str, Any], *, verdict: str) ->
     if verdict == "TOO MANY FAILURES":
         error.on_retry = (
             "Look at these rows, correct the table, the template or the source of the trouble, then clear "
-            "the task: it sends the "
-            "rows that were skipped or refunded, and pays for no row twice. A retry sends nothing. The "
-            "records of the failed ones:"
+            "the task: it sends the rows that were skipped or refunded, and pays for no row twice. A retry "
+            "sends nothing. The records of the failed ones:"
         )
         error.commands = [command("ledger", summary["destination"], "--outcome", "failed", "--records")]
     return error if progress.unlanded else final(error)
@@ -214,9 +213,8 @@ def _unknown(progress: Progress, summary: Mapping[str, Any], conn_id: str) -> Se
     )
     error.verdict, error.credits = "UNKNOWN OUTCOME", progress.unknown_credits
     error.on_retry = (
-        "They are not sent again automatically. This lists their records, each with the command that settles "
-        "it; "
-        "clear the task after that:"
+        "They are not sent again automatically. This lists their records, each with the command that "
+        "settles it; clear the task after that:"
     )
     error.commands = [command("ledger", summary["destination"], "--outcome", "unknown", conn_id=conn_id)]
     return error

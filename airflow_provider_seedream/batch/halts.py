@@ -90,9 +90,8 @@ def error_of(
         error.paid, error.credits = "yes", credits_
     if unlanded:
         error.message = (
-            f"{error.message} {counted(unlanded, 'row', 'are')} paid for and not landed: a "
-            "retry "
-            "lands them for free."
+            f"{error.message} {counted(unlanded, 'row', 'are')} paid for and not landed: a retry lands them "
+            "for free."
         )
         error.kept_until = kept_until
         error.paid = "yes"

@@ -50,8 +50,7 @@ def check_key(asked: ResultsTable, by: TaskRef) -> None:
     ] == ["row"]:
         raise SeedreamInputError(
             "results_table: the instances of a mapped task, and the rounds of a loop, would overwrite each "
-            "other's rows: each has "
-            "a row 1. Take a column of the requests as the key instead of 'row'."
+            "other's rows: each has a row 1. Take a column of the requests as the key instead of 'row'."
         )
 
 
@@ -110,8 +109,7 @@ class TargetCheck:
         if first != row.number:
             raise SeedreamInputError(
                 f"results_table: {row.where} has the key of row {first} ({names:.80}: "
-                f"{', '.join(map(str, key)):.80}). "
-                "Each row needs its own: add a column to the key."
+                f"{', '.join(map(str, key)):.80}). Each row needs its own: add a column to the key."
             )
         self._needed.add(columns, key, row.where)
 

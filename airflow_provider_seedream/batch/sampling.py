@@ -115,8 +115,7 @@ def outlook(plan: Plan, *, per_minute: float) -> str:
     )
     lines = [
         f"**A yes sends {requests} for {images}: up to {counted(plan.credits, 'credit', grouped=True)}, "
-        "about "
-        f"{clock.spell(plan.requests / per_minute * 60)} at {counted(float(per_minute), 'request')} a "
+        f"about {clock.spell(plan.requests / per_minute * 60)} at {counted(float(per_minute), 'request')} a "
         "minute.**"
     ]
     if plan.within_caps and plan.within_caps["requests"] < plan.requests:

@@ -80,8 +80,7 @@ class TargetTable:
                 except ValueError as error:
                     raise SeedreamInputError(
                         f"results_table: {where}: column {name!r:.80} of {self._name} is {column.type}, and "
-                        "does not take "
-                        f"{value!r:.80} ({error})."
+                        f"does not take {value!r:.80} ({error})."
                     ) from None
         return values
 
@@ -94,8 +93,7 @@ class TargetTable:
             if value is None and column is not None and not column.nullable:
                 raise SeedreamInputError(
                     f"results_table: column {name!r:.80} of {self._name} is NOT NULL, and {where} may have "
-                    "no value there. "
-                    "Let it be NULL, or leave the column out."
+                    "no value there. Let it be NULL, or leave the column out."
                 )
 
     def needed(self, given: Iterable[str]) -> dict[str, bool]:
@@ -149,10 +147,8 @@ class TargetTable:
             if any(key not in stored for key in some):
                 raise SeedreamInputError(
                     f"results_table: column {name!r:.80} of {self._name} is NOT NULL without a DEFAULT, and "
-                    "the results have no "
-                    "such column, so no row can be inserted. Give it a DEFAULT, let it be NULL, or fill it "
-                    "by a column of "
-                    "the requests."
+                    "the results have no such column, so no row can be inserted. Give it a DEFAULT, let it "
+                    "be NULL, or fill it by a column of the requests."
                 )
 
     def key_of(self, values: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -176,8 +176,7 @@ class _Destination:
         if f"{self.folder.base}/".startswith(f"{root.rstrip('/')}/"):
             raise _WarningError(
                 f"Airflow keeps large XComs in {root}, and treats each file below it as one of them: when a "
-                "task that returned "
-                "its URI is retried or cleared, the file is deleted. Give [common.io] "
+                "task that returned its URI is retried or cleared, the file is deleted. Give [common.io] "
                 "xcom_objectstorage_path a folder of its own"
             )
         return f"Airflow keeps large XComs elsewhere, in {root}"

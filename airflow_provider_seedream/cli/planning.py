@@ -149,15 +149,13 @@ def _print(made: Plan, options: argparse.Namespace) -> None:
         )
     print_lines(
         f"{'Such a run' if made.count['invalid'] else 'A run now'} sends {counted(made.requests, 'request')} "
-        "for "
-        f"{counted(made.images, 'image')}: up to {counted(made.credits, 'credit')}, {duration(made.minutes)} "
-        f"{rate}."
+        f"for {counted(made.images, 'image')}: up to {counted(made.credits, 'credit')}, "
+        f"{duration(made.minutes)} {rate}."
     )
     if within := made.within_caps:
         print_lines(
             f"The caps of {options.conn_id} now leave room for {within['requests']} of "
-            f"{counted(made.requests, 'request')}: "
-            f"{within['credits']} of {counted(made.credits, 'credit')}."
+            f"{counted(made.requests, 'request')}: {within['credits']} of {counted(made.credits, 'credit')}."
         )
         print_rows(f"Caps of {options.conn_id}", within["caps"])
     if made.land_before:

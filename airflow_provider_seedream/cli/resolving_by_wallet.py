@@ -24,8 +24,7 @@ from airflow_provider_seedream.reconciliation import Reading, read_all
 
 ASSUMED = (
     "This holds if the folders named here are all that this key pays for, if nobody topped up just these "
-    "credits in between, "
-    "and if the clocks of the workers differ by less than a minute."
+    "credits in between, and if the clocks of the workers differ by less than a minute."
 )
 _FIND_OUT = "Find it in the account's history on the vendor's pages, then: {command}"
 _WHAT_NOW = {

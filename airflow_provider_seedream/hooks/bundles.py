@@ -29,6 +29,5 @@ def reading(bundle: str) -> Iterator[tuple[str | None, str | None]]:
         why = error.strerror or type(error).__name__
         raise SeedreamInputError(
             f"{setting} names the CA bundle {bundle[:200]!r}, which cannot be read ({why}). It must be a PEM "
-            "file, or a folder of "
-            f"certificates, on every worker and triggerer{others}"
+            f"file, or a folder of certificates, on every worker and triggerer{others}"
         ) from None

@@ -33,8 +33,7 @@ def proxy_refusal(status_code: int) -> SeedreamConnectionError:
     if status_code == PROXY_WANTS_CREDENTIALS:
         what += (
             " It wants a user and a password: name them in HTTPS_PROXY (HTTP_PROXY for http hosts) in the "
-            "environment of workers"
-            " and triggerers, as http://USER:PASSWORD@HOST:PORT."
+            "environment of workers and triggerers, as http://USER:PASSWORD@HOST:PORT."
         )
     return SeedreamConnectionError(what)
 
@@ -102,8 +101,7 @@ def no_endpoint(url: str, error: SeedreamError) -> SeedreamError:
     code = getattr(error, "code", None)
     found = SeedreamNotFoundError(
         f"There is no such endpoint: POST {url}. Either the connection's host (base URL) is wrong, or the "
-        "vendor "
-        "no longer offers this model.",
+        "vendor no longer offers this model.",
         status_code=getattr(error, "status_code", None),
         code=code,
         paid="no",

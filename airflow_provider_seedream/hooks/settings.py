@@ -250,8 +250,7 @@ def _scheme(connection: ConnectionLike) -> str:
     if scheme not in ("http", "https"):
         raise SeedreamInputError(
             f"Connection {connection.conn_id!r}: schema must be http, https or empty; got {scheme[:40]!r}. "
-            "In a connection URI "
-            "the schema follows the host: a path does not belong there."
+            "In a connection URI the schema follows the host: a path does not belong there."
         )
     return scheme
 

@@ -104,9 +104,8 @@ class ImageLander:
         except SeedreamLandingError as error:
             if error.stale_link:
                 error.message = (
-                    f"Image {number}: {error.message.rstrip('.')}, although the API gave a "
-                    "fresh "
-                    "link just now."
+                    f"Image {number}: {error.message.rstrip('.')}, although the API gave a fresh link just "
+                    "now."
                 )
             raise
 

@@ -22,8 +22,7 @@ from airflow_provider_seedream.model.error_lines import record_words
 OnUnknownSubmit = Literal["fail", "resubmit"]
 SETTLE = (
     "This request will not be sent again automatically. Look for it at the vendor, settle it with one of "
-    "these, "
-    "then clear the task:"
+    "these, then clear the task:"
 )
 _log = logging.getLogger(__name__)
 

@@ -44,8 +44,7 @@ class _Limit:
             return None
         return SeedreamBudgetError(
             f"{self.field}={self.max_credits}: {counted(spent_credits, 'credit', 'are')} spent by "
-            f"{self.whose}, and this request "
-            f"costs {spending.credits}. It was not sent."
+            f"{self.whose}, and this request costs {spending.credits}. It was not sent."
         )
 
 

@@ -154,8 +154,7 @@ class Payer:
         uri = self._ledger.folder.uri(submitted.late_file)
         _log.error(
             "This try was stopped during its POST for so long that its record now belongs to another POST, "
-            "and stays as it is. "
-            "This POST was paid too: seedream task id %s, written to %s.",
+            "and stays as it is. This POST was paid too: seedream task id %s, written to %s.",
             submitted.seedream_task_id,
             uri,
         )

@@ -191,11 +191,9 @@ class Prices:
             self._has_warned = True
             _log.warning(
                 "THE PRICE IS NOT THE EXPECTED ONE: seedream task %s should cost %s (%s at %d, the "
-                "connection's "
-                "credits_per_image), but the wallet lost %d. Budgets count the larger from here on. If the "
-                "price has changed, set "
-                "credits_per_image in connection %s; if something else spends from this wallet at the same "
-                "time, that may be it.",
+                "connection's credits_per_image), but the wallet lost %d. Budgets count the larger from "
+                "here on. If the price has changed, set credits_per_image in connection %s; if something "
+                "else spends from this wallet at the same time, that may be it.",
                 record.seedream_task_id,
                 counted(quoted, "credit"),
                 counted(record.submission["num_images"], "image"),

@@ -140,16 +140,14 @@ def check_caps(caps: Iterable[Cap], *, books: str | None, labels: Iterable[str],
     if capped and not books:
         raise SeedreamInputError(
             f"Connection {conn_id!r} has caps, and no place for their books: name one storage URI in its "
-            "extra `books` (its "
-            "`destination` by default)."
+            "extra `books` (its `destination` by default)."
         )
     known = {cap.label for cap in capped}
     missed = {label.casefold() for label in mine if label not in known}
     if cap := next((cap for cap in capped if cap.label and cap.label.casefold() in missed), None):
         raise SeedreamInputError(
             f"labels: {', '.join(mine):.200}: connection {conn_id!r} has a cap of the label {cap.label!r}, "
-            "and the case of letters "
-            "counts. Write both in the same way, or give that cap to both."
+            "and the case of letters counts. Write both in the same way, or give that cap to both."
         )
 
 

@@ -43,8 +43,7 @@ def _checked(item: tuple[Any, Any]) -> tuple[str, str]:
     if not isinstance(key, str) or len(key) > MAX_CHARACTERS or _KEY.fullmatch(key) is None:
         raise SeedreamInputError(
             f"labels: a key must be 1 to {MAX_CHARACTERS} letters, digits, '_', '-' or '.', with a letter or "
-            "digit at both ends; "
-            f"got {key!r:.80}."
+            f"digit at both ends; got {key!r:.80}."
         )
     text = composed(str(value)) if isinstance(value, str | int) and not isinstance(value, bool) else ""
     if (
@@ -55,7 +54,6 @@ def _checked(item: tuple[Any, Any]) -> tuple[str, str]:
     ):
         raise SeedreamInputError(
             f"labels: the value of {key!r} must be 1 to {MAX_CHARACTERS} printable characters without blanks "
-            "at its ends; "
-            f"got {value!r:.80}."
+            f"at its ends; got {value!r:.80}."
         )
     return key, text

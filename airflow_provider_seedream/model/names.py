@@ -44,8 +44,7 @@ def check_name(value: Any) -> str | None:
     if name == "None" or not _is_name(name) or len(name.encode()) > _MAX_NAME_BYTES:
         raise SeedreamInputError(
             f"name must be a bare file name of 1 to {_MAX_NAME_BYTES} bytes: letters, digits, '-', '_', '.' "
-            "or spaces, "
-            f"beginning with a letter or digit; got {value!r:.80}."
+            f"or spaces, beginning with a letter or digit; got {value!r:.80}."
         )
     return name
 

@@ -37,8 +37,7 @@ def check_source_image(origin: str, data: bytes) -> ImageFacts:
     if not is_whole(data, facts):
         raise SeedreamInputError(
             f"images: {origin} is not whole: its {len(data)} bytes end before the {facts.media_type} image "
-            "does. "
-            "Copy it again from where it came from."
+            "does. Copy it again from where it came from."
         )
     size, short, long = (
         f"{facts.width}x{facts.height}",

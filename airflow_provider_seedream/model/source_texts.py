@@ -132,8 +132,7 @@ def _address(number: int, text: str) -> str:
     if len(text) > MAX_ADDRESS_CHARACTERS:  # a store would quote it whole in its error
         raise SeedreamInputError(
             f"images: image {number} is a text of {len(text):,} characters, too long for a URI or a path, "
-            "and no image in base64. "
-            f"It begins with {text[:40]!r}."
+            f"and no image in base64. It begins with {text[:40]!r}."
         )
     return text
 

@@ -128,9 +128,8 @@ def _rename_new(aside: str, path: str) -> None:
     if number in _NO_RENAME:
         raise NotExclusiveError(
             f"{os.path.dirname(path)} is a mount without hard links and without exclusive rename, as mounted "
-            "object stores are: "
-            "two workers could both create the same record, and both would pay. Name the store itself, e.g. "
-            "s3://my_conn@bucket/folder"
+            "object stores are: two workers could both create the same record, and both would pay. Name the "
+            "store itself, e.g. s3://my_conn@bucket/folder"
         )
     if number:
         raise OSError(number, os.strerror(number), path)

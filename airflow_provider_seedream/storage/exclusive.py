@@ -75,10 +75,9 @@ def not_exclusive(base: str, why: str) -> NotExclusiveError:
     :param why: a clause that follows the colon.
     """
     return NotExclusiveError(
-        f"{base} cannot keep the ledger: {why}, so two workers could both pay for one request. "
-        "Known to hold: Amazon S3, Google Cloud Storage, Azure Blob Storage, Ceph, SeaweedFS, OpenStack "
-        "Swift, local disks, NFS. "
-        "Test another destination with: python -m airflow_provider_seedream check DESTINATION"
+        f"{base} cannot keep the ledger: {why}, so two workers could both pay for one request. Known to "
+        "hold: Amazon S3, Google Cloud Storage, Azure Blob Storage, Ceph, SeaweedFS, OpenStack Swift, local "
+        "disks, NFS. Test another destination with: python -m airflow_provider_seedream check DESTINATION"
     )
 
 

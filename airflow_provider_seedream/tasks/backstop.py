@@ -22,9 +22,8 @@ except ImportError:  # Airflow 3.1
 BACKSTOP_SECONDS = 600.0
 UNHEARD = (
     "No triggerer has sent an event for this wait. Check that one runs (`airflow triggerer`) and serves the "
-    "queue of this task "
-    "(Airflow 3.2: `[triggerer] queues_enabled` and `airflow triggerer --queues`). `deferrable=False` needs "
-    "no triggerer."
+    "queue of this task (Airflow 3.2: `[triggerer] queues_enabled` and `airflow triggerer --queues`). "
+    "`deferrable=False` needs no triggerer."
 )
 
 

@@ -100,9 +100,8 @@ class LandingOperator(ReportingTask):
         if is_airflows:
             raise AirflowTaskTimeout(
                 "NOT READY IN TIME: Still not ready after `execution_timeout` "
-                f"({clock.spell(execution_seconds(self))}); "
-                f"a retry waits on for free.{_told(some, generation)} Seedream task id: "
-                f"{generation.seedream_task_id}."
+                f"({clock.spell(execution_seconds(self))}); a retry waits on for "
+                f"free.{_told(some, generation)} Seedream task id: {generation.seedream_task_id}."
             )
         error = close_unlanded(
             generation, outcome, can_resubmit=self.can_resubmit, timeout_seconds=self.timeout

@@ -296,9 +296,8 @@ class SubmittingOperator(CheckedFields, WaitingOperator):
             limit = clock.spell(self._patience_seconds)
             when = clock.minute_of(room_epoch)
             error.on_retry = (
-                f"There is room again at {when}, after the end of `timeout` ({limit}): a "
-                "longer "
-                "one lets it wait."
+                f"There is room again at {when}, after the end of `timeout` ({limit}): a longer one lets it "
+                "wait."
             )
             raise error
         wait_seconds = max(0.0, room_epoch - clock.now_epoch()) + random.random() * MAX_SPREAD_SECONDS

@@ -96,9 +96,8 @@ def measure_cost(
 def _starts(cluster: CeleryCluster, run: Run) -> tuple[int, float]:
     """How often a task began to run, and for how many seconds all of them did, by the audit log."""
     statement = (
-        "select dttm, event, task_id, map_index from log where dag_id = :dag_id and run_id = "
-        ":run_id "
-        "order by id"
+        "select dttm, event, task_id, map_index from log where dag_id = :dag_id and run_id = :run_id order "
+        "by id"
     )
     starts, seconds = 0, 0.0
     since: dict[tuple[str, int], datetime] = {}

@@ -54,8 +54,7 @@ class Report:
                 parts += _bars(name, rows, y)
                 y += _ROW * (len(rows) + 2)
         head = (
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {y}" '
-            'font-family="sans-serif" '
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {y}" font-family="sans-serif" '
             'font-size="13">'
         )
         background = f'<rect width="{_WIDTH}" height="{y}" fill="#ffffff"/>'

@@ -139,9 +139,8 @@ def test_all_images_have_landed_soon_after_the_last_post(
             zip(builds, pool.map(lambda one: run_batch(one, tmp_path, rows=rows), cells), strict=True)
         )
     section = (
-        f"{rows} rows at 600 a minute, answers after 1 s, storage calls of 40 ms (ratio: seconds "
-        "after "
-        "the last job)"
+        f"{rows} rows at 600 a minute, answers after 1 s, storage calls of 40 ms (ratio: seconds after the "
+        "last job)"
     )
     for name, done in found.items():
         values = {"rows/min": f"{done.rows_per_minute:.0f}", "seconds": f"{done.seconds:.0f}"}

@@ -125,9 +125,8 @@ class Accounts:
         ):
             raise Violation(
                 f"statement: of {statement.start} credits {statement.end} are left; it says "
-                f"{statement.charged} charged, "
-                f"{statement.refunded} refunded, {outside} topped up, {statement.unexplained} unexplained; "
-                f"the API has kept {real}"
+                f"{statement.charged} charged, {statement.refunded} refunded, {outside} topped up, "
+                f"{statement.unexplained} unexplained; the API has kept {real}"
             )
         connection, api = self._checks.api.connection, self._checks.api.world.settings
         if (difference or outside) and connection.credits_per_image == api.credits_per_image:

@@ -117,9 +117,8 @@ class TestEndings:
         assert stop["by"] == "stop_when"
         assert stop["message"] == (
             "3 of the last 4 rows that ended did not land (2 failed, 1 moderated), more than 50% "
-            "(`stop_when`), so no more rows "
-            "were sent. Most common: 2 x 'internal error of the model'; 1 x 'unsafe content'. First rows: 1, "
-            "2, 4."
+            "(`stop_when`), so no more rows were sent. Most common: 2 x 'internal error of the model'; 1 x "
+            "'unsafe content'. First rows: 1, 2, 4."
         )
         assert stop["detail"] == (
             "Not sent: 3 of the last 4 rows that ended did not land (2 failed, 1 moderated) (`stop_when`)."

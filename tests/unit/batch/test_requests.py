@@ -452,15 +452,13 @@ class TestSources:
             ),
             (
                 "/data/r.xlsx",
-                "requests: the table's name must end in .jsonl, .ndjson, .json, .csv, .parquet (text also in "
-                ".gz), "
-                "or be a folder; got '/data/r.xlsx'.",
+                "requests: the table's name must end in .jsonl, .ndjson, .json, .csv, .parquet (text also "
+                "in .gz), or be a folder; got '/data/r.xlsx'.",
             ),
             (
                 "/data/r.parquet.gz",
-                "requests: the table's name must end in .jsonl, .ndjson, .json, .csv, .parquet (text also in "
-                ".gz), "
-                "or be a folder; got '/data/r.parquet.gz'.",
+                "requests: the table's name must end in .jsonl, .ndjson, .json, .csv, .parquet (text also "
+                "in .gz), or be a folder; got '/data/r.parquet.gz'.",
             ),
         ],
     )
