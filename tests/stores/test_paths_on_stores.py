@@ -11,6 +11,7 @@ from airflow.sdk import ObjectStoragePath
 from airflow.sdk.io import get_fs
 
 from airflow_provider_seedream.storage.airflow_paths import airflow_path
+from airflow_provider_seedream.storage.uris import connection_of
 from tests.stores.servers import Place
 
 LIBRARIES = {
@@ -41,6 +42,6 @@ def test_a_process_loads_the_library_of_its_store_and_no_other(store: Place) -> 
 def test_the_file_system_is_the_one_that_airflow_makes(store: Place) -> None:
     path = airflow_path(store.uri)
     assert ObjectStoragePath(store.uri).fs is path.fs
-    theirs = get_fs(path.protocol, path.conn_id)
+    theirs = get_fs(path.protocol, connection_of(store.uri))
     assert type(path.fs) is type(theirs)
     assert path.fs.storage_options.keys() == theirs.storage_options.keys()

@@ -168,7 +168,8 @@ def striking(at: int) -> Iterator[list[str]]:
         sys.settrace(before)
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error:coroutine .* was never awaited:RuntimeWarning")
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")  # where that one is raised
 def test_a_timeout_at_any_line_of_the_first_poll_ends_as_that_timeout_and_leaves_no_thread(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
