@@ -233,7 +233,8 @@ class SeedreamAPIError(SeedreamError):
         paid: Paid | None = None,
     ) -> None:
         super().__init__(message, seedream_task_id=seedream_task_id, record=record, paid=paid)
-        self.status_code: int | None = status_code  # type: ignore[assignment]  # Airflow's own is an HTTPStatus; an API may answer 499
+        # Airflow's own is an HTTPStatus; an API may answer 499
+        self.status_code: int | None = status_code  # type: ignore[assignment]
         self.code = code
         self.retry_after_seconds = retry_after_seconds
 
@@ -513,7 +514,8 @@ E = TypeVar("E", bound=SeedreamError)
 def final(error: E) -> E:
     """The same error, but it ends the task without retries: its class gains ``AirflowFailException``."""
     if not isinstance(error, AirflowFailException):
-        error.__class__ = _final_class(type(error))  # type: ignore[assignment, arg-type]  # a subclass of E, and hashable
+        # a subclass of E, and hashable
+        error.__class__ = _final_class(type(error))  # type: ignore[assignment, arg-type]
     return error
 
 

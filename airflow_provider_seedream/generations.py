@@ -208,7 +208,8 @@ class Generation:
 class LandedImage:
     """One image in storage::
 
-        LandedGeneration.from_dict(ti.xcom_pull("land")).images[0].uri  # "s3://my_conn@bucket/campaign/hero_1.png"
+        # "s3://my_conn@bucket/campaign/hero_1.png"
+        LandedGeneration.from_dict(ti.xcom_pull("land")).images[0].uri
 
     :param sha256: of the file's bytes.
     :param size_bytes: of the file.

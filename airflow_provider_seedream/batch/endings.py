@@ -163,7 +163,8 @@ def last_line(
 
     ::
 
-        30 of 40 rows landed: 30 images, 300 of 300 credits. Not sent: 10 (budget). Took 12 min. Results: s3://bucket/results.jsonl
+        30 of 40 rows landed: 30 images, 300 of 300 credits. Not sent: 10 (budget). Took 12 min.
+        Results: s3://bucket/results.jsonl
 
     :param max_credits: the budget of the task; None without one.
     """

@@ -16,7 +16,8 @@ from airflow_provider_seedream.generations import without_queries
 class RowResult:
     """The result of one row, as it stands in the table of results::
 
-        RowResult(row=4, status="landed", name="hero", credits=10, paid="yes", images=("s3://my_conn@bucket/hero_1.png",))
+        images = ("s3://my_conn@bucket/hero_1.png",)
+        RowResult(row=4, status="landed", name="hero", credits=10, paid="yes", images=images)
 
     :param row: its number, from 1.
     :param name: file stem of the images; None if the row was not sent and has no name.

@@ -79,7 +79,8 @@ class _FunctionOperator(DecoratedOperator, CheckedFields):
         function is called again.
         """
         self._take(self._ask(context))
-        return super().resume_unheard(context)  # type: ignore[misc]  # of the operator that this is mixed into
+        # of the operator that this is mixed into
+        return super().resume_unheard(context)  # type: ignore[misc]
 
     def _ask(self, context: Context) -> dict[str, Any]:
         """Call the user's function with the arguments that it takes, as Airflow's own decorators do."""

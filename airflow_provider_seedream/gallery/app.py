@@ -266,7 +266,8 @@ def _shown(
         images = card.manifest.images if card and card.manifest else ()
         for image in images:
             if image.sha256 == sha256 or (sha256 is None and image.number == number):
-                return found, card, image  # type: ignore[return-value]  # a card without images has none to return
+                # a card without images has none to return
+                return found, card, image  # type: ignore[return-value]
     raise HTTPException(404)
 
 

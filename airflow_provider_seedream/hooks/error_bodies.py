@@ -19,7 +19,8 @@ _SENTENCES = ("error", "message", "detail", "error_description", "title")
 _REQUEST_FIELDS = ("prompt", "image_size", "num_images", "seed", "enable_safety_checker", "image_urls")
 _CODE_WORD = re.compile(r"[A-Za-z][\w.\-]*")
 _WAIT = re.compile(
-    r"(?:available|again|retry|wait)[^.\d]{0,30}(?P<number>\d{1,7}(?:\.\d{1,6})?)\s*(?P<unit>s|m|h)(?:ec(?:ond)?s?|in(?:ute)?s?|(?:ou)?rs?)?\b",
+    r"(?:available|again|retry|wait)[^.\d]{0,30}(?P<number>\d{1,7}(?:\.\d{1,6})?)"
+    r"\s*(?P<unit>s|m|h)(?:ec(?:ond)?s?|in(?:ute)?s?|(?:ou)?rs?)?\b",
     re.IGNORECASE,
 )
 _UNIT_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}

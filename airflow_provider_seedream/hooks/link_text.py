@@ -110,7 +110,8 @@ class AsWritten:
         if target := _target.get():
             # a proxy for http gets the origin before it
             url = target if url.startswith("/") else f"{url.rstrip('/')}{target}"
-        super().putrequest(method, url, *args, **options)  # type: ignore[misc]  # of the connection class it is mixed into
+        # of the connection class it is mixed into
+        super().putrequest(method, url, *args, **options)  # type: ignore[misc]
 
 
 @contextmanager

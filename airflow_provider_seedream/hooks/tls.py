@@ -43,7 +43,8 @@ class SharedTrust(HTTPAdapter):
         """Let requests check that the bundle exists, then take its path away: the context holds what was
         read.
         """
-        super().cert_verify(conn, url, verify, cert)  # type: ignore[no-untyped-call]  # is there a bundle at all?
+        # is there a bundle at all?
+        super().cert_verify(conn, url, verify, cert)  # type: ignore[no-untyped-call]
         conn.ca_certs = conn.ca_cert_dir = None
 
 

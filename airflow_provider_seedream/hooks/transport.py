@@ -85,7 +85,8 @@ class _FinalResponse(http.client.HTTPResponse):
                 if not 100 <= self.status < 200 or self.status == http.HTTPStatus.SWITCHING_PROTOCOLS:
                     # no answer follows a 101
                     return
-                self.headers = self.msg = None  # type: ignore[assignment]  # as in a response that has not begun
+                # as in a response that has not begun
+                self.headers = self.msg = None  # type: ignore[assignment]
                 super().begin()
             raise http.client.HTTPException(f"more than {MAX_INTERIM_ANSWERS} interim answers")
 

@@ -35,7 +35,8 @@ from airflow_provider_seedream.storage.swap import SwapFile, Way
 # condition; None: it does not.
 _exclusive: dict[str, Way | None] = {}
 _probing = threading.Lock()
-os.register_at_fork(after_in_child=_probing._at_fork_reinit)  # type: ignore[attr-defined]  # a forked task must not wait for a thread of its parent
+# a forked task must not wait for a thread of its parent
+os.register_at_fork(after_in_child=_probing._at_fork_reinit)  # type: ignore[attr-defined]
 _log = logging.getLogger(__name__)
 
 
