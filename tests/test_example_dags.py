@@ -124,8 +124,8 @@ class TestEveryExample:
     ) -> None:
         dag = load(file.stem)
         assert dag.dag_id == file.stem
-        # two lines and the blank one between
-        assert len(file.read_text().split('"""')[1].strip().splitlines()) == 3
+        # each a paragraph
+        assert len(file.read_text().split('"""')[1].strip().split("\n\n")) == 2
 
     @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
     def test_every_example_has_a_description_for_the_list_of_dags(self, file: Path) -> None:

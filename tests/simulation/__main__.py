@@ -1,5 +1,4 @@
-"""Plays nights: ``python -m tests.simulation 10000``, or one of them with its story: ``python -m
-tests.simulation --seed 372``.
+"""Plays nights: ``python -m tests.simulation 10000``, or one with its story: ``... --seed 372``.
 
 Ends with 1 if an invariant broke; then it prints the seed, and the story of the shrunk night.
 """
