@@ -24,8 +24,8 @@ from airflow.sdk.definitions.dag import DAG
 from airflow.sdk.definitions.mappedoperator import MappedOperator
 
 from airflow_provider_seedream import __version__, exceptions
-from airflow_provider_seedream.batch.results import Status
 from airflow_provider_seedream.batch.rows import PARAMETERS, RESULT_COLUMNS, check_column
+from airflow_provider_seedream.batch.statuses import Status
 from airflow_provider_seedream.emulator import Emulator, Settings, facts
 from airflow_provider_seedream.emulator.errors import error_body, throttled_text
 from airflow_provider_seedream.generations import Generation, LandedGeneration, LandedImage

@@ -15,8 +15,7 @@ from typing import Any, Self
 
 from airflow_provider_seedream.batch.parquet import ColumnType, column_type, write_parquet
 from airflow_provider_seedream.batch.row_result import COLUMN_TYPES, RowResult
-from airflow_provider_seedream.batch.statuses import Status as Status
-from airflow_provider_seedream.batch.statuses import no_results
+from airflow_provider_seedream.batch.statuses import Status, no_results
 from airflow_provider_seedream.exceptions import SeedreamError
 from airflow_provider_seedream.model.counting import counted, verb_for
 from airflow_provider_seedream.storage.folder import Folder

@@ -4,6 +4,7 @@ of another.
 
 from typing import Any
 
+from airflow_provider_seedream.batch.table_files import is_part
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.ledger.records import Ledger
 from airflow_provider_seedream.model.submissions import sha256_json
@@ -51,8 +52,7 @@ def check_apart(requests: Any, folder: Folder, name: str) -> None:
                 f"results {name!r} would overwrite the table of requests, {requests}: choose another name."
             )
         below = place.removeprefix(f"{table}/")
-        is_read = below != place and not any(part.startswith(("_", ".")) for part in below.split("/"))
-        if its_kind == kind and is_read:
+        if its_kind == kind and below != place and is_part(below):
             raise SeedreamInputError(
                 f"destination {folder.base} lies in the folder of the requests, {requests}, so images and "
                 "manifests would be read "

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from airflow_provider_seedream.batch.delta import LOG, MissingFileError, delta_files
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamInputError
-from airflow_provider_seedream.hooks.first_mistakes import mistake_of_store
+from airflow_provider_seedream.hooks.first_mistakes import named
 from airflow_provider_seedream.storage.airflow_paths import airflow_path
 from airflow_provider_seedream.storage.listing import files_below
 
@@ -102,10 +102,7 @@ def store_errors(uri: str) -> Iterator[None]:
         raise SeedreamInputError(f"requests: there is no file or folder {uri}.") from None
     except Exception as error:  # each store has its own error classes
         failed = SeedreamError(f"requests: {uri} cannot be read ({type(error).__name__}: {error}).")
-        if mistake := mistake_of_store(error, uri):
-            mistake.named_in(failed)
-            failed.message = f"requests: {uri} cannot be read: {failed.message}"
-        raise failed from error
+        raise named(failed, error, uri, begins=f"requests: {uri} cannot be read: ") from error
 
 
 def _parts(uri: str, fs: Any, root: str) -> list[TableFile]:
@@ -128,7 +125,7 @@ def _parts(uri: str, fs: Any, root: str) -> list[TableFile]:
     parts = [
         TableFile(path=named[name], name=name, partition=_partition(name))
         for name in sorted(named)
-        if _is_part(name)
+        if is_part(name)
     ]
     if not parts and "_SUCCESS" not in tops:  # Spark writes _SUCCESS beside an empty table
         raise SeedreamInputError(f"requests: the folder {uri} has no part files.")
@@ -150,7 +147,7 @@ def _check_format(uri: str, names: Iterable[str], tops: set[str]) -> None:
         )
 
 
-def _is_part(name: str) -> bool:
+def is_part(name: str) -> bool:
     """True for a file with rows: not hidden, not in a hidden folder, and no checksum or folder marker."""
     hidden = any(part.startswith(("_", ".")) for part in name.split("/"))  # as Spark, Hive and Athena do
     return bool(name) and not hidden and not name.endswith(_MARKER_ENDINGS)

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self, get_args
 
-from airflow_provider_seedream.batch.results import Status
 from airflow_provider_seedream.batch.results_name import owner_keys
 from airflow_provider_seedream.batch.rows import PARAMETERS, RESULT_COLUMNS
+from airflow_provider_seedream.batch.statuses import Status
 from airflow_provider_seedream.exceptions import SeedreamInputError
 from airflow_provider_seedream.gallery.reading import CannotShowError, read_piece
 from airflow_provider_seedream.gallery.roots import is_bare

@@ -65,6 +65,19 @@ def connection_missing(conn_id: str) -> SeedreamInputError:
     return _no_connection(conn_id, "seedream").named_in(SeedreamInputError("", cause=None))
 
 
+def named(failed: E, error: BaseException, uri: str, *, begins: str = "") -> E:
+    """Our error of a store, under the name of the first mistake behind it; as it is where a retry may help.
+
+    :param error: of the store.
+    :param uri: the destination or file, with its connection id if it has one.
+    :param begins: goes before the sentence that says the mistake.
+    """
+    if mistake := mistake_of_store(error, uri):
+        failed = mistake.named_in(failed)
+        failed.message = f"{begins}{failed.message}"
+    return failed
+
+
 def mistake_of_store(error: BaseException, uri: str) -> Mistake | None:
     """The first mistake behind an error of a store; None where a retry may help.
 

@@ -25,7 +25,7 @@ from airflow_provider_seedream.exceptions import (
     final,
 )
 from airflow_provider_seedream.generations import Generation
-from airflow_provider_seedream.hooks.first_mistakes import mistake_of_store
+from airflow_provider_seedream.hooks.first_mistakes import named
 from airflow_provider_seedream.model import clock, contract
 from airflow_provider_seedream.model.commands import command
 from airflow_provider_seedream.polling.policy import PollOutcome, expires_epoch, has_expired
@@ -200,6 +200,4 @@ def storing(problem: str, generation: Generation) -> Iterator[None]:
     except Exception as error:  # botocore, gcsfs and adlfs share no class, and some raise no OSError
         failed = SeedreamLandingError(f"{problem}.", seedream_task_id=generation.seedream_task_id)
         failed.cause = f"{type(error).__name__}: {error}"
-        if mistake := mistake_of_store(error, generation.destination):
-            mistake.named_in(failed)
-        raise failed from error
+        raise named(failed, error, generation.destination) from error

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Any, cast
 
 from airflow_provider_seedream.exceptions import SeedreamError, SeedreamLedgerError, final
-from airflow_provider_seedream.hooks.first_mistakes import mistake_of_store
+from airflow_provider_seedream.hooks.first_mistakes import named
 from airflow_provider_seedream.ledger.changes import Asked, Change, Month, R
 from airflow_provider_seedream.ledger.pages import Page
 from airflow_provider_seedream.model import threads
@@ -235,10 +235,8 @@ class Books:
             failed = SeedreamLedgerError(
                 f"Cannot read or write the books of caps in {self.uri}.", cause=cause
             )
-            if mistake := mistake_of_store(error, self.uri):
-                mistake.named_in(failed)
-                failed.message = f"The books of caps in {self.uri} cannot be opened: {failed.message}"
-            raise failed from error
+            begins = f"The books of caps in {self.uri} cannot be opened: "
+            raise named(failed, error, self.uri, begins=begins) from error
 
 
 def _file(month: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from airflow_provider_seedream.exceptions import SeedreamLedgerError, final
-from airflow_provider_seedream.hooks.first_mistakes import mistake_of_store
+from airflow_provider_seedream.hooks.first_mistakes import named
 from airflow_provider_seedream.ledger.spending import Spending, run_folder, spender_file, task_folder, unnamed
 from airflow_provider_seedream.model.commands import command
 from airflow_provider_seedream.model.task_ref import TaskRef
@@ -100,6 +100,4 @@ class Journal:
             if isinstance(error, PermissionError):
                 # it names each permission that the connection lacks
                 failed.commands = [command("check", self.folder.base)]
-            if mistake := mistake_of_store(error, self.folder.base):
-                mistake.named_in(failed)
-            raise failed from error
+            raise named(failed, error, self.folder.base) from error

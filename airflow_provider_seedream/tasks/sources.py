@@ -72,7 +72,7 @@ def _read(uri: str) -> bytes:
     :raises SeedreamError: the store failed; the text carries its error.
     """
     check_no_link(uri)
-    from airflow_provider_seedream.hooks.first_mistakes import mistake_of_store
+    from airflow_provider_seedream.hooks.first_mistakes import named
     from airflow_provider_seedream.storage.airflow_paths import airflow_path
 
     try:
@@ -88,7 +88,5 @@ def _read(uri: str) -> bytes:
             cause=f"{type(error).__name__}: {error}",
         )
         failed.on_retry = "A retry reads it again."
-        if mistake := mistake_of_store(error, uri):
-            mistake.named_in(failed)
-        raise failed from error
+        raise named(failed, error, uri) from error
     return data
