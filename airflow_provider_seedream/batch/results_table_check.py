@@ -174,6 +174,8 @@ class _NeededColumns:
         ]
 
     def add(self, columns: Mapping[str, Any], key: tuple[Any, ...], where: str) -> None:
+        if not self._has_default:  # most tables need nothing, and a batch has thousands of rows
+            return
         names = {name.casefold() for name in columns}
         self._filled |= self._has_default.keys() & names
         for name in self._has_default.keys() - names:

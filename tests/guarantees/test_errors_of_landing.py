@@ -9,6 +9,7 @@ import json
 import math
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -52,6 +53,19 @@ def keyless(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Callable[[],
     return keyless
 
 
+def row_of(generation: Generation) -> InFlight:
+    """The row of a batch that waits for this generation, and is due."""
+    return InFlight(
+        number=1,
+        columns={},
+        generation=generation,
+        credits=10,
+        may_have_landed=False,
+        due_epoch=0.0,
+        deadline_epoch=math.inf,
+    )
+
+
 class TestAnErrorOfTheApiWhileLanding:
     @pytest.mark.parametrize(
         ("status", "error_class"), [(503, SeedreamServerError), (401, SeedreamAuthenticationError)]
@@ -91,16 +105,7 @@ class TestADownloadThatFailsForGood:
         generation = Generation.from_dict(Runner().run(build().submit).value)
         emulator.clock.advance(60)
         emulator.inject("expired-link", endpoint="download")
-        entry = InFlight(
-            number=1,
-            columns={},
-            generation=generation,
-            credits=10,
-            may_have_landed=False,
-            due_epoch=0.0,
-            deadline_epoch=math.inf,
-            landings=2,
-        )
+        entry = replace(row_of(generation), landings=2)
         rules = PollPolicy(deadline_epoch=math.inf, poke_interval_seconds=1.0, num_images=None)
         hook = SeedreamHook()
         with hook.downloads(max_bytes=1_000_000) as downloads:
@@ -186,15 +191,7 @@ class TestAConnectionThatLostItsKey:
     ) -> None:
         """It is not that row's error: it would be called invalid, and unpaid."""
         generation = Generation.from_dict(Runner().run(build().submit).value)
-        entry = InFlight(
-            number=1,
-            columns={},
-            generation=generation,
-            credits=10,
-            may_have_landed=False,
-            due_epoch=0,
-            deadline_epoch=math.inf,
-        )
+        entry = row_of(generation)
         rules = PollPolicy(deadline_epoch=math.inf, poke_interval_seconds=None, num_images=None)
         with SeedreamHook().downloads(max_bytes=1_000_000) as downloads:
             keyless()
@@ -215,15 +212,7 @@ class TestAStoreThatStumblesAtAFileOfABatch:
         emulator.configure(seconds_per_image=0.0, late_assets_seconds=0.0, quirks=False)
         store = faulty_storage()
         generation = Generation.from_dict(Runner().run(build(destination=FOLDER, name="hero").submit).value)
-        entry = InFlight(
-            number=1,
-            columns={},
-            generation=generation,
-            credits=10,
-            may_have_landed=False,
-            due_epoch=0,
-            deadline_epoch=math.inf,
-        )
+        entry = row_of(generation)
         store.fail("write", file, error, times=1)
         hook, rules = (
             SeedreamHook(),
